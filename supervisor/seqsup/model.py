@@ -1,0 +1,193 @@
+"""The nouns: frozen, in bytes and seconds. Strings with units end in `profile`; nothing here acts."""
+
+from enum import IntEnum, StrEnum
+
+from msgspec import Struct
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class SeqsupError(Exception):
+    """What a user can mend: the message says what happened, why, and what to do."""
+
+
+class Reason(StrEnum):
+    """Why an attempt, and with its last attempt an agent, ended. The first cause wins."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"  # an exit code that the profile does not call a success
+    CRASHED = "crashed"  # a signal that was not ours
+    HEAP_OOM = "heap-oom"  # V8 reached its heap limit
+    SOFT = "soft"
+    HARD = "hard"
+    KERNEL_OOM = "kernel-oom"
+    HOST_FLOOR = "host-floor"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    NO_RESULT = "no-result"  # exited well, but the profile's success check found nothing
+    USAGE_LIMIT = "usage-limit"
+    SPAWN_FAILED = "spawn-failed"
+    MISCONFIGURED = "misconfigured"
+    HALTED = "halted"  # the operator's wish
+    SKIPPED = "skipped"
+    LOST = "lost"  # the supervisor died while it ran
+
+
+class Halt(IntEnum):
+    """The operator's wish to stop. It only grows."""
+
+    NONE = 0
+    AFTER_AGENT = 1
+    NOW = 2
+    KILL = 3
+
+
+class Measure(StrEnum):
+    """What of a process counts against the limits."""
+
+    PRIVATE = "private"  # resident - shared: equals the cgroup's figure; Σ RSS of Node trees overstates ×2.3
+    RSS = "rss"
+    PSS = "pss"
+
+
+class OnTimeout(StrEnum):
+    RESTART_COMPANIONS = "restart-companions"
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Memory limits of one agent's tree, in bytes; None is off."""
+
+    warn: int | None
+    soft: int | None
+    hard: int | None
+    sustain: float
+    host_floor: int | None
+    measure: Measure
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """In seconds; None is off. `grace` lies between TERM and KILL."""
+
+    wall: float | None
+    stall: float | None
+    grace: float
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    attempts: int
+    on: tuple[Reason, ...]
+    wait: float
+    max_wait: float
+    grow_heap: float
+
+
+class Drain(Struct, frozen=True, kw_only=True):
+    timeout: float
+    interval: float
+    threshold: int | None
+    available: int | None
+    on_timeout: OnTimeout
+    sweep: bool
+    allow: tuple[str, ...]
+
+
+class Success(Struct, frozen=True, kw_only=True):
+    """What must be true for an exit to count as completed."""
+
+    codes: tuple[int, ...]
+    file: str | None
+    output: str | None  # a regular expression
+
+
+class NodeStart(Struct, frozen=True, kw_only=True):
+    """How a Node agent is started."""
+
+    executable: str
+    version: str
+    options: tuple[str, ...]  # for NODE_OPTIONS: only what this binary allows there, without the heap limit
+    heap: int | None  # bytes for --max-old-space-size; None leaves V8's own
+    heap_ceiling: int | None  # what still fits under memory.hard
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One agent of the plan, resolved: `plan` prints it, `start` carries it out."""
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]  # what the profile sets beyond the user's own environment
+    stdin: str | None
+    stdin_file: str | None
+    runtime: str
+    node: NodeStart | None
+    limits: Limits
+    timeouts: Timeouts
+    retry: Retry
+    drain: Drain
+    success: Success
+    expect: tuple[Reason, ...]
+    needs: tuple[str, ...]
+    content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
+
+
+class Skip(Struct, frozen=True, kw_only=True):
+    name: str
+    why: str
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    name: str
+    profile: str | None  # the file's path; None for `seqsup run`
+    state_dir: str
+    task: str
+    steps: tuple[Step, ...]
+    skips: tuple[Skip, ...]
+    stop_on_failure: bool
+    chain: int
+    keep: float  # seconds
+    containment: str
+    notes: tuple[str, ...]  # advice, and keys that have no effect yet
+    execution_mode: str = "sequential"
+
+
+class ProcessMemory(Struct, frozen=True, kw_only=True):
+    """One process of a tree, for the reader of a kill's reason."""
+
+    pid: int
+    name: str
+    command: str
+    bytes: int
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One look at a tree and its host. `at` is monotonic seconds; memory is bytes."""
+
+    at: float
+    used: int
+    processes: int
+    host_available: int
+    quiet: float = 0.0  # seconds since the last output
+    root_exited: bool = False
+    halt: Halt = Halt.NONE
+
+
+class Exit(Struct, frozen=True, kw_only=True):
+    """How the leader ended: one of the two is set."""
+
+    code: int | None
+    signal: int | None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How one attempt ended, and why, with the numbers."""
+
+    reason: Reason
+    why: str
+    exit: Exit | None
+    seconds: float
+    peak: int
+    processes: tuple[ProcessMemory, ...] = ()
+    left_over: tuple[ProcessMemory, ...] = ()
