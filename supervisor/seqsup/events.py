@@ -13,13 +13,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=_snake):
     """Tagged with its name in snake_case; sizes in bytes, times in seconds."""
 
 
-class TurnAwaited(Event):
-    """Another run of this user has the machine."""
-
-    behind: str
-
-
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     name: str
     profile: str | None
     task: str
@@ -30,15 +24,16 @@ class RunStarted(Event):
     version: str
     containment: str
     resumed: bool = False
-    completed_before: tuple[str, ...] = ()
+    completed_before: tuple[str, ...] = ()  # agents of the plan that an earlier part of this run completed
+    waited: float = 0.0  # for the machine's turn
 
 
-class HaltRequested(Event):
+class HaltRequested(Event, frozen=True):
     halt: Halt
     by: str
 
 
-class AttemptStarted(Event):
+class AttemptStarted(Event, frozen=True):
     """Written before the spawn, so that no agent ever runs unknown to the journal."""
 
     agent: str
@@ -50,21 +45,21 @@ class AttemptStarted(Event):
     folder: str
 
 
-class Spawned(Event):
+class Spawned(Event, frozen=True):
     agent: str
     attempt: int
     pid: int
-    start_time: float  # ticks since boot, of /proc/PID/stat: with the pid the identity of a process
+    start_time: int  # ticks since boot, of /proc/PID/stat: with the pid the identity of a process
 
 
-class MemoryWarned(Event):
+class MemoryWarned(Event, frozen=True):
     agent: str
     attempt: int
     used: int
     warn: int
 
 
-class StopSent(Event):
+class StopSent(Event, frozen=True):
     """TERM to the whole tree, or KILL."""
 
     agent: str
@@ -75,9 +70,11 @@ class StopSent(Event):
     processes: tuple[ProcessMemory, ...]
 
 
-class AttemptEnded(Event):
+class AttemptEnded(Event, frozen=True):
     agent: str
     attempt: int
+    content: str
+    ok: bool  # completed, or a reason that the profile expects: a resumed run does not take this agent again
     reason: Reason
     why: str
     exit_code: int | None
@@ -89,7 +86,7 @@ class AttemptEnded(Event):
     left_over: tuple[ProcessMemory, ...]
 
 
-class RetryScheduled(Event):
+class RetryScheduled(Event, frozen=True):
     agent: str
     attempt: int  # the next one
     wait: float
@@ -97,39 +94,39 @@ class RetryScheduled(Event):
     heap: int | None
 
 
-class AgentEnded(Event):
+class AgentEnded(Event, frozen=True):
     agent: str
     content: str
     reason: Reason
     why: str
     attempts: int
-    ok: bool  # completed, or a reason that the profile expects
+    ok: bool
     seconds: float  # of all attempts, without waits
     peak: int
 
 
-class AgentSkipped(Event):
+class AgentSkipped(Event, frozen=True):
     agent: str
     why: str
 
 
-class Drained(Event):
+class Drained(Event, frozen=True):
     """Proof, or its failure, that an agent's memory is back."""
 
     agent: str
     attempt: int
     reached: bool
     seconds: float
-    before: int  # bytes of the tree at its last sample
-    after: int  # bytes that the run still owns: supervisor and allowed leftovers
-    freed: int
-    available: int  # MemAvailable of the host at the end
+    before: int  # MemAvailable of the host when the tree was last measured
+    after: int  # MemAvailable now
+    freed: int  # after - before: the whole host's, so neighbours move it too
+    owned: int  # bytes that the run still holds: supervisor and allowed leftovers
     strays: tuple[ProcessMemory, ...]  # found by cookie, outside the supervisor's descendants
     why: str = ""
     on_timeout: OnTimeout | None = None
 
 
-class Unkillable(Event):
+class Unkillable(Event, frozen=True):
     """Processes that took SIGKILL and are still there (uninterruptible sleep)."""
 
     agent: str
@@ -137,7 +134,7 @@ class Unkillable(Event):
     seconds: float
 
 
-class AttemptLost(Event):
+class AttemptLost(Event, frozen=True):
     """Its supervisor died; a later seqsup found that, and stopped what was left."""
 
     agent: str
@@ -146,11 +143,11 @@ class AttemptLost(Event):
     stopped: tuple[ProcessMemory, ...]
 
 
-class Warned(Event):
+class Warned(Event, frozen=True):
     message: str
 
 
-class RunEnded(Event):
+class RunEnded(Event, frozen=True):
     exit_code: int
     why: str
     completed: int
@@ -162,7 +159,7 @@ class RunEnded(Event):
 
 
 AnyEvent = (
-    TurnAwaited | RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | StopSent
+    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | Warned | RunEnded
 )  # fmt: skip

@@ -11,6 +11,8 @@ GIB = 1024 * MIB
 class SeqsupError(Exception):
     """What a user can mend: the message says what happened, why, and what to do."""
 
+    exit_code: int = 2  # what the command line ends with
+
 
 class Reason(StrEnum):
     """Why an attempt, and with its last attempt an agent, ended. The first cause wins."""
@@ -100,6 +102,22 @@ class Success(Struct, frozen=True, kw_only=True):
     codes: tuple[int, ...]
     file: str | None
     output: str | None  # a regular expression
+
+
+class Detected(Struct, frozen=True, kw_only=True):
+    """What stands behind a command."""
+
+    kind: str  # node | bun | native
+    executable: str | None  # the binary that will run: of a script its interpreter. None: not found
+    why: str  # how that was found out, or what is missing and how to mend it
+
+
+class NodeBinary(Struct, frozen=True, kw_only=True):
+    """A Node, asked once."""
+
+    executable: str
+    version: str
+    allowed: tuple[str, ...]  # the flags it takes in NODE_OPTIONS; any other there ends it with exit 9
 
 
 class NodeStart(Struct, frozen=True, kw_only=True):

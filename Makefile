@@ -1,0 +1,7 @@
+# For those who type make. All of it is in supervisor/__main__.py, which needs Python only: `python3 supervisor demo`.
+# More arguments: `make test ARGS="-k drain"`.
+
+.PHONY: demo test lint clean
+
+demo test lint clean:
+	@python3 supervisor $@ $(ARGS)

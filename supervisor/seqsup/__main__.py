@@ -1,0 +1,5 @@
+"""`python -m seqsup`."""
+
+from .cli import main
+
+raise SystemExit(main())

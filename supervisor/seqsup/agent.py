@@ -1,0 +1,109 @@
+"""One agent: attempts, each with its drain, until it completes or another try would not help."""
+
+import time
+from collections.abc import Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential_jitter
+
+from . import policy
+from .attempt import Place, World, attempt
+from .drain import drain
+from .events import AgentEnded, Drained, RetryScheduled
+from .model import Halt, OnTimeout, Outcome, Reason, Step
+from .units import format_duration, format_size
+
+_HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
+
+
+class Stopped(Exception):
+    """The run cannot go on, by the profile's own rules."""
+
+
+class Agent:
+    """One agent of the plan, being tried."""
+
+    def __init__(
+        self, step: Step, prepare: Callable[[int], tuple[Step, Place]], cookie: str, world: World, *, tried_before: int
+    ) -> None:
+        """`prepare` completes the step for an attempt; `tried_before` counts those of earlier parts of the run."""
+        self._step, self._prepare, self._cookie, self._world = step, prepare, cookie, world
+        self._next = tried_before + 1
+        self._heap = step.node.heap if step.node else None
+        self._outcomes: list[Outcome] = []
+
+    async def run(self) -> bool:
+        """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
+        rule = self._step.retry
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(rule.attempts),
+            wait=wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4),
+            retry=retry_if_result(self._may_retry),
+            before_sleep=self._scheduled,
+            sleep=self._pause,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        try:
+            last: Outcome = await retrying(self._once)
+        except Stopped:
+            if self._outcomes:
+                self._ended(self._outcomes[-1])
+            raise
+        return self._ended(last)
+
+    def _may_retry(self, last: Outcome) -> bool:
+        return policy.retryable(self._step.retry, self._step.expect, last, self._world.operator.halt)
+
+    async def _once(self) -> Outcome:
+        if self._world.operator.halt >= Halt.NOW:  # tenacity tries once more after a pause that was cut short
+            return _HALTED
+        await self._admit()
+        number, self._next = self._next, self._next + 1
+        step, place = self._prepare(number)
+        ended = await attempt(step, number, self._heap, place, self._world)
+        self._outcomes.append(ended.outcome)
+        self._drained(await drain(self._step, number, ended, self._cookie, self._world))
+        return ended.outcome
+
+    async def _admit(self) -> None:
+        """Wait until the host is above its floor."""
+        floor, rule = self._step.limits.host_floor, self._step.drain
+        deadline = time.monotonic() + rule.timeout
+        while floor is not None and (available := self._world.host.available()) < floor:
+            if time.monotonic() >= deadline or self._world.operator.halt >= Halt.NOW:
+                raise Stopped(
+                    f"{self._step.name} was not started: the host has {format_size(available)} available,"
+                    f" below memory.host_floor {format_size(floor)}"
+                )
+            await self._world.wake.wait(rule.interval)
+
+    def _drained(self, drained: Drained) -> None:
+        self._world.emit(drained)
+        if not drained.reached and drained.on_timeout is not OnTimeout.CONTINUE:
+            waited = format_duration(drained.seconds)
+            raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
+
+    def _scheduled(self, state: RetryCallState) -> None:
+        node, last = self._step.node, self._outcomes[-1]
+        if node is not None:
+            self._heap = policy.next_heap(self._heap, node.heap_ceiling, self._step.retry.grow_heap, last.reason)
+        self._world.emit(
+            RetryScheduled(
+                agent=self._step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason, heap=self._heap
+            )
+        )  # fmt: skip
+
+    async def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < Halt.NOW:
+            await self._world.wake.wait(left)
+
+    def _ended(self, last: Outcome) -> bool:
+        ok = policy.ok(last.reason, self._step.expect)
+        self._world.emit(
+            AgentEnded(
+                agent=self._step.name, content=self._step.content, reason=last.reason, why=last.why, ok=ok,
+                attempts=len(self._outcomes), seconds=sum(outcome.seconds for outcome in self._outcomes),
+                peak=max((outcome.peak for outcome in self._outcomes), default=0),
+            )
+        )  # fmt: skip
+        return ok

@@ -1,0 +1,259 @@
+"""One try at one agent: spawn, sample, decide, act, until its tree is empty."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+
+from . import outcome, policy
+from .containment.process import all_pids
+from .containment.reaper import Reaper, Root
+from .containment.subreaper import Tree
+from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
+from .folder import private
+from .host import Host
+from .model import Exit, Outcome, ProcessMemory, Reason, Sample, Step
+from .operator import Operator
+from .policy import Action, Phase, Rules, Watch
+from .runtime.node import node_options
+from .wait import Wake
+
+_TAIL = 1024 * 1024  # bytes of output searched: a native stack may follow V8's last words
+
+
+class World(Struct, frozen=True):
+    """What an attempt acts on, and whom it tells."""
+
+    reaper: Reaper
+    host: Host
+    wake: Wake
+    operator: Operator
+    emit: Callable[[AnyEvent], None]
+
+
+class Place(Struct, frozen=True):
+    """Where an attempt leaves what it makes, and the marks its processes carry."""
+
+    folder: Path
+    label: str  # of the folder, relative to the run's
+    ledger: int
+    marks: dict[str, str]
+
+
+class Ended(Struct, frozen=True):
+    """An attempt's outcome, with what its drain must know."""
+
+    outcome: Outcome
+    last_available: int  # bytes of the host, when its tree was last measured
+    bystanders: frozenset[int]  # pids that were there before it
+
+
+async def attempt(step: Step, number: int, heap: int | None, place: Place, world: World) -> Ended:
+    """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
+    world.emit(
+        AttemptStarted(
+            agent=step.name, attempt=number, content=step.content, command=step.command,
+            hard=step.limits.hard, heap=heap, folder=place.label,
+        )
+    )  # fmt: skip
+    bystanders = frozenset(all_pids())
+    vigil = _Vigil(step, number, place, world)
+    try:
+        root = vigil.spawn(heap)
+    except OSError as error:
+        vigil.close()
+        why = f"{step.command[0]} could not be started in {step.cwd}: {error.strerror or error}"
+        ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
+    else:
+        ended = await vigil.keep(root)
+    world.emit(_ended(step, number, ended))
+    return Ended(ended, vigil.last_available, bystanders)
+
+
+class _Vigil:
+    """The watch over one attempt: its files, its tree, its samples."""
+
+    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
+        self._step, self._number, self._place, self._world = step, number, place, world
+        self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
+        self._oom_kills = world.host.oom_kills()
+        private(place.folder)
+        self._stdout, self._stderr = _Output(place.folder / "stdout.log"), _Output(place.folder / "stderr.log")
+        self._watch = Watch(started=time.monotonic())
+        self._heard, self._output = self._watch.started, 0
+        self._stopped: tuple[ProcessMemory, ...] = ()
+        self._left_over: tuple[ProcessMemory, ...] = ()
+        self._told = -1.0  # since when the phase lasts that was told last
+        self._seconds: float | None = None  # from the spawn to the leader's end
+        self.last_available = world.host.available()
+
+    def spawn(self, heap: int | None) -> Root:
+        with _stdin(self._step) as stdin:
+            return self._world.reaper.spawn(
+                self._step.command, cwd=self._step.cwd, env=self._environment(heap), stdin=stdin,
+                stdout=self._stdout.fd, stderr=self._stderr.fd,
+            )  # fmt: skip
+
+    def _environment(self, heap: int | None) -> dict[str, str]:
+        step = self._step
+        env = {
+            **os.environ, "PWD": step.cwd, **step.env, **self._place.marks,
+            "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(self._number),
+            "SEQSUP_ARTIFACTS": str(self._place.folder),
+        }  # fmt: skip
+        if step.node is not None:
+            env["NODE_OPTIONS"] = node_options(step.node, heap, env.get("NODE_OPTIONS", ""))
+        return env
+
+    async def keep(self, root: Root) -> Outcome:
+        """Watch until nobody is left; where watching fails, see to it that nobody is."""
+        world, step = self._world, self._step
+        tree = Tree(world.reaper, root, step.limits.measure, self._place.ledger)
+        try:
+            world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
+            await self._watch_on(tree)
+            if self._watch.phase is Phase.ABANDONED:
+                waited = policy.KILL_DEADLINE
+                world.emit(Unkillable(agent=step.name, processes=tree.describe(), seconds=waited))
+            return self._outcome(world.reaper.ending(root), world.host.oom_kills() > self._oom_kills)
+        except BaseException:
+            await tree.destroy(world.wake)
+            raise
+        finally:
+            tree.close()
+            self.close()
+
+    async def _watch_on(self, tree: Tree) -> None:
+        world = self._world
+        sample, rate = self._look(tree), 0.0
+        while True:
+            self._watch, action = policy.step(self._watch, self._rules, sample)
+            match action:
+                case Action.WARN:
+                    self._warn(sample)
+                case Action.TERMINATE:
+                    self._signal(tree, signal.SIGTERM)
+                case Action.KILL:
+                    self._signal(tree, signal.SIGKILL)
+                case Action.END:
+                    return
+                case Action.WAIT:
+                    pass
+            await world.wake.wait(policy.pause(self._watch, self._rules, sample, rate, world.host.cpus))
+            before, sample = sample, self._look(tree)
+            rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
+
+    def _look(self, tree: Tree) -> Sample:
+        world = self._world
+        root_exited = world.reaper.ending(tree.root) is not None
+        if root_exited and self._seconds is None:
+            self._seconds = time.monotonic() - self._watch.started
+            tree.release(self._step.drain.allow)
+        quiet_tree = self._watch.phase is Phase.RUNNING and not root_exited
+        processes = tree.count() if quiet_tree else tree.living()
+        used, available = tree.used(), world.host.available()
+        if used:
+            self.last_available = available
+        now = time.monotonic()
+        return Sample(
+            at=now, used=used, processes=processes, host_available=available,
+            quiet=self._quiet(now), root_exited=root_exited, halt=world.operator.halt,
+        )  # fmt: skip
+
+    def _quiet(self, now: float) -> float:
+        if self._rules.timeouts.stall is None:
+            return 0.0
+        if (output := self._stdout.size() + self._stderr.size()) != self._output:
+            self._heard, self._output = now, output
+        return now - self._heard
+
+    def _warn(self, sample: Sample) -> None:
+        warn = self._rules.limits.warn
+        assert warn is not None
+        self._world.emit(
+            MemoryWarned(agent=self._step.name, attempt=self._number, used=sample.used, warn=warn)
+        )  # fmt: skip
+
+    def _signal(self, tree: Tree, signum: signal.Signals) -> None:
+        """Signal the tree. KILL is sent until nobody is left, but told once."""
+        told, self._told = self._told, self._watch.since
+        processes = () if told == self._watch.since else tree.describe()
+        tree.send(signum)
+        if signum is signal.SIGTERM:
+            tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM
+        if told == self._watch.since:
+            return
+        if self._watch.reason is None:
+            self._left_over = self._left_over or processes
+        else:
+            self._stopped = self._stopped or processes
+        self._world.emit(
+            StopSent(
+                agent=self._step.name, attempt=self._number, signal=signum.name, reason=self._watch.reason,
+                why=self._watch.note, processes=processes,
+            )
+        )  # fmt: skip
+
+    def _outcome(self, ending: Exit | None, kernel_oom: bool) -> Outcome:
+        ours = (self._watch.reason, self._watch.why) if self._watch.reason is not None else None
+        reason, why = ours or self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
+        return Outcome(
+            reason=reason, why=why, exit=ending,
+            seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
+            peak=self._watch.peak, processes=self._stopped, left_over=self._left_over,
+        )  # fmt: skip
+
+    def _classify(self, ending: Exit, kernel_oom: bool) -> tuple[Reason, str]:
+        success = self._step.success
+        missing = outcome.found_nothing(
+            success,
+            file_exists=success.file is not None and (Path(self._step.cwd) / success.file).exists(),
+            stdout=self._stdout.tail().decode(errors="replace") if success.output is not None else "",
+        )
+        return outcome.classify(
+            ending=ending, stderr=self._stderr.tail(), kernel_oom=kernel_oom, success=success, missing=missing
+        )
+
+    def close(self) -> None:
+        self._stdout.close()
+        self._stderr.close()
+
+
+class _Output:
+    """A file that an agent's output goes to, without passing through this process."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def tail(self) -> bytes:
+        return os.pread(self.fd, _TAIL, max(self.size() - _TAIL, 0))
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def _stdin(step: Step) -> IO[bytes]:
+    """Open what the agent reads. A text goes through an unnamed file: it never blocks, and leaves no trace on disk."""
+    if step.stdin is None:
+        return Path(step.cwd, step.stdin_file or os.devnull).open("rb")
+    file = os.fdopen(os.memfd_create("stdin"), "w+b")
+    file.write(step.stdin.encode())
+    file.seek(0)
+    return file
+
+
+def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:
+    return AttemptEnded(
+        agent=step.name, attempt=number, content=step.content, ok=policy.ok(ended.reason, step.expect),
+        reason=ended.reason, why=ended.why,
+        exit_code=ended.exit.code if ended.exit else None, signal=ended.exit.signal if ended.exit else None,
+        seconds=ended.seconds, peak=ended.peak, hard=step.limits.hard,
+        processes=ended.processes, left_over=ended.left_over,
+    )  # fmt: skip

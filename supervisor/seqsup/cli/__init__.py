@@ -1,0 +1,157 @@
+"""The command line: its commands, one voice for errors, the exit codes."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from io import TextIOWrapper
+
+import click
+
+from .. import __version__
+
+FAULT, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+
+# Each is a click command of its own name in the module of its name, and may return its exit code.
+COMMANDS = {
+    "Run": {
+        "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
+        "run": "Run one command under the same supervision, in the same queue.",
+        "stop": "End a run after its running agent, or now.",
+        "sweep": "Find and stop what a dead supervisor left behind.",
+    },
+    "Look": {
+        "plan": "Say what start would do, and start nothing.",
+        "status": "The run now, or the last one.",
+        "runs": "The list of runs.",
+        "logs": "What an agent printed.",
+        "events": "A run's events, as lines of JSON.",
+    },
+    "Write": {
+        "schema": "The JSON Schema of profiles, for editors.",
+    },
+}
+# What the machine denies, and the user can mend: no fault of ours, so no traceback
+_DENIED = {
+    errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE,
+    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO,
+}  # fmt: skip
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is asked for: `--version` and `status` must not pay for asyncio."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            from ..wording import nearest
+
+            raise click.UsageError(f'no command "{args[0]}"{nearest(args[0], known)}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all completed · 1 an agent gave up · 2 usage or profile · 3 refused to start · "
+    "4 stopped by policy · 70 a fault of seqsup · 75 stopped at a usage limit · 128+n ended by signal n.",
+)
+@click.version_option(__version__, "-V", "--version", message="seqsup %(version)s")
+def seqsup() -> None:
+    """Runs AI agents strictly one at a time, each in a contained process tree, and proves that memory is back
+    before the next."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    _open_streams()
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        return _usage(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return PIPE_CLOSED
+    except Exception as error:
+        return _fail(error)
+    return code
+
+
+def _open_streams() -> None:
+    """Make sure that there are standard streams, and that they take any text."""
+    # Where `>&-` closed one, the journal would get its number, and output would be written into the journal
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _dispatch(args: list[str]) -> int:
+    # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
+    with seqsup.make_context("seqsup", args or ["--help"]) as context:
+        code = seqsup.invoke(context)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> int:
+    message = error.format_message()
+    _say(message[:1].lower() + message[1:])
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"try: {context.command_path} -h", err=True)
+    return error.exit_code
+
+
+def _fail(error: Exception) -> int:
+    from ..model import SeqsupError  # here, because `--version` has no use for it
+
+    if isinstance(error, SeqsupError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _DENIED:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        _say(f"{where}{error.strerror}")
+        _discard_output()
+        return SeqsupError.exit_code
+    import traceback
+
+    traceback.print_exception(error)
+    _say(f"a fault of seqsup: {type(error).__name__}: {error}")
+    click.echo("please report it, with the lines above and what you did, to the project's issues", err=True)
+    return FAULT
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        click.echo(f"seqsup: {line}", err=True)
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush of a broken stdout go nowhere instead of complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,110 @@
+"""Which run is meant: `r42`, `42`, a profile's name or file, or nothing for the one that runs or ran last."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ..folder import alive, label, run_folder
+from ..history import RunState, RunView, fold
+from ..journal import Journal, NoJournal, RunRow
+from ..model import SeqsupError
+from ..wording import nearest
+from ._load import read, state_dir
+
+
+class NeverRan(SeqsupError):
+    """There is no such run yet."""
+
+
+class NoSuchRun(SeqsupError):
+    """No run answers to what was given."""
+
+
+class Found(NamedTuple):
+    state_dir: Path
+    journal: Journal
+    row: RunRow
+
+    @property
+    def label(self) -> str:
+        return label(self.row.run)
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(self.state_dir, self.row.run)
+
+    def lives(self) -> bool:
+        """Say whether its supervisor lives. Ask before reading events: the dead have written their last."""
+        return alive(self.folder)
+
+    def view(self) -> RunView:
+        view = fold(self.journal.events(self.row.run))
+        view.run, view.name = self.label, view.name or self.row.name
+        view.profile = view.profile or self.row.profile
+        return view
+
+
+def find(given: str | None) -> Found:
+    """Find the run that is meant."""
+    folder, name = _place(given)
+    try:
+        journal = Journal.open(folder)
+    except NoJournal as error:
+        raise NeverRan(str(error)) from error
+    rows = journal.runs()
+    if not rows:
+        raise NeverRan(f"nothing ever ran here: the journal in {folder} holds no run")
+    if given is None:
+        return _default(folder, journal, rows)
+    if number := re.fullmatch(r"r?([0-9]{1,15})", given):
+        rows = [row for row in rows if row.run == int(number[1]) or row.name == given] or _unknown(given, rows)
+    elif name is not None:
+        rows = _of_profile(rows, Path(given), name)
+        if not rows:
+            raise NeverRan(f"{given} never ran")
+    else:
+        rows = [row for row in rows if row.name == given] or _unknown(given, rows)
+    return Found(folder, journal, rows[-1])
+
+
+def find_with_agent(first: str | None, second: str | None) -> tuple[Found, str | None]:
+    """Read `[RUN] [AGENT]`, where a single word may be either."""
+    if first is None or second is not None:
+        return find(first), second
+    try:
+        return find(first), None
+    except NoSuchRun:
+        found = find(None)
+        agents = found.view().agents
+        if first in agents:
+            return found, first
+        names = {row.name for row in found.journal.runs()}
+        raise NoSuchRun(
+            f'"{first}" is neither a run nor an agent of {found.label}{nearest(first, {*agents, *names})}'
+        ) from None
+
+
+def _place(given: str | None) -> tuple[Path, str | None]:
+    """Say in which state folder to look, and for which name if a profile's file was given."""
+    if given is None or not given.endswith(".toml"):
+        return state_dir(), None
+    profile = read(given)
+    return state_dir(profile), profile.name
+
+
+def _default(folder: Path, journal: Journal, rows: list[RunRow]) -> Found:
+    living = [Found(folder, journal, row) for row in rows if alive(run_folder(folder, row.run))]
+    if len(living) > 1:  # one runs, the others wait for their turn
+        living = [found for found in living if found.view().state is RunState.RUNNING] or living
+    return living[-1] if living else Found(folder, journal, rows[-1])
+
+
+def _of_profile(rows: list[RunRow], path: Path, name: str) -> list[RunRow]:
+    """Two projects may each have a nightly.toml: the file counts before its name, unless it was moved."""
+    named = [row for row in rows if row.name == name]
+    return [row for row in named if row.profile and Path(row.profile).resolve() == path.resolve()] or named
+
+
+def _unknown(given: str, rows: list[RunRow]) -> NoReturn:
+    known = {row.name for row in rows} | {label(row.run) for row in rows}
+    raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')

@@ -1,0 +1,82 @@
+"""From a profile's path, or a command line, to the plan: one way for `plan`, `start` and `run`."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
+    from ..model import Plan
+    from ..profile import Profile
+
+
+def load(
+    profile_path: str, *, task: str | None = None, only: Iterable[str] = (), start_from: str | None = None
+) -> "Plan":
+    """ProfileError says all that is wrong with the profile, or else all that this machine lacks for it."""
+    profile = read(profile_path)
+    folder = _straight(Path(profile_path)).parent
+    return _plan(profile, folder, task=task, only=only, start_from=start_from)
+
+
+def for_command(
+    command: Iterable[str],
+    *,
+    name: str | None = None,
+    soft: str | None = None,
+    hard: str | None = None,
+    retries: int | None = None,
+    timeout: str | None = None,
+) -> "Plan":
+    """The plan of one command, run where we are."""
+    from .. import profile
+
+    made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+    return _plan(made, Path.cwd())
+
+
+def read(profile_path: str) -> "Profile":
+    from ..profile import Complaint, ProfileError, parse
+
+    try:
+        text = Path(profile_path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8")]) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ProfileError([Complaint(file=profile_path, message=f"cannot be read: {why}")]) from None
+    return parse(text, profile_path)
+
+
+def state_dir(profile: "Profile | None" = None) -> Path:
+    """Where journal and runs are kept: the profile's own folder, SEQSUP_STATE_DIR, or the user's."""
+    if profile is not None and profile.run.state_dir:
+        base = Path(profile.file).parent if profile.file else Path()
+        return _straight(base / Path(profile.run.state_dir).expanduser())
+    if own := os.environ.get("SEQSUP_STATE_DIR"):
+        return _straight(Path(own).expanduser())
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (home if home.is_absolute() else Path("~/.local/state").expanduser()) / "seqsup"
+
+
+def _straight(path: Path) -> Path:
+    """Absolute and without `..`, so that a profile has one name; links stay, the user chose them."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _plan(
+    profile: "Profile",
+    folder: Path,
+    *,
+    task: str | None = None,
+    only: Iterable[str] = (),
+    start_from: str | None = None,
+) -> "Plan":
+    from ..plan import make
+    from ..survey import gather
+
+    survey = gather(profile, folder=str(folder), task=task, environ=os.environ)
+    return make(
+        profile, survey, task=task, only=only, start_from=start_from, state_dir=str(state_dir(profile))
+    )  # fmt: skip

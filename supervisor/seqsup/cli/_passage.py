@@ -1,0 +1,74 @@
+"""Hands an agent's output on to our own, byte by byte, from the files it is kept in. It never holds up the watch."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from ..events import AttemptStarted, Recorded
+from ..outlet import Outlet
+
+_INTERVAL = 0.05  # seconds
+_CHUNK = 65536
+
+
+class _Pipe:
+    """One stream: what stands in the file, from where we are on, to a descriptor."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._file: int | None = None
+
+    def open(self, path: Path) -> None:
+        self.close()
+        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+
+    def move(self) -> bool:
+        """Hand on as much as the reader takes; True when nothing is left."""
+        if self._file is None or self._outlet.broken:
+            return True
+        while self._outlet.pump():
+            if not (chunk := os.read(self._file, _CHUNK)):
+                return True
+            self._outlet.write(chunk)
+        return self._outlet.broken
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class Passage:
+    """A reader of events that follows each attempt's output."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pipes = {"stdout.log": _Pipe(Outlet(1)), "stderr.log": _Pipe(Outlet(2))}
+        self._attempts: list[Path] = []
+        self._over = False
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    def __call__(self, recorded: Recorded) -> None:
+        if isinstance(recorded.body, AttemptStarted):
+            self._attempts.append(self._folder / recorded.body.folder)
+
+    async def close(self) -> None:
+        """Hand on what is left; a reader that went away ends it."""
+        self._over = True
+        await self._task
+        for pipe in self._pipes.values():
+            pipe.close()
+
+    async def _follow(self) -> None:
+        while True:
+            over = self._over  # asked before the last look, so that nothing is missed
+            idle = [pipe.move() for pipe in self._pipes.values()]
+            if all(idle):  # an attempt's files are complete once the next one has begun
+                if self._attempts:
+                    attempt = self._attempts.pop(0)
+                    for name, pipe in self._pipes.items():
+                        pipe.open(attempt / name)
+                    continue
+                if over:
+                    return
+            await asyncio.sleep(_INTERVAL)

@@ -1,0 +1,173 @@
+"""The wiring of `start` and `run`: the machine's turn, what the dead left, the run and its readers."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from ..containment.cookie import COOKIE
+from ..containment.reaper import Reaper
+from ..events import HaltRequested
+from ..folder import label, private, run_folder
+from ..history import fold
+from ..journal import Journal, RunRow
+from ..log import Log
+from ..model import Halt, Plan, SeqsupError
+from ..ndjson import Stream
+from ..operator import Operator
+from ..recover import recover
+from ..run import Identity, Run
+from ..summary import summary
+from ..turn import Turn
+from ..wait import Wake
+from ..wording import processes
+from ._load import state_dir
+from ._output import width
+from ._passage import Passage
+
+
+class Refused(SeqsupError):
+    """Nothing was started."""
+
+    exit_code = 3
+
+
+class Manner(Struct, frozen=True, kw_only=True):
+    """How a run is carried out and shown."""
+
+    resume: str | None = None  # a run, or "" for the profile's last
+    wait: bool = True
+    json: bool = False
+    quiet: bool = False
+    passage: bool = False  # the agent's output goes on to our own
+
+
+def supervise(plan: Plan, manner: Manner) -> int:
+    """Carry out a plan and return the exit code."""
+    if inside := os.environ.get(COOKIE):
+        agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get("SEQSUP_FOLDER", inside)).name
+        raise Refused(
+            f"this is already inside agent {agent} of {run}: a run in a run would wait for itself;"
+            " call the command directly"
+        )
+    folder = Path(plan.state_dir)
+    journal = Journal.open(folder, write=True)
+    try:
+        return asyncio.run(_Supervision(plan, manner, journal, folder).main())
+    finally:
+        journal.close()
+
+
+class _Supervision:
+    def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path) -> None:
+        self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
+        self._wake = Wake()
+        self._operator = Operator(self._told)
+        self._run: Run | None = None
+
+    async def main(self) -> int:
+        self._listen()
+        began = time.monotonic()
+        turn = Turn.queue_up(state_dir(), f"{self._plan.name} (pid {os.getpid()}, since {time.strftime('%H:%M:%S')})")
+        try:
+            if not self._manner.wait and (ahead := turn.ahead()):
+                raise Refused(f"another run has the machine: {', '.join(ahead)}; without --no-wait this one waits")
+            if not await turn.wait(self._wake, self._say_ahead, lambda: self._operator.halt > Halt.NONE):
+                _say("stopped while it waited; nothing was started")
+                return 128 + (self._operator.signal or signal.SIGINT)
+            with Reaper(self._wake.poke) as reaper:
+                await self._put_in_order()
+                return await self._carry_out(reaper, time.monotonic() - began)
+        finally:
+            turn.leave()
+
+    def _listen(self) -> None:
+        loop, operator = asyncio.get_running_loop(), self._operator
+        loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(signum, operator.wish, Halt.NOW, signum, signum.name)
+        loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
+        # Stopped, it would no longer see the tree grow, while the agent ran on in its own session
+        loop.add_signal_handler(signal.SIGTSTP, _say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory")
+
+    def _told(self, event: HaltRequested) -> None:
+        self._wake.poke()
+        if self._run is not None:
+            self._run.tell(event)
+
+    def _say_ahead(self, ahead: list[str]) -> None:
+        first, others = ahead[0], len(ahead) - 1
+        _say(f"waiting for {first}" + (f" and {others} more in the queue" if others else ""))
+
+    async def _put_in_order(self) -> None:
+        for found in await recover(self._journal, self._folder, self._wake):
+            _say(
+                f"{found.run} {found.name} was left by a supervisor that died"
+                + (f" while {found.lost} ran" if found.lost else "")
+                + (f"; stopped {processes(found.processes)}" if found.processes else "")
+                + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
+            )
+
+    async def _carry_out(self, reaper: Reaper, waited: float) -> int:
+        plan, manner = self._plan, self._manner
+        identity = self._identity()
+        if identity.earlier and self._complete(identity):
+            _say(f"nothing to resume: {label(identity.run)} {plan.name} has completed every agent of the profile")
+            return 0
+        folder = private(run_folder(self._folder, identity.run))
+        run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper)
+        log = Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
+        run.add_reader(log)
+        stream = Stream() if manner.json else None
+        if stream is not None:
+            run.add_reader(stream)
+        passage = Passage(folder) if manner.passage else None
+        if passage is not None:
+            run.add_reader(passage)
+        try:
+            code = await run.carry_out(waited)
+        finally:
+            log.close()
+            if stream is not None:
+                stream.close()
+            if passage is not None:
+                await passage.close()
+        if not manner.json and not (manner.passage and code == 0):
+            click.echo(summary(run.view, width=width()), err=True)
+        return code
+
+    def _identity(self) -> Identity:
+        row = self._resumed()
+        if row is not None:
+            self._journal.adopt(row.run)
+            return Identity(row.run, row.cookie, tuple(self._journal.events(row.run)))
+        cookie = secrets.token_hex(16)
+        return Identity(self._journal.begin(self._plan.name, self._plan.profile, cookie), cookie)
+
+    def _resumed(self) -> RunRow | None:
+        wanted, plan = self._manner.resume, self._plan
+        if wanted is None:
+            return None
+        rows = [row for row in self._journal.runs() if (row.profile, row.name) == (plan.profile, plan.name)]
+        if wanted:
+            rows = [row for row in rows if wanted in (label(row.run), str(row.run))]
+            if not rows:
+                raise Refused(f"{wanted} is no run of {plan.name}; `seqsup runs` lists them")
+        elif not rows:
+            _say(f"{plan.name} never ran: it starts from its first agent")
+        return rows[-1] if rows else None
+
+    def _complete(self, identity: Identity) -> bool:
+        done = fold(identity.earlier).completed_contents
+        done.subtract(step.content for step in self._plan.steps)
+        return min(done.values(), default=0) >= 0
+
+
+def _say(message: str) -> None:
+    click.echo(f"seqsup: {message}", err=True)

@@ -1,0 +1,23 @@
+"""`seqsup events`: a run's events, as lines of JSON."""
+
+import sys
+
+import click
+
+from ..ndjson import encode
+from ._find import find
+from ._follow import follow
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends.")
+@click.option("--json", is_flag=True, hidden=True, help="They always are.")
+def events(run: str | None, following: bool, json: bool) -> None:
+    """A run's events, as lines of JSON: the same that `start --json` prints."""
+    found = find(run)
+    batches = follow(found) if following else [found.journal.events(found.row.run)]
+    for batch in batches:
+        for recorded in batch:
+            sys.stdout.buffer.write(encode(recorded) + b"\n")
+        sys.stdout.buffer.flush()

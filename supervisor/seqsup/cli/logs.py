@@ -1,0 +1,114 @@
+"""`seqsup logs`: what an agent printed."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from ..events import AttemptStarted, Recorded
+from ..model import SeqsupError
+from ..wording import nearest
+from ._find import find_with_agent
+from ._follow import follow
+
+_PIECE = 64 * 1024
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.argument("agent", required=False)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
+@click.option("--attempt", type=click.IntRange(1), help="Which one; the last without it.")
+def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
+    """What an agent printed: its stdout on stdout, its stderr on stderr.
+
+    Without AGENT, each agent in turn. A single word is taken as RUN, or else as an agent of the run
+    that runs or ran last.
+    """
+    found, agent = find_with_agent(run, agent)
+    if agent is not None and agent not in (agents := found.view().agents):
+        raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, agents)}')
+    reader = _Reader(found.folder, several=agent is None)
+    batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
+    for number, batch in enumerate(batches):
+        attempts = _wanted(batch, agent, attempt)
+        # What is past needs only its last attempt; from here on every new one is shown
+        for event in attempts if number else {event.agent: event for event in attempts}.values():
+            reader.turn_to(event)
+        reader.read_on()
+    if reader.attempt is None:
+        what = agent or found.label
+        click.echo(f"seqsup: {what} has no {f'attempt {attempt}' if attempt else 'attempt'} yet", err=True)
+
+
+def _wanted(batch: Iterable[Recorded], agent: str | None, attempt: int | None) -> list[AttemptStarted]:
+    return [
+        recorded.body
+        for recorded in batch
+        if isinstance(recorded.body, AttemptStarted)
+        and agent in (None, recorded.body.agent)
+        and attempt in (None, recorded.body.attempt)
+    ]
+
+
+class _Reader:
+    """Reads the output of one attempt after the other, as it grows."""
+
+    def __init__(self, run_folder: Path, several: bool) -> None:
+        self._run_folder = run_folder
+        self._headed = several or sys.stdout.isatty()
+        self._tails: list[_Tail] = []
+        self._at_line_start = True
+        self.attempt: AttemptStarted | None = None
+
+    def turn_to(self, event: AttemptStarted) -> None:
+        self.read_on()
+        for tail in self._tails:
+            tail.close()
+        self.attempt = event
+        if self._headed:
+            again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+            self._write(b"" if self._at_line_start else b"\n")
+            self._write(f"==> {event.agent}{again} <==\n".encode())
+        folder = self._run_folder / event.folder
+        if not folder.is_dir():
+            click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
+        self._tails = [_Tail(folder / "stdout.log"), _Tail(folder / "stderr.log")]
+
+    def read_on(self) -> None:
+        for tail, out in zip(self._tails, (sys.stdout.buffer, sys.stderr.buffer), strict=False):
+            while piece := tail.read():
+                out.write(piece)
+                if out is sys.stdout.buffer:
+                    self._at_line_start = piece.endswith(b"\n")
+            out.flush()
+
+    def _write(self, text: bytes) -> None:
+        sys.stdout.buffer.write(text)
+        self._at_line_start = True
+
+
+class _Tail:
+    """A file that grows, that is not there yet, or that its writer truncates."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def read(self) -> bytes:
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except FileNotFoundError:
+                return b""
+        position = self._file.tell()
+        if os.fstat(self._file.fileno()).st_size < position:
+            self._file.seek(0)
+        return self._file.read(_PIECE)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,206 @@
+"""`seqsup plan`: what `start` would do; starts nothing."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from ..model import MIB, Plan, Step
+from ..placeholders import finish
+from ..runtime.node import node_options
+from ..units import format_duration, format_size
+from ..wording import counted
+from ._load import load
+from ._output import put_object
+
+_WIDTH = 100
+_TIERS = {"subreaper": "own session, subreaper and cookie; memory kept by watching, not by the kernel"}
+
+
+@click.command(short_help="What start would do; starts nothing.")
+@click.argument("profile")
+@click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
+@click.option("--only", multiple=True, metavar="NAME", help="Take only this agent (may be given more than once).")
+@click.option("--from", "start_from", metavar="NAME", help="Begin with this agent.")
+@click.option("--json", "as_json", is_flag=True, help="One object, for programs; sizes in bytes, times in seconds.")
+def plan(profile: str, task: str, only: tuple[str, ...], start_from: str | None, as_json: bool) -> None:
+    """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing."""
+    made = load(profile, task=task, only=only, start_from=start_from)
+    if as_json:
+        put_object("seqsup.plan/1", _as_object(made))
+    else:
+        click.echo("\n".join(line.rstrip() for line in _text(made)))
+
+
+# For programs -------------------------------------------------------------------------------------
+
+
+def _as_object(made: Plan) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(made)
+    for step, told in zip(made.steps, fields["steps"], strict=True):
+        told["env"] = sorted(step.env)  # values may be secrets
+        told["command"] = [finish(word) for word in step.command]
+        told["stdin"] = step.stdin and finish(step.stdin)
+        if step.node is not None:
+            told["node"]["node_options"] = _node_options(step)
+    return fields
+
+
+# For people ---------------------------------------------------------------------------------------
+
+
+def _text(made: Plan) -> Iterator[str]:
+    yield f"{made.name}  {counted(len(made.steps), 'agent')}, one at a time"
+    yield from _pairs(
+        ("execution_mode", made.execution_mode),
+        ("containment", f"{made.containment}: {_TIERS[made.containment]}"),
+        ("profile", made.profile or "none"),
+        ("state", made.state_dir),
+        ("task", _shown(made.task)),
+        ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
+        ("chain", counted(made.chain, "agent")),
+    )
+    if made.steps:
+        yield ""
+        yield from _table(made.steps)
+    facts = [_facts(step) for step in made.steps]
+    common = [fact for fact in facts[0] if all(fact in each for each in facts)] if len(facts) > 1 else []
+    if common:
+        yield from ("", "every agent", *_pairs(*common))
+    for number, (step, each) in enumerate(zip(made.steps, facts, strict=True), 1):
+        yield from ("", f"{number}. {step.name}")
+        yield from _command(step)
+        yield from _pairs(*(fact for fact in each if fact not in common))
+    yield from _section("skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
+    yield from _section("notes", made.notes)
+
+
+def _table(steps: Iterable[Step]) -> Iterator[str]:
+    rows = [("", "agent", "runtime", "soft", "hard", "heap", "wall", "stall", "tries")]
+    for number, step in enumerate(steps, 1):
+        rows.append(
+            (
+                str(number),
+                step.name,
+                f"node {step.node.version.removeprefix('v')}" if step.node else step.runtime,
+                _size(step.limits.soft),
+                _size(step.limits.hard),
+                _heap(step),
+                _time(step.timeouts.wall),
+                _time(step.timeouts.stall),
+                str(step.retry.attempts),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(
+            cell.ljust(width) if n in (1, 2) else cell.rjust(width) for n, (cell, width) in enumerate(cells)
+        )
+
+
+def _facts(step: Step) -> list[tuple[str, str]]:
+    limits, retry, drain = step.limits, step.retry, step.drain
+    return [
+        ("in", step.cwd),
+        ("NODE_OPTIONS", _shown(_node_options(step)) if step.node else ""),
+        ("environment", ", ".join(sorted(step.env))),
+        ("stdin", step.stdin_file or _shown(finish(step.stdin or ""))),
+        ("needs", ", ".join(step.needs)),
+        (
+            "memory",
+            f"warn {_size(limits.warn)}, soft {_size(limits.soft)} for {format_duration(limits.sustain)}, "
+            f"hard {_size(limits.hard)}, host floor {_size(limits.host_floor)}",
+        ),
+        ("grace", format_duration(step.timeouts.grace)),
+        ("retried", _retried(step) if retry.attempts > 1 and retry.on else "never"),
+        (
+            "drained",
+            f"below {_size(drain.threshold)} owned and above {_size(drain.available)} available "
+            f"within {format_duration(drain.timeout)}, else {drain.on_timeout.value}",
+        ),
+        ("success", _success(step)),
+        ("expected", ", ".join(step.expect)),
+    ]
+
+
+def _command(step: Step) -> Iterator[str]:
+    """As a shell takes it: broken only between words."""
+    line = "   $"
+    for word in step.command:
+        quoted = _shown(shlex.quote(finish(word)))
+        if len(line) + len(quoted) > _WIDTH - 3 and line.strip() != "$":
+            yield line + " \\"
+            line = "    "
+        line += f" {quoted}"
+    yield line
+
+
+def _retried(step: Step) -> str:
+    retry = step.retry
+    return f"after {', '.join(retry.on)}; waits {format_duration(retry.wait)} to {format_duration(retry.max_wait)}"
+
+
+def _success(step: Step) -> str:
+    success = step.success
+    wanted = [f"exit {' or '.join(map(str, success.codes))}"]
+    if success.file is not None:
+        wanted.append(f"file {success.file}")
+    if success.output is not None:
+        wanted.append(f"output matches {success.output}")
+    return "" if wanted == ["exit 0"] else _shown(", ".join(wanted))
+
+
+def _node_options(step: Step) -> str:
+    assert step.node is not None
+    user = finish(step.env["NODE_OPTIONS"]) if "NODE_OPTIONS" in step.env else os.environ.get("NODE_OPTIONS", "")
+    return node_options(step.node, step.node.heap, user)
+
+
+def _pairs(*pairs: tuple[str, str]) -> Iterator[str]:
+    told = [(name, value) for name, value in pairs if value]
+    width = max((len(name) for name, _ in told), default=0)
+    for name, value in told:
+        yield from _wrapped(f"   {name.ljust(width)}  ", value)
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    told = list(lines)
+    if told:
+        yield ""
+        yield title
+    for line in told:
+        yield from _wrapped("   ", line)
+
+
+def _wrapped(head: str, text: str) -> Iterator[str]:
+    """Broken at spaces; a word that is too long stays whole, so that paths can be copied."""
+    import textwrap
+
+    room = max(_WIDTH - len(head), 40)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    yield head + lines[0]
+    yield from (" " * len(head) + line for line in lines[1:])
+
+
+def _shown(text: str) -> str:
+    """On one line, nothing that moves the cursor, not endless."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain if len(plain) <= 500 else f"{plain[:500]}… ({len(text)} characters; --json has them all)"
+
+
+def _heap(step: Step) -> str:
+    if step.node is None:
+        return "-"
+    return f"{step.node.heap // MIB} MiB" if step.node.heap else "V8's own"
+
+
+def _size(size: int | None) -> str:
+    return "none" if size is None else format_size(size)
+
+
+def _time(seconds: float | None) -> str:
+    return "none" if seconds is None else format_duration(seconds)

@@ -1,0 +1,27 @@
+"""`seqsup run -- CMD`: one command under the same supervision, as a prefix for any agent call."""
+
+import click
+
+from ._load import for_command
+from ._supervise import Manner, supervise
+
+
+@click.command(short_help="Run one command under the same supervision.", no_args_is_help=True)
+@click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped, with grace. Default: 75 % of --hard.")
+@click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, or what the machine has.")
+@click.option("--retries", type=click.IntRange(min=0), default=0, help="Further tries after a failure. Default: none.")
+@click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')
+@click.option("--name", metavar="NAME", help="Its name in status and logs. Default: the program's.")
+@click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
+@click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
+def run(
+    soft: str | None, hard: str | None, retries: int, timeout: str | None, name: str | None, no_wait: bool,
+    command: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Run one command under the same supervision, and in the same queue, as a profile's agents.
+
+    Its output goes on to this terminal and is kept for `seqsup logs`. The exit code is 0 when it completed and 1
+    when it gave up: what it exited with stands in the table.
+    """
+    plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+    return supervise(plan, Manner(wait=not no_wait, passage=True))

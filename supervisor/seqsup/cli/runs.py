@@ -1,0 +1,83 @@
+"""`seqsup runs`: the list of runs."""
+
+import time
+
+import click
+
+from ..history import AgentState, RunView
+from ..journal import Journal, NoJournal
+from ..ndjson import timestamp
+from ..table import NONE, Column, render
+from ..units import format_duration, format_size
+from ._find import Found
+from ._load import state_dir
+from ._output import put_object, width
+from .status import state_of
+
+SCHEMA = "seqsup.runs/1"
+_COLUMNS = (
+    Column("run", right=False),
+    Column("name", right=False),
+    Column("state", right=False),
+    Column("started", right=False, optional=2),
+    Column("time"),
+    Column("completed"),
+    Column("gave up", optional=1),
+    Column("highest peak", optional=3),
+)
+
+
+@click.command()
+@click.option("-n", "--last", default=20, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--all", "every", is_flag=True, help="All of them.")
+@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+def runs(last: int, every: bool, as_json: bool) -> None:
+    """The list of runs, the latest last."""
+    folder = state_dir()
+    try:
+        journal = Journal.open(folder)
+        rows = journal.runs()
+    except NoJournal:
+        rows = []
+    shown = rows if every else rows[-last:]
+    entries = [(found, *state_of(found)) for found in (Found(folder, journal, row) for row in shown)]
+    if as_json:
+        put_object(SCHEMA, {"runs": [_fields(*entry) for entry in entries]})
+        return
+    if not entries:
+        click.echo("seqsup: nothing ran yet", err=True)
+        return
+    click.echo("\n".join(render(_COLUMNS, [_row(*entry) for entry in entries], width())))
+    if len(shown) < len(rows):
+        click.echo(f"seqsup: {len(rows) - len(shown)} earlier ones: --all shows them", err=True)
+
+
+def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:
+    return (
+        found.label,
+        view.name,
+        state,
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(found.row.started)),
+        NONE if view.seconds is None else format_duration(view.seconds),
+        f"{view.count(AgentState.COMPLETED)} of {len(view.agents)}",
+        str(view.count(AgentState.GAVE_UP) or NONE),
+        format_size(view.highest.peak) if view.highest else NONE,
+    )
+
+
+def _fields(found: Found, state: str, view: RunView) -> dict[str, object]:
+    return {
+        "run": found.label,
+        "name": view.name,
+        "profile": view.profile,
+        "state": state,
+        "started": timestamp(found.row.started),
+        "ended": None if view.ended is None else timestamp(view.ended),
+        "seconds": view.seconds,
+        "exit_code": view.exit_code,
+        "agents": len(view.agents),
+        "completed": view.count(AgentState.COMPLETED),
+        "gave_up": view.count(AgentState.GAVE_UP),
+        "peak": view.highest.peak if view.highest else None,
+        "folder": str(found.folder),
+    }

@@ -1,0 +1,41 @@
+"""`seqsup start`: the main job."""
+
+import click
+
+from ._load import load
+from ._supervise import Manner, supervise
+
+
+@click.command(short_help="Run a profile's agents one at a time.")
+@click.argument("profile", required=False)
+@click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
+@click.option("--only", multiple=True, metavar="NAME", help="Take only this agent (may be given more than once).")
+@click.option("--from", "start_from", metavar="NAME", help="Begin with this agent.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with the profile's last run (or RUN): what completed is not run again.",
+)
+@click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
+@click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
+@click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
+def start(
+    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None, no_wait: bool,
+    as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Run PROFILE's agents one at a time, and prove that memory is back after each.
+
+    \b
+    Ctrl-C         stop after this agent
+    Ctrl-C twice   stop it now, with its grace, and drain
+    three times    kill
+    A stopped run goes on with --resume.
+    """
+    if profile is None and resume:  # `start --resume nightly.toml`: the name was meant for PROFILE
+        profile, resume = resume, ""
+    if profile is None:
+        raise click.UsageError("which profile? (seqsup start PROFILE)", click.get_current_context())
+    plan = load(profile, task=task, only=only, start_from=start_from)
+    return supervise(plan, Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet))

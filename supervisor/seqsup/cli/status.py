@@ -1,0 +1,111 @@
+"""`seqsup status`: the run now, or the last one."""
+
+import shlex
+import time
+
+import click
+import msgspec
+
+from ..history import AgentState, AgentView, RunState, RunView
+from ..ndjson import timestamp
+from ..summary import summary
+from ..units import format_duration, format_size
+from ..wording import HALTS
+from ._find import Found, NeverRan, find
+from ._output import put_object, width
+
+SCHEMA = "seqsup.status/1"
+DIED = "died"  # told by the lock of its folder, never by its events
+NEVER_RAN = "never-ran"
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+def status(run: str | None, as_json: bool) -> int:
+    """The run now, or the last one.
+
+    RUN is a number (r42 or 42), a profile's name or its file; without it the run that runs, else the last.
+
+    Exit codes: 0 it runs or completed, 1 it did not complete, 3 nothing ran yet.
+    """
+    try:
+        found = find(run)
+    except NeverRan as error:
+        if as_json:
+            put_object(SCHEMA, {"run": None, "state": NEVER_RAN})
+        else:
+            click.echo(f"seqsup: {error}", err=True)
+        return 3
+    state, view = state_of(found)
+    if as_json:
+        put_object(SCHEMA, _fields(found, view, state))
+    else:
+        click.echo(_text(view, state, time.time()))
+    return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
+
+
+def state_of(found: Found) -> tuple[str, RunView]:
+    """The run's state, with the one that no event can tell: its supervisor died."""
+    lives = found.lives()
+    view = found.view()
+    open_ended = view.state in (RunState.RUNNING, RunState.STARTING)
+    return (DIED if open_ended and not lives else str(view.state)), view
+
+
+def _text(view: RunView, state: str, now: float) -> str:
+    died = state == DIED
+    whole = summary(view, width=width(), now=None if died else now, died=died)
+    headline, *rest = whole.split("\n")
+    return "\n".join([f"{view.run}  {headline}", f"  {_now(view, state, now)}", *rest])
+
+
+def _now(view: RunView, state: str, now: float) -> str:
+    if state == DIED:
+        text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
+        if view.current:
+            text += f" while {view.current.name} ran; `seqsup sweep` finds and stops what it left"
+        if view.profile:
+            text += f"; `seqsup start {shlex.quote(view.profile)} --resume` goes on"
+        return text
+    if state == RunState.STARTING:
+        return "about to start"
+    if state == RunState.RUNNING:
+        parts = [f"running, pid {view.supervisor}", _turn(view.current, now)]
+        parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
+        return " · ".join(part for part in parts if part)
+    ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""
+    return f"{state}{ago}, exit {view.exit_code}"
+
+
+def _turn(agent: AgentView | None, now: float) -> str:
+    if agent is None:
+        return "between agents"
+    if agent.state is AgentState.BACKOFF:
+        wait = format_duration(max(0.0, (agent.retry_at or now) - now))
+        return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
+    if agent.state is AgentState.DRAINING:
+        return f"{agent.name}: {agent.reason}, its memory drains"
+    text = f"{agent.name}: attempt {agent.attempt}"
+    text += f", pid {agent.pid}" if agent.pid else ""
+    text += f", for {format_duration(max(0.0, now - agent.started))}" if agent.started is not None else ""
+    return text + (f", hard {format_size(agent.hard)}" if agent.hard else "")
+
+
+def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
+    fields = msgspec.to_builtins(view)
+    del fields["completed_contents"]
+    for times in (fields, *fields["agents"].values()):
+        for key in ("started", "resumed", "ended", "retry_at"):
+            if times.get(key) is not None:
+                times[key] = timestamp(times[key])
+    for agent in view.agents.values():
+        fields["agents"][agent.name]["expected"] = agent.expected
+    counts = {str(each): view.count(each) for each in AgentState}
+    return {
+        **fields,
+        "state": state,
+        "folder": str(found.folder),
+        "counts": counts,
+        "agents": list(fields["agents"].values()),
+    }

@@ -1,0 +1,28 @@
+"""The mark in the environment that every process of an agent inherits: finds what no longer descends from us."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .process import all_pids, environment
+
+COOKIE = "SEQSUP_COOKIE"
+FOLDER = "SEQSUP_FOLDER"
+
+
+def marks(run_cookie: str, run_folder: Path) -> dict[str, str]:
+    return {COOKIE: run_cookie, FOLDER: str(run_folder)}
+
+
+def bearers(run_cookie: str, *, except_pids: frozenset[int] = frozenset()) -> Iterator[int]:
+    """Find processes of this run. A full look costs 0.7 ms at 115 processes, so give it who is known."""
+    wanted = run_cookie.encode()
+    for pid in all_pids():
+        if pid not in except_pids and environment(pid).get(COOKIE.encode()) == wanted:
+            yield pid
+
+
+def folders() -> Iterator[tuple[int, Path]]:
+    """Find every process that any run of anybody left a mark on, with that run's folder."""
+    for pid in all_pids():
+        if (folder := environment(pid).get(FOLDER.encode())) is not None:
+            yield pid, Path(folder.decode(errors="surrogateescape"))

@@ -1,0 +1,165 @@
+"""One process of this machine, known by pid and start time, never by a bare pid. Linux: /proc and pidfds.
+
+A pid came back after 2.6 s in a measurement; a pidfd, or a descriptor inside /proc/PID, never names another process.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from seqsup.model import Measure, ProcessMemory
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+class Stat(Struct, frozen=True):
+    name: str
+    state: str
+    parent: int
+    start: int  # clock ticks since boot
+
+
+class Member:
+    """A process that belongs to a tree; its descriptors stay with that very process."""
+
+    __slots__ = ("bytes", "name", "pid", "pidfd", "start", "statm")
+
+    def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
+        self.pid, self.start, self.name = pid, stat.start, stat.name
+        self.pidfd, self.statm = pidfd, statm
+        self.bytes = 0
+
+    @staticmethod
+    def open(pid: int) -> "Member | None":
+        """Take hold of a process; None when it is gone."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        try:
+            statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+        except OSError:
+            os.close(pidfd)
+            return None
+        stat = read_stat(pid)
+        member = Member(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
+        if stat is None or member.gone():  # what was read may then be of a stranger with its pid
+            member.close()
+            return None
+        return member
+
+    def measure(self, what: Measure) -> int:
+        """Read its memory in bytes; 0 for a zombie, ProcessLookupError when it is gone."""
+        if what is Measure.PSS:
+            self.bytes = _pss(self.pid)
+        else:
+            fields = os.pread(self.statm, 128, 0).split(b" ", 3)
+            shared = int(fields[2]) if what is Measure.PRIVATE else 0
+            self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
+        return self.bytes
+
+    def send(self, signum: int) -> bool:
+        """Signal it; False when it is gone or not ours to signal."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signum)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def gone(self) -> bool:
+        """Say whether every thread has ended. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def describe(self) -> ProcessMemory:
+        command = self.name
+        with contextlib.suppress(OSError):
+            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            command = raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")[:300] or self.name
+        stat = read_stat(self.pid)
+        if stat and stat.start == self.start:
+            self.name = stat.name  # before its exec it had the supervisor's
+        return ProcessMemory(pid=self.pid, name=self.name, command=command, bytes=self.bytes)
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        os.close(self.statm)
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Read /proc/PID/stat; None when there is no such process. The name may hold spaces and brackets."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        text = os.read(fd, 1024)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    head, _, tail = text.rpartition(b") ")
+    fields = tail.split()
+    name = head.partition(b"(")[2].decode(errors="replace")
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]))
+
+
+def children(pid: int) -> list[int]:
+    """List the children of every thread: a Node worker's child stands under the worker's thread only."""
+    found: list[int] = []
+    tasks = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(tasks)  # noqa: PTH208 (hot: a Path costs four times as much)
+    except OSError:
+        return found
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            fd = os.open(f"{tasks}/{thread}/children", os.O_RDONLY)
+            try:
+                while chunk := os.read(fd, 65536):
+                    found += map(int, chunk.split())
+            finally:
+                os.close(fd)
+    return found
+
+
+def kinship() -> Callable[[int], list[int]]:
+    """Give a function pid -> children for one walk; kernels without CONFIG_PROC_CHILDREN are scanned once."""
+    if _HAS_CHILDREN:
+        return children
+    by_parent: dict[int, list[int]] = {}
+    for pid in all_pids():
+        if stat := read_stat(pid):
+            by_parent.setdefault(stat.parent, []).append(pid)
+    return lambda pid: by_parent.get(pid, [])
+
+
+def all_pids() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208
+
+
+def environment(pid: int) -> dict[bytes, bytes]:
+    """Read the environment a process was started with; empty when it is gone or not ours to read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (entry.partition(b"=") for entry in raw.split(b"\0"))
+    return {key: value for key, _, value in pairs}
+
+
+def _pss(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    return 0  # a zombie

@@ -1,0 +1,123 @@
+"""The one owner of waitpid: orphans of the agents fall to this process, and every end is collected here.
+
+A second waiter anywhere would steal statuses (a foreign waitpid(-1) made Popen report 0 for an exit of 7).
+"""
+
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
+
+from msgspec import Struct
+
+from seqsup.model import Exit, Measure, SeqsupError
+
+from .process import Member
+
+_PR_SET_CHILD_SUBREAPER = 36
+_FIRST_VICTIM = "1000"  # oom_score_adj: the kernel takes an agent before it takes the supervisor
+
+
+class Root(Struct, frozen=True):
+    """The leader of an agent's tree, just spawned."""
+
+    pid: int
+    pidfd: int
+
+
+class Reaper:
+    """Makes this process a subreaper and collects every child that ends. `woken` is called when one did."""
+
+    def __init__(self, woken: Callable[[], None]) -> None:
+        self._woken = woken
+        self._roots: dict[int, Exit | None] = {}
+        self.foreign: set[tuple[int, int]] = set()  # (pid, start) of what was allowed to outlive its agent
+
+    def __enter__(self) -> "Reaper":
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
+        self._soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+
+    def _on_child(self) -> None:
+        self.reap()
+        self._woken()
+
+    def reap(self) -> None:
+        """Collect whoever has ended."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            if ended.si_pid in self._roots:
+                by_exit = ended.si_code == os.CLD_EXITED
+                self._roots[ended.si_pid] = Exit(
+                    code=ended.si_status if by_exit else None, signal=None if by_exit else ended.si_status
+                )
+
+    def ending(self, root: Root) -> Exit | None:
+        """Say how a root ended; None while it lives."""
+        self.reap()
+        return self._roots[root.pid]
+
+    def spawn(
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
+        stdout: int, stderr: int,
+    ) -> Root:  # fmt: skip
+        """Start a leader in a session of its own. OSError says why it could not be.
+
+        Only from the main thread; no preexec_fn (it costs 5 ms and forbids vfork).
+        """
+        child = subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+        )
+        child.returncode = 0  # its end is the reaper's to collect
+        self._roots[child.pid] = None
+        pidfd = os.pidfd_open(child.pid)  # not yet reaped: the pid is its own
+        _soften(child.pid, self._soft_nofile)
+        return Root(child.pid, pidfd)
+
+    def let_go_bytes(self) -> int:
+        """Memory of what was allowed to outlive its agent and lives still."""
+        total = 0
+        for pid, start in tuple(self.foreign):
+            member = Member.open(pid)
+            if member is None or member.start != start:
+                self.foreign.discard((pid, start))
+            else:
+                total += member.measure(Measure.PRIVATE)
+            if member is not None:
+                member.close()
+        return total
+
+    def forget(self, root: Root) -> None:
+        """End the care for a root whose tree is gone."""
+        del self._roots[root.pid]
+        os.close(root.pidfd)
+
+
+def _soften(pid: int, soft_nofile: int) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft_nofile, hard))
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
+    except OSError:  # it has ended already, or changed its user
+        return
+    try:
+        os.write(fd, _FIRST_VICTIM.encode())
+    except OSError:
+        pass
+    finally:
+        os.close(fd)

@@ -1,0 +1,45 @@
+"""Stopping processes that are not, or no longer, a supervised tree: strays of an agent, leftovers of dead runs."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+from seqsup.model import ProcessMemory
+from seqsup.wait import Wake
+
+from .members import Members, descend
+
+_EMPTY_PASSES = 2
+
+
+async def stop(
+    find: Callable[[], Iterable[int]], wake: Wake, *, grace: float, deadline: float
+) -> tuple[tuple[ProcessMemory, ...], tuple[ProcessMemory, ...]]:
+    """TERM, then KILL whatever `find` and descent from it give, until two looks find nobody.
+
+    `grace` and `deadline` are seconds from now. Returns who was stopped, and who is still there at the deadline.
+    """
+    members = Members()
+    began, empty, termed = time.monotonic(), 0, False
+    stopped: dict[tuple[int, int], ProcessMemory] = {}
+    try:
+        while empty < _EMPTY_PASSES:
+            for pid in descend(find()):
+                members.add(pid)
+            living = members.living()
+            waited = time.monotonic() - began
+            empty = 0 if living else empty + 1
+            members.used()
+            stopped |= {(m.pid, m.start): m.describe() for m in living if (m.pid, m.start) not in stopped}
+            if living and waited > deadline:
+                return tuple(stopped.values()), members.describe()
+            if waited >= grace:
+                members.send(signal.SIGKILL)
+            elif not termed:
+                members.send(signal.SIGTERM)
+                members.send(signal.SIGCONT)
+                termed = True
+            await wake.wait(0.02 if living and waited < grace else 0.001)
+        return tuple(stopped.values()), ()
+    finally:
+        members.close()

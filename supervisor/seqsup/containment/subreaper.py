@@ -1,0 +1,101 @@
+"""One agent's tree as a subreaper sees it: every descendant, however it forked, whoever its parent was."""
+
+import os
+import signal
+import time
+
+from seqsup.model import Measure, ProcessMemory
+from seqsup.wait import Wake
+
+from .members import Members, descend, own_children
+from .process import Member, read_stat
+from .reaper import Reaper, Root
+
+_WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
+_WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
+
+
+class Tree:
+    def __init__(self, reaper: Reaper, root: Root, measure: Measure, ledger: int) -> None:
+        """`ledger` is a descriptor to which each member's pid and start time are appended at first sight."""
+        self._reaper = reaper
+        self._ledger = ledger
+        self._members = Members(measure)
+        self._walked, self._walk_cost = 0.0, 0.0
+        self._gate = os.open("/proc/loadavg", os.O_RDONLY)
+        self._last_pid = b""
+        self.root = root
+        stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
+        self.root_start = stat.start if stat else 0
+        self.walk()
+
+    def walk(self) -> None:
+        """Find new members: all that descends from this process, but what was let go."""
+        began = time.monotonic()
+        for pid in descend(own_children()):
+            if (member := self._members.add(pid)) is not None:
+                self._met(member)
+        self._walked = time.monotonic()
+        self._walk_cost = self._walked - began
+
+    def _met(self, member: Member) -> None:
+        if (member.pid, member.start) in self._reaper.foreign:
+            self._members.drop(member)
+        else:
+            os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
+
+    def used(self) -> int:
+        """Measure the tree in bytes, after a walk where a fork may have happened."""
+        now = time.monotonic()
+        if now - self._walked >= _WALK_EVERY or (
+            now - self._walked >= _WALK_SHARE * self._walk_cost and self._somebody_forked()
+        ):
+            self.walk()
+        return self._members.used()
+
+    def _somebody_forked(self) -> bool:
+        last_pid = os.pread(self._gate, 128, 0).rpartition(b" ")[2]
+        changed = last_pid != self._last_pid
+        self._last_pid = last_pid
+        return changed
+
+    def living(self) -> int:
+        """Count who lives now, after a walk."""
+        self.walk()
+        return len(self._members.living())
+
+    def count(self) -> int:
+        """Count the members known, without a look."""
+        return len(self._members)
+
+    def send(self, signum: int) -> None:
+        self._members.send(signum)
+
+    def describe(self) -> tuple[ProcessMemory, ...]:
+        return self._members.describe()
+
+    def release(self, allowed: tuple[str, ...]) -> None:
+        """Let go of members whose command holds one of these patterns: they may outlive their agent."""
+        if not allowed:
+            return
+        for member in self._members.living():
+            command = member.describe().command
+            if any(pattern in command for pattern in allowed):
+                self._reaper.foreign.add((member.pid, member.start))
+                self._members.drop(member)
+
+    async def destroy(self, wake: Wake) -> None:
+        """Kill until two looks in a row find nobody, or ten seconds are over."""
+        deadline, empty = time.monotonic() + 10, 0
+        while empty < 2 and time.monotonic() < deadline:
+            empty = 0 if self.living() else empty + 1
+            self.send(signal.SIGKILL)
+            await wake.wait(0.001)
+            self._reaper.reap()
+
+    def close(self) -> None:
+        """End the watch; whoever still lives is let go, so that it is no part of the next tree."""
+        self.release(("",))
+        self._members.close()
+        os.close(self._gate)
+        self._reaper.forget(self.root)

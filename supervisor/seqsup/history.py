@@ -1,0 +1,290 @@
+"""A run as its events tell it: what status, runs, the final table and resume know. Pure."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+from math import inf
+
+from msgspec import Struct, field
+
+from .events import (
+    AgentEnded,
+    AgentSkipped,
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    Drained,
+    HaltRequested,
+    Recorded,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+    Spawned,
+)
+from .model import Halt, ProcessMemory, Reason
+
+
+class AgentState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DRAINING = "draining"  # its last attempt ended; what follows is not told yet
+    BACKOFF = "backoff"  # between two attempts
+    COMPLETED = "completed"  # or ended by a reason that the profile expects
+    GAVE_UP = "gave-up"
+    SKIPPED = "skipped"
+    LOST = "lost"  # its supervisor died; a resumed run takes it again
+    HALTED = "halted"  # the operator's wish
+
+
+class RunState(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"  # or its supervisor died: only the lock in its folder knows
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"  # by the operator, a policy or a usage limit: --resume goes on
+
+
+class AgentView(Struct, kw_only=True):
+    """One agent so far: attempts, seconds, peak and leftovers of all attempts, the rest of the last one."""
+
+    name: str
+    state: AgentState = AgentState.PENDING
+    attempts: int = 0
+    reason: Reason | None = None
+    why: str = ""
+    seconds: float = 0.0
+    peak: int = 0
+    hard: int | None = None
+    heap: int | None = None
+    left_over: int = 0
+    drained: float | None = None  # seconds until memory was proven to be back
+    drain_reached: bool | None = None
+    gc_freed: int | None = None  # no event tells it yet
+    exit_code: int | None = None
+    signal: int | None = None
+    attempt: int | None = None  # the last one's number, and its place in the run's folder
+    folder: str | None = None
+    pid: int | None = None  # only while it runs
+    started: float | None = None  # epoch, of the last attempt
+    retry_at: float | None = None  # epoch, while it waits for its next attempt
+    processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
+    before: bool = False  # completed by an earlier start of this run
+
+    @property
+    def expected(self) -> bool:
+        """It ended otherwise than completed, as the profile says it should."""
+        return self.state is AgentState.COMPLETED and self.reason not in (None, Reason.COMPLETED)
+
+
+class RunView(Struct, kw_only=True):
+    """One run so far. The agents stand in the plan's order."""
+
+    run: str = ""
+    name: str = ""
+    profile: str | None = None
+    state: RunState = RunState.STARTING
+    agents: dict[str, AgentView] = field(default_factory=dict)
+    halt: Halt = Halt.NONE
+    supervisor: int | None = None
+    version: str = ""
+    containment: str = ""
+    resumes: int = 0
+    started: float | None = None  # epoch, of the first start
+    resumed: float | None = None  # epoch, of the last start
+    ended: float | None = None
+    seconds: float | None = None  # of the last start, once it ended
+    exit_code: int | None = None
+    why: str = ""
+    sequence_violations: int = 0
+    completed_contents: Counter[str] = field(default_factory=Counter)  # what resume need not run again
+
+    def count(self, *states: AgentState) -> int:
+        return sum(agent.state in states for agent in self.agents.values())
+
+    @property
+    def current(self) -> AgentView | None:
+        """The agent whose turn it is, also between its attempts."""
+        turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
+        return next((agent for agent in self.agents.values() if agent.state in turn), None)
+
+    @property
+    def highest(self) -> AgentView | None:
+        """The agent with the highest peak."""
+        ran = [agent for agent in self.agents.values() if agent.peak]
+        return max(ran, key=lambda agent: agent.peak, default=None)
+
+
+def fold(events: Iterable[Recorded]) -> RunView:
+    """Read a whole history, or as much of it as there is."""
+    history = History()
+    for recorded in events:
+        history.apply(recorded)
+    return history.view
+
+
+class History:
+    """A view that grows with its events, each applied once and in order."""
+
+    def __init__(self) -> None:
+        self.view = RunView()
+        self._ever: dict[str, AgentView] = {}  # also agents that a later profile left out, and may bring back
+        self._strays: set[int] = set()  # pids already counted as left over by the last attempt
+
+    def apply(self, recorded: Recorded) -> None:
+        self.view.run = recorded.run
+        match recorded.body:
+            case RunStarted() as event:
+                self._run_started(event, recorded.at)
+            case HaltRequested(halt=halt):
+                self.view.halt = max(halt, self.view.halt)
+            case AttemptStarted() as event:
+                self._attempt_started(event, recorded.at)
+            case Spawned(agent=agent, pid=pid):
+                self._agent(agent).pid = pid
+            case AttemptEnded() as event:
+                self._attempt_ended(event)
+            case RetryScheduled(agent=agent, wait=wait):
+                waiting = self._agent(agent)
+                waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
+            case AgentEnded() as event:
+                self._agent_ended(event)
+            case AgentSkipped(agent=agent, why=why):
+                self._skip(agent, why)
+            case Drained() as event:
+                self._drained(event)
+            case AttemptLost(agent=agent):
+                lost = self._agent(agent)
+                lost.state, lost.reason, lost.pid = AgentState.LOST, Reason.LOST, None
+                lost.why = "its supervisor died"
+            case RunEnded() as event:
+                self._run_ended(event, recorded.at)
+
+    def _agent(self, name: str) -> AgentView:
+        """Find an agent; one that no RunStarted named is taken in too."""
+        return self.view.agents.setdefault(name, self._ever.setdefault(name, AgentView(name=name)))
+
+    def _skip(self, name: str, why: str) -> None:
+        agent = self._agent(name)
+        agent.state, agent.reason, agent.why = AgentState.SKIPPED, Reason.SKIPPED, why
+
+    def _run_started(self, event: RunStarted, at: float) -> None:
+        view = self.view
+        view.name, view.profile, view.supervisor = event.name, event.profile, event.supervisor
+        view.version, view.containment = event.version, event.containment
+        view.resumes += event.resumed
+        view.started = at if view.started is None else view.started
+        view.state, view.resumed, view.halt = RunState.RUNNING, at, Halt.NONE
+        view.ended = view.seconds = view.exit_code = None
+        view.why = ""
+        # The profile may have changed since: its order counts, and agents it no longer has are left out
+        view.agents = {}
+        for name in (*event.agents, *event.skips):
+            agent = self._agent(name)
+            agent.pid = agent.retry_at = None
+            if name in event.completed_before:
+                agent.before = True
+                agent.state, agent.reason = AgentState.COMPLETED, agent.reason or Reason.COMPLETED
+            else:
+                agent.state, agent.reason, agent.why = AgentState.PENDING, None, ""
+        for name, why in event.skips.items():
+            self._skip(name, why)
+
+    def _attempt_started(self, event: AttemptStarted, at: float) -> None:
+        agent = self._agent(event.agent)
+        agent.state, agent.reason, agent.why = AgentState.RUNNING, None, ""
+        agent.attempts += 1
+        agent.attempt, agent.folder, agent.started = event.attempt, event.folder, at
+        agent.hard, agent.heap = event.hard, event.heap
+        agent.pid = agent.retry_at = agent.exit_code = agent.signal = None
+
+    def _attempt_ended(self, event: AttemptEnded) -> None:
+        agent = self._agent(event.agent)
+        agent.state = AgentState.DRAINING
+        agent.reason, agent.why, agent.processes = event.reason, event.why, event.processes
+        agent.exit_code, agent.signal, agent.pid = event.exit_code, event.signal, None
+        agent.seconds += event.seconds
+        agent.peak = max(agent.peak, event.peak)
+        agent.hard = event.hard
+        agent.left_over += len(event.left_over)
+        self._strays = {process.pid for process in event.left_over}
+        if event.ok:  # also should the supervisor die in the drain that follows
+            self.view.completed_contents[event.content] += 1
+
+    def _agent_ended(self, event: AgentEnded) -> None:
+        agent = self._agent(event.agent)
+        agent.state = _ended_state(event)
+        agent.reason, agent.why, agent.retry_at = event.reason, event.why, None
+        # An agent that could not even be tried has no attempts to add these up from
+        agent.attempts = max(agent.attempts, event.attempts)
+        agent.seconds, agent.peak = max(agent.seconds, event.seconds), max(agent.peak, event.peak)
+
+    def _drained(self, event: Drained) -> None:
+        agent = self._agent(event.agent)
+        agent.drained, agent.drain_reached = event.seconds, event.reached
+        found = {process.pid for process in event.strays} - self._strays
+        agent.left_over += len(found)
+        self._strays |= found
+
+    def _run_ended(self, event: RunEnded, at: float) -> None:
+        view = self.view
+        view.state = _run_state(event.exit_code)
+        view.ended, view.seconds, view.exit_code = at, event.seconds, event.exit_code
+        view.why, view.sequence_violations = event.why, event.sequence_violations
+
+
+_NOT_TRIED_OUT = {
+    Reason.HALTED: AgentState.HALTED,
+    Reason.SKIPPED: AgentState.SKIPPED,
+    Reason.LOST: AgentState.LOST,
+}
+
+
+def _ended_state(event: AgentEnded) -> AgentState:
+    if event.ok:
+        return AgentState.COMPLETED
+    return _NOT_TRIED_OUT.get(event.reason, AgentState.GAVE_UP)
+
+
+def _run_state(exit_code: int) -> RunState:
+    if exit_code == 0:
+        return RunState.COMPLETED
+    # 4 policy, 75 usage limit, 128+n a signal: it can go on where it stopped
+    return RunState.STOPPED if exit_code in (4, 75) or exit_code > 128 else RunState.FAILED
+
+
+class _Interval(Struct):
+    start: float
+    end: float = inf
+
+
+def violations(events: Iterable[Recorded]) -> int:
+    """Count the pairs of attempts that ran at the same time; 0 is the proof of "one at a time"."""
+    count, boot = 0, None
+    intervals: list[_Interval] = []
+    running: dict[tuple[str, int], _Interval] = {}
+    for recorded in events:
+        match recorded.body:
+            case RunStarted(boot_id=boot_id) if boot_id != boot:
+                # Monotonic time begins anew with a boot, and no attempt outlives one
+                count, boot = count + _overlaps(intervals), boot_id
+                intervals, running = [], {}
+            case AttemptStarted(agent=agent, attempt=attempt):
+                running[agent, attempt] = _Interval(recorded.mono)
+                intervals.append(running[agent, attempt])
+            case Spawned(agent=agent, attempt=attempt) if (agent, attempt) in running:
+                running[agent, attempt].start = recorded.mono
+            case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
+                if interval := running.pop((agent, attempt), None):
+                    interval.end = max(recorded.mono, interval.start)  # less: lost in an earlier boot
+    return count + _overlaps(intervals)
+
+
+def _overlaps(intervals: list[_Interval]) -> int:
+    pairs, ends = 0, list[float]()
+    for interval in sorted(intervals, key=lambda each: (each.start, each.end)):
+        while ends and ends[0] <= interval.start:
+            heapq.heappop(ends)
+        pairs += len(ends)
+        heapq.heappush(ends, interval.end)
+    return pairs

@@ -1,0 +1,234 @@
+"""The log: an event, a line; short on the terminal, whole in the run's folder. Nothing else knows loguru."""
+
+import os
+import sys
+import time
+from functools import singledispatch
+from pathlib import Path
+from typing import TextIO
+
+from loguru import logger
+from msgspec import Struct
+
+from .events import (
+    AgentEnded,
+    AgentSkipped,
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    Drained,
+    Event,
+    HaltRequested,
+    MemoryWarned,
+    Recorded,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+    Spawned,
+    StopSent,
+    Unkillable,
+    Warned,
+)
+from .model import Reason
+from .ndjson import timestamp
+from .outlet import Outlet
+from .units import format_duration, format_size
+from .wording import HALTS, KILLED, counted, ending, mark, printable, processes
+
+FILE = "seqsup.log"
+DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
+_SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}"
+_WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
+_SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
+
+
+class Line(Struct, frozen=True):
+    level: str
+    mark: str
+    word: str
+    text: str = ""
+    table: bool = False  # the final table says it too: not for the terminal
+
+
+class Log:
+    """A reader of events. One at a time in a process: loguru has one list of sinks."""
+
+    def __init__(self, folder: Path | None, *, terminal: TextIO | None = sys.stderr, quiet: bool = False) -> None:
+        logger.remove()
+        self._outlet: Outlet | None = None
+        self._encoding = "utf-8"
+        self._width = 10
+        if terminal is not None:
+            self._encoding = terminal.encoding
+            self._outlet = Outlet(terminal.fileno())
+            logger.add(
+                self._to_terminal,
+                format=_SHORT,
+                level=ERROR if quiet else INFO,
+                colorize=_colourful(terminal),
+                filter=lambda record: not record["extra"]["table"],
+                catch=False,
+            )
+        if folder is not None:
+            logger.add(folder / FILE, format=_WHOLE, level=DEBUG, colorize=False, encoding="utf-8", catch=False)
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.body
+        if isinstance(event, RunStarted):
+            self._width = min(24, max(10, *(len(agent) for agent in event.agents), 0))
+        line = say(event)
+        agent, attempt = getattr(event, "agent", ""), getattr(event, "attempt", None)
+        text = f"{line.word: <9}  {line.text}" if line.text else line.word
+        logger.bind(
+            run=recorded.run,
+            place=f"{agent}/{attempt}" if attempt else agent or "-",
+            time=timestamp(recorded.at),
+            clock=time.strftime("%H:%M:%S", time.localtime(recorded.at)),
+            mark=mark(line.mark, self._encoding),
+            who=f"{agent: <{self._width}}" if agent else "seqsup".ljust(self._width),
+            table=line.table,
+        ).log(line.level, printable(text))
+
+    def _to_terminal(self, message: str) -> None:
+        assert self._outlet is not None
+        self._outlet.write(message.encode(self._encoding, errors="replace"))
+
+    def close(self) -> None:
+        logger.remove()
+        if self._outlet:
+            self._outlet.close()
+
+
+def _colourful(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+@singledispatch
+def say(event: Event) -> Line:
+    """Put an event into words. Whoever stops, kills, waits or retries says why, with its numbers."""
+    raise TypeError(f"no words for {event!r}")
+
+
+@say.register
+def _(event: RunStarted) -> Line:
+    text = f"{event.name}: {counted(len(event.agents), 'agent')}, one at a time, in {event.containment}"
+    if event.waited >= _SLOW:
+        text += f"; waited {format_duration(event.waited)} for the machine's turn"
+    if event.resumed:
+        text += f"; {len(event.completed_before)} of them completed before"
+    return Line(INFO, "▶", "resumed" if event.resumed else "started", text)
+
+
+@say.register
+def _(event: HaltRequested) -> Line:
+    return Line(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
+
+
+@say.register
+def _(event: AttemptStarted) -> Line:
+    limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
+    return Line(DEBUG, "▶", "starts", "  ".join([*limits, f"log {event.folder}", " ".join(event.command)]))
+
+
+@say.register
+def _(event: Spawned) -> Line:
+    again = f"  attempt {event.attempt}" if event.attempt > 1 else ""
+    return Line(INFO, "▶", "started", f"pid {event.pid}{again}")
+
+
+@say.register
+def _(event: MemoryWarned) -> Line:
+    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
+
+
+@say.register
+def _(event: StopSent) -> Line:
+    held = processes(event.processes)
+    text = f"{event.signal}: {event.why}" + (f" ({held})" if held else "")
+    if event.reason is None:
+        return Line(INFO, "↻", "leftovers", text)
+    return Line(WARNING, "☠", event.reason, text)
+
+
+@say.register
+def _(event: AttemptEnded) -> Line:
+    parts = [ending(event.exit_code, event.signal), format_duration(event.seconds)]
+    if event.peak:
+        parts.append(f"peak {format_size(event.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
+    if event.left_over:
+        parts.append(f"left behind {processes(event.left_over)}")
+    text = "  ".join(part for part in parts if part)
+    if event.reason is Reason.COMPLETED:
+        return Line(SUCCESS, "✔", event.reason, text)
+    return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, f"{text}  {event.why}")
+
+
+@say.register
+def _(event: RetryScheduled) -> Line:
+    heap = f", with a heap of {format_size(event.heap)}" if event.heap else ""
+    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{heap}"
+    return Line(INFO, "↻", "retry", text)
+
+
+@say.register
+def _(event: AgentEnded) -> Line:
+    if event.reason is Reason.COMPLETED:
+        return Line(DEBUG, "✔", "done", f"after {counted(event.attempts, 'attempt')}")
+    if event.ok:
+        return Line(SUCCESS, "✔", event.reason, "as the profile expects")
+    if event.reason is Reason.HALTED:
+        return Line(WARNING, "■", event.reason, event.why)
+    text = f"{event.reason} after {counted(event.attempts, 'attempt')}: {event.why}"
+    return Line(ERROR, "✖", "gave up", text)
+
+
+@say.register
+def _(event: AgentSkipped) -> Line:
+    return Line(INFO, "–", "skipped", event.why)
+
+
+@say.register
+def _(event: Drained) -> Line:
+    text = (
+        f"the host had {format_size(event.before)}, has {format_size(event.after)}: freed"
+        f" {format_size(event.freed)}; the run holds {format_size(event.owned)}"
+    )
+    if event.strays:
+        text += f"; found apart from its tree: {processes(event.strays)}"
+    if event.reached:
+        seconds = format_duration(event.seconds)
+        level = INFO if event.strays or event.seconds >= _SLOW else DEBUG
+        return Line(level, "✔", "drained", f"in {seconds}: {text}")
+    then = f"; {event.on_timeout} follows" if event.on_timeout else ""
+    return Line(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
+
+
+@say.register
+def _(event: Unkillable) -> Line:
+    text = f"took SIGKILL {format_duration(event.seconds)} ago and are still there: "
+    return Line(ERROR, "!", "unkillable", text + ", ".join(f"pid {each.pid}" for each in event.processes))
+
+
+@say.register
+def _(event: AttemptLost) -> Line:
+    stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
+    return Line(ERROR, "✖", "lost", f"its supervisor died{stopped}")
+
+
+@say.register
+def _(event: Warned) -> Line:
+    return Line(WARNING, "!", event.message)
+
+
+@say.register
+def _(event: RunEnded) -> Line:
+    text = (
+        f"exit {event.exit_code}  {format_duration(event.seconds)}  {event.completed} completed,"
+        f" {event.gave_up} gave up, {event.skipped} skipped, {event.not_run} not run"
+    )
+    if event.sequence_violations:
+        pairs = counted(event.sequence_violations, "pair")
+        text += f"; {pairs} of attempts ran at the same time: a fault of seqsup"
+        return Line(ERROR, "✖", "ended", text)
+    text += f"  {event.why}" if event.why else ""
+    return Line(ERROR if event.exit_code else SUCCESS, "■", "ended", text, table=True)

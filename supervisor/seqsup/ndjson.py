@@ -1,0 +1,35 @@
+"""Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from .events import Recorded
+from .outlet import Outlet
+
+SCHEMA = "seqsup.events/1"
+_encode = msgspec.json.Encoder().encode
+
+
+def timestamp(at: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, in milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(recorded: Recorded) -> bytes:
+    """One event as one line, without its newline; sizes in bytes and times in seconds."""
+    head = {"schema": SCHEMA, "ts": timestamp(recorded.at), "seq": recorded.seq, "run": recorded.run}
+    return _encode(head)[:-1] + b"," + _encode(recorded.body)[1:]
+
+
+class Stream:
+    """A reader of events, each written as a line. Who takes the lines may be slow or go: the run goes on."""
+
+    def __init__(self, fd: int = 1) -> None:
+        self._outlet = Outlet(fd)
+
+    def __call__(self, recorded: Recorded) -> None:
+        self._outlet.write(encode(recorded) + b"\n")
+
+    def close(self) -> None:
+        self._outlet.close()

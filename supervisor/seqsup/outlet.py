@@ -1,0 +1,58 @@
+"""A way out that never holds up who writes: stuck behind `| less`, a supervisor would not watch memory."""
+
+import os
+import select
+from collections import deque
+
+ROOM = 4096  # PIPE_BUF: a pipe or terminal that polls as writable takes this much at once
+BACKLOG = 8 * 1024 * 1024
+
+
+class Outlet:
+    """Writes to a descriptor as far as its reader keeps up, and keeps what does not fit for the next time.
+
+    O_NONBLOCK would do it too, but it belongs to the open file, which the user's shell and agents share.
+    """
+
+    def __init__(self, fd: int, backlog: int = BACKLOG) -> None:
+        self._fd = fd
+        self._backlog = backlog
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self.dropped = 0  # lines that found the backlog full
+        self.broken = False  # the reader went away, or the disk is full: nothing more is written
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def write(self, line: bytes) -> None:
+        if self.broken:
+            return
+        if self._size + len(line) > self._backlog:
+            self.dropped += 1
+            return
+        self._waiting.append(line)
+        self._size += len(line)
+        self.pump()
+
+    def pump(self, timeout: float | None = 0) -> bool:
+        """Write what the reader takes within `timeout` seconds at each piece; True when nothing is left."""
+        wait = None if timeout is None else timeout * 1000
+        try:
+            while self._waiting and self._poll.poll(wait):
+                line = self._waiting[0]
+                done = os.write(self._fd, line[:ROOM])
+                self._size -= done
+                if done < len(line):
+                    self._waiting[0] = line[done:]
+                else:
+                    self._waiting.popleft()
+        except BlockingIOError:
+            return False  # somebody else made the open file non-blocking
+        except OSError:
+            self.broken = True
+            self._waiting.clear()
+        return not self._waiting
+
+    def close(self) -> None:
+        """Wait for the reader to take the rest. The descriptor stays open: it is not ours."""
+        self.pump(timeout=None)

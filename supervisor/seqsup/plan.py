@@ -1,0 +1,306 @@
+"""The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+import msgspec
+from msgspec import Struct
+
+from . import nodeflags, placeholders
+from .model import Detected, Drain, NodeBinary, NodeStart, Plan, Retry, Skip, Step, Success, Timeouts
+from .profile import Agent, Profile, ProfileError, complaints
+from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, limits, scale, too_small_for_node
+from .profile.lines import Path
+from .profile.not_yet import accepted
+from .profile.order import order
+from .selection import Choice, select
+from .units import format_size
+
+CONTAINMENT = "subreaper"
+GC = "--expose-gc"
+
+
+class Copy(Struct, frozen=True, kw_only=True):
+    """An agent with {task} and {item} filled in; one of several where for_each says so."""
+
+    agent: Agent
+    name: str
+    item: str | None
+    command: tuple[str, ...]  # this, env and stdin still with what only the run can fill in
+    env: dict[str, str]
+    stdin: str | None
+    stdin_file: str | None
+    cwd: str
+    success_file: str | None
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What the machine has for one copy."""
+
+    detected: Detected
+    node: NodeBinary | None = None  # where Node will run
+    user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
+    stdin_digest: str = ""
+    problems: dict[str, str] = msgspec.field(default_factory=dict)  # key of the agent -> what is wrong
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What the machine has for a profile."""
+
+    folder: str  # absolute; where the profile's relative paths begin
+    memory: int  # of the host, in bytes
+    items: dict[str, tuple[str, ...]]  # of each agent with for_each
+    found: dict[str, Found]  # for each copy
+    problems: dict[Path, str]  # key of the profile -> what is wrong
+
+
+def copies(agent: Agent, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
+    """The agent itself, or one for each item, called agent.1, agent.2, …"""
+    if items is None:
+        return [_copy(agent, agent.name, None, folder, task)]
+    return [_copy(agent, f"{agent.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
+
+
+def fill_in(text: str, *, summary: Callable[[str], str], artifacts: Callable[[str | None], str]) -> str:
+    """A step's text as the agent gets it: what earlier agents left is known only now."""
+
+    def value(name: str, argument: str | None) -> str:
+        return summary(argument or "") if name == "summary" else artifacts(argument)
+
+    return placeholders.finish(text, value)
+
+
+def make(
+    profile: Profile,
+    survey: Survey,
+    *,
+    task: str | None = None,
+    only: Iterable[str] = (),
+    start_from: str | None = None,
+    state_dir: str,
+) -> Plan:
+    """ProfileError says all that stands against it on this machine."""
+    task = task or None
+    ordered = order(profile.agents)
+    made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
+    names = {name: [copy.name for copy in some] for name, some in made.items()}
+    skips = select(ordered, names, Choice(task=task, only=tuple(only), start_from=start_from))
+    taken = [copy for some in made.values() for copy in some if copy.name not in skips]
+    if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
+        raise ProfileError(complaints(profile, wrong))
+    return Plan(
+        name=profile.name,
+        profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
+        state_dir=state_dir,
+        task=task or "",
+        steps=tuple(_step(copy, survey, names, skips) for copy in taken),
+        skips=tuple(Skip(name=name, why=why) for name, why in skips.items()),
+        stop_on_failure=profile.run.on_failure == "stop",
+        chain=profile.run.chain,
+        keep=profile.run.keep,
+        containment=CONTAINMENT,
+        notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
+    )
+
+
+def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | None) -> Copy:
+    values: placeholders.Values = {("task", None): placeholders.escape(task or "")}
+    if item is not None:
+        values["item", None] = placeholders.escape(item)
+
+    def fill(text: str) -> str:
+        return placeholders.fill(text, values)
+
+    def path(base: str, text: str | None) -> str | None:
+        return None if text is None else str(PurePosixPath(base, placeholders.finish(fill(text))))
+
+    cwd = path(folder, agent.cwd) or folder
+    return Copy(
+        agent=agent,
+        name=name,
+        item=item,
+        command=tuple(map(fill, agent.command)),
+        env={variable: fill(value) for variable, value in agent.env.items()},
+        stdin=None if agent.stdin is None else fill(agent.stdin),
+        stdin_file=path(folder, agent.stdin_file),
+        cwd=cwd,
+        success_file=path(cwd, agent.success.file),
+    )
+
+
+# What stands against it ---------------------------------------------------------------------------
+
+
+def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[tuple[Path, str]]:
+    place = {agent.name: n for n, agent in enumerate(profile.agents)}
+    for copy in taken:
+        at = ("agents", place[copy.agent.name])
+        for key, message in survey.found[copy.name].problems.items():
+            yield (*at, key), message
+        for inner, message in _wrong_sizes(copy.agent, survey):
+            yield (*at, *inner), message
+        for inner, message in _wrong_node(copy, survey):
+            yield (*at, *inner), message
+
+
+def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:
+    has = f"this machine has {format_size(survey.memory)}"
+    hard, available = agent.memory.hard, agent.drain.available
+    if isinstance(hard, int) and hard > survey.memory:
+        yield ("memory", "hard"), f"{format_size(hard)}, but {has}; lower it"
+    if isinstance(available, int) and available > survey.memory:
+        yield ("drain", "available"), f"{format_size(available)} can never be available: {has}"
+    for key, message in disorder(limits(agent.memory, survey.memory)):
+        yield ("memory", key), message
+
+
+def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
+    node, agent = survey.found[copy.name].node, copy.agent
+    if node is None:
+        return
+    for table, key, message in too_small_for_node(agent.node, limits(agent.memory, survey.memory).hard):
+        yield (table, key), message
+    if nodeflags.sets_heap(agent.node.options):
+        yield ("node", "options"), f"{nodeflags.HEAP} has its own key: node.max_old_space_size"
+    for option in nodeflags.refused(agent.node.options, node.allowed):
+        why = f"Node {node.version} does not take {option} in NODE_OPTIONS: it would end each start with exit 9"
+        yield ("node", "options"), f"{why}; write it into the command"
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+def _step(copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[str, str]) -> Step:
+    agent, found = copy.agent, survey.found[copy.name]
+    applied = limits(agent.memory, survey.memory)
+    threshold, available = drain_sizes(agent.drain, survey.memory)
+    values: placeholders.Values = {
+        (kind, name): "\n".join(f"{{{kind}:{each}}}" for each in some)
+        for name, some in names.items()
+        for kind in placeholders.OF_AGENT
+        if some != [name]
+    }
+
+    def fill(text: str) -> str:
+        """What is asked of an agent with for_each is asked of each of its copies."""
+        return placeholders.fill(text, values)
+
+    return Step(
+        name=copy.name,
+        command=tuple(map(fill, copy.command)),
+        cwd=copy.cwd,
+        env={variable: fill(value) for variable, value in copy.env.items()},
+        stdin=None if copy.stdin is None else fill(copy.stdin),
+        stdin_file=copy.stdin_file,
+        runtime=found.detected.kind if agent.runtime == "auto" else agent.runtime,
+        node=_node_start(agent, found, applied.hard),
+        limits=applied,
+        timeouts=Timeouts(wall=agent.timeouts.wall, stall=agent.timeouts.stall, grace=agent.timeouts.grace),
+        retry=Retry(
+            attempts=agent.retry.attempts,
+            on=agent.retry.on,
+            wait=agent.retry.wait,
+            max_wait=agent.retry.max_wait,
+            grow_heap=agent.retry.grow_heap,
+        ),
+        drain=Drain(
+            timeout=agent.drain.timeout,
+            interval=agent.drain.interval,
+            threshold=threshold,
+            available=available,
+            on_timeout=agent.drain.on_timeout,
+            sweep=agent.drain.sweep,
+            allow=agent.drain.allow,
+        ),
+        success=Success(codes=agent.success.codes, file=copy.success_file, output=agent.success.output),
+        expect=agent.expect,
+        needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
+        content=_content(copy, found),
+    )
+
+
+def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | None:
+    if found.node is None:
+        return None
+    gc = [GC] if _takes_gc(agent, found.node) and GC not in agent.node.options else []
+    size, ceiling = heap(agent.node, hard)
+    if _sets_own_heap(found):
+        size = ceiling = None
+    return NodeStart(
+        executable=found.node.executable,
+        version=found.node.version,
+        options=(*gc, *agent.node.options),
+        heap=size,
+        heap_ceiling=ceiling,
+    )
+
+
+def _takes_gc(agent: Agent, node: NodeBinary) -> bool:
+    return agent.node.expose_gc and not nodeflags.refused([GC], node.allowed)
+
+
+def _sets_own_heap(found: Found) -> bool:
+    return nodeflags.sets_heap(nodeflags.split(found.user_options))
+
+
+def _content(copy: Copy, found: Found) -> str:
+    """What resume knows an agent by: all that it is given, and nothing of its place or its limits."""
+    given = (
+        copy.command,
+        copy.cwd,
+        sorted(copy.env.items()),
+        copy.stdin,
+        copy.stdin_file,
+        found.stdin_digest,
+        copy.item,
+    )
+    return hashlib.sha256(msgspec.json.encode(given)).hexdigest()
+
+
+# Notes --------------------------------------------------------------------------------------------
+
+
+def _notes(
+    profile: Profile,
+    survey: Survey,
+    taken: Sequence[Copy],
+    names: dict[str, list[str]],
+    skips: dict[str, str],
+    task: str | None,
+) -> Iterator[str]:
+    if (factor := scale(survey.memory)) < 1:
+        yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
+    for copy in taken:
+        agent = copy.agent
+        texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
+        if ("task", None) in texts and task is None:
+            yield f"{agent.name}: {{task}} is empty; it is given with --task"
+        if copy.item is not None and ("item", None) not in texts:
+            yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
+        for need in agent.needs:
+            if names[need] and all(name in skips for name in names[need]):
+                yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
+        found = survey.found[copy.name]
+        if found.node is not None:
+            for note in _node_notes(copy, found, found.node, survey):
+                yield f"{agent.name}: {note}"
+    for sentence in accepted(profile):
+        yield f"accepted, no effect yet: {sentence}"
+
+
+def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
+    agent = copy.agent
+    if agent.node.expose_gc and not _takes_gc(agent, node):
+        yield f"Node {node.version} does not take {GC} in NODE_OPTIONS, so it starts without it"
+    for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
+        yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
+    if _sets_own_heap(found):
+        yield f"NODE_OPTIONS of your environment sets {nodeflags.HEAP}; yours is kept"
+        return
+    if nodeflags.sets_heap(copy.command):
+        yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
+    size, hard = agent.node.max_old_space_size, limits(agent.memory, survey.memory).hard
+    auto = heap(agent.node.__class__(), hard)[0]
+    if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
+        yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -1,0 +1,179 @@
+"""TOML text into frozen values, or all that is wrong with it at once. Touches no file and no machine."""
+
+import posixpath
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from ..model import SeqsupError
+from . import fields
+from .checks import check
+from .limits import disorder, limits
+from .lines import Path, lines, nearest
+from .tables import SHARED, Agent, Companion, MemoryTable, Profile
+
+__all__ = [
+    "Agent",
+    "Companion",
+    "Complaint",
+    "Profile",
+    "ProfileError",
+    "complaints",
+    "for_command",
+    "parse",
+    "schema",
+]
+
+
+class Complaint(Struct, frozen=True, kw_only=True):
+    file: str | None = None
+    line: int | None = None
+    key: str = ""
+    message: str
+
+    def __str__(self) -> str:
+        place = "" if self.file is None else f"{self.file}:" if self.line is None else f"{self.file}:{self.line}:"
+        return " ".join(part for part in (place, self.key and f"{self.key}:", self.message) if part)
+
+
+class ProfileError(SeqsupError):
+    """All complaints at once, one a line."""
+
+    def __init__(self, found: Iterable[Complaint]) -> None:
+        self.complaints = tuple(found)
+        super().__init__("\n".join(map(str, self.complaints)))
+
+
+def parse(text: str, file: str) -> Profile:
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProfileError([_syntax(error, text, file)]) from None
+    return from_tables(raw, file, text)
+
+
+def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") -> Profile:
+    wrong: dict[Path, str] = {}  # the first complaint of a key is its cause
+    given = fields.read(Profile, raw, (), wrong.setdefault)
+    agents = given.setdefault("agents", ())
+    source = {"file": file, "text": text, "given": tuple(_set(given))}
+    built = [agent | {name: _inherit(name, given, agent) for name in SHARED} for agent in agents]
+    name = given.get("name") or _stem(file)
+    profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
+    for at, message in check(profile, tuple(wrong)):
+        wrong.setdefault(at, message)
+    if wrong:
+        raise ProfileError(complaints(profile, wrong.items()))
+    return profile
+
+
+def _inherit(table: str, given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
+    """The agent's table over the top level's, key by key."""
+    top, own = given.get(table, {}), agent.get(table, {})
+    merged: dict[str, Any] = top | own
+    if table == "memory" and ("hard" in own or "soft" in own):
+        # A lower limit of its own is a narrower frame: what lies outside follows it, as if it were not set.
+        for key in ("soft", "warn"):
+            if key not in own and key in dict(disorder(limits(fields.build(MemoryTable, merged)))):
+                del merged[key]
+    return merged
+
+
+def complaints(profile: Profile, wrong: Iterable[tuple[Path, str]]) -> list[Complaint]:
+    """With their lines, in the order of the text; each once."""
+    found = lines(profile.text)
+    placed = [
+        Complaint(
+            file=profile.file,
+            line=nearest(found, at) if profile.file else None,
+            key=spell(at),
+            message=message,
+        )
+        for at, message in dict.fromkeys((_home(at, found), message) for at, message in wrong)
+    ]
+    return sorted(placed, key=lambda complaint: complaint.line or 0)
+
+
+def _home(at: Path, found: dict[Path, int]) -> Path:
+    """Where the user wrote what an agent inherits: at the top level, unless the agent's own table has it."""
+    inherited = at[:1] == ("agents",) and at[2:3] and at[2] in SHARED and at not in found
+    return at[2:] if inherited and (at[2:] in found or not found) else at
+
+
+def spell(at: Path) -> str:
+    """agents[0].memory.hard"""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{_bare(key)}" for key in at).removeprefix(".")
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of profiles, from the same types that read them."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "seqsup profile",
+        "description": (Profile.__doc__ or "").strip(),
+        **fields.schema(Profile),
+    }
+
+
+def for_command(
+    command: Iterable[str],
+    *,
+    name: str | None = None,
+    soft: str | None = None,
+    hard: str | None = None,
+    retries: int | None = None,
+    timeout: str | None = None,
+) -> Profile:
+    """The profile of one command; what is None has the default of any profile."""
+    from ..placeholders import escape
+
+    words = list(command)
+    memory = {key: size for key, size in (("soft", soft), ("hard", hard)) if size is not None}
+    name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
+    raw: dict[str, Any] = {
+        "name": name,
+        "memory": memory,
+        "agents": [{"name": name, "command": [escape(word) for word in words]}],
+    }
+    if retries is not None:
+        raw["retry"] = {"attempts": retries + 1}
+    if timeout is not None:
+        raw["timeouts"] = {"wall": timeout}
+    return from_tables(raw)
+
+
+def _syntax(error: Exception, text: str, file: str) -> Complaint:
+    if isinstance(error, RecursionError):
+        return Complaint(file=file, line=1, message="nested too deeply")
+    message = str(error)
+    place = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", message)
+    line = int(place[1]) if place and place[1] else text.count("\n") + (not text.endswith("\n"))
+    return Complaint(file=file, line=max(line, 1), message=f"not TOML: {message}")
+
+
+def _set(given: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of keys set to something, without the places in lists."""
+    found: dict[str, None] = {}
+    for key, value in given.items():
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, dict):
+                found.update(dict.fromkeys(_set(inner, f"{prefix}{key}.")))
+        if value:
+            found[prefix + key] = None
+    return list(found)
+
+
+def _stem(file: str | None) -> str:
+    name = posixpath.basename(file or "").removesuffix(".toml")
+    return _safe(name) or "profile"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-.")[:64]
+
+
+def _bare(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'

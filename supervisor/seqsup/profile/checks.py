@@ -1,0 +1,172 @@
+"""What must hold between keys. Each check yields (path, what is wrong); none needs the machine."""
+
+import re
+from collections.abc import Collection, Iterator
+from graphlib import CycleError
+
+from .. import placeholders
+from ..wording import nearest
+from . import not_yet
+from .fields import show
+from .limits import disorder, limits, too_small_for_node
+from .lines import Path
+from .order import order
+from .tables import Agent, Profile
+
+Wrong = Iterator[tuple[Path, str]]
+
+# A name becomes a folder of the run and a word of the command line.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+_VARIABLE = re.compile(r"[^=\0]+")
+_NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
+
+
+def check(profile: Profile, broken: Collection[Path]) -> Wrong:
+    """All that is wrong; `broken` are keys already complained of, whose default stands in their place."""
+    yield from _run(profile)
+    yield from not_yet.refused(profile)
+    yield from _companions(profile)
+    if not any("name" in at for at in broken):
+        yield from _names(profile)
+        yield from _needs(profile)
+        yield from _placeholders(profile)
+    if not any("memory" in at or "node" in at for at in broken):
+        yield from _memory(profile)
+    for n, agent in enumerate(profile.agents):
+        for at, message in _agent(agent):
+            yield ("agents", n, *at), message
+
+
+def _run(profile: Profile) -> Wrong:
+    if not profile.agents:
+        yield ("agents",), "no agents; a profile needs at least one [[agents]] with a name and a command"
+    if profile.name and not _NAME.fullmatch(profile.name):
+        yield ("name",), _bad_name(profile.name)
+    if profile.run.concurrency > 1 and not profile.run.allow_concurrency:
+        why = "agents run one at a time, so that their memory never adds up; leave it at 1"
+        yield ("run", "concurrency"), why
+
+
+def _companions(profile: Profile) -> Wrong:
+    names: set[str] = set()
+    for n, companion in enumerate(profile.companions):
+        at = ("companions", n)
+        if not _NAME.fullmatch(companion.name):
+            yield (*at, "name"), _bad_name(companion.name)
+        if companion.name in names:
+            yield (*at, "name"), f"another companion is called {companion.name} already"
+        names.add(companion.name)
+        yield from _command(companion.command, (*at, "command"))
+        ready = companion.ready
+        if sum(value is not None for value in (ready.http, ready.port, ready.log, ready.delay)) > 1:
+            yield (*at, "ready"), "one of http, port, log and delay, not several"
+
+
+def _bad_name(name: str) -> str:
+    if not name:
+        return "empty"
+    return f"{show(name)}: a name is up to 64 letters, digits, '_', '-' and '.', and begins with none of '-.'"
+
+
+def _names(profile: Profile) -> Wrong:
+    seen: dict[str, int] = {}
+    copied = {agent.name for agent in profile.agents if agent.for_each}
+    for n, agent in enumerate(profile.agents):
+        at = ("agents", n, "name")
+        original, _, number = agent.name.rpartition(".")
+        if not _NAME.fullmatch(agent.name):
+            yield at, _bad_name(agent.name)
+        elif agent.name in seen:
+            yield at, f"agents[{seen[agent.name]}] is called {agent.name} already; names must differ"
+        elif number.isdigit() and original in copied:
+            yield at, f"{agent.name} is what for_each calls a copy of {original}; take another name"
+        seen.setdefault(agent.name, n)
+
+
+def _needs(profile: Profile) -> Wrong:
+    names = {agent.name for agent in profile.agents}
+    for n, agent in enumerate(profile.agents):
+        for m, need in enumerate(agent.needs):
+            if need not in names:
+                near = nearest(need, names - {agent.name})
+                yield ("agents", n, "needs", m), f"no agent is called {show(need)}{near}"
+    try:
+        order(profile.agents)
+    except CycleError as error:
+        circle = [profile.agents[n].name for n in reversed(error.args[1])]
+        first = min(error.args[1])
+        yield ("agents", first, "needs"), f"goes in a circle: {' needs '.join(circle)}"
+
+
+def _placeholders(profile: Profile) -> Wrong:
+    try:
+        rank = {agent.name: n for n, agent in enumerate(order(profile.agents))}
+    except CycleError:
+        rank = {}
+    for n, agent in enumerate(profile.agents):
+        for at, text in agent.texts():
+            for name, argument in placeholders.found(text):
+                if wrong := _placeholder(agent, str(at[0]), name, argument, rank):
+                    yield ("agents", n, *at), wrong
+
+
+def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
+    written = f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
+    if not placeholders.known(name, argument):
+        near = nearest(name, {*placeholders.PLAIN, *placeholders.OF_AGENT})
+        return f"unknown placeholder {written}{near}; known are {placeholders.FORMS}; {{{{ is a brace"
+    if name == "item" and not agent.for_each:
+        return "{item} stands only in an agent with for_each"
+    if name not in ("item", "task") and key not in ("command", "env", "stdin"):
+        return f"{written} is known only when the agent starts; it can stand in command, env and stdin"
+    if argument is None or not rank:
+        return None
+    if argument not in rank:
+        return f"{written}: no agent is called {show(argument)}{nearest(argument, rank)}"
+    if rank[argument] >= rank[agent.name]:
+        return f"{written}: {argument} does not run before {agent.name}; add it to needs"
+    return None
+
+
+def _memory(profile: Profile) -> Wrong:
+    for n, agent in enumerate(profile.agents):
+        applied = limits(agent.memory)
+        for key, message in disorder(applied):
+            yield ("agents", n, "memory", key), message
+        if _surely_node(agent):
+            for table, key, message in too_small_for_node(agent.node, applied.hard):
+                yield ("agents", n, table, key), message
+
+
+def _surely_node(agent: Agent) -> bool:
+    program = agent.command[0].rpartition("/")[2] if agent.command else ""
+    return agent.runtime == "node" or (agent.runtime == "auto" and program in _NODE_PROGRAMS)
+
+
+def _agent(agent: Agent) -> Wrong:
+    yield from _command(agent.command, ("command",))
+    if agent.stdin and agent.stdin_file:
+        yield ("stdin_file",), "stdin is set too; an agent has one standard input"
+    for name in agent.env:
+        if not _VARIABLE.fullmatch(name):
+            yield ("env", name), "no variable can be called that"
+    if agent.retry.max_wait < agent.retry.wait:
+        yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
+    if agent.for_each and sum(bool(way) for way in agent.for_each.ways()) != 1:
+        yield ("for_each",), "needs a list of items, or one of glob and lines"
+    if any(not word.strip() for word in agent.when):
+        yield ("when",), "holds an empty word"
+    if agent.success.output:
+        yield from _regex(agent.success.output)
+
+
+def _command(command: tuple[str, ...], at: Path) -> Wrong:
+    if not command or not command[0]:
+        yield at, 'empty; write program and arguments as a list, such as ["node", "agent.mjs"]'
+
+
+def _regex(pattern: str) -> Wrong:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        yield ("success", "output"), f"not a regular expression: {error}"

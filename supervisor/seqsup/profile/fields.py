@@ -1,0 +1,301 @@
+"""Keys in general: how one is written, read and described. Knows no particular key.
+
+A key is a Struct's field whose `Annotated` carries a description (text); a `Kind` there ends its unit,
+a dict there adds to its JSON Schema. Reading complains of all that is wrong and goes on.
+"""
+
+import enum
+import types
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Struct
+
+from ..units import (
+    DURATION_FORMS,
+    DURATION_PATTERN,
+    SIZE_FORMS,
+    SIZE_PATTERN,
+    parse_duration,
+    parse_size,
+    write_duration,
+    write_size,
+)
+from ..wording import nearest
+from .lines import Path
+
+Complain = Callable[[Path, str], object]
+Schema = dict[str, Any]
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """A table of the profile."""
+
+    must_have: ClassVar[tuple[str, ...]] = ()
+
+
+class Kind(Struct, frozen=True):
+    """How one value is read (ValueError says what was expected), described, and its default spelled."""
+
+    read: Callable[[Any], Any]
+    schema: Schema
+    write: Callable[[Any], Any] = lambda value: value
+    off: str | None = None  # how a value of None is spelled
+
+
+class Key(Struct, frozen=True):
+    name: str
+    type: Any
+    description: str
+    kind: Kind | None
+    schema: Schema
+    default: Any
+
+
+def show(value: object) -> str:
+    """A value for a message, about as TOML spells it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# Kinds ------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text in quotes, not {show(value)}")
+    if "\0" in value:
+        raise ValueError("holds a NUL character, which no command, path or variable can carry")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, not {show(value)}")
+    return value
+
+
+def _positive(read: Callable[[Any], float], off: str = "") -> Callable[[Any], Any]:
+    def above_zero(value: object) -> float:
+        number = read(value)
+        if number <= 0:
+            raise ValueError(f"must be above 0{off}")
+        return number
+
+    return above_zero
+
+
+def _or_word(word: str, ended: Any, kind: Kind, forms: str) -> Kind:
+    """The kind, or one word in its place."""
+
+    def read(value: object) -> Any:
+        if value == word:
+            return ended
+        if isinstance(value, str) and value.lower() == word:
+            raise ValueError(f'write "{word}", not {show(value)}')
+        try:
+            return kind.read(value)
+        except ValueError as error:
+            if "expected" not in str(error):
+                raise
+            raise ValueError(f'expected {forms}, or "{word}", not {show(value)}') from None
+
+    def write(value: Any) -> Any:
+        return word if value == ended else kind.write(value)
+
+    described = {"anyOf": [{"const": word}, *kind.schema.get("anyOf", [kind.schema])]}
+    return Kind(read, described, write, word if ended is None else kind.off)
+
+
+def whole(least: int, most: int = 2**31) -> Kind:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            bound = f"from {least}" if most == 2**31 else f"from {least} to {most}"
+            raise ValueError(f"expected a whole number {bound}, not {show(value)}")
+        return value
+
+    return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
+
+
+def number(least: float, most: float) -> Kind:
+    def read(value: object) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"expected a number from {least:g} to {most:g}, not {show(value)}")
+        return float(value)
+
+    return Kind(read, {"type": "number", "minimum": least, "maximum": most})
+
+
+def one_of(choices: Iterable[str], ended: Callable[[str], Any] = str) -> Kind:
+    words = [str(choice) for choice in choices]
+
+    def read(value: object) -> Any:
+        if value not in words:
+            near = nearest(value, words) if isinstance(value, str) else ""
+            raise ValueError(f"expected one of {', '.join(words)}, not {show(value)}{near}")
+        return ended(str(value))
+
+    return Kind(read, {"enum": words}, str)
+
+
+TEXT = Kind(_text, {"type": "string"})
+FLAG = Kind(_flag, {"type": "boolean"})
+TEXT_OR_NONE = Kind(lambda value: _text(value) or None, {"type": "string"}, off="")
+
+_SIZE_SCHEMA: Schema = {"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": 0}]}
+_DURATION_SCHEMA: Schema = {
+    "anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"type": "number", "minimum": 0}]
+}
+SIZE = Kind(_positive(parse_size, ' ("none" turns it off)'), _SIZE_SCHEMA, write_size)
+DURATION = Kind(parse_duration, _DURATION_SCHEMA, write_duration)
+SPAN = Kind(_positive(parse_duration), _DURATION_SCHEMA, write_duration)  # a duration above zero
+SIZE_OR_NONE = _or_word("none", None, SIZE, SIZE_FORMS)
+SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
+SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
+DURATION_OR_AUTO = _or_word("auto", "auto", DURATION, DURATION_FORMS)
+
+
+# Types ------------------------------------------------------------------------------------------
+
+
+@cache
+def keys(table: type[Struct]) -> dict[str, Key]:
+    """The keys of a table: its fields that carry a description."""
+    hints = get_type_hints(table, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(table):
+        inner, *marks = get_args(hints[field.name]) if _annotated(hints[field.name]) else (None,)
+        words = [mark for mark in marks if isinstance(mark, str)]
+        if words:
+            kind = next((mark for mark in marks if isinstance(mark, Kind)), None)
+            extra = next((mark for mark in marks if isinstance(mark, dict)), {})
+            default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+            found[field.name] = Key(field.name, inner, words[0], kind, extra, default)
+    return found
+
+
+def _annotated(hint: Any) -> bool:
+    return get_origin(hint) is Annotated
+
+
+def _table_in(hint: Any) -> type[Table] | None:
+    for inner in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        if isinstance(inner, type) and issubclass(inner, Table):
+            return inner
+    return None
+
+
+def _kind_of(hint: Any) -> Kind:
+    if get_origin(hint) is Literal:
+        return one_of(get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return one_of([member.value for member in hint], hint)
+    return {str: TEXT, bool: FLAG}[hint]
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def read(table: type[Table], raw: object, at: Path, complain: Complain) -> dict[str, Any]:
+    """What the user gave, units ended; what cannot be read is complained of and left out."""
+    if not isinstance(raw, dict):
+        complain(at, f"expected a table, not {show(raw)}")
+        return {}
+    known = keys(table)
+    given = {}
+    for name, value in raw.items():
+        if name not in known:
+            complain((*at, name), f"unknown key{nearest(name, known)}")
+        elif (ended := _read_value(known[name].type, known[name].kind, value, (*at, name), complain)) is not UNSET:
+            given[name] = ended
+    for name in table.must_have:
+        if name not in raw:
+            meaning = known[name].description
+            complain((*at, name), f"missing: {meaning[:1].lower()}{meaning[1:]}")
+    return given
+
+
+def _read_value(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+    if get_origin(hint) is tuple:
+        return _read_list(get_args(hint)[0], kind, value, at, complain)
+    if get_origin(hint) is dict:
+        return _read_map(get_args(hint)[1], kind, value, at, complain)
+    table = _table_in(hint)
+    try:
+        if kind or not table:  # a table's kind turns a shorthand into the table
+            value = (kind or _kind_of(hint)).read(value)
+    except ValueError as error:
+        complain(at, str(error))
+        return UNSET
+    return read(table, value, at, complain) if table else value
+
+
+def _read_list(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+    if not isinstance(value, list):
+        complain(at, f"expected a list in brackets, not {show(value)}")
+        return UNSET
+    ended = [_read_value(hint, kind, item, (*at, n), complain) for n, item in enumerate(value)]
+    return tuple(item for item in ended if item is not UNSET)
+
+
+def _read_map(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+    if not isinstance(value, dict):
+        complain(at, f"expected a table, not {show(value)}")
+        return UNSET
+    ended = {name: _read_value(hint, kind, item, (*at, name), complain) for name, item in value.items()}
+    return {name: item for name, item in ended.items() if item is not UNSET}
+
+
+def build(table: type[Table], given: dict[str, Any]) -> Any:
+    """The table's Struct; a key that was not given has its default."""
+    values = dict(given)
+    for name, key in keys(table).items():
+        if name in given and get_origin(key.type) is tuple and (inner := _table_in(get_args(key.type)[0])):
+            values[name] = tuple(build(inner, item) for item in given[name])
+        elif name in given and (inner := _table_in(key.type)):
+            values[name] = build(inner, given[name])
+    return table(**values)
+
+
+# JSON Schema ------------------------------------------------------------------------------------
+
+
+def schema(table: type[Table]) -> Schema:
+    described: Schema = {"type": "object", "additionalProperties": False}
+    described["properties"] = {name: _key_schema(key) for name, key in keys(table).items()}
+    if table.must_have:
+        described["required"] = list(table.must_have)
+    return described
+
+
+def _key_schema(key: Key) -> Schema:
+    described: Schema = {"description": key.description, **_type_schema(key.type, key.kind)}
+    if not isinstance(key.default, Table) and key.default not in (UNSET, NODEFAULT, None):
+        described["default"] = _spell(key.default, key.kind)
+    elif key.default is None and key.kind and key.kind.off is not None:
+        described["default"] = key.kind.off
+    return described | key.schema
+
+
+def _type_schema(hint: Any, kind: Kind | None) -> Schema:
+    if get_origin(hint) is tuple:
+        return {"type": "array", "items": _type_schema(get_args(hint)[0], kind)}
+    if get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1], kind)}
+    if table := _table_in(hint):
+        return {"anyOf": [kind.schema, schema(table)]} if kind else schema(table)
+    return (kind or _kind_of(hint)).schema
+
+
+def _spell(default: Any, kind: Kind | None) -> Any:
+    if isinstance(default, tuple):
+        return [_spell(item, kind) for item in default]
+    return kind.write(default) if kind else msgspec.to_builtins(default)

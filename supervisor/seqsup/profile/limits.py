@@ -1,0 +1,87 @@
+"""Memory limits as they apply: what the user left open follows another key, or the machine."""
+
+from collections.abc import Iterator
+
+from msgspec import UNSET
+
+from ..model import GIB, MIB, Limits, Measure
+from ..units import format_size
+from .tables import DrainTable, MemoryTable, NodeTable
+
+HARD = 8 * GIB
+HOST_FLOOR = 512 * MIB
+THRESHOLD = 4 * GIB
+AVAILABLE = 1 * GIB
+SHARE = 0.8  # of a small machine's memory: the default hard limit there
+BARE_NODE = 64 * MIB  # an idle `node -e 0` holds 40 to 50 MiB
+OUTSIDE_HEAP = 200 * MIB  # measured: a tree's peak is at most the heap limit + 186 MiB (Node 18 to 25)
+
+
+def scale(total: int | None) -> float:
+    """By how much the defaults shrink on a machine of this much memory; None: any machine."""
+    return 1.0 if total is None else min(1.0, SHARE * total / HARD)
+
+
+def _default(size: int, total: int | None) -> int:
+    return int(size * scale(total)) // MIB * MIB
+
+
+def limits(memory: MemoryTable, total: int | None = None) -> Limits:
+    hard = _default(HARD, total) if memory.hard is UNSET else memory.hard
+    soft = memory.soft
+    if soft is UNSET:
+        soft = None if hard is None else hard * 3 // 4
+    warn = memory.warn
+    if warn is UNSET:
+        warn = soft * 2 // 3 if soft else hard // 2 if hard else None
+    floor = _default(HOST_FLOOR, total) if memory.host_floor is UNSET else memory.host_floor
+    measure = Measure(memory.measure) if memory.measure in ("rss", "pss") else Measure.PRIVATE
+    return Limits(
+        warn=warn, soft=soft, hard=hard, sustain=memory.sustain, host_floor=floor, measure=measure
+    )  # fmt: skip
+
+
+def drain_sizes(drain: DrainTable, total: int | None = None) -> tuple[int | None, int | None]:
+    """Threshold and available."""
+    threshold = _default(THRESHOLD, total) if drain.threshold is UNSET else drain.threshold
+    available = _default(AVAILABLE, total) if drain.available is UNSET else drain.available
+    return threshold, available
+
+
+def heap(node: NodeTable, hard: int | None) -> tuple[int | None, int | None]:
+    """V8's heap limit, and the highest that still fits under hard."""
+    size = node.max_old_space_size
+    if isinstance(size, str):  # auto
+        size = None if hard is None else max(BARE_NODE, hard - max(OUTSIDE_HEAP, hard // 5))
+    if size is None or hard is None:
+        return size, None
+    return size, max(size, hard - OUTSIDE_HEAP)
+
+
+def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
+    """(key of [memory], what is wrong) where the limits do not rise from warn over soft to hard."""
+    if applied.soft and applied.hard and applied.soft > applied.hard:
+        yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"
+    if applied.warn and applied.soft and applied.warn > applied.soft:
+        yield "warn", f"{_above('warn', applied.warn, 'soft', applied.soft)}, so it would tell too late"
+
+
+def _above(low: str, size: int, high: str, bound: int) -> str:
+    return f"{low} ({format_size(size)}) is above {high} ({format_size(bound)})"
+
+
+def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str, str, str]]:
+    """(table, key, what is wrong) where a Node program could not live under hard."""
+    if hard is None:
+        return
+    size = node.max_old_space_size
+    bare = format_size(BARE_NODE)
+    if hard < BARE_NODE:
+        why = f"{format_size(hard)} is too little: a bare Node program needs about {bare}"
+        yield "memory", "hard", why
+    elif isinstance(size, int) and size + BARE_NODE > hard:
+        why = (
+            f"a heap of {format_size(size)} does not fit under memory.hard ({format_size(hard)}):"
+            f' Node takes about {bare} beside it; lower it, raise memory.hard, or write "auto"'
+        )
+        yield "node", "max_old_space_size", why

@@ -1,0 +1,84 @@
+"""The line on which each key of a TOML text stands; tomllib keeps none.
+
+tomlkit does not help: it gathers `[[agents]]` that stand apart, so its rendering is not the user's text.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+Path = tuple[str | int, ...]
+
+# Strings and comments first, so that a bracket inside them counts for nothing.
+_TOKEN = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}'
+    r"|'''.*?'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+    r"|\#[^\n]*"
+    r"|[^\"'\#\[\]{}\n]+"
+    r"|.",
+    re.DOTALL,
+)
+
+
+def statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each header or `key = value`, whole, with the number of its first line."""
+    depth = start = 0
+    line = first = 1
+    for match in _TOKEN.finditer(text + "\n"):
+        token = match[0]
+        line += token.count("\n")
+        depth += (token in ("[", "{")) - (token in ("]", "}"))
+        if token == "\n" and depth <= 0:
+            yield first, text[start : match.end()]
+            start, first, depth = match.end(), line, 0
+
+
+def lines(text: str) -> dict[Path, int]:
+    """Every key's path -> its line; a value written over several lines stands where it begins."""
+    found: dict[Path, int] = {}
+    newest: dict[Path, int] = {}  # index of the last element of an array of tables
+    table: Path = ()
+    for line, statement in statements(text):
+        try:
+            tree = tomllib.loads(statement)
+        except (ValueError, RecursionError):
+            continue
+        if statement.lstrip().startswith("["):
+            table = _header(tree, line, found, newest)
+        else:
+            _note(tree, table, line, found)
+    return found
+
+
+def nearest(found: dict[Path, int], at: Path) -> int:
+    """The line of a key, or of the table around it; 1 when the text has neither."""
+    while at and at not in found:
+        at = at[:-1]
+    return found.get(at, 1)
+
+
+def _header(tree: Any, line: int, found: dict[Path, int], newest: dict[Path, int]) -> Path:
+    path: Path = ()
+    while isinstance(tree, dict) and tree:
+        if path in newest:
+            path = (*path, newest[path])
+        [(key, tree)] = tree.items()
+        path = (*path, key)
+        found.setdefault(path, line)
+    if isinstance(tree, list):
+        newest[path] = newest.get(path, -1) + 1
+        path = (*path, newest[path])
+        found[path] = line
+    elif path in newest:
+        path = (*path, newest[path])
+    return path
+
+
+def _note(tree: Any, path: Path, line: int, found: dict[Path, int]) -> None:
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in inside:
+        found.setdefault((*path, key), line)
+        _note(value, (*path, key), line, found)

@@ -1,0 +1,46 @@
+"""What a profile may say and seqsup does not do yet. An issue that builds one deletes its line here."""
+
+from collections.abc import Iterator
+
+from .lines import Path
+from .tables import Profile
+
+# Accepted, no effect yet: key (or table) -> what is missing.
+ACCEPTED = {
+    "companions": "companions are not started",
+    "hooks": "hooks are not run",
+    "metrics": "no metrics are served",
+    "memory.settle": "no collection is asked for: an agent above soft is stopped after `sustain`",
+    "node.telemetry": "there is no preload",
+    "run.keep": "old runs are not cleaned",
+    "agents.preset": "presets are not known",
+    "agents.success.command": "the command is not run",
+}
+
+
+def accepted(profile: Profile) -> tuple[str, ...]:
+    """The keys that the profile sets and that have no effect, each with its reason."""
+    found = {}
+    for key in profile.given:
+        shared = key.removeprefix("agents.")
+        for known, why in ACCEPTED.items():
+            if known in (key, shared) or key.startswith(known + "."):
+                found[known] = why
+    if profile.companions and "run.chain" in profile.given:
+        found["run.chain"] = "there are no companions to restart"
+    return tuple(f"{key}: {why}" for key, why in found.items())
+
+
+def refused(profile: Profile) -> Iterator[tuple[Path, str]]:
+    """Keys whose value asks for a promise that cannot be kept yet."""
+    if profile.run.concurrency > 1 and profile.run.allow_concurrency:
+        yield ("run", "concurrency"), "more than one agent at a time is not built yet; leave it at 1"
+    tables = [((), profile.memory), *((("agents", n), a.memory) for n, a in enumerate(profile.agents))]
+    for at, memory in tables:
+        if memory.measure == "cgroup":
+            yield (*at, "memory", "measure"), 'cgroups are not built yet; "auto" counts what a cgroup would'
+        if memory.enforce == "cgroup":
+            yield (
+                (*at, "memory", "enforce"),
+                'cgroups are not built yet; "auto" or "watch" keeps hard by watching',
+            )

@@ -1,0 +1,25 @@
+"""The order of agents: as written, but never before what they need."""
+
+import heapq
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+
+from .tables import Agent
+
+
+def order(agents: Sequence[Agent]) -> list[Agent]:
+    """graphlib.CycleError when `needs` go in a circle; unknown names are left to the checks."""
+    place = {agent.name: n for n, agent in enumerate(agents)}
+    sorter = TopologicalSorter(
+        {place[agent.name]: [place[need] for need in agent.needs if need in place] for agent in agents}
+    )
+    sorter.prepare()
+    ready, ordered = list(sorter.get_ready()), []
+    heapq.heapify(ready)
+    while ready:
+        place_of_next = heapq.heappop(ready)
+        ordered.append(agents[place_of_next])
+        sorter.done(place_of_next)
+        for freed in sorter.get_ready():
+            heapq.heappush(ready, freed)
+    return ordered

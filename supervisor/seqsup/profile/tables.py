@@ -1,0 +1,308 @@
+"""The keys of a profile: their types, units ended (bytes, seconds, None for "none"), defaults and meaning.
+
+UNSET is a limit that the user left to us: it follows another key or the machine (see `limits`).
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import UNSET, UnsetType, field
+
+from ..model import OnTimeout, Reason
+from .fields import (
+    DURATION,
+    DURATION_OR_AUTO,
+    FLAG,
+    SIZE_AUTO_OR_NONE,
+    SIZE_OR_NONE,
+    SPAN,
+    SPAN_OR_NONE,
+    TEXT_OR_NONE,
+    Kind,
+    Table,
+    number,
+    one_of,
+    show,
+    whole,
+)
+from .lines import Path
+
+_NEVER_RETRIED = (Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST)
+_NEVER_EXPECTED = (Reason.HALTED, Reason.SKIPPED, Reason.LOST)
+_RETRIED = one_of([reason for reason in Reason if reason not in _NEVER_RETRIED], Reason)
+_EXPECTED = one_of([reason for reason in Reason if reason not in _NEVER_EXPECTED], Reason)
+_WORDS: dict[str, Any] = {"minItems": 1}
+
+
+def _address(value: object) -> str | None:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if value == "none":
+        return None
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise ValueError(f'expected "host:port", such as "127.0.0.1:9472", or "none", not {show(value)}')
+    return f"{host}:{port}"
+
+
+_ADDRESS = Kind(_address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
+
+
+def _items(value: object) -> object:
+    if isinstance(value, list):
+        return {"items": value}
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a list, or a table with glob or lines, not {show(value)}")
+    return value
+
+
+_LIST_OF_ITEMS = Kind(_items, {"type": "array", "items": {"type": "string"}})
+
+
+class RunTable(Table, frozen=True):
+    on_failure: Annotated[
+        Literal["stop", "continue"],
+        "What follows when an agent gives up; one whose `needs` failed is always skipped.",
+    ] = "stop"
+    chain: Annotated[int, whole(1), "Agents per chain: at a chain's end companions restart and memory must drain."] = 5
+    concurrency: Annotated[int, whole(1), "Agents at a time. More than one defeats the purpose."] = 1
+    allow_concurrency: Annotated[bool, FLAG, "Lets concurrency be more than 1."] = False
+    state_dir: Annotated[
+        str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."
+    ] = None
+    keep: Annotated[float, DURATION, "Runs older than this may be cleaned."] = 7 * 86400.0
+
+
+class NodeTable(Table, frozen=True):
+    expose_gc: Annotated[bool, FLAG, "Start with --expose-gc where this Node takes it from outside."] = True
+    max_old_space_size: Annotated[
+        int | str | None,
+        SIZE_AUTO_OR_NONE,
+        "V8's heap limit. auto: derived from memory.hard; \"none\": V8's own.",
+    ] = "auto"
+    options: Annotated[tuple[str, ...], "Further Node and V8 options for NODE_OPTIONS."] = ()
+    telemetry: Annotated[bool, FLAG, "The preload that reports heap figures and collects on request."] = True
+
+
+class MemoryTable(Table, frozen=True):
+    """Of the agent's whole process tree."""
+
+    measure: Annotated[
+        Literal["auto", "rss", "pss", "cgroup"],
+        "What of a process counts. auto: what is its own, as a cgroup counts.",
+    ] = "auto"
+    warn: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "Above it the supervisor tells. By default two thirds of soft.",
+        {"default": "4GiB"},
+    ] = UNSET
+    soft: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "Above it for `sustain`: a collection is asked for; still above it: stopped, with grace."
+        " By default three quarters of hard.",
+        {"default": "6GiB"},
+    ] = UNSET
+    hard: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "Above it the tree is killed at once. By default 8GiB, on a small machine 80 % of its memory.",
+        {"default": "8GiB"},
+    ] = UNSET
+    sustain: Annotated[float, DURATION, "How long above soft before anything is done."] = 2.0
+    settle: Annotated[float, DURATION, "How long a collection may take to bring it below soft."] = 5.0
+    host_floor: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "MemAvailable of the host: below it the agent is stopped and none is started.",
+        {"default": "512MiB"},
+    ] = UNSET
+    enforce: Annotated[
+        Literal["auto", "cgroup", "watch"],
+        "By whom hard is kept. cgroup: refuse to start where none can be had.",
+    ] = "auto"
+
+
+class DrainTable(Table, frozen=True):
+    """Between agents."""
+
+    timeout: Annotated[float, DURATION, "How long memory may take to come back."] = 30.0
+    interval: Annotated[float, SPAN, "How often to look, at most; an exit wakes earlier."] = 1.0
+    threshold: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "All that the run still owns must be below it.",
+        {"default": "4GiB"},
+    ] = UNSET
+    available: Annotated[
+        int | UnsetType | None,
+        SIZE_OR_NONE,
+        "MemAvailable that the host must have again.",
+        {"default": "1GiB"},
+    ] = UNSET
+    on_timeout: Annotated[OnTimeout, "What follows when memory does not come back in time."] = (
+        OnTimeout.RESTART_COMPANIONS
+    )
+    sweep: Annotated[bool, FLAG, "Leftovers of the agent are stopped, and named."] = True
+    allow: Annotated[tuple[str, ...], "Program patterns that may outlive their agent."] = ()
+
+
+class TimeoutsTable(Table, frozen=True):
+    wall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may take, from its spawn, never while queued."] = (
+        3600.0
+    )
+    stall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may print nothing."] = None
+    grace: Annotated[float, DURATION, "Between TERM and KILL; MCP clients need over 4 s to close their servers."] = 10.0
+
+
+class RetryTable(Table, frozen=True):
+    attempts: Annotated[int, whole(1), "Tries at an agent, the first one included."] = 3
+    on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is tried again."] = (
+        Reason.HARD,
+        Reason.SOFT,
+        Reason.HEAP_OOM,
+        Reason.KERNEL_OOM,
+        Reason.CRASHED,
+        Reason.STALLED,
+        Reason.FAILED,
+    )
+    wait: Annotated[float, DURATION, "Before the second attempt; then doubled each time, with jitter."] = 1.0
+    max_wait: Annotated[float, DURATION, "The longest wait between attempts."] = 60.0
+    grow_heap: Annotated[
+        float,
+        number(1, 16),
+        "After heap-oom V8's heap limit grows by this factor, never beyond what fits under hard.",
+    ] = 1.5
+
+
+class MetricsTable(Table, frozen=True):
+    listen: Annotated[str | None, _ADDRESS, 'Where Prometheus reads; "none" turns it off.'] = "127.0.0.1:9472"
+    required: Annotated[bool, FLAG, "Refuse to start when the port is taken."] = False
+    linger: Annotated[float | str, DURATION_OR_AUTO, "How long the figures can still be read after the run."] = "auto"
+    textfile: Annotated[str | None, TEXT_OR_NONE, "File for node_exporter's textfile collector."] = None
+    pushgateway: Annotated[str | None, TEXT_OR_NONE, "Address of a Prometheus Pushgateway."] = None
+
+
+class HooksTable(Table, frozen=True):
+    """Commands; JSON of the event on stdin, SEQSUP_* in the environment."""
+
+    before_run: Annotated[tuple[str, ...], "Before the first agent."] = ()
+    before_agent: Annotated[tuple[str, ...], "Before each agent."] = ()
+    after_agent: Annotated[tuple[str, ...], "After each agent."] = ()
+    memory_high: Annotated[tuple[str, ...], "When an agent is above its soft limit."] = ()
+    killed: Annotated[tuple[str, ...], "When an agent was stopped by a limit."] = ()
+    chain_end: Annotated[tuple[str, ...], "At the end of each chain."] = ()
+    after_run: Annotated[tuple[str, ...], "After the last agent."] = ()
+    timeout: Annotated[float, SPAN, "How long a hook may take."] = 60.0
+    on_error: Annotated[Literal["warn", "stop"], "What follows when a hook fails."] = "warn"
+
+
+class Ready(Table, frozen=True):
+    """How a companion shows that it is ready: one of these."""
+
+    http: Annotated[str | None, TEXT_OR_NONE, "An address that answers with 200."] = None
+    port: Annotated[int | None, whole(1, 65535), "A local port that takes connections."] = None
+    log: Annotated[str | None, TEXT_OR_NONE, "Text that it prints."] = None
+    delay: Annotated[float | None, DURATION, "Simply a time."] = None
+
+
+class CompanionMemory(Table, frozen=True):
+    hard: Annotated[
+        int | None,
+        SIZE_OR_NONE,
+        "Above it: restarted between agents; killed and restarted when over it by far.",
+    ] = None
+
+
+class Companion(Table, frozen=True):
+    """Lives beside the agents: an MCP server, a gateway, a dev server."""
+
+    must_have: ClassVar[tuple[str, ...]] = ("name", "command")
+
+    name: Annotated[str, "Unique; letters, digits, '.', '_' and '-'."] = ""
+    command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
+    ready: Annotated[Ready, "How it shows that it is ready."] = Ready()
+    restart_every: Annotated[int | None, whole(1), "In agents; by default run.chain."] = None
+    memory: Annotated[CompanionMemory, "Limits of its process tree."] = CompanionMemory()
+
+
+class Success(Table, frozen=True):
+    """What must be true for an exit to count as completed."""
+
+    codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success."] = (0,)
+    file: Annotated[str | None, TEXT_OR_NONE, "A file that must be there, relative to cwd."] = None
+    output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that the output must match."] = None
+    command: Annotated[tuple[str, ...], "A command that must succeed."] = ()
+
+
+class ForEach(Table, frozen=True):
+    """One agent for each item: a list, or one of these."""
+
+    items: Annotated[tuple[str, ...], "The items themselves."] = ()
+    glob: Annotated[str | None, TEXT_OR_NONE, "Files and folders that match, relative to the profile."] = None
+    lines: Annotated[str | None, TEXT_OR_NONE, "Lines of this file that are not empty."] = None
+
+    def ways(self) -> tuple[object, ...]:
+        return (self.items, self.glob, self.lines)
+
+
+class Agent(Table, frozen=True):
+    must_have: ClassVar[tuple[str, ...]] = ("name", "command")
+
+    name: Annotated[str, "Unique; letters, digits, '.', '_' and '-'."] = ""
+    command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
+    runtime: Annotated[
+        Literal["auto", "node", "bun", "native"], "What runs the program. auto: found out from its file."
+    ] = "auto"
+    preset: Annotated[str | None, TEXT_OR_NONE, "A known agent CLI: claude, gemini, codex, qwen …"] = None
+    cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
+    env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
+    stdin: Annotated[str | None, TEXT_OR_NONE, "Text for its standard input."] = None
+    stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for its standard input, relative to the profile."] = None
+    needs: Annotated[tuple[str, ...], "Agents that must have completed before it."] = ()
+    when: Annotated[tuple[str, ...], "Taken only if the text given with --task contains one of these words."] = ()
+    success: Annotated[Success, "What must be true for an exit to count as completed."] = Success()
+    expect: Annotated[
+        tuple[Reason, ...], _EXPECTED, "Reasons that count as success, for demonstrations and tests."
+    ] = ()
+    for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "One agent for each item; {item} is the item."] = None
+    node: Annotated[NodeTable, "What it is started with if it is a Node program."] = NodeTable()
+    memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
+    drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
+    timeouts: Annotated[TimeoutsTable, "How long it may take."] = TimeoutsTable()
+    retry: Annotated[RetryTable, "Whether and how it is tried again."] = RetryTable()
+
+    def texts(self) -> list[tuple[Path, str]]:
+        """Every text that may hold placeholders, with its key."""
+        return [
+            *((("command", n), word) for n, word in enumerate(self.command)),
+            *((("env", name), value) for name, value in self.env.items()),
+            (("cwd",), self.cwd),
+            (("stdin",), self.stdin or ""),
+            (("stdin_file",), self.stdin_file or ""),
+            (("success", "file"), self.success.file or ""),
+        ]
+
+
+# A table at the top level is the default for every agent, key by key.
+SHARED = ("node", "memory", "drain", "timeouts", "retry")
+
+
+class Profile(Table, frozen=True):
+    """One TOML file: one run."""
+
+    must_have: ClassVar[tuple[str, ...]] = ("agents",)
+
+    name: Annotated[str, "Of the run; by default the file's name."] = ""
+    run: Annotated[RunTable, "The run as a whole."] = RunTable()
+    node: Annotated[NodeTable, "What every Node agent is started with."] = NodeTable()
+    memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
+    drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
+    timeouts: Annotated[TimeoutsTable, "How long an agent may take."] = TimeoutsTable()
+    retry: Annotated[RetryTable, "Whether and how an agent is tried again."] = RetryTable()
+    metrics: Annotated[MetricsTable, "Figures for Prometheus."] = MetricsTable()
+    hooks: Annotated[HooksTable, "Commands run when something happens."] = HooksTable()
+    companions: Annotated[tuple[Companion, ...], "Processes that live beside the agents."] = ()
+    agents: Annotated[tuple[Agent, ...], "The agents, in order.", _WORDS] = ()
+
+    file: str | None = None  # as the user named it; None when it came from a command line
+    text: str = ""
+    given: tuple[str, ...] = ()  # the keys that the user set to something, agents' own tables included

@@ -1,0 +1,133 @@
+"""What dead supervisors left: their processes are found and stopped, their attempts marked as lost."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from .containment.cookie import bearers, folders
+from .containment.members import descend
+from .containment.process import Member, read_stat
+from .containment.stop import stop
+from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
+from .folder import MEMBERS, alive, hold, label, run_folder
+from .host import boot_id
+from .journal import Journal, RunRow
+from .model import ProcessMemory
+from .wait import Wake
+
+GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
+
+
+class Recovered(Struct, frozen=True):
+    """One dead run, put in order or only looked at."""
+
+    run: str
+    name: str
+    lost: str | None  # the agent that was running
+    processes: tuple[ProcessMemory, ...]  # what it left
+    remaining: tuple[ProcessMemory, ...] = ()  # still there after KILL
+
+
+def died(folder: Path) -> bool:
+    """Say whether a run's supervisor ended without putting things in order."""
+    return (folder / MEMBERS).exists() and not alive(folder)
+
+
+def look(journal: Journal, state_dir: Path) -> list[Recovered]:
+    """Name what dead runs of a state folder left, and touch nothing."""
+    found = []
+    for row in _dead(journal, state_dir):
+        left = tuple(_named(descend(_left(row.cookie, _sightings(journal, state_dir, row)))))
+        lost = _lost(journal, row)
+        found.append(Recovered(label(row.run), row.name, lost.agent if lost else None, left))
+    return found
+
+
+def look_elsewhere(state_dir: Path) -> tuple[ProcessMemory, ...]:
+    """Name what dead runs of other state folders left: a profile may have its own."""
+    return tuple(_named(_elsewhere(state_dir)))
+
+
+async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recovered]:
+    """Put every dead run of a state folder in order. Another seqsup that is at it already is left alone."""
+    recovered = []
+    for row in _dead(journal, state_dir):
+        folder = run_folder(state_dir, row.run)
+        try:
+            lock = hold(folder)
+        except BlockingIOError:
+            continue
+        try:
+            recovered.append(await _recover(journal, state_dir, row, wake))
+        finally:
+            os.close(lock)
+    return recovered
+
+
+async def recover_elsewhere(state_dir: Path, wake: Wake) -> tuple[ProcessMemory, ...]:
+    """Stop what dead runs of other state folders left."""
+    stopped, _ = await stop(lambda: _elsewhere(state_dir), wake, grace=GRACE, deadline=DEADLINE)
+    return stopped
+
+
+async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -> Recovered:
+    sightings = _sightings(journal, state_dir, row)
+    stopped, remaining = await stop(lambda: _left(row.cookie, sightings), wake, grace=GRACE, deadline=DEADLINE)
+    if lost := _lost(journal, row):
+        event = AttemptLost(agent=lost.agent, attempt=lost.attempt, content=lost.content, stopped=stopped)
+        journal.append(row.run, event)
+    if not remaining:
+        (run_folder(state_dir, row.run) / MEMBERS).unlink(missing_ok=True)
+    return Recovered(label(row.run), row.name, lost.agent if lost else None, stopped, remaining)
+
+
+def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
+    return [row for row in journal.runs() if died(run_folder(state_dir, row.run))]
+
+
+def _lost(journal: Journal, row: RunRow) -> AttemptStarted | None:
+    """The attempt that began and has no end."""
+    lost = None
+    for recorded in journal.events(row.run):
+        match recorded.body:
+            case AttemptStarted() as started:
+                lost = started
+            case AttemptEnded() | AttemptLost():
+                lost = None
+    return lost
+
+
+def _sightings(journal: Journal, state_dir: Path, row: RunRow) -> frozenset[tuple[int, int]]:
+    """Read who was seen under the run, if it was in this boot: pid and start time."""
+    boots = [event.body.boot_id for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
+    if boots[-1:] != [boot_id()]:
+        return frozenset()
+    lines = (run_folder(state_dir, row.run) / MEMBERS).read_text().splitlines()
+    pairs = (line.split() for line in lines)
+    return frozenset((int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2)
+
+
+def _left(cookie: str, sightings: frozenset[tuple[int, int]]) -> Iterator[int]:
+    yield from bearers(cookie)
+    for pid, start in sightings:
+        if (stat := read_stat(pid)) is not None and stat.start == start:
+            yield pid
+
+
+def _elsewhere(state_dir: Path) -> Iterator[int]:
+    here = state_dir.resolve()
+    verdicts: dict[Path, bool] = {}
+    for pid, folder in folders():
+        if folder not in verdicts:
+            verdicts[folder] = here not in folder.parents and died(folder)
+        if verdicts[folder]:
+            yield pid
+
+
+def _named(pids: Iterable[int]) -> Iterator[ProcessMemory]:
+    for pid in pids:
+        if (member := Member.open(pid)) is not None:
+            yield member.describe()
+            member.close()

@@ -1,0 +1,200 @@
+"""The story of one run: agents in order, one at a time."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from . import __version__, policy
+from .agent import Agent, Stopped
+from .attempt import Place, World
+from .containment.cookie import bearers, marks
+from .containment.reaper import Reaper
+from .containment.stop import stop
+from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunStarted, Warned
+from .folder import MEMBERS, hold
+from .history import AgentState, History, RunView, violations
+from .host import Host, boot_id
+from .journal import Journal
+from .model import Halt, Plan, Reason, SeqsupError, Step
+from .operator import Operator
+from .placeholders import finish
+from .wait import Wake
+
+Reader = Callable[[Recorded], None]
+
+COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
+_SUMMARY = 4000  # bytes
+
+
+class Identity(Struct, frozen=True):
+    """Which run this is: a new one, or one that goes on."""
+
+    run: int
+    cookie: str
+    earlier: tuple[Recorded, ...] = ()  # events of its earlier parts
+
+
+class Run:
+    """One run from its first event to its last."""
+
+    def __init__(
+        self, plan: Plan, identity: Identity, folder: Path, journal: Journal, wake: Wake, operator: Operator,
+        reaper: Reaper,
+    ) -> None:  # fmt: skip
+        self._plan, self._identity, self._folder, self._journal = plan, identity, folder, journal
+        self._history = History()
+        for recorded in identity.earlier:
+            self._history.apply(recorded)
+        self._readers: list[Reader] = []
+        self._ok: dict[str, bool] = {}  # by agent, once it has ended
+        self._world = World(reaper, Host(), wake, operator, self.emit)
+
+    @property
+    def view(self) -> RunView:
+        return self._history.view
+
+    def add_reader(self, reader: Reader) -> None:
+        self._readers.append(reader)
+
+    def emit(self, event: AnyEvent) -> None:
+        """Tell what happened: the journal first, and its failure stops the run; the readers' never does."""
+        recorded = self._journal.append(self._identity.run, event)
+        self._history.apply(recorded)
+        for reader in tuple(self._readers):
+            try:
+                reader(recorded)
+            except Exception as error:
+                self._readers.remove(reader)
+                self.emit(Warned(message=f"{type(reader).__name__} hears no more of this run: {error!r}"))
+
+    def tell(self, wish: HaltRequested) -> None:
+        """Write down what the operator wants, at any moment of the run."""
+        with suppress(SeqsupError):  # a journal that fails stops the run at its next event
+            self.emit(wish)
+
+    async def carry_out(self, waited: float) -> int:
+        """Run the plan and return the exit code. `waited` is how long the machine's turn took, in seconds."""
+        began = time.monotonic()
+        lock = hold(self._folder)
+        members = self._folder / MEMBERS
+        ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._start(waited)
+            stopped = ""
+            try:
+                await self._agents(ledger)
+            except Stopped as reason:
+                stopped = str(reason)
+            await self._last_sweep()
+            code = self._exit_code(stopped)
+            self._end(code, stopped, time.monotonic() - began)
+            members.unlink(missing_ok=True)
+            return code
+        finally:
+            self._world.host.close()
+            os.close(ledger)
+            os.close(lock)
+
+    def _start(self, waited: float) -> None:
+        plan = self._plan
+        done = self.view.completed_contents.copy()
+        for step in plan.steps:
+            if done[step.content] > 0:
+                done[step.content] -= 1
+                self._ok[step.name] = True
+        self.emit(
+            RunStarted(
+                name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
+                skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
+                version=__version__, containment=plan.containment, resumed=bool(self._identity.earlier),
+                completed_before=tuple(self._ok), waited=waited,
+            )
+        )  # fmt: skip
+
+    async def _agents(self, ledger: int) -> None:
+        for step in self._plan.steps:
+            if step.name in self._ok:
+                continue
+            if self._world.operator.halt > Halt.NONE:
+                return
+            if failed := [name for name in step.needs if not self._ok.get(name, False)]:
+                self._ok[step.name] = False
+                self.emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
+                continue
+            self._ok[step.name] = await self._agent(step, ledger).run()
+            if not self._ok[step.name] and self._plan.stop_on_failure:
+                return
+
+    def _agent(self, step: Step, ledger: int) -> Agent:
+        def prepare(number: int) -> tuple[Step, Place]:
+            label = f"{step.name}/{number}"
+            place = Place(self._folder / label, label, ledger, marks(self._identity.cookie, self._folder))
+            return self._filled_in(step, place), place
+
+        tried_before = self.view.agents[step.name].attempt or 0
+        return Agent(step, prepare, self._identity.cookie, self._world, tried_before=tried_before)
+
+    def _filled_in(self, step: Step, place: Place) -> Step:
+        """Put in what only the run knows: where this attempt works, what earlier agents left."""
+
+        def value(name: str, agent: str | None) -> str:
+            if name == "summary":
+                return self._summary(agent or step.name)
+            return str(self._artifacts(agent) if agent else place.folder)
+
+        return replace(
+            step,
+            command=tuple(finish(word, value) for word in step.command),
+            env={key: finish(text, value) for key, text in step.env.items()},
+            stdin=finish(step.stdin, value) if step.stdin is not None else None,
+        )
+
+    def _artifacts(self, agent: str) -> Path:
+        """Where an agent's last attempt left what it made."""
+        return self._folder / (self.view.agents[agent].folder or agent)
+
+    def _summary(self, agent: str) -> str:
+        """The end of what an agent printed."""
+        try:
+            printed = (self._artifacts(agent) / "stdout.log").read_bytes()
+        except FileNotFoundError:
+            return ""
+        return printed[-_SUMMARY:].decode(errors="replace").strip()
+
+    async def _last_sweep(self) -> None:
+        """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
+        let_go = frozenset(pid for pid, _ in self._world.reaper.foreign)
+        found, _ = await stop(
+            lambda: bearers(self._identity.cookie, except_pids=let_go), self._world.wake,
+            grace=policy.LEFTOVER_GRACE, deadline=policy.KILL_DEADLINE,
+        )  # fmt: skip
+        if found:
+            names = ", ".join(f"{process.name} ({process.pid})" for process in found)
+            self.emit(Warned(message=f"found at the end and stopped: {names}"))
+
+    def _exit_code(self, stopped: str) -> int:
+        if stopped:
+            return STOPPED_BY_POLICY
+        if all(self._ok.get(step.name) for step in self._plan.steps):
+            return COMPLETED
+        if self._world.operator.signal is not None:
+            return 128 + self._world.operator.signal
+        if any(agent.reason is Reason.HOST_FLOOR for agent in self.view.agents.values()):
+            return STOPPED_BY_POLICY
+        return GAVE_UP
+
+    def _end(self, code: int, why: str, seconds: float) -> None:
+        count = self.view.count
+        self.emit(
+            RunEnded(
+                exit_code=code, why=why, completed=count(AgentState.COMPLETED), gave_up=count(AgentState.GAVE_UP),
+                skipped=count(AgentState.SKIPPED), seconds=seconds,
+                not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
+                sequence_violations=violations(self._journal.events(self._identity.run)),
+            )
+        )  # fmt: skip

@@ -1,0 +1,76 @@
+"""Which agents of a profile are taken: --only, --from, `when` against the task, and `needs`. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from .profile import Agent, Complaint, ProfileError
+from .wording import nearest
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    task: str | None = None
+    only: tuple[str, ...] = ()
+    start_from: str | None = None
+
+
+def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:
+    """Who is skipped, and why: names of copies, or of an agent that has none."""
+    _known(copies, choice)
+    skips: dict[str, str] = {}
+    missing: set[str] = set()  # agents whose result will not be there
+    begun = choice.start_from is None
+    for agent in ordered:
+        why = _unfit(agent, copies[agent.name], choice, missing)
+        if why:
+            missing.add(agent.name)
+        for name in copies[agent.name] or [agent.name]:
+            begun = begun or choice.start_from in (name, agent.name)
+            if choice.only and not {name, agent.name} & set(choice.only):
+                skips[name] = "not named with --only"
+            elif not begun:
+                skips[name] = f"before --from {choice.start_from}"
+            elif why:
+                skips[name] = why
+    return skips
+
+
+def _unfit(agent: Agent, copies: Sequence[str], choice: Choice, missing: set[str]) -> str | None:
+    named = {agent.name, *copies} & set(choice.only)
+    if not copies:
+        return "for_each found nothing"
+    if not named and agent.when and choice.task is not None and not _mentions(choice.task, agent.when):
+        return f"the task has none of the words {', '.join(agent.when)}"
+    lacking = [need for need in agent.needs if need in missing]
+    if lacking and not named:
+        return f"needs {', '.join(lacking)}, skipped as well"
+    return None
+
+
+def _mentions(task: str, words: Sequence[str]) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(word.strip())}(?!\w)", task, re.IGNORECASE) for word in words)
+
+
+def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:
+    names = [*copies, *(name for made in copies.values() for name in made)]
+    wrong = [
+        Complaint(key=option, message=f"no agent is called {name}{nearest(name, names) or _list(copies)}")
+        for option, name in _named(choice)
+        if name not in names
+    ]
+    if wrong:
+        raise ProfileError(wrong)
+
+
+def _named(choice: Choice) -> Iterator[tuple[str, str]]:
+    for name in choice.only:
+        yield "--only", name
+    if choice.start_from is not None:
+        yield "--from", choice.start_from
+
+
+def _list(copies: Mapping[str, Sequence[str]]) -> str:
+    return f"; there are {', '.join(copies)}"

@@ -1,0 +1,155 @@
+"""What a run came to: headline, table, reasons and what to do next. Pure text from a view."""
+
+import shlex
+import textwrap
+from collections.abc import Iterator
+
+from .history import AgentState, AgentView, RunState, RunView
+from .model import Reason
+from .table import NONE, Column, render
+from .units import format_duration, format_size
+from .wording import counted, printable, processes
+
+_COLUMNS = (
+    Column("agent", right=False),
+    Column("attempts"),
+    Column("reason", right=False),
+    Column("time"),
+    Column("peak"),
+    Column("of limit", optional=3),
+    Column("gc freed", optional=4),
+    Column("left over", optional=2),
+    Column("drained", optional=1),
+)
+_TEXT = 100  # characters of a line of prose where the width is not known
+_REMEDIES = {
+    Reason.SOFT: "raise memory.soft",
+    Reason.HARD: "raise memory.hard",
+    Reason.KERNEL_OOM: "raise memory.hard",
+    Reason.HEAP_OOM: "raise node.max_old_space_size",
+    Reason.TIMEOUT: "raise timeouts.wall",
+    Reason.STALLED: "raise timeouts.stall",
+}
+
+
+def summary(view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False) -> str:
+    """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone."""
+    lines = [headline(view, now), *table(view, width), *reasons(view, width)]
+    if view.sequence_violations:
+        pairs = counted(view.sequence_violations, "pair")
+        lines.append(f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us")
+    if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
+        lines += _hints(view, width, died)
+    return "\n".join(lines)
+
+
+def headline(view: RunView, now: float | None = None) -> str:
+    """One line: `nightly  11 of 12 completed · 1 gave up · 1:05:12 · highest peak 1031 MiB (embed)`."""
+    before = sum(agent.before for agent in view.agents.values())
+    parts = [
+        f"{view.count(AgentState.COMPLETED)} of {len(view.agents)} completed"
+        + (f" ({before} before)" if before else "")
+    ]
+    words = {
+        AgentState.GAVE_UP: "gave up",
+        AgentState.HALTED: "halted",
+        AgentState.LOST: "lost",
+        AgentState.SKIPPED: "skipped",
+    }
+    parts += [f"{number} {word}" for state, word in words.items() if (number := view.count(state))]
+    if view.ended is not None and (number := view.count(AgentState.PENDING)):
+        parts.append(f"{number} not run")
+    seconds = view.seconds
+    if seconds is None and now is not None and view.resumed is not None:
+        seconds = max(0.0, now - view.resumed)
+    if seconds is not None:
+        parts.append(format_duration(seconds))
+    if highest := view.highest:
+        parts.append(f"highest peak {format_size(highest.peak)} ({highest.name})")
+    return f"{view.name}  " + " · ".join(parts)
+
+
+def table(view: RunView, width: int | None = None) -> list[str]:
+    """One line an agent, in the plan's order."""
+    over = view.ended is not None
+    return render(_COLUMNS, [_row(agent, over) for agent in view.agents.values()], width)
+
+
+def _row(agent: AgentView, over: bool) -> tuple[str, ...]:
+    drained = NONE
+    if agent.drained is not None:
+        drained = ("" if agent.drain_reached else "> ") + format_duration(agent.drained)
+    return (
+        agent.name,
+        str(agent.attempts or NONE),
+        _reason(agent, over),
+        format_duration(agent.seconds) if agent.attempts else NONE,
+        format_size(agent.peak) if agent.peak else NONE,
+        f"{agent.peak / agent.hard:.0%}".replace("%", " %") if agent.peak and agent.hard else NONE,
+        NONE if agent.gc_freed is None else format_size(agent.gc_freed),
+        str(agent.left_over or NONE),
+        drained,
+    )
+
+
+def _reason(agent: AgentView, over: bool) -> str:
+    if agent.expected:
+        return f"{agent.reason} (expected)"
+    if agent.state is AgentState.PENDING and over:
+        return "not run"
+    if agent.state is AgentState.BACKOFF:
+        return f"{agent.reason}, retries"
+    if agent.state is AgentState.DRAINING:
+        return f"{agent.reason}, drains"
+    ended = agent.state in (AgentState.GAVE_UP, AgentState.COMPLETED)
+    return str(agent.reason if ended and agent.reason else agent.state)
+
+
+def reasons(view: RunView, width: int | None = None) -> Iterator[str]:
+    """Say why agents did not complete, and why the run ended where that is not theirs to tell."""
+    for agent in view.agents.values():
+        if agent.state is AgentState.GAVE_UP:
+            yield from _prose(f"why {agent.name} gave up: {agent.why}", processes(agent.processes), width)
+    skipped: dict[str, list[str]] = {}
+    for agent in view.agents.values():
+        if agent.state is AgentState.SKIPPED:
+            skipped.setdefault(agent.why, []).append(agent.name)
+    for why, names in skipped.items():
+        yield from _prose(f"why {', '.join(names)} {_were(names)} skipped: {why}", "", width)
+    if lost := [agent.name for agent in view.agents.values() if agent.state is AgentState.LOST]:
+        yield from _prose(f"why {', '.join(lost)} {_were(lost)} lost: the supervisor died", "", width)
+    if view.state is RunState.STOPPED and view.why:
+        yield from _prose(f"why the run stopped: {view.why}", "", width)
+
+
+def _were(names: list[str]) -> str:
+    return "was" if len(names) == 1 else "were"
+
+
+def _prose(text: str, held: str, width: int | None) -> Iterator[str]:
+    wrap = textwrap.TextWrapper(width or _TEXT, subsequent_indent="  ", break_on_hyphens=False)
+    yield from wrap.wrap(printable(text) + (";" if held else ""))
+    if held:
+        yield from textwrap.TextWrapper(width or _TEXT, initial_indent="  ", subsequent_indent="  ").wrap(held)
+
+
+def _hints(view: RunView, width: int | None, died: bool) -> Iterator[str]:
+    gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
+    hints = ["seqsup sweep"] if died else []
+    hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
+    if view.profile and view.state is not RunState.COMPLETED:
+        hints.append(f"seqsup start {shlex.quote(view.profile)} --resume")
+    for agent in gave_up:
+        if agent.reason and (remedy := _REMEDIES.get(agent.reason)):
+            hints.append(f"{remedy} for {agent.name}")
+    if not hints:
+        return
+    # A hint stays whole on its line: it is there to be copied
+    line = "next: " + hints[0]
+    for hint in hints[1:4]:
+        if len(line) + 3 + len(hint) > (width or _TEXT):
+            yield line
+            line = " " * 6 + hint
+        else:
+            line += " · " + hint
+    yield line

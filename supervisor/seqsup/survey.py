@@ -1,0 +1,151 @@
+"""What this machine has for a profile: programs, Nodes, files, memory. Looks, and changes nothing."""
+
+import glob
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from . import placeholders
+from .model import Detected, NodeBinary
+from .plan import Copy, Found, Survey, copies
+from .profile import Agent, Profile
+from .profile.lines import Path as KeyPath
+from .profile.tables import HooksTable
+from .runtime.detect import detect, find
+from .runtime.node import NoAnswer, probe
+
+_HOOKS = ("before_run", "before_agent", "after_agent", "memory_high", "killed", "chain_end", "after_run")
+
+
+class _Unreadable(Exception):
+    """A file that the profile names cannot be read; the text says why."""
+
+
+def gather(profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str]) -> Survey:
+    items: dict[str, tuple[str, ...]] = {}
+    found: dict[str, Found] = {}
+    problems = dict(_hooks(profile.hooks, folder, environ.get("PATH", os.defpath)))
+    look = _Look(environ)
+    for n, agent in enumerate(profile.agents):
+        if agent.for_each is not None:
+            try:
+                items[agent.name] = _items(agent, folder)
+            except _Unreadable as error:
+                items[agent.name] = ()
+                problems["agents", n, "for_each"] = str(error)
+        for copy in copies(agent, items.get(agent.name), folder, task):
+            found[copy.name] = look.at(copy)
+    memory = psutil.virtual_memory().total
+    return Survey(folder=folder, memory=memory, items=items, found=found, problems=problems)
+
+
+class _Look:
+    """Looks at copies; what is the same for many is looked at once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._detected: dict[tuple[tuple[str, ...], str, str], Detected] = {}
+        self._nodes: dict[str, NodeBinary | str] = {}
+
+    def at(self, copy: Copy) -> Found:
+        problems: dict[str, str] = {}
+        path = copy.env.get("PATH", self._environ.get("PATH", os.defpath))
+        detected = self._detect(copy.command, copy.cwd, path)
+        if not Path(copy.cwd).is_dir():
+            problems["cwd"] = f"there is no folder {copy.cwd}"
+        elif detected.executable is None:
+            problems["command"] = detected.why
+        node = self._node(copy, detected, path, problems) if not problems else None
+        return Found(
+            detected=detected,
+            node=node,
+            user_options=copy.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
+            stdin_digest=self._stdin(copy, problems),
+            problems=problems,
+        )
+
+    def _detect(self, command: tuple[str, ...], cwd: str, path: str) -> Detected:
+        # Arguments count only behind `env`; without them 200 calls of one program are one look.
+        words = tuple(map(placeholders.finish, command if Path(command[0]).name == "env" else command[:1]))
+        key = (words, cwd, path)
+        if key not in self._detected:
+            self._detected[key] = detect(words, cwd, path)
+        return self._detected[key]
+
+    def _node(self, copy: Copy, detected: Detected, path: str, problems: dict[str, str]) -> NodeBinary | None:
+        wanted = copy.agent.runtime
+        if wanted not in ("auto", "node") or (wanted == "auto" and detected.kind != "node"):
+            return None
+        file = detected.executable if detected.kind == "node" else find("node", copy.cwd, path)
+        if file is None:
+            problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
+            return None
+        answer = self._ask(file)
+        if isinstance(answer, str):
+            problems["command"] = answer
+            return None
+        return answer
+
+    def _ask(self, file: str) -> NodeBinary | str:
+        if file not in self._nodes:
+            try:
+                self._nodes[file] = probe(file)
+            except NoAnswer as error:
+                self._nodes[file] = str(error)
+        return self._nodes[file]
+
+    def _stdin(self, copy: Copy, problems: dict[str, str]) -> str:
+        if copy.stdin_file is None:
+            return ""
+        try:
+            return hashlib.sha256(_read(Path(copy.stdin_file))).hexdigest()
+        except _Unreadable as error:
+            problems["stdin_file"] = str(error)
+            return ""
+
+
+def _items(agent: Agent, folder: str) -> tuple[str, ...]:
+    each = agent.for_each
+    assert each is not None
+    if each.glob is not None:
+        return tuple(sorted(glob.glob(each.glob, root_dir=folder, recursive=True)))  # noqa: PTH207  # `..` and `/`
+    if each.lines is not None:
+        text = _read(Path(folder, each.lines)).decode("utf-8-sig", errors="replace")
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return each.items
+
+
+def _read(file: Path) -> bytes:
+    if not file.exists():
+        raise _Unreadable(f"there is no file {file}")
+    if not file.is_file():  # a pipe would wait for ever
+        raise _Unreadable(f"{file} is no regular file")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
+    problems: dict[KeyPath, str] = {}
+    for name in _HOOKS:
+        for n, command in enumerate(getattr(hooks, name)):
+            if why := _unfit(command, folder, path):
+                problems["hooks", name, n] = why
+    return problems
+
+
+def _unfit(command: str, folder: str, path: str) -> str:
+    """Why a hook cannot be started, or nothing."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        return f"{command!r} is no command line: {error}"
+    if not words:
+        return "empty"
+    detected = detect(words, folder, path)
+    return detected.why if detected.executable is None else ""

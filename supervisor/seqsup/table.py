@@ -1,0 +1,52 @@
+"""Plain tables: no boxes, so that they can be copied, searched and compared. Pure text."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+NONE = "–"
+INDENT = "  "
+_SHORTEST = 8  # characters that stay of a first column that must shrink
+
+
+class Column(Struct, frozen=True):
+    title: str
+    right: bool = True  # numbers line up at their end
+    optional: int = 0  # > 0: may go when the table is too wide, the highest first
+
+
+def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Lay out a table in lines; within `width` as far as that can be had."""
+    kept = list(range(len(columns)))
+    sizes = [max([len(column.title), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
+
+    def too_wide() -> int:
+        return 0 if width is None else sum(sizes[at] + 2 for at in kept) - width
+
+    # First what says nothing in any row, then what can be spared
+    empty = [at for at in kept if columns[at].optional and all(row[at] == NONE for row in rows)]
+    spare = [at for at in kept if columns[at].optional and at not in empty]
+    first = max(_SHORTEST, sizes[0] - 12)
+    for at in [*_by_rank(empty, columns), None, *_by_rank(spare, columns)]:
+        if too_wide() <= 0:
+            break
+        if at is None:
+            sizes[0] = min(sizes[0], max(first, sizes[0] - too_wide()))
+        else:
+            kept.remove(at)
+    lines = [[column.title for column in columns], *rows]
+    return [
+        INDENT
+        + "  ".join(_cell(line[at], sizes[at], columns[at].right) for at in kept).rstrip()
+        for line in lines
+    ]  # fmt: skip
+
+
+def _by_rank(positions: list[int], columns: Sequence[Column]) -> list[int]:
+    return sorted(positions, key=lambda at: -columns[at].optional)
+
+
+def _cell(text: str, size: int, right: bool) -> str:
+    if len(text) > size:
+        text = text[: size - 1] + "…"
+    return text.rjust(size) if right else text.ljust(size)

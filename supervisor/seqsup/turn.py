@@ -1,0 +1,86 @@
+"""The machine's turn: one run of this user at a time, first come, first served, whatever ends the one before.
+
+Each who wants it holds the lock of a numbered ticket; the lowest ticket that is held has the turn. The kernel lets go
+of a dead one's lock, so nobody has to clean up after a kill.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .folder import private
+from .host import boot_id
+from .wait import Wake
+
+_LOOK_AGAIN = 0.2  # seconds; whoever is ahead may live in another pid namespace, so there is no pidfd to wait on
+
+
+class Turn:
+    """A ticket in the queue of one state folder. Of every boot there is a new queue."""
+
+    def __init__(self, queue: Path, number: int, fd: int) -> None:
+        self._queue, self._number, self._fd = queue, number, fd
+
+    @staticmethod
+    def queue_up(folder: Path, who: str) -> "Turn":
+        """Take the next ticket; `who` is what others read while they wait."""
+        queue = private(folder / f"turn-{boot_id()[:8]}")
+        with _door(queue):
+            number = max(_numbers(queue), default=0) + 1
+            fd = os.open(queue / str(number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, who.encode())
+        return Turn(queue, number, fd)
+
+    def ahead(self) -> list[str]:
+        """Say who is ahead, the one with the turn first. Tickets of the dead are removed on the way."""
+        with _door(self._queue):
+            before = sorted(number for number in _numbers(self._queue) if number < self._number)
+            return [who for number in before for who in _held(self._queue / str(number))]
+
+    async def wait(self, wake: Wake, tell: Callable[[list[str]], None], stop: Callable[[], bool]) -> bool:
+        """Wait until nobody is ahead; False when `stop` said so first. `tell` hears each change of the queue."""
+        told: list[str] = []
+        while ahead := self.ahead():
+            if stop():
+                return False
+            if ahead != told:
+                told = ahead
+                tell(ahead)
+            await wake.wait(_LOOK_AGAIN)
+        return True
+
+    def leave(self) -> None:
+        (self._queue / str(self._number)).unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+@contextmanager
+def _door(queue: Path) -> Iterator[None]:
+    """Only one looks or takes at a time: a ticket is never seen between its making and its locking."""
+    fd = os.open(queue / "door", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _numbers(queue: Path) -> Iterator[int]:
+    return (int(entry.name) for entry in queue.iterdir() if entry.name.isdigit())
+
+
+def _held(ticket: Path) -> Iterator[str]:
+    try:
+        fd = os.open(ticket, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        ticket.unlink(missing_ok=True)
+    except BlockingIOError:
+        yield os.read(fd, 4096).decode(errors="replace")
+    finally:
+        os.close(fd)

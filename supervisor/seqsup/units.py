@@ -1,0 +1,95 @@
+"""Sizes and durations: what people write into bytes and seconds, and back; nothing else knows a unit."""
+
+import re
+
+SIZE_FORMS = 'a size such as "512M", "1.5GiB" (K, M, G and T are binary) or a number of bytes'
+DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
+
+# One grammar for the parsers here and the `pattern`s of the JSON Schema.
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+SIZE_PATTERN = rf"^\s*({_NUMBER})\s*([kKmMgGtT]?)(?:[iI]?[bB])?\s*$"
+DURATION_PATTERN = (
+    rf"^\s*(?=[0-9])(?:({_NUMBER})|(?:({_NUMBER})d)?\s*(?:({_NUMBER})h)?\s*(?:({_NUMBER})m(?!s))?"
+    rf"\s*(?:({_NUMBER})s)?\s*(?:({_NUMBER})ms)?)\s*$"
+)
+_SIZE = re.compile(SIZE_PATTERN, re.ASCII)
+_DURATION = re.compile(DURATION_PATTERN, re.ASCII)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SECONDS = (1.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)  # one for each group of the pattern
+_LARGEST = 2**60  # an exbibyte, or 36 billion years: beyond it is a slip of the pen
+
+
+def parse_size(value: object) -> int:
+    """Bytes; ValueError says which forms are taken."""
+    size: float = -1
+    if isinstance(value, str) and (match := _SIZE.match(value)):
+        size = float(match[1]) * 1024.0 ** _POWER[match[2].lower()]
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    if 0 <= size <= _LARGEST:
+        return round(size)
+    raise ValueError(f"expected {SIZE_FORMS}, not {value!r}")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds; ValueError says which forms are taken."""
+    seconds: float = -1
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        pairs = zip(match.groups(), _SECONDS, strict=True)
+        seconds = sum(float(number) * unit for number, unit in pairs if number)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = value
+    if 0 <= seconds <= _LARGEST:  # false for nan and inf as well
+        return float(seconds)
+    raise ValueError(f"expected {DURATION_FORMS}, not {value!r}")
+
+
+def write_size(size: int) -> str:
+    """Exactly, as a profile spells it."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{unit}"
+    return str(size)
+
+
+def write_duration(seconds: float) -> str:
+    """Exactly, as a profile spells it."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def format_size(size: int) -> str:
+    """Short, for people: 374 MiB, 1031 MiB, 1.2 GiB."""
+    if size < 0:
+        return "-" + format_size(-size)
+    mib = size / 1024**2
+    if mib >= 1024 * 1024:
+        return f"{_tenths(mib / 1024**2)} TiB"
+    if mib >= 1100:  # below it whole MiB say more than tenths of a GiB
+        return f"{_tenths(mib / 1024)} GiB"
+    if mib >= 10:
+        return f"{mib:.0f} MiB"
+    if mib >= 1:
+        return f"{_tenths(mib)} MiB"
+    return f"{size / 1024:.0f} KiB" if size >= 1024 else f"{size} B"
+
+
+def format_duration(seconds: float) -> str:
+    """Short, for people: 40 ms, 0.4 s, 12 s, 7:25, 1:05:12."""
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{_tenths(seconds)} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _tenths(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")

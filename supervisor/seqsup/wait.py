@@ -1,0 +1,36 @@
+"""The one place that waits: for a poke, for an end, or until the time is over."""
+
+import asyncio
+
+
+class Wake:
+    """Wakes the one who waits. A poke while nobody waits is not lost."""
+
+    def __init__(self) -> None:
+        self._poked = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def poke(self) -> None:
+        self._poked = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until poked, at most this long."""
+        if self._poked:
+            self._poked = False
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._ring)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+            self._poked = False
+
+    def _ring(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

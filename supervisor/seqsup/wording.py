@@ -1,0 +1,92 @@
+"""How facts are said to people: the words that log, table and status share. Pure text."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from .model import Halt, ProcessMemory, Reason
+from .units import format_size
+
+KILLED = frozenset({
+    Reason.HEAP_OOM, Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR,
+    Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
+})  # fmt: skip
+HALTS = {
+    Halt.NONE: "not at all",
+    Halt.AFTER_AGENT: "after this agent",
+    Halt.NOW: "now, with its grace",
+    Halt.KILL: "at once",
+}
+ASCII = {"✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..", "!": "!"}
+INTERPRETERS = frozenset({"node", "nodejs", "bun", "deno", "npx", "python", "python3", "sh", "bash", "dash", "ruby"})
+VALUED = frozenset({"-r", "--require", "--import", "--loader", "-C", "--env-file"})  # of Node: an argument follows
+
+
+def printable(text: str) -> str:
+    """Keep what an agent called itself from moving the cursor or forging a line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def title(process: ProcessMemory) -> str:
+    """Name a process as its user would: `node embed.js`, not `MainThread`."""
+    words = process.command.split()
+    program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), process.name)
+    if program not in INTERPRETERS:
+        return printable(process.name)
+    arguments = iter(words[1:])
+    for word in arguments:
+        if word in VALUED:
+            next(arguments, None)
+        elif not word.startswith("-"):
+            return printable(f"{program} {PurePath(word).name}")
+        elif word in ("-e", "-c", "-p"):
+            return f"{program} {word}"
+    return program
+
+
+def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
+    """Say who held the memory: `node embed.js 589 MiB · 3 × chrome 237 MiB · other 98 MiB`."""
+    sizes, numbers = Counter[str](), Counter[str]()
+    for process in some:
+        name = title(process)
+        sizes[name] += process.bytes
+        numbers[name] += 1
+    ranked = sizes.most_common()
+    if len(ranked) == named + 1:
+        named += 1  # "other" would take the same room
+    said = [f"{_times(numbers[name])}{name} {format_size(size)}" for name, size in ranked[:named]]
+    if rest := ranked[named:]:
+        said.append(f"other {format_size(sum(size for _, size in rest))}")
+    return " · ".join(said)
+
+
+def _times(number: int) -> str:
+    return f"{number} × " if number > 1 else ""
+
+
+def ending(exit_code: int | None, signal: int | None) -> str:
+    """Say how the leader of a tree ended, or nothing when that is not known."""
+    if signal is not None:
+        return f"signal {signal}"
+    return "" if exit_code is None else f"exit {exit_code}"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def mark(symbol: str, encoding: str | None) -> str:
+    """A symbol that the terminal can show, or its word."""
+    try:
+        symbol.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII.get(symbol, "?")
+    return symbol
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that nobody knows: ` (did you mean nightly?)`, or nothing."""
+    from difflib import get_close_matches  # costs 5 ms, and slips are rare
+
+    near = get_close_matches(word, list(known), 2)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -1,0 +1,245 @@
+"""What every test stands on: a home of its own, honest stubs, waiting for facts, no process left behind."""
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STUBS = Path(__file__).parent / "stubs"
+MARK = "SEQSUP_TEST"  # the environment variable by which a test's processes are known
+
+T = TypeVar("T")
+
+
+def wait_for(fact: Callable[[], T], deadline: float = 10) -> T:
+    """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds."""
+    ends = time.monotonic() + deadline
+    while not (answer := fact()):
+        if time.monotonic() > ends:
+            pytest.fail(f"not within {deadline} s (last answer {answer!r}): {_spelled(fact)}")
+        time.sleep(0.005)
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs. A zombie does not: an init may take seconds to reap what it adopted."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _spelled(fact: Callable[[], object]) -> str:
+    try:
+        return " ".join(inspect.getsource(fact).split())
+    except (OSError, TypeError):
+        return repr(fact)
+
+
+# -- a home of its own, and nothing left behind
+
+
+@pytest.fixture(autouse=True)
+def test_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the test folders and a cookie of its own; a process that it leaves is stopped, and a failure."""
+    name = uuid.uuid4().hex[:12]
+    monkeypatch.setenv(MARK, name)
+    monkeypatch.setenv("HOME", _folder(tmp_path / "home"))
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SEQSUP_STATE_DIR"):
+        monkeypatch.setenv(variable, _folder(tmp_path / "home" / variable.lower()))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with TemporaryDirectory(prefix="seqsup-") as runtime:  # short: a socket's path must stay below 108 bytes
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        yield name
+        left = _stop_all(name, before)
+    if left:
+        pytest.fail("\n  ".join(["the test left processes behind:", *left]), pytrace=False)
+
+
+def _folder(path: Path) -> str:
+    path.mkdir(mode=0o700, parents=True)
+    return str(path)
+
+
+def _stop_all(name: str, before: set[int]) -> list[str]:
+    """Kill what is left until a look finds nothing; say what it was."""
+    seen: dict[int, str] = {}
+    ends = time.monotonic() + 10
+    while left := _left(name, before):
+        for process, line in left.items():
+            seen.setdefault(process.pid, line)
+            _kill(process)
+        if time.monotonic() > ends:
+            return [*seen.values(), "and they do not die"]
+    return list(seen.values())
+
+
+def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
+    """Processes of this test by three signs: the cookie, the argument (where the environment is cleared),
+    and descent from this process."""
+    found: dict[psutil.Process, str] = {}
+    cookie, argument = f"{MARK}={name}\0".encode(), f"--seqsup-test={name}\0".encode()
+    ours = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    for pid in psutil.pids():
+        try:
+            process = psutil.Process(pid)  # with its start time: this process, not whoever gets the number
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            marked = argument in command or cookie in Path(f"/proc/{pid}/environ").read_bytes()
+            if pid == os.getpid() or not (marked or pid in ours):
+                continue
+            if process.status() == psutil.STATUS_ZOMBIE:
+                _reap(pid)
+                continue
+            found[process] = f"{pid} {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
+        except (OSError, psutil.NoSuchProcess):
+            continue  # gone, or not ours to read
+    return found
+
+
+def _reap(pid: int) -> None:
+    """An adopted orphan (a test may have made this process a subreaper) has nobody else to wait for it."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()  # compares the start time first
+    except psutil.NoSuchProcess:
+        return
+
+
+# -- stubs
+
+
+@pytest.fixture
+def stub(test_id: str) -> Callable[..., list[str]]:
+    """The command line of a small honest program of tests/stubs, for instance `stub("grows", 100)`."""
+
+    def command(name: str, *args: object) -> list[str]:
+        python = STUBS / f"{name}.py"
+        program = [sys.executable, str(python)] if python.exists() else ["node", str(STUBS / f"{name}.mjs")]
+        return [*program, *map(str, args)]
+
+    return command
+
+
+# -- the real command line
+
+
+class Result(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Started:
+    """A seqsup in the background; its output goes to files, so nobody has to read along."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def send(self, signum: signal.Signals) -> None:
+        self.process.send_signal(signum)
+
+    def wait(self, deadline: float = 30) -> Result:
+        """The end, which must come by itself."""
+        try:
+            code = self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {deadline} s\n{self.stdout}\n{self.stderr}")
+        return Result(code, self.stdout, self.stderr)
+
+    def end(self) -> None:
+        """End it, politely first, so that it can take its agents with it."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **extra}
+
+
+@pytest.fixture
+def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
+    """Run the real command line to its end: `seqsup("plan", profile).stdout`."""
+
+    def run(
+        *args: object,
+        stdin: str = "",
+        cwd: Path = tmp_path,
+        env: Mapping[str, str] | None = None,
+        deadline: float = 60,
+    ) -> Result:
+        ended = subprocess.run(
+            [sys.executable, "-m", "seqsup", *map(str, args)],
+            input=stdin,
+            cwd=cwd,
+            env=_environment(env or {}),
+            timeout=deadline,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Result(ended.returncode, ended.stdout, ended.stderr)
+
+    return run
+
+
+@pytest.fixture
+def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Start the real command line in the background; whatever becomes of the test, it is ended after it."""
+    all_started: list[Started] = []
+
+    def start(*args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Started:
+        folder = tmp_path / f"started-{len(all_started)}"
+        folder.mkdir()
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "seqsup", *map(str, args)],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                env=_environment(env or {}),
+                start_new_session=True,  # a Ctrl-C typed at pytest is not meant for it
+            )
+        all_started.append(Started(process, folder))
+        return all_started[-1]
+
+    yield start
+    for started in all_started:
+        started.end()

@@ -1,0 +1,167 @@
+"""The log: what a terminal shows, what the file keeps, and that nobody can upset it."""
+
+import os
+import pty
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from seqsup.events import AnyEvent, MemoryWarned, RunEnded, StopSent, Unkillable, Warned
+from seqsup.log import FILE, Log, say
+from seqsup.model import GIB, MIB, Halt, Reason
+from told import Told, process
+
+SHOWN = """\
+▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper
+▶ triage      started    pid 4712
+✔ triage      completed  exit 0  7:25  peak 374 MiB of 1024 MiB
+! embed       memory     600 MiB is over warn = 512 MiB
+☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB (node embed.js 1031 MiB)
+☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB  1031 MiB for 2 s
+↻ embed       retry      attempt 2 in 20 s, after failed
+✖ embed       gave up    soft after 2 attempts: 1031 MiB for 2 s
+! embed       undrained  after 30 s: 96 MiB still owned (the host had 2 GiB, has 4 GiB: freed 2 GiB; the run \
+holds 20 MiB); stop follows
+■ seqsup      stop       asked by SIGINT: now, with its grace
+"""
+
+
+def story() -> Told:
+    told = Told().run("triage", "embed").attempt("triage", seconds=445, peak=374 * MIB, hard=GIB, exit_code=0)
+    told.drained("triage").agent_ended("triage").attempt_started("embed")
+    told.tell(MemoryWarned(agent="embed", attempt=1, used=600 * MIB, warn=512 * MIB))
+    why = "1031 MiB for 2 s"
+    held = (process(1, "node embed.js", 1031 * MIB),)
+    told.tell(
+        StopSent(
+            agent="embed", attempt=1, signal="SIGTERM", reason=Reason.SOFT, why=f"{why}, soft is 1 GiB", processes=held
+        )
+    )  # fmt: skip
+    told.ended("embed", Reason.SOFT, why=why, seconds=3, peak=1031 * MIB, left_over=(process(2),))
+    told.retry("embed", wait=20).agent_ended("embed", Reason.SOFT, why=why, attempts=2)
+    return told.drained("embed", seconds=30, why="96 MiB still owned").halt(Halt.NOW).run_ended(130)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[TextIO]:
+    with (tmp_path / "terminal").open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+def shown(terminal: TextIO) -> str:
+    return re.sub(r"^\d\d:\d\d:\d\d ", "", Path(terminal.name).read_text(terminal.encoding), flags=re.MULTILINE)
+
+
+def hear(log: Log, told: Told) -> None:
+    for recorded in told.events:
+        log(recorded)
+    log.close()
+
+
+def test_the_terminal_shows_what_happens_with_its_reasons_and_numbers(terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal), story())
+    assert shown(terminal) == SHOWN
+
+
+def test_quiet_shows_failures_only(terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal, quiet=True), story())
+    assert [line.split()[:3] for line in shown(terminal).splitlines()] == [
+        ["✖", "embed", "gave"],
+        ["!", "embed", "undrained"],
+    ]
+
+
+def test_the_file_keeps_every_event_with_its_time_level_and_place(tmp_path: Path) -> None:
+    told = story()
+    hear(Log(tmp_path, terminal=None), told)
+    lines = (tmp_path / FILE).read_text().splitlines()
+    assert len(lines) == len(told.events)
+    assert lines[1] == (
+        "2026-11-18T11:06:42.000Z DEBUG   r42 triage/1 starts     hard 1024 MiB  log triage/1  node triage.js"
+    )
+    assert lines[-1].startswith("2026-11-18T11:06:55.000Z ERROR   r42 - ended      exit 130")
+
+
+def test_a_resumed_run_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    for _ in range(2):
+        hear(Log(tmp_path, terminal=None), Told().run("a"))
+    assert len((tmp_path / FILE).read_text().splitlines()) == 2
+
+
+def test_two_pairs_of_attempts_at_the_same_time_are_shouted(terminal: TextIO) -> None:
+    ended = RunEnded(
+        exit_code=0, why="", completed=1, gave_up=0, skipped=0, not_run=0, seconds=1.0, sequence_violations=2
+    )
+    hear(Log(None, terminal=terminal, quiet=True), Told().tell(ended))
+    assert "2 pairs of attempts ran at the same time: a fault of seqsup" in shown(terminal)
+
+
+def test_every_event_has_words() -> None:
+    told = story().started("a").lost("a").skipped("b")
+    told.tell(Warned(message="careful")).tell(Unkillable(agent="a", processes=(process(7),), seconds=2.0))
+    heard = {type(recorded.body) for recorded in told.events}
+    assert heard == set(AnyEvent.__args__)
+    for recorded in told.events:
+        line = say(recorded.body)
+        assert line.word
+        assert line.mark
+
+
+def test_no_agent_can_forge_a_line_or_move_the_cursor(terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal), Told().tell(Warned(message="one\n00:00:00 ✔ two\x1b[2J\r {braces} <red>")))
+    said = shown(terminal)
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    assert "{braces} <red>" in said
+
+
+def test_a_terminal_without_symbols_gets_words(tmp_path: Path) -> None:
+    with (tmp_path / "terminal").open("w", encoding="latin-1") as stream:
+        hear(Log(None, terminal=stream), Told().run("a").attempt("a", exit_code=0))
+        assert "ok a           completed  exit 0" in shown(stream)
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
+def test_colour_is_for_terminals_whose_user_wants_it(
+    monkeypatch: pytest.MonkeyPatch, variable: dict[str, str], coloured: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        hear(Log(None, terminal=stream), Told().run("a"))
+        assert (b"\x1b[" in os.read(ours, 65536)) is coloured
+    os.close(ours)
+
+
+def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    told = Told()
+    for _ in range(2000):
+        told.tell(Warned(message="x" * 200))
+    with open(writing, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        log = Log(None, terminal=stream)
+        for recorded in told.events:
+            log(recorded)
+        os.close(reading)
+        log.close()
+
+
+def test_a_line_costs_well_under_a_millisecond(tmp_path: Path, terminal: TextIO) -> None:
+    told = story()
+    log = Log(tmp_path, terminal=terminal)
+    best = min(_seconds(log, told) for _ in range(20)) / len(told.events)
+    log.close()
+    assert best < 0.001, "about 60 µs on a quiet machine"
+
+
+def _seconds(log: Log, told: Told) -> float:
+    began = time.perf_counter()
+    for recorded in told.events:
+        log(recorded)
+    return time.perf_counter() - began
