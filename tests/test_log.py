@@ -20,7 +20,7 @@ SHOWN = """\
 ✔ triage      completed  exit 0  7:25  peak 374 MiB of 1024 MiB
 ! embed       memory     600 MiB is over warn = 512 MiB
 ☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB (node embed.js 1031 MiB)
-☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB  1031 MiB for 2 s
+☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB
 ↻ embed       retry      attempt 2 in 20 s, after failed
 ✖ embed       gave up    soft after 2 attempts: 1031 MiB for 2 s
 ! embed       undrained  after 30 s: 96 MiB still owned (the host had 2 GiB, has 4 GiB: freed 2 GiB; the run \

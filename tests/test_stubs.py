@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import alive, wait_for
+from conftest import Result, Started, alive, wait_for
 
 MIB = 1024 * 1024
 Stub = Callable[..., list[str]]
@@ -100,9 +100,7 @@ def test_bomb_refills_what_is_killed_and_stays_bounded(stub: Stub) -> None:
     command = stub("bomb", 5)
 
     def ring() -> set[int]:
-        return {
-            p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)
-        }
+        return {p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)}
 
     with ready(command) as (process, _):
         process.terminate()  # which nobody in the ring heeds
@@ -142,3 +140,17 @@ def test_a_test_that_leaves_a_process_fails_and_the_process_is_stopped(tmp_path:
     _, pid = (tmp_path / "said").read_text().split()
     assert f"the test left processes behind:\n  {pid} " in ended.stdout.replace("\nE ", "\n")
     wait_for(lambda: not alive(int(pid)))
+
+
+# -- the command line in tests
+
+
+def test_seqsup_runs_to_its_end(seqsup: Callable[..., Result]) -> None:
+    code, stdout, stderr = seqsup("--version")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("seqsup ")
+
+
+def test_seqsup_started_is_ended_after_the_test(seqsup_started: Callable[..., Started], stub: Stub) -> None:
+    started = seqsup_started("run", "--", *stub("silent"))
+    wait_for(lambda: "ready" in "".join(file.read_text() for file in started.home.rglob("stdout*")))

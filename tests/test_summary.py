@@ -108,6 +108,15 @@ def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:
     assert "seqsup start 'my agents/night.toml' --resume" in summary(fold(told.events))
 
 
+@pytest.mark.parametrize(
+    ("here", "shown"),
+    [("/home/me", "agents/night.toml"), ("/home/me/agents", "night.toml"), ("/tmp", "/home/me/agents/night.toml")],
+)
+def test_a_profile_is_named_as_it_would_be_typed_here(here: str, shown: str) -> None:
+    told = Told().run("a", profile="/home/me/agents/night.toml").attempt("a", Reason.FAILED).run_ended(1)
+    assert f"seqsup start {shown} --resume" in summary(fold(told.events), here=here)
+
+
 def test_a_dead_supervisor_is_said_with_what_to_do() -> None:
     told = Told().run("a", "b").started("a").lost("a")
     said = summary(fold(told.events), died=True)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
 from .folder import private
 from .host import Host
-from .model import Exit, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import OWN_STDIN, Exit, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime.node import node_options
@@ -241,12 +242,23 @@ class _Output:
 
 def _stdin(step: Step) -> IO[bytes]:
     """Open what the agent reads. A text goes through an unnamed file: it never blocks, and leaves no trace on disk."""
+    if step.stdin_file == OWN_STDIN:
+        return _own_stdin()
     if step.stdin is None:
         return Path(step.cwd, step.stdin_file or os.devnull).open("rb")
     file = os.fdopen(os.memfd_create("stdin"), "w+b")
     file.write(step.stdin.encode())
     file.seek(0)
     return file
+
+
+def _own_stdin() -> IO[bytes]:
+    """Hand on the supervisor's own; a file is opened anew, so that each attempt reads it from its beginning."""
+    try:
+        regular = stat.S_ISREG(os.fstat(0).st_mode)
+    except OSError:
+        return Path(os.devnull).open("rb")
+    return Path("/proc/self/fd/0").open("rb") if regular else os.fdopen(os.dup(0), "rb")
 
 
 def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:

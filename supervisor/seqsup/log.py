@@ -33,12 +33,13 @@ from .model import Reason
 from .ndjson import timestamp
 from .outlet import Outlet
 from .units import format_duration, format_size
-from .wording import HALTS, KILLED, counted, ending, mark, printable, processes
+from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, printable, processes
 
 FILE = "seqsup.log"
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
 _SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}"
 _WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
+_COMMAND = 300  # characters: a prompt may be pages long
 _SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
 
 
@@ -127,7 +128,7 @@ def _(event: HaltRequested) -> Line:
 @say.register
 def _(event: AttemptStarted) -> Line:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
-    return Line(DEBUG, "▶", "starts", "  ".join([*limits, f"log {event.folder}", " ".join(event.command)]))
+    return Line(DEBUG, "▶", "starts", "  ".join([*limits, f"log {event.folder}", " ".join(event.command)[:_COMMAND]]))
 
 
 @say.register
@@ -160,7 +161,9 @@ def _(event: AttemptEnded) -> Line:
     text = "  ".join(part for part in parts if part)
     if event.reason is Reason.COMPLETED:
         return Line(SUCCESS, "✔", event.reason, text)
-    return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, f"{text}  {event.why}")
+    if event.reason not in STOPPED_BY_US:  # else StopSent has said why
+        text += f"  {event.why}"
+    return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
 
 
 @say.register

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+OWN_STDIN = "-"  # as `stdin_file`: what the supervisor reads from
 
 
 class SeqsupError(Exception):

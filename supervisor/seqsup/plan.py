@@ -10,10 +10,10 @@ from msgspec import Struct
 from . import nodeflags, placeholders
 from .model import Detected, Drain, NodeBinary, NodeStart, Plan, Retry, Skip, Step, Success, Timeouts
 from .profile import Agent, Profile, ProfileError, complaints
-from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, limits, scale, too_small_for_node
+from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
 from .profile.not_yet import accepted
-from .profile.order import order
+from .profile.order import in_order
 from .selection import Choice, select
 from .units import format_size
 
@@ -82,7 +82,7 @@ def make(
 ) -> Plan:
     """ProfileError says all that stands against it on this machine."""
     task = task or None
-    ordered = order(profile.agents)
+    ordered = in_order(profile.agents)
     made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
     names = {name: [copy.name for copy in some] for name, some in made.items()}
     skips = select(ordered, names, Choice(task=task, only=tuple(only), start_from=start_from))
@@ -151,7 +151,7 @@ def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:
         yield ("memory", "hard"), f"{format_size(hard)}, but {has}; lower it"
     if isinstance(available, int) and available > survey.memory:
         yield ("drain", "available"), f"{format_size(available)} can never be available: {has}"
-    for key, message in disorder(limits(agent.memory, survey.memory)):
+    for key, message in disorder(resolve(agent.memory, survey.memory)):
         yield ("memory", key), message
 
 
@@ -159,7 +159,7 @@ def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
     node, agent = survey.found[copy.name].node, copy.agent
     if node is None:
         return
-    for table, key, message in too_small_for_node(agent.node, limits(agent.memory, survey.memory).hard):
+    for table, key, message in too_small_for_node(agent.node, resolve(agent.memory, survey.memory).hard):
         yield (table, key), message
     if nodeflags.sets_heap(agent.node.options):
         yield ("node", "options"), f"{nodeflags.HEAP} has its own key: node.max_old_space_size"
@@ -173,7 +173,7 @@ def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
 
 def _step(copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[str, str]) -> Step:
     agent, found = copy.agent, survey.found[copy.name]
-    applied = limits(agent.memory, survey.memory)
+    applied = resolve(agent.memory, survey.memory)
     threshold, available = drain_sizes(agent.drain, survey.memory)
     values: placeholders.Values = {
         (kind, name): "\n".join(f"{{{kind}:{each}}}" for each in some)
@@ -300,7 +300,7 @@ def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> I
         return
     if nodeflags.sets_heap(copy.command):
         yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
-    size, hard = agent.node.max_old_space_size, limits(agent.memory, survey.memory).hard
+    size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
     auto = heap(agent.node.__class__(), hard)[0]
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
         yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -154,10 +154,10 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
 
 def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if limits.hard is not None and sample.used >= limits.hard:
-        return Reason.HARD, f"its tree was {format_size(sample.used)}, over hard {format_size(limits.hard)}"
+        return Reason.HARD, f"its tree reached {format_size(sample.used)} (memory.hard {format_size(limits.hard)})"
     if limits.host_floor is not None and sample.host_available < limits.host_floor:
         return Reason.HOST_FLOOR, (
-            f"the host had {format_size(sample.host_available)} available, below host_floor"
+            f"the host had {format_size(sample.host_available)} available, below memory.host_floor"
             f" {format_size(limits.host_floor)}; its tree was {format_size(sample.used)}"
         )
     if sample.halt is Halt.KILL:
@@ -192,7 +192,7 @@ def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] |
         over = sample.at - watch.over_soft_since
         if over >= limits.sustain:
             return Reason.SOFT, (
-                f"its tree was over soft {format_size(limits.soft)} for {format_duration(over)}"
+                f"its tree was over memory.soft {format_size(limits.soft)} for {format_duration(over)}"
                 f" (now {format_size(sample.used)})"
             )
     return None

@@ -3,6 +3,7 @@
 import shlex
 import textwrap
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from .history import AgentState, AgentView, RunState, RunView
 from .model import Reason
@@ -32,14 +33,17 @@ _REMEDIES = {
 }
 
 
-def summary(view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False) -> str:
-    """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone."""
+def summary(
+    view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False, here: str = ""
+) -> str:
+    """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone,
+    `here` the folder where commands would be typed."""
     lines = [headline(view, now), *table(view, width), *reasons(view, width)]
     if view.sequence_violations:
         pairs = counted(view.sequence_violations, "pair")
         lines.append(f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us")
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
-        lines += _hints(view, width, died)
+        lines += _hints(view, width, died, here)
     return "\n".join(lines)
 
 
@@ -133,12 +137,21 @@ def _prose(text: str, held: str, width: int | None) -> Iterator[str]:
         yield from textwrap.TextWrapper(width or _TEXT, initial_indent="  ", subsequent_indent="  ").wrap(held)
 
 
-def _hints(view: RunView, width: int | None, died: bool) -> Iterator[str]:
+def resume(view: RunView, here: str = "") -> list[str]:
+    """The command that goes on with a run; none for a run without a profile."""
+    if view.profile is None:
+        return []
+    path = PurePath(view.profile)
+    shown = path.relative_to(here) if here and path.is_relative_to(here) else path
+    return [f"seqsup start {shlex.quote(str(shown))} --resume"]
+
+
+def _hints(view: RunView, width: int | None, died: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
     hints = ["seqsup sweep"] if died else []
     hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
-    if view.profile and view.state is not RunState.COMPLETED:
-        hints.append(f"seqsup start {shlex.quote(view.profile)} --resume")
+    if view.state is not RunState.COMPLETED:
+        hints += resume(view, here)
     for agent in gave_up:
         if agent.reason and (remedy := _REMEDIES.get(agent.reason)):
             hints.append(f"{remedy} for {agent.name}")

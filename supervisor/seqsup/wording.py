@@ -11,6 +11,7 @@ KILLED = frozenset({
     Reason.HEAP_OOM, Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR,
     Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
 })  # fmt: skip
+STOPPED_BY_US = KILLED - {Reason.HEAP_OOM, Reason.KERNEL_OOM}
 HALTS = {
     Halt.NONE: "not at all",
     Halt.AFTER_AGENT: "after this agent",

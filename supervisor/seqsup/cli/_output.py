@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -14,6 +15,14 @@ def width(stream: TextIO | None = None) -> int | None:
     if stream is None or not stream.isatty():
         return None
     return os.get_terminal_size(stream.fileno()).columns or None  # 0: a terminal that never told its size
+
+
+def here() -> str:
+    """The folder we are in, or nothing when it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 def put_object(schema: str, fields: dict[str, object]) -> None:

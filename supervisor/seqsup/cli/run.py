@@ -1,7 +1,14 @@
 """`seqsup run -- CMD`: one command under the same supervision, as a prefix for any agent call."""
 
-import click
+import os
+import shutil
+import stat
+import sys
 
+import click
+from msgspec.structs import replace
+
+from ..model import OWN_STDIN
 from ._load import for_command
 from ._supervise import Manner, supervise
 
@@ -24,4 +31,16 @@ def run(
     when it gave up: what it exited with stands in the table.
     """
     plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+    if retries:
+        _keep_stdin()
+    plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     return supervise(plan, Manner(wait=not no_wait, passage=True))
+
+
+def _keep_stdin() -> None:
+    """Read a pipe to its end into an unnamed file in its place: every try reads all of it."""
+    if sys.stdin is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
+        kept = os.memfd_create("stdin")
+        with os.fdopen(os.dup(kept), "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        os.dup2(kept, 0)

@@ -1,6 +1,5 @@
 """`seqsup status`: the run now, or the last one."""
 
-import shlex
 import time
 
 import click
@@ -8,11 +7,11 @@ import msgspec
 
 from ..history import AgentState, AgentView, RunState, RunView
 from ..ndjson import timestamp
-from ..summary import summary
+from ..summary import resume, summary
 from ..units import format_duration, format_size
 from ..wording import HALTS
 from ._find import Found, NeverRan, find
-from ._output import put_object, width
+from ._output import here, put_object, width
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
@@ -55,7 +54,7 @@ def state_of(found: Found) -> tuple[str, RunView]:
 
 def _text(view: RunView, state: str, now: float) -> str:
     died = state == DIED
-    whole = summary(view, width=width(), now=None if died else now, died=died)
+    whole = summary(view, width=width(), now=None if died else now, died=died, here=here())
     headline, *rest = whole.split("\n")
     return "\n".join([f"{view.run}  {headline}", f"  {_now(view, state, now)}", *rest])
 
@@ -65,9 +64,7 @@ def _now(view: RunView, state: str, now: float) -> str:
         text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
         if view.current:
             text += f" while {view.current.name} ran; `seqsup sweep` finds and stops what it left"
-        if view.profile:
-            text += f"; `seqsup start {shlex.quote(view.profile)} --resume` goes on"
-        return text
+        return "; ".join([text, *(f"`{command}` goes on" for command in resume(view, here()))])
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:

@@ -11,8 +11,8 @@ from msgspec import Struct
 from ..model import SeqsupError
 from . import fields
 from .checks import check
-from .limits import disorder, limits
-from .lines import Path, lines, nearest
+from .limits import disorder, resolve
+from .lines import Path, locate, nearest
 from .tables import SHARED, Agent, Companion, MemoryTable, Profile
 
 __all__ = [
@@ -77,14 +77,14 @@ def _inherit(table: str, given: dict[str, Any], agent: dict[str, Any]) -> dict[s
     if table == "memory" and ("hard" in own or "soft" in own):
         # A lower limit of its own is a narrower frame: what lies outside follows it, as if it were not set.
         for key in ("soft", "warn"):
-            if key not in own and key in dict(disorder(limits(fields.build(MemoryTable, merged)))):
+            if key not in own and key in dict(disorder(resolve(fields.build(MemoryTable, merged)))):
                 del merged[key]
     return merged
 
 
 def complaints(profile: Profile, wrong: Iterable[tuple[Path, str]]) -> list[Complaint]:
     """With their lines, in the order of the text; each once."""
-    found = lines(profile.text)
+    found = locate(profile.text)
     placed = [
         Complaint(
             file=profile.file,

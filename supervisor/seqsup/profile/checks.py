@@ -8,9 +8,9 @@ from .. import placeholders
 from ..wording import nearest
 from . import not_yet
 from .fields import show
-from .limits import disorder, limits, too_small_for_node
+from .limits import disorder, resolve, too_small_for_node
 from .lines import Path
-from .order import order
+from .order import in_order
 from .tables import Agent, Profile
 
 Wrong = Iterator[tuple[Path, str]]
@@ -91,7 +91,7 @@ def _needs(profile: Profile) -> Wrong:
                 near = nearest(need, names - {agent.name})
                 yield ("agents", n, "needs", m), f"no agent is called {show(need)}{near}"
     try:
-        order(profile.agents)
+        in_order(profile.agents)
     except CycleError as error:
         circle = [profile.agents[n].name for n in reversed(error.args[1])]
         first = min(error.args[1])
@@ -100,7 +100,7 @@ def _needs(profile: Profile) -> Wrong:
 
 def _placeholders(profile: Profile) -> Wrong:
     try:
-        rank = {agent.name: n for n, agent in enumerate(order(profile.agents))}
+        rank = {agent.name: n for n, agent in enumerate(in_order(profile.agents))}
     except CycleError:
         rank = {}
     for n, agent in enumerate(profile.agents):
@@ -130,7 +130,7 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
 
 def _memory(profile: Profile) -> Wrong:
     for n, agent in enumerate(profile.agents):
-        applied = limits(agent.memory)
+        applied = resolve(agent.memory)
         for key, message in disorder(applied):
             yield ("agents", n, "memory", key), message
         if _surely_node(agent):

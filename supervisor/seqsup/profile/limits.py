@@ -26,7 +26,7 @@ def _default(size: int, total: int | None) -> int:
     return int(size * scale(total)) // MIB * MIB
 
 
-def limits(memory: MemoryTable, total: int | None = None) -> Limits:
+def resolve(memory: MemoryTable, total: int | None = None) -> Limits:
     hard = _default(HARD, total) if memory.hard is UNSET else memory.hard
     soft = memory.soft
     if soft is UNSET:

@@ -36,7 +36,7 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
             start, first, depth = match.end(), line, 0
 
 
-def lines(text: str) -> dict[Path, int]:
+def locate(text: str) -> dict[Path, int]:
     """Every key's path -> its line; a value written over several lines stands where it begins."""
     found: dict[Path, int] = {}
     newest: dict[Path, int] = {}  # index of the last element of an array of tables

@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from .tables import Agent
 
 
-def order(agents: Sequence[Agent]) -> list[Agent]:
+def in_order(agents: Sequence[Agent]) -> list[Agent]:
     """graphlib.CycleError when `needs` go in a circle; unknown names are left to the checks."""
     place = {agent.name: n for n, agent in enumerate(agents)}
     sorter = TopologicalSorter(

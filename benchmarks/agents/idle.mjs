@@ -1,0 +1,2 @@
+// An agent that waits for ever.
+setInterval(() => {}, 1e9);

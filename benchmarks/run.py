@@ -1,0 +1,114 @@
+"""Measure what seqsup costs and how well it holds its limits; print a Markdown table.
+
+    python benchmarks/run.py                    # everything, about three minutes
+    python benchmarks/run.py sequential idle    # only these
+
+Run it with the Python that has seqsup's dependencies (`.venv/bin/python`); Node is taken from PATH. What seqsup
+writes goes to a temporary folder in /var/tmp: on a disk, because the journal waits for it. Ctrl-C ends all that was
+started. Each figure stands beside a floor or a peer of the same minutes: on a busy machine only these compare.
+
+sequential  what one more /bin/true costs: the slope between a run of 50 and a run of 250, journal included, against
+            a shell loop, xargs -n1 and GNU parallel -j1; and what a run costs once, whatever its length
+idle        the supervisor's memory and its share of a core while one Node agent does nothing
+startup     `seqsup --version` and `seqsup status` against `python -c pass`
+overshoot   how far a leak at full speed gets past a hard limit of 1 GiB. The leaking process itself writes down what
+            it holds before it takes more, so the figure does not depend on seqsup's eyes. A loop of psutil that
+            looks every 0.25 s is the peer
+leftovers   processes alive after each of 50 agents that leave two, one double-forked with a session of its own
+flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
+            which left two processes behind
+
+"met" compares the median with the target, or the worst value where the row says so.
+"""
+
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import flat
+import idle
+import leftovers
+import overshoot
+import psutil
+import sequential
+import startup
+from lab import MIB, NODE, Lab, Row
+
+BENCHMARKS = {
+    "sequential": sequential, "idle": idle, "startup": startup,
+    "overshoot": overshoot, "leftovers": leftovers, "flat": flat,
+}  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown or {"-h", "--help"} & set(names):
+        print(__doc__)
+        return 2 if unknown and unknown[0] not in ("-h", "--help") else 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print_header()
+    rows: list[Row] = []
+    try:
+        for name in names or BENCHMARKS:
+            with Lab() as lab:
+                began = time.monotonic()
+                rows += BENCHMARKS[name].measure(lab)
+                print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; all that was started has been ended", file=sys.stderr)
+        return 130
+    finally:
+        print_table(rows)
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+def print_header() -> None:
+    with Lab() as lab:
+        sync = sequential.sync_time(lab)
+    memory = psutil.virtual_memory()
+    print(f"{time.strftime('%Y-%m-%d %H:%M')}, load average {' '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    print(
+        f"Linux {platform.release()}, {os.cpu_count()} × {cpu_model()}, {memory.total / 1024 / MIB:.0f} GiB"
+        f" ({memory.available / 1024 / MIB:.0f} GiB available), a write reaches the disk in {sync * 1000:.2f} ms"
+    )
+    node = subprocess.check_output([NODE, "--version"], text=True).strip() if NODE else "none"
+    print(f"Python {platform.python_version()}, Node {node}, commit {commit()}\n")
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.machine()
+
+
+def commit() -> str:
+    if not shutil.which("git"):
+        return "unknown"
+    return subprocess.run(
+        ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+
+
+def print_table(rows: list[Row]) -> None:
+    print("| figure | median | min – max | n | beside it, in the same run | target | met |")
+    print("| --- | ---: | ---: | ---: | --- | --- | --- |")
+    for row in rows:
+        low, high, middle = min(row.values), max(row.values), statistics.median(row.values)
+        met = {True: "yes", False: "**no**", None: ""}[row.met]
+        spread = f"{row.digits(low)} – {row.digits(high)}" if len(row.values) > 1 else ""
+        target = f"≤ {row.target:g} {row.unit}{' at worst' if row.worst else ''}" if row.target is not None else ""
+        print(
+            f"| {row.what} | {row.digits(middle)} {row.unit} | {spread} | {len(row.values)} | {row.beside}"
+            f" | {target} | {met} |"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
