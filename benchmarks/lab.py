@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MIB = 1024 * 1024
 AGENTS = Path(__file__).parent / "agents"
@@ -118,10 +120,18 @@ class Supervised:
         self._lab, self._process = lab, process
         self.pid = process.pid
 
-    def events(self) -> Iterator[dict[str, object]]:
+    def events(self) -> Iterator[dict[str, Any]]:
         assert self._process.stdout
         for line in self._process.stdout:
             yield json.loads(line)
+
+    def moments(self, name: str) -> dict[str, float]:
+        """When an event of each agent was, in monotonic seconds: the stream has only the time of day."""
+        with sqlite3.connect(self._lab.folder / "state" / "journal.db") as journal:
+            rows = journal.execute("SELECT mono, body FROM events").fetchall()
+        journal.close()
+        bodies = [(mono, json.loads(body)) for mono, body in rows]
+        return {body["agent"]: mono for mono, body in bodies if body["event"] == name}
 
     def until(self, name: str, agent: str) -> None:
         """Wait for an event of an agent."""

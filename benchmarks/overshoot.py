@@ -3,6 +3,7 @@
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -29,7 +30,7 @@ def measure(lab: Lab) -> list[Row]:
     return rows
 
 
-def leak(lab: Lab, what: str, command) -> list[Row]:
+def leak(lab: Lab, what: str, command: Callable[[str], list[str]]) -> list[Row]:
     """Let agents of one run leak, one after another, each with its own note of what it holds."""
     notes = {f"leak-{number}": lab.folder / f"note-{number}" for number in range(RUNS)}
     for note in notes.values():
@@ -38,16 +39,17 @@ def leak(lab: Lab, what: str, command) -> list[Row]:
     profile = lab.profile(f"leak-{what.split()[0]}", [(name, command(str(note))) for name, note in notes.items()], *tables)
     run = lab.supervise(profile)
     over, own, dead, rates = [], [], [], []
-    for event in run.events():
-        if event["event"] == "attempt_ended":
-            if event["reason"] != "hard":
-                raise SystemExit(f"{what}: ended as {event['reason']}: {event['why']}")
-            note = Note(notes[str(event["agent"])])
-            over.append((note.held - LIMIT) / LIMIT * 100)
-            own.append((int(event["peak"]) - LIMIT) / LIMIT * 100)
-            dead.append((event["mono"] - note.crossed) * 1000 if note.crossed else 0.0)
-            rates.append(note.rate)
+    ended = [event for event in run.events() if event["event"] == "attempt_ended"]
     run.end()
+    emptied = run.moments("attempt_ended")
+    for event in ended:
+        if event["reason"] != "hard":
+            raise SystemExit(f"{what}: ended as {event['reason']}: {event['why']}")
+        note = Note(notes[event["agent"]])
+        over.append((note.held - LIMIT) / LIMIT * 100)
+        own.append((event["peak"] - LIMIT) / LIMIT * 100)
+        dead.append((emptied[event["agent"]] - note.crossed) * 1000 if note.crossed else 0.0)
+        rates.append(note.rate)
     beside = f"grew at {median(rates):.0f} MiB/s; seqsup saw {median(own):.1f} % (at most {max(own):.1f} %)"
     return [
         Row(f"{what}: overshoot", over, "% of the limit", beside, target=5.0, worst=True),

@@ -74,13 +74,14 @@ def _folder(path: Path) -> str:
 
 
 def _stop_all(name: str, before: set[int]) -> list[str]:
-    """Kill what is left until a look finds nothing; say what it was."""
+    """Stop what is left until a look finds nothing; say what it was."""
     seen: dict[int, str] = {}
     ends = time.monotonic() + 10
     while left := _left(name, before):
-        for process, line in left.items():
-            seen.setdefault(process.pid, line)
-            _kill(process)
+        seen |= {process.pid: line for process, line in left.items()}
+        for signum in (signal.SIGSTOP, signal.SIGKILL):  # first none of them may fork any more
+            for process in left:
+                _signal(process, signum)
         if time.monotonic() > ends:
             return [*seen.values(), "and they do not die"]
     return list(seen.values())
@@ -116,9 +117,9 @@ def _reap(pid: int) -> None:
         return
 
 
-def _kill(process: psutil.Process) -> None:
+def _signal(process: psutil.Process, signum: signal.Signals) -> None:
     try:
-        process.kill()  # compares the start time first
+        process.send_signal(signum)  # compares the start time first
     except psutil.NoSuchProcess:
         return
 

@@ -41,5 +41,4 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
 
 
 def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:
-    let_go = {pid for pid, _ in world.reaper.foreign}
-    return bearers(cookie, except_pids=ended.bystanders | let_go)
+    return bearers(cookie, except_pids=ended.bystanders | world.reaper.let_go())

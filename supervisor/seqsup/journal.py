@@ -36,7 +36,15 @@ _decode = msgspec.json.Decoder(AnyEvent).decode
 
 
 class JournalError(SeqsupError):
-    """The journal cannot be read or written."""
+    """The journal cannot be read or written: nothing is started, or what runs is stopped."""
+
+    exit_code = 3
+
+
+class JournalLost(JournalError):
+    """The journal could not be written in the midst of a run."""
+
+    exit_code = 4
 
 
 class NoJournal(JournalError):
@@ -74,7 +82,7 @@ class Journal:
             if write:
                 _prepare(path, db)
         except (OSError, sqlite3.Error) as error:
-            raise _broken(path, error) from error
+            raise JournalError(_trouble(path, error)) from error
         return Journal(path, db)
 
     def begin(self, name: str, profile: str | None, cookie: str) -> int:
@@ -85,7 +93,7 @@ class Journal:
                 "INSERT INTO runs (name, profile, cookie, pid, started) VALUES (?, ?, ?, ?, ?)", row
             )
         except sqlite3.Error as error:
-            raise _broken(self._path, error) from error
+            raise JournalError(_trouble(self._path, error)) from error
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -105,7 +113,7 @@ class Journal:
             if durable:
                 self._db.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.Error as error:
-            raise _broken(self._path, error) from error
+            raise JournalLost(_trouble(self._path, error)) from error
         self._last[run] = seq
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
@@ -121,7 +129,7 @@ class Journal:
             rows = self._db.execute("SELECT run, name, profile, cookie, pid, started FROM runs ORDER BY run")
             return [RunRow(*row) for row in rows]
         except sqlite3.Error as error:
-            raise _broken(self._path, error) from error
+            raise JournalError(_trouble(self._path, error)) from error
 
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
         """Read a run's events with seq > after, in order."""
@@ -132,7 +140,7 @@ class Journal:
             for seq, at, mono, body in rows:
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=_decode(body))
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            raise _broken(self._path, error) from error
+            raise JournalError(_trouble(self._path, error)) from error
 
     def close(self) -> None:
         self._db.close()
@@ -156,11 +164,11 @@ def _prepare(path: Path, db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(verdict)
 
 
-def _broken(path: Path, error: Exception) -> JournalError:
+def _trouble(path: Path, error: Exception) -> str:
     full = "disk is full" in str(error) or isinstance(error, OSError)
     remedy = (
         f"free space or make {path.parent} writable, then go on with --resume"
         if full or "readonly" in str(error)
         else f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
     )
-    return JournalError(f"the journal {path} cannot be used: {error}; {remedy}")
+    return f"the journal {path} cannot be used: {error}; {remedy}"

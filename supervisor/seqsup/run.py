@@ -168,7 +168,7 @@ class Run:
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
-        let_go = frozenset(pid for pid, _ in self._world.reaper.foreign)
+        let_go = frozenset(self._world.reaper.let_go())
         found, _ = await stop(
             lambda: bearers(self._identity.cookie, except_pids=let_go), self._world.wake,
             grace=policy.LEFTOVER_GRACE, deadline=policy.KILL_DEADLINE,

@@ -28,7 +28,7 @@ from ..turn import Turn
 from ..wait import Wake
 from ..wording import processes
 from ._load import state_dir
-from ._output import width
+from ._output import here, width
 from ._passage import Passage
 
 
@@ -70,6 +70,9 @@ class _Supervision:
         self._wake = Wake()
         self._operator = Operator(self._told)
         self._run: Run | None = None
+        self._readers: list[Log | Stream] = []
+        self._passage: Passage | None = None
+        self._code: int | None = None
 
     async def main(self) -> int:
         self._listen()
@@ -86,12 +89,15 @@ class _Supervision:
                 return await self._carry_out(reaper, time.monotonic() - began)
         finally:
             turn.leave()
+            await self._farewell()
 
     def _listen(self) -> None:
         loop, operator = asyncio.get_running_loop(), self._operator
-        loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
+        if not _ignored(signal.SIGINT):
+            loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
         for signum in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(signum, operator.wish, Halt.NOW, signum, signum.name)
+            if not _ignored(signum):
+                loop.add_signal_handler(signum, operator.wish, Halt.NOW, signum, signum.name)
         loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
         # Stopped, it would no longer see the tree grow, while the agent ran on in its own session
         loop.add_signal_handler(signal.SIGTSTP, _say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory")
@@ -122,25 +128,28 @@ class _Supervision:
             return 0
         folder = private(run_folder(self._folder, identity.run))
         run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper)
-        log = Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
-        run.add_reader(log)
-        stream = Stream() if manner.json else None
-        if stream is not None:
-            run.add_reader(stream)
-        passage = Passage(folder) if manner.passage else None
-        if passage is not None:
-            run.add_reader(passage)
-        try:
-            code = await run.carry_out(waited)
-        finally:
-            log.close()
-            if stream is not None:
-                stream.close()
-            if passage is not None:
-                await passage.close()
-        if not manner.json and not (manner.passage and code == 0):
-            click.echo(summary(run.view, width=width()), err=True)
-        return code
+        self._readers.append(
+            Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
+        )
+        if manner.json:
+            self._readers.append(Stream())
+        if manner.passage:
+            self._passage = Passage(folder)
+            run.add_reader(self._passage)
+        for reader in self._readers:
+            run.add_reader(reader)
+        self._code = await run.carry_out(waited)
+        return self._code
+
+    async def _farewell(self) -> None:
+        """End the readers, which may wait for whoever reads us; the next run has its turn by now."""
+        if self._passage is not None:
+            await self._passage.close()
+        for reader in self._readers:
+            reader.close()
+        shown = not self._manner.json and not (self._manner.passage and self._code == 0)
+        if self._run is not None and self._code is not None and shown:
+            click.echo(summary(self._run.view, width=width(sys.stderr), here=here()), err=True)
 
     def _identity(self) -> Identity:
         row = self._resumed()
@@ -167,6 +176,11 @@ class _Supervision:
         done = fold(identity.earlier).completed_contents
         done.subtract(step.content for step in self._plan.steps)
         return min(done.values(), default=0) >= 0
+
+
+def _ignored(signum: signal.Signals) -> bool:
+    """Under nohup, or behind a script's `&`, whoever started us wants these to have no effect."""
+    return signal.getsignal(signum) is signal.SIG_IGN
 
 
 def _say(message: str) -> None:

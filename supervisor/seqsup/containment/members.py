@@ -1,7 +1,8 @@
 """A set of processes that are watched, signalled and waited for together. What is measured is what is killed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from contextlib import suppress
 
 from seqsup.model import Measure, ProcessMemory
 
@@ -14,6 +15,7 @@ class Members:
     def __init__(self, measure: Measure = Measure.PRIVATE) -> None:
         self._measure = measure
         self._by_pid: dict[int, Member] = {}
+        self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
 
     def __len__(self) -> int:
         return len(self._by_pid)
@@ -22,7 +24,11 @@ class Members:
         """Hold a process from now on; None when it is known already or gone."""
         if pid in self._by_pid:
             return None
-        member = Member.open(pid)
+        try:
+            member = Member.open(pid)
+        except OSError:
+            self.unheld.add(pid)
+            return None
         if member is not None:
             self._by_pid[pid] = member
         return member
@@ -47,6 +53,9 @@ class Members:
     def send(self, signum: int) -> None:
         for member in self._by_pid.values():
             member.send(signum)
+        for pid in self.unheld:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signum)
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         """Name the largest members."""
@@ -62,14 +71,14 @@ class Members:
             self.drop(member)
 
 
-def descend(starts: Iterable[int]) -> list[int]:
-    """List processes and all that descend from them, as of now."""
+def descend(starts: Iterable[int], but: Set[int] = frozenset()) -> list[int]:
+    """List processes and all that descend from them, as of now; `but` and what descends from those is left out."""
     children_of = kinship()
     found: dict[int, None] = {}
     stack = list(starts)
     while stack:
         pid = stack.pop()
-        if pid not in found:
+        if pid not in found and pid not in but:
             found[pid] = None
             stack += children_of(pid)
     return list(found)

@@ -9,14 +9,15 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import IO
 
 from msgspec import Struct
 
-from seqsup.model import Exit, Measure, SeqsupError
+from seqsup.model import Exit, SeqsupError
 
-from .process import Member
+from .members import Members, descend
+from .process import read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_VICTIM = "1000"  # oom_score_adj: the kernel takes an agent before it takes the supervisor
@@ -35,7 +36,7 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self._woken = woken
         self._roots: dict[int, Exit | None] = {}
-        self.foreign: set[tuple[int, int]] = set()  # (pid, start) of what was allowed to outlive its agent
+        self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
 
     def __enter__(self) -> "Reaper":
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -89,18 +90,25 @@ class Reaper:
         _soften(child.pid, self._soft_nofile)
         return Root(child.pid, pidfd)
 
+    def let_go(self) -> Set[int]:
+        """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
+        if self.foreign:
+            stats = {pid: read_stat(pid) for pid in descend(pid for pid in self.foreign if self._same(pid))}
+            self.foreign = {pid: stat.start for pid, stat in stats.items() if stat is not None}
+        return self.foreign.keys()
+
+    def _same(self, pid: int) -> bool:
+        stat = read_stat(pid)
+        return stat is not None and stat.start == self.foreign[pid]
+
     def let_go_bytes(self) -> int:
-        """Memory of what was allowed to outlive its agent and lives still."""
-        total = 0
-        for pid, start in tuple(self.foreign):
-            member = Member.open(pid)
-            if member is None or member.start != start:
-                self.foreign.discard((pid, start))
-            else:
-                total += member.measure(Measure.PRIVATE)
-            if member is not None:
-                member.close()
-        return total
+        """The memory of those."""
+        members = Members()
+        for pid in self.let_go():
+            members.add(pid)
+        used = members.used()
+        members.close()
+        return used
 
     def forget(self, root: Root) -> None:
         """End the care for a root whose tree is gone."""

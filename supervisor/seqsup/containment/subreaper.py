@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 from seqsup.model import Measure, ProcessMemory
 from seqsup.wait import Wake
 
 from .members import Members, descend, own_children
-from .process import Member, read_stat
+from .process import read_stat
 from .reaper import Reaper, Root
 
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
@@ -32,17 +33,13 @@ class Tree:
     def walk(self) -> None:
         """Find new members: all that descends from this process, but what was let go."""
         began = time.monotonic()
-        for pid in descend(own_children()):
+        self._members.unheld.clear()
+        for pid in descend(own_children(), self._reaper.let_go()):
             if (member := self._members.add(pid)) is not None:
-                self._met(member)
+                with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
+                    os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
         self._walked = time.monotonic()
         self._walk_cost = self._walked - began
-
-    def _met(self, member: Member) -> None:
-        if (member.pid, member.start) in self._reaper.foreign:
-            self._members.drop(member)
-        else:
-            os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
@@ -62,7 +59,7 @@ class Tree:
     def living(self) -> int:
         """Count who lives now, after a walk."""
         self.walk()
-        return len(self._members.living())
+        return len(self._members.living()) + len(self._members.unheld)
 
     def count(self) -> int:
         """Count the members known, without a look."""
@@ -81,7 +78,7 @@ class Tree:
         for member in self._members.living():
             command = member.describe().command
             if any(pattern in command for pattern in allowed):
-                self._reaper.foreign.add((member.pid, member.start))
+                self._reaper.foreign[member.pid] = member.start
                 self._members.drop(member)
 
     async def destroy(self, wake: Wake) -> None:

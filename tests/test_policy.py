@@ -1,0 +1,485 @@
+"""Every decision about a running tree, as histories: samples in, actions out. No process, no clock."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from seqsup import policy
+from seqsup.model import MIB, Halt, Limits, Measure, Outcome, Reason, Retry, Sample, Timeouts
+from seqsup.policy import KILL_DEADLINE, LEFTOVER_GRACE, LINGER, Action, Phase, Rules, Watch, pause, step
+
+WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
+RULES = Rules(
+    limits=Limits(
+        warn=100 * MIB, soft=200 * MIB, hard=400 * MIB, sustain=2.0, host_floor=500 * MIB, measure=Measure.PRIVATE
+    ),
+    timeouts=Timeouts(wall=60.0, stall=30.0, grace=10.0),
+    sweep=True,
+)
+LEFT_ALONE = replace(RULES, sweep=False)
+UNLIMITED = Rules(
+    limits=Limits(warn=None, soft=None, hard=None, sustain=0.0, host_floor=None, measure=Measure.PRIVATE),
+    timeouts=Timeouts(wall=None, stall=None, grace=0.0),
+    sweep=True,
+)
+
+
+def at(
+    seconds: float, mib: int = 50, *, processes: int = 1, host: int = 8000, quiet: float = 0.0,
+    gone: bool = False, halt: Halt = Halt.NONE,
+) -> Sample:  # fmt: skip
+    """A sample; `gone`: the leader has exited."""
+    return Sample(
+        at=seconds, used=mib * MIB, processes=processes, host_available=host * MIB, quiet=quiet, root_exited=gone,
+        halt=halt,
+    )  # fmt: skip
+
+
+def empty(seconds: float, host: int = 8000) -> Sample:
+    return at(seconds, 0, processes=0, gone=True, host=host)
+
+
+class Taken(NamedTuple):
+    sample: Sample
+    watch: Watch
+    action: Action
+
+
+def take(rules: Rules, samples: Iterable[Sample]) -> list[Taken]:
+    """Feed a history, up to its END."""
+    watch, taken = Watch(started=0.0), list[Taken]()
+    for sample in samples:
+        watch, action = step(watch, rules, sample)
+        taken.append(Taken(sample, watch, action))
+        if action is END:
+            break
+    return taken
+
+
+def actions(rules: Rules, *samples: Sample) -> list[Action]:
+    return [each.action for each in take(rules, samples)]
+
+
+def last(rules: Rules, *samples: Sample) -> Watch:
+    return take(rules, samples)[-1].watch
+
+
+# -- histories
+
+NOW, FORCE = Halt.NOW, Halt.KILL
+HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | None]] = {
+    "a quiet life, and nobody is left": (
+        RULES, [at(0), at(1), empty(2), empty(2.01)], [WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "one empty look is not enough: somebody had only just forked": (
+        RULES,
+        [empty(1), at(1.01, gone=True), empty(1.02), empty(1.03)],
+        [WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "warned of once, though it stays above and comes again": (
+        RULES, [at(0, 100), at(1, 150), at(2, 50), at(3, 120)], [WARN, WAIT, WAIT, WAIT], Phase.RUNNING, None,
+    ),
+    "above soft for a moment only": (
+        RULES, [at(0, 250), at(1.9, 250), at(2, 199), at(2.1, 250), at(4, 250)], [WARN, WAIT, WAIT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "above soft for as long as sustain": (
+        RULES, [at(0), at(1, 250), at(3, 250)], [WAIT, WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "below soft while it is being stopped: it is stopped all the same, and not killed for memory": (
+        RULES, [at(0, 250), at(2, 250), at(2.5, 20), at(11.9, 20), empty(12), empty(12.1)],
+        [WARN, TERMINATE, WAIT, WAIT, WAIT, END], Phase.ENDED, Reason.SOFT,
+    ),
+    "deaf to TERM until the grace is over": (
+        RULES, [at(0, 250), at(2, 250), at(11.9, 250), at(12, 250), at(12.1, 250), empty(13), empty(13.1)],
+        [WARN, TERMINATE, WAIT, KILL, KILL, WAIT, END], Phase.ENDED, Reason.SOFT,
+    ),
+    "hard at once, and again for each who is still there": (
+        RULES, [at(0), at(1, 400), at(1.1, 90), at(1.2, 0, gone=True), empty(1.3), empty(1.4)],
+        [WAIT, KILL, KILL, KILL, WAIT, END], Phase.ENDED, Reason.HARD,
+    ),
+    "hard, one byte below": (RULES, [at(0, 399)], [WARN], Phase.RUNNING, None),
+    "over hard while it is being stopped for the time: the first cause stays": (
+        RULES, [at(60), at(60.1, 500), empty(61), empty(61.1)], [TERMINATE, KILL, WAIT, END],
+        Phase.ENDED, Reason.TIMEOUT,
+    ),
+    "the host below its floor": (
+        RULES, [at(0, host=500), at(1, host=499), empty(2), empty(2.1)], [WAIT, KILL, WAIT, END],
+        Phase.ENDED, Reason.HOST_FLOOR,
+    ),
+    "the host below its floor, but the tree is gone by itself: nobody to blame": (
+        RULES, [empty(1, host=10), empty(1.1, host=10)], [WAIT, END], Phase.ENDED, None,
+    ),
+    "as long as wall allows": (
+        RULES, [at(59.9), at(60)], [WAIT, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
+    ),
+    "silent for as long as stall allows": (
+        RULES, [at(31, quiet=29.9), at(31.1, quiet=30)], [WAIT, TERMINATE], Phase.STOPPING, Reason.STALLED,
+    ),
+    "the operator wants an end after this agent: it goes on": (
+        RULES, [at(0, halt=Halt.AFTER_AGENT), empty(1), empty(1.1)], [WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "the operator wants an end now, then by force": (
+        RULES, [at(0), at(1, halt=NOW), at(2, halt=NOW), at(3, halt=FORCE), empty(4), empty(4.1)],
+        [WAIT, TERMINATE, WAIT, KILL, WAIT, END], Phase.ENDED, Reason.HALTED,
+    ),
+    "the operator's force at once": (
+        RULES, [at(1, halt=FORCE), empty(2), empty(2.1)], [KILL, WAIT, END], Phase.ENDED, Reason.HALTED,
+    ),
+    "too long and above soft in the same look: the time comes first": (
+        RULES, [at(57, 250), at(60, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
+    ),
+    "stopped by the operator and above hard in the same look: memory comes first": (
+        RULES, [at(1, 400, halt=FORCE)], [KILL], Phase.KILLING, Reason.HARD,
+    ),
+    "leftovers that go by themselves while they may linger": (
+        RULES, [at(0), at(1, gone=True), at(1.2, gone=True), empty(1.21), empty(1.22)],
+        [WAIT, WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers that heed TERM": (
+        RULES, [at(1, gone=True), at(1 + LINGER, gone=True), at(2, gone=True), empty(3), empty(3.1)],
+        [WAIT, TERMINATE, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "deaf leftovers: nobody waits a whole grace for them": (
+        RULES, [at(1, gone=True), at(1.5, gone=True), at(3.4, gone=True), at(3.5, gone=True), empty(4), empty(4.1)],
+        [WAIT, TERMINATE, WAIT, KILL, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers that pass hard: killed, but what had ended by itself is not blamed": (
+        RULES, [at(1, gone=True), at(1.1, 400, gone=True), empty(2), empty(2.1)], [WAIT, KILL, WAIT, END],
+        Phase.ENDED, None,
+    ),
+    "leftovers when the operator is in a hurry: no lingering": (
+        RULES, [at(1, gone=True), at(1.01, gone=True, halt=NOW), at(1.02, gone=True, halt=FORCE), empty(2), empty(3)],
+        [WAIT, TERMINATE, KILL, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers of a leader that was stopped get the rest of its grace": (
+        RULES, [at(60), at(61, gone=True), at(69.9, gone=True), at(70, gone=True), empty(71), empty(72)],
+        [TERMINATE, WAIT, WAIT, KILL, WAIT, END], Phase.ENDED, Reason.TIMEOUT,
+    ),
+    "leftovers where the profile lets them stay": (
+        LEFT_ALONE, [at(0), at(1, processes=3, gone=True)], [WAIT, END], Phase.ENDED, None,
+    ),
+    "a tree over hard is killed wherever leftovers may stay": (
+        LEFT_ALONE, [at(0), at(1, 400), at(1.1, gone=True), empty(2), empty(2.1)], [WAIT, KILL, KILL, WAIT, END],
+        Phase.ENDED, Reason.HARD,
+    ),
+    "what does not die of KILL is given up, and named": (
+        RULES, [at(1, 400), at(10.9), at(11)], [KILL, KILL, END], Phase.ABANDONED, Reason.HARD,
+    ),
+    "without any limit": (
+        UNLIMITED, [at(0, 10_000, host=0, quiet=1e6), at(1e9, 100_000, host=0)], [WAIT, WAIT], Phase.RUNNING, None,
+    ),
+    "without a grace": (
+        UNLIMITED, [at(0, halt=NOW), at(0.1), empty(0.2), empty(0.3)], [TERMINATE, KILL, WAIT, END],
+        Phase.ENDED, Reason.HALTED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history(name: str) -> None:
+    rules, samples, expected, phase, reason = HISTORIES[name]
+    taken = take(rules, samples)
+    assert [each.action for each in taken] == expected
+    assert (taken[-1].watch.phase, taken[-1].watch.reason) == (phase, reason)
+
+
+def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_numbers() -> None:
+    assert "412 MiB" in last(RULES, at(0, 412)).why
+    assert "400 MiB" in last(RULES, at(0, 412)).why
+    assert "499 MiB" in last(RULES, at(0, 60, host=499)).why
+    assert "1:00" in last(RULES, at(60)).why
+    assert "30 s" in last(RULES, at(40, quiet=31)).why
+    soft = last(RULES, at(0, 250), at(3, 270)).why
+    assert all(number in soft for number in ("200 MiB", "3 s", "270 MiB"))
+    assert "3 left over" in last(RULES, at(0, processes=3, gone=True), at(1, processes=3, gone=True)).note
+    assert "2 still there" in last(RULES, at(60, processes=2), at(70, processes=2)).note
+
+
+def test_the_peak_is_the_highest_sample() -> None:
+    assert last(RULES, at(0, 10), at(1, 300), at(2, 20)).peak == 300 * MIB
+
+
+# -- any history at all
+
+SIZES = [0, 1, 99, 100, 199, 200, 300, 399, 400, 401, 2000]
+
+
+spans = st.sampled_from([None, 0.01, 1.0, 5.0, 100.0])
+sizes = st.sampled_from([None, *(mib * MIB for mib in SIZES[1:])])
+any_rules = st.builds(
+    Rules,
+    limits=st.builds(
+        Limits, warn=sizes, soft=sizes, hard=sizes, sustain=st.sampled_from([0.0, 1.0, 3.0]), host_floor=sizes,
+        measure=st.just(Measure.PRIVATE),
+    ),
+    timeouts=st.builds(Timeouts, wall=spans, stall=spans, grace=st.sampled_from([0.0, 0.5, 2.0, 10.0])),
+    sweep=st.booleans(),
+)  # fmt: skip
+looks = st.lists(
+    st.tuples(
+        st.sampled_from([0.001, 0.1, 0.26, 1.0, 2.5, 11.0]),  # seconds since the look before
+        st.sampled_from(SIZES),  # used
+        st.sampled_from(SIZES),  # host
+        st.sampled_from([0.0, 0.5, 7.0]),  # quiet
+        st.sampled_from([0, 0, 1, 2]),  # processes besides the leader
+        st.sampled_from(["", "", "", "", "exit", "exit", "after agent", "now", "kill"]),
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+def history(looks: list[tuple[float, int, int, float, int, str]]) -> list[Sample]:
+    """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
+    now, halt, gone = 0.0, Halt.NONE, False
+    samples = []
+    for passed, used, host, quiet, others, news in looks:
+        now += passed
+        halt = max(halt, {"after agent": Halt.AFTER_AGENT, "now": Halt.NOW, "kill": Halt.KILL}.get(news, halt))
+        gone = gone or news == "exit"
+        processes = others + (not gone)
+        held = used if processes else 0
+        samples.append(at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt))
+    return samples
+
+
+def breach(limits: Limits, sample: Sample) -> bool:
+    """Told apart from the code: what allows KILL without a TERM before it."""
+    over = limits.hard is not None and sample.used >= limits.hard
+    low = limits.host_floor is not None and sample.host_available < limits.host_floor
+    return over or low or sample.halt is Halt.KILL
+
+
+def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
+    termed: float | None = None
+    killing = False
+    for sample, watch, action in taken:
+        if action is TERMINATE:
+            assert termed is None, "TERM is sent once"
+            termed = sample.at
+        if action is KILL:
+            grace = rules.timeouts.grace if watch.reason else min(rules.timeouts.grace, LEFTOVER_GRACE)
+            over = termed is not None and sample.at - termed >= grace
+            assert killing or over or breach(rules.limits, sample)
+            killing = True
+
+
+def nobody_is_killed_for_memory_below_the_limit(rules: Rules, taken: list[Taken]) -> None:
+    for sample, watch, action in taken:
+        if action in (KILL, TERMINATE) and watch.phase is not Phase.SWEEPING and watch.since == sample.at:
+            limits = rules.limits
+            if watch.reason is Reason.SOFT and action is TERMINATE:
+                assert limits.soft is not None
+                assert sample.used >= limits.soft
+            if watch.reason is Reason.HARD:
+                assert limits.hard is not None
+                assert sample.used >= limits.hard
+            if watch.reason is Reason.HOST_FLOOR:
+                assert limits.host_floor is not None
+                assert sample.host_available < limits.host_floor
+
+
+def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
+    for sample, _, action in taken:
+        if rules.limits.hard is not None and sample.used >= rules.limits.hard:
+            assert action in (KILL, END)
+
+
+def the_first_reason_is_kept_and_none_given_to_what_ended_by_itself(rules: Rules, taken: list[Taken]) -> None:
+    reason: Reason | None = None
+    before = Phase.RUNNING
+    for sample, watch, action in taken:
+        if reason is not None:
+            assert watch.reason is reason
+        elif watch.reason is not None:
+            assert before is Phase.RUNNING
+            assert action in (TERMINATE, KILL)
+            assert sample.processes
+        assert bool(watch.reason) == bool(watch.why)
+        reason, before = watch.reason, watch.phase
+
+
+def it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up(
+    rules: Rules, taken: list[Taken]
+) -> None:
+    if taken[-1].action is not END:
+        return
+    watch, tail = taken[-1].watch, [each.sample for each in taken[-2:]]
+    if watch.phase is Phase.ABANDONED:
+        killed = next(each.sample.at for each in taken if each.action is KILL)
+        assert tail[-1].at - killed >= KILL_DEADLINE
+    elif all(not sample.processes for sample in tail):
+        assert len(tail) == 2
+        assert all(sample.root_exited for sample in tail)
+    else:
+        assert not rules.sweep
+        assert tail[-1].root_exited
+        assert watch.reason is None
+
+
+def the_pause_stays_within_a_millisecond_and_a_second(rules: Rules, taken: list[Taken]) -> None:
+    for sample, watch, action in taken:
+        for rate, cpus in ((0.0, 1), (5e9, 2), (1e12, 256)):
+            assert action is END or 0.001 <= pause(watch, rules, sample, rate, cpus) <= 1.0
+
+
+def every_stop_comes_to_an_end(rules: Rules, taken: list[Taken]) -> None:
+    """Whatever came before: once somebody is to be stopped, the end comes, though they never die."""
+    sample, watch, action = taken[-1]
+    bound = LINGER + LEFTOVER_GRACE + rules.timeouts.grace + KILL_DEADLINE + 2
+    now = sample.at
+    while action is not END:
+        now += 0.5
+        deaf = replace(sample, at=now, used=0, processes=1, halt=max(sample.halt, Halt.NOW))
+        watch, action = step(watch, rules, deaf)
+        assert now - sample.at <= bound
+
+
+LAWS = [
+    kill_comes_only_after_term_and_grace_or_for_a_breach,
+    nobody_is_killed_for_memory_below_the_limit,
+    at_or_above_hard_nothing_waits,
+    the_first_reason_is_kept_and_none_given_to_what_ended_by_itself,
+    it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up,
+    the_pause_stays_within_a_millisecond_and_a_second,
+    every_stop_comes_to_an_end,
+]
+anything = settings(max_examples=200, deadline=None)
+
+
+@anything
+@given(any_rules, looks)
+def test_any_history_keeps_every_law(rules: Rules, looks: list[tuple[float, int, int, float, int, str]]) -> None:
+    taken = take(rules, history(looks))
+    for law in LAWS:
+        law(rules, taken)
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_the_histories_of_the_table_keep_every_law(name: str) -> None:
+    rules, samples, *_ = HISTORIES[name]
+    for law in LAWS:
+        law(rules, take(rules, samples))
+
+
+@anything
+@given(st.integers(0, 399), st.integers(0, 399), st.floats(0, 1e10), st.integers(1, 8))
+def test_the_nearer_to_the_limit_the_shorter_the_pause(one: int, other: int, rate: float, cpus: int) -> None:
+    low, high = sorted((one, other))
+    watch = Watch(started=0.0)
+    assert pause(watch, RULES, at(0, high), rate, cpus) <= pause(watch, RULES, at(0, low), rate, cpus)
+    near, far = at(0, host=500 + low), at(0, host=500 + high)
+    assert pause(watch, RULES, near, rate, cpus) <= pause(watch, RULES, far, rate, cpus)
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 20_000), st.integers(1, 8))
+def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int, pace: float, cpus: int) -> None:
+    waited = pause(Watch(started=0.0), RULES, at(0, mib), pace * MIB, cpus)
+    assert mib + waited * pace <= 400 or waited == 0.001
+
+
+# -- tables
+
+
+@pytest.mark.parametrize(
+    ("watch", "sample", "expected"),
+    [
+        (Watch(started=0.0), at(59.95), 0.05),
+        (Watch(started=0.0), at(1, quiet=29.95), 0.05),
+        (Watch(started=0.0, over_soft_since=1.0), at(2.99, 210), 0.01),
+        (Watch(started=0.0, over_soft_since=1.0), at(2.5, 210), 0.0475),  # hard is nearer: 190 MiB at 4 GB/s, half
+        (Watch(started=0.0), at(1), 0.0875),
+        (Watch(started=0.0), at(1, 400), 0.001),
+        (Watch(started=0.0), at(1, host=510), 0.0025),
+        (Watch(started=0.0, phase=Phase.KILLING), at(1), 0.001),
+        (Watch(started=0.0, empty=1), at(1), 0.001),
+        (Watch(started=0.0, phase=Phase.LINGERING, since=1.0), at(1), 0.005),
+        (Watch(started=0.0, phase=Phase.STOPPING, since=1.0), at(1), 0.02),
+        (Watch(started=0.0, phase=Phase.STOPPING, since=1.0), at(10.99), 0.01),
+    ],
+)
+def test_pause(watch: Watch, sample: Sample, expected: float) -> None:
+    assert pause(watch, RULES, sample, rate=0.0, cpus=1) == pytest.approx(expected)
+
+
+def test_without_limits_it_looks_once_a_second() -> None:
+    assert pause(Watch(started=0.0), UNLIMITED, at(1, 10_000, host=1), rate=1e12, cpus=64) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "halt", "expected"),
+    [
+        (Reason.FAILED, (), Halt.NONE, True),
+        (Reason.FAILED, (), Halt.AFTER_AGENT, True),  # "after this agent" is after its retries
+        (Reason.FAILED, (), Halt.NOW, False),
+        (Reason.FAILED, (), Halt.KILL, False),
+        (Reason.FAILED, (Reason.FAILED,), Halt.NONE, False),
+        (Reason.HARD, (Reason.FAILED,), Halt.NONE, True),
+        (Reason.COMPLETED, (), Halt.NONE, False),
+        (Reason.HALTED, (), Halt.NONE, False),
+        (Reason.TIMEOUT, (), Halt.NONE, False),  # not in `on`
+    ],
+)
+def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expected: bool) -> None:
+    rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
+    outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
+    assert policy.retryable(rule, expect, outcome, halt) is expected
+
+
+@pytest.mark.parametrize(
+    ("heap", "ceiling", "grow", "reason", "expected"),
+    [
+        (100, 1000, 1.5, Reason.HEAP_OOM, 150),
+        (100, 120, 1.5, Reason.HEAP_OOM, 120),
+        (100, 80, 1.5, Reason.HEAP_OOM, 100),  # never smaller
+        (100, None, 1.5, Reason.HEAP_OOM, 150),
+        (100, 1000, 1.0, Reason.HEAP_OOM, 100),
+        (100, 1000, 1.5, Reason.HARD, 100),
+        (100, 1000, 1.5, Reason.FAILED, 100),
+        (None, 1000, 1.5, Reason.HEAP_OOM, None),
+    ],
+)
+def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason, expected: int | None) -> None:
+    assert policy.next_heap(heap, ceiling, grow, reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("available", "owned", "need", "threshold", "missing"),
+    [
+        (1000, 10, 1000, 10, []),
+        (999, 10, 1000, 10, ["999 MiB", "1000 MiB"]),
+        (1000, 11, 1000, 10, ["11 MiB", "10 MiB"]),
+        (1, 11, 1000, 10, ["1 MiB", "1000 MiB", "11 MiB", "10 MiB"]),
+        (1, 11, None, 10, ["11 MiB", "10 MiB"]),
+        (1, 11, 1000, None, ["1 MiB", "1000 MiB"]),
+        (1, 11, None, None, []),
+    ],
+)
+def test_drained(available: int, owned: int, need: int | None, threshold: int | None, missing: list[str]) -> None:
+    said = policy.drained(
+        available=available * MIB,
+        owned=owned * MIB,
+        need_available=need * MIB if need is not None else None,
+        threshold=threshold * MIB if threshold is not None else None,
+    )
+    assert bool(said) == bool(missing)
+    assert all(number in said for number in missing)
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "expected"),
+    [
+        (Reason.COMPLETED, (), True),
+        (Reason.COMPLETED, (Reason.HARD,), True),
+        (Reason.HARD, (Reason.HARD,), True),
+        (Reason.HARD, (), False),
+        (Reason.HALTED, (Reason.HARD,), False),
+    ],
+)
+def test_ok(reason: Reason, expect: tuple[Reason, ...], expected: bool) -> None:
+    assert policy.ok(reason, expect) is expected
