@@ -1,5 +1,6 @@
 """Where a benchmark works: a temporary state folder, and every process it starts, ended at the latest on leaving."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -171,10 +172,8 @@ def marked(mark: str) -> list[int]:
 
 
 def kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def median(values: Sequence[float]) -> float:

@@ -58,8 +58,9 @@ def lint(_):
 
 def clean(_):
     """Remove what this file and its tools have made."""
-    for folder in (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist"):
-        shutil.rmtree(str(ROOT / folder), ignore_errors=True)
+    names = (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist")
+    for folder in (*map(ROOT.joinpath, names), *ROOT.glob("supervisor/*.egg-info")):
+        shutil.rmtree(str(folder), ignore_errors=True)
     return 0
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.events import AttemptEnded, AttemptStarted, Recorded
-from seqsup.history import AgentState, History, RunState, RunView, fold, violations
+from seqsup.history import AgentState, History, RunState, RunView, fold
 from seqsup.model import MIB, Halt, Reason
+from seqsup.sequence import violations
 from told import Told, process
 
 

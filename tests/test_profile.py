@@ -170,7 +170,7 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 
 def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> None:
     assert accepted(parse(AGENT, "p.toml")) == ()
-    told = accepted(parse(f'[metrics]\nlisten = "none"\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml"))
+    told = accepted(parse(f'[metrics]\nlisten = "none"\nrequired = false\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml"))
     assert [sentence.partition(":")[0] for sentence in told] == ["hooks"]
     named = {sentence.partition(":")[0] for sentence in accepted(parse(EXAMPLE, "p.toml"))}
     assert {"companions", "hooks", "metrics", "memory.settle", "run.chain", "run.keep"} <= named
@@ -185,7 +185,7 @@ WRONG = [
     ("agents = 3", "agents", "expected a list in brackets, not 3"),
     ("agents = [3]", "agents[0]", "expected a table, not 3"),
     ("[[agents]]", "agents[0].name", "missing"),
-    (AGENT + "memry = {}", "agents[0].memry", "did you mean memory?"),
+    (AGENT + "memori = {}", "agents[0].memori", "did you mean memory"),
     (AGENT + 'comand = "x"', "agents[0].comand", "did you mean command?"),
     ('[[agents]]\nname = "a"\ncommand = "true x"', "agents[0].command", "expected a list in brackets"),
     ('[[agents]]\nname = "a"\ncommand = []', "agents[0].command", "empty"),

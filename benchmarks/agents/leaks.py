@@ -1,6 +1,5 @@
 """Takes memory at C speed, and notes what it holds in a file before it takes more; the note is that of leaks.mjs."""
 
-import mmap
 import os
 import struct
 import sys
@@ -8,15 +7,16 @@ import time
 
 CHUNK = 1024 * 1024
 LIMIT = 1024 * CHUNK
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
-resident, shared = map(int, open("/proc/self/statm").read().split()[1:3])
-base = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
-with open(sys.argv[1], "r+b") as file:
-    note = mmap.mmap(file.fileno(), 40)
-held, crossed, began = [], 0.0, time.monotonic()
+file = os.open(sys.argv[1], os.O_WRONLY)
+statm = os.open("/proc/self/statm", os.O_RDONLY)
+first, crossed, began, held = 0, 0.0, time.monotonic(), []
 while True:
-    asked, now = base + (len(held) + 1) * CHUNK, time.monotonic()
-    if asked > LIMIT and not crossed:
-        crossed = now
-    struct.pack_into("<5d", note, 0, asked, base, began, crossed, now)
+    _, resident, shared, *_ = map(int, os.pread(statm, 128, 0).split())
+    asked, now = (resident - shared) * PAGE + CHUNK, time.monotonic()
+    first = first or asked
+    if asked > LIMIT:
+        crossed = crossed or now
+    os.pwrite(file, struct.pack("<5d", asked, first, began, crossed, now), 0)
     held.append(b"x" * CHUNK)

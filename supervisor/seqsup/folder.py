@@ -48,4 +48,5 @@ def alive(folder: Path) -> bool:
         in_the_way = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
     finally:
         os.close(fd)
-    return struct.unpack(_FLOCK, in_the_way)[0] != fcntl.F_UNLCK
+    (kind, *_) = struct.unpack(_FLOCK, in_the_way)
+    return bool(kind != fcntl.F_UNLCK)

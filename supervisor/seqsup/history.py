@@ -1,10 +1,8 @@
 """A run as its events tell it: what status, runs, the final table and resume know. Pure."""
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
-from math import inf
 
 from msgspec import Struct, field
 
@@ -251,40 +249,3 @@ def _run_state(exit_code: int) -> RunState:
         return RunState.COMPLETED
     # 4 policy, 75 usage limit, 128+n a signal: it can go on where it stopped
     return RunState.STOPPED if exit_code in (4, 75) or exit_code > 128 else RunState.FAILED
-
-
-class _Interval(Struct):
-    start: float
-    end: float = inf
-
-
-def violations(events: Iterable[Recorded]) -> int:
-    """Count the pairs of attempts that ran at the same time; 0 is the proof of "one at a time"."""
-    count, boot = 0, None
-    intervals: list[_Interval] = []
-    running: dict[tuple[str, int], _Interval] = {}
-    for recorded in events:
-        match recorded.body:
-            case RunStarted(boot_id=boot_id) if boot_id != boot:
-                # Monotonic time begins anew with a boot, and no attempt outlives one
-                count, boot = count + _overlaps(intervals), boot_id
-                intervals, running = [], {}
-            case AttemptStarted(agent=agent, attempt=attempt):
-                running[agent, attempt] = _Interval(recorded.mono)
-                intervals.append(running[agent, attempt])
-            case Spawned(agent=agent, attempt=attempt) if (agent, attempt) in running:
-                running[agent, attempt].start = recorded.mono
-            case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
-                if interval := running.pop((agent, attempt), None):
-                    interval.end = max(recorded.mono, interval.start)  # less: lost in an earlier boot
-    return count + _overlaps(intervals)
-
-
-def _overlaps(intervals: list[_Interval]) -> int:
-    pairs, ends = 0, list[float]()
-    for interval in sorted(intervals, key=lambda each: (each.start, each.end)):
-        while ends and ends[0] <= interval.start:
-            heapq.heappop(ends)
-        pairs += len(ends)
-        heapq.heappush(ends, interval.end)
-    return pairs

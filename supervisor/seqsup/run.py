@@ -17,12 +17,13 @@ from .containment.reaper import Reaper
 from .containment.stop import stop
 from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunStarted, Warned
 from .folder import MEMBERS, hold
-from .history import AgentState, History, RunView, violations
+from .history import AgentState, History, RunView
 from .host import Host, boot_id
 from .journal import Journal
 from .model import Halt, Plan, Reason, SeqsupError, Step
 from .operator import Operator
 from .placeholders import finish
+from .sequence import violations
 from .wait import Wake
 
 Reader = Callable[[Recorded], None]

@@ -6,7 +6,7 @@ SIZE_FORMS = 'a size such as "512M", "1.5GiB" (K, M, G and T are binary) or a nu
 DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
 
 # One grammar for the parsers here and the `pattern`s of the JSON Schema.
-_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 SIZE_PATTERN = rf"^\s*({_NUMBER})\s*([kKmMgGtT]?)(?:[iI]?[bB])?\s*$"
 DURATION_PATTERN = (
     rf"^\s*(?=[0-9])(?:({_NUMBER})|(?:({_NUMBER})d)?\s*(?:({_NUMBER})h)?\s*(?:({_NUMBER})m(?!s))?"

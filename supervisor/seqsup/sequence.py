@@ -1,0 +1,46 @@
+"""The proof of "one at a time", from a run's events. Pure."""
+
+import heapq
+from collections.abc import Iterable
+from math import inf
+
+from msgspec import Struct
+
+from .events import AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunStarted, Spawned
+
+
+class _Interval(Struct):
+    start: float
+    end: float = inf
+
+
+def violations(events: Iterable[Recorded]) -> int:
+    """Count the pairs of attempts that ran at the same time; 0 is the proof of "one at a time"."""
+    count, boot = 0, None
+    intervals: list[_Interval] = []
+    running: dict[tuple[str, int], _Interval] = {}
+    for recorded in events:
+        match recorded.body:
+            case RunStarted(boot_id=boot_id) if boot_id != boot:
+                # Monotonic time begins anew with a boot, and no attempt outlives one
+                count, boot = count + _overlaps(intervals), boot_id
+                intervals, running = [], {}
+            case AttemptStarted(agent=agent, attempt=attempt):
+                running[agent, attempt] = _Interval(recorded.mono)
+                intervals.append(running[agent, attempt])
+            case Spawned(agent=agent, attempt=attempt) if (agent, attempt) in running:
+                running[agent, attempt].start = recorded.mono
+            case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
+                if interval := running.pop((agent, attempt), None):
+                    interval.end = max(recorded.mono, interval.start)  # less: lost in an earlier boot
+    return count + _overlaps(intervals)
+
+
+def _overlaps(intervals: list[_Interval]) -> int:
+    pairs, ends = 0, list[float]()
+    for interval in sorted(intervals, key=lambda each: (each.start, each.end)):
+        while ends and ends[0] <= interval.start:
+            heapq.heappop(ends)
+        pairs += len(ends)
+        heapq.heappush(ends, interval.end)
+    return pairs
