@@ -170,7 +170,9 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 
 def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> None:
     assert accepted(parse(AGENT, "p.toml")) == ()
-    told = accepted(parse(f'[metrics]\nlisten = "none"\nrequired = false\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml"))
+    told = accepted(
+        parse(f'[metrics]\nlisten = "none"\nrequired = false\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml")
+    )
     assert [sentence.partition(":")[0] for sentence in told] == ["hooks"]
     named = {sentence.partition(":")[0] for sentence in accepted(parse(EXAMPLE, "p.toml"))}
     assert {"companions", "hooks", "metrics", "memory.settle", "run.chain", "run.keep"} <= named
@@ -260,6 +262,13 @@ def test_what_is_wrong_is_named_with_its_key(text: str, key: str, message: str) 
 def test_what_is_no_toml_is_named_with_its_line(text: str, start: str) -> None:
     [complaint] = complaints(text)
     assert str(complaint).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 5000 + "a = 1", "[" + "a." * 5000 + "a]", "a = " + "{a = " * 200 + "1" + "}" * 200]
+)
+def test_keys_nested_beyond_reason_are_complained_of_like_any_other(text: str) -> None:
+    assert complaints(f"{text}\n{AGENT}")[0].message.startswith(("unknown key", "nested too deeply"))
 
 
 def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:

@@ -36,6 +36,8 @@ def _quote(word: str) -> str:
 
 def name(word: str) -> str:
     """The flag of an option: without its value, with dashes where V8 also takes underscores."""
+    if not word.startswith("--"):
+        return word  # a short one takes no "="
     flag = word.partition("=")[0]
     return flag[:2] + flag[2:].replace("_", "-")
 

@@ -1,7 +1,7 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -60,15 +60,6 @@ def copies(agent: Agent, items: Sequence[str] | None, folder: str, task: str | N
     if items is None:
         return [_copy(agent, agent.name, None, folder, task)]
     return [_copy(agent, f"{agent.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
-
-
-def fill_in(text: str, *, summary: Callable[[str], str], artifacts: Callable[[str | None], str]) -> str:
-    """A step's text as the agent gets it: what earlier agents left is known only now."""
-
-    def value(name: str, argument: str | None) -> str:
-        return summary(argument or "") if name == "summary" else artifacts(argument)
-
-    return placeholders.finish(text, value)
 
 
 def make(
@@ -138,10 +129,21 @@ def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[
         at = ("agents", place[copy.agent.name])
         for key, message in survey.found[copy.name].problems.items():
             yield (*at, key), message
+        if not _is_text(copy):
+            yield (*at, "command"), "with its folder, task or item it holds bytes that are not UTF-8"
         for inner, message in _wrong_sizes(copy.agent, survey):
             yield (*at, *inner), message
         for inner, message in _wrong_node(copy, survey):
             yield (*at, *inner), message
+
+
+def _is_text(copy: Copy) -> bool:
+    """Names of files and words of a command line may be any bytes; journal and JSON cannot carry those."""
+    try:
+        msgspec.json.encode((copy.command, copy.env, copy.stdin, copy.stdin_file, copy.cwd, copy.success_file))
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 import psutil
@@ -102,9 +103,11 @@ class _Look:
         if copy.stdin_file is None:
             return ""
         try:
-            return hashlib.sha256(_read(Path(copy.stdin_file))).hexdigest()
+            with _open(Path(copy.stdin_file)) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except _Unreadable as error:
-            problems["stdin_file"] = str(error)
+            if not copy.agent.needs:  # else an earlier agent may still write it
+                problems["stdin_file"] = str(error)
             return ""
 
 
@@ -114,18 +117,19 @@ def _items(agent: Agent, folder: str) -> tuple[str, ...]:
     if each.glob is not None:
         return tuple(sorted(glob.glob(each.glob, root_dir=folder, recursive=True)))  # noqa: PTH207  # `..` and `/`
     if each.lines is not None:
-        text = _read(Path(folder, each.lines)).decode("utf-8-sig", errors="replace")
+        with _open(Path(folder, each.lines)) as file:
+            text = file.read().decode("utf-8-sig", errors="surrogateescape")
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     return each.items
 
 
-def _read(file: Path) -> bytes:
+def _open(file: Path) -> BufferedReader:
     if not file.exists():
         raise _Unreadable(f"there is no file {file}")
     if not file.is_file():  # a pipe would wait for ever
         raise _Unreadable(f"{file} is no regular file")
     try:
-        return file.read_bytes()
+        return file.open("rb")
     except OSError as error:
         raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
 

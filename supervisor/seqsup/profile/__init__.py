@@ -161,7 +161,7 @@ def _set(given: dict[str, Any], prefix: str = "") -> list[str]:
         for inner in value if isinstance(value, tuple) else (value,):
             if isinstance(inner, dict):
                 found.update(dict.fromkeys(_set(inner, f"{prefix}{key}.")))
-        if value:
+        if value and not isinstance(value, dict):
             found[prefix + key] = None
     return list(found)
 

@@ -44,12 +44,12 @@ def locate(text: str) -> dict[Path, int]:
     for line, statement in statements(text):
         try:
             tree = tomllib.loads(statement)
+            if statement.lstrip().startswith("["):
+                table = _header(tree, line, found, newest)
+            else:
+                _note(tree, table, line, found)
         except (ValueError, RecursionError):
-            continue
-        if statement.lstrip().startswith("["):
-            table = _header(tree, line, found, newest)
-        else:
-            _note(tree, table, line, found)
+            pass  # no TOML, or nested beyond reason: its keys stand where the table does
     return found
 
 

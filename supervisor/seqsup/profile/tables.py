@@ -301,7 +301,7 @@ class Profile(Table, frozen=True):
     metrics: Annotated[MetricsTable, "Figures for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands run when something happens."] = HooksTable()
     companions: Annotated[tuple[Companion, ...], "Processes that live beside the agents."] = ()
-    agents: Annotated[tuple[Agent, ...], "The agents, in order.", _WORDS] = ()
+    agents: Annotated[tuple[Agent, ...], "The agents, in order; at least one, with a name and a command.", _WORDS] = ()
 
     file: str | None = None  # as the user named it; None when it came from a command line
     text: str = ""

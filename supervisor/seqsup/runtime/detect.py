@@ -80,7 +80,7 @@ def _behind_env(words: list[str]) -> list[str]:
             words = words[1:]
         elif word.startswith(("-S", "--split-string")):
             text = word.removeprefix("--split-string").removeprefix("-S").removeprefix("=")
-            words = [*_split(text), *words]
+            words = [*_split(text), *words] if text else [*_split(" ".join(words[:1])), *words[1:]]
         elif not word.startswith("-") and "=" not in word:
             return [word, *words]
     return []
