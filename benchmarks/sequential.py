@@ -3,58 +3,57 @@
 import os
 import shlex
 import shutil
+import sys
 import time
+from pathlib import Path
 
-from lab import SEQSUP, Lab, Row, median
+from lab import AGENTS, SEQSUP, Lab, Row, median
 
 SHORT, LONG, REPEATS = 50, 250, 7
 JOB = "/bin/true"
+OWN, LOOP = "seqsup start", "shell loop"
 
 
 def measure(lab: Lab) -> list[Row]:
-    commands = {name: (command(lab, name, SHORT), command(lab, name, LONG)) for name in runners()}
+    kinds = {OWN: "overhead", LOOP: "floor", "two durable writes": "floor", "xargs -n1": "peer"}
+    if shutil.which("parallel"):
+        kinds["parallel -j1"] = "peer"
+    commands = {name: (command(lab, name, SHORT), command(lab, name, LONG)) for name in kinds}
     jobs: dict[str, list[float]] = {name: [] for name in commands}
-    once: dict[str, list[float]] = {name: [] for name in commands}
+    once = []
     for _ in range(REPEATS):
         for name, (short, long) in commands.items():
-            few, many = lab.seconds(short), lab.seconds(long)
+            few, many = lab.seconds(short) * 1000, lab.seconds(long) * 1000
             job = (many - few) / (LONG - SHORT)
-            jobs[name].append(job * 1000)
-            once[name].append((few - SHORT * job) * 1000)
-    loop = jobs["shell loop"]
-    beside = ", ".join(f"{name} {median(values):.2f}" for name, values in jobs.items())
-    missing = "" if shutil.which("parallel") else ", GNU parallel not installed"
+            jobs[name].append(job)
+            if name == OWN:
+                once.append(few - SHORT * job)
+    above = {name: [job - floor for job, floor in zip(taken, jobs[LOOP], strict=True)] for name, taken in jobs.items()}
+    beside = ", ".join(f"{name} {median(taken):.2f}" for name, taken in jobs.items())
+    missing = "" if "parallel -j1" in kinds else ", GNU parallel not installed"
     return [
-        Row(
-            f"overhead of a job ({JOB}) over a shell loop",
-            [own - floor for own, floor in zip(jobs["seqsup start"], loop, strict=True)],
-            "ms", f"ms a job: {beside}{missing}", target=3.0,
-        ),
-        Row("cost of a run, whatever its length", once["seqsup start"], "ms"),
-        *(
-            Row(f"peer: overhead of {name}", [own - floor for own, floor in zip(jobs[name], loop, strict=True)], "ms")
-            for name in jobs if name not in ("seqsup start", "shell loop")
-        ),
-    ]  # fmt: skip
-
-
-def runners() -> list[str]:
-    return ["seqsup start", "shell loop", "xargs -n1", *(["parallel -j1"] if shutil.which("parallel") else [])]
+        Row(f"overhead of a job ({JOB}) over a {LOOP}", above[OWN], "ms", f"ms a job: {beside}{missing}", target=3.0),
+        *(Row(f"{kinds[name]}: {name}, over a {LOOP}", above[name], "ms") for name in kinds if name not in (OWN, LOOP)),
+        Row("cost of a run, whatever its length", once, "ms"),
+    ]
 
 
 def command(lab: Lab, name: str, jobs: int) -> list[str]:
-    lines = lab.folder / f"jobs-{jobs}"
-    lines.write_text(f"{JOB}\n" * jobs)
+    lines = str(lab.folder / f"jobs-{jobs}")
+    Path(lines).write_text(f"{JOB}\n" * jobs)
     match name:
         case "seqsup start":
             agents = [(f"job-{number}", [JOB]) for number in range(jobs)]
             return [*SEQSUP, "start", "-q", lab.profile(f"jobs-of-{jobs}", agents)]
         case "shell loop":
-            return ["sh", "-c", f"while read -r job; do $job; done < {shlex.quote(str(lines))}"]
+            return ["sh", "-c", f"while read -r job; do $job; done < {shlex.quote(lines)}"]
+        case "two durable writes":
+            script = str(AGENTS / "durable_loop.py")
+            return [sys.executable, "-S", "-E", script, lines, str(lab.folder / "journal")]
         case "xargs -n1":
-            return ["xargs", "-a", str(lines), "-n1", JOB]
+            return ["xargs", "-a", lines, "-n1", JOB]
         case _:
-            return ["parallel", "--will-cite", "-j1", "-a", str(lines)]
+            return ["parallel", "--will-cite", "-j1", "-a", lines]
 
 
 def sync_time(lab: Lab) -> float:

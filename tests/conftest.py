@@ -75,6 +75,9 @@ def _folder(path: Path) -> str:
 
 def _stop_all(name: str, before: set[int]) -> list[str]:
     """Stop what is left until a look finds nothing; say what it was."""
+    ends = time.monotonic() + 2  # for what is on its way out: a kill takes effect when its victim is next scheduled
+    while _left(name, before) and time.monotonic() < ends:
+        time.sleep(0.01)
     seen: dict[int, str] = {}
     ends = time.monotonic() + 10
     while left := _left(name, before):

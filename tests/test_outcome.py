@@ -79,7 +79,9 @@ EXITS: list[tuple[str, Exit, bytes, bool, Reason]] = [
 ]
 
 
-@pytest.mark.parametrize(("ending", "stderr", "kernel_oom", "reason"), [row[1:] for row in EXITS], ids=[r[0] for r in EXITS])
+@pytest.mark.parametrize(
+    ("ending", "stderr", "kernel_oom", "reason"), [row[1:] for row in EXITS], ids=[r[0] for r in EXITS]
+)
 def test_exit(ending: Exit, stderr: bytes, kernel_oom: bool, reason: Reason) -> None:
     found, why = classify(ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=ZERO, missing="")
     assert found is reason

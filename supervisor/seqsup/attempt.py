@@ -67,7 +67,7 @@ async def attempt(step: Step, number: int, heap: int | None, place: Place, world
         root = vigil.spawn(heap)
     except OSError as error:
         vigil.close()
-        why = f"{step.command[0]} could not be started in {step.cwd}: {error.strerror or error}"
+        why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
         ended = await vigil.keep(root)
@@ -151,9 +151,11 @@ class _Vigil:
     def _look(self, tree: Tree) -> Sample:
         world = self._world
         root_exited = world.reaper.ending(tree.root) is not None
-        if root_exited and self._seconds is None:
-            self._seconds = time.monotonic() - self._watch.started
-            tree.release(self._step.drain.allow)
+        if root_exited:
+            if self._seconds is None:
+                self._seconds = time.monotonic() - self._watch.started
+            if self._watch.reason is None:  # of a tree that is stopped nothing stays
+                tree.release(self._step.drain.allow)
         quiet_tree = self._watch.phase is Phase.RUNNING and not root_exited
         processes = tree.count() if quiet_tree else tree.living()
         used, available = tree.used(), world.host.available()
@@ -238,6 +240,11 @@ class _Output:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _what(error: OSError, step: Step) -> str:
+    told = error.strerror or str(error)
+    return told if error.filename in (None, step.command[0], step.cwd) else f"{error.filename}: {told}"
 
 
 def _stdin(step: Step) -> IO[bytes]:

@@ -27,10 +27,8 @@ class Host:
 
     def oom_kills(self) -> int:
         """Kills by the kernel for want of memory since boot."""
-        for line in Path("/proc/vmstat").read_bytes().splitlines():
-            if line.startswith(b"oom_kill "):
-                return int(line.split()[1])
-        return 0
+        _, _, rest = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")  # there since Linux 4.13
+        return int(rest.split(None, 1)[0]) if rest else 0
 
     def close(self) -> None:
         os.close(self._meminfo)

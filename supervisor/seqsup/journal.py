@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from .events import AgentEnded, AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from .folder import label, private
 from .model import SeqsupError
 
 FILE = "journal.db"
 FORMAT = 1
-DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AgentEnded, AttemptLost, RunEnded)
+# An AgentEnded reaches the disk with the next of them: until then nothing is done, and AttemptEnded has said it all
+DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
 
 _TABLES = """
 CREATE TABLE runs (

@@ -168,8 +168,8 @@ def _(event: AttemptEnded) -> Line:
 
 @say.register
 def _(event: RetryScheduled) -> Line:
-    heap = f", with a heap of {format_size(event.heap)}" if event.heap else ""
-    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{heap}"
+    grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
+    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
     return Line(INFO, "↻", "retry", text)
 
 

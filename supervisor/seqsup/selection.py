@@ -55,7 +55,7 @@ def _mentions(task: str, words: Sequence[str]) -> bool:
 
 
 def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:
-    names = [*copies, *(name for made in copies.values() for name in made)]
+    names = {*copies, *(name for made in copies.values() for name in made)}
     wrong = [
         Complaint(key=option, message=f"no agent is called {name}{nearest(name, names) or _list(copies)}")
         for option, name in _named(choice)

@@ -74,8 +74,10 @@ def _plan(
     start_from: str | None = None,
 ) -> "Plan":
     from ..plan import make
+    from ..runtime.packaged import with_node
     from ..survey import gather
 
+    os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
     survey = gather(profile, folder=str(folder), task=task, environ=os.environ)
     return make(
         profile, survey, task=task, only=only, start_from=start_from, state_dir=str(state_dir(profile))

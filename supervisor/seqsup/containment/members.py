@@ -1,7 +1,8 @@
 """A set of processes that are watched, signalled and waited for together. What is measured is what is killed."""
 
 import os
-from collections.abc import Iterable, Set
+import signal
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 
 from seqsup.model import Measure, ProcessMemory
@@ -16,9 +17,13 @@ class Members:
         self._measure = measure
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
+        self._killing = False
 
     def __len__(self) -> int:
         return len(self._by_pid)
+
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._by_pid
 
     def add(self, pid: int) -> Member | None:
         """Hold a process from now on; None when it is known already or gone."""
@@ -31,6 +36,8 @@ class Members:
             return None
         if member is not None:
             self._by_pid[pid] = member
+            if self._killing:  # whoever forks and exits all the time is another one when the look is over
+                member.send(signal.SIGKILL)
         return member
 
     def used(self) -> int:
@@ -51,6 +58,8 @@ class Members:
         return list(self._by_pid.values())
 
     def send(self, signum: int) -> None:
+        """Signal all; after SIGKILL whoever is added gets it too."""
+        self._killing = self._killing or signum == signal.SIGKILL
         for member in self._by_pid.values():
             member.send(signum)
         for pid in self.unheld:
@@ -71,17 +80,21 @@ class Members:
             self.drop(member)
 
 
-def descend(starts: Iterable[int], but: Set[int] = frozenset()) -> list[int]:
-    """List processes and all that descend from them, as of now; `but` and what descends from those is left out."""
+def descend(starts: Iterable[int], but: Set[int] = frozenset()) -> Iterator[int]:
+    """Find processes and all that descend from them; `but` and what descends from those is left out.
+
+    Each is given as it is found: one that forks and exits all the time is gone when the look is over.
+    """
     children_of = kinship()
-    found: dict[int, None] = {}
-    stack = list(starts)
-    while stack:
-        pid = stack.pop()
-        if pid not in found and pid not in but:
-            found[pid] = None
-            stack += children_of(pid)
-    return list(found)
+    found: set[int] = set()
+    for start in starts:
+        stack = [start]
+        while stack:
+            pid = stack.pop()
+            if pid not in found and pid not in but:
+                found.add(pid)
+                yield pid
+                stack += children_of(pid)
 
 
 def own_children() -> list[int]:

@@ -9,14 +9,14 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import IO
 
 from msgspec import Struct
 
 from seqsup.model import Exit, SeqsupError
 
-from .members import Members, descend
+from .members import Members, descend, own_children
 from .process import read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -37,6 +37,7 @@ class Reaper:
         self._woken = woken
         self._roots: dict[int, Exit | None] = {}
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
+        self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -44,6 +45,7 @@ class Reaper:
         self._soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
+        self._before = _born(descend(own_children()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,14 +94,13 @@ class Reaper:
 
     def let_go(self) -> Set[int]:
         """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
-        if self.foreign:
-            stats = {pid: read_stat(pid) for pid in descend(pid for pid in self.foreign if self._same(pid))}
-            self.foreign = {pid: stat.start for pid, stat in stats.items() if stat is not None}
+        self.foreign = _with_descent(self.foreign)
         return self.foreign.keys()
 
-    def _same(self, pid: int) -> bool:
-        stat = read_stat(pid)
-        return stat is not None and stat.start == self.foreign[pid]
+    def outsiders(self) -> Set[int]:
+        """Say who of our descendants is no agent's: those, and who was there before us."""
+        self._before = _with_descent(self._before)
+        return self.let_go() | self._before.keys()
 
     def let_go_bytes(self) -> int:
         """The memory of those."""
@@ -114,6 +115,15 @@ class Reaper:
         """End the care for a root whose tree is gone."""
         del self._roots[root.pid]
         os.close(root.pidfd)
+
+
+def _with_descent(known: dict[int, int]) -> dict[int, int]:
+    """Those who live still, with all that descends from them by now."""
+    return _born(descend(pid for pid, start in known.items() if _born([pid]).get(pid) == start)) if known else known
+
+
+def _born(pids: Iterable[int]) -> dict[int, int]:
+    return {pid: stat.start for pid in pids if (stat := read_stat(pid)) is not None}
 
 
 def _soften(pid: int, soft_nofile: int) -> None:

@@ -24,11 +24,13 @@ async def stop(
     stopped: dict[tuple[int, int], ProcessMemory] = {}
     try:
         while empty < _EMPTY_PASSES:
+            found = False
             for pid in descend(find()):
+                found = found or pid not in members
                 members.add(pid)
             living = members.living()
             waited = time.monotonic() - began
-            empty = 0 if living else empty + 1
+            empty = 0 if living or found else empty + 1  # found and gone by now: it may have left a child unseen
             members.used()
             stopped |= {(m.pid, m.start): m.describe() for m in living if (m.pid, m.start) not in stopped}
             if living and waited > deadline:

@@ -9,7 +9,7 @@ from seqsup.model import Measure, ProcessMemory
 from seqsup.wait import Wake
 
 from .members import Members, descend, own_children
-from .process import read_stat
+from .process import Member, read_stat
 from .reaper import Reaper, Root
 
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
@@ -30,16 +30,20 @@ class Tree:
         self.root_start = stat.start if stat else 0
         self.walk()
 
-    def walk(self) -> None:
-        """Find new members: all that descends from this process, but what was let go."""
-        began = time.monotonic()
+    def walk(self) -> int:
+        """Find new members: all that descends from this process, but what is no agent's. Say how many were found."""
+        began, found = time.monotonic(), 0
         self._members.unheld.clear()
-        for pid in descend(own_children(), self._reaper.let_go()):
+        for pid in descend(own_children(), self._reaper.outsiders()):
+            if pid in self._members:
+                continue
+            found += 1
             if (member := self._members.add(pid)) is not None:
                 with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
                     os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
         self._walked = time.monotonic()
         self._walk_cost = self._walked - began
+        return found
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
@@ -57,9 +61,9 @@ class Tree:
         return changed
 
     def living(self) -> int:
-        """Count who lives now, after a walk."""
-        self.walk()
-        return len(self._members.living()) + len(self._members.unheld)
+        """Count who lives now, after a walk. Whoever was seen and is gone by now may have left a child unseen."""
+        found = self.walk()
+        return len(self._members.living()) + len(self._members.unheld) or found
 
     def count(self) -> int:
         """Count the members known, without a look."""
@@ -75,11 +79,15 @@ class Tree:
         """Let go of members whose command holds one of these patterns: they may outlive their agent."""
         if not allowed:
             return
+        self.walk()
         for member in self._members.living():
             command = member.describe().command
             if any(pattern in command for pattern in allowed):
-                self._reaper.foreign[member.pid] = member.start
-                self._members.drop(member)
+                self._let_go(member)
+
+    def _let_go(self, member: Member) -> None:
+        self._reaper.foreign[member.pid] = member.start
+        self._members.drop(member)
 
     async def destroy(self, wake: Wake) -> None:
         """Kill until two looks in a row find nobody, or ten seconds are over."""
@@ -92,7 +100,8 @@ class Tree:
 
     def close(self) -> None:
         """End the watch; whoever still lives is let go, so that it is no part of the next tree."""
-        self.release(("",))
+        for member in self._members.living():
+            self._let_go(member)
         self._members.close()
         os.close(self._gate)
         self._reaper.forget(self.root)

@@ -1,0 +1,169 @@
+"""Groups of cgroup v1: memory and pids keep the limits; the freezer, or cgroup v2 beside them, keeps who belongs."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from .cgroup2 import Groups2
+from .group import (
+    Kept,
+    Membership,
+    Unavailable,
+    attempt_folder,
+    backstop,
+    kill,
+    listed,
+    make_run,
+    own_directory,
+    read,
+    remove,
+    spell,
+    write,
+)
+
+_COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
+
+
+class Members1:
+    """Who belongs together, in a hierarchy of v1."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.entry: tuple[str, ...] = (str(folder / "cgroup.procs"),)
+        folder.mkdir()
+
+    def pids(self) -> list[int]:
+        return listed(self._folder)  # opened anew: v1 answers an open file from a list up to a second old
+
+    def kill(self) -> None:
+        kill(self._folder)
+
+    def empty(self) -> bool:
+        return not self.pids()
+
+    def close(self) -> bool:
+        return self.empty() and remove(self._folder)
+
+
+class Group1:
+    """One attempt's group."""
+
+    def __init__(self, memory: Path, pids: Path | None, members: Membership) -> None:
+        self._memory, self._pids, self._members = memory, pids, members
+        own = [folder for folder in (memory, pids) if folder is not None]
+        self.entry = tuple(dict.fromkeys([*members.entry, *(str(folder / "cgroup.procs") for folder in own)]))
+        for folder in own:
+            folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
+        self._stat, self._oom = Kept(memory / "memory.stat"), Kept(memory / "memory.oom_control")
+        self._peak, self._failures = Kept(memory / "memory.max_usage_in_bytes"), Kept(memory / "memory.failcnt")
+        self.oom_event = self._listen()
+
+    def _listen(self) -> int | None:
+        """The kernel tells before it kills, so oom_kills() may still be the same right after."""
+        event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            write(self._memory / "cgroup.event_control", f"{event} {self._oom.fd}")
+        except OSError:  # kernels for real time have it not
+            os.close(event)
+            return None
+        return event
+
+    def limit(self, hard: int | None, pids_max: int | None, swap: bool) -> None:
+        if hard is not None:
+            write(self._memory / "memory.limit_in_bytes", str(backstop(hard)))
+            if not swap and (self._memory / "memory.memsw.limit_in_bytes").exists():
+                write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
+        if not swap and (self._memory / "memory.swappiness").exists():
+            write(self._memory / "memory.swappiness", "0")
+        if pids_max is not None and self._pids is not None:
+            write(self._pids / "pids.max", str(pids_max))
+
+    def pids(self) -> list[int]:
+        return self._members.pids()
+
+    def used(self) -> int | None:
+        stat = self._stat.read()
+        return sum(map(int, _COUNTED.findall(stat))) if stat else None
+
+    def peak(self) -> int | None:
+        return self._peak.number()
+
+    def oom_kills(self) -> int:
+        if self.oom_event is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.oom_event)
+        return self._oom.numbers().get("oom_kill", 0)
+
+    def figures(self) -> str:
+        counts = {"oom_kill": self._oom.numbers().get("oom_kill"), "failcnt": self._failures.number()}
+        known = {name: count for name, count in counts.items() if count is not None}
+        return spell("memory.oom_control", known, self.peak(), read(self._memory / "memory.limit_in_bytes"))
+
+    def kill(self) -> None:
+        self._members.kill()
+
+    def empty(self) -> bool:
+        return self._members.empty()
+
+    def close(self) -> bool:
+        for kept in (self._stat, self._oom, self._peak, self._failures):
+            kept.close()
+        if self.oom_event is not None:
+            os.close(self.oom_event)
+            self.oom_event = None
+        gone = [self._members.close()]
+        gone += [not listed(folder) and remove(folder) for folder in (self._memory, self._pids) if folder is not None]
+        return all(gone)
+
+
+class Groups1:
+    """One run's groups. `beside` is cgroup v2 for membership and kill, which closes with them."""
+
+    limits = True
+
+    def __init__(self, cookie: str, beside: Groups2 | None = None) -> None:
+        self._beside = beside
+        self._runs: dict[str, Path] = {}
+        self.tier = "cgroup1"
+        try:
+            self._runs["memory"] = make_run(own_directory("memory"), cookie)
+            for controller in ("pids",) if beside else ("pids", "freezer"):
+                with contextlib.suppress(Unavailable):
+                    self._runs[controller] = make_run(own_directory(controller), cookie)
+        except (OSError, Unavailable):
+            self.close()
+            raise
+        self.detail = f"{', '.join(self._runs)} of cgroup v1 at {self._runs['memory']}"
+        if beside is not None:
+            self.detail += f"; {beside.detail}"
+
+    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group1:
+        memory = attempt_folder(self._runs["memory"], name)
+        pids = attempt_folder(self._runs["pids"], name) if "pids" in self._runs else None
+        members: Membership
+        if self._beside is not None:
+            members = self._beside.make(name, None, None, swap)
+        else:
+            members = Members1(attempt_folder(self._runs.get("freezer", self._runs["memory"]), name))
+        try:
+            group = Group1(memory, pids, members)
+        except OSError:
+            members.close()
+            raise
+        try:
+            group.limit(hard, pids_max, swap)
+        except OSError:
+            group.close()
+            raise
+        return group
+
+    def close(self) -> bool:
+        gone = [not listed(run) and remove(run) for run in self._runs.values()]
+        if self._beside is not None:
+            gone.append(self._beside.close())
+        return all(gone)
+
+
+def with_freezer(cookie: str) -> Groups1:
+    return Groups1(cookie)

@@ -1,0 +1,222 @@
+"""Groups of cgroup v2: with its memory and pids controllers where we may use them, else for membership and kill."""
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from .group import (
+    Kept,
+    Unavailable,
+    attempt_folder,
+    backstop,
+    kill,
+    listed,
+    make_run,
+    nested,
+    own_directory,
+    read,
+    remove,
+    spell,
+    write,
+)
+
+_WANTED = ("memory", "pids")
+_COUNTED = re.compile(rb"^(?:anon|shmem) (\d+)$", re.MULTILINE)
+_ROOM = "supervisor"
+
+
+class Group2:
+    """One attempt's group."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.entry: tuple[str, ...] = (str(folder / "cgroup.procs"),)
+        self._procs, self._state = Kept(folder / "cgroup.procs"), Kept(folder / "cgroup.events")
+        self._stat, self._peak = Kept(folder / "memory.stat"), Kept(folder / "memory.peak")
+        self._oom = Kept(folder / "memory.events")
+        self._epoll: select.epoll | None = None
+        if self._oom.fd >= 0:  # nested, as an event loop asks for POLLIN only, and that a cgroup file always has
+            self._epoll = select.epoll()
+            self._epoll.register(self._oom.fd, select.EPOLLPRI)
+            self._oom.read()
+        self.oom_event = self._epoll.fileno() if self._epoll else None
+
+    def limit(self, hard: int | None, pids_max: int | None, swap: bool) -> None:
+        if hard is not None:
+            write(self._folder / "memory.max", str(backstop(hard)))
+            write(self._folder / "memory.oom.group", "1")
+        if not swap and (self._folder / "memory.swap.max").exists():  # not there where the kernel has no swap
+            write(self._folder / "memory.swap.max", "0")
+        if pids_max is not None:
+            write(self._folder / "pids.max", str(pids_max))
+
+    def pids(self) -> list[int]:
+        return listed(self._folder) if nested(self._folder) else self._procs.pids()
+
+    def used(self) -> int | None:
+        stat = self._stat.read()
+        return sum(map(int, _COUNTED.findall(stat))) if stat else None
+
+    def peak(self) -> int | None:
+        return self._peak.number()
+
+    def oom_kills(self) -> int:
+        return self._oom.numbers().get("oom_kill", 0)  # reading it is what makes oom_event quiet
+
+    def figures(self) -> str:
+        counts = {name: count for name, count in self._oom.numbers().items() if name not in ("low", "high")}
+        return spell("memory.events", counts, self.peak(), read(self._folder / "memory.max"))
+
+    def kill(self) -> None:
+        kill(self._folder)
+
+    def empty(self) -> bool:
+        state = self._state.numbers()
+        return state["populated"] == 0 if "populated" in state else not listed(self._folder)
+
+    def close(self) -> bool:
+        empty = self.empty()
+        for kept in (self._procs, self._state, self._stat, self._peak, self._oom):
+            kept.close()
+        if self._epoll is not None:
+            self._epoll.close()
+            self.oom_event = None
+        return empty and remove(self._folder)
+
+
+class Groups2:
+    """One run's groups."""
+
+    def __init__(self, run: Path, *, limits: bool, undo: Callable[[], None] = lambda: None) -> None:
+        self._run, self.limits, self._undo = run, limits, undo
+        self.tier = "cgroup2" if limits else "cgroup2 without controllers"
+        self.detail = f"memory, pids and kill at {run}" if limits else f"membership and kill at {run}"
+
+    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group2:
+        folder = attempt_folder(self._run, name)
+        folder.mkdir()
+        group = Group2(folder)
+        if self.limits:
+            try:
+                group.limit(hard, pids_max, swap)
+            except OSError:
+                group.close()
+                raise
+        return group
+
+    def close(self) -> bool:
+        gone = not listed(self._run) and remove(self._run)
+        self._undo()
+        return gone
+
+
+def without_controllers(cookie: str) -> Groups2:
+    return Groups2(make_run(own_directory(""), cookie), limits=False)
+
+
+def with_controllers(cookie: str) -> Groups2:
+    """Make groups with limits where this process is, if that may hand out controllers."""
+    base = _base()
+    missing = set(_WANTED) - set(read(base / "cgroup.controllers").split())
+    if missing:
+        raise Unavailable(f"{base} has no controller {' and '.join(sorted(missing))}")
+    undo = _enable(base)
+    try:
+        run = make_run(base, cookie)
+        try:
+            write(run / "cgroup.subtree_control", _signed("+", _WANTED))
+        except OSError:
+            remove(run)
+            raise
+    except OSError:
+        undo()
+        raise
+    return Groups2(run, limits=True, undo=undo)
+
+
+def _base() -> Path:
+    """Choose below which group: our own, or the delegated one of which ours is the supervisor's room."""
+    own = own_directory("")
+    return own.parent if _delegated(own.parent) and not _delegated(own) else own
+
+
+def _delegated(folder: Path) -> bool:
+    """Say whether systemd left this group to us. Being writable says less: all of a user's slices are."""
+    for mark in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, mark) == b"1":
+                return True
+    if os.geteuid() == 0 or folder.suffix not in (".scope", ".service") or not os.access(folder, os.W_OK):
+        return False
+    return _user_manager_says(folder.name)
+
+
+def _user_manager_says(unit: str) -> bool:
+    """Ask the user's manager, which unlike the system's puts no mark on what it delegates."""
+    if (systemctl := shutil.which("systemctl")) is None:
+        return False
+    command = [systemctl, "--user", "show", "--property=Delegate", "--value", "--", unit]
+    asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return asked.stdout == b"yes\n"
+
+
+def _enable(base: Path) -> Callable[[], None]:
+    """Have a group hand out controllers, and give what takes that back.
+
+    No group may do so while processes are in it, so this process moves into a room of its own. Others are moved
+    along only in a group that was delegated, which is for us to arrange.
+    """
+    enabled = read(base / "cgroup.subtree_control").split()
+    missing = [controller for controller in _WANTED if controller not in enabled]
+    if not missing:
+        return lambda: None
+    within = Kept(base / "cgroup.procs")
+    pids = within.pids()
+    within.close()
+    if pids and pids != [os.getpid()] and not _delegated(base):
+        raise Unavailable(f"{base} is not delegated to seqsup, and {len(pids)} processes are in it")
+    room = base / _ROOM
+    undo = _Undo(base, room, missing, made=not room.exists())
+    try:
+        room.mkdir(exist_ok=True)
+        _move_all(base, room)
+        write(base / "cgroup.subtree_control", _signed("+", missing))
+    except OSError:
+        undo()
+        raise
+    return undo
+
+
+class _Undo:
+    """Takes back what _enable did, unless another run depends on it: then the kernel says EBUSY."""
+
+    def __init__(self, base: Path, room: Path, enabled: list[str], *, made: bool) -> None:
+        self._base, self._room, self._enabled, self._made = base, room, enabled, made
+
+    def __call__(self) -> None:
+        if not self._made:
+            return
+        with contextlib.suppress(OSError):
+            write(self._base / "cgroup.subtree_control", _signed("-", self._enabled))
+            _move_all(self._room, self._base)
+            self._room.rmdir()
+
+
+def _move_all(source: Path, target: Path) -> None:
+    procs = Kept(source / "cgroup.procs")
+    try:
+        for _ in range(10):  # who forks meanwhile is met in the next round
+            for pid in procs.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    write(target / "cgroup.procs", str(pid))
+    finally:
+        procs.close()
+
+
+def _signed(sign: str, controllers: tuple[str, ...] | list[str]) -> str:
+    return " ".join(sign + controller for controller in controllers)

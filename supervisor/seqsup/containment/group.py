@@ -1,0 +1,274 @@
+"""Groups of processes that the kernel keeps together (cgroups), and the few verbs that both kinds are written with.
+
+A group is the companion of one attempt's tree: nobody leaves it by forking, it is killed and weighed as one, and its
+limit stands a little above `hard`, for what grows faster than the watcher looks.
+"""
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from seqsup.model import MIB
+from seqsup.units import format_size
+
+_RUN = re.compile(r"seqsup-([0-9a-f]{16})")
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+class Unavailable(Exception):
+    """This machine does not give such groups; the message says why."""
+
+
+class Membership(Protocol):
+    """Who belongs together."""
+
+    entry: tuple[str, ...]  # the files by which a process enters: see shim
+
+    def pids(self) -> list[int]:
+        """List who lives in it, and below it."""
+
+    def kill(self) -> None:
+        """Kill whoever is in it, once."""
+
+    def empty(self) -> bool: ...
+
+    def close(self) -> bool:
+        """Remove it if it is empty, and say whether it is gone. Waits for nothing; may be called again."""
+
+
+class Group(Membership, Protocol):
+    """What one attempt lives in."""
+
+    oom_event: int | None  # readable once the kernel met the limit; oom_kills() makes it quiet again
+
+    def used(self) -> int | None:
+        """Weigh it in bytes: anonymous memory and shmem, with neither page cache nor the kernel's own.
+
+        The kernel may be behind by 128 pages a CPU (for two seconds at most), which is why it does not replace the
+        watcher's sum over the members: shmem is what that cannot see.
+        """
+
+    def peak(self) -> int | None:
+        """The most that was ever charged, in bytes. Page cache counts in it: only an upper bound of used()."""
+
+    def oom_kills(self) -> int:
+        """How often the kernel killed here for memory. No number of processes: a group kill counts one twice."""
+
+    def figures(self) -> str:
+        """The kernel's own figures, for a reader of the reason kernel-oom."""
+
+
+class Groups(Protocol):
+    """What the groups of one run are made from."""
+
+    tier: str
+    detail: str
+    limits: bool  # whether the kernel keeps `hard`
+
+    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group:
+        """Make the group of one attempt; OSError says what the kernel refused."""
+
+    def close(self) -> bool:
+        """Remove all of the run that is empty, and say whether everything is gone."""
+
+
+def backstop(hard: int) -> int:
+    """Where the kernel's limit stands: far enough above hard that the watcher, who can name causes, comes first."""
+    return hard + max(hard * 3 // 100, 16 * MIB)
+
+
+class Kept:
+    """A cgroup file kept open. A file that is missing, or whose group is gone, reads as empty."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            self.fd = -1
+
+    def read(self, offset: int = 0) -> bytes:
+        try:
+            return os.pread(self.fd, 32768, offset)
+        except OSError:  # ENODEV: removed meanwhile
+            return b""
+
+    def number(self) -> int | None:
+        text = self.read().strip()
+        return int(text) if text.isdigit() else None
+
+    def numbers(self) -> dict[str, int]:
+        """Read a file of lines such as `oom_kill 3`."""
+        pairs = (line.split() for line in self.read().decode().splitlines())
+        return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+    def pids(self) -> list[int]:
+        """Read a cgroup.procs. 0 is a process of another pid namespace."""
+        found: list[int] = []
+        offset = 0
+        while chunk := self.read(offset):
+            offset += len(chunk)
+            found += map(int, chunk.split())
+        return [pid for pid in found if pid]
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+def write(path: Path, text: str) -> None:
+    """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(fd)
+
+
+def read(path: Path) -> str:
+    """Read a file whole; empty when it is not there."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> str:
+    """Spell what the kernel says of a group's memory; empty when it says nothing."""
+    if not counts:
+        return ""
+    numbers = ", ".join(f"{name} {count}" for name, count in counts.items())
+    most = "unknown" if peak is None else format_size(peak)
+    limited = limit.strip().isdigit() and int(limit) < 2**60  # v1 spells no limit as a number
+    return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"
+
+
+def listed(folder: Path) -> list[int]:
+    """List who lives in a group and below it, by files opened anew."""
+    found: list[int] = []
+    for below, _, _ in os.walk(folder):
+        procs = Kept(Path(below, "cgroup.procs"))
+        found += procs.pids()
+        procs.close()
+    return found
+
+
+def nested(folder: Path) -> bool:
+    """Say whether there are groups below: an agent may be root, and make some."""
+    try:
+        return os.stat(folder).st_nlink > 2  # noqa: PTH116 (hot)
+    except OSError:
+        return False
+
+
+def kill_listed(pids: Callable[[], list[int]]) -> None:
+    """Kill whoever is listed, once.
+
+    Who is in the second list under a pid whose descriptor was opened before is that very process, or gone.
+    """
+    held: dict[int, int] = {}
+    try:
+        for pid in pids():
+            with contextlib.suppress(OSError):
+                held[pid] = os.pidfd_open(pid)
+        for pid in held.keys() & set(pids()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(held[pid], signal.SIGKILL)
+    finally:
+        for pidfd in held.values():
+            os.close(pidfd)
+
+
+def kill(folder: Path) -> None:
+    """Kill all that live in a group and below it, once, by the best means that it has."""
+    with contextlib.suppress(*_GONE):
+        if (folder / "cgroup.kill").exists():
+            write(folder / "cgroup.kill", "1")
+        elif (folder / "freezer.state").exists():
+            _kill_frozen(folder)
+        else:
+            kill_listed(lambda: listed(folder))
+
+
+def _kill_frozen(folder: Path) -> None:
+    """Nobody forks while frozen; v1 lets nobody die before the thaw either."""
+    write(folder / "freezer.state", "FROZEN")
+    try:
+        kill_listed(lambda: listed(folder))
+    finally:
+        write(folder / "freezer.state", "THAWED")
+
+
+def remove(folder: Path) -> bool:
+    """Remove a group with what is below it, as far as it is empty, and say whether it is gone."""
+    for below, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(below)  # noqa: PTH106
+    return not folder.exists()
+
+
+def run_name(cookie: str) -> str:
+    return f"seqsup-{cookie[:16]}"
+
+
+def run_prefix(name: str) -> str | None:
+    """Read the start of a run's cookie from its directory's name; None when it is none of ours."""
+    match = _RUN.fullmatch(name)
+    return match[1] if match else None
+
+
+def make_run(base: Path, cookie: str) -> Path:
+    """Make a run's directory. One of this name that is there already is of the same run, before it was resumed."""
+    folder = base / run_name(cookie)
+    if folder.exists() and not listed(folder):
+        remove(folder)
+    folder.mkdir()
+    return folder
+
+
+def attempt_folder(run: Path, name: str) -> Path:
+    """Name an attempt's directory; the prefix keeps an agent called memory.max from being taken for a file."""
+    if "/" in name or "\n" in name:
+        raise ValueError(f"no name for a group: {name!r}")
+    return run / f"agent-{name}"
+
+
+def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str, Path]]:
+    """Find where a hierarchy is mounted, "" being cgroup v2: the root within it that is shown, and the directory."""
+    for line in (read(Path("/proc/self/mountinfo")) if mountinfo is None else mountinfo).splitlines():
+        fields, _, kind = line.partition(" - ")
+        filesystem, _, options = kind.split(" ", 2)
+        if filesystem == "cgroup2" if not controller else filesystem == "cgroup" and controller in options.split(","):
+            shown, where = (_unescaped(field) for field in fields.split(" ")[3:5])
+            yield shown, Path(where)
+
+
+def own_directory(controller: str) -> Path:
+    """Find the group this process is in, "" being cgroup v2."""
+    return locate(controller, read(Path("/proc/self/cgroup")), read(Path("/proc/self/mountinfo")))
+
+
+def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
+    """Find a group by what /proc/PID/cgroup and mountinfo say."""
+    lines = (line.split(":", 2) for line in cgroup.splitlines())
+    path = next((path for _, controllers, path in lines if controller in controllers.split(",")), None)
+    if path is None:
+        raise Unavailable(f"there is no cgroup {f'v1 with {controller}' if controller else 'v2'}")
+    for shown, where in mounts(controller, mountinfo):
+        shown = shown.rstrip("/")
+        if path.startswith("/..") or not f"{path}/".startswith(f"{shown}/"):
+            continue  # a container that shows another part of the tree
+        return where / path.removeprefix(shown).lstrip("/")
+    raise Unavailable(f"the cgroup of this process, {path}, is not mounted here")
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

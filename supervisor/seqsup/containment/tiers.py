@@ -1,0 +1,181 @@
+"""Which groups this machine gives: found out by doing, strongest first, and why a better one was not had."""
+
+import os
+import secrets
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from seqsup.model import MIB, SeqsupError
+from seqsup.wait import Wake
+
+from . import cgroup2
+from .cgroup1 import Groups1, with_freezer
+from .group import Groups, Unavailable, kill, listed, mounts, own_directory, read, remove, run_prefix
+from .shim import wrap
+
+_PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
+_MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+SUBREAPER = "subreaper"
+
+
+class Chosen(Struct, frozen=True):
+    """What an agent's tree is kept by, besides session, subreaper and cookie."""
+
+    groups: Groups | None
+    tier: str
+    detail: str
+    why: tuple[str, ...]  # of each better one: why it was not had
+
+
+def choose(enforce: str, cookie: str) -> Chosen:
+    """Take the strongest groups that work, for the run of this cookie. May move this process to a scope of its own.
+
+    Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError.
+    """
+    why: list[str] = []
+    if enforce == "watch":
+        return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
+    for tier, give in TIERS.items():
+        try:
+            groups = give(cookie)
+            try:
+                rehearse(groups)
+            except (OSError, Unavailable):
+                groups.close()
+                raise
+        except (OSError, Unavailable) as error:
+            why.append(f"{tier}: {_spelled(error)}")
+            continue
+        if groups.limits or enforce != "cgroup":
+            return Chosen(groups, groups.tier, groups.detail, tuple(why))
+        groups.close()
+    if enforce == "cgroup":
+        raise SeqsupError(
+            'memory.enforce = "cgroup", but no group with a memory limit can be had here:\n'
+            + "".join(f"  {line}\n" for line in why)
+            + f"Start it as `{remedy()}`, or leave memory.enforce at auto."
+        )
+    return Chosen(None, SUBREAPER, "", tuple(why))
+
+
+def remedy() -> str:
+    """The command that gives the strongest tier, where systemd runs."""
+    return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
+
+
+def rehearse(groups: Groups) -> None:
+    """Start a process in a group, see it there, kill it with the group, and remove that."""
+    group = groups.make("rehearsal", 64 * MIB, 64, False)
+    try:
+        with subprocess.Popen(
+            wrap(["/bin/sh", "-c", "echo in; read line"], group.entry),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as child:  # fmt: skip
+            assert child.stdout is not None
+            assert child.stderr is not None
+            try:
+                if not _readable(child.stdout.fileno()) or child.stdout.readline() != b"in\n":
+                    child.kill()
+                    raise Unavailable(child.stderr.read().decode(errors="replace").strip() or "nothing starts in it")
+                if child.pid not in group.pids() or group.empty():
+                    raise Unavailable("a process that entered it is not seen in it")
+                if groups.limits and group.used() is None:
+                    raise Unavailable("it does not say how much memory is used")
+                pidfd = os.pidfd_open(child.pid)
+                group.kill()
+                died = _readable(pidfd)
+                os.close(pidfd)
+                if not died:
+                    raise Unavailable("a process in it survived its kill")
+            finally:
+                child.kill()
+    finally:
+        removed = _in_time(group.close)
+    if not removed:
+        raise Unavailable("it cannot be removed")
+
+
+def stale(is_dead: Callable[[str], bool]) -> list[Path]:
+    """Find the groups of runs whose supervisor is dead. `is_dead` is asked with the first 16 digits of the cookie."""
+    found: list[Path] = []
+    tops = {where: None for controller in ("", "memory", "pids", "freezer") for _, where in mounts(controller)}
+    for top in tops:
+        for folder, below, _ in os.walk(top):
+            prefix = run_prefix(os.path.basename(folder))  # noqa: PTH119
+            if prefix is not None and is_dead(prefix):
+                found.append(Path(folder))
+                below.clear()
+    return found
+
+
+async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path]:
+    """Kill all that live in these groups and remove them; `deadline` is in seconds. Returns those that remain."""
+    ends = time.monotonic() + deadline
+    while groups and time.monotonic() < ends:
+        for group in groups:
+            kill(group)
+        groups = [group for group in groups if listed(group) or not remove(group)]
+        await wake.wait(0.002)
+    return groups
+
+
+def _scope(cookie: str) -> Groups:
+    """Ask systemd to delegate a scope to this very process: the user's manager, or as root the system's."""
+    if not any("memory" in read(where / "cgroup.controllers").split() for _, where in mounts("")):
+        raise Unavailable("cgroup v2 has no memory controller on this machine")
+    busctl, root = shutil.which("busctl"), os.geteuid() == 0
+    if busctl is None or not Path("/run/systemd/system").exists():
+        raise Unavailable("systemd does not run here")
+    if own_directory("").suffix == ".service" and read(Path(f"/proc/{os.getppid()}/comm")) == "systemd\n":
+        raise Unavailable("as the main process of a service seqsup stays there: add Delegate=yes to its unit")
+    name = f"seqsup-{cookie[:16]}-{secrets.token_hex(2)}.scope"
+    properties = ["PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "1", "CollectMode", "s", "inactive-or-failed"]
+    asked = subprocess.run(
+        [busctl, *([] if root else ["--user"]), f"--timeout={_PATIENCE:.0f}", "call", *_MANAGER, "StartTransientUnit",
+         "ssa(sv)a(sa(sv))", name, "fail", "3", *properties, "0"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if not asked.stdout.startswith("o "):
+        raise Unavailable(f"{asked.stderr.strip() or 'systemd did not answer'} (try: {remedy()})")
+    if not _in_time(lambda: own_directory("").name == name):
+        raise Unavailable(f"systemd did not move this process to {name}")
+    return cgroup2.with_controllers(cookie)
+
+
+def _beside(cookie: str) -> Groups:
+    return Groups1(cookie, cgroup2.without_controllers(cookie))
+
+
+TIERS: dict[str, Callable[[str], Groups]] = {
+    "cgroup v2": cgroup2.with_controllers,
+    "cgroup v2 in a scope of systemd's": _scope,
+    "cgroup v1 with the kill of v2": _beside,
+    "cgroup v1": with_freezer,
+    "cgroup v2 without controllers": cgroup2.without_controllers,
+}
+
+
+def _readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(_PATIENCE * 1000))
+
+
+def _in_time(fact: Callable[[], bool]) -> bool:
+    """Ask until it is so. There is no event to wait for, and no loop yet to wait in."""
+    ends = time.monotonic() + _PATIENCE
+    while not (so := fact()) and time.monotonic() < ends:
+        time.sleep(0.001)
+    return so
+
+
+def _spelled(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)

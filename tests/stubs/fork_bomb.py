@@ -1,0 +1,90 @@
+"""A fork bomb with a fuse, by KIND, of about SIZE processes that ignore TERM and HUP. Says ready when all live.
+
+tree: whoever lives fills the places of those who died. setsid: the same, each in a session of its own.
+comet: each forks itself into a new session and exits, again and again, so that no pid lives long.
+It ends by itself after 30 seconds or 20,000 births, and has at most 60 places.
+"""
+
+import mmap
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+kind, size = sys.argv[1], min(int(sys.argv[2]), 60)
+ends = time.monotonic() + 30
+shared = memoryview(mmap.mmap(-1, 4 * (size + 1))).cast("i")  # the pid in each place, and last the births so far
+births = size
+
+
+def lives(pid: int) -> bool:
+    try:
+        return bool(pid) and ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        return
+
+
+def born() -> bool:
+    """Fork, and say in the child that it is one."""
+    shared[births] += 1
+    if os.fork():
+        return False
+    if kind != "tree":
+        os.setsid()
+    return True
+
+
+def burning() -> bool:
+    return time.monotonic() < ends and shared[births] < 20_000
+
+
+def comet(place: int) -> None:
+    while burning():
+        if not born():
+            os._exit(0)
+        shared[place] = os.getpid()
+        time.sleep(0.001)
+    os._exit(0)
+
+
+def fill(place: int) -> None:
+    while burning() and abs(shared[place]) == os.getpid():  # else another took it at the same moment
+        reap()
+        other = random.randrange(size)
+        if not lives(abs(shared[other])):
+            shared[other] = -os.getpid()  # mine to fill, as long as I live
+            if born():
+                place = other
+                shared[place] = os.getpid()
+                random.seed()
+        time.sleep(0.001)
+    os._exit(0)
+
+
+for signum in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(signum, signal.SIG_IGN)
+for place in range(1 if kind != "comet" else 0, size):
+    shared[place] = -os.getpid()
+    if born():
+        shared[place] = os.getpid()
+        comet(place) if kind == "comet" else fill(place)
+shared[0] = shared[0] if kind == "comet" else os.getpid()
+while burning() and not all(pid > 0 for pid in shared[:size]):
+    time.sleep(0.001)
+print("ready", flush=True)
+if kind == "comet":
+    while burning():
+        reap()
+        time.sleep(0.01)
+else:
+    fill(0)

@@ -1,0 +1,137 @@
+"""For tests on real processes: a reaper for as long as a story takes, a step, and one attempt at it."""
+
+import asyncio
+import ctypes
+import os
+import resource
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+from msgspec.structs import replace
+from seqsup.attempt import Ended, Place, World, attempt
+from seqsup.containment.cookie import marks
+from seqsup.containment.reaper import Reaper
+from seqsup.events import AnyEvent
+from seqsup.host import Host
+from seqsup.model import MIB, Drain, Halt, Limits, Measure, OnTimeout, Outcome, Reason, Retry, Step, Success, Timeouts
+from seqsup.operator import Operator
+from seqsup.wait import Wake
+
+PR_SET_CHILD_SUBREAPER = 36
+T = TypeVar("T")
+
+
+def supervised(story: Callable[[Reaper, Wake], Coroutine[Any, Any, T]]) -> T:
+    """Let a story run as the supervisor does; afterwards this process is what it was before."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def main() -> T:
+        wake = Wake()
+        with Reaper(wake.poke) as reaper:
+            return await story(reaper, wake)
+
+    try:
+        return asyncio.run(main())
+    finally:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def until(fact: Callable[[], T], wake: Wake, deadline: float = 10) -> T:
+    """As wait_for, but the loop goes on meanwhile."""
+    ends = time.monotonic() + deadline
+    while not (answer := fact()):
+        if time.monotonic() > ends:
+            pytest.fail(f"not within {deadline} s (last answer {answer!r})")
+        await wake.wait(0.005)
+    return answer
+
+
+# -- one attempt
+
+LIMITS = Limits(
+    warn=None, soft=None, hard=1024 * MIB, sustain=0.3, host_floor=None, measure=Measure.PRIVATE
+)  # fmt: skip
+TIMEOUTS = Timeouts(wall=30.0, stall=None, grace=5.0)
+RETRY = Retry(attempts=1, on=(), wait=0.1, max_wait=1.0, grow_heap=1.5)
+DRAIN = Drain(
+    timeout=5.0, interval=1.0, threshold=None, available=None, on_timeout=OnTimeout.STOP, sweep=True, allow=()
+)
+SUCCESS = Success(codes=(0,), file=None, output=None)
+
+
+def step(*command: str, cwd: Path, **changes: Any) -> Step:
+    """`limits`, `timeouts`, `drain` and `success` may be given as the fields that differ."""
+    for key, table in (("limits", LIMITS), ("timeouts", TIMEOUTS), ("drain", DRAIN), ("success", SUCCESS)):
+        changes[key] = replace(table, **changes.get(key, {}))
+    plain: dict[str, Any] = {
+        "name": "agent", "env": {}, "stdin": None, "stdin_file": None, "runtime": "native", "node": None,
+        "retry": RETRY, "expect": (), "needs": (), "content": "content",
+    }  # fmt: skip
+    return Step(command=command, cwd=str(cwd), **{**plain, **changes})
+
+
+class Tried(NamedTuple):
+    ended: Ended
+    events: list[AnyEvent]
+    folder: Path  # of the attempt
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.ended.outcome
+
+    @property
+    def reason(self) -> Reason:
+        return self.ended.outcome.reason
+
+    @property
+    def names(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout.log").read_text()
+
+
+def tried(
+    step: Step, run: Path, *, heap: int | None = None, meanwhile: Callable[[AnyEvent, Operator], None] | None = None
+) -> Tried:
+    """Make one attempt. `meanwhile` hears each event, and may have wishes."""
+    events: list[AnyEvent] = []
+    folder = run / step.name / "1"
+    run.mkdir(mode=0o700, exist_ok=True)
+    ledger = os.open(run / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    async def story(reaper: Reaper, wake: Wake) -> Ended:
+        operator = Operator(lambda _: wake.poke())
+
+        def emit(event: AnyEvent) -> None:
+            events.append(event)
+            if meanwhile is not None:
+                meanwhile(event, operator)
+
+        place = Place(folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run))
+        world = World(reaper, Host(), wake, operator, emit)
+        try:
+            return await attempt(step, 1, heap, place, world)
+        finally:
+            world.host.close()
+
+    try:
+        return Tried(supervised(story), events, folder)
+    finally:
+        os.close(ledger)
+
+
+def wish(halt: Halt) -> Callable[[AnyEvent, Operator], None]:
+    """A `meanwhile` that wants a stop as soon as the agent runs."""
+
+    def meanwhile(event: AnyEvent, operator: Operator) -> None:
+        if type(event).__name__ == "Spawned":
+            asyncio.get_running_loop().call_later(0.1, operator.wish, halt, 15, "a test")
+
+    return meanwhile

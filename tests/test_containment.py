@@ -1,0 +1,453 @@
+"""Process trees, real ones: whoever escapes is found, measured and stopped, and nobody else is."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import alive, wait_for
+from seqsup.containment.cookie import bearers, folders, marks
+from seqsup.containment.members import Members, descend
+from seqsup.containment.process import Member, children, environment, read_stat
+from seqsup.containment.reaper import Reaper, Root
+from seqsup.containment.stop import stop
+from seqsup.containment.subreaper import Tree
+from seqsup.model import MIB, Exit, Measure
+from seqsup.wait import Wake
+from supervised import supervised, until
+
+Stub = Callable[..., list[str]]
+COOKIE = f"test-containment-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def within(tmp_path: Path) -> Callable[..., None]:
+    """Run a story with the tree of a command that has said ready, and the pids it named. Nothing may survive it."""
+
+    def run(
+        command: list[str],
+        story: Callable[[Tree, Wake, list[int]], Awaitable[None]],
+        *,
+        measure: Measure = Measure.PRIVATE,
+    ) -> None:
+        said = tmp_path / "said"
+
+        async def whole(reaper: Reaper, wake: Wake) -> None:
+            root = spawned(reaper, command, said)
+            tree = Tree(reaper, root, measure, ledger)
+            try:
+                words = await until(lambda: said.read_text().rpartition("\n")[0].split(), wake)
+                assert words[0] == "ready"
+                await story(tree, wake, [int(word) for word in words[1:]])
+            finally:
+                await tree.destroy(wake)
+                assert tree.living() == 0
+                tree.close()
+
+        ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            supervised(whole)
+        finally:
+            os.close(ledger)
+
+    return run
+
+
+def spawned(reaper: Reaper, command: list[str], said: Path) -> Root:
+    with said.open("wb") as output:
+        return reaper.spawn(
+            command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent)}, stdin=subprocess.DEVNULL,
+            stdout=output.fileno(), stderr=sys.stderr.fileno(),
+        )  # fmt: skip
+
+
+def pids(tree: Tree) -> set[int]:
+    tree.living()
+    return {process.pid for process in tree.describe()}
+
+
+# -- whoever escapes is found
+
+ESCAPES: list[tuple[str, list[object]]] = [
+    *[
+        ("escapes", list[object]((kind, *leave)))
+        for kind in ("child", "setsid", "double-fork", "double-fork-setsid", "own-subreaper")
+        for leave in ((), ("--leave",))
+    ],
+    ("env_cleared", []),
+    ("env_cleared", ["--stay"]),
+    ("orphans", [3]),
+    ("forks", [2, 2]),
+    ("detaches", []),
+    ("detaches", ["--stay"]),
+    ("works_in_thread", []),
+]
+
+
+@pytest.mark.parametrize(("name", "args"), ESCAPES, ids=[" ".join(map(str, [n, *a])) for n, a in ESCAPES])
+def test_whoever_escapes_is_found_and_killed(
+    within: Callable[..., None], stub: Stub, name: str, args: list[object]
+) -> None:
+    escaped: list[int] = []
+
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        escaped.extend(named)
+        assert named
+        assert set(named) <= pids(tree)
+        if "--leave" in args or name in ("orphans",):
+            ending = await until(lambda: tree._reaper.ending(tree.root), wake)
+            assert ending == Exit(code=0, signal=None)
+            assert set(named) == pids(tree)
+
+    within(stub(name, *args), story)
+    assert not any(map(alive, escaped))
+
+
+def test_a_process_that_was_there_before_is_no_member(within: Callable[..., None], stub: Stub) -> None:
+    """`server & exec seqsup start`: what the shell had started is a child of ours, and none of the agent's."""
+    with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as before:
+
+        async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+            assert pids(tree) == {tree.root.pid}
+
+        within(stub("silent"), story)
+        survived = before.poll() is None
+        before.kill()
+    assert survived
+
+
+def test_the_ledger_names_each_member_with_its_start(within: Callable[..., None], stub: Stub, tmp_path: Path) -> None:
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        tree.living()
+        lines = {tuple(map(int, line.split())) for line in (tmp_path / "members").read_text().splitlines()}
+        for pid in (tree.root.pid, *named):
+            stat = read_stat(pid)
+            assert stat is not None
+            assert (pid, stat.start) in lines
+
+    within(stub("forks", 2, 1), story)
+
+
+def test_a_child_born_between_two_looks_is_measured_with_the_next(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        tree.used()
+        (member,) = tree._members.living()
+        member.send(signal.SIGUSR1)
+        await until(lambda: tree.used() > 0 and tree.count() == 2, wake)
+
+    births = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: os.fork())\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    within([sys.executable, "-c", births], story)
+
+
+# -- measuring
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("measure", list(Measure))
+def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, measure: Measure) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        tree.living()
+        used = tree.used()
+        expected = 0
+        for pid in pids(tree):
+            info = psutil.Process(pid).memory_full_info()
+            expected += {
+                Measure.PRIVATE: info.rss - info.shared, Measure.RSS: info.rss, Measure.PSS: info.pss
+            }[measure]  # fmt: skip
+        assert used == pytest.approx(expected, abs=2 * MIB)
+        assert used > 3 * 40 * MIB
+
+    program = (
+        "import os\n"
+        "for _ in range(2):\n"
+        "    if os.fork() == 0: break\n"
+        "held = b'x' * (40 << 20)\n"
+        "if os.getpid() == os.getpgid(0):\n"
+        "    import time; time.sleep(0.5); print('ready', flush=True)\n"
+        "import signal; signal.pause()\n"
+    )
+    within([sys.executable, "-c", program], story, measure=measure)
+
+
+@pytest.mark.memory
+def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        assert tree.used() > 30 * MIB
+        tree.send(signal.SIGKILL)
+        await until(lambda: tree._reaper.ending(tree.root), wake)
+        assert tree.used() == 0
+        assert tree.count() == 0
+
+    within(stub("grows", 32), story)
+
+
+# -- one process
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def opened(pid: int) -> Member:
+    member = Member.open(pid)
+    assert member is not None
+    return member
+
+
+def test_a_member_is_that_very_process_and_nobody_after_it(stub: Stub) -> None:
+    with running(stub("silent")) as process:
+        member = opened(process.pid)
+        stat = read_stat(process.pid)
+        assert stat is not None
+        assert member.start == stat.start
+        assert member.measure(Measure.PRIVATE) > 0
+        assert not member.gone()
+        process.kill()
+        wait_for(member.gone)
+        assert member.measure(Measure.RSS) == 0  # a zombie
+        assert Member.open(process.pid) is None
+        process.wait()
+        with pytest.raises(ProcessLookupError):
+            member.measure(Measure.RSS)
+        with pytest.raises(ProcessLookupError):
+            member.measure(Measure.PSS)
+        assert not member.send(signal.SIGKILL)
+        assert member.describe().pid == process.pid  # whoever has the number now: nothing is raised
+        member.close()
+
+
+def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:
+    members = Members()
+    with running(stub("silent")) as one, running(stub("silent")) as other:
+        assert members.add(one.pid)
+        assert members.add(one.pid) is None
+        members.add(other.pid)
+        one.kill()
+        one.wait()
+        assert members.used() > 0
+        assert len(members) == 1
+        other.kill()
+        wait_for(lambda: not members.living())
+    members.close()
+
+
+@pytest.mark.parametrize("name", ["a) Z 1 (b", "with space", ")", "(("])
+def test_a_name_of_brackets_and_spaces_is_read(tmp_path: Path, name: str) -> None:
+    program = f"import ctypes; ctypes.CDLL(None).prctl(15, {name.encode()!r}, 0, 0, 0); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        stat = read_stat(process.pid)
+        process.kill()
+    assert stat is not None
+    assert (stat.name, stat.parent) == (name, os.getpid())
+
+
+def test_what_is_not_there_has_no_stat_no_children_and_no_environment() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert read_stat(process.pid) is None
+    assert children(process.pid) == []
+    assert environment(process.pid) == {}
+    assert Member.open(process.pid) is None
+    assert list(descend([process.pid])) == [process.pid]
+
+
+# -- killing
+
+
+@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("kind", ["tree", "setsid", "comet"])
+def test_a_fork_bomb_is_killed_to_the_last(within: Callable[..., None], stub: Stub, kind: str, attempt: int) -> None:
+    command = stub("fork_bomb", kind, 40)
+
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        assert tree.living()
+        await tree.destroy(wake)
+        assert tree.living() == 0
+
+    within(command, story)
+    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)]
+
+
+@pytest.mark.parametrize("kind", ["tree", "setsid", "comet"])
+def test_a_fork_bomb_that_bears_the_mark_is_stopped_from_outside(stub: Stub, tmp_path: Path, kind: str) -> None:
+    """As `sweep` does it: no descent from us, only the mark in the environment."""
+    said = tmp_path / "said"
+
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        spawned(reaper, stub("fork_bomb", kind, 30), said)
+        await until(said.read_text, wake)
+        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=0.1, deadline=15)
+        assert stopped
+        assert not remaining
+        assert not list(bearers(COOKIE))
+
+    supervised(story)
+
+
+def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        tree.send(signal.SIGSTOP)
+        await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_STOPPED, wake)
+        await tree.destroy(wake)
+        assert tree._reaper.ending(tree.root) == Exit(code=None, signal=signal.SIGKILL)
+
+    within(stub("deaf"), story)
+
+
+def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
+    within: Callable[..., None], stub: Stub
+) -> None:
+    let_go: list[int] = []
+
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        let_go.extend(named)
+        reaper = tree._reaper
+        await until(lambda: reaper.ending(tree.root), wake)
+        tree.release(("orphans.py",))
+        assert tree.living() == 0
+        assert reaper.let_go_bytes() > 0
+        await tree.destroy(wake)
+        assert all(map(alive, named))
+        os.kill(named[0], signal.SIGKILL)
+        await until(lambda: not alive(named[0]), wake)
+        reaper.reap()
+        assert reaper.let_go() == {named[1]}
+
+    within(stub("orphans", 2), story)
+    os.kill(let_go[1], signal.SIGKILL)
+    wait_for(lambda: not alive(let_go[1]))
+
+
+def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        reaper = tree._reaper
+        await until(lambda: reaper.ending(tree.root), wake)
+        tree.release(("",))
+        (server,) = named
+        os.kill(server, signal.SIGUSR1)
+        (late,) = await until(lambda: children(server), wake)
+        assert tree.living() == 0
+        for pid in (server, late):
+            os.kill(pid, signal.SIGKILL)
+
+    program = (
+        "import os, signal, time\n"
+        "signal.signal(10, lambda *_: os.fork())\n"
+        "pid = os.fork()\n"
+        "if pid: print('ready', pid, flush=True)\n"
+        "else: os.setsid(); time.sleep(60); time.sleep(60)\n"
+    )
+    within([sys.executable, "-c", program], story)
+
+
+# -- the mark
+
+
+def test_the_mark_finds_its_bearers_and_their_folder(stub: Stub, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        root = spawned(reaper, stub("orphans", 2), said)
+        named = {int(pid) for pid in (await until(said.read_text, wake)).split()[1:]}
+        await until(lambda: reaper.ending(root), wake)
+        assert set(bearers(COOKIE)) == named
+        assert set(bearers(COOKIE, except_pids=frozenset(list(named)[:1]))) == set(list(named)[1:])
+        assert not list(bearers(COOKIE[:-1]))
+        assert {pid for pid, folder in folders() if folder == tmp_path} == named
+        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=5, deadline=10)
+        assert {process.pid for process in stopped} == named
+        assert not remaining
+
+    supervised(story)
+
+
+@pytest.mark.parametrize(("name", "grace"), [("silent", 30.0), ("deaf", 0.2)])
+def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str, grace: float) -> None:
+    said = tmp_path / "said"
+
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        root = spawned(reaper, stub(name), said)
+        await until(said.read_text, wake)
+        (stopped,), remaining = await stop(lambda: bearers(COOKIE), wake, grace=grace, deadline=60)
+        assert stopped.pid == root.pid
+        assert not remaining
+        expected = signal.SIGTERM if name == "silent" else signal.SIGKILL
+        assert reaper.ending(root) == Exit(code=None, signal=expected)
+
+    supervised(story)
+
+
+def test_stop_with_nobody_to_stop() -> None:
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        assert await stop(list, wake, grace=1, deadline=2) == ((), ())
+
+    supervised(story)
+
+
+# -- the reaper
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "ending"),
+    [
+        ("exits", [7], Exit(code=7, signal=None)),
+        ("exits", [0], Exit(code=0, signal=None)),
+        ("crashes", ["SEGV"], Exit(code=None, signal=signal.SIGSEGV)),
+    ],
+)
+def test_each_end_is_told_as_it_was(
+    within: Callable[..., None], stub: Stub, name: str, args: list[object], ending: Exit
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        assert await until(lambda: tree._reaper.ending(tree.root), wake) == ending
+
+    within(stub(name, *args), story)
+
+
+def test_orphans_of_an_agent_are_reaped_so_that_no_zombie_stays(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        for pid in named:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(map(psutil.pid_exists, named)), wake)
+
+    within(stub("orphans", 2), story)
+
+
+def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        root = spawned(reaper, stub("exits", 0), tmp_path / "said")
+        while reaper.ending(root) is None:
+            await wake.wait(60)  # longer than the test's own limit allows
+
+    supervised(story)
+
+
+def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        with pytest.raises(FileNotFoundError):
+            spawned(reaper, ["/nonexistent"], tmp_path / "said")
+        reaper.reap()
+
+    supervised(story)
