@@ -34,13 +34,13 @@ from seqsup.containment.group import (
 )
 from seqsup.containment.process import Member
 from seqsup.containment.shim import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
-from seqsup.model import MIB, Measure, SeqsupError
+from seqsup.model import MIB, Enforce, Measure, SeqsupError
 from seqsup.wait import Wake
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 
 HARD = 48 * MIB  # the kernel's limit then stands at 64 MiB
-ROOT = Path(__file__).parent.parent
+SOURCES = os.pathsep.join([str(Path(__file__).parent.parent / "supervisor"), *sys.path])
 IN_PLACE = [kind for kind in tiers.TIERS if "scope" not in kind]  # asking systemd would move the tests themselves
 
 
@@ -572,7 +572,7 @@ def test_a_run_is_known_by_its_cookie() -> None:
 
 def python(text: str, *, before: Sequence[str] = ()) -> str:
     ended = subprocess.run(
-        [*before, sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        [*before, sys.executable, "-c", text], env={**os.environ, "PYTHONPATH": SOURCES},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -582,9 +582,9 @@ def python(text: str, *, before: Sequence[str] = ()) -> str:
 CHOOSE = """
 import secrets
 from seqsup.containment.tiers import choose
-from seqsup.model import SeqsupError
+from seqsup.model import Enforce, SeqsupError
 try:
-    chosen = choose({enforce!r}, {cookie!r})
+    chosen = choose(Enforce({enforce!r}), {cookie!r})
 except SeqsupError as error:
     print("refused", error)
 else:
@@ -605,7 +605,7 @@ def test_the_best_of_what_works_is_chosen(cookie: str) -> None:
 
 
 def test_watching_alone_asks_for_no_group(cookie: str) -> None:
-    chosen = tiers.choose("watch", cookie)
+    chosen = tiers.choose(Enforce.WATCH, cookie)
     assert (chosen.groups, chosen.tier) == (None, "subreaper")
 
 
@@ -715,7 +715,7 @@ while "sleep" not in open(f"/proc/{child.pid}/comm").read():
 os.kill(os.getpid(), 9)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", supervisor], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        [sys.executable, "-c", supervisor], env={**os.environ, "PYTHONPATH": SOURCES},
         stdout=subprocess.PIPE,
     ) as died:  # fmt: skip
         assert died.stdout is not None

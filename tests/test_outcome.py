@@ -82,14 +82,14 @@ EXITS: list[tuple[str, Exit, bytes, bool, Reason]] = [
 @pytest.mark.parametrize(
     ("ending", "stderr", "kernel_oom", "reason"), [row[1:] for row in EXITS], ids=[r[0] for r in EXITS]
 )
-def test_exit(ending: Exit, stderr: bytes, kernel_oom: bool, reason: Reason) -> None:
+def test_exit(ending: Exit, stderr: bytes, kernel_oom: str, reason: Reason) -> None:
     found, why = classify(ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=ZERO, missing="")
     assert found is reason
     assert bool(why) == (reason is not Reason.COMPLETED)
 
 
 def test_the_words_of_v8_are_kept_and_nothing_of_its_stack() -> None:
-    _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom=False, success=ZERO, missing="")
+    _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom="", success=ZERO, missing="")
     assert "Ineffective mark-compacts near heap limit" in why
     assert "SIGABRT" in why
     assert "\n" not in why
@@ -97,7 +97,7 @@ def test_the_words_of_v8_are_kept_and_nothing_of_its_stack() -> None:
 
 def test_what_is_no_text_at_all_does_no_harm() -> None:
     reason, why = classify(
-        ending=signal(6), stderr=b"\xff\xfeFATAL ERROR: \xff - JavaScript heap out of memory\0", kernel_oom=False,
+        ending=signal(6), stderr=b"\xff\xfeFATAL ERROR: \xff - JavaScript heap out of memory\0", kernel_oom="",
         success=ZERO, missing="",
     )  # fmt: skip
     assert reason is Reason.HEAP_OOM
@@ -105,21 +105,21 @@ def test_what_is_no_text_at_all_does_no_harm() -> None:
 
 
 def test_a_success_check_that_found_nothing() -> None:
-    assert classify(ending=code(0), stderr=b"", kernel_oom=False, success=ZERO, missing="no file") == (
+    assert classify(ending=code(0), stderr=b"", kernel_oom="", success=ZERO, missing="no file") == (
         Reason.NO_RESULT,
         "no file",
     )
 
 
 def test_a_success_check_is_not_asked_about_a_failure() -> None:
-    reason, _ = classify(ending=code(1), stderr=b"", kernel_oom=False, success=ZERO, missing="no file")
+    reason, _ = classify(ending=code(1), stderr=b"", kernel_oom="", success=ZERO, missing="no file")
     assert reason is Reason.FAILED
 
 
 @pytest.mark.parametrize(("number", "reason"), [(0, Reason.FAILED), (3, Reason.COMPLETED), (134, Reason.COMPLETED)])
 def test_the_profile_says_which_codes_are_good(number: int, reason: Reason) -> None:
     success = Success(codes=(3, 134), file=None, output=None)
-    found, _ = classify(ending=code(number), stderr=b"", kernel_oom=False, success=success, missing="")
+    found, _ = classify(ending=code(number), stderr=b"", kernel_oom="", success=success, missing="")
     assert found is reason
 
 

@@ -11,18 +11,21 @@ from typing import IO
 from msgspec import Struct
 
 from . import outcome, policy
+from .containment import shim
+from .containment.group import Group, Groups
 from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
 from .folder import private
 from .host import Host
-from .model import OWN_STDIN, Exit, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import OWN_STDIN, Enforce, Exit, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime.node import node_options
 from .wait import Wake
 
+_PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 _TAIL = 1024 * 1024  # bytes of output searched: a native stack may follow V8's last words
 
 
@@ -34,6 +37,7 @@ class World(Struct, frozen=True):
     wake: Wake
     operator: Operator
     emit: Callable[[AnyEvent], None]
+    groups: Groups | None = None  # where the kernel keeps trees together
 
 
 class Place(Struct, frozen=True):
@@ -82,6 +86,7 @@ class _Vigil:
         self._step, self._number, self._place, self._world = step, number, place, world
         self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
         self._oom_kills = world.host.oom_kills()
+        self._group: Group | None = None
         private(place.folder)
         self._stdout, self._stderr = _Output(place.folder / "stdout.log"), _Output(place.folder / "stderr.log")
         self._watch = Watch(started=time.monotonic())
@@ -93,11 +98,16 @@ class _Vigil:
         self.last_available = world.host.available()
 
     def spawn(self, heap: int | None) -> Root:
-        with _stdin(self._step) as stdin:
+        step, env = self._step, self._environment(heap)
+        if self._world.groups is not None and step.limits.enforce is not Enforce.WATCH:
+            name = f"{step.name}-{self._number}"
+            self._group = self._world.groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
+        entry = self._group.entry if self._group is not None else ()
+        command = shim.wrap(step.command, entry, names=env, die_with_us=True)
+        with _stdin(step) as stdin:
             return self._world.reaper.spawn(
-                self._step.command, cwd=self._step.cwd, env=self._environment(heap), stdin=stdin,
-                stdout=self._stdout.fd, stderr=self._stderr.fd,
-            )  # fmt: skip
+                command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd
+            )
 
     def _environment(self, heap: int | None) -> dict[str, str]:
         step = self._step
@@ -113,14 +123,14 @@ class _Vigil:
     async def keep(self, root: Root) -> Outcome:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
         world, step = self._world, self._step
-        tree = Tree(world.reaper, root, step.limits.measure, self._place.ledger)
+        tree = Tree(world.reaper, root, step.limits.measure, self._place.ledger, self._group)
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             await self._watch_on(tree)
             if self._watch.phase is Phase.ABANDONED:
                 waited = policy.KILL_DEADLINE
                 world.emit(Unkillable(agent=step.name, processes=tree.describe(), seconds=waited))
-            return self._outcome(world.reaper.ending(root), world.host.oom_kills() > self._oom_kills)
+            return self._outcome(tree, world.reaper.ending(root))
         except BaseException:
             await tree.destroy(world.wake)
             raise
@@ -164,7 +174,7 @@ class _Vigil:
         now = time.monotonic()
         return Sample(
             at=now, used=used, processes=processes, host_available=available,
-            quiet=self._quiet(now), root_exited=root_exited, halt=world.operator.halt,
+            quiet=self._quiet(now), root_exited=root_exited, halt=world.operator.halt, kernel_oom=tree.kernel_oom(),
         )  # fmt: skip
 
     def _quiet(self, now: float) -> float:
@@ -201,24 +211,32 @@ class _Vigil:
             )
         )  # fmt: skip
 
-    def _outcome(self, ending: Exit | None, kernel_oom: bool) -> Outcome:
-        ours = (self._watch.reason, self._watch.why) if self._watch.reason is not None else None
-        reason, why = ours or self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
+    def _outcome(self, tree: Tree, ending: Exit | None) -> Outcome:
+        kernel_oom = tree.kernel_oom()
+        if self._watch.reason is not None:
+            reason, why = self._watch.reason, self._watch.why
+        else:
+            if not kernel_oom and self._world.host.oom_kills() > self._oom_kills:
+                kernel_oom = "oom_kill in /proc/vmstat rose"
+            reason, why = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         return Outcome(
             reason=reason, why=why, exit=ending,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
-            peak=self._watch.peak, processes=self._stopped, left_over=self._left_over,
+            peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
+            processes=self._stopped, left_over=self._left_over,
         )  # fmt: skip
 
-    def _classify(self, ending: Exit, kernel_oom: bool) -> tuple[Reason, str]:
-        success = self._step.success
+    def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str]:
+        step, stderr = self._step, self._stderr.tail()
+        if told := shim.complaint(ending.code, stderr):
+            return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {told}"
         missing = outcome.found_nothing(
-            success,
-            file_exists=success.file is not None and (Path(self._step.cwd) / success.file).exists(),
-            stdout=self._stdout.tail().decode(errors="replace") if success.output is not None else "",
+            step.success,
+            file_exists=step.success.file is not None and (Path(step.cwd) / step.success.file).exists(),
+            stdout=self._stdout.tail().decode(errors="replace") if step.success.output is not None else "",
         )
         return outcome.classify(
-            ending=ending, stderr=self._stderr.tail(), kernel_oom=kernel_oom, success=success, missing=missing
+            ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing
         )
 
     def close(self) -> None:

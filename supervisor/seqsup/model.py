@@ -52,6 +52,15 @@ class Measure(StrEnum):
     PRIVATE = "private"  # resident - shared: equals the cgroup's figure; Σ RSS of Node trees overstates ×2.3
     RSS = "rss"
     PSS = "pss"
+    CGROUP = "cgroup"  # what the kernel counts for the group: anonymous memory and shmem
+
+
+class Enforce(StrEnum):
+    """By whom the hard limit is kept."""
+
+    AUTO = "auto"  # by the kernel where a group can be had, and always by watching
+    CGROUP = "cgroup"  # by the kernel, else nothing is started
+    WATCH = "watch"
 
 
 class OnTimeout(StrEnum):
@@ -69,6 +78,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     sustain: float
     host_floor: int | None
     measure: Measure
+    enforce: Enforce = Enforce.AUTO
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -167,7 +177,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     stop_on_failure: bool
     chain: int
     keep: float  # seconds
-    containment: str
     notes: tuple[str, ...]  # advice, and keys that have no effect yet
     execution_mode: str = "sequential"
 
@@ -189,6 +198,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     processes: int
     host_available: int
     quiet: float = 0.0  # seconds since the last output
+    kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's group for want of memory
     root_exited: bool = False
     halt: Halt = Halt.NONE
 

@@ -13,8 +13,11 @@ _OUR_PRELOAD = re.compile(rb"^- internal/preload", re.MULTILINE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
 
 
-def classify(*, ending: Exit, stderr: bytes, kernel_oom: bool, success: Success, missing: str) -> tuple[Reason, str]:
-    """Name the reason and say why, for an attempt that we did not end; `missing` comes from found_nothing."""
+def classify(*, ending: Exit, stderr: bytes, kernel_oom: str, success: Success, missing: str) -> tuple[Reason, str]:
+    """Name the reason and say why, for an attempt that we did not end.
+
+    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` comes from found_nothing.
+    """
     if ending.code is not None and ending.code in success.codes:
         return (Reason.NO_RESULT, missing) if missing else (Reason.COMPLETED, "")
     how = describe(ending)
@@ -23,7 +26,7 @@ def classify(*, ending: Exit, stderr: bytes, kernel_oom: bool, success: Success,
     number = ending.signal if ending.signal is not None else _through_shell(ending)
     if number is not None:
         if number == signal.SIGKILL and kernel_oom:
-            return Reason.KERNEL_OOM, "the kernel killed it for want of memory (oom_kill in /proc/vmstat rose)"
+            return Reason.KERNEL_OOM, f"the kernel killed it for want of memory ({kernel_oom})"
         return Reason.CRASHED, how
     if (ending.code == 9 and _OUR_OPTIONS.search(stderr)) or (ending.code == 1 and _OUR_PRELOAD.search(stderr)):
         return Reason.MISCONFIGURED, f"Node refused its options ({how})"

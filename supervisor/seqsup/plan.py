@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from . import nodeflags, placeholders
-from .model import Detected, Drain, NodeBinary, NodeStart, Plan, Retry, Skip, Step, Success, Timeouts
+from .model import Detected, Drain, Enforce, Measure, NodeBinary, NodeStart, Plan, Retry, Skip, Step, Success, Timeouts
 from .profile import Agent, Profile, ProfileError, complaints
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
@@ -17,7 +17,6 @@ from .profile.order import in_order
 from .selection import Choice, select
 from .units import format_size
 
-CONTAINMENT = "subreaper"
 GC = "--expose-gc"
 
 
@@ -90,9 +89,14 @@ def make(
         stop_on_failure=profile.run.on_failure == "stop",
         chain=profile.run.chain,
         keep=profile.run.keep,
-        containment=CONTAINMENT,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
     )
+
+
+def enforcement(plan: Plan) -> Enforce:
+    """What the run as a whole asks of the machine: the strictest that any of its agents does."""
+    asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
+    return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
 
 
 def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | None) -> Copy:

@@ -153,6 +153,8 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
 
 
 def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
+    if sample.kernel_oom:
+        return Reason.KERNEL_OOM, f"the kernel killed in it for want of memory ({sample.kernel_oom})"
     if limits.hard is not None and sample.used >= limits.hard:
         return Reason.HARD, f"its tree reached {format_size(sample.used)} (memory.hard {format_size(limits.hard)})"
     if limits.host_floor is not None and sample.host_available < limits.host_floor:

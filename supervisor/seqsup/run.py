@@ -15,6 +15,7 @@ from .attempt import Place, World
 from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
+from .containment.tiers import Chosen
 from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunStarted, Warned
 from .folder import MEMBERS, hold
 from .history import AgentState, History, RunView
@@ -45,7 +46,7 @@ class Run:
 
     def __init__(
         self, plan: Plan, identity: Identity, folder: Path, journal: Journal, wake: Wake, operator: Operator,
-        reaper: Reaper,
+        reaper: Reaper, containment: Chosen,
     ) -> None:  # fmt: skip
         self._plan, self._identity, self._folder, self._journal = plan, identity, folder, journal
         self._history = History()
@@ -53,7 +54,8 @@ class Run:
             self._history.apply(recorded)
         self._readers: list[Reader] = []
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
-        self._world = World(reaper, Host(), wake, operator, self.emit)
+        self._containment = containment
+        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups)
 
     @property
     def view(self) -> RunView:
@@ -98,6 +100,8 @@ class Run:
             return code
         finally:
             self._world.host.close()
+            if self._containment.groups is not None:
+                self._containment.groups.close()
             os.close(ledger)
             os.close(lock)
 
@@ -112,7 +116,7 @@ class Run:
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
-                version=__version__, containment=plan.containment, resumed=bool(self._identity.earlier),
+                version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(self._ok), waited=waited,
             )
         )  # fmt: skip

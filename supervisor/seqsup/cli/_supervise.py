@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper
+from ..containment.tiers import choose
 from ..events import HaltRequested
 from ..folder import label, private, run_folder
 from ..history import fold
@@ -21,6 +22,7 @@ from ..log import Log
 from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
+from ..plan import enforcement
 from ..recover import recover
 from ..run import Identity, Run
 from ..summary import summary
@@ -84,9 +86,8 @@ class _Supervision:
             if not await turn.wait(self._wake, self._say_ahead, lambda: self._operator.halt > Halt.NONE):
                 _say("stopped while it waited; nothing was started")
                 return 128 + (self._operator.signal or signal.SIGINT)
-            with Reaper(self._wake.poke) as reaper:
-                await self._put_in_order()
-                return await self._carry_out(reaper, time.monotonic() - began)
+            await self._put_in_order()
+            return await self._carry_out(time.monotonic() - began)
         finally:
             turn.leave()
             await self._farewell()
@@ -120,14 +121,18 @@ class _Supervision:
                 + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
             )
 
-    async def _carry_out(self, reaper: Reaper, waited: float) -> int:
+    async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
-        identity = self._identity()
-        if identity.earlier and self._complete(identity):
-            _say(f"nothing to resume: {label(identity.run)} {plan.name} has completed every agent of the profile")
+        row = self._resumed()
+        if row is not None and self._complete(row):
+            _say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
             return 0
+        cookie = row.cookie if row is not None else secrets.token_hex(16)
+        containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
+        identity = self._identity(row, cookie)
         folder = private(run_folder(self._folder, identity.run))
-        run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper)
+        reaper = Reaper(self._wake.poke)
+        run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
         self._readers.append(
             Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
         )
@@ -138,7 +143,8 @@ class _Supervision:
             run.add_reader(self._passage)
         for reader in self._readers:
             run.add_reader(reader)
-        self._code = await run.carry_out(waited)
+        with reaper:
+            self._code = await run.carry_out(waited)
         return self._code
 
     async def _farewell(self) -> None:
@@ -151,12 +157,10 @@ class _Supervision:
         if self._run is not None and self._code is not None and shown:
             click.echo(summary(self._run.view, width=width(sys.stderr), here=here()), err=True)
 
-    def _identity(self) -> Identity:
-        row = self._resumed()
+    def _identity(self, row: RunRow | None, cookie: str) -> Identity:
         if row is not None:
             self._journal.adopt(row.run)
-            return Identity(row.run, row.cookie, tuple(self._journal.events(row.run)))
-        cookie = secrets.token_hex(16)
+            return Identity(row.run, cookie, tuple(self._journal.events(row.run)))
         return Identity(self._journal.begin(self._plan.name, self._plan.profile, cookie), cookie)
 
     def _resumed(self) -> RunRow | None:
@@ -172,8 +176,8 @@ class _Supervision:
             _say(f"{plan.name} never ran: it starts from its first agent")
         return rows[-1] if rows else None
 
-    def _complete(self, identity: Identity) -> bool:
-        done = fold(identity.earlier).completed_contents
+    def _complete(self, row: RunRow) -> bool:
+        done = fold(self._journal.events(row.run)).completed_contents
         done.subtract(step.content for step in self._plan.steps)
         return min(done.values(), default=0) >= 0
 

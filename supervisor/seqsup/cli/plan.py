@@ -1,6 +1,7 @@
 """`seqsup plan`: what `start` would do; starts nothing."""
 
 import os
+import secrets
 import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from ..model import MIB, Plan, Step
+from ..containment.tiers import choose
+from ..model import MIB, Plan, SeqsupError, Step
 from ..placeholders import finish
+from ..plan import enforcement
 from ..runtime.node import node_options
 from ..units import format_duration, format_size
 from ..wording import counted
@@ -17,7 +20,7 @@ from ._load import load
 from ._output import put_object
 
 _WIDTH = 100
-_TIERS = {"subreaper": "own session, subreaper and cookie; memory kept by watching, not by the kernel"}
+_BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
 
 
 @click.command(short_help="What start would do; starts nothing.")
@@ -52,11 +55,24 @@ def _as_object(made: Plan) -> dict[str, Any]:
 # For people ---------------------------------------------------------------------------------------
 
 
+def _containment(made: Plan) -> Iterator[tuple[str, str]]:
+    """Say what a start would find, by making a group, starting a process in it and killing that."""
+    try:
+        chosen = choose(enforcement(made), secrets.token_hex(16))
+    except SeqsupError as error:
+        yield "containment", f"start would refuse: {error}"
+        return
+    if chosen.groups is not None:
+        chosen.groups.close()
+    yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
+    yield from (("", f"not {why}") for why in chosen.why)
+
+
 def _text(made: Plan) -> Iterator[str]:
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, one at a time"
     yield from _pairs(
         ("execution_mode", made.execution_mode),
-        ("containment", f"{made.containment}: {_TIERS[made.containment]}"),
+        *_containment(made),
         ("profile", made.profile or "none"),
         ("state", made.state_dir),
         ("task", _shown(made.task)),

@@ -28,6 +28,7 @@ from .group import (
 _WANTED = ("memory", "pids")
 _COUNTED = re.compile(rb"^(?:anon|shmem) (\d+)$", re.MULTILINE)
 _ROOM = "supervisor"
+_UNITS = (".scope", ".service")
 
 
 class Group2:
@@ -151,7 +152,7 @@ def _delegated(folder: Path) -> bool:
         with contextlib.suppress(OSError):
             if os.getxattr(folder, mark) == b"1":
                 return True
-    if os.geteuid() == 0 or folder.suffix not in (".scope", ".service") or not os.access(folder, os.W_OK):
+    if os.geteuid() == 0 or folder.suffix not in _UNITS or not os.access(folder, os.W_OK):
         return False
     return _user_manager_says(folder.name)
 
@@ -178,8 +179,11 @@ def _enable(base: Path) -> Callable[[], None]:
     within = Kept(base / "cgroup.procs")
     pids = within.pids()
     within.close()
-    if pids and pids != [os.getpid()] and not _delegated(base):
-        raise Unavailable(f"{base} is not delegated to seqsup, and {len(pids)} processes are in it")
+    if not _delegated(base):
+        if base.suffix in _UNITS:  # systemd would stop the whole unit once the kernel killed an agent in it
+            raise Unavailable(f"{base} is not delegated to seqsup")
+        if pids and pids != [os.getpid()]:
+            raise Unavailable(f"{base} is not delegated to seqsup, and {len(pids)} processes are in it")
     room = base / _ROOM
     undo = _Undo(base, room, missing, made=not room.exists())
     try:

@@ -60,7 +60,7 @@ class Member:
             self.bytes = _pss(self.pid)
         else:
             fields = os.pread(self.statm, 128, 0).split(b" ", 3)
-            shared = int(fields[2]) if what is Measure.PRIVATE else 0
+            shared = 0 if what is Measure.RSS else int(fields[2])
             self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
         return self.bytes
 

@@ -1,4 +1,4 @@
-"""One agent's tree as a subreaper sees it: every descendant, however it forked, whoever its parent was."""
+"""One agent's tree: every descendant as a subreaper sees it, however it forked, and the kernel's group around it."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from contextlib import suppress
 from seqsup.model import Measure, ProcessMemory
 from seqsup.wait import Wake
 
+from .group import Group
 from .members import Members, descend, own_children
 from .process import Member, read_stat
 from .reaper import Reaper, Root
@@ -17,11 +18,16 @@ _WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
 
 
 class Tree:
-    def __init__(self, reaper: Reaper, root: Root, measure: Measure, ledger: int) -> None:
-        """`ledger` is a descriptor to which each member's pid and start time are appended at first sight."""
+    def __init__(self, reaper: Reaper, root: Root, measure: Measure, ledger: int, group: Group | None) -> None:
+        """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
+
+        `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
+        """
         self._reaper = reaper
         self._ledger = ledger
         self._members = Members(measure)
+        self._measure = measure
+        self._group = group
         self._walked, self._walk_cost = 0.0, 0.0
         self._gate = os.open("/proc/loadavg", os.O_RDONLY)
         self._last_pid = b""
@@ -34,7 +40,8 @@ class Tree:
         """Find new members: all that descends from this process, but what is no agent's. Say how many were found."""
         began, found = time.monotonic(), 0
         self._members.unheld.clear()
-        for pid in descend(own_children(), self._reaper.outsiders()):
+        grouped = self._group.pids() if self._group else ()
+        for pid in descend((*own_children(), *grouped), self._reaper.outsiders()):
             if pid in self._members:
                 continue
             found += 1
@@ -52,7 +59,19 @@ class Tree:
             now - self._walked >= _WALK_SHARE * self._walk_cost and self._somebody_forked()
         ):
             self.walk()
-        return self._members.used()
+        own = self._members.used()
+        if self._group is None or self._measure not in (Measure.PRIVATE, Measure.CGROUP):
+            return own
+        kernels = self._group.used() or 0
+        return kernels if self._measure is Measure.CGROUP else max(own, kernels)  # shmem is what we cannot see
+
+    def kernel_oom(self) -> str:
+        """The kernel's figures, once it killed in the group for want of memory; empty before."""
+        return self._group.figures() if self._group is not None and self._group.oom_kills() else ""
+
+    def kernel_peak(self) -> int:
+        """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
+        return (self._group.peak() if self._group is not None else None) or 0
 
     def _somebody_forked(self) -> bool:
         last_pid = os.pread(self._gate, 128, 0).rpartition(b" ")[2]
@@ -70,6 +89,8 @@ class Tree:
         return len(self._members)
 
     def send(self, signum: int) -> None:
+        if signum == signal.SIGKILL and self._group is not None and not self._reaper.foreign:
+            self._group.kill()
         self._members.send(signum)
 
     def describe(self) -> tuple[ProcessMemory, ...]:
@@ -103,5 +124,7 @@ class Tree:
         for member in self._members.living():
             self._let_go(member)
         self._members.close()
+        if self._group is not None:
+            self._group.close()
         os.close(self._gate)
         self._reaper.forget(self.root)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.model import MIB, SeqsupError
+from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
 
 from . import cgroup2
@@ -24,6 +24,12 @@ _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freede
 SUBREAPER = "subreaper"
 
 
+class NoGroup(SeqsupError):
+    """The profile asks for limits that the kernel keeps, and none can be had."""
+
+    exit_code = 3
+
+
 class Chosen(Struct, frozen=True):
     """What an agent's tree is kept by, besides session, subreaper and cookie."""
 
@@ -33,13 +39,13 @@ class Chosen(Struct, frozen=True):
     why: tuple[str, ...]  # of each better one: why it was not had
 
 
-def choose(enforce: str, cookie: str) -> Chosen:
+def choose(enforce: Enforce, cookie: str) -> Chosen:
     """Take the strongest groups that work, for the run of this cookie. May move this process to a scope of its own.
 
     Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError.
     """
     why: list[str] = []
-    if enforce == "watch":
+    if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
     for tier, give in TIERS.items():
         try:
@@ -52,11 +58,11 @@ def choose(enforce: str, cookie: str) -> Chosen:
         except (OSError, Unavailable) as error:
             why.append(f"{tier}: {_spelled(error)}")
             continue
-        if groups.limits or enforce != "cgroup":
+        if groups.limits or enforce is not Enforce.CGROUP:
             return Chosen(groups, groups.tier, groups.detail, tuple(why))
         groups.close()
-    if enforce == "cgroup":
-        raise SeqsupError(
+    if enforce is Enforce.CGROUP:
+        raise NoGroup(
             'memory.enforce = "cgroup", but no group with a memory limit can be had here:\n'
             + "".join(f"  {line}\n" for line in why)
             + f"Start it as `{remedy()}`, or leave memory.enforce at auto."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
-from ..model import GIB, MIB, Limits, Measure
+from ..model import GIB, MIB, Enforce, Limits, Measure
 from ..units import format_size
 from .tables import DrainTable, MemoryTable, NodeTable
 
@@ -35,9 +35,10 @@ def resolve(memory: MemoryTable, total: int | None = None) -> Limits:
     if warn is UNSET:
         warn = soft * 2 // 3 if soft else hard // 2 if hard else None
     floor = _default(HOST_FLOOR, total) if memory.host_floor is UNSET else memory.host_floor
-    measure = Measure(memory.measure) if memory.measure in ("rss", "pss") else Measure.PRIVATE
+    measure = Measure.PRIVATE if memory.measure == "auto" else Measure(memory.measure)
     return Limits(
-        warn=warn, soft=soft, hard=hard, sustain=memory.sustain, host_floor=floor, measure=measure
+        warn=warn, soft=soft, hard=hard, sustain=memory.sustain, host_floor=floor, measure=measure,
+        enforce=Enforce(memory.enforce),
     )  # fmt: skip
 
 

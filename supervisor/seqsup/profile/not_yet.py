@@ -35,12 +35,3 @@ def refused(profile: Profile) -> Iterator[tuple[Path, str]]:
     """Keys whose value asks for a promise that cannot be kept yet."""
     if profile.run.concurrency > 1 and profile.run.allow_concurrency:
         yield ("run", "concurrency"), "more than one agent at a time is not built yet; leave it at 1"
-    tables = [((), profile.memory), *((("agents", n), a.memory) for n, a in enumerate(profile.agents))]
-    for at, memory in tables:
-        if memory.measure == "cgroup":
-            yield (*at, "memory", "measure"), 'cgroups are not built yet; "auto" counts what a cgroup would'
-        if memory.enforce == "cgroup":
-            yield (
-                (*at, "memory", "enforce"),
-                'cgroups are not built yet; "auto" or "watch" keeps hard by watching',
-            )
