@@ -25,7 +25,7 @@ def measure(lab: Lab) -> list[Row]:
             f"{memory[EARLY]:.1f} → {memory[LATE]:.1f} MiB", target=2.0,
         ),
         Row(
-            f"descriptors gained from agent {EARLY} to agent {LATE}", [descriptors[LATE] - descriptors[EARLY]], "",
+            f"descriptors gained from agent {EARLY} to agent {LATE}", [descriptors[LATE] - descriptors[EARLY]], "open",
             f"{descriptors[EARLY]} → {descriptors[LATE]}", target=0,
         ),
     ]  # fmt: skip

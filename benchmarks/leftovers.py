@@ -21,7 +21,7 @@ def measure(lab: Lab) -> list[Row]:
                 alive.append(len(marked(commands[event["agent"]][-1])))
     run.end()
     beside = "; ".join([f"seqsup named {sum(named)} of {2 * COUNT}", *(peer(lab, name) for name in PEERS)])
-    return [Row("processes alive after an agent that leaves 2", alive, "", beside, target=0, worst=True)]
+    return [Row("processes left by an agent that leaves 2", alive, "alive", beside, target=0, worst=True)]
 
 
 def leave(lab: Lab, who: str) -> list[str]:

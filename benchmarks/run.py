@@ -1,6 +1,6 @@
 """Measure what seqsup costs and how well it holds its limits; print a Markdown table.
 
-    python benchmarks/run.py                    # everything, about three minutes
+    python benchmarks/run.py                    # everything, about five minutes
     python benchmarks/run.py sequential idle    # only these
 
 Run it with the Python that has seqsup's dependencies (`.venv/bin/python`); Node is taken from PATH. What seqsup

@@ -47,6 +47,13 @@ IN_PLACE = [kind for kind in tiers.TIERS if "scope" not in kind]  # asking syste
 # -- one run's groups, of each kind
 
 
+@pytest.fixture(autouse=True)
+def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let systemd's user manager be found where it is; the other tests have a runtime folder of their own."""
+    if (real := Path(f"/run/user/{os.geteuid()}")).is_dir():
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(real))
+
+
 @pytest.fixture
 def cookie() -> Iterator[str]:
     """A run's cookie. Whatever becomes of the test, no group of that name is left, and that is looked after."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from .containment import tiers
 from .containment.cookie import bearers, folders
+from .containment.group import listed
 from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
@@ -39,7 +41,7 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Name what dead runs of a state folder left, and touch nothing."""
     found = []
     for row in _dead(journal, state_dir):
-        left = tuple(_named(descend(_left(row.cookie, _sightings(journal, state_dir, row)))))
+        left = tuple(_named(descend(_Left(journal, state_dir, row).pids())))
         lost = _lost(journal, row)
         found.append(Recovered(label(row.run), row.name, lost.agent if lost else None, left))
     return found
@@ -73,8 +75,9 @@ async def recover_elsewhere(state_dir: Path, wake: Wake) -> tuple[ProcessMemory,
 
 
 async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -> Recovered:
-    sightings = _sightings(journal, state_dir, row)
-    stopped, remaining = await stop(lambda: _left(row.cookie, sightings), wake, grace=GRACE, deadline=DEADLINE)
+    left = _Left(journal, state_dir, row)
+    stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
+    await tiers.sweep(left.groups, wake, deadline=DEADLINE)
     if lost := _lost(journal, row):
         event = AttemptLost(agent=lost.agent, attempt=lost.attempt, content=lost.content, stopped=stopped)
         journal.append(row.run, event)
@@ -99,21 +102,25 @@ def _lost(journal: Journal, row: RunRow) -> AttemptStarted | None:
     return lost
 
 
-def _sightings(journal: Journal, state_dir: Path, row: RunRow) -> frozenset[tuple[int, int]]:
-    """Read who was seen under the run, if it was in this boot: pid and start time."""
-    boots = [event.body.boot_id for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
-    if boots[-1:] != [boot_id()]:
-        return frozenset()
-    lines = (run_folder(state_dir, row.run) / MEMBERS).read_text().splitlines()
-    pairs = (line.split() for line in lines)
-    return frozenset((int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2)
+class _Left:
+    """What a dead run left: by its mark, by its groups, and by who was seen under it."""
 
+    def __init__(self, journal: Journal, state_dir: Path, row: RunRow) -> None:
+        self._cookie = row.cookie
+        self._seen: set[tuple[int, int]] = set()
+        self.groups = tiers.stale(row.cookie.startswith)
+        boots = [event.body.boot_id for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
+        if boots[-1:] == [boot_id()]:
+            pairs = (line.split() for line in (run_folder(state_dir, row.run) / MEMBERS).read_text().splitlines())
+            self._seen = {(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2}
 
-def _left(cookie: str, sightings: frozenset[tuple[int, int]]) -> Iterator[int]:
-    yield from bearers(cookie)
-    for pid, start in sightings:
-        if (stat := read_stat(pid)) is not None and stat.start == start:
-            yield pid
+    def pids(self) -> Iterator[int]:
+        for group in self.groups:
+            yield from listed(group)
+        yield from bearers(self._cookie)
+        for pid, start in self._seen:
+            if (stat := read_stat(pid)) is not None and stat.start == start:
+                yield pid
 
 
 def _elsewhere(state_dir: Path) -> Iterator[int]:
