@@ -40,7 +40,7 @@ def within(tmp_path: Path) -> Callable[..., None]:
 
         async def whole(reaper: Reaper, wake: Wake) -> None:
             root = spawned(reaper, command, said)
-            tree = Tree(reaper, root, measure, ledger)
+            tree = Tree(reaper, root, measure, ledger, None)
             try:
                 words = await until(lambda: said.read_text().rpartition("\n")[0].split(), wake)
                 assert words[0] == "ready"

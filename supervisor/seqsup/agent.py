@@ -56,7 +56,8 @@ class Agent:
     async def _once(self) -> Outcome:
         if self._world.operator.halt >= Halt.NOW:  # tenacity tries once more after a pause that was cut short
             return _HALTED
-        await self._admit()
+        if not await self._admitted():
+            return _HALTED
         number, self._next = self._next, self._next + 1
         step, place = self._prepare(number)
         ended = await attempt(step, number, self._heap, place, self._world)
@@ -64,21 +65,25 @@ class Agent:
         self._drained(await drain(self._step, number, ended, self._cookie, self._world))
         return ended.outcome
 
-    async def _admit(self) -> None:
-        """Wait until the host is above its floor."""
+    async def _admitted(self) -> bool:
+        """Wait until the host is above its floor; False when the operator wants no more of it."""
         floor, rule = self._step.limits.host_floor, self._step.drain
         deadline = time.monotonic() + rule.timeout
+        enough = Halt.NOW if self._outcomes else Halt.AFTER_AGENT  # before its first try it is not "this agent" yet
         while floor is not None and (available := self._world.host.available()) < floor:
-            if time.monotonic() >= deadline or self._world.operator.halt >= Halt.NOW:
+            if self._world.operator.halt >= enough:
+                return False
+            if time.monotonic() >= deadline:
                 raise Stopped(
                     f"{self._step.name} was not started: the host has {format_size(available)} available,"
                     f" below memory.host_floor {format_size(floor)}"
                 )
             await self._world.wake.wait(rule.interval)
+        return True
 
     def _drained(self, drained: Drained) -> None:
         self._world.emit(drained)
-        if not drained.reached and drained.on_timeout is not OnTimeout.CONTINUE:
+        if drained.on_timeout not in (None, OnTimeout.CONTINUE):
             waited = format_duration(drained.seconds)
             raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
 

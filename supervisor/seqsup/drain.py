@@ -28,15 +28,15 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
         missing = policy.drained(
             available=available, owned=owned, need_available=rule.available, threshold=rule.threshold
         )
-        waited = time.monotonic() - began
-        if not missing or waited >= rule.timeout or world.operator.halt is Halt.KILL:
+        waited, forced = time.monotonic() - began, world.operator.halt is Halt.KILL
+        if not missing or waited >= rule.timeout or forced:
             break
         await world.wake.wait(min(interval, rule.timeout - waited))
         interval = min(interval * 2, rule.interval)
     return Drained(
         agent=step.name, attempt=number, reached=not missing, seconds=time.monotonic() - began,
         before=ended.last_available, after=available, freed=available - ended.last_available, owned=owned,
-        strays=strays, why=missing, on_timeout=rule.on_timeout if missing else None,
+        strays=strays, why=missing, on_timeout=rule.on_timeout if missing and not forced else None,
     )  # fmt: skip
 
 

@@ -1,11 +1,14 @@
-"""One run's folder: its lock says whether its supervisor lives, its members file who was seen under it."""
+"""One run's folder: its lock says whether its supervisor lives, its members file who was seen under it.
+
+Its queue file names the state folder in whose queue it stood: of those who share a queue, one runs at a time.
+"""
 
 import fcntl
 import os
 import struct
 from pathlib import Path
 
-LOCK, MEMBERS = "lock", "members"
+LOCK, MEMBERS, QUEUE = "lock", "members", "queue"
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 

@@ -13,7 +13,7 @@ from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
-from .folder import MEMBERS, alive, hold, label, run_folder
+from .folder import MEMBERS, QUEUE, alive, hold, label, run_folder
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import ProcessMemory
@@ -47,9 +47,9 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     return found
 
 
-def look_elsewhere(state_dir: Path) -> tuple[ProcessMemory, ...]:
-    """Name what dead runs of other state folders left: a profile may have its own."""
-    return tuple(_named(_elsewhere(state_dir)))
+def look_elsewhere(state_dir: Path, queue: Path) -> tuple[ProcessMemory, ...]:
+    """Name what dead runs of other state folders left, but of the same queue: a profile may have its own folder."""
+    return tuple(_named(_elsewhere(state_dir, queue)))
 
 
 async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recovered]:
@@ -68,9 +68,11 @@ async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recover
     return recovered
 
 
-async def recover_elsewhere(state_dir: Path, wake: Wake) -> tuple[ProcessMemory, ...]:
-    """Stop what dead runs of other state folders left."""
-    stopped, _ = await stop(lambda: _elsewhere(state_dir), wake, grace=GRACE, deadline=DEADLINE)
+async def recover_elsewhere(state_dir: Path, queue: Path, wake: Wake) -> tuple[ProcessMemory, ...]:
+    """Stop those."""
+    if not any(_elsewhere(state_dir, queue)):
+        return ()
+    stopped, _ = await stop(lambda: _elsewhere(state_dir, queue), wake, grace=GRACE, deadline=DEADLINE)
     return stopped
 
 
@@ -123,14 +125,21 @@ class _Left:
                 yield pid
 
 
-def _elsewhere(state_dir: Path) -> Iterator[int]:
+def _elsewhere(state_dir: Path, queue: Path) -> Iterator[int]:
     here = state_dir.resolve()
     verdicts: dict[Path, bool] = {}
     for pid, folder in folders():
         if folder not in verdicts:
-            verdicts[folder] = here not in folder.parents and died(folder)
+            verdicts[folder] = here not in folder.parents and died(folder) and _stood_in(queue, folder)
         if verdicts[folder]:
             yield pid
+
+
+def _stood_in(queue: Path, folder: Path) -> bool:
+    try:
+        return (folder / QUEUE).read_text() == str(queue)
+    except OSError:
+        return False
 
 
 def _named(pids: Iterable[int]) -> Iterator[ProcessMemory]:

@@ -54,6 +54,7 @@ class Run:
             self._history.apply(recorded)
         self._readers: list[Reader] = []
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
+        self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
         self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups)
 
@@ -84,6 +85,8 @@ class Run:
         """Run the plan and return the exit code. `waited` is how long the machine's turn took, in seconds."""
         began = time.monotonic()
         lock = hold(self._folder)
+        # What the dead had left is stopped by now: this is what an earlier part of this run let go
+        self._let_go = frozenset(bearers(self._identity.cookie)) if self._identity.earlier else frozenset()
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -173,7 +176,7 @@ class Run:
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
-        let_go = frozenset(self._world.reaper.let_go())
+        let_go = self._let_go | self._world.reaper.let_go()
         found, _ = await stop(
             lambda: bearers(self._identity.cookie, except_pids=let_go), self._world.wake,
             grace=policy.LEFTOVER_GRACE, deadline=policy.KILL_DEADLINE,

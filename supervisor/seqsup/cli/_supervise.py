@@ -15,7 +15,7 @@ from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper
 from ..containment.tiers import choose
 from ..events import HaltRequested
-from ..folder import label, private, run_folder
+from ..folder import QUEUE, label, private, run_folder
 from ..history import fold
 from ..journal import Journal, RunRow
 from ..log import Log
@@ -23,7 +23,7 @@ from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement
-from ..recover import recover
+from ..recover import recover, recover_elsewhere
 from ..run import Identity, Run
 from ..summary import summary
 from ..turn import Turn
@@ -120,6 +120,8 @@ class _Supervision:
                 + (f"; stopped {processes(found.processes)}" if found.processes else "")
                 + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
             )
+        if stopped := await recover_elsewhere(self._folder, state_dir(), self._wake):
+            _say(f"stopped what a dead supervisor of another state folder had left: {processes(stopped)}")
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
@@ -131,6 +133,7 @@ class _Supervision:
         containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
         identity = self._identity(row, cookie)
         folder = private(run_folder(self._folder, identity.run))
+        (folder / QUEUE).write_text(str(state_dir()))
         reaper = Reaper(self._wake.poke)
         run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
         self._readers.append(

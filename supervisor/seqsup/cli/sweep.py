@@ -45,14 +45,14 @@ def _print(found: list[Recovered], verb: str) -> None:
 def _look(folder: Path) -> list[Recovered]:
     journal = _journal(folder)
     found = look(journal, folder) if journal else []
-    return found + _of_others(look_elsewhere(folder))
+    return found + _of_others(look_elsewhere(folder, folder))
 
 
 async def _recover(folder: Path) -> list[Recovered]:
     wake = Wake()
     journal = _journal(folder)
     found = await recover(journal, folder, wake) if journal else []
-    return found + _of_others(await recover_elsewhere(folder, wake))
+    return found + _of_others(await recover_elsewhere(folder, folder, wake))
 
 
 def _journal(folder: Path) -> Journal | None:

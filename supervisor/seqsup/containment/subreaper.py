@@ -13,6 +13,8 @@ from .members import Members, descend, own_children
 from .process import Member, read_stat
 from .reaper import Reaper, Root
 
+# Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
+_AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
 
@@ -59,11 +61,9 @@ class Tree:
             now - self._walked >= _WALK_SHARE * self._walk_cost and self._somebody_forked()
         ):
             self.walk()
-        own = self._members.used()
-        if self._group is None or self._measure not in (Measure.PRIVATE, Measure.CGROUP):
-            return own
-        kernels = self._group.used() or 0
-        return kernels if self._measure is Measure.CGROUP else max(own, kernels)  # shmem is what we cannot see
+        if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
+            return kernels
+        return self._members.used()
 
     def kernel_oom(self) -> str:
         """The kernel's figures, once it killed in the group for want of memory; empty before."""
@@ -94,6 +94,7 @@ class Tree:
         self._members.send(signum)
 
     def describe(self) -> tuple[ProcessMemory, ...]:
+        self._members.used()
         return self._members.describe()
 
     def release(self, allowed: tuple[str, ...]) -> None:
