@@ -103,7 +103,8 @@ class _Vigil:
             name = f"{step.name}-{self._number}"
             self._group = self._world.groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
         entry = self._group.entry if self._group is not None else ()
-        command = shim.wrap(step.command, entry, names=env, die_with_us=True)
+        watched_over = self._group is not None and self._world.groups is not None and self._world.groups.kill_file
+        command = shim.wrap(step.command, entry, names=env, die_with_us=not watched_over)
         with _stdin(step) as stdin:
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper
+from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested
 from ..folder import QUEUE, label, private, run_folder
@@ -146,8 +147,12 @@ class _Supervision:
             run.add_reader(self._passage)
         for reader in self._readers:
             run.add_reader(reader)
+        kill_file = containment.groups.kill_file if containment.groups is not None else None
+        sentinel = Sentinel(kill_file) if kill_file is not None else None
         with reaper:
             self._code = await run.carry_out(waited)
+        if sentinel is not None:
+            sentinel.dismiss()
         return self._code
 
     async def _farewell(self) -> None:

@@ -126,6 +126,7 @@ class Groups1:
         self._beside = beside
         self._runs: dict[str, Path] = {}
         self.tier = "cgroup1"
+        self.kill_file = beside.kill_file if beside else None
         try:
             self._runs["memory"] = make_run(own_directory("memory"), cookie)
             for controller in ("pids",) if beside else ("pids", "freezer"):

@@ -95,6 +95,7 @@ class Groups2:
 
     def __init__(self, run: Path, *, limits: bool, undo: Callable[[], None] = lambda: None) -> None:
         self._run, self.limits, self._undo = run, limits, undo
+        self.kill_file = str(run / "cgroup.kill") if (run / "cgroup.kill").exists() else None  # since Linux 5.14
         self.tier = "cgroup2" if limits else "cgroup2 without controllers"
         self.detail = f"memory, pids and kill at {run}" if limits else f"membership and kill at {run}"
 

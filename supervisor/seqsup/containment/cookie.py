@@ -33,6 +33,7 @@ def _all_and_newcomers(but: Set[int]) -> Iterator[int]:
     """Give every pid, and those that came while the first were looked at: their parents may be gone by then."""
     seen = set(but)
     for _ in range(_ROUNDS):
-        newcomers = [pid for pid in all_pids() if pid not in seen]
+        if not (newcomers := [pid for pid in all_pids() if pid not in seen]):
+            return
         yield from newcomers
         seen.update(newcomers)

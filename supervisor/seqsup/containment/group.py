@@ -68,6 +68,7 @@ class Groups(Protocol):
     tier: str
     detail: str
     limits: bool  # whether the kernel keeps `hard`
+    kill_file: str | None  # a write to it kills all of the run
 
     def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group:
         """Make the group of one attempt; OSError says what the kernel refused."""

@@ -1,0 +1,33 @@
+"""Kills all of a run's groups at once when its supervisor dies, where PDEATHSIG would take a leader only."""
+
+import os
+import subprocess
+
+# It waits for the end of a pipe that only the supervisor holds; a line before that means that all is well. It leaves
+# our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground.
+_WATCH = """
+exec 3<&0
+(trap "" HUP INT QUIT TERM TSTP; cd /; read -r well <&3 || echo 1 >"$1") &
+"""
+
+
+class Sentinel:
+    def __init__(self, kill_file: str) -> None:
+        """Start it, before this process becomes a subreaper: then it would stay in our tree."""
+        ours, self._line = os.pipe()
+        try:
+            subprocess.run(
+                ["/bin/sh", "-c", _WATCH, "seqsup-sentinel", kill_file],
+                stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, check=False,
+            )  # fmt: skip
+        finally:
+            os.close(ours)
+
+    def dismiss(self) -> None:
+        """Say that all is well: it ends, and kills nothing."""
+        try:
+            os.write(self._line, b"well\n")
+        except BrokenPipeError:
+            pass  # somebody killed it
+        finally:
+            os.close(self._line)
