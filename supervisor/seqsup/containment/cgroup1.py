@@ -43,7 +43,7 @@ class Members1:
         return not self.pids()
 
     def close(self) -> bool:
-        return self.empty() and remove(self._folder)
+        return remove(self._folder)
 
 
 class Group1:
@@ -113,7 +113,7 @@ class Group1:
             os.close(self.oom_event)
             self.oom_event = None
         gone = [self._members.close()]
-        gone += [not listed(folder) and remove(folder) for folder in (self._memory, self._pids) if folder is not None]
+        gone += [remove(folder) for folder in (self._memory, self._pids) if folder is not None]
         return all(gone)
 
 
@@ -160,7 +160,7 @@ class Groups1:
         return group
 
     def close(self) -> bool:
-        gone = [not listed(run) and remove(run) for run in self._runs.values()]
+        gone = [remove(run) for run in self._runs.values()]
         if self._beside is not None:
             gone.append(self._beside.close())
         return all(gone)

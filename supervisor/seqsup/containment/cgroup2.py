@@ -81,13 +81,12 @@ class Group2:
         return state["populated"] == 0 if "populated" in state else not listed(self._folder)
 
     def close(self) -> bool:
-        empty = self.empty()
         for kept in (self._procs, self._state, self._stat, self._peak, self._oom):
             kept.close()
         if self._epoll is not None:
             self._epoll.close()
             self.oom_event = None
-        return empty and remove(self._folder)
+        return remove(self._folder)
 
 
 class Groups2:
@@ -112,7 +111,7 @@ class Groups2:
         return group
 
     def close(self) -> bool:
-        gone = not listed(self._run) and remove(self._run)
+        gone = remove(self._run)
         self._undo()
         return gone
 

@@ -209,7 +209,12 @@ def _kill_frozen(folder: Path) -> None:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a group with what is below it, as far as it is empty, and say whether it is gone."""
+    """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
+    with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below
+        os.rmdir(folder)  # noqa: PTH106
+        return True
+    if listed(folder):
+        return False
     for below, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(below)  # noqa: PTH106
@@ -229,7 +234,7 @@ def run_prefix(name: str) -> str | None:
 def make_run(base: Path, cookie: str) -> Path:
     """Make a run's directory. One of this name that is there already is of the same run, before it was resumed."""
     folder = base / run_name(cookie)
-    if folder.exists() and not listed(folder):
+    if folder.exists():
         remove(folder)
     folder.mkdir()
     return folder

@@ -16,7 +16,7 @@ from seqsup.wait import Wake
 
 from . import cgroup2
 from .cgroup1 import Groups1, with_freezer
-from .group import Groups, Unavailable, kill, listed, mounts, own_directory, read, remove, run_prefix
+from .group import Groups, Unavailable, kill, mounts, own_directory, read, remove, run_prefix
 from .shim import wrap
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
@@ -126,7 +126,7 @@ async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path
     while groups and time.monotonic() < ends:
         for group in groups:
             kill(group)
-        groups = [group for group in groups if listed(group) or not remove(group)]
+        groups = [group for group in groups if not remove(group)]
         await wake.wait(0.002)
     return groups
 
