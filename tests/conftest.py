@@ -1,5 +1,6 @@
 """What every test stands on: a home of its own, honest stubs, waiting for facts, no process left behind."""
 
+import contextlib
 import inspect
 import os
 import signal
@@ -15,6 +16,9 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 import pytest
+from seqsup import journal
+from seqsup.containment import tiers
+from seqsup.containment.group import remove
 
 ROOT = Path(__file__).parent.parent
 STUBS = Path(__file__).parent / "stubs"
@@ -64,8 +68,18 @@ def test_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         yield name
         left = _stop_all(name, before)
+    _remove_groups(tmp_path)
     if left:
         pytest.fail("\n  ".join(["the test left processes behind:", *left]), pytrace=False)
+
+
+def _remove_groups(folder: Path) -> None:
+    """Remove what supervisors that the test killed have left below the cgroups: it is empty by now."""
+    for path in folder.rglob(journal.FILE):
+        with contextlib.suppress(journal.JournalError):
+            cookies = [row.cookie for row in journal.Journal.open(path.parent).runs()]
+            for group in tiers.stale(lambda prefix, of=cookies: any(cookie.startswith(prefix) for cookie in of)):
+                remove(group)
 
 
 def _folder(path: Path) -> str:

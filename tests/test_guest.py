@@ -5,11 +5,8 @@ This machine may have neither, so each boots a guest (tests/guest/boot.py), and 
 
 import os
 import re
-import shutil
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from subprocess import list2cmdline
 
 import pytest
 from guest.boot import NO_GUEST, REPO, GuestError, boot, missing

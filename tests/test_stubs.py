@@ -133,6 +133,7 @@ def test_a_test_that_leaves_a_process_fails_and_the_process_is_stopped(tmp_path:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent / "supervisor")},
         capture_output=True,
         text=True,
         check=False,
