@@ -1,6 +1,8 @@
 """One try at one agent: spawn, sample, decide, act, until its tree is empty."""
 
+import errno
 import os
+import shutil
 import signal
 import stat
 import time
@@ -99,6 +101,7 @@ class _Vigil:
 
     def spawn(self, heap: int | None) -> Root:
         step, env = self._step, self._environment(heap)
+        _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         if self._world.groups is not None and step.limits.enforce is not Enforce.WATCH:
             name = f"{step.name}-{self._number}"
             self._group = self._world.groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
@@ -221,7 +224,7 @@ class _Vigil:
                 kernel_oom = "oom_kill in /proc/vmstat rose"
             reason, why = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         return Outcome(
-            reason=reason, why=why, exit=ending,
+            reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
             peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
             processes=self._stopped, left_over=self._left_over,
@@ -241,6 +244,8 @@ class _Vigil:
         )
 
     def close(self) -> None:
+        if self._group is not None:
+            self._group.close()
         self._stdout.close()
         self._stderr.close()
 
@@ -259,6 +264,17 @@ class _Output:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _must_be_program(word: str, cwd: str, path: str) -> None:
+    """Raise what exec would: through the shim it could only be told by an exit code."""
+    if "/" not in word:
+        if shutil.which(word, path=path) is None:
+            raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)
+        return
+    status = Path(cwd, word).stat().st_mode
+    if not stat.S_ISREG(status) or not os.access(Path(cwd, word), os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
 
 
 def _what(error: OSError, step: Step) -> str:

@@ -31,7 +31,6 @@ class Tree:
         self._measure = measure
         self._group = group
         self._walked, self._walk_cost = 0.0, 0.0
-        self._gate = os.open("/proc/loadavg", os.O_RDONLY)
         self._last_pid = b""
         self.root = root
         stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
@@ -74,7 +73,7 @@ class Tree:
         return (self._group.peak() if self._group is not None else None) or 0
 
     def _somebody_forked(self) -> bool:
-        last_pid = os.pread(self._gate, 128, 0).rpartition(b" ")[2]
+        last_pid = self._reaper.last_pid()
         changed = last_pid != self._last_pid
         self._last_pid = last_pid
         return changed
@@ -125,7 +124,4 @@ class Tree:
         for member in self._members.living():
             self._let_go(member)
         self._members.close()
-        if self._group is not None:
-            self._group.close()
-        os.close(self._gate)
         self._reaper.forget(self.root)
