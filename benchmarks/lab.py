@@ -46,6 +46,10 @@ class Row:
         return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2f}"
 
 
+class Failed(Exception):
+    """A benchmark could not be carried out."""
+
+
 class Lab:
     def __enter__(self) -> "Lab":
         self.folder = Path(tempfile.mkdtemp(prefix="seqsup-bench-", dir="/var/tmp"))  # /tmp may be memory
@@ -58,11 +62,15 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._started:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(each, signal.SIG_IGN) for each in signals]  # an impatient second Ctrl-C waits, too
+        for process in tuple(self._started):
             self.end(process)
         for pid in marked(self.mark):
             kill(pid)
         shutil.rmtree(self.folder, ignore_errors=True)
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
 
     def start(self, command: Sequence[str], *, stdout: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
         """Start something that does not outlive the lab. Its words go to a file."""
@@ -95,7 +103,7 @@ class Lab:
         took = time.perf_counter() - began
         self.end(process)
         if code:
-            raise SystemExit(f"{' '.join(command)[:200]} ended with {code}:\n{self.words()}")
+            raise Failed(f"{' '.join(command)[:200]} ended with {code}:\n{self.words()}")
         return took
 
     def words(self) -> str:
@@ -139,7 +147,7 @@ class Supervised:
         for event in self.events():
             if event["event"] == name and event["agent"] == agent:
                 return
-        raise SystemExit(f"seqsup ended before {name} of {agent}:\n{self._lab.words()}")
+        raise Failed(f"seqsup ended before {name} of {agent}:\n{self._lab.words()}")
 
     def end(self) -> None:
         self._lab.end(self._process)

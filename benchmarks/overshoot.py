@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
-from lab import AGENTS, MIB, NODE, Lab, Row, kill, median
+from lab import AGENTS, MIB, NODE, Failed, Lab, Row, kill, median
 
 LIMIT = 1024 * MIB
 RUNS, AT_ONCE = 10, 4
@@ -50,15 +50,17 @@ def leak(lab: Lab, what: str, processes: int, command: Callable[[list[str]], lis
     run.end()
     emptied = run.moments("attempt_ended")
     held, seen, dead, rates = [], [], [], []
+    by_kernel = sum(event["reason"] == "kernel-oom" for event in ended)  # at the cgroup's limit, a little above hard
     for event in ended:
-        if event["reason"] != "hard":
-            raise SystemExit(f"{what}: ended as {event['reason']}: {event['why']}")
+        if event["reason"] not in ("hard", "kernel-oom"):
+            raise Failed(f"{what}: ended as {event['reason']}: {event['why']}")
         left = [Note(path) for path in notes[event["agent"]]]
         held.append(over(sum(note.held for note in left)))
         seen.append(over(event["peak"]))
         rates.append(sum(note.rate for note in left))
         dead += [(emptied[event["agent"]] - note.crossed) * 1000 for note in left if note.crossed]
     beside = f"grew at {median(rates):.0f} MiB/s; seqsup saw {median(seen):.1f} %, at most {max(seen):.1f} %"
+    beside += f"; {by_kernel} of {RUNS} ended by the kernel" if by_kernel else ""
     rows = [Row(f"{what}: overshoot", held, "% of the limit", beside, target=5.0, worst=True)]
     return [*rows, Row(f"{what}: from crossing to tree empty", dead, "ms")] if dead else rows
 

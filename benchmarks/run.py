@@ -39,7 +39,7 @@ import overshoot
 import psutil
 import sequential
 import startup
-from lab import MIB, NODE, Lab, Row
+from lab import MIB, NODE, Failed, Lab, Row
 
 BENCHMARKS = {
     "sequential": sequential, "idle": idle, "startup": startup,
@@ -55,18 +55,23 @@ def main(names: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print_header()
     rows: list[Row] = []
+    failed = False
     try:
         for name in names or BENCHMARKS:
-            with Lab() as lab:
-                began = time.monotonic()
-                rows += BENCHMARKS[name].measure(lab)
-                print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+            began = time.monotonic()
+            try:
+                with Lab() as lab:
+                    rows += BENCHMARKS[name].measure(lab)
+            except Failed as error:
+                failed = True
+                print(f"{name}: {error}", file=sys.stderr)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted; all that was started has been ended", file=sys.stderr)
         return 130
     finally:
         print_table(rows)
-    return 0 if all(row.met is not False for row in rows) else 1
+    return 1 if failed or any(row.met is False for row in rows) else 0
 
 
 def print_header() -> None:

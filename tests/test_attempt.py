@@ -332,7 +332,7 @@ def test_its_environment_is_ours_with_the_profiles_and_the_marks(
     assert (found["FROM_THE_USER"], found["OVERRIDDEN"]) == ("1", "2")
     assert (found["SEQSUP_AGENT"], found["SEQSUP_ATTEMPT"]) == ("agent", "1")
     assert found["SEQSUP_FOLDER"] == str(tmp_path / "run")
-    assert found["SEQSUP_ARTIFACTS"] == str(made.folder)
+    assert found["SEQSUP_ARTIFACTS"] == str(made.folder / "artifacts")
     assert len(found["SEQSUP_COOKIE"]) == 16
     assert found["PWD"] == str(tmp_path)
 

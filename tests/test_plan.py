@@ -446,7 +446,7 @@ def small(tmp_path: Path) -> str:
 
 def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
     shown = invoked(small, "--task", "paint the wall " * 60).output
-    for expected in ("execution_mode", "sequential", "subreaper", "TOKEN", "1:00:00", "second: the task has none of"):
+    for expected in ("execution_mode", "sequential", "containment", "TOKEN", "1:00:00", "second: the task has none of"):
         assert expected in shown
     assert "hush" not in shown
     assert "\x1b" not in shown

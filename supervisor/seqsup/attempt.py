@@ -12,14 +12,14 @@ from typing import IO
 
 from msgspec import Struct
 
-from . import outcome, policy
+from . import account, outcome, policy
 from .containment import shim
 from .containment.group import Group, Groups
 from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
-from .folder import private
+from .folder import ARTIFACTS, private
 from .host import Host
 from .model import OWN_STDIN, Enforce, Exit, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
@@ -49,6 +49,11 @@ class Place(Struct, frozen=True):
     label: str  # of the folder, relative to the run's
     ledger: int
     marks: dict[str, str]
+
+    @property
+    def artifacts(self) -> Path:
+        """For what the agent itself makes. Apart from its output, which another user must not put links in place of."""
+        return self.folder / ARTIFACTS
 
 
 class Ended(Struct, frozen=True):
@@ -89,8 +94,11 @@ class _Vigil:
         self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
         self._oom_kills = world.host.oom_kills()
         self._group: Group | None = None
-        private(place.folder)
+        private(place.artifacts)
         self._stdout, self._stderr = _Output(place.folder / "stdout.log"), _Output(place.folder / "stderr.log")
+        if step.account is not None:
+            for own in (place.artifacts, self._stdout.fd, self._stderr.fd):  # /dev/stdout is opened by permission
+                os.chown(own, step.account.uid, step.account.gid)
         self._watch = Watch(started=time.monotonic())
         self._heard, self._output = self._watch.started, 0
         self._stopped: tuple[ProcessMemory, ...] = ()
@@ -107,7 +115,11 @@ class _Vigil:
             self._group = self._world.groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
         entry = self._group.entry if self._group is not None else ()
         watched_over = self._group is not None and self._world.groups is not None and self._world.groups.kill_file
-        command = shim.wrap(step.command, entry, names=env, die_with_us=not watched_over)
+        command = shim.wrap(
+            step.command, entry, names=env, die_with_us=not watched_over,
+            bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
+            becoming=account.becoming(step.account) if step.account is not None else (),
+        )  # fmt: skip
         with _stdin(step) as stdin:
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd
@@ -116,9 +128,9 @@ class _Vigil:
     def _environment(self, heap: int | None) -> dict[str, str]:
         step = self._step
         env = {
-            **os.environ, "PWD": step.cwd, **step.env, **self._place.marks,
+            **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **self._place.marks,
             "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(self._number),
-            "SEQSUP_ARTIFACTS": str(self._place.folder),
+            "SEQSUP_ARTIFACTS": str(self._place.artifacts),
         }  # fmt: skip
         if step.node is not None:
             env["NODE_OPTIONS"] = node_options(step.node, heap, env.get("NODE_OPTIONS", ""))
@@ -287,10 +299,19 @@ def _stdin(step: Step) -> IO[bytes]:
     if step.stdin_file == OWN_STDIN:
         return _own_stdin()
     if step.stdin is None:
-        return Path(step.cwd, step.stdin_file or os.devnull).open("rb")
+        return _file_stdin(step, Path(step.cwd, step.stdin_file or os.devnull))
     file = os.fdopen(os.memfd_create("stdin"), "w+b")
     file.write(step.stdin.encode())
     file.seek(0)
+    return file
+
+
+def _file_stdin(step: Step, path: Path) -> IO[bytes]:
+    """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
+    file = path.open("rb")
+    if step.account is not None and not account.may_read(step.account, os.fstat(file.fileno())):
+        file.close()
+        raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
     return file
 
 

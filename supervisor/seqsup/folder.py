@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 LOCK, MEMBERS, QUEUE = "lock", "members", "queue"
+ARTIFACTS = "artifacts"  # in an attempt's folder: the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
@@ -22,9 +23,17 @@ def run_folder(state_dir: Path, run: int) -> Path:
 
 
 def private(folder: Path) -> Path:
-    """Make a folder that only its owner can enter."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a folder that only its owner can enter, with those above it."""
+    if not folder.parent.exists():
+        private(folder.parent)
+    folder.mkdir(exist_ok=True, mode=0o700)
     return folder
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        opened.write(text)
 
 
 def hold(folder: Path) -> int:

@@ -124,6 +124,18 @@ class Journal:
             self._last[run] = last or 0
         return self._last[run] + 1
 
+    def check(self) -> None:
+        """Read it all; JournalError says what is damaged."""
+        try:
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+            for row in self.runs():
+                for _ in self.events(row.run):
+                    pass
+        except sqlite3.Error as error:
+            raise JournalError(_trouble(self._path, error)) from error
+
     def runs(self) -> list[RunRow]:
         """Every run, oldest first."""
         try:

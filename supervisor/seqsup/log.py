@@ -71,7 +71,10 @@ class Log:
                 catch=False,
             )
         if folder is not None:
-            logger.add(folder / FILE, format=_WHOLE, level=DEBUG, colorize=False, encoding="utf-8", catch=False)
+            logger.add(
+                folder / FILE, format=_WHOLE, level=DEBUG, colorize=False, encoding="utf-8", catch=False,
+                opener=lambda path, flags: os.open(path, flags, 0o600),
+            )  # fmt: skip
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.body

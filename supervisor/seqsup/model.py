@@ -81,6 +81,25 @@ class Limits(Struct, frozen=True, kw_only=True):
     enforce: Enforce = Enforce.AUTO
 
 
+class Rlimits(Struct, frozen=True, kw_only=True):
+    """Limits of each single process, kept by the kernel; None is as the supervisor was started with."""
+
+    nofile: int | None = None
+    core: int | None = 0  # bytes; a core of a killed 8 GiB agent would fill the disk, and holds its secrets
+    data: int | None = None  # bytes
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+
 class Timeouts(Struct, frozen=True, kw_only=True):
     """In seconds; None is off. `grace` lies between TERM and KILL."""
 
@@ -160,6 +179,8 @@ class Step(Struct, frozen=True, kw_only=True):
     expect: tuple[Reason, ...]
     needs: tuple[str, ...]
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
+    rlimits: Rlimits = Rlimits()
+    account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
 
 
 class Skip(Struct, frozen=True, kw_only=True):

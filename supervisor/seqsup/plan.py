@@ -8,7 +8,22 @@ import msgspec
 from msgspec import Struct
 
 from . import nodeflags, placeholders
-from .model import Detected, Drain, Enforce, Measure, NodeBinary, NodeStart, Plan, Retry, Skip, Step, Success, Timeouts
+from .model import (
+    Account,
+    Detected,
+    Drain,
+    Enforce,
+    Measure,
+    NodeBinary,
+    NodeStart,
+    Plan,
+    Retry,
+    Rlimits,
+    Skip,
+    Step,
+    Success,
+    Timeouts,
+)
 from .profile import Agent, Profile, ProfileError, complaints
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
@@ -38,6 +53,7 @@ class Found(Struct, frozen=True, kw_only=True):
     """What the machine has for one copy."""
 
     detected: Detected
+    account: Account | None = None  # whom it becomes
     node: NodeBinary | None = None  # where Node will run
     user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
     stdin_digest: str = ""
@@ -223,6 +239,8 @@ def _step(copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[s
         expect=agent.expect,
         needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
         content=_content(copy, found),
+        rlimits=Rlimits(nofile=agent.rlimits.nofile, core=agent.rlimits.core, data=agent.rlimits.data),
+        account=found.account,
     )
 
 

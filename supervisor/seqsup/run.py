@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from . import __version__, policy
+from .account import open_way
 from .agent import Agent, Stopped
 from .attempt import Place, World
 from .containment.cookie import bearers, marks
@@ -17,7 +18,7 @@ from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import Chosen
 from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunStarted, Warned
-from .folder import MEMBERS, hold
+from .folder import ARTIFACTS, MEMBERS, hold, private
 from .history import AgentState, History, RunView
 from .host import Host, boot_id
 from .journal import Journal
@@ -142,6 +143,8 @@ class Run:
         def prepare(number: int) -> tuple[Step, Place]:
             label = f"{step.name}/{number}"
             place = Place(self._folder / label, label, ledger, marks(self._identity.cookie, self._folder))
+            if step.account is not None:
+                open_way(private(place.folder), self._folder.parent.parent)
             return self._filled_in(step, place), place
 
         tried_before = self.view.agents[step.name].attempt or 0
@@ -153,7 +156,7 @@ class Run:
         def value(name: str, agent: str | None) -> str:
             if name == "summary":
                 return self._summary(agent or step.name)
-            return str(self._artifacts(agent) if agent else place.folder)
+            return str(self._last_folder(agent) / ARTIFACTS if agent else place.artifacts)
 
         return replace(
             step,
@@ -162,14 +165,14 @@ class Run:
             stdin=finish(step.stdin, value) if step.stdin is not None else None,
         )
 
-    def _artifacts(self, agent: str) -> Path:
-        """Where an agent's last attempt left what it made."""
+    def _last_folder(self, agent: str) -> Path:
+        """Where an agent's last attempt left its output, and what it made."""
         return self._folder / (self.view.agents[agent].folder or agent)
 
     def _summary(self, agent: str) -> str:
         """The end of what an agent printed."""
         try:
-            printed = (self._artifacts(agent) / "stdout.log").read_bytes()
+            printed = (self._last_folder(agent) / "stdout.log").read_bytes()
         except FileNotFoundError:
             return ""
         return printed[-_SUMMARY:].decode(errors="replace").strip()

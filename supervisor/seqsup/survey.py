@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from . import placeholders
-from .model import Detected, NodeBinary
+from . import account, placeholders
+from .model import Account, Detected, NodeBinary
 from .plan import Copy, Found, Survey, copies
 from .profile import Agent, Profile
 from .profile.lines import Path as KeyPath
@@ -26,10 +26,13 @@ class _Unreadable(Exception):
     """A file that the profile names cannot be read; the text says why."""
 
 
-def gather(profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str]) -> Survey:
+def gather(
+    profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str], state_dir: str | None = None
+) -> Survey:
     items: dict[str, tuple[str, ...]] = {}
     found: dict[str, Found] = {}
     problems = dict(_hooks(profile.hooks, folder, environ.get("PATH", os.defpath)))
+    accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, agent in enumerate(profile.agents):
         if agent.for_each is not None:
@@ -39,7 +42,7 @@ def gather(profile: Profile, *, folder: str, task: str | None, environ: Mapping[
                 items[agent.name] = ()
                 problems["agents", n, "for_each"] = str(error)
         for copy in copies(agent, items.get(agent.name), folder, task):
-            found[copy.name] = look.at(copy)
+            found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
     memory = psutil.virtual_memory().total
     return Survey(folder=folder, memory=memory, items=items, found=found, problems=problems)
 
@@ -51,8 +54,9 @@ class _Look:
         self._environ = environ
         self._detected: dict[tuple[tuple[str, ...], str, str], Detected] = {}
         self._nodes: dict[str, NodeBinary | str] = {}
+        self._reached: dict[tuple[int, str, str, str], str] = {}
 
-    def at(self, copy: Copy) -> Found:
+    def at(self, copy: Copy, become: Account | None) -> Found:
         problems: dict[str, str] = {}
         path = copy.env.get("PATH", self._environ.get("PATH", os.defpath))
         detected = self._detect(copy.command, copy.cwd, path)
@@ -60,8 +64,11 @@ class _Look:
             problems["cwd"] = f"there is no folder {copy.cwd}"
         elif detected.executable is None:
             problems["command"] = detected.why
-        node = self._node(copy, detected, path, problems) if not problems else None
+        elif become is not None:
+            problems |= self._out_of_reach(copy, detected.executable, become, path)
+        node = self._node(copy, detected, path, become, problems) if not problems else None
         return Found(
+            account=become,
             detected=detected,
             node=node,
             user_options=copy.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
@@ -77,7 +84,16 @@ class _Look:
             self._detected[key] = detect(words, cwd, path)
         return self._detected[key]
 
-    def _node(self, copy: Copy, detected: Detected, path: str, problems: dict[str, str]) -> NodeBinary | None:
+    def _out_of_reach(self, copy: Copy, executable: str, become: Account, path: str) -> dict[str, str]:
+        file = find(placeholders.finish(copy.command[0]), copy.cwd, path) or executable
+        key = (become.uid, copy.cwd, file, executable)
+        if key not in self._reached:
+            self._reached[key] = account.out_of_reach(become, copy.cwd, (file, executable))
+        return {"user": self._reached[key]} if self._reached[key] else {}
+
+    def _node(
+        self, copy: Copy, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
+    ) -> NodeBinary | None:
         wanted = copy.agent.runtime
         if wanted not in ("auto", "node") or (wanted == "auto" and detected.kind != "node"):
             return None
@@ -85,16 +101,17 @@ class _Look:
         if file is None:
             problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
             return None
-        answer = self._ask(file)
+        answer = self._ask(file, become)
         if isinstance(answer, str):
             problems["command"] = answer
             return None
         return answer
 
-    def _ask(self, file: str) -> NodeBinary | str:
+    def _ask(self, file: str, become: Account | None) -> NodeBinary | str:
         if file not in self._nodes:
+            words = account.becoming(become) if become is not None else []  # never run as root what is another's
             try:
-                self._nodes[file] = probe(file)
+                self._nodes[file] = probe(file, words, account.environment(become, os.environ))
             except NoAnswer as error:
                 self._nodes[file] = str(error)
         return self._nodes[file]
@@ -109,6 +126,29 @@ class _Look:
             if not copy.agent.needs:  # else an earlier agent may still write it
                 problems["stdin_file"] = str(error)
             return ""
+
+
+def _accounts(
+    profile: Profile, state_dir: str | None, problems: dict[KeyPath, str]
+) -> dict[str | None, Account | None]:
+    """Look up whom agents become, and whether those can reach the folders that the run makes for them."""
+    wanted: dict[str, KeyPath] = {profile.run.user: ("run", "user")} if profile.run.user else {}
+    for n, agent in enumerate(profile.agents):
+        if agent.user:
+            wanted.setdefault(agent.user, ("agents", n, "user"))
+    accounts: dict[str | None, Account | None] = {}
+    for name, key in wanted.items():
+        try:
+            become = accounts[name] = account.look_up(name)
+            why = account.out_of_reach(become, str(Path(state_dir).parent)) if become and state_dir else ""
+        except account.NoAccount as error:
+            problems[key] = str(error)
+            continue
+        if why:
+            problems[key] = (
+                f"{why}, above the state folder; give it another with run.state_dir, such as /var/lib/seqsup"
+            )
+    return accounts
 
 
 def _items(agent: Agent, folder: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Turn:
     @staticmethod
     def queue_up(folder: Path, who: str) -> "Turn":
         """Take the next ticket; `who` is what others read while they wait."""
-        queue = private(folder / f"turn-{boot_id()[:8]}")
+        queue = private(_queue(folder))
         with _door(queue):
             number = max(_numbers(queue), default=0) + 1
             fd = os.open(queue / str(number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -57,6 +57,17 @@ class Turn:
         os.close(self._fd)
 
 
+def waiting(folder: Path) -> list[str]:
+    """Say who is in a folder's queue, the one with the turn first. It only looks."""
+    queue = _queue(folder)
+    numbers = sorted(_numbers(queue)) if queue.exists() else []
+    return [who for number in numbers for who in _held(queue / str(number), tidy=False)]
+
+
+def _queue(folder: Path) -> Path:
+    return folder / f"turn-{boot_id()[:8]}"
+
+
 @contextmanager
 def _door(queue: Path) -> Iterator[None]:
     """Only one looks or takes at a time: a ticket is never seen between its making and its locking."""
@@ -72,14 +83,15 @@ def _numbers(queue: Path) -> Iterator[int]:
     return (int(entry.name) for entry in queue.iterdir() if entry.name.isdigit())
 
 
-def _held(ticket: Path) -> Iterator[str]:
+def _held(ticket: Path, *, tidy: bool = True) -> Iterator[str]:
     try:
         fd = os.open(ticket, os.O_RDONLY)
     except FileNotFoundError:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        ticket.unlink(missing_ok=True)
+        if tidy:
+            ticket.unlink(missing_ok=True)
     except BlockingIOError:
         yield os.read(fd, 4096).decode(errors="replace")
     finally:

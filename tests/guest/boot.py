@@ -16,9 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
@@ -28,7 +27,6 @@ MODES = {
     "user": "in a login session of an unprivileged user, with systemd as PID 1 and a user manager",
 }
 NO_GUEST = 125  # the exit code when there is no result: no fault of the command's
-PACKAGES = "qemu-system-x86 virtiofsd systemd libpam-systemd dbus-user-session"
 
 
 class GuestError(Exception):
@@ -36,36 +34,25 @@ class GuestError(Exception):
 
 
 def missing() -> str:
-    """What has to be done before a guest can boot here; nothing if it can."""
+    """What a guest needs and this machine has not got, and the command which gets it; nothing if it has it all."""
     lacks = [name for name in ("qemu-system-x86_64", "setpriv") if not shutil.which(name)]
     lacks += [] if _virtiofsd() else ["virtiofsd"]
     lacks += [] if Path("/lib/systemd/systemd").exists() else ["systemd"]
     lacks += [] if _kernel() else [f"Debian's cloud kernel in /boot or {CACHE}"]
-    if not lacks:
-        return ""
-    return f"no {', '.join(lacks)}; `.ci/run guest` or: apt-get install --no-install-recommends {PACKAGES} \
-linux-image-cloud-amd64"
+    return f"no {', '.join(lacks)}; as root, by apt: {HERE / 'install'}" if lacks else ""
 
 
-def boot(
-    mode: str,
-    command: Sequence[str],
-    out: Path,
-    console: IO[bytes] | None = None,
-    env: Mapping[str, str] | None = None,
-    deadline: float = 300,
-) -> int:
-    """Run the command in a fresh guest and return its exit code; its output and the kernel's go to `console`."""
+def boot(mode: str, command: Sequence[str], out: Path, deadline: float) -> int:
+    """Run the command in a fresh guest and return its exit code; what it prints comes by the kernel's console."""
     if needed := missing():
         raise GuestError(needed)
-    # Not under a folder of pytest's: a socket's path must stay below 108 bytes.
-    with tempfile.TemporaryDirectory(prefix="seqsup-guest-") as name:
-        job = Path(name)
-        (job / "out").mkdir()
+    with tempfile.TemporaryDirectory(prefix="seqsup-guest-") as folder:
+        job = Path(folder, "job")
+        (job / "out").mkdir(parents=True)
         (job / "mode").write_text(mode)
         (job / "show").write_text("".join(f"{path}\n" for path in _shown()))
-        (job / "command").write_text(_script(command, {**_environment(mode), **(env or {})}))
-        with _guest(job, console) as kernel:
+        (job / "command").write_text(_script(command, mode))
+        with _guest(job) as kernel:
             try:
                 code = kernel.wait(deadline)
             except subprocess.TimeoutExpired:
@@ -79,12 +66,12 @@ def boot(
 
 
 @contextlib.contextmanager
-def _guest(job: Path, console: IO[bytes] | None) -> Iterator["subprocess.Popen[bytes]"]:
+def _guest(job: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """QEMU and its two file servers; they end with this block, and, by setpriv, with this process."""
     with contextlib.ExitStack() as all_ended:
 
-        def start(*command: str, **options: IO[bytes] | None) -> "subprocess.Popen[bytes]":
-            process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, **options)
+        def start(*command: str) -> "subprocess.Popen[bytes]":
+            process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL)
             all_ended.callback(process.wait)
             all_ended.callback(process.kill)
             return process
@@ -93,22 +80,24 @@ def _guest(job: Path, console: IO[bytes] | None) -> Iterator["subprocess.Popen[b
             ("rootfs", ["--shared-dir=/", "--readonly", "--cache=always"]),
             ("job", [f"--shared-dir={job}", "--cache=never"]),
         ):
-            socket = job.with_name(f"{job.name}-{tag}")
-            all_ended.callback(socket.unlink, missing_ok=True)
-            all_ended.callback(Path(f"{socket}.pid").unlink, missing_ok=True)
+            socket = _socket(job, tag)
             server = start(_virtiofsd(), f"--socket-path={socket}", "--sandbox=none", "--log-level=error", *options)
             while not socket.exists():
                 if server.poll() is not None:
                     raise GuestError(f"virtiofsd does not start ({server.returncode})")
                 time.sleep(0.01)
-        yield start(*_qemu(job), stdout=console, stderr=console)
+        yield start(*_qemu(job))
+
+
+def _socket(job: Path, tag: str) -> Path:
+    return job.with_name(f"{tag}.socket")
 
 
 def _qemu(job: Path) -> list[str]:
     # KVM only on demand: /dev/kvm proves nothing, nested it may take a guest and then fail.
     kvm = os.environ.get("SEQSUP_GUEST_ACCEL") == "kvm"
     shares = [
-        f"-chardev socket,id={tag},path={job.with_name(f'{job.name}-{tag}')} "
+        f"-chardev socket,id={tag},path={_socket(job, tag)} "
         f"-device vhost-user-fs-pci,chardev={tag},tag={tag},queue-size=1024"
         for tag in ("rootfs", "job")
     ]
@@ -118,9 +107,9 @@ def _qemu(job: Path) -> list[str]:
         {" ".join(shares)} -nodefaults -no-user-config -display none -serial stdio -no-reboot -kernel {_kernel()}
     """
     line = f"""
-        console=ttyS0 rootfstype=virtiofs root=rootfs ro init={HERE}/init quiet loglevel=3 panic=-1 mitigations=off nokaslr
+        console=ttyS0 rootfstype=virtiofs root=rootfs ro init={HERE}/init quiet loglevel=3 panic=-1
+        mitigations=off nokaslr fstab=no systemd.gpt_auto=no systemd.swap=no
         systemd.unit=guest.target systemd.show_status=0 systemd.log_level=warning systemd.log_target=console
-        fstab=no systemd.gpt_auto=no systemd.swap=no
     """
     return ["qemu-system-x86_64", *options.split(), "-append", " ".join(line.split())]
 
@@ -135,16 +124,21 @@ def _kernel() -> Path | None:
 
 
 def _shown() -> list[Path]:
-    """Folders which the command needs, wherever they are: resolved ones first, links into them after."""
-    folders = [REPO, Path.cwd(), Path(sys.prefix), Path(sys.base_prefix), *map(Path, os.get_exec_path())]
-    return list(dict.fromkeys([*(path.resolve() for path in folders if path.is_dir()), *filter(Path.is_dir, folders)]))
+    """Folders which the command needs, wherever they are: links come after what they lead to, children after parents."""
+    folders = {REPO, Path.cwd(), Path(sys.prefix), Path(sys.base_prefix), *map(Path, os.get_exec_path())}
+    there = {path for path in folders if path.is_dir()}
+    resolved = {path.resolve() for path in there}
+    return [*sorted(resolved), *sorted(there - resolved)]
 
 
-def _environment(mode: str) -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONDONTWRITEBYTECODE": "1", "SEQSUP_GUEST": mode}
-
-
-def _script(command: Sequence[str], env: Mapping[str, str]) -> str:
+def _script(command: Sequence[str], mode: str) -> str:
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "SEQSUP_GUEST": mode,
+        # The command lives on a read-only root.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+    }
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     return f"{exports}cd {shlex.quote(str(Path.cwd()))}\nexec {shlex.join(command)}\n"
 
@@ -162,7 +156,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as nowhere:
             out = arguments.out or Path(nowhere)
-            return boot(arguments.mode, arguments.command, out, deadline=arguments.deadline)
+            return boot(arguments.mode, arguments.command, out, arguments.deadline)
     except GuestError as error:
         print(f"boot.py: {error}", file=sys.stderr)
         return NO_GUEST

@@ -80,7 +80,8 @@ def test_a_limit_ends_the_whole_tree_without_overshoot(group: Path) -> None:
 
 
 def test_a_tree_is_killed_by_one_write(group: Path) -> None:
-    leader = start(group, "subprocess.Popen(['sleep', '100'], start_new_session=True); subprocess.call(['sleep', '100'])")
+    sleeps = "['sleep', '100']"
+    leader = start(group, f"subprocess.Popen({sleeps}, start_new_session=True); subprocess.call({sleeps})")
     wait_for(lambda: len((group / "cgroup.procs").read_text().split()) == 3, 30)
     write(group / "cgroup.kill", "1")
     assert leader.wait(10) == -9

@@ -78,7 +78,6 @@ def _plan(
     from ..survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
-    survey = gather(profile, folder=str(folder), task=task, environ=os.environ)
-    return make(
-        profile, survey, task=task, only=only, start_from=start_from, state_dir=str(state_dir(profile))
-    )  # fmt: skip
+    state = str(state_dir(profile))
+    survey = gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state)
+    return make(profile, survey, task=task, only=only, start_from=start_from, state_dir=state)

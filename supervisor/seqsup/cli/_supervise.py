@@ -16,7 +16,7 @@ from ..containment.reaper import Reaper
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested
-from ..folder import QUEUE, label, private, run_folder
+from ..folder import QUEUE, label, private, run_folder, write_private
 from ..history import fold
 from ..journal import Journal, RunRow
 from ..log import Log
@@ -134,7 +134,7 @@ class _Supervision:
         containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
         identity = self._identity(row, cookie)
         folder = private(run_folder(self._folder, identity.run))
-        (folder / QUEUE).write_text(str(state_dir()))
+        write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
         run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
         self._readers.append(

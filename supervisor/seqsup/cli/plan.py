@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ..containment.tiers import choose
-from ..model import MIB, Plan, SeqsupError, Step
+from ..model import MIB, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..runtime.node import node_options
@@ -46,7 +46,7 @@ def _as_object(made: Plan) -> dict[str, Any]:
     for step, told in zip(made.steps, fields["steps"], strict=True):
         told["env"] = sorted(step.env)  # values may be secrets
         told["command"] = [finish(word) for word in step.command]
-        told["stdin"] = step.stdin and finish(step.stdin)
+        told["stdin"] = _stdin(step)  # a prompt may hold one too
         if step.node is not None:
             told["node"]["node_options"] = _node_options(step)
     return fields
@@ -124,7 +124,9 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("in", step.cwd),
         ("NODE_OPTIONS", _shown(_node_options(step)) if step.node else ""),
         ("environment", ", ".join(sorted(step.env))),
-        ("stdin", step.stdin_file or _shown(finish(step.stdin or ""))),
+        ("stdin", step.stdin_file or _stdin(step) or ""),
+        ("user", step.account.name if step.account else ""),
+        ("each process", _rlimits(step.rlimits)),
         ("needs", ", ".join(step.needs)),
         (
             "memory",
@@ -153,6 +155,19 @@ def _command(step: Step) -> Iterator[str]:
             line = "    "
         line += f" {quoted}"
     yield line
+
+
+def _stdin(step: Step) -> str | None:
+    return step.stdin and f"text of {format_size(len(finish(step.stdin).encode()))}"
+
+
+def _rlimits(rlimits: Rlimits) -> str:
+    told = [
+        "" if rlimits.nofile is None else f"{rlimits.nofile} open files",
+        "" if rlimits.core in (0, None) else f"core {format_size(rlimits.core)}",
+        "" if rlimits.data is None else f"data {format_size(rlimits.data)}",
+    ]
+    return ", ".join(filter(None, told))
 
 
 def _retried(step: Step) -> str:

@@ -20,7 +20,6 @@ from .members import Members, descend, own_children
 from .process import read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
-_FIRST_VICTIM = "1000"  # oom_score_adj: the kernel takes an agent before it takes the supervisor
 
 
 class Root(Struct, frozen=True):
@@ -40,9 +39,8 @@ class Reaper:
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
-        self._soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        adopt_orphans()
+        self.soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
         self._gate = os.open("/proc/loadavg", os.O_RDONLY)
@@ -95,7 +93,6 @@ class Reaper:
         child.returncode = 0  # its end is the reaper's to collect
         self._roots[child.pid] = None
         pidfd = os.pidfd_open(child.pid)  # not yet reaped: the pid is its own
-        _soften(child.pid, self._soft_nofile)
         return Root(child.pid, pidfd)
 
     def let_go(self) -> Set[int]:
@@ -123,6 +120,12 @@ class Reaper:
         os.close(root.pidfd)
 
 
+def adopt_orphans(yes: bool = True) -> None:
+    """Be the one to whom orphans among the descendants fall, or no longer."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
+        raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
+
+
 def _with_descent(known: dict[int, int]) -> dict[int, int]:
     """Those who live still, with all that descends from them by now."""
     return _born(descend(pid for pid, start in known.items() if _born([pid]).get(pid) == start)) if known else known
@@ -130,18 +133,3 @@ def _with_descent(known: dict[int, int]) -> dict[int, int]:
 
 def _born(pids: Iterable[int]) -> dict[int, int]:
     return {pid: stat.start for pid in pids if (stat := read_stat(pid)) is not None}
-
-
-def _soften(pid: int, soft_nofile: int) -> None:
-    try:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft_nofile, hard))
-        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
-    except OSError:  # it has ended already, or changed its user
-        return
-    try:
-        os.write(fd, _FIRST_VICTIM.encode())
-    except OSError:
-        pass
-    finally:
-        os.close(fd)

@@ -1,16 +1,24 @@
-"""The few words of shell that a leader says before it becomes the agent: they enter its groups, so it is born inside.
+"""The few words of shell that a leader says before it becomes the agent: it limits itself and enters its groups.
 
-Charges do not follow a process that is moved later, and a fork between spawn and move would escape.
+So the agent is born inside: charges do not follow a process that is moved later, and a fork between the spawn and
+the move, or the limit, would escape.
 """
 
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
+from msgspec import Struct
+
+from seqsup.model import Rlimits
+
 CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127
-_SAYS = b"seqsup: "  # what shells put before their complaints is their $0
+_SAYS = (b"seqsup: ", b"setpriv: ")  # what shells put before their complaints is their $0
+_FIRST_VICTIM = 1000  # oom_score_adj: the kernel takes an agent before it takes the supervisor
+_BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
 # Paths are arguments, never text of the script. 0 is the writer itself, in whatever pid namespace.
 _SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
@@ -18,7 +26,7 @@ _SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; ex
 # dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
 # 12 ms slower but keeps them, if read from where the kernel put them: os.environ has a coerced LC_CTYPE in it.
 _PYTHON = """
-import os, signal, sys
+import os, resource, signal, sys
 at = sys.argv.index("--")
 try:
     for path in sys.argv[1:at]:
@@ -39,20 +47,76 @@ except OSError as error:
     os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 """
 
+_PYTHON_BOUNDS = """
+import os, resource, sys
+try:
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("{victim}")
+except OSError:
+    pass
+for number, soft, hard in {limits}:
+    try:
+        resource.setrlimit(number, (soft, hard if hard is not None else resource.getrlimit(number)[1]))
+    except (OSError, ValueError) as error:
+        print(f"seqsup: a limit of {{soft}} cannot be set: {{error}}", file=sys.stderr)
+        os._exit(125)
+"""
+
+
+class Bounds(Struct, frozen=True):
+    """What an agent's processes are held to, each by itself."""
+
+    rlimits: Rlimits
+    soft_nofile: int  # that of the user: the supervisor raised its own
+
 
 def wrap(
-    command: Sequence[str], entry: Sequence[str], *, names: Iterable[str] = (), die_with_us: bool = False
-) -> list[str]:
+    command: Sequence[str], entry: Sequence[str], *, names: Iterable[str] = (), die_with_us: bool = False,
+    bounds: Bounds | None = None, becoming: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """Give the command that enters these cgroup.procs files and then becomes `command`.
 
     `names` are those of the environment it will have. `die_with_us` lets the kernel kill the leader (its children
-    not) when the thread that spawned it ends; +1.3 ms, and an agent that changes its user loses it.
+    not) when the thread that spawned it ends; +1.3 ms, and an agent that changes its user loses it. `becoming` are
+    the words of setpriv that change it here, once the groups are entered: only root may do that.
     """
+    dying = dying_with_us() if die_with_us else ()
+    became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears what was asked before
     if all(name.isidentifier() and name.isascii() for name in names):
-        shim = ["/bin/sh", "-c", _SH, "seqsup"]
+        shim = ["/bin/sh", "-c", "".join(_in_shell(bounds)) + _SH, "seqsup"]
     else:
-        shim = [sys.executable, "-ISE", "-c", _PYTHON]
-    return [*(dying_with_us() if die_with_us else ()), *shim, *entry, "--", *command]
+        shim = [sys.executable, "-ISE", "-c", "".join(_in_python(bounds)) + _PYTHON]
+    return [*(() if became else dying), *shim, *entry, "--", *became, *command]
+
+
+def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, int]]:
+    """Say what is limited: a shell's letter for it, its number, the limit in bytes, and in the shell's unit."""
+    nofile, core, data = bounds.rlimits.nofile, bounds.rlimits.core, bounds.rlimits.data
+    if nofile is not None:
+        yield "n", resource.RLIMIT_NOFILE, nofile, nofile
+    if core is not None:
+        yield "c", resource.RLIMIT_CORE, core, core // _BLOCK
+    if data is not None:
+        yield "d", resource.RLIMIT_DATA, data, data // 1024
+
+
+def _in_shell(bounds: Bounds | None) -> Iterator[str]:
+    if bounds is None:
+        return
+    yield f"{{ echo {_FIRST_VICTIM} >/proc/self/oom_score_adj; }} 2>/dev/null\n"
+    if bounds.rlimits.nofile is None:
+        yield f"ulimit -S -n {bounds.soft_nofile} || exit {CANNOT_ENTER}\n"
+    for letter, _, _, units in _limits(bounds):
+        yield f"ulimit -{letter} {units} || exit {CANNOT_ENTER}\n"
+
+
+def _in_python(bounds: Bounds | None) -> Iterator[str]:
+    if bounds is None:
+        return
+    limits: list[tuple[int, int, int | None]] = [(number, limit, limit) for _, number, limit, _ in _limits(bounds)]
+    if bounds.rlimits.nofile is None:
+        limits.append((resource.RLIMIT_NOFILE, bounds.soft_nofile, None))
+    yield _PYTHON_BOUNDS.format(victim=_FIRST_VICTIM, limits=limits)
 
 
 @cache
@@ -72,4 +136,4 @@ def complaint(code: int | None, stderr: bytes) -> str | None:
     """Say why the shim did not become the agent; None when it did. `stderr` is all that was written there."""
     if code not in (CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND) or not stderr.startswith(_SAYS):
         return None
-    return stderr.removeprefix(_SAYS).splitlines()[0].decode(errors="replace")
+    return stderr.partition(b": ")[2].splitlines()[0].decode(errors="replace")

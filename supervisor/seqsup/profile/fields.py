@@ -127,6 +127,10 @@ def whole(least: int, most: int = 2**31) -> Kind:
     return Kind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
+def whole_or_none(least: int) -> Kind:
+    return _or_word("none", None, whole(least), f"a whole number from {least}")
+
+
 def number(least: float, most: float) -> Kind:
     def read(value: object) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
@@ -160,6 +164,7 @@ SIZE = Kind(_positive(parse_size, ' ("none" turns it off)'), _SIZE_SCHEMA, write
 DURATION = Kind(parse_duration, _DURATION_SCHEMA, write_duration)
 SPAN = Kind(_positive(parse_duration), _DURATION_SCHEMA, write_duration)  # a duration above zero
 SIZE_OR_NONE = _or_word("none", None, SIZE, SIZE_FORMS)
+AMOUNT_OR_NONE = _or_word("none", None, Kind(parse_size, _SIZE_SCHEMA, write_size), SIZE_FORMS)  # 0 too
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
 DURATION_OR_AUTO = _or_word("auto", "auto", DURATION, DURATION_FORMS)

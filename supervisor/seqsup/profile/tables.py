@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType, field
 
 from ..model import OnTimeout, Reason
 from .fields import (
+    AMOUNT_OR_NONE,
     DURATION,
     DURATION_OR_AUTO,
     FLAG,
@@ -23,6 +24,7 @@ from .fields import (
     one_of,
     show,
     whole,
+    whole_or_none,
 )
 from .lines import Path
 
@@ -68,6 +70,9 @@ class RunTable(Table, frozen=True):
         str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."
     ] = None
     keep: Annotated[float, DURATION, "Runs older than this may be cleaned."] = 7 * 86400.0
+    user: Annotated[
+        str | None, TEXT_OR_NONE, "Whom agents become before they start, if seqsup runs as root; empty: they stay root."
+    ] = None
 
 
 class NodeTable(Table, frozen=True):
@@ -119,6 +124,16 @@ class MemoryTable(Table, frozen=True):
         Literal["auto", "cgroup", "watch"],
         "By whom hard is kept. cgroup: refuse to start where none can be had.",
     ] = "auto"
+
+
+class RlimitsTable(Table, frozen=True):
+    """Of each single process, kept by the kernel; "none": as seqsup was started with."""
+
+    nofile: Annotated[int | None, whole_or_none(64), "Open files."] = None
+    core: Annotated[int | None, AMOUNT_OR_NONE, "Size of the file that a crash leaves."] = 0
+    data: Annotated[int | None, SIZE_OR_NONE, "Private writable memory, a second fence: whoever meets it crashes."] = (
+        None
+    )
 
 
 class DrainTable(Table, frozen=True):
@@ -253,6 +268,7 @@ class Agent(Table, frozen=True):
         Literal["auto", "node", "bun", "native"], "What runs the program. auto: found out from its file."
     ] = "auto"
     preset: Annotated[str | None, TEXT_OR_NONE, "A known agent CLI: claude, gemini, codex, qwen …"] = None
+    user: Annotated[str | None, TEXT_OR_NONE, "Whom it becomes before it starts; empty: as run.user says."] = None
     cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
     env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
     stdin: Annotated[str | None, TEXT_OR_NONE, "Text for its standard input."] = None
@@ -266,6 +282,7 @@ class Agent(Table, frozen=True):
     for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "One agent for each item; {item} is the item."] = None
     node: Annotated[NodeTable, "What it is started with if it is a Node program."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
+    rlimits: Annotated[RlimitsTable, "Limits of each of its processes."] = RlimitsTable()
     drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
     timeouts: Annotated[TimeoutsTable, "How long it may take."] = TimeoutsTable()
     retry: Annotated[RetryTable, "Whether and how it is tried again."] = RetryTable()
@@ -283,7 +300,7 @@ class Agent(Table, frozen=True):
 
 
 # A table at the top level is the default for every agent, key by key.
-SHARED = ("node", "memory", "drain", "timeouts", "retry")
+SHARED = ("node", "memory", "rlimits", "drain", "timeouts", "retry")
 
 
 class Profile(Table, frozen=True):
@@ -295,6 +312,7 @@ class Profile(Table, frozen=True):
     run: Annotated[RunTable, "The run as a whole."] = RunTable()
     node: Annotated[NodeTable, "What every Node agent is started with."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
+    rlimits: Annotated[RlimitsTable, "Limits of each single process of an agent."] = RlimitsTable()
     drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
     timeouts: Annotated[TimeoutsTable, "How long an agent may take."] = TimeoutsTable()
     retry: Annotated[RetryTable, "Whether and how an agent is tried again."] = RetryTable()

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,15 +20,18 @@ class NoAnswer(SeqsupError):
     """The binary does not answer as Node does."""
 
 
-def probe(node: str) -> NodeBinary:
-    """Version, path and allowed flags of a Node; asked once for each binary, then read from the user's cache."""
+def probe(node: str, becoming: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> NodeBinary:
+    """Version, path and allowed flags of a Node; asked once for each binary, then read from the user's cache.
+
+    `becoming` are words before the command: it may be a program that root should not run.
+    """
     real = os.path.realpath(node)
     cached = _cache_file(real)
     try:
         return msgspec.json.decode(cached.read_bytes(), type=NodeBinary)
     except (OSError, msgspec.DecodeError, UnicodeError):
         pass  # never asked, or a torn file
-    found = _ask(node)
+    found = _ask(node, becoming, environ)
     # What a version manager's shim starts depends on folder and time, not on the shim's own file.
     if os.path.realpath(found.executable) == real:
         _keep(cached, msgspec.json.encode(found))
@@ -43,13 +46,13 @@ def node_options(start: NodeStart, heap: int | None, user: str) -> str:
     return " ".join(part for part in (nodeflags.join(ours), user.strip()) if part)
 
 
-def _ask(node: str) -> NodeBinary:
+def _ask(node: str, becoming: Sequence[str], environ: Mapping[str, str]) -> NodeBinary:
     import subprocess  # dear to import, and the answer is nearly always in the cache
 
-    env = {name: value for name, value in os.environ.items() if name != "NODE_OPTIONS"}
+    env = {name: value for name, value in environ.items() if name != "NODE_OPTIONS"}
     try:
         answer = subprocess.run(
-            [node, "-p", _QUESTION],
+            [*becoming, node, "-p", _QUESTION],
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

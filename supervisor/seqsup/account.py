@@ -1,0 +1,104 @@
+"""Users of this machine: who an agent becomes when seqsup is root, and what that user can reach."""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from .model import Account, SeqsupError
+from .wording import nearest
+
+# Root's own session, where another user has no business, and often no permission
+_PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")
+_PERSONAL_PREFIXES = ("XDG_", "SUDO_")
+_LOOK = 'cd -- "$1" || exit 20; shift; for file do [ -x "$file" ] || exit 21; done'
+
+
+class NoAccount(SeqsupError):
+    """Agents cannot become this user; the message says why."""
+
+
+def look_up(name: str) -> Account | None:
+    """Whom to become; None when that is whom we are already."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise NoAccount(
+            f"there is no user {name}{nearest(name, [entry.pw_name for entry in pwd.getpwall()])}"
+        ) from None
+    if entry.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise NoAccount(
+            f"only root can start agents as {name}, and this is {_own_name()}: start seqsup as root, or remove the key"
+        )
+    return Account(
+        name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=tuple(os.getgrouplist(name, entry.pw_gid)),
+        home=entry.pw_dir, shell=entry.pw_shell,
+    )  # fmt: skip
+
+
+def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a user's processes inherit of ours."""
+    if account is None:
+        return dict(environ)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _PERSONAL and not name.startswith(_PERSONAL_PREFIXES)
+    }
+    return kept | {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
+
+
+def becoming(account: Account) -> list[str]:
+    """Give the words before a command that make it this user's, without a way back."""
+    setpriv = shutil.which("setpriv")  # whole: the agent's own PATH may begin with a folder that is not root's
+    if setpriv is None:
+        raise NoAccount("there is no setpriv on this machine to change the user with: install util-linux")
+    return [
+        setpriv, "--reuid", str(account.uid), "--regid", str(account.gid),
+        "--groups", ",".join(map(str, account.groups)), "--inh-caps", "-all", "--no-new-privs",
+    ]  # fmt: skip
+
+
+def out_of_reach(account: Account, folder: str, programs: tuple[str, ...] = ()) -> str:
+    """Have the user try: say what cannot be entered or started, or nothing."""
+    tried = subprocess.run(
+        [*becoming(account), "/bin/sh", "-c", _LOOK, "seqsup", folder, *programs],
+        cwd="/", env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    match tried.returncode:
+        case 0:
+            return ""
+        case 20:
+            return f"{account.name} cannot enter {folder}"
+        case 21:
+            return f"{account.name} cannot start {programs[0]}"
+        case _:
+            return f"nothing can be started as {account.name}: {tried.stderr.strip()}"
+
+
+def may_read(account: Account, status: os.stat_result) -> bool:
+    """Ask of a file that is open already: a path may lead elsewhere by the time it is opened."""
+    mode = status.st_mode
+    if status.st_uid == account.uid:
+        return bool(mode & stat.S_IRUSR)
+    return bool(mode & (stat.S_IRGRP if status.st_gid in account.groups else stat.S_IROTH))
+
+
+def open_way(folder: Path, top: Path) -> None:
+    """Let other users pass through these folders, from `top` down to `folder`, but list none of them."""
+    for each in (folder, *folder.parents):
+        each.chmod(stat.S_IMODE(each.stat().st_mode) | 0o111)
+        if each == top:
+            return
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"

@@ -1,0 +1,96 @@
+"""`seqsup doctor`: what works here."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ._load import load, read, state_dir
+from ._output import put_object
+
+if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
+    from ..doctor import Finding
+    from ..model import Plan
+
+_WIDTH = 100
+
+
+@click.command(short_help="What works on this machine, what does not, and how to mend it.")
+@click.argument("profile", required=False)
+@click.option("--unit", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
+@click.option("--json", "as_json", is_flag=True, help="One object for programs.")
+def doctor(profile: str | None, unit: bool, as_json: bool) -> int:
+    """Try out what seqsup needs of this machine, and with PROFILE what that needs.
+
+    Nothing is started, stopped or changed. Exits 1 when something failed, 0 on warnings.
+    """
+    if unit:
+        if profile is None:
+            raise click.UsageError("which profile? (seqsup doctor PROFILE --unit)", click.get_current_context())
+        click.echo(_unit(load(profile)), nl=False)
+        return 0
+    from ..doctor import Level
+
+    found = list(_examine(profile))
+    failed = sum(finding.level is Level.FAIL for finding in found)
+    if as_json:
+        put_object("seqsup.doctor/1", {"ok": not failed, "checks": found})
+    else:
+        click.echo("\n".join(_table(found, failed, sum(finding.level is Level.WARN for finding in found))))
+    return 1 if failed else 0
+
+
+def _examine(profile: str | None) -> Iterator["Finding"]:
+    from ..doctor import Examined, Finding, Level, examine
+    from ..profile import ProfileError
+    from ..wording import counted
+
+    path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()
+    if profile is not None:
+        try:
+            folder = state_dir(read(profile))
+            plan = load(profile)
+        except ProfileError as error:
+            for complaint in error.complaints:
+                yield Finding(Level.FAIL, "profile", str(complaint))
+        else:
+            yield Finding(Level.OK, "profile", f"{plan.name}: {counted(len(plan.steps), 'agent')}")
+            for note in plan.notes:
+                yield Finding(Level.WARN, "profile", note)
+    yield from examine(Examined(folder, state_dir(), path, plan))
+
+
+def _unit(plan: "Plan") -> str:
+    from ..unit import Service, write
+
+    own = shutil.which("seqsup")
+    command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
+    assert plan.profile is not None
+    service = Service(
+        command=command, profile=plan.profile, path=os.environ.get("PATH", os.defpath), system=os.geteuid() == 0
+    )
+    return write(service, plan)
+
+
+def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:
+    from ..wording import counted, printable
+
+    found = list(found)
+    width = max(len(finding.what) for finding in found)
+    margin = " " * (width + 8)
+    for finding in found:
+        first, *more = finding.finding.splitlines()
+        line = f"{finding.level:<4}  {finding.what:<{width}}  {printable(first)}"
+        remedy = f"→ {printable(finding.remedy)}" if finding.remedy else ""
+        if remedy and len(line) + len(remedy) < _WIDTH and not more and not finding.notes:
+            line, remedy = f"{line}  {remedy}", ""
+        yield line
+        yield from (f"{margin}{printable(text.strip())}" for text in (*more, *finding.notes))
+        if remedy:
+            yield margin + remedy
+    counts = [f"{failed} failed"] if failed else []
+    counts += [counted(warned, "warning")] if warned else []
+    yield ", ".join(counts) or "all well"

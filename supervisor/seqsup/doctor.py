@@ -1,0 +1,393 @@
+"""What works on this machine, found out by doing; what does not, and how to mend it. It changes nothing that stays."""
+
+import contextlib
+import errno
+import os
+import platform
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import Struct
+
+from . import __version__, nodeflags, recover, turn
+from .containment import shim, tiers
+from .containment.process import children, read_stat
+from .containment.reaper import adopt_orphans
+from .host import Host
+from .journal import FILE, Journal
+from .model import GIB, MIB, Enforce, Plan, SeqsupError
+from .plan import GC, enforcement
+from .profile.limits import resolve
+from .profile.tables import MemoryTable
+from .runtime.node import probe
+from .runtime.packaged import with_node
+from .units import format_size
+from .wording import counted, processes
+
+LITTLE_DISK, NO_DISK = GIB, 64 * MIB
+OLDEST_NODE = 18
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+class Finding(Struct, frozen=True):
+    level: Level
+    what: str
+    finding: str
+    remedy: str = ""
+    notes: tuple[str, ...] = ()
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+class Examined(Struct, frozen=True):
+    """What is looked at: the machine, as this user's runs or as one profile's find it."""
+
+    state_dir: Path  # of the profile
+    queue: Path  # the state folder whose turn it is
+    path: str  # PATH
+    plan: Plan | None = None
+
+
+def examine(examined: Examined) -> Iterator[Finding]:
+    """Check one thing after another. A check that the machine denies is a finding too."""
+    checks: dict[str, Check] = {
+        "seqsup": _seqsup,
+        "containment": lambda: _containment(examined.plan),
+        "subreaper": _subreaper,
+        "pidfd": _pidfd,
+        "supervisor's death": _death,
+        "/proc": _proc,
+        "PSI": _pressure,
+        "oom_score_adj": _oom_score,
+        "node": lambda: _node(examined.path),
+        "state folder": lambda: _state(examined.state_dir),
+        "journal": lambda: _journal(examined.state_dir),
+        "turn": lambda: _turn(examined.queue),
+        "leftovers": lambda: _leftovers(examined.state_dir, examined.queue),
+        "memory": lambda: _memory(examined.plan),
+        "user": lambda: _user(examined.plan),
+    }
+    for what, check in checks.items():
+        try:
+            yield from check()
+        except SeqsupError as error:
+            yield Finding(Level.FAIL, what, str(error))
+        except OSError as error:
+            yield Finding(Level.FAIL, what, _spelled(error))
+
+
+def _seqsup() -> Iterator[Finding]:
+    told = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    linux = platform.system() == "Linux"
+    yield Finding(Level.OK if linux else Level.FAIL, "seqsup", told, "" if linux else "run it on Linux")
+
+
+# -- containment
+
+
+def _containment(plan: Plan | None) -> Iterator[Finding]:
+    enforce = enforcement(plan) if plan is not None else Enforce.AUTO
+    chosen = tiers.choose(enforce, secrets.token_hex(16))
+    limits = chosen.groups is not None and chosen.groups.limits
+    if chosen.groups is not None:
+        chosen.groups.close()
+    told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
+    notes = tuple(f"not {why}" for why in chosen.why)
+    if limits or enforce is Enforce.WATCH:
+        yield Finding(Level.OK, "containment", told, notes=notes)
+    elif Path("/run/systemd/system").exists():
+        yield Finding(Level.WARN, "containment", told, tiers.remedy(), notes)
+    else:
+        remedy = "run it where systemd does, or mount cgroup v2 writable with its memory controller"
+        yield Finding(Level.WARN, "containment", told, remedy, notes)
+
+
+def _subreaper() -> Iterator[Finding]:
+    """Have a child's child become an orphan, and see whose it is then."""
+    adopt_orphans()
+    try:
+        with _orphan() as orphan:
+            stat, seen = read_stat(orphan), orphan in children(os.getpid())
+            marked = os.access(f"/proc/{orphan}/environ", os.R_OK) and _readable(Path(f"/proc/{orphan}/environ"))
+    finally:
+        adopt_orphans(False)
+    parent = stat.parent if stat else 0
+    if parent == os.getpid():
+        yield Finding(Level.OK, "subreaper", "an orphan of a child falls to us")
+    else:
+        told = f"an orphan of a child fell to pid {parent}: what daemonises would be lost from sight"
+        yield Finding(Level.FAIL, "subreaper", told, "let nothing forbid prctl(PR_SET_CHILD_SUBREAPER)")
+    if seen:
+        yield Finding(Level.OK, "children", "/proc/PID/task/TID/children lists them")
+    else:
+        told = "no /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN): all of /proc is read instead, 1 ms a look"
+        yield Finding(Level.WARN, "children", told)
+    if not marked:
+        told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
+        yield Finding(Level.WARN, "environ", told, "mount /proc without hidepid")
+
+
+@contextlib.contextmanager
+def _orphan() -> Iterator[int]:
+    """A process whose parent has ended; it ends with this block."""
+    said, say = os.pipe()
+    hold, release = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(release)
+            if orphan := os.fork():
+                os.write(say, b"%d" % orphan)
+            else:
+                os.read(hold, 1)
+        finally:
+            os._exit(0)
+    os.close(hold)
+    os.close(say)
+    os.waitpid(child, 0)
+    orphan = int(os.read(said, 32))
+    try:
+        yield orphan
+    finally:
+        os.close(said)
+        os.close(release)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(orphan, 0)
+
+
+def _pidfd() -> Iterator[Finding]:
+    try:
+        pidfd = os.pidfd_open(os.getpid())
+        signal.pidfd_send_signal(pidfd, 0)
+        os.close(pidfd)
+    except OSError as error:
+        yield Finding(
+            Level.FAIL, "pidfd", f"refused: {error.strerror}", "Linux 5.3, in a container whose seccomp knows it"
+        )
+    else:
+        yield Finding(Level.OK, "pidfd", "signals go to a process, never to a number that was given anew")
+
+
+def _death() -> Iterator[Finding]:
+    if shim.dying_with_us():
+        yield Finding(Level.OK, "setpriv", "an agent's leader dies with its supervisor")
+    else:
+        told = (
+            "none that can: an agent outlives a killed supervisor until the next seqsup starts, unless it has a cgroup"
+        )
+        yield Finding(Level.WARN, "setpriv", told, "install util-linux")
+
+
+def _proc() -> Iterator[Finding]:
+    own = Path("/proc/self")
+    if not _readable(own / "statm"):
+        yield Finding(Level.FAIL, "memory figures", "/proc/PID/statm cannot be read", "mount /proc")
+    elif not _readable(own / "smaps_rollup"):
+        told = 'statm can be read, smaps_rollup cannot: measure = "pss" will not work'
+        yield Finding(Level.WARN, "memory figures", told, "Linux 4.14 with CONFIG_PROC_PAGE_MONITOR")
+    else:
+        yield Finding(Level.OK, "memory figures", "statm and smaps_rollup can be read")
+
+
+def _pressure() -> Iterator[Finding]:
+    if _readable(Path("/proc/pressure/memory")):
+        yield Finding(Level.OK, "PSI", "the kernel tells how long it waits for memory")
+    else:
+        yield Finding(Level.WARN, "PSI", "/proc/pressure cannot be read; nothing depends on it", "boot with psi=1")
+
+
+def _oom_score() -> Iterator[Finding]:
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        if status == 0:
+            yield Finding(Level.OK, "oom_score_adj", "the kernel would take an agent before its supervisor")
+        else:
+            told = "cannot be raised: short of memory, the kernel may take the supervisor first"
+            yield Finding(Level.WARN, "oom_score_adj", told, "mount /proc writable")
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        os._exit(1)
+    os._exit(0)
+
+
+def _readable(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes())
+    except OSError:
+        return False
+
+
+# -- runtimes
+
+
+def _node(path: str) -> Iterator[Finding]:
+    own, packaged = shutil.which("node", path=path), shutil.which("node", path=with_node(""))
+    for what, file in (("node", own), ("packaged node", packaged)):
+        if file is not None:
+            yield _of_node(what, file)
+    if own is None and packaged is None:
+        told = "none on PATH, and none packaged: native agents only"
+        yield Finding(Level.WARN, "node", told, "pip install 'seqsup[node]'")
+    elif own is None:
+        yield Finding(Level.OK, "node", "none on PATH: the packaged one is taken")
+
+
+def _of_node(what: str, file: str) -> Finding:
+    node = probe(file)
+    told = f"{node.version} at {file}"
+    refused = nodeflags.refused([GC, nodeflags.HEAP], node.allowed)
+    if int(node.version.lstrip("v").partition(".")[0]) < OLDEST_NODE:
+        return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", "pip install 'seqsup[node]'")
+    if nodeflags.HEAP in refused:
+        return Finding(Level.WARN, what, f"{told} does not take {nodeflags.HEAP} in NODE_OPTIONS")
+    return Finding(
+        Level.OK, what, f"{told}; takes {nodeflags.HEAP}" + ("" if refused else f" and {GC}") + " from outside"
+    )
+
+
+# -- what is kept, and what was left
+
+
+def _state(folder: Path) -> Iterator[Finding]:
+    """Write a file and take it away again; folders that are missing too."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    base = missing[-1].parent if missing else folder
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(mode=0o700)
+            made.append(each)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield Finding(Level.FAIL, "state folder", _spelled(error), _mend(error, base))
+        return
+    finally:
+        for each in reversed(made):
+            each.rmdir()
+    free = shutil.disk_usage(base).free
+    told = f"{folder} can be written; {format_size(free)} free"
+    level = Level.FAIL if free < NO_DISK else Level.WARN if free < LITTLE_DISK else Level.OK
+    yield Finding(level, "state folder", told, "" if level is Level.OK else f"free space on {base}")
+
+
+def _mend(error: OSError, base: Path) -> str:
+    match error.errno:
+        case errno.EROFS:
+            return f"remount {base} writable, or set SEQSUP_STATE_DIR to another folder"
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"free space on {base}"
+        case errno.EACCES | errno.EPERM if os.geteuid() != base.stat().st_uid:
+            return f"sudo chown -R {os.geteuid()} {base}"
+        case errno.EACCES | errno.EPERM:
+            return f"chmod u+rwx {base}"
+        case _:
+            return "set SEQSUP_STATE_DIR to a folder that can be made"
+
+
+def _journal(folder: Path) -> Iterator[Finding]:
+    if not (folder / FILE).exists():
+        yield Finding(Level.OK, "journal", "none yet: nothing ever ran here")
+        return
+    journal = Journal.open(folder)
+    try:
+        journal.check()
+        told = (
+            f"{counted(len(journal.runs()), 'run')}, {format_size((folder / FILE).stat().st_size)}, all of it readable"
+        )
+        yield Finding(Level.OK, "journal", told)
+    finally:
+        journal.close()
+
+
+def _turn(queue: Path) -> Iterator[Finding]:
+    has, *others = turn.waiting(queue) or [""]
+    told = f"{has} has it" if has else "free"
+    yield Finding(Level.OK, "turn", told + (f"; {', '.join(others)} wait" if others else ""))
+
+
+def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
+    told: list[str] = []
+    if (folder / FILE).exists():
+        try:
+            journal = Journal.open(folder)
+            told = [_left(run) for run in recover.look(journal, folder)]
+            journal.close()
+        except SeqsupError:
+            yield Finding(Level.WARN, "leftovers", "not known: the journal cannot be read")
+            return
+    if others := recover.look_elsewhere(folder, queue):
+        told.append(f"another state folder's run left {processes(others)}")
+    if told:
+        yield Finding(Level.WARN, "leftovers", "; ".join(told), "seqsup sweep")
+    else:
+        yield Finding(Level.OK, "leftovers", "none of dead supervisors")
+
+
+def _left(run: recover.Recovered) -> str:
+    lost = f" while {run.lost} ran" if run.lost else ""
+    return f"the supervisor of {run.run} {run.name} died{lost}, left {processes(run.processes) or 'no process'}"
+
+
+# -- memory, and who agents are
+
+
+def _memory(plan: Plan | None) -> Iterator[Finding]:
+    import psutil
+
+    total = psutil.virtual_memory().total
+    host = Host()
+    available = host.available()
+    host.close()
+    floors = [step.limits.host_floor for step in plan.steps] if plan else [resolve(MemoryTable(), total).host_floor]
+    floor = max((each for each in floors if each is not None), default=0)
+    told = f"{format_size(available)} of {format_size(total)} available, host floor {format_size(floor)}"
+    if available < floor:
+        yield Finding(Level.FAIL, "memory", f"{told}: nothing would be started", "close other programs")
+    else:
+        yield Finding(Level.OK, "memory", told)
+    if plan is not None and plan.steps:
+        yield _limits(plan, available)
+
+
+def _limits(plan: Plan, available: int) -> Finding:
+    unlimited = [step.name for step in plan.steps if step.limits.hard is None]
+    largest = max(plan.steps, key=lambda step: step.limits.hard or 0)
+    hard = largest.limits.hard or 0
+    told = f"{largest.name} may take {format_size(hard)}, the most of all; {format_size(available)} available"
+    if hard > available:
+        remedy = f"lower memory.hard of {largest.name}, or close other programs"
+        return Finding(Level.WARN, "limits", f"{told}: the host floor would come first", remedy)
+    if unlimited:
+        return Finding(Level.WARN, "limits", f"none for {', '.join(unlimited)}: only the host floor", "set memory.hard")
+    return Finding(Level.OK, "limits", told)
+
+
+def _user(plan: Plan | None) -> Iterator[Finding]:
+    if plan is None or os.geteuid() != 0:
+        return
+    if as_root := [step.name for step in plan.steps if step.account is None]:
+        told = f"{', '.join(as_root)} would run as root"
+        yield Finding(Level.WARN, "user", told, 'set run.user = "NAME"')
+    else:
+        names = {step.account.name for step in plan.steps if step.account is not None}
+        yield Finding(Level.OK, "user", f"agents become {', '.join(sorted(names))} before they start")
+
+
+def _spelled(error: OSError) -> str:
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error)

@@ -1,0 +1,299 @@
+"""`seqsup doctor`: the real command line, on this machine and on machines broken on purpose."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.unit import Service
+from seqsup.unit import write as write_unit
+
+from profiles import shell, write
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+
+LINE = re.compile(r"(ok|warn|FAIL) +(\S+(?: \S+)*)  (.+)")
+
+
+def levels(shown: str) -> dict[str, str]:
+    return {match[2]: match[1] for line in shown.splitlines() if (match := LINE.fullmatch(line))}
+
+
+def found(result: Result) -> dict[str, dict[str, Any]]:
+    told = json.loads(result.stdout)
+    assert told["schema"] == "seqsup.doctor/1"
+    assert told["ok"] == (result.code == 0)
+    return {check["what"]: check for check in told["checks"]}
+
+
+def elsewhere(prepare: str, *args: object) -> Result:
+    """On a machine whose mounts this script changes for us alone."""
+    command = ["unshare", "--mount", "sh", "-c", f'{prepare} || exit 99; exec "$@"', "sh"]
+    program = [sys.executable, "-m", "seqsup", "doctor", *map(str, args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
+    ended = subprocess.run([*command, *program], env=env, capture_output=True, text=True, check=False, timeout=60)
+    if ended.returncode == 99 or "unshare" in ended.stderr:
+        pytest.skip(f"mounts cannot be changed here: {ended.stderr.strip()}")
+    return Result(ended.returncode, ended.stdout, ended.stderr)
+
+
+# -- what is told
+
+
+def test_every_check_is_a_line_and_a_machine_that_can_run_agents_passes(seqsup: Cli) -> None:
+    result = seqsup("doctor")
+    told = levels(result.stdout)
+    assert {
+        "seqsup", "containment", "subreaper", "pidfd", "setpriv", "memory figures", "PSI", "oom_score_adj", "node",
+        "state folder", "journal", "turn", "leftovers", "memory",
+    } <= told.keys()  # fmt: skip
+    assert (result.code, result.stderr) == (0, "")
+    assert told["subreaper"] == told["pidfd"] == told["oom_score_adj"] == "ok"
+    assert "none yet" in result.stdout
+    assert result.stdout.splitlines()[-1] == "all well" or result.stdout.endswith(("warning\n", "warnings\n"))
+
+
+def test_the_object_has_the_same_checks(seqsup: Cli) -> None:
+    checks = found(seqsup("doctor", "--json"))
+    assert checks["subreaper"] == {
+        "level": "ok", "what": "subreaper", "finding": "an orphan of a child falls to us", "remedy": "", "notes": []
+    }  # fmt: skip
+    assert checks.keys() == levels(seqsup("doctor").stdout).keys()
+
+
+def test_it_leaves_nothing_behind(seqsup: Cli, tmp_path: Path) -> None:
+    fresh = tmp_path / "not" / "yet"
+    assert seqsup("doctor", env={"SEQSUP_STATE_DIR": str(fresh)}).code == 0
+    assert not fresh.parent.exists()
+    old = Path(os.environ["SEQSUP_STATE_DIR"])
+    assert seqsup("doctor").code == 0
+    assert list(old.iterdir()) == []
+
+
+def test_other_commands_do_not_pay_for_it() -> None:
+    program = (
+        "import sys; from seqsup.cli import main; "
+        "[main([*words]) for words in (['--version'], ['--help'], ['status'], ['doctor', '--help'])]; "
+        "print([name for name in ('asyncio', 'psutil', 'sqlite3', 'seqsup.doctor') if name in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
+    ended = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "['sqlite3']"  # that is what status reads
+
+
+# -- broken machines
+
+
+def test_a_folder_that_cannot_be_written_fails_with_its_remedy(tmp_path: Path) -> None:
+    state = tmp_path / "home" / "seqsup_state_dir"
+    result = elsewhere(f"mount -t tmpfs -o ro none '{state}'")
+    assert result.code == 1
+    assert levels(result.stdout)["state folder"] == "FAIL"
+    assert "Read-only file system" in result.stdout
+    assert f"→ remount {state} writable, or set SEQSUP_STATE_DIR" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("1 failed")
+
+
+def test_a_folder_that_cannot_be_made_fails(seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = seqsup("doctor", "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "file" / "state")})
+    state = found(result)["state folder"]
+    assert (result.code, state["level"]) == (1, "FAIL")
+    assert "Not a directory" in state["finding"]
+    assert "SEQSUP_STATE_DIR" in state["remedy"]
+
+
+def test_a_disk_that_is_nearly_full_fails(tmp_path: Path) -> None:
+    state = tmp_path / "home" / "seqsup_state_dir"
+    result = elsewhere(f"mount -t tmpfs -o size=1m none '{state}'", "--json")
+    check = found(result)["state folder"]
+    assert (result.code, check["level"], check["remedy"]) == (1, "FAIL", f"free space on {state}")
+    assert "1024 KiB free" in check["finding"] or "1 MiB free" in check["finding"]
+
+
+def test_without_cgroups_memory_is_kept_by_watching_and_it_says_what_would_give_more(tmp_path: Path) -> None:
+    result = elsewhere("mount -t tmpfs none /sys/fs/cgroup", "--json")
+    check = found(result)["containment"]
+    assert (result.code, check["level"]) == (0, "warn")
+    assert check["finding"].startswith("subreaper: memory.hard is kept by watching")
+    assert len(check["notes"]) == 5
+    assert "systemd" in check["remedy"]
+
+
+def test_a_profile_that_asks_the_kernel_fails_where_it_cannot_be_had(tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"), memory={"enforce": "cgroup"})
+    result = elsewhere("mount -t tmpfs none /sys/fs/cgroup", profile)
+    assert result.code == 1
+    assert levels(result.stdout)["containment"] == "FAIL"
+    assert "Delegate=yes" in result.stdout
+
+
+def test_without_node_on_path_it_says_what_is_taken_or_how_to_get_one(seqsup: Cli, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "sh").symlink_to("/bin/sh")
+    result = seqsup("doctor", "--json", env={"PATH": str(tools)})
+    checks = found(result)
+    assert result.code == 0
+    if "packaged node" in checks:
+        assert "packaged one is taken" in checks["node"]["finding"]
+    else:
+        assert checks["node"]["remedy"] == "pip install 'seqsup[node]'"
+    assert (checks["setpriv"]["level"], checks["setpriv"]["remedy"]) == ("warn", "install util-linux")
+
+
+def test_a_node_that_is_none_fails(seqsup: Cli, tmp_path: Path) -> None:
+    node = tmp_path / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text("#!/bin/sh\necho 'node: cannot open libnode.so' >&2; exit 127\n")
+    node.chmod(0o755)
+    result = seqsup("doctor", env={"PATH": f"{node.parent}:{os.environ['PATH']}"})
+    assert (result.code, levels(result.stdout)["node"]) == (1, "FAIL")
+    assert "cannot open libnode.so" in result.stdout
+
+
+@pytest.mark.parametrize("where", ["head", "middle"])
+def test_a_damaged_journal_fails_with_its_remedy(seqsup: Cli, tmp_path: Path, where: str) -> None:
+    assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    journal = state / "journal.db"
+    for beside in ("-wal", "-shm"):  # what they hold is in the file by now, or lost with it
+        (state / f"journal.db{beside}").unlink(missing_ok=True)
+    content = bytearray(journal.read_bytes())
+    start = 0 if where == "head" else 4096
+    content[start : start + 2048] = b"\xa5" * 2048
+    journal.write_bytes(content)
+    result = seqsup("doctor")
+    told = levels(result.stdout)
+    assert (result.code, told["journal"], told["leftovers"]) == (
+        1,
+        "FAIL",
+        "warn" if where == "head" else told["leftovers"],
+    )
+    assert f"mv {journal} {journal}.damaged" in result.stdout
+    assert told["state folder"] == "ok"
+
+
+def test_what_a_killed_supervisor_left_is_named_and_not_touched(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    script = "sleep 300 & echo $! > pid; wait"
+    profile = write(tmp_path, shell("a", script), memory={"enforce": "watch"})
+    started = seqsup_started("start", profile)
+    pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
+    started.send(signal.SIGKILL)
+    started.process.wait(10)
+    result = seqsup("doctor", "--json")
+    check = found(result)["leftovers"]
+    assert (result.code, check["level"], check["remedy"]) == (0, "warn", "seqsup sweep")
+    assert "r1 nightly died while a ran, left sleep" in check["finding"]
+    assert alive(pid)
+    assert found(seqsup("doctor", "--json"))["leftovers"] == check
+    assert seqsup("sweep").code == 0
+    assert not alive(pid)
+    assert found(seqsup("doctor", "--json"))["leftovers"]["level"] == "ok"
+
+
+def test_who_has_the_turn_is_told_and_not_disturbed(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    started = seqsup_started("start", write(tmp_path, shell("a", "touch runs; until [ -e end ]; do sleep 0.05; done")))
+    wait_for((tmp_path / "runs").exists)
+    check = found(seqsup("doctor", "--json"))["turn"]
+    assert check["level"] == "ok"
+    assert check["finding"].startswith(f"nightly (pid {started.pid}, since ")
+    assert found(seqsup("doctor", "--json"))["leftovers"]["level"] == "ok"
+    (tmp_path / "end").touch()
+    assert started.wait().code == 0
+    assert found(seqsup("doctor", "--json"))["turn"]["finding"] == "free"
+
+
+# -- with a profile
+
+
+def test_all_that_is_wrong_with_a_profile_is_told_beside_the_machine(seqsup: Cli, tmp_path: Path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text('nope = 1\n[[agents]]\nname = "a"\ncommand = ["true"]\nmemory.hrad = "1GiB"\n')
+    result = seqsup("doctor", profile)
+    assert result.code == 1
+    assert re.search(rf"FAIL +profile +{profile}:1: nope: unknown key", result.stdout)
+    assert re.search(rf"FAIL +profile +{profile}:5: agents\[0\].memory.hrad: .*did you mean hard", result.stdout)
+    assert levels(result.stdout)["subreaper"] == "ok"
+    assert result.stdout.splitlines()[-1].startswith("2 failed")
+
+
+def test_a_program_that_is_missing_fails_and_a_profile_that_is_not_there_too(seqsup: Cli, tmp_path: Path) -> None:
+    result = seqsup("doctor", write(tmp_path, shell("a", "true"), {"name": "b", "command": ["no-such-agent"]}))
+    assert result.code == 1
+    assert "there is no program no-such-agent" in result.stdout
+    assert "cannot be read" in seqsup("doctor", tmp_path / "gone.toml").stdout
+
+
+def test_limits_are_held_against_the_memory_that_is_there(seqsup: Cli, tmp_path: Path) -> None:
+    total = psutil.virtual_memory().total
+    checks = found(seqsup("doctor", "--json", write(tmp_path, shell("a", "true"), memory={"hard": total - 4096})))
+    assert checks["limits"]["level"] == "warn"
+    assert "lower memory.hard of a" in checks["limits"]["remedy"]
+    assert found(seqsup("doctor", "--json", write(tmp_path, shell("a", "true"))))["memory"]["level"] == "ok"
+    result = seqsup("doctor", "--json", write(tmp_path, shell("a", "true"), memory={"host_floor": total}))
+    assert (result.code, found(result)["memory"]["level"]) == (1, "FAIL")
+
+
+def test_the_state_folder_of_the_profile_is_the_one_that_is_looked_at(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"), run={"state_dir": "own"})
+    assert f"{tmp_path}/own can be written" in seqsup("doctor", profile).stdout
+
+
+# -- the unit
+
+
+def test_a_unit_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> None:
+    odd = tmp_path / "100% a b"
+    odd.mkdir()
+    profile = write(odd, shell("a", "true"), timeouts={"grace": "7s"}, drain={"timeout": "13s"})
+    result = seqsup("doctor", profile, "--unit")
+    lines = result.stdout.splitlines()
+    assert result.code == 0
+    for line in (
+        "Delegate=yes", "DelegateSubgroup=supervisor", "OOMPolicy=continue", "KillMode=mixed", "TimeoutStopSec=45",
+        "SuccessExitStatus=143",
+    ):  # fmt: skip
+        assert line in lines
+    assert f'start "{tmp_path}/100%% a b/nightly.toml"' in result.stdout
+    assert any(line.startswith("# Enable:  systemctl") for line in lines)
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze to ask")
+    unit = tmp_path / "seqsup-nightly.service"
+    unit.write_text(result.stdout)
+    asked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert [line for line in asked.stderr.splitlines() if "seqsup" in line] == []
+
+
+def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -> None:
+    from seqsup.model import Plan
+
+    plan = Plan(
+        name="n", profile="/p/n.toml", state_dir="/s", task="", steps=(), skips=(), stop_on_failure=True, chain=5,
+        keep=1.0, notes=(),
+    )  # fmt: skip
+    service = Service(command=("/b/seqsup",), profile="/p/$x.toml", path='/a"b:/c d', system=False)
+    text = write_unit(service, plan)
+    assert "ExecStart=/b/seqsup start /p/$$x.toml" in text
+    assert 'Environment="PATH=/a\\"b:/c d"' in text
+    assert "WantedBy=default.target" in text
+    assert "systemctl --user daemon-reload" in text
+    assert "enable-linger" in text
+
+
+def test_a_unit_needs_a_profile(seqsup: Cli) -> None:
+    result = seqsup("doctor", "--unit")
+    assert result.code == 2
+    assert "which profile?" in result.stderr
