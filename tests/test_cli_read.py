@@ -125,7 +125,7 @@ def test_a_journal_that_is_none_is_said_without_a_traceback(seqsup: Seqsup, writ
     written.close()
     (written.state_dir / "journal.db").write_bytes(b"not a database " * 100)
     result = seqsup("status")
-    assert result.code == 2
+    assert result.code == 3
     assert result.stderr.startswith("seqsup: the journal ")
     assert "Traceback" not in result.stderr
 

@@ -526,7 +526,10 @@ def test_a_second_start_takes_over_when_the_first_is_killed_and_puts_its_leaving
 def test_the_leavings_of_a_run_of_another_state_folder_are_put_in_order_too(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path
 ) -> None:
-    first = running(seqsup_started, tmp_path, shell("a", waits(tmp_path / "pids")), run={"state_dir": "apart"})
+    first = running(
+        seqsup_started, tmp_path, shell("a", f"trap '' TERM; {waits(tmp_path / 'pids')}"),
+        run={"state_dir": "apart"}, memory={"enforce": "watch"},  # no group: its sentinel would leave nothing
+    )  # fmt: skip
     first.send(signal.SIGKILL)
     first.process.wait()
     pid = int(lines(tmp_path / "pids")[0])

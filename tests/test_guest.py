@@ -23,7 +23,7 @@ PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-o", "timeout
 PYTEST += ["--junitxml=/run/out/xml"]  # that folder is $GUEST_OUT
 DEADLINE = 400  # seconds; a guest with nothing beside it takes a third of that
 
-pytestmark = [pytest.mark.memory, pytest.mark.timeout(DEADLINE + 60)]
+pytestmark = [pytest.mark.memory, pytest.mark.guest, pytest.mark.timeout(DEADLINE + 60)]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -190,7 +190,8 @@ class _Vigil:
         now = time.monotonic()
         return Sample(
             at=now, used=used, processes=processes, host_available=available,
-            quiet=self._quiet(now), root_exited=root_exited, halt=world.operator.halt, kernel_oom=tree.kernel_oom(),
+            quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.childless,
+            halt=world.operator.halt, kernel_oom=tree.kernel_oom(),
         )  # fmt: skip
 
     def _quiet(self, now: float) -> float:

@@ -221,6 +221,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     quiet: float = 0.0  # seconds since the last output
     kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's group for want of memory
     root_exited: bool = False
+    childless: bool = False  # the kernel's word that nobody descends from the supervisor
     halt: Halt = Halt.NONE
 
 

@@ -76,7 +76,7 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         over_soft_since=_over_soft_since(watch, rules.limits.soft, sample),
         empty=watch.empty + 1 if sample.root_exited and not sample.processes else 0,
     )
-    if watch.empty >= _EMPTY_PASSES:
+    if watch.empty >= (1 if sample.childless else _EMPTY_PASSES):
         return replace(watch, phase=Phase.ENDED), Action.END
     if watch.phase is Phase.KILLING:
         return _kill_on(watch, sample)
@@ -103,9 +103,7 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     `rate` is the growth seen between the last two samples, in bytes/s. Measured with these figures: overshoot
     at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
-    if watch.empty:
-        return 0.0  # the second look follows at once
-    if watch.phase is Phase.KILLING:
+    if watch.phase is Phase.KILLING or watch.empty:
         return _MIN_PAUSE
     worst = max(_FILL_RATE * min(cpus, 3), 2 * rate)
     limits, timeouts = rules.limits, rules.timeouts

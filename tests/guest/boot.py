@@ -124,7 +124,7 @@ def _kernel() -> Path | None:
 
 
 def _shown() -> list[Path]:
-    """Folders which the command needs, wherever they are: links come after what they lead to, children after parents."""
+    """Folders which the command needs, wherever they are: links after what they lead to, children after parents."""
     folders = {REPO, Path.cwd(), Path(sys.prefix), Path(sys.base_prefix), *map(Path, os.get_exec_path())}
     there = {path for path in folders if path.is_dir()}
     resolved = {path.resolve() for path in there}

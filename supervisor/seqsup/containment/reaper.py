@@ -20,6 +20,7 @@ from .members import Members, descend, own_children
 from .process import read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
+_WALL = 0x40000000  # children of every kind, clone()'s too
 
 
 class Root(Struct, frozen=True):
@@ -35,6 +36,7 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self._woken = woken
         self._roots: dict[int, Exit | None] = {}
+        self.childless = False  # as the last reap() found it: of a subreaper the proof that nobody descends from it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
@@ -43,6 +45,8 @@ class Reaper:
         self.soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
+        # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         self._gate = os.open("/proc/loadavg", os.O_RDONLY)
         self._before = _born(descend(own_children()))
         return self
@@ -63,10 +67,12 @@ class Reaper:
         """Collect whoever has ended."""
         while True:
             try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | _WALL)
             except ChildProcessError:
+                self.childless = True
                 return
             if ended is None:
+                self.childless = False
                 return
             if ended.si_pid in self._roots:
                 by_exit = ended.si_code == os.CLD_EXITED

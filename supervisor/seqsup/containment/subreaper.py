@@ -15,6 +15,7 @@ from .reaper import Reaper, Root
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
+_CHASES = 100
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
 
@@ -79,9 +80,17 @@ class Tree:
         return changed
 
     def living(self) -> int:
-        """Count who lives now, after a walk. Whoever was seen and is gone by now may have left a child unseen."""
+        """Count who lives now, after a walk.
+
+        Whoever was seen and is gone by now may have left a child unseen; and while the kernel says that we have
+        children, though no outsider lives, one of the tree does.
+        """
         found = self.walk()
-        return len(self._members.living()) + len(self._members.unheld) or found
+        seen = len(self._members.living()) + len(self._members.unheld) or found
+        if seen:
+            return seen
+        self._reaper.reap()
+        return 0 if self._reaper.childless or self._reaper.outsiders() else 1
 
     def count(self) -> int:
         """Count the members known, without a look."""
@@ -91,6 +100,23 @@ class Tree:
         if signum == signal.SIGKILL and self._group is not None and not self._reaper.foreign:
             self._group.kill()
         self._members.send(signum)
+        if signum == signal.SIGKILL:
+            self._kill_children()
+
+    def _kill_children(self) -> None:
+        """Kill our own children as they are listed, faster than whoever forks and exits can be looked at.
+
+        A child keeps its number until we reap it, so this once a bare pid is as good as a pidfd.
+        """
+        outsiders = self._reaper.outsiders()
+        killed: set[int] = set()
+        for _ in range(_CHASES):
+            fresh = [pid for pid in own_children() if pid not in killed and pid not in outsiders]
+            for pid in fresh:
+                os.kill(pid, signal.SIGKILL)
+            killed.update(fresh)
+            if not fresh:
+                return
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         self._members.used()
