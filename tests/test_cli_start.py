@@ -527,8 +527,8 @@ def test_the_leavings_of_a_run_of_another_state_folder_are_put_in_order_too(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path
 ) -> None:
     first = running(
-        seqsup_started, tmp_path, shell("a", f"trap '' TERM; {waits(tmp_path / 'pids')}"),
-        run={"state_dir": "apart"}, memory={"enforce": "watch"},  # no group: its sentinel would leave nothing
+        seqsup_started, tmp_path, shell("a", "sleep 60 & echo $! >> pids; wait"),  # its leader dies with us
+        run={"state_dir": "apart"}, memory={"enforce": "watch"},  # in a group its sentinel would leave nothing
     )  # fmt: skip
     first.send(signal.SIGKILL)
     first.process.wait()

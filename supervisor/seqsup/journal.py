@@ -79,11 +79,19 @@ class Journal:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             mode = "rw" if write else "ro"
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-            db.execute("PRAGMA busy_timeout = 10000")
-            if write:
-                _prepare(path, db)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_trouble(path, error)) from error
+        try:
+            db.execute("PRAGMA busy_timeout = 10000")
+            found = _format(path, db)
+            if write:
+                _prepare(db, found)
+        except sqlite3.Error as error:
+            db.close()
+            raise JournalError(_trouble(path, error)) from error
+        except JournalError:
+            db.close()
+            raise
         return Journal(path, db)
 
     def begin(self, name: str, profile: str | None, cookie: str) -> int:
@@ -100,7 +108,10 @@ class Journal:
 
     def adopt(self, run: int) -> None:
         """Note that this process goes on with a run that another began."""
-        self._db.execute("UPDATE runs SET pid = ? WHERE run = ?", (os.getpid(), run))
+        try:
+            self._db.execute("UPDATE runs SET pid = ? WHERE run = ?", (os.getpid(), run))
+        except sqlite3.Error as error:
+            raise JournalError(_trouble(self._path, error)) from error
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
         """Write one event; JournalError when it could not be, and then nobody may act on it."""
@@ -159,12 +170,17 @@ class Journal:
         self._db.close()
 
 
-def _prepare(path: Path, db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
+def _format(path: Path, db: sqlite3.Connection) -> int:
+    """Ask for it before anything is written: what a newer seqsup wrote stays as it is."""
     (found,) = db.execute("PRAGMA user_version").fetchone()
     if found > FORMAT:
         raise JournalError(f"{path} was written by a newer seqsup (format {found}, this one knows {FORMAT}): upgrade")
+    return int(found)
+
+
+def _prepare(db: sqlite3.Connection, found: int) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
     if not found:
         # BEGIN EXCLUSIVE: two seqsups may meet here on the very first start
         db.executescript(

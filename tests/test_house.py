@@ -1,0 +1,277 @@
+"""The house: which room may know which, who may wait, and that the documents say what the code does."""
+
+import ast
+import importlib
+import importlib.util
+import pkgutil
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seqsup
+from conftest import ROOT
+from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
+from seqsup.events import AnyEvent
+from seqsup.log import say
+from seqsup.model import Reason, SeqsupError
+from seqsup.profile import schema
+from seqsup.profile.tables import SHARED
+from seqsup.run import COMPLETED, GAVE_UP, STOPPED_BY_POLICY
+
+SUPERVISOR = ROOT / "supervisor"
+PACKAGE = SUPERVISOR / "seqsup"
+README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").read_text()
+
+FILES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+DOORS = ("__init__", "__main__")  # how others come in: they belong to no floor
+
+# Who may hold up everything, and why nobody is hurt by it
+SLEEPERS = {
+    "cli/_follow.py": "only looks, from a process of its own",
+    "cli/stop.py": "waits for another process to end; it watches nothing",
+    "containment/tiers.py": "before the run: there is no loop yet, and no event to wait for",
+}
+# Who may wait elsewhere than in wait.Wake
+ASYNC_SLEEPERS = {
+    "wait.py": "the one place that waits",
+    "cli/_passage.py": "hands output on beside the watch, which never waits for it",
+}
+# Who may know a library
+OWNERS = {"loguru": {"log.py"}, "tenacity": {"agent.py"}}
+
+
+def rows(text: str, header: str) -> dict[str, str]:
+    """The table under this header: first cell to second, and what a floor of several rows has, in one."""
+    lines = iter(text.splitlines())
+    assert any(line.startswith(f"| {header} |") for line in lines), header
+    found: dict[str, str] = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        first, second = (cell.strip() for cell in line.strip("|").split(" | ")[:2])
+        found[first] = second
+    return found
+
+
+def ticked(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+# -- floors
+
+FLOORS = {
+    int(floor): [room.rstrip("/") for room in ticked(rooms)]
+    for floor, rooms in rows(DESIGN, "floor").items()
+    if floor.isdigit()
+}
+PLACES = {room: (floor, place) for floor, rooms in FLOORS.items() for place, room in enumerate(rooms)}
+
+
+def room_of(file: str) -> str:
+    return file.split("/")[0].removesuffix(".py")
+
+
+def arrows(file: str) -> Iterator[tuple[int, str]]:
+    """Each import from our own package: its line, and the room it points to. Those in functions count as well."""
+    parents = ["seqsup", *file.split("/")[:-1]]
+    for node in ast.walk(FILES[file]):
+        if isinstance(node, ast.Import):
+            targets = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*(parents[: len(parents) - node.level + 1] if node.level else []), *(node.module or "").split(".")]
+            targets = [[part for part in [*base, alias.name] if part] for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, path[1]) for path in targets if path[0] == "seqsup" and len(path) > 1)
+
+
+def test_every_module_has_its_place_in_the_table_of_floors_and_every_place_a_module() -> None:
+    assert sorted(PLACES) == sorted({room_of(file) for file in FILES} - {*DOORS})
+    assert len(PLACES) == sum(map(len, FLOORS.values())), "a room stands there twice"
+
+
+@pytest.mark.parametrize("file", sorted(file for file in FILES if room_of(file) not in DOORS))
+def test_arrows_point_down_or_to_the_left_or_stay_in_the_room(file: str) -> None:
+    own = room_of(file)
+    wrong = [
+        f"{file}:{line} knows {room}"
+        for line, room in arrows(file)
+        if room not in (own, "__version__") and not _below(PLACES[room], PLACES[own])
+    ]
+    assert wrong == []
+
+
+def _below(there: tuple[int, int], here: tuple[int, int]) -> bool:
+    return there[0] < here[0] or (there[0] == here[0] and there[1] < here[1])
+
+
+def test_arrows_are_seen_wherever_they_stand() -> None:
+    """The proof of the instrument: known imports at the top, in a function, of the package itself, of a sibling."""
+    assert {"profile", "plan", "survey", "runtime"} <= {room for _, room in arrows("cli/_load.py")}
+    assert ("wait" in {room for _, room in arrows("turn.py")}) and not list(arrows("units.py"))
+    assert {"policy", "__version__", "containment"} <= {room for _, room in arrows("run.py")}
+    assert {room for _, room in arrows("containment/stop.py")} == {"containment"}
+
+
+def test_the_folder_supervisor_is_no_package() -> None:
+    assert not (SUPERVISOR / "__init__.py").exists()
+
+
+# -- who may know or do what
+
+
+@pytest.mark.parametrize(("library", "owners"), OWNERS.items(), ids=OWNERS)
+def test_a_library_is_known_in_one_place(library: str, owners: set[str]) -> None:
+    assert {file for file in FILES if library in _libraries(FILES[file])} == owners
+
+
+def _libraries(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_nobody_sleeps_but_those_who_have_a_reason() -> None:
+    assert {file for file in FILES if "time.sleep" in _names(FILES[file])} == set(SLEEPERS)
+    assert {file for file in FILES if _names(FILES[file]) & {"asyncio.sleep", "asyncio.wait_for"}} == set(
+        ASYNC_SLEEPERS
+    )
+
+
+def test_nobody_hides_a_sleep_behind_another_name() -> None:
+    hidden = [
+        file
+        for file, tree in FILES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and node.module in ("time", "asyncio")
+        and {"sleep", "wait_for"} & {alias.name for alias in node.names}
+    ]
+    assert hidden == []
+
+
+def test_tiers_sleeps_in_one_function_only() -> None:
+    functions = [node for node in ast.walk(FILES["containment/tiers.py"]) if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions if "time.sleep" in _names(function)] == ["_in_time"]
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """Every `module.name` that is used."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+# -- the documents
+
+
+def test_the_readme_has_every_reason_and_no_other() -> None:
+    said = [reason for names in rows(README, "reason") if "--" not in names for reason in names.split(", ")]
+    assert sorted(said) == sorted(Reason)
+
+
+def test_the_readme_has_every_command_and_no_other() -> None:
+    said = {word for cell in rows(README, "command") for word in re.findall(r"`seqsup (\w+)", cell)}
+    assert said == {name for section in COMMANDS.values() for name in section}
+
+
+def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exists() -> None:
+    for cell, text in rows(README, "command").items():
+        for name in re.findall(r"`seqsup (\w+)", cell)[:1]:
+            command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name
+
+
+def test_the_readme_has_every_exit_code() -> None:
+    said = {int(code) for code in rows(README, "exit code") if code.isdigit()}
+    assert "128+n" in rows(README, "exit code")
+    ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, FAULT, *_refusals()}
+    assert ours <= said
+    assert all(code > 128 for code in (INTERRUPTED, PIPE_CLOSED))
+
+
+def _refusals() -> set[int]:
+    """What every error of ours ends with."""
+    for module in pkgutil.walk_packages(seqsup.__path__, "seqsup."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, todo = set(), [SeqsupError]
+    while todo:
+        error = todo.pop()
+        found.add(error.exit_code)
+        todo += error.__subclasses__()
+    return found
+
+
+def _keys(table: dict[str, Any]) -> Iterator[str]:
+    """The names of a table's keys, and of the tables in it."""
+    for name, value in table.get("properties", {}).items():
+        yield name
+        for inner in (value, value.get("items", {}), *value.get("anyOf", ())):
+            yield from _keys(inner)
+
+
+def _tables() -> dict[str, list[str]]:
+    """What README's table of keys must say, by its first column."""
+    top = schema()["properties"]
+    tables = {"(top)": ["name"]}
+    for name, table in top.items():
+        if name == "agents":
+            own = {key: value for key, value in table["items"]["properties"].items() if key not in SHARED}
+            tables["`[[agents]]`"] = list(_keys({"properties": own}))
+        elif table["type"] == "array":
+            tables[f"`[[{name}]]`"] = list(_keys(table["items"]))
+        elif table["type"] == "object":
+            tables[f"`[{name}]`"] = list(_keys(table))
+    return tables
+
+
+def test_the_readme_has_every_key_of_a_profile_in_its_table_and_no_other() -> None:
+    said = {name: ticked(keys) for name, keys in rows(README, "table").items() if "--" not in name}
+    assert {name: sorted(keys) for name, keys in said.items()} == {
+        name: sorted(keys) for name, keys in _tables().items()
+    }
+
+
+def test_every_event_has_words_of_its_own() -> None:
+    without = [event.__name__ for event in AnyEvent.__args__ if say.dispatch(event) is say.dispatch(object)]
+    assert without == []
+
+
+def test_there_is_a_changelog_and_the_readme_leads_to_it() -> None:
+    assert (ROOT / "CHANGELOG.md").read_text().startswith("# Changelog")
+    assert "(CHANGELOG.md)" in README
+
+
+def test_links_within_the_documents_lead_somewhere() -> None:
+    for text, folder in ((README, ROOT), (DESIGN, SUPERVISOR)):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = f'"{seqsup.__version__}"'
+    said = [file for file in PACKAGE.rglob("*.py") if version in file.read_text()]
+    assert said == [PACKAGE / "__init__.py"]
+    project = (ROOT / "pyproject.toml").read_text()
+    assert "seqsup.__version__" in project
+    assert version not in project
+
+
+def test_the_readmes_first_commands_are_verbs_of_the_folder() -> None:
+    verbs = re.findall(r"^python3 supervisor (\w+)", README, re.MULTILINE)
+    assert verbs == ["demo", "test"]
+    script = runpy.run_path(str(SUPERVISOR / "__main__.py"))
+    for verb in {*verbs, *re.findall(r"`python3 supervisor (\w+)", README)}:
+        assert callable(script[verb])
+        assert f'"{verb}": {verb}' in Path(SUPERVISOR / "__main__.py").read_text()
