@@ -1,0 +1,301 @@
+"""The journal on real disks: nothing is lost, nothing is overwritten, and what is wrong is said with its remedy."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.events import Warned
+from seqsup.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
+from told import Told
+
+from profiles import parsed, reasons, shell, write
+
+MANY = 500
+_WRITER = """
+import os, sys, time
+from pathlib import Path
+from seqsup.events import Warned
+from seqsup.journal import Journal
+journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
+run = journal.begin("killed", None, "cookie")
+for n in range(events):
+    journal.append(run, Warned(message=f"event {n}"))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def writer(state_dir: Path, events: int) -> Iterator["subprocess.Popen[str]"]:
+    """A process that writes so many events, says ready and stays; it is killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(state_dir), str(events)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[Path]:
+    """A small disk of its own; only root may have one."""
+    if os.geteuid():
+        pytest.skip("only root may mount")
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take every byte that the disk still has."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    os.write(fd, bytes(size))
+            except OSError:
+                continue
+    finally:
+        os.close(fd)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def messages(state_dir: Path, run: int = 1) -> list[str]:
+    journal = Journal.open(state_dir)
+    try:
+        return [event.body.message for event in journal.events(run) if isinstance(event.body, Warned)]
+    finally:
+        journal.close()
+
+
+# -- nothing is lost
+
+
+def test_events_come_back_as_they_were_told_numbered_without_gaps(tmp_path: Path) -> None:
+    told = Told().run("a", "b").attempt("a").agent_ended("a").lost("b").run_ended(1)
+    journal = Journal.open(tmp_path, write=True)
+    runs = [journal.begin("nightly", None, cookie) for cookie in ("first", "second")]
+    for recorded in told.events:  # of both runs in turn: each counts for itself
+        for run in runs:
+            journal.append(run, recorded.body)
+    journal.close()
+    journal = Journal.open(tmp_path)
+    for run in runs:
+        events = list(journal.events(run))
+        assert [event.body for event in events] == [recorded.body for recorded in told.events]
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert list(journal.events(run, after=3)) == events[3:]
+    journal.check()
+    journal.close()
+
+
+def test_who_goes_on_with_a_run_goes_on_with_its_numbers(tmp_path: Path) -> None:
+    for n in range(3):
+        journal = Journal.open(tmp_path, write=True)
+        run = journal.runs()[0].run if n else journal.begin("nightly", None, "cookie")
+        assert journal.append(run, Warned(message=f"part {n}")).seq == n + 1
+        journal.close()
+    assert messages(tmp_path) == ["part 0", "part 1", "part 2"]
+
+
+def test_a_killed_writer_loses_nothing(tmp_path: Path) -> None:
+    with writer(tmp_path, MANY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert messages(tmp_path) == [f"event {n}" for n in range(MANY)]
+    journal = Journal.open(tmp_path, write=True)
+    assert journal.append(1, Warned(message="and on")).seq == MANY + 1
+    journal.check()
+    journal.close()
+
+
+def test_a_writer_killed_in_the_midst_leaves_whole_events_only(tmp_path: Path) -> None:
+    with writer(tmp_path, 10**6):
+        wait_for(lambda: (tmp_path / FILE).exists() and _count(tmp_path) > 50)
+    found = messages(tmp_path)
+    assert found == [f"event {n}" for n in range(len(found))]
+    journal = Journal.open(tmp_path)
+    journal.check()
+    journal.close()
+
+
+def _count(state_dir: Path) -> int:
+    try:
+        return len(messages(state_dir))
+    except JournalError:  # it is being made in this moment
+        return 0
+
+
+def test_readers_see_what_is_written_while_it_is_written(tmp_path: Path) -> None:
+    writes = Journal.open(tmp_path, write=True)
+    run = writes.begin("nightly", None, "cookie")
+    *reads, slow = [Journal.open(tmp_path) for _ in range(3)]
+    half_read = None
+    for n in range(100):
+        writes.append(run, Warned(message=str(n)))
+        assert [len(list(journal.events(run))) for journal in reads] == [n + 1, n + 1]
+        if n == 50:
+            half_read = slow.events(run)
+            next(half_read)  # a reader that stops in the midst holds nobody up
+    assert half_read is not None
+    assert len(list(half_read)) == 50  # the rest of what there was when it began
+    for journal in (*reads, slow, writes):
+        journal.close()
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "state", write=True)
+    run = journal.begin("nightly", None, "cookie")
+    journal.append(run, Warned(message="x"))
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()} == {0o600}
+    journal.close()
+
+
+# -- what is wrong is said with its remedy, and nothing is made
+
+
+def test_where_nothing_ran_there_is_nothing_and_to_look_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NoJournal, match="nothing ever ran here"):
+        Journal.open(tmp_path / "state")
+    assert list(tmp_path.glob("state")) == []
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not a database " * 100)
+    before = files(tmp_path)
+    for write_too in (True, False):
+        with pytest.raises(JournalError, match=r"not a database; .*mv .*journal.db .*journal.db.damaged"):
+            Journal.open(tmp_path, write=write_too)
+    assert files(tmp_path) == before
+
+
+def test_what_a_newer_seqsup_wrote_is_left_as_it_is(tmp_path: Path) -> None:
+    newer = sqlite3.connect(tmp_path / FILE)
+    newer.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    newer.close()
+    before = files(tmp_path)
+    for write_too in (True, False):
+        with pytest.raises(JournalError, match=rf"newer seqsup \(format {FORMAT + 1}.*: upgrade"):
+            Journal.open(tmp_path, write=write_too)
+    assert files(tmp_path) == before
+
+
+def test_a_damaged_page_is_found_before_anything_is_started(
+    seqsup: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    journal = Journal.open(state, write=True)
+    run = journal.begin("nightly", None, "cookie")
+    for _ in range(200):
+        journal.append(run, Warned(message="x" * 100))
+    journal.close()
+    with (state / FILE).open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 4096)
+    profile = write(tmp_path, shell("a", "touch ran"))
+    result = seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(state)})
+    assert result.code == 3, result.stderr
+    assert "set it aside" in result.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_folder_that_cannot_be_written_refuses_the_start_and_nothing_is_made(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=1m,ro") as disk:
+        profile = write(tmp_path, shell("a", "touch ran"), run={"state_dir": str(disk / "state")})
+        result = seqsup("start", profile)
+        assert list(disk.iterdir()) == []
+    assert result.code == 3
+    assert f"make {disk / 'state'} writable" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="writable"):
+        Journal.open(tmp_path / "file" / "state", write=True)
+    assert [path.name for path in tmp_path.glob("file*")] == ["file"]
+
+
+# -- a full disk
+
+
+def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=1m") as disk:
+        journal = Journal.open(disk, write=True)
+        run = journal.begin("nightly", None, "cookie")
+        journal.append(run, Warned(message="before"))
+        fill(disk / "filler")
+        with pytest.raises(JournalError, match="free space"):
+            journal.adopt(run)
+        for _ in range(2):
+            with pytest.raises(JournalLost, match="free space"):
+                journal.append(run, Warned(message="x" * 5000))
+        (disk / "filler").unlink()
+        assert journal.append(run, Warned(message="after")).seq == 2
+        journal.close()
+        assert messages(disk) == ["before", "after"]
+
+
+def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_is_space(
+    seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    grows = f"{sys.executable} -c \"held = b'x' * 60 * 2**20; import time; time.sleep(60)\""
+    script = (
+        f"[ -e mended ] && exit 0; sleep 60 & echo $$ $! >> pids; while [ ! -e gate ]; do sleep 0.01; done; {grows}"
+    )
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
+        profile = write(
+            tmp_path, shell("first", "echo first >> ran"), shell("a", script), shell("last", "echo last >> ran"),
+            run={"state_dir": str(disk / "state")}, memory={"warn": "30MiB"},
+        )  # fmt: skip
+        process = seqsup_started("start", profile)
+        pids = [int(pid) for pid in wait_for(lambda: _words(tmp_path / "pids"))]
+        fill(disk / "filler")
+        (tmp_path / "gate").touch()  # above `warn` there is something to write down
+        ended = process.wait()
+        assert ended.code == 4, ended.stderr
+        assert "free space" in ended.stderr
+        assert "--resume" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert [pid for pid in pids if alive(pid)] == []
+        assert _words(tmp_path / "ran") == ["first"]
+
+        full = seqsup("start", profile, "--resume")
+        assert full.code in (3, 4), full.stderr
+        assert "free space" in full.stderr
+        assert "Traceback" not in full.stderr
+
+        (disk / "filler").unlink()
+        (tmp_path / "mended").touch()
+        resumed = seqsup("start", profile, "--resume", "--json")
+        assert resumed.code == 0, resumed.stderr
+        assert reasons(parsed(resumed.stdout)) == {"a": "completed", "last": "completed"}
+        assert _words(tmp_path / "ran") == ["first", "last"]
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
