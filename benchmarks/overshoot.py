@@ -14,7 +14,7 @@ LIMIT = 1024 * MIB
 RUNS, AT_ONCE = 10, 4
 PEER_INTERVAL = 0.25  # seconds
 SLACK = 1024 * MIB  # what must be free beside the limit, or the machine's own floor would stop the agent first
-TABLES = ("[memory]", 'hard = "1GiB"', 'soft = "none"', 'warn = "none"', "[retry]", "attempts = 1")
+TABLES = ("[memory]", 'enforce = "watch"', 'hard = "1GiB"', 'soft = "none"', 'warn = "none"', "[retry]", "attempts = 1")
 
 
 def measure(lab: Lab) -> list[Row]:

@@ -12,9 +12,9 @@ sequential  what one more /bin/true costs: the slope between a run of 50 and a r
             less), xargs -n1 and GNU parallel -j1; and what a run costs once, whatever its length
 idle        the supervisor's memory and its share of a core while one Node agent does nothing
 startup     `seqsup --version` and `seqsup status` against `python -c pass`
-overshoot   how far a leak at full speed gets past a hard limit of 1 GiB. The leaking process itself writes down what
-            it holds before it takes more, so the figure does not depend on seqsup's eyes. A loop of psutil that
-            looks every 0.25 s is the peer
+overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone, without a cgroup. The
+            leaking process itself writes down what it holds before it takes more, so the figure does not depend on
+            seqsup's eyes. A loop of psutil that looks every 0.25 s is the peer
 leftovers   processes alive after each of 50 agents that leave two, one double-forked with a session of its own
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind

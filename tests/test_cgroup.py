@@ -113,12 +113,15 @@ def destroy(group: Group) -> None:
     wait_for(gone)
 
 
+PATIENCE = 150 if "SEQSUP_GUEST" in os.environ else 30  # seconds; an emulated machine is ten times as slow
+
+
 class Started(subprocess.Popen[bytes]):
     """A program of the test's in a group, which says in a line when it is ready."""
 
     unread = b""
 
-    def line(self, deadline: float = 30) -> str:
+    def line(self, deadline: float = PATIENCE) -> str:
         assert self.stdout is not None
         while b"\n" not in self.unread:
             assert select.select([self.stdout], [], [], deadline)[0], "no word of it"
@@ -147,7 +150,7 @@ def start(test_id: str) -> Iterator[Start]:
         yield start
 
 
-def ends(child: Started, deadline: float = 30) -> int:
+def ends(child: Started, deadline: float = PATIENCE) -> int:
     return child.wait(deadline)
 
 

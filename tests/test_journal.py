@@ -248,6 +248,9 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         journal = Journal.open(disk, write=True)
         run = journal.begin("nightly", None, "cookie")
         journal.append(run, Warned(message="before"))
+        with sqlite3.connect(disk / FILE) as other:
+            other.execute("UPDATE runs SET pid = 1")  # as if another process had begun it: the same pid writes nothing
+        other.close()
         fill(disk / "filler")
         with pytest.raises(JournalError, match="free space"):
             journal.adopt(run)

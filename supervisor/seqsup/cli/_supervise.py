@@ -185,7 +185,10 @@ class _Supervision:
         return rows[-1] if rows else None
 
     def _complete(self, row: RunRow) -> bool:
-        done = fold(self._journal.events(row.run)).completed_contents
+        view = fold(self._journal.events(row.run))
+        if view.ended is None:
+            return False  # its supervisor died after its last agent: its end is still to be told
+        done = view.completed_contents
         done.subtract(step.content for step in self._plan.steps)
         return min(done.values(), default=0) >= 0
 

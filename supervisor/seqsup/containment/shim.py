@@ -4,6 +4,7 @@ So the agent is born inside: charges do not follow a process that is moved later
 the move, or the limit, would escape.
 """
 
+import os
 import resource
 import shutil
 import subprocess
@@ -82,10 +83,14 @@ def wrap(
     """
     dying = dying_with_us() if die_with_us else ()
     became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears what was asked before
+    # Whoever died before PDEATHSIG was asked for will never be told of: then nothing may start
+    alone, parent = bool(dying) and not becoming, os.getpid()
     if all(name.isidentifier() and name.isascii() for name in names):
-        shim = ["/bin/sh", "-c", "".join(_in_shell(bounds)) + _SH, "seqsup"]
+        orphaned = f'[ "$PPID" = {parent} ] || exit {CANNOT_ENTER}\n' if alone else ""
+        shim = ["/bin/sh", "-c", orphaned + "".join(_in_shell(bounds)) + _SH, "seqsup"]
     else:
-        shim = [sys.executable, "-ISE", "-c", "".join(_in_python(bounds)) + _PYTHON]
+        orphaned = f"import os\nos.getppid() == {parent} or os._exit({CANNOT_ENTER})\n" if alone else ""
+        shim = [sys.executable, "-ISE", "-c", orphaned + "".join(_in_python(bounds)) + _PYTHON]
     return [*(() if became else dying), *shim, *entry, "--", *became, *command]
 
 

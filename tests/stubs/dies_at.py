@@ -1,0 +1,33 @@
+"""seqsup itself, killed at its N-th write to the journal, right `before` or right `after` it: N SIDE ARGS…"""
+
+import itertools
+import os
+import signal
+import sys
+
+from seqsup import cli
+from seqsup.events import AnyEvent, Recorded
+from seqsup.journal import Journal
+
+number, side = int(sys.argv[1]), sys.argv[2]
+assert side in ("before", "after")
+writes = itertools.count(1)
+append = Journal.append
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(journal: Journal, run: int, event: AnyEvent) -> Recorded:
+    due = next(writes) == number
+    if due and side == "before":
+        die()
+    recorded = append(journal, run, event)
+    if due:
+        die()
+    return recorded
+
+
+Journal.append = dying  # type: ignore[method-assign]
+sys.exit(cli.main(sys.argv[3:]))

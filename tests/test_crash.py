@@ -1,0 +1,199 @@
+"""kill -9 of the supervisor at every event of a run: nothing lives on, nothing is lost, nothing done is done again."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import MARK, ROOT, STUBS, Result, wait_for
+from seqsup.containment.cookie import COOKIE
+from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from seqsup.journal import Journal
+from seqsup.sequence import violations
+
+from profiles import shell, write
+
+Seqsup = Callable[..., Result]
+Stub = Callable[..., list[str]]
+
+AGENTS = ("one", "orphans", "twice", "env")
+ONCE = ["attempt_started", "spawned", "attempt_ended", "drained"]
+LEAVES = ["attempt_started", "spawned", "stop_sent", "attempt_ended", "drained"]
+STORY = [
+    "run_started",
+    *(*ONCE, "agent_ended"),
+    *(*LEAVES, "agent_ended"),
+    *(*ONCE, "retry_scheduled", *ONCE, "agent_ended"),
+    *(*LEAVES, "agent_ended"),
+    "run_ended",
+]
+SPAWNED = [at for at, kind in enumerate(STORY, 1) if kind == "spawned"]
+STOPPED = [at for at, kind in enumerate(STORY, 1) if kind == "stop_sent"]
+# Before an event is as late as can be after the one before it, after it as early as can be. Without a group nobody
+# finds what cleared its environment before the first look at it: so not while `env` is spawned
+MOMENTS = [
+    *(("auto", "before", at) for at in range(1, len(STORY) + 1)),
+    *(("auto", "after", at) for at in [SPAWNED[-1], STOPPED[-1], len(STORY)]),
+    *(("watch", "before", at) for at in [SPAWNED[1], STOPPED[-1] + 1]),
+    *(("watch", "after", at) for at in [SPAWNED[1], *STOPPED]),
+]
+
+
+def profile(folder: Path, stub: Stub, enforce: str) -> Path:
+    """Four quick agents. Who reaches its end says so in the ledger."""
+
+    def done(name: str) -> str:
+        return f"echo {name} >>ledger"
+
+    orphans, env_cleared = (shlex.join(stub(name)) for name in ("orphans", "env_cleared"))
+    return write(
+        folder,
+        shell("one", done("one")),
+        shell("orphans", f"{orphans} && {done('orphans')}"),
+        shell("twice", f"[ -e tried ] || {{ touch tried; exit 3; }}; {done('twice')}", retry={"attempts": 2}),
+        shell("env", f"{env_cleared} && {done('env')}"),
+        memory={"enforce": enforce},
+    )
+
+
+def killed(side: str, at: int, *args: object) -> int:
+    """Run the real command line until it is killed at a write to its journal, and return how it ended."""
+    return subprocess.run(
+        [sys.executable, str(STUBS / "dies_at.py"), str(at), side, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    ).returncode
+
+
+def journal() -> list[Recorded]:
+    """What the first run of this test has told."""
+    opened = Journal.open(Path(os.environ["SEQSUP_STATE_DIR"]))
+    try:
+        assert len(opened.runs()) == 1
+        return list(opened.events(1))
+    finally:
+        opened.close()
+
+
+def bodies(events: Iterable[Recorded]) -> list[AnyEvent]:
+    return [recorded.body for recorded in events]
+
+
+def kinds(events: Iterable[Recorded]) -> list[str]:
+    return [str(type(body).__struct_config__.tag) for body in bodies(events)]
+
+
+def completed(events: Iterable[Recorded]) -> set[str]:
+    return {body.agent for body in bodies(events) if isinstance(body, AttemptEnded) and body.ok}
+
+
+def running(test: str) -> list[str]:
+    """Processes of this test's agents: by the cookie of their run, or where that was cleared by their argument."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environ = Path(f"/proc/{process.pid}/environ").read_bytes()
+            command = process.cmdline()
+            ours = f"{MARK}={test}\0".encode() in environ and f"{COOKIE}=".encode() in environ
+            if (ours or f"--seqsup-test={test}" in command) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {shlex.join(command)}")
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def ledger(folder: Path) -> Counter[str]:
+    path = folder / "ledger"
+    return Counter(path.read_text().split() if path.exists() else [])
+
+
+def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
+    result = seqsup("start", profile(tmp_path, stub, "auto"))
+    assert result.code == 0, result.stderr
+    assert kinds(journal()) == STORY
+    assert ledger(tmp_path) == Counter(AGENTS)
+    assert seqsup("status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("enforce", "side", "at"), MOMENTS, ids=[f"{how}-{side}-{at}-{STORY[at - 1]}" for how, side, at in MOMENTS]
+)
+def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
+    seqsup: Seqsup, stub: Stub, tmp_path: Path, test_id: str, enforce: str, side: str, at: int
+) -> None:
+    nightly = profile(tmp_path, stub, enforce)
+    assert killed(side, at, "start", nightly) == -signal.SIGKILL
+    before = journal()
+    assert kinds(before) == STORY[: at - (side == "before")]
+    ended = at == len(STORY) and side == "after"
+    done = completed(before)
+    assert all(ledger(tmp_path)[agent] == 1 for agent in done)
+
+    status = seqsup("status", "--json")
+    assert (status.code, json.loads(status.stdout)["state"]) == ((0, "completed") if ended else (1, "died"))
+
+    swept = seqsup("sweep")
+    assert swept.code == 0, swept.stderr
+    assert running(test_id) == []
+    open_attempts = [body for body in bodies(before) if isinstance(body, AttemptStarted | AttemptEnded)]
+    was_open = bool(open_attempts) and isinstance(open_attempts[-1], AttemptStarted)
+    assert [type(body) for body in bodies(journal()[len(before) :])] == [AttemptLost] * was_open
+
+    resumed = seqsup("start", nightly, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    after = journal()
+    assert after[: len(before)] == before
+    again = {body.agent for body in bodies(after[len(before) :]) if isinstance(body, AttemptStarted)}
+    assert again == set(AGENTS) - done
+    assert completed(after) == set(AGENTS)
+    assert all(ledger(tmp_path)[agent] == 1 for agent in done)
+    assert all(ledger(tmp_path)[agent] in (1, 2) for agent in again)  # 2: it was at its end, but not yet known to be
+    assert violations(after) == 0
+    last = bodies(after)[-1]
+    assert isinstance(last, RunEnded)
+    assert (last.exit_code, last.sequence_violations, last.completed) == (0, 0, len(AGENTS))
+    assert running(test_id) == []
+
+    runs = seqsup("runs", "--json")
+    assert runs.code == 0
+    assert [(run["state"], run["completed"]) for run in json.loads(runs.stdout)["runs"]] == [("completed", len(AGENTS))]
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("healer", ["sweep", "start"])
+def test_who_is_killed_while_it_puts_a_dead_run_in_order_leaves_that_to_the_next(
+    seqsup: Seqsup, stub: Stub, tmp_path: Path, test_id: str, healer: str, side: str
+) -> None:
+    nightly = profile(tmp_path, stub, "watch")
+    assert killed("after", STOPPED[0], "start", nightly) == -signal.SIGKILL
+    assert killed(side, 1, healer, *([nightly, "--resume"] if healer == "start" else [])) == -signal.SIGKILL
+    resumed = seqsup("start", nightly, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    assert running(test_id) == []
+    events = bodies(journal())
+    assert [body.agent for body in events if isinstance(body, AttemptLost)] == ["orphans"]
+    assert len([body for body in events if isinstance(body, RunStarted)]) == 2
+    assert ledger(tmp_path) == Counter(AGENTS) + Counter(["orphans"])  # it was at its end, but not yet known to be
+    assert violations(journal()) == 0
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_without_a_group_too_a_leader_never_outlives_its_supervisor(
+    seqsup: Seqsup, tmp_path: Path, test_id: str, side: str
+) -> None:
+    """Also one that had no time to ask the kernel for that."""
+    nightly = write(tmp_path, shell("a", "exec sleep 60"), memory={"enforce": "watch"})
+    assert killed(side, 3, "start", nightly) == -signal.SIGKILL
+    wait_for(lambda: not running(test_id), 5)
+    assert seqsup("sweep").code == 0
