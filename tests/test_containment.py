@@ -192,6 +192,29 @@ def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: 
     within(stub("grows", 32), story)
 
 
+@pytest.mark.memory
+def test_a_process_whose_first_thread_has_ended_is_measured_by_the_others(
+    within: Callable[..., None], stub: Stub
+) -> None:
+    """The kernel tells nothing of it under its own number then, and calls it a zombie."""
+
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_ZOMBIE, wake)
+        assert tree.living() == 1
+        assert 40 * MIB < tree.used() < 60 * MIB
+
+    program = (
+        "import ctypes, threading, time\n"
+        "def hold():\n"
+        "    held = b'x' * (40 << 20)\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "threading.Thread(target=hold).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    within([sys.executable, "-c", program], story)
+
+
 # -- one process
 
 

@@ -60,6 +60,8 @@ class Member:
             self.bytes = _pss(self.pid)
         else:
             fields = os.pread(self.statm, 128, 0).split(b" ", 3)
+            if fields[1] == b"0":
+                fields = _of_another_thread(self.pid) or fields
             shared = 0 if what is Measure.RSS else int(fields[2])
             self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
         return self.bytes
@@ -153,6 +155,20 @@ def environment(pid: int) -> dict[bytes, bytes]:
         return {}
     pairs = (entry.partition(b"=") for entry in raw.split(b"\0"))
     return {key: value for key, _, value in pairs}
+
+
+def _of_another_thread(pid: int) -> list[bytes]:
+    """Read statm where the first thread has ended: a process's memory is told under the threads it still has.
+
+    The pid is its own here: statm of one that was reaped cannot be read at all.
+    """
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/task/{thread}/statm").read_bytes().split(b" ", 3)
+                if fields[1] != b"0":
+                    return fields
+    return []
 
 
 def _pss(pid: int) -> int:

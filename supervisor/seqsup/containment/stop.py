@@ -23,15 +23,17 @@ async def stop(
     members = Members()
     began, empty, termed = time.monotonic(), 0, False
     stopped: dict[tuple[int, int], ProcessMemory] = {}
+    found: set[int] = set()
     try:
         while empty < (_AFTER_A_FIND if stopped else _EMPTY_PASSES):
-            found = False
+            known = len(found)
             for pid in descend(find()):
-                found = found or pid not in members
+                found.add(pid)
                 members.add(pid)
             living = members.living()
             waited = time.monotonic() - began
-            empty = 0 if living or found else empty + 1  # found and gone by now: it may have left a child unseen
+            # Found and gone by now: it may have left a child unseen. Once only: a zombie may stay for ever
+            empty = 0 if living or len(found) > known else empty + 1
             members.used()
             stopped |= {(m.pid, m.start): m.describe() for m in living if (m.pid, m.start) not in stopped}
             if living and waited > deadline:
