@@ -66,6 +66,7 @@ class Journal:
         self._path = path
         self._db = connection
         self._last: dict[int, int] = {}
+        self._inode = path.stat().st_ino
 
     @staticmethod
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
@@ -117,6 +118,8 @@ class Journal:
         """Write one event; JournalError when it could not be, and then nobody may act on it."""
         at, mono = time.time(), time.monotonic()
         durable = isinstance(event, DURABLE)
+        if not self._in_place():
+            raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
         try:
             seq = self._next(run)
             if durable:
@@ -128,6 +131,13 @@ class Journal:
             raise JournalLost(_trouble(self._path, error)) from error
         self._last[run] = seq
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+
+    def _in_place(self) -> bool:
+        """Say whether the file that is open is still the one that others will read."""
+        try:
+            return os.stat(self._path).st_ino == self._inode  # noqa: PTH116 (hot)
+        except FileNotFoundError:
+            return False
 
     def _next(self, run: int) -> int:
         if run not in self._last:

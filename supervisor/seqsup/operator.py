@@ -18,6 +18,10 @@ class Operator:
         """Ctrl-C: after this agent, then now, then by force."""
         self.wish(Halt(min(self.halt + 1, Halt.KILL)), signum, "Ctrl-C")
 
+    def done(self) -> None:
+        """What was wished is done: the next wish is one of its own."""
+        self.halt = Halt.NONE
+
     def wish(self, halt: Halt, signum: int, by: str) -> None:
         if halt > self.halt:
             self.halt = halt

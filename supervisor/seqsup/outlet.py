@@ -6,6 +6,7 @@ from collections import deque
 
 ROOM = 4096  # PIPE_BUF: a pipe or terminal that polls as writable takes this much at once
 BACKLOG = 8 * 1024 * 1024
+_PATIENCE = 5.0  # seconds
 
 
 class Outlet:
@@ -54,5 +55,5 @@ class Outlet:
         return not self._waiting
 
     def close(self) -> None:
-        """Wait for the reader to take the rest. The descriptor stays open: it is not ours."""
-        self.pump(timeout=None)
+        """Wait for the reader to take the rest, as long as it takes some of it. The descriptor is not ours to close."""
+        self.pump(timeout=_PATIENCE)

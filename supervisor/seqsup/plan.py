@@ -19,6 +19,7 @@ from .model import (
     Plan,
     Retry,
     Rlimits,
+    SeqsupError,
     Skip,
     Step,
     Success,
@@ -95,12 +96,15 @@ def make(
     taken = [copy for some in made.values() for copy in some if copy.name not in skips]
     if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
+    if (only or start_from) and not taken:
+        raise SeqsupError(f"--only and --from leave no agent of {profile.name} to run")
+    values = _of_copies(names)
     return Plan(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
         state_dir=state_dir,
         task=task or "",
-        steps=tuple(_step(copy, survey, names, skips) for copy in taken),
+        steps=tuple(_step(copy, survey, names, skips, values) for copy in taken),
         skips=tuple(Skip(name=name, why=why) for name, why in skips.items()),
         stop_on_failure=profile.run.on_failure == "stop",
         chain=profile.run.chain,
@@ -193,19 +197,24 @@ def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
 # Steps --------------------------------------------------------------------------------------------
 
 
-def _step(copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[str, str]) -> Step:
-    agent, found = copy.agent, survey.found[copy.name]
-    applied = resolve(agent.memory, survey.memory)
-    threshold, available = drain_sizes(agent.drain, survey.memory)
-    values: placeholders.Values = {
+def _of_copies(names: dict[str, list[str]]) -> placeholders.Values:
+    """What is asked of an agent with for_each is asked of each of its copies."""
+    return {
         (kind, name): "\n".join(f"{{{kind}:{each}}}" for each in some)
         for name, some in names.items()
         for kind in placeholders.OF_AGENT
         if some != [name]
     }
 
+
+def _step(
+    copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[str, str], values: placeholders.Values
+) -> Step:
+    agent, found = copy.agent, survey.found[copy.name]
+    applied = resolve(agent.memory, survey.memory)
+    threshold, available = drain_sizes(agent.drain, survey.memory)
+
     def fill(text: str) -> str:
-        """What is asked of an agent with for_each is asked of each of its copies."""
         return placeholders.fill(text, values)
 
     return Step(

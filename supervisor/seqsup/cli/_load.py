@@ -5,9 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..model import SeqsupError
+
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from ..model import Plan
     from ..profile import Profile
+
+_LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 
 def load(
@@ -32,14 +36,22 @@ def for_command(
     from .. import profile
 
     made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
-    return _plan(made, Path.cwd())
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
+    return _plan(made, folder)
 
 
 def read(profile_path: str) -> "Profile":
     from ..profile import Complaint, ProfileError, parse
 
     try:
-        text = Path(profile_path).read_bytes().decode("utf-8-sig")
+        with Path(profile_path).open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST // 1024**2} MiB")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8")]) from None
@@ -47,6 +59,29 @@ def read(profile_path: str) -> "Profile":
         why = getattr(error, "strerror", None) or str(error)
         raise ProfileError([Complaint(file=profile_path, message=f"cannot be read: {why}")]) from None
     return parse(text, profile_path)
+
+
+def task_of(profile_path: str, run: str) -> str:
+    """The task that a run of this profile had, the last one if `run` is empty: what is resumed is the same work."""
+    from ..events import RunStarted
+    from ..folder import label
+    from ..journal import Journal, NoJournal
+
+    profile = read(profile_path)
+    try:
+        journal = Journal.open(state_dir(profile))
+    except NoJournal:
+        return ""
+    path = str(_straight(Path(profile_path)))
+    rows = [row for row in journal.runs() if row.profile == path and run in ("", label(row.run), str(row.run))]
+    tasks = [
+        recorded.body.task
+        for row in rows[-1:]
+        for recorded in journal.events(row.run)
+        if isinstance(recorded.body, RunStarted)
+    ]
+    journal.close()
+    return tasks[-1] if tasks else ""
 
 
 def state_dir(profile: "Profile | None" = None) -> Path:

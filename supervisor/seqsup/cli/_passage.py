@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..events import AttemptStarted, Recorded
@@ -20,7 +22,8 @@ class _Pipe:
 
     def open(self, path: Path) -> None:
         self.close()
-        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+        with suppress(FileNotFoundError):  # the agent may have removed its own folder
+            self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
 
     def move(self) -> bool:
         """Hand on as much as the reader takes; True when nothing is left."""
@@ -46,21 +49,22 @@ class Passage:
         self._pipes = {"stdout.log": _Pipe(Outlet(1)), "stderr.log": _Pipe(Outlet(2))}
         self._attempts: list[Path] = []
         self._over = False
+        self._give_up: Callable[[], bool] = lambda: False
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
             self._attempts.append(self._folder / recorded.body.folder)
 
-    async def close(self) -> None:
-        """Hand on what is left; a reader that went away ends it."""
-        self._over = True
+    async def close(self, give_up: Callable[[], bool]) -> None:
+        """Hand on what is left, until `give_up` says that nobody wants it; a reader that went away ends it too."""
+        self._over, self._give_up = True, give_up
         await self._task
         for pipe in self._pipes.values():
             pipe.close()
 
     async def _follow(self) -> None:
-        while True:
+        while not self._give_up():
             over = self._over  # asked before the last look, so that nothing is missed
             idle = [pipe.move() for pipe in self._pipes.values()]
             if all(idle):  # an attempt's files are complete once the next one has begun

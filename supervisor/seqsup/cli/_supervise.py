@@ -97,7 +97,7 @@ class _Supervision:
         loop, operator = asyncio.get_running_loop(), self._operator
         if not _ignored(signal.SIGINT):
             loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
-        for signum in (signal.SIGTERM, signal.SIGHUP):
+        for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             if not _ignored(signum):
                 loop.add_signal_handler(signum, operator.wish, Halt.NOW, signum, signum.name)
         loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
@@ -157,13 +157,15 @@ class _Supervision:
 
     async def _farewell(self) -> None:
         """End the readers, which may wait for whoever reads us; the next run has its turn by now."""
+        run, self._run = self._run, None
+        self._operator.done()  # from here on a wish is to wait no longer
         if self._passage is not None:
-            await self._passage.close()
+            await self._passage.close(lambda: self._operator.halt > Halt.NONE)
         for reader in self._readers:
             reader.close()
         shown = not self._manner.json and not (self._manner.passage and self._code == 0)
-        if self._run is not None and self._code is not None and shown:
-            click.echo(summary(self._run.view, width=width(sys.stderr), here=here()), err=True)
+        if run is not None and self._code is not None and shown:
+            click.echo(summary(run.view, width=width(sys.stderr), here=here()), err=True)
 
     def _identity(self, row: RunRow | None, cookie: str) -> Identity:
         if row is not None:

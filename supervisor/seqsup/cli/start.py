@@ -2,7 +2,7 @@
 
 import click
 
-from ._load import load
+from ._load import load, task_of
 from ._supervise import Manner, supervise
 
 
@@ -37,5 +37,7 @@ def start(
         profile, resume = resume, ""
     if profile is None:
         raise click.UsageError("which profile? (seqsup start PROFILE)", click.get_current_context())
+    if resume is not None and not task:
+        task = task_of(profile, resume)
     plan = load(profile, task=task, only=only, start_from=start_from)
     return supervise(plan, Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet))

@@ -5,6 +5,7 @@ the move, or the limit, would escape.
 """
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -141,4 +142,5 @@ def complaint(code: int | None, stderr: bytes) -> str | None:
     """Say why the shim did not become the agent; None when it did. `stderr` is all that was written there."""
     if code not in (CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND) or not stderr.startswith(_SAYS):
         return None
-    return stderr.partition(b": ")[2].splitlines()[0].decode(errors="replace")
+    said = stderr.partition(b": ")[2].splitlines()[0].decode(errors="replace")
+    return re.sub(r"^(line )?\d+: ", "", said)  # where in our script the shell stood
