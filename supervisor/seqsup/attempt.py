@@ -92,7 +92,9 @@ class _Vigil:
     def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
         self._step, self._number, self._place, self._world = step, number, place, world
         self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
-        self._oom_kills = world.host.oom_kills()
+        self._groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
+        told_by_group = self._groups is not None and self._groups.limits
+        self._oom_kills = None if told_by_group else world.host.oom_kills()
         self._group: Group | None = None
         private(place.artifacts)
         self._stdout, self._stderr = _Output(place.folder / "stdout.log"), _Output(place.folder / "stderr.log")
@@ -110,11 +112,11 @@ class _Vigil:
     def spawn(self, heap: int | None) -> Root:
         step, env = self._step, self._environment(heap)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        if self._world.groups is not None and step.limits.enforce is not Enforce.WATCH:
+        if self._groups is not None:
             name = f"{step.name}-{self._number}"
-            self._group = self._world.groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
+            self._group = self._groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
         entry = self._group.entry if self._group is not None else ()
-        watched_over = self._group is not None and self._world.groups is not None and self._world.groups.kill_file
+        watched_over = self._groups is not None and self._groups.kill_file
         command = shim.wrap(
             step.command, entry, names=env, die_with_us=not watched_over,
             bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
@@ -233,7 +235,7 @@ class _Vigil:
         if self._watch.reason is not None:
             reason, why = self._watch.reason, self._watch.why
         else:
-            if not kernel_oom and self._world.host.oom_kills() > self._oom_kills:
+            if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
                 kernel_oom = "oom_kill in /proc/vmstat rose"
             reason, why = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         return Outcome(

@@ -24,9 +24,11 @@ def run_folder(state_dir: Path, run: int) -> Path:
 
 def private(folder: Path) -> Path:
     """Make a folder that only its owner can enter, with those above it."""
-    if not folder.parent.exists():
+    try:
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except FileNotFoundError:
         private(folder.parent)
-    folder.mkdir(exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
     return folder
 
 
