@@ -87,7 +87,7 @@ def _row(agent: AgentView, over: bool) -> tuple[str, ...]:
         agent.name,
         str(agent.attempts or NONE),
         _reason(agent, over),
-        format_duration(agent.seconds) if agent.attempts else NONE,
+        format_duration(agent.seconds) if agent.seconds else NONE,
         format_size(agent.peak) if agent.peak else NONE,
         f"{agent.peak / agent.hard:.0%}".replace("%", " %") if agent.peak and agent.hard else NONE,
         NONE if agent.gc_freed is None else format_size(agent.gc_freed),
