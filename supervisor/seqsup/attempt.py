@@ -8,7 +8,6 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from msgspec import Struct
 
@@ -21,14 +20,14 @@ from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
 from .folder import ARTIFACTS, private
 from .host import Host
-from .model import OWN_STDIN, Enforce, Exit, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import Enforce, Exit, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime.node import node_options
+from .streams import Output, open_stdin
 from .wait import Wake
 
 _PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
-_TAIL = 1024 * 1024  # bytes of output searched: a native stack may follow V8's last words
 
 
 class World(Struct, frozen=True):
@@ -97,7 +96,7 @@ class _Vigil:
         self._oom_kills = None if told_by_group else world.host.oom_kills()
         self._group: Group | None = None
         private(place.artifacts)
-        self._stdout, self._stderr = _Output(place.folder / "stdout.log"), _Output(place.folder / "stderr.log")
+        self._stdout, self._stderr = Output(place.folder / "stdout.log"), Output(place.folder / "stderr.log")
         if step.account is not None:
             for own in (place.artifacts, self._stdout.fd, self._stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
@@ -122,7 +121,7 @@ class _Vigil:
             bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
             becoming=account.becoming(step.account) if step.account is not None else (),
         )  # fmt: skip
-        with _stdin(step) as stdin:
+        with open_stdin(step) as stdin:
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd
             )
@@ -265,22 +264,6 @@ class _Vigil:
         self._stderr.close()
 
 
-class _Output:
-    """A file that an agent's output goes to, without passing through this process."""
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def size(self) -> int:
-        return os.fstat(self.fd).st_size
-
-    def tail(self) -> bytes:
-        return os.pread(self.fd, _TAIL, max(self.size() - _TAIL, 0))
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
 def _must_be_program(word: str, cwd: str, path: str) -> None:
     """Raise what exec would: through the shim it could only be told by an exit code."""
     if "/" not in word:
@@ -295,36 +278,6 @@ def _must_be_program(word: str, cwd: str, path: str) -> None:
 def _what(error: OSError, step: Step) -> str:
     told = error.strerror or str(error)
     return told if error.filename in (None, step.command[0], step.cwd) else f"{error.filename}: {told}"
-
-
-def _stdin(step: Step) -> IO[bytes]:
-    """Open what the agent reads. A text goes through an unnamed file: it never blocks, and leaves no trace on disk."""
-    if step.stdin_file == OWN_STDIN:
-        return _own_stdin()
-    if step.stdin is None:
-        return _file_stdin(step, Path(step.cwd, step.stdin_file or os.devnull))
-    file = os.fdopen(os.memfd_create("stdin"), "w+b")
-    file.write(step.stdin.encode())
-    file.seek(0)
-    return file
-
-
-def _file_stdin(step: Step, path: Path) -> IO[bytes]:
-    """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
-    file = path.open("rb")
-    if step.account is not None and not account.may_read(step.account, os.fstat(file.fileno())):
-        file.close()
-        raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
-    return file
-
-
-def _own_stdin() -> IO[bytes]:
-    """Hand on the supervisor's own; a file is opened anew, so that each attempt reads it from its beginning."""
-    try:
-        regular = stat.S_ISREG(os.fstat(0).st_mode)
-    except OSError:
-        return Path(os.devnull).open("rb")
-    return Path("/proc/self/fd/0").open("rb") if regular else os.fdopen(os.dup(0), "rb")
 
 
 def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:

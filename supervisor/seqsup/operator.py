@@ -1,4 +1,4 @@
-"""The operator's wish to stop, apart from any state. It only grows: after this agent, now, by force."""
+"""The operator's wish to stop, apart from any state. During a run it only grows: after this agent, now, by force."""
 
 from collections.abc import Callable
 
