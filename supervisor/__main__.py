@@ -40,10 +40,14 @@ def demo(arguments):
 
 
 def test(arguments):
-    """All tests: side by side, then, alone on the machine, those that measure memory or kill by it."""
+    """All tests: side by side, then, alone on the machine, those that measure memory or kill by it.
+
+    Under CI also the long ones, each of which repeats in full width what a quick one tries once.
+    """
     prepare("dev")
-    beside = call(PYTHON, "-m", "pytest", "-n", "2", "-m", "not memory", *arguments)
-    alone = call(PYTHON, "-m", "pytest", "-m", "memory", *arguments)
+    but_long = "" if os.environ.get("CI") else " and not long"
+    beside = call(PYTHON, "-m", "pytest", "-n", "2", "-m", "not memory" + but_long, *arguments)
+    alone = call(PYTHON, "-m", "pytest", "-m", "memory" + but_long, *arguments)
     nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
     codes = {beside, alone}
     return max(codes - {nothing}) if codes != {nothing} else nothing
