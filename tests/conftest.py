@@ -156,6 +156,14 @@ def stub(test_id: str) -> Callable[..., list[str]]:
     return command
 
 
+@pytest.fixture
+def node(request: pytest.FixtureRequest) -> Path:
+    """A Node binary: the one on PATH, or those of `@npm.each_node`."""
+    import npm
+
+    return npm.node_binary(getattr(request, "param", npm.ON_PATH))
+
+
 # -- the real command line
 
 
