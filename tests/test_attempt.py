@@ -11,7 +11,7 @@ import pytest
 from conftest import STUBS, alive, wait_for
 from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.host import Host
-from seqsup.model import MIB, Exit, Halt, NodeStart, Reason
+from seqsup.model import MIB, Exit, Halt, Kind, NodeStart, Reason
 from supervised import Tried, step, tried, wish
 
 Stub = Callable[..., list[str]]
@@ -226,6 +226,20 @@ def test_its_time_is_its_own_and_not_its_leftovers(run: Run) -> None:
 def spawned(made: Tried) -> Spawned:
     (event,) = [event for event in made.events if isinstance(event, Spawned)]
     return event
+
+
+def test_whoever_is_stopped_is_told_by_what_it_was_for(run: Run, tmp_path: Path) -> None:
+    server = tmp_path / "node_modules" / "@modelcontextprotocol" / "server-x" / "dist" / "index.js"
+    server.parent.mkdir(parents=True)
+    server.write_text("console.log('ready'); setTimeout(() => {}, 60000)")
+    made = run(["sh", "-c", f"node {server} & bash -c 'sleep 60; :' & wait"], timeouts={"wall": 2.0})
+    assert made.reason is Reason.TIMEOUT
+    assert made.stdout == "ready\n"
+    (stop,) = [event for event in made.events if isinstance(event, StopSent)]
+    kinds = {process.name: process.kind for process in stop.processes}
+    kinds["node"] = kinds.pop("MainThread", kinds.get("node", Kind.OTHER))  # newer ones name their first thread
+    assert kinds == {"sh": Kind.AGENT, "node": Kind.MCP_SERVER, "bash": Kind.SHELL, "sleep": Kind.OTHER}
+    assert made.outcome.processes == stop.processes
 
 
 # -- leftovers

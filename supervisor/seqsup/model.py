@@ -202,6 +202,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     execution_mode: str = "sequential"
 
 
+class Kind(StrEnum):
+    """What a process of an agent's tree is for."""
+
+    AGENT = "agent"  # the leader, or an agent's program that it started
+    MCP_SERVER = "mcp-server"
+    SHELL = "shell"
+    BROWSER = "browser"
+    OTHER = "other"
+
+
 class ProcessMemory(Struct, frozen=True, kw_only=True):
     """One process of a tree, for the reader of a kill's reason."""
 
@@ -209,6 +219,7 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
     name: str
     command: str
     bytes: int
+    kind: Kind = Kind.OTHER
 
 
 class Sample(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from .model import Halt, ProcessMemory, Reason
+from .kind import INTERPRETERS, script_name, subject
+from .model import Halt, Kind, ProcessMemory, Reason
 from .units import format_size
 
 KILLED = frozenset({
@@ -19,8 +20,8 @@ HALTS = {
     Halt.KILL: "at once",
 }
 ASCII = {"✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..", "!": "!"}
-INTERPRETERS = frozenset({"node", "nodejs", "bun", "deno", "npx", "python", "python3", "sh", "bash", "dash", "ruby"})
-VALUED = frozenset({"-r", "--require", "--import", "--loader", "-C", "--env-file"})  # of Node: an argument follows
+# A shell is told by its name, and the rest is as the field calls it
+KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
 
 
 def printable(text: str) -> str:
@@ -34,22 +35,15 @@ def title(process: ProcessMemory) -> str:
     program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), process.name)
     if program not in INTERPRETERS:
         return printable(process.name)
-    arguments = iter(words[1:])
-    for word in arguments:
-        if word in VALUED:
-            next(arguments, None)
-        elif not word.startswith("-"):
-            return printable(f"{program} {PurePath(word).name}")
-        elif word in ("-e", "-c", "-p"):
-            return f"{program} {word}"
-    return program
+    runs = subject(words[1:])
+    return printable(f"{program} {script_name(runs)}") if runs else program
 
 
 def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
-    """Say who held the memory: `node embed.js 589 MiB · 3 × chrome 237 MiB · other 98 MiB`."""
+    """Say who held the memory: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
     sizes, numbers = Counter[str](), Counter[str]()
     for process in some:
-        name = title(process)
+        name = f"{title(process)}{_kind(process)}"
         sizes[name] += process.bytes
         numbers[name] += 1
     ranked = sizes.most_common()
@@ -59,6 +53,10 @@ def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
     if rest := ranked[named:]:
         said.append(f"other {format_size(sum(size for _, size in rest))}")
     return " · ".join(said)
+
+
+def _kind(process: ProcessMemory) -> str:
+    return f" ({KINDS[process.kind]})" if process.kind in KINDS else ""
 
 
 def _times(number: int) -> str:

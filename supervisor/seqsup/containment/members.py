@@ -66,10 +66,10 @@ class Members:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signum)
 
-    def describe(self) -> tuple[ProcessMemory, ...]:
-        """Name the largest members."""
+    def describe(self, leader: int | None = None) -> tuple[ProcessMemory, ...]:
+        """Name the largest members; `leader` is the pid of the one that the agent's command became."""
         largest = sorted(self._by_pid.values(), key=lambda member: -member.bytes)
-        return tuple(member.describe() for member in largest[:NAMED])
+        return tuple(member.describe(leader=member.pid == leader) for member in largest[:NAMED])
 
     def drop(self, member: Member) -> None:
         del self._by_pid[member.pid]

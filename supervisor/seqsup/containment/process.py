@@ -12,9 +12,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.kind import classify
 from seqsup.model import Measure, ProcessMemory
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_COMMAND = 300  # characters of a command line that are kept: a prompt may be pages long
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
@@ -80,15 +82,18 @@ class Member:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
-    def describe(self) -> ProcessMemory:
-        command = self.name
+    def describe(self, *, leader: bool = False) -> ProcessMemory:
+        words: list[str] = []
         with contextlib.suppress(OSError):
-            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes()
-            command = raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")[:300] or self.name
+            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes().rstrip(b"\0")
+            words = raw.decode(errors="replace").split("\0") if raw else []
         stat = read_stat(self.pid)
         if stat and stat.start == self.start:
             self.name = stat.name  # before its exec it had the supervisor's
-        return ProcessMemory(pid=self.pid, name=self.name, command=command, bytes=self.bytes)
+        return ProcessMemory(
+            pid=self.pid, name=self.name, command=" ".join(words)[:_COMMAND] or self.name, bytes=self.bytes,
+            kind=classify(self.name, words, leader=leader),
+        )  # fmt: skip
 
     def close(self) -> None:
         os.close(self.pidfd)

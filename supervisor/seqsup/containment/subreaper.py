@@ -120,7 +120,7 @@ class Tree:
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         self._members.used()
-        return self._members.describe()
+        return self._members.describe(self.root.pid)
 
     def release(self, allowed: tuple[str, ...]) -> None:
         """Let go of members whose command holds one of these patterns: they may outlive their agent."""

@@ -1,0 +1,116 @@
+"""What a process of an agent's tree is for, by its name and command line. Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+from .model import Kind
+
+SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "ash"})
+INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "python3", "ruby"}  # named by what they run
+_LAUNCHERS = frozenset({
+    "npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "uv", "uvx", "pipx", "docker", "podman",
+})  # fmt: skip
+_AGENTS = frozenset({
+    "claude", "claude-code", "codex", "gemini", "gemini-cli", "qwen", "qwen-code", "opencode", "aider", "goose", "amp",
+    "copilot", "cursor-agent", "crush", "droid",
+})  # fmt: skip
+_BROWSERS = re.compile(
+    r"(google-)?chrom(e|ium)([-_](stable|beta|browser|headless[-_]shell|crashpad(_handler)?))?"
+    r"|headless_shell|firefox(-bin|-esr)?|msedge|brave|chromedriver|geckodriver|MiniBrowser|(WPE|WebKit)\w*Process"
+)
+_VALUED = frozenset({"-r", "--require", "--import", "--loader", "-C", "--env-file"})  # of Node: an argument follows
+_TEXT = re.compile(r"-[a-zA-Z]{0,3}[cep]|--eval|--print")  # the program's text follows, as in `bash -lc`
+_SERVES = frozenset({"mcp", "mcp-server"})  # as an agent's first word: `codex mcp-server`, `claude mcp serve`
+_NAMELESS = frozenset({"index", "main", "cli", "server", "start", "__main__"})  # what every package calls its script
+_WITHIN = frozenset({"dist", "build", "lib", "src", "bin", ".bin", "out", "bundle", "esm", "cjs"})
+_LOOKED_AT = 3  # words that may name what a launcher starts: `pnpm dlx PACKAGE`, `uv tool run PACKAGE`
+
+
+def classify(name: str, command: Sequence[str], *, leader: bool) -> Kind:
+    """Say what a process is for; `name` is the kernel's for it, `leader` that the profile's command became it.
+
+    A shell between, such as npm's `sh -c mcp-server-x`, is a shell: what it starts is told for itself.
+    """
+    if leader:
+        return Kind.AGENT
+    words = _words(command)
+    program = _base(words[0]) if words else name
+    arguments = words[1:]
+    if program in SHELLS:
+        return Kind.SHELL
+    if _BROWSERS.fullmatch(program) or _BROWSERS.fullmatch(name):
+        return Kind.BROWSER
+    if _interprets(program) and (started := subject(arguments)):
+        program, arguments = started, arguments[arguments.index(started) + 1 :]
+    if _is_agent(program):
+        return Kind.MCP_SERVER if _SERVES & set(arguments[:1]) else Kind.AGENT
+    return Kind.MCP_SERVER if _speaks_mcp(program, arguments) else Kind.OTHER
+
+
+def subject(arguments: Iterable[str]) -> str:
+    """Say what an interpreter runs: a script, a module, or `-e` where its text follows; empty when nothing is said."""
+    following = iter(arguments)
+    for word in following:
+        if word in _VALUED:
+            next(following, None)
+        elif not word.startswith("-") or _TEXT.fullmatch(word):
+            return word
+    return ""
+
+
+def script_name(script: str) -> str:
+    """Name a script shortly: `embed.js`, but `server-github/index.js`, as every package has an index.js."""
+    path = PurePath(script)
+    if path.stem not in _NAMELESS:
+        return path.name
+    package = next((part for part in reversed(path.parent.parts) if part not in _WITHIN), "")
+    return f"{package}/{path.name}" if package not in ("", "/", ".", "..") else path.name
+
+
+def _words(command: Sequence[str]) -> list[str]:
+    """Split what a process wrote over its own arguments, as npm and Chromium do: all of it is then the first."""
+    if len(command) == 1 and " " in command[0]:
+        return command[0].split()
+    return list(command)
+
+
+def _base(program: str) -> str:
+    return PurePath(program.removeprefix("-")).name  # a login shell is called -bash
+
+
+def _interprets(program: str) -> bool:
+    return program not in _LAUNCHERS and re.sub(r"[\d.]+$", "", program) in INTERPRETERS
+
+
+def _speaks_mcp(program: str, arguments: Sequence[str]) -> bool:
+    launcher, plain = _base(program), [word for word in arguments if not word.startswith("-")]
+    if launcher in ("docker", "podman"):
+        return any(map(_named_mcp, plain))
+    if launcher in _LAUNCHERS:
+        return any(_named_mcp(word) for word in plain[:_LOOKED_AT] if _is_package(word))
+    return _named_mcp(_package(program))
+
+
+def _is_package(word: str) -> bool:
+    return word.startswith("@") or "/" not in word
+
+
+def _named_mcp(text: str) -> bool:
+    return not {"mcp", "modelcontextprotocol", "fastmcp"}.isdisjoint(re.split(r"[^a-z0-9]+", text.lower()))
+
+
+def _package(script: str) -> str:
+    """What of a script's path names it: all below node_modules, else its package's folder and itself."""
+    _, modules, below = script.rpartition("node_modules/")
+    if modules:
+        return below
+    parts = [part for part in PurePath(script).parts if part not in _WITHIN]
+    return "/".join(parts[-2:])
+
+
+def _is_agent(program: str) -> bool:
+    if _base(program) in _AGENTS:
+        return True
+    below = program.rpartition("node_modules/")[2].split("/")
+    return len(below) > 1 and (below[1] if below[0].startswith("@") else below[0]) in _AGENTS
