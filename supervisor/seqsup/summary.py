@@ -1,7 +1,6 @@
 """What a run came to: headline, table, reasons and what to do next. Pure text from a view."""
 
 import shlex
-import textwrap
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -9,18 +8,18 @@ from .history import AgentState, AgentView, RunState, RunView
 from .model import Reason
 from .table import NONE, Column, render
 from .units import format_duration, format_size
-from .wording import counted, printable, processes
+from .wording import counted, printable, processes, wrap
 
 _COLUMNS = (
     Column("agent", right=False),
-    Column("attempts"),
+    Column("attempts", optional=2),
     Column("reason", right=False),
-    Column("time"),
+    Column("time", optional=1),
     Column("peak"),
-    Column("of limit", optional=3),
-    Column("gc freed", optional=4),
-    Column("left over", optional=2),
-    Column("drained", optional=1),
+    Column("of limit", optional=5),
+    Column("gc freed", optional=6),
+    Column("left over", optional=4),
+    Column("drained", optional=3),
 )
 _TEXT = 100  # characters of a line of prose where the width is not known
 _REMEDIES = {
@@ -38,13 +37,19 @@ def summary(
 ) -> str:
     """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone,
     `here` the folder where commands would be typed."""
-    lines = [headline(view, now), *table(view, width), *reasons(view, width)]
+    return "\n".join([*wrap(headline(view, now), width), *body(view, width=width, died=died, here=here)])
+
+
+def body(view: RunView, *, width: int | None = None, died: bool = False, here: str = "") -> Iterator[str]:
+    """What stands below the headline."""
+    yield from table(view, width)
+    yield from reasons(view, width)
     if view.sequence_violations:
         pairs = counted(view.sequence_violations, "pair")
-        lines.append(f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us")
+        fault = f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us"
+        yield from wrap(fault, width or _TEXT)
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
-        lines += _hints(view, width, died, here)
-    return "\n".join(lines)
+        yield from _hints(view, width, died, here)
 
 
 def headline(view: RunView, now: float | None = None) -> str:
@@ -131,10 +136,9 @@ def _were(names: list[str]) -> str:
 
 
 def _prose(text: str, held: str, width: int | None) -> Iterator[str]:
-    wrap = textwrap.TextWrapper(width or _TEXT, subsequent_indent="  ", break_on_hyphens=False)
-    yield from wrap.wrap(printable(text) + (";" if held else ""))
+    yield from wrap(printable(text) + (";" if held else ""), width or _TEXT)
     if held:
-        yield from textwrap.TextWrapper(width or _TEXT, initial_indent="  ", subsequent_indent="  ").wrap(held)
+        yield from wrap(f"  {held}", width or _TEXT)
 
 
 def resume(view: RunView, here: str = "") -> list[str]:

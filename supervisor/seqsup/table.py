@@ -6,7 +6,7 @@ from msgspec import Struct
 
 NONE = "–"
 INDENT = "  "
-_SHORTEST = 8  # characters that stay of a first column that must shrink
+_SHORTEST = 8  # characters that stay of a column of words that must shrink
 
 
 class Column(Struct, frozen=True):
@@ -16,7 +16,7 @@ class Column(Struct, frozen=True):
 
 
 def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
-    """Lay out a table in lines; within `width` as far as that can be had."""
+    """Lay out a table in lines; within `width` as long as that holds the words that must stay."""
     kept = list(range(len(columns)))
     sizes = [max([len(column.title), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
 
@@ -26,14 +26,17 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
     # First what says nothing in any row, then what can be spared
     empty = [at for at in kept if columns[at].optional and all(row[at] == NONE for row in rows)]
     spare = [at for at in kept if columns[at].optional and at not in empty]
-    first = max(_SHORTEST, sizes[0] - 12)
+    name = next((at for at in kept if not columns[at].right), kept[0])
+    first = max(_SHORTEST, sizes[name] - 12)
     for at in [*_by_rank(empty, columns), None, *_by_rank(spare, columns)]:
         if too_wide() <= 0:
             break
         if at is None:
-            sizes[0] = min(sizes[0], max(first, sizes[0] - too_wide()))
+            sizes[name] = min(sizes[name], max(first, sizes[name] - too_wide()))
         else:
             kept.remove(at)
+    for at in sorted((at for at in kept if not columns[at].right), key=lambda at: -sizes[at]):
+        sizes[at] = min(sizes[at], max(_SHORTEST, sizes[at] - max(0, too_wide())))
     lines = [[column.title for column in columns], *rows]
     return [
         INDENT

@@ -70,6 +70,20 @@ def ending(exit_code: int | None, signal: int | None) -> str:
     return "" if exit_code is None else f"exit {exit_code}"
 
 
+def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
+    """Break at spaces; a word that is too long stays whole, so that paths and commands can be copied."""
+    if width is None or len(text) <= width:
+        return [text]
+    from textwrap import wrap as broken  # most text fits
+
+    first = text[: len(text) - len(text.lstrip())]
+    room = max(width, len(indent) + 20)
+    return broken(
+        text.strip(), room, initial_indent=first, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    ) or [""]  # fmt: skip
+
+
 def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

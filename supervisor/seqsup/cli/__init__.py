@@ -33,11 +33,33 @@ COMMANDS = {
         "schema": "The JSON Schema of profiles, for editors.",
     },
 }
-# What the machine denies, and the user can mend: no fault of ours, so no traceback
+# What the machine denies and the user can mend, and how: no fault of ours, so no traceback
 _DENIED = {
-    errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE,
-    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO,
-}  # fmt: skip
+    errno.EACCES: "; `ls -ld` on it says who may",
+    errno.EPERM: "",
+    errno.ENOSPC: ": free space there",
+    errno.EDQUOT: ": free space there",
+    errno.EROFS: ": set SEQSUP_STATE_DIR to a folder that can be written",
+    errno.EMFILE: ": raise `ulimit -n`",
+    errno.ENFILE: ": close other programs",
+    errno.ENOTDIR: ": a part of this path is a file",
+    errno.EISDIR: ": name a file",
+    errno.ENAMETOOLONG: ": choose a shorter one",
+    errno.ELOOP: ": its links lead in a circle",
+    errno.EIO: "; the kernel's log (dmesg) says more",
+}
+
+
+def _debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    context.find_root().ensure_object(dict)["debug"] = wanted or _debugging(context)
+
+
+def _debugging(context: click.Context | None) -> bool:
+    return bool(context is not None and (context.find_root().obj or {}).get("debug"))
+
+
+_DEBUG_HELP = "Show where in seqsup an error came from."
+_DEBUG_TOO = click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False, callback=_debug)
 
 
 class _Commands(click.Group):
@@ -50,6 +72,8 @@ class _Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if _DEBUG_TOO not in command.params:
+            command.params.append(_DEBUG_TOO)
         return command
 
     def resolve_command(
@@ -74,6 +98,7 @@ class _Commands(click.Group):
     epilog="Exit codes: 0 all completed · 1 an agent gave up · 2 usage or profile · 3 refused to start · "
     "4 stopped by policy · 70 a fault of seqsup · 75 stopped at a usage limit · 128+n ended by signal n.",
 )
+@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help=_DEBUG_HELP)
 @click.version_option(__version__, "-V", "--version", message="seqsup %(version)s")
 def seqsup() -> None:
     """Runs AI agents strictly one at a time, each in a contained process tree, and proves that memory is back
@@ -83,8 +108,12 @@ def seqsup() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     _open_streams()
+    args = list(sys.argv[1:] if argv is None else argv)
+    context = None
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
+        with seqsup.make_context("seqsup", args or ["--help"]) as context:
+            code = seqsup.invoke(context)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -96,8 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return PIPE_CLOSED
     except Exception as error:
-        return _fail(error)
-    return code
+        if _debugging(context):
+            _trace(error)
+        return _fail(error, traced=_debugging(context))
+    return code if isinstance(code, int) else 0
 
 
 def _open_streams() -> None:
@@ -113,13 +144,6 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _dispatch(args: list[str]) -> int:
-    # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
-    with seqsup.make_context("seqsup", args or ["--help"]) as context:
-        code = seqsup.invoke(context)
-    return code if isinstance(code, int) else 0
-
-
 def _usage(error: click.ClickException) -> int:
     message = error.format_message()
     _say(message[:1].lower() + message[1:])
@@ -129,23 +153,31 @@ def _usage(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: Exception, traced: bool) -> int:
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
+        _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again (pip install seqsup)")
+        return 2
     from ..model import SeqsupError  # here, because `--version` has no use for it
 
     if isinstance(error, SeqsupError):
         _say(str(error))
         return error.exit_code
     if isinstance(error, OSError) and error.errno in _DENIED:
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-        _say(f"{where}{error.strerror}")
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
+        _say(f"{where}{error.strerror}{_DENIED[error.errno]}")
         _discard_output()
         return SeqsupError.exit_code
-    import traceback
-
-    traceback.print_exception(error)
+    if not traced:
+        _trace(error)
     _say(f"a fault of seqsup: {type(error).__name__}: {error}")
     click.echo("please report it, with the lines above and what you did, to the project's issues", err=True)
     return FAULT
+
+
+def _trace(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error)
 
 
 def _say(message: str) -> None:

@@ -10,7 +10,9 @@ import msgspec
 
 
 def width(stream: TextIO | None = None) -> int | None:
-    """The columns of a terminal (stdout's); None where there is none, and lines may be as long as they are."""
+    """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
+    if (told := os.environ.get("COLUMNS", "")).isdecimal() and int(told) > 0:
+        return int(told)
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():
         return None

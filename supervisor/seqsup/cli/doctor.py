@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ._load import load, read, state_dir
-from ._output import put_object
+from ._output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
     from ..doctor import Finding
     from ..model import Plan
 
-_WIDTH = 100
+_WIDTH = 100  # columns where they are not known
 
 
 @click.command(short_help="What works on this machine, what does not, and how to mend it.")
@@ -76,20 +76,26 @@ def _unit(plan: "Plan") -> str:
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:
-    from ..wording import counted, printable
+    from ..wording import counted, printable, wrap
 
-    found = list(found)
-    width = max(len(finding.what) for finding in found)
-    margin = " " * (width + 8)
+    found, columns = list(found), width()
+    room = max(len(finding.what) for finding in found)
+    margin = " " * (
+        room + 8 if columns is None or columns - room >= 48 else 6
+    )  # a narrow terminal: below the name of the check
     for finding in found:
-        first, *more = finding.finding.splitlines()
-        line = f"{finding.level:<4}  {finding.what:<{width}}  {printable(first)}"
+        first, *more = map(printable, finding.finding.splitlines())
         remedy = f"→ {printable(finding.remedy)}" if finding.remedy else ""
-        if remedy and len(line) + len(remedy) < _WIDTH and not more and not finding.notes:
+        line = f"{finding.level:<4}  {finding.what:<{room}}  {first}"
+        if remedy and len(line) + len(remedy) + 2 <= (columns or _WIDTH) and not more and not finding.notes:
             line, remedy = f"{line}  {remedy}", ""
-        yield line
-        yield from (f"{margin}{printable(text.strip())}" for text in (*more, *finding.notes))
-        if remedy:
+        if narrow:
+            yield f"{finding.level:<4}  {finding.what}"
+            line = margin + first
+        yield from wrap(line, columns, margin)
+        for text in (*more, *finding.notes):
+            yield from wrap(margin + printable(text.strip()), columns, margin + "  ")
+        if remedy:  # whole on its line: it is there to be copied
             yield margin + remedy
     counts = [f"{failed} failed"] if failed else []
     counts += [counted(warned, "warning")] if warned else []

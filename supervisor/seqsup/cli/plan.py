@@ -14,12 +14,24 @@ from ..model import MIB, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..runtime.node import node_options
+from ..table import Column, render
 from ..units import format_duration, format_size
-from ..wording import counted
+from ..wording import counted, wrap
 from ._load import load
-from ._output import put_object
+from ._output import put_object, width
 
-_WIDTH = 100
+_WIDTH = 100  # columns where they are not known
+_COLUMNS = (
+    Column(""),
+    Column("agent", right=False),
+    Column("runtime", right=False, optional=3),
+    Column("soft", optional=1),
+    Column("hard"),
+    Column("heap", optional=2),
+    Column("wall", optional=4),
+    Column("stall", optional=6),
+    Column("tries", optional=5),
+)
 _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
 
 
@@ -35,7 +47,7 @@ def plan(profile: str, task: str, only: tuple[str, ...], start_from: str | None,
     if as_json:
         put_object("seqsup.plan/1", _as_object(made))
     else:
-        click.echo("\n".join(line.rstrip() for line in _text(made)))
+        click.echo("\n".join(line.rstrip() for line in _text(made, width() or _WIDTH)))
 
 
 # For programs -------------------------------------------------------------------------------------
@@ -68,9 +80,10 @@ def _containment(made: Plan) -> Iterator[tuple[str, str]]:
     yield from (("", f"not {why}") for why in chosen.why)
 
 
-def _text(made: Plan) -> Iterator[str]:
+def _text(made: Plan, columns: int) -> Iterator[str]:
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, one at a time"
     yield from _pairs(
+        columns,
         ("execution_mode", made.execution_mode),
         *_containment(made),
         ("profile", made.profile or "none"),
@@ -81,41 +94,35 @@ def _text(made: Plan) -> Iterator[str]:
     )
     if made.steps:
         yield ""
-        yield from _table(made.steps)
+        yield from _table(made.steps, columns)
     facts = [_facts(step) for step in made.steps]
     common = [fact for fact in facts[0] if all(fact in each for each in facts)] if len(facts) > 1 else []
     if common:
-        yield from ("", "every agent", *_pairs(*common))
+        yield from ("", "every agent", *_pairs(columns, *common))
     for number, (step, each) in enumerate(zip(made.steps, facts, strict=True), 1):
         yield from ("", f"{number}. {step.name}")
-        yield from _command(step)
-        yield from _pairs(*(fact for fact in each if fact not in common))
-    yield from _section("skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
-    yield from _section("notes", made.notes)
+        yield from _command(step, columns)
+        yield from _pairs(columns, *(fact for fact in each if fact not in common))
+    yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
+    yield from _section(columns, "notes", made.notes)
 
 
-def _table(steps: Iterable[Step]) -> Iterator[str]:
-    rows = [("", "agent", "runtime", "soft", "hard", "heap", "wall", "stall", "tries")]
-    for number, step in enumerate(steps, 1):
-        rows.append(
-            (
-                str(number),
-                step.name,
-                f"node {step.node.version.removeprefix('v')}" if step.node else step.runtime,
-                _size(step.limits.soft),
-                _size(step.limits.hard),
-                _heap(step),
-                _time(step.timeouts.wall),
-                _time(step.timeouts.stall),
-                str(step.retry.attempts),
-            )
+def _table(steps: Iterable[Step], columns: int) -> list[str]:
+    rows = [
+        (
+            str(number),
+            step.name,
+            f"node {step.node.version.removeprefix('v')}" if step.node else step.runtime,
+            _size(step.limits.soft),
+            _size(step.limits.hard),
+            _heap(step),
+            _time(step.timeouts.wall),
+            _time(step.timeouts.stall),
+            str(step.retry.attempts),
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(
-            cell.ljust(width) if n in (1, 2) else cell.rjust(width) for n, (cell, width) in enumerate(cells)
-        )
+        for number, step in enumerate(steps, 1)
+    ]
+    return render(_COLUMNS, rows, columns)
 
 
 def _facts(step: Step) -> list[tuple[str, str]]:
@@ -145,12 +152,12 @@ def _facts(step: Step) -> list[tuple[str, str]]:
     ]
 
 
-def _command(step: Step) -> Iterator[str]:
+def _command(step: Step, columns: int) -> Iterator[str]:
     """As a shell takes it: broken only between words."""
     line = "   $"
     for word in step.command:
         quoted = _shown(shlex.quote(finish(word)))
-        if len(line) + len(quoted) > _WIDTH - 3 and line.strip() != "$":
+        if len(line) + len(quoted) > columns - 3 and line.strip() != "$":
             yield line + " \\"
             line = "    "
         line += f" {quoted}"
@@ -191,30 +198,24 @@ def _node_options(step: Step) -> str:
     return node_options(step.node, step.node.heap, user)
 
 
-def _pairs(*pairs: tuple[str, str]) -> Iterator[str]:
+def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:
     told = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in told), default=0)
+    room = max((len(name) for name, _ in told), default=0)
     for name, value in told:
-        yield from _wrapped(f"   {name.ljust(width)}  ", value)
+        if columns - room >= 40:
+            yield from wrap(f"   {name.ljust(room)}  {value}", columns, " " * (room + 5))
+            continue
+        yield from [f"   {name}"] if name else []
+        yield from wrap(f"      {value}", columns, " " * 6)
 
 
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+def _section(columns: int, title: str, lines: Iterable[str]) -> Iterator[str]:
     told = list(lines)
     if told:
         yield ""
         yield title
     for line in told:
-        yield from _wrapped("   ", line)
-
-
-def _wrapped(head: str, text: str) -> Iterator[str]:
-    """Broken at spaces; a word that is too long stays whole, so that paths can be copied."""
-    import textwrap
-
-    room = max(_WIDTH - len(head), 40)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-    yield head + lines[0]
-    yield from (" " * len(head) + line for line in lines[1:])
+        yield from wrap(f"   {line}", columns, "   ")
 
 
 def _shown(text: str) -> str:

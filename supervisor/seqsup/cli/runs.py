@@ -19,11 +19,11 @@ _COLUMNS = (
     Column("run", right=False),
     Column("name", right=False),
     Column("state", right=False),
-    Column("started", right=False, optional=2),
-    Column("time"),
+    Column("started", right=False, optional=3),
+    Column("time", optional=1),
     Column("completed"),
-    Column("gave up", optional=1),
-    Column("highest peak", optional=3),
+    Column("gave up", optional=2),
+    Column("highest peak", optional=4),
 )
 
 

@@ -7,9 +7,9 @@ import msgspec
 
 from ..history import AgentState, AgentView, RunState, RunView
 from ..ndjson import timestamp
-from ..summary import resume, summary
+from ..summary import body, headline, resume
 from ..units import format_duration, format_size
-from ..wording import HALTS
+from ..wording import HALTS, wrap
 from ._find import Found, NeverRan, find
 from ._output import here, put_object, width
 
@@ -54,9 +54,10 @@ def state_of(found: Found) -> tuple[str, RunView]:
 
 def _text(view: RunView, state: str, now: float) -> str:
     died = state == DIED
-    whole = summary(view, width=width(), now=None if died else now, died=died, here=here())
-    headline, *rest = whole.split("\n")
-    return "\n".join([f"{view.run}  {headline}", f"  {_now(view, state, now)}", *rest])
+    columns = width()
+    lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
+    lines += wrap(f"  {_now(view, state, now)}", columns)
+    return "\n".join([*lines, *body(view, width=columns, died=died, here=here())])
 
 
 def _now(view: RunView, state: str, now: float) -> str:

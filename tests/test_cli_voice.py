@@ -1,0 +1,178 @@
+"""One voice: what went wrong, why, and what to do; as wide as the terminal; no traceback for what a user can cause."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from conftest import ROOT, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from seqsup.cli import COMMANDS, FAULT
+from seqsup.table import Column, render
+from seqsup.wording import wrap
+
+from profiles import shell, write
+
+Cli = Callable[..., Result]
+
+LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run"})
+
+
+# -- no traceback
+
+
+DRIVER = """
+import json, os, sys
+from seqsup.cli import main
+answers = os.fdopen(int(sys.argv[1]), "w")
+out = os.dup(1)
+for line in sys.stdin:
+    words = [word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape") for word in json.loads(line)]
+    print(main(words), file=answers, flush=True)
+    os.dup2(out, 1)  # a full disk, say, has made it give up its output
+"""
+
+
+class Driver:
+    """One interpreter that runs many command lines: a process for each would take a minute."""
+
+    def __init__(self, folder: Path) -> None:
+        self._errors: IO[str] = (folder / "stderr").open("w+")
+        answers, give = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(give)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=self._errors, text=True, cwd=folder, pass_fds=[give],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        )  # fmt: skip
+        os.close(give)
+        self._answers = os.fdopen(answers)
+
+    def run(self, words: list[str]) -> tuple[int, str]:
+        self._errors.truncate(0)
+        self._errors.seek(0)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        code = int(self._answers.readline())
+        self._errors.seek(0)
+        return code, self._errors.read()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._answers.close()
+        self._errors.close()
+
+
+@pytest.fixture
+def driver(tmp_path: Path, seqsup: Cli) -> Iterator[Driver]:
+    seqsup("start", write(tmp_path, shell("a", "echo hello")))
+    driver = Driver(tmp_path)
+    yield driver
+    driver.close()
+
+
+_WORDS = st.one_of(
+    st.sampled_from([
+        "nightly.toml", "nightly", "r1", "1", "r0", "r9999999999999999999", "a", "-f", "--json", "--now", "--all",
+        "-n", "-1", "0", "--attempt", "--task", "--only", "--from", "--resume", "--no-wait", "--quiet", "--unit",
+        "--dry-run", "--", "-", "", ".", "..", "/", "/dev/null", "/proc/self/mem", "~", "stdout", "\udcff", "é", "=",
+        "--=", "-h", "--debug", "--help", "--version", "a" * 300, "x.toml",
+    ]),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+    st.sampled_from(LOOKS),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["", *LOOKS]), st.lists(_WORDS, max_size=5))
+def test_no_command_line_makes_a_traceback(driver: Driver, command: str, words: list[str]) -> None:
+    if "-f" in words and command in ("logs", "events"):
+        words = [word for word in words if word != "-f"]  # it would follow a dead run's log, and end; a live one's not
+    code, told = driver.run([word for word in (command, *words) if word or word is not command])
+    assert code != FAULT, told
+    assert "--debug" in words or "Traceback" not in told
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(_WORDS, st.binary(max_size=8).map(lambda raw: raw.decode("utf-8", "replace"))), max_size=4))
+def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "x.toml").write_text("".join(f"{word}\n" for word in words), errors="replace")
+    code, told = driver.run(["plan", "x.toml"])
+    assert (code, "Traceback" in told) == (2, False)
+    assert told.startswith("seqsup: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["strat"], 2, 'no command "strat" (did you mean start'),
+        (["status", "--jsn"], 2, "Did you mean '--json'?"),
+        (["start"], 2, "which profile? (seqsup start PROFILE)"),
+        (["plan", "no.toml"], 2, "no.toml: cannot be read: No such file or directory"),
+        (["status", "r9"], 2, 'no run "r9"'),
+        (["status", "nigthly"], 2, "did you mean nightly?"),
+        (["logs", "--attempt", "0"], 2, "0 is not in the range"),
+        (["doctor", "--unit"], 2, "which profile?"),
+    ],
+)
+def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code: int, told: str) -> None:
+    ended, said = driver.run(args)
+    assert ended == code
+    assert told in said
+    assert all(line.startswith(("seqsup: ", "try: ")) for line in said.splitlines()), said
+
+
+@pytest.mark.parametrize("args", [["--debug", "status", "r9"], ["status", "r9", "--debug"]])
+def test_debug_shows_where_an_error_came_from(driver: Driver, args: list[str]) -> None:
+    code, said = driver.run(args)
+    assert code == 2
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("seqsup: no run")
+
+
+def test_a_library_that_is_missing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise ModuleNotFoundError(\"No module named 'msgspec'\", name='msgspec')")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'supervisor'}"}
+    command = [sys.executable, "-m", "seqsup", "status"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"seqsup: msgspec is missing from {sys.executable}")
+
+
+# -- widths
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("command", ["plan", "status", "runs", "doctor"])
+def test_what_is_printed_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str, columns: int) -> None:
+    """But for single words, such as paths, which stay whole so that they can be copied."""
+    long = "writes-the-report-of-the-night"
+    profile = write(tmp_path, shell(long, "true"), shell("b", "exit 1", needs=[long]))
+    seqsup("start", profile)
+    args = [command, profile] if command in ("plan", "doctor") else [command]
+    lines = seqsup(*args, env={"COLUMNS": str(columns)}).stdout.splitlines()
+    assert len(lines) > 1
+    wide = [line for line in lines if len(line) > columns and " " in line.strip()[: columns - 12]]
+    assert [line for line in wide if not any(copied in line for copied in ("$ ", "→ ", "seqsup "))] == []
+
+
+def test_a_table_keeps_what_matters_when_it_is_narrow() -> None:
+    columns = (Column("agent", right=False), Column("attempts", optional=2), Column("reason", right=False))
+    rows = [("the-long-name-of-an-agent", "3", "heap-oom (expected)")]
+    assert render(columns, rows, 80)[1] == "  the-long-name-of-an-agent         3  heap-oom (expected)"
+    assert render(columns, rows, 44)[1] == "  the-long-nam…  heap-oom (expected)"
+    assert max(map(len, render(columns, rows, 30))) <= 30
+
+
+@given(st.text("ab ", max_size=60), st.integers(1, 80))
+def test_a_wrapped_line_has_all_words_and_no_broken_one(text: str, width: int) -> None:
+    lines = wrap(text, width)
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= max(width, 22) or len(line.split()) == 1 for line in lines)
