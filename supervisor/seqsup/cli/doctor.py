@@ -80,9 +80,8 @@ def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str
 
     found, columns = list(found), width()
     room = max(len(finding.what) for finding in found)
-    margin = " " * (
-        room + 8 if columns is None or columns - room >= 48 else 6
-    )  # a narrow terminal: below the name of the check
+    narrow = columns is not None and columns - room < 48  # then what was found stands below the name of the check
+    margin = " " * (6 if narrow else room + 8)
     for finding in found:
         first, *more = map(printable, finding.finding.splitlines())
         remedy = f"→ {printable(finding.remedy)}" if finding.remedy else ""
