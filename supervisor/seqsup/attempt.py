@@ -20,13 +20,14 @@ from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
 from .folder import ARTIFACTS, private
 from .host import Host
-from .model import Enforce, Exit, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime.node import node_options
 from .streams import Output, open_stdin
 from .wait import Wake
 
+_DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 
 
@@ -39,6 +40,7 @@ class World(Struct, frozen=True):
     operator: Operator
     emit: Callable[[AnyEvent], None]
     groups: Groups | None = None  # where the kernel keeps trees together
+    observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
 
 
 class Place(Struct, frozen=True):
@@ -104,6 +106,7 @@ class _Vigil:
         self._heard, self._output = self._watch.started, 0
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._left_over: tuple[ProcessMemory, ...] = ()
+        self._described = self._watch.started  # when observers last heard who is in the tree
         self._told = -1.0  # since when the phase lasts that was told last
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
@@ -176,6 +179,24 @@ class _Vigil:
             rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
 
     def _look(self, tree: Tree) -> Sample:
+        began = time.monotonic()
+        sample = self._sample(tree)
+        if self._world.observe is not None:
+            self._world.observe(
+                Observation(
+                    agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
+                    processes=self._who(tree, sample.at),
+                )
+            )  # fmt: skip
+        return sample
+
+    def _who(self, tree: Tree, now: float) -> tuple[ProcessMemory, ...] | None:
+        if now - self._described < _DESCRIBED_EVERY or self._watch.phase is Phase.KILLING:
+            return None
+        self._described = now
+        return tree.describe()
+
+    def _sample(self, tree: Tree) -> Sample:
         world = self._world
         root_exited = world.reaper.ending(tree.root) is not None
         if root_exited:

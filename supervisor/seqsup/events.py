@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .model import Halt, OnTimeout, ProcessMemory, Reason
+from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason
 
 
 def _snake(name: str) -> str:
@@ -50,6 +50,20 @@ class Spawned(Event, frozen=True):
     attempt: int
     pid: int
     start_time: int  # ticks since boot, of /proc/PID/stat: with the pid the identity of a process
+
+
+class MemorySampled(Event, frozen=True):
+    """Once a second of an attempt that lasts longer. Told to nobody: the run's timeline keeps them (see `timeline`)."""
+
+    at: float  # seconds since the epoch
+    agent: str
+    attempt: int
+    used: int
+    peak: int  # since the one before
+    processes: int
+    host_available: int
+    programs: dict[str, int]  # the largest, by what their user calls them
+    heap: Heap | None = None
 
 
 class MemoryWarned(Event, frozen=True):

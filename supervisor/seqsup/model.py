@@ -236,6 +236,27 @@ class Sample(Struct, frozen=True, kw_only=True):
     halt: Halt = Halt.NONE
 
 
+class Heap(Struct, frozen=True, kw_only=True):
+    """What the V8 of an agent's Node process says of itself, in bytes."""
+
+    used: int
+    total: int
+    limit: int
+    external: int
+    array_buffers: int
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """A sample, for those who look on: timeline, metrics, live view."""
+
+    agent: str
+    attempt: int
+    sample: Sample
+    took: float  # seconds, for the look itself
+    processes: tuple[ProcessMemory, ...] | None = None  # the largest; once a second, beginning with the second one
+    heap: Heap | None = None
+
+
 class Exit(Struct, frozen=True, kw_only=True):
     """How the leader ended: one of the two is set."""
 

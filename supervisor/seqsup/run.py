@@ -22,13 +22,14 @@ from .folder import ARTIFACTS, MEMBERS, hold, private
 from .history import AgentState, History, RunView
 from .host import Host, boot_id
 from .journal import Journal
-from .model import Halt, Plan, Reason, SeqsupError, Step
+from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
 from .operator import Operator
 from .placeholders import finish
 from .sequence import violations
 from .wait import Wake
 
 Reader = Callable[[Recorded], None]
+Observer = Callable[[Observation], None]
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
 _SUMMARY = 4000  # bytes
@@ -54,10 +55,11 @@ class Run:
         for recorded in identity.earlier:
             self._history.apply(recorded)
         self._readers: list[Reader] = []
+        self._observers: list[Observer] = []
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
-        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups)
+        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, self._observe)
 
     @property
     def view(self) -> RunView:
@@ -75,7 +77,19 @@ class Run:
                 reader(recorded)
             except Exception as error:
                 self._readers.remove(reader)
-                self.emit(Warned(message=f"{type(reader).__name__} hears no more of this run: {error!r}"))
+                self.emit(Warned(message=f"{_name(reader)} hears no more of this run: {error!r}"))
+
+    def add_observer(self, observer: Observer) -> None:
+        """Whoever is added hears of every sample, up to a thousand a second."""
+        self._observers.append(observer)
+
+    def _observe(self, seen: Observation) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(seen)
+            except Exception as error:
+                self._observers.remove(observer)
+                self.emit(Warned(message=f"{_name(observer)} hears no more of this run: {error!r}"))
 
     def tell(self, wish: HaltRequested) -> None:
         """Write down what the operator wants, at any moment of the run."""
@@ -209,3 +223,7 @@ class Run:
                 sequence_violations=violations(self._journal.events(self._identity.run)),
             )
         )  # fmt: skip
+
+
+def _name(listener: Reader | Observer) -> str:
+    return type(getattr(listener, "__self__", listener)).__name__

@@ -27,6 +27,7 @@ from ..plan import enforcement
 from ..recover import recover, recover_elsewhere
 from ..run import Identity, Run
 from ..summary import summary
+from ..timeline import Timeline
 from ..turn import Turn
 from ..wait import Wake
 from ..wording import processes
@@ -73,7 +74,7 @@ class _Supervision:
         self._wake = Wake()
         self._operator = Operator(self._told)
         self._run: Run | None = None
-        self._readers: list[Log | Stream] = []
+        self._readers: list[Log | Stream | Timeline] = []
         self._passage: Passage | None = None
         self._code: int | None = None
 
@@ -140,6 +141,9 @@ class _Supervision:
         self._readers.append(
             Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
         )
+        timeline = Timeline(folder)
+        run.add_observer(timeline.observe)
+        self._readers.append(timeline)
         if manner.json:
             self._readers.append(Stream())
         if manner.passage:

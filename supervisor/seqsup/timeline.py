@@ -1,0 +1,79 @@
+"""The memory of a run over time: a line a second in a file of its own.
+
+It stands beside the journal, not in it: eight hours are 29,000 lines, which `status`, `runs` and `resume` need not
+read, and a line that is lost is no harm. Nothing is written for an attempt that is over within a second.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from .events import AttemptEnded, AttemptStarted, MemorySampled, Recorded
+from .model import Observation, ProcessMemory
+from .wording import title
+
+FILE = "memory.ndjson"
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(MemorySampled).decode
+
+
+class Timeline:
+    """Keeps one line a second, with the peak since the one before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._fd: int | None = None
+        self._peak = 0
+        self._last: Observation | None = None  # not written yet
+        self._programs: dict[str, int] = {}
+
+    def observe(self, seen: Observation) -> None:
+        self._peak = max(self._peak, seen.sample.used)
+        self._last = seen
+        if seen.processes is not None:
+            self._programs = by_program(seen.processes)
+            self._write(seen)
+
+    def __call__(self, recorded: Recorded) -> None:
+        match recorded.body:
+            case AttemptStarted():
+                self._peak, self._last, self._programs = 0, None, {}
+            case AttemptEnded() if self._last is not None and self._programs:
+                self._write(self._last)
+
+    def _write(self, seen: Observation) -> None:
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        sample = seen.sample
+        line = MemorySampled(
+            at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
+            peak=self._peak, processes=sample.processes, host_available=sample.host_available,
+            programs=self._programs, heap=seen.heap,
+        )  # fmt: skip
+        os.write(self._fd, _encode(line) + b"\n")
+        self._peak, self._last = 0, None
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+def by_program(processes: tuple[ProcessMemory, ...]) -> dict[str, int]:
+    """Sum processes of one name, the largest first."""
+    sizes = Counter[str]()
+    for process in processes:
+        sizes[title(process)] += process.bytes
+    return dict(sizes.most_common())
+
+
+def read(folder: Path) -> Iterator[MemorySampled]:
+    """Read what a run left, in order; a line that its supervisor could not finish is left out."""
+    with suppress(FileNotFoundError), (folder / FILE).open("rb") as file:
+        for line in file:
+            with suppress(msgspec.DecodeError):
+                yield _decode(line)
