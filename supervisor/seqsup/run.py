@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ from .wait import Wake
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]
+
+T = TypeVar("T")
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
 _SUMMARY = 4000  # bytes
@@ -72,24 +75,26 @@ class Run:
         """Tell what happened: the journal first, and its failure stops the run; the readers' never does."""
         recorded = self._journal.append(self._identity.run, event)
         self._history.apply(recorded)
-        for reader in tuple(self._readers):
-            try:
-                reader(recorded)
-            except Exception as error:
-                self._readers.remove(reader)
-                self.emit(Warned(message=f"{_name(reader)} hears no more of this run: {error!r}"))
+        self._hand(recorded, self._readers)
 
     def add_observer(self, observer: Observer) -> None:
         """Whoever is added hears of every sample, up to a thousand a second."""
         self._observers.append(observer)
 
     def _observe(self, seen: Observation) -> None:
-        for observer in tuple(self._observers):
+        self._hand(seen, self._observers)
+
+    def _hand(self, news: T, listeners: list[Callable[[T], None]]) -> None:
+        """Tell all of them; whoever fails is told nothing more, and that is told when all have heard this."""
+        failed: list[tuple[Callable[[T], None], Exception]] = []
+        for listener in listeners:
             try:
-                observer(seen)
+                listener(news)
             except Exception as error:
-                self._observers.remove(observer)
-                self.emit(Warned(message=f"{_name(observer)} hears no more of this run: {error!r}"))
+                failed.append((listener, error))
+        for listener, error in failed:
+            listeners.remove(listener)
+            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {error!r}"))
 
     def tell(self, wish: HaltRequested) -> None:
         """Write down what the operator wants, at any moment of the run."""
@@ -225,5 +230,6 @@ class Run:
         )  # fmt: skip
 
 
-def _name(listener: Reader | Observer) -> str:
+def _name(listener: object) -> str:
+    """Name a listener by its class, also where it is one of its methods."""
     return type(getattr(listener, "__self__", listener)).__name__
