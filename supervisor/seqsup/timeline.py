@@ -47,16 +47,16 @@ class Timeline:
                 self._write(self._last)
 
     def _write(self, seen: Observation) -> None:
+        sample, peak = seen.sample, self._peak
+        self._peak, self._last = 0, None
         if self._fd is None:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        sample = seen.sample
         line = MemorySampled(
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
-            peak=self._peak, processes=sample.processes, host_available=sample.host_available,
+            peak=peak, processes=sample.processes, host_available=sample.host_available,
             programs=self._programs, heap=seen.heap,
         )  # fmt: skip
         os.write(self._fd, _encode(line) + b"\n")
-        self._peak, self._last = 0, None
 
     def close(self) -> None:
         if self._fd is not None:
