@@ -27,6 +27,7 @@ journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
 run = journal.begin("killed", None, "cookie")
 for n in range(events):
     journal.append(run, Warned(message=f"event {n}"))
+    journal.flush()
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -153,6 +154,7 @@ def test_readers_see_what_is_written_while_it_is_written(tmp_path: Path) -> None
     half_read = None
     for n in range(100):
         writes.append(run, Warned(message=str(n)))
+        writes.flush()
         assert [len(list(journal.events(run))) for journal in reads] == [n + 1, n + 1]
         if n == 50:
             half_read = slow.events(run)
@@ -248,6 +250,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         journal = Journal.open(disk, write=True)
         run = journal.begin("nightly", None, "cookie")
         journal.append(run, Warned(message="before"))
+        journal.flush()
         with sqlite3.connect(disk / FILE) as other:
             other.execute("UPDATE runs SET pid = 1")  # as if another process had begun it: the same pid writes nothing
         other.close()
@@ -257,6 +260,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         for _ in range(2):
             with pytest.raises(JournalLost, match="free space"):
                 journal.append(run, Warned(message="x" * 5000))
+                journal.flush()
         (disk / "filler").unlink()
         assert journal.append(run, Warned(message="after")).seq == 2
         journal.close()

@@ -1,7 +1,7 @@
 """The truth on disk: every event of every run of one state folder, in one SQLite file.
 
 Written before any other reader hears of an event. A power cut loses nothing that started or ended an attempt
-(those commits reach the disk), a killed supervisor loses nothing at all.
+(those commits reach the disk); a killed supervisor loses nothing but what it told since it last waited.
 """
 
 import os
@@ -66,6 +66,7 @@ class Journal:
         self._path = path
         self._db = connection
         self._last: dict[int, int] = {}
+        self._unwritten: list[tuple[int, int, float, float, str]] = []
         self._inode = path.stat().st_ino
 
     @staticmethod
@@ -115,22 +116,42 @@ class Journal:
             raise JournalError(_trouble(self._path, error)) from error
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
-        """Write one event; JournalError when it could not be, and then nobody may act on it."""
+        """Note one event; what must reach the disk is there on return, with all that was noted before it.
+
+        The rest is written by the next `flush`, which comes before the supervisor waits for anything.
+        JournalLost when it could not be, and then nobody may act on it.
+        """
         at, mono = time.time(), time.monotonic()
-        durable = isinstance(event, DURABLE)
+        try:
+            seq = self._last[run] = self._next(run)
+        except sqlite3.Error as error:
+            raise JournalLost(_trouble(self._path, error)) from error
+        self._unwritten.append((run, seq, at, mono, _encode(event).decode()))
+        if isinstance(event, DURABLE):
+            self._write(durably=True)
+        return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+
+    def flush(self) -> None:
+        """Write what was noted; it may reach the disk later. JournalLost when it could not be."""
+        if self._unwritten:
+            self._write(durably=False)
+
+    def _write(self, *, durably: bool) -> None:
+        rows, self._unwritten = self._unwritten, []
         if not self._in_place():
             raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
         try:
-            seq = self._next(run)
-            if durable:
-                self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (run, seq, at, mono, _encode(event).decode()))
-            if durable:
+            if not durably:
                 self._db.execute("PRAGMA synchronous = NORMAL")
+            with self._db:
+                if len(rows) > 1:
+                    self._db.execute("BEGIN")
+                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+            if not durably:
+                self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
+            self._last.clear()  # those numbers are free again
             raise JournalLost(_trouble(self._path, error)) from error
-        self._last[run] = seq
-        return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def _in_place(self) -> bool:
         """Say whether the file that is open is still the one that others will read."""
@@ -167,6 +188,7 @@ class Journal:
 
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
         """Read a run's events with seq > after, in order."""
+        self.flush()
         try:
             rows = self._db.execute(
                 "SELECT seq, at, mono, body FROM events WHERE run = ? AND seq > ? ORDER BY seq", (run, after)
@@ -177,7 +199,10 @@ class Journal:
             raise JournalError(_trouble(self._path, error)) from error
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self.flush()
+        finally:
+            self._db.close()
 
 
 def _format(path: Path, db: sqlite3.Connection) -> int:
@@ -190,7 +215,7 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
 
 def _prepare(db: sqlite3.Connection, found: int) -> None:
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA synchronous = FULL")
     if not found:
         # BEGIN EXCLUSIVE: two seqsups may meet here on the very first start
         db.executescript(

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
 from .operator import Operator
 from .placeholders import finish
 from .sequence import violations
-from .wait import Wake
+from .wait import Wake, nothing
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]
@@ -58,6 +59,7 @@ class Run:
         for recorded in identity.earlier:
             self._history.apply(recorded)
         self._readers: list[Reader] = []
+        self._untold: deque[Recorded] = deque()
         self._observers: list[Observer] = []
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
         self._let_go: frozenset[int] = frozenset()  # pids
@@ -72,10 +74,23 @@ class Run:
         self._readers.append(reader)
 
     def emit(self, event: AnyEvent) -> None:
-        """Tell what happened: the journal first, and its failure stops the run; the readers' never does."""
+        """Tell what happened: the journal first, and its failure stops the run.
+
+        The readers hear of it once there is time, that is before the next wait: an agent's start waits for none.
+        """
         recorded = self._journal.append(self._identity.run, event)
         self._history.apply(recorded)
-        self._hand(recorded, self._readers)
+        self._untold.append(recorded)
+
+    def _catch_up(self) -> None:
+        """Bring journal and readers to where the run is."""
+        wake = self._world.wake
+        wake.before = nothing  # where the journal fails, what is alive must be stopped, and that waits too
+        self._journal.flush()
+        while self._untold:
+            self._hand(self._untold.popleft(), self._readers)
+            self._journal.flush()
+        wake.before = self._catch_up
 
     def add_observer(self, observer: Observer) -> None:
         """Whoever is added hears of every sample, up to a thousand a second."""
@@ -109,6 +124,7 @@ class Run:
         self._let_go = frozenset(bearers(self._identity.cookie)) if self._identity.earlier else frozenset()
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._world.wake.before = self._catch_up
         try:
             self._start(waited)
             stopped = ""
@@ -120,8 +136,10 @@ class Run:
             code = self._exit_code(stopped)
             self._end(code, stopped, time.monotonic() - began)
             members.unlink(missing_ok=True)
+            self._catch_up()
             return code
         finally:
+            self._world.wake.before = nothing
             self._world.host.close()
             if self._containment.groups is not None:
                 self._containment.groups.close()
