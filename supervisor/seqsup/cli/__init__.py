@@ -31,6 +31,7 @@ COMMANDS = {
     },
     "Write": {
         "schema": "The JSON Schema of profiles, for editors.",
+        "completion": "The script that makes a shell complete.",
     },
 }
 # What the machine denies and the user can mend, and how: no fault of ours, so no traceback
@@ -112,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     context = None
     try:
         # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
+        if asked := os.environ.get("_SEQSUP_COMPLETE"):  # by the script of `seqsup completion`
+            from click.shell_completion import shell_complete
+
+            return shell_complete(seqsup, {}, "seqsup", "_SEQSUP_COMPLETE", asked)
         with seqsup.make_context("seqsup", args or ["--help"]) as context:
             code = seqsup.invoke(context)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end

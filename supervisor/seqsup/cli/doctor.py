@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import _complete
 from ._load import load, read, state_dir
 from ._output import put_object, width
 
@@ -19,7 +20,7 @@ _WIDTH = 100  # columns where they are not known
 
 
 @click.command(short_help="What works on this machine, what does not, and how to mend it.")
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=_complete.profile)
 @click.option("--unit", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
 @click.option("--json", "as_json", is_flag=True, help="One object for programs.")
 def doctor(profile: str | None, unit: bool, as_json: bool) -> int:

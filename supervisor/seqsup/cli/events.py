@@ -5,12 +5,13 @@ import sys
 import click
 
 from ..ndjson import encode
+from . import _complete
 from ._find import find
 from ._follow import follow
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends.")
 @click.option("--json", is_flag=True, hidden=True, help="They always are.")
 def events(run: str | None, following: bool, json: bool) -> None:

@@ -11,6 +11,7 @@ import click
 from ..events import AttemptStarted, Recorded
 from ..model import SeqsupError
 from ..wording import nearest
+from . import _complete
 from ._find import find_with_agent
 from ._follow import follow
 
@@ -18,8 +19,8 @@ _PIECE = 64 * 1024
 
 
 @click.command()
-@click.argument("run", required=False)
-@click.argument("agent", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
 @click.option("--attempt", type=click.IntRange(1), help="Which one; the last without it.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:

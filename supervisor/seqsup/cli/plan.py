@@ -17,6 +17,7 @@ from ..runtime.node import node_options
 from ..table import Column, render
 from ..units import format_duration, format_size
 from ..wording import counted, wrap
+from . import _complete
 from ._load import load
 from ._output import put_object, width
 
@@ -36,10 +37,18 @@ _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not 
 
 
 @click.command(short_help="What start would do; starts nothing.")
-@click.argument("profile")
+@click.argument("profile", shell_complete=_complete.profile)
 @click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
-@click.option("--only", multiple=True, metavar="NAME", help="Take only this agent (may be given more than once).")
-@click.option("--from", "start_from", metavar="NAME", help="Begin with this agent.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Take only this agent (may be given more than once).",
+    shell_complete=_complete.agent_of_profile,
+)
+@click.option(
+    "--from", "start_from", metavar="NAME", help="Begin with this agent.", shell_complete=_complete.agent_of_profile
+)
 @click.option("--json", "as_json", is_flag=True, help="One object, for programs; sizes in bytes, times in seconds.")
 def plan(profile: str, task: str, only: tuple[str, ...], start_from: str | None, as_json: bool) -> None:
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing."""

@@ -2,21 +2,31 @@
 
 import click
 
+from . import _complete
 from ._load import load, task_of
 from ._supervise import Manner, supervise
 
 
 @click.command(short_help="Run a profile's agents one at a time.")
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=_complete.profile)
 @click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
-@click.option("--only", multiple=True, metavar="NAME", help="Take only this agent (may be given more than once).")
-@click.option("--from", "start_from", metavar="NAME", help="Begin with this agent.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Take only this agent (may be given more than once).",
+    shell_complete=_complete.agent_of_profile,
+)
+@click.option(
+    "--from", "start_from", metavar="NAME", help="Begin with this agent.", shell_complete=_complete.agent_of_profile
+)
 @click.option(
     "--resume",
     is_flag=False,
     flag_value="",
     metavar="[RUN]",
     help="Go on with the profile's last run (or RUN): what completed is not run again.",
+    shell_complete=_complete.run,
 )
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")

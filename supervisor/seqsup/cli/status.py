@@ -10,6 +10,7 @@ from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..units import format_duration, format_size
 from ..wording import HALTS, wrap
+from . import _complete
 from ._find import Found, NeverRan, find
 from ._output import here, put_object, width
 
@@ -19,7 +20,7 @@ NEVER_RAN = "never-ran"
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
 def status(run: str | None, as_json: bool) -> int:
     """The run now, or the last one.

@@ -6,13 +6,14 @@ import time
 
 import click
 
+from . import _complete
 from ._find import Found, find
 
 _LOOK_AGAIN = 0.05  # seconds
 
 
 @click.command(short_help="End a run after its running agent, or now.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("--now", is_flag=True, help="Stop the running agent too, with its grace, and wait for the end.")
 def stop(run: str | None, now: bool) -> int:
     """End RUN (the one that runs) after its running agent. A stopped run goes on with `start --resume`."""

@@ -1,0 +1,71 @@
+"""What a shell may offer behind a command: agents of the profile, runs. A slip of the pen offers nothing."""
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+_SHOWN = 60  # characters of an agent's command
+_LATEST = 20  # runs
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    return [CompletionItem(begun, type="file")]
+
+
+def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The agents of PROFILE, with their commands."""
+    from ..model import SeqsupError
+    from ._load import read
+
+    # While an option lacks its value, click leaves the words that follow in `args`
+    path = context.params.get("profile") or next(iter(context.args), None)
+    try:
+        agents = read(path).agents if path else ()
+    except SeqsupError:
+        return []
+    return _starting(begun, ((agent.name, " ".join(agent.command)[:_SHOWN]) for agent in agents))
+
+
+def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The latest runs, and the names under which they ran."""
+    return _starting(begun, _runs())
+
+
+def run_or_agent(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    return _starting(begun, [*_agents(None), *_runs()])
+
+
+def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    return _starting(begun, _agents(context.params.get("run")))
+
+
+def _runs() -> Iterable[tuple[str, str]]:
+    from ..folder import label
+    from ..journal import Journal
+    from ..model import SeqsupError
+    from ._load import state_dir
+
+    try:
+        rows = Journal.open(state_dir()).runs()[-_LATEST:]
+    except SeqsupError:
+        return []
+    named = {row.name: f"the last one, {label(row.run)}" for row in rows}
+    return [*((label(row.run), row.name) for row in reversed(rows)), *named.items()]
+
+
+def _agents(given: str | None) -> Iterable[tuple[str, str]]:
+    from ..model import SeqsupError
+    from ._find import find
+
+    try:
+        view = find(given).view()
+    except SeqsupError:
+        return []
+    return [(agent.name, f"{view.run}, {agent.state}") for agent in view.agents.values()]
+
+
+def _starting(begun: str, offered: Iterable[tuple[str, str]]) -> list[CompletionItem]:
+    return [CompletionItem(name, help=about) for name, about in offered if name.startswith(begun)]
