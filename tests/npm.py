@@ -1,5 +1,5 @@
-"""Real programs from npm, at pinned versions: Nodes, MCP servers, agent CLIs. Each is installed once for all tests of this
-machine, under a lock, into a folder that outlives them; where the registry is out of reach, the test is skipped."""
+"""Real programs from npm, at pinned versions: Nodes, MCP servers, agent CLIs. Each is installed once for all tests of
+this machine, under a lock, into a folder that outlives them; where the registry is out of reach, a test is skipped."""
 
 import fcntl
 import os

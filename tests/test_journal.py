@@ -259,8 +259,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
             journal.adopt(run)
         for _ in range(2):
             with pytest.raises(JournalLost, match="free space"):
-                journal.append(run, Warned(message="x" * 5000))
-                journal.flush()
+                _append_and_flush(journal, run, "x" * 5000)
         (disk / "filler").unlink()
         assert journal.append(run, Warned(message="after")).seq == 2
         journal.close()
@@ -306,3 +305,8 @@ def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_
 
 def _words(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+def _append_and_flush(journal: Journal, run: int, message: str) -> None:
+    journal.append(run, Warned(message=message))
+    journal.flush()

@@ -107,9 +107,9 @@ class Run:
                 listener(news)
             except Exception as error:
                 failed.append((listener, error))
-        for listener, error in failed:
+        for listener, why in failed:
             listeners.remove(listener)
-            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {error!r}"))
+            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))
 
     def tell(self, wish: HaltRequested) -> None:
         """Write down what the operator wants, at any moment of the run."""
