@@ -1,5 +1,6 @@
 """Who an agent is, what its processes are held to, who can read what it leaves, what is told of its secrets."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result, Started, alive, wait_for
+from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import shim
 from seqsup.model import Rlimits
 
-from profiles import agent, parsed, proven, shell, write
+from profiles import agent, of, parsed, proven, shell, write
 
 Cli = Callable[..., Result]
 Start = Callable[..., Started]
@@ -32,14 +33,12 @@ SECRET = "canary-7c1d0a55"
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that any user can enter; pytest's are the user's own."""
-    closed = [each for each in (tmp_path, *tmp_path.parents) if not each.stat().st_mode & stat.S_IXOTH]
-    for each in closed:
-        each.chmod(each.stat().st_mode | stat.S_IXOTH)
-    yield tmp_path
-    for each in closed:
-        each.chmod(each.stat().st_mode & ~stat.S_IXOTH)
+def open_folder(tmp_path: Path) -> Path:
+    """A folder that any user can enter. Pytest's are the user's own, and other tests may stand in those above it."""
+    for each in (tmp_path, *tmp_path.parents):
+        if not each.stat().st_mode & stat.S_IXOTH:
+            each.chmod(each.stat().st_mode | stat.S_IXOTH)
+    return tmp_path
 
 
 def for_nobody(folder: Path, *agents: dict[str, Any], **tables: dict[str, Any]) -> Path:
@@ -330,3 +329,79 @@ def test_a_secret_in_env_or_stdin_is_told_to_nobody(seqsup: Cli, seqsup_started:
     assert SECRET not in ended.stdout + ended.stderr
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     assert [path for path in state.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
+
+
+# -- a process that we may not look into
+
+
+# Born as root's, so nothing of it was seen before; its parent, who is, cannot be looked into either
+HOLDS = """
+import os, time
+os.setuid(0)
+if os.fork():
+    os._exit(0)
+print("ready", os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def setuid_python(open_folder: Path) -> str:
+    """A Python that runs as root, whoever starts it."""
+    copy = open_folder / "setuid-python"
+    shutil.copy(sys.executable, copy)
+    copy.chmod(0o4755)
+    if os.statvfs(open_folder).f_flag & os.ST_NOSUID:
+        pytest.skip("the temporary folder is mounted nosuid")
+    return str(copy)
+
+
+@contextlib.contextmanager
+def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Popen[str]]:
+    """A run of a user who may not see all of /proc; its events are its output."""
+    mounted = f"mount -t proc -o hidepid={hidepid} proc /proc && " if hidepid else ""
+    become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+    (folder / "state").mkdir()
+    (folder / "state").chmod(0o777)
+    start = [sys.executable, "-m", "seqsup", "start", profile, "--json"]
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", mounted + become, "sh", *start],
+        cwd=folder, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_STATE_DIR": str(folder / "state")},
+    ) as process:  # fmt: skip
+        yield process
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("hidepid", "measure", "said"),
+    [
+        (0, "auto", ""),
+        (0, "pss", "smaps_rollup cannot be read"),
+        (1, "auto", "/proc does not let us read it"),
+        (2, "auto", "/proc does not show it"),
+    ],
+)
+def test_what_cannot_be_read_is_named_once_and_is_waited_for(
+    open_folder: Path, setuid_python: str, hidepid: int, measure: str, said: str
+) -> None:
+    program = agent("a", [setuid_python, "-ISc", HOLDS], timeouts={"grace": "500ms"})
+    memory = {"measure": measure, "enforce": "watch"}
+    profile = write(open_folder, program, memory=memory, run={"state_dir": str(open_folder / "state")})
+    profile.chmod(0o644)
+    told: list[str] = []
+    with nobodys(open_folder, profile, hidepid) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told.append(line)
+            if "SIGKILL" in line:
+                break
+        pid = int(printed(open_folder).split()[1])
+        os.kill(pid, signal.SIGKILL)  # root's it is: nobody may not signal it
+        told += process.stdout
+    events = parsed("".join(told))
+    warned = [event["message"] for event in of(events, "warned") if str(pid) in event["message"]]
+    assert len(warned) == bool(said), warned
+    assert all(said in message for message in warned)
+    assert [process["pid"] for process in of(events, "attempt_ended")[0]["left_over"]] == [pid]
+    assert events[-1]["exit_code"] == 0

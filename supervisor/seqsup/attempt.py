@@ -17,7 +17,7 @@ from .containment.group import Group, Groups
 from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
-from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
+from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable, Warned
 from .folder import ARTIFACTS, private
 from .host import Host
 from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
@@ -207,6 +207,8 @@ class _Vigil:
         quiet_tree = self._watch.phase is Phase.RUNNING and not root_exited
         processes = tree.count() if quiet_tree else tree.living()
         used, available = tree.used(), world.host.available()
+        for denied in tree.denied():
+            world.emit(Warned(message=f"{self._step.name}: {denied}"))
         if used:
             self.last_available = available
         now = time.monotonic()

@@ -194,7 +194,7 @@ def _proc() -> Iterator[Finding]:
     if not _readable(own / "statm"):
         yield Finding(Level.FAIL, "memory figures", "/proc/PID/statm cannot be read", "mount /proc")
     elif not _readable(own / "smaps_rollup"):
-        told = 'statm can be read, smaps_rollup cannot: measure = "pss" will not work'
+        told = 'statm can be read, smaps_rollup cannot: measure = "pss" counts private memory'
         yield Finding(Level.WARN, "memory figures", told, "Linux 4.14 with CONFIG_PROC_PAGE_MONITOR")
     else:
         yield Finding(Level.OK, "memory figures", "statm and smaps_rollup can be read")

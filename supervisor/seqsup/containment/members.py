@@ -18,6 +18,7 @@ class Members:
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
         self._killing = False
+        self._denied: dict[tuple[int, int], str] = {}  # what was told of whom, by pid and start
 
     def __len__(self) -> int:
         return len(self._by_pid)
@@ -49,6 +50,14 @@ class Members:
             except ProcessLookupError:
                 self.drop(member)
         return total
+
+    def denied(self) -> Iterator[str]:
+        """Say of each member, once, what of it may not be read."""
+        for member in self._by_pid.values():
+            who = member.pid, member.start
+            if member.denied and self._denied.get(who) != member.denied:
+                self._denied[who] = member.denied
+                yield f"pid {member.pid} ({member.name}): {member.denied}"
 
     def living(self) -> list[Member]:
         """Drop whoever has ended (zombies too) and return the others."""

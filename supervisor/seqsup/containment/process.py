@@ -4,6 +4,7 @@ A pid came back after 2.6 s in a measurement; a pidfd, or a descriptor inside /p
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -30,43 +31,71 @@ class Stat(Struct, frozen=True):
 class Member:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
-    __slots__ = ("bytes", "name", "pid", "pidfd", "start", "statm")
+    __slots__ = ("bytes", "denied", "name", "pid", "pidfd", "start", "statm")
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
         self.pid, self.start, self.name = pid, stat.start, stat.name
         self.pidfd, self.statm = pidfd, statm
         self.bytes = 0
+        self.denied = ""  # what of it may not be read, and what follows from that
 
     @staticmethod
     def open(pid: int) -> "Member | None":
-        """Take hold of a process; None when it is gone."""
+        """Take hold of a process; None when it is gone. One that we may not look into is held all the same."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
+        statm, why = -1, ""
         try:
             statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+        except FileNotFoundError:
+            why = "/proc does not show it"  # hidepid=2
+        except PermissionError:
+            why = "/proc does not let us read it"  # hidepid=1
         except OSError:
             os.close(pidfd)
-            return None
+            raise
         stat = read_stat(pid)
         member = Member(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
-        if stat is None or member.gone():  # what was read may then be of a stranger with its pid
+        if member.gone():  # what was read may then be of a stranger with its pid
             member.close()
             return None
+        if why:
+            member.denied = f"{why}: neither its memory nor its children are seen"
+        elif stat is None:
+            member.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return member
 
     def measure(self, what: Measure) -> int:
-        """Read its memory in bytes; 0 for a zombie, ProcessLookupError when it is gone."""
-        if what is Measure.PSS:
-            self.bytes = _pss(self.pid)
-        else:
-            fields = os.pread(self.statm, 128, 0).split(b" ", 3)
-            if fields[1] == b"0":
-                fields = _of_another_thread(self.pid) or fields
-            shared = 0 if what is Measure.RSS else int(fields[2])
-            self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
+        """Read its memory in bytes; 0 for a zombie and for what may not be read, ProcessLookupError when it is gone."""
+        if self.statm < 0:
+            if self.gone():
+                raise ProcessLookupError(self.pid)
+            return 0
+        if what is Measure.PSS and (pss := self._pss()) is not None:
+            self.bytes = pss
+            return pss
+        fields = os.pread(self.statm, 128, 0).split(b" ", 3)
+        if fields[1] == b"0":
+            fields = _of_another_thread(self.pid) or fields
+        shared = 0 if what is Measure.RSS else int(fields[2])
+        self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
         return self.bytes
+
+    def _pss(self) -> int | None:
+        """Read its proportional share; None where it has none to tell, or none to us, which is noted."""
+        if self.denied:
+            return None
+        try:
+            return _pss(self.pid)
+        except (PermissionError, FileNotFoundError) as error:  # of another user, or made undumpable
+            os.pread(self.statm, 1, 0)  # raises when it is only gone
+            self.denied = f"smaps_rollup cannot be read ({error.strerror}): its private memory counts instead of PSS"
+        except ProcessLookupError:
+            pass  # on its way out
+        return None
 
     def send(self, signum: int) -> bool:
         """Signal it; False when it is gone or not ours to signal."""
@@ -97,7 +126,8 @@ class Member:
 
     def close(self) -> None:
         os.close(self.pidfd)
-        os.close(self.statm)
+        if self.statm >= 0:
+            os.close(self.statm)
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -177,10 +207,7 @@ def _of_another_thread(pid: int) -> list[bytes]:
 
 
 def _pss(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
     return 0  # a zombie

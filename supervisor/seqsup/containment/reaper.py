@@ -97,8 +97,12 @@ class Reaper:
             command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
         child.returncode = 0  # its end is the reaper's to collect
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except OSError:  # we are out of descriptors
+            os.kill(child.pid, signal.SIGKILL)  # not yet reaped: the pid is its own
+            raise
         self._roots[child.pid] = None
-        pidfd = os.pidfd_open(child.pid)  # not yet reaped: the pid is its own
         return Root(child.pid, pidfd)
 
     def let_go(self) -> Set[int]:

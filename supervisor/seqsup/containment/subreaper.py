@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 from seqsup.model import Measure, ProcessMemory
@@ -36,7 +37,7 @@ class Tree:
         self.root = root
         stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
         self.root_start = stat.start if stat else 0
-        self.walk()
+        self._take(root.pid)
 
     def walk(self) -> int:
         """Find new members: all that descends from this process, but what is no agent's. Say how many were found."""
@@ -47,12 +48,15 @@ class Tree:
             if pid in self._members:
                 continue
             found += 1
-            if (member := self._members.add(pid)) is not None:
-                with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
-                    os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
+            self._take(pid)
         self._walked = time.monotonic()
         self._walk_cost = self._walked - began
         return found
+
+    def _take(self, pid: int) -> None:
+        if (member := self._members.add(pid)) is not None:
+            with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
+                os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
@@ -64,6 +68,10 @@ class Tree:
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
             return kernels
         return self._members.used()
+
+    def denied(self) -> Iterator[str]:
+        """Say of each member, once, what of it may not be read."""
+        return self._members.denied()
 
     def kernel_oom(self) -> str:
         """The kernel's figures, once it killed in the group for want of memory; empty before."""
@@ -113,7 +121,8 @@ class Tree:
         for _ in range(_CHASES):
             fresh = [pid for pid in own_children() if pid not in killed and pid not in outsiders]
             for pid in fresh:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(PermissionError):  # it became another user, by a setuid program: only a group can kill it
+                    os.kill(pid, signal.SIGKILL)
             killed.update(fresh)
             if not fresh:
                 return
