@@ -69,8 +69,8 @@ def step(*command: str, cwd: Path, **changes: Any) -> Step:
     for key, table in (("limits", LIMITS), ("timeouts", TIMEOUTS), ("drain", DRAIN), ("success", SUCCESS)):
         changes[key] = replace(table, **changes.get(key, {}))
     plain: dict[str, Any] = {
-        "name": "agent", "env": {}, "stdin": None, "stdin_file": None, "runtime": "native", "node": None,
-        "retry": RETRY, "expect": (), "needs": (), "content": "content",
+        "name": "agent", "env": {}, "stdin": None, "stdin_file": None, "runtime": "native", "runtime_why": "",
+        "node": None, "retry": RETRY, "expect": (), "needs": (), "content": "content",
     }  # fmt: skip
     return Step(command=command, cwd=str(cwd), **{**plain, **changes})
 

@@ -237,6 +237,13 @@ def test_a_program_that_is_missing_fails_and_a_profile_that_is_not_there_too(seq
     assert "cannot be read" in seqsup("doctor", tmp_path / "gone.toml").stdout
 
 
+def test_what_each_agent_runs_in_is_told(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"), shell("b", "true"))
+    assert re.search(
+        r"^ok +runtime +a, b: native; .+/sh is a program of its own", seqsup("doctor", profile).stdout, re.M
+    )
+
+
 def test_limits_are_held_against_the_memory_that_is_there(seqsup: Cli, tmp_path: Path) -> None:
     total = psutil.virtual_memory().total
     checks = found(seqsup("doctor", "--json", write(tmp_path, shell("a", "true"), memory={"hard": total - 4096})))

@@ -67,6 +67,27 @@ def node(**more: Any) -> Found:
     return Found(detected=Detected(kind="node", executable="/bin/node", why=""), **{"node": NODE, **more})
 
 
+# What reaches which runtime
+
+
+def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
+    bun = Found(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
+    [step] = planned(agents("a"), found=bun).steps
+    assert (step.runtime, step.node) == ("bun", None)
+    assert "compiled by Bun; Node's options do not reach it" in step.runtime_why
+    [step] = planned(agents("a"), found=node()).steps
+    assert step.runtime_why.endswith("its options reach its children too")
+    [step] = planned(agents('a\nruntime = "native"'), found=bun).steps
+    assert step.runtime_why.startswith('runtime = "native" in the profile, though /bin/claude was compiled by Bun')
+
+
+def test_a_table_of_its_own_for_a_node_that_is_not_there_is_told() -> None:
+    table = 'a\nnode = { max_old_space_size = "1GiB" }'
+    assert any("its [node] has no effect" in note for note in planned(agents(table)).notes)
+    assert not any("no effect" in note for note in planned(agents(table), found=node()).notes)
+    assert not any("no effect" in note for note in planned('node.max_old_space_size = "1GiB"\n' + agents("a")).notes)
+
+
 # What is taken
 
 

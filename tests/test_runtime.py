@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seqsup import nodeflags
 from seqsup.model import MIB, NodeStart
 from seqsup.runtime.detect import detect
-from seqsup.runtime.node import NoAnswer, node_options, probe
+from seqsup.runtime.node import NoAnswer, node_options, own_options, probe
 
 NODE = shutil.which("node") or ""
 needs_node = pytest.mark.skipif(not NODE, reason="no node on PATH")
@@ -198,7 +198,7 @@ def start(*options: str) -> NodeStart:
 def test_ours_come_first_so_that_the_users_win(
     options: tuple[str, ...], heap: int | None, user: str, expected: str
 ) -> None:
-    assert node_options(start(*options), heap, user) == expected
+    assert node_options(own_options(start(*options), heap, user), user) == expected
 
 
 @needs_node
@@ -206,9 +206,8 @@ def test_heap_limit_gc_and_a_preload_with_a_space_arrive_in_a_real_node(tmp_path
     allowed = probe(NODE).allowed
     options = [] if nodeflags.refused(["--expose-gc"], allowed) else ["--expose-gc"]
     program(tmp_path / 'with "quote/pre load.cjs', "globalThis.preloaded = 1")
-    written = node_options(
-        start(*options, f'--require={tmp_path}/with "quote/pre load.cjs'), 300 * MIB, "--stack-trace-limit=7"
-    )
+    begun = start(*options, f'--require={tmp_path}/with "quote/pre load.cjs')
+    written = node_options(own_options(begun, 300 * MIB, ""), "--stack-trace-limit=7")
     question = "JSON.stringify([typeof gc, v8.getHeapStatistics().heap_size_limit, preloaded, Error.stackTraceLimit])"
     answer = subprocess.run(
         [NODE, "-p", question], env={**os.environ, "NODE_OPTIONS": written}, capture_output=True, check=True

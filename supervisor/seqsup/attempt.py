@@ -23,7 +23,9 @@ from .host import Host
 from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
-from .runtime.node import node_options
+from .runtime import stand_in
+from .runtime.node import environment as node_environment
+from .runtime.node import own_options
 from .streams import Output, open_stdin
 from .wait import Wake
 
@@ -67,16 +69,18 @@ class Ended(Struct, frozen=True):
 
 async def attempt(step: Step, number: int, heap: int | None, place: Place, world: World) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
+    env = _environment(step, number, place)
+    options = own_options(step.node, heap, env.get("NODE_OPTIONS", "")) if step.node is not None else ()
     world.emit(
         AttemptStarted(
-            agent=step.name, attempt=number, content=step.content, command=step.command,
-            hard=step.limits.hard, heap=heap, folder=place.label,
+            agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
+            heap=heap, folder=place.label, runtime=_runtime(step), options=options,
         )
     )  # fmt: skip
     bystanders = frozenset(all_pids())
     vigil = _Vigil(step, number, place, world)
     try:
-        root = vigil.spawn(heap)
+        root = vigil.spawn(env, options)
     except OSError as error:
         vigil.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
@@ -111,8 +115,12 @@ class _Vigil:
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
 
-    def spawn(self, heap: int | None) -> Root:
-        step, env = self._step, self._environment(heap)
+    def spawn(self, env: dict[str, str], options: tuple[str, ...]) -> Root:
+        step = self._step
+        if step.node is not None:
+            env = env | node_environment(options, env)
+            owner = (step.account.uid, step.account.gid) if step.account is not None else None
+            env["PATH"] = stand_in.write(self._place.folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         if self._groups is not None:
             name = f"{step.name}-{self._number}"
@@ -128,17 +136,6 @@ class _Vigil:
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd
             )
-
-    def _environment(self, heap: int | None) -> dict[str, str]:
-        step = self._step
-        env = {
-            **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **self._place.marks,
-            "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(self._number),
-            "SEQSUP_ARTIFACTS": str(self._place.artifacts),
-        }  # fmt: skip
-        if step.node is not None:
-            env["NODE_OPTIONS"] = node_options(step.node, heap, env.get("NODE_OPTIONS", ""))
-        return env
 
     async def keep(self, root: Root) -> Outcome:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
@@ -281,10 +278,23 @@ class _Vigil:
         )
 
     def close(self) -> None:
+        if self._step.node is not None:
+            stand_in.remove(self._place.folder)
         if self._group is not None:
             self._group.close()
         self._stdout.close()
         self._stderr.close()
+
+
+def _environment(step: Step, number: int, place: Place) -> dict[str, str]:
+    return {
+        **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **place.marks,
+        "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(place.artifacts),
+    }  # fmt: skip
+
+
+def _runtime(step: Step) -> str:
+    return f"{step.runtime} {step.node.version}" if step.node is not None else step.runtime
 
 
 def _must_be_program(word: str, cwd: str, path: str) -> None:

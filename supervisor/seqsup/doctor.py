@@ -71,6 +71,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "PSI": _pressure,
         "oom_score_adj": _oom_score,
         "node": lambda: _node(examined.path),
+        "runtimes": lambda: _runtimes(examined.plan),
         "state folder": lambda: _state(examined.state_dir),
         "journal": lambda: _journal(examined.state_dir),
         "turn": lambda: _turn(examined.queue),
@@ -256,6 +257,16 @@ def _of_node(what: str, file: str) -> Finding:
     return Finding(
         Level.OK, what, f"{told}; takes {nodeflags.HEAP}" + ("" if refused else f" and {GC}") + " from outside"
     )
+
+
+def _runtimes(plan: Plan | None) -> Iterator[Finding]:
+    """Say what each agent of the profile runs in, and so what of Node's options reaches it."""
+    agents: dict[tuple[str, str], list[str]] = {}
+    for step in plan.steps if plan is not None else ():
+        runtime = f"node {step.node.version}" if step.node is not None else step.runtime
+        agents.setdefault((runtime, step.runtime_why), []).append(step.name)
+    for (runtime, why), names in agents.items():
+        yield Finding(Level.OK, "runtime", f"{', '.join(names)}: {runtime}; {why}")
 
 
 # -- what is kept, and what was left

@@ -43,6 +43,8 @@ class AttemptStarted(Event, frozen=True):
     hard: int | None
     heap: int | None
     folder: str
+    runtime: str = ""
+    options: tuple[str, ...] = ()  # what we put into NODE_OPTIONS; never the user's own
 
 
 class Spawned(Event, frozen=True):

@@ -131,7 +131,8 @@ def _(event: HaltRequested) -> Line:
 @say.register
 def _(event: AttemptStarted) -> Line:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
-    return Line(DEBUG, "▶", "starts", "  ".join([*limits, f"log {event.folder}", " ".join(event.command)[:_COMMAND]]))
+    how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
+    return Line(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
 
 
 @say.register

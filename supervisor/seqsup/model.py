@@ -170,6 +170,7 @@ class Step(Struct, frozen=True, kw_only=True):
     stdin: str | None
     stdin_file: str | None
     runtime: str
+    runtime_why: str  # how that was found out, and what of Node's options reaches it
     node: NodeStart | None
     limits: Limits
     timeouts: Timeouts

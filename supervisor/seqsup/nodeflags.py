@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 HEAP = "--max-old-space-size"
+_EVERYWHERE = (HEAP, "--require", "-r", "--report-on-fatalerror")  # taken in NODE_OPTIONS by each Node from 18 to 25
 
 
 def split(text: str) -> list[str]:
@@ -44,6 +45,16 @@ def name(word: str) -> str:
 
 def sets_heap(words: Iterable[str]) -> bool:
     return any(name(word) == HEAP for word in words)
+
+
+def everywhere(words: Iterable[str]) -> list[str]:
+    """Those of the options that every Node takes, with their values: for a Node that was not asked."""
+    kept, keep = [], False
+    for word in words:
+        keep = name(word) in _EVERYWHERE if word.startswith("-") else keep
+        if keep:
+            kept.append(word)
+    return kept
 
 
 def refused(words: Iterable[str], allowed: Iterable[str]) -> list[str]:

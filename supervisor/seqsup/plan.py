@@ -224,7 +224,8 @@ def _step(
         env={variable: fill(value) for variable, value in copy.env.items()},
         stdin=None if copy.stdin is None else fill(copy.stdin),
         stdin_file=copy.stdin_file,
-        runtime=found.detected.kind if agent.runtime == "auto" else agent.runtime,
+        runtime=_runtime(agent, found),
+        runtime_why=_runtime_why(agent, found),
         node=_node_start(agent, found, applied.hard),
         limits=applied,
         timeouts=Timeouts(wall=agent.timeouts.wall, stall=agent.timeouts.stall, grace=agent.timeouts.grace),
@@ -251,6 +252,20 @@ def _step(
         rlimits=Rlimits(nofile=agent.rlimits.nofile, core=agent.rlimits.core, data=agent.rlimits.data),
         account=found.account,
     )
+
+
+def _runtime(agent: Agent, found: Found) -> str:
+    return found.detected.kind if agent.runtime == "auto" else agent.runtime
+
+
+def _runtime_why(agent: Agent, found: Found) -> str:
+    """How the runtime was found out, and which of our means reach it."""
+    why = found.detected.why
+    if agent.runtime not in ("auto", found.detected.kind):
+        why = f'runtime = "{agent.runtime}" in the profile, though {why}'
+    if found.node is not None:
+        return f"{why}; its options reach its children too"
+    return f"{why}; Node's options do not reach it: only memory.soft and memory.hard hold it"
 
 
 def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | None:
@@ -315,7 +330,9 @@ def _notes(
             if names[need] and all(name in skips for name in names[need]):
                 yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
         found = survey.found[copy.name]
-        if found.node is not None:
+        if found.node is None and agent.node != profile.node:
+            yield f"{agent.name}: its [node] has no effect: {found.detected.why}"
+        elif found.node is not None:
             for note in _node_notes(copy, found, found.node, survey):
                 yield f"{agent.name}: {note}"
     for sentence in accepted(profile):

@@ -13,7 +13,7 @@ from ..containment.tiers import choose
 from ..model import MIB, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
-from ..runtime.node import node_options
+from ..runtime.node import node_options, own_options
 from ..table import Column, render
 from ..units import format_duration, format_size
 from ..wording import counted, wrap
@@ -138,6 +138,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
     limits, retry, drain = step.limits, step.retry, step.drain
     return [
         ("in", step.cwd),
+        ("runtime", step.runtime_why),
         ("NODE_OPTIONS", _shown(_node_options(step)) if step.node else ""),
         ("environment", ", ".join(sorted(step.env))),
         ("stdin", step.stdin_file or _stdin(step) or ""),
@@ -204,7 +205,7 @@ def _success(step: Step) -> str:
 def _node_options(step: Step) -> str:
     assert step.node is not None
     user = finish(step.env["NODE_OPTIONS"]) if "NODE_OPTIONS" in step.env else os.environ.get("NODE_OPTIONS", "")
-    return node_options(step.node, step.node.heap, user)
+    return node_options(own_options(step.node, step.node.heap, user), user)
 
 
 def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:
