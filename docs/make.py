@@ -1,0 +1,177 @@
+"""Writes the documents that follow from the code: `python docs/make.py`. A test holds them to it."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "supervisor"))
+
+import click  # noqa: E402
+from seqsup.cli import COMMANDS, seqsup  # noqa: E402
+from seqsup.profile import schema  # noqa: E402
+from seqsup.profile.tables import SHARED  # noqa: E402
+
+Block = tuple[str, str]  # what it is (text | code), and its lines
+MADE = "made by docs/make.py"
+
+
+def main() -> None:
+    for path, text in documents().items():
+        (ROOT / path).parent.mkdir(exist_ok=True)
+        (ROOT / path).write_text(text)
+
+
+def documents() -> dict[str, str]:
+    """Path -> text."""
+    return {
+        "docs/cli.md": "\n".join(_cli()) + "\n",
+        "docs/profile.md": "\n".join(_profile()) + "\n",
+        "man/seqsup.1": "\n".join(_man()) + "\n",
+    }
+
+
+# -- what click knows
+
+
+def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    for section in COMMANDS.values():
+        for name in section:
+            command: click.Command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
+            yield name, command, click.Context(command, info_name=f"seqsup {name}")
+
+
+def _usage(command: click.Command, context: click.Context) -> str:
+    return " ".join([context.command_path, *command.collect_usage_pieces(context)])
+
+
+def _options(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    return [record for record in records if record is not None and record[1]]
+
+
+def _blocks(text: str | None) -> Iterator[Block]:
+    """The paragraphs of a help text; those behind \\b stay as they are."""
+    for paragraph in inspect.cleandoc(text or "").split("\n\n"):
+        kept = paragraph.startswith("\b")
+        yield ("code", paragraph.removeprefix("\b\n")) if kept else ("text", " ".join(paragraph.split()))
+
+
+# -- Markdown
+
+
+def _cli() -> Iterator[str]:
+    yield f"<!-- {MADE} -->\n# The command line\n"
+    yield "Every command takes `-h`, and `--debug`, which shows where in seqsup an error came from. Data goes to"
+    yield "stdout, messages to stderr; with `--json`, sizes are bytes and times are seconds. Exit codes and reasons"
+    yield "stand in the [README](../README.md#the-command-line)."
+    for name, command, context in _commands():
+        yield f"\n## seqsup {name}\n\n```\n{_usage(command, context)}\n```\n"
+        yield "\n\n".join(f"```\n{text}\n```" if kind == "code" else text for kind, text in _blocks(command.help))
+        if options := _options(command, context):
+            yield "\n| option | |\n| --- | --- |"
+            yield from (f"| `{option}` | {_cell(about)} |" for option, about in options)
+
+
+def _profile() -> Iterator[str]:
+    top = schema()["properties"]
+    yield f"<!-- {MADE} -->\n# The keys of a profile\n"
+    yield 'Sizes are `"1.5GiB"`, `"512M"` (K, M, G and T are binary) or bytes; durations `"30s"`, `"1h30m"` or seconds;'
+    yield '`"none"` turns a limit or a timeout off. A table at the top level holds for every agent; the same table'
+    yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, for editors."
+    yield "\n## (top)\n"
+    yield from _table({"name": top["name"]})
+    for name, table in top.items():
+        own = table.get("items", table)
+        if "properties" not in own:
+            continue
+        many = table.get("type") == "array"
+        keys = {key: value for key, value in own["properties"].items() if not (name == "agents" and key in SHARED)}
+        yield f"\n## {f'[[{name}]]' if many else f'[{name}]'}\n"
+        yield (own.get("description") or table.get("description", "")) + "\n"
+        yield from _table(keys)
+    yield "\nAn agent also takes the tables " + ", ".join(f"`{name}`" for name in SHARED) + ", for itself alone."
+
+
+def _table(keys: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    if not prefix:
+        yield "| key | takes | default | |\n| --- | --- | --- | --- |"
+    for name, value in keys.items():
+        default = "" if value.get("default") in (None, "", [], {}) else f"`{_toml(value['default'])}`"
+        cells = map(_cell, (f"`{prefix}{name}`", _takes(value), default, value.get("description", "")))
+        yield f"| {' | '.join(cells)} |"
+        for inner in (value, *value.get("anyOf", ())):
+            if "properties" in inner:
+                yield from _table(inner["properties"], f"{prefix}{name}.")
+
+
+def _takes(value: dict[str, Any]) -> str:
+    if "anyOf" in value:
+        kinds = [_takes(each) for each in value["anyOf"]]
+        if "size" in kinds or "duration" in kinds:  # a number means bytes or seconds: said once, above
+            kinds = [kind for kind in kinds if kind not in ("number", "whole number")]
+        return ", ".join(dict.fromkeys(kinds))
+    if "const" in value:
+        return f"`{_toml(value['const'])}`"
+    if "enum" in value:
+        return ", ".join(f"`{_toml(each)}`" for each in value["enum"])
+    kind = value.get("type")
+    if kind == "array":
+        return f"list of {_takes(value.get('items', {})) or 'values'}"
+    if kind == "string" and "pattern" in value:
+        return "size" if "kKmMgG" in value["pattern"] else "duration" if "ms" in value["pattern"] else "text"
+    names = {"string": "text", "boolean": "true, false", "integer": "whole number", "object": "table"}
+    return names.get(str(kind), str(kind or ""))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+# -- roff
+
+
+def _man() -> Iterator[str]:
+    yield f'.\\" {MADE}\n.TH SEQSUP 1 "" "seqsup" "User Commands"\n.SH NAME'
+    yield "seqsup \\- " + _roff("runs AI agents strictly one at a time, and proves that memory is back before the next")
+    yield ".SH SYNOPSIS\n.B seqsup\n.I COMMAND\n[\\fIOPTION\\fR]...\n.SH DESCRIPTION"
+    yield _roff(inspect.cleandoc(seqsup.help or "").replace("\n", " "))
+    for section, names in COMMANDS.items():
+        yield f".SH {section.upper()}"
+        for name, command, context in _commands():
+            if name in names:
+                yield f".SS {_roff(_usage(command, context))}"
+                for kind, text in _blocks(command.help):
+                    yield f".PP\n.nf\n{_roff(text)}\n.fi" if kind == "code" else f".PP\n{_roff(text)}"
+                for option, about in _options(command, context):
+                    yield f".TP\n.B {_roff(option)}\n{_roff(about)}"
+    yield ".SH EXIT STATUS\n" + _roff(re.sub(r"^Exit codes: ", "", seqsup.epilog or ""))
+    yield ".SH ENVIRONMENT"
+    for name, about in {
+        "SEQSUP_STATE_DIR": "Where journal and runs are kept, instead of ~/.local/state/seqsup.",
+        "COLUMNS": "How wide text is laid out, instead of as wide as the terminal.",
+        "NO_COLOR": "No colour.",
+    }.items():
+        yield f".TP\n.B {name}\n{_roff(about)}"
+    yield ".SH FILES\n.TP\n.I NAME.toml\n" + _roff("A profile: `seqsup schema` describes it.")
+
+
+def _roff(text: str) -> str:
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    main()
