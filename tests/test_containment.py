@@ -12,10 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import alive, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 from seqsup.containment.cookie import bearers, folders, marks
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, read_stat
 from seqsup.containment.reaper import Reaper, Root
+from seqsup.containment.shared import Holding, once
 from seqsup.containment.stop import stop
 from seqsup.containment.subreaper import Tree
 from seqsup.model import MIB, Exit, Measure
@@ -178,6 +181,71 @@ def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, mea
         "import signal; signal.pause()\n"
     )
     within([sys.executable, "-c", program], story, measure=measure)
+
+
+MAPS = """
+import mmap, os, signal, sys
+how, size, mib = sys.argv[1], int(sys.argv[2]) << 20, 1 << 20
+if how == "file":
+    fd = os.open("mapped", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, size)
+else:
+    fd = -1 if how == "anonymous" else os.memfd_create("x")
+    how == "anonymous" or os.ftruncate(fd, size * (4 if how == "sparse" else 1))
+common = mmap.mmap(fd, size * (4 if how == "sparse" else 1))
+reading, writing = os.pipe()
+for _ in range(2):
+    if not os.fork():
+        break
+for at in range(0, size, mib):
+    common[at : at + mib] = bytes(mib)
+os.write(writing, b"x")
+if os.getpid() == os.getpgid(0):
+    for _ in range(3):
+        os.read(reading, 1)
+    print("ready", flush=True)
+signal.alarm(60)
+signal.pause()
+"""
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize(("how", "counted"), [("anonymous", 150), ("memfd", 150), ("sparse", 150), ("file", 0)])
+def test_what_three_processes_map_counts_once_and_a_file_not_at_all(
+    within: Callable[..., None], tmp_path: Path, how: str, counted: int
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        assert tree.living() == 3
+        private = sum(member.measure(Measure.PRIVATE) for member in tree._members.living())
+        used = await until(lambda: (used := tree.used()) >= private + counted * MIB * 0.97 and used, wake)
+        assert used <= private + (counted + 4) * MIB
+
+    within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{MAPS}", how, "150"], story)
+
+
+# which pages of which segments each process has; all segments are of ten pages
+processes = st.lists(
+    st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 9)), max_size=4), min_size=1, max_size=5
+)  # fmt: skip
+
+
+def held(process: dict[int, set[int]], *, known: bool = True) -> Holding:
+    mapped = {("00:01", str(segment)): 10 for segment in process}
+    return Holding(sum(map(len, process.values())), mapped if known else None)
+
+
+@given(processes, st.booleans())
+def test_shared_memory_is_never_weighed_above_what_it_is(tree: list[dict[int, set[int]]], known: bool) -> None:
+    truth = len({(segment, page) for process in tree for segment, pages in process.items() for page in pages})
+    weighed = once([held(process, known=known or at > 0) for at, process in enumerate(tree)])
+    assert max(sum(map(len, process.values())) for process in tree) <= weighed <= truth
+
+
+@given(st.lists(st.sets(st.integers(0, 4)), min_size=1, max_size=5))
+def test_segments_in_use_as_a_whole_by_all_or_by_one_are_weighed_as_they_are(own: list[set[int]]) -> None:
+    whole = set(range(10))
+    tree = [{0: whole} | {10 * n + segment: whole for segment in some} for n, some in enumerate(own, 1)]
+    assert once([held(process) for process in tree]) == 10 * (1 + sum(map(len, own)))
 
 
 @pytest.mark.memory

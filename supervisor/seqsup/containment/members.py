@@ -8,6 +8,7 @@ from contextlib import suppress
 from seqsup.model import Measure, ProcessMemory
 
 from .process import Member, kinship
+from .shared import Shared
 
 NAMED = 8  # processes described in an event, the largest first
 
@@ -15,6 +16,7 @@ NAMED = 8  # processes described in an event, the largest first
 class Members:
     def __init__(self, measure: Measure = Measure.PRIVATE) -> None:
         self._measure = measure
+        self._shared = Shared()
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
         self._killing = False
@@ -42,13 +44,15 @@ class Members:
         return member
 
     def used(self) -> int:
-        """Sum the members' memory in bytes; whoever is gone is dropped."""
+        """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
         total = 0
         for member in list(self._by_pid.values()):
             try:
                 total += member.measure(self._measure)
             except ProcessLookupError:
                 self.drop(member)
+        if self._measure is Measure.PRIVATE:
+            total += self._shared.used(self._by_pid.values())
         return total
 
     def denied(self) -> Iterator[str]:

@@ -31,12 +31,12 @@ class Stat(Struct, frozen=True):
 class Member:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
-    __slots__ = ("bytes", "denied", "name", "pid", "pidfd", "start", "statm")
+    __slots__ = ("bytes", "denied", "name", "pid", "pidfd", "shared", "start", "statm")
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
         self.pid, self.start, self.name = pid, stat.start, stat.name
         self.pidfd, self.statm = pidfd, statm
-        self.bytes = 0
+        self.bytes, self.shared = 0, 0
         self.denied = ""  # what of it may not be read, and what follows from that
 
     @staticmethod
@@ -80,8 +80,9 @@ class Member:
         fields = os.pread(self.statm, 128, 0).split(b" ", 3)
         if fields[1] == b"0":
             fields = _of_another_thread(self.pid) or fields
-        shared = 0 if what is Measure.RSS else int(fields[2])
-        self.bytes = max(int(fields[1]) - shared, 0) * PAGE  # per-CPU counters may run behind each other
+        self.shared = int(fields[2]) * PAGE
+        left_out = 0 if what is Measure.RSS else self.shared
+        self.bytes = max(int(fields[1]) * PAGE - left_out, 0)  # per-CPU counters may run behind each other
         return self.bytes
 
     def _pss(self) -> int | None:
