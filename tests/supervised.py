@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from msgspec.structs import replace
-from seqsup.attempt import Ended, Place, World, attempt
+from seqsup.attempt import Ended, Place, Stage, World, attempt
 from seqsup.containment.cookie import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
@@ -117,7 +117,7 @@ def tried(
         place = Place(folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run))
         world = World(reaper, Host(), wake, operator, emit)
         try:
-            return await attempt(step, 1, heap, place, world)
+            return await attempt(step, 1, heap, Stage(step, 1, place, world), world)
         finally:
             world.host.close()
 

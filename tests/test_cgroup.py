@@ -482,7 +482,7 @@ def test_the_limit_stands_a_little_above_hard() -> None:
 
 def test_a_file_that_is_missing_reads_as_empty(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "nothing")
-    assert (kept.read(), kept.number(), kept.numbers(), kept.pids()) == (b"", None, {}, [])
+    assert (kept.read(), kept.numbers(), kept.pids()) == (b"", {}, [])
     kept.close()
 
 

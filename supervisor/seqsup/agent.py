@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential_jitter
 
 from . import policy
-from .attempt import Place, World, attempt
+from .attempt import Place, Stage, World, attempt
 from .drain import drain
 from .events import AgentEnded, Drained, RetryScheduled
 from .model import Halt, OnTimeout, Outcome, Reason, Step
@@ -23,17 +23,39 @@ class Agent:
     """One agent of the plan, being tried."""
 
     def __init__(
-        self, step: Step, prepare: Callable[[int], tuple[Step, Place]], cookie: str, world: World, *, tried_before: int
-    ) -> None:
-        """`prepare` completes the step for an attempt; `tried_before` counts those of earlier parts of the run."""
-        self._step, self._prepare, self._cookie, self._world = step, prepare, cookie, world
+        self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
+        world: World, *, tried_before: int,
+    ) -> None:  # fmt: skip
+        """`place` says where an attempt works, `fill_in` completes the step for it.
+
+        `tried_before` counts the attempts of earlier parts of the run.
+        """
+        self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
         self._outcomes: list[Outcome] = []
+        self._ready: Stage | None = None
+
+    def get_ready(self) -> None:
+        """Set the stage of the first attempt, while another agent runs. What fails now is tried anew in its turn."""
+        stage = None
+        try:
+            stage = Stage(self.step, self._next, self._place(self._next), self._world)
+            stage.group()
+        except OSError:
+            if stage is not None:
+                stage.discard()
+        else:
+            self._ready = stage
+
+    def dismiss(self) -> None:
+        """Say that its turn does not come."""
+        if self._ready is not None:
+            self._ready.discard()
 
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
-        rule = self._step.retry
+        rule = self.step.retry
         retrying = AsyncRetrying(
             stop=stop_after_attempt(rule.attempts),
             wait=wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4),
@@ -51,7 +73,7 @@ class Agent:
         return self._ended(last)
 
     def _may_retry(self, last: Outcome) -> bool:
-        return policy.retryable(self._step.retry, self._step.expect, last, self._world.operator.halt)
+        return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt)
 
     async def _once(self) -> Outcome:
         if self._world.operator.halt >= Halt.NOW:  # tenacity tries once more after a pause that was cut short
@@ -59,15 +81,15 @@ class Agent:
         if not await self._admitted():
             return _HALTED
         number, self._next = self._next, self._next + 1
-        step, place = self._prepare(number)
-        ended = await attempt(step, number, self._heap, place, self._world)
+        stage, self._ready = self._ready or Stage(self.step, number, self._place(number), self._world), None
+        ended = await attempt(self._fill_in(self.step, stage.place), number, self._heap, stage, self._world)
         self._outcomes.append(ended.outcome)
-        self._drained(await drain(self._step, number, ended, self._cookie, self._world))
+        self._drained(await drain(self.step, number, ended, self._cookie, self._world))
         return ended.outcome
 
     async def _admitted(self) -> bool:
         """Wait until the host is above its floor; False when the operator wants no more of it."""
-        floor, rule = self._step.limits.host_floor, self._step.drain
+        floor, rule = self.step.limits.host_floor, self.step.drain
         deadline = time.monotonic() + rule.timeout
         enough = Halt.NOW if self._outcomes else Halt.AFTER_AGENT  # before its first try it is not "this agent" yet
         while floor is not None and (available := self._world.host.available()) < floor:
@@ -75,7 +97,7 @@ class Agent:
                 return False
             if time.monotonic() >= deadline:
                 raise Stopped(
-                    f"{self._step.name} was not started: the host has {format_size(available)} available,"
+                    f"{self.step.name} was not started: the host has {format_size(available)} available,"
                     f" below memory.host_floor {format_size(floor)}"
                 )
             await self._world.wake.wait(rule.interval)
@@ -88,12 +110,12 @@ class Agent:
             raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
 
     def _scheduled(self, state: RetryCallState) -> None:
-        node, last = self._step.node, self._outcomes[-1]
+        node, last = self.step.node, self._outcomes[-1]
         if node is not None:
-            self._heap = policy.next_heap(self._heap, node.heap_ceiling, self._step.retry.grow_heap, last.reason)
+            self._heap = policy.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
         self._world.emit(
             RetryScheduled(
-                agent=self._step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason, heap=self._heap
+                agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason, heap=self._heap
             )
         )  # fmt: skip
 
@@ -103,10 +125,10 @@ class Agent:
             await self._world.wake.wait(left)
 
     def _ended(self, last: Outcome) -> bool:
-        ok = policy.ok(last.reason, self._step.expect)
+        ok = policy.ok(last.reason, self.step.expect)
         self._world.emit(
             AgentEnded(
-                agent=self._step.name, content=self._step.content, reason=last.reason, why=last.why, ok=ok,
+                agent=self.step.name, content=self.step.content, reason=last.reason, why=last.why, ok=ok,
                 attempts=len(self._outcomes), seconds=sum(outcome.seconds for outcome in self._outcomes),
                 peak=max((outcome.peak for outcome in self._outcomes), default=0),
             )

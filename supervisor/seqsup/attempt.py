@@ -7,6 +7,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -67,22 +68,61 @@ class Ended(Struct, frozen=True):
     bystanders: frozenset[int]  # pids that were there before it
 
 
-async def attempt(step: Step, number: int, heap: int | None, place: Place, world: World) -> Ended:
+class Stage:
+    """The files and the group of one attempt. They can be made ahead, and given up if it never comes to that."""
+
+    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
+        self.place, self._step, self._number, self._wake = place, step, number, world.wake
+        self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
+        self._group: Group | None = None
+        private(place.artifacts)
+        self.stdout, self.stderr = Output(place.folder / "stdout.log"), Output(place.folder / "stderr.log")
+        if step.account is not None:
+            for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
+                os.chown(own, step.account.uid, step.account.gid)
+
+    def group(self) -> Group | None:
+        """The kernel's group, if there can be one; OSError where it refuses."""
+        if self._group is None and self.groups is not None:
+            name = f"{self._step.name}-{self._number}"
+            self._group = self.groups.make(name, self._step.limits.hard, _PIDS_MAX, swap=False)
+        return self._group
+
+    def close(self) -> None:
+        if self._group is not None:
+            self._wake.put_off(self._group.close)
+        if self._step.node is not None:
+            stand_in.remove(self.place.folder)
+        self.stdout.close()
+        self.stderr.close()
+
+    def discard(self) -> None:
+        """Leave no trace of it."""
+        self.close()
+        folder = self.place.folder
+        with suppress(OSError):
+            for log in (folder / "stdout.log", folder / "stderr.log"):
+                log.unlink()
+            for each in (self.place.artifacts, folder, folder.parent):  # refused where an earlier attempt is in it
+                each.rmdir()
+
+
+async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
-    env = _environment(step, number, place)
+    env = _environment(step, number, stage.place)
     options = own_options(step.node, heap, env.get("NODE_OPTIONS", "")) if step.node is not None else ()
     world.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
-            heap=heap, folder=place.label, runtime=_runtime(step), options=options,
+            heap=heap, folder=stage.place.label, runtime=_runtime(step), options=options,
         )
     )  # fmt: skip
     bystanders = frozenset(all_pids())
-    vigil = _Vigil(step, number, place, world)
+    vigil = _Vigil(step, number, stage, world)
     try:
         root = vigil.spawn(env, options)
     except OSError as error:
-        vigil.close()
+        stage.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
@@ -92,20 +132,13 @@ async def attempt(step: Step, number: int, heap: int | None, place: Place, world
 
 
 class _Vigil:
-    """The watch over one attempt: its files, its tree, its samples."""
+    """The watch over one attempt: its tree, its samples."""
 
-    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
-        self._step, self._number, self._place, self._world = step, number, place, world
+    def __init__(self, step: Step, number: int, stage: Stage, world: World) -> None:
+        self._step, self._number, self._stage, self._world = step, number, stage, world
         self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
-        self._groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
-        told_by_group = self._groups is not None and self._groups.limits
+        told_by_group = stage.groups is not None and stage.groups.limits
         self._oom_kills = None if told_by_group else world.host.oom_kills()
-        self._group: Group | None = None
-        private(place.artifacts)
-        self._stdout, self._stderr = Output(place.folder / "stdout.log"), Output(place.folder / "stderr.log")
-        if step.account is not None:
-            for own in (place.artifacts, self._stdout.fd, self._stderr.fd):  # /dev/stdout is opened by permission
-                os.chown(own, step.account.uid, step.account.gid)
         self._watch = Watch(started=time.monotonic())
         self._heard, self._output = self._watch.started, 0
         self._stopped: tuple[ProcessMemory, ...] = ()
@@ -120,27 +153,24 @@ class _Vigil:
         if step.node is not None:
             env = env | node_environment(options, env)
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
-            env["PATH"] = stand_in.write(self._place.folder, step.node.executable, options, env, owner)
+            env["PATH"] = stand_in.write(self._stage.place.folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        if self._groups is not None:
-            name = f"{step.name}-{self._number}"
-            self._group = self._groups.make(name, step.limits.hard, _PIDS_MAX, swap=False)
-        entry = self._group.entry if self._group is not None else ()
-        watched_over = self._groups is not None and self._groups.kill_file
+        group, groups = self._stage.group(), self._stage.groups
+        watched_over = groups is not None and groups.kill_file
         command = shim.wrap(
-            step.command, entry, names=env, die_with_us=not watched_over,
+            step.command, group.entry if group is not None else (), names=env, die_with_us=not watched_over,
             bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
             becoming=account.becoming(step.account) if step.account is not None else (),
         )  # fmt: skip
         with open_stdin(step) as stdin:
             return self._world.reaper.spawn(
-                command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stdout.fd, stderr=self._stderr.fd
+                command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd
             )
 
     async def keep(self, root: Root) -> Outcome:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
         world, step = self._world, self._step
-        tree = Tree(world.reaper, root, step.limits.measure, self._place.ledger, self._group)
+        tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, self._stage.group())
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             await self._watch_on(tree)
@@ -153,7 +183,7 @@ class _Vigil:
             raise
         finally:
             tree.close()
-            self.close()
+            self._stage.close()
 
     async def _watch_on(self, tree: Tree) -> None:
         world = self._world
@@ -218,7 +248,7 @@ class _Vigil:
     def _quiet(self, now: float) -> float:
         if self._rules.timeouts.stall is None:
             return 0.0
-        if (output := self._stdout.size() + self._stderr.size()) != self._output:
+        if (output := self._stage.stdout.size() + self._stage.stderr.size()) != self._output:
             self._heard, self._output = now, output
         return now - self._heard
 
@@ -265,25 +295,17 @@ class _Vigil:
         )  # fmt: skip
 
     def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str]:
-        step, stderr = self._step, self._stderr.tail()
+        step, stderr = self._step, self._stage.stderr.tail()
         if told := shim.complaint(ending.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {told}"
         missing = outcome.found_nothing(
             step.success,
             file_exists=step.success.file is not None and (Path(step.cwd) / step.success.file).exists(),
-            stdout=self._stdout.tail().decode(errors="replace") if step.success.output is not None else "",
+            stdout=self._stage.stdout.tail().decode(errors="replace") if step.success.output is not None else "",
         )
         return outcome.classify(
             ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing
         )
-
-    def close(self) -> None:
-        if self._step.node is not None:
-            stand_in.remove(self._place.folder)
-        if self._group is not None:
-            self._group.close()
-        self._stdout.close()
-        self._stderr.close()
 
 
 def _environment(step: Step, number: int, place: Place) -> dict[str, str]:

@@ -28,7 +28,7 @@ from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
 from .operator import Operator
 from .placeholders import finish
 from .sequence import violations
-from .wait import Wake, nothing
+from .wait import Wake
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]
@@ -80,17 +80,16 @@ class Run:
         """
         recorded = self._journal.append(self._identity.run, event)
         self._history.apply(recorded)
+        if not self._untold:
+            self._world.wake.put_off(self._catch_up)
         self._untold.append(recorded)
 
     def _catch_up(self) -> None:
         """Bring journal and readers to where the run is."""
-        wake = self._world.wake
-        wake.before = nothing  # where the journal fails, what is alive must be stopped, and that waits too
-        self._journal.flush()
         while self._untold:
-            self._hand(self._untold.popleft(), self._readers)
             self._journal.flush()
-        wake.before = self._catch_up
+            self._hand(self._untold[0], self._readers)
+            self._untold.popleft()
 
     def add_observer(self, observer: Observer) -> None:
         """Whoever is added hears of every sample, up to a thousand a second."""
@@ -124,7 +123,6 @@ class Run:
         self._let_go = frozenset(bearers(self._identity.cookie)) if self._identity.earlier else frozenset()
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._world.wake.before = self._catch_up
         try:
             self._start(waited)
             stopped = ""
@@ -136,10 +134,9 @@ class Run:
             code = self._exit_code(stopped)
             self._end(code, stopped, time.monotonic() - began)
             members.unlink(missing_ok=True)
-            self._catch_up()
+            self._world.wake.catch_up()
             return code
         finally:
-            self._world.wake.before = nothing
             self._world.host.close()
             if self._containment.groups is not None:
                 self._containment.groups.close()
@@ -163,29 +160,38 @@ class Run:
         )  # fmt: skip
 
     async def _agents(self, ledger: int) -> None:
-        for step in self._plan.steps:
-            if step.name in self._ok:
-                continue
-            if self._world.operator.halt > Halt.NONE:
-                return
-            if failed := [name for name in step.needs if not self._ok.get(name, False)]:
-                self._ok[step.name] = False
-                self.emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
-                continue
-            self._ok[step.name] = await self._agent(step, ledger).run()
-            if not self._ok[step.name] and self._plan.stop_on_failure:
-                return
+        agents = (self._agent(step, ledger) for step in self._plan.steps if step.name not in self._ok)
+        ahead = next(agents, None)
+        try:
+            while (agent := ahead) is not None and self._world.operator.halt is Halt.NONE:
+                ahead = next(agents, None)
+                step = agent.step
+                if failed := [name for name in step.needs if not self._ok.get(name, False)]:
+                    self._ok[step.name] = False
+                    self.emit(
+                        AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete")
+                    )
+                    agent.dismiss()
+                    continue
+                if ahead is not None:
+                    self._world.wake.put_off(ahead.get_ready)
+                self._ok[step.name] = await agent.run()
+                if not self._ok[step.name] and self._plan.stop_on_failure:
+                    return
+        finally:
+            if ahead is not None:
+                ahead.dismiss()
 
     def _agent(self, step: Step, ledger: int) -> Agent:
-        def prepare(number: int) -> tuple[Step, Place]:
+        def place(number: int) -> Place:
             label = f"{step.name}/{number}"
             place = Place(self._folder / label, label, ledger, marks(self._identity.cookie, self._folder))
             if step.account is not None:
                 open_way(private(place.folder), self._folder.parent.parent)
-            return self._filled_in(step, place), place
+            return place
 
         tried_before = self.view.agents[step.name].attempt or 0
-        return Agent(step, prepare, self._identity.cookie, self._world, tried_before=tried_before)
+        return Agent(step, place, self._filled_in, self._identity.cookie, self._world, tried_before=tried_before)
 
     def _filled_in(self, step: Step, place: Place) -> Step:
         """Put in what only the run knows: where this attempt works, what earlier agents left."""

@@ -1,28 +1,35 @@
 """The one place that waits: for a poke, for an end, or until the time is over."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 
 class Wake:
-    """Wakes the one who waits. A poke while nobody waits is not lost.
-
-    `before` is called when somebody is about to wait: now there is time for what was put off.
-    """
+    """Wakes the one who waits. A poke while nobody waits is not lost."""
 
     def __init__(self) -> None:
-        self.before: Callable[[], None] = nothing
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
+        self._put_off: deque[Callable[[], object]] = deque()
 
     def poke(self) -> None:
         self._poked = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def put_off(self, work: Callable[[], object]) -> None:
+        """Have this done before the next wait, when there is time: an agent that was just started runs meanwhile."""
+        self._put_off.append(work)
+
+    def catch_up(self) -> None:
+        """Do what was put off, each once, whatever becomes of it."""
+        while self._put_off:
+            self._put_off.popleft()()
+
     async def wait(self, seconds: float) -> None:
-        """Wait until poked, at most this long."""
-        self.before()
+        """Catch up, then wait until poked, at most this long."""
+        self.catch_up()
         if self._poked:
             self._poked = False
             await asyncio.sleep(0)
@@ -40,7 +47,3 @@ class Wake:
     def _ring(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def nothing() -> None:
-    """What is put off until somebody waits, where nothing is."""

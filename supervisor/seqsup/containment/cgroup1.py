@@ -15,6 +15,7 @@ from .group import (
     kill,
     listed,
     make_run,
+    number,
     own_directory,
     read,
     remove,
@@ -56,7 +57,6 @@ class Group1:
         for folder in own:
             folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
         self._stat, self._oom = Kept(memory / "memory.stat"), Kept(memory / "memory.oom_control")
-        self._peak, self._failures = Kept(memory / "memory.max_usage_in_bytes"), Kept(memory / "memory.failcnt")
         self.oom_event = self._listen()
 
     def _listen(self) -> int | None:
@@ -72,10 +72,12 @@ class Group1:
     def limit(self, hard: int | None, pids_max: int | None, swap: bool) -> None:
         if hard is not None:
             write(self._memory / "memory.limit_in_bytes", str(backstop(hard)))
-            if not swap and (self._memory / "memory.memsw.limit_in_bytes").exists():
-                write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
-        if not swap and (self._memory / "memory.swappiness").exists():
-            write(self._memory / "memory.swappiness", "0")
+            if not swap:
+                with contextlib.suppress(FileNotFoundError):  # a kernel without swap accounting
+                    write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
+        if not swap:
+            with contextlib.suppress(FileNotFoundError):
+                write(self._memory / "memory.swappiness", "0")
         if pids_max is not None and self._pids is not None:
             write(self._pids / "pids.max", str(pids_max))
 
@@ -87,7 +89,7 @@ class Group1:
         return sum(map(int, _COUNTED.findall(stat))) if stat else None
 
     def peak(self) -> int | None:
-        return self._peak.number()
+        return number(read(self._memory / "memory.max_usage_in_bytes"))
 
     def oom_kills(self) -> int:
         if self.oom_event is not None:
@@ -96,7 +98,10 @@ class Group1:
         return self._oom.numbers().get("oom_kill", 0)
 
     def figures(self) -> str:
-        counts = {"oom_kill": self._oom.numbers().get("oom_kill"), "failcnt": self._failures.number()}
+        counts = {
+            "oom_kill": self._oom.numbers().get("oom_kill"),
+            "failcnt": number(read(self._memory / "memory.failcnt")),
+        }
         known = {name: count for name, count in counts.items() if count is not None}
         return spell("memory.oom_control", known, self.peak(), read(self._memory / "memory.limit_in_bytes"))
 
@@ -107,8 +112,8 @@ class Group1:
         return self._members.empty()
 
     def close(self) -> bool:
-        for kept in (self._stat, self._oom, self._peak, self._failures):
-            kept.close()
+        self._stat.close()
+        self._oom.close()
         if self.oom_event is not None:
             os.close(self.oom_event)
             self.oom_event = None

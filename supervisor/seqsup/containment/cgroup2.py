@@ -18,6 +18,7 @@ from .group import (
     listed,
     make_run,
     nested,
+    number,
     own_directory,
     read,
     remove,
@@ -37,8 +38,7 @@ class Group2:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.entry: tuple[str, ...] = (str(folder / "cgroup.procs"),)
-        self._procs, self._state = Kept(folder / "cgroup.procs"), Kept(folder / "cgroup.events")
-        self._stat, self._peak = Kept(folder / "memory.stat"), Kept(folder / "memory.peak")
+        self._procs, self._stat = Kept(folder / "cgroup.procs"), Kept(folder / "memory.stat")
         self._oom = Kept(folder / "memory.events")
         self._epoll: select.epoll | None = None
         if self._oom.fd >= 0:  # nested, as an event loop asks for POLLIN only, and that a cgroup file always has
@@ -64,7 +64,7 @@ class Group2:
         return sum(map(int, _COUNTED.findall(stat))) if stat else None
 
     def peak(self) -> int | None:
-        return self._peak.number()
+        return number(read(self._folder / "memory.peak"))
 
     def oom_kills(self) -> int:
         return self._oom.numbers().get("oom_kill", 0)  # reading it is what makes oom_event quiet
@@ -77,11 +77,11 @@ class Group2:
         kill(self._folder)
 
     def empty(self) -> bool:
-        state = self._state.numbers()
-        return state["populated"] == 0 if "populated" in state else not listed(self._folder)
+        state = read(self._folder / "cgroup.events")
+        return "populated 0" in state if state else not listed(self._folder)
 
     def close(self) -> bool:
-        for kept in (self._procs, self._state, self._stat, self._peak, self._oom):
+        for kept in (self._procs, self._stat, self._oom):
             kept.close()
         if self._epoll is not None:
             self._epoll.close()

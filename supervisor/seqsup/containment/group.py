@@ -99,10 +99,6 @@ class Kept:
         except OSError:  # ENODEV: removed meanwhile
             return b""
 
-    def number(self) -> int | None:
-        text = self.read().strip()
-        return int(text) if text.isdigit() else None
-
     def numbers(self) -> dict[str, int]:
         """Read a file of lines such as `oom_kill 3`."""
         pairs = (line.split() for line in self.read().decode().splitlines())
@@ -140,6 +136,11 @@ def read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isdigit() else None
 
 
 def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> str:
