@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import seqsup
 from conftest import ROOT
@@ -189,7 +190,8 @@ def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exi
     for cell, text in rows(README, "command").items():
         for name in re.findall(r"`seqsup (\w+)", cell)[:1]:
             command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
-            known = {option for parameter in command.params for option in parameter.opts}
+            inner = command.commands.values() if isinstance(command, click.Group) else ()
+            known = {option for each in (command, *inner) for parameter in each.params for option in parameter.opts}
             assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name
 
 

@@ -310,3 +310,124 @@ def _words(path: Path) -> list[str]:
 def _append_and_flush(journal: Journal, run: int, message: str) -> None:
     journal.append(run, Warned(message=message))
     journal.flush()
+
+
+# -- damage: refused with the remedy, never begun anew in silence
+
+
+def _told(state: Path, agents: int = 3) -> bytes:
+    """A run that was stopped before its last agent, and the journal's bytes once it is closed."""
+    journal = Journal.open(state, write=True)
+    run = journal.begin("nightly", "nightly.toml", "cookie")
+    told = Told().run("a", "b", "c")
+    for name in ("a", "b", "c")[:agents]:
+        told.attempt(name).drained(name).agent_ended(name)
+    for recorded in told.events:
+        journal.append(run, recorded.body)
+    journal.close()
+    (state / "runs" / "r1").mkdir(parents=True)
+    assert not (state / f"{FILE}-wal").exists()
+    return (state / FILE).read_bytes()
+
+
+def _read(state: Path) -> list[object] | None:
+    """What a start would go on from; None where it is refused, with the remedy."""
+    try:
+        journal = Journal.open(state, write=True)
+        try:
+            return [(row.run, row.name, [event.body for event in journal.events(row.run)]) for row in journal.runs()]
+        finally:
+            journal.close()
+    except JournalError as error:
+        return None if "set it aside" in str(error) or "newer seqsup" in str(error) else [error]
+
+
+def _written_as(state: Path, content: bytes) -> None:
+    for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+        (state / name).unlink(missing_ok=True)
+    (state / FILE).write_bytes(content)
+
+
+def test_a_journal_that_was_cut_short_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
+    whole = _told(tmp_path)
+    good = _read(tmp_path)
+    for size in (0, 1, 50, 100, 4095, *range(4096, len(whole), 2048)):
+        _written_as(tmp_path, whole[:size])
+        assert _read(tmp_path) is None, size
+    _written_as(tmp_path, whole)
+    assert _read(tmp_path) == good
+
+
+@pytest.mark.parametrize("step", [997, pytest.param(61, marks=pytest.mark.long)])
+def test_a_flipped_byte_is_refused_or_was_of_no_weight(tmp_path: Path, step: int) -> None:
+    whole = _told(tmp_path)
+    good = _read(tmp_path)
+    refused = 0
+    for at in range(0, len(whole), step):
+        _written_as(tmp_path, whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        found = _read(tmp_path)
+        refused += found is None
+        assert found in (None, good), at
+    assert refused
+
+
+def test_an_event_that_was_changed_is_known_by_its_sum(tmp_path: Path) -> None:
+    _told(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as tampered:
+        tampered.execute("UPDATE events SET body = replace(body, '\"ok\":true', '\"ok\":null') WHERE seq = 4")
+    tampered.close()
+    journal = Journal.open(tmp_path)
+    with pytest.raises(JournalError, match=r"event 4 of r1 is not as it was written; .*set it aside"):
+        list(journal.events(1))
+    journal.close()
+
+
+def test_an_event_that_is_missing_is_missed(tmp_path: Path) -> None:
+    _told(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as tampered:
+        tampered.execute("DELETE FROM events WHERE seq = 4")
+    tampered.close()
+    journal = Journal.open(tmp_path)
+    with pytest.raises(JournalError, match="event 4 of r1"):
+        list(journal.events(1))
+    journal.close()
+
+
+def test_after_a_journal_was_set_aside_runs_are_numbered_on_and_folders_not_mixed(tmp_path: Path) -> None:
+    _told(tmp_path)
+    (tmp_path / FILE).rename(tmp_path / f"{FILE}.damaged")
+    journal = Journal.open(tmp_path, write=True)
+    assert journal.begin("nightly", None, "another") == 2
+    journal.close()
+
+
+def test_what_an_older_seqsup_wrote_is_read_as_it_is_and_brought_up_to_date_by_a_start(tmp_path: Path) -> None:
+    _told(tmp_path)
+    with sqlite3.connect(tmp_path / FILE) as older:
+        for table in ("events", "runs"):
+            older.execute(f"ALTER TABLE {table} DROP COLUMN sum")
+        older.execute("DROP TABLE attempts")
+        older.execute("PRAGMA user_version = 1")
+    older.close()
+    looks = Journal.open(tmp_path)
+    assert len(list(looks.events(1))) == 16
+    assert looks.past("nightly.toml", "a") == []
+    looks.close()
+    journal = Journal.open(tmp_path, write=True)
+    assert [past.run for past in journal.past("nightly.toml", "a")] == [1]
+    assert journal.append(1, Warned(message="and on")).seq == 17
+    journal.check()
+    journal.close()
+
+
+def test_a_start_does_not_read_a_large_journal_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _told(tmp_path)
+    damaged = bytearray(whole)
+    damaged[-4096:] = b"\xff" * 4096  # the last page: of events, by their number
+    _written_as(tmp_path, bytes(damaged))
+    monkeypatch.setattr("seqsup.journal._WHOLE", 0)
+    journal = Journal.open(tmp_path, write=True)
+    assert len(journal.runs()) == 1
+    with pytest.raises(JournalError, match="set it aside"):
+        journal.check()
+    journal.close()

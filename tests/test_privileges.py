@@ -405,3 +405,16 @@ def test_what_cannot_be_read_is_named_once_and_is_waited_for(
     assert all(said in message for message in warned)
     assert [process["pid"] for process in of(events, "attempt_ended")[0]["left_over"]] == [pid]
     assert events[-1]["exit_code"] == 0
+
+
+@as_root
+def test_another_user_reads_what_was_handed_on_and_leaves_its_own(open_folder: Path, seqsup: Cli) -> None:
+    profile = for_nobody(
+        open_folder, shell("first", "echo one; stat -c %U:%a $SEQSUP_PREVIOUS_SUMMARIES"),
+        shell("second", 'cat "$SEQSUP_PREVIOUS_SUMMARIES"; echo mine > "$SEQSUP_ARTIFACTS/summary.md"'),
+        agent("third", ["echo", "{summary:second}"]),
+    )  # fmt: skip
+    result = seqsup("start", profile)
+    assert result.code == 0, result.stderr
+    assert seqsup("logs", profile, "second").stdout == "## first\n\none\nnobody:600\n\n"
+    assert seqsup("logs", profile, "third").stdout == "mine\n"

@@ -175,7 +175,7 @@ def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> 
     )
     assert [sentence.partition(":")[0] for sentence in told] == ["hooks"]
     named = {sentence.partition(":")[0] for sentence in accepted(parse(EXAMPLE, "p.toml"))}
-    assert {"companions", "hooks", "metrics", "memory.settle", "run.chain", "run.keep"} <= named
+    assert {"companions", "hooks", "metrics", "memory.settle", "run.chain"} <= named
 
 
 # What is wrong

@@ -19,7 +19,7 @@ from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
 from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable, Warned
-from .folder import ARTIFACTS, private
+from .folder import ARTIFACTS, STDERR, STDOUT, private
 from .host import Host
 from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
@@ -53,6 +53,7 @@ class Place(Struct, frozen=True):
     label: str  # of the folder, relative to the run's
     ledger: int
     marks: dict[str, str]
+    previous: Path | None = None  # the file with the summaries of those before
 
     @property
     def artifacts(self) -> Path:
@@ -76,7 +77,7 @@ class Stage:
         self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
         self._group: Group | None = None
         private(place.artifacts)
-        self.stdout, self.stderr = Output(place.folder / "stdout.log"), Output(place.folder / "stderr.log")
+        self.stdout, self.stderr = Output(place.folder / STDOUT), Output(place.folder / STDERR)
         if step.account is not None:
             for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
@@ -101,7 +102,7 @@ class Stage:
         self.close()
         folder = self.place.folder
         with suppress(OSError):
-            for log in (folder / "stdout.log", folder / "stderr.log"):
+            for log in (folder / STDOUT, folder / STDERR):
                 log.unlink()
             for each in (self.place.artifacts, folder, folder.parent):  # refused where an earlier attempt is in it
                 each.rmdir()
@@ -309,10 +310,13 @@ class _Vigil:
 
 
 def _environment(step: Step, number: int, place: Place) -> dict[str, str]:
-    return {
+    env = {
         **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **place.marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(place.artifacts),
     }  # fmt: skip
+    if place.previous is not None:
+        env["SEQSUP_PREVIOUS_SUMMARIES"] = str(place.previous)
+    return env
 
 
 def _runtime(step: Step) -> str:

@@ -163,6 +163,14 @@ class Warned(Event, frozen=True):
     message: str
 
 
+class RunsRemoved(Event, frozen=True):
+    """Runs of this profile that were older than run.keep, with all that they left."""
+
+    runs: tuple[str, ...]
+    bytes: int
+    keep: float
+
+
 class RunEnded(Event, frozen=True):
     exit_code: int
     why: str
@@ -177,7 +185,7 @@ class RunEnded(Event, frozen=True):
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
-    | Warned | RunEnded
+    | Warned | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

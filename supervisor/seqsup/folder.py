@@ -9,7 +9,9 @@ import struct
 from pathlib import Path
 
 LOCK, MEMBERS, QUEUE = "lock", "members", "queue"
-ARTIFACTS = "artifacts"  # in an attempt's folder: the agent's own, whoever it is
+SUMMARIES = "summaries.md"  # of the run's agents so far
+STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
+ARTIFACTS = "artifacts"  # the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 

@@ -7,6 +7,7 @@ Written before any other reader hears of an event. A power cut loses nothing tha
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,20 +19,39 @@ from .folder import label, private
 from .model import SeqsupError
 
 FILE = "journal.db"
-FORMAT = 1
+FORMAT = 2
 # An AgentEnded reaches the disk with the next of them: until then nothing is done, and AttemptEnded has said it all
 DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
 
 _TABLES = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, profile TEXT,
-    cookie TEXT NOT NULL UNIQUE, pid INTEGER NOT NULL, started REAL NOT NULL
+    cookie TEXT NOT NULL UNIQUE, pid INTEGER NOT NULL, started REAL NOT NULL, sum INTEGER
 );
 CREATE TABLE events (
     run INTEGER NOT NULL REFERENCES runs, seq INTEGER NOT NULL, at REAL NOT NULL, mono REAL NOT NULL,
-    body TEXT NOT NULL, PRIMARY KEY (run, seq)
+    body TEXT NOT NULL, sum INTEGER, PRIMARY KEY (run, seq)
 ) WITHOUT ROWID;
 """
+# What attempts came to, by agent: it outlives its run's events, and an expectation is one look
+_ATTEMPTS = """
+CREATE TABLE attempts (
+    profile TEXT NOT NULL, agent TEXT NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL, content TEXT NOT NULL,
+    reason TEXT NOT NULL, ok INTEGER NOT NULL, seconds REAL NOT NULL, peak INTEGER NOT NULL,
+    PRIMARY KEY (profile, agent, run, attempt)
+) WITHOUT ROWID;
+"""
+_FROM_1 = """
+ALTER TABLE events ADD COLUMN sum INTEGER;
+ALTER TABLE runs ADD COLUMN sum INTEGER;
+INSERT OR IGNORE INTO attempts
+SELECT coalesce(profile, ''), json_extract(body, '$.agent'), run, json_extract(body, '$.attempt'),
+    json_extract(body, '$.content'), json_extract(body, '$.reason'), json_extract(body, '$.ok'),
+    json_extract(body, '$.seconds'), json_extract(body, '$.peak')
+FROM events JOIN runs USING (run) WHERE json_extract(body, '$.event') = 'attempt_ended';
+"""
+_WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
+_REMEMBERED = 50  # attempts of an agent
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
@@ -61,12 +81,28 @@ class RunRow(Struct, frozen=True):
     started: float
 
 
+class Past(Struct, frozen=True):
+    """One attempt of an agent that has ended, in this run or an earlier one."""
+
+    run: int
+    attempt: int
+    content: str
+    reason: str
+    ok: bool
+    seconds: float
+    peak: int  # bytes
+
+
 class Journal:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._db = connection
         self._last: dict[int, int] = {}
-        self._unwritten: list[tuple[int, int, float, float, str]] = []
+        self._unwritten: list[tuple[int, int, float, float, str, int]] = []
+        self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
+        self._profiles: dict[int, str] = {}  # by run
+        (self._format,) = connection.execute("PRAGMA user_version").fetchone()
+        self._summed = "sum" if self._format > 1 else "NULL"
         self._inode = path.stat().st_ino
 
     @staticmethod
@@ -75,6 +111,7 @@ class Journal:
         path = state_dir / FILE
         if not write and not path.exists():
             raise NoJournal(f"nothing ever ran here: {path} does not exist")
+        there = path.exists()
         try:
             if write:
                 private(state_dir)
@@ -86,8 +123,10 @@ class Journal:
         try:
             db.execute("PRAGMA busy_timeout = 10000")
             found = _format(path, db)
+            if write and there and not found and any(path.parent.glob("runs/r*")):
+                raise sqlite3.DatabaseError("it is empty, though runs were kept here")
             if write:
-                _prepare(db, found)
+                _prepare(path, db, found)
         except sqlite3.Error as error:
             db.close()
             raise JournalError(_trouble(path, error)) from error
@@ -98,10 +137,10 @@ class Journal:
 
     def begin(self, name: str, profile: str | None, cookie: str) -> int:
         """Give a new run its number."""
-        row = (name, profile, cookie, os.getpid(), time.time())
+        row = (name, profile, cookie, os.getpid(), time.time(), _sum_of(name, profile, cookie))
         try:
             cursor = self._db.execute(
-                "INSERT INTO runs (name, profile, cookie, pid, started) VALUES (?, ?, ?, ?, ?)", row
+                "INSERT INTO runs (name, profile, cookie, pid, started, sum) VALUES (?, ?, ?, ?, ?, ?)", row
             )
         except sqlite3.Error as error:
             raise JournalError(_trouble(self._path, error)) from error
@@ -126,7 +165,13 @@ class Journal:
             seq = self._last[run] = self._next(run)
         except sqlite3.Error as error:
             raise JournalLost(_trouble(self._path, error)) from error
-        self._unwritten.append((run, seq, at, mono, _encode(event).decode()))
+        text = _encode(event).decode()
+        self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
+        if isinstance(event, AttemptEnded):
+            self._ended.append(
+                (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
+                 event.seconds, event.peak)
+            )  # fmt: skip
         if isinstance(event, DURABLE):
             self._write(durably=True)
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
@@ -138,15 +183,18 @@ class Journal:
 
     def _write(self, *, durably: bool) -> None:
         rows, self._unwritten = self._unwritten, []
+        ended, self._ended = self._ended, []
         if not self._in_place():
             raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
         try:
             if not durably:
                 self._db.execute("PRAGMA synchronous = NORMAL")
             with self._db:
-                if len(rows) > 1:
+                if len(rows) + len(ended) > 1:
                     self._db.execute("BEGIN")
-                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
+                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+                if ended:
+                    self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", ended)
             if not durably:
                 self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
@@ -181,8 +229,13 @@ class Journal:
     def runs(self) -> list[RunRow]:
         """Every run, oldest first."""
         try:
-            rows = self._db.execute("SELECT run, name, profile, cookie, pid, started FROM runs ORDER BY run")
-            return [RunRow(*row) for row in rows]
+            rows = self._db.execute(
+                f"SELECT run, name, profile, cookie, pid, started, {self._summed} FROM runs ORDER BY run"
+            ).fetchall()
+            for run, name, profile, cookie, *_, said in rows:
+                if said not in (None, _sum_of(name, profile, cookie)):
+                    raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
+            return [RunRow(*row[:-1]) for row in rows]
         except sqlite3.Error as error:
             raise JournalError(_trouble(self._path, error)) from error
 
@@ -191,12 +244,66 @@ class Journal:
         self.flush()
         try:
             rows = self._db.execute(
-                "SELECT seq, at, mono, body FROM events WHERE run = ? AND seq > ? ORDER BY seq", (run, after)
+                f"SELECT seq, at, mono, body, {self._summed} FROM events WHERE run = ? AND seq > ? ORDER BY seq",
+                (run, after),
             )
-            for seq, at, mono, body in rows:
+            for seq, at, mono, body, said in rows:
+                after += 1
+                if seq != after or said not in (None, _sum_of(run, seq, body)):
+                    raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=_decode(body))
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise JournalError(_trouble(self._path, error)) from error
+
+    def past(self, profile: str | None, agent: str) -> list[Past]:
+        """What an agent's last attempts came to, in this run and those before, the latest first."""
+        if self._format < 2:
+            return []
+        self.flush()
+        try:
+            rows = self._db.execute(
+                "SELECT run, attempt, content, reason, ok, seconds, peak FROM attempts"
+                f" WHERE profile = ? AND agent = ? ORDER BY run DESC, attempt DESC LIMIT {_REMEMBERED}",
+                (profile or "", agent),
+            )
+            return [
+                Past(run, attempt, content, reason, bool(ok), *rest)
+                for run, attempt, content, reason, ok, *rest in rows
+            ]
+        except sqlite3.Error as error:
+            raise JournalError(_trouble(self._path, error)) from error
+
+    def last_heard(self, run: int) -> float | None:
+        """When a run's last event was told, in seconds since the epoch; None where nothing was."""
+        try:
+            row = self._db.execute("SELECT at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
+        except sqlite3.Error as error:
+            raise JournalError(_trouble(self._path, error)) from error
+        return row and float(row[0])
+
+    def forget(self, run: int) -> None:
+        """Take a run out, events and all; what its attempts came to is kept, as far as it is still looked at."""
+        self.flush()
+        try:
+            with self._db:
+                self._db.execute("BEGIN")
+                self._db.execute("DELETE FROM events WHERE run = ?", (run,))
+                agents = self._db.execute("SELECT DISTINCT profile, agent FROM attempts WHERE run = ?", (run,))
+                for profile, agent in agents.fetchall():
+                    last = self.past(profile, agent)[-1:]
+                    if last and last[0].run > run:  # pushed out by later ones
+                        self._db.execute(
+                            "DELETE FROM attempts WHERE profile = ? AND agent = ? AND run <= ?", (profile, agent, run)
+                        )
+                self._db.execute("DELETE FROM runs WHERE run = ?", (run,))
+        except sqlite3.Error as error:
+            raise JournalError(_trouble(self._path, error)) from error
+
+    def _profile(self, run: int) -> str:
+        if run not in self._profiles:
+            row = self._db.execute("SELECT profile FROM runs WHERE run = ?", (run,)).fetchone()
+            self._profiles[run] = (row and row[0]) or ""
+        return self._profiles[run]
 
     def close(self) -> None:
         try:
@@ -213,19 +320,42 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
     return int(found)
 
 
-def _prepare(db: sqlite3.Connection, found: int) -> None:
+def _prepare(path: Path, db: sqlite3.Connection, found: int) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    if not found:
-        # BEGIN EXCLUSIVE: two seqsups may meet here on the very first start
-        db.executescript(
-            "BEGIN EXCLUSIVE;" + _TABLES.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
-            + f"PRAGMA user_version = {FORMAT}; COMMIT;"
-        )  # fmt: skip
+    if found == FORMAT:
+        _look_for_damage(path, db)
         return
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
+    # BEGIN EXCLUSIVE: two seqsups may meet here, and the other was faster
+    db.execute("BEGIN EXCLUSIVE")
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    steps = {0: _TABLES + _ATTEMPTS, 1: _ATTEMPTS + _FROM_1}.get(found, "")
+    for step in filter(str.strip, steps.split(";")):
+        db.execute(step)
+    if not found:
+        _begin_above(path, db)
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("COMMIT")
+
+
+def _begin_above(path: Path, db: sqlite3.Connection) -> None:
+    """Number runs from where the folders end: a journal that was set aside had them, and they are not to be mixed."""
+    numbers = [int(entry.name[1:]) for entry in path.parent.glob("runs/r*") if entry.name[1:].isdigit()]
+    if numbers:
+        db.execute("INSERT INTO sqlite_sequence VALUES ('runs', ?)", (max(numbers),))
+
+
+def _look_for_damage(path: Path, db: sqlite3.Connection) -> None:
+    tables = [""] if path.stat().st_size <= _WHOLE else ["(runs)", "(sqlite_schema)"]
+    for table in tables:
+        (verdict,) = db.execute(f"PRAGMA quick_check{table}").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+
+
+def _sum_of(*values: object) -> int:
+    """What shows that a row is as it was written, and in its place."""
+    return zlib.crc32("/".join(map(str, values)).encode())
 
 
 def _trouble(path: Path, error: Exception) -> str:

@@ -23,6 +23,7 @@ from .events import (
     Recorded,
     RetryScheduled,
     RunEnded,
+    RunsRemoved,
     RunStarted,
     Spawned,
     StopSent,
@@ -32,7 +33,7 @@ from .events import (
 from .model import Reason
 from .ndjson import timestamp
 from .outlet import Outlet
-from .units import format_duration, format_size
+from .units import format_age, format_duration, format_size
 from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, printable, processes
 
 FILE = "seqsup.log"
@@ -225,6 +226,12 @@ def _(event: AttemptLost) -> Line:
 @say.register
 def _(event: Warned) -> Line:
     return Line(WARNING, "!", event.message)
+
+
+@say.register
+def _(event: RunsRemoved) -> Line:
+    text = f"{', '.join(event.runs)}: older than run.keep {format_age(event.keep)}; {format_size(event.bytes)} freed"
+    return Line(INFO, "–", "removed", text)
 
 
 @say.register

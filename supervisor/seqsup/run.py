@@ -14,19 +14,21 @@ from msgspec.structs import replace
 from . import __version__, policy
 from .account import open_way
 from .agent import Agent, Stopped
+from .artifacts import Summaries, summary
 from .attempt import Place, World
 from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import Chosen
-from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunStarted, Warned
-from .folder import ARTIFACTS, MEMBERS, hold, private
+from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
+from .folder import ARTIFACTS, MEMBERS, SUMMARIES, hold, private
 from .history import AgentState, History, RunView
 from .host import Host, boot_id
 from .journal import Journal
 from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
 from .operator import Operator
 from .placeholders import finish
+from .retention import outdated, remove
 from .sequence import violations
 from .wait import Wake
 
@@ -36,7 +38,6 @@ Observer = Callable[[Observation], None]
 T = TypeVar("T")
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
-_SUMMARY = 4000  # bytes
 
 
 class Identity(Struct, frozen=True):
@@ -65,6 +66,7 @@ class Run:
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
         self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, self._observe)
+        self._summaries: Summaries | None = None
 
     @property
     def view(self) -> RunView:
@@ -124,7 +126,9 @@ class Run:
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            self._summaries = Summaries(self._folder / SUMMARIES)
             self._start(waited)
+            self._remove_old()
             stopped = ""
             try:
                 await self._agents(ledger)
@@ -140,6 +144,8 @@ class Run:
             self._world.host.close()
             if self._containment.groups is not None:
                 self._containment.groups.close()
+            if self._summaries is not None:
+                self._summaries.close()
             os.close(ledger)
             os.close(lock)
 
@@ -158,6 +164,21 @@ class Run:
                 completed_before=tuple(self._ok), waited=waited,
             )
         )  # fmt: skip
+        for name in self._ok:
+            self._hand_on(name)
+
+    def _remove_old(self) -> None:
+        plan, journal = self._plan, self._journal
+        state_dir = self._folder.parent.parent
+        old = outdated(journal, state_dir, plan.profile, plan.keep, but=self._identity.run)
+        try:
+            gone = [each for each in old if remove(journal, state_dir, each.run)]
+        except OSError as error:
+            self.emit(Warned(message=f"an old run cannot be removed: {error}"))
+            return
+        if gone:
+            labels = tuple(each.label for each in gone)
+            self.emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))
 
     async def _agents(self, ledger: int) -> None:
         agents = (self._agent(step, ledger) for step in self._plan.steps if step.name not in self._ok)
@@ -176,6 +197,7 @@ class Run:
                 if ahead is not None:
                     self._world.wake.put_off(ahead.get_ready)
                 self._ok[step.name] = await agent.run()
+                self._hand_on(step.name)
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
         finally:
@@ -185,7 +207,10 @@ class Run:
     def _agent(self, step: Step, ledger: int) -> Agent:
         def place(number: int) -> Place:
             label = f"{step.name}/{number}"
-            place = Place(self._folder / label, label, ledger, marks(self._identity.cookie, self._folder))
+            place = Place(
+                self._folder / label, label, ledger, marks(self._identity.cookie, self._folder),
+                previous=self._folder / SUMMARIES,
+            )  # fmt: skip
             if step.account is not None:
                 open_way(private(place.folder), self._folder.parent.parent)
             return place
@@ -195,6 +220,8 @@ class Run:
 
     def _filled_in(self, step: Step, place: Place) -> Step:
         """Put in what only the run knows: where this attempt works, what earlier agents left."""
+        if step.account is not None and self._summaries is not None:
+            self._summaries.hand_to(step.account.uid, step.account.gid)
 
         def value(name: str, agent: str | None) -> str:
             if name == "summary":
@@ -213,12 +240,13 @@ class Run:
         return self._folder / (self.view.agents[agent].folder or agent)
 
     def _summary(self, agent: str) -> str:
-        """The end of what an agent printed."""
-        try:
-            printed = (self._last_folder(agent) / "stdout.log").read_bytes()
-        except FileNotFoundError:
-            return ""
-        return printed[-_SUMMARY:].decode(errors="replace").strip()
+        return summary(self._last_folder(agent))
+
+    def _hand_on(self, agent: str) -> None:
+        """Let those that follow read what this one has done."""
+        assert self._summaries is not None
+        how = "" if self._ok[agent] else str(self.view.agents[agent].reason or "")
+        self._summaries.add(agent, how, self._summary(agent))
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""

@@ -91,5 +91,13 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_age(seconds: float) -> str:
+    """Roughly, for people: 7 days, 36 hours, else as a duration."""
+    for length, noun in ((86400, "day"), (3600, "hour")):
+        if seconds >= 2 * length or seconds == length:
+            return f"{seconds / length:.0f} {noun}" + ("" if seconds == length else "s")
+    return format_duration(seconds)
+
+
 def _tenths(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")

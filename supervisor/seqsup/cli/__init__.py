@@ -27,6 +27,7 @@ COMMANDS = {
         "runs": "The list of runs.",
         "logs": "What an agent printed.",
         "events": "A run's events, as lines of JSON.",
+        "artifacts": "What agents hand on: summaries and files.",
         "doctor": "What works on this machine, what does not, and how to mend it.",
     },
     "Write": {

@@ -12,7 +12,6 @@ ACCEPTED = {
     "metrics": "no metrics are served",
     "memory.settle": "no collection is asked for: an agent above soft is stopped after `sustain`",
     "node.telemetry": "there is no preload",
-    "run.keep": "old runs are not cleaned",
     "agents.preset": "presets are not known",
     "agents.success.command": "the command is not run",
 }

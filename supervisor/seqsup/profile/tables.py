@@ -69,7 +69,9 @@ class RunTable(Table, frozen=True):
     state_dir: Annotated[
         str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."
     ] = None
-    keep: Annotated[float, DURATION, "Runs older than this may be cleaned."] = 7 * 86400.0
+    keep: Annotated[
+        float, DURATION, "This profile's runs that are older are removed when one starts, but never its last one."
+    ] = 7 * 86400.0
     user: Annotated[
         str | None, TEXT_OR_NONE, "Whom agents become before they start, if seqsup runs as root; empty: they stay root."
     ] = None

@@ -1,0 +1,190 @@
+"""What agents hand on: a summary and files, in a folder of each attempt that is the agent's own.
+
+The agent may be another user, and whoever reads here may be root: no name leads out of the folder, no link is followed.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from .folder import ARTIFACTS, STDOUT
+from .model import SeqsupError
+from .units import format_size
+
+SUMMARY = "summary.md"
+LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
+_TAIL = 4000  # bytes of output that stand for a summary where none was put
+_PIECE = 1024 * 1024
+
+
+class ArtifactError(SeqsupError):
+    """It cannot be stored or shown; the message says why."""
+
+
+class Stored(Struct, frozen=True):
+    name: str  # relative to the folder
+    size: int
+
+
+def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stored]:
+    """Store files under their own names, and last a summary: who sees that sees all of it. Each is there whole or not.
+
+    ArtifactError when one of them cannot be; what was stored before it stays.
+    """
+    names = [_name(file) for file in details]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArtifactError(f"two files are called {name}: put them under different names")
+    stored = [_store(folder, name, file) for name, file in zip(names, details, strict=True)]
+    if summary is not None:
+        text = summary.encode(errors="replace")
+        if len(text) > LONGEST:
+            raise ArtifactError(
+                f"a summary of {format_size(len(text))}; it may have {format_size(LONGEST)}:"
+                " say it shorter, and give the whole text with --details"
+            )
+        _write(folder, SUMMARY, iter([text]))
+        stored.append(Stored(SUMMARY, len(text)))
+    return stored
+
+
+def summary(attempt: Path) -> str:
+    """What an attempt handed on in short: its summary, else the end of what it printed. Fit for a command's word."""
+    given = _read(attempt / ARTIFACTS, SUMMARY)
+    text = _tail(attempt / STDOUT) if given is None else given
+    return text.decode(errors="replace").replace("\0", "").strip()
+
+
+def has_summary(attempt: Path) -> bool:
+    return _read(attempt / ARTIFACTS, SUMMARY) is not None
+
+
+def files(attempt: Path) -> list[Stored]:
+    """All that an attempt left in its folder; links are not followed."""
+    top = attempt / ARTIFACTS
+    found = []
+    for folder, _, names in os.walk(top):
+        for name in sorted(names):
+            path = Path(folder, name)
+            with suppress(FileNotFoundError):
+                if stat.S_ISREG((status := path.lstat()).st_mode) and not _is_temporary(name):
+                    found.append(Stored(str(path.relative_to(top)), status.st_size))
+    return sorted(found, key=lambda each: each.name)
+
+
+def opened(attempt: Path, name: str) -> BinaryIO:
+    """Open one of an attempt's files. ArtifactError: there is none of this name, or it leads elsewhere."""
+    top = attempt / ARTIFACTS
+    if name not in {each.name for each in files(attempt)}:
+        raise ArtifactError(f"there is no file {name} in {top}")
+    return os.fdopen(_open(top, name), "rb")
+
+
+class Summaries:
+    """One file with the summaries of those before, in Markdown: a heading for each agent. It grows with the run."""
+
+    def __init__(self, file: Path) -> None:
+        """Begin it anew."""
+        self.file = file
+        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+
+    def add(self, agent: str, how: str, text: str) -> None:
+        """`how` it ended, if not well."""
+        if not text:
+            return
+        heading = f"## {agent} ({how})" if how else f"## {agent}"
+        with suppress(OSError):  # a full disk: the journal will say so
+            os.write(self._fd, f"{heading}\n\n{text}\n\n".encode(errors="replace"))
+
+    def hand_to(self, uid: int, gid: int) -> None:
+        """Let another user read it, and nobody else."""
+        os.fchown(self._fd, uid, gid)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _name(file: Path) -> str:
+    name = file.name
+    if not name or name in (".", "..") or name.startswith(".seqsup-"):
+        raise ArtifactError(f"{file} has no name of its own: give files")
+    if name == SUMMARY:
+        raise ArtifactError(f"{file}: {SUMMARY} is the summary's own name; give it with --summary, or rename the file")
+    return name
+
+
+def _store(folder: Path, name: str, file: Path) -> Stored:
+    try:
+        with file.open("rb") as source:
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ArtifactError(f"{file} is no regular file; of a folder give the files, or an archive")
+            with suppress(FileNotFoundError):
+                if (folder / name).samefile(file):
+                    return Stored(name, status.st_size)  # it was made there
+            size = _write(folder, name, iter(lambda: source.read(_PIECE), b""))
+    except IsADirectoryError:
+        raise ArtifactError(f"{file} is a folder: give the files, or an archive") from None
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be stored in {folder}: {error.strerror}") from None
+    return Stored(name, size)
+
+
+def _write(folder: Path, name: str, pieces: Iterable[bytes]) -> int:
+    """Under another name first: a reader, or a kill in the midst, never meets half of it."""
+    temporary = folder / f".seqsup-{secrets.token_hex(8)}"
+    size = 0
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+            for piece in pieces:
+                size += target.write(piece)
+            target.flush()
+            os.fsync(target.fileno())
+        temporary.replace(folder / name)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ArtifactError(f"{name} cannot be stored in {folder}: {error.strerror}") from None
+    return size
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".seqsup-")
+
+
+def _open(folder: Path, name: str) -> int:
+    """Never through a link, never into a pipe that waits, and only what the folder's owner owns (no hard link)."""
+    fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != folder.stat().st_uid:
+        os.close(fd)
+        raise ArtifactError(f"{folder / name} is not a file of the agent's own")
+    return fd
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    try:
+        fd = _open(folder, name)
+    except (OSError, ArtifactError):
+        return None
+    try:
+        return os.pread(fd, LONGEST, 0)
+    finally:
+        os.close(fd)
+
+
+def _tail(file: Path) -> bytes:
+    try:
+        fd = os.open(file, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, _TAIL, max(os.fstat(fd).st_size - _TAIL, 0))
+    finally:
+        os.close(fd)

@@ -1,0 +1,190 @@
+"""`seqsup artifacts`: what agents hand on, put from inside one and read from anywhere."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copyfileobj
+
+import click
+from msgspec.structs import asdict
+
+from ..artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
+from ..folder import run_folder
+from ..table import NONE, Column, render
+from ..units import format_age, format_size, parse_size
+from ..wording import counted, nearest, printable
+from ._output import put_object, width
+
+SCHEMA = "seqsup.artifacts/1"
+_COLUMNS = (
+    Column("agent", right=False),
+    Column("attempt"),
+    Column("summary", right=False),
+    Column("files"),
+    Column("size"),
+    Column("folder", right=False, optional=1),
+)
+
+
+@click.group(short_help="What agents hand on: summaries and files.")
+def artifacts() -> None:
+    """What agents hand on: each attempt's summary and files.
+
+    An agent puts them; those after it get the summary by {summary:NAME}, the folder by {artifacts:NAME}, and the
+    summaries of all before it in the file $SEQSUP_PREVIOUS_SUMMARIES. Without a summary the end of what the agent
+    printed stands for it.
+    """
+
+
+@artifacts.command("put", short_help="Store a summary and files, from inside an agent.")
+@click.option("--summary", "text", metavar="TEXT|-", help="In short; - reads it from standard input.")
+@click.option("--details", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="The whole of it.")
+@click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, ...]) -> None:
+    """Store a summary and files for the agent that calls this, each there whole or not at all.
+
+    A second put replaces the summary, and files of the same names.
+    """
+    folder = os.environ.get("SEQSUP_ARTIFACTS")
+    if not folder or "SEQSUP_AGENT" not in os.environ:
+        raise ArtifactError(
+            "this is not inside an agent: only what seqsup started has a place for artifacts;"
+            " call it in an agent's command or script, as its last step"
+        )
+    if text is None and not details:
+        raise click.UsageError("what? (--summary TEXT, --details FILE, or both)", click.get_current_context())
+    if not Path(folder).is_dir():
+        raise ArtifactError(f"{folder} is gone: was the run cleaned, or is this another machine or container?")
+    if text == "-":
+        text = sys.stdin.buffer.read().decode(errors="replace")
+    stored = put(Path(folder), text, (*details, *more))
+    said = ", ".join(f"{each.name} {format_size(each.size)}" for each in stored)
+    click.echo(f"seqsup: stored {said} for {os.environ['SEQSUP_AGENT']}", err=True)
+
+
+@artifacts.command("list", short_help="What the agents of a run have handed on.")
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One object, with sizes in bytes.")
+def list_command(run: str | None, as_json: bool) -> None:
+    """What the agents of RUN have handed on: of each its last attempt."""
+    from ._find import find
+
+    found = find(run)
+    attempts = [(agent.name, agent.attempt, found.folder / agent.folder)
+                for agent in found.view().agents.values() if agent.folder]  # fmt: skip
+    entries = [(name, attempt, folder, files(folder)) for name, attempt, folder in attempts]
+    if as_json:
+        told = [
+            {
+                "agent": name, "attempt": attempt, "folder": str(folder / "artifacts"),
+                "summary": has_summary(folder), "files": [asdict(each) for each in stored],
+            }
+            for name, attempt, folder, stored in entries
+        ]  # fmt: skip
+        put_object(SCHEMA, {"run": found.label, "agents": told})
+        return
+    if not entries:
+        click.echo(f"seqsup: no agent of {found.label} was tried yet", err=True)
+        return
+    rows = [
+        (
+            name, str(attempt), "given" if has_summary(folder) else "from its output",
+            str(len([each for each in stored if each.name != SUMMARY]) or NONE),
+            format_size(total) if (total := sum(each.size for each in stored)) else NONE, str(folder / "artifacts"),
+        )
+        for name, attempt, folder, stored in entries
+    ]  # fmt: skip
+    click.echo("\n".join(render(_COLUMNS, rows, width())))
+
+
+@artifacts.command("summary", short_help="The summaries of a run's agents, or of one.")
+@click.argument("run", required=False)
+@click.argument("agent", required=False)
+def summary_command(run: str | None, agent: str | None) -> None:
+    """The summary of AGENT; without AGENT, of all of RUN's, each under its name.
+
+    A single word is taken as RUN, or else as an agent of the run that runs or ran last.
+    """
+    attempts = list(_attempts(run, agent))
+    for name, folder in attempts:
+        text = summary(folder)
+        if len(attempts) == 1:
+            click.echo(text)
+        elif text:
+            click.echo(f"## {name}\n\n{text}\n")
+
+
+@artifacts.command("show", short_help="All that an agent has handed on.")
+@click.argument("run", required=False)
+@click.argument("agent", required=False)
+@click.option("--file", "wanted", metavar="NAME", help="The content of this file, and nothing else.")
+def show_command(run: str | None, agent: str | None, wanted: str | None) -> None:
+    """AGENT's summary and the files beside it, or the content of one of them. Without AGENT, of each of RUN's."""
+    attempts = list(_attempts(run, agent))
+    if wanted is not None and len(attempts) != 1:
+        raise click.UsageError("whose file? (seqsup artifacts show AGENT --file NAME)", click.get_current_context())
+    for name, folder in attempts:
+        if wanted is not None:
+            with opened(folder, wanted) as file:
+                copyfileobj(file, sys.stdout.buffer)
+            return
+        stored = [each for each in files(folder) if each.name != SUMMARY]
+        click.echo(f"## {name}\n\n{summary(folder) or 'It left no summary, and printed nothing.'}\n")
+        if stored:
+            click.echo(f"{counted(len(stored), 'file')} in {folder / 'artifacts'}")
+        for each in stored:
+            click.echo(f"  {printable(each.name)}  {format_size(each.size)}")
+
+
+@artifacts.command("clean", short_help="Remove old runs with all that they left.")
+@click.option("--days", type=click.FloatRange(min=0), metavar="N", help="What is older than so many days.")
+@click.option("--max-size", "max_size", metavar="SIZE", help="The oldest, until the rest takes no more than this.")
+@click.option("--dry-run", is_flag=True, help="Only name what would go.")
+def clean_command(days: float | None, max_size: str | None, dry_run: bool) -> None:
+    """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.
+
+    `start` does so by itself for its profile's runs older than run.keep.
+    """
+    from ..journal import Journal, NoJournal
+    from ..retention import kept, may_go, remove, too_much
+    from ._load import state_dir
+
+    if days is None and max_size is None:
+        raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)", click.get_current_context())
+    try:
+        size = None if max_size is None else parse_size(max_size)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-size") from None
+    folder = state_dir()
+    try:
+        journal = Journal.open(folder, write=not dry_run)
+    except NoJournal:
+        click.echo("seqsup: nothing ran yet", err=True)
+        return
+    dead = [kept(journal, folder, row) for row in journal.runs() if may_go(run_folder(folder, row.run))]
+    going = too_much(dead, days=days, size=size)
+    freed = 0
+    for each in going:
+        line = f"{each.label} {each.name}, {format_age(each.age)} old, {format_size(each.size)}"
+        if dry_run or remove(journal, folder, each.run):
+            freed += each.size
+            click.echo(line)
+        else:
+            click.echo(f"seqsup: {each.label} stays: somebody has just gone on with it", err=True)
+    click.echo(f"seqsup: {'would free' if dry_run else 'freed'} {format_size(freed)}", err=True)
+
+
+def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
+    """Of the agent that is meant, or of each of the run's: its name, and the folder of its last attempt."""
+    from ._find import find_with_agent
+
+    found, agent = find_with_agent(run, agent)
+    agents = found.view().agents
+    if agent is not None and agent not in agents:
+        raise ArtifactError(f'{found.label} has no agent "{agent}"{nearest(agent, agents)}')
+    if agent is not None and agents[agent].folder is None:
+        raise ArtifactError(f"{agent} was not tried in {found.label}: it has left nothing")
+    for view in agents.values():
+        if agent in (None, view.name) and view.folder is not None:
+            yield view.name, found.folder / view.folder

@@ -1,0 +1,110 @@
+"""What old runs leave is removed, output, artifacts, events and all. One that lives, or is not in order yet, stays."""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from .folder import MEMBERS, alive, hold, label, run_folder
+from .journal import Journal, RunRow
+
+
+class Kept(Struct, frozen=True):
+    """What a run takes on disk."""
+
+    run: int
+    name: str
+    age: float  # seconds since its last event
+    size: int  # bytes
+
+    @property
+    def label(self) -> str:
+        return label(self.run)
+
+
+def outdated(journal: Journal, state_dir: Path, profile: str | None, keep: float, but: int) -> list[Kept]:
+    """Find a profile's runs that are older than `keep` seconds; never `but`, and never its last run before that.
+
+    Age is told by the calendar, which may jump: what `--resume` and `status` would take stays all the same.
+    """
+    rows = [row for row in journal.runs() if row.profile == profile and row.run != but][:-1]
+    newest = time.time() - keep
+    old = (row for row in rows if row.started < newest and (journal.last_heard(row.run) or row.started) < newest)
+    return [kept(journal, state_dir, row) for row in old]
+
+
+def kept(journal: Journal, state_dir: Path, row: RunRow) -> Kept:
+    heard = journal.last_heard(row.run) or row.started
+    return Kept(row.run, row.name, max(time.time() - heard, 0.0), _size(run_folder(state_dir, row.run)))
+
+
+def too_much(runs: Iterable[Kept], *, days: float | None, size: int | None) -> list[Kept]:
+    """Choose what must go, the oldest first: what is older than `days`, then what makes it more than `size` bytes."""
+    oldest_first = sorted(runs, key=lambda each: each.run)
+    going = [each for each in oldest_first if days is not None and each.age > days * 86400]
+    staying = [each for each in oldest_first if each not in going]
+    total = sum(each.size for each in staying)
+    for each in staying:
+        if size is None or total <= size:
+            break
+        going.append(each)
+        total -= each.size
+    return going
+
+
+def may_go(folder: Path) -> bool:
+    """Say whether nobody lives in a run's folder, nor may have been left by a supervisor that died."""
+    return not alive(folder) and not (folder / MEMBERS).exists()
+
+
+def remove(journal: Journal, state_dir: Path, run: int) -> bool:
+    """Remove a run; False when it may not go."""
+    folder = run_folder(state_dir, run)
+    if not folder.exists():
+        journal.forget(run)
+        return True
+    try:
+        lock = hold(folder)
+    except BlockingIOError:
+        return False
+    try:
+        if (folder / MEMBERS).exists():
+            return False
+        shutil.rmtree(folder, onerror=_open_up)
+        journal.forget(run)
+        return True
+    finally:
+        os.close(lock)
+
+
+def _open_up(_: Callable[..., Any], path: str, error: Any) -> None:
+    """Remove what stands in a folder that its maker made unwritable, as Go's module cache is."""
+    if not isinstance(error[1], PermissionError):
+        if isinstance(error[1], FileNotFoundError):
+            return
+        raise error[1]
+    parent = Path(path).parent
+    for each in (parent, Path(path)):
+        if stat.S_ISDIR(each.lstat().st_mode):
+            each.chmod(0o700)
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink()
+
+
+def _size(folder: Path) -> int:
+    """What it takes on disk, in bytes: a file that was cut in its middle takes less than it is long."""
+    total = 0
+    for top, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            try:
+                total += os.lstat(os.path.join(top, name)).st_blocks * 512  # noqa: PTH118 (many)
+            except FileNotFoundError:
+                continue
+    return total
