@@ -39,6 +39,7 @@ class Written:
     def go_on(self, number: int, told: Told) -> int:
         for recorded in told.events:
             self.journal.append(number, recorded.body)
+        self.journal.flush()
         return number
 
     def live(self, number: int) -> None:
