@@ -503,3 +503,26 @@ def test_the_options_of_a_real_node_are_shown_as_they_will_be(tmp_path: Path, mo
 
 def test_the_schema_is_printed_as_json() -> None:
     assert json.loads(CliRunner().invoke(schema_command).output)["required"] == ["agents"]
+
+
+def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        '[memory]\nhrad = "1GiB"\n[hooks]\nafter_agent = ["./hook.sh"]\n'
+        '[[agents]]\nname = "a"\ncommand = ["no-such-program"]\nneeds = ["b"]\n'
+        '[[agents]]\nname = "a"\ncommand = []\n'
+        '[[agents]]\nname = "c"\ncommand = ["sh"]\ncwd = "nowhere"\nretry = { on = ["hrad"] }\n'
+    )
+    with pytest.raises(ProfileError) as raised:
+        load(str(profile))
+    assert [(complaint.line, complaint.key) for complaint in raised.value.complaints] == [
+        (2, "memory.hrad"),
+        (4, "hooks.after_agent[0]"),
+        (7, "agents[0].command"),
+        (8, "agents[0].needs[0]"),
+        (10, "agents[1].name"),
+        (11, "agents[1].command"),
+        (15, "agents[2].cwd"),
+        (16, "agents[2].retry.on[0]"),
+    ]

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.model import GIB, MIB, Reason
+from seqsup.plan import with_objections
 from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
 from seqsup.profile import limits as sizes
 from seqsup.profile.fields import build, keys
 from seqsup.profile.lines import locate, nearest
 from seqsup.profile.not_yet import accepted
+from seqsup.survey import gather
 from seqsup.units import (
     format_duration,
     format_size,
@@ -329,6 +331,15 @@ VALUES = st.recursive(
 def test_no_value_ends_in_anything_but_a_profile_or_complaints(raw: dict[str, Any]) -> None:
     if error := refusal(lambda: from_tables(raw)):
         assert error.complaints
+
+
+@given(st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3), st.dictionaries(KEYS, VALUES, max_size=3))
+def test_of_what_can_be_read_the_machine_can_be_asked(agents: list[dict[str, Any]], tables: dict[str, Any]) -> None:
+    error = refusal(lambda: from_tables({**tables, "agents": agents}))
+    if error is not None and error.rest is not None:
+        profile, unknown = error.rest.profile, error.rest.unknown_agents
+        survey = gather(profile, folder="/", task=None, environ={"PATH": "/bin"}, but=unknown)
+        assert set(error.complaints) <= set(with_objections(error, error.rest, survey, None).complaints)
 
 
 # Lines

@@ -25,7 +25,7 @@ from .model import (
     Success,
     Timeouts,
 )
-from .profile import Agent, Profile, ProfileError, complaints
+from .profile import Agent, Profile, ProfileError, Rest, complaints
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
 from .profile.not_yet import accepted
@@ -113,6 +113,15 @@ def make(
     )
 
 
+def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str | None) -> ProfileError:
+    """Add what the machine has against a profile that is wrong already: every complaint at once."""
+    agents = [agent for n, agent in enumerate(rest.profile.agents) if n not in rest.unknown_agents]
+    made = [copy for each in agents for copy in copies(each, survey.items.get(each.name), survey.folder, task or None)]
+    wrong = [*survey.problems.items(), *_wrong(rest.profile, survey, made)]
+    more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
+    return ProfileError(sorted({*error.complaints, *more}, key=lambda complaint: complaint.line or 0))
+
+
 def enforcement(plan: Plan) -> Enforce:
     """What the run as a whole asks of the machine: the strictest that any of its agents does."""
     asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
@@ -148,7 +157,7 @@ def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | No
 
 
 def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[tuple[Path, str]]:
-    place = {agent.name: n for n, agent in enumerate(profile.agents)}
+    place = {agent.name: n for n, agent in reversed([*enumerate(profile.agents)])}  # the first of a name has it
     for copy in taken:
         at = ("agents", place[copy.agent.name])
         for key, message in survey.found[copy.name].problems.items():

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from io import BufferedReader
 from pathlib import Path
 
@@ -27,14 +27,18 @@ class _Unreadable(Exception):
 
 
 def gather(
-    profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str], state_dir: str | None = None
-) -> Survey:
+    profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str], state_dir: str | None = None,
+    but: Set[int] = frozenset(),
+) -> Survey:  # fmt: skip
+    """Look for all agents of the profile but those at these places, of which not enough is known."""
     items: dict[str, tuple[str, ...]] = {}
     found: dict[str, Found] = {}
     problems = dict(_hooks(profile.hooks, folder, environ.get("PATH", os.defpath)))
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, agent in enumerate(profile.agents):
+        if n in but:
+            continue
         if agent.for_each is not None:
             try:
                 items[agent.name] = _items(agent, folder)

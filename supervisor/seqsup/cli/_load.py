@@ -1,7 +1,7 @@
 """From a profile's path, or a command line, to the plan: one way for `plan`, `start` and `run`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from ..model import Plan
+    from ..plan import Survey
     from ..profile import Profile
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a profile
@@ -17,9 +18,18 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 def load(
     profile_path: str, *, task: str | None = None, only: Iterable[str] = (), start_from: str | None = None
 ) -> "Plan":
-    """ProfileError says all that is wrong with the profile, or else all that this machine lacks for it."""
-    profile = read(profile_path)
+    """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
+    from ..plan import with_objections
+    from ..profile import ProfileError
+
     folder = _straight(Path(profile_path)).parent
+    try:
+        profile = read(profile_path)
+    except ProfileError as error:
+        if error.rest is None:
+            raise
+        survey = _survey(error.rest.profile, folder, task, but=error.rest.unknown_agents)
+        raise with_objections(error, error.rest, survey, task) from None
     return _plan(profile, folder, task=task, only=only, start_from=start_from)
 
 
@@ -109,10 +119,15 @@ def _plan(
     start_from: str | None = None,
 ) -> "Plan":
     from ..plan import make
+
+    survey = _survey(profile, folder, task)
+    return make(profile, survey, task=task, only=only, start_from=start_from, state_dir=str(state_dir(profile)))
+
+
+def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
     from ..runtime.packaged import with_node
     from ..survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
     state = str(state_dir(profile))
-    survey = gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state)
-    return make(profile, survey, task=task, only=only, start_from=start_from, state_dir=state)
+    return gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state, but=but)

@@ -42,9 +42,27 @@ class Complaint(Struct, frozen=True, kw_only=True):
 class ProfileError(SeqsupError):
     """All complaints at once, one a line."""
 
-    def __init__(self, found: Iterable[Complaint]) -> None:
+    def __init__(self, found: Iterable[Complaint], rest: "Rest | None" = None) -> None:
         self.complaints = tuple(found)
+        self.rest = rest
         super().__init__("\n".join(map(str, self.complaints)))
+
+
+# Whatever is wrong with these keys of an agent, its program and folders can be looked for
+_BESIDE_THE_POINT = tuple((key,) for key in (*SHARED, "needs", "when", "expect", "success", "preset", "stdin"))
+
+
+class Rest(Struct, frozen=True):
+    """What can be read of a profile with mistakes, so that the machine's complaints can be told with them."""
+
+    profile: "Profile"  # defaults stand where it is wrong
+    wrong: tuple[Path, ...]
+
+    @property
+    def unknown_agents(self) -> frozenset[int]:
+        """The places of agents of which the machine cannot be asked."""
+        of_agents = (at for at in self.wrong if at[0] == "agents" and len(at) > 1)
+        return frozenset(at[1] for at in of_agents if isinstance(at[1], int) and at[2:3] not in _BESIDE_THE_POINT)
 
 
 def parse(text: str, file: str) -> Profile:
@@ -66,7 +84,7 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     for at, message in check(profile, tuple(wrong)):
         wrong.setdefault(at, message)
     if wrong:
-        raise ProfileError(complaints(profile, wrong.items()))
+        raise ProfileError(complaints(profile, wrong.items()), Rest(profile, tuple(wrong)))
     return profile
 
 
