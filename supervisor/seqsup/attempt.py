@@ -242,7 +242,7 @@ class _Vigil:
         now = time.monotonic()
         return Sample(
             at=now, used=used, processes=processes, host_available=available,
-            quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.childless,
+            quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.proven_empty,
             halt=world.operator.halt, kernel_oom=tree.kernel_oom(),
         )  # fmt: skip
 

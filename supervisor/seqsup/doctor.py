@@ -18,7 +18,7 @@ from . import __version__, nodeflags, recover, turn
 from .containment import shim, tiers
 from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
-from .host import Host
+from .host import PORTABLE, Host
 from .journal import FILE, Journal
 from .model import GIB, MIB, Enforce, Plan, SeqsupError
 from .plan import GC, enforcement
@@ -31,6 +31,7 @@ from .wording import counted, processes
 
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
 OLDEST_NODE = 18
+_LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "PSI", "oom_score_adj"})
 
 
 class Level(StrEnum):
@@ -80,6 +81,8 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "user": lambda: _user(examined.plan),
     }
     for what, check in checks.items():
+        if PORTABLE and what in _LINUX_ONLY:
+            continue
         try:
             yield from check()
         except SeqsupError as error:
@@ -90,8 +93,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
 
 def _seqsup() -> Iterator[Finding]:
     told = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-    linux = platform.system() == "Linux"
-    yield Finding(Level.OK if linux else Level.FAIL, "seqsup", told, "" if linux else "run it on Linux")
+    yield Finding(Level.WARN if PORTABLE else Level.OK, "seqsup", told, "run it on Linux" if PORTABLE else "")
 
 
 # -- containment
@@ -105,7 +107,9 @@ def _containment(plan: Plan | None) -> Iterator[Finding]:
         chosen.groups.close()
     told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
     notes = tuple(f"not {why}" for why in chosen.why)
-    if limits or enforce is Enforce.WATCH:
+    if PORTABLE:
+        yield Finding(Level.WARN, "containment", told, "run it on Linux")
+    elif limits or enforce is Enforce.WATCH:
         yield Finding(Level.OK, "containment", told, notes=notes)
     elif Path("/run/systemd/system").exists():
         yield Finding(Level.WARN, "containment", told, tiers.remedy(), notes)

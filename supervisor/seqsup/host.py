@@ -1,8 +1,11 @@
 """The machine: its memory, its boot, its processors."""
 
 import os
+import sys
 from pathlib import Path
 
+# Without Linux psutil has to do, also where this variable asks for it, to try that out
+PORTABLE = sys.platform != "linux" or "SEQSUP_PORTABLE" in os.environ
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -10,30 +13,45 @@ class Host:
     """Reads what changes through descriptors kept open: the watcher asks up to a thousand times a second."""
 
     def __init__(self) -> None:
-        self._meminfo = os.open("/proc/meminfo", os.O_RDONLY)
-        self._own = os.open("/proc/self/statm", os.O_RDONLY)
-        self.cpus = len(os.sched_getaffinity(0))
+        self._meminfo = -1 if PORTABLE else os.open("/proc/meminfo", os.O_RDONLY)
+        self._own = -1 if PORTABLE else os.open("/proc/self/statm", os.O_RDONLY)
+        self.cpus = (os.cpu_count() or 1) if PORTABLE else len(os.sched_getaffinity(0))
 
     def available(self) -> int:
         """MemAvailable in bytes."""
+        if PORTABLE:
+            import psutil
+
+            return int(psutil.virtual_memory().available)
         text = os.pread(self._meminfo, 256, 0)
         start = text.index(b"MemAvailable:") + 13
         return int(text[start : text.index(b"kB", start)]) * 1024
 
     def own(self) -> int:
         """The supervisor's own memory in bytes, shared pages left out."""
+        if PORTABLE:
+            import psutil
+
+            return int(psutil.Process().memory_info().rss)
         fields = os.pread(self._own, 128, 0).split()
         return (int(fields[1]) - int(fields[2])) * PAGE
 
     def oom_kills(self) -> int:
         """Kills by the kernel for want of memory since boot."""
+        if PORTABLE:
+            return 0
         _, _, rest = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")  # there since Linux 4.13
         return int(rest.split(None, 1)[0]) if rest else 0
 
     def close(self) -> None:
-        os.close(self._meminfo)
-        os.close(self._own)
+        for fd in (self._meminfo, self._own):
+            if fd >= 0:
+                os.close(fd)
 
 
 def boot_id() -> str:
+    if PORTABLE:
+        import psutil
+
+        return str(int(psutil.boot_time()))
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -19,7 +19,7 @@ from .attempt import Place, World
 from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
-from .containment.tiers import Chosen
+from .containment.tiers import PSUTIL, Chosen
 from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
 from .folder import ARTIFACTS, MEMBERS, SUMMARIES, hold, private
 from .history import AgentState, History, RunView
@@ -164,6 +164,8 @@ class Run:
                 completed_before=tuple(self._ok), waited=waited,
             )
         )  # fmt: skip
+        if self._containment.tier == PSUTIL:
+            self.emit(Warned(message=self._containment.detail))
         for name in self._ok:
             self._hand_on(name)
 

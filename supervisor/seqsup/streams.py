@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from . import account
@@ -34,10 +35,15 @@ def open_stdin(step: Step) -> IO[bytes]:
         return _own()
     if step.stdin is None:
         return _file_stdin(step, Path(step.cwd, step.stdin_file or os.devnull))
-    file = os.fdopen(os.memfd_create("stdin"), "w+b")
+    file = unnamed()
     file.write(step.stdin.encode())
     file.seek(0)
     return file
+
+
+def unnamed() -> IO[bytes]:
+    """A file that has no name, and on Linux no place on a disk."""
+    return os.fdopen(os.memfd_create("stdin"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()
 
 
 def _own() -> IO[bytes]:
@@ -46,7 +52,7 @@ def _own() -> IO[bytes]:
         regular = stat.S_ISREG(os.fstat(0).st_mode)
     except OSError:
         return Path(os.devnull).open("rb")
-    return Path("/proc/self/fd/0").open("rb") if regular else os.fdopen(os.dup(0), "rb")
+    return Path("/dev/fd/0").open("rb") if regular else os.fdopen(os.dup(0), "rb")
 
 
 def _file_stdin(step: Step, path: Path) -> IO[bytes]:

@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from ..model import OWN_STDIN
+from ..streams import unnamed
 from ._load import for_command
 from ._supervise import Manner, supervise
 
@@ -40,7 +41,7 @@ def run(
 def _keep_stdin() -> None:
     """Read a pipe to its end into an unnamed file in its place: every try reads all of it."""
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
-        kept = os.memfd_create("stdin")
-        with os.fdopen(os.dup(kept), "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        os.dup2(kept, 0)
+        with unnamed() as kept:
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+            kept.flush()
+            os.dup2(kept.fileno(), 0)

@@ -28,6 +28,9 @@ class Members:
     def __contains__(self, pid: int) -> bool:
         return pid in self._by_pid
 
+    def pids(self) -> list[int]:
+        return list(self._by_pid)
+
     def add(self, pid: int) -> Member | None:
         """Hold a process from now on; None when it is known already or gone."""
         if pid in self._by_pid:

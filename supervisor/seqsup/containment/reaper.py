@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import IO
 
@@ -17,17 +19,16 @@ from msgspec import Struct
 from seqsup.model import Exit, SeqsupError
 
 from .members import Members, descend, own_children
-from .process import read_stat
+from .process import ADOPTS, read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
-_WALL = 0x40000000  # children of every kind, clone()'s too
+_WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
 
 
 class Root(Struct, frozen=True):
     """The leader of an agent's tree, just spawned."""
 
     pid: int
-    pidfd: int
 
 
 class Reaper:
@@ -36,27 +37,36 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self._woken = woken
         self._roots: dict[int, Exit | None] = {}
-        self.childless = False  # as the last reap() found it: of a subreaper the proof that nobody descends from it
+        self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
-        adopt_orphans()
+        if ADOPTS:
+            adopt_orphans()
         self.soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
-        self._gate = os.open("/proc/loadavg", os.O_RDONLY)
+        self._gate = os.open("/proc/loadavg", os.O_RDONLY) if ADOPTS else -1
         self._before = _born(descend(own_children()))
         return self
 
+    @property
+    def proven_empty(self) -> bool:
+        """Nobody descends from us: of a subreaper, to have no child is the proof."""
+        return ADOPTS and self.childless
+
     def last_pid(self) -> bytes:
         """The number that this pid namespace gave out last: where it is the same, nobody forked."""
+        if self._gate < 0:
+            return b"%d" % time.monotonic_ns()
         return os.pread(self._gate, 128, 0).rpartition(b" ")[2]
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._gate)
+        if self._gate >= 0:
+            os.close(self._gate)
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
 
     def _on_child(self) -> None:
@@ -67,18 +77,16 @@ class Reaper:
         """Collect whoever has ended."""
         while True:
             try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | _WALL)
+                pid, status = os.waitpid(-1, os.WNOHANG | _WALL)
             except ChildProcessError:
                 self.childless = True
                 return
-            if ended is None:
+            if not pid:
                 self.childless = False
                 return
-            if ended.si_pid in self._roots:
-                by_exit = ended.si_code == os.CLD_EXITED
-                self._roots[ended.si_pid] = Exit(
-                    code=ended.si_status if by_exit else None, signal=None if by_exit else ended.si_status
-                )
+            if pid in self._roots:
+                code = os.waitstatus_to_exitcode(status)
+                self._roots[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
 
     def ending(self, root: Root) -> Exit | None:
         """Say how a root ended; None while it lives."""
@@ -97,13 +105,8 @@ class Reaper:
             command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
         child.returncode = 0  # its end is the reaper's to collect
-        try:
-            pidfd = os.pidfd_open(child.pid)
-        except OSError:  # we are out of descriptors
-            os.kill(child.pid, signal.SIGKILL)  # not yet reaped: the pid is its own
-            raise
         self._roots[child.pid] = None
-        return Root(child.pid, pidfd)
+        return Root(child.pid)
 
     def let_go(self) -> Set[int]:
         """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
@@ -127,7 +130,6 @@ class Reaper:
     def forget(self, root: Root) -> None:
         """End the care for a root whose tree is gone."""
         del self._roots[root.pid]
-        os.close(root.pidfd)
 
 
 def adopt_orphans(yes: bool = True) -> None:

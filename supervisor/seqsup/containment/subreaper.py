@@ -11,7 +11,7 @@ from seqsup.wait import Wake
 
 from .group import Group
 from .members import Members, descend, own_children
-from .process import Member, read_stat
+from .process import Member, kin, read_stat
 from .reaper import Reaper, Root
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
@@ -44,7 +44,8 @@ class Tree:
         began, found = time.monotonic(), 0
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
-        for pid in descend((*own_children(), *grouped), self._reaper.outsiders()):
+        kindred = kin(self.root.pid, self._members.pids())
+        for pid in descend((*own_children(), *grouped, *kindred), self._reaper.outsiders()):
             if pid in self._members:
                 continue
             found += 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.host import PORTABLE
 from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
 
@@ -21,7 +22,14 @@ from .shim import wrap
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
-SUBREAPER = "subreaper"
+SUBREAPER, PSUTIL = "subreaper", "psutil"
+
+
+# What must be said of it, in plan, doctor and log
+WITHOUT_LINUX = (
+    "not Linux: what leaves its parents and its session unseen is found by the mark in its environment only;"
+    " memory is read more slowly, so that a leak overshoots further; no kernel keeps memory.hard"
+)
 
 
 class NoGroup(SeqsupError):
@@ -45,6 +53,10 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
     Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError.
     """
     why: list[str] = []
+    if PORTABLE:
+        if enforce is Enforce.CGROUP:
+            raise NoGroup('memory.enforce = "cgroup", but only Linux has cgroups: leave memory.enforce at auto')
+        return Chosen(None, PSUTIL, WITHOUT_LINUX, ())
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
     for tier, give in TIERS.items():

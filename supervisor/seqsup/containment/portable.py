@@ -1,0 +1,127 @@
+"""One process of a machine that is not Linux, by psutil: the same words as in procfs, with weaker promises.
+
+A process is known by pid and start time, which are compared right before a signal, not with it. Nobody adopts orphans:
+who left its parents is found by the leader's session, by having been seen before, or in the end by the mark in its
+environment. Memory is what is unique to a process, where the system tells, else all that is resident.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import psutil
+
+from seqsup.kind import classify
+from seqsup.model import Measure, ProcessMemory
+
+from .stat import COMMAND, Stat
+
+ADOPTS = False  # whether orphans among our descendants fall to us
+
+
+class Member:
+    """A process that belongs to a tree."""
+
+    __slots__ = ("_process", "bytes", "denied", "name", "pid", "shared", "start")
+
+    def __init__(self, process: psutil.Process, stat: Stat) -> None:
+        self._process = process
+        self.pid, self.start, self.name = process.pid, stat.start, stat.name
+        self.bytes, self.shared, self.denied = 0, 0, ""
+
+    @staticmethod
+    def open(pid: int) -> "Member | None":
+        """Take hold of a process; None when it is gone."""
+        stat = read_stat(pid)
+        with suppress(psutil.NoSuchProcess):
+            member = Member(psutil.Process(pid), stat) if stat is not None else None
+            return None if member is None or member.gone() else member
+        return None
+
+    def measure(self, what: Measure) -> int:
+        """Read its memory in bytes; 0 for a zombie and for what may not be read, ProcessLookupError when it is gone."""
+        try:
+            self.bytes = self._read(what)
+        except psutil.ZombieProcess:
+            self.bytes = 0
+        except psutil.NoSuchProcess:
+            raise ProcessLookupError(self.pid) from None
+        except psutil.AccessDenied:
+            self.bytes, self.denied = 0, "it may not be read: its memory is not seen"
+        return self.bytes
+
+    def _read(self, what: Measure) -> int:
+        plain = self._process.memory_info()
+        if what is Measure.RSS:
+            return int(plain.rss)
+        if hasattr(plain, "shared"):
+            return max(int(plain.rss) - int(plain.shared), 0)
+        with suppress(psutil.AccessDenied):
+            return int(self._process.memory_full_info().uss)
+        return int(plain.rss)
+
+    def send(self, signum: int) -> bool:
+        """Signal it; False when it is gone or not ours to signal."""
+        try:
+            self._process.send_signal(signum)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+        return True
+
+    def gone(self) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE
+        return True
+
+    def describe(self, *, leader: bool = False) -> ProcessMemory:
+        words: list[str] = []
+        with suppress(psutil.Error):
+            words, self.name = self._process.cmdline(), self._process.name()
+        return ProcessMemory(
+            pid=self.pid, name=self.name, command=" ".join(words)[:COMMAND] or self.name, bytes=self.bytes,
+            kind=classify(self.name, words, leader=leader),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def read_stat(pid: int) -> Stat | None:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        with process.oneshot():
+            start = round(process.create_time() * 100)
+            return Stat(process.name(), process.status(), process.ppid(), start)
+    return None
+
+
+def children(pid: int) -> list[int]:
+    return kinship()(pid)
+
+
+def kinship() -> Callable[[int], list[int]]:
+    """Give a function pid -> children, from one look at all processes."""
+    by_parent: dict[int, list[int]] = {}
+    for process in psutil.process_iter(["ppid"]):
+        by_parent.setdefault(process.info["ppid"], []).append(process.pid)
+    return lambda pid: by_parent.get(pid, [])
+
+
+def kin(leader: int, known: Iterable[int]) -> Iterator[int]:
+    """Find who belongs to a tree otherwise than by descent from us: who was seen, and who is in its session."""
+    yield from known
+    for pid in all_pids():
+        with suppress(OSError):
+            if os.getsid(pid) == leader:
+                yield pid
+
+
+def all_pids() -> Iterator[int]:
+    return iter(psutil.pids())
+
+
+def environment(pid: int) -> dict[bytes, bytes]:
+    """Read the environment a process was started with; empty when it is gone or not ours to read."""
+    with suppress(psutil.Error, OSError):
+        return {os.fsencode(key): os.fsencode(value) for key, value in psutil.Process(pid).environ().items()}
+    return {}

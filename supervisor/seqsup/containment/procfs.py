@@ -1,0 +1,212 @@
+"""One process of this machine, known by pid and start time, never by a bare pid. Linux: /proc and pidfds.
+
+A pid came back after 2.6 s in a measurement; a pidfd, or a descriptor inside /proc/PID, never names another process.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from seqsup.kind import classify
+from seqsup.model import Measure, ProcessMemory
+
+from .stat import COMMAND, Stat
+
+ADOPTS = True  # whether orphans among our descendants fall to us
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+class Member:
+    """A process that belongs to a tree; its descriptors stay with that very process."""
+
+    __slots__ = ("bytes", "denied", "name", "pid", "pidfd", "shared", "start", "statm")
+
+    def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
+        self.pid, self.start, self.name = pid, stat.start, stat.name
+        self.pidfd, self.statm = pidfd, statm
+        self.bytes, self.shared = 0, 0
+        self.denied = ""  # what of it may not be read, and what follows from that
+
+    @staticmethod
+    def open(pid: int) -> "Member | None":
+        """Take hold of a process; None when it is gone. One that we may not look into is held all the same."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        statm, why = -1, ""
+        try:
+            statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+        except FileNotFoundError:
+            why = "/proc does not show it"  # hidepid=2
+        except PermissionError:
+            why = "/proc does not let us read it"  # hidepid=1
+        except OSError:
+            os.close(pidfd)
+            raise
+        stat = read_stat(pid)
+        member = Member(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
+        if member.gone():  # what was read may then be of a stranger with its pid
+            member.close()
+            return None
+        if why:
+            member.denied = f"{why}: neither its memory nor its children are seen"
+        elif stat is None:
+            member.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return member
+
+    def measure(self, what: Measure) -> int:
+        """Read its memory in bytes; 0 for a zombie and for what may not be read, ProcessLookupError when it is gone."""
+        if self.statm < 0:
+            if self.gone():
+                raise ProcessLookupError(self.pid)
+            return 0
+        if what is Measure.PSS and (pss := self._pss()) is not None:
+            self.bytes = pss
+            return pss
+        fields = os.pread(self.statm, 128, 0).split(b" ", 3)
+        if fields[1] == b"0":
+            fields = _of_another_thread(self.pid) or fields
+        self.shared = int(fields[2]) * PAGE
+        left_out = 0 if what is Measure.RSS else self.shared
+        self.bytes = max(int(fields[1]) * PAGE - left_out, 0)  # per-CPU counters may run behind each other
+        return self.bytes
+
+    def _pss(self) -> int | None:
+        """Read its proportional share; None where it has none to tell, or none to us, which is noted."""
+        if self.denied:
+            return None
+        try:
+            return _pss(self.pid)
+        except (PermissionError, FileNotFoundError) as error:  # of another user, or made undumpable
+            os.pread(self.statm, 1, 0)  # raises when it is only gone
+            self.denied = f"smaps_rollup cannot be read ({error.strerror}): its private memory counts instead of PSS"
+        except ProcessLookupError:
+            pass  # on its way out
+        return None
+
+    def send(self, signum: int) -> bool:
+        """Signal it; False when it is gone or not ours to signal."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signum)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def gone(self) -> bool:
+        """Say whether every thread has ended. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def describe(self, *, leader: bool = False) -> ProcessMemory:
+        words: list[str] = []
+        with contextlib.suppress(OSError):
+            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes().rstrip(b"\0")
+            words = raw.decode(errors="replace").split("\0") if raw else []
+        stat = read_stat(self.pid)
+        if stat and stat.start == self.start:
+            self.name = stat.name  # before its exec it had the supervisor's
+        return ProcessMemory(
+            pid=self.pid, name=self.name, command=" ".join(words)[:COMMAND] or self.name, bytes=self.bytes,
+            kind=classify(self.name, words, leader=leader),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        if self.statm >= 0:
+            os.close(self.statm)
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Read /proc/PID/stat; None when there is no such process. The name may hold spaces and brackets."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        text = os.read(fd, 1024)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    head, _, tail = text.rpartition(b") ")
+    fields = tail.split()
+    name = head.partition(b"(")[2].decode(errors="replace")
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]))
+
+
+def children(pid: int) -> list[int]:
+    """List the children of every thread: a Node worker's child stands under the worker's thread only."""
+    found: list[int] = []
+    tasks = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(tasks)  # noqa: PTH208 (hot: a Path costs four times as much)
+    except OSError:
+        return found
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            fd = os.open(f"{tasks}/{thread}/children", os.O_RDONLY)
+            try:
+                while chunk := os.read(fd, 65536):
+                    found += map(int, chunk.split())
+            finally:
+                os.close(fd)
+    return found
+
+
+def kinship() -> Callable[[int], list[int]]:
+    """Give a function pid -> children for one walk; kernels without CONFIG_PROC_CHILDREN are scanned once."""
+    if _HAS_CHILDREN:
+        return children
+    by_parent: dict[int, list[int]] = {}
+    for pid in all_pids():
+        if stat := read_stat(pid):
+            by_parent.setdefault(stat.parent, []).append(pid)
+    return lambda pid: by_parent.get(pid, [])
+
+
+def kin(leader: int, known: Iterable[int]) -> Iterator[int]:
+    """Find who belongs to a tree otherwise than by descent from us: nobody."""
+    return iter(())
+
+
+def all_pids() -> Iterator[int]:
+    return map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
+
+
+def environment(pid: int) -> dict[bytes, bytes]:
+    """Read the environment a process was started with; empty when it is gone or not ours to read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (entry.partition(b"=") for entry in raw.split(b"\0"))
+    return {key: value for key, _, value in pairs}
+
+
+def _of_another_thread(pid: int) -> list[bytes]:
+    """Read statm where the first thread has ended: a process's memory is told under the threads it still has.
+
+    The pid is its own here: statm of one that was reaped cannot be read at all.
+    """
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/task/{thread}/statm").read_bytes().split(b" ", 3)
+                if fields[1] != b"0":
+                    return fields
+    return []
+
+
+def _pss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0  # a zombie

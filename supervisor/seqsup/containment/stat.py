@@ -1,0 +1,12 @@
+"""What is read of any process, whoever reads it."""
+
+from msgspec import Struct
+
+COMMAND = 300  # characters of a command line that are kept: a prompt may be pages long
+
+
+class Stat(Struct, frozen=True):
+    name: str
+    state: str
+    parent: int
+    start: int  # Linux: clock ticks since boot; with the pid the identity of a process

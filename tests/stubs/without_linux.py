@@ -1,0 +1,25 @@
+"""seqsup as on a system that is not Linux: what only Linux has is taken from Python before seqsup is imported."""
+
+import asyncio  # noqa: F401  (these choose by sys.platform when they are imported)
+import os
+import select
+import signal
+import sys
+import sysconfig
+
+import psutil  # noqa: F401
+
+sysconfig.get_config_vars()
+
+for module, names in (
+    (os, ("pidfd_open", "eventfd", "memfd_create", "sched_getaffinity", "waitid", "posix_fadvise", "getxattr")),
+    (signal, ("pidfd_send_signal",)),
+    (select, ("epoll",)),
+):
+    for name in names:
+        delattr(module, name)
+sys.platform = "darwin"
+
+from seqsup import cli  # noqa: E402
+
+sys.exit(cli.main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""seqsup by psutil alone, as where there is no Linux: the whole way of an attempt; what cannot be promised is said."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, STUBS, Result, alive
+
+from profiles import agent, of, proven, reasons, shell, write
+
+Cli = Callable[..., Result]
+Stub = Callable[..., list[str]]
+PORTABLE = {"SEQSUP_PORTABLE": "1"}
+
+
+def elsewhere(folder: Path, *args: object, env: Mapping[str, str] = os.environ) -> Result:
+    """Run the command line without anything that only Linux has."""
+    ended = subprocess.run(
+        [sys.executable, STUBS / "without_linux.py", *map(str, args)], capture_output=True, text=True, check=False,
+        cwd=folder, env={**env, "PYTHONPATH": str(ROOT / "supervisor")}, timeout=60,
+    )  # fmt: skip
+    return Result(ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_without_what_only_linux_has_a_run_is_a_run(tmp_path: Path, stub: Stub) -> None:
+    agents = [
+        shell("well", "echo done", stdin="text"),
+        agent("late", stub("deaf"), timeouts={"wall": "500ms", "grace": "200ms"}),
+    ]
+    ended = elsewhere(tmp_path, "start", write(tmp_path, *agents, name="both"), "--json")
+    assert reasons(proven(ended)) == {"well": "completed", "late": "timeout"}
+    assert elsewhere(tmp_path, "run", "--", "true").code == 0
+    assert "not Linux" in elsewhere(tmp_path, "doctor").stdout
+
+
+def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"))
+    assert "psutil: not Linux: " in seqsup("plan", profile, env=PORTABLE).stdout
+    checks = {check["what"]: check for check in json.loads(seqsup("doctor", "--json", env=PORTABLE).stdout)["checks"]}
+    assert (checks["containment"]["level"], "subreaper" in checks) == ("warn", False)
+    assert "by the mark in its environment only" in checks["containment"]["finding"]
+    events = proven(seqsup("start", profile, "--json", env=PORTABLE))
+    assert events[0]["containment"] == "psutil"
+    assert of(events, "warned")[0]["message"].startswith("not Linux")
+    refused = seqsup("start", write(tmp_path, shell("a", "true"), memory={"enforce": "cgroup"}), env=PORTABLE)
+    assert (refused.code, "only Linux has cgroups" in refused.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("orphans", [3]), ("forks", [2, 2]), ("escapes", ["double-fork"]), ("escapes", ["setsid"]), ("detaches", [])],
+)
+def test_leftovers_are_found_and_stopped(
+    seqsup: Cli, stub: Stub, tmp_path: Path, name: str, args: list[object]
+) -> None:
+    profile = write(tmp_path, agent("a", stub(name, *args), timeouts={"wall": "1500ms", "grace": "500ms"}))
+    ended = seqsup("start", profile, "--json", env=PORTABLE)
+    events = proven(ended)
+    said = seqsup("logs", "r1", "a").stdout.split()
+    assert said[0] == "ready"
+    assert not any(alive(int(pid)) for pid in said[1:])
+    assert of(events, "drained")[0]["reached"]
+
+
+@pytest.mark.memory
+def test_a_tree_over_hard_is_killed_whole(seqsup: Cli, tmp_path: Path) -> None:
+    program = "import os,time\nfor _ in range(3):\n  if not os.fork(): break\nx = b'x' * (60 << 20)\ntime.sleep(60)"
+    profile = write(tmp_path, agent("a", [sys.executable, "-c", program]), memory={"hard": "200MiB"})
+    events = proven(seqsup("start", profile, "--json", env=PORTABLE))
+    assert reasons(events) == {"a": "hard"}
+    (stop,) = of(events, "stop_sent")
+    assert len(stop["processes"]) == 4
+    assert [process["kind"] for process in stop["processes"]].count("agent") == 1
+    assert not any(alive(process["pid"]) for process in stop["processes"])
