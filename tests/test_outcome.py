@@ -2,7 +2,7 @@
 
 import pytest
 from seqsup.model import Exit, Reason, Success
-from seqsup.outcome import classify, describe, found_nothing
+from seqsup.outcome import blamed, classify, describe, found_nothing
 
 ZERO = Success(codes=(0,), file=None, output=None)
 
@@ -49,7 +49,8 @@ EXITS: list[tuple[str, Exit, bytes, bool, Reason]] = [
     ("a top-level await that never settled", code(13), b"", False, Reason.FAILED),
     ("gemini without credentials", code(41), b"", False, Reason.FAILED),
     ("command not found, told by a shell", code(127), b"sh: 1: nope: not found\n", False, Reason.FAILED),
-    ("a worker out of memory: its process lived", code(1), WORKER_OOM, False, Reason.FAILED),
+    ("a worker out of memory", code(1), WORKER_OOM, False, Reason.HEAP_OOM),
+    ("a worker out of memory, which its process outlived", code(0), WORKER_OOM, False, Reason.COMPLETED),
     ("V8 out of heap, Node 20, direct", signal(6), OOM_20, False, Reason.HEAP_OOM),
     ("V8 out of heap, Node 24, cut line", signal(6), OOM_24_CUT, False, Reason.HEAP_OOM),
     ("V8 out of heap, under RLIMIT_DATA", signal(6), OOM_SEMI_SPACE, False, Reason.HEAP_OOM),
@@ -71,6 +72,7 @@ EXITS: list[tuple[str, Exit, bytes, bool, Reason]] = [
     ("137 while the kernel killed nobody", code(137), b"Killed\n", False, Reason.CRASHED),
     ("an abort while the kernel killed somebody", signal(6), b"", True, Reason.CRASHED),
     ("an option that Node does not allow there", code(9), NOT_ALLOWED, False, Reason.MISCONFIGURED),
+    ("what a shell did not find", code(127), b"sh: nope: not found\n", False, Reason.FAILED),
     ("an option that Node does not know", code(9), BAD_OPTION, False, Reason.MISCONFIGURED),
     ("options that cannot be read", code(9), BAD_VALUE, False, Reason.MISCONFIGURED),
     ("9 for a reason of its own", code(9), THROWN, False, Reason.FAILED),
@@ -93,6 +95,41 @@ def test_the_words_of_v8_are_kept_and_nothing_of_its_stack() -> None:
     assert "Ineffective mark-compacts near heap limit" in why
     assert "SIGABRT" in why
     assert "\n" not in why
+
+
+def test_who_died_is_named_by_the_last_line_of_its_collector() -> None:
+    _, why = classify(ending=code(1), stderr=OOM_20 + b"x\n" + OOM_24_CUT, kernel_oom="", success=ZERO, missing="")
+    assert why.startswith("V8 of process 23369 reached its heap limit (exit 1): FATAL ERROR: Ineffective")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "options", "option"),
+    [
+        (NOT_ALLOWED, ("--expose-gc", "--max-old-space-size=9"), "--expose-gc"),
+        (NOT_ALLOWED, ("--max-old-space-size=9",), ""),
+        (b"node: --max-heap-size=9 is not allowed in NODE_OPTIONS\n", ("--max-heap-size=9",), "--max-heap-size=9"),
+        (b"node: --max-heap-size=9 is not allowed in NODE_OPTIONS\n", ("--max-heap-size=8",), ""),
+        (BAD_OPTION, ("--expose-gc",), ""),
+        (BAD_VALUE, ("--expose-gc",), ""),
+        (PRELOAD, ("--require=/run/seqsup/preload.cjs",), "the preload /run/seqsup/preload.cjs"),
+        (PRELOAD, ("--require", "/run/seqsup/preload.cjs"), "the preload /run/seqsup/preload.cjs"),
+        (PRELOAD, ("--require=/run/seqsup/other.cjs",), ""),
+        (b"", ("--expose-gc",), ""),
+    ],
+)
+def test_we_are_blamed_for_our_own_options_only(stderr: bytes, options: tuple[str, ...], option: str) -> None:
+    assert blamed(stderr, options) == option
+    reason, why = classify(ending=code(3), stderr=stderr, kernel_oom="", success=ZERO, missing="", options=options)
+    assert reason is (Reason.MISCONFIGURED if option else Reason.FAILED)
+    assert option in why
+
+
+def test_a_crash_under_a_limit_of_data_may_be_its_doing() -> None:
+    for number, suspect in ((11, True), (5, True), (9, False)):
+        _, why = classify(
+            ending=signal(number), stderr=b"", kernel_oom="", success=ZERO, missing="", data_limit=1 << 30
+        )
+        assert ("rlimits.data (1024 MiB)" in why) is suspect
 
 
 def test_what_is_no_text_at_all_does_no_harm() -> None:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential_jitter
+from msgspec.structs import replace
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
 
 from . import policy
 from .attempt import Place, Stage, World, attempt
@@ -33,6 +34,7 @@ class Agent:
         self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
+        self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
         self._ready: Stage | None = None
 
@@ -57,7 +59,7 @@ class Agent:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
         rule = self.step.retry
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(rule.attempts),
+            stop=lambda _: self._used_up(),
             wait=wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4),
             retry=retry_if_result(self._may_retry),
             before_sleep=self._scheduled,
@@ -75,6 +77,10 @@ class Agent:
     def _may_retry(self, last: Outcome) -> bool:
         return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt)
 
+    def _used_up(self) -> bool:
+        spent = sum(not policy.costless(outcome) for outcome in self._outcomes)
+        return not policy.costless(self._outcomes[-1]) and spent >= self.step.retry.attempts
+
     async def _once(self) -> Outcome:
         if self._world.operator.halt >= Halt.NOW:  # tenacity tries once more after a pause that was cut short
             return _HALTED
@@ -82,7 +88,10 @@ class Agent:
             return _HALTED
         number, self._next = self._next, self._next + 1
         stage, self._ready = self._ready or Stage(self.step, number, self._place(number), self._world), None
-        ended = await attempt(self._fill_in(self.step, stage.place), number, self._heap, stage, self._world)
+        step = self._fill_in(self.step, stage.place)
+        if self._bare:
+            step = replace(step, node=None)
+        ended = await attempt(step, number, self._heap, stage, self._world)
         self._outcomes.append(ended.outcome)
         self._drained(await drain(self.step, number, ended, self._cookie, self._world))
         return ended.outcome
@@ -111,11 +120,15 @@ class Agent:
 
     def _scheduled(self, state: RetryCallState) -> None:
         node, last = self.step.node, self._outcomes[-1]
-        if node is not None:
+        self._bare = self._bare or last.blames_us
+        if self._bare:
+            self._heap = None
+        elif node is not None:
             self._heap = policy.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
         self._world.emit(
             RetryScheduled(
-                agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason, heap=self._heap
+                agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
+                heap=self._heap, bare=self._bare,
             )
         )  # fmt: skip
 

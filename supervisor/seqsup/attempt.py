@@ -144,13 +144,14 @@ class _Vigil:
         self._heard, self._output = self._watch.started, 0
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._left_over: tuple[ProcessMemory, ...] = ()
+        self._options: tuple[str, ...] = ()  # ours, in NODE_OPTIONS
         self._described = self._watch.started  # when observers last heard who is in the tree
         self._told = -1.0  # since when the phase lasts that was told last
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
 
     def spawn(self, env: dict[str, str], options: tuple[str, ...]) -> Root:
-        step = self._step
+        step, self._options = self._step, options
         if step.node is not None:
             env = env | node_environment(options, env)
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
@@ -293,6 +294,7 @@ class _Vigil:
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
             peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
             processes=self._stopped, left_over=self._left_over,
+            blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
 
     def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str]:
@@ -305,8 +307,9 @@ class _Vigil:
             stdout=self._stage.stdout.tail().decode(errors="replace") if step.success.output is not None else "",
         )
         return outcome.classify(
-            ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing
-        )
+            ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
+            options=self._options, data_limit=step.rlimits.data,
+        )  # fmt: skip
 
 
 def _environment(step: Step, number: int, place: Place) -> dict[str, str]:

@@ -108,6 +108,7 @@ class RetryScheduled(Event, frozen=True):
     wait: float
     after: Reason
     heap: int | None
+    bare: bool = False  # without our Node options, which broke the last one
 
 
 class AgentEnded(Event, frozen=True):

@@ -174,6 +174,7 @@ def _(event: AttemptEnded) -> Line:
 @say.register
 def _(event: RetryScheduled) -> Line:
     grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
+    grown += ", without seqsup's Node options" if event.bare else ""
     text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
     return Line(INFO, "↻", "retry", text)
 

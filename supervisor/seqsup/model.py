@@ -275,3 +275,4 @@ class Outcome(Struct, frozen=True, kw_only=True):
     peak: int
     processes: tuple[ProcessMemory, ...] = ()
     left_over: tuple[ProcessMemory, ...] = ()
+    blames_us: bool = False  # an option of ours broke it: without them it may run

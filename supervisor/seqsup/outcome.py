@@ -2,35 +2,93 @@
 
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from .model import Exit, Reason, Success
+from .units import format_size
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
 _V8_OOM = re.compile(rb"FATAL ERROR: .*JavaScript heap out of memory")
-_OUR_OPTIONS = re.compile(rb"is not allowed in NODE_OPTIONS|: bad option: |invalid value for NODE_OPTIONS")
-_OUR_PRELOAD = re.compile(rb"^- internal/preload", re.MULTILINE)
+_COLLECTOR = re.compile(rb"^\[(\d+):0x[0-9a-f]+\]", re.MULTILINE)  # each line of V8's last words begins with its pid
+_WORKER_OOM = re.compile(rb"ERR_WORKER_OUT_OF_MEMORY")
+_REFUSED = re.compile(
+    rb": (\S+) is not allowed in NODE_OPTIONS|: bad option: (\S+)"
+    rb"|illegal value for flag |invalid value for NODE_OPTIONS"
+)
+_PRELOAD = re.compile(rb"Cannot find module '([^']*)'\s+Require stack:\s+- internal/preload")
+_SAID = {9: _REFUSED, 1: _PRELOAD}  # by exit code: the words of a Node that could not begin
+_UNSETTLED = re.compile(rb"unsettled top-level await", re.IGNORECASE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
+_OF_SHELLS = {126: "a command could not be run", 127: "a command was not found"}
 
 
-def classify(*, ending: Exit, stderr: bytes, kernel_oom: str, success: Success, missing: str) -> tuple[Reason, str]:
+def classify(
+    *,
+    ending: Exit,
+    stderr: bytes,
+    kernel_oom: str,
+    success: Success,
+    missing: str,
+    options: Sequence[str] = (),
+    data_limit: int | None = None,
+) -> tuple[Reason, str]:
     """Name the reason and say why, for an attempt that we did not end.
 
-    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` comes from found_nothing.
+    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` comes from found_nothing;
+    `options` are those that we put into NODE_OPTIONS; `data_limit` is rlimits.data in bytes.
     """
     if ending.code is not None and ending.code in success.codes:
         return (Reason.NO_RESULT, missing) if missing else (Reason.COMPLETED, "")
     how = describe(ending)
     if match := _V8_OOM.search(stderr):
-        return Reason.HEAP_OOM, f"V8 reached its heap limit ({how}): {match.group().decode(errors='replace')}"
+        return Reason.HEAP_OOM, _heap_oom(match, stderr, how)
     number = ending.signal if ending.signal is not None else _through_shell(ending)
     if number is not None:
         if number == signal.SIGKILL and kernel_oom:
             return Reason.KERNEL_OOM, f"the kernel killed it for want of memory ({kernel_oom})"
-        return Reason.CRASHED, how
-    if (ending.code == 9 and _OUR_OPTIONS.search(stderr)) or (ending.code == 1 and _OUR_PRELOAD.search(stderr)):
-        return Reason.MISCONFIGURED, f"Node refused its options ({how})"
+        return Reason.CRASHED, how + _suspicion(number, data_limit)
+    if option := blamed(stderr, options):
+        return Reason.MISCONFIGURED, f"Node refused {option}, which seqsup had given it ({how})"
+    said = _SAID.get(ending.code or 0)
+    if said is not None and (match := said.search(stderr)):
+        return Reason.MISCONFIGURED, f"Node refused its options ({how}): {_line_of(match, stderr)}"
+    if _WORKER_OOM.search(stderr):
+        return Reason.HEAP_OOM, f"a worker thread reached V8's heap limit, which it has from its process ({how})"
+    if ending.code == 13 and _UNSETTLED.search(stderr):
+        return Reason.FAILED, f"{how}: a top-level await that never settled"
     return Reason.FAILED, how
+
+
+def blamed(stderr: bytes, options: Sequence[str]) -> str:
+    """Name what Node refused if it was one of `options`: another Node than the one asked, or a file that is gone."""
+    given = [option.encode() for option in options]
+    for match in _REFUSED.finditer(stderr):
+        refused = match[1] or match[2]
+        if any(refused in (option, option.partition(b"=")[0]) for option in given):
+            return str(refused, errors="replace")
+    for match in _PRELOAD.finditer(stderr):
+        if any(match[1] in option for option in given):
+            return f"the preload {match[1].decode(errors='replace')}"
+    return ""
+
+
+def _heap_oom(match: re.Match[bytes], stderr: bytes, how: str) -> str:
+    before = _COLLECTOR.findall(stderr, 0, match.start())
+    who = f"V8 of process {before[-1].decode()}" if before else "V8"
+    return f"{who} reached its heap limit ({how}): {match.group().decode(errors='replace')}"
+
+
+def _suspicion(number: int, data_limit: int | None) -> str:
+    """V8 says nothing when the kernel refuses it memory: SIGSEGV on Node 20, SIGTRAP on 24."""
+    if data_limit is None or number not in (signal.SIGSEGV, signal.SIGTRAP, signal.SIGILL, signal.SIGABRT):
+        return ""
+    return f"; who meets rlimits.data ({format_size(data_limit)}) dies like this"
+
+
+def _line_of(match: re.Match[bytes], text: bytes) -> str:
+    start, end = text.rfind(b"\n", 0, match.start()) + 1, text.find(b"\n", match.start())
+    return text[start : end if end >= 0 else None].decode(errors="replace").strip()
 
 
 def describe(ending: Exit) -> str:
@@ -39,6 +97,8 @@ def describe(ending: Exit) -> str:
         return f"killed by {_name(ending.signal)}"
     if (number := _through_shell(ending)) is not None:
         return f"exit {ending.code}: {_name(number)}, told by a shell or launcher"
+    if ending.code in _OF_SHELLS:
+        return f"exit {ending.code}: {_OF_SHELLS[ending.code]}"
     return f"exit {ending.code}"
 
 

@@ -121,7 +121,14 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
 
 def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt) -> bool:
     """Say whether another attempt may help."""
-    return outcome.reason in retry.on and outcome.reason not in expect and halt < Halt.NOW
+    if outcome.reason in expect or halt >= Halt.NOW:
+        return False
+    return outcome.blames_us or outcome.reason in retry.on
+
+
+def costless(outcome: Outcome) -> bool:
+    """Say whether the attempt does not count: it could not have gone well, and the next one is another."""
+    return outcome.blames_us
 
 
 def next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason) -> int | None:
