@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,7 +19,17 @@ from .containment.group import Group, Groups
 from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
-from .events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable, Warned
+from .events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptStarted,
+    MemoryWarned,
+    OutputCut,
+    Spawned,
+    StopSent,
+    Unkillable,
+    Warned,
+)
 from .folder import ARTIFACTS, STDERR, STDOUT, private
 from .host import Host
 from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
@@ -142,6 +153,8 @@ class _Vigil:
         self._oom_kills = None if told_by_group else world.host.oom_kills()
         self._watch = Watch(started=time.monotonic())
         self._heard, self._output = self._watch.started, 0
+        self._printed, self._next_trim = (self._watch.started, 0), inf
+        self._cut: set[str] = set()  # streams of which it is told
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._left_over: tuple[ProcessMemory, ...] = ()
         self._options: tuple[str, ...] = ()  # ours, in NODE_OPTIONS
@@ -203,7 +216,8 @@ class _Vigil:
                     return
                 case Action.WAIT:
                     pass
-            await world.wake.wait(policy.pause(self._watch, self._rules, sample, rate, world.host.cpus))
+            pause = policy.pause(self._watch, self._rules, sample, rate, world.host.cpus)
+            await world.wake.wait(min(pause, self._next_trim))
             before, sample = sample, self._look(tree)
             rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
 
@@ -235,6 +249,8 @@ class _Vigil:
                 tree.release(self._step.drain.allow)
         quiet_tree = self._watch.phase is Phase.RUNNING and not root_exited
         processes = tree.count() if quiet_tree else tree.living()
+        if self._step.output_max is not None:
+            self._trim(self._step.output_max)
         used, available = tree.used(), world.host.available()
         for denied in tree.denied():
             world.emit(Warned(message=f"{self._step.name}: {denied}"))
@@ -253,6 +269,21 @@ class _Vigil:
         if (output := self._stage.stdout.size() + self._stage.stderr.size()) != self._output:
             self._heard, self._output = now, output
         return now - self._heard
+
+    def _trim(self, most: int) -> None:
+        now, size = time.monotonic(), 0
+        for stream, output in (("stdout", self._stage.stdout), ("stderr", self._stage.stderr)):
+            size += output.size()
+            if output.trim(most) and stream not in self._cut:
+                self._cut.add(stream)
+                self._world.emit(
+                    OutputCut(
+                        agent=self._step.name, attempt=self._number, stream=stream, size=output.size(), most=most
+                    )
+                )  # fmt: skip
+        rate = (size - self._printed[1]) / max(now - self._printed[0], 1e-4)
+        self._printed = (now, size)
+        self._next_trim = policy.until_trim(rate, most)
 
     def _warn(self, sample: Sample) -> None:
         warn = self._rules.limits.warn

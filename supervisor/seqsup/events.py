@@ -75,6 +75,16 @@ class MemoryWarned(Event, frozen=True):
     warn: int
 
 
+class OutputCut(Event, frozen=True):
+    """An agent printed more than its bound; from here on the middle of it is not kept. Told once for each stream."""
+
+    agent: str
+    attempt: int
+    stream: str
+    size: int
+    most: int
+
+
 class StopSent(Event, frozen=True):
     """TERM to the whole tree, or KILL."""
 
@@ -164,6 +174,16 @@ class Warned(Event, frozen=True):
     message: str
 
 
+class RunPaused(Event, frozen=True):
+    """No further agent is started until what hinders is gone."""
+
+    why: str
+
+
+class RunContinued(Event, frozen=True):
+    seconds: float  # it was paused
+
+
 class RunsRemoved(Event, frozen=True):
     """Runs of this profile that were older than run.keep, with all that they left."""
 
@@ -184,9 +204,9 @@ class RunEnded(Event, frozen=True):
 
 
 AnyEvent = (
-    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | StopSent
+    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
-    | Warned | RunsRemoved | RunEnded
+    | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 LOCK, MEMBERS, QUEUE = "lock", "members", "queue"
+PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is

@@ -16,7 +16,9 @@ from .events import (
     HaltRequested,
     Recorded,
     RetryScheduled,
+    RunContinued,
     RunEnded,
+    RunPaused,
     RunStarted,
     Spawned,
 )
@@ -84,6 +86,7 @@ class RunView(Struct, kw_only=True):
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
     halt: Halt = Halt.NONE
+    paused: str = ""  # why no further agent is started
     supervisor: int | None = None
     version: str = ""
     containment: str = ""
@@ -155,6 +158,10 @@ class History:
                 lost = self._agent(agent)
                 lost.state, lost.reason, lost.pid = AgentState.LOST, Reason.LOST, None
                 lost.why = "its supervisor died"
+            case RunPaused(why=why):
+                self.view.paused = why
+            case RunContinued():
+                self.view.paused = ""
             case RunEnded() as event:
                 self._run_ended(event, recorded.at)
 
@@ -172,7 +179,7 @@ class History:
         view.version, view.containment = event.version, event.containment
         view.resumes += event.resumed
         view.started = at if view.started is None else view.started
-        view.state, view.resumed, view.halt = RunState.RUNNING, at, Halt.NONE
+        view.state, view.resumed, view.halt, view.paused = RunState.RUNNING, at, Halt.NONE, ""
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
         # The profile may have changed since: its order counts, and agents it no longer has are left out
@@ -226,7 +233,7 @@ class History:
 
     def _run_ended(self, event: RunEnded, at: float) -> None:
         view = self.view
-        view.state = _run_state(event.exit_code)
+        view.state, view.paused = _run_state(event.exit_code), ""
         view.ended, view.seconds, view.exit_code = at, event.seconds, event.exit_code
         view.why, view.sequence_violations = event.why, event.sequence_violations
 

@@ -49,6 +49,12 @@ class Host:
                 os.close(fd)
 
 
+def room(folder: Path) -> tuple[int, int]:
+    """What a folder's disk has free for us, and in all; bytes."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+
 def boot_id() -> str:
     if PORTABLE:
         import psutil

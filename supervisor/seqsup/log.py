@@ -20,9 +20,12 @@ from .events import (
     Event,
     HaltRequested,
     MemoryWarned,
+    OutputCut,
     Recorded,
     RetryScheduled,
+    RunContinued,
     RunEnded,
+    RunPaused,
     RunsRemoved,
     RunStarted,
     Spawned,
@@ -145,6 +148,22 @@ def _(event: Spawned) -> Line:
 @say.register
 def _(event: MemoryWarned) -> Line:
     return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
+
+
+@say.register
+def _(event: OutputCut) -> Line:
+    text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
+    return Line(WARNING, "!", "output", text)
+
+
+@say.register
+def _(event: RunPaused) -> Line:
+    return Line(WARNING, "■", "paused", event.why)
+
+
+@say.register
+def _(event: RunContinued) -> Line:
+    return Line(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
 
 
 @say.register

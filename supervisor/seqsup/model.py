@@ -182,6 +182,7 @@ class Step(Struct, frozen=True, kw_only=True):
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
     rlimits: Rlimits = Rlimits()
     account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
+    output_max: int | None = None  # bytes kept of each of its two streams
 
 
 class Skip(Struct, frozen=True, kw_only=True):
@@ -199,6 +200,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     stop_on_failure: bool
     chain: int
     keep: float  # seconds
+    disk_floor: int | str | None = "auto"  # bytes
     notes: tuple[str, ...]  # advice, and keys that have no effect yet
     execution_mode: str = "sequential"
 

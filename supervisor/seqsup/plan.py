@@ -109,6 +109,7 @@ def make(
         stop_on_failure=profile.run.on_failure == "stop",
         chain=profile.run.chain,
         keep=profile.run.keep,
+        disk_floor=profile.run.disk_floor,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
     )
 
@@ -260,6 +261,7 @@ def _step(
         content=_content(copy, found),
         rlimits=Rlimits(nofile=agent.rlimits.nofile, core=agent.rlimits.core, data=agent.rlimits.data),
         account=found.account,
+        output_max=agent.output.max,
     )
 
 

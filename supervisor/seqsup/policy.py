@@ -22,6 +22,7 @@ from .units import format_duration, format_size
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does
 KILL_DEADLINE = 10.0
+DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
 _MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
 _EMPTY_PASSES = 2  # one look missed survivors in 14 of 15 fork bombs
@@ -119,6 +120,11 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     return min(max(min(waits, default=_MAX_PAUSE), _MIN_PAUSE), _MAX_PAUSE)
 
 
+def until_trim(rate: float, most: int) -> float:
+    """Seconds until output that grows by `rate` bytes/s is to be looked at again, lest it take twice its bound."""
+    return min(max(most / rate / 2, _MIN_PAUSE), _MAX_PAUSE) if rate > 0 else _MAX_PAUSE
+
+
 def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt) -> bool:
     """Say whether another attempt may help."""
     if outcome.reason in expect or halt >= Halt.NOW:
@@ -151,6 +157,16 @@ def drained(*, available: int, owned: int, need_available: int | None, threshold
     if threshold is not None and owned > threshold:
         missing.append(f"this run still owns {format_size(owned)}, over {format_size(threshold)}")
     return "; ".join(missing)
+
+
+def disk_too_full(free: int, total: int, floor: int | str | None) -> str:
+    """Say that a disk has too little room to start an agent, with the numbers; empty when it has enough."""
+    if floor is None:
+        return ""
+    least = min(DISK_FLOOR, total // 20) if isinstance(floor, str) else floor
+    if free >= least:
+        return ""
+    return f"the disk of the state folder has {format_size(free)} free, below run.disk_floor {format_size(least)}"
 
 
 def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | None:

@@ -20,10 +20,21 @@ from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import PSUTIL, Chosen
-from .events import AgentSkipped, AnyEvent, HaltRequested, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
-from .folder import ARTIFACTS, MEMBERS, SUMMARIES, hold, private
+from .events import (
+    AgentSkipped,
+    AnyEvent,
+    HaltRequested,
+    Recorded,
+    RunContinued,
+    RunEnded,
+    RunPaused,
+    RunsRemoved,
+    RunStarted,
+    Warned,
+)
+from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, hold, label, private
 from .history import AgentState, History, RunView
-from .host import Host, boot_id
+from .host import Host, boot_id, room
 from .journal import Journal
 from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
 from .operator import Operator
@@ -38,6 +49,7 @@ Observer = Callable[[Observation], None]
 T = TypeVar("T")
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
+_LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
 
 
 class Identity(Struct, frozen=True):
@@ -67,6 +79,7 @@ class Run:
         self._containment = containment
         self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, self._observe)
         self._summaries: Summaries | None = None
+        self._paused = folder / PAUSED
 
     @property
     def view(self) -> RunView:
@@ -187,6 +200,8 @@ class Run:
         ahead = next(agents, None)
         try:
             while (agent := ahead) is not None and self._world.operator.halt is Halt.NONE:
+                if not await self._may_go_on():
+                    return
                 ahead = next(agents, None)
                 step = agent.step
                 if failed := [name for name in step.needs if not self._ok.get(name, False)]:
@@ -205,6 +220,25 @@ class Run:
         finally:
             if ahead is not None:
                 ahead.dismiss()
+
+    async def _may_go_on(self) -> bool:
+        """Wait while something hinders the next agent; False when the operator wants none any more."""
+        if not (why := self._hindrance()):
+            return True
+        began = time.monotonic()
+        self.emit(RunPaused(why=why))
+        while why and self._world.operator.halt is Halt.NONE:
+            await self._world.wake.wait(_LOOK_AGAIN)
+            why = self._hindrance()
+        if why:
+            return False
+        self.emit(RunContinued(seconds=time.monotonic() - began))
+        return True
+
+    def _hindrance(self) -> str:
+        if os.path.exists(self._paused):  # noqa: PTH110 (before each agent)
+            return f"by the operator; `seqsup resume {label(self._identity.run)}` lets it go on"
+        return policy.disk_too_full(*room(self._folder), self._plan.disk_floor)
 
     def _agent(self, step: Step, ledger: int) -> Agent:
         def place(number: int) -> Place:

@@ -1,5 +1,10 @@
-"""The files that an agent reads from and writes to: nothing of it passes through this process."""
+"""The files that an agent reads from and writes to: nothing of it passes through this process.
 
+Output beyond its bound loses its middle: the file is given a hole there, so it keeps its length, and whoever writes to
+it or reads it goes on as before. What is left takes no more room on disk than the bound.
+"""
+
+import ctypes
 import errno
 import os
 import stat
@@ -9,7 +14,10 @@ from typing import IO
 
 from . import account
 from .model import OWN_STDIN, Step
+from .units import format_size
 
+_PUNCH_HOLE = 0x1 | 0x2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+_BLOCK = 4096
 _TAIL = 1024 * 1024  # bytes of output searched: a native stack may follow V8's last words
 
 
@@ -18,6 +26,7 @@ class Output:
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._resumes = 0  # where the hole ends
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size
@@ -25,8 +34,77 @@ class Output:
     def tail(self) -> bytes:
         return os.pread(self.fd, _TAIL, max(self.size() - _TAIL, 0))
 
+    def trim(self, most: int) -> bool:
+        """Where more than `most` bytes are kept, drop the middle. Half of them stay as head, a quarter as tail."""
+        size, head = self.size(), most // 2 // _BLOCK * _BLOCK
+        if size < self._resumes:
+            self._resumes = 0  # the agent has emptied it
+        if (head + size - self._resumes if self._resumes else size) <= most:
+            return False
+        resumes = (size - most // 4) // _BLOCK * _BLOCK
+        if _punch(self.fd, head, resumes - head):
+            self._resumes = resumes
+        else:  # here a file cannot have holes; what the agent writes in this moment may be lost with the rest
+            tail = os.pread(self.fd, most // 4, size - most // 4)
+            os.ftruncate(self.fd, head)
+            os.write(self.fd, cut_here(size - head - len(tail)) + tail)
+        return True
+
     def close(self) -> None:
         os.close(self.fd)
+
+
+class Reading:
+    """Reads output from its beginning, as it grows: a file that may not be there yet, or be emptied by its writer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+        self._at = 0
+
+    def read(self, most: int) -> bytes:
+        """Read on; nothing at its end, for now. What was dropped is said in its place."""
+        if self._fd is None:
+            try:
+                self._fd = os.open(self._path, os.O_RDONLY)
+            except FileNotFoundError:
+                return b""
+        status = os.fstat(self._fd)
+        if status.st_size < self._at:
+            self._at = 0
+        begins, ends = self._at, status.st_size
+        if status.st_blocks * 512 < status.st_size:
+            begins, ends = _kept(self._fd, begins, ends)
+        if begins > self._at:
+            said, self._at = cut_here(begins - self._at), begins
+            return said
+        piece = os.pread(self._fd, min(most, ends - begins), begins)
+        self._at += len(piece)
+        return piece
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def cut_here(size: int) -> bytes:
+    return f"\n[seqsup: {format_size(size)} of output cut here, see output.max]\n".encode()
+
+
+def _kept(fd: int, at: int, size: int) -> tuple[int, int]:
+    """Find where, from a place on, a file holds data, and up to where."""
+    try:
+        begins = os.lseek(fd, at, os.SEEK_DATA)
+        return begins, os.lseek(fd, begins, os.SEEK_HOLE)
+    except OSError:  # nothing but a hole, or a filesystem that knows none
+        return at, size
+
+
+def _punch(fd: int, at: int, length: int) -> bool:
+    fallocate = ctypes.CDLL(None).fallocate
+    fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return bool(fallocate(fd, _PUNCH_HOLE, at, length) == 0)
 
 
 def open_stdin(step: Step) -> IO[bytes]:

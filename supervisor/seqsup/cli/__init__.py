@@ -18,6 +18,8 @@ COMMANDS = {
     "Run": {
         "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
         "run": "Run one command under the same supervision, in the same queue.",
+        "pause": "Start no further agent of a run until resume.",
+        "resume": "Let a paused run go on.",
         "stop": "End a run after its running agent, or now.",
         "sweep": "Find and stop what a dead supervisor left behind.",
     },

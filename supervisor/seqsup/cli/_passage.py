@@ -1,13 +1,13 @@
 """Hands an agent's output on to our own, byte by byte, from the files it is kept in. It never holds up the watch."""
 
 import asyncio
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from ..events import AttemptStarted, Recorded
+from ..folder import STDERR, STDOUT
 from ..outlet import Outlet
+from ..streams import Reading
 
 _INTERVAL = 0.05  # seconds
 _CHUNK = 65536
@@ -18,26 +18,25 @@ class _Pipe:
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
-        self._file: int | None = None
+        self._file: Reading | None = None
 
     def open(self, path: Path) -> None:
         self.close()
-        with suppress(FileNotFoundError):  # the agent may have removed its own folder
-            self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+        self._file = Reading(path)
 
     def move(self) -> bool:
         """Hand on as much as the reader takes; True when nothing is left."""
         if self._file is None or self._outlet.broken:
             return True
         while self._outlet.pump():
-            if not (chunk := os.read(self._file, _CHUNK)):
+            if not (chunk := self._file.read(_CHUNK)):
                 return True
             self._outlet.write(chunk)
         return self._outlet.broken
 
     def close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
 
@@ -46,7 +45,7 @@ class Passage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pipes = {"stdout.log": _Pipe(Outlet(1)), "stderr.log": _Pipe(Outlet(2))}
+        self._pipes = {STDOUT: _Pipe(Outlet(1)), STDERR: _Pipe(Outlet(2))}
         self._attempts: list[Path] = []
         self._over = False
         self._give_up: Callable[[], bool] = lambda: False

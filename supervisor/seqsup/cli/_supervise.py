@@ -102,6 +102,7 @@ class _Supervision:
             if not _ignored(signum):
                 loop.add_signal_handler(signum, operator.wish, Halt.NOW, signum, signum.name)
         loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
+        loop.add_signal_handler(signal.SIGUSR2, self._wake.poke)  # `seqsup resume`
         # Stopped, it would no longer see the tree grow, while the agent ran on in its own session
         loop.add_signal_handler(signal.SIGTSTP, _say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory")
 

@@ -1,15 +1,15 @@
 """`seqsup logs`: what an agent printed."""
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
 from ..events import AttemptStarted, Recorded
+from ..folder import STDERR, STDOUT
 from ..model import SeqsupError
+from ..streams import Reading
 from ..wording import nearest
 from . import _complete
 from ._find import find_with_agent
@@ -61,7 +61,7 @@ class _Reader:
     def __init__(self, run_folder: Path, several: bool) -> None:
         self._run_folder = run_folder
         self._headed = several or sys.stdout.isatty()
-        self._tails: list[_Tail] = []
+        self._tails: list[Reading] = []
         self._at_line_start = True
         self.attempt: AttemptStarted | None = None
 
@@ -77,11 +77,11 @@ class _Reader:
         folder = self._run_folder / event.folder
         if not folder.is_dir():
             click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
-        self._tails = [_Tail(folder / "stdout.log"), _Tail(folder / "stderr.log")]
+        self._tails = [Reading(folder / STDOUT), Reading(folder / STDERR)]
 
     def read_on(self) -> None:
         for tail, out in zip(self._tails, (sys.stdout.buffer, sys.stderr.buffer), strict=False):
-            while piece := tail.read():
+            while piece := tail.read(_PIECE):
                 out.write(piece)
                 if out is sys.stdout.buffer:
                     self._at_line_start = piece.endswith(b"\n")
@@ -90,26 +90,3 @@ class _Reader:
     def _write(self, text: bytes) -> None:
         sys.stdout.buffer.write(text)
         self._at_line_start = True
-
-
-class _Tail:
-    """A file that grows, that is not there yet, or that its writer truncates."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-
-    def read(self) -> bytes:
-        if self._file is None:
-            try:
-                self._file = self._path.open("rb")
-            except FileNotFoundError:
-                return b""
-        position = self._file.tell()
-        if os.fstat(self._file.fileno()).st_size < position:
-            self._file.seek(0)
-        return self._file.read(_PIECE)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()

@@ -13,6 +13,7 @@ from ..wording import HALTS, wrap
 from . import _complete
 from ._find import Found, NeverRan, find
 from ._output import here, put_object, width
+from ._signal import suspended
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
@@ -70,7 +71,10 @@ def _now(view: RunView, state: str, now: float) -> str:
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
-        parts = [f"running, pid {view.supervisor}", _turn(view.current, now)]
+        turn = f"paused: {view.paused}" if view.paused else _turn(view.current, now)
+        parts = [f"running, pid {view.supervisor}", turn]
+        if view.supervisor is not None and suspended(view.supervisor):
+            parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         return " · ".join(part for part in parts if part)
     ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""

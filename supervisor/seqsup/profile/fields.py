@@ -95,6 +95,15 @@ def _positive(read: Callable[[Any], float], off: str = "") -> Callable[[Any], An
     return above_zero
 
 
+def _at_least(read: Callable[[Any], int], least: int) -> Callable[[Any], int]:
+    def bounded(value: object) -> int:
+        if (size := read(value)) < least:
+            raise ValueError(f'must be at least {write_size(least)} ("none" turns it off)')
+        return size
+
+    return bounded
+
+
 def _or_word(word: str, ended: Any, kind: Kind, forms: str) -> Kind:
     """The kind, or one word in its place."""
 
@@ -165,6 +174,7 @@ DURATION = Kind(parse_duration, _DURATION_SCHEMA, write_duration)
 SPAN = Kind(_positive(parse_duration), _DURATION_SCHEMA, write_duration)  # a duration above zero
 SIZE_OR_NONE = _or_word("none", None, SIZE, SIZE_FORMS)
 AMOUNT_OR_NONE = _or_word("none", None, Kind(parse_size, _SIZE_SCHEMA, write_size), SIZE_FORMS)  # 0 too
+OUTPUT_OR_NONE = _or_word("none", None, Kind(_at_least(parse_size, 64 * 1024), _SIZE_SCHEMA, write_size), SIZE_FORMS)
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
 DURATION_OR_AUTO = _or_word("auto", "auto", DURATION, DURATION_FORMS)

@@ -13,6 +13,7 @@ from .fields import (
     DURATION,
     DURATION_OR_AUTO,
     FLAG,
+    OUTPUT_OR_NONE,
     SIZE_AUTO_OR_NONE,
     SIZE_OR_NONE,
     SPAN,
@@ -72,6 +73,12 @@ class RunTable(Table, frozen=True):
     keep: Annotated[
         float, DURATION, "This profile's runs that are older are removed when one starts, but never its last one."
     ] = 7 * 86400.0
+    disk_floor: Annotated[
+        int | str | None,
+        SIZE_AUTO_OR_NONE,
+        "Free space on the disk of the state folder below which no agent is started, until there is room."
+        " auto: 256MiB, or 5 % of a small disk.",
+    ] = "auto"
     user: Annotated[
         str | None, TEXT_OR_NONE, "Whom agents become before they start, if seqsup runs as root; empty: they stay root."
     ] = None
@@ -168,6 +175,14 @@ class TimeoutsTable(Table, frozen=True):
     )
     stall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may print nothing."] = None
     grace: Annotated[float, DURATION, "Between TERM and KILL; MCP clients need over 4 s to close their servers."] = 10.0
+
+
+class OutputTable(Table, frozen=True):
+    max: Annotated[
+        int | None,
+        OUTPUT_OR_NONE,
+        "How much of each of an agent's two streams is kept, half of it from the beginning; the middle goes.",
+    ] = 64 * 1024**2
 
 
 class RetryTable(Table, frozen=True):
@@ -287,6 +302,7 @@ class Agent(Table, frozen=True):
     rlimits: Annotated[RlimitsTable, "Limits of each of its processes."] = RlimitsTable()
     drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
     timeouts: Annotated[TimeoutsTable, "How long it may take."] = TimeoutsTable()
+    output: Annotated[OutputTable, "What is kept of what it prints."] = OutputTable()
     retry: Annotated[RetryTable, "Whether and how it is tried again."] = RetryTable()
 
     def texts(self) -> list[tuple[Path, str]]:
@@ -302,7 +318,7 @@ class Agent(Table, frozen=True):
 
 
 # A table at the top level is the default for every agent, key by key.
-SHARED = ("node", "memory", "rlimits", "drain", "timeouts", "retry")
+SHARED = ("node", "memory", "rlimits", "drain", "timeouts", "output", "retry")
 
 
 class Profile(Table, frozen=True):
@@ -317,6 +333,7 @@ class Profile(Table, frozen=True):
     rlimits: Annotated[RlimitsTable, "Limits of each single process of an agent."] = RlimitsTable()
     drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
     timeouts: Annotated[TimeoutsTable, "How long an agent may take."] = TimeoutsTable()
+    output: Annotated[OutputTable, "What is kept of what agents print."] = OutputTable()
     retry: Annotated[RetryTable, "Whether and how an agent is tried again."] = RetryTable()
     metrics: Annotated[MetricsTable, "Figures for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands run when something happens."] = HooksTable()

@@ -1,0 +1,24 @@
+"""`seqsup pause`: start no further agent of a run until `seqsup resume`."""
+
+import click
+
+from ..folder import PAUSED, write_private
+from ._find import find
+
+
+@click.command(short_help="Start no further agent of a run until resume.")
+@click.argument("run", required=False)
+def pause(run: str | None) -> int:
+    """Start no further agent of RUN (the one that runs) until `seqsup resume`. The running agent runs on to its end.
+
+    The run keeps the machine's turn meanwhile. A pause outlives the run's supervisor: `start --resume` finds it.
+    """
+    found = find(run)
+    if not found.lives():
+        click.echo(f"{found.label} {found.row.name} does not run", err=True)
+        return 0
+    write_private(found.folder / PAUSED, "")
+    running = found.view().current
+    after = f"after {running.name}" if running else "before its next agent"
+    click.echo(f"{found.label} {found.row.name} pauses {after}; `seqsup resume {found.label}` lets it go on", err=True)
+    return 0

@@ -1,0 +1,30 @@
+"""`seqsup resume`: let a paused run go on."""
+
+import signal
+
+import click
+
+from ..folder import PAUSED
+from ..summary import resume as command
+from ._find import find
+from ._output import here
+from ._signal import send
+
+
+@click.command(short_help="Let a paused run go on.")
+@click.argument("run", required=False)
+def resume(run: str | None) -> int:
+    """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.
+
+    A run that was stopped goes on with `seqsup start PROFILE --resume`.
+    """
+    found = find(run)
+    paused = found.folder / PAUSED
+    was_paused = paused.exists()
+    paused.unlink(missing_ok=True)
+    if send(found, signal.SIGUSR2):
+        click.echo(f"{found.label} {found.row.name} {'goes on' if was_paused else 'is not paused'}", err=True)
+        return 0
+    hints = "".join(f"; `{line}` goes on with it" for line in command(found.view(), here()))
+    click.echo(f"{found.label} {found.row.name} does not run{hints}", err=True)
+    return 0

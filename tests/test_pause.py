@@ -1,0 +1,125 @@
+"""A run that pauses between agents: at its operator's wish, or while its disk has too little room."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result, Started, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
+from seqsup.model import MIB
+from seqsup.policy import DISK_FLOOR, disk_too_full
+from test_journal import fill, tmpfs
+
+from profiles import of, parsed, shell, write
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+WAITS = "echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
+
+
+def kinds(seqsup: Seqsup) -> list[str]:
+    return [event["event"] for event in parsed(seqsup("events").stdout)]
+
+
+@given(
+    free=st.integers(0, 2**50), total=st.integers(0, 2**50), floor=st.none() | st.just("auto") | st.integers(0, 2**50)
+)
+def test_a_disk_is_too_full_exactly_below_its_floor(free: int, total: int, floor: int | str | None) -> None:
+    least = {None: 0, "auto": min(DISK_FLOOR, total // 20)}.get(floor, floor)  # type: ignore[arg-type]
+    assert bool(disk_too_full(free, total, floor)) == (free < int(least or 0))
+
+
+def test_after_the_running_agent_no_next_one_starts_until_resume(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    paused = seqsup("pause")
+    assert (paused.code, "pauses after a; `seqsup resume r1`" in paused.stderr) == (0, True)
+    (tmp_path / "gate").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    status = seqsup("status")
+    assert status.code == 0
+    assert "paused: by the operator; `seqsup resume r1` lets it go on" in " ".join(status.stdout.split())
+    assert not (tmp_path / "ran").exists()
+    assert "goes on" in seqsup("resume").stderr
+    assert process.wait().code == 0
+    assert (tmp_path / "ran").exists()
+    assert kinds(seqsup).count("run_continued") == 1
+    assert "does not run" in seqsup("resume").stderr
+    assert "does not run" in seqsup("pause").stderr
+
+
+def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    assert seqsup("pause", "r1").code == 0
+    (tmp_path / "gate").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    process.send(signal.SIGINT)
+    assert process.wait(10).code == 130
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", WAITS), shell("b", "touch ran"))
+    process = seqsup_started("start", profile)
+    wait_for((tmp_path / "pid").exists)
+    assert seqsup("pause").code == 0
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    again = seqsup_started("start", profile, "--resume")
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "gate").touch()
+    assert seqsup("resume").code == 0
+    assert again.wait().code == 0
+
+
+def test_a_full_disk_holds_the_next_agent_back_until_there_is_room(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        profile = write(
+            tmp_path, shell("a", WAITS), shell("b", "touch ran"),
+            run={"state_dir": str(disk / "state"), "disk_floor": "8MiB"},
+        )  # fmt: skip
+        process = seqsup_started("start", profile)
+        wait_for((tmp_path / "pid").exists)
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, 26 * MIB)
+        (tmp_path / "gate").touch()
+        wait_for(lambda: "below run.disk_floor 8 MiB" in process.stderr)
+        assert "paused: the disk of the state folder" in " ".join(seqsup("status", profile).stdout.split())
+        assert not (tmp_path / "ran").exists()
+        (disk / "filler").unlink()
+        assert process.wait().code == 0, process.stderr
+        assert (tmp_path / "ran").exists()
+        (paused,) = of(parsed(seqsup("events", profile).stdout), "run_paused")
+        assert "MiB free" in paused["why"]
+
+
+def test_on_a_small_disk_the_floor_is_small(seqsup: Seqsup, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=8m") as disk:
+        profile = write(tmp_path, shell("a", "true"), run={"state_dir": str(disk / "state")})
+        assert seqsup("start", profile).code == 0
+        assert of(parsed(seqsup("events", profile).stdout), "run_paused") == []
+        fill(disk / "filler")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_suspended_supervisor_is_told_of_and_can_be_stopped(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, now: bool
+) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    process.send(signal.SIGSTOP)
+    wait_for(lambda: "SUSPENDED" in seqsup("status").stdout)
+    stopped = seqsup("stop", *(["--now"] if now else []), deadline=20)
+    assert "was suspended" in stopped.stderr
+    (tmp_path / "gate").touch()
+    assert process.wait().code == (143 if now else 130)
+    assert not (tmp_path / "ran").exists()
