@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
 from seqsup.cli import COMMANDS, seqsup  # noqa: E402
+from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.profile import schema  # noqa: E402
 from seqsup.profile.tables import SHARED  # noqa: E402
 
@@ -31,6 +32,7 @@ def documents() -> dict[str, str]:
     return {
         "docs/cli.md": "\n".join(_cli()) + "\n",
         "docs/profile.md": "\n".join(_profile()) + "\n",
+        "docs/metrics.md": "\n".join(_metrics()) + "\n",
         "man/seqsup.1": "\n".join(_man()) + "\n",
     }
 
@@ -75,6 +77,18 @@ def _cli() -> Iterator[str]:
         if options := _options(command, context):
             yield "\n| option | |\n| --- | --- |"
             yield from (f"| `{option}` | {_cell(about)} |" for option, about in options)
+
+
+def _metrics() -> Iterator[str]:
+    yield f"<!-- {MADE} -->\n# The metrics\n"
+    yield "How they are served stands in the [README](../README.md#monitoring). All have the label `profile`, and those"
+    yield "below. Sizes are bytes, times seconds, timestamps seconds since the epoch. A reason is one of the"
+    yield "[reasons](../README.md#the-command-line) for which an attempt ends, or `leftover`: what outlived its agent."
+    yield "The figures of the agent that runs are gone with it. The supervisor's own `process_*` are there too.\n"
+    yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{full_name(metric)}` | {metric.kind} | {labels} | {_cell(metric.help)} |"
 
 
 def _profile() -> Iterator[str]:

@@ -64,6 +64,7 @@ def test_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SEQSUP_STATE_DIR"):
         monkeypatch.setenv(variable, _folder(tmp_path / "home" / variable.lower()))
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("SEQSUP_METRICS_LISTEN", "none")  # two tests at a time, and one default port
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with TemporaryDirectory(prefix="seqsup-") as runtime:  # short: a socket's path must stay below 108 bytes
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)

@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
 from seqsup.model import GIB, MIB, Reason
 from seqsup.plan import with_objections
 from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
@@ -17,6 +19,7 @@ from seqsup.profile import limits as sizes
 from seqsup.profile.fields import build, keys
 from seqsup.profile.lines import locate, nearest
 from seqsup.profile.not_yet import accepted
+from seqsup.profile.tables import LISTEN
 from seqsup.survey import gather
 from seqsup.units import (
     format_duration,
@@ -131,8 +134,9 @@ def test_the_smallest_profile_has_the_defaults_of_the_contract() -> None:
     """The example spells each default, but for the values that show what can be written."""
     small, example = parse(AGENT, "small.toml"), parse(EXAMPLE, "p.toml")
     assert small.name == "small"
-    for table in ("run", "node", "timeouts", "retry", "metrics"):
+    for table in ("run", "node", "timeouts", "retry"):
         assert getattr(small, table) == getattr(example, table), table
+    assert replace(small.metrics, listen=LISTEN) == example.metrics
     assert sizes.resolve(small.memory) == sizes.resolve(example.memory)
     assert sizes.drain_sizes(small.drain) == sizes.drain_sizes(example.drain)
 
@@ -172,12 +176,10 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 
 def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> None:
     assert accepted(parse(AGENT, "p.toml")) == ()
-    told = accepted(
-        parse(f'[metrics]\nlisten = "none"\nrequired = false\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml")
-    )
+    told = accepted(parse(f'[metrics]\nrequired = false\n[hooks]\nafter_run = ["true"]\n{AGENT}', "p.toml"))
     assert [sentence.partition(":")[0] for sentence in told] == ["hooks"]
     named = {sentence.partition(":")[0] for sentence in accepted(parse(EXAMPLE, "p.toml"))}
-    assert {"companions", "hooks", "metrics", "memory.settle", "run.chain"} <= named
+    assert {"companions", "hooks", "memory.settle", "run.chain"} <= named
 
 
 # What is wrong
@@ -452,8 +454,10 @@ def test_the_defaults_that_the_schema_tells_are_those_that_are_used() -> None:
     spelled, silent = (from_tables({**tables, "agents": [{"name": "a", "command": ["x"]}]}) for tables in (top, {}))
     assert sizes.resolve(spelled.memory) == sizes.resolve(silent.memory)
     assert sizes.drain_sizes(spelled.drain) == sizes.drain_sizes(silent.drain)
-    for table in ("run", "node", "timeouts", "retry", "metrics", "hooks"):
+    for table in ("run", "node", "timeouts", "retry", "hooks"):
         assert getattr(spelled, table) == getattr(silent, table)
+    assert silent.metrics.listen is UNSET  # as the environment says, else:
+    assert spelled.metrics == replace(silent.metrics, listen=LISTEN)
 
 
 @pytest.mark.parametrize(("text", "key", "message"), WRONG[:8] + WRONG[36:])

@@ -7,7 +7,8 @@ from pathlib import Path
 from conftest import Result
 from seqsup import timeline
 from seqsup.model import MIB, Observation, ProcessMemory, Sample
-from seqsup.timeline import Timeline, by_program
+from seqsup.timeline import Timeline
+from seqsup.wording import by_program
 from told import Told, process
 
 from profiles import agent, of, proven, shell, write
@@ -92,8 +93,8 @@ def test_a_run_of_short_agents_leaves_no_timeline(seqsup: Callable[..., Result],
 def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
     seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
-    (tmp_path / "state" / "runs" / "r1" / timeline.FILE).mkdir(parents=True)
-    profile = write(tmp_path, agent("long", [sys.executable, "-c", "import time; time.sleep(1.5)"]))
+    in_the_way = shell("short", f"mkdir $SEQSUP_FOLDER/{timeline.FILE}")
+    profile = write(tmp_path, in_the_way, agent("long", [sys.executable, "-c", "import time; time.sleep(1.5)"]))
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
     (warned,) = of(proven(result), "warned")

@@ -233,7 +233,7 @@ class History:
 
     def _run_ended(self, event: RunEnded, at: float) -> None:
         view = self.view
-        view.state, view.paused = _run_state(event.exit_code), ""
+        view.state, view.paused = run_state(event.exit_code), ""
         view.ended, view.seconds, view.exit_code = at, event.seconds, event.exit_code
         view.why, view.sequence_violations = event.why, event.sequence_violations
 
@@ -251,7 +251,7 @@ def _ended_state(event: AgentEnded) -> AgentState:
     return _NOT_TRIED_OUT.get(event.reason, AgentState.GAVE_UP)
 
 
-def _run_state(exit_code: int) -> RunState:
+def run_state(exit_code: int) -> RunState:
     if exit_code == 0:
         return RunState.COMPLETED
     # 4 policy, 75 usage limit, 128+n a signal: it can go on where it stopped

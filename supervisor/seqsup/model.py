@@ -190,6 +190,17 @@ class Skip(Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """How the run's figures are told."""
+
+    listen: str | None = None  # host:port
+    required: bool = False
+    linger: float | None = None  # seconds; None: until one more scrape, if somebody scrapes
+    textfile: str | None = None
+    pushgateway: str | None = None
+    file_sd: str | None = None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     name: str
     profile: str | None  # the file's path; None for `seqsup run`
@@ -203,6 +214,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_floor: int | str | None = "auto"  # bytes
     notes: tuple[str, ...]  # advice, and keys that have no effect yet
     execution_mode: str = "sequential"
+    metrics: Metrics = Metrics()
 
 
 class Kind(StrEnum):

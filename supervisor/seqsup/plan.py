@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from . import nodeflags, placeholders
 from .model import (
@@ -14,6 +14,7 @@ from .model import (
     Drain,
     Enforce,
     Measure,
+    Metrics,
     NodeBinary,
     NodeStart,
     Plan,
@@ -30,6 +31,7 @@ from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, sca
 from .profile.lines import Path
 from .profile.not_yet import accepted
 from .profile.order import in_order
+from .profile.tables import LISTEN
 from .selection import Choice, select
 from .units import format_size
 
@@ -69,6 +71,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     items: dict[str, tuple[str, ...]]  # of each agent with for_each
     found: dict[str, Found]  # for each copy
     problems: dict[Path, str]  # key of the profile -> what is wrong
+    listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
 def copies(agent: Agent, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
@@ -111,6 +114,7 @@ def make(
         keep=profile.run.keep,
         disk_floor=profile.run.disk_floor,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
+        metrics=_metrics(profile, survey),
     )
 
 
@@ -127,6 +131,22 @@ def enforcement(plan: Plan) -> Enforce:
     """What the run as a whole asks of the machine: the strictest that any of its agents does."""
     asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
     return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
+
+
+def _metrics(profile: Profile, survey: Survey) -> Metrics:
+    given = profile.metrics
+
+    def path(text: str | None) -> str | None:
+        return None if text is None else str(PurePosixPath(survey.folder, text))
+
+    return Metrics(
+        listen=survey.listen if given.listen is UNSET else given.listen,
+        required=given.required,
+        linger=given.linger if isinstance(given.linger, float) else None,
+        textfile=path(given.textfile),
+        pushgateway=given.pushgateway,
+        file_sd=path(given.file_sd),
+    )
 
 
 def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | None) -> Copy:

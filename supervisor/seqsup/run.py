@@ -125,6 +125,11 @@ class Run:
             listeners.remove(listener)
             self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))
 
+    def warn(self, message: str) -> None:
+        """Write down what goes wrong beside the run."""
+        with suppress(SeqsupError):
+            self.emit(Warned(message=message))
+
     def tell(self, wish: HaltRequested) -> None:
         """Write down what the operator wants, at any moment of the run."""
         with suppress(SeqsupError):  # a journal that fails stops the run at its next event

@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 
 from . import account, placeholders
-from .model import Account, Detected, NodeBinary
+from .model import Account, Detected, NodeBinary, SeqsupError
 from .plan import Copy, Found, Survey, copies
 from .profile import Agent, Profile
 from .profile.lines import Path as KeyPath
-from .profile.tables import HooksTable
+from .profile.tables import LISTEN, HooksTable, address
 from .runtime.detect import detect, find
 from .runtime.node import NoAnswer, probe
 
@@ -48,7 +48,16 @@ def gather(
         for copy in copies(agent, items.get(agent.name), folder, task):
             found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
     memory = psutil.virtual_memory().total
-    return Survey(folder=folder, memory=memory, items=items, found=found, problems=problems)
+    listen = _listen(environ)
+    return Survey(folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen)
+
+
+def _listen(environ: Mapping[str, str]) -> str | None:
+    """Where to serve figures; for `run`, which has no profile, the one way to say so."""
+    try:
+        return address(environ.get("SEQSUP_METRICS_LISTEN") or LISTEN)
+    except ValueError as error:
+        raise SeqsupError(f"SEQSUP_METRICS_LISTEN: {error}") from None
 
 
 class _Look:

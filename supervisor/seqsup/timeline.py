@@ -6,16 +6,15 @@ read, and a line that is lost is no harm. Nothing is written for an attempt that
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from .events import AttemptEnded, AttemptStarted, MemorySampled, Recorded
-from .model import Observation, ProcessMemory
-from .wording import title
+from .events import AttemptEnded, MemorySampled, Recorded
+from .model import Observation
+from .wording import by_program
 
 FILE = "memory.ndjson"
 _encode = msgspec.json.Encoder().encode
@@ -28,11 +27,15 @@ class Timeline:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._fd: int | None = None
+        self._of = ("", 0)  # agent and attempt
         self._peak = 0
         self._last: Observation | None = None  # not written yet
         self._programs: dict[str, int] = {}
 
     def observe(self, seen: Observation) -> None:
+        if (seen.agent, seen.attempt) != self._of:
+            self._finish()
+            self._of, self._peak, self._programs = (seen.agent, seen.attempt), 0, {}
         self._peak = max(self._peak, seen.sample.used)
         self._last = seen
         if seen.processes is not None:
@@ -41,10 +44,14 @@ class Timeline:
 
     def __call__(self, recorded: Recorded) -> None:
         match recorded.body:
-            case AttemptStarted():
-                self._peak, self._last, self._programs = 0, None, {}
-            case AttemptEnded() if self._last is not None and self._programs:
-                self._write(self._last)
+            case AttemptEnded(agent=agent, attempt=attempt) if (agent, attempt) == self._of:
+                self._finish()
+
+    def _finish(self) -> None:
+        """Write what came after an attempt's last line, if it had one."""
+        if self._last is not None and self._programs:
+            self._write(self._last)
+        self._last = None
 
     def _write(self, seen: Observation) -> None:
         sample, peak = seen.sample, self._peak
@@ -61,14 +68,6 @@ class Timeline:
     def close(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
-
-
-def by_program(processes: tuple[ProcessMemory, ...]) -> dict[str, int]:
-    """Sum processes of one name, the largest first."""
-    sizes = Counter[str]()
-    for process in processes:
-        sizes[title(process)] += process.bytes
-    return dict(sizes.most_common())
 
 
 def read(folder: Path) -> Iterator[MemorySampled]:

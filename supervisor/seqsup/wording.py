@@ -39,6 +39,14 @@ def title(process: ProcessMemory) -> str:
     return printable(f"{program} {script_name(runs)}") if runs else program
 
 
+def by_program(some: Iterable[ProcessMemory]) -> dict[str, int]:
+    """Sum the bytes of processes of one name, the largest first."""
+    sizes = Counter[str]()
+    for process in some:
+        sizes[title(process)] += process.bytes
+    return dict(sizes.most_common())
+
+
 def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
     """Say who held the memory: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
     sizes, numbers = Counter[str](), Counter[str]()

@@ -17,9 +17,11 @@ from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested
 from ..folder import QUEUE, label, private, run_folder, write_private
-from ..history import fold
+from ..history import RunState, fold
+from ..host import Host
 from ..journal import Journal, RunRow
 from ..log import Log
+from ..metrics.exporter import Exporter
 from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
@@ -29,11 +31,14 @@ from ..run import Identity, Run
 from ..summary import summary
 from ..timeline import Timeline
 from ..turn import Turn
+from ..units import format_duration
 from ..wait import Wake
 from ..wording import processes
 from ._load import state_dir
 from ._output import here, width
 from ._passage import Passage
+
+_LONG = 1.0  # seconds: a wait that is worth a word
 
 
 class Refused(SeqsupError):
@@ -76,6 +81,7 @@ class _Supervision:
         self._run: Run | None = None
         self._readers: list[Log | Stream | Timeline] = []
         self._passage: Passage | None = None
+        self._exporter: Exporter | None = None
         self._code: int | None = None
 
     async def main(self) -> int:
@@ -132,6 +138,7 @@ class _Supervision:
         if row is not None and self._complete(row):
             _say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
             return 0
+        exporter = self._exporter = self._exporting()
         cookie = row.cookie if row is not None else secrets.token_hex(16)
         containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
         identity = self._identity(row, cookie)
@@ -143,8 +150,11 @@ class _Supervision:
             Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
         )
         timeline = Timeline(folder)
-        run.add_observer(timeline.observe)
         self._readers.append(timeline)
+        run.add_observer(timeline.observe)
+        if exporter is not None:
+            run.add_reader(exporter)
+            run.add_observer(exporter.observe)
         if manner.json:
             self._readers.append(Stream())
         if manner.passage:
@@ -171,6 +181,40 @@ class _Supervision:
         shown = not self._manner.json and not (self._manner.passage and self._code == 0)
         if run is not None and self._code is not None and shown:
             click.echo(summary(run.view, width=width(sys.stderr), here=here()), err=True)
+        if self._exporter is not None:
+            await self._linger(self._exporter)
+
+    def _exporting(self) -> Exporter | None:
+        """Begin to serve figures, where the plan wants them."""
+        wanted = self._plan.metrics
+        if not (wanted.listen or wanted.textfile or wanted.pushgateway):
+            return None
+        loop, host = asyncio.get_running_loop(), Host()
+        baseline = host.own()
+        host.close()
+
+        def warn(message: str) -> None:
+            loop.call_soon_threadsafe(self._warn, message)
+
+        exporter = Exporter(self._plan, self._folder, baseline, warn)
+        exporter.open()
+        return exporter
+
+    def _warn(self, message: str) -> None:
+        if self._run is not None and self._run.view.state is RunState.RUNNING:
+            self._run.warn(message)
+        elif not self._manner.quiet:
+            _say(message)
+
+    async def _linger(self, exporter: Exporter) -> None:
+        """Let the last figures be read. Everything is told by now, and the next run has its turn."""
+        told, stopped = False, (self._code or 0) > 128  # who stopped the run wants it to be over
+        while not stopped and (left := exporter.linger()) > 0 and self._operator.halt is Halt.NONE:
+            if not told and left > _LONG and not self._manner.quiet:
+                told = True
+                _say(f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)")
+            await self._wake.wait(min(left, 0.05))
+        exporter.close()
 
     def _identity(self, row: RunRow | None, cookie: str) -> Identity:
         if row is not None:

@@ -9,7 +9,6 @@ from .tables import Profile
 ACCEPTED = {
     "companions": "companions are not started",
     "hooks": "hooks are not run",
-    "metrics": "no metrics are served",
     "memory.settle": "no collection is asked for: an agent above soft is stopped after `sustain`",
     "node.telemetry": "there is no preload",
     "agents.preset": "presets are not known",

@@ -36,7 +36,11 @@ _EXPECTED = one_of([reason for reason in Reason if reason not in _NEVER_EXPECTED
 _WORDS: dict[str, Any] = {"minItems": 1}
 
 
-def _address(value: object) -> str | None:
+LISTEN = "127.0.0.1:9472"
+
+
+def address(value: object) -> str | None:
+    """host:port, or None for "none"."""
     host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if value == "none":
         return None
@@ -45,7 +49,7 @@ def _address(value: object) -> str | None:
     return f"{host}:{port}"
 
 
-_ADDRESS = Kind(_address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
+_ADDRESS = Kind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 
 def _items(value: object) -> object:
@@ -206,11 +210,23 @@ class RetryTable(Table, frozen=True):
 
 
 class MetricsTable(Table, frozen=True):
-    listen: Annotated[str | None, _ADDRESS, 'Where Prometheus reads; "none" turns it off.'] = "127.0.0.1:9472"
+    listen: Annotated[
+        str | UnsetType | None,
+        _ADDRESS,
+        'Where Prometheus reads; "none" turns it off. By default as SEQSUP_METRICS_LISTEN says, else 127.0.0.1:9472.',
+        {"default": LISTEN},
+    ] = UNSET
     required: Annotated[bool, FLAG, "Refuse to start when the port is taken."] = False
-    linger: Annotated[float | str, DURATION_OR_AUTO, "How long the figures can still be read after the run."] = "auto"
+    linger: Annotated[
+        float | str,
+        DURATION_OR_AUTO,
+        "How long the figures can still be read after the run. auto: if somebody scrapes, until it happens once more.",
+    ] = "auto"
     textfile: Annotated[str | None, TEXT_OR_NONE, "File for node_exporter's textfile collector."] = None
     pushgateway: Annotated[str | None, TEXT_OR_NONE, "Address of a Prometheus Pushgateway."] = None
+    file_sd: Annotated[
+        str | None, TEXT_OR_NONE, "File for Prometheus' file_sd_configs, there only while figures can be read."
+    ] = None
 
 
 class HooksTable(Table, frozen=True):

@@ -1,0 +1,54 @@
+"""What is read when somebody asks for figures: the machine, and the proportional share of the tree that runs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .rows import Around
+
+
+def look(pids: Iterable[int]) -> Around:
+    """Read it, in the thread that asks. What this machine does not tell is left out."""
+    shares = [share for pid in pids if (share := _share(pid)) is not None]
+    pss, swap = (sum(part) for part in zip(*shares, strict=True)) if shares else (None, None)
+    return Around(totals={**_memory(), **_pressure(), **_kills()}, pss=pss, swap=swap)
+
+
+def _memory() -> dict[str, float]:
+    told = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines())
+    size = {name: int(text.split()[0]) * 1024 for name, text in told.items()}
+    return {
+        "host_memory_total_bytes": size["MemTotal"],
+        "host_memory_available_bytes": size["MemAvailable"],
+        "host_swap_used_bytes": size["SwapTotal"] - size["SwapFree"],
+    }
+
+
+def _pressure() -> dict[str, float]:
+    """Empty where the kernel has no PSI."""
+    names = {"some": "waiting", "full": "stalled"}
+    found: dict[str, float] = {}
+    for line in _read("/proc/pressure/memory").splitlines():
+        kind, _, rest = line.partition(" ")
+        total = rest.rpartition("total=")[2]
+        found[f"host_pressure_memory_{names[kind]}_seconds_total"] = int(total) / 1e6
+    return found
+
+
+def _kills() -> dict[str, float]:
+    _, _, rest = _read("/proc/vmstat").partition("\noom_kill ")
+    return {"host_oom_kills_total": int(rest.split(None, 1)[0])} if rest else {}
+
+
+def _share(pid: int) -> tuple[int, int] | None:
+    """Pss and Swap in bytes; None when it is gone or not ours to read."""
+    told = dict(line.split(":", 1) for line in _read(f"/proc/{pid}/smaps_rollup").splitlines()[1:])
+    if "Pss" not in told:
+        return None
+    return int(told["Pss"].split()[0]) * 1024, int(told.get("SwapPss", told.get("Swap", "0 kB")).split()[0]) * 1024
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

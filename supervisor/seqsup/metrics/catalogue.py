@@ -1,0 +1,163 @@
+"""Every metric that seqsup has: name, type, labels and meaning. docs, dashboard and alerts are held against it."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from ..history import RunState
+from ..model import Reason
+
+
+class Status(StrEnum):
+    """Of an agent, for a queue that must add up to the plan."""
+
+    PENDING = "pending"
+    RUNNING = "running"  # or its memory drains, or it waits for its next attempt
+    COMPLETED = "completed"  # or ended by a reason that the profile expects
+    GAVE_UP = "gave-up"
+    HALTED = "halted"
+    SKIPPED = "skipped"
+
+
+class Phase(StrEnum):
+    """What the supervisor does."""
+
+    IDLE = "idle"  # the run is over, and the figures can still be read
+    STARTING = "starting"
+    RUNNING = "running"
+    GC = "gc"
+    DRAINING = "draining"
+    KILLING = "killing"
+    BACKOFF = "backoff"
+    COMPANIONS = "companions"
+    STOPPING = "stopping"
+
+
+class Swept(StrEnum):
+    """What ended a process that its agent had left behind."""
+
+    TERM = "term"
+    KILL = "kill"
+    APART = "apart"  # found outside the agent's tree, by its mark
+
+
+class Collected(StrEnum):
+    """What came of asking for a collection."""
+
+    FREED = "freed"
+    NO_EFFECT = "no_effect"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+
+
+class Restart(StrEnum):
+    """Why a companion was started again."""
+
+    EVERY_N = "every_n"
+    CRASHED = "crashed"
+    MEMORY = "memory"
+    MANUAL = "manual"
+
+
+class Metric(Struct, frozen=True):
+    name: str  # without seqsup_
+    kind: str  # gauge | counter | histogram
+    help: str
+    labels: tuple[str, ...] = ()  # after profile, which all of them have
+
+
+LEFTOVER = "leftover"  # as the reason of a kill: nobody's limit, only the agent's end
+EXITS = tuple(reason for reason in Reason if reason not in (Reason.SKIPPED, Reason.LOST))
+KILLS = (
+    Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR, Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
+    LEFTOVER,
+)  # fmt: skip
+RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
+SOURCES = ("processes", "heap")
+DRAINS = ("drained", "timed_out")
+BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
+
+G, C, H = "gauge", "counter", "histogram"
+_AGENT = ("agent",)
+_COMPANION = ("companion",)
+
+METRICS = (
+    # the agent that runs: gone with it
+    Metric("agent_tree_rss_bytes", G, "Memory of the running agent's tree, as its limits count it.", _AGENT),
+    Metric("agent_tree_rss_recent_max_bytes", G, "Highest sample of the tree in the last 60 s.", _AGENT),
+    Metric("agent_tree_pss_bytes", G, "Proportional set size of the tree's largest processes.", _AGENT),
+    Metric("agent_tree_swap_bytes", G, "Swapped memory of the tree's largest processes.", _AGENT),
+    Metric(
+        "agent_process_rss_bytes", G, "Memory of the tree by program: the five largest and other, which add up to it.",
+        ("agent", "process"),
+    ),
+    Metric("agent_processes", G, "Processes in the tree.", _AGENT),
+    Metric("nodejs_heap_size_used_bytes", G, "V8 heap in use, of the agent's main Node process.", _AGENT),
+    Metric("nodejs_heap_size_total_bytes", G, "V8 heap reserved.", _AGENT),
+    Metric("nodejs_heap_size_limit_bytes", G, "V8 heap limit.", _AGENT),
+    Metric("nodejs_external_memory_bytes", G, "Memory of objects outside the V8 heap that it holds on to.", _AGENT),
+    Metric("nodejs_array_buffers_bytes", G, "Memory of ArrayBuffers and Buffers; part of external.", _AGENT),
+    # each agent, always
+    Metric("agent_memory_limit_bytes", G, "memory.hard of the profile.", _AGENT),
+    Metric("agent_memory_gc_threshold_bytes", G, "memory.soft of the profile: from here on something is done.", _AGENT),
+    Metric("agent_tree_rss_peak_bytes", G, "Highest sample of the running, else of the last attempt.", _AGENT),
+    Metric("agent_status", G, "1 for the state that the agent is in, 0 for the others.", ("agent", "status")),
+    Metric("agent_starts_total", C, "Attempts begun.", _AGENT),
+    Metric("agent_exits_total", C, "Attempts ended, by reason.", ("agent", "reason")),
+    Metric("agent_kills_total", C, "Attempts that seqsup stopped, by reason.", ("agent", "reason")),
+    Metric("agent_kill_escalations_total", C, "Attempts whose tree needed SIGKILL after its grace.", _AGENT),
+    Metric("agent_retries_total", C, "Further attempts scheduled.", _AGENT),
+    Metric("agent_run_seconds_total", C, "Wall time in attempts.", _AGENT),
+    Metric("agent_last_run_duration_seconds", G, "Wall time of the last attempt.", _AGENT),
+    Metric("agent_last_run_exit_code", G, "Exit code of the last attempt; 128+n for signal n.", _AGENT),
+    Metric("agent_last_start_timestamp_seconds", G, "When the last attempt began.", _AGENT),
+    Metric("agent_last_end_timestamp_seconds", G, "When the last attempt ended.", _AGENT),
+    Metric("agent_last_success_timestamp_seconds", G, "When the agent last completed.", _AGENT),
+    Metric("agent_last_kill_timestamp_seconds", G, "When the agent was last stopped.", ("agent", "reason")),
+    # collections, drains, leftovers
+    Metric("gc_requests_total", C, "Collections asked for, by what came of them.", ("agent", "result")),
+    Metric("gc_freed_bytes_total", C, "Memory gone after collections.", _AGENT),
+    Metric("agent_last_gc_timestamp_seconds", G, "When a collection was last asked for.", _AGENT),
+    Metric("drain_duration_seconds", H, "Time from an attempt's end until memory was back.", ("result",)),
+    Metric("drain_baseline_bytes", G, "What the run held before its first agent."),
+    Metric("drain_residual_bytes", G, "What it held beyond that after the last drain."),
+    Metric("leftover_processes_reaped_total", C, "Processes left behind and stopped.", ("agent", "how")),
+    Metric("leftover_processes", G, "Processes that took SIGKILL and are still there."),
+    Metric("sequence_violations_total", C, "Pairs of attempts that ran at the same time; must stay 0."),
+    # run and queue
+    Metric("phase", G, "1 for what the supervisor does, 0 for the others.", ("phase",)),
+    Metric("queue_agents", G, "Agents by state; they add up to the plan.", ("status",)),
+    Metric("runs_total", C, "Runs ended, by outcome.", ("outcome",)),
+    Metric("run_duration_seconds", G, "Duration of the run, once it ended."),
+    Metric("run_start_timestamp_seconds", G, "When the run began."),
+    Metric("run_end_timestamp_seconds", G, "When the run ended."),
+    Metric("run_last_success_timestamp_seconds", G, "When a run last completed: what to alert on."),
+    # companions
+    Metric("companion_up", G, "1 while the companion lives.", _COMPANION),
+    Metric("companion_tree_rss_bytes", G, "Memory of the companion's tree.", _COMPANION),
+    Metric("companion_restarts_total", C, "Restarts of the companion, by reason.", ("companion", "reason")),
+    Metric("companion_agents_since_restart", G, "Agents that ended since it was last started.", _COMPANION),
+    Metric("companion_last_restart_timestamp_seconds", G, "When it was last started again.", _COMPANION),
+    Metric(
+        "companion_gc_requests_total", C, "Collections asked of the companion, by what came of them.",
+        ("companion", "result"),
+    ),
+    # host, sampler, build
+    Metric("host_memory_total_bytes", G, "Memory of the machine."),
+    Metric("host_memory_available_bytes", G, "MemAvailable of the machine."),
+    Metric("host_swap_used_bytes", G, "Swap in use."),
+    Metric("host_pressure_memory_waiting_seconds_total", C, "Time in which some task waited for memory."),
+    Metric("host_pressure_memory_stalled_seconds_total", C, "Time in which all tasks waited for memory."),
+    Metric("host_oom_kills_total", C, "Kills by the kernel for want of memory since boot."),
+    Metric("samples_total", C, "Looks at an agent's tree."),
+    Metric("sample_errors_total", C, "What a look could not read, by source.", ("source",)),
+    Metric("sample_duration_seconds", G, "Duration of the last look."),
+    Metric("last_sample_timestamp_seconds", G, "When the last look was; while an agent runs it must go on."),
+    Metric("containment_info", G, "What keeps an agent's tree together on this machine.", ("tier",)),
+    Metric("build_info", G, "What runs here.", ("version", "python_version")),
+)  # fmt: skip
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def full_name(metric: Metric) -> str:
+    return f"seqsup_{metric.name}"

@@ -1,0 +1,147 @@
+"""The figures' way out: a reader of events and samples, and whatever the profile wants them served by."""
+
+import contextlib
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..events import Recorded, RunEnded
+from ..model import Observation, Plan
+from . import figures
+from .around import look
+from .endpoint import Endpoint, Taken
+from .files import publish, targets
+from .rows import Row, rows
+from .totals import Totals
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+EVERY = 15.0  # seconds between two textfiles, or two pushes
+_PUSH_TIMEOUT = 5.0  # seconds
+_LAST_WRITE = 10.0  # seconds that the last textfile and push may take
+
+
+class Exporter:
+    def __init__(self, plan: Plan, state_dir: Path, baseline: int, warn: Callable[[str], None]) -> None:
+        """`baseline` is what the supervisor holds now, in bytes; `warn` may be called from any thread."""
+        self._wanted, self._profile, self._warn = plan.metrics, plan.name, warn
+        self._figures = figures.begin(plan, baseline)
+        self._complete = 0.0  # monotonic: since when the figures are the last ones
+        self._warned: set[str] = set()
+        self._endpoint = Endpoint(plan.metrics.listen, self._application) if plan.metrics.listen else None
+        self._totals: Totals | None = None
+        self._over = threading.Event()
+        self._writer: threading.Thread | None = None
+        self._state_dir = state_dir
+
+    def open(self) -> None:
+        """Begin to serve; Taken when the port is another's and the profile requires it."""
+        wanted = self._wanted
+        if self._endpoint is not None:
+            try:
+                self._endpoint.open()
+            except Taken as taken:
+                if wanted.required:
+                    raise Taken(f"{taken}, and metrics.required is set") from None
+                self._complain(f"{taken}; the run goes on, and serves figures once the port is free")
+                self._endpoint.keep_trying()
+        if wanted.textfile or wanted.pushgateway or wanted.file_sd:
+            if wanted.textfile or wanted.pushgateway:
+                self._totals = Totals(self._state_dir, self._profile)
+            self._writer = threading.Thread(target=self._write_on, name="metrics-writer", daemon=True)
+            self._writer.start()
+
+    # -- what happens
+
+    def __call__(self, recorded: Recorded) -> None:
+        self._figures = figures.apply(self._figures, recorded)
+        if isinstance(recorded.body, RunEnded):
+            self._complete = time.monotonic()
+
+    def observe(self, seen: Observation) -> None:
+        self._figures = figures.observe(self._figures, seen, time.time())
+
+    # -- what is told
+
+    def _rows(self) -> Iterator[Row]:
+        now = self._figures  # once: a scrape is of one moment
+        around = look(now.live.pids if now.live is not None else ())
+        return rows(now, around, (__version__, platform.python_version()))
+
+    def _application(self) -> "WSGIApplication":
+        from .exposition import Collector, application
+
+        return application(Collector(self._profile, self._rows))
+
+    def _write_on(self) -> None:
+        """Write textfile and pushes now and then, and a last time when all is told."""
+        self._announce()
+        while not self._over.wait(EVERY):
+            self._write()
+            self._announce()
+        self._write()
+
+    def _announce(self) -> None:
+        path, endpoint = self._wanted.file_sd, self._endpoint
+        if path and endpoint is not None and endpoint.address:
+            with self._complaining(f"metrics.file_sd {path}"):
+                publish(Path(path), targets(endpoint.address, self._profile))
+
+    def _write(self) -> None:
+        if self._totals is None:
+            return
+        from .exposition import Collector, push, text
+
+        told = list(self._totals.added(self._rows()))
+        collector = Collector(self._profile, lambda: told)
+        with self._complaining("metrics totals"):
+            self._totals.keep(told)
+        if path := self._wanted.textfile:
+            with self._complaining(f"metrics.textfile {path}"):
+                publish(Path(path), text(collector))
+        if gateway := self._wanted.pushgateway:
+            with self._complaining(f"metrics.pushgateway {gateway}"):
+                push(collector, gateway, self._profile, _PUSH_TIMEOUT)
+
+    @contextlib.contextmanager
+    def _complaining(self, of: str) -> Iterator[None]:
+        """The figures' failures never are the run's; each is told once."""
+        try:
+            yield
+        except Exception as error:
+            self._complain(f"{of}: {error}")
+
+    def _complain(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(message)
+
+    # -- the end
+
+    def linger(self) -> float:
+        """How long the figures should still be readable now, in seconds; 0 when nobody waits for them."""
+        if self._endpoint is None or not self._complete or self.read():
+            return 0.0
+        wanted = self._wanted.linger
+        whole = self._endpoint.linger() if wanted is None else wanted
+        return max(0.0, self._complete + whole - time.monotonic())
+
+    def read(self) -> bool:
+        """Say whether the last figures were read, where that is what one waits for."""
+        return self._wanted.linger is None and self._endpoint is not None and self._endpoint.read_since(self._complete)
+
+    def close(self) -> None:
+        """Write for the last time, and give up the port."""
+        self._over.set()
+        if self._writer is not None:
+            self._writer.join(_LAST_WRITE)
+        if self._wanted.file_sd:
+            with contextlib.suppress(OSError):
+                Path(self._wanted.file_sd).unlink()
+        if self._endpoint is not None:
+            self._endpoint.close()

@@ -1,0 +1,268 @@
+"""What the metrics say, as one frozen value: an event or a sample in, the next value out. Pure.
+
+Whoever serves the figures takes the value that is there: no reader sees half a change, and nobody waits for a lock.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from ..events import (
+    AgentEnded,
+    AgentSkipped,
+    AttemptEnded,
+    AttemptStarted,
+    Drained,
+    HaltRequested,
+    Recorded,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+    StopSent,
+    Unkillable,
+)
+from ..history import run_state
+from ..model import Halt, Heap, Observation, Plan, ProcessMemory, Reason
+from ..wording import by_program
+from .catalogue import BUCKETS, LEFTOVER, Phase, Status, Swept
+
+RECENT = 60  # seconds
+NAMED = 5  # programs of a tree
+NAMES = 32  # programs of a run
+OTHER = "other"
+
+
+class Histogram(Struct, frozen=True):
+    counts: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)  # one for each bucket, the last for what is over all of them
+    sum: float = 0.0
+
+    def add(self, value: float) -> "Histogram":
+        place = bisect_left(BUCKETS, value)
+        counts = (*self.counts[:place], self.counts[place] + 1, *self.counts[place + 1 :])
+        return Histogram(counts, self.sum + value)
+
+
+class AgentFigures(Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, times in seconds, timestamps since the epoch."""
+
+    limit: int | None = None
+    gc_threshold: int | None = None
+    status: Status = Status.PENDING
+    peak: int = 0
+    starts: int = 0
+    exits: Mapping[str, int] = field(default_factory=dict)
+    kills: Mapping[str, int] = field(default_factory=dict)
+    escalations: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    last_duration: float | None = None
+    last_exit_code: int | None = None
+    last_start: float | None = None
+    last_end: float | None = None
+    last_success: float | None = None
+    last_kills: Mapping[str, float] = field(default_factory=dict)
+    collections: Mapping[str, int] = field(default_factory=dict)
+    freed: int = 0
+    last_collection: float | None = None
+    swept: Mapping[str, int] = field(default_factory=dict)
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """The attempt that runs."""
+
+    agent: str
+    used: int = 0
+    processes: int = 0
+    parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0})  # by program; they add up to `used`
+    recent: tuple[tuple[int, int], ...] = ()  # second, highest sample in it
+    pids: tuple[int, ...] = ()  # of the largest processes
+    heap: Heap | None = None
+    told: str = ""  # the last signal that it was stopped with
+    left: int = 0  # processes that outlived their leader and were sent TERM
+    left_killed: int = 0  # of these, sent KILL
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """All that the run and its agents have come to."""
+
+    profile: str
+    agents: Mapping[str, AgentFigures]
+    baseline: int  # bytes that the supervisor held before the first agent
+    tier: str = ""
+    phase: Phase = Phase.STARTING
+    live: Live | None = None
+    names: frozenset[str] = frozenset()  # programs that have a series of their own
+    drained: Histogram = Histogram()
+    timed_out: Histogram = Histogram()
+    residual: int | None = None
+    survivors: int = 0
+    violations: int = 0
+    runs: Mapping[str, int] = field(default_factory=dict)
+    started: float | None = None
+    ended: float | None = None
+    seconds: float | None = None
+    last_success: float | None = None
+    samples: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    took: float | None = None
+    sampled: float | None = None
+
+
+def begin(plan: Plan, baseline: int) -> Figures:
+    agents = {step.name: AgentFigures(limit=step.limits.hard, gc_threshold=step.limits.soft) for step in plan.steps} | {
+        skip.name: AgentFigures(status=Status.SKIPPED) for skip in plan.skips
+    }
+    return Figures(profile=plan.name, agents=agents, baseline=baseline)
+
+
+# -- samples
+
+
+def observe(now: Figures, seen: Observation, at: float) -> Figures:
+    """Take in a sample; `at` is its time since the epoch."""
+    live, used = now.live, seen.sample.used
+    if live is None or live.agent != seen.agent:
+        return now
+    second = int(seen.sample.at)
+    recent = live.recent
+    if not recent or recent[-1][0] != second:
+        recent = (*(pair for pair in recent if pair[0] > second - RECENT), (second, used))
+    elif used > recent[-1][1]:
+        recent = (*recent[:-1], (second, used))
+    names, heap = now.names, seen.heap or live.heap
+    if seen.processes is not None:
+        parts, names = divide(seen.processes, used, names)
+        pids = tuple(process.pid for process in seen.processes)
+        processes = max(seen.sample.processes, len(pids))
+        live = replace(live, used=used, parts=parts, pids=pids, processes=processes, recent=recent, heap=heap)
+    elif not live.pids:  # nobody was described yet
+        live = replace(live, used=used, parts={OTHER: used}, processes=seen.sample.processes, recent=recent, heap=heap)
+    elif recent is not live.recent or heap is not live.heap:
+        live = replace(live, recent=recent, heap=heap)
+    agents = now.agents
+    if used > agents[seen.agent].peak:
+        agents = {**agents, seen.agent: replace(agents[seen.agent], peak=used)}
+    return replace(now, live=live, names=names, agents=agents, samples=now.samples + 1, took=seen.took, sampled=at)
+
+
+def divide(
+    processes: Iterable[ProcessMemory], used: int, names: frozenset[str]
+) -> tuple[dict[str, int], frozenset[str]]:
+    """Divide a tree's memory among its largest programs and `other`, so that they add up to it.
+
+    The processes' own sum is not the tree's: pages that forks share count in each, shared memory in none.
+    """
+    named: dict[str, int] = {}
+    for name, size in by_program(processes).items():
+        if len(named) < NAMED and (name in names or len(names) < NAMES) and name != OTHER:
+            named[name], names = size, names | {name}
+    if (total := sum(named.values())) > used:
+        named = {name: size * used // total for name, size in named.items()}
+    return {**named, OTHER: used - sum(named.values())}, names
+
+
+# -- events
+
+
+def apply(now: Figures, recorded: Recorded) -> Figures:
+    """Take in an event."""
+    at = recorded.at
+    match recorded.body:
+        case RunStarted() as event:
+            return _run_started(now, event, at)
+        case HaltRequested(halt=halt) if halt >= Halt.NOW:
+            return replace(now, phase=Phase.STOPPING)
+        case AttemptStarted(agent=agent):
+            now = replace(now, phase=Phase.RUNNING, live=Live(agent=agent))
+            before = now.agents[agent]
+            return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
+        case StopSent() as event:
+            return _stop_sent(now, event, at)
+        case AttemptEnded() as event:
+            return _attempt_ended(now, event, at)
+        case Unkillable(processes=processes):
+            return replace(now, survivors=len(processes))
+        case Drained() as event:
+            return _drained(now, event)
+        case RetryScheduled(agent=agent):
+            now = replace(now, phase=Phase.BACKOFF)
+            return _agent(now, agent, retries=now.agents[agent].retries + 1)
+        case AgentEnded(agent=agent) as event:
+            return _agent(replace(now, phase=Phase.STARTING), agent, status=_status(event))
+        case AgentSkipped(agent=agent):
+            return _agent(now, agent, status=Status.SKIPPED)
+        case RunEnded() as event:
+            return _run_ended(now, event, at)
+    return now
+
+
+def _agent(now: Figures, name: str, **changes: object) -> Figures:
+    return replace(now, agents={**now.agents, name: replace(now.agents[name], **changes)})
+
+
+def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
+    return {**counts, key: counts.get(key, 0) + by}
+
+
+def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
+    now = replace(now, tier=event.containment, started=at)
+    for name in event.completed_before:
+        now = _agent(now, name, status=Status.COMPLETED)
+    return now
+
+
+def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
+    agent, live = now.agents[event.agent], now.live
+    reason = event.reason or LEFTOVER
+    if live is None:
+        return now
+    changes: dict[str, object] = {}
+    if not live.told:
+        changes = {"kills": _more(agent.kills, reason), "last_kills": {**agent.last_kills, reason: at}}
+    elif event.signal == "SIGKILL" != live.told:
+        changes = {"escalations": agent.escalations + 1}
+    if event.reason is None and event.signal == "SIGKILL":
+        live = replace(live, left_killed=live.left_killed + len(event.processes))
+    elif event.reason is None:
+        live = replace(live, left=live.left + len(event.processes))
+    now = replace(now, phase=Phase.KILLING, live=replace(live, told=event.signal))
+    return _agent(now, event.agent, **changes)
+
+
+def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
+    agent = now.agents[event.agent]
+    code = event.exit_code if event.signal is None else 128 + event.signal
+    swept = agent.swept
+    if (live := now.live) is not None and live.told:
+        swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
+    return _agent(
+        replace(now, phase=Phase.DRAINING, live=None), event.agent,
+        peak=max(agent.peak, event.peak), exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
+        last_duration=event.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
+        last_success=at if event.ok else agent.last_success, swept=swept,
+    )  # fmt: skip
+
+
+def _drained(now: Figures, event: Drained) -> Figures:
+    if event.reached:
+        now = replace(now, drained=now.drained.add(event.seconds), survivors=0)
+    else:
+        now = replace(now, timed_out=now.timed_out.add(event.seconds))
+    if event.strays:
+        now = _agent(now, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, len(event.strays)))
+    return replace(now, phase=Phase.STARTING, residual=max(event.owned - now.baseline, 0))
+
+
+def _run_ended(now: Figures, event: RunEnded, at: float) -> Figures:
+    return replace(
+        now, phase=Phase.IDLE, live=None, ended=at, seconds=event.seconds, violations=event.sequence_violations,
+        runs=_more(now.runs, run_state(event.exit_code)), last_success=at if event.exit_code == 0 else now.last_success,
+    )  # fmt: skip
+
+
+def _status(event: AgentEnded) -> Status:
+    if event.ok:
+        return Status.COMPLETED
+    return {Reason.HALTED: Status.HALTED, Reason.SKIPPED: Status.SKIPPED}.get(event.reason, Status.GAVE_UP)

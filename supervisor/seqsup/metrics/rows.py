@@ -1,0 +1,103 @@
+"""Figures as rows: metric, label values, value. Every counter has its row from the start: one born at 1 never rose."""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct, field
+
+from .catalogue import DRAINS, EXITS, KILLS, RUNS, SOURCES, Collected, Phase, Status, Swept
+from .figures import AgentFigures, Figures, Histogram, Live
+
+Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
+
+
+class Around(Struct, frozen=True, kw_only=True):
+    """What is read when somebody asks: the machine, and what costs too much to be read with every sample."""
+
+    totals: Mapping[str, float] = field(default_factory=dict)  # metric -> value
+    pss: int | None = None
+    swap: int | None = None
+
+
+def rows(now: Figures, around: Around, versions: tuple[str, str]) -> Iterator[Row]:
+    """All rows of this moment; `versions` are seqsup's and Python's."""
+    if now.live is not None:
+        yield from _live(now.live, around)
+    for name, agent in now.agents.items():
+        yield from _agent(name, agent)
+    yield from _run(now)
+    yield from ((name, (), value) for name, value in around.totals.items())
+    yield "build_info", versions, 1
+
+
+def _live(live: Live, around: Around) -> Iterator[Row]:
+    agent = (live.agent,)
+    yield "agent_tree_rss_bytes", agent, live.used
+    yield "agent_tree_rss_recent_max_bytes", agent, max((most for _, most in live.recent), default=0)
+    yield "agent_processes", agent, live.processes
+    for program, size in live.parts.items():
+        yield "agent_process_rss_bytes", (live.agent, program), size
+    if around.pss is not None and around.swap is not None:
+        yield "agent_tree_pss_bytes", agent, around.pss
+        yield "agent_tree_swap_bytes", agent, around.swap
+    if (heap := live.heap) is not None:
+        yield "nodejs_heap_size_used_bytes", agent, heap.used
+        yield "nodejs_heap_size_total_bytes", agent, heap.total
+        yield "nodejs_heap_size_limit_bytes", agent, heap.limit
+        yield "nodejs_external_memory_bytes", agent, heap.external
+        yield "nodejs_array_buffers_bytes", agent, heap.array_buffers
+
+
+def _agent(name: str, agent: AgentFigures) -> Iterator[Row]:
+    yield "agent_tree_rss_peak_bytes", (name,), agent.peak
+    for status in Status:
+        yield "agent_status", (name, status), agent.status is status
+    yield "agent_starts_total", (name,), agent.starts
+    yield from (("agent_exits_total", (name, reason), agent.exits.get(reason, 0)) for reason in EXITS)
+    yield from (("agent_kills_total", (name, reason), agent.kills.get(reason, 0)) for reason in KILLS)
+    yield "agent_kill_escalations_total", (name,), agent.escalations
+    yield "agent_retries_total", (name,), agent.retries
+    yield "agent_run_seconds_total", (name,), agent.seconds
+    yield from (("gc_requests_total", (name, result), agent.collections.get(result, 0)) for result in Collected)
+    yield "gc_freed_bytes_total", (name,), agent.freed
+    yield from (("leftover_processes_reaped_total", (name, how), agent.swept.get(how, 0)) for how in Swept)
+    for metric, value in (
+        ("agent_memory_limit_bytes", agent.limit),
+        ("agent_memory_gc_threshold_bytes", agent.gc_threshold),
+        ("agent_last_run_duration_seconds", agent.last_duration),
+        ("agent_last_run_exit_code", agent.last_exit_code),
+        ("agent_last_start_timestamp_seconds", agent.last_start),
+        ("agent_last_end_timestamp_seconds", agent.last_end),
+        ("agent_last_success_timestamp_seconds", agent.last_success),
+        ("agent_last_gc_timestamp_seconds", agent.last_collection),
+    ):
+        if value is not None:
+            yield metric, (name,), value
+    for reason, at in agent.last_kills.items():
+        yield "agent_last_kill_timestamp_seconds", (name, reason), at
+
+
+def _run(now: Figures) -> Iterator[Row]:
+    for result, duration in zip(DRAINS, (now.drained, now.timed_out), strict=True):
+        yield "drain_duration_seconds", (result,), duration
+    yield "drain_baseline_bytes", (), now.baseline
+    yield "leftover_processes", (), now.survivors
+    yield "sequence_violations_total", (), now.violations
+    yield from (("phase", (phase,), now.phase is phase) for phase in Phase)
+    states = [agent.status for agent in now.agents.values()]
+    yield from (("queue_agents", (status,), states.count(status)) for status in Status)
+    yield from (("runs_total", (outcome,), now.runs.get(outcome, 0)) for outcome in RUNS)
+    yield "samples_total", (), now.samples
+    yield from (("sample_errors_total", (source,), now.errors.get(source, 0)) for source in SOURCES)
+    if now.tier:
+        yield "containment_info", (now.tier,), 1
+    for metric, value in (
+        ("drain_residual_bytes", now.residual),
+        ("run_start_timestamp_seconds", now.started),
+        ("run_end_timestamp_seconds", now.ended),
+        ("run_duration_seconds", now.seconds),
+        ("run_last_success_timestamp_seconds", now.last_success),
+        ("sample_duration_seconds", now.took),
+        ("last_sample_timestamp_seconds", now.sampled),
+    ):
+        if value is not None:
+            yield metric, (), value

@@ -1,0 +1,471 @@
+"""The figures: what they say of any history, in what form, and that they reach whoever reads them."""
+
+import signal
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from conftest import Result, Started, wait_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monitoring import binary, free_port, get, prometheus, promtool, running, up
+from prometheus_client.parser import text_string_to_metric_families
+from seqsup.events import StopSent, Unkillable
+from seqsup.metrics import figures
+from seqsup.metrics.catalogue import BY_NAME, METRICS
+from seqsup.metrics.exposition import Collector, text
+from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, Figures, Histogram, apply, divide
+from seqsup.metrics.rows import Around, rows
+from seqsup.metrics.totals import Totals
+from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Sample
+from told import Told, process
+
+from profiles import agent, of, proven, shell, write
+
+AGENTS = ("a", "b", "c")
+AROUND = Around(totals={"host_memory_available_bytes": 1.0, "host_oom_kills_total": 2.0}, pss=5, swap=0)
+
+
+def fresh(*agents: str) -> Figures:
+    made = {name: AgentFigures(limit=1024 * MIB, gc_threshold=768 * MIB) for name in agents or AGENTS}
+    return Figures(profile="nightly", agents=made, baseline=20 * MIB)
+
+
+def after(told: Told, now: Figures | None = None) -> Figures:
+    now = now or fresh()
+    for recorded in told.events:
+        now = apply(now, recorded)
+    return now
+
+
+def table(now: Figures) -> dict[tuple[str, tuple[str, ...]], float | Histogram]:
+    listed = list(rows(now, AROUND, ("1", "3")))
+    assert len({(name, labels) for name, labels, _ in listed}) == len(listed), "two rows of one series"
+    return {(name, labels): value for name, labels, value in listed}
+
+
+def stopped(agent: str, signal: str, reason: Reason | None, processes: Iterable[ProcessMemory] = ()) -> StopSent:
+    return StopSent(agent=agent, attempt=1, signal=signal, reason=reason, why="", processes=tuple(processes))
+
+
+def seen(
+    agent: str, used: int, *, at: float = 1.0, processes: tuple[ProcessMemory, ...] | None = None,
+    heap: Heap | None = None,
+) -> Observation:  # fmt: skip
+    sample = Sample(at=at, used=used, processes=3, host_available=1024 * MIB)
+    return Observation(agent=agent, attempt=1, sample=sample, took=0.001, processes=processes, heap=heap)
+
+
+# -- any history
+
+SIZES = st.integers(0, 2**42)
+SOME = st.lists(
+    st.builds(process, st.integers(1, 9), st.sampled_from([f"program{n}" for n in range(50)] + ["other"]), SIZES),
+    max_size=8,
+).map(tuple)
+REASONS = st.sampled_from([reason for reason in Reason if reason not in (Reason.SKIPPED, Reason.LOST)])
+STOPS = st.none() | st.sampled_from([Reason.HARD, Reason.SOFT, Reason.TIMEOUT, Reason.HALTED])
+
+
+def _told(what: str, agent: str, reason: Reason, stop: Reason | None, some: tuple[ProcessMemory, ...]) -> Told:
+    told = Told()
+    match what:
+        case "started":
+            return told.started(agent)
+        case "term" | "kill":
+            return told.tell(stopped(agent, f"SIG{what.upper()}", stop, some))
+        case "ended":
+            return told.ended(agent, reason, left_over=some, exit_code=1)
+        case "drained":
+            return told.drained(agent, why="" if some else "no memory", strays=some)
+        case "retry":
+            return told.retry(agent)
+        case "agent_ended":
+            return told.agent_ended(agent, reason)
+        case "skipped":
+            return told.skipped(agent)
+        case "unkillable":
+            return told.tell(Unkillable(agent=agent, processes=some, seconds=10))
+        case "halt":
+            return told.halt(Halt.NOW)
+    return told.run_ended(0 if some else 1)
+
+
+WHATS = (
+    "started", "term", "kill", "ended", "drained", "retry", "agent_ended", "skipped", "unkillable", "halt", "run_ended",
+)  # fmt: skip
+NEWS = st.one_of(
+    st.builds(_told, st.sampled_from(WHATS), st.sampled_from(AGENTS), REASONS, STOPS, SOME),
+    st.builds(seen, st.sampled_from(AGENTS), SIZES, at=st.floats(0, 1000), processes=st.none() | SOME),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(NEWS, max_size=30))
+def test_whatever_happens_the_figures_hold_together(news: list[Told | Observation]) -> None:
+    """Programs add up to the tree; one phase; one state an agent; the queue is the plan; totals only grow, from 0."""
+    now = after(Told().run(*AGENTS))
+    first = totals = table(now)
+    for each in news:
+        now = figures.observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
+        told = table(now)
+        assert sum(value for (name, _), value in told.items() if name == "phase") == 1  # type: ignore[misc]
+        assert sum(value for (name, _), value in told.items() if name == "queue_agents") == len(AGENTS)  # type: ignore[misc]
+        states: dict[str, float] = defaultdict(float)
+        parts: dict[str, float] = defaultdict(float)
+        for (name, labels), value in told.items():
+            assert len(labels) == len(BY_NAME[name].labels)
+            if name == "agent_status":
+                states[labels[0]] += value  # type: ignore[operator]
+            elif name == "agent_process_rss_bytes":
+                parts[labels[0]] += value  # type: ignore[operator]
+                assert isinstance(value, int)
+                assert value >= 0
+            elif BY_NAME[name].kind == "counter":
+                before = totals[name, labels]  # it was there from the start
+                assert value >= before  # type: ignore[operator]
+        assert set(states.values()) == {1}
+        trees = {labels[0]: value for (name, labels), value in told.items() if name == "agent_tree_rss_bytes"}
+        assert trees == parts
+        assert len(trees) <= 1
+        totals = told
+    counters = {key for key in first if BY_NAME[key[0]].kind == "counter"}
+    assert {key for key in totals if BY_NAME[key[0]].kind == "counter"} == counters
+    assert len(now.names) <= NAMES
+
+
+@given(SOME, st.integers(0, 2**43), st.frozensets(st.sampled_from([f"program{n}" for n in range(50)])))
+def test_programs_and_other_add_up_to_the_tree(
+    some: tuple[ProcessMemory, ...], used: int, names: frozenset[str]
+) -> None:
+    parts, known = divide(some, used, names)
+    assert sum(parts.values()) == used
+    assert all(size >= 0 for size in parts.values())
+    assert len(parts) <= NAMED + 1
+    assert set(parts) <= known | {"other"}
+    assert len(known) <= max(NAMES, len(names))
+
+
+# -- one history each
+
+
+def test_a_kill_is_counted_once_with_its_reason_and_the_moment() -> None:
+    told = Told().run(*AGENTS).started("a").tell(stopped("a", "SIGTERM", Reason.SOFT))
+    told.tell(stopped("a", "SIGKILL", Reason.SOFT)).ended("a", Reason.SOFT, exit_code=1)
+    found = table(after(told))
+    assert found["agent_kills_total", ("a", "soft")] == 1
+    assert found["agent_kill_escalations_total", ("a",)] == 1
+    assert found["agent_exits_total", ("a", "soft")] == 1
+    assert found["agent_last_kill_timestamp_seconds", ("a", "soft")] == told.events[3].at
+    assert ("agent_tree_rss_bytes", ("a",)) not in found
+
+
+def test_leftovers_are_counted_by_what_ended_them() -> None:
+    some = [process(n) for n in range(5)]
+    told = Told().run(*AGENTS).started("a").tell(stopped("a", "SIGTERM", None, some))
+    told.tell(stopped("a", "SIGKILL", None, some[:2])).ended("a", left_over=tuple(some)).drained(
+        "a", strays=(process(9),)
+    )
+    found = table(after(told))
+    assert [found["leftover_processes_reaped_total", ("a", how)] for how in ("term", "kill", "apart")] == [3, 2, 1]
+    assert found["agent_kills_total", ("a", "leftover")] == 1
+
+
+def test_a_spike_stays_visible_for_a_minute_and_the_peak_for_the_attempt() -> None:
+    now = after(Told().run(*AGENTS).started("a"))
+    for at, used in ((1.0, 10), (1.2, 900), (1.4, 20), (30.0, 30)):
+        now = figures.observe(now, seen("a", used, at=at), 5.0)
+    assert table(now)["agent_tree_rss_recent_max_bytes", ("a",)] == 900
+    now = figures.observe(now, seen("a", 30, at=62.5), 5.0)
+    assert table(now)["agent_tree_rss_recent_max_bytes", ("a",)] == 30
+    assert table(now)["agent_tree_rss_peak_bytes", ("a",)] == 900
+
+
+def test_what_a_resumed_run_had_completed_is_in_its_queue() -> None:
+    found = table(after(Told().run(*AGENTS, resumed=True, before=("a",))))
+    assert found["queue_agents", ("completed",)] == 1
+    assert found["queue_agents", ("pending",)] == 2
+
+
+def test_drains_fall_into_buckets() -> None:
+    told = (
+        Told()
+        .run(*AGENTS)
+        .started("a")
+        .ended("a")
+        .drained("a", seconds=0.1)
+        .drained("a", seconds=7)
+        .drained("a", why="x")
+    )
+    exposed = text(Collector("nightly", lambda: rows(after(told), AROUND, ("1", "3")))).decode()
+    assert 'seqsup_drain_duration_seconds_bucket{le="0.1",profile="nightly",result="drained"} 1.0' in exposed
+    assert 'seqsup_drain_duration_seconds_bucket{le="10.0",profile="nightly",result="drained"} 2.0' in exposed
+    assert 'seqsup_drain_duration_seconds_count{profile="nightly",result="timed_out"} 1.0' in exposed
+
+
+def test_totals_go_on_from_run_to_run_and_success_is_remembered(tmp_path: Path) -> None:
+    killed = (
+        Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a").drained("a").run_ended(0)
+    )
+    counted = []
+    for told in (killed, killed, Told().run(*AGENTS)):
+        totals = Totals(tmp_path, "nightly")
+        listed = list(totals.added(rows(after(told), AROUND, ("1", "3"))))
+        totals.keep(listed)
+        found = {(name, labels): value for name, labels, value in listed}
+        counted.append(found["agent_kills_total", ("a", "hard")])
+        assert found["host_oom_kills_total", ()] == 2  # the host's own
+        assert ("run_last_success_timestamp_seconds", ()) in found
+        drained = found["drain_duration_seconds", ("drained",)]
+    assert counted == [1, 2, 2]
+    assert isinstance(drained, Histogram)
+    assert sum(drained.counts) == 2
+
+
+def test_torn_totals_begin_anew(tmp_path: Path) -> None:
+    totals = Totals(tmp_path, "nightly")
+    totals.keep(list(rows(fresh(), AROUND, ("1", "3"))))
+    (tmp_path / "metrics" / "nightly.json").write_text("[[")
+    assert list(Totals(tmp_path, "nightly").added([("runs_total", ("completed",), 1)])) == [
+        ("runs_total", ("completed",), 1)
+    ]
+
+
+# -- the form
+
+
+def everything() -> Figures:
+    """A history that has a value for each series which is not always there."""
+    told = (
+        Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a", exit_code=0).drained("a")
+    )
+    told.started("b")
+    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
+    return figures.observe(after(told), seen("b", 900, processes=(process(1, "node b.js", 500),), heap=heap), 5.0)
+
+
+def exposed(now: Figures) -> bytes:
+    return text(Collector("nightly", lambda: rows(now, AROUND, ("1", "3"))))
+
+
+def test_promtool_has_no_complaint() -> None:
+    assert promtool("check", "metrics", stdin=exposed(everything())) == ""
+
+
+def test_no_series_says_when_it_was_created() -> None:
+    assert b"_created" not in exposed(everything())
+
+
+def test_hostile_names_are_escaped() -> None:
+    told = Told().run("a").started("a")
+    now = figures.observe(after(told, fresh("a")), seen("a", 9, processes=(process(1, 'x"\\\n{}', 9),)), 5.0)
+    families = {family.name: family for family in text_string_to_metric_families(exposed(now).decode())}
+    (one, other) = families["seqsup_agent_process_rss_bytes"].samples
+    assert (one.value, other.value) == (9, 0)
+    assert '"' in one.labels["process"]
+
+
+def test_every_metric_of_the_catalogue_is_told_or_waits_for_its_event() -> None:
+    told = {name for name, _ in table(everything())}
+    waiting = {
+        each.name
+        for each in METRICS
+        if each.name.startswith(("companion_", "host_")) or each.name in ("agent_last_gc_timestamp_seconds",)
+    }
+    late = {"run_end_timestamp_seconds", "run_duration_seconds", "run_last_success_timestamp_seconds"}
+    assert set(BY_NAME) - told <= waiting | late
+
+
+def test_a_profile_of_200_agents_has_as_many_series_as_the_readme_says() -> None:
+    """At most 90, and 60 for each agent: here each has run, and was killed for two reasons."""
+    names = [f"agent{n}" for n in range(200)]
+    told = Told().run(*names)
+    for name in names:
+        for reason in (Reason.HARD, Reason.SOFT):
+            told.started(name).tell(stopped(name, "SIGKILL", reason)).ended(name, exit_code=1).drained(name)
+    lines = [line for line in exposed(after(told, fresh(*names))).splitlines() if not line.startswith(b"#")]
+    assert 50 * 200 <= len(lines) <= 90 + 60 * 200
+
+
+# -- the way out
+
+
+def scraped(url: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = defaultdict(dict)
+    for family in text_string_to_metric_families(get(url)):
+        for sample in family.samples:
+            labels = tuple(sorted((name, value) for name, value in sample.labels.items() if name != "profile"))
+            found[sample.name][labels] = sample.value
+    return found
+
+
+LEAK = ["python3", "-c", "import time\nheld = []\nwhile len(held) < 900: held.append(b'x' * 2**20); time.sleep(0.002)"]
+
+
+def test_a_run_serves_its_figures_and_keeps_its_word_to_the_end(
+    seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    """Scraped while it runs, it stays until a last scrape has seen the kill."""
+    port = free_port()
+    profile = write(
+        tmp_path, shell("first", "sleep 1.5"),
+        shell("hangs", "trap '' TERM; sleep 60", timeouts={"wall": "1s", "grace": "100ms"}),
+        run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{port}"},
+    )  # fmt: skip
+    run = seqsup_started("start", profile)
+    url = f"http://127.0.0.1:{port}/metrics"
+    wait_for(lambda: up(url), 30)
+    wait_for(lambda: scraped(url)["seqsup_agent_processes"], 30)
+    found = scraped(url)
+    assert sum(found["seqsup_phase"].values()) == 1
+    assert found["seqsup_agent_status"][("agent", "first"), ("status", "running")] == 1
+    assert found["seqsup_agent_kills_total"][("agent", "hangs"), ("reason", "timeout")] == 0
+    assert found["process_resident_memory_bytes"][()] > 0
+    assert found["seqsup_host_memory_available_bytes"][()] > 0
+    assert len(found["seqsup_containment_info"]) == 1
+    killed = (("agent", "hangs"), ("reason", "timeout"))
+    wait_for(lambda: scraped(url)["seqsup_agent_kills_total"].get(killed), 30)
+    result = run.wait()
+    assert result.code == 1
+    assert "not here" not in result.stderr
+
+
+def test_a_run_that_nobody_scrapes_ends_at_once_and_one_that_is_told_to_stays(
+    seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    port = free_port()
+    listen = {"SEQSUP_METRICS_LISTEN": f"127.0.0.1:{port}"}
+    assert seqsup("run", "--", "true", env=listen).code == 0
+    profile = write(tmp_path, shell("a", "exit 0"), metrics={"linger": "60s"})
+    run = seqsup_started("start", profile, env=listen)
+    wait_for(lambda: "waiting at most" in run.stderr, 30)
+    assert "1 of 1 completed" in run.stderr  # all is told before
+    found = scraped(f"http://127.0.0.1:{port}/metrics")
+    assert found["seqsup_phase"][(("phase", "idle"),)] == 1
+    assert found["seqsup_runs_total"][(("outcome", "completed"),)] == 1
+    run.send(signal.SIGINT)
+    assert run.wait().code == 0
+
+
+def test_a_taken_port_is_said_and_the_run_goes_on_unless_figures_are_required(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        profile = write(tmp_path, shell("a", "exit 0"), metrics={"listen": listen})
+        result = seqsup("start", profile, "--json")
+        assert result.code == 0
+        (warned,) = of(proven(result), "warned")
+        assert warned["message"].startswith(f"metrics.listen {listen}: Address already in use; the run goes on")
+        profile = write(tmp_path, shell("a", "exit 0"), name="strict", metrics={"listen": listen, "required": True})
+        result = seqsup("start", profile, "--json")
+        assert (result.code, result.stdout) == (3, "")
+        assert "metrics.required is set" in result.stderr
+
+
+def test_a_port_that_becomes_free_is_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"})
+        run = seqsup_started("start", profile)
+        wait_for(lambda: "in use" in run.stderr, 30)
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/metrics"), 30)
+    run.end()
+
+
+def test_a_bad_address_in_the_environment_is_refused_by_name(seqsup: Callable[..., Result]) -> None:
+    result = seqsup("run", "--", "true", env={"SEQSUP_METRICS_LISTEN": "9472"})
+    assert result.code == 2
+    assert 'SEQSUP_METRICS_LISTEN: expected "host:port"' in result.stderr
+
+
+def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    port = free_port()
+    profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"})
+    run = seqsup_started("start", profile)
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/"), 30)
+    assert '<a href="/metrics">' in get(f"http://127.0.0.1:{port}/")
+    with socket.create_connection(("127.0.0.1", port)) as odd:
+        odd.sendall(b"GET /else HTTP/1.0\r\n\r\n")
+        assert odd.recv(100).startswith(b"HTTP/1.0 404")
+    with socket.create_connection(("127.0.0.1", port)) as stuck:
+        stuck.sendall(b"GET /met")  # never finished: others are served, and the run ends
+        assert up(f"http://127.0.0.1:{port}/metrics")
+        run.send(signal.SIGTERM)
+        assert run.wait().code == 143
+
+
+def test_a_textfile_has_what_earlier_runs_had_and_others_may_read_it(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    profile = write(
+        tmp_path, shell("a", "exit 7"), metrics={"textfile": "out.prom", "file_sd": "sd.json"}
+    )  # fmt: skip
+    for expected in (1, 2):
+        assert seqsup("start", profile).code == 1
+        written = (tmp_path / "out.prom").read_text()
+        assert f'seqsup_agent_exits_total{{agent="a",profile="nightly",reason="failed"}} {expected}.0' in written
+        assert "process_resident" not in written
+    assert (tmp_path / "out.prom").stat().st_mode & 0o777 == 0o644
+    promtool("check", "metrics", stdin=(tmp_path / "out.prom").read_bytes())
+    assert not (tmp_path / "sd.json").exists()
+
+
+def test_a_textfile_that_cannot_be_written_is_said_once_and_no_more(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    profile = write(tmp_path, shell("a", "exit 0"), metrics={"textfile": "no/such/folder/out.prom"})
+    result = seqsup("start", profile)
+    assert result.code == 0
+    assert result.stderr.count("metrics.textfile") == 1
+
+
+def test_a_pushgateway_has_the_run_when_it_is_over(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    port = free_port()
+    command = [binary("prometheus-pushgateway"), f"--web.listen-address=127.0.0.1:{port}"]
+    profile = write(tmp_path, shell("a", "exit 7"), metrics={"pushgateway": f"127.0.0.1:{port}"})
+    with running(command, f"http://127.0.0.1:{port}/-/ready", tmp_path):
+        assert seqsup("start", profile).code == 1
+        told = get(f"http://127.0.0.1:{port}/metrics")
+    pushed = [line for line in told.splitlines() if line.startswith("seqsup_agent_exits_total{")]
+    assert any('reason="failed"' in line and 'profile="nightly"' in line and line.endswith(" 1") for line in pushed)
+
+
+@pytest.mark.long
+def test_a_pushgateway_that_is_not_there_is_said(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "exit 0"), metrics={"pushgateway": f"127.0.0.1:{free_port()}"})
+    result = seqsup("start", profile)
+    assert result.code == 0
+    assert "metrics.pushgateway" in result.stderr
+
+
+@pytest.mark.memory
+def test_a_real_prometheus_has_the_last_kill_of_a_run(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    """Found through the run's own target file; the last agent is killed at its limit, and the run ends."""
+    targets = tmp_path / "targets.json"
+    config = (
+        f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 500ms\n  file_sd_configs:\n  - files: [{targets}]\n"
+    )
+    profile = write(
+        tmp_path, shell("first", "sleep 8"), agent("leaks", LEAK, memory={"hard": "200MiB", "enforce": "watch"}),
+        run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{free_port()}", "file_sd": str(targets)},
+    )  # fmt: skip
+    with prometheus(tmp_path, config) as server:
+        run = seqsup_started("start", profile)
+        kills = 'seqsup_agent_kills_total{agent="leaks",reason="hard"}'
+        wait_for(lambda: server.value(kills) == 0, 60)  # it was there at 0 before
+        result = run.wait(60)
+        assert result.code == 1
+        assert server.value(f"last_over_time({kills}[5m])") == 1
+        assert (server.value(f"increase({kills}[5m])") or 0) > 0
+        assert (server.value('last_over_time(seqsup_runs_total{outcome="failed"}[5m])') or 0) == 1
+        most = server.value('max_over_time(seqsup_agent_tree_rss_peak_bytes{agent="leaks"}[5m])')
+        assert most is not None
+        assert most >= 200 * MIB
+    assert not targets.exists()
