@@ -10,14 +10,10 @@ from . import policy
 from .attempt import Place, Stage, World, attempt
 from .drain import drain
 from .events import AgentEnded, Drained, RetryScheduled
-from .model import Halt, OnTimeout, Outcome, Reason, Step
+from .model import Halt, OnTimeout, Outcome, Reason, Step, Stopped
 from .units import format_duration, format_size
 
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
-
-
-class Stopped(Exception):
-    """The run cannot go on, by the profile's own rules."""
 
 
 class Agent:

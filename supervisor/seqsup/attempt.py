@@ -16,6 +16,7 @@ from msgspec import Struct
 from . import account, outcome, policy
 from .containment import shim
 from .containment.group import Group, Groups
+from .containment.keeper import Keeper
 from .containment.process import all_pids
 from .containment.reaper import Reaper, Root
 from .containment.subreaper import Tree
@@ -23,6 +24,7 @@ from .events import (
     AnyEvent,
     AttemptEnded,
     AttemptStarted,
+    MemoryHigh,
     MemoryWarned,
     OutputCut,
     Spawned,
@@ -42,13 +44,13 @@ from .streams import Output, open_stdin
 from .wait import Wake
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
-_PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
+PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 
 
 class World(Struct, frozen=True):
     """What an attempt acts on, and whom it tells."""
 
-    reaper: Reaper
+    reaper: Reaper | Keeper
     host: Host
     wake: Wake
     operator: Operator
@@ -76,6 +78,7 @@ class Ended(Struct, frozen=True):
     """An attempt's outcome, with what its drain must know."""
 
     outcome: Outcome
+    tree: str  # the mark of its processes
     last_available: int  # bytes of the host, when its tree was last measured
     bystanders: frozenset[int]  # pids that were there before it
 
@@ -97,7 +100,7 @@ class Stage:
         """The kernel's group, if there can be one; OSError where it refuses."""
         if self._group is None and self.groups is not None:
             name = f"{self._step.name}-{self._number}"
-            self._group = self.groups.make(name, self._step.limits.hard, _PIDS_MAX, swap=False)
+            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX, swap=False)
         return self._group
 
     def close(self) -> None:
@@ -140,7 +143,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
     else:
         ended = await vigil.keep(root)
     world.emit(_ended(step, number, ended))
-    return Ended(ended, vigil.last_available, bystanders)
+    return Ended(ended, stage.place.label, vigil.last_available, bystanders)
 
 
 class _Vigil:
@@ -159,6 +162,7 @@ class _Vigil:
         self._left_over: tuple[ProcessMemory, ...] = ()
         self._options: tuple[str, ...] = ()  # ours, in NODE_OPTIONS
         self._described = self._watch.started  # when observers last heard who is in the tree
+        self._high = False  # it was told that soft was passed
         self._told = -1.0  # since when the phase lasts that was told last
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
@@ -205,6 +209,8 @@ class _Vigil:
         sample, rate = self._look(tree), 0.0
         while True:
             self._watch, action = policy.step(self._watch, self._rules, sample)
+            if self._watch.over_soft_since is not None and not self._high:
+                self._tell_high(sample)
             match action:
                 case Action.WARN:
                     self._warn(sample)
@@ -290,6 +296,14 @@ class _Vigil:
         assert warn is not None
         self._world.emit(
             MemoryWarned(agent=self._step.name, attempt=self._number, used=sample.used, warn=warn)
+        )  # fmt: skip
+
+    def _tell_high(self, sample: Sample) -> None:
+        self._high = True
+        soft = self._rules.limits.soft
+        assert soft is not None
+        self._world.emit(
+            MemoryHigh(agent=self._step.name, attempt=self._number, used=sample.used, soft=soft)
         )  # fmt: skip
 
     def _signal(self, tree: Tree, signum: signal.Signals) -> None:

@@ -41,4 +41,4 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
 
 
 def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:
-    return bearers(cookie, except_pids=ended.bystanders | world.reaper.let_go())
+    return bearers(cookie, ended.tree, except_pids=ended.bystanders | world.reaper.let_go())

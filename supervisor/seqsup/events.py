@@ -85,6 +85,15 @@ class OutputCut(Event, frozen=True):
     most: int
 
 
+class MemoryHigh(Event, frozen=True):
+    """An attempt's tree went over its soft limit, for the first time."""
+
+    agent: str
+    attempt: int
+    used: int
+    soft: int
+
+
 class StopSent(Event, frozen=True):
     """TERM to the whole tree, or KILL."""
 
@@ -153,6 +162,28 @@ class Drained(Event, frozen=True):
     on_timeout: OnTimeout | None = None
 
 
+class AgentDue(Event, frozen=True):
+    """An agent's turn has come. Told where a hook asks for it."""
+
+    agent: str
+    content: str
+    command: tuple[str, ...]
+
+
+class HookEnded(Event, frozen=True):
+    point: str
+    command: str
+    agent: str
+    ok: bool
+    why: str  # it is no success
+    exit_code: int | None
+    signal: int | None
+    seconds: float
+    folder: str  # within the run's: its output
+    output: str  # the end of it, of one that failed
+    left_over: tuple[ProcessMemory, ...] = ()
+
+
 class Unkillable(Event, frozen=True):
     """Processes that took SIGKILL and are still there (uninterruptible sleep)."""
 
@@ -204,9 +235,9 @@ class RunEnded(Event, frozen=True):
 
 
 AnyEvent = (
-    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | OutputCut | StopSent
+    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
-    | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
+    | AgentDue | HookEnded | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from loguru import logger
 from msgspec import Struct
 
 from .events import (
+    AgentDue,
     AgentEnded,
     AgentSkipped,
     AttemptEnded,
@@ -19,6 +20,8 @@ from .events import (
     Drained,
     Event,
     HaltRequested,
+    HookEnded,
+    MemoryHigh,
     MemoryWarned,
     OutputCut,
     Recorded,
@@ -167,6 +170,11 @@ def _(event: RunContinued) -> Line:
 
 
 @say.register
+def _(event: MemoryHigh) -> Line:
+    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
+
+
+@say.register
 def _(event: StopSent) -> Line:
     held = processes(event.processes)
     text = f"{event.signal}: {event.why}" + (f" ({held})" if held else "")
@@ -229,6 +237,22 @@ def _(event: Drained) -> Line:
         return Line(level, "✔", "drained", f"in {seconds}: {text}")
     then = f"; {event.on_timeout} follows" if event.on_timeout else ""
     return Line(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
+
+
+@say.register
+def _(event: AgentDue) -> Line:
+    return Line(DEBUG, "▶", "its turn")
+
+
+@say.register
+def _(event: HookEnded) -> Line:
+    text = f"{event.point}: {event.command}  {format_duration(event.seconds)}"
+    if event.left_over:
+        text += f"; left behind {processes(event.left_over)}"
+    if event.ok:
+        return Line(DEBUG, "✔", "hook", text)
+    text += f"  {event.why}; its output is in {event.folder}"
+    return Line(WARNING, "✖", "hook", text + (f": {event.output}" if event.output else ""))
 
 
 @say.register

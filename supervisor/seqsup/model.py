@@ -15,6 +15,10 @@ class SeqsupError(Exception):
     exit_code: int = 2  # what the command line ends with
 
 
+class Stopped(Exception):
+    """The run cannot go on, by the profile's own rules."""
+
+
 class Reason(StrEnum):
     """Why an attempt, and with its last attempt an agent, ended. The first cause wins."""
 
@@ -185,6 +189,15 @@ class Step(Struct, frozen=True, kw_only=True):
     output_max: int | None = None  # bytes kept of each of its two streams
 
 
+class Hooks(Struct, frozen=True, kw_only=True):
+    """What is run when something happens, and where."""
+
+    commands: dict[str, tuple[str, ...]]  # by point; each as a shell would split it
+    timeout: float
+    stop_on_error: bool
+    cwd: str
+
+
 class Skip(Struct, frozen=True, kw_only=True):
     name: str
     why: str
@@ -213,6 +226,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     keep: float  # seconds
     disk_floor: int | str | None = "auto"  # bytes
     notes: tuple[str, ...]  # advice, and keys that have no effect yet
+    hooks: Hooks
     execution_mode: str = "sequential"
     metrics: Metrics = Metrics()
 

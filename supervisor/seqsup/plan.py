@@ -13,6 +13,7 @@ from .model import (
     Detected,
     Drain,
     Enforce,
+    Hooks,
     Measure,
     Metrics,
     NodeBinary,
@@ -31,7 +32,7 @@ from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, sca
 from .profile.lines import Path
 from .profile.not_yet import accepted
 from .profile.order import in_order
-from .profile.tables import LISTEN
+from .profile.tables import HOOKS, LISTEN
 from .selection import Choice, select
 from .units import format_size
 
@@ -115,6 +116,17 @@ def make(
         disk_floor=profile.run.disk_floor,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
+        hooks=_hooks(profile, survey.folder),
+    )
+
+
+def _hooks(profile: Profile, folder: str) -> Hooks:
+    table = profile.hooks
+    return Hooks(
+        commands={point: commands for point in HOOKS if (commands := getattr(table, point))},
+        timeout=table.timeout,
+        stop_on_error=table.on_error == "stop",
+        cwd=folder,
     )
 
 

@@ -13,14 +13,17 @@ from msgspec.structs import replace
 
 from . import __version__, policy
 from .account import open_way
-from .agent import Agent, Stopped
+from .agent import Agent
 from .artifacts import Summaries, summary
 from .attempt import Place, World
+from .beside import Site
 from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import PSUTIL, Chosen
 from .events import (
+    AgentDue,
+    AgentEnded,
     AgentSkipped,
     AnyEvent,
     HaltRequested,
@@ -34,9 +37,10 @@ from .events import (
 )
 from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, hold, label, private
 from .history import AgentState, History, RunView
+from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
-from .model import Halt, Observation, Plan, Reason, SeqsupError, Step
+from .model import Halt, Observation, Plan, Reason, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
 from .retention import outdated, remove
@@ -143,22 +147,29 @@ class Run:
         self._let_go = frozenset(bearers(self._identity.cookie)) if self._identity.earlier else frozenset()
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        site = Site(self._folder, self._identity.cookie, ledger)
+        hooks = Hooking(self._plan.hooks, site, self._plan.profile, self._world)
+        if self._plan.hooks.commands:
+            self.add_reader(hooks)
         try:
             self._summaries = Summaries(self._folder / SUMMARIES)
             self._start(waited)
             self._remove_old()
             stopped = ""
             try:
-                await self._agents(ledger)
+                await hooks.after("before_run", RunStarted)
+                await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = str(reason)
+            stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
-            code = self._exit_code(stopped)
-            self._end(code, stopped, time.monotonic() - began)
+            ended = self._ended(stopped, began)
+            self.emit(ended)
             members.unlink(missing_ok=True)
             self._world.wake.catch_up()
-            return code
+            return ended.exit_code
         finally:
+            await hooks.abandon()
             self._world.host.close()
             if self._containment.groups is not None:
                 self._containment.groups.close()
@@ -200,7 +211,7 @@ class Run:
             labels = tuple(each.label for each in gone)
             self.emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))
 
-    async def _agents(self, ledger: int) -> None:
+    async def _agents(self, ledger: int, hooks: Hooking) -> None:
         agents = (self._agent(step, ledger) for step in self._plan.steps if step.name not in self._ok)
         ahead = next(agents, None)
         try:
@@ -218,7 +229,7 @@ class Run:
                     continue
                 if ahead is not None:
                     self._world.wake.put_off(ahead.get_ready)
-                self._ok[step.name] = await agent.run()
+                self._ok[step.name] = await self._turn(agent, hooks)
                 self._hand_on(step.name)
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
@@ -245,11 +256,27 @@ class Run:
             return f"by the operator; `seqsup resume {label(self._identity.run)}` lets it go on"
         return policy.disk_too_full(*room(self._folder), self._plan.disk_floor)
 
+    async def _turn(self, agent: Agent, hooks: Hooking) -> bool:
+        """One agent, with the hooks before and after it."""
+        step = agent.step
+        try:
+            if hooks.wants("before_agent"):
+                self.emit(AgentDue(agent=step.name, content=step.content, command=step.command))
+                await hooks.after("before_agent", AgentDue, step.name)
+                if self._world.operator.halt > Halt.NONE:
+                    return False
+            ok = await agent.run()
+        finally:
+            agent.dismiss()
+            await hooks.settle()
+            await hooks.after("after_agent", AgentEnded, step.name)
+        return ok
+
     def _agent(self, step: Step, ledger: int) -> Agent:
         def place(number: int) -> Place:
             label = f"{step.name}/{number}"
             place = Place(
-                self._folder / label, label, ledger, marks(self._identity.cookie, self._folder),
+                self._folder / label, label, ledger, marks(self._identity.cookie, self._folder, label),
                 previous=self._folder / SUMMARIES,
             )  # fmt: skip
             if step.account is not None:
@@ -311,15 +338,25 @@ class Run:
             return STOPPED_BY_POLICY
         return GAVE_UP
 
-    def _end(self, code: int, why: str, seconds: float) -> None:
+    async def _after_run(self, hooks: Hooking, stopped: str, began: float) -> str:
+        """Run the last hooks, before the end is written: a run that dies in them is not over. Say why it stopped."""
+        try:
+            await hooks.settle()
+            if hooks.wants("after_run"):
+                ended = self._ended(stopped, began)
+                run = self._folder.name
+                await hooks.on("after_run", Recorded(run=run, seq=0, at=time.time(), mono=time.monotonic(), body=ended))
+        except Stopped as reason:
+            return stopped or str(reason)
+        return stopped
+
+    def _ended(self, stopped: str, began: float) -> RunEnded:
         count = self.view.count
-        self.emit(
-            RunEnded(
-                exit_code=code, why=why, completed=count(AgentState.COMPLETED), gave_up=count(AgentState.GAVE_UP),
-                skipped=count(AgentState.SKIPPED), seconds=seconds,
-                not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
-                sequence_violations=violations(self._journal.events(self._identity.run)),
-            )
+        return RunEnded(
+            exit_code=self._exit_code(stopped), why=stopped, completed=count(AgentState.COMPLETED),
+            gave_up=count(AgentState.GAVE_UP), skipped=count(AgentState.SKIPPED), seconds=time.monotonic() - began,
+            not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
+            sequence_violations=violations(self._journal.events(self._identity.run)),
         )  # fmt: skip
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 import psutil
 
 from . import account, placeholders
+from .containment.process import ADOPTS
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .plan import Copy, Found, Survey, copies
 from .profile import Agent, Profile
 from .profile.lines import Path as KeyPath
-from .profile.tables import LISTEN, HooksTable, address
+from .profile.tables import HOOKS, LISTEN, HooksTable, address
 from .runtime.detect import detect, find
 from .runtime.node import NoAnswer, probe
-
-_HOOKS = ("before_run", "before_agent", "after_agent", "memory_high", "killed", "chain_end", "after_run")
 
 
 class _Unreadable(Exception):
@@ -189,9 +188,11 @@ def _open(file: Path) -> BufferedReader:
 
 def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
     problems: dict[KeyPath, str] = {}
-    for name in _HOOKS:
+    for name in HOOKS:
         for n, command in enumerate(getattr(hooks, name)):
-            if why := _unfit(command, folder, path):
+            if not ADOPTS:
+                problems["hooks", name, n] = "needs Linux: here nothing could be proven of what it leaves behind"
+            elif why := _unfit(command, folder, path):
                 problems["hooks", name, n] = why
     return problems
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from weakref import WeakSet
 
 
 class Wake:
@@ -12,11 +13,21 @@ class Wake:
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
         self._put_off: deque[Callable[[], object]] = deque()
+        self._branches: WeakSet[Wake] = WeakSet()
+
+    def branch(self) -> "Wake":
+        """Give one for another who waits meanwhile: it hears every poke of this one, and does what this one put off."""
+        branch = Wake()
+        branch._put_off = self._put_off
+        self._branches.add(branch)
+        return branch
 
     def poke(self) -> None:
         self._poked = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        for branch in tuple(self._branches):
+            branch.poke()
 
     def put_off(self, work: Callable[[], object]) -> None:
         """Have this done before the next wait, when there is time: an agent that was just started runs meanwhile."""

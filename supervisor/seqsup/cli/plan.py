@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ..containment.tiers import choose
-from ..model import MIB, Plan, Rlimits, SeqsupError, Step
+from ..model import MIB, Hooks, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..runtime.node import node_options, own_options
@@ -101,6 +101,7 @@ def _text(made: Plan, columns: int) -> Iterator[str]:
         ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
         ("chain", counted(made.chain, "agent")),
     )
+    yield from _section(columns, "hooks", _hooks(made.hooks))
     if made.steps:
         yield ""
         yield from _table(made.steps, columns)
@@ -114,6 +115,14 @@ def _text(made: Plan, columns: int) -> Iterator[str]:
         yield from _pairs(columns, *(fact for fact in each if fact not in common))
     yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
     yield from _section(columns, "notes", made.notes)
+
+
+def _hooks(hooks: Hooks) -> Iterator[str]:
+    for point, commands in hooks.commands.items():
+        yield from (f"{point}  {_shown(command)}" for command in commands)
+    if hooks.commands:
+        then = "the run stops" if hooks.stop_on_error else "it is told"
+        yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
 
 
 def _table(steps: Iterable[Step], columns: int) -> list[str]:

@@ -7,18 +7,22 @@ from .process import all_pids, environment
 
 COOKIE = "SEQSUP_COOKIE"
 FOLDER = "SEQSUP_FOLDER"
+TREE = "SEQSUP_TREE"
 _ROUNDS = 4
 
 
-def marks(run_cookie: str, run_folder: Path) -> dict[str, str]:
-    return {COOKIE: run_cookie, FOLDER: str(run_folder)}
+def marks(run_cookie: str, run_folder: Path, tree: str) -> dict[str, str]:
+    """`tree` names the one tree of the run: an attempt's, a companion's, a hook's."""
+    return {COOKIE: run_cookie, FOLDER: str(run_folder), TREE: tree}
 
 
-def bearers(run_cookie: str, *, except_pids: Set[int] = frozenset()) -> Iterator[int]:
-    """Find processes of this run. A full look costs 0.7 ms at 115 processes, so give it who is known."""
-    wanted = run_cookie.encode()
+def bearers(run_cookie: str, tree: str | None = None, *, except_pids: Set[int] = frozenset()) -> Iterator[int]:
+    """Find processes of this run, or of one of its trees. A full look costs 0.7 ms at 115 processes, so give it who is
+    known."""
+    wanted, of_tree = run_cookie.encode(), tree.encode() if tree is not None else None
     for pid in _all_and_newcomers(except_pids):
-        if environment(pid).get(COOKIE.encode()) == wanted:
+        env = environment(pid)
+        if env.get(COOKIE.encode()) == wanted and of_tree in (None, env.get(TREE.encode())):
             yield pid
 
 

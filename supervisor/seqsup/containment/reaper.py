@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import IO
+from contextlib import suppress
+from typing import IO, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +24,7 @@ from .process import ADOPTS, read_stat
 
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
+_CHASES = 100
 
 
 class Root(Struct, frozen=True):
@@ -31,14 +33,23 @@ class Root(Struct, frozen=True):
     pid: int
 
 
+class Kept(Protocol):
+    """A tree that is none of the agent's, below a process of its own."""
+
+    def tops(self) -> Set[int]: ...
+
+    def release(self) -> bool: ...
+
+
 class Reaper:
     """Makes this process a subreaper and collects every child that ends. `woken` is called when one did."""
 
     def __init__(self, woken: Callable[[], None]) -> None:
-        self._woken = woken
+        self.woken = woken
         self._roots: dict[int, Exit | None] = {}
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
+        self.keepers: list[Kept] = []
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
@@ -50,7 +61,7 @@ class Reaper:
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         self._gate = os.open("/proc/loadavg", os.O_RDONLY) if ADOPTS else -1
-        self._before = _born(descend(own_children()))
+        self._before = born(descend(own_children()))
         return self
 
     @property
@@ -71,7 +82,7 @@ class Reaper:
 
     def _on_child(self) -> None:
         self.reap()
-        self._woken()
+        self.woken()
 
     def reap(self) -> None:
         """Collect whoever has ended."""
@@ -95,28 +106,62 @@ class Reaper:
 
     def spawn(
         self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
-        stdout: int, stderr: int,
+        stdout: int, stderr: int, pass_fds: Sequence[int] = (),
     ) -> Root:  # fmt: skip
         """Start a leader in a session of its own. OSError says why it could not be.
 
         Only from the main thread; no preexec_fn (it costs 5 ms and forbids vfork).
         """
         child = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
-        )
+            command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
+            pass_fds=pass_fds,
+        )  # fmt: skip
         child.returncode = 0  # its end is the reaper's to collect
         self._roots[child.pid] = None
         return Root(child.pid)
 
+    def children(self) -> list[int]:
+        """Say at whom a look at the agent's tree begins."""
+        return own_children()
+
+    def saw(self, pid: int, start: int) -> None:
+        """Hear who was found in the agent's tree: nobody need be remembered where all is the agent's but outsiders."""
+
+    def kill_children(self) -> None:
+        """Kill our own children as they are listed, faster than whoever forks and exits can be looked at.
+
+        A child keeps its number until we reap it, so this once a bare pid is as good as a pidfd.
+        """
+        killed: set[int] = set()
+        for _ in range(_CHASES):
+            listed, outsiders = own_children(), self.outsiders()
+            if self.keepers:  # to ask them is to reap
+                ours = set(own_children())
+                listed = [pid for pid in listed if pid in ours]
+            fresh = [pid for pid in listed if pid not in killed and pid not in outsiders]
+            for pid in fresh:
+                with suppress(PermissionError):  # it became another user, by a setuid program: only a group can kill it
+                    os.kill(pid, signal.SIGKILL)
+            killed.update(fresh)
+            if not fresh:
+                return
+
     def let_go(self) -> Set[int]:
         """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
-        self.foreign = _with_descent(self.foreign)
+        self.foreign = with_descent(self.foreign)
         return self.foreign.keys()
 
     def outsiders(self) -> Set[int]:
-        """Say who of our descendants is no agent's: those, and who was there before us."""
-        self._before = _with_descent(self._before)
-        return self.let_go() | self._before.keys()
+        """Say who of our descendants is not the agent's: those, who was there before us, and where other trees begin.
+
+        Ask it after our children were listed: a keeper that was killed meanwhile leaves its orphans to us.
+        """
+        self._before = with_descent(self._before)
+        return self.let_go() | self._before.keys() | {pid for keeper in self.keepers for pid in keeper.tops()}
+
+    def tidy(self) -> None:
+        """Drop the keepers whose tree is gone and wanted no more."""
+        self.keepers = [keeper for keeper in self.keepers if not keeper.release()]
 
     def let_go_bytes(self) -> int:
         """The memory of those."""
@@ -138,10 +183,10 @@ def adopt_orphans(yes: bool = True) -> None:
         raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
 
 
-def _with_descent(known: dict[int, int]) -> dict[int, int]:
+def with_descent(known: dict[int, int]) -> dict[int, int]:
     """Those who live still, with all that descends from them by now."""
-    return _born(descend(pid for pid, start in known.items() if _born([pid]).get(pid) == start)) if known else known
+    return born(descend(pid for pid, start in known.items() if born([pid]).get(pid) == start)) if known else known
 
 
-def _born(pids: Iterable[int]) -> dict[int, int]:
+def born(pids: Iterable[int]) -> dict[int, int]:
     return {pid: stat.start for pid in pids if (stat := read_stat(pid)) is not None}

@@ -10,19 +10,19 @@ from seqsup.model import Measure, ProcessMemory
 from seqsup.wait import Wake
 
 from .group import Group
-from .members import Members, descend, own_children
+from .keeper import Keeper
+from .members import Members, descend
 from .process import Member, kin, read_stat
 from .reaper import Reaper, Root
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
-_CHASES = 100
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
 
 
 class Tree:
-    def __init__(self, reaper: Reaper, root: Root, measure: Measure, ledger: int, group: Group | None) -> None:
+    def __init__(self, reaper: Reaper | Keeper, root: Root, measure: Measure, ledger: int, group: Group | None) -> None:
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
@@ -37,15 +37,18 @@ class Tree:
         self.root = root
         stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
         self.root_start = stat.start if stat else 0
-        self._take(root.pid)
+        if isinstance(reaper, Keeper):
+            self.walk()  # its leader's pid may be another's by now
+        else:
+            self._take(root.pid)
 
     def walk(self) -> int:
-        """Find new members: all that descends from this process, but what is no agent's. Say how many were found."""
+        """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
         began, found = time.monotonic(), 0
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
         kindred = kin(self.root.pid, self._members.pids())
-        for pid in descend((*own_children(), *grouped, *kindred), self._reaper.outsiders()):
+        for pid in descend((*self._reaper.children(), *grouped, *kindred), self._reaper.outsiders()):
             if pid in self._members:
                 continue
             found += 1
@@ -56,6 +59,7 @@ class Tree:
 
     def _take(self, pid: int) -> None:
         if (member := self._members.add(pid)) is not None:
+            self._reaper.saw(member.pid, member.start)
             with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
                 os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
 
@@ -110,23 +114,7 @@ class Tree:
             self._group.kill()
         self._members.send(signum)
         if signum == signal.SIGKILL:
-            self._kill_children()
-
-    def _kill_children(self) -> None:
-        """Kill our own children as they are listed, faster than whoever forks and exits can be looked at.
-
-        A child keeps its number until we reap it, so this once a bare pid is as good as a pidfd.
-        """
-        outsiders = self._reaper.outsiders()
-        killed: set[int] = set()
-        for _ in range(_CHASES):
-            fresh = [pid for pid in own_children() if pid not in killed and pid not in outsiders]
-            for pid in fresh:
-                with suppress(PermissionError):  # it became another user, by a setuid program: only a group can kill it
-                    os.kill(pid, signal.SIGKILL)
-            killed.update(fresh)
-            if not fresh:
-                return
+            self._reaper.kill_children()
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         self._members.used()

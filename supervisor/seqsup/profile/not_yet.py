@@ -8,7 +8,6 @@ from .tables import Profile
 # Accepted, no effect yet: key (or table) -> what is missing.
 ACCEPTED = {
     "companions": "companions are not started",
-    "hooks": "hooks are not run",
     "memory.settle": "no collection is asked for: an agent above soft is stopped after `sustain`",
     "node.telemetry": "there is no preload",
     "agents.preset": "presets are not known",

@@ -229,18 +229,23 @@ class MetricsTable(Table, frozen=True):
     ] = None
 
 
+HOOKS = ("before_run", "before_agent", "after_agent", "memory_high", "killed", "chain_end", "after_run")
+
+
 class HooksTable(Table, frozen=True):
     """Commands; JSON of the event on stdin, SEQSUP_* in the environment."""
 
     before_run: Annotated[tuple[str, ...], "Before the first agent."] = ()
     before_agent: Annotated[tuple[str, ...], "Before each agent."] = ()
     after_agent: Annotated[tuple[str, ...], "After each agent."] = ()
-    memory_high: Annotated[tuple[str, ...], "When an agent is above its soft limit."] = ()
-    killed: Annotated[tuple[str, ...], "When an agent was stopped by a limit."] = ()
+    memory_high: Annotated[tuple[str, ...], "When an agent goes over its soft limit, while it runs on."] = ()
+    killed: Annotated[tuple[str, ...], "When an agent was stopped by a limit of memory or time."] = ()
     chain_end: Annotated[tuple[str, ...], "At the end of each chain."] = ()
     after_run: Annotated[tuple[str, ...], "After the last agent."] = ()
-    timeout: Annotated[float, SPAN, "How long a hook may take."] = 60.0
-    on_error: Annotated[Literal["warn", "stop"], "What follows when a hook fails."] = "warn"
+    timeout: Annotated[float, SPAN, "How long a hook may take; then it is stopped, and has failed."] = 60.0
+    on_error: Annotated[
+        Literal["warn", "stop"], "What follows when a hook fails: its exit code is not 0, or it took too long."
+    ] = "warn"
 
 
 class Ready(Table, frozen=True):

@@ -1,0 +1,132 @@
+"""One command in a tree of its own, beside whatever agent runs: a companion or a hook. Weighed, and ended whole."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from msgspec import Struct
+
+from . import account, policy
+from .attempt import PIDS_MAX, World
+from .containment import shim
+from .containment.cookie import marks
+from .containment.group import Group
+from .containment.keeper import Keeper
+from .containment.subreaper import Tree
+from .events import Unkillable
+from .folder import private
+from .model import Account, Exit, Measure, ProcessMemory, Rlimits
+from .streams import Output
+
+_SAID = 2000  # bytes
+
+
+class Site(Struct, frozen=True):
+    """The run that something lives in."""
+
+    folder: Path
+    cookie: str
+    ledger: int  # descriptor of the members file
+
+
+class Beside:
+    """From its start to the proof that nobody of it is left. Ended, by force if need be, when the block is left."""
+
+    def __init__(self, label: str, site: Site, world: World) -> None:
+        """`label` names it within the run, and its folder."""
+        self.label, self._site, self._world = label, site, world
+        self.folder = private(site.folder / label)
+        self._wake = world.wake
+        self._group: Group | None = None
+        self._tree: Tree | None = None
+
+    async def start(
+        self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | None = None,
+        hard: int | None = None, become: Account | None = None,
+    ) -> None:  # fmt: skip
+        """Start it. OSError says why it could not be; `hard` is for the kernel to keep, where it can."""
+        reaper, groups = self._world.reaper, self._world.groups
+        assert not isinstance(reaper, Keeper)
+        self.stdout, self.stderr = Output(self.folder / "stdout.log"), Output(self.folder / "stderr.log")
+        if groups is not None:
+            self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX, swap=False)
+        whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
+        wrapped = shim.wrap(
+            command, self._group.entry if self._group is not None else (), names=whole,
+            die_with_us=become is not None,  # else the keeper sees to it
+            bounds=shim.Bounds(Rlimits(), reaper.soft_nofile),
+            becoming=account.becoming(become) if become is not None else (),
+        )  # fmt: skip
+        self._keeper = Keeper(reaper, self.label)
+        self._keeper.begin(wrapped, cwd=cwd, env=whole, stdin=stdin, stdout=self.stdout.fd, stderr=self.stderr.fd)
+        self._tree = Tree(self._keeper, self._keeper.root, Measure.PRIVATE, self._site.ledger, self._group)
+        while self._keeper.leader is None and not self._keeper.over:
+            await self._wake.wait(1.0)
+
+    def _marks(self) -> dict[str, str]:
+        return marks(self._site.cookie, self._site.folder, self.label)
+
+    @property
+    def pid(self) -> int | None:
+        return self._keeper.leader
+
+    @property
+    def ended(self) -> Exit | None:
+        """How its leader ended; None while it lives."""
+        return self._keeper.ending(self._keeper.root)
+
+    def used(self) -> int:
+        """Weigh its tree in bytes."""
+        assert self._tree is not None
+        return self._tree.used()
+
+    def describe(self) -> tuple[ProcessMemory, ...]:
+        """Name its largest processes."""
+        assert self._tree is not None
+        return self._tree.describe()
+
+    def complaint(self) -> str | None:
+        """Why the program could not be started; None when it was."""
+        return shim.complaint(self.ended.code if self.ended is not None else None, self.stderr.tail())
+
+    def said(self) -> str:
+        """The end of what it printed, errors last."""
+        return (self.stdout.tail() + self.stderr.tail())[-_SAID:].decode(errors="replace").strip()
+
+    async def stop(self, grace: float) -> tuple[ProcessMemory, ...]:
+        """TERM, after `grace` seconds KILL, until nobody is left; whoever was there is named."""
+        tree, began, termed = self._tree, time.monotonic(), False
+        assert tree is not None
+        met: tuple[ProcessMemory, ...] = ()
+        while tree.living() or not self._keeper.childless:
+            waited = time.monotonic() - began
+            if waited >= grace + policy.KILL_DEADLINE:
+                self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=policy.KILL_DEADLINE))
+                break
+            if waited >= grace:
+                tree.send(signal.SIGKILL)
+            elif not termed:
+                met, termed = tree.describe(), True
+                tree.send(signal.SIGTERM)
+                tree.send(signal.SIGCONT)
+            await self._wake.wait(0.001 if waited >= grace else min(0.02, grace - waited))
+        return met
+
+    async def __aenter__(self) -> "Beside":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Whatever went wrong: nothing of it is left."""
+        if self._tree is not None:
+            await self.stop(0)
+            self._tree.close()
+        if self._group is not None:
+            self._group.close()
+        for output in (self.stdout, self.stderr):
+            output.close()

@@ -1,0 +1,186 @@
+"""Trees beside the running agent's: each below a keeper, so that whose an orphan is can be told by descent alone.
+
+A keeper is to its one tree what the reaper is to the agent's, and answers the same questions. It is a process of its
+own (`keep`); this is our end of it.
+"""
+
+import asyncio
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from typing import IO
+
+from seqsup.model import Exit
+
+from . import keep
+from .cookie import TREE
+from .members import own_children
+from .process import children, environment
+from .reaper import Reaper, Root, born, with_descent
+
+_PATIENCE = 10.0  # seconds until a keeper says whom it started; it takes 20 ms
+
+
+class Keeper:
+    """One keeper, from `begin` until its tree is gone."""
+
+    def __init__(self, reaper: Reaper, label: str) -> None:
+        """`label` is what the tree's processes carry as TREE: should the keeper be killed, it tells its orphans."""
+        self._reaper, self._label = reaper, label
+        self.soft_nofile = reaper.soft_nofile
+        self.leader: int | None = None  # its pid, once the keeper has said it
+        self.foreign: dict[int, int] = {}  # pid -> start, of what is allowed to outlive its agent
+        self._ending: Exit | None = None
+        self._heard = b""
+        self._seen: dict[int, int] = {}
+        self._orphans: dict[int, int] | None = None  # of a keeper that was killed
+
+    def begin(
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
+        stdout: int, stderr: int,
+    ) -> None:  # fmt: skip
+        """Start the keeper, which starts the command. OSError says why it could not be."""
+        self._line, theirs = socket.socketpair()
+        try:
+            self._root = self._reaper.spawn(
+                [sys.executable, "-ISE", keep.__file__, str(theirs.fileno()), *command],
+                cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=(theirs.fileno(),),
+            )  # fmt: skip
+        except OSError:
+            self._line.close()
+            raise
+        finally:
+            theirs.close()
+        self._line.setblocking(False)
+        self._reaper.keepers.append(self)
+        asyncio.get_running_loop().add_reader(self._line, self._on_word)
+
+    def spawn(
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
+        stdout: int, stderr: int,
+    ) -> Root:  # fmt: skip
+        """Start the command, and wait until its leader is known."""
+        self.begin(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+        poll = select.poll()
+        poll.register(self._line, select.POLLIN)
+        while self.leader is None and not self.over and poll.poll(_PATIENCE * 1000):
+            self._listen()
+        return self.root
+
+    @property
+    def root(self) -> Root:
+        """The leader; its pid may be another's by the time it is looked at, so it is never signalled by it."""
+        return Root(self.leader or self._root.pid)
+
+    @property
+    def over(self) -> bool:
+        """Whether the keeper has ended: by itself only once nobody of its tree is left."""
+        return self._reaper.ending(self._root) is not None
+
+    # -- what a reaper answers for the agent's tree
+
+    @property
+    def childless(self) -> bool:
+        """Nobody is left: a keeper's own end is the proof."""
+        return self.over and not self._left_behind()
+
+    @property
+    def proven_empty(self) -> bool:
+        return self.childless
+
+    def children(self) -> list[int]:
+        return self._left_behind() if self.over else children(self._root.pid)
+
+    def outsiders(self) -> Set[int]:
+        self.foreign = with_descent(self.foreign)
+        return self.foreign.keys()
+
+    def let_go(self) -> Set[int]:
+        return self._reaper.let_go() | self.outsiders()
+
+    def let_go_bytes(self) -> int:
+        return self._reaper.let_go_bytes()
+
+    def last_pid(self) -> bytes:
+        return self._reaper.last_pid()
+
+    def saw(self, pid: int, start: int) -> None:
+        self._seen[pid] = start
+
+    def reap(self) -> None:
+        self._reaper.reap()
+
+    def ending(self, _: Root) -> Exit | None:
+        self._listen()
+        if self._ending is None and self.over:
+            self._ending = Exit(code=None, signal=signal.SIGKILL)  # the keeper was killed, and its leader with it
+        return self._ending
+
+    def kill_children(self) -> None:
+        self._order(keep.KILL)
+
+    def forget(self, _: Root) -> None:
+        """Break the line: a keeper that is still there takes its tree with it, but for who may outlive its agent."""
+        if self.outsiders():
+            self._reaper.foreign.update(self.foreign)
+            self._order(keep.LET_GO)
+        asyncio.get_running_loop().remove_reader(self._line)
+        self._line.close()
+        self._reaper.tidy()
+
+    # -- what the reaper asks
+
+    def tops(self) -> Set[int]:
+        """Where this tree begins, for whoever looks for another."""
+        return set(self._left_behind()) if self.over else {self._root.pid}
+
+    def release(self) -> bool:
+        """Say whether nothing is left to care for; then nothing may be asked any more."""
+        if self._line.fileno() >= 0 or not self.childless:
+            return False
+        self._reaper.forget(self._root)
+        return True
+
+    def _left_behind(self) -> list[int]:
+        """Who is left of the tree of a keeper that was killed: they fell to us, and are none of the agent's."""
+        if self._orphans is None:
+            ended = self._reaper.ending(self._root)
+            fallen = born(own_children()) if ended and ended.signal is not None else {}
+            self._orphans = {pid: start for pid, start in fallen.items() if self._is_ours(pid, start)}
+        self._orphans = with_descent(self._orphans)
+        return list(self._orphans)
+
+    def _is_ours(self, pid: int, start: int) -> bool:
+        return self._seen.get(pid) == start or environment(pid).get(TREE.encode()) == self._label.encode()
+
+    def _on_word(self) -> None:
+        self._listen()
+        self._reaper.woken()
+
+    def _listen(self) -> None:
+        """Hear what the keeper has said by now."""
+        while self._line.fileno() >= 0:
+            try:
+                said = self._line.recv(256)
+            except BlockingIOError:
+                break
+            except OSError:
+                said = b""
+            if not said:
+                asyncio.get_running_loop().remove_reader(self._line)  # else it would be readable for ever
+                break
+            self._heard += said
+        *lines, self._heard = self._heard.split(b"\n")
+        for what, number in (line.split() for line in lines):
+            if what == b"leader":
+                self.leader = int(number)
+            else:
+                by_exit = what == b"exit"
+                self._ending = Exit(code=int(number) if by_exit else None, signal=None if by_exit else int(number))
+
+    def _order(self, order: bytes) -> None:
+        with suppress(OSError):  # it has ended
+            self._line.send(order)

@@ -1,0 +1,137 @@
+"""Hooks: the profile's own commands, run when something happens, each in a tree of its own with the event on stdin."""
+
+import asyncio
+import itertools
+import os
+import shlex
+import time
+from typing import IO
+
+from msgspec.structs import replace
+
+from . import outcome, policy
+from .attempt import World
+from .beside import Beside, Site
+from .events import AgentDue, AgentEnded, AnyEvent, AttemptEnded, HookEnded, MemoryHigh, Recorded, RunStarted
+from .model import Halt, Hooks, Reason, Stopped
+from .ndjson import encode
+from .units import format_duration
+from .wording import STOPPED_BY_US
+
+FOLDER = "@hooks"  # within the run's: no agent can be called that
+LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}
+_POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "after_agent"}
+_LOOK = 1.0  # seconds between looks at who is in its tree
+
+
+class Hooking:
+    """The hooks of one run. As a reader of events it starts those that nobody waits for at once."""
+
+    def __init__(self, rules: Hooks, site: Site, profile: str | None, world: World) -> None:
+        self._rules, self._site, self._world = rules, site, world
+        self._env = {"SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
+        self._numbers = itertools.count(1)
+        self._last: dict[tuple[type, str], Recorded] = {}  # what the hooks to come are to be told
+        self._background: set[asyncio.Task[None]] = set()
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.body
+        if (point := _POINTS.get(type(event))) and self.wants(point):
+            self._last[type(event), getattr(event, "agent", "")] = recorded
+        match event:
+            case MemoryHigh():
+                self._begin("memory_high", recorded)
+            case AttemptEnded(reason=reason) if reason in LIMITS:
+                self._begin("killed", recorded)
+
+    def wants(self, point: str) -> bool:
+        return bool(self._rules.commands.get(point))
+
+    async def after(self, point: str, event: type[AnyEvent], agent: str = "") -> None:
+        """Run a point's hooks on the last event of this kind, if one was told."""
+        if self.wants(point):
+            self._world.wake.catch_up()  # it may not have been told yet
+        if recorded := self._last.pop((event, agent), None):
+            await self.on(point, recorded)
+
+    async def on(self, point: str, recorded: Recorded) -> None:
+        """Run a point's hooks, one after another. Stopped, if one fails and may do that."""
+        for command in self._rules.commands.get(point, ()):
+            ended = await self._run(point, command, recorded)
+            self._world.emit(ended)
+            if not ended.ok and self._rules.stop_on_error:
+                raise Stopped(f"the hook {command} ({point}) failed: {ended.why}")
+
+    async def settle(self) -> None:
+        """Wait for those that were begun in the background; Stopped, if one failed and may do that."""
+        if self.wants("memory_high") or self.wants("killed"):
+            self._world.wake.catch_up()
+        while self._background:
+            await self._background.pop()
+
+    async def abandon(self) -> None:
+        """End those that still run."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _begin(self, point: str, recorded: Recorded) -> None:
+        if self.wants(point):
+            self._background.add(asyncio.create_task(self.on(point, recorded)))
+
+    async def _run(self, point: str, command: str, recorded: Recorded) -> HookEnded:
+        world = replace(self._world, wake=self._world.wake.branch())
+        began = time.monotonic()
+        label = f"{FOLDER}/{point}-{next(self._numbers)}"
+        async with Beside(label, self._site, world) as hook:
+            with _as_file(encode(recorded) + b"\n") as stdin:
+                try:
+                    await hook.start(
+                        tuple(shlex.split(command)), cwd=self._rules.cwd, env=self._variables(point, recorded),
+                        stdin=stdin,
+                    )  # fmt: skip
+                except OSError as error:
+                    return _told(point, command, recorded, label, began, why=f"it could not be started: {error}")
+            while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
+                if world.operator.halt is Halt.KILL:
+                    break
+                hook.used()  # whoever is seen is known for good
+                await world.wake.wait(min(left, _LOOK))
+            ended = hook.ended
+            left_over = await hook.stop(policy.LEFTOVER_GRACE)
+            if ended is None:
+                why = f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
+                if world.operator.halt is Halt.KILL:
+                    why = "stopped by the operator, by force"
+            else:
+                why = hook.complaint() or ("" if ended.code == 0 else outcome.describe(ended))
+            told = _told(point, command, recorded, label, began, why=why, output=hook.said() if why else "")
+            if ended is None:
+                return told
+            return replace(told, exit_code=ended.code, signal=ended.signal, left_over=left_over)
+
+    def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
+        event = recorded.body
+        about = {
+            f"SEQSUP_{field.upper()}": str(getattr(event, field))
+            for field in ("agent", "attempt", "reason")
+            if hasattr(event, field)
+        }
+        return {**self._env, **about, "SEQSUP_HOOK": point}
+
+
+def _told(
+    point: str, command: str, recorded: Recorded, label: str, began: float, *, why: str, output: str = ""
+) -> HookEnded:
+    return HookEnded(
+        point=point, command=command, agent=getattr(recorded.body, "agent", ""), ok=not why, why=why, exit_code=None,
+        signal=None, seconds=time.monotonic() - began, folder=label, output=output,
+    )  # fmt: skip
+
+
+def _as_file(text: bytes) -> IO[bytes]:
+    """Hand it over whole: a hook that does not read it is not held up, nor are we."""
+    file = os.fdopen(os.memfd_create("event"), "w+b")
+    file.write(text)
+    file.seek(0)
+    return file

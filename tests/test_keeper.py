@@ -1,0 +1,194 @@
+"""Trees beside the agent's: whose an orphan is, what ends with whom, and that nothing is left whoever is killed."""
+
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import alive, wait_for
+from seqsup.attempt import World
+from seqsup.beside import Beside, Site
+from seqsup.containment.reaper import Reaper
+from seqsup.containment.subreaper import Tree
+from seqsup.events import AnyEvent
+from seqsup.host import Host
+from seqsup.model import Exit, Measure
+from seqsup.operator import Operator
+from seqsup.wait import Wake
+from supervised import supervised, until
+
+Stub = Callable[..., list[str]]
+Story = Callable[[World, Site], Awaitable[None]]
+Tell = Callable[[Story], list[AnyEvent]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Tell:
+    """Let a story happen in a world without groups: descent alone must do. Gives the events of it."""
+
+    def tell(story: Story) -> list[AnyEvent]:
+        events: list[AnyEvent] = []
+        ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+        async def whole(reaper: Reaper, wake: Wake) -> None:
+            world = World(reaper, Host(), wake, Operator(lambda _: wake.poke()), events.append)
+            try:
+                await story(world, Site(tmp_path, secrets.token_hex(8), ledger))
+                assert reaper.keepers == []
+            finally:
+                world.host.close()
+
+        try:
+            supervised(whole)
+        finally:
+            os.close(ledger)
+        return events
+
+    return tell
+
+
+async def started(beside: Beside, world: World, command: list[str]) -> list[int]:
+    """Start it, wait until it says ready, and give the pids that it named."""
+    await beside.start(tuple(command), cwd="/", env={})
+    words = await until(lambda: beside.stdout.tail().decode().rpartition("\n")[0].split(), world.wake)
+    assert words[0] == "ready"
+    return [int(word) for word in words[1:]]
+
+
+def agents_tree(world: World, site: Site, command: list[str], folder: Path) -> Tree:
+    """A tree below the supervisor itself, as the running agent's is."""
+    assert isinstance(world.reaper, Reaper)
+    with (folder / "said").open("w") as said:
+        root = world.reaper.spawn(
+            command, cwd="/", env=dict(os.environ), stdin=subprocess.DEVNULL, stdout=said.fileno(), stderr=2
+        )
+    return Tree(world.reaper, root, Measure.PRIVATE, site.ledger, None)
+
+
+def keeper_of(beside: Beside) -> int:
+    assert beside.pid is not None
+    return psutil.Process(beside.pid).ppid()
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("exit 0", Exit(code=0, signal=None)),
+        ("exit 7", Exit(code=7, signal=None)),
+        ("kill -SEGV $$", Exit(code=None, signal=signal.SIGSEGV)),
+    ],
+)
+def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await one.start(("sh", "-c", script), cwd="/", env={})
+            assert await until(lambda: one.ended, world.wake) == how
+            assert await one.stop(5) == ()
+
+    assert tell(story) == []
+
+
+@pytest.mark.parametrize("kind", ["setsid", "double-fork", "double-fork-setsid"])
+def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_path: Path, kind: str) -> None:
+    async def story(world: World, site: Site) -> None:
+        leaves = stub("escapes", kind, "--leave")
+        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
+            ones, others = await started(one, world, leaves), await started(other, world, leaves)
+            tree = agents_tree(world, site, leaves, tmp_path)
+            agents = [int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], world.wake)]
+            await until(lambda: world.reaper.ending(tree.root), world.wake)
+            tree.walk()
+            assert {process.pid for process in tree.describe()} >= set(agents)
+            assert not {process.pid for process in tree.describe()} & {*ones, *others}
+            await tree.destroy(world.wake)
+            assert tree.living() == 0
+            tree.close()
+            assert not any(map(alive, agents))
+            assert all(map(alive, (*ones, *others)))
+            assert {process.pid for process in await one.stop(5)} == set(ones)
+            assert not any(map(alive, ones))
+            assert all(map(alive, others))
+
+    assert tell(story) == []
+
+
+def test_who_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await started(one, world, stub("deaf"))
+            await one.stop(0.1)
+            assert one.ended == Exit(code=None, signal=signal.SIGKILL)
+
+    assert tell(story) == []
+
+
+def test_a_tree_that_forks_widely_is_ended_whole(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            pids = await started(one, world, stub("forks", 3, 3))
+            assert one.used() > 0
+            await one.stop(0)
+            assert not any(map(alive, pids))
+
+    assert tell(story) == []
+
+
+@pytest.mark.parametrize("stub_name", ["escapes double-fork-setsid", "env_cleared --stay"])
+def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, tmp_path: Path, stub_name: str) -> None:
+    """They are known by their mark; who has cleared that, by having been seen before."""
+
+    async def story(world: World, site: Site) -> None:
+        name, *args = stub_name.split()
+        async with Beside("one", site, world) as one:
+            pids = await started(one, world, stub(name, *args))
+            await until(lambda: one.used() and {each.pid for each in one.describe()} > set(pids), world.wake)
+            tree = agents_tree(world, site, stub("orphans"), tmp_path)
+            os.kill(keeper_of(one), signal.SIGKILL)
+            await until(lambda: one.ended, world.wake)
+            tree.walk()
+            await tree.destroy(world.wake)
+            tree.close()
+            assert all(map(alive, pids))
+            await one.stop(0)
+            assert not any(map(alive, pids))
+
+    assert tell(story) == []
+
+
+def test_a_keeper_takes_its_tree_with_it_when_the_line_breaks(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        one = Beside("one", site, world)
+        pids = await started(one, world, stub("escapes", "double-fork-setsid"))
+        one._keeper._line.shutdown(2)  # as the kernel does when the supervisor dies
+        await until(lambda: one._keeper.over, world.wake)
+        assert not any(map(alive, pids))
+        await one.__aexit__(None, None, None)
+
+    assert tell(story) == []
+
+
+def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await one.start((str(tmp_path / "nothing"),), cwd="/", env={})
+            await until(lambda: one.ended, world.wake)
+            assert one.complaint()
+
+    assert tell(story) == []
+
+
+def test_a_story_that_fails_leaves_nothing(tell: Tell, stub: Stub) -> None:
+    pids: list[int] = []
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            pids.extend(await started(one, world, stub("escapes", "setsid")))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        tell(story)
+    wait_for(lambda: not any(map(alive, pids)))
