@@ -27,7 +27,7 @@ def test_a_completed_agent_has_its_figures() -> None:
     assert (triage.state, triage.reason, triage.attempts) == (AgentState.COMPLETED, Reason.COMPLETED, 1)
     assert (triage.seconds, triage.peak, triage.hard) == (445, 374 * MIB, 1024 * MIB)
     assert (triage.drained, triage.drain_reached, triage.exit_code, triage.pid) == (0.4, True, 0, None)
-    assert view.completed_contents == {"content of triage": 1}
+    assert {name: each.content for name, each in view.completed.items()} == {"triage": "content of triage"}
 
 
 def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None:
@@ -59,7 +59,7 @@ def test_a_reason_that_the_profile_expects_counts_as_completed() -> None:
     view = fold(told.events)
     assert view.agents["leak"].state is AgentState.COMPLETED
     assert view.agents["leak"].expected
-    assert view.completed_contents.total() == 1
+    assert set(view.completed) == {"leak"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_resumed_run_follows_the_profile_as_it_is_now() -> None:
 def test_an_agent_that_completed_is_known_even_if_the_supervisor_died_in_its_drain() -> None:
     view = fold(Told().run("a").attempt("a").events)
     assert view.agents["a"].state is AgentState.DRAINING
-    assert view.completed_contents == {"content of a": 1}
+    assert {name: each.content for name, each in view.completed.items()} == {"a": "content of a"}
 
 
 def test_agents_that_the_plan_leaves_out_are_skipped_from_the_start() -> None:
@@ -252,7 +252,7 @@ def test_the_view_agrees_with_a_plain_count_of_the_events(events: list[Recorded]
     view = fold(events)
     bodies = [recorded.body for recorded in events]
     assert sum(agent.attempts for agent in view.agents.values()) == _count(bodies, AttemptStarted)
-    assert view.completed_contents.total() == sum(isinstance(b, AttemptEnded) and b.ok for b in bodies)
+    assert set(view.completed) == {b.agent for b in bodies if isinstance(b, AttemptEnded) and b.ok}
     assert sum(agent.left_over for agent in view.agents.values()) == sum(
         len(body.left_over) for body in bodies if isinstance(body, AttemptEnded)
     )

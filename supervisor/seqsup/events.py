@@ -25,6 +25,8 @@ class RunStarted(Event, frozen=True):
     containment: str
     resumed: bool = False
     completed_before: tuple[str, ...] = ()  # agents of the plan that an earlier part of this run completed
+    taken_over: dict[str, str] = {}  # of those: agent -> the folder of the attempt that stands for it
+    again: dict[str, str] = {}  # agents that had completed and run again -> why
     waited: float = 0.0  # for the machine's turn
 
 

@@ -1,6 +1,5 @@
 """A run as its events tell it: what status, runs, the final table and resume know. Pure."""
 
-from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -69,6 +68,7 @@ class AgentView(Struct, kw_only=True):
     started: float | None = None  # epoch, of the last attempt
     retry_at: float | None = None  # epoch, while it waits for its next attempt
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
+    left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
 
     @property
@@ -77,12 +77,21 @@ class AgentView(Struct, kw_only=True):
         return self.state is AgentState.COMPLETED and self.reason not in (None, Reason.COMPLETED)
 
 
+class Completed(Struct, frozen=True):
+    """The last attempt of an agent that went as the profile expects."""
+
+    content: str
+    seq: int  # of the event that told its end
+    folder: str
+
+
 class RunView(Struct, kw_only=True):
     """One run so far. The agents stand in the plan's order."""
 
     run: str = ""
     name: str = ""
     profile: str | None = None
+    task: str = ""
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
     halt: Halt = Halt.NONE
@@ -98,7 +107,7 @@ class RunView(Struct, kw_only=True):
     exit_code: int | None = None
     why: str = ""
     sequence_violations: int = 0
-    completed_contents: Counter[str] = field(default_factory=Counter)  # what resume need not run again
+    completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
 
     def count(self, *states: AgentState) -> int:
         return sum(agent.state in states for agent in self.agents.values())
@@ -124,6 +133,12 @@ def fold(events: Iterable[Recorded]) -> RunView:
     return history.view
 
 
+def failed(view: RunView) -> list[str]:
+    """The agents that gave up or were lost, and those that were skipped for want of them."""
+    states = (AgentState.GAVE_UP, AgentState.LOST, AgentState.SKIPPED)
+    return [agent.name for agent in view.agents.values() if agent.state in states and not agent.left_out]
+
+
 class History:
     """A view that grows with its events, each applied once and in order."""
 
@@ -144,7 +159,7 @@ class History:
             case Spawned(agent=agent, pid=pid):
                 self._agent(agent).pid = pid
             case AttemptEnded() as event:
-                self._attempt_ended(event)
+                self._attempt_ended(event, recorded.seq)
             case RetryScheduled(agent=agent, wait=wait):
                 waiting = self._agent(agent)
                 waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
@@ -175,25 +190,30 @@ class History:
 
     def _run_started(self, event: RunStarted, at: float) -> None:
         view = self.view
-        view.name, view.profile, view.supervisor = event.name, event.profile, event.supervisor
+        view.name, view.profile, view.task, view.supervisor = event.name, event.profile, event.task, event.supervisor
         view.version, view.containment = event.version, event.containment
         view.resumes += event.resumed
         view.started = at if view.started is None else view.started
         view.state, view.resumed, view.halt, view.paused = RunState.RUNNING, at, Halt.NONE, ""
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
+        by_folder = {each.folder: each for each in view.completed.values()}
+        view.completed |= {name: by_folder[folder] for name, folder in event.taken_over.items() if folder in by_folder}
         # The profile may have changed since: its order counts, and agents it no longer has are left out
         view.agents = {}
         for name in (*event.agents, *event.skips):
             agent = self._agent(name)
             agent.pid = agent.retry_at = None
+            agent.left_out = name in event.skips
             if name in event.completed_before:
                 agent.before = True
                 agent.state, agent.reason = AgentState.COMPLETED, agent.reason or Reason.COMPLETED
+                agent.folder = event.taken_over.get(name, agent.folder)
             else:
                 agent.state, agent.reason, agent.why = AgentState.PENDING, None, ""
         for name, why in event.skips.items():
-            self._skip(name, why)
+            if name not in event.completed_before:
+                self._skip(name, why)
 
     def _attempt_started(self, event: AttemptStarted, at: float) -> None:
         agent = self._agent(event.agent)
@@ -203,7 +223,7 @@ class History:
         agent.hard, agent.heap = event.hard, event.heap
         agent.pid = agent.retry_at = agent.exit_code = agent.signal = None
 
-    def _attempt_ended(self, event: AttemptEnded) -> None:
+    def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:
         agent = self._agent(event.agent)
         agent.state = AgentState.DRAINING
         agent.reason, agent.why, agent.processes = event.reason, event.why, event.processes
@@ -214,7 +234,8 @@ class History:
         agent.left_over += len(event.left_over)
         self._strays = {process.pid for process in event.left_over}
         if event.ok:  # also should the supervisor die in the drain that follows
-            self.view.completed_contents[event.content] += 1
+            folder = agent.folder or f"{event.agent}/{event.attempt}"
+            self.view.completed[event.agent] = Completed(event.content, seq, folder)
 
     def _agent_ended(self, event: AgentEnded) -> None:
         agent = self._agent(event.agent)

@@ -40,7 +40,7 @@ from .model import Reason
 from .ndjson import timestamp
 from .outlet import Outlet
 from .units import format_age, format_duration, format_size
-from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, printable, processes
+from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, named, printable, processes
 
 FILE = "seqsup.log"
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
@@ -127,6 +127,8 @@ def _(event: RunStarted) -> Line:
         text += f"; waited {format_duration(event.waited)} for the machine's turn"
     if event.resumed:
         text += f"; {len(event.completed_before)} of them completed before"
+    if event.again:
+        text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"
     return Line(INFO, "▶", "resumed" if event.resumed else "started", text)
 
 

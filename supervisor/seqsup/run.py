@@ -43,6 +43,7 @@ from .journal import Journal
 from .model import Halt, Observation, Plan, Reason, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
+from .resumption import resumption
 from .retention import outdated, remove
 from .sequence import violations
 from .wait import Wake
@@ -180,22 +181,24 @@ class Run:
 
     def _start(self, waited: float) -> None:
         plan = self._plan
-        done = self.view.completed_contents.copy()
-        for step in plan.steps:
-            if done[step.content] > 0:
-                done[step.content] -= 1
-                self._ok[step.name] = True
+        earlier = resumption(plan.steps, self.view.completed)
+        self._ok = dict.fromkeys(earlier.done, True)
+        # Who is not taken now, but had completed, has done so still
+        left_out = {
+            skip.name: self.view.completed[skip.name] for skip in plan.skips if skip.name in self.view.completed
+        }
+        stand = {name: each.folder for name, each in (left_out | earlier.done).items()}
         self.emit(
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
-                completed_before=tuple(self._ok), waited=waited,
+                completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:
             self.emit(Warned(message=self._containment.detail))
-        for name in self._ok:
+        for name in stand:
             self._hand_on(name)
 
     def _remove_old(self) -> None:
@@ -313,7 +316,7 @@ class Run:
     def _hand_on(self, agent: str) -> None:
         """Let those that follow read what this one has done."""
         assert self._summaries is not None
-        how = "" if self._ok[agent] else str(self.view.agents[agent].reason or "")
+        how = "" if self._ok.get(agent, True) else str(self.view.agents[agent].reason or "")
         self._summaries.add(agent, how, self._summary(agent))
 
     async def _last_sweep(self) -> None:

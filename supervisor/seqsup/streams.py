@@ -102,7 +102,9 @@ def _kept(fd: int, at: int, size: int) -> tuple[int, int]:
 
 
 def _punch(fd: int, at: int, length: int) -> bool:
-    fallocate = ctypes.CDLL(None).fallocate
+    fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
+    if fallocate is None:
+        return False
     fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     return bool(fallocate(fd, _PUNCH_HOLE, at, length) == 0)
 

@@ -96,6 +96,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def named(some: Iterable[str], most: int = 8) -> str:
+    """As many of them as can be read, and how many more there are."""
+    listed = list(some)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def mark(symbol: str, encoding: str | None) -> str:
     """A symbol that the terminal can show, or its word."""
     try:

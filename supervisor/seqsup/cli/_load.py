@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
+    from ..history import RunView
     from ..model import Plan
     from ..plan import Survey
     from ..profile import Profile
@@ -71,27 +72,22 @@ def read(profile_path: str) -> "Profile":
     return parse(text, profile_path)
 
 
-def task_of(profile_path: str, run: str) -> str:
-    """The task that a run of this profile had, the last one if `run` is empty: what is resumed is the same work."""
-    from ..events import RunStarted
+def earlier(profile_path: str, run: str) -> "RunView | None":
+    """What a run of this profile came to, the last one if `run` is empty; None where it never ran."""
     from ..folder import label
+    from ..history import fold
     from ..journal import Journal, NoJournal
 
     profile = read(profile_path)
     try:
         journal = Journal.open(state_dir(profile))
     except NoJournal:
-        return ""
+        return None
     path = str(_straight(Path(profile_path)))
     rows = [row for row in journal.runs() if row.profile == path and run in ("", label(row.run), str(row.run))]
-    tasks = [
-        recorded.body.task
-        for row in rows[-1:]
-        for recorded in journal.events(row.run)
-        if isinstance(recorded.body, RunStarted)
-    ]
+    view = fold(journal.events(rows[-1].run)) if rows else None
     journal.close()
-    return tasks[-1] if tasks else ""
+    return view
 
 
 def state_dir(profile: "Profile | None" = None) -> Path:

@@ -27,6 +27,7 @@ from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement
 from ..recover import recover, recover_elsewhere
+from ..resumption import resumption
 from ..run import Identity, Run
 from ..summary import summary
 from ..timeline import Timeline
@@ -239,9 +240,7 @@ class _Supervision:
         view = fold(self._journal.events(row.run))
         if view.ended is None:
             return False  # its supervisor died after its last agent: its end is still to be told
-        done = view.completed_contents
-        done.subtract(step.content for step in self._plan.steps)
-        return min(done.values(), default=0) >= 0
+        return len(resumption(self._plan.steps, view.completed).done) == len(self._plan.steps)
 
 
 def _ignored(signum: signal.Signals) -> bool:

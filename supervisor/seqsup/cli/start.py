@@ -2,8 +2,9 @@
 
 import click
 
+from ..history import failed
 from . import _complete
-from ._load import load, task_of
+from ._load import earlier, load
 from ._supervise import Manner, supervise
 
 
@@ -28,12 +29,15 @@ from ._supervise import Manner, supervise
     help="Go on with the profile's last run (or RUN): what completed is not run again.",
     shell_complete=_complete.run,
 )
+@click.option(
+    "--retry-failed", is_flag=True, help="Go on with the last run, but only with what gave up in it, or needed that."
+)
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
 def start(
-    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None, no_wait: bool,
-    as_json: bool, quiet: bool,
+    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
+    retry_failed: bool, no_wait: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -47,7 +51,15 @@ def start(
         profile, resume = resume, ""
     if profile is None:
         raise click.UsageError("which profile? (seqsup start PROFILE)", click.get_current_context())
-    if resume is not None and not task:
-        task = task_of(profile, resume)
+    if retry_failed:
+        resume = resume or ""
+    view = earlier(profile, resume) if resume is not None else None
+    if view is not None:
+        task = task or view.task
+    if retry_failed:
+        only = (*only, *(failed(view) if view is not None else ()))
+        if not only:
+            click.echo("seqsup: nothing to retry: no agent gave up", err=True)
+            return 0
     plan = load(profile, task=task, only=only, start_from=start_from)
     return supervise(plan, Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet))

@@ -97,7 +97,7 @@ def _turn(agent: AgentView | None, now: float) -> str:
 
 def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
     fields = msgspec.to_builtins(view)
-    del fields["completed_contents"]
+    del fields["completed"]
     for times in (fields, *fields["agents"].values()):
         for key in ("started", "resumed", "ended", "retry_at"):
             if times.get(key) is not None:

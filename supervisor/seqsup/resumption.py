@@ -1,0 +1,77 @@
+"""What of an earlier part of a run still holds, and what is to be done again, and why. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from . import placeholders
+from .history import Completed
+from .model import Step
+
+CHANGED = "its command, folder, environment or input has changed"
+
+
+class Resumption(Struct, frozen=True):
+    done: dict[str, Completed]  # agent -> the attempt that stands for it
+    again: dict[str, str]  # agent that had completed -> why it runs again
+
+
+def resumption(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Resumption:
+    """Decide for every step of a plan. `completed` is what each agent's last good attempt was, under the name it had.
+
+    An agent is known by its content, so a copy of for_each may have another number by now. It runs again if its
+    content is new, or if what it builds on (by needs, {summary:…}, {artifacts:…}) runs again or has completed after it.
+    """
+    matched = dict(_matched(steps, completed))
+    taken = {step.name for step in steps}
+    done: dict[str, Completed] = {}
+    again: dict[str, str] = {}
+    for step in steps:
+        before = matched.get(step.name)
+        if before is None:
+            if step.name in completed and completed[step.name] not in matched.values():
+                again[step.name] = CHANGED
+            continue
+        if why := _stale(before, [name for name in builds_on(step) if name in taken], done):
+            again[step.name] = why
+        else:
+            done[step.name] = before
+    return Resumption(done, again)
+
+
+def builds_on(step: Step) -> list[str]:
+    """The agents whose results it uses, each once."""
+    texts = (*step.command, *step.env.values(), step.stdin or "")
+    named = [
+        argument
+        for text in texts
+        for name, argument in placeholders.found(text)
+        if argument is not None and name in placeholders.OF_AGENT
+    ]
+    return list(dict.fromkeys((*step.needs, *named)))
+
+
+def _matched(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Iterator[tuple[str, Completed]]:
+    """Find for each step an attempt of its content: first under its own name, then under any other."""
+    left = dict(completed)
+    others: list[Step] = []
+    for step in steps:
+        if step.name in left and left[step.name].content == step.content:
+            yield step.name, left.pop(step.name)
+        else:
+            others.append(step)
+    by_content: dict[str, list[Completed]] = {}
+    for each in left.values():
+        by_content.setdefault(each.content, []).append(each)
+    for step in others:
+        if found := by_content.get(step.content):
+            yield step.name, found.pop(0)
+
+
+def _stale(own: Completed, bases: Iterable[str], done: Mapping[str, Completed]) -> str:
+    for name in bases:
+        if name not in done:
+            return f"{name}, which it builds on, runs again"
+        if done[name].seq > own.seq:
+            return f"{name}, which it builds on, has completed since"
+    return ""
