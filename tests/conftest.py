@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -252,12 +252,14 @@ def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Start
     """Start the real command line in the background; whatever becomes of the test, it is ended after it."""
     all_started: list[Started] = []
 
-    def start(*args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> Started:
+    def start(
+        *args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, through: Sequence[str] = ()
+    ) -> Started:
         folder = tmp_path / f"started-{len(all_started)}"
         folder.mkdir()
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "seqsup", *map(str, args)],
+                [*through, sys.executable, "-m", "seqsup", *map(str, args)],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

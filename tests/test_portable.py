@@ -14,7 +14,7 @@ from profiles import agent, of, proven, reasons, shell, write
 
 Cli = Callable[..., Result]
 Stub = Callable[..., list[str]]
-PORTABLE = {"SEQSUP_PORTABLE": "1"}
+PORTABLE = {"SEQSUP_TIER": "psutil"}
 
 
 def elsewhere(folder: Path, *args: object, env: Mapping[str, str] = os.environ) -> Result:

@@ -195,7 +195,8 @@ class _Vigil:
             await self._watch_on(tree)
             if self._watch.phase is Phase.ABANDONED:
                 waited = policy.KILL_DEADLINE
-                world.emit(Unkillable(agent=step.name, processes=tree.describe(), seconds=waited))
+                left, why = tree.describe(), tree.abandon()
+                world.emit(Unkillable(agent=step.name, processes=left, seconds=waited, why=why))
             return self._outcome(tree, world.reaper.ending(root))
         except BaseException:
             await tree.destroy(world.wake)

@@ -187,11 +187,12 @@ class HookEnded(Event, frozen=True):
 
 
 class Unkillable(Event, frozen=True):
-    """Processes that took SIGKILL and are still there (uninterruptible sleep)."""
+    """Processes that took SIGKILL and are still there."""
 
     agent: str
     processes: tuple[ProcessMemory, ...]
     seconds: float
+    why: str = ""  # of each: uninterruptible sleep, and in which call of the kernel's, or another user's by now
 
 
 class AttemptLost(Event, frozen=True):

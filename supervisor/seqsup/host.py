@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-# Without Linux psutil has to do, also where this variable asks for it, to try that out
-PORTABLE = sys.platform != "linux" or "SEQSUP_PORTABLE" in os.environ
+# Without Linux psutil has to do, also where this variable, with which tests ask for a tier, asks for it
+TIER = os.environ.get("SEQSUP_TIER", "")
+PORTABLE = sys.platform != "linux" or TIER == "psutil"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

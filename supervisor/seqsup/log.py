@@ -259,8 +259,9 @@ def _(event: HookEnded) -> Line:
 
 @say.register
 def _(event: Unkillable) -> Line:
-    text = f"took SIGKILL {format_duration(event.seconds)} ago and are still there: "
-    return Line(ERROR, "!", "unkillable", text + ", ".join(f"pid {each.pid}" for each in event.processes))
+    who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
+    text = f"took SIGKILL {format_duration(event.seconds)} ago and are still there: {who}"
+    return Line(ERROR, "!", "unkillable", text)
 
 
 @say.register

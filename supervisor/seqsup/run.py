@@ -164,9 +164,11 @@ class Run:
                 stopped = str(reason)
             stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
+            abandoned = self._abandoned()
             ended = self._ended(stopped, began)
             self.emit(ended)
-            members.unlink(missing_ok=True)
+            if not abandoned:  # else the next seqsup is to look for them
+                members.unlink(missing_ok=True)
             self._world.wake.catch_up()
             return ended.exit_code
         finally:
@@ -329,6 +331,14 @@ class Run:
         if found:
             names = ", ".join(f"{process.name} ({process.pid})" for process in found)
             self.emit(Warned(message=f"found at the end and stopped: {names}"))
+
+    def _abandoned(self) -> bool:
+        """Tell of whoever survived every kill and is still there."""
+        left = self._world.reaper.still_abandoned()
+        if left:
+            pids = ", ".join(map(str, sorted(left)))
+            self.emit(Warned(message=f"took SIGKILL and still there: pid {pids}; the next seqsup looks again"))
+        return bool(left)
 
     def _exit_code(self, stopped: str) -> int:
         if stopped:

@@ -2,7 +2,7 @@
 
 tree: whoever lives fills the places of those who died. setsid: the same, each in a session of its own.
 comet: each forks itself into a new session and exits, again and again, so that no pid lives long.
-It ends by itself after 30 seconds or 20,000 births, and has at most 60 places.
+It ends by itself after 30 seconds or 20,000 births (comets: 60,000). With --leave the first exits once it burns.
 """
 
 import mmap
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-kind, size = sys.argv[1], min(int(sys.argv[2]), 60)
+kind, size = sys.argv[1], min(int(sys.argv[2]), 200)
 ends = time.monotonic() + 30
 shared = memoryview(mmap.mmap(-1, 4 * (size + 1))).cast("i")  # the pid in each place, and last the births so far
 births = size
@@ -45,7 +45,7 @@ def born() -> bool:
 
 
 def burning() -> bool:
-    return time.monotonic() < ends and shared[births] < 20_000
+    return time.monotonic() < ends and shared[births] < (60_000 if kind == "comet" else 20_000)
 
 
 def comet(place: int) -> None:
@@ -82,6 +82,8 @@ shared[0] = shared[0] if kind == "comet" else os.getpid()
 while burning() and not all(pid > 0 for pid in shared[:size]):
     time.sleep(0.001)
 print("ready", flush=True)
+if "--leave" in sys.argv:
+    os._exit(0)
 if kind == "comet":
     while burning():
         reap()

@@ -33,6 +33,7 @@ class Keeper:
         self.soft_nofile = reaper.soft_nofile
         self.leader: int | None = None  # its pid, once the keeper has said it
         self.foreign: dict[int, int] = {}  # pid -> start, of what is allowed to outlive its agent
+        self.abandoned = reaper.abandoned
         self._ending: Exit | None = None
         self._heard = b""
         self._seen: dict[int, int] = {}
@@ -103,6 +104,9 @@ class Keeper:
 
     def let_go_bytes(self) -> int:
         return self._reaper.let_go_bytes()
+
+    def still_abandoned(self) -> set[int]:
+        return self._reaper.still_abandoned()
 
     def last_pid(self) -> bytes:
         return self._reaper.last_pid()

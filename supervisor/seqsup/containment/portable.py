@@ -73,6 +73,12 @@ class Member:
             return not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE
         return True
 
+    def holdup(self) -> str:
+        """Say why it may outlive SIGKILL."""
+        with suppress(psutil.Error):
+            return f"state {self._process.status()}"
+        return "ending"
+
     def describe(self, *, leader: bool = False) -> ProcessMemory:
         words: list[str] = []
         with suppress(psutil.Error):

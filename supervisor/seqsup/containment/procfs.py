@@ -105,6 +105,22 @@ class Member:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
+    def holdup(self) -> str:
+        """Say why it may outlive SIGKILL."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, 0)
+        except PermissionError:
+            return "not ours to kill: it became another user"
+        except ProcessLookupError:
+            return "ending"
+        stat = read_stat(self.pid)
+        if stat is None or stat.state != "D":
+            return "ending"
+        where = ""
+        with contextlib.suppress(OSError):
+            where = Path(f"/proc/{self.pid}/wchan").read_text().strip("0")
+        return "in uninterruptible sleep" + (f" ({where})" if where else "")
+
     def describe(self, *, leader: bool = False) -> ProcessMemory:
         words: list[str] = []
         with contextlib.suppress(OSError):

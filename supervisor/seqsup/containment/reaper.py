@@ -50,6 +50,7 @@ class Reaper:
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
         self.keepers: list[Kept] = []
+        self.abandoned: dict[int, int] = {}  # of what survived SIGKILL
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
@@ -150,6 +151,10 @@ class Reaper:
         """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
         self.foreign = with_descent(self.foreign)
         return self.foreign.keys()
+
+    def still_abandoned(self) -> set[int]:
+        """Say who survived SIGKILL and lives still."""
+        return {pid for pid, start in self.abandoned.items() if born([pid]).get(pid) == start}
 
     def outsiders(self) -> Set[int]:
         """Say who of our descendants is not the agent's: those, who was there before us, and where other trees begin.

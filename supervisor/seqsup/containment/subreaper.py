@@ -120,6 +120,12 @@ class Tree:
         self._members.used()
         return self._members.describe(self.root.pid)
 
+    def abandon(self) -> str:
+        """Remember who survived SIGKILL, and say why: it is let go by close(), but not forgotten."""
+        left = self._members.living()
+        self._reaper.abandoned.update({member.pid: member.start for member in left})
+        return ", ".join(f"pid {member.pid} ({member.name}): {member.holdup()}" for member in left)
+
     def release(self, allowed: tuple[str, ...]) -> None:
         """Let go of members whose command holds one of these patterns: they may outlive their agent."""
         if not allowed:

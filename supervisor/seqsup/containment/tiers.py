@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.host import PORTABLE
+from seqsup.host import PORTABLE, TIER
 from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
 
@@ -60,6 +60,8 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
     for tier, give in TIERS.items():
+        if TIER not in ("", tier):
+            continue
         try:
             groups = give(cookie)
             try:

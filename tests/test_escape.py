@@ -1,0 +1,226 @@
+"""Nothing gets away: every way out of a tree, in every tier that this machine has, through the real command line.
+
+Each case prints how long its end took; nothing is asserted of that.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import MARK, STUBS, Result, Started, alive, wait_for
+
+from profiles import Event, agent, of, parsed, write
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+Stub = Callable[..., list[str]]
+
+PATIENCE = 240 if "SEQSUP_GUEST" in os.environ else 60  # seconds; an emulated machine is ten times as slow
+BEST, WEAKEST = "the best here", "subreaper"
+# As in seqsup.containment.tiers, and what a run is then kept by
+TIERS = {
+    "cgroup v2": "cgroup2",
+    "cgroup v2 in a scope of systemd's": "cgroup2",
+    "cgroup v1 with the kill of v2": "cgroup1",
+    "cgroup v1": "cgroup1",
+    "cgroup v2 without controllers": "cgroup2 without controllers",
+    WEAKEST: "subreaper",
+}
+CASES: dict[str, tuple[str, list[object]]] = {
+    **{kind: ("flees", [kind]) for kind in (
+        "fork", "double-fork", "setsid", "closed", "env-i", "zeroed", "renamed", "setuid", "subreaper", "vfork",
+        "deaf", "stopped",
+    )},
+    "detached": ("detaches", []),
+    "thread": ("works_in_thread", []),
+    "bomb-tree": ("fork_bomb", ["tree", 200]),
+    "bomb-setsid": ("fork_bomb", ["setsid", 200]),
+    "bomb-comet": ("fork_bomb", ["comet", 200]),
+}  # fmt: skip
+# Each comet is 1,000 new processes a second: of 200, on two busy cores, only a group is the master
+COMETS = 8
+QUICK = 40  # processes of a bomb where all cases follow each other: 200 keep the machine busy while they grow
+STAYS = {"thread", "detached"}  # --stay is their word for what is the rule with the others
+NEEDS_ROOT = {"setuid"}
+
+
+@pytest.fixture(autouse=True)
+def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let systemd's user manager be found where it is; the other tests have a runtime folder of their own."""
+    if (real := Path(f"/run/user/{os.geteuid()}")).is_dir():
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(real))
+
+
+def command(stub: Stub, case: str, tier: str, *, leaves: bool) -> list[str]:
+    name, args = CASES[case]
+    if name == "fork_bomb" and (leaves or (case, tier) == ("bomb-comet", WEAKEST)):
+        args = [args[0], COMETS if case == "bomb-comet" else QUICK]
+    if case == "thread":
+        return stub(name)
+    ending = ("--leave",) if leaves else ()
+    if case in STAYS:
+        ending = () if leaves else ("--stay",)
+    return stub(name, *args, *ending)
+
+
+def environment(tier: str) -> Mapping[str, str]:
+    return {} if tier == BEST else {"SEQSUP_TIER": tier}
+
+
+def must_be(tier: str, events: list[Event]) -> None:
+    """The tier that was asked for is the one it ran in, or this machine has it not."""
+    kept = events[0]["containment"]
+    if tier == BEST:
+        print(f"{BEST}: {kept}")
+    elif kept != TIERS[tier]:
+        pytest.skip(f"no {tier} here, only {kept}")
+
+
+def named(output: str) -> list[int]:
+    word, *pids = output.split() or [""]
+    assert word == "ready", output
+    return [int(pid) for pid in pids]
+
+
+def survivors(test_id: str) -> Iterator[str]:
+    """Whoever bears the test's mark, in the environment or, where that was cleared, as an argument."""
+    marks = f"{MARK}={test_id}\0".encode(), f"--seqsup-test={test_id}\0".encode()
+    for pid in psutil.pids():
+        if pid == os.getpid() or not alive(pid):
+            continue
+        try:
+            told = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if any(mark in told for mark in marks):
+            yield f"{pid} {told[-200:]!r}"
+
+
+def nobody_survives(test_id: str, pids: list[int]) -> None:
+    """Where the kernel is still taking some away they are given a moment: they were killed, and nobody waits for it."""
+    left: list[str] = []
+
+    def gone() -> bool:
+        left[:] = [*survivors(test_id), *(str(pid) for pid in pids if alive(pid))]
+        return not left
+
+    ends = time.monotonic() + 2
+    while not gone() and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert left == []
+
+
+def took(tier: str, case: str, how: str, seconds: float) -> None:
+    print(f"{tier:34} {case:14} {how:8} {seconds * 1000:7.0f} ms")
+
+
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("tier", [BEST, WEAKEST])
+def test_whoever_flees_from_a_leader_that_ends_is_stopped_one_agent_after_another(
+    seqsup: Cli, stub: Stub, tmp_path: Path, test_id: str, tier: str
+) -> None:
+    cases = [case for case in CASES if case != "thread" and not (case in NEEDS_ROOT and os.geteuid())]
+    agents = [agent(case, command(stub, case, tier, leaves=True), timeouts={"grace": "300ms"}) for case in cases]
+    result = seqsup("start", write(tmp_path, *agents), "--json", env=environment(tier), deadline=2 * PATIENCE)
+    events = parsed(result.stdout)
+    must_be(tier, events)
+    ended = {event["agent"]: event for event in of(events, "attempt_ended")}
+    assert {case: event["reason"] for case, event in ended.items()} == dict.fromkeys(cases, "completed")
+    pids: list[int] = []
+    for case in cases:
+        who = named(output(case).read_text())
+        assert who or "bomb" in case
+        assert set(who) <= {process["pid"] for process in ended[case]["left_over"]}, case
+        pids += who
+        (drained,) = (event for event in of(events, "drained") if event["agent"] == case)
+        assert not drained["strays"], "found by the mark only"
+        took(tier, case, "leaves", span(events, case))
+    assert not of(events, "unkillable")
+    nobody_survives(test_id, pids)
+
+
+def output(case: str) -> Path:
+    return Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", case, "1", "stdout.log")
+
+
+def span(events: list[Event], case: str) -> float:
+    """From TERM to the leftovers, to the end of the last of them."""
+    times = [stamp(event) for event in of(events, "stop_sent", "attempt_ended") if event["agent"] == case]
+    return max(times) - min(times)
+
+
+def stamp(event: Event) -> float:
+    return datetime.fromisoformat(event["ts"]).timestamp()
+
+
+def fled(run: Started, case: str) -> list[int]:
+    """Wait until they have."""
+    said = output(case)
+    wait_for(lambda: run.process.poll() is not None or (said.exists() and "\n" in said.read_text()), PATIENCE)
+    if run.process.poll() == 77:
+        pytest.skip(run.stderr.strip())
+    assert run.process.poll() is None, run.stderr
+    return named(said.read_text())
+
+
+def told(run: Started, kind: str) -> list[Event]:
+    return of(parsed(run.stdout.rpartition("\n")[0]), kind)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3 * PATIENCE)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("tier", TIERS)
+def test_whoever_flees_from_a_leader_that_holds_is_stopped_with_it(
+    seqsup_started: Start, stub: Stub, tmp_path: Path, test_id: str, tier: str, case: str
+) -> None:
+    if case in NEEDS_ROOT and os.geteuid():
+        pytest.skip("only root can make a setuid copy of another user's")
+    words = command(stub, case, tier, leaves=False)
+    profile = write(tmp_path, agent(case, words, timeouts={"grace": "300ms"}))
+    run = seqsup_started("start", profile, "--json", env=environment(tier))
+    pids = fled(run, case)
+    must_be(tier, parsed(run.stdout.rpartition("\n")[0]))
+    began = time.monotonic()
+    run.send(signal.SIGTERM)
+    result = run.wait(PATIENCE)
+    took(tier, case, "stopped", time.monotonic() - began)
+    assert result.code == 128 + signal.SIGTERM, result.stderr
+    assert not told(run, "unkillable")
+    nobody_survives(test_id, pids)
+
+
+# -- uninterruptible sleep
+
+
+@pytest.mark.parametrize("tier", [BEST, pytest.param(WEAKEST, marks=pytest.mark.long)])
+def test_who_is_deaf_even_to_kill_is_told_waited_for_and_not_forgotten(
+    seqsup: Cli, seqsup_started: Start, stub: Stub, tmp_path: Path, test_id: str, tier: str
+) -> None:
+    """A server that takes a request and never answers holds its client asleep in the kernel, SIGKILL or not."""
+    (hung := tmp_path / "hung").mkdir()
+    flees = stub("flees", "hung", hung / "file")
+    through = [sys.executable, str(STUBS / "hung_mount.py"), str(hung)]
+    profile = write(tmp_path, agent("hung", flees, timeouts={"grace": "300ms"}))
+    run = seqsup_started("start", profile, "--json", env=environment(tier), through=through)
+    (pid,) = fled(run, "hung")
+    run.send(signal.SIGTERM)
+    (unkillable,) = wait_for(lambda: told(run, "unkillable"), PATIENCE)
+    assert [process["pid"] for process in unkillable["processes"]] == [pid]
+    assert f"pid {pid} (python" in unkillable["why"]
+    assert "in uninterruptible sleep" in unkillable["why"]
+    wait_for(lambda: told(run, "run_ended"), PATIENCE)
+    assert any(f"still there: pid {pid}" in event["message"] for event in told(run, "warned"))
+    assert "left" in seqsup("sweep", "--dry-run").stdout
+    run.send(signal.SIGUSR1)
+    wait_for(lambda: not alive(pid))
+    assert run.wait().code == 128 + signal.SIGTERM
+    seqsup("sweep")
+    assert "no supervisor died" in seqsup("sweep", "--dry-run").stdout
+    nobody_survives(test_id, [pid])
