@@ -6,15 +6,39 @@ of a dead one's lock, so nobody has to clean up after a kill.
 
 import fcntl
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .folder import private
 from .host import boot_id
-from .wait import Wake
+
+if TYPE_CHECKING:  # who only looks must not pay for asyncio
+    from .wait import Wake
 
 _LOOK_AGAIN = 0.2  # seconds; whoever is ahead may live in another pid namespace, so there is no pidfd to wait on
+
+
+_WHO = re.compile(r"(.+) \(pid ([0-9]+), since ([0-9:]+)\)")
+
+
+class Waiting(Struct, frozen=True):
+    """A run in the queue."""
+
+    label: str
+    name: str
+    pid: int
+    since: str  # time of day
+
+
+def introduced(name: str) -> str:
+    """How this process calls itself in the queue, for people, and for `queued` to read."""
+    return f"{name} (pid {os.getpid()}, since {time.strftime('%H:%M:%S')})"
 
 
 class Turn:
@@ -34,13 +58,17 @@ class Turn:
             os.write(fd, who.encode())
         return Turn(queue, number, fd)
 
+    @property
+    def label(self) -> str:
+        return f"q{self._number}"
+
     def ahead(self) -> list[str]:
         """Say who is ahead, the one with the turn first. Tickets of the dead are removed on the way."""
         with _door(self._queue):
             before = sorted(number for number in _numbers(self._queue) if number < self._number)
             return [who for number in before for who in _held(self._queue / str(number))]
 
-    async def wait(self, wake: Wake, tell: Callable[[list[str]], None], stop: Callable[[], bool]) -> bool:
+    async def wait(self, wake: "Wake", tell: Callable[[list[str]], None], stop: Callable[[], bool]) -> bool:
         """Wait until nobody is ahead; False when `stop` said so first. `tell` hears each change of the queue."""
         told: list[str] = []
         while ahead := self.ahead():
@@ -62,6 +90,15 @@ def waiting(folder: Path) -> list[str]:
     queue = _queue(folder)
     numbers = sorted(_numbers(queue)) if queue.exists() else []
     return [who for number in numbers for who in _held(queue / str(number), tidy=False)]
+
+
+def queued(folder: Path) -> list[Waiting]:
+    """Who waits behind the one with the turn, the next one first. It only looks."""
+    queue = _queue(folder)
+    numbers = sorted(_numbers(queue)) if queue.exists() else []
+    held = [(number, who) for number in numbers for who in _held(queue / str(number), tidy=False)]
+    read = [(number, _WHO.fullmatch(who)) for number, who in held[1:]]
+    return [Waiting(f"q{number}", who[1], int(who[2]), who[3]) for number, who in read if who]
 
 
 def _queue(folder: Path) -> Path:

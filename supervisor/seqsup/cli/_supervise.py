@@ -31,10 +31,11 @@ from ..resumption import resumption
 from ..run import Identity, Run
 from ..summary import summary
 from ..timeline import Timeline
-from ..turn import Turn
+from ..turn import Turn, introduced
 from ..units import format_duration
 from ..wait import Wake
 from ..wording import processes
+from ._detach import Detached
 from ._load import state_dir
 from ._output import here, width
 from ._passage import Passage
@@ -56,6 +57,7 @@ class Manner(Struct, frozen=True, kw_only=True):
     json: bool = False
     quiet: bool = False
     passage: bool = False  # the agent's output goes on to our own
+    detached: Detached | None = None  # in the background
 
 
 def supervise(plan: Plan, manner: Manner) -> int:
@@ -84,11 +86,13 @@ class _Supervision:
         self._passage: Passage | None = None
         self._exporter: Exporter | None = None
         self._code: int | None = None
+        self._ticket = ""
 
     async def main(self) -> int:
         self._listen()
         began = time.monotonic()
-        turn = Turn.queue_up(state_dir(), f"{self._plan.name} (pid {os.getpid()}, since {time.strftime('%H:%M:%S')})")
+        turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
+        self._ticket = turn.label
         try:
             if not self._manner.wait and (ahead := turn.ahead()):
                 raise Refused(f"another run has the machine: {', '.join(ahead)}; without --no-wait this one waits")
@@ -121,6 +125,8 @@ class _Supervision:
     def _say_ahead(self, ahead: list[str]) -> None:
         first, others = ahead[0], len(ahead) - 1
         _say(f"waiting for {first}" + (f" and {others} more in the queue" if others else ""))
+        if self._manner.detached is not None:
+            self._manner.detached.announce(self._ticket, self._plan.name)
 
     async def _put_in_order(self) -> None:
         for found in await recover(self._journal, self._folder, self._wake):
@@ -165,6 +171,8 @@ class _Supervision:
             run.add_reader(reader)
         kill_file = containment.groups.kill_file if containment.groups is not None else None
         sentinel = Sentinel(kill_file) if kill_file is not None else None
+        if (detached := manner.detached) is not None:
+            run.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         with reaper:
             self._code = await run.carry_out(waited)
         if sentinel is not None:

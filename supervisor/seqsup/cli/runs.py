@@ -3,11 +3,13 @@
 import time
 
 import click
+from msgspec.structs import asdict
 
 from ..history import AgentState, RunView
 from ..journal import Journal, NoJournal
 from ..ndjson import timestamp
 from ..table import NONE, Column, render
+from ..turn import Waiting, queued
 from ..units import format_duration, format_size
 from ._find import Found
 from ._load import state_dir
@@ -42,14 +44,20 @@ def runs(last: int, every: bool, as_json: bool) -> None:
     shown = rows if every else rows[-last:]
     entries = [(found, *state_of(found)) for found in (Found(folder, journal, row) for row in shown)]
     if as_json:
-        put_object(SCHEMA, {"runs": [_fields(*entry) for entry in entries]})
+        waiting = [asdict(each) for each in queued(folder)]
+        put_object(SCHEMA, {"runs": [_fields(*entry) for entry in entries], "waiting": waiting})
         return
-    if not entries:
+    listed = [_row(*entry) for entry in entries] + [_waits(each) for each in queued(folder)]
+    if not listed:
         click.echo("seqsup: nothing ran yet", err=True)
         return
-    click.echo("\n".join(render(_COLUMNS, [_row(*entry) for entry in entries], width())))
+    click.echo("\n".join(render(_COLUMNS, listed, width())))
     if len(shown) < len(rows):
         click.echo(f"seqsup: {len(rows) - len(shown)} earlier ones: --all shows them", err=True)
+
+
+def _waits(waiting: Waiting) -> tuple[str, ...]:
+    return (waiting.label, waiting.name, "waiting", f"since {waiting.since}", NONE, NONE, NONE, NONE)
 
 
 def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:

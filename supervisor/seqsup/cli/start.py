@@ -1,9 +1,13 @@
 """`seqsup start`: the main job."""
 
+from pathlib import Path
+
 import click
+from msgspec.structs import replace
 
 from ..history import failed
 from . import _complete
+from ._detach import detach as in_background
 from ._load import earlier, load
 from ._supervise import Manner, supervise
 
@@ -33,11 +37,12 @@ from ._supervise import Manner, supervise
     "--retry-failed", is_flag=True, help="Go on with the last run, but only with what gave up in it, or needed that."
 )
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
+@click.option("--detach", is_flag=True, help="In the background: return as soon as it runs, or waits for its turn.")
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
 def start(
     profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
-    retry_failed: bool, no_wait: bool, as_json: bool, quiet: bool,
+    retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -62,4 +67,11 @@ def start(
             click.echo("seqsup: nothing to retry: no agent gave up", err=True)
             return 0
     plan = load(profile, task=task, only=only, start_from=start_from)
-    return supervise(plan, Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet))
+    manner = Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach)
+    if not detach:
+        return supervise(plan, manner)
+    if as_json:
+        raise click.UsageError(
+            "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
+        )
+    return in_background(Path(plan.state_dir), lambda detached: supervise(plan, replace(manner, detached=detached)))

@@ -8,10 +8,12 @@ import msgspec
 from ..history import AgentState, AgentView, RunState, RunView
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
+from ..turn import queued
 from ..units import format_duration, format_size
 from ..wording import HALTS, wrap
 from . import _complete
 from ._find import Found, NeverRan, find
+from ._load import state_dir
 from ._output import here, put_object, width
 from ._signal import suspended
 
@@ -43,6 +45,8 @@ def status(run: str | None, as_json: bool) -> int:
         put_object(SCHEMA, _fields(found, view, state))
     else:
         click.echo(_text(view, state, time.time()))
+        for each in queued(state_dir()):
+            click.echo(f"{each.label}  {each.name} waits for the machine's turn, pid {each.pid}, since {each.since}")
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
 
 

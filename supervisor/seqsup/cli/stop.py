@@ -1,12 +1,16 @@
 """`seqsup stop`: tell the supervisor of a run to end it."""
 
+import os
 import signal
 import time
 
 import click
 
+from ..model import SeqsupError
+from ..turn import Waiting, queued
 from . import _complete
 from ._find import find
+from ._load import state_dir
 from ._signal import send, suspended
 
 _LOOK_AGAIN = 0.05  # seconds
@@ -16,7 +20,12 @@ _LOOK_AGAIN = 0.05  # seconds
 @click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("--now", is_flag=True, help="Stop the running agent too, with its grace, and wait for the end.")
 def stop(run: str | None, now: bool) -> int:
-    """End RUN (the one that runs) after its running agent. A stopped run goes on with `start --resume`."""
+    """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.
+
+    A stopped run goes on with `start --resume`.
+    """
+    if run is not None and (waiting := _in_queue(run)):
+        return _turn_away(waiting)
     found = find(run)
     was_suspended = suspended(found.row.pid)
     if not send(found, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
@@ -29,4 +38,28 @@ def stop(run: str | None, now: bool) -> int:
     click.echo(f"{found.label} {found.row.name} ends {'now' if now else after}", err=True)
     while now and found.lives():
         time.sleep(_LOOK_AGAIN)
+    return 0
+
+
+def _in_queue(run: str) -> Waiting | None:
+    """The run that is meant, if it waits for its turn: by its label, or by a name that does not run."""
+    try:
+        found = find(run)
+    except SeqsupError:
+        found = None
+    if found is not None and found.lives():
+        return None
+    return next((each for each in queued(state_dir()) if run in (each.label, each.name)), None)
+
+
+def _turn_away(waiting: Waiting) -> int:
+    try:
+        pidfd = os.pidfd_open(waiting.pid)
+        if waiting in queued(state_dir()):  # it held its ticket after we held its pid
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        os.close(pidfd)
+    except ProcessLookupError:
+        pass
+    click.echo(f"{waiting.label} {waiting.name} (pid {waiting.pid}) waits no longer", err=True)
     return 0

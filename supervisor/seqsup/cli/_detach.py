@@ -1,0 +1,62 @@
+"""A run in the background: a process of its own session, which its caller leaves once it runs or waits its turn."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..folder import private
+
+LOG = "detached.log"  # in the state folder: what such a run would have told a terminal
+
+
+class Detached:
+    """The far end of a caller's patience: tells it once how the run is to be found, and lets it go."""
+
+    def __init__(self, line: int, state_dir: Path) -> None:
+        self._line: int | None = line
+        self._state_dir = state_dir
+
+    def announce(self, label: str, name: str) -> None:
+        """Tell the caller that it may go; from then on nothing is said to its terminal."""
+        if self._line is None:
+            return
+        log = os.open(private(self._state_dir) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        sys.stdout.flush()
+        for fd in (1, 2):
+            os.dup2(log, fd)
+        os.close(log)
+        os.write(self._line, f"{label} {name}\n".encode())
+        os.close(self._line)
+        self._line = None
+
+
+def detach(state_dir: Path, carry_out: Callable[[Detached], int]) -> int:
+    """Carry out in a process of its own. What ends before it is announced is the caller's to see, exit code and all."""
+    ours, line = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ours)
+        os.setsid()  # the end of the terminal is none of its business
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        return carry_out(Detached(line, state_dir))
+    os.close(line)
+    with os.fdopen(ours) as told:
+        said = told.readline().split()
+    if not said:
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+    label, name = said
+    state = "waits for the machine's turn" if label.startswith("q") else "runs"
+    click.echo(label)
+    click.echo(f"seqsup: {name} {state} in the background, pid {pid}", err=True)
+    of = label if label.startswith("r") else name
+    click.echo(f"next: seqsup status {of} · seqsup logs {of} -f · seqsup stop {label}", err=True)
+    return 0

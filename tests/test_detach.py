@@ -1,0 +1,122 @@
+"""Runs in the background, and runs that wait: found, followed and stopped from any terminal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Result, Started, alive, wait_for
+
+from profiles import shell, write
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+WAITS = "echo $$ > pid; echo here; while [ ! -e gate ]; do sleep 0.01; done; echo there"
+
+
+def state_dir() -> Path:
+    return Path(os.environ["SEQSUP_STATE_DIR"])
+
+
+def pid_of(stderr: str) -> int:
+    return int(stderr.partition("in the background, pid ")[2].split()[0])
+
+
+@pytest.fixture
+def gone(seqsup: Seqsup) -> Iterator[list[int]]:
+    """Supervisors that must be gone at the end."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+        wait_for(lambda pid=pid: not alive(pid), 20)  # type: ignore[misc]
+
+
+def test_a_run_in_the_background_is_reached_from_a_second_terminal(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, gone: list[int]
+) -> None:
+    profile = write(tmp_path, shell("a", WAITS), shell("b", "echo b; echo $PPID > ppid"))
+    started = seqsup("start", profile, "--detach")  # it returns, though our ends of its pipes stay open
+    assert (started.code, started.stdout) == (0, "r1\n")
+    assert "next: seqsup status r1 · seqsup logs r1 -f · seqsup stop r1" in started.stderr
+    gone.append(pid := pid_of(started.stderr))
+    wait_for((tmp_path / "pid").exists)
+    assert os.getsid(pid) == pid
+    status = json.loads(seqsup("status", "--json").stdout)
+    assert (status["state"], status["supervisor"]) == ("running", pid)
+    following = seqsup_started("logs", "r1", "-f")
+    wait_for(lambda: "here\n" in following.stdout)
+    (tmp_path / "gate").touch()
+    followed = following.wait()
+    assert "there\n" in followed.stdout
+    assert "==> b <==\nb\n" in followed.stdout
+    wait_for(lambda: not alive(pid))
+    assert seqsup("status", "r1").code == 0
+    assert "2 of 2 completed" in (state_dir() / "detached.log").read_text()
+    assert (state_dir() / "detached.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_it_outlives_its_terminal(seqsup: Seqsup, tmp_path: Path, gone: list[int]) -> None:
+    """A terminal that goes away hangs up its whole session."""
+    profile = write(tmp_path, shell("a", WAITS))
+    command = f"{sys.executable} -m seqsup start {profile} --detach 2>said; kill -HUP 0"
+    subprocess.run(
+        ["setsid", "-w", "sh", "-c", command], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        cwd=tmp_path, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    gone.append(pid := pid_of((tmp_path / "said").read_text()))
+    wait_for((tmp_path / "pid").exists)
+    assert alive(pid)
+    assert seqsup("stop", "--now").code == 0
+    wait_for(lambda: not alive(pid))
+    assert "halted" in seqsup("status").stdout
+
+
+def test_what_is_wrong_at_the_start_reaches_the_caller(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    bad = write(tmp_path, shell("a", "true"), memory={"hrad": "1GiB"}, name="bad")
+    refused = seqsup("start", bad, "--detach")
+    assert (refused.code, refused.stdout, "hrad" in refused.stderr) == (2, "", True)
+    assert seqsup("start", bad, "--detach", "--json").code == 2
+    first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
+    wait_for((tmp_path / "pid").exists)
+    busy = seqsup("start", write(tmp_path, shell("a", "true"), name="other"), "--detach", "--no-wait")
+    assert (busy.code, busy.stdout, "another run has the machine" in busy.stderr) == (3, "", True)
+    (tmp_path / "gate").touch()
+    assert first.wait().code == 0
+
+
+def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, gone: list[int]
+) -> None:
+    first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
+    wait_for((tmp_path / "pid").exists)
+    profile = write(tmp_path, shell("a", "touch ran"), name="second")
+    third = write(tmp_path, shell("a", "touch third"), name="third")
+    second = seqsup("start", profile, "--detach")
+    assert (second.code, second.stdout) == (0, "q2\n")
+    assert "waits for the machine's turn in the background" in second.stderr
+    gone.append(pid_of(second.stderr))
+    other = seqsup_started("start", third)
+    wait_for(lambda: "waiting for" in other.stderr)
+    listed = json.loads(seqsup("runs", "--json").stdout)["waiting"]
+    assert [(each["label"], each["name"], each["pid"]) for each in listed] == [
+        ("q2", "second", gone[0]), ("q3", "third", other.pid),
+    ]  # fmt: skip
+    assert "q3   third    waiting" in seqsup("runs").stdout
+    assert f"q2  second waits for the machine's turn, pid {gone[0]}" in seqsup("status").stdout
+    assert "q3 third" in seqsup("stop", "third").stderr
+    assert other.wait().code == 143
+    (tmp_path / "gate").touch()
+    assert first.wait().code == 0
+    wait_for((tmp_path / "ran").exists)
+    wait_for(lambda: not alive(gone[0]))
+    assert not (tmp_path / "third").exists()
+    waits_again = seqsup("stop", "q2")
+    assert waits_again.code == 2
