@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, TextIO, get_args, get_origin
 
 import pytest
+from msgspec import Struct
 from msgspec.structs import fields
 from seqsup.events import AnyEvent, Event, MemoryWarned, RunEnded, StopSent, Warned
 from seqsup.log import FILE, Log, say
@@ -104,7 +105,7 @@ def test_two_pairs_of_attempts_at_the_same_time_are_shouted(terminal: TextIO) ->
 
 @pytest.mark.parametrize("event", AnyEvent.__args__)
 def test_every_event_has_words(event: type[Event]) -> None:
-    line = say(event(**{field.name: simplest(field.type) for field in fields(event)}))
+    line = say(simplest(event))
     assert line.word
     assert line.mark
 
@@ -117,6 +118,8 @@ def simplest(of: Any) -> Any:
     kind = get_origin(kinds[0]) or kinds[0]
     if issubclass(kind, Enum):
         return next(iter(kind))
+    if issubclass(kind, Struct):
+        return kind(**{field.name: simplest(field.type) for field in fields(kind)})
     return "x" if kind is str else kind()
 
 

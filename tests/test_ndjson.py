@@ -40,6 +40,7 @@ def test_a_line_is_flat_and_complete() -> None:
         "hard": None,
         "processes": [],
         "left_over": [],
+        "forensics": "",
     }
 
 

@@ -303,7 +303,7 @@ def test_a_node_agent_starts_with_what_its_node_takes(
     ("lines", "found", "note"),
     [
         (
-            "",
+            "node.telemetry = false",
             node(node=OLD_NODE),
             "a: Node v20.10.0 does not take --expose-gc in NODE_OPTIONS",
         ),

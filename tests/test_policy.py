@@ -8,10 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from seqsup import policy
-from seqsup.model import MIB, Halt, Limits, Measure, Outcome, Reason, Retry, Sample, Timeouts
-from seqsup.policy import KILL_DEADLINE, LEFTOVER_GRACE, LINGER, Action, Phase, Rules, Watch, pause, step
+from seqsup.model import MIB, Collection, Halt, Heap, Limits, Measure, Outcome, Reason, Retry, Sample, Timeouts, Verdict
+from seqsup.policy import (
+    COLLECT_EVERY,
+    COMEBACKS,
+    KILL_DEADLINE,
+    LASTING,
+    LEFTOVER_GRACE,
+    LINGER,
+    Action,
+    Phase,
+    Rules,
+    Watch,
+    pause,
+    step,
+)
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
+COLLECT = Action.COLLECT
 RULES = Rules(
     limits=Limits(
         warn=100 * MIB, soft=200 * MIB, hard=400 * MIB, sustain=2.0, host_floor=500 * MIB, measure=Measure.PRIVATE
@@ -36,6 +50,16 @@ def at(
         at=seconds, used=mib * MIB, processes=processes, host_available=host * MIB, quiet=quiet, root_exited=gone,
         halt=halt,
     )  # fmt: skip
+
+
+def node(seconds: float, mib: int, collected: float | None = None) -> Sample:
+    """A sample of a tree with a Node that answers; `collected`: when the last collection, that freed 41 MiB, ended."""
+    heap = Heap(used=0, total=0, limit=0, external=0, array_buffers=0)
+    done = Collection(
+        at=(collected or 0) - 0.5, seconds=0.5, asked=1, answered=1, before=heap, after=heap, used=0, freed=41 * MIB,
+        verdict=Verdict.JS_LEAK,
+    )  # fmt: skip
+    return replace(at(seconds, mib), collectable=True, collection=done if collected is not None else None)
 
 
 def empty(seconds: float, host: int = 8000) -> Sample:
@@ -88,6 +112,37 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     ),
     "above soft for as long as sustain": (
         RULES, [at(0), at(1, 250), at(3, 250)], [WAIT, WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "above soft, and a collection helps": (
+        RULES, [node(0, 250), node(2, 250), node(3, 120, 2.6), node(4, 120, 2.6)], [WARN, COLLECT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "above soft, and `settle` after a collection still": (
+        RULES, [node(0, 250), node(2, 250), node(3, 240, 2.6), node(6.9, 240, 2.6), node(7, 240, 2.6)],
+        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "a collection that takes longer than `settle` is waited for, as nothing grows meanwhile": (
+        RULES, [node(0, 250), node(2, 250), node(8, 250), node(8.5, 120, 8.4)], [WARN, COLLECT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "but not for ever": (
+        RULES, [node(0, 250), node(2, 250), node(8.9, 250), node(9, 250)], [WARN, COLLECT, WAIT, TERMINATE],
+        Phase.STOPPING, Reason.SOFT,
+    ),
+    "a collection in the agent's last hour ends with it": (
+        RULES, [node(0, 250), node(2, 250), empty(2.5), empty(2.6)], [WARN, COLLECT, WAIT, END], Phase.ENDED, None,
+    ),
+    "above hard while a collection goes on": (
+        RULES, [node(0, 250), node(2, 250), node(3, 400)], [WARN, COLLECT, KILL], Phase.KILLING, Reason.HARD,
+    ),
+    "garbage comes back: collected again, but not all the time": (
+        RULES,
+        [node(0, 250), node(2, 250), node(3, 90, 2.6), node(5, 250, 2.6), node(7, 250, 2.6), node(12, 250, 2.6)],
+        [WARN, COLLECT, WAIT, WAIT, WAIT, COLLECT], Phase.RUNNING, None,
+    ),
+    "no Node answers any more: nothing is left to try": (
+        RULES, [node(0, 250), node(2, 250), node(3, 90, 2.6), at(5, 250), at(7, 250)],
+        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "below soft while it is being stopped: it is stopped all the same, and not killed for memory": (
         RULES, [at(0, 250), at(2, 250), at(2.5, 20), at(11.9, 20), empty(12), empty(12.1)],
@@ -199,6 +254,34 @@ def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_number
     assert "2 still there" in last(RULES, at(60, processes=2), at(70, processes=2)).note
 
 
+def _returning(every: float, times: int) -> list[Sample]:
+    """A tree that is over soft for three seconds, and below it after each collection."""
+    return [
+        sample
+        for start in (n * every for n in range(times))
+        for sample in (node(start, 250, start or None), node(start + 2, 250, start or None), node(start + 3, 90))
+    ]
+
+
+def test_collections_that_never_last_come_to_an_end() -> None:
+    taken = take(replace(RULES, timeouts=UNLIMITED.timeouts), _returning(COLLECT_EVERY + 5, COMEBACKS + 1))
+    assert [each.action for each in taken].count(COLLECT) == COMEBACKS
+    stopped = next(each for each in taken if each.action is TERMINATE)
+    assert stopped.watch.reason is Reason.SOFT
+    assert all(word in stopped.watch.why for word in ("200 MiB", "250 MiB", "41 MiB", f"{COMEBACKS}th"))
+
+
+def test_collections_that_last_go_on_for_as_long_as_the_agent() -> None:
+    taken = take(replace(RULES, timeouts=UNLIMITED.timeouts), _returning(LASTING + 5, 3 * COMEBACKS))
+    assert [each.action for each in taken].count(COLLECT) == 3 * COMEBACKS
+
+
+def test_why_it_was_stopped_says_what_the_collection_did() -> None:
+    tried = [node(0, 250), node(2, 250)]
+    assert "5 s after a collection that freed 41 MiB" in last(RULES, *tried, node(7, 240, 2.6)).why
+    assert "a collection asked for 9 s ago is not over" in last(RULES, *tried, node(11, 240)).why
+
+
 def test_the_peak_is_the_highest_sample() -> None:
     assert last(RULES, at(0, 10), at(1, 300), at(2, 20)).peak == 300 * MIB
 
@@ -227,23 +310,29 @@ looks = st.lists(
         st.sampled_from([0.0, 0.5, 7.0]),  # quiet
         st.sampled_from([0, 0, 1, 2]),  # processes besides the leader
         st.sampled_from(["", "", "", "", "exit", "exit", "after agent", "now", "kill"]),
+        st.sampled_from([None, 0.0, 1.0, 100.0]),  # a Node that answers, and when its last collection ended
     ),
     min_size=1,
     max_size=15,
 )
 
 
-def history(looks: list[tuple[float, int, int, float, int, str]]) -> list[Sample]:
+Look = tuple[float, int, int, float, int, str, float | None]
+
+
+def history(looks: list[Look]) -> list[Sample]:
     """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
     now, halt, gone = 0.0, Halt.NONE, False
     samples = []
-    for passed, used, host, quiet, others, news in looks:
+    for passed, used, host, quiet, others, news, collected in looks:
         now += passed
         halt = max(halt, {"after agent": Halt.AFTER_AGENT, "now": Halt.NOW, "kill": Halt.KILL}.get(news, halt))
         gone = gone or news == "exit"
         processes = others + (not gone)
         held = used if processes else 0
-        samples.append(at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt))
+        sample = at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt)
+        answers = node(now, held, collected).collection if collected is not None and collected < now else None
+        samples.append(replace(sample, collectable=collected is not None and not gone, collection=answers))
     return samples
 
 
@@ -281,6 +370,17 @@ def nobody_is_killed_for_memory_below_the_limit(rules: Rules, taken: list[Taken]
             if watch.reason is Reason.HOST_FLOOR:
                 assert limits.host_floor is not None
                 assert sample.host_available < limits.host_floor
+
+
+def a_collection_is_asked_for_above_soft_only_and_not_all_the_time(rules: Rules, taken: list[Taken]) -> None:
+    asked: float | None = None
+    for sample, _, action in taken:
+        if action is COLLECT:
+            assert rules.limits.soft is not None
+            assert sample.used >= rules.limits.soft
+            assert sample.collectable
+            assert asked is None or sample.at - asked >= COLLECT_EVERY
+            asked = sample.at
 
 
 def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
@@ -343,6 +443,7 @@ LAWS = [
     kill_comes_only_after_term_and_grace_or_for_a_breach,
     nobody_is_killed_for_memory_below_the_limit,
     at_or_above_hard_nothing_waits,
+    a_collection_is_asked_for_above_soft_only_and_not_all_the_time,
     the_first_reason_is_kept_and_none_given_to_what_ended_by_itself,
     it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up,
     the_pause_stays_within_a_millisecond_and_a_second,
@@ -353,7 +454,7 @@ anything = settings(max_examples=200, deadline=None)
 
 @anything
 @given(any_rules, looks)
-def test_any_history_keeps_every_law(rules: Rules, looks: list[tuple[float, int, int, float, int, str]]) -> None:
+def test_any_history_keeps_every_law(rules: Rules, looks: list[Look]) -> None:
     taken = take(rules, history(looks))
     for law in LAWS:
         law(rules, taken)

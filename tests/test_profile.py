@@ -176,10 +176,10 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 
 def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> None:
     assert accepted(parse(AGENT, "p.toml")) == ()
-    told = accepted(parse(f'[metrics]\nlisten = "none"\nrequired = false\n[memory]\nsettle = "1s"\n{AGENT}', "p.toml"))
-    assert [sentence.partition(":")[0] for sentence in told] == ["memory.settle"]
+    told = accepted(parse(AGENT + 'preset = "claude"\n', "p.toml"))
+    assert [sentence.partition(":")[0] for sentence in told] == ["agents.preset"]
     named = {sentence.partition(":")[0] for sentence in accepted(parse(EXAMPLE, "p.toml"))}
-    assert {"companions", "memory.settle", "run.chain"} <= named
+    assert {"companions", "run.chain"} <= named
 
 
 # What is wrong

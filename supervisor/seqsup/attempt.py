@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from . import account, outcome, policy
@@ -24,6 +26,8 @@ from .events import (
     AnyEvent,
     AttemptEnded,
     AttemptStarted,
+    GcDone,
+    GcRequested,
     MemoryHigh,
     MemoryWarned,
     OutputCut,
@@ -32,18 +36,24 @@ from .events import (
     Unkillable,
     Warned,
 )
-from .folder import ARTIFACTS, STDERR, STDOUT, private
+from .folder import ARTIFACTS, STDERR, STDOUT, private, write_private
+from .forensics import EXAMINED, Known, examine, finding
+from .forensics import text as readable
 from .host import Host
-from .model import Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
 from .runtime.node import environment as node_environment
-from .runtime.node import own_options
+from .runtime.node import own_options, preload
 from .streams import Output, open_stdin
 from .wait import Wake
 
+if TYPE_CHECKING:  # a run without Node agents has no use for it
+    from .telemetry import Telemetry
+
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
+_FORENSICS = "forensics"  # .txt for people, .json for programs
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 
 
@@ -125,7 +135,7 @@ class Stage:
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
     env = _environment(step, number, stage.place)
-    options = own_options(step.node, heap, env.get("NODE_OPTIONS", "")) if step.node is not None else ()
+    options = _options(step, heap, env, stage.place)
     world.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
@@ -133,11 +143,11 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         )
     )  # fmt: skip
     bystanders = frozenset(all_pids())
-    vigil = _Vigil(step, number, stage, world)
+    vigil = _Vigil(step, number, heap, stage, world)
     try:
         root = vigil.spawn(env, options)
     except OSError as error:
-        stage.close()
+        vigil.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
@@ -149,7 +159,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
 class _Vigil:
     """The watch over one attempt: its tree, its samples."""
 
-    def __init__(self, step: Step, number: int, stage: Stage, world: World) -> None:
+    def __init__(self, step: Step, number: int, heap: int | None, stage: Stage, world: World) -> None:
         self._step, self._number, self._stage, self._world = step, number, stage, world
         self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
         told_by_group = stage.groups is not None and stage.groups.limits
@@ -166,11 +176,29 @@ class _Vigil:
         self._told = -1.0  # since when the phase lasts that was told last
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
+        self._heap = heap
+        self._used = 0
+        self._collection: Collection | None = None  # the last that was told
+        self._telemetry = self._open_telemetry()
+
+    def _open_telemetry(self) -> "Telemetry | None":
+        step = self._step
+        if step.node is None or not step.node.telemetry:
+            return None
+        from .telemetry import Telemetry
+
+        try:
+            return Telemetry(step.limits, step.account, self._stage.place.folder, self._world.wake)
+        except OSError as error:
+            self._world.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
+            return None
 
     def spawn(self, env: dict[str, str], options: tuple[str, ...]) -> Root:
         step, self._options = self._step, options
         if step.node is not None:
             env = env | node_environment(options, env)
+            if self._telemetry is not None:
+                env |= self._telemetry.environment(step.node.expose_gc)
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
             env["PATH"] = stand_in.write(self._stage.place.folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
@@ -203,7 +231,12 @@ class _Vigil:
             raise
         finally:
             tree.close()
-            self._stage.close()
+            self.close()
+
+    def close(self) -> None:
+        if self._telemetry is not None:
+            self._telemetry.close()
+        self._stage.close()
 
     async def _watch_on(self, tree: Tree) -> None:
         world = self._world
@@ -215,6 +248,8 @@ class _Vigil:
             match action:
                 case Action.WARN:
                     self._warn(sample)
+                case Action.COLLECT:
+                    self._collect(sample)
                 case Action.TERMINATE:
                     self._signal(tree, signal.SIGTERM)
                 case Action.KILL:
@@ -236,6 +271,7 @@ class _Vigil:
                 Observation(
                     agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
                     processes=self._who(tree, sample.at),
+                    heap=self._telemetry.heap() if self._telemetry is not None else None,
                 )
             )  # fmt: skip
         return sample
@@ -263,12 +299,33 @@ class _Vigil:
             world.emit(Warned(message=f"{self._step.name}: {denied}"))
         if used:
             self.last_available = available
+        self._used = used or self._used
         now = time.monotonic()
+        collectable, collection = self._hear(tree, now, used)
         return Sample(
             at=now, used=used, processes=processes, host_available=available,
             quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.proven_empty,
-            halt=world.operator.halt, kernel_oom=tree.kernel_oom(),
+            halt=world.operator.halt, kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
         )  # fmt: skip
+
+    def _hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
+        """Let telemetry have its look, and tell what the Node processes had to say."""
+        telemetry = self._telemetry
+        if telemetry is None or self._watch.phase is not Phase.RUNNING:
+            return False, self._collection
+        telemetry.look(now, used, tree.__contains__)
+        for told in telemetry.overridden(self._heap):
+            self._world.emit(Warned(message=f"{self._step.name}: {told}"))
+        for done in telemetry.collected():
+            self._collection = done
+            self._world.emit(
+                GcDone(
+                    agent=self._step.name, attempt=self._number, seconds=done.seconds, asked=done.asked,
+                    answered=done.answered, before=done.before, after=done.after, freed=done.freed, used=used,
+                    verdict=done.verdict,
+                )
+            )  # fmt: skip
+        return bool(telemetry.answering()), self._collection
 
     def _quiet(self, now: float) -> float:
         if self._rules.timeouts.stall is None:
@@ -307,6 +364,18 @@ class _Vigil:
             MemoryHigh(agent=self._step.name, attempt=self._number, used=sample.used, soft=soft)
         )  # fmt: skip
 
+    def _collect(self, sample: Sample) -> None:
+        soft, telemetry = self._rules.limits.soft, self._telemetry
+        assert soft is not None
+        assert telemetry is not None
+        self._world.emit(
+            GcRequested(
+                agent=self._step.name, attempt=self._number, used=sample.used, soft=soft,
+                processes=len(telemetry.answering()),
+            )
+        )  # fmt: skip
+        telemetry.collect()
+
     def _signal(self, tree: Tree, signum: signal.Signals) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
         told, self._told = self._told, self._watch.since
@@ -335,13 +404,25 @@ class _Vigil:
             if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
                 kernel_oom = "oom_kill in /proc/vmstat rose"
             reason, why = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
+        why, forensics = self._examined(reason, why)
         return Outcome(
             reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
             peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
-            processes=self._stopped, left_over=self._left_over,
+            processes=self._stopped, left_over=self._left_over, forensics=forensics,
             blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
+
+    def _examined(self, reason: Reason, why: str) -> tuple[str, str]:
+        """Write down what is known of a tree that grew too large: the reason with the finding, and the file's name."""
+        known = self._telemetry.known() if self._telemetry is not None else Known()
+        if reason not in EXAMINED:
+            return why, ""
+        found = examine(self._step.name, self._number, reason, why, self._used, self._stopped, known)
+        file = self._stage.place.folder / f"{_FORENSICS}.txt"
+        write_private(file, readable(found))
+        write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
+        return (f"{why}; {said}" if (said := finding(found)) else why), file.name
 
     def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str]:
         step, stderr = self._step, self._stage.stderr.tail()
@@ -366,6 +447,14 @@ def _environment(step: Step, number: int, place: Place) -> dict[str, str]:
     if place.previous is not None:
         env["SEQSUP_PREVIOUS_SUMMARIES"] = str(place.previous)
     return env
+
+
+def _options(step: Step, heap: int | None, env: dict[str, str], place: Place) -> tuple[str, ...]:
+    if step.node is None:
+        return ()
+    copied_to = place.folder if step.account is not None else None
+    first = preload(copied_to) if step.node.telemetry else None
+    return own_options(step.node, heap, env.get("NODE_OPTIONS", ""), first)
 
 
 def _runtime(step: Step) -> str:
@@ -394,5 +483,5 @@ def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:
         reason=ended.reason, why=ended.why,
         exit_code=ended.exit.code if ended.exit else None, signal=ended.exit.signal if ended.exit else None,
         seconds=ended.seconds, peak=ended.peak, hard=step.limits.hard,
-        processes=ended.processes, left_over=ended.left_over,
+        processes=ended.processes, left_over=ended.left_over, forensics=ended.forensics,
     )  # fmt: skip

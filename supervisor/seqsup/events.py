@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason
+from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Verdict
 
 
 def _snake(name: str) -> str:
@@ -96,6 +96,31 @@ class MemoryHigh(Event, frozen=True):
     soft: int
 
 
+class GcRequested(Event, frozen=True):
+    """A collection was asked for, since the tree was over its soft limit."""
+
+    agent: str
+    attempt: int
+    used: int
+    soft: int
+    processes: int  # Node processes that answer
+
+
+class GcDone(Event, frozen=True):
+    """What a collection came to, whoever asked for it."""
+
+    agent: str
+    attempt: int
+    seconds: float
+    asked: int  # Node processes
+    answered: int
+    before: Heap  # sums over those that answered
+    after: Heap
+    freed: int  # of their RSS
+    used: int  # by the whole tree, now
+    verdict: Verdict
+
+
 class StopSent(Event, frozen=True):
     """TERM to the whole tree, or KILL."""
 
@@ -121,6 +146,7 @@ class AttemptEnded(Event, frozen=True):
     hard: int | None
     processes: tuple[ProcessMemory, ...]
     left_over: tuple[ProcessMemory, ...]
+    forensics: str = ""  # in the attempt's folder: what is known of a tree that grew too large
 
 
 class RetryScheduled(Event, frozen=True):
@@ -238,7 +264,8 @@ class RunEnded(Event, frozen=True):
 
 
 AnyEvent = (
-    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | OutputCut | StopSent
+    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
+    | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | HookEnded | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip

@@ -12,6 +12,7 @@ from .events import (
     AttemptLost,
     AttemptStarted,
     Drained,
+    GcDone,
     HaltRequested,
     Recorded,
     RetryScheduled,
@@ -59,7 +60,8 @@ class AgentView(Struct, kw_only=True):
     left_over: int = 0
     drained: float | None = None  # seconds until memory was proven to be back
     drain_reached: bool | None = None
-    gc_freed: int | None = None  # no event tells it yet
+    gc_freed: int | None = None  # by all collections
+    forensics: str | None = None  # the last attempt's, in the run's folder
     exit_code: int | None = None
     signal: int | None = None
     attempt: int | None = None  # the last one's number, and its place in the run's folder
@@ -160,6 +162,9 @@ class History:
                 self._agent(agent).pid = pid
             case AttemptEnded() as event:
                 self._attempt_ended(event, recorded.seq)
+            case GcDone(agent=agent, freed=freed):
+                collected = self._agent(agent)
+                collected.gc_freed = (collected.gc_freed or 0) + freed
             case RetryScheduled(agent=agent, wait=wait):
                 waiting = self._agent(agent)
                 waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
@@ -231,6 +236,7 @@ class History:
         agent.seconds += event.seconds
         agent.peak = max(agent.peak, event.peak)
         agent.hard = event.hard
+        agent.forensics = f"{agent.folder}/{event.forensics}" if event.forensics and agent.folder else None
         agent.left_over += len(event.left_over)
         self._strays = {process.pid for process in event.left_over}
         if event.ok:  # also should the supervisor die in the drain that follows

@@ -19,6 +19,8 @@ from .events import (
     AttemptStarted,
     Drained,
     Event,
+    GcDone,
+    GcRequested,
     HaltRequested,
     HookEnded,
     MemoryHigh,
@@ -174,6 +176,26 @@ def _(event: RunContinued) -> Line:
 @say.register
 def _(event: MemoryHigh) -> Line:
     return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
+
+
+@say.register
+def _(event: GcRequested) -> Line:
+    asked = counted(event.processes, "Node process", "Node processes")
+    text = f"{format_size(event.used)} is over soft = {format_size(event.soft)}: a collection is asked of {asked}"
+    return Line(INFO, "↻", "memory", text)
+
+
+@say.register
+def _(event: GcDone) -> Line:
+    before, after = event.before, event.after
+    text = (
+        f"freed {format_size(event.freed)} in {format_duration(event.seconds)}, the tree has {format_size(event.used)}:"
+        f" heap {format_size(before.used)} → {format_size(after.used)},"
+        f" external {format_size(before.external)} → {format_size(after.external)}; {event.verdict}"
+    )
+    if event.answered < event.asked:
+        text += f"; {event.asked - event.answered} of {event.asked} Node processes did not answer"
+    return Line(INFO, "↻", "collected", text)
 
 
 @say.register

@@ -83,6 +83,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     host_floor: int | None
     measure: Measure
     enforce: Enforce = Enforce.AUTO
+    settle: float = 5.0  # how long a collection may take to bring it below soft
 
 
 class Rlimits(Struct, frozen=True, kw_only=True):
@@ -162,6 +163,8 @@ class NodeStart(Struct, frozen=True, kw_only=True):
     options: tuple[str, ...]  # for NODE_OPTIONS: only what this binary allows there, without the heap limit
     heap: int | None  # bytes for --max-old-space-size; None leaves V8's own
     heap_ceiling: int | None  # what still fits under memory.hard
+    telemetry: bool = False  # the preload reports heap figures and collects on request
+    expose_gc: bool = False  # and defines globalThis.gc
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -251,6 +254,57 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
     kind: Kind = Kind.OTHER
 
 
+class Heap(Struct, frozen=True, kw_only=True):
+    """What the V8 of an agent's Node process says of itself, in bytes."""
+
+    used: int
+    total: int
+    limit: int
+    external: int  # held by JavaScript outside V8's heap: Buffers, long strings
+    array_buffers: int  # part of external
+
+
+class NodeProcess(Struct, frozen=True, kw_only=True):
+    """The last that a Node process said of itself."""
+
+    pid: int
+    version: str
+    script: str
+    rss: int
+    heap: Heap
+    at: float  # monotonic seconds
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Where living objects were allocated, as the sampling profiler saw it."""
+
+    bytes: int
+    frames: tuple[str, ...]  # `function (file:line)`, the nearest first
+
+
+class Verdict(StrEnum):
+    """What most of a tree's memory is, as a collection shows it."""
+
+    GARBAGE = "garbage"  # nothing needed it any more
+    JS_LEAK = "js-leak"  # objects that are still reachable
+    BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
+    OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps
+
+
+class Collection(Struct, frozen=True, kw_only=True):
+    """A collection that was asked for, and is over."""
+
+    at: float  # when it was asked for, in monotonic seconds
+    seconds: float
+    asked: int  # Node processes
+    answered: int
+    before: Heap  # the sums over those processes
+    after: Heap
+    used: int  # by the whole tree, when it was asked for
+    freed: int  # RSS of those processes
+    verdict: Verdict
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One look at a tree and its host. `at` is monotonic seconds; memory is bytes."""
 
@@ -263,16 +317,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     root_exited: bool = False
     childless: bool = False  # the kernel's word that nobody descends from the supervisor
     halt: Halt = Halt.NONE
-
-
-class Heap(Struct, frozen=True, kw_only=True):
-    """What the V8 of an agent's Node process says of itself, in bytes."""
-
-    used: int
-    total: int
-    limit: int
-    external: int
-    array_buffers: int
+    collectable: bool = False  # a Node process of the tree answers
+    collection: Collection | None = None  # the last that is over
 
 
 class Observation(Struct, frozen=True, kw_only=True):
@@ -304,3 +350,4 @@ class Outcome(Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessMemory, ...] = ()
     left_over: tuple[ProcessMemory, ...] = ()
     blames_us: bool = False  # an option of ours broke it: without them it may run
+    forensics: str = ""  # the file that says more, in the attempt's folder

@@ -324,6 +324,8 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         options=(*gc, *agent.node.options),
         heap=size,
         heap_ceiling=ceiling,
+        telemetry=agent.node.telemetry,
+        expose_gc=agent.node.expose_gc,
     )
 
 
@@ -384,7 +386,7 @@ def _notes(
 
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
     agent = copy.agent
-    if agent.node.expose_gc and not _takes_gc(agent, node):
+    if agent.node.expose_gc and not agent.node.telemetry and not _takes_gc(agent, node):
         yield f"Node {node.version} does not take {GC} in NODE_OPTIONS, so it starts without it"
     for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
         yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"

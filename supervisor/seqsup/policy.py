@@ -3,7 +3,10 @@
 phase     | ends when                       | goes to
 RUNNING   | leader gone, tree empty         | END
           | leader gone, others live        | LINGERING (or END where leftovers may stay)
-          | soft, timeout, stalled, halt    | STOPPING, TERM to the tree
+          | timeout, stalled, halt          | STOPPING, TERM to the tree
+          | over soft for `sustain`         | RUNNING, COLLECT, where a Node process answers; else STOPPING, TERM
+          |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
+          |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, 10 s after the last; the fifth time STOPPING, TERM
 LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
@@ -16,7 +19,7 @@ from enum import Enum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .model import MIB, Halt, Limits, Outcome, Reason, Retry, Sample, Timeouts
+from .model import GIB, MIB, Halt, Limits, Outcome, Reason, Retry, Sample, Timeouts
 from .units import format_duration, format_size
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
@@ -25,6 +28,10 @@ KILL_DEADLINE = 10.0
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
 _MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
+COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
+LASTING = 60.0  # a collection that kept it below soft for so long was of use
+COMEBACKS = 5
+GC_PACE = 10.0  # seconds a GiB, for a heap of which all is needed; 6 were measured
 _EMPTY_PASSES = 2  # one look missed survivors in 14 of 15 fork bombs
 
 
@@ -41,6 +48,7 @@ class Phase(Enum):
 class Action(Enum):
     WAIT = auto()
     WARN = auto()
+    COLLECT = auto()
     TERMINATE = auto()
     KILL = auto()
     END = auto()
@@ -64,6 +72,9 @@ class Watch(Struct, frozen=True, kw_only=True):
     why: str = ""
     note: str = ""  # what the last signal was sent for, its own cause or not
     over_soft_since: float | None = None
+    asked: float | None = None  # when the last collection was asked for
+    settling: bool = False  # it may still bring the tree below soft
+    comebacks: int = 0  # collections in a row whose effect did not last
     warned: bool = False
     empty: int = 0  # looks in a row that found nobody
     peak: int = 0
@@ -71,10 +82,12 @@ class Watch(Struct, frozen=True, kw_only=True):
 
 def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     """Take one more sample into account, and say what is to be done."""
+    over_soft_since = _over_soft_since(watch, rules.limits.soft, sample)
     watch = replace(
         watch,
         peak=max(watch.peak, sample.used),
-        over_soft_since=_over_soft_since(watch, rules.limits.soft, sample),
+        over_soft_since=over_soft_since,
+        settling=watch.settling and over_soft_since is not None,
         empty=watch.empty + 1 if sample.root_exited and not sample.processes else 0,
     )
     if watch.empty >= (1 if sample.childless else _EMPTY_PASSES):
@@ -197,6 +210,8 @@ def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         return replace(watch, phase=Phase.LINGERING, since=sample.at), Action.WAIT
     if breach := _in_time(watch, rules, sample):
         return _stop(watch, Phase.STOPPING, sample, breach), Action.TERMINATE
+    if _sustained(watch, rules.limits, sample):
+        return _over_soft(watch, rules.limits, sample)
     warn = rules.limits.warn
     if warn is not None and sample.used >= warn and not watch.warned:
         return replace(watch, warned=True), Action.WARN
@@ -204,7 +219,7 @@ def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
 
 
 def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] | None:
-    limits, timeouts = rules.limits, rules.timeouts
+    timeouts = rules.timeouts
     if sample.halt is Halt.NOW:
         return Reason.HALTED, "stopped by the operator"
     if timeouts.wall is not None and sample.at - watch.started >= timeouts.wall:
@@ -213,14 +228,54 @@ def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] |
         return Reason.STALLED, (
             f"no output for {format_duration(sample.quiet)} (timeouts.stall {format_duration(timeouts.stall)})"
         )
-    if limits.soft is not None and watch.over_soft_since is not None:
-        over = sample.at - watch.over_soft_since
-        if over >= limits.sustain:
-            return Reason.SOFT, (
-                f"its tree was over memory.soft {format_size(limits.soft)} for {format_duration(over)}"
-                f" (now {format_size(sample.used)})"
-            )
     return None
+
+
+def _sustained(watch: Watch, limits: Limits, sample: Sample) -> bool:
+    return watch.over_soft_since is not None and sample.at - watch.over_soft_since >= limits.sustain
+
+
+def _over_soft(watch: Watch, limits: Limits, sample: Sample) -> tuple[Watch, Action]:
+    """Ask for a collection, give it its time, and stop the tree where none can be had or none helps."""
+    since_asked = sample.at - watch.asked if watch.asked is not None else None
+    comebacks = watch.comebacks + 1 if since_asked is not None and since_asked < LASTING else 0
+    if watch.settling and since_asked is not None:
+        if since_asked < _settle(watch, limits, sample):
+            return watch, Action.WAIT
+    elif sample.collectable and comebacks < COMEBACKS:
+        if since_asked is not None and since_asked < COLLECT_EVERY:
+            return watch, Action.WAIT
+        return replace(watch, asked=sample.at, settling=True, comebacks=comebacks), Action.COLLECT
+    breach = (Reason.SOFT, _why_soft(watch, limits, sample, comebacks))
+    return _stop(watch, Phase.STOPPING, sample, breach), Action.TERMINATE
+
+
+def _settle(watch: Watch, limits: Limits, sample: Sample) -> float:
+    """Seconds that a collection may take. One that is not over by `settle` is worth more: nothing grows meanwhile."""
+    return limits.settle if _collected(watch, sample) else limits.settle + GC_PACE * (limits.soft or 0) / GIB
+
+
+def _collected(watch: Watch, sample: Sample) -> bool:
+    """Say whether the collection that was asked for last is over."""
+    last = sample.collection
+    return watch.asked is not None and last is not None and last.at + last.seconds >= watch.asked
+
+
+def _why_soft(watch: Watch, limits: Limits, sample: Sample, comebacks: int) -> str:
+    assert watch.over_soft_since is not None
+    over = sample.at - watch.over_soft_since
+    soft = format_size(limits.soft or 0)
+    why = f"its tree was over memory.soft {soft} for {format_duration(over)} (now {format_size(sample.used)})"
+    if watch.asked is None:
+        return why
+    ago, last = format_duration(sample.at - watch.asked), sample.collection
+    if last is None or not _collected(watch, sample):
+        why += f"; a collection asked for {ago} ago is not over"
+    else:
+        why += f", {ago} after a collection that freed {format_size(last.freed)}"
+    if comebacks >= COMEBACKS:
+        why += f", the {comebacks}th in a row of which none kept it below for {format_duration(LASTING)}"
+    return why
 
 
 def _until_deadlines(watch: Watch, rules: Rules, sample: Sample) -> list[float]:
@@ -231,7 +286,10 @@ def _until_deadlines(watch: Watch, rules: Rules, sample: Sample) -> list[float]:
     if timeouts.stall is not None:
         waits.append(timeouts.stall - sample.quiet)
     if watch.over_soft_since is not None:
-        waits.append(watch.over_soft_since + limits.sustain - sample.at)
+        due = [watch.over_soft_since + limits.sustain]
+        if watch.asked is not None:
+            due.append(watch.asked + (_settle(watch, limits, sample) if watch.settling else COLLECT_EVERY))
+        waits += [moment - sample.at for moment in due if moment > sample.at]
     return waits
 
 

@@ -92,8 +92,8 @@ def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
     ) or [""]  # fmt: skip
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, several: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
 
 
 def named(some: Iterable[str], most: int = 8) -> str:

@@ -105,6 +105,9 @@ class Tree:
         self._reaper.reap()
         return 0 if self._reaper.childless or self._reaper.outsiders() else 1
 
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._members
+
     def count(self) -> int:
         """Count the members known, without a look."""
         return len(self._members)

@@ -38,7 +38,7 @@ def resolve(memory: MemoryTable, total: int | None = None) -> Limits:
     measure = Measure.PRIVATE if memory.measure == "auto" else Measure(memory.measure)
     return Limits(
         warn=warn, soft=soft, hard=hard, sustain=memory.sustain, host_floor=floor, measure=measure,
-        enforce=Enforce(memory.enforce),
+        enforce=Enforce(memory.enforce), settle=memory.settle,
     )  # fmt: skip
 
 

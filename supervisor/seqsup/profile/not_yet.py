@@ -8,8 +8,6 @@ from .tables import Profile
 # Accepted, no effect yet: key (or table) -> what is missing.
 ACCEPTED = {
     "companions": "companions are not started",
-    "memory.settle": "no collection is asked for: an agent above soft is stopped after `sustain`",
-    "node.telemetry": "there is no preload",
     "agents.preset": "presets are not known",
     "agents.success.command": "the command is not run",
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..model import MIB, NodeBinary, NodeStart, SeqsupError
 
 # Its own word for what it takes: right in 330 of 330 comparisons, 66 flags on five versions.
 _QUESTION = "JSON.stringify([process.version,process.execPath,[...process.allowedNodeEnvironmentFlags]])"
+_PRELOAD = Path(__file__).with_name("preload.cjs")
 _DEADLINE = 20  # seconds; it takes 0.1
 # Of 400 MB of dropped external strings glibc's moving threshold kept up to 400; with a fixed one 40 to 49 MB stay.
 _TRIM = {"MALLOC_TRIM_THRESHOLD_": "131072"}
@@ -40,11 +42,22 @@ def probe(node: str, becoming: Sequence[str] = (), environ: Mapping[str, str] = 
     return found
 
 
-def own_options(start: NodeStart, heap: int | None, user: str) -> tuple[str, ...]:
+def preload(copy_to: Path | None = None) -> Path:
+    """The file that a Node process reads first. A user who may not enter where seqsup lies gets a copy."""
+    if copy_to is None:
+        return _PRELOAD
+    for file in (_PRELOAD, _PRELOAD.with_name("watch.cjs")):
+        shutil.copyfile(file, copy_to / file.name)
+        (copy_to / file.name).chmod(0o644)
+    return copy_to / _PRELOAD.name
+
+
+def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
     """What we put into NODE_OPTIONS for one attempt, where `user` stands there already."""
+    options = ("--require", str(first), *start.options) if first is not None else start.options
     if heap is None or nodeflags.sets_heap(nodeflags.split(user)):
-        return start.options
-    return (*start.options, f"{nodeflags.HEAP}={max(heap // MIB, 1)}")
+        return options
+    return (*options, f"{nodeflags.HEAP}={max(heap // MIB, 1)}")
 
 
 def node_options(ours: Iterable[str], user: str) -> str:

@@ -1,0 +1,328 @@
+"""The line to the Node processes of one attempt: a unix socket on which each says who it is, and is then asked.
+
+    runtime/preload.cjs, in the main thread:  {"hello":"node","pid":…}     then answers
+    runtime/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
+    another seqsup, such as `seqsup mem`:     {"hello":"operator","ask":…} is answered, once
+
+A line of JSON each way. Whoever says more than was asked, or says it badly, is dropped; nothing here waits for anybody.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .model import Account, Heap, NodeProcess, Site
+
+NAME = "node"
+_PREFIX = "seqsup-node-"
+_LONGEST_PATH = 107  # bytes, of sockaddr_un
+_LONGEST_LINE = 65536  # bytes
+_BACKLOG = 128
+_LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
+_AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
+_SILENCE = 5.0  # seconds within which one must have said who it is
+_PATIENCE = 0.03  # seconds after which the watch is asked too; an idle loop answers in one millisecond
+_STALE = 60.0  # seconds: a younger folder may be about to get its socket
+_PEER = struct.Struct("3i")  # pid, uid, gid
+
+Size = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=1000)]
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    hello: Text
+    version: Text = ""
+    script: Text = ""
+    limit: Size = 0
+    cap: Text = ""
+    ask: Text = ""  # of an operator
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """A moment of a Node process, in bytes."""
+
+    rss: Size
+    used: Size
+    total: Size
+    external: Size
+    array_buffers: Size
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    id: Size
+    before: Reading | None = None
+    after: Reading | None = None
+    sites: Annotated[tuple[Site, ...], Meta(max_length=20)] = ()
+    error: Text = ""
+
+
+class Node:
+    """One Node process on the line."""
+
+    def __init__(self, pid: int, hello: Hello, line: "_Line") -> None:
+        self.pid, self.hello = pid, hello
+        self.lines = {"node": line}
+        self.waiting: dict[int, asyncio.Future[Answer | None]] = {}
+        self.asked = 0
+
+    def process(self, reading: Reading) -> NodeProcess:
+        return NodeProcess(
+            pid=self.pid, version=self.hello.version, script=self.hello.script, rss=reading.rss, at=time.monotonic(),
+            heap=Heap(
+                used=reading.used, total=reading.total, limit=self.hello.limit, external=reading.external,
+                array_buffers=reading.array_buffers,
+            ),
+        )  # fmt: skip
+
+
+class Channel:
+    """The supervisor's end. `greeted` hears of each Node process, `operated` of each operator's question."""
+
+    def __init__(self, account: Account | None = None) -> None:
+        """Make the socket, for processes of `account` (else of our own user) and nobody else. OSError says why not."""
+        self.greeted: Callable[[Node], None] = lambda _: None
+        self.operated: Callable[[str, Callable[[bytes], None]], None] = lambda _, answer: answer(b"{}")
+        self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
+        self._nodes: dict[int, Node] = {}
+        self._lines: list[_Line] = []
+        self._folder = _make_folder(account)
+        self.path = self._folder / NAME
+        try:
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            try:
+                self._listener.bind(os.fspath(self.path))
+                if account is not None:
+                    os.chown(self.path, account.uid, account.gid)
+                self.path.chmod(0o600)
+                self._listener.listen(_BACKLOG)
+            except OSError:
+                self._listener.close()
+                raise
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._resting: asyncio.TimerHandle | None = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def nodes(self) -> dict[int, Node]:
+        """Who is on the line, by pid as the kernel told it."""
+        return self._nodes
+
+    async def ask(self, pid: int, question: str, deadline: float, **more: object) -> Answer | None:
+        """Ask a Node process; None when it has not answered after `deadline` seconds, or is gone."""
+        node = self._nodes.get(pid)
+        if node is None:
+            return None
+        node.asked += 1
+        number = node.asked
+        line = msgspec.json.encode({"id": number, "ask": question, **more}) + b"\n"
+        answer: asyncio.Future[Answer | None] = self._loop.create_future()
+        node.waiting[number] = answer
+        node.lines["node"].ask(number, line)
+        timers = (
+            self._loop.call_later(_PATIENCE, _ask_watch, node, number, line),
+            self._loop.call_later(deadline, _settle, answer, None),
+        )
+        try:
+            return await answer
+        finally:
+            node.waiting.pop(number, None)
+            for timer in timers:
+                timer.cancel()
+
+    def close(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        for line in tuple(self._lines):
+            self._drop(line)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        """Take in a few; the rest wait in the backlog, so that a flood of them leaves time for everything else."""
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # out of descriptors, or it went again
+                break
+            self._admit(connection)
+        self._loop.remove_reader(self._listener)
+        self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener, self._accept)
+
+    def _admit(self, connection: socket.socket) -> None:
+        pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        full = len(self._lines) >= _LINES or sum(line.pid == pid for line in self._lines) >= _LINES_EACH
+        if uid not in self._users or pid <= 0 or full:
+            connection.close()
+            return
+        connection.setblocking(False)
+        line = _Line(connection, pid, uid)
+        self._lines.append(line)
+        self._loop.add_reader(connection, self._read, line)
+        self._loop.call_later(_SILENCE, self._drop_silent, line)
+
+    def _read(self, line: "_Line") -> None:
+        try:
+            for text in line.read():
+                self._heard(line, text)
+        except (_Misbehaves, OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
+            self._drop(line)
+
+    def _heard(self, line: "_Line", text: bytes) -> None:
+        if line.node is None:
+            self._greet(line, msgspec.json.decode(text, type=Hello))
+            return
+        answer = msgspec.json.decode(text, type=Answer)
+        line.answered(answer.id)
+        if (waiting := line.node.waiting.get(answer.id)) is not None:
+            _settle(waiting, answer)
+
+    def _greet(self, line: "_Line", hello: Hello) -> None:
+        known = self._nodes.get(line.pid)
+        match hello.hello:
+            case "node":
+                if known is not None:  # it became another program
+                    for old in tuple(known.lines.values()):
+                        self._drop(old)
+                line.node = self._nodes[line.pid] = Node(line.pid, hello, line)
+                self.greeted(line.node)
+            case "watch" if known is not None and "watch" not in known.lines:
+                line.node, known.lines["watch"] = known, line
+            case "operator" if line.uid == os.geteuid() and not line.operates:
+                line.operates = True
+                self.operated(hello.ask, lambda text: self._reply(line, text))
+            case _:
+                raise _Misbehaves
+
+    def _reply(self, line: "_Line", text: bytes) -> None:
+        line.send(text + b"\n")
+        self._drop(line)
+
+    def _drop_silent(self, line: "_Line") -> None:
+        if line.node is None and not line.operates:
+            self._drop(line)
+
+    def _drop(self, line: "_Line") -> None:
+        if line not in self._lines:
+            return
+        self._lines.remove(line)
+        self._loop.remove_reader(line.connection)
+        line.connection.close()
+        node = line.node
+        if node is None:
+            return
+        if node.lines.get("watch") is line:
+            del node.lines["watch"]
+        elif node.lines["node"] is line:
+            if self._nodes.get(node.pid) is node:
+                del self._nodes[node.pid]
+            for waiting in node.waiting.values():
+                _settle(waiting, None)
+
+
+class _Misbehaves(Exception):
+    """Said more than was asked, or something else."""
+
+
+class _Line:
+    """One connection: nothing is kept of it but the line that it is about to say."""
+
+    def __init__(self, connection: socket.socket, pid: int, uid: int) -> None:
+        self.connection, self.pid, self.uid = connection, pid, uid
+        self.node: Node | None = None
+        self.operates = False
+        self._owes: set[int] = set()
+        self._begun = b""
+
+    def ask(self, number: int, line: bytes) -> None:
+        self._owes.add(number)
+        self.send(line)
+
+    def answered(self, number: int) -> None:
+        if number not in self._owes:
+            raise _Misbehaves
+        # What it was asked before is answered by way of the other line, or was too late to be waited for
+        self._owes = {other for other in self._owes if other > number}
+
+    def send(self, text: bytes) -> None:
+        """All at once or not at all: who does not read its few hundred bytes is shut out."""
+        try:
+            if self.connection.send(text) == len(text):
+                return
+        except OSError:
+            pass
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)  # reads as its end
+
+    def read(self) -> Iterator[bytes]:
+        """Give what came in whole lines. OSError and _Misbehaves mean that nothing more will come."""
+        try:
+            came = self.connection.recv(_LONGEST_LINE)
+        except BlockingIOError:
+            return
+        if not came:
+            raise _Misbehaves
+        *lines, self._begun = (self._begun + came).split(b"\n")
+        if len(self._begun) > _LONGEST_LINE:
+            raise _Misbehaves
+        yield from lines
+
+
+def _ask_watch(node: Node, number: int, line: bytes) -> None:
+    if (watch := node.lines.get("watch")) is not None:
+        watch.ask(number, line)
+
+
+def _settle(waiting: "asyncio.Future[Answer | None]", answer: Answer | None) -> None:
+    if not waiting.done():
+        waiting.set_result(answer)
+
+
+def _make_folder(account: Account | None) -> Path:
+    """Make a folder of our own with a short name: in the user's runtime folder, or where another user can pass too."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    fits = len(os.fsencode(runtime)) + len(_PREFIX) + len(NAME) + 10 <= _LONGEST_PATH
+    own = account is None and fits and runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK)
+    base = runtime if own else "/tmp"
+    _remove_stale(Path(base))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    if account is not None:
+        folder.chmod(0o711)
+    return folder
+
+
+def _remove_stale(base: Path) -> None:
+    """Remove what supervisors that were killed have left."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            old = time.time() - status.st_mtime > _STALE
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and old and not _listens(folder / NAME):
+                shutil.rmtree(folder)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            pass
+    return True

@@ -1,0 +1,191 @@
+"""What is known of a tree that grew too large: what its memory is, and where it was allocated. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+
+from msgspec import Struct
+
+from .model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
+from .units import format_duration, format_size
+from .wording import printable, title
+
+EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})
+SAID = {
+    Verdict.GARBAGE: "most of it was garbage",
+    Verdict.JS_LEAK: "most of it is JavaScript objects that something still holds",
+    Verdict.BUFFER_LEAK: "most of it is Buffers or long strings that something still holds",
+    Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
+}
+_COARSE, _FINE = 512 * 1024, 2048  # bytes between two samples
+_OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
+_YOUNG = 512 * MIB
+_BAR = 24  # characters
+_FRAME = re.compile(r"(?P<name>.*?) \((?P<file>.*):(?P<line>\d+)\)", re.DOTALL)
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """What the Node processes of a tree have said, the dead ones too."""
+
+    nodes: tuple[NodeProcess, ...] = ()
+    collections: tuple[Collection, ...] = ()
+    sites: dict[int, tuple[Site, ...]] = {}  # by pid
+    reports: tuple[str, ...] = ()  # files that Node wrote as V8 gave up
+
+
+class Forensics(Struct, frozen=True, kw_only=True):
+    """What is left of an attempt that ended for its memory."""
+
+    agent: str
+    attempt: int
+    reason: Reason
+    why: str
+    used: int  # bytes of its tree, at the last look
+    processes: tuple[ProcessMemory, ...]  # as it was stopped
+    known: Known
+    verdict: Verdict
+    collected: bool  # else what is called a leak may in part be garbage
+
+
+def examine(
+    agent: str, attempt: int, reason: Reason, why: str, used: int, processes: tuple[ProcessMemory, ...], known: Known
+) -> Forensics:
+    """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
+    heap = total(node.heap for node in known.nodes)
+    last = known.collections[-1].verdict if known.collections else verdict(heap, heap, used)
+    return Forensics(
+        agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,
+        verdict=last, collected=bool(known.collections),
+    )  # fmt: skip
+
+
+def alert(limits: Limits) -> int | None:
+    """From how many bytes on a tree is looked at more closely: half of soft; None: never."""
+    if limits.soft is not None:
+        return limits.soft // 2
+    return None if limits.hard is None else limits.hard * 3 // 8
+
+
+def interval(heap: Heap) -> int:
+    """Bytes between two samples of the profiler.
+
+    512 KiB costs nothing that could be measured. Of a Buffer or a long string only its wrapper is on the heap, up to a
+    hundred bytes: where these prevail, little else is allocated and many samples are cheap.
+    """
+    return _FINE if heap.external > heap.used else _COARSE
+
+
+def overridden(process_limit: int, cap: int) -> bool:
+    """Say whether V8's limit is another than the cap that we set would give."""
+    return not cap * 0.95 <= process_limit <= cap * _OTHER_HEAP + _YOUNG
+
+
+def total(heaps: Iterable[Heap]) -> Heap:
+    some = tuple(heaps)
+    return Heap(
+        used=sum(heap.used for heap in some), total=sum(heap.total for heap in some),
+        limit=sum(heap.limit for heap in some), external=sum(heap.external for heap in some),
+        array_buffers=sum(heap.array_buffers for heap in some),
+    )  # fmt: skip
+
+
+def verdict(before: Heap, after: Heap, used: int) -> Verdict:
+    """Say what the largest part of a tree is: of `used` bytes, with these heaps before and after a collection."""
+    garbage = max(before.used + before.external - after.used - after.external, 0)
+    outside = used - garbage - after.used - after.external
+    parts = {
+        Verdict.GARBAGE: garbage, Verdict.JS_LEAK: after.used, Verdict.BUFFER_LEAK: after.external,
+        Verdict.OUTSIDE_JS: outside,
+    }  # fmt: skip
+    return max(parts, key=lambda part: parts[part])
+
+
+def finding(found: Forensics) -> str:
+    """One line for the reason an attempt ended: `js-leak: 220 MiB from step embed.js:9, 40 MiB from …`."""
+    if not found.known.nodes:
+        return ""  # no Node, or none that answered
+    if found.verdict is Verdict.OUTSIDE_JS:
+        return str(found.verdict)
+    said = str(found.verdict) if found.collected else f"{found.verdict} or garbage"
+    sites = [site for site in ranked(found.known.sites) if _file(site.frames[0])][:2]
+    if found.verdict is Verdict.BUFFER_LEAK:  # what was sampled is their wrappers
+        return said + (f": from {short(sites[0].frames[0])}" if sites else "")
+    named = ", ".join(f"{format_size(site.bytes)} from {short(site.frames[0])}" for site in sites)
+    return said + (f": {named}" if named else "")
+
+
+def ranked(sites: Mapping[int, tuple[Site, ...]]) -> list[Site]:
+    """All processes' sites, the largest first."""
+    return sorted((site for some in sites.values() for site in some if site.frames), key=lambda site: -site.bytes)
+
+
+def _file(frame: str) -> str:
+    """The file of a frame; empty for what belongs to Node or V8 itself."""
+    match = _FRAME.fullmatch(frame)
+    return match["file"] if match and not match["file"].startswith("node:") else ""
+
+
+def short(frame: str) -> str:
+    """A frame without its folders."""
+    match = _FRAME.fullmatch(frame)
+    return printable(f"{match['name']} {PurePath(match['file']).name}:{match['line']}" if match else frame)
+
+
+def text(found: Forensics) -> str:
+    """All of it for people."""
+    return "\n".join([*_head(found), "", *_processes(found), "", *_sites(found), ""])
+
+
+def _head(found: Forensics) -> Iterator[str]:
+    yield f"{found.agent}, attempt {found.attempt}: {found.reason}"
+    yield printable(found.why)
+    proven = "" if found.collected else " (as V8 said last; no collection showed how much of it was garbage)"
+    yield f"verdict: {found.verdict}: {SAID[found.verdict]}{proven}"
+    for each in found.known.collections:
+        before, after = each.before, each.after
+        yield (
+            f"collection in {each.answered} of {each.asked} Node processes, {format_duration(each.seconds)}:"
+            f" freed {format_size(each.freed)}; heap {format_size(before.used)} → {format_size(after.used)},"
+            f" external {format_size(before.external)} → {format_size(after.external)}; {each.verdict}"
+        )
+    for report in found.known.reports:
+        yield f"report of V8's end: {report}"
+
+
+def _processes(found: Forensics) -> Iterator[str]:
+    yield "processes"
+    nodes = {node.pid: node for node in found.known.nodes}
+    for process in found.processes:
+        heap = _heap(nodes.pop(process.pid, None))
+        yield f"  {process.pid: >8}  {format_size(process.bytes): >9}  {title(process)}{heap}"
+    for node in nodes.values():
+        name = printable(f"node {PurePath(node.script).name}".strip())
+        yield f"  {node.pid: >8}  {format_size(node.rss): >9}  {name} (RSS, when it last answered){_heap(node)}"
+
+
+def _heap(node: NodeProcess | None) -> str:
+    if node is None:
+        return ""
+    heap = node.heap
+    return (
+        f": heap {format_size(heap.used)} of {format_size(heap.limit)}, external {format_size(heap.external)}"
+        f" (ArrayBuffers {format_size(heap.array_buffers)}), Node {printable(node.version)}"
+    )
+
+
+def _sites(found: Forensics) -> Iterator[str]:
+    if not any(found.known.sites.values()):
+        yield "allocation sites: none known; sampling begins at half of memory.soft, in Node processes that answer"
+        return
+    yield "allocation sites of what was alive, sampled from half of memory.soft on"
+    if found.verdict is Verdict.BUFFER_LEAK:
+        yield "  (sizes are of the objects on V8's heap: of a Buffer or a long string up to a hundred bytes)"
+    shares = Counter({pid: sum(site.bytes for site in some) for pid, some in found.known.sites.items()})
+    for pid, whole in shares.most_common():
+        yield f"  in pid {pid}"
+        for site in found.known.sites[pid]:
+            share = site.bytes / max(whole, 1)
+            bar = "█" * max(round(share * _BAR), 1)
+            yield f"    {bar: <{_BAR}} {share: >4.0%} {format_size(site.bytes): >9}  {printable(site.frames[0])}"
+            yield from (f"{'':{_BAR + 22}}← {printable(frame)}" for frame in site.frames[1:])

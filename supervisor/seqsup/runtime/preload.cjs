@@ -1,0 +1,212 @@
+// Read first by every Node process of an agent (--require in NODE_OPTIONS). It says who it is, and else only what it is
+// asked for: memory, a collection, allocation sites. It holds no process, delays none, prints nothing, and a supervisor
+// that is gone, deaf or absent is no trouble to it. What is asked and answered are lines of JSON (see channel.py).
+"use strict";
+
+const LATER = 50; // ms: to connect at once would cost each start 8 ms, for `net` and `v8`
+const LONGEST = 65536; // characters of a question
+const SITES = 10;
+const FRAMES = 12;
+
+const major = Number(process.versions.node.split(".")[0]);
+const channel = process.env.SEQSUP_CHANNEL;
+const inWorker = process.abort.disabled === true; // worker_threads would tell as well, but costs 2 to 7 ms to load
+
+let collect; // V8's own gc()
+let profiler; // an inspector session, while allocations are sampled
+let watch; // the worker that answers while this thread's loop is blocked
+let answered = 0; // number of the last question answered
+
+if (process.env.SEQSUP_EXPOSE_GC && typeof globalThis.gc !== "function") offerGc();
+if (channel && !inWorker) setTimeout(connect, LATER).unref();
+
+/** Give the program a global gc(), as --expose-gc would; nothing is loaded before it is used. */
+function offerGc() {
+  const define = (value) =>
+    Object.defineProperty(globalThis, "gc", { value, writable: true, configurable: true, enumerable: false });
+  Object.defineProperty(globalThis, "gc", {
+    configurable: true,
+    enumerable: false,
+    get: () => (define(collector()), collect),
+    set: define,
+  });
+}
+
+function connect() {
+  try {
+    const socket = require("net").connect(channel);
+    socket.unref();
+    socket.on("error", () => {});
+    socket.on("connect", () => say(socket, hello()));
+    let rest = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (text) => {
+      try {
+        rest += text;
+        for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) {
+          const answer = respond(rest.slice(0, end));
+          if (answer !== null) say(socket, answer);
+        }
+        if (rest.length > LONGEST) throw new Error("too long");
+      } catch {
+        socket.destroy(); // what is no question comes from nobody we know
+      }
+    });
+  } catch {
+    // whatever the program has made of `net`: it goes on as if we were not there
+  }
+}
+
+/** A write that does not go out at once means that nobody reads, and a pending one would hold the process. */
+function say(socket, line) {
+  socket.write(line + "\n");
+  if (socket.writableLength > 0) socket.destroy();
+}
+
+function hello() {
+  report();
+  return JSON.stringify({
+    hello: "node",
+    pid: process.pid,
+    version: process.version,
+    script: String(process.argv[1] || "").slice(0, 1000),
+    limit: require("v8").getHeapStatistics().heap_size_limit,
+    // the command line's wins over NODE_OPTIONS, so this is who overrode a cap
+    cap: process.execArgv.find((word) => /^--max[-_]old[-_]space[-_]size/.test(word)) || "",
+  });
+}
+
+/** Have V8's last words written where the supervisor looks; without the environment, which holds keys. */
+function report() {
+  const folder = process.env.SEQSUP_REPORTS;
+  if (!folder || !process.report || process.report.reportOnFatalError) return;
+  process.report.directory = folder;
+  process.report.compact = true;
+  process.report.excludeNetwork = true;
+  process.report.excludeEnv = true; // known from 22.13 on; of an older one the supervisor takes it out
+  process.report.reportOnFatalError = true;
+}
+
+/** Answer one line; null where it was answered before, by way of the watch. */
+function respond(line) {
+  const question = JSON.parse(line);
+  if (question.id <= answered) return null;
+  answered = question.id;
+  let answer;
+  try {
+    answer = { id: question.id, ...questions[question.ask](question) };
+  } catch (error) {
+    answer = { id: question.id, error: String(error && error.message).slice(0, 300) };
+  }
+  return JSON.stringify(answer);
+}
+
+const questions = {
+  mem: () => ({ after: memory() }),
+
+  gc() {
+    const before = memory();
+    const gc = collector();
+    gc();
+    // Plain gc() gives no pages back on 22 and later; with options it is a minor collection on 20 and before.
+    if (major >= 22) gc({ type: "major", execution: "sync", flavor: "last-resort" });
+    else gc();
+    return { before, after: memory() };
+  },
+
+  /** Sample allocations from now on, one in `interval` bytes. */
+  sample({ interval }) {
+    if (profiler) profiler.disconnect();
+    profiler = new (require("inspector").Session)();
+    profiler.connect();
+    profiler.post("HeapProfiler.enable");
+    profiler.post("HeapProfiler.startSampling", { samplingInterval: interval });
+    return {};
+  },
+
+  sites() {
+    let sites = [];
+    if (profiler) {
+      profiler.post("HeapProfiler.getSamplingProfile", (error, result) => {
+        if (!error) sites = top(result.profile.head);
+      });
+    }
+    return { after: memory(), sites };
+  },
+
+  /** Start the worker that answers for this thread while its loop is blocked. */
+  watch() {
+    if (watch) return {};
+    const { Worker } = require("worker_threads");
+    Object.defineProperty(globalThis, Symbol.for("seqsup"), { value: respond, configurable: true });
+    watch = new Worker(require("path").join(__dirname, "watch.cjs"), {
+      workerData: channel,
+      env: {},
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 },
+    });
+    watch.on("error", () => {});
+    watch.unref();
+    return {};
+  },
+
+  snapshot: ({ file }) => ({ file: require("v8").writeHeapSnapshot(file) }),
+};
+
+function memory() {
+  const { rss, heapTotal, heapUsed, external, arrayBuffers } = process.memoryUsage();
+  return { rss, used: heapUsed, total: heapTotal, external, array_buffers: arrayBuffers };
+}
+
+/** V8's gc() without --expose-gc, which older versions refuse in NODE_OPTIONS and end with exit 9. */
+function collector() {
+  if (!collect) {
+    const v8 = require("v8");
+    v8.setFlagsFromString("--expose-gc");
+    collect = require("vm").runInNewContext("gc");
+    const wanted = `${process.execArgv.join(" ")} ${process.env.NODE_OPTIONS || ""}`;
+    if (!/--expose[-_]gc/.test(wanted)) v8.setFlagsFromString("--no-expose-gc");
+  }
+  return collect;
+}
+
+/** The sites that hold most, each by the nearest frame of a file, and with the heaviest way to it. */
+function top(head) {
+  const sites = new Map();
+  const todo = [[head, null]];
+  for (let each; (each = todo.pop()); ) {
+    const [node, above] = each;
+    if (node.callFrame.url === __filename) continue; // what we ourselves take
+    const here = { frame: node.callFrame, above };
+    for (const child of node.children) todo.push([child, here]);
+    if (!node.selfSize) continue;
+    let near = here;
+    while (near && !ofAFile(near.frame)) near = near.above;
+    near = near || here;
+    const name = spell(near.frame);
+    const site = sites.get(name) || { bytes: 0, heaviest: 0, way: near };
+    site.bytes += node.selfSize;
+    if (node.selfSize > site.heaviest) Object.assign(site, { heaviest: node.selfSize, way: near });
+    sites.set(name, site);
+  }
+  return [...sites.entries()]
+    .sort(([, a], [, b]) => b.bytes - a.bytes)
+    .slice(0, SITES)
+    .map(([, { bytes, way }]) => {
+      const frames = [];
+      for (let at = way; at && frames.length < FRAMES; at = at.above) {
+        if (at === way || ofAFile(at.frame)) frames.push(spell(at.frame));
+      }
+      return { bytes, frames };
+    });
+}
+
+function ofAFile({ url }) {
+  return url !== "" && !url.startsWith("node:");
+}
+
+function spell({ functionName, url, lineNumber }) {
+  const name = functionName || "(anonymous)";
+  const file = url.startsWith("file://") ? decodeURI(url.slice(7)) : url;
+  return (url ? `${name} (${file.slice(-400)}:${lineNumber + 1})` : name).slice(-600);
+}

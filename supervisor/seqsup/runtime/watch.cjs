@@ -1,0 +1,28 @@
+// Runs in a worker of an agent's Node process, once asked for. While that process's loop is blocked by JavaScript, it
+// answers in its stead: the inspector interrupts what runs there (Runtime.evaluate; other commands would wait).
+"use strict";
+
+const { workerData: channel } = require("worker_threads");
+const { Session } = require("inspector");
+
+const session = new Session();
+session.connectToMainThread();
+const socket = require("net").connect(channel);
+socket.on("error", () => {});
+socket.on("connect", () => socket.write(`${JSON.stringify({ hello: "watch", pid: process.pid })}\n`));
+socket.setEncoding("utf8");
+
+let rest = "";
+socket.on("data", (text) => {
+  rest += text;
+  for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) hand(rest.slice(0, end));
+});
+
+function hand(line) {
+  const expression = `globalThis[Symbol.for("seqsup")](${JSON.stringify(line)})`;
+  session.post("Runtime.evaluate", { expression, returnByValue: true, silent: true }, (error, answer) => {
+    if (error || typeof answer.result.value !== "string") return; // null: it was answered over there
+    socket.write(`${answer.result.value}\n`);
+    if (socket.writableLength > 0) socket.destroy();
+  });
+}

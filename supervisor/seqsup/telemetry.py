@@ -1,0 +1,250 @@
+"""What the Node processes of one attempt say of themselves, and what they are asked: figures, collections, sites."""
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+
+from . import forensics
+from .channel import Answer, Channel, Node
+from .folder import private
+from .forensics import Known
+from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, Site
+from .units import format_size
+from .wait import Wake
+from .wording import printable
+
+_REPORTS = "reports"  # beside it: what Node writes as V8 gives up
+LINK = "channel"  # in the attempt's folder: leads to the socket
+_SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
+_STEPS = 4  # times that sites are read between the alert and soft
+_SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
+_SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
+_DEADLINE = 60.0  # seconds for a collection: a retained heap of 8 GiB takes most of it
+_SOON = 10.0  # seconds for everything else
+_REMEMBERED = 50  # processes
+_LARGEST_REPORT = 4 * MIB
+
+
+class Telemetry:
+    """Of one attempt. Its questions run beside the watch, which never waits for them."""
+
+    def __init__(self, limits: Limits, account: Account | None, folder: Path, wake: Wake) -> None:
+        """Open the channel; OSError says why it cannot be had."""
+        self._channel = Channel(account)
+        self._channel.greeted, self._channel.operated = self._greeted, self._operated
+        self._wake = wake
+        self._reports = private(folder / _REPORTS)
+        if account is not None:
+            os.chown(self._reports, account.uid, account.gid)
+        self._alert = forensics.alert(limits)
+        self._due = self._stage = 0.0
+        self._used = 0
+        self._belongs: Callable[[int], bool] = lambda _: True
+        self._known: dict[int, NodeProcess] = {}
+        self._watched: dict[int, int] = {}  # pid -> interval of its profiler
+        self._sites: dict[int, tuple[Site, ...]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._collecting: asyncio.Task[Collection] | None = None
+        self._collections: list[Collection] = []
+        self._told = 0  # of them
+        self._greetings: list[Node] = []  # that the watch has not heard of yet
+        self._link = folder / LINK
+        with suppress(OSError):
+            self._link.symlink_to(self._channel.path)
+
+    def environment(self, expose_gc: bool) -> dict[str, str]:
+        """What the preload goes by."""
+        gc = {"SEQSUP_EXPOSE_GC": "1"} if expose_gc else {}
+        return {"SEQSUP_CHANNEL": str(self._channel.path), "SEQSUP_REPORTS": str(self._reports), **gc}
+
+    def look(self, now: float, used: int, belongs: Callable[[int], bool]) -> None:
+        """Take note of a sample: of the tree's bytes, and of who is in it. Asks where it is time to."""
+        self._used, self._belongs = used, belongs
+        alerted = self._alert is not None and used >= self._alert
+        if now >= self._due:
+            self._due = now + (_BRISK if alerted else _SLOW)
+            for pid in self._channel.nodes():
+                self._begin(self._read(pid))
+        if alerted and self._alert is not None:
+            stage = used * _STEPS // self._alert
+            if stage > self._stage:
+                self._stage = stage
+                self._begin(self._examine())
+
+    def answering(self) -> list[int]:
+        """The Node processes of the tree that can be asked."""
+        return [pid for pid in self._channel.nodes() if self._belongs(pid)]
+
+    def processes(self) -> tuple[NodeProcess, ...]:
+        """The last figures of those that live."""
+        return tuple(self._known[pid] for pid in self._channel.nodes() if pid in self._known)
+
+    def heap(self) -> Heap | None:
+        """The heap of the living process that holds most."""
+        return max(self.processes(), key=lambda node: node.rss).heap if self.processes() else None
+
+    def known(self) -> Known:
+        """All that was said so far, also by those that are gone. Takes the environment out of Node's reports."""
+        return Known(
+            nodes=tuple(sorted(self._known.values(), key=lambda node: -node.rss)),
+            collections=tuple(self._collections),
+            sites={pid: sites for pid, sites in self._sites.items() if sites},
+            reports=tuple(file.name for file in sorted(self._reports.glob("report.*.json")) if _cleaned(file)),
+        )
+
+    def collected(self) -> list[Collection]:
+        """The collections that are over and that nobody has heard of yet."""
+        new, self._told = self._collections[self._told :], len(self._collections)
+        return new
+
+    def overridden(self, cap: int | None) -> list[str]:
+        """Say who has another heap limit than ours; each is told of once."""
+        new, self._greetings = self._greetings, []
+        return [said for node in new if (said := _overridden(node, cap))]
+
+    def collect(self) -> "asyncio.Task[Collection]":
+        """Ask all for a collection, unless that is going on. The watch is woken when it is over."""
+        if self._collecting is None:
+            self._collecting = asyncio.get_running_loop().create_task(self._collect())
+        return self._collecting
+
+    def close(self) -> None:
+        for task in (*self._tasks, *([self._collecting] if self._collecting else [])):
+            task.cancel()
+        self._channel.close()
+        with suppress(OSError):
+            self._link.unlink()
+        with suppress(OSError):  # kept where there are some
+            self._reports.rmdir()
+
+    def _begin(self, question: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(question)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _greeted(self, node: Node) -> None:
+        self._watched.pop(node.pid, None)
+        self._greetings.append(node)
+        self._begin(self._read(node.pid))
+        self._wake.poke()
+
+    async def _read(self, pid: int) -> None:
+        self._note(pid, await self._channel.ask(pid, "mem", _SOON))
+
+    def _note(self, pid: int, answer: Answer | None) -> None:
+        node = self._channel.nodes().get(pid)
+        if node is None or answer is None or answer.after is None:
+            return
+        self._known.pop(pid, None)  # the latest stand last
+        self._known[pid] = node.process(answer.after)
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    async def _examine(self) -> None:
+        """Have those that hold most watched, and read where their memory comes from."""
+        known = {node.pid: node for node in self.processes() if self._belongs(node.pid)}
+        whole = sum(node.rss for node in known.values())
+        for pid, node in known.items():
+            if node.rss * _SHARE >= whole:
+                self._begin(self._examine_one(pid, forensics.interval(node.heap)))
+
+    async def _examine_one(self, pid: int, interval: int) -> None:
+        sampled = self._watched.get(pid)
+        if sampled is None:
+            self._watched[pid] = interval
+            await self._channel.ask(pid, "sample", _SOON, interval=interval)
+            await self._channel.ask(pid, "watch", _SOON)
+            return
+        answer = await self._channel.ask(pid, "sites", _SOON)
+        if answer is None:
+            return
+        self._note(pid, answer)
+        self._sites[pid] = answer.sites or self._sites.get(pid, ())
+        if interval < sampled:  # what began as objects is Buffers by now
+            self._watched[pid] = interval
+            await self._channel.ask(pid, "sample", _SOON, interval=interval)
+
+    async def _collect(self) -> Collection:
+        began, used = time.monotonic(), self._used
+        asked, known = self.answering(), dict(self._known)
+        answers = await asyncio.gather(*(self._channel.ask(pid, "gc", _DEADLINE) for pid in asked))
+        await Wake().wait(_SETTLED)
+        befores, afters = [], []
+        for pid, answer in zip(asked, answers, strict=True):
+            if answer is None or answer.before is None:
+                continue
+            if (node := self._channel.nodes().get(pid)) is not None:
+                await self._read(pid)
+                reading = node.process(answer.before)  # V8 may have begun by itself since it was known last
+                befores.append(max(known.get(pid, reading), reading, key=lambda each: each.rss))
+                afters.append(self._known.get(pid, befores[-1]))
+        done = self._sum_up(began, len(asked), used, befores, afters)
+        self._collections.append(done)
+        self._collecting = None
+        self._begin(self._examine())  # what is left now is no garbage
+        self._wake.poke()
+        return done
+
+    def _sum_up(
+        self, began: float, asked: int, used: int, befores: list[NodeProcess], afters: list[NodeProcess]
+    ) -> Collection:
+        before, after = (forensics.total(node.heap for node in nodes) for nodes in (befores, afters))
+        silent = [node.heap for pid, node in self._known.items() if pid not in {node.pid for node in befores}]
+        rest = forensics.total(silent)
+        return Collection(
+            at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
+            used=used,
+            freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
+            verdict=forensics.verdict(forensics.total([before, rest]), forensics.total([after, rest]), used),
+        )  # fmt: skip
+
+    # -- an operator, who asks from another process
+
+    def _operated(self, question: str, answer: Callable[[bytes], None]) -> None:
+        self._begin(self._serve(question, answer))
+
+    async def _serve(self, question: str, answer: Callable[[bytes], None]) -> None:
+        done: Collection | None = None
+        for pid in self.answering():
+            await self._read(pid)
+        before = self.processes()
+        if question == "gc" and before:
+            done = await asyncio.shield(self.collect())
+        answer(msgspec.json.encode({"before": before, "after": self.processes(), "collection": done}))
+
+
+def _overridden(node: Node, cap: int | None) -> str:
+    """Say who gave a process another heap limit than ours; empty when nobody did."""
+    limit = node.hello.limit
+    if cap is None or not limit or not forensics.overridden(limit, cap):
+        return ""
+    name = PurePath(node.hello.script).name or "node"
+    by = f"its own argument {node.hello.cap}" if node.hello.cap else "its environment"
+    return printable(
+        f"{name} (pid {node.pid}) has a heap limit of {format_size(limit)} instead of {format_size(cap)}:"
+        f" overridden by {by}; memory.hard holds all the same"
+    )
+
+
+def _cleaned(file: Path) -> bool:
+    """Take the environment out; what cannot be read as a report is removed. The folder is the agent's to write in."""
+    with suppress(OSError, msgspec.DecodeError, AttributeError):
+        descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "r+b") as opened:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                report: Mapping[str, Any] = msgspec.json.decode(opened.read(_LARGEST_REPORT))
+                fewer = {name: value for name, value in report.items() if name != "environmentVariables"}
+                opened.seek(0)
+                opened.truncate()
+                opened.write(msgspec.json.encode(fewer))
+                return True
+    with suppress(OSError):
+        file.unlink()
+    return False

@@ -1,0 +1,351 @@
+"""What seqsup learns from the Node processes of an agent, and what it does about it: real Nodes that really leak."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import STUBS
+from msgspec.structs import replace
+from npm import each_node
+from seqsup import account, forensics
+from seqsup.events import GcDone, GcRequested, Warned
+from seqsup.forensics import Known, examine, finding, overridden, short, text, verdict
+from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
+from supervised import Tried, step, tried
+
+LIMITS = {"soft": 160 * MIB, "hard": 700 * MIB, "sustain": 0.3, "settle": 2.0, "warn": None}
+# V8 gives an object heap of this size before the limit below ends it
+HEAP = 600 * MIB
+
+
+def node_step(node: Path, folder: Path, *words: object, **changes: Any) -> Step:
+    start = NodeStart(
+        executable=str(node), version="", options=(), heap=HEAP, heap_ceiling=None, telemetry=True, expose_gc=True
+    )
+    changes = {"limits": LIMITS, "timeouts": {"wall": 60.0}, "node": start, "runtime": "node", **changes}
+    return step(str(node), *map(str, words), cwd=folder, **changes)
+
+
+def leak(node: Path, folder: Path, *words: object, **changes: Any) -> Tried:
+    return tried(node_step(node, folder, STUBS / "leaks.mjs", *words, **changes), folder / "run", heap=HEAP)
+
+
+def known(ended: Tried) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ended.folder / "forensics.json").read_bytes())
+    return found
+
+
+LEAKS = {
+    "objects": (Verdict.JS_LEAK, "remember"),
+    "closures": (Verdict.JS_LEAK, "plan"),
+    "listeners": (Verdict.JS_LEAK, "subscribe"),
+    "buffers": (Verdict.BUFFER_LEAK, "screenshot"),
+    "strings": (Verdict.BUFFER_LEAK, "download"),
+}
+
+
+def proven(ended: Tried, kind: str) -> None:
+    expected, function = LEAKS[kind]
+    assert ended.reason is Reason.SOFT, ended.outcome.why
+    done = next(event for event in ended.events if isinstance(event, GcDone))
+    assert done.verdict is expected, ended.events
+    assert "after a collection that freed" in ended.outcome.why
+    assert f"{expected}: " in ended.outcome.why
+    assert "leaks.mjs:" in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
+    sites = [frame for some in known(ended)["known"]["sites"].values() for site in some for frame in site["frames"]]
+    assert any(function in frame or "leaks.mjs" in frame for frame in sites)
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("kind", LEAKS)
+def test_a_planted_leak_is_found_out(kind: str, node: Path, tmp_path: Path) -> None:
+    ended = leak(node, tmp_path, kind, 10)
+    proven(ended, kind)
+    assert ended.outcome.forensics == "forensics.txt"
+    assert f"verdict: {LEAKS[kind][0]}" in (ended.folder / "forensics.txt").read_text()
+    assert ended.names.index("GcRequested") < ended.names.index("GcDone") < ended.names.index("StopSent")
+    assert not (ended.folder / "reports").exists()
+    assert not (ended.folder / "channel").is_symlink()
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("kind", ["objects", "buffers"])
+def test_a_leak_in_a_child_is_found_out_too(kind: str, node: Path, tmp_path: Path) -> None:
+    proven(leak(node, tmp_path, kind, 10, "child"), kind)
+
+
+@pytest.mark.long
+@pytest.mark.memory
+@each_node
+@pytest.mark.parametrize("where", ["agent", "child"])
+@pytest.mark.parametrize("kind", LEAKS)
+def test_every_leak_is_found_out_by_every_node(kind: str, where: str, node: Path, tmp_path: Path) -> None:
+    proven(leak(node, tmp_path, kind, 10, *(["child"] if where == "child" else [])), kind)
+
+
+@pytest.mark.memory
+@each_node
+def test_garbage_is_collected_and_the_agent_goes_on(node: Path, tmp_path: Path) -> None:
+    made = tmp_path / "hoards.mjs"
+    made.write_text("""
+        const kept = [];
+        function end() { console.log("freed"); process.exit(0); }
+        setTimeout(() => {
+          for (let n = 0; n < 2_000_000; n++) kept.push({ n, text: `message ${n}` });
+          kept.length = 0;
+          setInterval(() => {
+            if (process.memoryUsage().rss < 150 * 2 ** 20) setTimeout(end, 3000);
+          }, 50);
+        }, 1000);
+    """)
+    ended = tried(node_step(node, tmp_path, made), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.COMPLETED, ended.outcome.why
+    assert ended.stdout == "freed\n"
+    done = next(event for event in ended.events if isinstance(event, GcDone))
+    assert done.verdict is Verdict.GARBAGE
+    assert done.freed > 50 * MIB
+    assert (done.asked, done.answered) == (1, 1)
+    asked = next(event for event in ended.events if isinstance(event, GcRequested))
+    assert asked.used >= asked.soft == LIMITS["soft"]
+
+
+@pytest.mark.memory
+def test_what_no_node_can_help_with_is_stopped_without_a_question(node: Path, tmp_path: Path) -> None:
+    native = replace(node_step(node, tmp_path, STUBS / "leaks.mjs", "buffers", 10), node=None)
+    ended = tried(native, tmp_path / "run")
+    assert ended.reason is Reason.SOFT
+    assert "GcRequested" not in ended.names
+    assert "collection" not in ended.outcome.why
+    found = known(ended)
+    assert found["processes"]
+    assert found["known"]["nodes"] == []
+
+
+@pytest.mark.memory
+def test_a_leak_outside_javascript_is_called_so(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "starts.mjs"
+    python = "import time; kept = []\nwhile True: kept.append(b'x' * 2_000_000); time.sleep(0.01)"
+    script.write_text(f"""
+        import {{ spawn }} from "node:child_process";
+        spawn("python3", ["-c", {json.dumps(python)}], {{ stdio: "ignore" }});
+        setInterval(() => {{}}, 1000);
+    """)
+    ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT
+    assert ended.outcome.why.endswith("; outside-js")
+
+
+@pytest.mark.memory
+def test_a_hard_stop_is_not_held_up_and_has_what_was_read_before_it(node: Path, tmp_path: Path) -> None:
+    limits = {**LIMITS, "soft": 250 * MIB, "hard": 300 * MIB, "sustain": 60.0}
+    ended = leak(node, tmp_path, "objects", 20, limits=limits)
+    assert ended.reason is Reason.HARD
+    assert "js-leak or garbage: " in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
+    assert "leaks.mjs:" in ended.outcome.why
+    assert ended.outcome.peak < 400 * MIB
+
+
+@pytest.mark.memory
+@each_node
+def test_v8s_last_words_are_kept_without_the_environment(node: Path, tmp_path: Path) -> None:
+    heap = 100 * MIB
+    changed = node_step(
+        node, tmp_path, STUBS / "leaks.mjs", "objects", 20, limits={**LIMITS, "soft": None},
+        env={"MY_API_KEY": "secret-to-keep"},
+    )  # fmt: skip
+    assert changed.node is not None
+    ended = tried(replace(changed, node=replace(changed.node, heap=heap)), tmp_path / "run", heap=heap)
+    assert ended.reason is Reason.HEAP_OOM, ended.outcome.why
+    reports = list((ended.folder / "reports").iterdir())
+    assert len(reports) == 1
+    report = json.loads(reports[0].read_bytes())
+    assert report["header"]["trigger"] == "OOMError"
+    assert "environmentVariables" not in report
+    for file in ended.folder.rglob("*"):
+        assert file.is_dir() or b"secret-to-keep" not in file.read_bytes(), file
+    assert reports[0].name in (ended.folder / "forensics.txt").read_text()
+
+
+def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Path) -> None:
+    from seqsup.telemetry import _cleaned
+
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (tmp_path / "secret.json").write_text('{"environmentVariables": 1, "a": 2}')
+    os.mkfifo(folder / "report.1.json")
+    (folder / "report.2.json").symlink_to(tmp_path / "secret.json")
+    (folder / "report.3.json").write_text('{"environmentVariables": {"KEY": "1"}')
+    (folder / "report.4.json").write_text("[]")
+    (folder / "report.5.json").write_text('{"environmentVariables": {"KEY": "1"}, "header": {}}')
+    assert [file.name for file in sorted(folder.glob("report.*")) if _cleaned(file)] == ["report.5.json"]
+    assert sorted(file.name for file in folder.iterdir()) == ["report.5.json"]
+    assert (folder / "report.5.json").read_text() == '{"header":{}}'
+    assert "environmentVariables" in (tmp_path / "secret.json").read_text()
+
+
+def test_a_heap_limit_of_its_own_is_told(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "waits.mjs"
+    script.write_text("setTimeout(() => {}, 1500)")
+    ended = tried(node_step(node, tmp_path, "--max-old-space-size=3000", script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.COMPLETED
+    told = [event.message for event in ended.events if isinstance(event, Warned)]
+    assert len(told) == 1, told
+    assert all(word in told[0] for word in ("waits.mjs", "600 MiB", "--max-old-space-size=3000"))
+
+
+@each_node
+def test_a_cap_as_it_was_set_is_none_of_its_own(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "waits.mjs"
+    script.write_text("setTimeout(() => {}, 1000)")
+    ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.COMPLETED
+    assert "Warned" not in ended.names
+
+
+@pytest.mark.memory
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can change the user")
+def test_an_agent_that_becomes_another_user_is_asked_too(node: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o111)
+    script = shutil.copy(STUBS / "leaks.mjs", tmp_path)
+    nobody = account.look_up("nobody")
+    if nobody is None or account.out_of_reach(nobody, str(tmp_path), (str(node),)):
+        pytest.skip("nobody cannot start this node")
+    (tmp_path / "run" / "agent" / "1").mkdir(parents=True)
+    (tmp_path / "run" / "agent" / "1").chmod(0o711)
+    ended = tried(node_step(node, tmp_path, script, "objects", 10, account=nobody), tmp_path / "run", heap=HEAP)
+    proven(ended, "objects")
+
+
+def test_without_telemetry_nothing_is_opened(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "prints.mjs"
+    script.write_text("console.log(process.env.SEQSUP_CHANNEL, process.env.NODE_OPTIONS)")
+    plain = node_step(node, tmp_path, script)
+    assert plain.node is not None
+    ended = tried(replace(plain, node=replace(plain.node, telemetry=False)), tmp_path / "run", heap=HEAP)
+    assert ended.stdout == "undefined --max-old-space-size=600\n"
+    assert not (ended.folder / "reports").exists()
+
+
+def test_a_run_without_node_agents_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
+    code = "import sys; from seqsup.cli import main; main(['run', '--', '/bin/true']); print(*sys.modules, sep='\\n')"
+    import subprocess
+    import sys as system
+
+    ended = subprocess.run(
+        [system.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(STUBS.parent.parent / "supervisor")},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    modules = ended.stdout.split()
+    assert "seqsup.attempt" in modules
+    assert not {"seqsup.channel", "seqsup.telemetry"} & set(modules)
+
+
+def test_events_and_table_tell_what_a_collection_freed() -> None:
+    from seqsup.history import fold
+    from seqsup.summary import summary
+    from told import Told
+
+    heap = Heap(used=MIB, total=MIB, limit=MIB, external=0, array_buffers=0)
+    done = GcDone(
+        agent="a", attempt=1, seconds=1.0, asked=1, answered=1, before=heap, after=heap, freed=100 * MIB, used=2,
+        verdict=Verdict.GARBAGE,
+    )  # fmt: skip
+    told = Told().run("a", "b").started("a").tell(done).tell(done).ended("a").agent_ended("a").run_ended(0)
+    view = fold(told.events)
+    assert view.agents["a"].gc_freed == 200 * MIB
+    assert view.agents["b"].gc_freed is None
+    assert "200 MiB" in summary(view)
+
+
+# -- conclusions, as tables
+
+
+def heap(used: int = 0, external: int = 0) -> Heap:
+    return Heap(used=used * MIB, total=used * MIB, limit=GIB, external=external * MIB, array_buffers=external * MIB)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "used", "expected"),
+    [
+        (heap(560), heap(3), 660, Verdict.GARBAGE),
+        (heap(5, 400), heap(3, 1), 450, Verdict.GARBAGE),
+        (heap(5, 391), heap(3, 1), 474, Verdict.GARBAGE),  # though malloc keeps the pages
+        (heap(525), heap(520), 650, Verdict.JS_LEAK),
+        (heap(525), heap(300), 650, Verdict.JS_LEAK),
+        (heap(9, 290), heap(8, 288), 350, Verdict.BUFFER_LEAK),
+        (heap(100, 90), heap(90, 80), 500, Verdict.OUTSIDE_JS),
+        (heap(6), heap(4), 900, Verdict.OUTSIDE_JS),
+        (heap(), heap(), 100, Verdict.OUTSIDE_JS),
+        (heap(10), heap(20), 40, Verdict.JS_LEAK),  # it went on while it was collected
+    ],
+)
+def test_verdict(before: Heap, after: Heap, used: int, expected: Verdict) -> None:
+    assert verdict(before, after, used * MIB) is expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "cap", "expected"),
+    [(560, 512, False), (704, 512, False), (268, 256, False), (12_100, 560, True), (300, 512, True), (4144, 512, True)],
+)
+def test_overridden(limit: int, cap: int, expected: bool) -> None:
+    assert overridden(limit * MIB, cap * MIB) is expected
+
+
+def test_where_buffers_prevail_it_samples_finely() -> None:
+    assert forensics.interval(heap(10, 300)) < 10_000 < forensics.interval(heap(300, 10))
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        ("step (/srv/my agent/embed.js:9)", "step embed.js:9"),
+        ("new Page (/srv/page.mjs:12)", "new Page page.mjs:12"),
+        ("(anonymous) (/a/[eval]:1)", "(anonymous) [eval]:1"),
+        ("(V8 API)", "(V8 API)"),
+        ("set (node:internal/x:7)", "set x:7"),
+        ("e\x1b[31m (/a.js:1)", "e [31m a.js:1"),
+    ],
+)
+def test_short(frame: str, said: str) -> None:
+    assert short(frame) == said
+
+
+def found(collected: bool = True, reason: Reason = Reason.SOFT, **parts: Any) -> forensics.Forensics:
+    node = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=650 * MIB, heap=heap(520), at=1.0)
+    collection = Collection(
+        at=1.0, seconds=2.0, asked=2, answered=1, before=heap(560), after=heap(520), used=700 * MIB, freed=40 * MIB,
+        verdict=Verdict.JS_LEAK,
+    )  # fmt: skip
+    sites = {
+        7: (Site(bytes=300 * MIB, frames=("step (/a/embed.js:9)", "main (/a/embed.js:40)")),),
+        8: (Site(bytes=50 * MIB, frames=("read (node:fs:1)",)), Site(bytes=30 * MIB, frames=("keep (/b/mcp.js:2)",))),
+    }
+    said = Known(nodes=(node,), collections=(collection,) if collected else (), sites=sites, reports=("report.1.json",))
+    processes = (ProcessMemory(pid=7, name="node", command="node /a/embed.js", bytes=600 * MIB),)
+    return examine("embed", 2, reason, "it was too large", 700 * MIB, processes, replace(said, **parts))
+
+
+def test_the_finding_names_verdict_and_code_but_nothing_of_nodes_own() -> None:
+    assert finding(found()) == "js-leak: 300 MiB from step embed.js:9, 30 MiB from keep mcp.js:2"
+    assert (
+        finding(found(collected=False)) == "js-leak or garbage: 300 MiB from step embed.js:9, 30 MiB from keep mcp.js:2"
+    )
+    assert finding(found(sites={})) == "js-leak"
+    assert finding(found(nodes=())) == ""
+
+
+def test_the_text_says_all_of_it() -> None:
+    said = text(found())
+    for part in (
+        "embed, attempt 2: soft", "it was too large", "verdict: js-leak", "1 of 2 Node processes", "freed 40 MiB",
+        "560 MiB → 520 MiB", "report.1.json", "node embed.js", "heap 520 MiB of 1024 MiB", "█", "step (/a/embed.js:9)",
+        "← main (/a/embed.js:40)", "100%",
+    ):  # fmt: skip
+        assert part in said, said
+    assert "no collection showed" in text(found(collected=False))
+    assert "none known" in text(found(sites={}))
