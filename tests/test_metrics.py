@@ -446,6 +446,7 @@ def test_a_pushgateway_that_is_not_there_is_said(seqsup: Callable[..., Result], 
 
 
 @pytest.mark.memory
+@pytest.mark.timeout(300)
 def test_a_real_prometheus_has_the_last_kill_of_a_run(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
     """Found through the run's own target file; the last agent is killed at its limit, and the run ends."""
     targets = tmp_path / "targets.json"
