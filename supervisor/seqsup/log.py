@@ -41,6 +41,7 @@ from .events import (
 from .model import Reason
 from .ndjson import timestamp
 from .outlet import Outlet
+from .screen import Screen, colourful, symbols
 from .units import format_age, format_duration, format_size
 from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, named, printable, processes
 
@@ -63,25 +64,30 @@ class Line(Struct, frozen=True):
 class Log:
     """A reader of events. One at a time in a process: loguru has one list of sinks."""
 
-    def __init__(self, folder: Path | None, *, terminal: TextIO | None = sys.stderr, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path | None, *, terminal: TextIO | None = sys.stderr, quiet: bool = False,
+        screen: Screen | None = None,
+    ) -> None:  # fmt: skip
+        """`screen` is the terminal's, where its last lines are redrawn."""
         logger.remove()
-        self._outlet: Outlet | None = None
+        self._outlet: Outlet | Screen | None = None
         self._encoding = "utf-8"
         self._width = 10
         if terminal is not None:
-            self._encoding = terminal.encoding
-            self._outlet = Outlet(terminal.fileno())
+            self._encoding = symbols(terminal)
+            self._outlet = screen or Outlet(terminal.fileno())
             logger.add(
                 self._to_terminal,
                 format=_SHORT,
                 level=ERROR if quiet else INFO,
-                colorize=_colourful(terminal),
+                colorize=colourful(terminal),
                 filter=lambda record: not record["extra"]["table"],
                 catch=False,
             )
         if folder is not None:
             logger.add(
                 folder / FILE, format=_WHOLE, level=DEBUG, colorize=False, encoding="utf-8", catch=False,
+                filter=lambda record: not record["extra"].get("passing"),
                 opener=lambda path, flags: os.open(path, flags, 0o600),
             )  # fmt: skip
 
@@ -102,6 +108,13 @@ class Log:
             table=line.table,
         ).log(line.level, printable(text))
 
+    def pulse(self, agent: str, text: str) -> None:
+        """Say on the terminal alone that an agent still runs."""
+        logger.bind(
+            clock=time.strftime("%H:%M:%S"), mark=mark("▶", self._encoding), who=f"{agent: <{self._width}}",
+            table=False, passing=True, run="", place=agent, time="",
+        ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
+
     def _to_terminal(self, message: str) -> None:
         assert self._outlet is not None
         self._outlet.write(message.encode(self._encoding, errors="replace"))
@@ -110,10 +123,6 @@ class Log:
         logger.remove()
         if self._outlet:
             self._outlet.close()
-
-
-def _colourful(stream: TextIO) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 @singledispatch

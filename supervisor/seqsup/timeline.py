@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -73,6 +74,12 @@ class Timeline:
 def read(folder: Path) -> Iterator[MemorySampled]:
     """Read what a run left, in order; a line that its supervisor could not finish is left out."""
     with suppress(FileNotFoundError), (folder / FILE).open("rb") as file:
-        for line in file:
-            with suppress(msgspec.DecodeError):
-                yield _decode(line)
+        yield from lines(file)
+
+
+def lines(file: BinaryIO) -> Iterator[MemorySampled]:
+    """Read on in an open timeline; a line that is not whole yet is left for the next time."""
+    while (line := file.readline()).endswith(b"\n"):
+        with suppress(msgspec.DecodeError):
+            yield _decode(line)
+    file.seek(-len(line), os.SEEK_CUR)

@@ -19,9 +19,24 @@ HALTS = {
     Halt.NOW: "now, with its grace",
     Halt.KILL: "at once",
 }
-ASCII = {"✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..", "!": "!"}
+ASCII = {
+    "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
+    "!": "!", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
+}  # fmt: skip
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
+
+
+def columns(text: str) -> int:
+    """How wide a terminal shows it."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # most text needs none of it
+
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from ._find import Found
 INTERVAL = 0.1
 
 
-def follow(found: Found) -> Iterator[list[Recorded]]:
+def follow(found: Found, interval: float = INTERVAL) -> Iterator[list[Recorded]]:
     """Yield what is there, then what is new at each look, until the run or its supervisor ended."""
     after, over = 0, False
     while True:
@@ -25,4 +25,4 @@ def follow(found: Found) -> Iterator[list[Recorded]]:
             if not over:
                 click.echo(f"seqsup: the supervisor of {found.label} died", err=True)
             return
-        time.sleep(INTERVAL)
+        time.sleep(interval)

@@ -1,27 +1,37 @@
-"""Hands an agent's output on to our own, byte by byte, from the files it is kept in. It never holds up the watch."""
+"""Hands an agent's output on to our own from the files it is kept in: byte by byte, or in whole lines with its name.
+
+It never holds up the watch.
+"""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from ..events import AttemptStarted, Recorded
 from ..folder import STDERR, STDOUT
 from ..outlet import Outlet
+from ..screen import Screen
 from ..streams import Reading
+from ..wording import printable
 
 _INTERVAL = 0.05  # seconds
 _CHUNK = 65536
+_LONGEST = 65536  # bytes of a line
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")  # colours, titles …
 
 
 class _Pipe:
     """One stream: what stands in the file, from where we are on, to a descriptor."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet = outlet
+    def __init__(self, outlet: Outlet | Screen, named: bool) -> None:
+        self._outlet, self._named = outlet, named
         self._file: Reading | None = None
+        self._lines: _Lines | None = None
 
-    def open(self, path: Path) -> None:
+    def open(self, path: Path, agent: str) -> None:
         self.close()
+        self._lines = _Lines(agent) if self._named else None
         self._file = Reading(path)
 
     def move(self) -> bool:
@@ -31,29 +41,55 @@ class _Pipe:
         while self._outlet.pump():
             if not (chunk := self._file.read(_CHUNK)):
                 return True
-            self._outlet.write(chunk)
+            self._outlet.write(self._lines.whole(chunk) if self._lines else chunk)
         return self._outlet.broken
 
     def close(self) -> None:
+        if self._lines is not None and (rest := self._lines.rest()):
+            self._outlet.write(rest)
         if self._file is not None:
             self._file.close()
-            self._file = None
+            self._file = self._lines = None
+
+
+class _Lines:
+    """Makes whole lines of chunks: `embed | text`, with nothing in them that moves the cursor."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        self._begun = b""
+
+    def whole(self, chunk: bytes) -> bytes:
+        *lines, self._begun = (self._begun + chunk).split(b"\n")
+        if len(self._begun) > _LONGEST:
+            lines, self._begun = [*lines, self._begun], b""
+        return b"".join(map(self._named, lines))
+
+    def rest(self) -> bytes:
+        begun, self._begun = self._begun, b""
+        return self._named(begun) if begun else b""
+
+    def _named(self, line: bytes) -> bytes:
+        # Of a line that its program wrote over, what it showed last
+        text = _SEQUENCE.sub("", line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
+        return f"{self._agent} | {printable(text.expandtabs())}\n".encode()
 
 
 class Passage:
     """A reader of events that follows each attempt's output."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, onto: Screen | None = None, named: bool = False) -> None:
         self._folder = folder
-        self._pipes = {STDOUT: _Pipe(Outlet(1)), STDERR: _Pipe(Outlet(2))}
-        self._attempts: list[Path] = []
+        out = onto or Outlet(1)
+        self._pipes = {STDOUT: _Pipe(out, named), STDERR: _Pipe(out if named else Outlet(2), named)}
+        self._attempts: list[tuple[Path, str]] = []
         self._over = False
         self._give_up: Callable[[], bool] = lambda: False
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
-            self._attempts.append(self._folder / recorded.body.folder)
+            self._attempts.append((self._folder / recorded.body.folder, recorded.body.agent))
 
     async def close(self, give_up: Callable[[], bool]) -> None:
         """Hand on what is left, until `give_up` says that nobody wants it; a reader that went away ends it too."""
@@ -68,9 +104,9 @@ class Passage:
             idle = [pipe.move() for pipe in self._pipes.values()]
             if all(idle):  # an attempt's files are complete once the next one has begun
                 if self._attempts:
-                    attempt = self._attempts.pop(0)
+                    attempt, agent = self._attempts.pop(0)
                     for name, pipe in self._pipes.items():
-                        pipe.open(attempt / name)
+                        pipe.open(attempt / name, agent)
                     continue
                 if over:
                     return

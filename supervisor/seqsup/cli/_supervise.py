@@ -29,6 +29,7 @@ from ..plan import enforcement
 from ..recover import recover, recover_elsewhere
 from ..resumption import resumption
 from ..run import Identity, Run
+from ..screen import Screen, colourful, redrawable, symbols
 from ..summary import summary
 from ..timeline import Timeline
 from ..turn import Turn, introduced
@@ -36,6 +37,7 @@ from ..units import format_duration
 from ..wait import Wake
 from ..wording import processes
 from ._detach import Detached
+from ._live import Live, Pulses, scene_of
 from ._load import state_dir
 from ._output import here, width
 from ._passage import Passage
@@ -58,6 +60,8 @@ class Manner(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     passage: bool = False  # the agent's output goes on to our own
     detached: Detached | None = None  # in the background
+    follow: bool = False  # so does the agents' output, each line with its agent's name
+    plain: bool = False  # nothing is redrawn
 
 
 def supervise(plan: Plan, manner: Manner) -> int:
@@ -82,9 +86,10 @@ class _Supervision:
         self._wake = Wake()
         self._operator = Operator(self._told)
         self._run: Run | None = None
-        self._readers: list[Log | Stream | Timeline] = []
+        self._readers: list[Log | Stream | Timeline | Live | Pulses] = []
         self._passage: Passage | None = None
         self._exporter: Exporter | None = None
+        self._screen: Screen | None = None
         self._code: int | None = None
         self._ticket = ""
 
@@ -97,7 +102,7 @@ class _Supervision:
             if not self._manner.wait and (ahead := turn.ahead()):
                 raise Refused(f"another run has the machine: {', '.join(ahead)}; without --no-wait this one waits")
             if not await turn.wait(self._wake, self._say_ahead, lambda: self._operator.halt > Halt.NONE):
-                _say("stopped while it waited; nothing was started")
+                self._say("stopped while it waited; nothing was started")
                 return 128 + (self._operator.signal or signal.SIGINT)
             await self._put_in_order()
             return await self._carry_out(time.monotonic() - began)
@@ -115,7 +120,15 @@ class _Supervision:
         loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
         loop.add_signal_handler(signal.SIGUSR2, self._wake.poke)  # `seqsup resume`
         # Stopped, it would no longer see the tree grow, while the agent ran on in its own session
-        loop.add_signal_handler(signal.SIGTSTP, _say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory")
+        loop.add_signal_handler(
+            signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
+        )
+
+    def _say(self, message: str) -> None:
+        if self._screen is not None:
+            self._screen.write(f"seqsup: {message}\n".encode())
+        else:
+            click.echo(f"seqsup: {message}", err=True)
 
     def _told(self, event: HaltRequested) -> None:
         self._wake.poke()
@@ -124,26 +137,26 @@ class _Supervision:
 
     def _say_ahead(self, ahead: list[str]) -> None:
         first, others = ahead[0], len(ahead) - 1
-        _say(f"waiting for {first}" + (f" and {others} more in the queue" if others else ""))
+        self._say(f"waiting for {first}" + (f" and {others} more in the queue" if others else ""))
         if self._manner.detached is not None:
             self._manner.detached.announce(self._ticket, self._plan.name)
 
     async def _put_in_order(self) -> None:
         for found in await recover(self._journal, self._folder, self._wake):
-            _say(
+            self._say(
                 f"{found.run} {found.name} was left by a supervisor that died"
                 + (f" while {found.lost} ran" if found.lost else "")
                 + (f"; stopped {processes(found.processes)}" if found.processes else "")
                 + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
             )
         if stopped := await recover_elsewhere(self._folder, state_dir(), self._wake):
-            _say(f"stopped what a dead supervisor of another state folder had left: {processes(stopped)}")
+            self._say(f"stopped what a dead supervisor of another state folder had left: {processes(stopped)}")
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
         row = self._resumed()
         if row is not None and self._complete(row):
-            _say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
+            self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
             return 0
         exporter = self._exporter = self._exporting()
         cookie = row.cookie if row is not None else secrets.token_hex(16)
@@ -153,9 +166,11 @@ class _Supervision:
         write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
         run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
-        self._readers.append(
-            Log(folder, terminal=None if manner.json else sys.stderr, quiet=manner.quiet or manner.passage)
-        )
+        quiet = manner.json or manner.quiet or manner.passage
+        if not (quiet or manner.plain) and redrawable((sys.stdout, sys.stderr)):
+            self._screen = Screen(sys.stderr.fileno(), symbols(sys.stderr))
+        log = Log(folder, terminal=None if manner.json else sys.stderr, quiet=quiet, screen=self._screen)
+        self._readers.append(log)
         timeline = Timeline(folder)
         self._readers.append(timeline)
         run.add_observer(timeline.observe)
@@ -164,8 +179,10 @@ class _Supervision:
             run.add_observer(exporter.observe)
         if manner.json:
             self._readers.append(Stream())
-        if manner.passage:
-            self._passage = Passage(folder)
+        if not quiet:
+            self._readers.append(self._onlooker(run, log, identity.run))
+        if manner.passage or manner.follow:
+            self._passage = Passage(folder, onto=self._screen, named=manner.follow)
             run.add_reader(self._passage)
         for reader in self._readers:
             run.add_reader(reader)
@@ -178,6 +195,16 @@ class _Supervision:
         if sentinel is not None:
             sentinel.dismiss()
         return self._code
+
+    def _onlooker(self, run: Run, log: Log, number: int) -> Live | Pulses:
+        if self._screen is None:
+            pulses = Pulses(lambda: run.view, log.pulse)
+            run.add_observer(pulses.observe)
+            return pulses
+        scene = scene_of(self._plan, run.view, (f"seqsup logs {label(number)}",))
+        live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
+        run.add_observer(live.observe)
+        return live
 
     async def _farewell(self) -> None:
         """End the readers, which may wait for whoever reads us; the next run has its turn by now."""
@@ -213,7 +240,7 @@ class _Supervision:
         if self._run is not None and self._run.view.state is RunState.RUNNING:
             self._run.warn(message)
         elif not self._manner.quiet:
-            _say(message)
+            self._say(message)
 
     async def _linger(self, exporter: Exporter) -> None:
         """Let the last figures be read. Everything is told by now, and the next run has its turn."""
@@ -221,7 +248,7 @@ class _Supervision:
         while not stopped and (left := exporter.linger()) > 0 and self._operator.halt is Halt.NONE:
             if not told and left > _LONG and not self._manner.quiet:
                 told = True
-                _say(f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)")
+                self._say(f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)")
             await self._wake.wait(min(left, 0.05))
         exporter.close()
 
@@ -241,7 +268,7 @@ class _Supervision:
             if not rows:
                 raise Refused(f"{wanted} is no run of {plan.name}; `seqsup runs` lists them")
         elif not rows:
-            _say(f"{plan.name} never ran: it starts from its first agent")
+            self._say(f"{plan.name} never ran: it starts from its first agent")
         return rows[-1] if rows else None
 
     def _complete(self, row: RunRow) -> bool:
@@ -254,7 +281,3 @@ class _Supervision:
 def _ignored(signum: signal.Signals) -> bool:
     """Under nohup, or behind a script's `&`, whoever started us wants these to have no effect."""
     return signal.getsignal(signum) is signal.SIG_IGN
-
-
-def _say(message: str) -> None:
-    click.echo(f"seqsup: {message}", err=True)

@@ -38,11 +38,19 @@ from ._supervise import Manner, supervise
 )
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
 @click.option("--detach", is_flag=True, help="In the background: return as soon as it runs, or waits for its turn.")
+@click.option("--follow", is_flag=True, help="Show what the agents print, each line with its agent's name.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "plain"]),
+    default="auto",
+    show_default=True,
+    help="plain: lines only, nothing redrawn, as in CI and pipes; right for screen readers.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
 def start(
     profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
-    retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool,
+    retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -56,6 +64,8 @@ def start(
         profile, resume = resume, ""
     if profile is None:
         raise click.UsageError("which profile? (seqsup start PROFILE)", click.get_current_context())
+    if follow and as_json:
+        raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
     if retry_failed:
         resume = resume or ""
     view = earlier(profile, resume) if resume is not None else None
@@ -66,11 +76,13 @@ def start(
         if not only:
             click.echo("seqsup: nothing to retry: no agent gave up", err=True)
             return 0
+    manner = Manner(
+        resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain"
+    )
     plan = load(profile, task=task, only=only, start_from=start_from)
-    manner = Manner(resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach)
     if not detach:
         return supervise(plan, manner)
-    if as_json:
+    if as_json or follow:
         raise click.UsageError(
             "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
         )

@@ -24,8 +24,11 @@ NEVER_RAN = "never-ran"
 
 @click.command()
 @click.argument("run", required=False, shell_complete=_complete.run)
+@click.option(
+    "-w", "--watch", is_flag=True, help="Show it while it goes on, as `start` does. Ctrl-C leaves the run alone."
+)
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
-def status(run: str | None, as_json: bool) -> int:
+def status(run: str | None, watch: bool, as_json: bool) -> int:
     """The run now, or the last one.
 
     RUN is a number (r42 or 42), a profile's name or its file; without it the run that runs, else the last.
@@ -40,6 +43,10 @@ def status(run: str | None, as_json: bool) -> int:
         else:
             click.echo(f"seqsup: {error}", err=True)
         return 3
+    if watch:
+        from ._watch import watch as look_on
+
+        look_on(found)
     state, view = state_of(found)
     if as_json:
         put_object(SCHEMA, _fields(found, view, state))

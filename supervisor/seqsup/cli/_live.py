@@ -1,0 +1,85 @@
+"""Shows a run while it goes on: the live view of `start`, and a line a minute where there is no terminal for it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from ..events import AttemptStarted, Recorded
+from ..history import AgentState, RunView
+from ..live import Pulse, Scene, frame, paint
+from ..model import Observation, Plan
+from ..screen import Screen
+from ..units import format_duration, format_size
+from ..wording import by_program
+
+REDRAWN_EVERY, TOLD_EVERY = 0.5, 60.0  # seconds
+KEYS = "Ctrl-C: stop after this agent · twice: stop it now · three times: kill"
+
+
+class Live:
+    """A reader and observer of a run, which redraws the lines below the log."""
+
+    def __init__(self, screen: Screen, scene: Scene, *, encoding: str, colour: bool) -> None:
+        self._screen, self._scene, self._encoding, self._colour = screen, scene, encoding, colour
+        self._timer = asyncio.get_running_loop().call_later(REDRAWN_EVERY, self._tick)
+
+    def __call__(self, recorded: Recorded) -> None:
+        if isinstance(recorded.body, AttemptStarted):
+            self._scene.pulse = Pulse()
+
+    def observe(self, seen: Observation) -> None:
+        follow(self._scene.pulse, seen)
+
+    def _tick(self) -> None:
+        lines = frame(self._scene, time.time(), self._screen.size[0], self._encoding)
+        self._screen.draw([paint(line, self._colour) for line in lines])
+        self._timer = asyncio.get_running_loop().call_later(REDRAWN_EVERY, self._tick)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
+class Pulses:
+    """For plain output: says once a minute that the agent still runs, and how large it is."""
+
+    def __init__(self, view: Callable[[], RunView], say: Callable[[str, str], None]) -> None:
+        self._view, self._say, self._pulse = view, say, Pulse()
+        self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
+
+    def __call__(self, recorded: Recorded) -> None:
+        if isinstance(recorded.body, AttemptStarted):
+            self._pulse = Pulse()
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
+
+    def observe(self, seen: Observation) -> None:
+        follow(self._pulse, seen)
+
+    def _tick(self) -> None:
+        agent = self._view().current
+        if agent is not None and agent.state is AgentState.RUNNING and agent.started is not None:
+            size = format_size(self._pulse.used) + (f" of {format_size(agent.hard)}" if agent.hard else "")
+            self._say(agent.name, f"{size}  {format_duration(time.time() - agent.started)}")
+        self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
+def scene_of(plan: Plan, view: RunView, places: tuple[str, ...]) -> Scene:
+    import psutil
+
+    return Scene(
+        view=view, pulse=Pulse(), host=psutil.virtual_memory().total, places=places, keys=KEYS,
+        limits={step.name: step.limits for step in plan.steps},
+        tries={step.name: step.retry.attempts for step in plan.steps},
+    )  # fmt: skip
+
+
+def follow(pulse: Pulse, seen: Observation) -> None:
+    sample = seen.sample
+    pulse.add(sample.at, sample.used, sample.used, sample.processes, sample.host_available)
+    if seen.processes is not None:
+        pulse.programs = by_program(seen.processes)
+    if seen.heap is not None:
+        pulse.heap = seen.heap

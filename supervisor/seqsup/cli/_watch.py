@@ -1,0 +1,53 @@
+"""The live view of a run that another process supervises: `status --watch`. It reads what that one writes."""
+
+import sys
+import time
+from contextlib import ExitStack
+from typing import BinaryIO
+
+import click
+
+from ..events import AttemptStarted
+from ..history import History
+from ..live import Pulse, Scene, frame, paint
+from ..screen import Screen, colourful, redrawable, symbols
+from ..timeline import FILE, lines
+from ._find import Found
+from ._follow import follow
+
+_LOOKED_EVERY = 0.5  # seconds
+
+
+def watch(found: Found) -> None:
+    """Show the run until it ends, and take the view away again."""
+    if not redrawable((sys.stdout, sys.stderr)):
+        raise click.UsageError("--watch redraws a terminal, and there is none: `seqsup events -f` follows a run")
+    history = History()
+    history.view.name = found.row.name
+    scene = Scene(view=history.view, pulse=Pulse(), keys="Ctrl-C: leave the run alone")
+    encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
+    screen = Screen(sys.stdout.fileno(), encoding)
+    with ExitStack() as closing:
+        closing.callback(screen.close)
+        timeline: BinaryIO | None = None
+        for batch in follow(found, _LOOKED_EVERY):
+            for recorded in batch:
+                history.apply(recorded)
+                if isinstance(recorded.body, AttemptStarted):
+                    scene.pulse = Pulse()
+            if timeline is None and (found.folder / FILE).exists():
+                timeline = closing.enter_context((found.folder / FILE).open("rb"))
+            if timeline is not None:
+                _read_on(timeline, scene)
+            drawn = frame(scene, time.time(), screen.size[0], encoding)
+            screen.draw([paint(line, colour) for line in drawn])
+
+
+def _read_on(timeline: BinaryIO, scene: Scene) -> None:
+    """Take in what was sampled of the attempt that runs."""
+    agent = scene.view.current
+    for sampled in lines(timeline):
+        if agent is None or (sampled.agent, sampled.attempt) != (agent.name, agent.attempt):
+            continue
+        scene.pulse.add(sampled.at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
+        scene.pulse.programs, scene.pulse.heap = sampled.programs, sampled.heap

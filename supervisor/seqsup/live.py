@@ -1,0 +1,249 @@
+"""The live view: what a run does now, as lines for a terminal. Pure: a scene, a time and a width in, lines out."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct, field
+
+from .history import AgentState, AgentView, RunView
+from .model import Halt, Heap, Limits
+from .units import format_duration, format_size
+from .wording import HALTS, columns, counted, mark, printable
+
+_POINTS = 240  # of a curve; when it is full, each two become one
+_WINDOW = 10  # seconds of growth
+_SLIGHT = 64 * 1024  # bytes/s: less is no growth
+_FAR = 3600.0  # seconds to a limit: farther says nothing
+
+Part = tuple[str, str]  # style, text
+_STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_EIGHTHS, _EIGHTHS_ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
+
+
+class Pulse:
+    """What the samples of an attempt amount to. Its size is bounded, however long the attempt."""
+
+    def __init__(self) -> None:
+        self.used = self.peak = self.processes = 0
+        self.host_available: int | None = None
+        self.programs: dict[str, int] = {}
+        self.heap: Heap | None = None
+        self._points: list[int] = []
+        self._span, self._ends = 1.0, 0.0  # seconds that a point covers, and when the last one is full
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW + 1)
+
+    def add(self, at: float, used: int, peak: int, processes: int, host_available: int) -> None:
+        """One more sample, `at` seconds of any clock; `peak` since the one before. Called up to a thousand times a
+        second."""
+        self.used, self.processes, self.host_available = used, processes, host_available
+        self.peak = max(self.peak, peak)
+        if self._points and at < self._ends:
+            self._points[-1] = max(self._points[-1], peak)
+        else:
+            self._points.append(peak)
+            self._ends = at + self._span
+            if len(self._points) > _POINTS:
+                self._points = [max(self._points[n : n + 2]) for n in range(0, len(self._points), 2)]
+                self._span *= 2
+        if not self._recent or at - self._recent[-1][0] >= 1:
+            self._recent.append((at, used))
+
+    @property
+    def growth(self) -> float:
+        """Bytes/s over the last ten seconds; 0 where it says little."""
+        if len(self._recent) < 3:
+            return 0.0
+        (began, before), (now, used) = self._recent[0], self._recent[-1]
+        rate = (used - before) / (now - began)
+        return rate if abs(rate) >= _SLIGHT else 0.0
+
+    def curve(self, cells: int) -> list[int]:
+        """The whole attempt in at most this many cells, each with its highest sample."""
+        points = self._points
+        each = max(1, -(-len(points) // max(cells, 1)))
+        return [max(points[n : n + each]) for n in range(0, len(points), each)]
+
+
+class Scene(Struct, kw_only=True):
+    """All that is to be seen."""
+
+    view: RunView
+    pulse: Pulse
+    limits: dict[str, Limits] = field(default_factory=dict)  # by agent, where they are known
+    tries: dict[str, int] = field(default_factory=dict)
+    host: int = 0  # bytes of the machine
+    places: tuple[str, ...] = ()  # where else to look: the metrics' address, the run's folder
+    keys: str = ""  # what the keyboard does
+
+
+def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
+    """The lines of the view, each at most `width` wide. `now` is seconds since the epoch."""
+    view, agent = scene.view, scene.view.current
+    lines = [_rule(width, encoding), _headline(view, now, width, encoding)]
+    if agent is None:
+        lines.append(_fit([("bold", mark("–", encoding)), ("", " between agents")], [], width, encoding))
+    else:
+        lines.append(_turn(agent, scene, now, width, encoding))
+        if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
+            lines += _memory(agent, scene, width, encoding)
+    lines += _around(scene, width, encoding)
+    return lines
+
+
+def paint(line: Iterable[Part], colour: bool) -> str:
+    """One line as a terminal takes it."""
+    if not colour:
+        return "".join(text for _, text in line)
+    return "".join(f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text for style, text in line)
+
+
+# -- the lines
+
+
+def _rule(width: int, encoding: str | None) -> list[Part]:
+    return [("dim", mark("─", encoding) * width)]
+
+
+def _headline(view: RunView, now: float, width: int, encoding: str | None) -> list[Part]:
+    done = view.count(AgentState.COMPLETED)
+    parts: list[Part] = [("", f"{done} of {len(view.agents)} done")]
+    parts += [("red", f"{gave_up} gave up")] if (gave_up := view.count(AgentState.GAVE_UP)) else []
+    parts += [("", f"{skipped} skipped")] if (skipped := view.count(AgentState.SKIPPED)) else []
+    parts += [("yellow", f"stops {HALTS[view.halt]}")] if view.halt > Halt.NONE else []
+    parts += [("", format_duration(max(0.0, now - view.resumed)))] if view.resumed is not None else []
+    return _fit([("bold", view.name), ("", "  ")], parts, width, encoding)
+
+
+def _turn(agent: AgentView, scene: Scene, now: float, width: int, encoding: str | None) -> list[Part]:
+    tries = scene.tries.get(agent.name)
+    again = f"  attempt {agent.attempt}" + (f" of {tries}" if tries else "") if (agent.attempt or 1) > 1 else ""
+    symbol = {AgentState.BACKOFF: "↻", AgentState.DRAINING: "…"}.get(agent.state, "▶")
+    head: list[Part] = [("bold", f"{mark(symbol, encoding)} {agent.name}"), ("", f"{again}  ")]
+    if agent.state is AgentState.BACKOFF:
+        wait = format_duration(max(0.0, (agent.retry_at or now) - now))
+        return _fit(head, [("", f"next attempt in {wait}"), ("yellow", f"after {agent.reason}")], width, encoding)
+    if agent.state is AgentState.DRAINING:
+        return _fit(head, [("", f"{agent.reason}"), ("", "its memory drains")], width, encoding)
+    parts: list[Part] = [("", format_duration(max(0.0, now - agent.started)))] if agent.started is not None else []
+    parts += [("", f"pid {agent.pid}")] if agent.pid else []
+    if scene.pulse.processes:
+        parts.append(("", "1 process" if scene.pulse.processes == 1 else f"{scene.pulse.processes} processes"))
+    return _fit(head, parts, width, encoding)
+
+
+def _memory(agent: AgentView, scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
+    pulse, limits = scene.pulse, scene.limits.get(agent.name)
+    hard, soft = agent.hard, limits.soft if limits else None
+    warn = limits.warn if limits else None
+    room = max(10, min(24, width // 3))
+    style = "red" if soft and pulse.used >= soft else "yellow" if warn and pulse.used >= warn else "green"
+    told = f"{format_size(pulse.used)} of {format_size(hard)}" if hard else format_size(pulse.used)
+    parts: list[Part] = [("bold", told)]
+    parts += [("", f"{pulse.used / hard:.0%}".replace("%", " %"))] if hard else []
+    parts += [("dim", f"peak {format_size(pulse.peak)}")]
+    parts += [("dim", f"soft {format_size(soft)}")] if soft else []
+    first = _fit([("dim", " mem  "), *_bar(pulse.used, hard or scene.host, room, style, encoding), ("", "  ")],
+                 parts, width, encoding)  # fmt: skip
+    cells = max(10, min(48, width - 30))
+    curve = _spark(pulse.curve(cells), hard or pulse.peak, encoding)
+    second = _fit([("dim", "      "), (style, curve), ("", "  ")], _growth(pulse, soft, hard), width, encoding)
+    third: list[Part] = []
+    if pulse.heap is not None:
+        heap = pulse.heap
+        third.append(("", f"used {format_size(heap.used)} of {format_size(heap.limit)}"))
+        third.append(("", f"external {format_size(heap.external)}"))
+    times = mark("×", encoding)
+    held = [
+        ("", f"{printable(name).replace('×', times)} {format_size(size)}")
+        for name, size in list(pulse.programs.items())[:4]
+    ]
+    lines = [first, second]
+    lines += [_fit([("dim", " heap ")], third, width, encoding)] if third else []
+    lines += [_fit([("dim", " held ")], held, width, encoding)] if held else []
+    return lines
+
+
+def _growth(pulse: Pulse, soft: int | None, hard: int | None) -> list[Part]:
+    rate = pulse.growth
+    if not rate:
+        return [("dim", "steady")]
+    told: list[Part] = [("", f"{'+' if rate > 0 else '-'}{format_size(round(abs(rate)))}/s")]
+    name, limit = ("soft", soft) if soft and pulse.used < soft else ("hard", hard)
+    if limit and rate > 0 and (left := (limit - pulse.used) / rate) < _FAR:
+        told.append(("yellow" if left > 60 else "red", f"{name} in {format_duration(max(0.0, left))}"))
+    return told
+
+
+def _around(scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
+    waiting = [agent.name for agent in scene.view.agents.values() if agent.state is AgentState.PENDING]
+    lines = []
+    if waiting:
+        lines.append(_listed([("dim", " next ")], waiting, width, encoding))
+    around: list[Part] = []
+    if scene.pulse.host_available is not None:
+        free = format_size(scene.pulse.host_available)
+        around.append(("", f"{free} of {format_size(scene.host)} available" if scene.host else f"{free} available"))
+    around += [("dim", place) for place in scene.places]
+    if around:
+        lines.append(_fit([("dim", " host ")], around, width, encoding))
+    if scene.keys:
+        lines.append(_fit([("", " ")], [("dim", part) for part in scene.keys.split(" · ")], width, encoding))
+    return lines
+
+
+# -- their pieces
+
+
+def _bar(used: int, whole: int, room: int, style: str, encoding: str | None) -> list[Part]:
+    filled = min(room, round(room * used / whole)) if whole else 0
+    full, empty = mark("█", encoding), mark("░", encoding)
+    return [(style, full * filled), ("dim", empty * (room - filled))]
+
+
+def _spark(curve: Sequence[int], whole: int, encoding: str | None) -> str:
+    levels = _EIGHTHS if mark("█", encoding) == "█" else _EIGHTHS_ASCII
+    return "".join(levels[min(7, 8 * point // whole)] if whole else levels[0] for point in curve)
+
+
+def _fit(head: list[Part], parts: Iterable[Part], width: int, encoding: str | None) -> list[Part]:
+    """The head, and behind it as many parts as there is room for, the first ones first."""
+    between = f" {mark('·', encoding)} "
+    line, room, first = list(head), width - sum(columns(text) for _, text in head), True
+    for style, text in parts:
+        need = columns(text) + (0 if first else len(between))
+        if need > room:
+            if first:
+                line.append((style, _cropped(text, room, encoding)))
+            break
+        line += [(style, text)] if first else [("dim", between), (style, text)]
+        room, first = room - need, False
+    return _within(line, width, encoding)
+
+
+def _listed(head: list[Part], names: list[str], width: int, encoding: str | None) -> list[Part]:
+    """Names as far as there is room, and how many more there are."""
+    room = width - sum(columns(text) for _, text in head)
+    for shown in range(len(names), 0, -1):
+        rest = f" and {counted(len(names) - shown, 'other')}" if shown < len(names) else ""
+        text = ", ".join(names[:shown]) + rest
+        if columns(text) <= room or shown == 1:
+            return _within([*head, ("", text)], width, encoding)
+    return head
+
+
+def _within(line: list[Part], width: int, encoding: str | None) -> list[Part]:
+    fitted, room = [], width
+    for style, text in line:
+        text = _cropped(text, room, encoding)
+        fitted.append((style, text))
+        room -= columns(text)
+    return fitted
+
+
+def _cropped(text: str, room: int, encoding: str | None) -> str:
+    if columns(text) <= room:
+        return text
+    more = mark("…", encoding)
+    while text and columns(text) + len(more) > room:
+        text = text[:-1]
+    return (text + more)[: max(room, 0)]

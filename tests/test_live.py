@@ -1,0 +1,156 @@
+"""The live view: snapshots of what stands below the log, and that it fits whatever terminal there is."""
+
+import re
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqsup.history import fold
+from seqsup.live import Pulse, Scene, frame, paint
+from seqsup.model import GIB, MIB, Halt, Heap, Limits, Measure, Reason
+from seqsup.wording import columns
+from told import BEGAN, Told
+
+LIMITS = Limits(
+    measure=Measure.PRIVATE, warn=512 * MIB, soft=768 * MIB, hard=GIB, sustain=2.0, host_floor=None
+)  # fmt: skip
+
+
+def leaking(seconds: int = 40, rate: int = 16 * MIB) -> Pulse:
+    pulse = Pulse()
+    for second in range(seconds):
+        used = 200 * MIB + second * rate
+        pulse.add(float(second), used, used, 6, 5 * GIB)
+    pulse.programs = {"node embed.js": 589 * MIB, "chrome": 137 * MIB, "3 × mcp": 98 * MIB}
+    return pulse
+
+
+def told() -> Told:
+    told = Told().run("triage", "crawl", "embed", "summarise", "plan", "deploy-check")
+    told.attempt("triage", seconds=445, peak=374 * MIB).drained("triage").agent_ended("triage")
+    told.attempt("crawl", Reason.HARD, why="too large").drained("crawl").agent_ended("crawl", Reason.HARD)
+    told.attempt("embed", Reason.SOFT, why="too large", hard=GIB).drained("embed").retry("embed", wait=20)
+    return told
+
+
+def scene(story: Told, pulse: Pulse | None = None) -> Scene:
+    return Scene(
+        view=fold(story.events), pulse=pulse or leaking(), limits={"embed": LIMITS}, tries={"embed": 3}, host=8 * GIB,
+        places=("metrics 127.0.0.1:9472", "seqsup logs r42"), keys="Ctrl-C: stop after this agent · twice: stop it now",
+    )  # fmt: skip
+
+
+def running() -> Scene:
+    return scene(told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2))
+
+
+def shown(scene: Scene, width: int, after: float = 192, encoding: str = "utf-8") -> str:
+    began = scene.view.resumed or BEGAN
+    return "\n".join(paint(line, False).rstrip() for line in frame(scene, began + after, width, encoding))
+
+
+def text(block: str) -> str:
+    return dedent(block).strip("\n")
+
+
+def test_it_shows_the_agent_its_memory_what_comes_and_the_machine() -> None:
+    assert shown(running(), 80) == text("""
+        ────────────────────────────────────────────────────────────────────────────────
+        nightly  1 of 6 done · 1 gave up · 3:12
+        ▶ embed  attempt 2 of 3  2:56 · pid 4712 · 6 processes
+         mem  ███████████████████░░░░░  824 MiB of 1024 MiB · 80 % · peak 824 MiB
+              ▂▂▂▂▃▃▃▃▃▃▃▃▄▄▄▄▄▄▄▄▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇  +16 MiB/s · hard in 12 s
+         held node embed.js 589 MiB · chrome 137 MiB · 3 × mcp 98 MiB
+         next summarise, plan, deploy-check
+         host 5 GiB of 8 GiB available · metrics 127.0.0.1:9472 · seqsup logs r42
+         Ctrl-C: stop after this agent · twice: stop it now
+    """)
+
+
+def test_a_narrow_terminal_shows_what_matters_most() -> None:
+    assert shown(running(), 40) == text("""
+        ────────────────────────────────────────
+        nightly  1 of 6 done · 1 gave up · 3:12
+        ▶ embed  attempt 2 of 3  2:56 · pid 4712
+         mem  ██████████░░░  824 MiB of 1024 MiB
+              ▂▃▃▄▄▅▅▆▆▇  +16 MiB/s
+         held node embed.js 589 MiB
+         next summarise, plan, deploy-check
+         host 5 GiB of 8 GiB available
+         Ctrl-C: stop after this agent
+    """)
+
+
+def test_a_terminal_without_symbols_gets_ascii() -> None:
+    said = shown(running(), 80, encoding="ascii")
+    assert said.isascii()
+    assert "> embed  attempt 2 of 3" in said
+    assert " mem  ###################.....  824 MiB of 1024 MiB | 80 %" in said
+
+
+def test_the_heap_is_shown_where_it_is_known() -> None:
+    pulse = leaking()
+    pulse.heap = Heap(used=389 * MIB, total=500 * MIB, limit=768 * MIB, external=46 * MIB, array_buffers=0)
+    story = told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2)
+    assert " heap used 389 MiB of 768 MiB · external 46 MiB\n" in shown(scene(story, pulse), 80)
+
+
+def test_between_attempts_it_says_when_the_next_one_comes() -> None:
+    waiting = scene(told())
+    retry_at = waiting.view.agents["embed"].retry_at
+    assert retry_at is not None
+    said = "\n".join(paint(line, False) for line in frame(waiting, retry_at - 12, 80))
+    assert "↻ embed  next attempt in 12 s · after soft" in said
+    assert " mem " not in said
+
+
+def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
+    draining = told().attempt_started("embed", 2).ended("embed", Reason.SOFT, number=2).halt(Halt.AFTER_AGENT)
+    said = shown(scene(draining), 80)
+    assert "… embed  attempt 2 of 3  soft · its memory drains" in said
+    assert "stops after this agent" in said
+    assert "– between agents" in shown(scene(Told().run("a", "b")), 80)
+
+
+@pytest.mark.parametrize(("rate", "told"), [(0, "steady"), (-2 * MIB, "-2 MiB/s"), (MIB, "+1 MiB/s · soft in 8:59")])
+def test_growth_and_the_time_to_the_next_limit(rate: int, told: str) -> None:
+    assert told in shown(scene(running_story(), leaking(30, rate)), 100)
+
+
+def running_story() -> Told:
+    return told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2)
+
+
+def test_colour_follows_the_limits_and_is_left_out_on_request() -> None:
+    line = next(line for line in frame(running(), BEGAN + 99, 80) if line[0][1] == " mem  ")
+    assert "\x1b[31m█" in paint(line, True)  # over soft
+    assert "\x1b" not in paint(line, False)
+
+
+@given(st.integers(1, 200), st.sampled_from(["utf-8", "ascii", "latin-1"]), st.text(max_size=60), st.integers(0, 300))
+def test_no_line_is_wider_than_the_terminal(width: int, encoding: str, name: str, seconds: int) -> None:
+    pulse = leaking(seconds)
+    pulse.programs = {name: 5 * MIB}
+    drawn = scene(running_story(), pulse)
+    for line in frame(drawn, BEGAN + 99, width, encoding):
+        assert columns(paint(line, False)) <= width
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 2**40)), max_size=900))
+def test_a_pulse_stays_small_and_keeps_its_peak(samples: list[tuple[float, int]]) -> None:
+    pulse, at = Pulse(), 0.0
+    for wait, used in samples:
+        at += wait
+        pulse.add(at, used, used, 1, GIB)
+    curve = pulse.curve(40)
+    assert len(curve) <= 40
+    assert max(curve, default=0) == pulse.peak == max((used for _, used in samples), default=0)
+
+
+def test_a_long_attempt_is_shown_whole() -> None:
+    pulse = Pulse()
+    for second in range(8 * 3600):
+        pulse.add(float(second), 900 if second == 60 else 100, 900 if second == 60 else 100, 1, GIB)
+    assert re.fullmatch("9?1*9?1*", "".join(str(point // 100) for point in pulse.curve(48)))
+    assert 900 in pulse.curve(48)

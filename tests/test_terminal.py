@@ -1,0 +1,266 @@
+"""`start` and `status --watch` before a person: real terminals, made by tmux."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from conftest import ROOT, Result, wait_for
+
+from profiles import agent, proven, shell, write
+
+Cli = Callable[..., Result]
+
+in_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux to make terminals with")
+KEYS = "Ctrl-C: stop after this agent"
+
+
+class Terminal:
+    """A shell in a terminal of its own."""
+
+    def __init__(self, folder: Path, width: int, height: int, env: Mapping[str, str]) -> None:
+        self._tmux = ["tmux", "-S", f"{os.environ['XDG_RUNTIME_DIR']}/tmux", "-f", "/dev/null"]
+        self._env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "LC_ALL": "C.UTF-8", **env}
+        for name in ("TMUX", "CI", "NO_COLOR", "FORCE_COLOR"):
+            if name not in env:
+                self._env.pop(name, None)
+        command = "exec sh -i"
+        self._call("new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(folder), command)
+
+    def _call(self, *words: str) -> str:
+        ended = subprocess.run(
+            [*self._tmux, *words], env=self._env, capture_output=True, text=True, check=False, timeout=30
+        )
+        return ended.stdout
+
+    def type(self, *words: object) -> None:
+        line = shlex.join([sys.executable, "-m", "seqsup", *map(str, words)])
+        self._call("send-keys", "-l", f"clear; {line}; echo exit=$?")
+        self.press("Enter")
+
+    def press(self, key: str) -> None:
+        self._call("send-keys", key)
+
+    def resize(self, width: int, height: int) -> None:
+        self._call("resize-window", "-x", str(width), "-y", str(height))
+
+    def shown(self, *, styled: bool = False) -> str:
+        return self._call("capture-pane", "-p", *(["-e"] if styled else []))
+
+    def all(self) -> str:
+        """With what has scrolled away."""
+        return self._call("capture-pane", "-p", "-J", "-S", "-")
+
+    def code(self, deadline: float = 40) -> int:
+        ended = wait_for(lambda: re.search(r"exit=(\d+)", self.all()), deadline)
+        return int(ended[1])
+
+    def close(self) -> None:
+        self._call("kill-server")
+
+
+class Open(Protocol):
+    def __call__(self, width: int = 80, height: int = 24, **env: str) -> Terminal: ...
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Open]:
+    opened: list[Terminal] = []
+
+    def start(width: int = 80, height: int = 24, **env: str) -> Terminal:
+        opened.append(Terminal(tmp_path, width, height, env))
+        wait_for(lambda: opened[-1].shown().strip())  # a prompt
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+GROWS = """
+import pathlib, sys, time
+block = []
+for n in range(5):
+    block.append(b"x" * 8 * 1024 * 1024)
+    print("turn", n, flush=True)
+    time.sleep(0.3)
+while not pathlib.Path("enough").exists():
+    time.sleep(0.02)
+"""
+
+
+def grows(name: str = "embed") -> dict[str, object]:
+    return agent(name, [sys.executable, "-c", GROWS])
+
+
+@in_tmux
+def test_the_view_is_drawn_below_the_log_and_gone_at_the_end(terminal: Open, tmp_path: Path) -> None:
+    term = terminal()
+    profile = write(tmp_path, shell("triage", "true"), grows(), shell("report", "true"), memory={"hard": "256MiB"})
+    term.type("start", profile.name)
+    wait_for(lambda: "of 256 MiB" in term.shown() and "held python" in term.shown(), 30)
+    view = term.shown()
+    assert re.search(r"^▶ embed  \d.* · pid \d+ · 1 process$", view, re.MULTILINE)
+    assert re.search(r"^ mem  █+░+  \d+ MiB of 256 MiB · \d+ %", view, re.MULTILINE)
+    assert "next report" in view
+    assert view.count(KEYS) == 1
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+    left = term.all()
+    assert KEYS not in left
+    assert "────" not in left
+    assert len(re.findall(r"embed +started", left)) == 1
+    assert "3 of 3 completed" in left
+
+
+@in_tmux
+def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
+    terminal: Open, stub: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    term = terminal()
+    profile = write(tmp_path, agent("deaf", stub("deaf")), timeouts={"grace": "60s"})
+    term.type("start", profile.name)
+    wait_for(lambda: "▶ deaf" in term.shown() and KEYS in term.shown(), 30)
+    term.press("C-c")
+    wait_for(lambda: "stops after this agent" in term.shown(), 20)
+    term.press("C-c")
+    wait_for(lambda: "stops now, with its grace" in term.shown(), 20)
+    term.press("C-c")
+    assert term.code() == 130
+    left = term.all()
+    assert KEYS not in left
+    assert len(re.findall(r"seqsup +stop +asked by Ctrl-C", left)) == 3
+
+
+@in_tmux
+@pytest.mark.long
+@pytest.mark.parametrize("sizes", [[(40, 24), (120, 24), (80, 24)], [(80, 6), (80, 30)], [(40, 10), (41, 9), (39, 24)]])
+def test_a_window_that_changes_leaves_no_remains(terminal: Open, tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
+    term = terminal()
+    term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
+    wait_for(lambda: KEYS in term.shown(), 30)
+    for width, height in sizes:
+        term.resize(width, height)
+        time.sleep(1.2)  # two redraws: there is no sign of the second one to wait for
+        assert max(map(len, term.shown().splitlines()), default=0) <= width
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+    left = term.all()
+    assert "Ctrl-C: stop" not in left
+    assert len(re.findall(r"embed +started", left)) == 1
+    assert "░" not in left
+
+
+@in_tmux
+@pytest.mark.long
+def test_a_narrow_terminal_without_colour_or_symbols(terminal: Open, tmp_path: Path) -> None:
+    term = terminal(40, 24, LC_ALL="C", NO_COLOR="1")
+    term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
+    wait_for(lambda: KEYS in term.shown() and "of 256 MiB" in term.shown(), 30)
+    view = term.shown(styled=True)
+    assert view.isascii()
+    assert "\x1b[" not in view
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+
+
+@in_tmux
+@pytest.mark.long
+def test_colour_is_there_where_it_is_wanted(terminal: Open, tmp_path: Path) -> None:
+    term = terminal()
+    term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
+    wait_for(lambda: "\x1b[32m█" in term.shown(styled=True), 30)
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+
+
+@in_tmux
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["--progress=plain", "-q", "CI=1", "TERM=dumb"])
+def test_nothing_is_redrawn_where_it_is_not_wanted(terminal: Open, tmp_path: Path, how: str) -> None:
+    name, _, value = how.partition("=")
+    options, env = ([how], {}) if how.startswith("-") else ([], {name: value})
+    term = terminal(**({} if name == "TERM" else env))
+    profile = write(tmp_path, grows(), memory={"hard": "256MiB"})
+    words = ["start", profile.name, *options]
+    if name == "TERM":
+        term._call("send-keys", "-l", "export TERM=dumb")
+        term.press("Enter")
+    term.type(*words)
+    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/embed/1/stdout.log").exists(), 30)
+    time.sleep(1.5)  # nothing is to come: there is no sign of it to wait for
+    assert KEYS not in term.shown()
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+
+
+@in_tmux
+def test_what_agents_print_scrolls_above_the_view(terminal: Open, tmp_path: Path) -> None:
+    term = terminal()
+    term.type("start", "--follow", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
+    wait_for(lambda: "embed | turn 4" in term.shown() and KEYS in term.shown(), 30)
+    view = term.shown()
+    assert view.index("embed | turn 0") < view.index("embed | turn 4") < view.index(KEYS)
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+    assert len(re.findall(r"^embed \| turn \d$", term.all(), re.MULTILINE)) == 5
+
+
+# -- where there is no terminal
+
+
+@pytest.mark.parametrize("variables", [{}, {"FORCE_COLOR": "1", "TERM": "xterm"}, {"CI": "true"}])
+def test_a_pipe_gets_lines_whatever_the_environment_says(
+    seqsup: Cli, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    ended = seqsup("start", write(tmp_path, shell("a", "sleep 1")), env=variables)
+    assert ended.code == 0
+    assert KEYS not in ended.stderr
+    assert not re.search(r"\x1b\[[0-9?]*[A-Zhl]", ended.stderr)
+    assert ("\x1b[" in ended.stderr) is ("FORCE_COLOR" in variables)
+
+
+def test_lines_of_agents_carry_their_names_and_move_no_cursor(seqsup: Cli, tmp_path: Path) -> None:
+    script = r"printf 'one\n\033[31mred\033[0m \033[2Jclear\n10 %%\r100 %%\n'; printf 'error\n' >&2; printf 'no end'"
+    ended = seqsup("start", "--follow", write(tmp_path, shell("a", script), shell("b", "echo two")))
+    assert ended.code == 0
+    assert sorted(ended.stdout.splitlines()) == sorted(
+        ["a | one", "a | red clear", "a | 100 %", "a | error", "a | no end", "b | two"]
+    )
+    assert "a | " not in ended.stderr
+
+
+def test_following_and_json_do_not_go_together(seqsup: Cli, tmp_path: Path) -> None:
+    ended = seqsup("start", "--follow", "--json", write(tmp_path, shell("a", "true")))
+    assert ended.code == 2
+    assert "seqsup logs -f" in ended.stderr
+    assert proven(seqsup("start", "--json", write(tmp_path, shell("a", "true"))))
+
+
+@in_tmux
+def test_another_terminal_can_watch(terminal: Open, seqsup_started: Callable[..., object], tmp_path: Path) -> None:
+    seqsup_started("start", write(tmp_path, grows(), shell("report", "true"), memory={"hard": "256MiB"}))
+    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/memory.ndjson").exists(), 30)
+    term = terminal()
+    term.type("status", "--watch")
+    wait_for(lambda: "MiB of 256 MiB" in term.shown() and "next report" in term.shown(), 30)
+    assert "Ctrl-C: leave the run alone" in term.shown()
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
+    left = term.all()
+    assert "leave the run alone" not in left
+    assert "2 of 2 completed" in left
+
+
+def test_without_a_terminal_there_is_nothing_to_watch(seqsup: Cli, tmp_path: Path) -> None:
+    seqsup("start", write(tmp_path, shell("a", "true")))
+    ended = seqsup("status", "--watch")
+    assert ended.code == 2
+    assert "`seqsup events -f` follows a run" in ended.stderr
