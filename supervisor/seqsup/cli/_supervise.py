@@ -201,7 +201,8 @@ class _Supervision:
             pulses = Pulses(lambda: run.view, log.pulse)
             run.add_observer(pulses.observe)
             return pulses
-        scene = scene_of(self._plan, run.view, (f"seqsup logs {label(number)}",))
+        served = (f"metrics {listen}",) if (listen := self._plan.metrics.listen) else ()
+        scene = scene_of(self._plan, run.view, (*served, f"seqsup logs {label(number)}"))
         live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
         run.add_observer(live.observe)
         return live
