@@ -26,11 +26,14 @@ def shell(name: str, script: str, **keys: Any) -> dict[str, Any]:
     return agent(name, ["sh", "-c", script], **keys)
 
 
-def write(folder: Path, *agents: dict[str, Any], name: str = "nightly", **tables: dict[str, Any]) -> Path:
+def write(
+    folder: Path, *agents: dict[str, Any], name: str = "nightly", companions: Iterable[dict[str, Any]] = (),
+    **tables: dict[str, Any],
+) -> Path:  # fmt: skip
     """A profile with these agents; `tables` add to, or override, the quick ones."""
     text = {key: {**QUICK.get(key, {}), **tables.get(key, {})} for key in {**QUICK, **tables}}
     path = folder / f"{name}.toml"
-    path.write_text(tomlkit.dumps({**text, "agents": list(agents)}))
+    path.write_text(tomlkit.dumps({**text, "companions": list(companions), "agents": list(agents)}))
     return path
 
 

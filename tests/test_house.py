@@ -41,7 +41,11 @@ ASYNC_SLEEPERS = {
     "cli/_passage.py": "hands output on beside the watch, which never waits for it",
 }
 # Who may know a library
-OWNERS = {"loguru": {"log.py"}, "prometheus_client": {"metrics/exposition.py"}, "tenacity": {"agent.py"}}
+OWNERS = {
+    "loguru": {"log.py"},
+    "prometheus_client": {"metrics/exposition.py"},
+    "tenacity": {"agent.py", "companions.py"},
+}
 
 
 def rows(text: str, header: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One agent: attempts, each with its drain, until it completes or another try would not help."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
@@ -21,13 +21,15 @@ class Agent:
 
     def __init__(
         self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
-        world: World, *, tried_before: int,
+        world: World, relieve: Callable[[Drained], Awaitable[bool]], *, tried_before: int,
     ) -> None:  # fmt: skip
         """`place` says where an attempt works, `fill_in` completes the step for it.
 
-        `tried_before` counts the attempts of earlier parts of the run.
+        `relieve` restarts what holds memory beside it; False: there is nothing. `tried_before` counts the attempts of
+        earlier parts of the run.
         """
         self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
+        self._relieve = relieve
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
         self._bare = False  # without our options, once they have broken an attempt
@@ -89,7 +91,11 @@ class Agent:
             step = replace(step, node=None)
         ended = await attempt(step, number, self._heap, stage, self._world)
         self._outcomes.append(ended.outcome)
-        self._drained(await drain(self.step, number, ended, self._cookie, self._world))
+        drained = await drain(self.step, number, ended, self._cookie, self._world)
+        if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
+            self._world.emit(drained)
+            drained = await drain(self.step, number, ended, self._cookie, self._world)
+        self._drained(drained)
         return ended.outcome
 
     async def _admitted(self) -> bool:

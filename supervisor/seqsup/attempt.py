@@ -66,6 +66,7 @@ class World(Struct, frozen=True):
     operator: Operator
     emit: Callable[[AnyEvent], None]
     groups: Groups | None = None  # where the kernel keeps trees together
+    beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
 
 

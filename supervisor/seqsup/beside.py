@@ -18,7 +18,7 @@ from .containment.group import Group
 from .containment.keeper import Keeper
 from .containment.subreaper import Tree
 from .events import Unkillable
-from .folder import private
+from .folder import STDERR, STDOUT, private
 from .model import Account, Exit, Measure, ProcessMemory, Rlimits
 from .streams import Output
 
@@ -43,6 +43,12 @@ class Beside:
         self._wake = world.wake
         self._group: Group | None = None
         self._tree: Tree | None = None
+        self.stdout, self.stderr = Output(self.folder / STDOUT), Output(self.folder / STDERR)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there ever was a process of it."""
+        return self._tree is not None
 
     async def start(
         self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | None = None,
@@ -51,7 +57,6 @@ class Beside:
         """Start it. OSError says why it could not be; `hard` is for the kernel to keep, where it can."""
         reaper, groups = self._world.reaper, self._world.groups
         assert not isinstance(reaper, Keeper)
-        self.stdout, self.stderr = Output(self.folder / "stdout.log"), Output(self.folder / "stderr.log")
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX, swap=False)
         whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
@@ -93,15 +98,20 @@ class Beside:
         """Why the program could not be started; None when it was."""
         return shim.complaint(self.ended.code if self.ended is not None else None, self.stderr.tail())
 
+    def output(self) -> bytes:
+        """What it printed lately, errors last."""
+        return self.stdout.tail() + self.stderr.tail()
+
     def said(self) -> str:
-        """The end of what it printed, errors last."""
-        return (self.stdout.tail() + self.stderr.tail())[-_SAID:].decode(errors="replace").strip()
+        """The end of it, for people."""
+        return self.output()[-_SAID:].decode(errors="replace").strip()
 
     async def stop(self, grace: float) -> tuple[ProcessMemory, ...]:
         """TERM, after `grace` seconds KILL, until nobody is left; whoever was there is named."""
         tree, began, termed = self._tree, time.monotonic(), False
-        assert tree is not None
         met: tuple[ProcessMemory, ...] = ()
+        if tree is None:
+            return met
         while tree.living() or not self._keeper.childless:
             waited = time.monotonic() - began
             if waited >= grace + policy.KILL_DEADLINE:

@@ -24,7 +24,7 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
         )
     interval = _FIRST_INTERVAL
     while True:
-        available, owned = world.host.available(), world.host.own() + world.reaper.let_go_bytes()
+        available, owned = world.host.available(), world.host.own() + world.beside() + world.reaper.let_go_bytes()
         missing = policy.drained(
             available=available, owned=owned, need_available=rule.available, threshold=rule.threshold
         )

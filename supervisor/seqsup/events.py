@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Verdict
+from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Verdict
 
 
 def _snake(name: str) -> str:
@@ -198,6 +198,52 @@ class AgentDue(Event, frozen=True):
     command: tuple[str, ...]
 
 
+class CompanionStarted(Event, frozen=True):
+    companion: str
+    number: int  # of its starts in this run
+    pid: int
+    command: tuple[str, ...]
+    folder: str  # within the run's: its output
+
+
+class CompanionReady(Event, frozen=True):
+    companion: str
+    number: int
+    seconds: float
+
+
+class CompanionExited(Event, frozen=True):
+    """It ended by itself, was not ready in time, or grew far too large."""
+
+    companion: str
+    number: int
+    why: str
+    exit_code: int | None
+    signal: int | None
+    seconds: float
+    folder: str
+    output: str  # the end of it
+
+
+class CompanionStopped(Event, frozen=True):
+    """It was ended, and nobody of its tree is left."""
+
+    companion: str
+    number: int
+    reason: Restart
+    seconds: float
+    processes: tuple[ProcessMemory, ...]
+
+
+class CompanionRestarted(Event, frozen=True):
+    """The old tree is gone, and the new one ready."""
+
+    companion: str
+    number: int
+    reason: Restart
+    why: str
+
+
 class HookEnded(Event, frozen=True):
     point: str
     command: str
@@ -267,7 +313,8 @@ AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
     | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
-    | AgentDue | HookEnded | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
+    | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
+    | HookEnded | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

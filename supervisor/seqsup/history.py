@@ -11,6 +11,11 @@ from .events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
     Drained,
     GcDone,
     HaltRequested,
@@ -87,6 +92,16 @@ class Completed(Struct, frozen=True):
     folder: str
 
 
+class CompanionView(Struct, kw_only=True):
+    """What lives beside the agents."""
+
+    name: str
+    state: str = "starting"  # starting, ready, exited, stopped
+    pid: int | None = None
+    starts: int = 0
+    why: str = ""  # of its last exit or restart
+
+
 class RunView(Struct, kw_only=True):
     """One run so far. The agents stand in the plan's order."""
 
@@ -96,6 +111,7 @@ class RunView(Struct, kw_only=True):
     task: str = ""
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
+    companions: dict[str, CompanionView] = field(default_factory=dict)
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started
     supervisor: int | None = None
@@ -182,12 +198,28 @@ class History:
                 self.view.paused = why
             case RunContinued():
                 self.view.paused = ""
+            case CompanionStarted(companion=name, pid=pid):
+                companion = self._companion(name)
+                companion.state, companion.pid, companion.starts = "starting", pid, companion.starts + 1
+            case CompanionReady(companion=name):
+                self._companion(name).state = "ready"
+            case CompanionExited(companion=name, why=why):
+                companion = self._companion(name)
+                companion.state, companion.pid, companion.why = "exited", None, why
+            case CompanionStopped(companion=name):
+                companion = self._companion(name)
+                companion.state, companion.pid = "stopped", None
+            case CompanionRestarted(companion=name, reason=restart, why=why):
+                self._companion(name).why = f"{restart}: {why}"
             case RunEnded() as event:
                 self._run_ended(event, recorded.at)
 
     def _agent(self, name: str) -> AgentView:
         """Find an agent; one that no RunStarted named is taken in too."""
         return self.view.agents.setdefault(name, self._ever.setdefault(name, AgentView(name=name)))
+
+    def _companion(self, name: str) -> CompanionView:
+        return self.view.companions.setdefault(name, CompanionView(name=name))
 
     def _skip(self, name: str, why: str) -> None:
         agent = self._agent(name)
@@ -206,6 +238,7 @@ class History:
         view.completed |= {name: by_folder[folder] for name, folder in event.taken_over.items() if folder in by_folder}
         # The profile may have changed since: its order counts, and agents it no longer has are left out
         view.agents = {}
+        view.companions = {}
         for name in (*event.agents, *event.skips):
             agent = self._agent(name)
             agent.pid = agent.retry_at = None

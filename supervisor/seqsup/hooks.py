@@ -27,9 +27,10 @@ _LOOK = 1.0  # seconds between looks at who is in its tree
 class Hooking:
     """The hooks of one run. As a reader of events it starts those that nobody waits for at once."""
 
-    def __init__(self, rules: Hooks, site: Site, profile: str | None, world: World) -> None:
+    def __init__(self, rules: Hooks, site: Site, profile: str | None, env: dict[str, str], world: World) -> None:
+        """`env` is what companions are found by."""
         self._rules, self._site, self._world = rules, site, world
-        self._env = {"SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
+        self._env = {**env, "SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
         self._numbers = itertools.count(1)
         self._last: dict[tuple[type, str], Recorded] = {}  # what the hooks to come are to be told
         self._background: set[asyncio.Task[None]] = set()

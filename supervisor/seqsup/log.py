@@ -17,6 +17,11 @@ from .events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
     Drained,
     Event,
     GcDone,
@@ -275,6 +280,35 @@ def _(event: Drained) -> Line:
 @say.register
 def _(event: AgentDue) -> Line:
     return Line(DEBUG, "▶", "its turn")
+
+
+@say.register
+def _(event: CompanionStarted) -> Line:
+    return Line(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
+
+
+@say.register
+def _(event: CompanionReady) -> Line:
+    return Line(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
+
+
+@say.register
+def _(event: CompanionExited) -> Line:
+    text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
+    text += f"; its output is in {event.folder}"
+    return Line(WARNING, "✖", "companion", text + (f": {event.output}" if event.output else ""))
+
+
+@say.register
+def _(event: CompanionStopped) -> Line:
+    held = f": {processes(event.processes)}" if event.processes else ""
+    text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
+    return Line(DEBUG, "■", "companion", text)
+
+
+@say.register
+def _(event: CompanionRestarted) -> Line:
+    return Line(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
 
 
 @say.register

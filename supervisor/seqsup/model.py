@@ -192,6 +192,43 @@ class Step(Struct, frozen=True, kw_only=True):
     output_max: int | None = None  # bytes kept of each of its two streams
 
 
+class Restart(StrEnum):
+    """Why a companion was ended or started again."""
+
+    EVERY_N = "every-n"  # agents
+    CRASHED = "crashed"  # or was far over its limit
+    MEMORY = "memory"
+    DRAIN = "drain"  # memory did not come back after an agent
+    MANUAL = "manual"
+    SUPERVISOR = "supervisor"  # that takes its own place anew
+    RUN_ENDED = "run-ended"
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """How a companion shows that it is ready: the first of these that is set; in seconds."""
+
+    http: str | None
+    port: int | None
+    log: str | None
+    delay: float
+    timeout: float
+
+
+class CompanionStart(Struct, frozen=True, kw_only=True):
+    """One companion of the plan, resolved."""
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]
+    ready: Readiness
+    restart_every: int
+    hard: int | None
+    grace: float
+    environment: dict[str, str]  # what agents and hooks find it by
+    account: Account | None = None
+
+
 class Hooks(Struct, frozen=True, kw_only=True):
     """What is run when something happens, and where."""
 
@@ -230,6 +267,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_floor: int | str | None = "auto"  # bytes
     notes: tuple[str, ...]  # advice, and keys that have no effect yet
     hooks: Hooks
+    companions: tuple[CompanionStart, ...]
     execution_mode: str = "sequential"
     metrics: Metrics = Metrics()
 

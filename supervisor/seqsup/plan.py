@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -10,6 +11,7 @@ from msgspec import UNSET, Struct
 from . import nodeflags, placeholders
 from .model import (
     Account,
+    CompanionStart,
     Detected,
     Drain,
     Enforce,
@@ -19,6 +21,7 @@ from .model import (
     NodeBinary,
     NodeStart,
     Plan,
+    Readiness,
     Retry,
     Rlimits,
     SeqsupError,
@@ -27,7 +30,8 @@ from .model import (
     Success,
     Timeouts,
 )
-from .profile import Agent, Profile, ProfileError, Rest, complaints
+from .profile import Agent, Companion, Profile, ProfileError, Rest, complaints
+from .profile.checks import variable
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
 from .profile.not_yet import accepted
@@ -72,6 +76,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     items: dict[str, tuple[str, ...]]  # of each agent with for_each
     found: dict[str, Found]  # for each copy
     problems: dict[Path, str]  # key of the profile -> what is wrong
+    account: Account | None = None  # of run.user
     listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
@@ -117,7 +122,39 @@ def make(
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey.folder),
+        companions=tuple(_companion(companion, profile, survey) for companion in profile.companions),
     )
+
+
+def _companion(companion: Companion, profile: Profile, survey: Survey) -> CompanionStart:
+    ready = companion.ready
+    return CompanionStart(
+        name=companion.name,
+        command=companion.command,
+        cwd=str(PurePosixPath(survey.folder, companion.cwd)),
+        env=companion.env,
+        ready=Readiness(
+            http=ready.http, port=ready.port, log=ready.log, delay=ready.delay or 0.0, timeout=ready.timeout
+        ),
+        restart_every=companion.restart_every or profile.run.chain,
+        hard=companion.memory.hard,
+        grace=profile.timeouts.grace,
+        environment=_address(companion),
+        account=survey.account,
+    )
+
+
+def _address(companion: Companion) -> dict[str, str]:
+    """By which variables agents find a companion: SEQSUP_COMPANION_FILES_MCP_URL and so on."""
+    if companion.ready.http is not None:
+        parts = urlsplit(companion.ready.http)
+        url, port = f"{parts.scheme}://{parts.netloc}", parts.port or (443 if parts.scheme == "https" else 80)
+    elif companion.ready.port is not None:
+        url, port = f"http://127.0.0.1:{companion.ready.port}", companion.ready.port
+    else:
+        return {}
+    prefix = variable(companion.name)
+    return {f"{prefix}_URL": url, f"{prefix}_PORT": str(port)}
 
 
 def _hooks(profile: Profile, folder: str) -> Hooks:

@@ -138,6 +138,18 @@ def until_trim(rate: float, most: int) -> float:
     return min(max(most / rate / 2, _MIN_PAUSE), _MAX_PAUSE) if rate > 0 else _MAX_PAUSE
 
 
+def far_over(hard: int) -> int:
+    """Where a companion is stopped at once; above `hard` itself it is restarted between agents."""
+    return hard * 3 // 2
+
+
+def until_full(room: int | None, rate: float, cpus: int) -> float:
+    """Seconds until the next look at a tree that may take this many bytes more; None: any. See `pause`."""
+    if room is None:
+        return _MAX_PAUSE
+    return min(max(room / max(_FILL_RATE * min(cpus, 3), 2 * rate) / 2, _MIN_PAUSE), _MAX_PAUSE)
+
+
 def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt) -> bool:
     """Say whether another attempt may help."""
     if outcome.reason in expect or halt >= Halt.NOW:

@@ -17,6 +17,7 @@ from .agent import Agent
 from .artifacts import Summaries, summary
 from .attempt import Place, World
 from .beside import Site
+from .companions import Companions
 from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
@@ -26,6 +27,7 @@ from .events import (
     AgentEnded,
     AgentSkipped,
     AnyEvent,
+    Drained,
     HaltRequested,
     Recorded,
     RunContinued,
@@ -40,7 +42,7 @@ from .history import AgentState, History, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
-from .model import Halt, Observation, Plan, Reason, SeqsupError, Step, Stopped
+from .model import Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
 from .resumption import resumption
@@ -82,7 +84,7 @@ class Run:
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
-        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, self._observe)
+        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe)
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
 
@@ -149,7 +151,9 @@ class Run:
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         site = Site(self._folder, self._identity.cookie, ledger)
-        hooks = Hooking(self._plan.hooks, site, self._plan.profile, self._world)
+        self._companions = companions = Companions(self._plan.companions, site, self._world)
+        self._world = replace(self._world, beside=companions.used)
+        hooks = Hooking(self._plan.hooks, site, self._plan.profile, companions.environment, self._world)
         if self._plan.hooks.commands:
             self.add_reader(hooks)
         try:
@@ -159,9 +163,11 @@ class Run:
             stopped = ""
             try:
                 await hooks.after("before_run", RunStarted)
+                await companions.start()
                 await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = str(reason)
+            await companions.stop()
             stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
             abandoned = self._abandoned()
@@ -172,6 +178,7 @@ class Run:
             self._world.wake.catch_up()
             return ended.exit_code
         finally:
+            await companions.abandon()
             await hooks.abandon()
             self._world.host.close()
             if self._containment.groups is not None:
@@ -265,12 +272,16 @@ class Run:
         """One agent, with the hooks before and after it."""
         step = agent.step
         try:
+            await self._companions.between()
+            if self._world.operator.halt > Halt.NONE:
+                return False
             if hooks.wants("before_agent"):
                 self.emit(AgentDue(agent=step.name, content=step.content, command=step.command))
                 await hooks.after("before_agent", AgentDue, step.name)
                 if self._world.operator.halt > Halt.NONE:
                     return False
             ok = await agent.run()
+            self._companions.count_agent()
         finally:
             agent.dismiss()
             await hooks.settle()
@@ -281,7 +292,7 @@ class Run:
         def place(number: int) -> Place:
             label = f"{step.name}/{number}"
             place = Place(
-                self._folder / label, label, ledger, marks(self._identity.cookie, self._folder, label),
+                self._folder / label, label, ledger, self._marks(label),
                 previous=self._folder / SUMMARIES,
             )  # fmt: skip
             if step.account is not None:
@@ -289,7 +300,17 @@ class Run:
             return place
 
         tried_before = self.view.agents[step.name].attempt or 0
-        return Agent(step, place, self._filled_in, self._identity.cookie, self._world, tried_before=tried_before)
+        return Agent(
+            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve, tried_before=tried_before
+        )
+
+    async def _relieve(self, drained: Drained) -> bool:
+        """Restart what holds memory beside the agents, where there is any."""
+        await self._companions.restart(Restart.DRAIN, f"after {drained.agent} {drained.why}")
+        return bool(self._companions)
+
+    def _marks(self, tree: str) -> dict[str, str]:
+        return marks(self._identity.cookie, self._folder, tree) | self._companions.environment
 
     def _filled_in(self, step: Step, place: Place) -> Step:
         """Put in what only the run knows: where this attempt works, what earlier agents left."""

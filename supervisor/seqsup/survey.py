@@ -14,11 +14,13 @@ from . import account, placeholders
 from .containment.process import ADOPTS
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .plan import Copy, Found, Survey, copies
-from .profile import Agent, Profile
+from .profile import Agent, Companion, Profile
 from .profile.lines import Path as KeyPath
 from .profile.tables import HOOKS, LISTEN, HooksTable, address
 from .runtime.detect import detect, find
 from .runtime.node import NoAnswer, probe
+
+_NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
 
 
 class _Unreadable(Exception):
@@ -48,7 +50,13 @@ def gather(
             found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
     memory = psutil.virtual_memory().total
     listen = _listen(environ)
-    return Survey(folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen)
+    for n, companion in enumerate(profile.companions):
+        if why := _cannot_start(companion, folder, environ):
+            problems["companions", n, why[0]] = why[1]
+    return Survey(
+        folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen,
+        account=accounts.get(profile.run.user),
+    )  # fmt: skip
 
 
 def _listen(environ: Mapping[str, str]) -> str | None:
@@ -163,6 +171,17 @@ def _accounts(
     return accounts
 
 
+def _cannot_start(companion: Companion, folder: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The key that stands against a companion, and why."""
+    cwd = str(Path(folder, companion.cwd))
+    if not ADOPTS:
+        return "command", _NEEDS_LINUX
+    if not Path(cwd).is_dir():
+        return "cwd", f"there is no folder {cwd}"
+    detected = detect(companion.command, cwd, companion.env.get("PATH", environ.get("PATH", os.defpath)))
+    return ("command", detected.why) if detected.executable is None else None
+
+
 def _items(agent: Agent, folder: str) -> tuple[str, ...]:
     each = agent.for_each
     assert each is not None
@@ -191,7 +210,7 @@ def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
     for name in HOOKS:
         for n, command in enumerate(getattr(hooks, name)):
             if not ADOPTS:
-                problems["hooks", name, n] = "needs Linux: here nothing could be proven of what it leaves behind"
+                problems["hooks", name, n] = _NEEDS_LINUX
             elif why := _unfit(command, folder, path):
                 problems["hooks", name, n] = why
     return problems

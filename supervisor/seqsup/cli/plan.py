@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from ..containment.tiers import choose
-from ..model import MIB, Hooks, Plan, Rlimits, SeqsupError, Step
+from ..model import MIB, CompanionStart, Hooks, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..runtime.node import node_options, own_options
@@ -70,6 +70,8 @@ def _as_object(made: Plan) -> dict[str, Any]:
         told["stdin"] = _stdin(step)  # a prompt may hold one too
         if step.node is not None:
             told["node"]["node_options"] = _node_options(step)
+    for companion in fields["companions"]:
+        companion["env"] = sorted(companion["env"])
     return fields
 
 
@@ -101,6 +103,7 @@ def _text(made: Plan, columns: int) -> Iterator[str]:
         ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
         ("chain", counted(made.chain, "agent")),
     )
+    yield from _section(columns, "companions", map(_companion, made.companions))
     yield from _section(columns, "hooks", _hooks(made.hooks))
     if made.steps:
         yield ""
@@ -115,6 +118,24 @@ def _text(made: Plan, columns: int) -> Iterator[str]:
         yield from _pairs(columns, *(fact for fact in each if fact not in common))
     yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
     yield from _section(columns, "notes", made.notes)
+
+
+def _companion(companion: CompanionStart) -> str:
+    ready = companion.ready
+    by = (
+        f"{ready.http} answers" if ready.http is not None
+        else f"port {ready.port} answers" if ready.port is not None
+        else f"it prints {ready.log!r}" if ready.log is not None
+        else f"{format_duration(ready.delay)} are over" if ready.delay
+        else "it runs"
+    )  # fmt: skip
+    told = [
+        f"{companion.name}  {_shown(shlex.join(companion.command))}",
+        f"ready when {by}, within {format_duration(ready.timeout)}",
+        f"restarted after {counted(companion.restart_every, 'agent')}",
+        f"hard {_size(companion.hard)}",
+    ]
+    return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
 
 
 def _hooks(hooks: Hooks) -> Iterator[str]:

@@ -5,7 +5,7 @@ import time
 import click
 import msgspec
 
-from ..history import AgentState, AgentView, RunState, RunView
+from ..history import AgentState, AgentView, CompanionView, RunState, RunView
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..turn import queued
@@ -70,6 +70,8 @@ def _text(view: RunView, state: str, now: float) -> str:
     columns = width()
     lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
     lines += wrap(f"  {_now(view, state, now)}", columns)
+    if state == RunState.RUNNING and view.companions:
+        lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
     return "\n".join([*lines, *body(view, width=columns, died=died, here=here())])
 
 
@@ -90,6 +92,13 @@ def _now(view: RunView, state: str, now: float) -> str:
         return " · ".join(part for part in parts if part)
     ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""
     return f"{state}{ago}, exit {view.exit_code}"
+
+
+def _companion(companion: CompanionView) -> str:
+    told = [companion.state, f"pid {companion.pid}" if companion.pid else ""]
+    if companion.starts > 1:
+        told.append(f"started {companion.starts} times, the last for {companion.why}")
+    return f"{companion.name} ({', '.join(filter(None, told))})"
 
 
 def _turn(agent: AgentView | None, now: float) -> str:

@@ -17,6 +17,7 @@ Wrong = Iterator[tuple[Path, str]]
 
 # A name becomes a folder of the run and a word of the command line.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+_HTTP = re.compile(r"https?://[^/\s]+")
 _VARIABLE = re.compile(r"[^=\0]+")
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
@@ -55,11 +56,23 @@ def _companions(profile: Profile) -> Wrong:
             yield (*at, "name"), _bad_name(companion.name)
         if companion.name in names:
             yield (*at, "name"), f"another companion is called {companion.name} already"
+        elif variable(companion.name) in map(variable, names):
+            yield (*at, "name"), f"another companion's variables are called {variable(companion.name)}_… already"
         names.add(companion.name)
         yield from _command(companion.command, (*at, "command"))
         ready = companion.ready
         if sum(value is not None for value in (ready.http, ready.port, ready.log, ready.delay)) > 1:
             yield (*at, "ready"), "one of http, port, log and delay, not several"
+        if ready.http is not None and not _HTTP.match(ready.http):
+            yield (*at, "ready", "http"), f"{show(ready.http)}: an address begins with http:// or https://"
+        for name in companion.env:
+            if not _VARIABLE.fullmatch(name):
+                yield (*at, "env", name), "no variable can be called that"
+
+
+def variable(companion: str) -> str:
+    """What the variables begin with by which agents find a companion."""
+    return "SEQSUP_COMPANION_" + re.sub(r"[^A-Za-z0-9]", "_", companion).upper()
 
 
 def _bad_name(name: str) -> str:

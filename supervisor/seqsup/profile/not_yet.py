@@ -7,7 +7,6 @@ from .tables import Profile
 
 # Accepted, no effect yet: key (or table) -> what is missing.
 ACCEPTED = {
-    "companions": "companions are not started",
     "agents.preset": "presets are not known",
     "agents.success.command": "the command is not run",
 }
@@ -21,8 +20,6 @@ def accepted(profile: Profile) -> tuple[str, ...]:
         for known, why in ACCEPTED.items():
             if known in (key, shared) or key.startswith(known + "."):
                 found[known] = why
-    if profile.companions and "run.chain" in profile.given:
-        found["run.chain"] = "there are no companions to restart"
     return tuple(f"{key}: {why}" for key, why in found.items())
 
 

@@ -249,19 +249,20 @@ class HooksTable(Table, frozen=True):
 
 
 class Ready(Table, frozen=True):
-    """How a companion shows that it is ready: one of these."""
+    """How a companion shows that it is ready: one of these; without any it is as soon as it runs."""
 
     http: Annotated[str | None, TEXT_OR_NONE, "An address that answers with 200."] = None
     port: Annotated[int | None, whole(1, 65535), "A local port that takes connections."] = None
     log: Annotated[str | None, TEXT_OR_NONE, "Text that it prints."] = None
     delay: Annotated[float | None, DURATION, "Simply a time."] = None
+    timeout: Annotated[float, SPAN, "How long it may take to be ready; then it has failed."] = 60.0
 
 
 class CompanionMemory(Table, frozen=True):
     hard: Annotated[
         int | None,
         SIZE_OR_NONE,
-        "Above it: restarted between agents; killed and restarted when over it by far.",
+        "Above it: restarted between agents; at half as much again: stopped and restarted at once.",
     ] = None
 
 
@@ -272,6 +273,8 @@ class Companion(Table, frozen=True):
 
     name: Annotated[str, "Unique; letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
+    cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
+    env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
     ready: Annotated[Ready, "How it shows that it is ready."] = Ready()
     restart_every: Annotated[int | None, whole(1), "In agents; by default run.chain."] = None
     memory: Annotated[CompanionMemory, "Limits of its process tree."] = CompanionMemory()

@@ -1,0 +1,268 @@
+"""Companions: started before the first agent, restarted between agents or after a crash, ended after the last."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
+
+from . import outcome, policy
+from .attempt import World
+from .beside import Beside, Site
+from .events import CompanionExited, CompanionReady, CompanionRestarted, CompanionStarted, CompanionStopped
+from .model import CompanionStart, Halt, Restart, Stopped
+from .ready import missing, taken
+from .units import format_duration, format_size
+
+FOLDER = "@companions"  # within the run's: no agent can be called that
+TRIES = 5  # crashes in a row
+STEADY = 60.0  # seconds after which a crash is the first of its row
+_LOOK, _LOOK_AGAIN = 0.02, 0.5  # seconds between looks whether it is ready: the first, and at most
+_BACKOFF = wait_exponential(multiplier=0.2, max=30)  # seconds
+
+
+class Companion:
+    """One companion. Each start begins a life, a task that goes on over its crashes until it is told to end."""
+
+    def __init__(self, start: CompanionStart, site: Site, world: World) -> None:
+        self.start, self._site = start, site
+        self._everyone = world.wake
+        self._world = replace(world, wake=world.wake.branch())
+        self.ready = False
+        self.failed = ""  # why it is not started any more
+        self.agents = 0  # that ended since it was started
+        self._number = self._crashes = 0
+        self._life: asyncio.Task[None] | None = None
+        self._tree: Beside | None = None
+        self._because: Restart | None = None  # of the start that is under way
+        self._why = ""
+        self._end: Restart | None = None  # why it is to end
+
+    @property
+    def name(self) -> str:
+        return self.start.name
+
+    def begin(self, because: Restart | None = None, why: str = "") -> None:
+        self._because, self._why, self._end = because, why, None
+        self._life = asyncio.create_task(self._live())
+
+    async def end(self, because: Restart) -> None:
+        """End this life; the companion is gone, with all that it started, when this returns."""
+        if self._life is not None:
+            self._end = because
+            self._world.wake.poke()
+            life, self._life = self._life, None
+            await life
+
+    async def abandon(self) -> None:
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+
+    async def up(self) -> None:
+        """Wait until it is ready, or the operator wants no more of it. Stopped, when it will never be."""
+        while not self.ready and self._world.operator.halt is Halt.NONE:
+            if self.failed:
+                raise Stopped(f"the companion {self.name} {self.failed}")
+            assert self._life is not None
+            if self._life.done():
+                self._life.result()
+            await self._everyone.wait(1.0)
+
+    def used(self) -> int:
+        """Weigh its tree in bytes."""
+        return self._tree.used() if self._tree is not None else 0
+
+    def due(self) -> tuple[Restart, str] | None:
+        """Say whether it is to be restarted before the next agent, and why."""
+        start = self.start
+        if start.hard is not None and (used := self.used()) >= start.hard:
+            return Restart.MEMORY, f"its tree holds {format_size(used)} (memory.hard {format_size(start.hard)})"
+        if self.agents >= start.restart_every:
+            return Restart.EVERY_N, f"{self.agents} agents since it was started"
+        return None
+
+    # -- one life
+
+    async def _live(self) -> None:
+        while self._end is None and not self.failed:
+            self._crashes = 0
+            retrying = AsyncRetrying(
+                retry=retry_if_result(lambda again: again),
+                stop=lambda _: self._end is not None or self._crashes >= TRIES,
+                wait=_BACKOFF,
+                sleep=self._pause,
+                retry_error_callback=self._give_up,
+            )
+            await retrying(self._once)
+
+    def _give_up(self, _: RetryCallState) -> None:
+        if self._end is None:
+            self.failed = f"crashed {TRIES} times in a row; the last time {self._why}"
+            self._everyone.poke()
+
+    async def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self._end is None:
+            await self._world.wake.wait(left)
+
+    async def _once(self) -> bool:
+        """Start it and stay with it until it is gone. True: it crashed, and not after a long time."""
+        if self._end is not None:  # tenacity tries once more after a pause that was cut short
+            return False
+        self._number += 1
+        began, crashed = time.monotonic(), ""
+        label = f"{FOLDER}/{self.name}/{self._number}"
+        async with Beside(label, self._site, self._world) as tree:
+            crashed = await self._start(tree) or await self._until_ready(tree, began)
+            if not crashed and self._end is None:
+                self._tell_ready(time.monotonic() - began)
+                self._tree = tree
+                try:
+                    crashed = await self._watch(tree)
+                finally:
+                    self._tree, self.ready = None, False
+            if crashed:
+                self._tell_exit(tree, crashed, time.monotonic() - began)
+            stopping = time.monotonic()
+            left = await tree.stop(self.start.grace if self._end is not None else policy.LEFTOVER_GRACE)
+            if self._end is not None and not crashed:
+                seconds = time.monotonic() - stopping
+                self._world.emit(
+                    CompanionStopped(
+                        companion=self.name, number=self._number, reason=self._end, seconds=seconds, processes=left
+                    )
+                )  # fmt: skip
+        if crashed:
+            self._because, self._why = Restart.CRASHED, crashed
+            steady = time.monotonic() - began >= STEADY
+            self._crashes = 1 if steady else self._crashes + 1
+            return not steady
+        return False
+
+    async def _start(self, tree: Beside) -> str:
+        start = self.start
+        if why := await taken(start.ready):
+            return why
+        try:
+            await tree.start(
+                start.command, cwd=start.cwd, env=start.env, become=start.account,
+                hard=None if start.hard is None else policy.far_over(start.hard),
+            )  # fmt: skip
+        except OSError as error:
+            return f"it could not be started: {error.strerror or error}"
+        self._world.emit(
+            CompanionStarted(
+                companion=self.name, number=self._number, pid=tree.pid or 0, command=start.command, folder=tree.label
+            )
+        )  # fmt: skip
+        return ""
+
+    async def _until_ready(self, tree: Beside, began: float) -> str:
+        """Wait for it; say why it is not to be waited for any longer, or nothing."""
+        ready, look = self.start.ready, _LOOK
+        while self._end is None:
+            waited = time.monotonic() - began
+            lacks = await missing(ready, tree.output(), waited)
+            if tree.ended is not None:
+                return self._how_it_ended(tree)
+            if not lacks:
+                return ""
+            if waited >= ready.timeout:
+                return f"it was not ready after {format_duration(ready.timeout)}: {lacks}"
+            tree.used()
+            await self._world.wake.wait(min(look, max(ready.delay - waited, 0.001) if ready.delay else look))
+            look = min(look * 2, _LOOK_AGAIN)
+        return ""
+
+    async def _watch(self, tree: Beside) -> str:
+        """Stay until it is to end, or is gone, or far too large; say which of these."""
+        hard, used, rate, at = self.start.hard, tree.used(), 0.0, time.monotonic()
+        while self._end is None:
+            if tree.ended is not None:
+                return self._how_it_ended(tree)
+            if hard is not None and used >= policy.far_over(hard):
+                await tree.stop(0)
+                return f"its tree reached {format_size(used)}, far over memory.hard {format_size(hard)}"
+            room = None if hard is None else policy.far_over(hard) - used
+            await self._world.wake.wait(policy.until_full(room, rate, self._world.host.cpus))
+            before, then, used, at = used, at, tree.used(), time.monotonic()
+            rate = max(used - before, 0) / max(at - then, 1e-4)
+        return ""
+
+    def _how_it_ended(self, tree: Beside) -> str:
+        ended = tree.ended
+        assert ended is not None
+        return tree.complaint() or outcome.describe(ended)
+
+    def _tell_ready(self, seconds: float) -> None:
+        world = self._world
+        world.emit(CompanionReady(companion=self.name, number=self._number, seconds=seconds))
+        if self._because is not None:
+            world.emit(
+                CompanionRestarted(companion=self.name, number=self._number, reason=self._because, why=self._why)
+            )
+        self.ready, self.agents, self._because, self._why = True, 0, None, ""
+        self._everyone.poke()
+
+    def _tell_exit(self, tree: Beside, why: str, seconds: float) -> None:
+        ended = tree.ended if tree.begun else None
+        self._world.emit(
+            CompanionExited(
+                companion=self.name, number=self._number, why=why, seconds=seconds, folder=tree.label,
+                exit_code=ended.code if ended else None, signal=ended.signal if ended else None,
+                output=tree.said() if tree.begun else "",
+            )
+        )  # fmt: skip
+
+
+class Companions:
+    """All of a run's, in the profile's order."""
+
+    def __init__(self, starts: Sequence[CompanionStart], site: Site, world: World) -> None:
+        self._all = [Companion(start, site, world) for start in starts]
+        self.environment = {name: value for start in starts for name, value in start.environment.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def used(self) -> int:
+        """What all of them hold, in bytes."""
+        return sum(companion.used() for companion in self._all)
+
+    async def start(self) -> None:
+        for companion in self._all:
+            companion.begin()
+            await companion.up()
+
+    async def stop(self, because: Restart = Restart.RUN_ENDED) -> None:
+        """End all, the last one first."""
+        for companion in reversed(self._all):
+            await companion.end(because)
+
+    async def abandon(self) -> None:
+        for companion in self._all:
+            await companion.abandon()
+
+    def count_agent(self) -> None:
+        for companion in self._all:
+            companion.agents += 1
+
+    async def between(self) -> None:
+        """Between agents: restart those that are due, and see that all are ready."""
+        due = {companion: found for companion in self._all if companion.ready and (found := companion.due())}
+        await self._restart(due)
+        for companion in self._all:
+            await companion.up()
+
+    async def restart(self, reason: Restart, why: str) -> None:
+        """Restart all of them."""
+        await self._restart(dict.fromkeys(self._all, (reason, why)))
+
+    async def _restart(self, due: dict[Companion, tuple[Restart, str]]) -> None:
+        for companion in reversed(due):
+            await companion.end(due[companion][0])
+        for companion, (reason, why) in due.items():
+            companion.begin(reason, why)
+            await companion.up()

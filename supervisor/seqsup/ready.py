@@ -1,0 +1,63 @@
+"""Whether a companion answers: over HTTP, at a port, in what it prints, or after a time."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+from .model import Readiness
+
+_PATIENCE = 2.0  # seconds for one answer
+
+
+async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
+    """Say what a companion lacks to be ready; empty when it is. `said` is its output, `seconds` its age."""
+    if ready.http is not None:
+        return await _http_missing(ready.http)
+    if ready.port is not None:
+        return "" if await connects("127.0.0.1", ready.port) else f"nothing listens at port {ready.port}"
+    if ready.log is not None:
+        return "" if ready.log.encode() in said else f"it has not printed {ready.log!r}"
+    return "" if seconds >= ready.delay else f"its delay of {ready.delay} s is not over"
+
+
+async def taken(ready: Readiness) -> str:
+    """Say who answers before it was even started; empty when nobody does: else a stranger would be taken for it."""
+    if ready.http is not None:
+        host, port = address(ready.http)
+    elif ready.port is not None:
+        host, port = "127.0.0.1", ready.port
+    else:
+        return ""
+    return f"{host}:{port} is taken by another process" if await connects(host, port) else ""
+
+
+def address(url: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+async def connects(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+async def _http_missing(url: str) -> str:
+    parts, (host, port) = urlsplit(url), address(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(host, port, ssl=parts.scheme == "https" or None)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+                status = (await reader.readline()).split(b" ")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError) as error:
+        return f"{url} does not answer: {error or type(error).__name__}"
+    code = status[1].decode(errors="replace") if len(status) > 1 else "nonsense"
+    return "" if code.startswith("2") else f"{url} answers {code}"

@@ -1,0 +1,239 @@
+"""Companions, real ones in Node: ready in time, restarted for every reason, at no agent's cost, gone at the end."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Result, Started, alive, wait_for
+
+from profiles import Event, of, parsed, proven, shell, write
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+Stub = Callable[..., list[str]]
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def profile(tmp_path: Path, stub: Stub, port: int) -> Callable[..., Path]:
+    """A profile with these agents and one companion; `flags` are its stub's."""
+
+    def written(*agents: dict[str, Any], flags: str = "", tables: dict[str, Any] | None = None, **keys: Any) -> Path:
+        ready = keys.pop("ready", {"http": f"http://127.0.0.1:{port}/"})
+        command = [*stub("companion", port), *flags.split()]
+        companion = {"name": "files-mcp", "command": command, "ready": {"timeout": "30s", **ready}, **keys}
+        return write(tmp_path, *agents, companions=[companion], **(tables or {}))
+
+    return written
+
+
+URL = "process.env.SEQSUP_COMPANION_FILES_MCP_URL"
+ASK = f"node -e 'fetch({URL}).then(r=>r.text()).then(t=>console.log(t.trim()))' >>asked"
+
+
+def asked(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "asked").read_text().split()]
+
+
+def restarts(events: list[Event]) -> list[str]:
+    return [event["reason"] for event in of(events, "companion_restarted")]
+
+
+@pytest.mark.parametrize(
+    ("ready", "flags"),
+    [
+        ({}, "--late 300"),
+        ({"http": None, "port": ...}, "--late 300"),
+        ({"http": None, "log": "listening"}, "--late 300"),
+        ({"http": None, "delay": "300ms"}, ""),
+        ({"http": None}, ""),
+    ],
+    ids=["http", "port", "log", "delay", "at-once"],
+)
+def test_it_is_ready_before_the_first_agent_and_gone_after_the_last(
+    seqsup: Seqsup, profile: Callable[..., Path], port: int, ready: dict[str, Any], flags: str
+) -> None:
+    given = {
+        key: port if value is ... else value for key, value in {"http": f"http://127.0.0.1:{port}/", **ready}.items()
+    }
+    events = proven(
+        seqsup("start", profile(shell("a", "true"), ready={k: v for k, v in given.items() if v}, flags=flags), "--json")
+    )
+    kinds = [event["event"] for event in events]
+    assert kinds.index("companion_started") < kinds.index("companion_ready") < kinds.index("attempt_started")
+    assert kinds.index("agent_ended") < kinds.index("companion_stopped") < kinds.index("run_ended")
+    assert of(events, "companion_stopped")[0]["reason"] == "run-ended"
+    assert not alive(of(events, "companion_started")[0]["pid"])
+
+
+def test_agents_and_hooks_find_it(seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int) -> None:
+    hook = "sh -c 'echo $SEQSUP_COMPANION_FILES_MCP_PORT >port'"
+    path = profile(shell("a", ASK), tables={"hooks": {"after_agent": [hook]}})
+    events = proven(seqsup("start", path, "--json"))
+    assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"]]
+    assert (tmp_path / "port").read_text() == f"{port}\n"
+    told = seqsup("plan", path).stdout
+    assert "files-mcp" in told
+    assert f"SEQSUP_COMPANION_FILES_MCP_URL=http://127.0.0.1:{port}" in " ".join(told.split())
+
+
+def test_it_is_restarted_after_every_n_agents_old_tree_gone_new_one_ready(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = profile(*(shell(name, ASK) for name in "abcde"), restart_every=2, flags="--child")
+    events = proven(seqsup("start", path, "--json"))
+    pids = [event["pid"] for event in of(events, "companion_started")]
+    first, second, third = pids
+    assert asked(tmp_path) == [first, first, second, second, third]
+    assert restarts(events) == ["every-n", "every-n"]
+    stopped = of(events, "companion_stopped")
+    assert [event["reason"] for event in stopped] == ["every-n", "every-n", "run-ended"]
+    assert all(any("sleep" in process["command"] for process in event["processes"]) for event in stopped)
+    assert not any(map(alive, pids))
+
+
+def test_who_ignores_term_is_killed(seqsup: Seqsup, profile: Callable[..., Path]) -> None:
+    path = profile(shell("a", "true"), flags="--deaf", tables={"timeouts": {"grace": "200ms"}})
+    events = proven(seqsup("start", path, "--json"))
+    assert of(events, "companion_stopped")[0]["seconds"] >= 0.2
+    assert not alive(of(events, "companion_started")[0]["pid"])
+
+
+def test_a_crash_is_told_and_mended_while_the_agent_runs_on(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
+) -> None:
+    crash = f"node -e 'fetch(\"http://127.0.0.1:{port}/crash\").catch(()=>0)'"
+    again = f"until node -e 'fetch(\"http://127.0.0.1:{port}/\").catch(()=>process.exit(1))'; do sleep 0.1; done"
+    events = proven(seqsup("start", profile(shell("a", f"{crash}; {again}; {ASK}"), shell("b", ASK)), "--json"))
+    gone = of(events, "companion_exited")[0]
+    assert (gone["exit_code"], gone["why"]) == (7, "exit 7")
+    assert "listening" in gone["output"]
+    assert restarts(events) == ["crashed"]
+    pids = [event["pid"] for event in of(events, "companion_started")]
+    assert asked(tmp_path) == [pids[1], pids[1]]
+    assert [event["attempts"] for event in of(events, "agent_ended")] == [1, 1]
+
+
+def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = seqsup("start", profile(shell("a", "touch ran"), flags="--crash-after 0"), "--json", deadline=120)
+    events = proven(result)
+    assert result.code == 4
+    assert len(of(events, "companion_exited")) == 5
+    assert events[-1]["why"] == "the companion files-mcp crashed 5 times in a row; the last time exit 7"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_one_that_is_never_ready_is_told_with_what_it_lacks(
+    seqsup_started: Start, profile: Callable[..., Path]
+) -> None:
+    path = profile(shell("a", "true"), ready={"log": "never said", "timeout": "300ms"})
+    run = seqsup_started("start", path, "--json")
+    told = wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_exited"), 60)
+    assert told[0]["why"] == "it was not ready after 0.3 s: it has not printed 'never said'"
+    run.send(signal.SIGTERM)
+    assert run.wait().code == 143
+
+
+def test_a_stranger_at_its_port_is_not_taken_for_it(
+    seqsup_started: Start, profile: Callable[..., Path], port: int
+) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", port))
+        stranger.listen()
+        run = seqsup_started("start", profile(shell("a", "true")), "--json")
+        told = wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_exited"), 60)
+        assert told[0]["why"] == f"127.0.0.1:{port} is taken by another process"
+    events = proven(run.wait())
+    assert restarts(events) == ["crashed"]
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize(("mib", "reason"), [(120, "memory"), (300, "crashed")])
+def test_at_its_limit_it_is_restarted_between_agents_and_far_over_it_at_once(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int, mib: int, reason: str
+) -> None:
+    grow = f"node -e 'fetch(\"http://127.0.0.1:{port}/hold/{mib}\").catch(()=>0)'; sleep 1"
+    path = profile(shell("a", grow), shell("b", ASK), memory={"hard": "120MiB"})
+    events = proven(seqsup("start", path, "--json"))
+    assert restarts(events) == [reason]
+    ended = next(event["seq"] for event in of(events, "agent_ended"))
+    again = of(events, "companion_started")[1]
+    assert (again["seq"] > ended) is (reason == "memory")
+    assert asked(tmp_path) == [again["pid"]]
+    if reason == "crashed":
+        assert "far over memory.hard 120 MiB" in of(events, "companion_exited")[0]["why"]
+
+
+@pytest.mark.memory
+def test_when_memory_does_not_drain_companions_are_restarted_and_then_the_run_stops(
+    seqsup: Seqsup, profile: Callable[..., Path], port: int
+) -> None:
+    grow = f"node -e 'fetch(\"http://127.0.0.1:{port}/hold/400\")'"
+    drain = {"drain": {"threshold": "250MiB", "timeout": "500ms"}}
+    events = proven(seqsup("start", profile(shell("a", grow), shell("b", "true"), tables=drain), "--json"))
+    assert [event["reached"] for event in of(events, "drained")] == [False, True, True]
+    assert restarts(events) == ["drain"]
+    result = seqsup("start", profile(shell("a", "true"), flags="--hold 400", tables=drain), "--json")
+    events = proven(result)
+    assert [event["reached"] for event in of(events, "drained")] == [False, False]
+    assert result.code == 4
+    assert "memory did not drain" in events[-1]["why"]
+
+
+@pytest.mark.parametrize("who", ["supervisor", "companion", "keeper"])
+def test_whoever_is_killed_nothing_is_left(
+    seqsup: Seqsup, seqsup_started: Start, profile: Callable[..., Path], tmp_path: Path, who: str
+) -> None:
+    wait = "touch running; while [ ! -e go ]; do sleep 0.05; done"
+    path = profile(shell("a", wait), flags="--child")
+    run = seqsup_started("start", path, "--json")
+    wait_for(lambda: (tmp_path / "running").exists())
+    pid = of(parsed(run.stdout.rpartition("\n")[0]), "companion_started")[0]["pid"]
+    keeper = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill({"supervisor": run.pid, "companion": pid, "keeper": keeper}[who], signal.SIGKILL)
+    wait_for(lambda: not alive(pid))
+    if who == "supervisor":
+        wait_for(lambda: not alive(keeper))
+        assert seqsup("sweep").code == 0
+        (tmp_path / "go").touch()
+        events = proven(seqsup("start", path, "--resume", "--json"))
+    else:
+        wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_restarted"), 60)
+        status = json.loads(seqsup("status", "--json").stdout)
+        assert status["companions"]["files-mcp"]["state"] == "ready"
+        assert "files-mcp (ready, pid" in seqsup("status").stdout
+        (tmp_path / "go").touch()
+        events = proven(run.wait())
+        assert restarts(events) == ["crashed"]
+        assert [event["attempts"] for event in of(events, "agent_ended")] == [1]
+    assert not any(alive(event["pid"]) for event in of(events, "companion_started"))
+
+
+@pytest.mark.parametrize(
+    ("companion", "wrong"),
+    [
+        ('name = "x"\ncommand = ["no-such-program"]', "companions[0].command: there is no program no-such-program"),
+        ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: there is no folder"),
+        ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_line(seqsup: Seqsup, tmp_path: Path, companion: str, wrong: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(f'[[companions]]\n{companion}\n[[agents]]\nname = "a"\ncommand = ["true"]\n')
+    refused = seqsup("start", path)
+    assert refused.code == 2
+    assert wrong in refused.stderr
+    assert f"{path}:" in refused.stderr
