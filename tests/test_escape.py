@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import MARK, STUBS, Result, Started, alive, wait_for
+from tiers import BEST, PATIENCE, TIERS, WEAKEST, environment, kept_by
 
 from profiles import Event, agent, of, parsed, write
 
@@ -21,17 +22,6 @@ Cli = Callable[..., Result]
 Start = Callable[..., Started]
 Stub = Callable[..., list[str]]
 
-PATIENCE = 240 if "SEQSUP_GUEST" in os.environ else 60  # seconds; an emulated machine is ten times as slow
-BEST, WEAKEST = "the best here", "subreaper"
-# As in seqsup.containment.tiers, and what a run is then kept by
-TIERS = {
-    "cgroup v2": "cgroup2",
-    "cgroup v2 in a scope of systemd's": "cgroup2",
-    "cgroup v1 with the kill of v2": "cgroup1",
-    "cgroup v1": "cgroup1",
-    "cgroup v2 without controllers": "cgroup2 without controllers",
-    WEAKEST: "subreaper",
-}
 CASES: dict[str, tuple[str, list[object]]] = {
     **{kind: ("flees", [kind]) for kind in (
         "fork", "double-fork", "setsid", "closed", "env-i", "zeroed", "renamed", "setuid", "subreaper", "vfork",
@@ -43,8 +33,6 @@ CASES: dict[str, tuple[str, list[object]]] = {
     "bomb-setsid": ("fork_bomb", ["setsid", 200]),
     "bomb-comet": ("fork_bomb", ["comet", 200]),
 }  # fmt: skip
-# Each comet is 1,000 new processes a second: of 200, on two busy cores, only a group is the master
-COMETS = 8
 QUICK = 40  # processes of a bomb where all cases follow each other: 200 keep the machine busy while they grow
 STAYS = {"thread", "detached"}  # --stay is their word for what is the rule with the others
 NEEDS_ROOT = {"setuid"}
@@ -57,29 +45,16 @@ def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(real))
 
 
-def command(stub: Stub, case: str, tier: str, *, leaves: bool) -> list[str]:
+def command(stub: Stub, case: str, *, leaves: bool) -> list[str]:
     name, args = CASES[case]
-    if name == "fork_bomb" and (leaves or (case, tier) == ("bomb-comet", WEAKEST)):
-        args = [args[0], COMETS if case == "bomb-comet" else QUICK]
+    if name == "fork_bomb" and leaves:
+        args = [args[0], QUICK]
     if case == "thread":
         return stub(name)
     ending = ("--leave",) if leaves else ()
     if case in STAYS:
         ending = () if leaves else ("--stay",)
     return stub(name, *args, *ending)
-
-
-def environment(tier: str) -> Mapping[str, str]:
-    return {} if tier == BEST else {"SEQSUP_TIER": tier}
-
-
-def must_be(tier: str, events: list[Event]) -> None:
-    """The tier that was asked for is the one it ran in, or this machine has it not."""
-    kept = events[0]["containment"]
-    if tier == BEST:
-        print(f"{BEST}: {kept}")
-    elif kept != TIERS[tier]:
-        pytest.skip(f"no {tier} here, only {kept}")
 
 
 def named(output: str) -> list[int]:
@@ -126,10 +101,10 @@ def test_whoever_flees_from_a_leader_that_ends_is_stopped_one_agent_after_anothe
     seqsup: Cli, stub: Stub, tmp_path: Path, test_id: str, tier: str
 ) -> None:
     cases = [case for case in CASES if case != "thread" and not (case in NEEDS_ROOT and os.geteuid())]
-    agents = [agent(case, command(stub, case, tier, leaves=True), timeouts={"grace": "300ms"}) for case in cases]
+    agents = [agent(case, command(stub, case, leaves=True), timeouts={"grace": "300ms"}) for case in cases]
     result = seqsup("start", write(tmp_path, *agents), "--json", env=environment(tier), deadline=2 * PATIENCE)
     events = parsed(result.stdout)
-    must_be(tier, events)
+    print(f"{tier}: {kept_by(tier, events)}")
     ended = {event["agent"]: event for event in of(events, "attempt_ended")}
     assert {case: event["reason"] for case, event in ended.items()} == dict.fromkeys(cases, "completed")
     pids: list[int] = []
@@ -182,11 +157,11 @@ def test_whoever_flees_from_a_leader_that_holds_is_stopped_with_it(
 ) -> None:
     if case in NEEDS_ROOT and os.geteuid():
         pytest.skip("only root can make a setuid copy of another user's")
-    words = command(stub, case, tier, leaves=False)
+    words = command(stub, case, leaves=False)
     profile = write(tmp_path, agent(case, words, timeouts={"grace": "300ms"}))
     run = seqsup_started("start", profile, "--json", env=environment(tier))
     pids = fled(run, case)
-    must_be(tier, parsed(run.stdout.rpartition("\n")[0]))
+    kept_by(tier, parsed(run.stdout.rpartition("\n")[0]))
     began = time.monotonic()
     run.send(signal.SIGTERM)
     result = run.wait(PATIENCE)

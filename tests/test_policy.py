@@ -309,7 +309,7 @@ looks = st.lists(
         st.sampled_from(SIZES),  # host
         st.sampled_from([0.0, 0.5, 7.0]),  # quiet
         st.sampled_from([0, 0, 1, 2]),  # processes besides the leader
-        st.sampled_from(["", "", "", "", "exit", "exit", "after agent", "now", "kill"]),
+        st.sampled_from(["", "", "", "", "exit", "exit", "oom", "after agent", "now", "kill"]),
         st.sampled_from([None, 0.0, 1.0, 100.0]),  # a Node that answers, and when its last collection ended
     ),
     min_size=1,
@@ -322,17 +322,20 @@ Look = tuple[float, int, int, float, int, str, float | None]
 
 def history(looks: list[Look]) -> list[Sample]:
     """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
-    now, halt, gone = 0.0, Halt.NONE, False
+    now, halt, gone, oom = 0.0, Halt.NONE, False, ""
     samples = []
     for passed, used, host, quiet, others, news, collected in looks:
         now += passed
         halt = max(halt, {"after agent": Halt.AFTER_AGENT, "now": Halt.NOW, "kill": Halt.KILL}.get(news, halt))
         gone = gone or news == "exit"
+        oom = oom or ("oom_kill 1" if news == "oom" else "")  # the kernel's count never falls
         processes = others + (not gone)
         held = used if processes else 0
         sample = at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt)
         answers = node(now, held, collected).collection if collected is not None and collected < now else None
-        samples.append(replace(sample, collectable=collected is not None and not gone, collection=answers))
+        samples.append(
+            replace(sample, collectable=collected is not None and not gone, collection=answers, kernel_oom=oom)
+        )
     return samples
 
 
@@ -340,7 +343,7 @@ def breach(limits: Limits, sample: Sample) -> bool:
     """Told apart from the code: what allows KILL without a TERM before it."""
     over = limits.hard is not None and sample.used >= limits.hard
     low = limits.host_floor is not None and sample.host_available < limits.host_floor
-    return over or low or sample.halt is Halt.KILL
+    return over or low or sample.halt is Halt.KILL or bool(sample.kernel_oom)
 
 
 def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
@@ -367,6 +370,8 @@ def nobody_is_killed_for_memory_below_the_limit(rules: Rules, taken: list[Taken]
             if watch.reason is Reason.HARD:
                 assert limits.hard is not None
                 assert sample.used >= limits.hard
+            if watch.reason is Reason.KERNEL_OOM:
+                assert sample.kernel_oom
             if watch.reason is Reason.HOST_FLOOR:
                 assert limits.host_floor is not None
                 assert sample.host_available < limits.host_floor
@@ -384,9 +389,9 @@ def a_collection_is_asked_for_above_soft_only_and_not_all_the_time(rules: Rules,
 
 
 def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
-    for sample, _, action in taken:
-        if rules.limits.hard is not None and sample.used >= rules.limits.hard:
-            assert action in (KILL, END)
+    for sample, watch, action in taken:
+        if (rules.limits.hard is not None and sample.used >= rules.limits.hard) or sample.kernel_oom:
+            assert action is KILL or watch.phase is Phase.ABANDONED or not sample.processes
 
 
 def the_first_reason_is_kept_and_none_given_to_what_ended_by_itself(rules: Rules, taken: list[Taken]) -> None:

@@ -17,6 +17,7 @@ kind, size = sys.argv[1], min(int(sys.argv[2]), 200)
 ends = time.monotonic() + 30
 shared = memoryview(mmap.mmap(-1, 4 * (size + 1))).cast("i")  # the pid in each place, and last the births so far
 births = size
+beat = max(0.001, size * 0.0001)  # seconds: ten thousand births a second are what two cores can do
 
 
 def lives(pid: int) -> bool:
@@ -53,7 +54,7 @@ def comet(place: int) -> None:
         if not born():
             os._exit(0)
         shared[place] = os.getpid()
-        time.sleep(0.001)
+        time.sleep(beat)
     os._exit(0)
 
 
@@ -67,7 +68,7 @@ def fill(place: int) -> None:
                 place = other
                 shared[place] = os.getpid()
                 random.seed()
-        time.sleep(0.001)
+        time.sleep(beat)
     os._exit(0)
 
 

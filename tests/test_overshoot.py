@@ -1,0 +1,83 @@
+"""Nothing overshoots: every way to take memory, in every tier that this machine has, through the real command line."""
+
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import STUBS, Result
+from seqsup.containment.group import backstop
+from seqsup.model import MIB
+from tiers import BEST, LIMITING, PATIENCE, TIERS, WEAKEST, environment, kept_by
+
+from profiles import agent, of, proven, write
+
+pytestmark = pytest.mark.memory
+
+Cli = Callable[..., Result]
+Stub = Callable[..., list[str]]
+
+HARD = 256 * MIB
+TAKEN = 700  # MiB; nobody gets that far
+FITS = 150  # MiB; shared by three, it fits when it is counted once
+FAST = ("pages", "huge", "ten", "grandchild", "shared")
+IN_NODE = ("buffers", "objects", "strings")
+WIDTH = [BEST, WEAKEST, *(pytest.param(tier, marks=pytest.mark.long) for tier in TIERS if tier != WEAKEST)]
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A file in a tmpfs."""
+    path = Path("/dev/shm") / f"seqsup-test-{secrets.token_hex(8)}"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let systemd's user manager be found where it is; the other tests have a runtime folder of their own."""
+    if (real := Path(f"/run/user/{os.geteuid()}")).is_dir():
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(real))
+
+
+@pytest.mark.timeout(3 * PATIENCE)
+@pytest.mark.parametrize("tier", WIDTH)
+def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
+    seqsup: Cli, stub: Stub, tmp_path: Path, in_memory: Path, tier: str
+) -> None:
+    too_much = {kind: stub("hoards", kind, TAKEN) for kind in FAST}
+    too_much |= {kind: ["node", str(STUBS / "hoards.mjs"), kind, str(TAKEN)] for kind in IN_NODE}
+    too_much["tmpfs"] = stub("hoards", "tmpfs", TAKEN, in_memory)
+    well = {"shared-once": ["sh", "-c", '"$@" & sleep 2; kill $!', "sh", *stub("hoards", "shared", FITS)]}
+    if on_disk(tmp_path):
+        well["page-cache"] = stub("hoards", "cache", 400, tmp_path / "large")
+    profile = write(
+        tmp_path, *(agent(name, command) for name, command in {**well, **too_much}.items()),
+        run={"on_failure": "continue"}, memory={"hard": HARD, "soft": "none", "warn": "none"},
+        node={"max_old_space_size": "none"},
+    )  # fmt: skip
+    result = seqsup("start", profile, "--json", env=environment(tier), deadline=3 * PATIENCE)
+    events = proven(result)
+    kept = kept_by(tier, events)
+    ended = {event["agent"]: event for event in of(events, "attempt_ended")}
+    if kept not in LIMITING:  # without a group, what lies in a tmpfs and nobody maps is not seen
+        ended.pop("tmpfs")
+    in_memory.unlink(missing_ok=True)
+    for name, event in ended.items():
+        print(f"{tier:34} {name:12} {event['reason']:10} peak {event['peak'] / MIB:6.1f} MiB")
+    assert {name: ended[name]["reason"] for name in well} == dict.fromkeys(well, "completed")
+    for name in ended.keys() - well.keys():
+        event = ended[name]
+        assert event["reason"] in (("hard", "kernel-oom") if kept in LIMITING else ("hard",)), (name, event["why"])
+        assert event["peak"] >= (HARD if event["reason"] == "hard" else 0.9 * HARD), name
+        if kept in LIMITING:
+            assert event["peak"] <= backstop(HARD), name
+    if "shared-once" in ended:
+        assert FITS * MIB * 0.9 <= ended["shared-once"]["peak"] < HARD
+
+
+def on_disk(folder: Path) -> bool:
+    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=True).stdout
+    return kind.strip() not in ("tmpfs", "ramfs")
