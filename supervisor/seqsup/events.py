@@ -27,6 +27,7 @@ class RunStarted(Event, frozen=True):
     completed_before: tuple[str, ...] = ()  # agents of the plan that an earlier part of this run completed
     taken_over: dict[str, str] = {}  # of those: agent -> the folder of the attempt that stands for it
     again: dict[str, str] = {}  # agents that had completed and run again -> why
+    expected: dict[str, float] = {}  # agents that are to run -> seconds, of those that ran before
     waited: float = 0.0  # for the machine's turn
 
 
@@ -280,6 +281,15 @@ class Warned(Event, frozen=True):
     message: str
 
 
+class PeakRose(Event, frozen=True):
+    """An agent took far more memory than it used to."""
+
+    agent: str
+    peak: int
+    usual: int  # the median of its earlier attempts that went well
+    attempts: int
+
+
 class RunPaused(Event, frozen=True):
     """No further agent is started until what hinders is gone."""
 
@@ -314,7 +324,7 @@ AnyEvent = (
     | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
-    | HookEnded | Warned | RunPaused | RunContinued | RunsRemoved | RunEnded
+    | HookEnded | Warned | PeakRose | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

@@ -112,6 +112,8 @@ class RunView(Struct, kw_only=True):
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
     companions: dict[str, CompanionView] = field(default_factory=dict)
+
+    expected: dict[str, float] = field(default_factory=dict)  # seconds, of agents that ran before
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started
     supervisor: int | None = None
@@ -149,6 +151,21 @@ def fold(events: Iterable[Recorded]) -> RunView:
     for recorded in events:
         history.apply(recorded)
     return history.view
+
+
+def remaining(view: RunView, now: float) -> tuple[float, int]:
+    """Seconds that the agents still to come usually take, and how many of them nothing is known of."""
+    seconds, unknown = 0.0, 0
+    for agent in view.agents.values():
+        if agent.state not in (AgentState.PENDING, AgentState.RUNNING, AgentState.BACKOFF):
+            continue
+        if (usual := view.expected.get(agent.name)) is None:
+            unknown += 1
+        elif agent.state is AgentState.RUNNING and agent.started is not None:
+            seconds += max(usual - max(now - agent.started, 0.0), 0.0)
+        else:
+            seconds += usual
+    return seconds, unknown
 
 
 def failed(view: RunView) -> list[str]:
@@ -228,6 +245,7 @@ class History:
     def _run_started(self, event: RunStarted, at: float) -> None:
         view = self.view
         view.name, view.profile, view.task, view.supervisor = event.name, event.profile, event.task, event.supervisor
+        view.expected = event.expected
         view.version, view.containment = event.version, event.containment
         view.resumes += event.resumed
         view.started = at if view.started is None else view.started

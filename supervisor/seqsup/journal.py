@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from .folder import label, private
+from .learning import Past
 from .model import SeqsupError
 
 FILE = "journal.db"
@@ -79,18 +80,6 @@ class RunRow(Struct, frozen=True):
     cookie: str
     pid: int
     started: float
-
-
-class Past(Struct, frozen=True):
-    """One attempt of an agent that has ended, in this run or an earlier one."""
-
-    run: int
-    attempt: int
-    content: str
-    reason: str
-    ok: bool
-    seconds: float
-    peak: int  # bytes
 
 
 class Journal:

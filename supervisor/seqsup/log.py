@@ -31,6 +31,7 @@ from .events import (
     MemoryHigh,
     MemoryWarned,
     OutputCut,
+    PeakRose,
     Recorded,
     RetryScheduled,
     RunContinued,
@@ -175,6 +176,14 @@ def _(event: MemoryWarned) -> Line:
 def _(event: OutputCut) -> Line:
     text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
     return Line(WARNING, "!", "output", text)
+
+
+@say.register
+def _(event: PeakRose) -> Line:
+    factor = f"{event.peak / event.usual:.1f} × " if event.usual else ""
+    usual = f"{format_size(event.usual)} of {event.attempts} attempts"
+    text = f"peak {format_size(event.peak)} is {factor}its median {usual}"
+    return Line(WARNING, "!", "more", text)
 
 
 @say.register

@@ -189,6 +189,7 @@ class Step(Struct, frozen=True, kw_only=True):
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
     rlimits: Rlimits = Rlimits()
     account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
+    chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from . import nodeflags, placeholders
 from .model import (
@@ -37,7 +38,7 @@ from .profile.lines import Path
 from .profile.not_yet import accepted
 from .profile.order import in_order
 from .profile.tables import HOOKS, LISTEN
-from .selection import Choice, select
+from .selection import Choice, chosen, select
 from .units import format_size
 
 GC = "--expose-gc"
@@ -101,7 +102,8 @@ def make(
     ordered = in_order(profile.agents)
     made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
     names = {name: [copy.name for copy in some] for name, some in made.items()}
-    skips = select(ordered, names, Choice(task=task, only=tuple(only), start_from=start_from))
+    choice = Choice(task=task, only=tuple(only), start_from=start_from)
+    skips = select(ordered, names, choice)
     taken = [copy for some in made.values() for copy in some if copy.name not in skips]
     if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
@@ -113,7 +115,10 @@ def make(
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
         state_dir=state_dir,
         task=task or "",
-        steps=tuple(_step(copy, survey, names, skips, values) for copy in taken),
+        steps=tuple(
+            replace(_step(copy, survey, names, skips, values), chosen=chosen(copy.agent, copy.name, choice))
+            for copy in taken
+        ),
         skips=tuple(Skip(name=name, why=why) for name, why in skips.items()),
         stop_on_failure=profile.run.on_failure == "stop",
         chain=profile.run.chain,

@@ -29,6 +29,7 @@ from .events import (
     AnyEvent,
     Drained,
     HaltRequested,
+    PeakRose,
     Recorded,
     RunContinued,
     RunEnded,
@@ -42,6 +43,7 @@ from .history import AgentState, History, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
+from .learning import Past, expect, risen
 from .model import Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
@@ -203,6 +205,7 @@ class Run:
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
+                expected=self._expected(),
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:
@@ -243,6 +246,7 @@ class Run:
                     self._world.wake.put_off(ahead.get_ready)
                 self._ok[step.name] = await self._turn(agent, hooks)
                 self._hand_on(step.name)
+                self._compare(step)
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
         finally:
@@ -341,6 +345,22 @@ class Run:
         assert self._summaries is not None
         how = "" if self._ok.get(agent, True) else str(self.view.agents[agent].reason or "")
         self._summaries.add(agent, how, self._summary(agent))
+
+    def _expected(self) -> dict[str, float]:
+        steps = (step for step in self._plan.steps if step.name not in self._ok)
+        usual = ((step.name, expect(self._past(step), step.content)) for step in steps)
+        return {name: each.seconds for name, each in usual if each is not None}
+
+    def _compare(self, step: Step) -> None:
+        """Tell of an agent that took far more than it used to."""
+        peak = self.view.agents[step.name].peak
+        if (usual := risen(peak, self._past(step), step.content)) is not None:
+            self.emit(PeakRose(agent=step.name, peak=peak, usual=usual.peak, attempts=usual.attempts))
+
+    def _past(self, step: Step) -> list[Past]:
+        """What the agent's attempts of earlier runs came to."""
+        past = self._journal.past(self._plan.profile, step.name)
+        return [each for each in past if each.run != self._identity.run]
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""

@@ -38,6 +38,15 @@ def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice
     return skips
 
 
+def chosen(agent: Agent, name: str, choice: Choice) -> str:
+    """Why a copy is taken, where the command line chose."""
+    if {name, agent.name} & set(choice.only):
+        return "named with --only"
+    if not agent.when or choice.task is None:
+        return ""
+    return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
+
+
 def _unfit(agent: Agent, copies: Sequence[str], choice: Choice, missing: set[str]) -> str | None:
     named = {agent.name, *copies} & set(choice.only)
     if not copies:

@@ -33,6 +33,7 @@ COMMANDS = {
         "doctor": "What works on this machine, what does not, and how to mend it.",
     },
     "Write": {
+        "tune": "Limits suggested from what agents have taken so far.",
         "schema": "The JSON Schema of profiles, for editors.",
         "completion": "The script that makes a shell complete.",
     },

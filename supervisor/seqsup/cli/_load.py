@@ -9,6 +9,7 @@ from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from ..history import RunView
+    from ..learning import Expected
     from ..model import Plan
     from ..plan import Survey
     from ..profile import Profile
@@ -88,6 +89,21 @@ def earlier(profile_path: str, run: str) -> "RunView | None":
     view = fold(journal.events(rows[-1].run)) if rows else None
     journal.close()
     return view
+
+
+def expectations(plan: "Plan") -> "dict[str, Expected]":
+    """What the plan's agents usually take, of those that ran before. It only looks."""
+    from ..journal import Journal, JournalError
+    from ..learning import expect
+
+    try:
+        journal = Journal.open(Path(plan.state_dir))
+    except JournalError:
+        return {}
+    known = ((step.name, expect(journal.past(plan.profile, step.name), step.content)) for step in plan.steps)
+    usual = {name: each for name, each in known if each is not None}
+    journal.close()
+    return usual
 
 
 def state_dir(profile: "Profile | None" = None) -> Path:

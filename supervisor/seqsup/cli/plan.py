@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec.structs import asdict
 
 from ..containment.tiers import choose
+from ..learning import Expected
 from ..model import MIB, CompanionStart, Hooks, Plan, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
@@ -18,7 +20,7 @@ from ..table import Column, render
 from ..units import format_duration, format_size
 from ..wording import counted, wrap
 from . import _complete
-from ._load import load
+from ._load import expectations, load
 from ._output import put_object, width
 
 _WIDTH = 100  # columns where they are not known
@@ -53,25 +55,32 @@ _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not 
 def plan(profile: str, task: str, only: tuple[str, ...], start_from: str | None, as_json: bool) -> None:
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing."""
     made = load(profile, task=task, only=only, start_from=start_from)
+    usual = expectations(made)
     if as_json:
-        put_object("seqsup.plan/1", _as_object(made))
+        put_object("seqsup.plan/1", _as_object(made, usual))
     else:
-        click.echo("\n".join(line.rstrip() for line in _text(made, width() or _WIDTH)))
+        click.echo("\n".join(line.rstrip() for line in _text(made, usual, width() or _WIDTH)))
 
 
 # For programs -------------------------------------------------------------------------------------
 
 
-def _as_object(made: Plan) -> dict[str, Any]:
+def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(made)
     for step, told in zip(made.steps, fields["steps"], strict=True):
         told["env"] = sorted(step.env)  # values may be secrets
         told["command"] = [finish(word) for word in step.command]
         told["stdin"] = _stdin(step)  # a prompt may hold one too
+        told["expected"] = asdict(usual[step.name]) if step.name in usual else None
         if step.node is not None:
             told["node"]["node_options"] = _node_options(step)
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
+
+    fields["routing"] = [
+        *({"agent": step.name, "taken": True, "why": step.chosen} for step in made.steps),
+        *({"agent": skip.name, "taken": False, "why": skip.why} for skip in made.skips),
+    ]
     return fields
 
 
@@ -91,7 +100,7 @@ def _containment(made: Plan) -> Iterator[tuple[str, str]]:
     yield from (("", f"not {why}") for why in chosen.why)
 
 
-def _text(made: Plan, columns: int) -> Iterator[str]:
+def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]:
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, one at a time"
     yield from _pairs(
         columns,
@@ -102,13 +111,14 @@ def _text(made: Plan, columns: int) -> Iterator[str]:
         ("task", _shown(made.task)),
         ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
         ("chain", counted(made.chain, "agent")),
+        ("usually", _usual_in_all(made, usual)),
     )
     yield from _section(columns, "companions", map(_companion, made.companions))
     yield from _section(columns, "hooks", _hooks(made.hooks))
     if made.steps:
         yield ""
         yield from _table(made.steps, columns)
-    facts = [_facts(step) for step in made.steps]
+    facts = [[*_facts(step), ("usually", _usual(usual.get(step.name)))] for step in made.steps]
     common = [fact for fact in facts[0] if all(fact in each for each in facts)] if len(facts) > 1 else []
     if common:
         yield from ("", "every agent", *_pairs(columns, *common))
@@ -136,6 +146,23 @@ def _companion(companion: CompanionStart) -> str:
         f"hard {_size(companion.hard)}",
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
+
+
+def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
+    if not usual:
+        return ""
+    unknown = len(made.steps) - len(usual)
+    more = f", and {counted(unknown, 'agent')} that never ran" if unknown else ""
+    seconds, peak = sum(each.seconds for each in usual.values()), max(each.peak for each in usual.values())
+    return f"{format_duration(seconds)}, highest peak {format_size(peak)}{more}"
+
+
+def _usual(usual: Expected | None) -> str:
+    if usual is None:
+        return ""
+    within = f"{format_duration(usual.long)} and {format_size(usual.high)}"
+    told = f"{format_duration(usual.seconds)}, peak {format_size(usual.peak)}"
+    return f"{told}; of {counted(usual.attempts, 'attempt')} 95 % within {within}"
 
 
 def _hooks(hooks: Hooks) -> Iterator[str]:
@@ -167,6 +194,7 @@ def _table(steps: Iterable[Step], columns: int) -> list[str]:
 def _facts(step: Step) -> list[tuple[str, str]]:
     limits, retry, drain = step.limits, step.retry, step.drain
     return [
+        ("taken", step.chosen),
         ("in", step.cwd),
         ("runtime", step.runtime_why),
         ("NODE_OPTIONS", _shown(_node_options(step)) if step.node else ""),

@@ -5,12 +5,12 @@ import time
 import click
 import msgspec
 
-from ..history import AgentState, AgentView, CompanionView, RunState, RunView
+from ..history import AgentState, AgentView, CompanionView, RunState, RunView, remaining
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..turn import queued
 from ..units import format_duration, format_size
-from ..wording import HALTS, wrap
+from ..wording import HALTS, counted, wrap
 from . import _complete
 from ._find import Found, NeverRan, find
 from ._load import state_dir
@@ -88,6 +88,7 @@ def _now(view: RunView, state: str, now: float) -> str:
         parts = [f"running, pid {view.supervisor}", turn]
         if view.supervisor is not None and suspended(view.supervisor):
             parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
+        parts.append(_left(view, now))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         return " · ".join(part for part in parts if part)
     ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""
@@ -99,6 +100,14 @@ def _companion(companion: CompanionView) -> str:
     if companion.starts > 1:
         told.append(f"started {companion.starts} times, the last for {companion.why}")
     return f"{companion.name} ({', '.join(filter(None, told))})"
+
+
+def _left(view: RunView, now: float) -> str:
+    seconds, unknown = remaining(view, now)
+    if not view.expected or not seconds:
+        return ""
+    more = f", and {counted(unknown, 'agent')} that never ran" if unknown else ""
+    return f"about {format_duration(max(seconds, 1.0))} left{more}"
 
 
 def _turn(agent: AgentView | None, now: float) -> str:
@@ -118,6 +127,8 @@ def _turn(agent: AgentView | None, now: float) -> str:
 def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
     fields = msgspec.to_builtins(view)
     del fields["completed"]
+    seconds, unknown = remaining(view, time.time())
+    fields["remaining"] = {"seconds": seconds, "agents_unknown": unknown} if state == RunState.RUNNING else None
     for times in (fields, *fields["agents"].values()):
         for key in ("started", "resumed", "ended", "retry_at"):
             if times.get(key) is not None:

@@ -1,0 +1,119 @@
+"""`seqsup tune`: limits suggested from what agents have taken so far."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..journal import Journal, NoJournal
+from ..learning import FEW, Limits, Past, suggest
+from ..model import SeqsupError
+from ..profile import Agent, Profile
+from ..units import format_duration, format_size, write_duration, write_size
+from ..wording import counted
+from . import _complete
+from ._load import load, read, state_dir
+from ._output import put_object
+
+SCHEMA = "seqsup.tune/1"
+
+
+class CannotWrite(SeqsupError):
+    """The profile cannot be changed without touching more of it; the message says what to do."""
+
+
+@click.command(short_help="Limits suggested from what agents have taken so far.")
+@click.argument("profile", shell_complete=_complete.profile)
+@click.option("--write", is_flag=True, help="Write them into PROFILE, and leave all else in it as it is.")
+@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+def tune(profile: str, write: bool, as_json: bool) -> None:
+    """Suggest memory.soft, memory.hard and timeouts.wall for each of PROFILE's agents, as TOML to copy.
+
+    From the peaks and times of attempts that went well: what 95 % of them stay below, and over that a quarter (soft),
+    a half (hard), or twice as much (wall). What a limit has stopped counts with the peak it had.
+    """
+    read_in = read(profile)
+    made = load(profile)  # its path as runs know it
+    suggested = dict(_suggested(read_in, made.profile))
+    if as_json:
+        put_object(SCHEMA, {"agents": [_fields(name, limits) for name, limits in suggested.items()]})
+    elif suggested:
+        click.echo("\n".join(_patch(suggested)))
+    for agent in read_in.agents:
+        if agent.name not in suggested:
+            click.echo(f"seqsup: of {agent.name} too little is known: it takes {FEW} attempts that went well", err=True)
+    if write and suggested:
+        _write(Path(profile), suggested)
+        click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
+
+
+def _suggested(profile: Profile, path: str | None) -> Iterator[tuple[str, Limits]]:
+    try:
+        journal = Journal.open(state_dir(profile))
+    except NoJournal:
+        return
+    for agent in profile.agents:
+        if (limits := suggest(_past(journal, path, agent))) is not None:
+            yield agent.name, limits
+
+
+def _past(journal: Journal, path: str | None, agent: Agent) -> Iterator[Past]:
+    if agent.for_each is None:
+        yield from journal.past(path, agent.name)
+        return
+    number = 1
+    while past := journal.past(path, f"{agent.name}.{number}"):
+        yield from past
+        number += 1
+
+
+def _patch(suggested: dict[str, Limits]) -> Iterator[str]:
+    for name, limits in suggested.items():
+        of = limits.of
+        yield f"# {name}: {counted(of.attempts, 'attempt')} that went well; median {format_size(of.peak)},"
+        yield f"# {format_duration(of.seconds)}; 95 % within {format_size(of.high)}, {format_duration(of.long)}"
+        if limits.held_back:
+            yield f"# a memory limit has ended {counted(limits.held_back, 'attempt')}"
+        yield "[[agents]]"
+        yield f'name = "{name}"'
+        yield f'memory = {{ soft = "{write_size(limits.soft)}", hard = "{write_size(limits.hard)}" }}'
+        yield f'timeouts = {{ wall = "{write_duration(limits.wall)}" }}'
+        yield ""
+
+
+def _fields(name: str, limits: Limits) -> dict[str, object]:
+    of = limits.of
+    return {
+        "agent": name, "soft": limits.soft, "hard": limits.hard, "wall": limits.wall, "attempts": of.attempts,
+        "held_back": limits.held_back, "peak_median": of.peak, "peak_p95": of.high, "seconds_median": of.seconds,
+        "seconds_p95": of.long,
+    }  # fmt: skip
+
+
+def _write(profile: Path, suggested: dict[str, Limits]) -> None:
+    import tomlkit  # only here, and slow to import
+
+    from ..profile import parse
+
+    text = profile.read_text(encoding="utf-8")
+    document: Any = tomlkit.parse(text)
+    if tomlkit.dumps(document) != text:
+        raise CannotWrite(
+            f"{profile}: its tables stand in an order that would not survive; put the [[agents]] next to each other,"
+            " or copy what is printed"
+        )
+    for agent in document["agents"]:
+        if (limits := suggested.get(agent["name"])) is None:
+            continue
+        memory = agent.setdefault("memory", tomlkit.inline_table())
+        memory["soft"], memory["hard"] = write_size(limits.soft), write_size(limits.hard)
+        agent.setdefault("timeouts", tomlkit.inline_table())["wall"] = write_duration(limits.wall)
+    changed = tomlkit.dumps(document)
+    again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, does not fit any more
+    if any(agent.memory.hard != suggested[agent.name].hard for agent in again.agents if agent.name in suggested):
+        raise CannotWrite(f"{profile}: the limits would not stand where they count; copy what is printed")
+    temporary = profile.with_name(f".{profile.name}.seqsup")
+    temporary.write_text(changed, encoding="utf-8")
+    temporary.chmod(profile.stat().st_mode & 0o777)
+    temporary.replace(profile.resolve())

@@ -1,0 +1,99 @@
+"""What the past attempts of an agent let expect: time, memory, limits. Pure."""
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+from msgspec import Struct
+
+from .model import MIB, Reason
+
+FEW = 3  # attempts from which limits are suggested
+ENOUGH = 5  # attempts with which a peak is compared
+_RISE, _LEAST_RISE = 2.0, 64 * MIB  # a peak is news beyond twice the median, if that is more than a runtime's whim
+_SOFT, _HARD, _STEP = 1.25, 1.5, 64 * MIB  # over what 95 % of the attempts stay below
+_WALL, _SHORTEST_WALL = 3, 60.0
+_HELD_BACK = (Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM)
+
+
+class Past(Struct, frozen=True):
+    """One attempt of an agent that has ended."""
+
+    run: int
+    attempt: int
+    content: str
+    reason: str
+    ok: bool
+    seconds: float
+    peak: int  # bytes
+
+
+class Expected(Struct, frozen=True):
+    """What an attempt usually takes, and what 19 of 20 stay within: of those that went well."""
+
+    attempts: int
+    seconds: float
+    long: float
+    peak: int  # bytes
+    high: int
+
+
+class Limits(Struct, frozen=True):
+    """What is suggested for an agent, in bytes and seconds."""
+
+    soft: int
+    hard: int
+    wall: float
+    of: Expected
+    held_back: int  # attempts that a memory limit ended: they would have taken more
+
+
+def relevant(past: Iterable[Past], content: str | None) -> list[Past]:
+    """Those of this very content; where there are none, as with another task, those of the agent's name."""
+    known = list(past)
+    return [each for each in known if each.content == content] or known
+
+
+def expect(past: Iterable[Past], content: str | None = None) -> Expected | None:
+    good = [each for each in relevant(past, content) if each.ok]
+    if not good:
+        return None
+    seconds, peaks = [each.seconds for each in good], [each.peak for each in good]
+    return Expected(
+        len(good),
+        quantile(seconds, 0.5),
+        quantile(seconds, 0.95),
+        int(quantile(peaks, 0.5)),
+        int(quantile(peaks, 0.95)),
+    )
+
+
+def risen(peak: int, past: Iterable[Past], content: str | None) -> Expected | None:
+    """What was usual, if this peak is far above it; None where it is not, or where too little is known."""
+    usual = expect(past, content)
+    if usual is None or usual.attempts < ENOUGH:
+        return None
+    return usual if peak > _RISE * usual.peak and peak - usual.peak >= _LEAST_RISE else None
+
+
+def suggest(past: Iterable[Past]) -> Limits | None:
+    """Limits with a margin over what was seen; None where too little was."""
+    known = [each for each in past if each.peak]
+    usual = expect(known)
+    if usual is None or usual.attempts < FEW:
+        return None
+    held_back = [each for each in known if each.reason in _HELD_BACK]
+    high = max(usual.high, *(each.peak for each in held_back), 0)
+    wall = max(_WALL * usual.long, _SHORTEST_WALL)
+    return Limits(
+        _up(high * _SOFT, _STEP), _up(high * _HARD, _STEP), float(_up(wall, 60)), usual, len(held_back)
+    )  # fmt: skip
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so large a share of them does not exceed (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[max(ceil(share * len(ranked)) - 1, 0)]
+
+
+def _up(value: float, step: int) -> int:
+    return ceil(value / step) * step
