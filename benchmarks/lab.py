@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 AGENTS = Path(__file__).parent / "agents"
 NODE = shutil.which("node")
 SEQSUP = (sys.executable, "-m", "seqsup")
-_SOURCES = Path(__file__).resolve().parent.parent / "supervisor"
+SOURCES = Path(__file__).resolve().parent.parent / "supervisor"
 _PATIENCE = 15.0  # seconds that seqsup gets to end its agents
 
 
@@ -55,7 +55,7 @@ class Lab:
         self.folder = Path(tempfile.mkdtemp(prefix="seqsup-bench-", dir="/var/tmp"))  # /tmp may be memory
         self.mark = f"seqsup-bench-{uuid.uuid4().hex}"  # stands in the command line of what agents leave behind
         self.env = {
-            **os.environ, "PYTHONPATH": str(_SOURCES), "SEQSUP_STATE_DIR": str(self.folder / "state"),
+            **os.environ, "PYTHONPATH": str(SOURCES), "SEQSUP_STATE_DIR": str(self.folder / "state"),
             "XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.folder / "cache"),
         }  # fmt: skip
         self._started: list[subprocess.Popen[bytes]] = []
@@ -94,6 +94,13 @@ class Lab:
             process.stdout.close()
         if process in self._started:
             self._started.remove(process)
+
+    def end_marked(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it together with all that bears this lab's mark."""
+        process.kill()
+        for pid in marked(self.mark):
+            kill(pid)
+        self.end(process)
 
     def seconds(self, command: Sequence[str]) -> float:
         """How long a command takes from start to end."""

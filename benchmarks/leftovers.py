@@ -6,7 +6,7 @@ import sys
 
 from lab import AGENTS, Lab, Row, kill, marked
 
-COUNT, PEER_COUNT = 50, 5
+COUNT, PEER_COUNT = 100, 5
 
 
 def measure(lab: Lab) -> list[Row]:

@@ -1,6 +1,6 @@
 """Measure what seqsup costs and how well it holds its limits; print a Markdown table.
 
-    python benchmarks/run.py                    # everything, about five minutes
+    python benchmarks/run.py                    # everything, about fifteen minutes
     python benchmarks/run.py sequential idle    # only these
 
 Run it with the Python that has seqsup's dependencies (`.venv/bin/python`); Node is taken from PATH. What seqsup
@@ -12,10 +12,15 @@ sequential  what one more /bin/true costs: the slope between a run of 50 and a r
             less), xargs -n1 and GNU parallel -j1; and what a run costs once, whatever its length
 idle        the supervisor's memory and its share of a core while one Node agent does nothing
 startup     `seqsup --version` and `seqsup status` against `python -c pass`
-overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone, without a cgroup. The
+overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone and in a cgroup. The
             leaking process itself writes down what it holds before it takes more, so the figure does not depend on
             seqsup's eyes. A loop of psutil that looks every 0.25 s is the peer
-leftovers   processes alive after each of 50 agents that leave two, one double-forked with a session of its own
+peers       how pm2, supervisord with memmon, circus and runexec stop the same leak, in the process that they start
+            and in its grandchild
+watch       the supervisor's share of a core while it watches 50 Node processes, far from the limit and near it
+spawn       the start of a process through the shim against a bare Popen
+bombs       who survives of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup
+leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind
 
@@ -32,18 +37,23 @@ import sys
 import time
 from pathlib import Path
 
+import bombs
 import flat
 import idle
 import leftovers
 import overshoot
+import peers
 import psutil
 import sequential
+import spawn
 import startup
+import watch
 from lab import MIB, NODE, Failed, Lab, Row
 
 BENCHMARKS = {
     "sequential": sequential, "idle": idle, "startup": startup,
-    "overshoot": overshoot, "leftovers": leftovers, "flat": flat,
+    "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
+    "leftovers": leftovers, "flat": flat,
 }  # fmt: skip
 
 

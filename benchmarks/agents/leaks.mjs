@@ -1,6 +1,6 @@
 // Takes memory outside the V8 heap at full speed, and notes what it holds in a file before it takes more.
 // The note: five doubles: bytes held once it has what it asks for, the same at the start, and monotonic seconds:
-// when it began, when it crossed 1 GiB, now.
+// when it began, when it crossed 1 GiB, now. It stops at the bytes that its second argument says, and stays.
 import fs from "node:fs";
 
 const CHUNK = 1024 * 1024;
@@ -12,6 +12,7 @@ const statm = fs.openSync("/proc/self/statm");
 const text = Buffer.alloc(128);
 const note = new Float64Array(5);
 const bytes = new Uint8Array(note.buffer);
+const most = Number(process.argv[3] ?? Infinity);
 const held = [];
 
 function own() {
@@ -19,7 +20,7 @@ function own() {
   return (resident - shared) * PAGE;
 }
 
-for (;;) {
+while (!(note[0] > most)) {
   const now = Number(process.hrtime.bigint()) / 1e9;
   note[0] = own() + CHUNK;
   note[1] ||= note[0];
@@ -29,3 +30,4 @@ for (;;) {
   fs.writeSync(file, bytes, 0, bytes.length, 0);
   held.push(Buffer.alloc(CHUNK, 1));
 }
+setInterval(() => {}, 1 << 30);

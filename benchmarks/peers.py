@@ -1,0 +1,167 @@
+"""How others stop the same leak: each is installed from its package, and told to keep 1 GiB of memory.
+
+The leak ends by itself at 3 GiB: some look every 5 or 30 seconds, and some never see a grandchild.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+from lab import AGENTS, NODE, SEQSUP, Lab, Row, kill, marked
+from overshoot import LIMIT, SLACK, Note, memory, new_note, over, tiers
+
+CAP = 3 * LIMIT
+PATIENCE = 75.0  # seconds; pm2 looks every 30
+REPEATS = 3
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seqsup-benchmarks"
+PACKAGES = ("supervisor", "superlance", "circus", "benchexec")
+
+SUPERVISORD = """
+[supervisord]
+nodaemon = true
+logfile = /dev/null
+logfile_maxbytes = 0
+pidfile = {folder}/supervisord.pid
+[unix_http_server]
+file = {folder}/supervisor.sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[program:leak]
+command = {command}
+[eventlistener:memmon]
+command = {bin}/memmon -c -a 1GB
+events = TICK_5
+"""
+CIRCUS = """
+[circus]
+endpoint = ipc://{folder}/circus-endpoint
+pubsub_endpoint = ipc://{folder}/circus-pubsub
+[watcher:leak]
+cmd = {command}
+[plugin:memory]
+use = circus.plugins.resource_watcher.ResourceWatcher
+watcher = leak
+max_mem = 1G
+max_count = 1
+process_children = true
+loop_rate = 1
+"""
+
+
+def measure(lab: Lab) -> list[Row]:
+    if NODE is None or psutil.virtual_memory().available < CAP + SLACK:
+        print("peers: needs Node and 4 GiB available, left out", file=sys.stderr)
+        return []
+    rows = []
+    for name, start in {**ours(lab), **dict(installed(lab))}.items():
+        for where in ("itself", "a grandchild"):
+            rows += against(lab, name, where, start)
+    return rows
+
+
+def against(lab: Lab, name: str, where: str, start: Callable[[str], list[str]]) -> list[Row]:
+    held, dead, given_up = [], [], 0
+    for number in range(REPEATS):
+        note = new_note(lab, "".join(filter(str.isalnum, f"{name}{where}{number}")))
+        line = f"{NODE} {AGENTS / 'leaks.mjs'} {note} {CAP} {lab.mark}"
+        script = lab.folder / f"{note.name}.sh"
+        script.write_text(f"{line} & wait\n" if where == "a grandchild" else f"exec {line}\n")
+        process = lab.start(start(f"/bin/sh {script}"))
+        seconds = until_dead(note)
+        held.append(over(Note(note).held))
+        dead += [seconds * 1000] if seconds is not None and Note(note).crossed else []  # a kernel's limit comes first
+        given_up += seconds is None
+        end_all(lab, process)
+        if given_up:
+            break  # what looks at nothing will not look at the next
+    what = f"{name}, the leak in {where}"
+    never = f"not stopped in {PATIENCE:.0f} s; it ends itself at {CAP // LIMIT} GiB" if given_up else ""
+    rows = [Row(f"{what}: overshoot", held, "% of the limit", never)]
+    return [*rows, Row(f"{what}: from crossing to dead", dead, "ms")] if dead else rows
+
+
+def until_dead(note: Path) -> float | None:
+    """Seconds from the crossing of the limit until the leaking process was gone; None when that took too long."""
+    ends = time.monotonic() + PATIENCE
+    leaking: psutil.Process | None = None
+    while time.monotonic() < ends:
+        if leaking is None:
+            leaking = next((psutil.Process(pid) for pid in marked(str(note)) if is_node(pid)), None)
+        elif not leaking.is_running() or leaking.status() == psutil.STATUS_ZOMBIE:
+            return time.monotonic() - Note(note).crossed
+        time.sleep(0.002)
+    return None
+
+
+def is_node(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).name() in ("node", "MainThread")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
+    """The peer first: it would start the leak again."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    lab.end(process)
+    for each in family:
+        if each.is_running():
+            kill(each.pid)
+    for pid in marked(lab.mark):
+        kill(pid)
+
+
+def ours(lab: Lab) -> dict[str, Callable[[str], list[str]]]:
+    """seqsup by each means that this machine has."""
+    return {f"seqsup ({enforce})": lambda line, how=enforce: seqsup(lab, how, line) for enforce in tiers(lab)}
+
+
+def seqsup(lab: Lab, enforce: str, line: str) -> list[str]:
+    profile = lab.profile(f"peer-{enforce}", [("leak", line.split())], *memory(enforce))
+    return ["sh", "-c", '"$@"; :', "sh", *SEQSUP, "start", "-q", profile]  # its exit code 1 is what is wanted
+
+
+def installed(lab: Lab) -> Iterator[tuple[str, Callable[[str], list[str]]]]:
+    """The peers that can be had here."""
+    try:
+        programs, modules = install()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"peers: cannot be installed, left out: {error}", file=sys.stderr)
+        return
+
+    def from_file(name: str, text: str, *command: str) -> Callable[[str], list[str]]:
+        def start(line: str) -> list[str]:
+            path = lab.folder / name
+            path.write_text(text.format(folder=lab.folder, bin=programs, command=line))
+            return [*command, str(path)]
+
+        return start
+
+    lab.env["PM2_HOME"] = str(lab.folder / "pm2")
+    runexec = [f"{programs}/runexec", "--no-container", "--quiet", "--output", os.devnull, "--memlimit"]
+    yield "runexec", lambda line: [*runexec, f"{LIMIT}B", "--", *line.split()]
+    yield "supervisord with memmon -c", from_file("supervisord.conf", SUPERVISORD, f"{programs}/supervisord", "-c")
+    yield "circus", from_file("circus.ini", CIRCUS, f"{programs}/circusd")
+    yield "pm2", lambda line: [
+        str(modules / ".bin/pm2-runtime"), "start", "--max-memory-restart", "1G", "--interpreter", "none", "/bin/sh",
+        "--", *line.split()[1:],
+    ]  # fmt: skip
+
+
+def install() -> tuple[Path, Path]:
+    """Install the peers into a cache, once; give the folder of the Python ones and that of the Node ones."""
+    programs, modules = CACHE / "venv" / "bin", CACHE / "node_modules"
+    if not (programs / "runexec").exists():
+        do(sys.executable, "-m", "venv", CACHE / "venv")
+        do(programs / "pip", "install", "--quiet", *PACKAGES)
+    if not (modules / ".bin/pm2-runtime").exists():
+        do("npm", "install", "--silent", "--prefix", CACHE, "pm2")
+    return programs, modules
+
+
+def do(*command: str | Path) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -1,0 +1,73 @@
+"""What it takes to watch a tree of 50 Node processes, far from its limit and near it."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab import AGENTS, MIB, NODE, SOURCES, Lab, Row, marked, median
+
+PROCESSES, WATCHED, REPEATS, SAMPLES = 50, 10.0, 3, 200
+FAR, NEAR = 3.0, 1.1  # the limit, as a multiple of what the tree holds
+
+
+def measure(lab: Lab) -> list[Row]:
+    if NODE is None:
+        return []
+    agent = ["sh", "-c", f"for n in $(seq {PROCESSES}); do {NODE} {AGENTS / 'idle.mjs'} {lab.mark} & done; wait"]
+    held, sample = alone(lab, agent)
+    far = [share(lab, agent, f"far-{n}", held * FAR) for n in range(REPEATS)]
+    near = [share(lab, agent, f"near-{n}", held * NEAR) for n in range(REPEATS)]
+    beside = f"the tree held {held / MIB:.0f} MiB"
+    return [
+        Row(f"one sample of {PROCESSES} Node processes", sample, "µs", beside, target=150.0),
+        Row(f"CPU while they idle, the limit at {FAR:g} × what they hold", far, "% of a core", target=0.5),
+        Row(f"CPU while they idle, the limit at {NEAR:g} × what they hold", near, "% of a core", target=5.0),
+    ]
+
+
+def alone(lab: Lab, agent: list[str]) -> tuple[float, list[float]]:
+    """What the tree holds in bytes, and what one sample of it takes in microseconds, in this process."""
+    sys.path.insert(0, str(SOURCES))
+    from seqsup.containment.members import Members
+
+    process = lab.start(agent)
+    pids = all_there(lab)
+    members = Members()
+    for pid in pids:
+        members.add(pid)
+    held = members.used()
+    taken = [timed(members.used) for _ in range(SAMPLES)]
+    members.close()
+    lab.end_marked(process)
+    return held, taken
+
+
+def timed(look: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    look()
+    return (time.perf_counter() - began) * 1e6
+
+
+def all_there(lab: Lab) -> list[int]:
+    """Wait until all have started and grow no more."""
+    before = -1.0
+    while True:
+        pids = [pid for pid in marked(lab.mark) if Path(f"/proc/{pid}/comm").read_text() in ("node\n", "MainThread\n")]
+        held = median([int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids] or [0.0])
+        if len(pids) >= PROCESSES and held == before:
+            return pids
+        before = held
+        time.sleep(1)
+
+
+def share(lab: Lab, agent: list[str], name: str, hard: float) -> float:
+    tables = ("[memory]", f"hard = {int(hard)}", 'soft = "none"', 'warn = "none"', 'enforce = "watch"')
+    run = lab.supervise(lab.profile(name, [("fifty", agent)], *tables, "[node]", 'max_old_space_size = "none"'))
+    run.until("spawned", "fifty")
+    all_there(lab)
+    before, began = run.cpu(), time.monotonic()
+    time.sleep(WATCHED)
+    used = (run.cpu() - before) / (time.monotonic() - began) * 100
+    run.end()
+    return used
