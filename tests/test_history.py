@@ -76,6 +76,17 @@ def test_an_agents_state_follows_from_its_reason(reason: Reason, state: AgentSta
     assert fold(Told().run("a").attempt("a", reason).agent_ended("a", reason).events).agents["a"].state is state
 
 
+def test_who_resumes_knows_until_when_a_usage_limit_holds() -> None:
+    told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a", wait=600.0)
+    until = told.events[-1].at + 600.0
+    agent = fold(told.events).agents["a"]
+    assert (agent.state, agent.retry_at, agent.limit_until) == (AgentState.BACKOFF, until, until)
+    assert (
+        fold(told.agent_ended("a", Reason.HALTED).run_ended(130).run("a", resumed=True).events).agents["a"].limit_until
+    )
+    assert fold(told.attempt("a", number=2).events).agents["a"].limit_until is None
+
+
 @pytest.mark.parametrize(
     ("code", "state"),
     [

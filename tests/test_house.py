@@ -20,7 +20,7 @@ from seqsup.log import say
 from seqsup.model import Reason, SeqsupError
 from seqsup.profile import schema
 from seqsup.profile.tables import SHARED
-from seqsup.run import COMPLETED, GAVE_UP, STOPPED_BY_POLICY
+from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
@@ -202,7 +202,7 @@ def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exi
 def test_the_readme_has_every_exit_code() -> None:
     said = {int(code) for code in rows(README, "exit code") if code.isdigit()}
     assert "128+n" in rows(README, "exit code")
-    ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, FAULT, *_refusals()}
+    ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT, FAULT, *_refusals()}
     assert ours <= said
     assert all(code > 128 for code in (INTERRUPTED, PIPE_CLOSED))
 

@@ -313,7 +313,6 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         ("node.max_old_space_size = '950M'", node(), "auto is 819 MiB"),
         ("stdin = '{task}'", node(), "a: {task} is empty; it is given with --task"),
         ("for_each = ['x']", node(), "{item} stands nowhere"),
-        ("preset = 'claude'", node(), "accepted, no effect yet: agents.preset: presets are not known"),
     ],
 )
 def test_what_a_user_should_know_is_noted(lines: str, found: Found, note: str) -> None:

@@ -8,7 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from seqsup import policy
-from seqsup.model import MIB, Collection, Halt, Heap, Limits, Measure, Outcome, Reason, Retry, Sample, Timeouts, Verdict
+from seqsup.model import (
+    MIB,
+    Collection,
+    Halt,
+    Heap,
+    Limits,
+    Measure,
+    OnUsageLimit,
+    Outcome,
+    Reason,
+    Retry,
+    Sample,
+    Timeouts,
+    Verdict,
+)
 from seqsup.policy import (
     COLLECT_EVERY,
     COMEBACKS,
@@ -535,6 +549,44 @@ def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expec
     rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
     outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
     assert policy.retryable(rule, expect, outcome, halt) is expected
+
+
+STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
+WAITS = replace(STOPS, usage_limit=OnUsageLimit.WAIT)
+
+
+def met(resets_at: float | None) -> Outcome:
+    return Outcome(reason=Reason.USAGE_LIMIT, why="", exit=None, seconds=1.0, peak=0, resets_at=resets_at)
+
+
+@pytest.mark.parametrize(
+    ("rule", "resets_at", "again", "free", "wait"),
+    [
+        (STOPS, None, False, False, 900),
+        (STOPS, 1061, False, False, 61),
+        (STOPS, 1060, True, False, 60),  # within max_wait
+        (STOPS, 1001, True, False, 4),  # the back-off is longer
+        (STOPS, 900, True, False, 4),
+        (WAITS, None, True, True, 900),
+        (WAITS, 5000, True, True, 4000),
+        (WAITS, 900, True, True, 4),
+    ],
+)
+def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
+    outcome, now = met(resets_at), 1000.0
+    assert policy.retryable(rule, (), outcome, Halt.NONE, now) is again
+    assert policy.costless(rule, outcome) is free
+    assert policy.retry_wait(outcome, 4.0, now) == wait
+    assert not policy.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
+    assert not policy.retryable(rule, (), outcome, Halt.NOW, now)
+
+
+def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
+    outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
+    assert policy.retryable(STOPS, (), outcome, Halt.NONE)
+    assert policy.costless(STOPS, outcome)
+    assert policy.retry_wait(outcome, 4.0, 0.0) == 0
+    assert not policy.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
 
 
 @pytest.mark.parametrize(

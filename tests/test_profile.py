@@ -18,7 +18,6 @@ from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse,
 from seqsup.profile import limits as sizes
 from seqsup.profile.fields import build, keys
 from seqsup.profile.lines import locate, nearest
-from seqsup.profile.not_yet import accepted
 from seqsup.profile.tables import LISTEN
 from seqsup.survey import gather
 from seqsup.units import (
@@ -172,12 +171,6 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
     profile = parse(AGENT, "p.toml")
     found = sizes.heap(profile.node, hard * MIB)
     assert tuple(size and size // MIB for size in found) == (heap, ceiling)
-
-
-def test_keys_whose_behaviour_is_missing_are_listed_only_when_they_are_set() -> None:
-    assert accepted(parse(AGENT, "p.toml")) == ()
-    told = accepted(parse(AGENT + 'preset = "claude"\n', "p.toml"))
-    assert [sentence.partition(":")[0] for sentence in told] == ["agents.preset"]
 
 
 # What is wrong

@@ -9,6 +9,7 @@ from seqsup.events import (
     AttemptStarted,
     Drained,
     HaltRequested,
+    LimitPaused,
     Recorded,
     RetryScheduled,
     RunEnded,
@@ -155,6 +156,12 @@ class Told:
 
     def retry(self, agent: str, number: int = 2, wait: float = 1.0) -> "Told":
         return self.tell(RetryScheduled(agent=agent, attempt=number, wait=wait, after=Reason.FAILED, heap=None))
+
+    def paused(self, agent: str, number: int = 2, wait: float = 600.0) -> "Told":
+        until = BEGAN + self.clock + self._tick + wait
+        return self.tell(
+            LimitPaused(agent=agent, attempt=number, until=until, why="until 14:05, its limit resets then")
+        )
 
     def agent_ended(
         self,

@@ -9,10 +9,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from . import policy
 from .attempt import Place, Stage, World, attempt
 from .drain import drain
-from .events import AgentEnded, Drained, RetryScheduled
-from .model import Halt, OnTimeout, Outcome, Reason, Step, Stopped
-from .units import format_duration, format_size
+from .events import AgentEnded, Drained, LimitPaused, RetryScheduled
+from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
+from .units import clock, format_duration, format_size
 
+_LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
 
 
@@ -22,16 +23,19 @@ class Agent:
     def __init__(
         self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
         world: World, relieve: Callable[[Drained], Awaitable[bool]], *, tried_before: int,
+        limit_until: float | None = None,
     ) -> None:  # fmt: skip
         """`place` says where an attempt works, `fill_in` completes the step for it.
 
         `relieve` restarts what holds memory beside it; False: there is nothing. `tried_before` counts the attempts of
-        earlier parts of the run.
+        earlier parts of the run; `limit_until` is when the usage limit resets that the last of them met, in seconds of
+        the epoch.
         """
         self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
         self._relieve = relieve
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
+        self._limit_until = limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
         self._ready: Stage | None = None
@@ -55,10 +59,9 @@ class Agent:
 
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
-        rule = self.step.retry
         retrying = AsyncRetrying(
             stop=lambda _: self._used_up(),
-            wait=wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4),
+            wait=self._wait,
             retry=retry_if_result(self._may_retry),
             before_sleep=self._scheduled,
             sleep=self._pause,
@@ -70,17 +73,28 @@ class Agent:
             if self._outcomes:
                 self._ended(self._outcomes[-1])
             raise
-        return self._ended(last)
+        ok = self._ended(last)
+        if last.reason is Reason.USAGE_LIMIT and not ok:
+            raise AtUsageLimit(last.why)
+        return ok
 
     def _may_retry(self, last: Outcome) -> bool:
-        return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt)
+        return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
+
+    def _wait(self, state: RetryCallState) -> float:
+        rule = self.step.retry
+        backoff = wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4)
+        return policy.retry_wait(self._outcomes[-1], backoff(state), time.time())
 
     def _used_up(self) -> bool:
-        spent = sum(not policy.costless(outcome) for outcome in self._outcomes)
-        return not policy.costless(self._outcomes[-1]) and spent >= self.step.retry.attempts
+        rule = self.step.retry
+        spent = sum(not policy.costless(rule, outcome) for outcome in self._outcomes)
+        return not policy.costless(rule, self._outcomes[-1]) and spent >= rule.attempts
 
     async def _once(self) -> Outcome:
-        if self._world.operator.halt >= Halt.NOW:  # tenacity tries once more after a pause that was cut short
+        if self._limit_until is not None and not self._outcomes:
+            await self._sit_out(self._limit_until)
+        if self._world.operator.halt >= self._enough():  # tenacity tries once more after a pause that was cut short
             return _HALTED
         if not await self._admitted():
             return _HALTED
@@ -98,13 +112,17 @@ class Agent:
         self._drained(drained)
         return ended.outcome
 
+    def _enough(self) -> Halt:
+        """The wish that ends a wait: who has not been tried, or waits for hours, is not "this agent" yet."""
+        resting = not self._outcomes or policy.awaited(self.step.retry, self._outcomes[-1])
+        return Halt.AFTER_AGENT if resting else Halt.NOW
+
     async def _admitted(self) -> bool:
         """Wait until the host is above its floor; False when the operator wants no more of it."""
         floor, rule = self.step.limits.host_floor, self.step.drain
         deadline = time.monotonic() + rule.timeout
-        enough = Halt.NOW if self._outcomes else Halt.AFTER_AGENT  # before its first try it is not "this agent" yet
         while floor is not None and (available := self._world.host.available()) < floor:
-            if self._world.operator.halt >= enough:
+            if self._world.operator.halt >= self._enough():
                 return False
             if time.monotonic() >= deadline:
                 raise Stopped(
@@ -127,6 +145,10 @@ class Agent:
             self._heap = None
         elif node is not None:
             self._heap = policy.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
+        if policy.awaited(self.step.retry, last):
+            self._limit_until = time.time() + state.upcoming_sleep
+            self._tell_pause(self._limit_until, known=last.resets_at is not None)
+            return
         self._world.emit(
             RetryScheduled(
                 agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
@@ -135,9 +157,29 @@ class Agent:
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
+        if policy.awaited(self.step.retry, self._outcomes[-1]):
+            await self._wait_until(time.time() + seconds)
+            return
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < Halt.NOW:
+        while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < self._enough():
             await self._world.wake.wait(left)
+
+    async def _sit_out(self, until: float) -> None:
+        """Wait for what an earlier part of this run met."""
+        if until > time.time():
+            self._tell_pause(until, known=True)
+            await self._wait_until(until)
+
+    def _tell_pause(self, until: float, *, known: bool) -> None:
+        who = self.step.preset.name if self.step.preset is not None else self.step.name
+        then = f"the limit of {who} resets then" if known else f"{who} does not say when its limit resets"
+        why = f"until {clock(until, time.time())}, {then}"
+        self._world.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
+
+    async def _wait_until(self, until: float) -> None:
+        """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then."""
+        while (left := until - time.time()) > 0 and self._world.operator.halt < self._enough():
+            await self._world.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
         ok = policy.ok(last.reason, self.step.expect)

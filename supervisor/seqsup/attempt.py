@@ -8,12 +8,14 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from . import account, outcome, policy
 from .containment import shim
@@ -40,7 +42,7 @@ from .folder import ARTIFACTS, STDERR, STDOUT, private, write_private
 from .forensics import EXAMINED, Known, examine, finding
 from .forensics import text as readable
 from .host import Host
-from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step
+from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
@@ -54,6 +56,8 @@ if TYPE_CHECKING:  # a run without Node agents has no use for it
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _FORENSICS = "forensics"  # .txt for people, .json for programs
+_CHECK_DEADLINE = 300.0  # seconds for success.command
+_LINE = 500  # bytes of what it said last
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 
 
@@ -122,6 +126,14 @@ class Stage:
         self.stdout.close()
         self.stderr.close()
 
+    def last_line(self) -> str:
+        """What was said last: on stderr, or else on stdout. Also after it was closed."""
+        for log in (STDERR, STDOUT):
+            lines = (self.place.folder / log).read_bytes()[-_LINE:].decode(errors="replace").split("\n")
+            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+                return said
+        return ""
+
     def discard(self) -> None:
         """Leave no trace of it."""
         self.close()
@@ -153,8 +165,36 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
         ended = await vigil.keep(root)
+        if ended.reason is Reason.COMPLETED and step.success.command:
+            ended = await _checked(ended, step, number, stage.place, world, env)
     world.emit(_ended(step, number, ended))
     return Ended(ended, stage.place.label, vigil.last_available, bystanders)
+
+
+async def _checked(ended: Outcome, step: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
+    """Run success.command where the agent ran, and watched as it was; only what it says is told."""
+    check = replace(
+        step, name=f"{step.name}.check", command=step.success.command, stdin=None, stdin_file=None, node=None,
+        preset=None, timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
+        success=Success(codes=(0,), file=None, output=None),
+    )  # fmt: skip
+    quiet = replace(world, emit=lambda _: None, observe=None)
+    stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
+    vigil = _Vigil(check, number, None, stage, quiet)
+    command = " ".join(check.command)
+    try:
+        root = vigil.spawn(env, ())
+    except OSError as error:
+        vigil.close()
+        return replace(ended, reason=Reason.NO_RESULT, why=f"success.command {command}: {_what(error, check)}")
+    found = await vigil.keep(root)
+    if found.reason is Reason.COMPLETED:
+        return ended
+    if found.reason is Reason.HALTED:
+        return replace(ended, reason=found.reason, why=found.why)
+    said = stage.last_line()
+    why = f"it exited well, but success.command {command} did not: {found.why}" + (f": {said}" if said else "")
+    return replace(ended, reason=Reason.NO_RESULT, why=why)
 
 
 class _Vigil:
@@ -400,17 +440,17 @@ class _Vigil:
     def _outcome(self, tree: Tree, ending: Exit | None) -> Outcome:
         kernel_oom = tree.kernel_oom()
         if self._watch.reason is not None:
-            reason, why = self._watch.reason, self._watch.why
+            reason, why, resets_at = self._watch.reason, self._watch.why, None
         else:
             if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
                 kernel_oom = "oom_kill in /proc/vmstat rose"
-            reason, why = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
+            reason, why, resets_at = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         why, forensics = self._examined(reason, why)
         return Outcome(
             reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
             peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
-            processes=self._stopped, left_over=self._left_over, forensics=forensics,
+            processes=self._stopped, left_over=self._left_over, resets_at=resets_at, forensics=forensics,
             blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
 
@@ -425,23 +465,28 @@ class _Vigil:
         write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
         return (f"{why}; {said}" if (said := finding(found)) else why), file.name
 
-    def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str]:
+    def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
         step, stderr = self._step, self._stage.stderr.tail()
-        if told := shim.complaint(ending.code, stderr):
-            return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {told}"
+        if refused := shim.complaint(ending.code, stderr):
+            return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         missing = outcome.found_nothing(
             step.success,
             file_exists=step.success.file is not None and (Path(step.cwd) / step.success.file).exists(),
             stdout=self._stage.stdout.tail().decode(errors="replace") if step.success.output is not None else "",
         )
-        return outcome.classify(
+        told = outcome.classify(
             ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
+        if step.preset is None:
+            return *told, None
+        printed = [text.decode(errors="replace") for text in (self._stage.stdout.tail(), stderr)]
+        return outcome.with_preset(step.preset, told, printed, datetime.now().astimezone())
 
 
 def _environment(step: Step, number: int, place: Place) -> dict[str, str]:
     env = {
+        **(step.preset.env if step.preset is not None else {}),
         **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **place.marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(place.artifacts),
     }  # fmt: skip

@@ -159,6 +159,15 @@ class RetryScheduled(Event, frozen=True):
     bare: bool = False  # without our Node options, which broke the last one
 
 
+class LimitPaused(Event, frozen=True):
+    """Nothing runs until an agent's usage limit resets; that holds for a resumed run too."""
+
+    agent: str
+    attempt: int  # the next one
+    until: float  # epoch
+    why: str
+
+
 class AgentEnded(Event, frozen=True):
     agent: str
     content: str
@@ -322,7 +331,7 @@ class RunEnded(Event, frozen=True):
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
     | OutputCut | StopSent
-    | AttemptEnded | RetryScheduled | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
+    | AttemptEnded | RetryScheduled | LimitPaused | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
     | HookEnded | Warned | PeakRose | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip

@@ -19,6 +19,7 @@ from .events import (
     Drained,
     GcDone,
     HaltRequested,
+    LimitPaused,
     Recorded,
     RetryScheduled,
     RunContinued,
@@ -74,6 +75,7 @@ class AgentView(Struct, kw_only=True):
     pid: int | None = None  # only while it runs
     started: float | None = None  # epoch, of the last attempt
     retry_at: float | None = None  # epoch, while it waits for its next attempt
+    limit_until: float | None = None  # epoch, until a usage limit resets: whoever resumes waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
@@ -201,6 +203,9 @@ class History:
             case RetryScheduled(agent=agent, wait=wait):
                 waiting = self._agent(agent)
                 waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
+            case LimitPaused(agent=agent, until=until):
+                paused = self._agent(agent)
+                paused.state, paused.retry_at, paused.limit_until = AgentState.BACKOFF, until, until
             case AgentEnded() as event:
                 self._agent_ended(event)
             case AgentSkipped(agent=agent, why=why):
@@ -277,7 +282,7 @@ class History:
         agent.attempts += 1
         agent.attempt, agent.folder, agent.started = event.attempt, event.folder, at
         agent.hard, agent.heap = event.hard, event.heap
-        agent.pid = agent.retry_at = agent.exit_code = agent.signal = None
+        agent.pid = agent.retry_at = agent.limit_until = agent.exit_code = agent.signal = None
 
     def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:
         agent = self._agent(event.agent)

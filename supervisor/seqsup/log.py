@@ -28,6 +28,7 @@ from .events import (
     GcRequested,
     HaltRequested,
     HookEnded,
+    LimitPaused,
     MemoryHigh,
     MemoryWarned,
     OutputCut,
@@ -251,6 +252,11 @@ def _(event: RetryScheduled) -> Line:
     grown += ", without seqsup's Node options" if event.bare else ""
     text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
     return Line(INFO, "↻", "retry", text)
+
+
+@say.register
+def _(event: LimitPaused) -> Line:
+    return Line(WARNING, "…", "paused", event.why)
 
 
 @say.register

@@ -19,6 +19,10 @@ class Stopped(Exception):
     """The run cannot go on, by the profile's own rules."""
 
 
+class AtUsageLimit(Stopped):
+    """An agent has met its provider's limit, and the profile does not want to wait."""
+
+
 class Reason(StrEnum):
     """Why an attempt, and with its last attempt an agent, ended. The first cause wins."""
 
@@ -73,6 +77,13 @@ class OnTimeout(StrEnum):
     CONTINUE = "continue"
 
 
+class OnUsageLimit(StrEnum):
+    """What follows when an agent meets its provider's limit."""
+
+    STOP = "stop"  # the run, with exit code 75
+    WAIT = "wait"  # until it resets; that attempt does not count
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """Memory limits of one agent's tree, in bytes; None is off."""
 
@@ -119,6 +130,7 @@ class Retry(Struct, frozen=True, kw_only=True):
     wait: float
     max_wait: float
     grow_heap: float
+    usage_limit: OnUsageLimit = OnUsageLimit.STOP
 
 
 class Drain(Struct, frozen=True, kw_only=True):
@@ -137,6 +149,18 @@ class Success(Struct, frozen=True, kw_only=True):
     codes: tuple[int, ...]
     file: str | None
     output: str | None  # a regular expression
+    command: tuple[str, ...] = ()
+
+
+class Preset(Struct, frozen=True, kw_only=True):
+    """What is known of an agent CLI, beside the keys of the profile that it sets."""
+
+    name: str
+    title: str
+    env: dict[str, str] = {}  # the user's own variables win
+    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
+    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage.find`
+    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
 
 
 class Detected(Struct, frozen=True, kw_only=True):
@@ -191,6 +215,7 @@ class Step(Struct, frozen=True, kw_only=True):
     account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
     chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
+    preset: Preset | None = None
 
 
 class Restart(StrEnum):
@@ -266,7 +291,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     chain: int
     keep: float  # seconds
     disk_floor: int | str | None = "auto"  # bytes
-    notes: tuple[str, ...]  # advice, and keys that have no effect yet
+    notes: tuple[str, ...]  # advice
     hooks: Hooks
     companions: tuple[CompanionStart, ...]
     execution_mode: str = "sequential"
@@ -390,3 +415,4 @@ class Outcome(Struct, frozen=True, kw_only=True):
     left_over: tuple[ProcessMemory, ...] = ()
     blames_us: bool = False  # an option of ours broke it: without them it may run
     forensics: str = ""  # the file that says more, in the attempt's folder
+    resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say

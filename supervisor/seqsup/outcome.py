@@ -3,9 +3,11 @@
 import re
 import signal
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import PurePath
 
-from .model import Exit, Reason, Success
+from . import usage
+from .model import Exit, Preset, Reason, Success
 from .units import format_size
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
@@ -20,6 +22,8 @@ _PRELOAD = re.compile(rb"Cannot find module '([^']*)'\s+Require stack:\s+- inter
 _SAID = {9: _REFUSED, 1: _PRELOAD}  # by exit code: the words of a Node that could not begin
 _UNSETTLED = re.compile(rb"unsettled top-level await", re.IGNORECASE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
+_LAST_LINES = 10  # of an agent that exited well: further up it may speak of others' failures
+_LATELY = 16 * 1024  # characters: of a limit that it met earlier and outlived it may speak further up
 _OF_SHELLS = {126: "a command could not be run", 127: "a command was not found"}
 
 
@@ -89,6 +93,28 @@ def _suspicion(number: int, data_limit: int | None) -> str:
 def _line_of(match: re.Match[bytes], text: bytes) -> str:
     start, end = text.rfind(b"\n", 0, match.start()) + 1, text.find(b"\n", match.start())
     return text[start : end if end >= 0 else None].decode(errors="replace").strip()
+
+
+def with_preset(
+    preset: Preset, told: tuple[Reason, str], printed: Sequence[str], now: datetime
+) -> tuple[Reason, str, float | None]:
+    """Take into account what is known of an agent CLI: failures that exit 0, and its provider's limit.
+
+    `printed` are the ends of its outputs. The third value is when the limit resets, in seconds of the epoch.
+    """
+    reason, why = told
+    if reason is Reason.COMPLETED:
+        last = ("\n".join(text.splitlines()[-_LAST_LINES:]) for text in printed)
+        line = next((line for text in last if (line := usage.first_line(preset.failure, text))), "")
+        if not line:
+            return reason, why, None
+        reason, why = Reason.FAILED, f"it exited well, but said: {line}"
+    if reason not in (Reason.FAILED, Reason.NO_RESULT):
+        return reason, why, None
+    for text in printed:
+        if (limit := usage.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
+            return Reason.USAGE_LIMIT, f"{preset.name} met its usage limit: {limit.said}", limit.resets_at
+    return reason, why, None
 
 
 def describe(ending: Exit) -> str:

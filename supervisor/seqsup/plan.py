@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from . import nodeflags, placeholders
+from . import nodeflags, placeholders, presets
 from .model import (
     Account,
     CompanionStart,
@@ -35,7 +35,6 @@ from .profile import Agent, Companion, Profile, ProfileError, Rest, complaints
 from .profile.checks import variable
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
-from .profile.not_yet import accepted
 from .profile.order import in_order
 from .profile.tables import HOOKS, LISTEN
 from .selection import Choice, chosen, select
@@ -56,6 +55,7 @@ class Copy(Struct, frozen=True, kw_only=True):
     stdin_file: str | None
     cwd: str
     success_file: str | None
+    success_command: tuple[str, ...]
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -225,6 +225,7 @@ def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | No
         stdin_file=path(folder, agent.stdin_file),
         cwd=cwd,
         success_file=path(cwd, agent.success.file),
+        success_command=tuple(placeholders.finish(fill(word)) for word in agent.success.command),
     )
 
 
@@ -248,7 +249,9 @@ def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[
 def _is_text(copy: Copy) -> bool:
     """Names of files and words of a command line may be any bytes; journal and JSON cannot carry those."""
     try:
-        msgspec.json.encode((copy.command, copy.env, copy.stdin, copy.stdin_file, copy.cwd, copy.success_file))
+        msgspec.json.encode(
+            (copy.command, copy.env, copy.stdin, copy.stdin_file, copy.cwd, copy.success_file, copy.success_command)
+        )
     except UnicodeEncodeError:
         return False
     return True
@@ -319,6 +322,7 @@ def _step(
             wait=agent.retry.wait,
             max_wait=agent.retry.max_wait,
             grow_heap=agent.retry.grow_heap,
+            usage_limit=agent.retry.usage_limit,
         ),
         drain=Drain(
             timeout=agent.drain.timeout,
@@ -329,13 +333,19 @@ def _step(
             sweep=agent.drain.sweep,
             allow=agent.drain.allow,
         ),
-        success=Success(codes=agent.success.codes, file=copy.success_file, output=agent.success.output),
+        success=Success(
+            codes=agent.success.codes,
+            file=copy.success_file,
+            output=agent.success.output,
+            command=copy.success_command,
+        ),
         expect=agent.expect,
         needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
         content=_content(copy, found),
         rlimits=Rlimits(nofile=agent.rlimits.nofile, core=agent.rlimits.core, data=agent.rlimits.data),
         account=found.account,
         output_max=agent.output.max,
+        preset=presets.preset(agent.preset) if agent.preset is not None else None,
     )
 
 
@@ -422,8 +432,6 @@ def _notes(
         elif found.node is not None:
             for note in _node_notes(copy, found, found.node, survey):
                 yield f"{agent.name}: {note}"
-    for sentence in accepted(profile):
-        yield f"accepted, no effect yet: {sentence}"
 
 
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:

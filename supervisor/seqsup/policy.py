@@ -19,13 +19,14 @@ from enum import Enum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .model import GIB, MIB, Halt, Limits, Outcome, Reason, Retry, Sample, Timeouts
+from .model import GIB, MIB, Halt, Limits, OnUsageLimit, Outcome, Reason, Retry, Sample, Timeouts
 from .units import format_duration, format_size
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does
 KILL_DEADLINE = 10.0
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
+UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
 _MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
@@ -150,16 +151,36 @@ def until_full(room: int | None, rate: float, cpus: int) -> float:
     return min(max(room / max(_FILL_RATE * min(cpus, 3), 2 * rate) / 2, _MIN_PAUSE), _MAX_PAUSE)
 
 
-def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt) -> bool:
-    """Say whether another attempt may help."""
+def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0) -> bool:
+    """Say whether another attempt may help. `now` is of the epoch."""
     if outcome.reason in expect or halt >= Halt.NOW:
         return False
+    if outcome.reason is Reason.USAGE_LIMIT:
+        return retry.usage_limit is OnUsageLimit.WAIT or _soon(retry, outcome, now)
     return outcome.blames_us or outcome.reason in retry.on
 
 
-def costless(outcome: Outcome) -> bool:
-    """Say whether the attempt does not count: it could not have gone well, and the next one is another."""
-    return outcome.blames_us
+def costless(retry: Retry, outcome: Outcome) -> bool:
+    """Say whether the attempt does not count: it could not have gone well, and the next one may."""
+    return outcome.blames_us or awaited(retry, outcome)
+
+
+def awaited(retry: Retry, outcome: Outcome) -> bool:
+    """Say whether the profile wants its usage limit to be waited for, however long that takes."""
+    return outcome.reason is Reason.USAGE_LIMIT and retry.usage_limit is OnUsageLimit.WAIT
+
+
+def retry_wait(outcome: Outcome, backoff: float, now: float) -> float:
+    """Seconds until the next attempt; `backoff` is what the number of attempts asks for, `now` is of the epoch."""
+    if outcome.reason is not Reason.USAGE_LIMIT:
+        return 0.0 if outcome.blames_us else backoff
+    until = now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
+    return max(until - now, backoff)
+
+
+def _soon(retry: Retry, outcome: Outcome, now: float) -> bool:
+    """A limit by the minute is no more than a reason to wait as usual."""
+    return outcome.resets_at is not None and outcome.resets_at - now <= retry.max_wait
 
 
 def next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason) -> int | None:

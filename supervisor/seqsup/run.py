@@ -44,7 +44,7 @@ from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
 from .learning import Past, expect, risen
-from .model import Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
+from .model import AtUsageLimit, Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
 from .resumption import resumption
@@ -57,7 +57,7 @@ Observer = Callable[[Observation], None]
 
 T = TypeVar("T")
 
-COMPLETED, GAVE_UP, STOPPED_BY_POLICY = 0, 1, 4
+COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
 
 
@@ -162,13 +162,13 @@ class Run:
             self._summaries = Summaries(self._folder / SUMMARIES)
             self._start(waited)
             self._remove_old()
-            stopped = ""
+            stopped: Stopped | None = None
             try:
                 await hooks.after("before_run", RunStarted)
                 await companions.start()
                 await self._agents(ledger, hooks)
             except Stopped as reason:
-                stopped = str(reason)
+                stopped = reason
             await companions.stop()
             stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
@@ -303,10 +303,11 @@ class Run:
                 open_way(private(place.folder), self._folder.parent.parent)
             return place
 
-        tried_before = self.view.agents[step.name].attempt or 0
+        earlier = self.view.agents[step.name]
         return Agent(
-            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve, tried_before=tried_before
-        )
+            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve,
+            tried_before=earlier.attempt or 0, limit_until=earlier.limit_until,
+        )  # fmt: skip
 
     async def _relieve(self, drained: Drained) -> bool:
         """Restart what holds memory beside the agents, where there is any."""
@@ -381,9 +382,9 @@ class Run:
             self.emit(Warned(message=f"took SIGKILL and still there: pid {pids}; the next seqsup looks again"))
         return bool(left)
 
-    def _exit_code(self, stopped: str) -> int:
-        if stopped:
-            return STOPPED_BY_POLICY
+    def _exit_code(self, stopped: Stopped | None) -> int:
+        if stopped is not None:
+            return AT_USAGE_LIMIT if isinstance(stopped, AtUsageLimit) else STOPPED_BY_POLICY
         if all(self._ok.get(step.name) for step in self._plan.steps):
             return COMPLETED
         if self._world.operator.signal is not None:
@@ -392,8 +393,8 @@ class Run:
             return STOPPED_BY_POLICY
         return GAVE_UP
 
-    async def _after_run(self, hooks: Hooking, stopped: str, began: float) -> str:
-        """Run the last hooks, before the end is written: a run that dies in them is not over. Say why it stopped."""
+    async def _after_run(self, hooks: Hooking, stopped: Stopped | None, began: float) -> Stopped | None:
+        """Run the last hooks, before the end is written: a run that dies in them is not over. Give why it stopped."""
         try:
             await hooks.settle()
             if hooks.wants("after_run"):
@@ -401,13 +402,13 @@ class Run:
                 run = self._folder.name
                 await hooks.on("after_run", Recorded(run=run, seq=0, at=time.time(), mono=time.monotonic(), body=ended))
         except Stopped as reason:
-            return stopped or str(reason)
+            return stopped or reason
         return stopped
 
-    def _ended(self, stopped: str, began: float) -> RunEnded:
+    def _ended(self, stopped: Stopped | None, began: float) -> RunEnded:
         count = self.view.count
         return RunEnded(
-            exit_code=self._exit_code(stopped), why=stopped, completed=count(AgentState.COMPLETED),
+            exit_code=self._exit_code(stopped), why=str(stopped or ""), completed=count(AgentState.COMPLETED),
             gave_up=count(AgentState.GAVE_UP), skipped=count(AgentState.SKIPPED), seconds=time.monotonic() - began,
             not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
             sequence_violations=violations(self._journal.events(self._identity.run)),

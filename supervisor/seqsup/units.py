@@ -1,6 +1,7 @@
 """Sizes and durations: what people write into bytes and seconds, and back; nothing else knows a unit."""
 
 import re
+import time
 
 SIZE_FORMS = 'a size such as "512M", "1.5GiB" (K, M, G and T are binary) or a number of bytes'
 DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
@@ -89,6 +90,13 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def clock(at: float, now: float) -> str:
+    """A moment of the epoch for people, by the machine's zone: 14:05, or with its date."""
+    moment, today = time.localtime(at), time.localtime(now)
+    same_day = (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday)
+    return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", moment)
 
 
 def format_age(seconds: float) -> str:

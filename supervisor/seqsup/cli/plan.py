@@ -12,9 +12,10 @@ from msgspec.structs import asdict
 
 from ..containment.tiers import choose
 from ..learning import Expected
-from ..model import MIB, CompanionStart, Hooks, Plan, Rlimits, SeqsupError, Step
+from ..model import MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
+from ..presets import tables
 from ..runtime.node import node_options, own_options
 from ..table import Column, render
 from ..units import format_duration, format_size
@@ -216,6 +217,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
             f"within {format_duration(drain.timeout)}, else {drain.on_timeout.value}",
         ),
         ("success", _success(step)),
+        *(_preset(step.preset, step) if step.preset is not None else ()),
         ("expected", ", ".join(step.expect)),
     ]
 
@@ -257,7 +259,24 @@ def _success(step: Step) -> str:
         wanted.append(f"file {success.file}")
     if success.output is not None:
         wanted.append(f"output matches {success.output}")
+    if success.command:
+        wanted.append(f"then {shlex.join(success.command)} succeeds")
     return "" if wanted == ["exit 0"] else _shown(", ".join(wanted))
+
+
+def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
+    """All that it sets. What the user says of the same wins, and is said."""
+    yield "preset", f"{preset.name}: {preset.title}"
+    sets = [
+        f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"
+        for name, value in preset.env.items()
+    ]
+    sets += [f"{table}.{key}={value}" for table, keys in tables(preset.name).items() for key, value in keys.items()]
+    yield "it sets", ", ".join(sets) + ("; keys of the profile win" if sets else "")
+    yield "a failure", _shown(" or ".join(preset.failure))
+    follows = "the run waits until it resets" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
+    yield "usage limit", _shown(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
+    yield "known leaks", "; ".join(preset.leaks)
 
 
 def _node_options(step: Step) -> str:

@@ -4,10 +4,12 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
+from .. import presets
 from ..model import SeqsupError
 from . import fields
 from .checks import check
@@ -89,15 +91,29 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
 
 
 def _inherit(table: str, given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
-    """The agent's table over the top level's, key by key."""
+    """The agent's table over the top level's over its preset's, key by key."""
     top, own = given.get(table, {}), agent.get(table, {})
-    merged: dict[str, Any] = top | own
+    merged: dict[str, Any] = _of_preset(agent.get("preset")).get(table, {}) | top | own
     if table == "memory" and ("hard" in own or "soft" in own):
         # A lower limit of its own is a narrower frame: what lies outside follows it, as if it were not set.
         for key in ("soft", "warn"):
             if key not in own and key in dict(disorder(resolve(fields.build(MemoryTable, merged)))):
                 del merged[key]
     return merged
+
+
+@cache
+def _of_preset(name: str | None) -> dict[str, Any]:
+    if name is None:
+        return {}
+
+    def impossible(at: Path, message: str) -> None:
+        raise AssertionError(f"preset {name}: {spell(at)}: {message}")
+
+    known = fields.keys(Agent)
+    return {
+        table: fields.read(known[table].type, raw, (table,), impossible) for table, raw in presets.tables(name).items()
+    }
 
 
 def complaints(profile: Profile, wrong: Iterable[tuple[Path, str]]) -> list[Complaint]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from ..model import OnTimeout, Reason
+from .. import presets
+from ..model import OnTimeout, OnUsageLimit, Reason
 from .fields import (
     AMOUNT_OR_NONE,
     DURATION,
@@ -29,7 +30,9 @@ from .fields import (
 )
 from .lines import Path
 
-_NEVER_RETRIED = (Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST)
+_NEVER_RETRIED = (  # or not for being listed: see usage_limit
+    Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST, Reason.MISCONFIGURED, Reason.USAGE_LIMIT,
+)  # fmt: skip
 _NEVER_EXPECTED = (Reason.HALTED, Reason.SKIPPED, Reason.LOST)
 _RETRIED = one_of([reason for reason in Reason if reason not in _NEVER_RETRIED], Reason)
 _EXPECTED = one_of([reason for reason in Reason if reason not in _NEVER_EXPECTED], Reason)
@@ -49,6 +52,15 @@ def address(value: object) -> str | None:
     return f"{host}:{port}"
 
 
+def _preset(value: object) -> str | None:
+    if value == "":
+        return None
+    name: str = _NAMED.read(value)
+    return name
+
+
+_NAMED = one_of(presets.names())
+_PRESET = Kind(_preset, {"enum": ["", *presets.names()]}, off="")
 _ADDRESS = Kind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 
@@ -202,6 +214,11 @@ class RetryTable(Table, frozen=True):
     )
     wait: Annotated[float, DURATION, "Before the second attempt; then doubled each time, with jitter."] = 1.0
     max_wait: Annotated[float, DURATION, "The longest wait between attempts."] = 60.0
+    usage_limit: Annotated[
+        OnUsageLimit,
+        "What follows when an agent meets its provider's usage limit. stop: the run stops, with exit code 75;"
+        " wait: until the limit resets, and the attempt does not count.",
+    ] = OnUsageLimit.STOP
     grow_heap: Annotated[
         float,
         number(1, 16),
@@ -286,7 +303,9 @@ class Success(Table, frozen=True):
     codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success."] = (0,)
     file: Annotated[str | None, TEXT_OR_NONE, "A file that must be there, relative to cwd."] = None
     output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that the output must match."] = None
-    command: Annotated[tuple[str, ...], "A command that must succeed."] = ()
+    command: Annotated[
+        tuple[str, ...], "A command that must succeed, run where the agent ran and as it was; at most 5 minutes."
+    ] = ()
 
 
 class ForEach(Table, frozen=True):
@@ -308,7 +327,9 @@ class Agent(Table, frozen=True):
     runtime: Annotated[
         Literal["auto", "node", "bun", "native"], "What runs the program. auto: found out from its file."
     ] = "auto"
-    preset: Annotated[str | None, TEXT_OR_NONE, "A known agent CLI: claude, gemini, codex, qwen …"] = None
+    preset: Annotated[
+        str | None, _PRESET, "What is known of an agent CLI: variables, patterns, keys. `plan` shows what it sets."
+    ] = None
     user: Annotated[str | None, TEXT_OR_NONE, "Whom it becomes before it starts; empty: as run.user says."] = None
     cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
     env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
@@ -338,6 +359,7 @@ class Agent(Table, frozen=True):
             (("stdin",), self.stdin or ""),
             (("stdin_file",), self.stdin_file or ""),
             (("success", "file"), self.success.file or ""),
+            *((("success", "command", n), word) for n, word in enumerate(self.success.command)),
         ]
 
 
