@@ -8,13 +8,27 @@ import os
 import struct
 from pathlib import Path
 
-LOCK, MEMBERS, QUEUE = "lock", "members", "queue"
+LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
+CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def state_dir() -> Path:
+    """Where journal and runs are kept unless a profile says otherwise: SEQSUP_STATE_DIR, or the user's folder."""
+    if own := os.environ.get("SEQSUP_STATE_DIR"):
+        return straight(Path(own).expanduser())
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (home if home.is_absolute() else Path("~/.local/state").expanduser()) / "seqsup"
+
+
+def straight(path: Path) -> Path:
+    """Absolute and without `..`, so that a file has one name; links stay, the user chose them."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def label(run: int) -> str:
@@ -22,7 +36,7 @@ def label(run: int) -> str:
 
 
 def run_folder(state_dir: Path, run: int) -> Path:
-    return state_dir / "runs" / label(run)
+    return state_dir / RUNS / label(run)
 
 
 def private(folder: Path) -> Path:

@@ -53,7 +53,7 @@ def examine(
 ) -> Forensics:
     """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
     heap = total(node.heap for node in known.nodes)
-    last = known.collections[-1].verdict if known.collections else verdict(heap, heap, used)
+    last = known.collections[-1].verdict if known.collections else verdict(heap, heap, used, used)
     return Forensics(
         agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,
         verdict=last, collected=bool(known.collections),
@@ -90,9 +90,12 @@ def total(heaps: Iterable[Heap]) -> Heap:
     )  # fmt: skip
 
 
-def verdict(before: Heap, after: Heap, used: int) -> Verdict:
-    """Say what the largest part of a tree is: of `used` bytes, with these heaps before and after a collection."""
-    garbage = max(before.used + before.external - after.used - after.external, 0)
+def verdict(before: Heap, after: Heap, used: int, used_after: int) -> Verdict:
+    """Say what the largest part of a tree is: of `used` bytes, with these heaps before and after a collection.
+
+    Garbage that V8 took away by itself, while it was about to be asked, shows in the tree alone.
+    """
+    garbage = max(before.used + before.external - after.used - after.external, used - used_after, 0)
     outside = used - garbage - after.used - after.external
     parts = {
         Verdict.GARBAGE: garbage, Verdict.JS_LEAK: after.used, Verdict.BUFFER_LEAK: after.external,

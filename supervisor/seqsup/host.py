@@ -62,3 +62,8 @@ def boot_id() -> str:
 
         return str(int(psutil.boot_time()))
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def total() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * PAGE

@@ -369,6 +369,15 @@ class Collection(Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
+class NodesTold(Struct, frozen=True, kw_only=True):
+    """What the supervisor tells an operator of an attempt's Node processes."""
+
+    before: tuple[NodeProcess, ...] = ()
+    after: tuple[NodeProcess, ...] = ()
+    collection: Collection | None = None  # where one was asked for, and somebody answered
+    why: str = ""  # why nothing is known
+
+
 class Sample(Struct, frozen=True, kw_only=True):
     """One look at a tree and its host. `at` is monotonic seconds; memory is bytes."""
 

@@ -13,15 +13,14 @@ import msgspec
 
 from . import forensics
 from .channel import Answer, Channel, Node
-from .folder import private
+from .folder import CHANNEL, private
 from .forensics import Known
-from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, Site
+from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, Site
 from .units import format_size
 from .wait import Wake
 from .wording import printable
 
-_REPORTS = "reports"  # beside it: what Node writes as V8 gives up
-LINK = "channel"  # in the attempt's folder: leads to the socket
+_REPORTS = "reports"  # in the attempt's folder: what Node writes as V8 gives up
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _STEPS = 4  # times that sites are read between the alert and soft
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
@@ -51,11 +50,12 @@ class Telemetry:
         self._watched: dict[int, int] = {}  # pid -> interval of its profiler
         self._sites: dict[int, tuple[Site, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._awaited: asyncio.Future[None] | None = None  # the next look
         self._collecting: asyncio.Task[Collection] | None = None
         self._collections: list[Collection] = []
         self._told = 0  # of them
         self._greetings: list[Node] = []  # that the watch has not heard of yet
-        self._link = folder / LINK
+        self._link = folder / CHANNEL
         with suppress(OSError):
             self._link.symlink_to(self._channel.path)
 
@@ -67,6 +67,8 @@ class Telemetry:
     def look(self, now: float, used: int, belongs: Callable[[int], bool]) -> None:
         """Take note of a sample: of the tree's bytes, and of who is in it. Asks where it is time to."""
         self._used, self._belongs = used, belongs
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
         alerted = self._alert is not None and used >= self._alert
         if now >= self._due:
             self._due = now + (_BRISK if alerted else _SLOW)
@@ -185,6 +187,9 @@ class Telemetry:
                 reading = node.process(answer.before)  # V8 may have begun by itself since it was known last
                 befores.append(max(known.get(pid, reading), reading, key=lambda each: each.rss))
                 afters.append(self._known.get(pid, befores[-1]))
+        self._awaited = asyncio.get_running_loop().create_future()
+        self._wake.poke()
+        await self._awaited
         done = self._sum_up(began, len(asked), used, befores, afters)
         self._collections.append(done)
         self._collecting = None
@@ -198,11 +203,12 @@ class Telemetry:
         before, after = (forensics.total(node.heap for node in nodes) for nodes in (befores, afters))
         silent = [node.heap for pid, node in self._known.items() if pid not in {node.pid for node in befores}]
         rest = forensics.total(silent)
+        whole = forensics.total([before, rest]), forensics.total([after, rest])
         return Collection(
             at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
             used=used,
             freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
-            verdict=forensics.verdict(forensics.total([before, rest]), forensics.total([after, rest]), used),
+            verdict=forensics.verdict(*whole, used, self._used),
         )  # fmt: skip
 
     # -- an operator, who asks from another process
@@ -217,7 +223,7 @@ class Telemetry:
         before = self.processes()
         if question == "gc" and before:
             done = await asyncio.shield(self.collect())
-        answer(msgspec.json.encode({"before": before, "after": self.processes(), "collection": done}))
+        answer(msgspec.json.encode(NodesTold(before=before, after=self.processes(), collection=done)))
 
 
 def _overridden(node: Node, cap: int | None) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
         "runs": "The list of runs.",
         "logs": "What an agent printed.",
         "events": "A run's events, as lines of JSON.",
+        "mem": "Memory of the run that goes on, or of any process; asks for a collection.",
         "artifacts": "What agents hand on: summaries and files.",
         "doctor": "What works on this machine, what does not, and how to mend it.",
     },

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..folder import state_dir as usual_state_dir
+from ..folder import straight
 from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
@@ -24,7 +26,7 @@ def load(
     from ..plan import with_objections
     from ..profile import ProfileError
 
-    folder = _straight(Path(profile_path)).parent
+    folder = straight(Path(profile_path)).parent
     try:
         profile = read(profile_path)
     except ProfileError as error:
@@ -84,7 +86,7 @@ def earlier(profile_path: str, run: str) -> "RunView | None":
         journal = Journal.open(state_dir(profile))
     except NoJournal:
         return None
-    path = str(_straight(Path(profile_path)))
+    path = str(straight(Path(profile_path)))
     rows = [row for row in journal.runs() if row.profile == path and run in ("", label(row.run), str(row.run))]
     view = fold(journal.events(rows[-1].run)) if rows else None
     journal.close()
@@ -110,16 +112,8 @@ def state_dir(profile: "Profile | None" = None) -> Path:
     """Where journal and runs are kept: the profile's own folder, SEQSUP_STATE_DIR, or the user's."""
     if profile is not None and profile.run.state_dir:
         base = Path(profile.file).parent if profile.file else Path()
-        return _straight(base / Path(profile.run.state_dir).expanduser())
-    if own := os.environ.get("SEQSUP_STATE_DIR"):
-        return _straight(Path(own).expanduser())
-    home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else Path("~/.local/state").expanduser()) / "seqsup"
-
-
-def _straight(path: Path) -> Path:
-    """Absolute and without `..`, so that a profile has one name; links stay, the user chose them."""
-    return Path(os.path.normpath(path.absolute()))
+        return straight(base / Path(profile.run.state_dir).expanduser())
+    return usual_state_dir()
 
 
 def _plan(

@@ -1,0 +1,175 @@
+"""Memory of the run that goes on now, for programs of your own: look, collect, wait.
+
+    from seqsup.memory import cleanup_between_agents, is_memory_high
+
+    if is_memory_high():
+        print(f"freed {cleanup_between_agents().bytes} bytes")
+
+Without `run` (a run's folder), the run is meant in whose agent or hook this program runs, else whichever goes on in the
+user's state folder. Where none does, there is nothing to weigh: 0 bytes, and nothing that could collect.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from .containment.members import Members, descend
+from .containment.process import read_stat
+from .folder import CHANNEL, MEMBERS, RUNS, alive, state_dir
+from .host import Host, total
+from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
+
+_PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
+_NO_RUN = "no run goes on"
+_NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a run, or some processes, hold at one moment; sizes in bytes."""
+
+    used: int  # of all processes together, as seqsup's limits count it
+    processes: tuple[ProcessMemory, ...]  # the largest first
+    nodes: tuple[NodeProcess, ...]  # those that say what their heap holds
+    available: int  # of the host
+    total: int  # of the host
+    why: str = ""  # why no heap is known
+
+
+class Freed(Struct, frozen=True, kw_only=True):
+    """What came of a collection."""
+
+    bytes: int  # fewer in RSS of those that were asked
+    before: Usage
+    after: Usage
+    reached: bool  # below the threshold, where one was waited for
+    collection: Collection | None  # None: nobody could be asked, and `why` says why
+    why: str = ""
+
+
+def memory_usage(run: Path | None = None) -> Usage:
+    """Weigh all processes of a run, and ask its Node processes. `run` is the run's folder."""
+    folder = _folder(run)
+    return _usage(folder, _ask(folder, "mem"))
+
+
+def memory_of(pids: Iterable[int]) -> Usage:
+    """Weigh any processes of this machine with all that descend from them. Says nothing to them, and stops none.
+
+    Heaps are known of those that belong to a run.
+    """
+    pids = tuple(pids)
+    told = _ask(_folder(None), "mem")
+    return _weigh(descend(pids), told)
+
+
+def force_gc(run: Path | None = None) -> Freed:
+    """Have every Node process of a run collect its garbage, and wait until it has."""
+    folder = _folder(run)
+    told = _ask(folder, "gc")
+    after = _usage(folder, NodesTold(before=told.after, after=told.after, why=told.why))
+    before = msgspec.structs.replace(after, nodes=told.before, used=after.used + _fewer(told))
+    return Freed(
+        bytes=_fewer(told), before=before, after=after, reached=True, collection=told.collection,
+        why="" if told.collection else told.why or _NO_NODE,
+    )  # fmt: skip
+
+
+def is_memory_high(threshold: int = 6 * GIB, run: Path | None = None) -> bool:
+    """Say whether a run holds more than `threshold` bytes."""
+    folder = _folder(run)
+    return _usage(folder, NodesTold()).used > threshold
+
+
+def wait_for_memory_cleanup(
+    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
+) -> bool:
+    """Wait, at most `timeout` seconds, until a run holds no more than `threshold` bytes; False: it did not."""
+    deadline = time.monotonic() + timeout
+    while is_memory_high(threshold, run):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(interval, left))
+    return True
+
+
+def cleanup_between_agents(
+    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
+) -> Freed:
+    """Collect, and wait until a run holds no more than `threshold` bytes. Between agents seqsup itself does more."""
+    freed = force_gc(run)
+    reached = wait_for_memory_cleanup(threshold, timeout, interval, run)
+    return msgspec.structs.replace(freed, reached=reached, after=memory_usage(run))
+
+
+def _fewer(told: NodesTold) -> int:
+    return told.collection.freed if told.collection is not None else 0
+
+
+def _folder(run: Path | None) -> Path | None:
+    """The folder of the run that is meant, if it goes on."""
+    marked = os.environ.get("SEQSUP_FOLDER")
+    chosen = run or (Path(marked) if marked else None)
+    folders = [chosen] if chosen is not None else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
+    return next((folder for folder in folders if alive(folder)), None)
+
+
+def _usage(folder: Path | None, told: NodesTold) -> Usage:
+    return _weigh(_members(folder) if folder is not None else (), told)
+
+
+def _members(folder: Path) -> Iterable[int]:
+    """Who was seen in a run's trees and still lives: a pid alone may be a stranger's by now."""
+    with suppress(OSError):
+        for line in (folder / MEMBERS).read_text().splitlines():
+            pid, _, start = line.partition(" ")
+            stat = read_stat(int(pid)) if pid.isdigit() else None
+            if stat is not None and str(stat.start) == start and stat.state not in "ZX":
+                yield int(pid)
+
+
+def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
+    members, host = Members(), Host()
+    try:
+        for pid in pids:
+            members.add(pid)
+        used = members.used()
+        known = sorted((member.describe() for member in members.living()), key=lambda process: -process.bytes)
+        here = {process.pid for process in known}
+        return Usage(
+            used=used, processes=tuple(known), nodes=tuple(node for node in told.after if node.pid in here),
+            available=host.available(), total=total(), why=told.why,
+        )  # fmt: skip
+    finally:
+        members.close()
+        host.close()
+
+
+def _ask(folder: Path | None, question: str) -> NodesTold:
+    """Ask the supervisor of a run, by the socket of the attempt that goes on."""
+    if folder is None:
+        return NodesTold(why=_NO_RUN)
+    told = NodesTold(why=_NO_NODE)
+    for link in folder.glob(f"*/*/{CHANNEL}"):
+        try:
+            told = _converse(link.readlink(), question)
+        except (OSError, msgspec.DecodeError) as error:
+            told = NodesTold(why=f"its supervisor does not answer: {error}")
+    return told if told.after or told.why else NodesTold(why=_NO_NODE)
+
+
+def _converse(path: Path, question: str) -> NodesTold:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(_PATIENCE[question])
+        line.connect(os.fspath(path))
+        line.sendall(msgspec.json.encode({"hello": "operator", "ask": question}) + b"\n")
+        answer = bytearray()
+        while piece := line.recv(65536):
+            answer += piece
+    return msgspec.json.decode(bytes(answer), type=NodesTold)
