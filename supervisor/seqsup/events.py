@@ -290,6 +290,15 @@ class Warned(Event, frozen=True):
     message: str
 
 
+class BriefWritten(Event, frozen=True):
+    """In an artifact-only run: what the agent would be given. Nothing was spawned."""
+
+    agent: str
+    content: str
+    folder: str  # of the run's
+    stands: str  # whose summary those after it get: the folder of an earlier attempt or brief, or nothing
+
+
 class PeakRose(Event, frozen=True):
     """An agent took far more memory than it used to."""
 
@@ -333,7 +342,7 @@ AnyEvent = (
     | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | LimitPaused | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
-    | HookEnded | Warned | PeakRose | RunPaused | RunContinued | RunsRemoved | RunEnded
+    | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

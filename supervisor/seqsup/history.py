@@ -11,6 +11,7 @@ from .events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    BriefWritten,
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
@@ -208,6 +209,9 @@ class History:
                 paused.state, paused.retry_at, paused.limit_until = AgentState.BACKOFF, until, until
             case AgentEnded() as event:
                 self._agent_ended(event)
+            case BriefWritten(agent=agent, folder=folder):
+                briefed = self._agent(agent)
+                briefed.state, briefed.reason, briefed.folder = AgentState.COMPLETED, Reason.COMPLETED, folder
             case AgentSkipped(agent=agent, why=why):
                 self._skip(agent, why)
             case Drained() as event:

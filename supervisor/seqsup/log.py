@@ -17,6 +17,7 @@ from .events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    BriefWritten,
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
@@ -177,6 +178,12 @@ def _(event: MemoryWarned) -> Line:
 def _(event: OutputCut) -> Line:
     text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
     return Line(WARNING, "!", "output", text)
+
+
+@say.register
+def _(event: BriefWritten) -> Line:
+    stands = f"for it stands {event.stands}" if event.stands else "it has left no summary yet"
+    return Line(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
 
 
 @say.register

@@ -280,6 +280,9 @@ class Metrics(Struct, frozen=True, kw_only=True):
     file_sd: str | None = None
 
 
+ARTIFACT_ONLY = "artifact-only"  # an execution mode
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     name: str
     profile: str | None  # the file's path; None for `seqsup run`

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from . import nodeflags, placeholders, presets
 from .model import (
+    ARTIFACT_ONLY,
     Account,
     CompanionStart,
     Detected,
@@ -110,6 +111,7 @@ def make(
     if (only or start_from) and not taken:
         raise SeqsupError(f"--only and --from leave no agent of {profile.name} to run")
     values = _of_copies(names)
+    spawns = profile.run.mode != ARTIFACT_ONLY
     return Plan(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
@@ -124,10 +126,11 @@ def make(
         chain=profile.run.chain,
         keep=profile.run.keep,
         disk_floor=profile.run.disk_floor,
+        execution_mode=profile.run.mode,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
-        hooks=_hooks(profile, survey.folder),
-        companions=tuple(_companion(companion, profile, survey) for companion in profile.companions),
+        hooks=_hooks(profile, survey.folder) if spawns else replace(_hooks(profile, survey.folder), commands={}),
+        companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
     )
 
 
@@ -183,6 +186,8 @@ def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str |
 
 def enforcement(plan: Plan) -> Enforce:
     """What the run as a whole asks of the machine: the strictest that any of its agents does."""
+    if plan.execution_mode == ARTIFACT_ONLY:
+        return Enforce.WATCH
     asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
     return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
 
@@ -432,6 +437,8 @@ def _notes(
         elif found.node is not None:
             for note in _node_notes(copy, found, found.node, survey):
                 yield f"{agent.name}: {note}"
+    if profile.run.mode == ARTIFACT_ONLY:
+        yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
 
 
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from . import __version__, policy
+from . import __version__, briefs, policy
 from .account import open_way
 from .agent import Agent
 from .artifacts import Summaries, summary
@@ -27,6 +27,7 @@ from .events import (
     AgentEnded,
     AgentSkipped,
     AnyEvent,
+    BriefWritten,
     Drained,
     HaltRequested,
     PeakRose,
@@ -44,7 +45,7 @@ from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
 from .learning import Past, expect, risen
-from .model import AtUsageLimit, Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
+from .model import ARTIFACT_ONLY, AtUsageLimit, Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
 from .operator import Operator
 from .placeholders import finish
 from .resumption import resumption
@@ -89,6 +90,7 @@ class Run:
         self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe)
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
+        self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
 
     @property
     def view(self) -> RunView:
@@ -166,7 +168,10 @@ class Run:
             try:
                 await hooks.after("before_run", RunStarted)
                 await companions.start()
-                await self._agents(ledger, hooks)
+                if self._plan.execution_mode == ARTIFACT_ONLY:
+                    self._write_briefs()
+                else:
+                    await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = reason
             await companions.stop()
@@ -253,6 +258,24 @@ class Run:
             if ahead is not None:
                 ahead.dismiss()
 
+    def _write_briefs(self) -> None:
+        """Carry out an artifact-only plan: whatever else the profile says, nothing is spawned."""
+        assert self._summaries is not None
+        state_dir = self._folder.parent.parent
+        for step in self._plan.steps:
+            if self._world.operator.halt > Halt.NONE:
+                return
+            place = self._place(step, briefs.FOLDER, -1)
+            private(place.artifacts)
+            briefs.write(self._filled_in(step, place), place.folder, self._summaries.file.read_text())
+            found = briefs.standing(self._journal, state_dir, self._plan.profile, step.name, self._identity.run)
+            if found is not None:
+                self._standing[step.name] = found
+            stands = str(found.relative_to(state_dir / "runs")) if found is not None else ""
+            self.emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
+            self._ok[step.name] = True
+            self._hand_on(step.name)
+
     async def _may_go_on(self) -> bool:
         """Wait while something hinders the next agent; False when the operator wants none any more."""
         if not (why := self._hindrance()):
@@ -294,20 +317,22 @@ class Run:
 
     def _agent(self, step: Step, ledger: int) -> Agent:
         def place(number: int) -> Place:
-            label = f"{step.name}/{number}"
-            place = Place(
-                self._folder / label, label, ledger, self._marks(label),
-                previous=self._folder / SUMMARIES,
-            )  # fmt: skip
-            if step.account is not None:
-                open_way(private(place.folder), self._folder.parent.parent)
-            return place
+            return self._place(step, str(number), ledger)
 
         earlier = self.view.agents[step.name]
         return Agent(
             step, place, self._filled_in, self._identity.cookie, self._world, self._relieve,
             tried_before=earlier.attempt or 0, limit_until=earlier.limit_until,
         )  # fmt: skip
+
+    def _place(self, step: Step, name: str, ledger: int) -> Place:
+        label = f"{step.name}/{name}"
+        place = Place(
+            self._folder / label, label, ledger, self._marks(label), previous=self._folder / SUMMARIES
+        )  # fmt: skip
+        if step.account is not None:
+            open_way(private(place.folder), self._folder.parent.parent)
+        return place
 
     async def _relieve(self, drained: Drained) -> bool:
         """Restart what holds memory beside the agents, where there is any."""
@@ -336,7 +361,7 @@ class Run:
 
     def _last_folder(self, agent: str) -> Path:
         """Where an agent's last attempt left its output, and what it made."""
-        return self._folder / (self.view.agents[agent].folder or agent)
+        return self._standing.get(agent) or self._folder / (self.view.agents[agent].folder or agent)
 
     def _summary(self, agent: str) -> str:
         return summary(self._last_folder(agent))

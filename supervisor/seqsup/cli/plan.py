@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from ..containment.tiers import choose
 from ..learning import Expected
-from ..model import MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
+from ..model import ARTIFACT_ONLY, MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..presets import tables
@@ -102,7 +102,8 @@ def _containment(made: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]:
-    yield f"{made.name}  {counted(len(made.steps), 'agent')}, one at a time"
+    how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else "one at a time"
+    yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
     yield from _pairs(
         columns,
         ("execution_mode", made.execution_mode),

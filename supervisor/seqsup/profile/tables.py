@@ -76,6 +76,10 @@ _LIST_OF_ITEMS = Kind(_items, {"type": "array", "items": {"type": "string"}})
 
 
 class RunTable(Table, frozen=True):
+    mode: Annotated[
+        Literal["sequential", "artifact-only"],
+        "artifact-only: nothing is spawned; each agent's brief is written, with the summaries of those before it.",
+    ] = "sequential"
     on_failure: Annotated[
         Literal["stop", "continue"],
         "What follows when an agent gives up; one whose `needs` failed is always skipped.",

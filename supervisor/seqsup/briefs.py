@@ -1,0 +1,45 @@
+"""Artifact-only runs: nothing is spawned; each agent's brief is written, with the summaries of those before it.
+
+For chains that are too long to be run, or work that a person or another tool does: whoever has done what a brief says
+leaves its summary.md beside it, and the next artifact-only run hands that on.
+"""
+
+import shlex
+from pathlib import Path
+
+from .artifacts import has_summary
+from .folder import ARTIFACTS, run_folder, write_private
+from .journal import Journal
+from .model import Step
+
+FILE = "brief.md"
+FOLDER = "brief"  # in the agent's folder, where an attempt would have its number
+
+
+def write(step: Step, folder: Path, before: str) -> Path:
+    """Write an agent's brief. Its stdin is in it, unlike anywhere else: that is what the brief is for."""
+    parts = [f"# {step.name}", f"In `{step.cwd}`:", f"```sh\n{shlex.join(step.command)}\n```"]
+    if step.stdin:
+        parts += ["Its standard input:", step.stdin]
+    elif step.stdin_file:
+        parts += [f"Its standard input: `{step.stdin_file}`"]
+    parts += [f"Leave what it comes to, in short, in `{folder / ARTIFACTS / 'summary.md'}`."]
+    if before:
+        parts += ["# What those before have handed on", before]
+    file = folder / ARTIFACTS / FILE
+    write_private(file, "\n\n".join(parts).strip() + "\n")
+    return file
+
+
+def standing(journal: Journal, state_dir: Path, profile: str | None, agent: str, own: int) -> Path | None:
+    """Find what stands for an agent: of earlier runs the last brief with a summary, or attempt that went well."""
+    good: dict[int, int] = {}  # run -> the last attempt
+    for past in journal.past(profile, agent):
+        if past.ok:
+            good.setdefault(past.run, past.attempt)
+    for row in reversed([row for row in journal.runs() if row.profile == profile and row.run != own]):
+        folder = run_folder(state_dir, row.run) / agent
+        for each in (FOLDER, str(good.get(row.run, ""))):
+            if each and (has_summary(folder / each) or (each != FOLDER and (folder / each).exists())):
+                return folder / each
+    return None
