@@ -20,7 +20,7 @@ from profiles import shell, write
 
 Cli = Callable[..., Result]
 
-LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run"})
+LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run", "init"})
 
 
 # -- no traceback
@@ -81,7 +81,7 @@ def driver(tmp_path: Path, seqsup: Cli) -> Iterator[Driver]:
 _WORDS = st.one_of(
     st.sampled_from([
         "nightly.toml", "nightly", "r1", "1", "r0", "r9999999999999999999", "a", "-f", "--json", "--now", "--all",
-        "-n", "-1", "0", "--attempt", "--task", "--only", "--from", "--resume", "--no-wait", "--quiet", "--unit",
+        "-n", "-1", "0", "--attempt", "--task", "--only", "--from", "--resume", "--no-wait", "--quiet", "--force",
         "--dry-run", "--", "-", "", ".", "..", "/", "/dev/null", "/proc/self/mem", "~", "stdout", "\udcff", "é", "=",
         "--=", "-h", "--debug", "--help", "--version", "a" * 300, "x.toml",
     ]),
@@ -119,7 +119,7 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["status", "r9"], 2, 'no run "r9"'),
         (["status", "nigthly"], 2, "did you mean nightly?"),
         (["logs", "--attempt", "0"], 2, "0 is not in the range"),
-        (["doctor", "--unit"], 2, "which profile?"),
+        (["init", "--systemd"], 2, "which profile?"),
     ],
 )
 def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code: int, told: str) -> None:

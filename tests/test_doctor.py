@@ -266,7 +266,7 @@ def test_a_unit_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> No
     odd = tmp_path / "100% a b"
     odd.mkdir()
     profile = write(odd, shell("a", "true"), timeouts={"grace": "7s"}, drain={"timeout": "13s"})
-    result = seqsup("doctor", profile, "--unit")
+    result = seqsup("init", profile, "--systemd")
     lines = result.stdout.splitlines()
     assert result.code == 0
     for line in (
@@ -285,12 +285,9 @@ def test_a_unit_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> No
 
 
 def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -> None:
-    from seqsup.model import Plan
+    from seqsup.cli._load import load
 
-    plan = Plan(
-        name="n", profile="/p/n.toml", state_dir="/s", task="", steps=(), skips=(), stop_on_failure=True, chain=5,
-        keep=1.0, notes=(),
-    )  # fmt: skip
+    plan = load(str(write(tmp_path, shell("a", "true"))))
     service = Service(command=("/b/seqsup",), profile="/p/$x.toml", path='/a"b:/c d', system=False)
     text = write_unit(service, plan)
     assert "ExecStart=/b/seqsup start /p/$$x.toml" in text
@@ -301,6 +298,6 @@ def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -
 
 
 def test_a_unit_needs_a_profile(seqsup: Cli) -> None:
-    result = seqsup("doctor", "--unit")
+    result = seqsup("init", "--systemd")
     assert result.code == 2
     assert "which profile?" in result.stderr

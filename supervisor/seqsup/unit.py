@@ -1,11 +1,13 @@
 """A profile as a unit of systemd's, which gives seqsup a cgroup of its own. Pure text."""
 
+import shlex
 from pathlib import PurePath
 
 from msgspec import Struct
 
-from .model import Plan
+from .model import GIB, Plan
 from .policy import KILL_DEADLINE
+from .units import write_size
 
 _TERMED = 143  # what seqsup exits with after SIGTERM: a stop that was asked for, no failure
 _SPARE = 15.0  # seconds, for the last sweep and the journal
@@ -27,7 +29,7 @@ def write(service: Service, plan: Plan) -> str:
     online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
     last = max((step.timeouts.grace + step.drain.timeout for step in plan.steps), default=0.0)
     return f"""\
-# Save:    seqsup doctor {service.profile} --unit > {folder}/{name}
+# Save:    seqsup init {service.profile} --systemd > {folder}/{name}
 # Enable:  {control} daemon-reload && {control} enable --now {name}
 {linger}
 [Unit]
@@ -51,6 +53,39 @@ SuccessExitStatus={_TERMED}
 [Install]
 WantedBy={"multi-user" if service.system else "default"}.target
 """
+
+
+def timer(service: Service, plan: Plan) -> str:
+    """A timer that starts the unit every night, how to enable it, and the same for cron."""
+    name = f"seqsup-{plan.name}"
+    control = "systemctl" if service.system else "systemctl --user"
+    folder = "/etc/systemd/system" if service.system else "~/.config/systemd/user"
+    start = " ".join(map(shlex.quote, (*service.command, "start", service.profile)))
+    largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
+    watch = " ".join(map(shlex.quote, (*service.command, "mem", "--threshold", write_size(largest or GIB))))
+    return f"""\
+# Save:    seqsup init {service.profile} --timer > {folder}/{name}.timer
+# Enable:  {control} daemon-reload && {control} enable --now {name}.timer   (the timer, not its service)
+# Without systemd, as lines of `crontab -e`: the run; and every ten minutes, what its memory is if that is too much.
+#   PATH={service.path}
+#   0 2 * * *     {_cron(start)} --quiet
+#   */10 * * * *  {_cron(watch)} > /dev/null || {_cron(watch)} 2>&1 | logger -t {name}
+
+[Unit]
+Description=seqsup: the agents of {_plain(plan.name)}, every night
+
+[Timer]
+OnCalendar=*-*-* 02:00:00
+# A machine that slept makes up for it, and a run that still goes on is not started twice.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _cron(command: str) -> str:
+    return command.replace("%", "\\%")  # else the end of the line
 
 
 def _plain(text: str) -> str:

@@ -34,6 +34,7 @@ COMMANDS = {
         "doctor": "What works on this machine, what does not, and how to mend it.",
     },
     "Write": {
+        "init": "Write a first profile; print units and timers for one.",
         "tune": "Limits suggested from what agents have taken so far.",
         "schema": "The JSON Schema of profiles, for editors.",
         "completion": "The script that makes a shell complete.",

@@ -1,8 +1,6 @@
 """`seqsup doctor`: what works here."""
 
 import os
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -14,25 +12,18 @@ from ._output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
     from ..doctor import Finding
-    from ..model import Plan
 
 _WIDTH = 100  # columns where they are not known
 
 
 @click.command(short_help="What works on this machine, what does not, and how to mend it.")
 @click.argument("profile", required=False, shell_complete=_complete.profile)
-@click.option("--unit", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
 @click.option("--json", "as_json", is_flag=True, help="One object for programs.")
-def doctor(profile: str | None, unit: bool, as_json: bool) -> int:
+def doctor(profile: str | None, as_json: bool) -> int:
     """Try out what seqsup needs of this machine, and with PROFILE what that needs.
 
     Nothing is started, stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
-    if unit:
-        if profile is None:
-            raise click.UsageError("which profile? (seqsup doctor PROFILE --unit)", click.get_current_context())
-        click.echo(_unit(load(profile)), nl=False)
-        return 0
     from ..doctor import Level
 
     found = list(_examine(profile))
@@ -62,18 +53,6 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
             for note in plan.notes:
                 yield Finding(Level.WARN, "profile", note)
     yield from examine(Examined(folder, state_dir(), path, plan))
-
-
-def _unit(plan: "Plan") -> str:
-    from ..unit import Service, write
-
-    own = shutil.which("seqsup")
-    command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
-    assert plan.profile is not None
-    service = Service(
-        command=command, profile=plan.profile, path=os.environ.get("PATH", os.defpath), system=os.geteuid() == 0
-    )
-    return write(service, plan)
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""`seqsup init`: a first profile, and what runs one by itself."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from ..model import GIB, SeqsupError
+from . import _complete
+from ._load import load
+
+_FILE = "agents.toml"
+_SCHEMA = "seqsup.schema.json"
+_LARGEST = 4 * GIB
+
+
+@click.command(short_help="Write a first profile; print units and timers for one.")
+@click.argument("profile", required=False, shell_complete=_complete.profile)
+@click.option(
+    "--preset", metavar="CLI", help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here."
+)
+@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="One agent for each (may be given often).")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
+@click.option("--timer", is_flag=True, help="Print a timer for that unit instead, and lines for cron.")
+def init(
+    profile: str | None, preset: str | None, prompts: tuple[str, ...], force: bool, systemd: bool, timer: bool
+) -> None:
+    """Write a profile for the CLI that is found on this machine, with comments, to PROFILE (agents.toml).
+
+    In a terminal it asks for what was not given. It writes over nothing without --force.
+    """
+    if systemd or timer:
+        if profile is None:
+            option = "--systemd" if systemd else "--timer"
+            raise click.UsageError(f"which profile? (seqsup init PROFILE {option})", click.get_current_context())
+        click.echo(_unit(profile, systemd, timer), nl=False)
+        return
+    from .. import starter
+
+    path = Path(profile or _FILE)
+    if path.suffix != ".toml":
+        raise SeqsupError(f"a profile's name ends in .toml: try {path.name}.toml")
+    if path.exists() and not force:
+        raise SeqsupError(f"{path} is there already: give another name, or --force to write over it")
+    program = _program(preset)
+    if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
+        prompts = tuple(_ask_prompts())
+    path.write_text(starter.write(program, _hard(), prompts), encoding="utf-8")
+    _write_schema(path.parent / _SCHEMA)
+    click.echo(f"seqsup: wrote {path}: agents run by {program or 'sh, since no known CLI is on PATH'}", err=True)
+    click.echo(f"next: seqsup plan {path} · seqsup start {path}", err=True)
+
+
+def _program(preset: str | None) -> str | None:
+    """The CLI that is asked for, or the one that is here."""
+    from ..starter import COMMANDS
+    from ..wording import nearest
+
+    if preset is not None:
+        if preset not in COMMANDS:
+            known = nearest(preset, COMMANDS) or f": {', '.join(COMMANDS)}"
+            raise click.BadParameter(f"no preset {preset}{known}", click.get_current_context())
+        return preset
+    here = [name for name in COMMANDS if shutil.which(name)]
+    if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():
+        choice: str = click.prompt("Which CLI runs your agents?", type=click.Choice(here), default=here[0])
+        return choice
+    return here[0] if here else None
+
+
+def _ask_prompts() -> list[str]:
+    click.echo("What shall they do? One line for each agent, in their order; an empty line ends.")
+    asked: list[str] = []
+    while line := click.prompt(f"{len(asked) + 1}", default="", show_default=False).strip():
+        asked.append(line)
+    return asked
+
+
+def _hard() -> int:
+    """Half of the machine, at most 4 GiB, as whole units."""
+    import psutil
+
+    half: int = psutil.virtual_memory().total // 2
+    return min(_LARGEST, half // (GIB // 4) * (GIB // 4) or half)
+
+
+def _write_schema(path: Path) -> None:
+    """For the editor, as the profile's first line says. A file of the same name that is not ours stays."""
+    import json
+
+    from ..profile import schema
+
+    described = schema()
+    if path.exists() and described["title"] not in path.read_text(encoding="utf-8", errors="replace"):
+        return
+    path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _unit(profile: str, systemd: bool, timer: bool) -> str:
+    from .. import unit
+
+    plan = load(profile)
+    own = shutil.which("seqsup")
+    command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
+    assert plan.profile is not None
+    path = os.environ.get("PATH", os.defpath)
+    service = unit.Service(command=command, profile=plan.profile, path=path, system=os.geteuid() == 0)
+    texts = [unit.write(service, plan)] if systemd else []
+    texts += [unit.timer(service, plan)] if timer else []
+    return "\n".join(texts)
