@@ -32,7 +32,8 @@ class Companion:
         self.ready = False
         self.failed = ""  # why it is not started any more
         self.agents = 0  # that ended since it was started
-        self._number = self._crashes = 0
+        self._number = len(list((site.folder / FOLDER / start.name).glob("*")))  # of earlier parts
+        self._crashes = 0
         self._life: asyncio.Task[None] | None = None
         self._tree: Beside | None = None
         self._because: Restart | None = None  # of the start that is under way

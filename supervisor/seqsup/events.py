@@ -254,6 +254,26 @@ class CompanionRestarted(Event, frozen=True):
     why: str
 
 
+class ChainEnded(Event, frozen=True):
+    """Between two chains: what was due is restarted, and memory is back to what the run began with, or not."""
+
+    chain: int
+    agents: int
+    reached: bool
+    seconds: float
+    baseline: int  # bytes that the host had available before the first agent
+    available: int  # and now
+    owned: int  # bytes that the run holds: supervisor, companions, allowed leftovers
+    why: str = ""
+
+
+class SupervisorRenewed(Event, frozen=True):
+    """The supervisor had grown, and took its own place anew; run, locks and pid are the same."""
+
+    before: int  # its own bytes
+    after: int
+
+
 class HookEnded(Event, frozen=True):
     point: str
     command: str
@@ -342,7 +362,8 @@ AnyEvent = (
     | OutputCut | StopSent
     | AttemptEnded | RetryScheduled | LimitPaused | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
-    | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued | RunsRemoved | RunEnded
+    | ChainEnded | SupervisorRenewed | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued
+    | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

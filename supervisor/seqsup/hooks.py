@@ -12,7 +12,17 @@ from msgspec.structs import replace
 from . import outcome, policy
 from .attempt import World
 from .beside import Beside, Site
-from .events import AgentDue, AgentEnded, AnyEvent, AttemptEnded, HookEnded, MemoryHigh, Recorded, RunStarted
+from .events import (
+    AgentDue,
+    AgentEnded,
+    AnyEvent,
+    AttemptEnded,
+    ChainEnded,
+    HookEnded,
+    MemoryHigh,
+    Recorded,
+    RunStarted,
+)
 from .model import Halt, Hooks, Reason, Stopped
 from .ndjson import encode
 from .units import format_duration
@@ -20,7 +30,7 @@ from .wording import STOPPED_BY_US
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
 LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}
-_POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "after_agent"}
+_POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "after_agent", ChainEnded: "chain_end"}
 _LOOK = 1.0  # seconds between looks at who is in its tree
 
 
@@ -31,7 +41,7 @@ class Hooking:
         """`env` is what companions are found by."""
         self._rules, self._site, self._world = rules, site, world
         self._env = {**env, "SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))  # of earlier parts
         self._last: dict[tuple[type, str], Recorded] = {}  # what the hooks to come are to be told
         self._background: set[asyncio.Task[None]] = set()
 

@@ -18,6 +18,7 @@ from .events import (
     AttemptLost,
     AttemptStarted,
     BriefWritten,
+    ChainEnded,
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
@@ -43,6 +44,7 @@ from .events import (
     RunStarted,
     Spawned,
     StopSent,
+    SupervisorRenewed,
     Unkillable,
     Warned,
 )
@@ -331,6 +333,21 @@ def _(event: CompanionStopped) -> Line:
 @say.register
 def _(event: CompanionRestarted) -> Line:
     return Line(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
+
+
+@say.register
+def _(event: ChainEnded) -> Line:
+    text = (
+        f"{event.chain}, {counted(event.agents, 'agent')}: the host has {format_size(event.available)} of the"
+        f" {format_size(event.baseline)} that the run began with; it holds {format_size(event.owned)}"
+    )
+    return Line(INFO, "✔", "chain", text) if event.reached else Line(ERROR, "!", "chain", f"{text}; {event.why}")
+
+
+@say.register
+def _(event: SupervisorRenewed) -> Line:
+    text = f"the supervisor held {format_size(event.before)} and began anew with {format_size(event.after)}"
+    return Line(INFO, "↻", "renewed", text)
 
 
 @say.register

@@ -41,6 +41,7 @@ from .profile.tables import HOOKS, LISTEN
 from .selection import Choice, chosen, select
 from .units import format_size
 
+_CHAIN = 5  # agents: the longest chain that is advised
 GC = "--expose-gc"
 
 
@@ -439,6 +440,11 @@ def _notes(
                 yield f"{agent.name}: {note}"
     if profile.run.mode == ARTIFACT_ONLY:
         yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
+    if profile.run.chain > _CHAIN and len(taken) > _CHAIN:
+        yield (
+            f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
+            " longer before they are restarted"
+        )
 
 
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:

@@ -139,6 +139,11 @@ def until_trim(rate: float, most: int) -> float:
     return min(max(most / rate / 2, _MIN_PAUSE), _MAX_PAUSE) if rate > 0 else _MAX_PAUSE
 
 
+def renewal_due(own: int, first: int) -> bool:
+    """Say whether the supervisor has grown enough to begin anew. `first` is what it held after its first chain."""
+    return own > max(64 * MIB, first * 3 // 2)
+
+
 def far_over(hard: int) -> int:
     """Where a companion is stopped at once; above `hard` itself it is restarted between agents."""
     return hard * 3 // 2

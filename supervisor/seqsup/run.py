@@ -28,6 +28,7 @@ from .events import (
     AgentSkipped,
     AnyEvent,
     BriefWritten,
+    ChainEnded,
     Drained,
     HaltRequested,
     PeakRose,
@@ -37,6 +38,7 @@ from .events import (
     RunPaused,
     RunsRemoved,
     RunStarted,
+    SupervisorRenewed,
     Warned,
 )
 from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, hold, label, private
@@ -45,9 +47,23 @@ from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
 from .learning import Past, expect, risen
-from .model import ARTIFACT_ONLY, AtUsageLimit, Halt, Observation, Plan, Reason, Restart, SeqsupError, Step, Stopped
+from .model import (
+    ARTIFACT_ONLY,
+    AtUsageLimit,
+    Drain,
+    Halt,
+    Observation,
+    OnTimeout,
+    Plan,
+    Reason,
+    Restart,
+    SeqsupError,
+    Step,
+    Stopped,
+)
 from .operator import Operator
 from .placeholders import finish
+from .renewal import GoingOn
 from .resumption import resumption
 from .retention import outdated, remove
 from .sequence import violations
@@ -68,6 +84,14 @@ class Identity(Struct, frozen=True):
     run: int
     cookie: str
     earlier: tuple[Recorded, ...] = ()  # events of its earlier parts
+
+
+class _Renewal(Exception):
+    """The supervisor is to begin anew."""
+
+    def __init__(self, own: int) -> None:
+        super().__init__(own)
+        self.own = own
 
 
 class Run:
@@ -91,6 +115,8 @@ class Run:
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
+        self._chain = self._in_chain = 0  # chains that are over, and agents of the present one
+        self._baseline = self._first_own = 0  # bytes
 
     @property
     def view(self) -> RunView:
@@ -146,12 +172,20 @@ class Run:
         with suppress(SeqsupError):  # a journal that fails stops the run at its next event
             self.emit(wish)
 
-    async def carry_out(self, waited: float) -> int:
-        """Run the plan and return the exit code. `waited` is how long the machine's turn took, in seconds."""
-        began = time.monotonic()
-        lock = hold(self._folder)
-        # What the dead had left is stopped by now: this is what an earlier part of this run let go
-        self._let_go = frozenset(bearers(self._identity.cookie)) if self._identity.earlier else frozenset()
+    async def carry_out(self, waited: float, going_on: GoingOn | None = None) -> int | GoingOn:
+        """Run the plan and return the exit code, or with what it goes on in a fresh image of this process.
+
+        `waited` is how long the machine's turn took, in seconds. `going_on` comes from such an image before this one.
+        """
+        began = going_on.began if going_on else time.monotonic()
+        lock = going_on.lock if going_on else hold(self._folder)
+        if going_on is not None:
+            self._let_go = frozenset(going_on.let_go)
+            self._world.reaper.foreign.update(going_on.foreign)
+            self._chain, self._baseline = going_on.chain, going_on.baseline
+        elif self._identity.earlier:
+            # What the dead had left is stopped by now: this is what an earlier part of this run let go
+            self._let_go = frozenset(bearers(self._identity.cookie))
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         site = Site(self._folder, self._identity.cookie, ledger)
@@ -162,11 +196,15 @@ class Run:
             self.add_reader(hooks)
         try:
             self._summaries = Summaries(self._folder / SUMMARIES)
-            self._start(waited)
-            self._remove_old()
+            if going_on is None:
+                self._start(waited)
+                self._remove_old()
+            else:
+                self._go_on(going_on.was)
             stopped: Stopped | None = None
             try:
                 await hooks.after("before_run", RunStarted)
+                self._baseline = self._baseline or self._world.host.available()
                 await companions.start()
                 if self._plan.execution_mode == ARTIFACT_ONLY:
                     self._write_briefs()
@@ -174,6 +212,13 @@ class Run:
                     await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = reason
+            except _Renewal as due:
+                self._world.wake.catch_up()
+                kept = os.dup(lock)
+                return GoingOn(
+                    lock=kept, began=began, waited=waited, chain=self._chain, baseline=self._baseline, was=due.own,
+                    let_go=tuple(self._let_go), foreign=self._world.reaper.foreign,
+                )  # fmt: skip
             await companions.stop()
             stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
@@ -218,6 +263,15 @@ class Run:
         for name in stand:
             self._hand_on(name)
 
+    def _go_on(self, was: int) -> None:
+        """Take up the run where the image of this process before this one left it."""
+        ended = (AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.SKIPPED)
+        for name, agent in self.view.agents.items():
+            if agent.state in ended:
+                self._ok[name] = agent.state is AgentState.COMPLETED
+                self._hand_on(name)
+        self.emit(SupervisorRenewed(before=was, after=self._world.host.own()))
+
     def _remove_old(self) -> None:
         plan, journal = self._plan, self._journal
         state_dir = self._folder.parent.parent
@@ -247,13 +301,20 @@ class Run:
                     )
                     agent.dismiss()
                     continue
+                if self._in_chain == self._plan.chain:
+                    await self._chain_end(step.drain, hooks)
                 if ahead is not None:
                     self._world.wake.put_off(ahead.get_ready)
                 self._ok[step.name] = await self._turn(agent, hooks)
+                self._in_chain += 1
                 self._hand_on(step.name)
                 self._compare(step)
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
+        except _Renewal:
+            if agent is not None:
+                agent.dismiss()
+            raise
         finally:
             if ahead is not None:
                 ahead.dismiss()
@@ -275,6 +336,48 @@ class Run:
             self.emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
             self._ok[step.name] = True
             self._hand_on(step.name)
+
+    async def _chain_end(self, rule: Drain, hooks: Hooking) -> None:
+        """Between two chains: restart what is due, see memory back at where the run began, and ourselves not grown."""
+        own = self._world.host.own()
+        self._first_own = self._first_own or own
+        renewal = policy.renewal_due(own, self._first_own)
+        if renewal:
+            await self._companions.stop(Restart.SUPERVISOR)
+        else:
+            await self._companions.between()
+        self._chain += 1
+        ended = await self._drain_chain(rule)
+        if not ended.reached and rule.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions and not renewal:
+            self.emit(ended)
+            await self._companions.restart(Restart.DRAIN, f"after chain {self._chain} {ended.why}")
+            ended = await self._drain_chain(rule)
+        self.emit(ended)
+        self._in_chain = 0
+        await hooks.after("chain_end", ChainEnded)
+        if not ended.reached and rule.on_timeout is not OnTimeout.CONTINUE:
+            raise Stopped(f"memory did not drain after chain {self._chain}: {ended.why}")
+        if renewal and self._world.operator.halt is Halt.NONE:
+            raise _Renewal(own)
+
+    async def _drain_chain(self, rule: Drain) -> ChainEnded:
+        """Wait until the host has as much as before the first agent, but for what the run may own."""
+        began, world = time.monotonic(), self._world
+        lost = self._baseline - (rule.threshold or self._baseline)
+        available_again = None if rule.available is None else max(rule.available, lost)
+        while True:
+            available = world.host.available()
+            owned = world.host.own() + world.beside() + world.reaper.let_go_bytes()
+            missing = policy.drained(
+                available=available, owned=owned, need_available=available_again, threshold=rule.threshold
+            )
+            waited = time.monotonic() - began
+            if not missing or waited >= rule.timeout or world.operator.halt > Halt.NONE:
+                return ChainEnded(
+                    chain=self._chain, agents=self._in_chain, reached=not missing, seconds=waited,
+                    baseline=self._baseline, available=available, owned=owned, why=missing,
+                )  # fmt: skip
+            await world.wake.wait(min(rule.interval, rule.timeout - waited))
 
     async def _may_go_on(self) -> bool:
         """Wait while something hinders the next agent; False when the operator wants none any more."""

@@ -6,13 +6,17 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..containment.cookie import COOKIE
-from ..containment.reaper import Reaper
+from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested
@@ -27,6 +31,7 @@ from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement
 from ..recover import recover, recover_elsewhere
+from ..renewal import GoingOn, hold_signals, release_signals, renew, renewed
 from ..resumption import resumption
 from ..run import Identity, Run
 from ..screen import Screen, colourful, redrawable, symbols
@@ -64,6 +69,25 @@ class Manner(Struct, frozen=True, kw_only=True):
     plain: bool = False  # nothing is redrawn
 
 
+class _Packet(Struct, frozen=True, kw_only=True):
+    """What a fresh image of this process goes on with."""
+
+    plan: Plan
+    manner: Manner
+    run: int
+    cookie: str
+    ticket: tuple[str, int, int]
+    going_on: GoingOn
+
+
+def go_on() -> int | None:
+    """Go on with the run of the image before this one, if there was one."""
+    if (packet := renewed()) is None:
+        return None
+    found = msgspec.json.decode(packet, type=_Packet)
+    return _carry_out(found.plan, found.manner, found)
+
+
 def supervise(plan: Plan, manner: Manner) -> int:
     """Carry out a plan and return the exit code."""
     if inside := os.environ.get(COOKIE):
@@ -72,16 +96,21 @@ def supervise(plan: Plan, manner: Manner) -> int:
             f"this is already inside agent {agent} of {run}: a run in a run would wait for itself;"
             " call the command directly"
         )
+    return _carry_out(plan, manner, None)
+
+
+def _carry_out(plan: Plan, manner: Manner, packet: _Packet | None) -> int:
     folder = Path(plan.state_dir)
     journal = Journal.open(folder, write=True)
     try:
-        return asyncio.run(_Supervision(plan, manner, journal, folder).main())
+        return asyncio.run(_Supervision(plan, manner, journal, folder, packet).main())
     finally:
         journal.close()
 
 
 class _Supervision:
-    def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path) -> None:
+    def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path, packet: _Packet | None) -> None:
+        self._packet = packet
         self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
         self._wake = Wake()
         self._operator = Operator(self._told)
@@ -95,8 +124,16 @@ class _Supervision:
 
     async def main(self) -> int:
         self._listen()
+        if self._packet is not None:
+            release_signals()
+            turn = self._turn = Turn.taken(*self._packet.ticket)
+            try:
+                return await self._carry_out(self._packet.going_on.waited)
+            finally:
+                turn.leave()
+                await self._farewell()
         began = time.monotonic()
-        turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
+        turn = self._turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
         self._ticket = turn.label
         try:
             if not self._manner.wait and (ahead := turn.ahead()):
@@ -154,14 +191,18 @@ class _Supervision:
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
-        row = self._resumed()
+        packet = self._packet
+        row = self._resumed() if packet is None else None
         if row is not None and self._complete(row):
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
             return 0
         exporter = self._exporter = self._exporting()
-        cookie = row.cookie if row is not None else secrets.token_hex(16)
+        cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
         containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
-        identity = self._identity(row, cookie)
+        if packet is not None:
+            identity = Identity(packet.run, cookie, tuple(self._journal.events(packet.run)))
+        else:
+            identity = self._identity(row, cookie)
         folder = private(run_folder(self._folder, identity.run))
         write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
@@ -191,10 +232,29 @@ class _Supervision:
         if (detached := manner.detached) is not None:
             run.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         with reaper:
-            self._code = await run.carry_out(waited)
+            outcome = await run.carry_out(waited, packet.going_on if packet is not None else None)
         if sentinel is not None:
             sentinel.dismiss()
-        return self._code
+        if isinstance(outcome, GoingOn):
+            await self._renew(outcome, identity, reaper)
+        else:
+            self._code = outcome
+        return outcome
+
+    async def _renew(self, going_on: GoingOn, identity: Identity, reaper: Reaper) -> NoReturn:
+        """Let all go that a fresh image opens for itself, and become that."""
+        hold_signals()
+        await self._end_readers(lambda: True)
+        if self._exporter is not None:
+            self._exporter.close()
+        self._journal.close()
+        adopt_orphans(False)  # it begins as we did: its sentinel is to leave its tree
+        ticket = self._turn.handed_on()
+        packet = _Packet(
+            plan=self._plan, manner=replace(self._manner, detached=None), run=identity.run, cookie=identity.cookie,
+            ticket=ticket, going_on=going_on,
+        )  # fmt: skip
+        renew(msgspec.json.encode(packet), (going_on.lock, ticket[2]), reaper.soft_nofile)
 
     def _onlooker(self, run: Run, log: Log, number: int) -> Live | Pulses:
         if self._screen is None:
@@ -211,15 +271,18 @@ class _Supervision:
         """End the readers, which may wait for whoever reads us; the next run has its turn by now."""
         run, self._run = self._run, None
         self._operator.done()  # from here on a wish is to wait no longer
-        if self._passage is not None:
-            await self._passage.close(lambda: self._operator.halt > Halt.NONE)
-        for reader in self._readers:
-            reader.close()
+        await self._end_readers(lambda: self._operator.halt > Halt.NONE)
         shown = not self._manner.json and not (self._manner.passage and self._code == 0)
         if run is not None and self._code is not None and shown:
             click.echo(summary(run.view, width=width(sys.stderr), here=here()), err=True)
         if self._exporter is not None:
             await self._linger(self._exporter)
+
+    async def _end_readers(self, give_up: Callable[[], bool]) -> None:
+        if self._passage is not None:
+            await self._passage.close(give_up)
+        for reader in self._readers:
+            reader.close()
 
     def _exporting(self) -> Exporter | None:
         """Begin to serve figures, where the plan wants them."""

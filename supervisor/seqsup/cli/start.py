@@ -9,7 +9,7 @@ from ..history import failed
 from . import _complete
 from ._detach import detach as in_background
 from ._load import earlier, load
-from ._supervise import Manner, supervise
+from ._supervise import Manner, go_on, supervise
 
 
 @click.command(short_help="Run a profile's agents one at a time.")
@@ -60,6 +60,8 @@ def start(
     three times    kill
     A stopped run goes on with --resume.
     """
+    if (code := go_on()) is not None:
+        return code
     if profile is None and resume:  # `start --resume nightly.toml`: the name was meant for PROFILE
         profile, resume = resume, ""
     if profile is None:

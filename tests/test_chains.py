@@ -1,0 +1,170 @@
+"""Chains: what happens between them, and a supervisor that begins anew in the middle of a run and loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, STUBS, Result, Started, alive, wait_for
+from seqsup import policy
+from seqsup.model import MIB
+
+from profiles import Event, of, parsed, proven, shell, write
+
+Seqsup = Callable[..., Result]
+Stub = Callable[..., list[str]]
+SERVES = {"name": "mcp", "command": ["sh", "-c", "echo ready; exec sleep 60"], "ready": {"log": "ready"}}
+
+
+def agents(number: int, script: str = "echo {} >>done") -> list[dict[str, Any]]:
+    return [shell(name, script.format(name)) for name in "abcdefghij"[:number]]
+
+
+def of_chain(size: int) -> dict[str, Any]:
+    return {"run": {"chain": size}}
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "due"),
+    [(40, 35, False), (63, 35, False), (65, 35, True), (65, 60, False), (90, 60, False), (91, 60, True)],
+)
+def test_a_supervisor_begins_anew_when_it_has_grown_by_half_and_is_large(own: int, first: int, due: bool) -> None:
+    assert policy.renewal_due(own * MIB, first * MIB) is due
+
+
+def test_between_chains_companions_restart_memory_is_back_and_hooks_run(seqsup: Seqsup, tmp_path: Path) -> None:
+    hook = "sh -c 'cat >>told; echo chain_end >>done'"
+    path = write(
+        tmp_path,
+        *agents(5),
+        companions=[SERVES],
+        hooks={"chain_end": [hook]},
+        drain={"available": "1MiB"},
+        **of_chain(2),
+    )
+    events = proven(seqsup("start", path, "--json"))
+    assert (tmp_path / "done").read_text().split() == ["a", "b", "chain_end", "c", "d", "chain_end", "e"]
+    ends = of(events, "chain_ended")
+    assert [(end["chain"], end["agents"], end["reached"]) for end in ends] == [(1, 2, True), (2, 2, True)]
+    assert all(end["baseline"] > end["owned"] > 0 for end in ends)
+    assert [event["reason"] for event in of(events, "companion_restarted")] == ["every-n", "every-n"]
+    for end in ends:
+        before = [event["event"] for event in events if event["seq"] < end["seq"]]
+        assert before.count("companion_ready") == before.count("companion_stopped") + 1
+    assert [json.loads(line)["event"] for line in (tmp_path / "told").read_text().splitlines()] == ["chain_ended"] * 2
+
+
+def test_a_run_of_one_chain_has_no_such_end(seqsup: Seqsup, tmp_path: Path) -> None:
+    assert of(proven(seqsup("start", write(tmp_path, *agents(5), **of_chain(5)), "--json")), "chain_ended") == []
+
+
+def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profile_wants(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    drain = {"threshold": "1MiB", "timeout": "200ms", "on_timeout": "continue"}
+    last = shell("z", "true", drain={"on_timeout": "stop"})  # its drain is the one that holds before it
+    events = proven(seqsup("start", write(tmp_path, *agents(4), last, drain=drain, **of_chain(2)), "--json"))
+    assert [end["reached"] for end in of(events, "chain_ended")] == [False, False]
+    assert "this run still owns" in of(events, "chain_ended")[0]["why"]
+    assert (events[-1]["exit_code"], events[-1]["completed"]) == (4, 4)
+    assert events[-1]["why"].startswith("memory did not drain after chain 2: this run still owns")
+
+
+def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, tmp_path: Path) -> None:
+    said = "in chains of more than 5 agents what companions leak adds up"
+    assert said in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(10))).stdout.split())
+    assert said not in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(5))).stdout.split())
+
+
+def renewing(*args: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(STUBS / "renews.py"), *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def renewed(*args: object) -> Result:
+    run = renewing(*args)
+    stdout, stderr = run.communicate(timeout=90)
+    return Result(run.returncode, stdout, stderr)
+
+
+def test_a_renewed_supervisor_goes_on_where_it_was(seqsup: Seqsup, tmp_path: Path, stub: Stub) -> None:
+    """Same run, pid, locks and order; agents known as ended; what was let go lives on; nothing is left over."""
+    lives = " ".join(stub("orphans"))
+    path = write(
+        tmp_path,
+        shell("a", f"echo $PPID >>parents; {lives} | tee orphan; echo a >>done"),
+        *[shell(name, f"echo $PPID >>parents; echo {name} >>done") for name in "bc"],
+        shell("d", "exit 3"),
+        shell("e", "echo e >>done", needs=["d"]),
+        shell("f", "echo '{summary:c}' >>done"),
+        companions=[SERVES],
+        run={"chain": 2, "on_failure": "continue"},
+        drain={"allow": ["orphans.py"]},
+    )
+    result = renewed("start", path, "--json")
+    assert result.code == 1, result.stderr
+    events = proven(result)
+    assert (tmp_path / "done").read_text().split() == ["a", "b", "c"]
+    assert len(of(events, "run_started")) == 1
+    assert len(of(events, "supervisor_renewed")) == 2
+    reasons = [event["reason"] for event in of(events, "companion_stopped")]
+    assert reasons == ["supervisor", "supervisor", "run-ended"]
+    assert len(set((tmp_path / "parents").read_text().split())) == 1
+    last = events[-1]
+    assert (last["completed"], last["gave_up"], last["skipped"], last["not_run"]) == (4, 1, 1, 0)
+    assert len({event["folder"] for event in of(events, "companion_started")}) == 3
+    orphan = int((tmp_path / "orphan").read_text().split()[1])
+    assert alive(orphan)
+    os.kill(orphan, signal.SIGKILL)
+    shown = json.loads(seqsup("runs", "--json").stdout)["runs"]
+    assert [run["state"] for run in shown] == ["failed"]
+
+
+def test_a_renewed_supervisor_holds_its_turn_and_hears_who_stops_it(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    wait = "touch {0}; while [ ! -e go ]; do sleep 0.02; done"
+    path = write(tmp_path, *agents(2, "true"), *[shell("last", wait.format("last"))], **of_chain(1))
+    run = renewing("start", path)
+    try:
+        wait_for(lambda: (tmp_path / "last").exists(), 60)
+        refused = seqsup("start", path, "--no-wait")
+        assert refused.code == 3
+        assert f"pid {run.pid}" in refused.stderr
+        assert json.loads(seqsup("status", "--json").stdout)["state"] == "running"
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 143
+    finally:
+        run.kill()
+        run.communicate()
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.3])
+def test_killed_around_its_renewal_nothing_is_lost(seqsup: Seqsup, tmp_path: Path, moment: float) -> None:
+    path = write(tmp_path, *agents(4), companions=[SERVES], **of_chain(1))
+    run = renewing("start", path, "--json")
+    wait_for(lambda: (tmp_path / "done").exists(), 60)
+    time.sleep(moment)  # somewhere around the first renewal
+    run.kill()
+    run.communicate()
+    assert seqsup("sweep").code == 0
+    result = seqsup("start", path, "--resume", "--json")
+    assert result.code == 0, result.stderr
+    ended: list[Event] = parsed(seqsup("events").stdout)
+    assert {event["agent"] for event in of(ended, "attempt_ended") if event["ok"]} == set("abcd")
+    assert parsed(result.stdout)[-1]["sequence_violations"] == 0
+
+
+def test_a_forged_variable_leads_nowhere(seqsup: Seqsup, tmp_path: Path) -> None:
+    refused = seqsup("start", write(tmp_path, *agents(1)), env={"SEQSUP_RENEWED": "99"})
+    assert refused.code == 2
+    assert "unset it" in refused.stderr
