@@ -1,4 +1,4 @@
-"""The tests of groups, once more upon real cgroup v2 controllers: as root, and in a systemd user's delegated scope.
+"""Groups, escapes, overshoot and the unit upon real cgroup v2 controllers: as root, and in a systemd user's scope.
 
 This machine may have neither, so each boots a guest (tests/guest/boot.py), and tells how every test fared in there.
 """
@@ -11,29 +11,50 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from guest.boot import CACHE, MODES, NO_GUEST, REPO, missing
 
 MISSING = missing()  # now, as a test has a cache folder of its own
-INSIDE = ["tests/guest/smoke.py", "tests/test_cgroup.py"]
-# No cgroup v1 in there; and groups without controllers are the same for everybody.
-CHOSEN = {"root": "not v1", "user": "not v1 and not controllers and not bomb"}
+GROUPS = ["tests/guest/smoke.py", "tests/test_cgroup.py"]
 IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes", "--"]
 # The root is read-only. What takes seconds here may take ten times as long in an emulated machine.
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-o", "timeout=240"]
 PYTEST += ["--junitxml=/run/out/xml"]  # that folder is $GUEST_OUT
-DEADLINE = 400  # seconds; a guest with nothing beside it takes a third of that
+DEADLINE, LONG = 400, 1200  # seconds; a guest with nothing beside it takes a third of that
 
-pytestmark = [pytest.mark.memory, pytest.mark.guest, pytest.mark.timeout(DEADLINE + 60)]
+pytestmark = [pytest.mark.memory, pytest.mark.guest]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_in_a_guest(mode: str, tmp_path: Path) -> None:
+def case(name: str, mode: str, tests: list[str], chosen: str, *, long: bool = False) -> ParameterSet:
+    """`chosen` is of pytest's -k. No cgroup v1 is in there; groups without controllers are the same for everybody."""
+    assert mode in MODES
+    marks = [pytest.mark.timeout((LONG if long else DEADLINE) + 60), *([pytest.mark.long] if long else [])]
+    return pytest.param(mode, tests, chosen, LONG if long else DEADLINE, id=f"{mode}-{name}", marks=marks)
+
+
+V2 = "v2 and not scope and not without and not v1"
+
+
+@pytest.mark.parametrize(
+    ("mode", "tests", "chosen", "deadline"),
+    [
+        case("groups", "root", GROUPS, "not v1"),
+        case("groups", "user", GROUPS, "not v1 and not controllers and not bomb"),
+        case("escape", "root", ["tests/test_escape.py"], "leader_that_ends and best"),
+        case("escape-all", "root", ["tests/test_escape.py"], f"(leader_that_holds and {V2}) or deaf_even", long=True),
+        case("escape-all", "user", ["tests/test_escape.py"], "(leader_that_holds and scope) or best", long=True),
+        case("overshoot", "root", ["tests/test_overshoot.py"], f"({V2}) or subreaper", long=True),
+        case("overshoot", "user", ["tests/test_overshoot.py"], "scope", long=True),
+        case("unit", "user", ["tests/guest/unit.py"], "", long=True),
+    ],
+)
+def test_in_a_guest(mode: str, tests: list[str], chosen: str, deadline: int, tmp_path: Path) -> None:
     if MISSING and os.environ.get("CI") == "true" and "SEQSUP_NO_GUEST" not in os.environ:
         pytest.fail(f"no guest can boot: {MISSING}", pytrace=False)
     if MISSING:
         pytest.skip(f"no guest can boot: {MISSING}")
     out = tmp_path / "out"
-    code = _boot(mode, out, tmp_path / "console")
+    code = _boot(mode, [*tests, "-k", chosen], deadline, out, tmp_path / "console")
     console = re.sub(r"\x1b[^a-zA-Z]*[a-zA-Z]|\r", "", (tmp_path / "console").read_text(errors="replace"))
     print(console)
     if code == NO_GUEST or not (out / "xml").exists():
@@ -45,11 +66,11 @@ def test_in_a_guest(mode: str, tmp_path: Path) -> None:
         pytest.fail(f"in the guest, as {mode}, pytest ended with {code}\n{listing}\n{console}", pytrace=False)
 
 
-def _boot(mode: str, out: Path, console: Path) -> int:
-    inside = [sys.executable, *PYTEST, "-k", CHOSEN[mode], *INSIDE]
+def _boot(mode: str, tests: list[str], deadline: int, out: Path, console: Path) -> int:
+    inside = [sys.executable, *PYTEST, *tests]
     if mode == "user":
         inside = [*IN_SCOPE, *inside]
-    boot = [sys.executable, "tests/guest/boot.py", f"--deadline={DEADLINE}", f"--out={out}", mode, *inside]
+    boot = [sys.executable, "tests/guest/boot.py", f"--deadline={deadline}", f"--out={out}", mode, *inside]
     with console.open("wb") as file:
         # It ends the guest when it is ended, so it has to be, whatever becomes of us.
         process = subprocess.Popen(
