@@ -153,6 +153,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
             heap=heap, folder=stage.place.label, runtime=_runtime(step), options=options,
+            soft=step.limits.soft,
         )
     )  # fmt: skip
     bystanders = frozenset(all_pids())

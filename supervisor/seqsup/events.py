@@ -48,6 +48,7 @@ class AttemptStarted(Event, frozen=True):
     folder: str
     runtime: str = ""
     options: tuple[str, ...] = ()  # what we put into NODE_OPTIONS; never the user's own
+    soft: int | None = None
 
 
 class Spawned(Event, frozen=True):

@@ -10,7 +10,7 @@ from .table import NONE, Column, render
 from .units import format_duration, format_size
 from .wording import counted, printable, processes, wrap
 
-_COLUMNS = (
+COLUMNS = (
     Column("agent", right=False),
     Column("attempts", optional=2),
     Column("reason", right=False),
@@ -81,10 +81,11 @@ def headline(view: RunView, now: float | None = None) -> str:
 def table(view: RunView, width: int | None = None) -> list[str]:
     """One line an agent, in the plan's order."""
     over = view.ended is not None
-    return render(_COLUMNS, [_row(agent, over) for agent in view.agents.values()], width)
+    return render(COLUMNS, [row(agent, over) for agent in view.agents.values()], width)
 
 
-def _row(agent: AgentView, over: bool) -> tuple[str, ...]:
+def row(agent: AgentView, over: bool) -> tuple[str, ...]:
+    """The cells of COLUMNS; `over` says that the run has ended."""
     drained = NONE
     if agent.drained is not None:
         drained = ("" if agent.drain_reached else "> ") + format_duration(agent.drained)

@@ -30,6 +30,7 @@ COMMANDS = {
         "logs": "What an agent printed.",
         "events": "A run's events, as lines of JSON.",
         "mem": "Memory of the run that goes on, or of any process; asks for a collection.",
+        "report": "A run on one HTML page: its memory over time, and what was stopped and why.",
         "artifacts": "What agents hand on: summaries and files.",
         "doctor": "What works on this machine, what does not, and how to mend it.",
     },

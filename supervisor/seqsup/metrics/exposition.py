@@ -1,18 +1,21 @@
 """Rows as prometheus-client wants them. Imported only when somebody reads: the library takes 0.1 s and 12 MiB."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest, make_wsgi_app, push_to_gateway
 from prometheus_client.core import Metric as Family
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 
-from .catalogue import BUCKETS, METRICS, full_name
+from .catalogue import BUCKETS, BY_NAME, METRICS, full_name
 from .catalogue import Metric as Entry
 from .figures import Histogram
 from .rows import Row
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
+
+_ORDER = {metric.name: n for n, metric in enumerate(METRICS)}
 
 
 class Collector:
@@ -76,3 +79,36 @@ def _add_histogram(family: Family, name: str, labels: dict[str, str], value: His
 
 def _edge(edge: float) -> str:
     return "+Inf" if edge == float("inf") else str(edge)
+
+
+def timed(
+    profile: str, series: Mapping[tuple[str, tuple[str, ...]], Iterable[tuple[float, float | Histogram]]]
+) -> list[Family]:
+    """Families whose samples have times, in seconds since the epoch."""
+    made: dict[str, Family] = {}
+    for (name, values), told in sorted(series.items(), key=lambda one: _ORDER[one[0][0]]):
+        entry = BY_NAME[name]
+        for at, value in told:
+            family = _family(entry, profile, [(values, value)])
+            for sample in family.samples:
+                kept = made.setdefault(name, Family(family.name, family.documentation, family.type))
+                kept.add_sample(sample.name, sample.labels, sample.value, timestamp=at)
+    for family in made.values():
+        family.samples.sort(key=lambda sample: (sample.name, sorted(sample.labels.items())))  # stable: by time
+    return list(made.values())
+
+
+def openmetrics(families: Iterable[Family]) -> bytes:
+    """The text of OpenMetrics 1.0."""
+    registry = CollectorRegistry()
+    registry.register(_Given(list(families)))
+    told: bytes = openmetrics_text(registry)  # type: ignore[no-untyped-call]
+    return told
+
+
+class _Given(Collector):
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._families

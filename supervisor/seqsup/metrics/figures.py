@@ -15,6 +15,8 @@ from ..events import (
     AttemptEnded,
     AttemptStarted,
     Drained,
+    GcDone,
+    GcRequested,
     HaltRequested,
     Recorded,
     RetryScheduled,
@@ -24,9 +26,9 @@ from ..events import (
     Unkillable,
 )
 from ..history import run_state
-from ..model import Halt, Heap, Observation, Plan, ProcessMemory, Reason
+from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason
 from ..wording import by_program
-from .catalogue import BUCKETS, LEFTOVER, Phase, Status, Swept
+from .catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
 
 RECENT = 60  # seconds
 NAMED = 5  # programs of a tree
@@ -80,6 +82,7 @@ class Live(Struct, frozen=True, kw_only=True):
     pids: tuple[int, ...] = ()  # of the largest processes
     heap: Heap | None = None
     told: str = ""  # the last signal that it was stopped with
+    collected: bool = False  # a collection was asked for
     left: int = 0  # processes that outlived their leader and were sent TERM
     left_killed: int = 0  # of these, sent KILL
 
@@ -178,6 +181,11 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             now = replace(now, phase=Phase.RUNNING, live=Live(agent=agent))
             before = now.agents[agent]
             return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
+        case GcRequested(agent=agent):
+            live = now.live and replace(now.live, collected=True)
+            return _agent(replace(now, phase=Phase.GC, live=live), agent, last_collection=at)
+        case GcDone() as event:
+            return _gc_done(now, event)
         case StopSent() as event:
             return _stop_sent(now, event, at)
         case AttemptEnded() as event:
@@ -213,6 +221,16 @@ def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
     return now
 
 
+def _gc_done(now: Figures, event: GcDone) -> Figures:
+    agent = now.agents[event.agent]
+    result = Collected.FREED if event.freed >= MIB else Collected.NO_EFFECT
+    if not event.answered:
+        result = Collected.FAILED
+    phase = Phase.RUNNING if now.phase is Phase.GC else now.phase
+    collections, freed = _more(agent.collections, result), agent.freed + max(event.freed, 0)
+    return _agent(replace(now, phase=phase), event.agent, collections=collections, freed=freed)
+
+
 def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
     agent, live = now.agents[event.agent], now.live
     reason = event.reason or LEFTOVER
@@ -221,6 +239,8 @@ def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
     changes: dict[str, object] = {}
     if not live.told:
         changes = {"kills": _more(agent.kills, reason), "last_kills": {**agent.last_kills, reason: at}}
+        if reason is Reason.SOFT and not live.collected:
+            changes["collections"] = _more(agent.collections, Collected.UNSUPPORTED)
     elif event.signal == "SIGKILL" != live.told:
         changes = {"escalations": agent.escalations + 1}
     if event.reason is None and event.signal == "SIGKILL":

@@ -1,0 +1,61 @@
+"""`seqsup report`: a run on one page, or as data."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from ..timeline import read
+from ._find import find
+from .status import state_of
+
+SCHEMA = "seqsup.report/1"
+
+
+@click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
+@click.argument("run", required=False)
+@click.option("-o", "--output", metavar="FILE", help='Where to write it; "-" is stdout. Default: NAME-rN.html here.')
+@click.option("--json", "as_json", is_flag=True, help="One object instead, with bytes and seconds as numbers.")
+@click.option("--openmetrics", is_flag=True, help="The metrics over time instead, for promtool's create-blocks-from.")
+def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool) -> None:
+    """A run on one HTML page: its memory over time, and what was stopped and why.
+
+    The page needs nothing else: it can be sent, printed and read without a network. RUN is a number (r42 or 42), a
+    profile's name or its file; without it the run that runs, else the last. Data go to stdout.
+    """
+    if as_json and openmetrics:
+        raise click.UsageError("--json or --openmetrics, not both", click.get_current_context())
+    found = find(run)
+    state, _ = state_of(found)
+    events, samples = tuple(found.journal.events(found.row.run)), tuple(read(found.folder))
+    if openmetrics:
+        from ..metrics import backfill
+
+        _put(backfill.text(events, samples), output or "-")
+        return
+    from ..report.story import tell
+
+    story = tell(events, samples)
+    if as_json:
+        told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story)}
+        del told["view"]["completed"]
+        _put(msgspec.json.encode(told) + b"\n", output or "-")
+        return
+    from ..report.page import page as made_of
+
+    files = {attempt.forensics: found.folder / attempt.forensics for attempt in story.attempts if attempt.forensics}
+    forensics = {name: path.read_text(errors="replace") for name, path in files.items() if path.exists()}
+    zone = datetime.now().astimezone().tzinfo
+    assert zone is not None
+    made = made_of(story, forensics=forensics, zone=zone, state=state)
+    _put(made.encode(errors="replace"), output or f"{story.view.name}-{story.view.run}.html")
+
+
+def _put(content: bytes, output: str) -> None:
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        return
+    Path(output).write_bytes(content)
+    click.echo(output)

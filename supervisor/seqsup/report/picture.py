@@ -1,0 +1,197 @@
+"""The timeline as SVG: the memory of each attempt between its limits, with a mark for whatever happened. Pure.
+
+Of each column of pixels the lowest and the highest sample are drawn, so that no spike is lost however long the run was.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
+from html import escape
+from math import inf
+
+from ..model import MIB
+from ..units import format_size
+from .story import Attempt, Kind, Mark, Story
+
+WIDTH, HEIGHT = 1000, 300
+LEFT, RIGHT, TOP, BOTTOM = 74, 10, 36, 46
+HOST = 70  # height of the picture below, of the machine
+_GAP = 14  # pixels between two parts of a run that was resumed
+_FAR = 3.0  # a limit this many times above all that was used is not worth the room: it is told in words
+_LABEL = 62  # pixels of a time
+_NAME = 6.2  # pixels of a letter
+SYMBOLS = {
+    Kind.KILL: "☠", Kind.COLLECTION: "♻", Kind.RETRY: "↻", Kind.DRAIN: "▾", Kind.TROUBLE: "!", Kind.HALT: "■",
+}  # fmt: skip
+
+Place = Callable[[float], float]
+
+
+def timeline(story: Story, zone: tzinfo) -> str:
+    """Memory over time."""
+    x = _across(story)
+    top = _top(story)
+    floor = HEIGHT - BOTTOM
+
+    def y(size: float) -> float:
+        return floor - (floor - TOP) * min(size / top, 1.0)
+
+    return "\n".join([
+        f'<svg class="timeline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t1 d1">',
+        '<title id="t1">Memory of the agents over time</title>',
+        f'<desc id="d1">{escape(_described(story))}</desc>',
+        *_sizes(top, y), *_times(story, x, zone, floor),
+        *(line for n, attempt in enumerate(story.attempts) for line in _attempt(attempt, n, x, y, floor)),
+        *_marks(story, x), "</svg>",
+    ])  # fmt: skip
+
+
+def host(story: Story) -> str:
+    """What the machine had available over time; empty when nobody looked."""
+    samples = list(story.samples)
+    if not samples:
+        return ""
+    x, top = _across(story), max(sample.host_available for sample in samples) * 1.1 or 1
+    lowest = min(sample.host_available for sample in samples)
+    columns = _columns([(sample.at, sample.host_available, sample.host_available) for sample in samples], x)
+    points = " ".join(f"{px},{HOST - 4 - (HOST - 16) * low / top:.1f}" for px, low, _ in columns)
+    return "\n".join([
+        f'<svg class="host" viewBox="0 0 {WIDTH} {HOST}" role="img" aria-labelledby="t2 d2">',
+        '<title id="t2">Memory available on the machine</title>',
+        f'<desc id="d2">{format_size(lowest)} at the least</desc>',
+        f'<text class="size" x="{LEFT - 6}" y="14" text-anchor="end">{format_size(int(top / 1.1))}</text>',
+        f'<text class="size" x="{LEFT - 6}" y="{HOST - 4}" text-anchor="end">0</text>',
+        f'<polyline class="available" points="{points}"/>', "</svg>",
+    ])  # fmt: skip
+
+
+# -- where things stand
+
+
+def _across(story: Story) -> Place:
+    """Seconds to pixels. Time in which no supervisor lived takes a gap, whatever its length."""
+    parts = story.parts
+    whole = sum(part.ended - part.began for part in parts) or 1.0
+    room = WIDTH - LEFT - RIGHT - _GAP * (len(parts) - 1)
+
+    def place(at: float) -> float:
+        left = float(LEFT)
+        for part in parts:
+            wide = room * (part.ended - part.began) / whole
+            if at <= part.ended or part is parts[-1]:
+                return left + room * min(max(at - part.began, 0.0), part.ended - part.began) / whole
+            left += wide + _GAP
+        return left
+
+    return place
+
+
+def _top(story: Story) -> float:
+    used = max((attempt.peak for attempt in story.attempts), default=0) or MIB
+    limits = [size for attempt in story.attempts for size in (attempt.soft, attempt.hard) if size]
+    near = [size for size in limits if size <= _FAR * used]
+    return max([used, *near]) * 1.08
+
+
+def _sizes(top: float, y: Place) -> Iterator[str]:
+    step = 2.0 ** int(top / 4).bit_length() / 2
+    size = 0.0
+    while size <= top:
+        at = y(size)
+        yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        yield f'<text class="size" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{format_size(int(size))}</text>'
+        size += step
+
+
+def _times(story: Story, x: Place, zone: tzinfo, floor: int) -> Iterator[str]:
+    free = 0.0  # where the next label may begin
+    for part in story.parts:
+        left, right = x(part.began), x(part.ended)
+        clock = "%H:%M:%S" if part.ended - part.began < 600 else "%H:%M"
+        number = max(1, min(8, int((right - left) / 110)))
+        for n in range(number + 1):
+            at = part.began + (part.ended - part.began) * n / number
+            anchor = "end" if n == number and right > WIDTH - 60 else "middle" if n else "start"
+            if x(at) < free:
+                continue
+            free = x(at) + _LABEL
+            said = datetime.fromtimestamp(at, zone).strftime(clock)
+            yield f'<text class="time" x="{x(at):.1f}" y="{floor + 30}" text-anchor="{anchor}">{said}</text>'
+        yield f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{floor}" y2="{floor}"/>'
+
+
+# -- what is drawn
+
+
+def _columns(samples: list[tuple[float, int, int]], x: Place) -> list[tuple[int, int, int]]:
+    """Of each column of pixels that has samples: lowest and highest."""
+    found: dict[int, tuple[int, int]] = {}
+    for at, low, high in samples:
+        column = round(x(at))
+        before = found.get(column, (low, high))
+        found[column] = (min(before[0], low), max(before[1], high))
+    return [(column, *found[column]) for column in sorted(found)]
+
+
+def _attempt(attempt: Attempt, number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
+    left, right = x(attempt.started), max(x(attempt.ended), x(attempt.started) + 1.5)
+    # A tree that is gone holds nothing, which is no spike downwards
+    samples = [(sample.at, sample.used or sample.peak, sample.peak) for sample in attempt.samples]
+    if not samples:  # over within a second: all that is known is its peak
+        samples = [(attempt.started, attempt.peak, attempt.peak), (attempt.ended, attempt.peak, attempt.peak)]
+    elif attempt.over:
+        samples = [(attempt.started, 0, 0), *samples]
+        if attempt.peak > max(high for _, _, high in samples):
+            at = next((stop.at for stop in attempt.stops), attempt.ended)
+            samples.append((at, attempt.peak, attempt.peak))
+    columns = _columns(samples, x)
+    said = f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, peak {format_size(attempt.peak)}"
+    yield f'<g class="attempt c{number % 6}{"" if attempt.ok or not attempt.over else " bad"}">'
+    yield f"<title>{escape(said)}</title>"
+    outline = " ".join(f"{px},{y(high):.1f}" for px, _, high in columns)
+    yield f'<polygon class="area" points="{columns[0][0]},{floor} {outline} {columns[-1][0]},{floor}"/>'
+    if any(high > low for _, low, high in columns):
+        back = " ".join(f"{px},{y(low):.1f}" for px, low, _ in reversed(columns))
+        yield f'<polygon class="band" points="{outline} {back}"/>'
+    yield f'<polyline class="line" points="{outline}"/>'
+    yield "</g>"
+    for name, size in (("soft", attempt.soft), ("hard", attempt.hard)):
+        if size and y(size) > TOP:
+            yield f'<line class="{name}" x1="{left:.1f}" x2="{right:.1f}" y1="{y(size):.1f}" y2="{y(size):.1f}"/>'
+    if attempt.drained is not None and x(attempt.drained) - x(attempt.ended) > 1:
+        yield (
+            f'<rect class="drain" x="{x(attempt.ended):.1f}" y="{floor}" height="4"'
+            f' width="{x(attempt.drained) - x(attempt.ended):.1f}"/>'
+        )
+    room = int((right - left) / _NAME)
+    if room >= 3:
+        name = attempt.agent if len(attempt.agent) <= room else attempt.agent[: room - 1] + "…"
+        yield f'<text class="name" x="{(left + right) / 2:.1f}" y="{floor + 15}">{escape(name)}</text>'
+
+
+def _marks(story: Story, x: Place) -> Iterator[str]:
+    last: dict[Kind, float] = {}
+    before, high = -inf, False
+    for mark in story.marks:
+        at = x(mark.at)
+        if mark.kind in last and at - last[mark.kind] < 5:
+            continue  # one upon the other says no more: the list has them all
+        last[mark.kind] = at
+        before, high = at, not high and at - before < 14  # a neighbour stands above, not upon it
+        yield f'<g class="mark {mark.kind}"><title>{escape(_said(mark))}</title>'
+        yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        yield f'<text x="{at:.1f}" y="{TOP - (21 if high else 7)}" text-anchor="middle">{SYMBOLS[mark.kind]}</text></g>'
+
+
+def _said(mark: Mark) -> str:
+    return f"{mark.agent}: {mark.text}" if mark.agent else mark.text
+
+
+def _described(story: Story) -> str:
+    highest = max(story.attempts, key=lambda attempt: attempt.peak, default=None)
+    if highest is None:
+        return "Nothing ran."
+    number = len(story.attempts)
+    return (
+        f"{number} {'attempt' if number == 1 else 'attempts'}, one after another; the highest peak is"
+        f" {format_size(highest.peak)}, of {highest.agent}. The tables below say the same in words."
+    )

@@ -1,0 +1,200 @@
+"""A run as its report tells it: attempts, marks and memory over time, from its events and its timeline. Pure."""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+from msgspec import Struct
+
+from ..events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    Drained,
+    GcDone,
+    GcRequested,
+    HaltRequested,
+    MemorySampled,
+    Recorded,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+    StopSent,
+    Unkillable,
+    Warned,
+)
+from ..history import RunView, fold
+from ..model import ProcessMemory, Reason
+from ..units import format_duration, format_size
+from ..wording import HALTS, processes
+
+
+class Kind(StrEnum):
+    """What a mark on the timeline is."""
+
+    KILL = "kill"
+    COLLECTION = "collection"
+    RETRY = "retry"
+    DRAIN = "drain"
+    TROUBLE = "trouble"
+    HALT = "halt"
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    at: float  # seconds since the epoch, as all times here
+    kind: Kind
+    agent: str
+    text: str
+
+
+class Stop(Struct, frozen=True, kw_only=True):
+    """What was sent to a tree, and who was in it."""
+
+    at: float
+    signal: str
+    reason: Reason | None
+    why: str
+    processes: tuple[ProcessMemory, ...]
+
+
+class Attempt(Struct, kw_only=True):
+    agent: str
+    number: int
+    command: tuple[str, ...]
+    folder: str
+    started: float
+    ended: float
+    over: bool = False
+    soft: int | None = None
+    hard: int | None = None
+    peak: int = 0
+    reason: Reason | None = None
+    why: str = ""
+    ok: bool = False
+    stops: tuple[Stop, ...] = ()
+    drained: float | None = None  # when memory was back, or was given up
+    forensics: str = ""  # the file that says more, in the run's folder
+    samples: tuple[MemorySampled, ...] = ()
+
+
+class Part(Struct, frozen=True):
+    """A stretch of time in which a supervisor lived: a run that was resumed has several."""
+
+    began: float
+    ended: float
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    view: RunView
+    parts: tuple[Part, ...]
+    attempts: tuple[Attempt, ...]
+    marks: tuple[Mark, ...]
+
+    @property
+    def samples(self) -> Iterator[MemorySampled]:
+        for attempt in self.attempts:
+            yield from attempt.samples
+
+    @property
+    def kills(self) -> list[Attempt]:
+        """Attempts that were stopped for a reason, or ended for want of memory."""
+        return [
+            attempt for attempt in self.attempts
+            if attempt.forensics or any(stop.reason is not None for stop in attempt.stops)
+        ]  # fmt: skip
+
+
+def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
+    recorded = tuple(events)
+    attempts = _attempts(recorded)
+    kept: dict[tuple[str, int], list[MemorySampled]] = {}
+    for sample in samples:
+        kept.setdefault((sample.agent, sample.attempt), []).append(sample)
+    for attempt in attempts:
+        attempt.samples = tuple(kept.get((attempt.agent, attempt.number), ()))
+        if not attempt.over and attempt.samples:
+            attempt.ended = max(attempt.ended, attempt.samples[-1].at)
+        attempt.peak = max([attempt.peak, *(sample.peak for sample in attempt.samples)])
+    latest = max((attempt.ended for attempt in attempts), default=0.0)
+    return Story(
+        view=fold(recorded), parts=_parts(recorded, latest), attempts=tuple(attempts), marks=tuple(_marks(recorded))
+    )
+
+
+def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for n, each in enumerate(recorded):
+        if isinstance(each.body, RunStarted):
+            parts.append(Part(each.at, each.at))
+        elif parts and not isinstance(each.body, AttemptLost):  # that one is told by the next supervisor
+            parts[-1] = Part(parts[-1].began, max(parts[-1].ended, each.at))
+        if parts and n == len(recorded) - 1 and not isinstance(each.body, RunEnded):
+            parts[-1] = Part(parts[-1].began, max(parts[-1].ended, latest))
+    return tuple(parts)
+
+
+def _attempts(recorded: tuple[Recorded, ...]) -> list[Attempt]:
+    made: list[Attempt] = []
+    last: dict[str, Attempt] = {}
+    for each in recorded:
+        match each.body:
+            case AttemptStarted() as event:
+                attempt = Attempt(
+                    agent=event.agent, number=event.attempt, command=event.command, folder=event.folder,
+                    started=each.at, ended=each.at, soft=event.soft, hard=event.hard,
+                )  # fmt: skip
+                last[event.agent] = attempt
+                made.append(attempt)
+            case StopSent(agent=agent) as event if agent in last:
+                stop = Stop(
+                    at=each.at, signal=event.signal, reason=event.reason, why=event.why, processes=event.processes
+                )
+                last[agent].stops += (stop,)
+            case AttemptEnded(agent=agent) as event if agent in last:
+                attempt = last[agent]
+                attempt.ended, attempt.over, attempt.peak = each.at, True, event.peak
+                attempt.reason, attempt.why, attempt.ok = event.reason, event.why, event.ok
+                attempt.forensics = f"{attempt.folder}/{event.forensics}" if event.forensics else ""
+            case AttemptLost(agent=agent) if agent in last:
+                last[agent].reason, last[agent].why = Reason.LOST, "its supervisor died"
+            case Drained(agent=agent) if agent in last:
+                last[agent].drained = each.at
+    return made
+
+
+def _marks(recorded: tuple[Recorded, ...]) -> Iterator[Mark]:
+    for each in recorded:
+        if (found := _mark(each)) is not None:
+            yield found
+
+
+def _mark(each: Recorded) -> Mark | None:
+    at = each.at
+    match each.body:
+        case StopSent(agent=agent, reason=reason) as event if reason is not None:
+            held = processes(event.processes)
+            text = f"{event.signal}, {reason}: {event.why}" + (f" ({held})" if held else "")
+            return Mark(at=at, kind=Kind.KILL, agent=agent, text=text)
+        case StopSent(agent=agent) as event:
+            return Mark(at=at, kind=Kind.DRAIN, agent=agent, text=f"{event.signal} to leftovers: {event.why}")
+        case GcRequested(agent=agent) as event:
+            text = f"collection asked for: {format_size(event.used)} over soft {format_size(event.soft)}"
+            return Mark(at=at, kind=Kind.COLLECTION, agent=agent, text=text)
+        case GcDone(agent=agent) as event:
+            text = f"collection freed {format_size(event.freed)} in {format_duration(event.seconds)}: {event.verdict}"
+            return Mark(at=at, kind=Kind.COLLECTION, agent=agent, text=text)
+        case RetryScheduled(agent=agent) as event:
+            text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}"
+            return Mark(at=at, kind=Kind.RETRY, agent=agent, text=text)
+        case Drained(agent=agent, reached=False) as event:
+            text = f"memory not back after {format_duration(event.seconds)}: {event.why}"
+            return Mark(at=at, kind=Kind.TROUBLE, agent=agent, text=text)
+        case Unkillable(agent=agent) as event:
+            text = f"still there {format_duration(event.seconds)} after SIGKILL: {processes(event.processes)}"
+            return Mark(at=at, kind=Kind.TROUBLE, agent=agent, text=text)
+        case AttemptLost(agent=agent):
+            return Mark(at=at, kind=Kind.TROUBLE, agent=agent, text="lost: its supervisor died")
+        case Warned(message=message):
+            return Mark(at=at, kind=Kind.TROUBLE, agent="", text=message)
+        case HaltRequested() as event:
+            return Mark(at=at, kind=Kind.HALT, agent="", text=f"stop asked by {event.by}: {HALTS[event.halt]}")
+    return None

@@ -1,0 +1,293 @@
+"""The report: what it tells of a history, that it needs nothing else, and how it looks in a real browser."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from datetime import UTC
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import Result, wait_for
+from monitoring import free_port, prometheus, promtool, up
+from npm import package
+from seqsup.events import GcDone, GcRequested, MemorySampled, StopSent
+from seqsup.metrics import backfill
+from seqsup.model import MIB, Halt, Heap, Reason, Verdict
+from seqsup.report.page import page
+from seqsup.report.story import Kind, Story, tell
+from told import BEGAN, Told, process
+
+from profiles import agent, shell, write
+
+HEAP = Heap(used=60 * MIB, total=80 * MIB, limit=512 * MIB, external=200 * MIB, array_buffers=190 * MIB)
+
+
+def sample(at: float, name: str, number: int, used: int, peak: int | None = None) -> MemorySampled:
+    return MemorySampled(
+        at=BEGAN + at, agent=name, attempt=number, used=used, peak=used if peak is None else peak, processes=2,
+        host_available=4096 * MIB - used, programs={f"node {name}.js": used}, heap=HEAP,
+    )  # fmt: skip
+
+
+def night() -> tuple[Told, list[MemorySampled]]:
+    """One that works, one that leaks twice and is stopped, one that is skipped; then a resumed part."""
+    held = (process(7, "node <leak> & co.js", 390 * MIB), process(8, "chrome --headless", 20 * MIB))
+    told = Told().run("triage", "crawl", "report").started("triage")
+    told.clock += 60
+    told.ended("triage", peak=171 * MIB, hard=400 * MIB, exit_code=0).drained("triage").agent_ended("triage")
+    samples = [sample(5 + n, "triage", 1, min(n, 40) * 4 * MIB, 171 * MIB if n == 30 else None) for n in range(55)]
+    for number in (1, 2):
+        told.attempt_started("crawl", number, 400 * MIB).spawned("crawl", number)
+        began = told.clock
+        samples += [sample(began + n, "crawl", number, n * 20 * MIB) for n in range(20)]
+        told.clock += 15
+        told.tell(GcRequested(agent="crawl", attempt=number, used=310 * MIB, soft=300 * MIB, processes=1))
+        told.tell(
+            GcDone(
+                agent="crawl", attempt=number, seconds=0.4, asked=1, answered=1, before=HEAP, after=HEAP, freed=0,
+                used=312 * MIB, verdict=Verdict.BUFFER_LEAK,
+            )
+        )  # fmt: skip
+        why = "its tree reached 410 MiB (memory.hard 400 MiB)"
+        told.tell(
+            StopSent(
+                agent="crawl", attempt=number, signal="SIGKILL", reason=Reason.HARD, why=why, processes=held
+            )
+        )  # fmt: skip
+        told.ended("crawl", Reason.HARD, number=number, why=why, peak=410 * MIB, hard=400 * MIB, processes=held)
+        told.drained("crawl", number)
+        if number == 1:
+            told.retry("crawl")
+    told.agent_ended("crawl", Reason.HARD, why=why, attempts=2).skipped("report").halt(Halt.AFTER_AGENT)
+    told.run_ended(1)
+    told.clock += 8 * 3600
+    return told.run("triage", "crawl", "report", resumed=True, before=("triage",)).run_ended(0), samples
+
+
+def story() -> Story:
+    told, samples = night()
+    return tell(told.events, samples)
+
+
+def made(of: Story | None = None) -> str:
+    return page(of or story(), forensics={}, zone=UTC)
+
+
+class _Reader(HTMLParser):
+    """What a page is made of: open elements, texts, attributes that lead elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.leading: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.leading += [name for name, _ in attrs if name in ("src", "href", "srcset", "xlink:href", "action")]
+        if tag not in ("meta", "line", "polyline", "polygon", "rect"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(html: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(html)
+    assert reader.stack == []
+    return reader
+
+
+def test_attempts_marks_and_parts_are_told() -> None:
+    found = story()
+    assert [(each.agent, each.number, each.reason) for each in found.attempts] == [
+        ("triage", 1, Reason.COMPLETED), ("crawl", 1, Reason.HARD), ("crawl", 2, Reason.HARD),
+    ]  # fmt: skip
+    assert [len(attempt.samples) for attempt in found.attempts] == [55, 20, 20]
+    kinds = [mark.kind for mark in found.marks]
+    assert (kinds.count(Kind.KILL), kinds.count(Kind.COLLECTION), kinds.count(Kind.RETRY)) == (2, 4, 1)
+    assert len(found.parts) == 2
+    assert found.parts[1].began - found.parts[0].ended > 7 * 3600
+    assert [kill.agent for kill in found.kills] == ["crawl", "crawl"]
+
+
+def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
+    reader = read(made())
+    assert reader.leading == []
+    assert not {"script", "link", "img", "iframe"} & {*reader.tags}
+    assert "http" not in made().replace("http-equiv", "")
+    for words in (
+        "its tree reached 410 MiB",
+        "node <leak> & co.js",
+        "410 MiB",
+        "collection freed 0 B",
+        "asked by SIGINT",
+    ):
+        assert words in reader.text, words
+    assert reader.tags.count("table") >= 4
+    assert reader.tags.count("th") == len(re.findall('<th scope="col"', made()))
+
+
+def test_what_agents_call_themselves_is_escaped() -> None:
+    told = Told(name='<b>"x"</b>').run("a").started("a")
+    some = (process(1, "<script>alert(1)</script>"),)
+    stop = StopSent(agent="a", attempt=1, signal="SIGKILL", reason=Reason.HARD, why="<i>", processes=some)
+    told.tell(stop).ended("a", Reason.HARD, why="<i>").agent_ended("a", Reason.HARD, why="<i>\x1b[2J").run_ended(1)
+    html = page(tell(told.events, [sample(2, "a", 1, 9)]), forensics={}, zone=UTC)
+    assert not {"script", "b", "i"} & {*read(html).tags}
+    assert "\x1b" not in html
+
+
+def test_no_spike_is_lost_in_a_night_and_the_page_stays_small() -> None:
+    told = Told().run("a").started("a")
+    told.clock += 8 * 3600
+    samples = [sample(3 + n, "a", 1, 100 * MIB, 3000 * MIB if n == 12_345 else None) for n in range(8 * 3600)]
+    told.ended("a", peak=3000 * MIB, hard=4096 * MIB).drained("a").agent_ended("a").run_ended(0)
+    html = made(tell(told.events, samples))
+    assert len(html.encode()) < 200_000
+    (band,) = re.findall(r'class="band" points="([^"]*)"', html)
+    heights = [float(pair.split(",")[1]) for pair in band.split()]
+    assert min(heights) < 120 < 230 < max(heights)
+
+
+def test_a_run_that_goes_on_and_one_in_which_nothing_ran() -> None:
+    told = Told().run("a").started("a")
+    html = made(tell(told.events, [sample(3 + n, "a", 1, n * MIB) for n in range(9)]))
+    assert "running" in read(html).text
+    assert "Nothing ran." in read(made(tell(Told().run("a", skips={"b": "x"}).events, []))).text
+    assert "<svg" not in made(tell([], []))
+
+
+def test_the_figures_of_a_run_can_be_filled_in_later(tmp_path: Path) -> None:
+    told, samples = night()
+    (tmp_path / "om.txt").write_bytes(backfill.text(told.events, samples))
+    promtool("tsdb", "create-blocks-from", "openmetrics", tmp_path / "om.txt", tmp_path / "data")
+    with prometheus(tmp_path, None, "--query.lookback-delta=10s") as server:
+        at = BEGAN + 90
+        assert server.query("seqsup_agent_tree_rss_bytes", at)[0]["metric"]["agent"] == "crawl"
+        kills = 'seqsup_agent_kills_total{agent="crawl",reason="hard"}'
+        assert server.query(f"max_over_time({kills}[10m])", BEGAN + 400)[0]["value"][1] == "2"
+        assert float(server.query(f"increase({kills}[5m])", BEGAN + 130)[0]["value"][1]) > 1
+        assert server.query("sum(seqsup_phase) ", at)[0]["value"][1] == "1"
+
+
+def test_report_writes_a_page_an_object_or_figures(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    leak = ["node", "-e", "const h = []; setInterval(() => h.push(Buffer.alloc(4e6, 1)), 25)"]
+    profile = write(
+        tmp_path, shell("sleeps", "sleep 1.2"), agent("leaks", leak, memory={"soft": "none", "hard": "250MiB"}),
+        run={"on_failure": "continue"},
+    )  # fmt: skip
+    assert seqsup("start", profile).code == 1
+    result = seqsup("report")
+    assert result.stdout == "nightly-r1.html\n"
+    text = read((tmp_path / "nightly-r1.html").read_text()).text
+    assert "its tree reached 2" in text
+    assert "allocation sites" in text  # its forensics
+    told = json.loads(seqsup("report", "r1", "--json").stdout)
+    assert (told["schema"], told["state"]) == ("seqsup.report/1", "failed")
+    assert [attempt["reason"] for attempt in told["attempts"]] == ["completed", "hard"]
+    assert seqsup("report", "--openmetrics").stdout.endswith("# EOF\n")
+    assert seqsup("report", "-o", "-").stdout.startswith("<!DOCTYPE html>")
+    assert seqsup("report", "--json", "--openmetrics").code == 2
+
+
+# -- a real browser
+
+
+def chromium() -> str:
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no chromium on PATH (Debian: chromium-headless-shell)")
+
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+)  # fmt: skip
+_ASKS = """
+import fs from 'node:fs';
+const [, , port, file, axe] = process.argv;
+const target = (await (await fetch(`http://127.0.0.1:${port}/json/list`)).json()).find((each) => each.type === 'page');
+const socket = new WebSocket(target.webSocketDebuggerUrl);
+await new Promise((done) => { socket.onopen = done; });
+let number = 0;
+const waiting = new Map();
+const seen = { requests: [], complaints: [] };
+socket.onmessage = ({ data }) => {
+  const said = JSON.parse(data);
+  if (said.id) waiting.get(said.id)(said.result);
+  if (said.method === 'Network.requestWillBeSent') seen.requests.push(said.params.request.url);
+  if (said.method === 'Runtime.exceptionThrown' || said.method === 'Log.entryAdded') seen.complaints.push(said.params);
+};
+const ask = (method, params = {}) => new Promise((done) => {
+  waiting.set(++number, done);
+  socket.send(JSON.stringify({ id: number, method, params }));
+});
+for (const domain of ['Page', 'Network', 'Runtime', 'Log']) await ask(`${domain}.enable`);
+const results = {};
+for (const scheme of ['light', 'dark']) {
+  await ask('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+  await ask('Page.setBypassCSP', { enabled: true });
+  await ask('Page.navigate', { url: `file://${file}` });
+  await new Promise((done) => setTimeout(done, 700));
+  const requests = [...seen.requests], complaints = [...seen.complaints];
+  await ask('Runtime.evaluate', { expression: fs.readFileSync(axe, 'utf8') });
+  const ran = await ask('Runtime.evaluate', {
+    expression: `axe.run().then(({ violations }) =>
+      JSON.stringify(violations.map((v) => [v.id, v.nodes.map((n) => n.html)])))`,
+    awaitPromise: true,
+  });
+  results[scheme] = { requests, complaints, violations: JSON.parse(ran.result.value) };
+}
+await ask('Emulation.setEmulatedMedia', { media: 'print' });
+const printed = await ask('Page.printToPDF', {});
+results.pdf = printed.data.length;
+console.log(JSON.stringify(results));
+process.exit(0);
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_real_browser_shows_it_without_complaint_or_request_and_axe_finds_nothing(tmp_path: Path) -> None:
+    """In light and dark; with a keyboard what scrolls can be reached, and it prints."""
+    html, asks, port = tmp_path / "report.html", tmp_path / "asks.mjs", free_port()
+    html.write_text(made())
+    asks.write_text(_ASKS)
+    command = [
+        chromium(),
+        *FLAGS,
+        f"--remote-debugging-port={port}",
+        f"--user-data-dir={tmp_path / 'user'}",
+        "about:blank",
+    ]
+    quiet = subprocess.DEVNULL
+    browser = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        wait_for(lambda: up(f"http://127.0.0.1:{port}/json/list"), 60)
+        node = ["node", "--experimental-websocket", asks, str(port), html, package("axe-core", "4.11.0") / "axe.min.js"]
+        done = subprocess.run(node, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        os.killpg(browser.pid, signal.SIGKILL)
+        browser.wait(20)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    for scheme in ("light", "dark"):
+        assert {*told[scheme]["requests"]} == {f"file://{html}"}
+        assert told[scheme]["complaints"] == []
+        assert told[scheme]["violations"] == []
+    assert told["pdf"] > 10_000
