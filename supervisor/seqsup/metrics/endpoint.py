@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATH = "/metrics"
 LONGEST_LINGER = 60.0  # seconds
+_SHORTEST_LINGER = 2.0  # a reader may be late by more than half of a short interval
 _RETRY = 1.0  # seconds between looks whether a taken port is free
 _SWITCH = 0.0005  # seconds that the thread may keep the interpreter from the watch; Python's default is 0.005
 _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of a seqsup run.\n'
@@ -133,7 +134,7 @@ class Endpoint:
         from statistics import median  # costs 5 ms, and few runs are scraped
 
         interval = median(later - sooner for sooner, later in pairwise(times))
-        return min(2.5 * interval, LONGEST_LINGER)
+        return min(max(2.5 * interval, _SHORTEST_LINGER), LONGEST_LINGER)
 
     def read_since(self, moment: float) -> bool:
         """Say whether a scrape that began after this monotonic moment was answered."""
