@@ -7,11 +7,12 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
 
 from . import policy
+from .admission import Admission
 from .attempt import Place, Stage, World, attempt
 from .drain import drain
-from .events import AgentEnded, Drained, LimitPaused, RetryScheduled
+from .events import AdmissionDelayed, AgentEnded, Drained, LimitPaused, RetryScheduled
 from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
-from .units import clock, format_duration, format_size
+from .units import clock, format_duration
 
 _LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
@@ -22,17 +23,17 @@ class Agent:
 
     def __init__(
         self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
-        world: World, relieve: Callable[[Drained], Awaitable[bool]], *, tried_before: int,
-        limit_until: float | None = None,
+        world: World, relieve: Callable[[Drained], Awaitable[bool]], admission: Admission, *, need: int | None,
+        tried_before: int, limit_until: float | None = None,
     ) -> None:  # fmt: skip
         """`place` says where an attempt works, `fill_in` completes the step for it.
 
-        `relieve` restarts what holds memory beside it; False: there is nothing. `tried_before` counts the attempts of
-        earlier parts of the run; `limit_until` is when the usage limit resets that the last of them met, in seconds of
-        the epoch.
+        `relieve` restarts what holds memory beside it; False: there is nothing. `need` is what it may take, in bytes.
+        `tried_before` counts the attempts of earlier parts of the run; `limit_until` is when the usage limit resets
+        that the last of them met, in seconds of the epoch.
         """
         self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
-        self._relieve = relieve
+        self._relieve, self._admission, self._need = relieve, admission, need
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
         self._limit_until = limit_until
@@ -103,9 +104,10 @@ class Agent:
         step = self._fill_in(self.step, stage.place)
         if self._bare:
             step = replace(step, node=None)
-        ended = await attempt(step, number, self._heap, stage, self._world)
-        self._outcomes.append(ended.outcome)
-        drained = await drain(self.step, number, ended, self._cookie, self._world)
+        with self._admission.admitted(self.step.name, self._need):
+            ended = await attempt(step, number, self._heap, stage, self._world)
+            self._outcomes.append(ended.outcome)
+            drained = await drain(self.step, number, ended, self._cookie, self._world)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
             self._world.emit(drained)
             drained = await drain(self.step, number, ended, self._cookie, self._world)
@@ -118,17 +120,18 @@ class Agent:
         return Halt.AFTER_AGENT if resting else Halt.NOW
 
     async def _admitted(self) -> bool:
-        """Wait until the host is above its floor; False when the operator wants no more of it."""
+        """Wait for the memory that it may take; False when the operator wants no more of it."""
         floor, rule = self.step.limits.host_floor, self.step.drain
-        deadline = time.monotonic() + rule.timeout
-        while floor is not None and (available := self._world.host.available()) < floor:
+        deadline, told = time.monotonic() + rule.timeout, False
+        while why := self._admission.missing(self._need, floor):
             if self._world.operator.halt >= self._enough():
                 return False
-            if time.monotonic() >= deadline:
-                raise Stopped(
-                    f"{self.step.name} was not started: the host has {format_size(available)} available,"
-                    f" below memory.host_floor {format_size(floor)}"
-                )
+            if time.monotonic() >= deadline and not self._admission.others:
+                raise Stopped(f"{self.step.name} was not started: {why}")
+            if not told:
+                room = self._admission.room()
+                self._world.emit(AdmissionDelayed(agent=self.step.name, need=self._need, room=room, why=why))
+                told = True
             await self._world.wake.wait(rule.interval)
         return True
 

@@ -151,6 +151,15 @@ class AttemptEnded(Event, frozen=True):
     forensics: str = ""  # in the attempt's folder: what is known of a tree that grew too large
 
 
+class AdmissionDelayed(Event, frozen=True):
+    """An agent waits until the memory that it may take is there."""
+
+    agent: str
+    need: int | None
+    room: int  # bytes that may be taken now
+    why: str
+
+
 class RetryScheduled(Event, frozen=True):
     agent: str
     attempt: int  # the next one
@@ -361,7 +370,8 @@ class RunEnded(Event, frozen=True):
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
     | OutputCut | StopSent
-    | AttemptEnded | RetryScheduled | LimitPaused | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
+    | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
+    | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
     | ChainEnded | SupervisorRenewed | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued
     | RunsRemoved | RunEnded

@@ -67,6 +67,15 @@ def expect(past: Iterable[Past], content: str | None = None) -> Expected | None:
     )
 
 
+def need(past: Iterable[Past], content: str, hard: int | None) -> int | None:
+    """What an attempt may take, in bytes, with a margin; None where too little is known."""
+    usual = expect(past, content)
+    if usual is None or usual.attempts < FEW:
+        return None
+    known = int(usual.high * _SOFT)
+    return known if hard is None else min(known, hard)
+
+
 def risen(peak: int, past: Iterable[Past], content: str | None) -> Expected | None:
     """What was usual, if this peak is far above it; None where it is not, or where too little is known."""
     usual = expect(past, content)

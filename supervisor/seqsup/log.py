@@ -11,6 +11,7 @@ from loguru import logger
 from msgspec import Struct
 
 from .events import (
+    AdmissionDelayed,
     AgentDue,
     AgentEnded,
     AgentSkipped,
@@ -253,6 +254,11 @@ def _(event: AttemptEnded) -> Line:
     if event.reason not in STOPPED_BY_US:  # else StopSent has said why
         text += f"  {event.why}"
     return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
+
+
+@say.register
+def _(event: AdmissionDelayed) -> Line:
+    return Line(WARNING, "…", "waits", f"for memory: {event.why}")
 
 
 @say.register

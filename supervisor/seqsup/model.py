@@ -211,6 +211,7 @@ class Step(Struct, frozen=True, kw_only=True):
     expect: tuple[Reason, ...]
     needs: tuple[str, ...]
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
+    need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
     rlimits: Rlimits = Rlimits()
     account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
     chosen: str = ""  # why it is taken, where something was chosen

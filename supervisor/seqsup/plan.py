@@ -348,6 +348,7 @@ def _step(
         expect=agent.expect,
         needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
         content=_content(copy, found),
+        need=available if agent.memory.hard is UNSET or applied.hard is None else applied.hard,
         rlimits=Rlimits(nofile=agent.rlimits.nofile, core=agent.rlimits.core, data=agent.rlimits.data),
         account=found.account,
         output_max=agent.output.max,

@@ -28,6 +28,7 @@ KILL_DEADLINE = 10.0
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
+_WHIM = 0.95  # of what was available: a host's figure is never the same twice
 _MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
@@ -142,6 +143,30 @@ def until_trim(rate: float, most: int) -> float:
 def renewal_due(own: int, first: int) -> bool:
     """Say whether the supervisor has grown enough to begin anew. `first` is what it held after its first chain."""
     return own > max(64 * MIB, first * 3 // 2)
+
+
+def no_room(*, room: int, most: int, need: int | None, floor: int | None, running: int | None) -> str:
+    """Say what stands against the start of an agent, in words and numbers; empty when nothing does.
+
+    `room` is what may be taken now and `most` what it was before the run. `running` is what other agents may take;
+    None: there are none, and then nobody is asked for more than there ever was, so that waiting can have an end.
+    """
+    least = floor or 0
+    if room < least:
+        return f"{format_size(room)} are available, below memory.host_floor {format_size(least)}"
+    if need is None:
+        return ""
+    if running is None:
+        need = min(need, max(int(most * _WHIM) - least, 0))
+    elif running + need + least > most:
+        return (
+            f"it may take {format_size(need)}; running agents may take {format_size(running)} of the"
+            f" {format_size(most)} that there were, and memory.host_floor is {format_size(least)}"
+        )
+    if room < need + least:
+        above = f" above memory.host_floor {format_size(least)}" if least else ""
+        return f"it may take {format_size(need)}{above}, and {format_size(room)} are available"
+    return ""
 
 
 def far_over(hard: int) -> int:

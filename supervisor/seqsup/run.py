@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from . import __version__, briefs, policy
 from .account import open_way
+from .admission import Admission
 from .agent import Agent
 from .artifacts import Summaries, summary
 from .attempt import Place, World
@@ -46,7 +47,7 @@ from .history import AgentState, History, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
-from .learning import Past, expect, risen
+from .learning import Past, expect, need, risen
 from .model import (
     ARTIFACT_ONLY,
     AtUsageLimit,
@@ -117,6 +118,8 @@ class Run:
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
         self._chain = self._in_chain = 0  # chains that are over, and agents of the present one
         self._baseline = self._first_own = 0  # bytes
+        self._needs: dict[str, int | None] = {}  # by agent
+        self._admission = Admission(self._world.host)
 
     @property
     def view(self) -> RunView:
@@ -232,6 +235,7 @@ class Run:
         finally:
             await companions.abandon()
             await hooks.abandon()
+            self._admission.close()
             self._world.host.close()
             if self._containment.groups is not None:
                 self._containment.groups.close()
@@ -424,8 +428,8 @@ class Run:
 
         earlier = self.view.agents[step.name]
         return Agent(
-            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve,
-            tried_before=earlier.attempt or 0, limit_until=earlier.limit_until,
+            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve, self._admission,
+            need=self._need(step), tried_before=earlier.attempt or 0, limit_until=earlier.limit_until,
         )  # fmt: skip
 
     def _place(self, step: Step, name: str, ledger: int) -> Place:
@@ -476,9 +480,19 @@ class Run:
         self._summaries.add(agent, how, self._summary(agent))
 
     def _expected(self) -> dict[str, float]:
-        steps = (step for step in self._plan.steps if step.name not in self._ok)
-        usual = ((step.name, expect(self._past(step), step.content)) for step in steps)
-        return {name: each.seconds for name, each in usual if each is not None}
+        expected: dict[str, float] = {}
+        for step in (step for step in self._plan.steps if step.name not in self._ok):
+            past = self._past(step)
+            self._needs[step.name] = need(past, step.content, step.limits.hard) or step.need
+            if (usual := expect(past, step.content)) is not None:
+                expected[step.name] = usual.seconds
+        return expected
+
+    def _need(self, step: Step) -> int | None:
+        """What must be there before it starts."""
+        if step.name not in self._needs:  # in a fresh image of the supervisor
+            self._needs[step.name] = need(self._past(step), step.content, step.limits.hard) or step.need
+        return self._needs[step.name]
 
     def _compare(self, step: Step) -> None:
         """Tell of an agent that took far more than it used to."""
