@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
-from ..containment.tiers import choose
+from ..containment.tiers import Chosen, choose
 from ..learning import Expected
 from ..model import ARTIFACT_ONLY, MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
 from ..placeholders import finish
@@ -75,6 +75,11 @@ def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
         told["expected"] = asdict(usual[step.name]) if step.name in usual else None
         if step.node is not None:
             told["node"]["node_options"] = _node_options(step)
+    chosen = _found(made)
+    if isinstance(chosen, str):
+        fields["containment"] = {"refused": chosen}
+    else:
+        fields["containment"] = {"tier": chosen.tier, "detail": chosen.detail, "why_none_better": chosen.why}
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
 
@@ -89,16 +94,23 @@ def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
 
 
 def _containment(made: Plan) -> Iterator[tuple[str, str]]:
-    """Say what a start would find, by making a group, starting a process in it and killing that."""
+    chosen = _found(made)
+    if isinstance(chosen, str):
+        yield "containment", f"start would refuse: {chosen}"
+        return
+    yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
+    yield from (("", f"not {why}") for why in chosen.why)
+
+
+def _found(made: Plan) -> Chosen | str:
+    """Say what a start would find, by making a group, starting a process in it and killing that; or why it refuses."""
     try:
         chosen = choose(enforcement(made), secrets.token_hex(16))
     except SeqsupError as error:
-        yield "containment", f"start would refuse: {error}"
-        return
+        return str(error)
     if chosen.groups is not None:
         chosen.groups.close()
-    yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
-    yield from (("", f"not {why}") for why in chosen.why)
+    return chosen
 
 
 def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]:
