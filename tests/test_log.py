@@ -1,16 +1,18 @@
 """The log: what a terminal shows, what the file keeps, and that nobody can upset it."""
 
+import json
 import os
 import pty
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TextIO, get_args, get_origin
 
 import pytest
+from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields
 from seqsup.events import AnyEvent, Event, MemoryWarned, RunEnded, StopSent, Warned
@@ -178,3 +180,57 @@ def _seconds(log: Log, told: Told) -> float:
     for recorded in told.events:
         log(recorded)
     return time.perf_counter() - began
+
+
+# -- as data, and how much of it
+
+
+def test_as_json_each_line_is_an_object_with_run_agent_and_attempt(terminal: TextIO, tmp_path: Path) -> None:
+    hear(Log(tmp_path, terminal=terminal, as_json=True), story())
+    on_terminal, in_file = (
+        [json.loads(line) for line in Path(name).read_text().splitlines()] for name in (terminal.name, tmp_path / FILE)
+    )
+    assert all(list(line) == ["time", "level", "run", "agent", "attempt", "event", "message"] for line in in_file)
+    assert [line for line in in_file if line["level"] != "debug"] == on_terminal
+    (stop,) = [line for line in in_file if line["event"] == "stop_sent"]
+    assert (stop["run"], stop["agent"], stop["attempt"], stop["level"]) == ("r42", "embed", 1, "warning")
+    assert stop["message"].startswith("soft SIGTERM: 1031 MiB for 2 s")
+
+
+def test_what_an_agent_calls_itself_cannot_upset_json(terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal, as_json=True), Told().tell(Warned(message='"}\n{braces} <red>\x1b[2J')))
+    (line,) = Path(terminal.name).read_text().splitlines()
+    assert json.loads(line)["message"] == '"} {braces} <red>\x1b[2J'
+
+
+@pytest.mark.parametrize(("level", "least"), [("DEBUG", 14), ("INFO", 10), ("WARNING", 6), ("ERROR", 2)])
+def test_a_level_says_how_much_the_terminal_shows(level: str, least: int, terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal, quiet=True, level=level), story())
+    assert len(shown(terminal).splitlines()) == least
+
+
+def test_the_file_is_rotated_and_old_parts_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqsup.log._ROTATION", "2 KB")
+    told = Told().run("a")
+    for n in range(200):
+        told.tell(Warned(message=f"{n} {'x' * 100}"))
+    hear(Log(tmp_path, terminal=None), told)
+    files = sorted(tmp_path.glob("seqsup*.log"))
+    assert 2 <= len(files) <= 5
+    assert "199 x" in (tmp_path / FILE).read_text()
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_the_command_line_sets_level_and_format_and_the_environment_does_too(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    silent = seqsup("run", "--", "true")
+    assert silent.stderr == ""
+    by_option = seqsup("run", "--log-level", "info", "--", "true")
+    by_environment = seqsup("run", "--", "true", env={"SEQSUP_LOG_LEVEL": "info"})
+    assert "completed" in by_option.stderr
+    assert "completed" in by_environment.stderr
+    as_json = seqsup("run", "--log-level", "debug", "--log-format", "json", "--", "false")
+    lines = [json.loads(line) for line in as_json.stderr.splitlines()]
+    assert {"run_started", "attempt_ended", "run_ended"} <= {line["event"] for line in lines}
+    assert seqsup("run", "--log-level", "loud", "--", "true").code == 2

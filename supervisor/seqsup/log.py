@@ -7,6 +7,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 from loguru import logger
 from msgspec import Struct
 
@@ -58,6 +59,9 @@ from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, named,
 
 FILE = "seqsup.log"
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
+LEVELS = (DEBUG, INFO, WARNING, ERROR)
+_ROTATION, _RETENTION = "16 MB", 4  # of a run's file: 80 MB at most
+_JSON = "{extra[json]}"
 _SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}"
 _WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
 _COMMAND = 300  # characters: a prompt may be pages long
@@ -77,10 +81,12 @@ class Log:
 
     def __init__(
         self, folder: Path | None, *, terminal: TextIO | None = sys.stderr, quiet: bool = False,
-        screen: Screen | None = None,
+        screen: Screen | None = None, level: str | None = None, as_json: bool = False,
     ) -> None:  # fmt: skip
-        """`screen` is the terminal's, where its last lines are redrawn."""
+        """`screen` is the terminal's, where its last lines are redrawn. `level` is the least that the terminal shows,
+        one of LEVELS; with `as_json` each line is an object, on the terminal and in the file."""
         logger.remove()
+        self._as_json = as_json
         self._outlet: Outlet | Screen | None = None
         self._encoding = "utf-8"
         self._width = 10
@@ -89,15 +95,16 @@ class Log:
             self._outlet = screen or Outlet(terminal.fileno())
             logger.add(
                 self._to_terminal,
-                format=_SHORT,
-                level=ERROR if quiet else INFO,
-                colorize=colourful(terminal),
-                filter=lambda record: not record["extra"]["table"],
+                format=_JSON if as_json else _SHORT,
+                level=level or (ERROR if quiet else INFO),
+                colorize=not as_json and colourful(terminal),
+                filter=lambda record: as_json or not record["extra"]["table"],
                 catch=False,
             )
         if folder is not None:
             logger.add(
-                folder / FILE, format=_WHOLE, level=DEBUG, colorize=False, encoding="utf-8", catch=False,
+                folder / FILE, format=_JSON if as_json else _WHOLE, level=DEBUG, colorize=False, encoding="utf-8",
+                catch=False, rotation=_ROTATION, retention=_RETENTION,
                 filter=lambda record: not record["extra"].get("passing"),
                 opener=lambda path, flags: os.open(path, flags, 0o600),
             )  # fmt: skip
@@ -117,14 +124,25 @@ class Log:
             mark=mark(line.mark, self._encoding),
             who=f"{agent: <{self._width}}" if agent else "seqsup".ljust(self._width),
             table=line.table,
+            json=self._object(recorded, line, agent, attempt, text) if self._as_json else "",
         ).log(line.level, printable(text))
+
+    def _object(self, recorded: Recorded, line: Line, agent: str, attempt: int | None, text: str) -> str:
+        told = {
+            "time": timestamp(recorded.at), "level": line.level.lower(), "run": recorded.run, "agent": agent or None,
+            "attempt": attempt, "event": type(recorded.body).__struct_config__.tag, "message": " ".join(text.split()),
+        }  # fmt: skip
+        return msgspec.json.encode(told).decode()
 
     def pulse(self, agent: str, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         logger.bind(
             clock=time.strftime("%H:%M:%S"), mark=mark("▶", self._encoding), who=f"{agent: <{self._width}}",
-            table=False, passing=True, run="", place=agent, time="",
+            table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
+
+    def _pulse(self, agent: str, text: str) -> str:
+        return spoken(text, agent=agent, event="running") if self._as_json else ""
 
     def _to_terminal(self, message: str) -> None:
         assert self._outlet is not None
@@ -134,6 +152,12 @@ class Log:
         logger.remove()
         if self._outlet:
             self._outlet.close()
+
+
+def spoken(message: str, **more: str) -> str:
+    """What is no event of a run, as an object."""
+    told = {"time": timestamp(time.time()), "level": "info", **more, "message": message}
+    return msgspec.json.encode(told).decode()
 
 
 @singledispatch

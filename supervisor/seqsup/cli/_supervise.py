@@ -24,7 +24,7 @@ from ..folder import QUEUE, label, private, run_folder, write_private
 from ..history import RunState, fold
 from ..host import Host
 from ..journal import Journal, RunRow
-from ..log import Log
+from ..log import Log, spoken
 from ..metrics.exporter import Exporter
 from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
@@ -67,6 +67,8 @@ class Manner(Struct, frozen=True, kw_only=True):
     detached: Detached | None = None  # in the background
     follow: bool = False  # so does the agents' output, each line with its agent's name
     plain: bool = False  # nothing is redrawn
+    log_level: str | None = None  # the least that is shown on stderr
+    log_json: bool = False  # log lines are objects
 
 
 class _Packet(Struct, frozen=True, kw_only=True):
@@ -162,7 +164,9 @@ class _Supervision:
         )
 
     def _say(self, message: str) -> None:
-        if self._screen is not None:
+        if self._manner.log_json:
+            click.echo(spoken(message), err=True)
+        elif self._screen is not None:
             self._screen.write(f"seqsup: {message}\n".encode())
         else:
             click.echo(f"seqsup: {message}", err=True)
@@ -208,9 +212,12 @@ class _Supervision:
         reaper = Reaper(self._wake.poke)
         run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
         quiet = manner.json or manner.quiet or manner.passage
-        if not (quiet or manner.plain) and redrawable((sys.stdout, sys.stderr)):
+        if not (quiet or manner.plain or manner.log_json) and redrawable((sys.stdout, sys.stderr)):
             self._screen = Screen(sys.stderr.fileno(), symbols(sys.stderr))
-        log = Log(folder, terminal=None if manner.json else sys.stderr, quiet=quiet, screen=self._screen)
+        log = Log(
+            folder, terminal=None if manner.json else sys.stderr, quiet=quiet, screen=self._screen,
+            level=manner.log_level, as_json=manner.log_json,
+        )  # fmt: skip
         self._readers.append(log)
         timeline = Timeline(folder)
         self._readers.append(timeline)
@@ -272,7 +279,8 @@ class _Supervision:
         run, self._run = self._run, None
         self._operator.done()  # from here on a wish is to wait no longer
         await self._end_readers(lambda: self._operator.halt > Halt.NONE)
-        shown = not self._manner.json and not (self._manner.passage and self._code == 0)
+        manner = self._manner
+        shown = not (manner.json or manner.log_json or (manner.passage and self._code == 0))
         if run is not None and self._code is not None and shown:
             click.echo(summary(run.view, width=width(sys.stderr), here=here()), err=True)
         if self._exporter is not None:

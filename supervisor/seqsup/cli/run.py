@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ..model import OWN_STDIN
 from ..streams import unnamed
 from ._load import for_command
+from ._logging import log_options
 from ._supervise import Manner, supervise
 
 
@@ -21,10 +22,11 @@ from ._supervise import Manner, supervise
 @click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')
 @click.option("--name", metavar="NAME", help="Its name in status and logs. Default: the program's.")
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
+@log_options
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
 def run(
     soft: str | None, hard: str | None, retries: int, timeout: str | None, name: str | None, no_wait: bool,
-    command: tuple[str, ...],
+    log_level: str | None, log_format: str, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run one command under the same supervision, and in the same queue, as a profile's agents.
 
@@ -35,7 +37,8 @@ def run(
     if retries:
         _keep_stdin()
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
-    return supervise(plan, Manner(wait=not no_wait, passage=True))
+    level = log_level and log_level.upper()
+    return supervise(plan, Manner(wait=not no_wait, passage=True, log_level=level, log_json=log_format == "json"))
 
 
 def _keep_stdin() -> None:

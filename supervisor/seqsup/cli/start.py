@@ -9,6 +9,7 @@ from ..history import failed
 from . import _complete
 from ._detach import detach as in_background
 from ._load import earlier, load
+from ._logging import log_options
 from ._supervise import Manner, go_on, supervise
 
 
@@ -46,11 +47,13 @@ from ._supervise import Manner, go_on, supervise
     show_default=True,
     help="plain: lines only, nothing redrawn, as in CI and pipes; right for screen readers.",
 )
+@log_options
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
 def start(
     profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
     retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
+    log_level: str | None, log_format: str,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -79,8 +82,9 @@ def start(
             click.echo("seqsup: nothing to retry: no agent gave up", err=True)
             return 0
     manner = Manner(
-        resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain"
-    )
+        resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
+        log_level=log_level and log_level.upper(), log_json=log_format == "json",
+    )  # fmt: skip
     plan = load(profile, task=task, only=only, start_from=start_from)
     if not detach:
         return supervise(plan, manner)
