@@ -89,6 +89,7 @@ class Members:
 
     def drop(self, member: Member) -> None:
         del self._by_pid[member.pid]
+        self._shared.forget(member)
         member.close()
 
     def close(self) -> None:

@@ -22,12 +22,12 @@ ADOPTS = False  # whether orphans among our descendants fall to us
 class Member:
     """A process that belongs to a tree."""
 
-    __slots__ = ("_process", "bytes", "denied", "name", "pid", "shared", "start")
+    __slots__ = ("_process", "bytes", "denied", "looked", "name", "pid", "shared", "start")
 
     def __init__(self, process: psutil.Process, stat: Stat) -> None:
         self._process = process
         self.pid, self.start, self.name = process.pid, stat.start, stat.name
-        self.bytes, self.shared, self.denied = 0, 0, ""
+        self.bytes, self.shared, self.looked, self.denied = 0, 0, 0, ""
 
     @staticmethod
     def open(pid: int) -> "Member | None":

@@ -24,12 +24,13 @@ _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 class Member:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
-    __slots__ = ("bytes", "denied", "name", "pid", "pidfd", "shared", "start", "statm")
+    __slots__ = ("bytes", "denied", "looked", "name", "pid", "pidfd", "shared", "start", "statm")
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
         self.pid, self.start, self.name = pid, stat.start, stat.name
         self.pidfd, self.statm = pidfd, statm
         self.bytes, self.shared = 0, 0
+        self.looked = 0  # what was shared when Shared looked at it last
         self.denied = ""  # what of it may not be read, and what follows from that
 
     @staticmethod

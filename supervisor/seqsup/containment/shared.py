@@ -8,7 +8,7 @@ that follows a figure that is right where segments are in use as a whole, and is
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -34,28 +34,28 @@ class Holding(Struct, frozen=True):
 
 class Shared:
     def __init__(self) -> None:
-        self._holdings: dict[Member, tuple[int, Holding]] = {}  # its shared pages at that look, and what it had
+        self._holdings: dict[Member, Holding] = {}
         self._again = 0.0  # when the next look may be
         self._used = 0
 
-    def used(self, members: Collection[Member]) -> int:
+    def used(self, members: Iterable[Member]) -> int:
         """Give the tree's shared memory in bytes, after a look at whose share has changed."""
-        now = time.monotonic()
-        changed = [member for member in members if self._changed(member)]
-        gone = self._holdings.keys() - set(members)
-        if (changed or gone) and now >= self._again:
-            for member in gone:
-                del self._holdings[member]
+        changed = [member for member in members if not -_STEP < member.shared - member.looked < _STEP]
+        if changed and (now := time.monotonic()) >= self._again:
             for member in changed:
-                self._holdings[member] = member.shared, look(member.pid)
-            self._used = once([holding for _, holding in self._holdings.values() if holding.resident])
+                member.looked = member.shared
+                self._holdings[member] = look(member.pid)
+            self._sum_up()
             ended = time.monotonic()
             self._again = ended + _SHARE * (ended - now)
         return self._used
 
-    def _changed(self, member: Member) -> bool:
-        known = self._holdings.get(member)
-        return abs(member.shared - known[0]) >= _STEP if known is not None else member.shared >= _STEP
+    def forget(self, member: Member) -> None:
+        if self._holdings.pop(member, None) is not None:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        self._used = once([holding for holding in self._holdings.values() if holding.resident])
 
 
 def once(holdings: Sequence[Holding]) -> int:
