@@ -1,13 +1,16 @@
 """What a tired user does at 2 a.m.: each of these was once a bug."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, Result, wait_for
+from test_journal import tmpfs
 
 from profiles import agent, shell, write
 
@@ -79,3 +82,67 @@ def test_a_bad_interpreter_is_told_without_the_words_of_our_shell(seqsup: Seqsup
     ended = seqsup("start", profile)
     assert ended.code in (1, 2)
     assert "seqsup: 4:" not in ended.stderr
+
+
+@pytest.mark.parametrize("args", [["run", "--", "echo", "hi"], ["start", "--json"]], ids=["run", "start --json"])
+def test_output_that_finds_no_room_is_a_failure(tmp_path: Path, args: list[str]) -> None:
+    if args[0] == "start":
+        args = [*args, str(write(tmp_path, shell("a", "true")))]
+    command = [sys.executable, "-m", "seqsup", *args]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path, check=False
+        )  # fmt: skip
+    assert (ended.returncode, "output: No space left on device" in ended.stderr) == (2, True), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_commands_own_options_need_no_dashes_before_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    listed = seqsup("run", "--name", "listing", "ls", "-a")
+    assert (listed.code, ".hidden" in listed.stdout) == (0, True)
+
+
+def test_too_many_retries_are_refused_by_their_own_name(seqsup: Seqsup) -> None:
+    refused = seqsup("run", "--retries", "99999999999", "--", "true")
+    assert (refused.code, "--retries" in refused.stderr, "retry.attempts" in refused.stderr) == (2, True, False)
+
+
+def test_a_dry_sweep_says_how_much_memory_is_held(seqsup: Seqsup, tmp_path: Path) -> None:
+    holds = f"{sys.executable} -c \"held = b'x' * 40 * 2**20; print('ready', flush=True); import time; time.sleep(60)\""
+    script = f"setsid {holds} > said & while ! grep -q ready said; do sleep 0.01; done; touch ran; sleep 60"
+    profile = write(tmp_path, shell("a", script), memory={"enforce": "watch"})
+    with subprocess.Popen(
+        [sys.executable, "-m", "seqsup", "start", profile], env=environment(), stderr=subprocess.DEVNULL
+    ) as process:
+        wait_for((tmp_path / "ran").exists, 20)
+        process.kill()
+    dry = seqsup("sweep", "--dry-run")
+    assert re.search(r"left .* [4-9][0-9] MiB", dry.stdout), dry.stdout
+    assert seqsup("sweep").code == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "said"),
+    [
+        ("/dev/null", "", "/dev/null is no folder: set SEQSUP_STATE_DIR"),
+        ("/proc/nowhere", "", "make /proc/nowhere writable"),
+        ("state", "ulimit -f 0;", "look at `ulimit -f`"),
+    ],
+)
+def test_an_odd_state_folder_is_refused_with_advice_that_helps(
+    tmp_path: Path, folder: str, limit: str, said: str
+) -> None:
+    command = f"{limit} exec {sys.executable} -m seqsup run -- true"
+    env = {**environment(), "SEQSUP_STATE_DIR": folder}
+    ended = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (ended.returncode, said in ended.stderr, "damaged" in ended.stderr) == (3, True, False), ended.stderr
+
+
+def test_a_queue_that_has_no_room_refuses_the_start(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "touch ran"), run={"state_dir": str(tmp_path / "own")})
+    with tmpfs(tmp_path / "disk", "size=64k,nr_inodes=2") as disk:
+        (disk / "filler").touch()
+        refused = seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(disk)})
+    assert (refused.code, "the queue in" in refused.stderr, "free space there" in refused.stderr) == (3, True, True)
+    assert not (tmp_path / "ran").exists()

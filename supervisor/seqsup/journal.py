@@ -348,10 +348,15 @@ def _sum_of(*values: object) -> int:
 
 
 def _trouble(path: Path, error: Exception) -> str:
-    full = "disk is full" in str(error) or isinstance(error, OSError)
-    remedy = (
-        f"free space or make {path.parent} writable, then go on with --resume"
-        if full or "readonly" in str(error)
-        else f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
-    )
-    return f"the journal {path} cannot be used: {error}; {remedy}"
+    return f"the journal {path} cannot be used: {error}; {_remedy(path, error)}"
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    folder = path.parent
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
+    if isinstance(error, OSError) or "disk is full" in str(error) or "readonly" in str(error):
+        return f"free space or make {folder} writable, then go on with --resume"
+    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+        return f"{folder} could not be read or written: look at `ulimit -f` and at the kernel's log, then use --resume"
+    return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"

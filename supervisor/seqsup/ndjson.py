@@ -31,5 +31,9 @@ class Stream:
     def __call__(self, recorded: Recorded) -> None:
         self._outlet.write(encode(recorded) + b"\n")
 
+    @property
+    def lost(self) -> OSError | None:
+        return self._outlet.lost
+
     def close(self) -> None:
         self._outlet.close()

@@ -21,6 +21,7 @@ class Outlet:
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self.dropped = 0  # lines that found the backlog full
+        self.lost: OSError | None = None  # why something could not be written, if not for a reader that went away
         self.broken = False  # the reader went away, or the disk is full: nothing more is written
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
@@ -49,8 +50,9 @@ class Outlet:
                     self._waiting.popleft()
         except BlockingIOError:
             return False  # somebody else made the open file non-blocking
-        except OSError:
+        except OSError as error:
             self.broken = True
+            self.lost = None if isinstance(error, BrokenPipeError) else error
             self._waiting.clear()
         return not self._waiting
 

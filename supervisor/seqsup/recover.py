@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
 from .folder import MEMBERS, QUEUE, alive, hold, label, run_folder
 from .host import boot_id
 from .journal import Journal, RunRow
-from .model import ProcessMemory
+from .model import Measure, ProcessMemory
 from .wait import Wake
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
@@ -145,5 +146,7 @@ def _stood_in(queue: Path, folder: Path) -> bool:
 def _named(pids: Iterable[int]) -> Iterator[ProcessMemory]:
     for pid in pids:
         if (member := Member.open(pid)) is not None:
+            with suppress(ProcessLookupError):
+                member.measure(Measure.PRIVATE)
             yield member.describe()
             member.close()

@@ -44,6 +44,10 @@ class _Pipe:
             self._outlet.write(self._lines.whole(chunk) if self._lines else chunk)
         return self._outlet.broken
 
+    @property
+    def lost(self) -> OSError | None:
+        return self._outlet.lost if isinstance(self._outlet, Outlet) else None
+
     def close(self) -> None:
         if self._lines is not None and (rest := self._lines.rest()):
             self._outlet.write(rest)
@@ -90,6 +94,11 @@ class Passage:
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
             self._attempts.append((self._folder / recorded.body.folder, recorded.body.agent))
+
+    @property
+    def lost(self) -> OSError | None:
+        """Why some of it could not be handed on, if not for a reader that went away."""
+        return next((pipe.lost for pipe in self._pipes.values() if pipe.lost is not None), None)
 
     async def close(self, give_up: Callable[[], bool]) -> None:
         """Hand on what is left, until `give_up` says that nobody wants it; a reader that went away ends it too."""

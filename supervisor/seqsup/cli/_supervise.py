@@ -135,7 +135,11 @@ class _Supervision:
                 turn.leave()
                 await self._farewell()
         began = time.monotonic()
-        turn = self._turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
+        try:
+            turn = self._turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
+        except OSError as error:
+            why = f"the queue in {state_dir()} cannot be used: {error.strerror}"
+            raise Refused(f"{why}; free space there, make it writable, or set SEQSUP_STATE_DIR to another") from error
         self._ticket = turn.label
         try:
             if not self._manner.wait and (ahead := turn.ahead()):
@@ -144,10 +148,18 @@ class _Supervision:
                 self._say("stopped while it waited; nothing was started")
                 return 128 + (self._operator.signal or signal.SIGINT)
             await self._put_in_order()
-            return await self._carry_out(time.monotonic() - began)
+            code = await self._carry_out(time.monotonic() - began)
         finally:
             turn.leave()
             await self._farewell()
+        if code == 0 and (lost := self._lost()) is not None:
+            raise lost
+        return code
+
+    def _lost(self) -> OSError | None:
+        """Why the output that was asked for did not reach its place; a log of ours may fail, what it says is kept."""
+        outputs = (self._passage, *(reader for reader in self._readers if isinstance(reader, Stream)))
+        return next((output.lost for output in outputs if output is not None and output.lost is not None), None)
 
     def _listen(self) -> None:
         loop, operator = asyncio.get_running_loop(), self._operator

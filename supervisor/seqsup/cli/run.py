@@ -15,10 +15,16 @@ from ._logging import log_options
 from ._supervise import Manner, supervise
 
 
-@click.command(short_help="Run one command under the same supervision.", no_args_is_help=True)
+@click.command(
+    short_help="Run one command under the same supervision.",
+    no_args_is_help=True,
+    context_settings={"allow_interspersed_args": False},  # what follows CMD is its own, also without --
+)
 @click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped, with grace. Default: 75 % of --hard.")
 @click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, or what the machine has.")
-@click.option("--retries", type=click.IntRange(min=0), default=0, help="Further tries after a failure. Default: none.")
+@click.option(
+    "--retries", type=click.IntRange(0, 1_000_000), default=0, help="Further tries after a failure. Default: none."
+)
 @click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')
 @click.option("--name", metavar="NAME", help="Its name in status and logs. Default: the program's.")
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")

@@ -203,6 +203,7 @@ def _annotated(hint: Any) -> bool:
     return get_origin(hint) is Annotated
 
 
+@cache
 def _table_in(hint: Any) -> type[Table] | None:
     for inner in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(inner, type) and issubclass(inner, Table):
@@ -210,6 +211,7 @@ def _table_in(hint: Any) -> type[Table] | None:
     return None
 
 
+@cache
 def _kind_of(hint: Any) -> Kind:
     if get_origin(hint) is Literal:
         return one_of(get_args(hint))
