@@ -38,6 +38,8 @@ FOUND: list[tuple[str, str, str | None]] = [  # preset, what it says, when that 
     ("gemini", '"status": "RESOURCE_EXHAUSTED"', None),
     ("qwen", "Qwen API quota exceeded: Your Qwen API quota has been exhausted.", None),
     ("qwen", "429 Free allocated quota exceeded.", None),
+    ("qwen", "Quota exhausted: please retry after the reset time", None),
+    ("qwen", "Quota exhausted: no more. Your quota will reset after 1h0m0s.", "2026-11-24T15:00:00"),
     ("opencode", "Error: Monthly usage limit reached", None),
     ("node", "429 Too Many Requests", None),
 ]

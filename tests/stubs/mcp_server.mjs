@@ -1,0 +1,23 @@
+// An MCP server over stdio. mcp_server.mjs quiet|stays|leaks: it says hello and has no tools; then it ends with its
+// input, stays for ever (as does any that owns a timer), or hoards Buffers from the moment it was greeted.
+import { createInterface } from 'node:readline';
+
+const mode = process.argv[2];
+const kept = [];
+const answers = {
+  initialize: ({ protocolVersion }) =>
+    ({ protocolVersion, capabilities: { tools: {} }, serverInfo: { name: 'stub', version: '1' } }),
+  'tools/list': () => ({ tools: [] }),
+  ping: () => ({}),
+};
+
+if (mode === 'stays') setInterval(() => {}, 1000);
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const { id, method, params } = JSON.parse(line);
+  if (id === undefined) return;
+  const said = answers[method]
+    ? { result: answers[method](params) }
+    : { error: { code: -32601, message: `no method ${method}` } };
+  process.stdout.write(`${JSON.stringify({ jsonrpc: '2.0', id, ...said })}\n`);
+  if (mode === 'leaks' && method === 'initialize') setInterval(() => kept.push(Buffer.alloc(8 << 20, 1)), 10);
+});
