@@ -51,7 +51,7 @@ def gather(
     memory = psutil.virtual_memory().total
     listen = _listen(environ)
     for n, companion in enumerate(profile.companions):
-        if why := _cannot_start(companion, folder, environ):
+        if companion.command and (why := _cannot_start(companion, folder, environ)):
             problems["companions", n, why[0]] = why[1]
     return Survey(
         folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen,

@@ -79,7 +79,7 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     wrong: dict[Path, str] = {}  # the first complaint of a key is its cause
     given = fields.read(Profile, raw, (), wrong.setdefault)
     agents = given.setdefault("agents", ())
-    source = {"file": file, "text": text, "given": tuple(_set(given))}
+    source = {"file": file, "text": text}
     built = [agent | {name: _inherit(name, given, agent) for name in SHARED} for agent in agents]
     name = given.get("name") or _stem(file)
     profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
@@ -186,18 +186,6 @@ def _syntax(error: Exception, text: str, file: str) -> Complaint:
     place = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", message)
     line = int(place[1]) if place and place[1] else text.count("\n") + (not text.endswith("\n"))
     return Complaint(file=file, line=max(line, 1), message=f"not TOML: {message}")
-
-
-def _set(given: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted names of keys set to something, without the places in lists."""
-    found: dict[str, None] = {}
-    for key, value in given.items():
-        for inner in value if isinstance(value, tuple) else (value,):
-            if isinstance(inner, dict):
-                found.update(dict.fromkeys(_set(inner, f"{prefix}{key}.")))
-        if value and not isinstance(value, dict):
-            found[prefix + key] = None
-    return list(found)
 
 
 def _stem(file: str | None) -> str:

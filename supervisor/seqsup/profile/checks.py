@@ -6,7 +6,6 @@ from graphlib import CycleError
 
 from .. import placeholders
 from ..wording import nearest
-from . import not_yet
 from .fields import show
 from .limits import disorder, resolve, too_small_for_node
 from .lines import Path
@@ -25,7 +24,6 @@ _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 def check(profile: Profile, broken: Collection[Path]) -> Wrong:
     """All that is wrong; `broken` are keys already complained of, whose default stands in their place."""
     yield from _run(profile)
-    yield from not_yet.refused(profile)
     yield from _companions(profile)
     if not any("name" in at for at in broken):
         yield from _names(profile)
@@ -46,6 +44,8 @@ def _run(profile: Profile) -> Wrong:
     if profile.run.concurrency > 1 and not profile.run.allow_concurrency:
         why = "agents run one at a time, so that their memory never adds up; leave it at 1"
         yield ("run", "concurrency"), why
+    elif profile.run.concurrency > 1:
+        yield ("run", "concurrency"), "more than one agent at a time is not built yet; leave it at 1"
 
 
 def _companions(profile: Profile) -> Wrong:

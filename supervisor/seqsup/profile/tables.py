@@ -392,4 +392,3 @@ class Profile(Table, frozen=True):
 
     file: str | None = None  # as the user named it; None when it came from a command line
     text: str = ""
-    given: tuple[str, ...] = ()  # the keys that the user set to something, agents' own tables included
