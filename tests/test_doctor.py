@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,11 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.finding import Level
+from seqsup.neighbours import proof
 from seqsup.unit import Service
 from seqsup.unit import write as write_unit
+from told import Told
 
 from profiles import shell, write
 
@@ -301,3 +305,117 @@ def test_a_unit_needs_a_profile(seqsup: Cli) -> None:
     result = seqsup("init", "--systemd")
     assert result.code == 2
     assert "which profile?" in result.stderr
+
+
+# -- what stands around a run
+
+
+def program(folder: Path, name: str, text: str) -> Path:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_an_old_node_that_comes_first_on_the_path_is_told(seqsup: Cli, tmp_path: Path) -> None:
+    old = program(tmp_path, "node", """#!/bin/sh\necho '["v16.20.2","/opt/old/node",["--max-old-space-size"]]'\n""")
+    result = seqsup("doctor", "--json", env={"PATH": f"{old.parent}:{os.environ['PATH']}"})
+    node = found(result)["node"]
+    assert (node["level"], "v16.20.2" in node["finding"], "older than 18" in node["finding"]) == ("warn", True, True)
+    assert "preload" not in found(result)
+
+
+def test_node_says_hello_through_the_preload(seqsup: Cli) -> None:
+    assert found(seqsup("doctor", "--json"))["preload"]["level"] == "ok"
+
+
+def test_a_node_that_cannot_load_the_preload_is_told(seqsup: Cli, tmp_path: Path) -> None:
+    script = f'case "$1" in -p) exec {shutil.which("node")} "$@";; esac; echo "no such module" >&2; exit 7'
+    deaf = program(tmp_path, "node", f"#!/bin/sh\n{script}\n")
+    result = seqsup("doctor", "--json", env={"PATH": f"{deaf.parent}:{os.environ['PATH']}"})
+    assert found(result)["preload"]["level"] == "warn"
+    assert "exit 7: no such module" in found(result)["preload"]["finding"]
+
+
+def test_agent_clis_are_found_with_their_runtime(seqsup: Cli, tmp_path: Path) -> None:
+    program(tmp_path, "gemini", "#!/usr/bin/env node\n")
+    claude = program(tmp_path, "claude", "")
+    claude.write_bytes(b"\x7fELF" + bytes(64) + b"---- Bun! ----\n")
+    folder = program(tmp_path, "codex", "#!/no/such/interpreter\n").parent
+    checks = found(seqsup("doctor", "--json", env={"PATH": f"{folder}:{os.environ['PATH']}"}))
+    assert "Node v" in checks["gemini"]["finding"]
+    assert "compiled by Bun" in checks["claude"]["finding"]
+    assert checks["codex"]["level"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "told"),
+    [
+        ('{"hooks": {"post-task": ["hooks/post-agent-execution.sh"]}}', "warn", "post-task is no event"),
+        ('{"hooks": {"Stop": [], "PreToolUse": []}}', "ok", "2 hook events, all known"),
+        ('{"hooks": 1}', "warn", "cannot be read as settings"),
+        ("{", "warn", "cannot be read as settings"),
+    ],
+)
+def test_a_hook_that_no_event_of_claude_starts_is_told(
+    seqsup: Cli, tmp_path: Path, text: str, level: str, told: str
+) -> None:
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude/settings.local.json").write_text(text)
+    check = found(seqsup("doctor", "--json"))["claude settings"]
+    assert (check["level"], told in check["finding"]) == (level, True)
+
+
+def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as metrics, socket.create_server(("127.0.0.1", 0)) as companion:
+        listen, port = f"127.0.0.1:{metrics.getsockname()[1]}", companion.getsockname()[1]
+        profile = write(tmp_path, shell("a", "true"), metrics={"listen": listen})
+        profile.write_text(
+            profile.read_text() + f'\n[[companions]]\nname = "mcp"\ncommand = ["true"]\nready = {{ port = {port} }}\n'
+        )
+        checks = found(seqsup("doctor", profile, "--json", env={"SEQSUP_METRICS_LISTEN": listen}))
+    assert checks["metrics port"]["level"] == "warn"
+    assert "Address already in use" in checks["metrics port"]["finding"]
+    assert f"127.0.0.1:{port} is taken" in checks["companion port"]["finding"]
+
+
+def test_a_machine_without_cgroups_or_psi_is_told_what_that_means() -> None:
+    result = elsewhere("mount -t tmpfs none /sys/fs/cgroup && mount -t tmpfs none /proc/pressure", "--json")
+    checks = found(result)
+    assert result.code == 0
+    assert checks["containment"]["level"] == "warn"
+    assert "kept by watching" in checks["containment"]["finding"]
+    assert checks["containment"]["remedy"]
+    assert (checks["PSI"]["level"], "nothing depends on it" in checks["PSI"]["finding"]) == ("warn", True)
+
+
+def test_a_home_that_cannot_be_written_is_told_with_another_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    result = elsewhere(f"mount --bind '{home}' '{home}' && mount -o remount,bind,ro '{home}'", "--json")
+    assert found(result)["state folder"]["level"] == "FAIL"
+    assert "SEQSUP_STATE_DIR" in found(result)["state folder"]["remedy"]
+
+
+# -- the proof of a past run
+
+
+def test_a_past_run_proves_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path) -> None:
+    assert seqsup("start", write(tmp_path, shell("a", "true"), shell("b", "true"))).code == 0
+    result = seqsup("doctor", "--run", "r1")
+    assert result.code == 0
+    assert "r1 nightly: 2 attempts, no two at the same time" in result.stdout
+    assert "r1 nightly: 2 of 2, the slowest in" in result.stdout
+    assert seqsup("doctor", "--run", "r7").code == 2
+
+
+def test_a_run_that_was_not_one_at_a_time_fails() -> None:
+    told = Told().run("a", "b").started("a").started("b", pid=9).ended("a").ended("b").run_ended(0)
+    findings = list(proof("r42", told.events))
+    assert findings[0].level is Level.FAIL
+    assert "1 pair of 2 attempts ran at the same time" in findings[0].finding
+
+
+def test_a_drain_that_was_not_reached_is_told() -> None:
+    told = Told().run("a").attempt("a").drained("a", why="96 MiB still owned").run_ended(4)
+    assert [str(finding.level) for finding in proof("r42", told.events)] == ["ok", "warn"]

@@ -9,15 +9,15 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct
 
-from . import __version__, nodeflags, recover, turn
+from . import __version__, neighbours, nodeflags, recover, turn
 from .containment import shim, tiers
 from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
+from .finding import Finding, Level
 from .host import PORTABLE, Host
 from .journal import FILE, Journal
 from .model import GIB, MIB, Enforce, Plan, SeqsupError
@@ -32,20 +32,6 @@ from .wording import counted, processes
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
 OLDEST_NODE = 18
 _LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "PSI", "oom_score_adj"})
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
-class Finding(Struct, frozen=True):
-    level: Level
-    what: str
-    finding: str
-    remedy: str = ""
-    notes: tuple[str, ...] = ()
 
 
 Check = Callable[[], Iterable[Finding]]
@@ -73,6 +59,10 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "oom_score_adj": _oom_score,
         "node": lambda: _node(examined.path),
         "runtimes": lambda: _runtimes(examined.plan),
+        "agent CLIs": lambda: neighbours.clis(examined.path),
+        "claude settings": lambda: neighbours.claude_settings(_folders(examined.plan)),
+        "ports": lambda: neighbours.ports(examined.plan) if examined.plan is not None else (),
+        "hooks": lambda: neighbours.hooks(examined.plan) if examined.plan is not None else (),
         "state folder": lambda: _state(examined.state_dir),
         "journal": lambda: _journal(examined.state_dir),
         "turn": lambda: _turn(examined.queue),
@@ -242,12 +232,20 @@ def _node(path: str) -> Iterator[Finding]:
     own, packaged = shutil.which("node", path=path), shutil.which("node", path=with_node(""))
     for what, file in (("node", own), ("packaged node", packaged)):
         if file is not None:
-            yield _of_node(what, file)
+            found = _of_node(what, file)
+            yield found
+            if found.level is Level.OK and (what == "node" or own is None):
+                yield neighbours.handshake(file)
     if own is None and packaged is None:
         told = "none on PATH, and none packaged: native agents only"
         yield Finding(Level.WARN, "node", told, "pip install 'seqsup[node]'")
     elif own is None:
         yield Finding(Level.OK, "node", "none on PATH: the packaged one is taken")
+
+
+def _folders(plan: Plan | None) -> list[str]:
+    """Where agents would work."""
+    return sorted({step.cwd for step in plan.steps}) if plan is not None else [os.getcwd()]  # noqa: PTH109
 
 
 def _of_node(what: str, file: str) -> Finding:

@@ -11,22 +11,28 @@ from ._load import load, read, state_dir
 from ._output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
-    from ..doctor import Finding
+    from ..finding import Finding
 
 _WIDTH = 100  # columns where they are not known
 
 
 @click.command(short_help="What works on this machine, what does not, and how to mend it.")
 @click.argument("profile", required=False, shell_complete=_complete.profile)
+@click.option(
+    "--run",
+    metavar="RUN",
+    help="Instead, what a past run proves: one at a time, and memory back after each.",
+    shell_complete=_complete.run,
+)
 @click.option("--json", "as_json", is_flag=True, help="One object for programs.")
-def doctor(profile: str | None, as_json: bool) -> int:
+def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     """Try out what seqsup needs of this machine, and with PROFILE what that needs.
 
     Nothing is started, stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
-    from ..doctor import Level
+    from ..finding import Level
 
-    found = list(_examine(profile))
+    found = list(_examine(profile) if run is None else _prove(run))
     failed = sum(finding.level is Level.FAIL for finding in found)
     if as_json:
         put_object("seqsup.doctor/1", {"ok": not failed, "checks": found})
@@ -36,7 +42,8 @@ def doctor(profile: str | None, as_json: bool) -> int:
 
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
-    from ..doctor import Examined, Finding, Level, examine
+    from ..doctor import Examined, examine
+    from ..finding import Finding, Level
     from ..profile import ProfileError
     from ..wording import counted
 
@@ -53,6 +60,14 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
             for note in plan.notes:
                 yield Finding(Level.WARN, "profile", note)
     yield from examine(Examined(folder, state_dir(), path, plan))
+
+
+def _prove(run: str) -> Iterator["Finding"]:
+    from ..neighbours import proof
+    from ._find import find
+
+    found = find(run)
+    yield from proof(f"{found.label} {found.row.name}", found.journal.events(found.row.run))
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:

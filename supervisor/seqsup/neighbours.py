@@ -1,0 +1,172 @@
+"""What stands around a run, examined: agent CLIs and their settings, ports, the line to Node; and a run's own proof."""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .channel import Channel
+from .events import AttemptEnded, AttemptLost, Drained, Recorded
+from .finding import Finding, Level
+from .model import Plan
+from .ready import taken
+from .runtime.detect import detect, find
+from .runtime.node import NoAnswer, preload, probe
+from .sequence import violations
+from .starter import COMMANDS
+from .units import format_duration
+from .wording import counted, nearest
+
+_HELLO = 10.0  # seconds; it takes 0.1
+_SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
+# Of the hooks reference of Claude Code; whatever else stands there never runs
+_CLAUDE_EVENTS = frozenset({
+    "ConfigChange", "InstructionsLoaded", "Notification", "PermissionRequest", "PostCompact", "PostToolUse",
+    "PostToolUseFailure", "PreCompact", "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure",
+    "SubagentStart", "SubagentStop", "TaskCompleted", "TeammateIdle", "UserPromptSubmit", "WorktreeCreate",
+    "WorktreeRemove",
+})  # fmt: skip
+
+
+def clis(path: str) -> Iterator[Finding]:
+    """Which agent CLIs are here, and what they run in."""
+    found = False
+    for name in COMMANDS:
+        if (file := find(name, "/", path)) is None:
+            continue
+        found = True
+        runtime = detect([name], "/", path)
+        told = f"{file}: {_runtime(runtime.kind, runtime.executable)}"
+        if runtime.executable is None:
+            yield Finding(Level.FAIL, name, f"{file}: {runtime.why}", f"install {name} again")
+        else:
+            yield Finding(Level.OK, name, told)
+    if not found:
+        yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(COMMANDS)} is on PATH")
+
+
+def _runtime(kind: str, executable: str | None) -> str:
+    if kind == "node" and executable is not None:
+        try:
+            return f"Node {probe(executable).version}"
+        except NoAnswer as error:
+            return str(error)
+    return {"bun": "compiled by Bun: memory.* alone holds it"}.get(
+        kind, "a program of its own: memory.* alone holds it"
+    )
+
+
+def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:
+    """Hooks in a project's settings that no event ever starts."""
+    for file in {Path(folder, name): None for folder in folders for name in _SETTINGS}:
+        if not file.is_file():
+            continue
+        try:
+            hooks = json.loads(file.read_text(encoding="utf-8")).get("hooks", {})
+            unknown = sorted(event for event in hooks if event not in _CLAUDE_EVENTS)
+        except (ValueError, AttributeError, TypeError, OSError) as error:
+            yield Finding(Level.WARN, "claude settings", f"{file} cannot be read as settings: {error}")
+            continue
+        for event in unknown:
+            told = f"{file}: hooks.{event} is no event of Claude Code's: it never runs"
+            meant = nearest(event, _CLAUDE_EVENTS).strip(" ()") or "SubagentStop runs after a subagent"
+            yield Finding(
+                Level.WARN, "claude settings", told, f"{meant}; hooks.after_agent of a profile, after an agent"
+            )
+        if not unknown:
+            yield Finding(Level.OK, "claude settings", f"{file}: {counted(len(hooks), 'hook event')}, all known")
+
+
+def ports(plan: Plan) -> Iterator[Finding]:
+    """Whether what the run will listen on is free."""
+    if plan.metrics.listen:
+        host, _, port = plan.metrics.listen.rpartition(":")
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM
+            )[0]
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+        except OSError as error:
+            level = Level.FAIL if plan.metrics.required else Level.WARN
+            told = f"{plan.metrics.listen}: {error.strerror}; figures are served once it can be had"
+            yield Finding(level, "metrics port", told, 'set metrics.listen to another, or "none"')
+        else:
+            yield Finding(Level.OK, "metrics port", f"{plan.metrics.listen} is free")
+    for companion in plan.companions:
+        if (why := asyncio.run(taken(companion.ready))) != "":
+            remedy = f"stop it: it would be taken for {companion.name}"
+            yield Finding(Level.WARN, "companion port", f"{companion.name}: {why}", remedy)
+        elif companion.ready.http is not None or companion.ready.port is not None:
+            yield Finding(Level.OK, "companion port", f"that of {companion.name} is free")
+
+
+def hooks(plan: Plan) -> Iterator[Finding]:
+    """Say which hooks there are; what cannot be started the plan has refused."""
+    commands = {point: of for point, of in plan.hooks.commands.items() if of}
+    if commands:
+        told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in commands.items())
+        yield Finding(Level.OK, "hooks", f"{told}: found, and may be run")
+
+
+def handshake(node: str) -> Finding:
+    """Start a Node with our preload, and wait for it to say hello."""
+    return asyncio.run(_handshake(node))
+
+
+async def _handshake(node: str) -> Finding:
+    try:
+        channel = Channel()
+    except OSError as error:
+        told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
+        return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")
+    env = {**os.environ, "NODE_OPTIONS": f'--require "{preload()}"', "SEQSUP_CHANNEL": str(channel.path)}
+    process = await asyncio.create_subprocess_exec(
+        node, "-e", "setTimeout(() => {}, 60000)", env=env,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    greeted = asyncio.Event()
+    channel.greeted = lambda _: greeted.set()
+    ended = asyncio.create_task(process.wait())
+    hello = asyncio.create_task(greeted.wait())
+    try:
+        await asyncio.wait({ended, hello}, timeout=_HELLO, return_when=asyncio.FIRST_COMPLETED)
+        if greeted.is_set():
+            return Finding(Level.OK, "preload", f"{node} says hello: heaps are seen, a collection can be asked for")
+        why = f"nothing was heard for {format_duration(_HELLO)}"
+        if ended.done() and process.stderr is not None:
+            said = (await process.stderr.read(500)).decode(errors="replace").strip()
+            why = f"it ended with exit {process.returncode}: {said.splitlines()[-1] if said else 'without a word'}"
+        told = f"{node} does not say hello: {why}"
+        return Finding(Level.WARN, "preload", told, "node.telemetry = false does without")
+    finally:
+        if not ended.done():
+            process.kill()
+        await ended
+        hello.cancel()
+        channel.close()
+
+
+def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
+    """What a past run proves: one at a time, each begun when the memory of the one before was back."""
+    told = list(events)
+    pairs = violations(told)
+    over = [each.body for each in told if isinstance(each.body, (AttemptEnded, AttemptLost))]
+    tried = counted(len(over), "attempt")
+    if pairs:
+        wrong = f"{label}: {counted(pairs, 'pair')} of {tried} ran at the same time: a fault of seqsup"
+        yield Finding(Level.FAIL, "one at a time", wrong, "please tell us, with `seqsup events`")
+    else:
+        yield Finding(Level.OK, "one at a time", f"{label}: {tried}, no two at the same time")
+    drains = [each.body for each in told if isinstance(each.body, Drained)]
+    if missed := [drained for drained in drains if not drained.reached]:
+        names = ", ".join(f"{drained.agent} ({drained.why})" for drained in missed)
+        yield Finding(Level.WARN, "drained", f"{label}: memory was not back after {names}", "raise drain.timeout")
+    elif drains:
+        longest = max(drained.seconds for drained in drains)
+        yield Finding(
+            Level.OK, "drained", f"{label}: {len(drains)} of {len(drains)}, the slowest in {format_duration(longest)}"
+        )
