@@ -370,10 +370,8 @@ def test_a_hook_that_no_event_of_claude_starts_is_told(
 def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as metrics, socket.create_server(("127.0.0.1", 0)) as companion:
         listen, port = f"127.0.0.1:{metrics.getsockname()[1]}", companion.getsockname()[1]
-        profile = write(tmp_path, shell("a", "true"), metrics={"listen": listen})
-        profile.write_text(
-            profile.read_text() + f'\n[[companions]]\nname = "mcp"\ncommand = ["true"]\nready = {{ port = {port} }}\n'
-        )
+        mcp = {"name": "mcp", "command": ["true"], "ready": {"port": port}}
+        profile = write(tmp_path, shell("a", "true"), companions=[mcp])
         checks = found(seqsup("doctor", profile, "--json", env={"SEQSUP_METRICS_LISTEN": listen}))
     assert checks["metrics port"]["level"] == "warn"
     assert "Address already in use" in checks["metrics port"]["finding"]
