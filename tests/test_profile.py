@@ -221,7 +221,6 @@ WRONG = [
     (AGENT + 'timeouts.grace = "none"', "agents[0].timeouts.grace", "expected a duration"),
     ('[rlimits]\ncore = "lots"\n' + AGENT, "rlimits.core", 'a size such as "512M"'),
     ("[run]\nconcurrency = 2\n" + AGENT, "run.concurrency", "one at a time"),
-    ("[run]\nconcurrency = 2\nallow_concurrency = true\n" + AGENT, "run.concurrency", "not built yet"),
     ("[run]\nchain = 0\n" + AGENT, "run.chain", "from 1"),
     ('[run]\non_failure = "stopp"\n' + AGENT, "run.on_failure", "did you mean stop?"),
     ("[node]\nexpose_gc = 1\n" + AGENT, "node.expose_gc", "true or false"),

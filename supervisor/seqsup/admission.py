@@ -31,6 +31,11 @@ class Admission:
         """Whether agents run, whose end may be waited for."""
         return bool(self._running)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more than one agent runs."""
+        return len(self._running) > 1
+
     @contextmanager
     def admitted(self, agent: str, need: int | None) -> Iterator[None]:
         """Count an agent as running."""

@@ -9,6 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from . import policy
 from .admission import Admission
 from .attempt import Place, Stage, World, attempt
+from .containment.keeper import Keeper
 from .drain import drain
 from .events import AdmissionDelayed, AgentEnded, Drained, LimitPaused, RetryScheduled
 from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
@@ -24,7 +25,7 @@ class Agent:
     def __init__(
         self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
         world: World, relieve: Callable[[Drained], Awaitable[bool]], admission: Admission, *, need: int | None,
-        tried_before: int, limit_until: float | None = None,
+        beside_others: bool, tried_before: int, limit_until: float | None = None,
     ) -> None:  # fmt: skip
         """`place` says where an attempt works, `fill_in` completes the step for it.
 
@@ -33,6 +34,7 @@ class Agent:
         that the last of them met, in seconds of the epoch.
         """
         self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
+        self._beside_others = beside_others
         self._relieve, self._admission, self._need = relieve, admission, need
         self._next = tried_before + 1
         self._heap = step.node.heap if step.node else None
@@ -105,14 +107,27 @@ class Agent:
         if self._bare:
             step = replace(step, node=None)
         with self._admission.admitted(self.step.name, self._need):
-            ended = await attempt(step, number, self._heap, stage, self._world)
+            ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))
             self._outcomes.append(ended.outcome)
-            drained = await drain(self.step, number, ended, self._cookie, self._world)
+            drained = await drain(self._to_drain(), number, ended, self._cookie, self._world)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
             self._world.emit(drained)
             drained = await drain(self.step, number, ended, self._cookie, self._world)
         self._drained(drained)
         return ended.outcome
+
+    def _own_world(self, place: Place) -> World:
+        """In a lane beside others its tree hangs below a keeper."""
+        reaper = self._world.reaper
+        if not self._beside_others or isinstance(reaper, Keeper):
+            return self._world
+        return replace(self._world, reaper=Keeper(reaper, place.label))
+
+    def _to_drain(self) -> Step:
+        """While others run, what the host has available is theirs to take: admission sees to it."""
+        if not self._admission.crowded:
+            return self.step
+        return replace(self.step, drain=replace(self.step.drain, available=None))
 
     def _enough(self) -> Halt:
         """The wish that ends a wait: who has not been tried, or waits for hours, is not "this agent" yet."""

@@ -82,6 +82,7 @@ class Place(Struct, frozen=True):
     ledger: int
     marks: dict[str, str]
     previous: Path | None = None  # the file with the summaries of those before
+    lane: int = 1
 
     @property
     def artifacts(self) -> Path:
@@ -152,7 +153,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
     world.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
-            heap=heap, folder=stage.place.label, runtime=_runtime(step), options=options,
+            heap=heap, lane=stage.place.lane, folder=stage.place.label, runtime=_runtime(step), options=options,
             soft=step.limits.soft,
         )
     )  # fmt: skip

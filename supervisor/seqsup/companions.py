@@ -250,6 +250,10 @@ class Companions:
         for companion in self._all:
             companion.agents += 1
 
+    def settled(self) -> bool:
+        """Whether all are ready, and none is due to be restarted."""
+        return all(companion.ready and companion.due() is None for companion in self._all)
+
     async def between(self) -> None:
         """Between agents: restart those that are due, and see that all are ready."""
         due = {companion: found for companion in self._all if companion.ready and (found := companion.due())}

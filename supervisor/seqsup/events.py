@@ -29,6 +29,7 @@ class RunStarted(Event, frozen=True):
     again: dict[str, str] = {}  # agents that had completed and run again -> why
     expected: dict[str, float] = {}  # agents that are to run -> seconds, of those that ran before
     waited: float = 0.0  # for the machine's turn
+    concurrency: int = 1  # agents at a time
 
 
 class HaltRequested(Event, frozen=True):
@@ -49,6 +50,7 @@ class AttemptStarted(Event, frozen=True):
     runtime: str = ""
     options: tuple[str, ...] = ()  # what we put into NODE_OPTIONS; never the user's own
     soft: int | None = None
+    lane: int = 1
 
 
 class Spawned(Event, frozen=True):

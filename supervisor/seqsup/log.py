@@ -55,7 +55,7 @@ from .ndjson import timestamp
 from .outlet import Outlet
 from .screen import Screen, colourful, symbols
 from .units import format_age, format_duration, format_size
-from .wording import HALTS, KILLED, STOPPED_BY_US, counted, ending, mark, named, printable, processes
+from .wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, mark, named, printable, processes
 
 FILE = "seqsup.log"
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
@@ -168,7 +168,8 @@ def say(event: Event) -> Line:
 
 @say.register
 def _(event: RunStarted) -> Line:
-    text = f"{event.name}: {counted(len(event.agents), 'agent')}, one at a time, in {event.containment}"
+    agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency)}"
+    text = f"{event.name}: {agents}, in {event.containment}"
     if event.waited >= _SLOW:
         text += f"; waited {format_duration(event.waited)} for the machine's turn"
     if event.resumed:

@@ -282,6 +282,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 ARTIFACT_ONLY = "artifact-only"  # an execution mode
+LANES = "lanes"  # as an execution_mode
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -298,6 +299,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]  # advice
     hooks: Hooks
     companions: tuple[CompanionStart, ...]
+    concurrency: int = 1  # lanes
     execution_mode: str = "sequential"
     metrics: Metrics = Metrics()
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from . import nodeflags, placeholders, presets
 from .model import (
     ARTIFACT_ONLY,
+    LANES,
     Account,
     CompanionStart,
     Detected,
@@ -113,6 +114,7 @@ def make(
         raise SeqsupError(f"--only and --from leave no agent of {profile.name} to run")
     values = _of_copies(names)
     spawns = profile.run.mode != ARTIFACT_ONLY
+    lanes = profile.run.concurrency > 1 and profile.run.mode != ARTIFACT_ONLY
     return Plan(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
@@ -127,7 +129,8 @@ def make(
         chain=profile.run.chain,
         keep=profile.run.keep,
         disk_floor=profile.run.disk_floor,
-        execution_mode=profile.run.mode,
+        execution_mode=LANES if lanes else profile.run.mode,
+        concurrency=profile.run.concurrency if lanes else 1,
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey.folder) if spawns else replace(_hooks(profile, survey.folder), commands={}),
@@ -441,6 +444,11 @@ def _notes(
                 yield f"{agent.name}: {note}"
     if profile.run.mode == ARTIFACT_ONLY:
         yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
+    if profile.run.concurrency > 1:
+        yield (
+            f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk. Their memory"
+            " adds up, and one that grows may take what another needs; one at a time is what seqsup is for"
+        )
     if profile.run.chain > _CHAIN and len(taken) > _CHAIN:
         yield (
             f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"

@@ -28,7 +28,7 @@ class Recovered(Struct, frozen=True):
 
     run: str
     name: str
-    lost: str | None  # the agent that was running
+    lost: str | None  # the agents that were running
     processes: tuple[ProcessMemory, ...]  # what it left
     remaining: tuple[ProcessMemory, ...] = ()  # still there after KILL
 
@@ -43,8 +43,8 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     found = []
     for row in _dead(journal, state_dir):
         left = tuple(_named(descend(_Left(journal, state_dir, row).pids())))
-        lost = _lost(journal, row)
-        found.append(Recovered(label(row.run), row.name, lost.agent if lost else None, left))
+        lost = [each.agent for each in _lost(journal, row)]
+        found.append(Recovered(label(row.run), row.name, ", ".join(lost) or None, left))
     return found
 
 
@@ -81,28 +81,29 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -
     left = _Left(journal, state_dir, row)
     stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
     await tiers.sweep(left.groups, wake, deadline=DEADLINE)
-    if lost := _lost(journal, row):
-        event = AttemptLost(agent=lost.agent, attempt=lost.attempt, content=lost.content, stopped=stopped)
+    lost = _lost(journal, row)
+    for each in lost:
+        event = AttemptLost(agent=each.agent, attempt=each.attempt, content=each.content, stopped=stopped)
         journal.append(row.run, event)
     if not remaining:
         (run_folder(state_dir, row.run) / MEMBERS).unlink(missing_ok=True)
-    return Recovered(label(row.run), row.name, lost.agent if lost else None, stopped, remaining)
+    return Recovered(label(row.run), row.name, ", ".join(each.agent for each in lost) or None, stopped, remaining)
 
 
 def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
     return [row for row in journal.runs() if died(run_folder(state_dir, row.run))]
 
 
-def _lost(journal: Journal, row: RunRow) -> AttemptStarted | None:
-    """The attempt that began and has no end."""
-    lost = None
+def _lost(journal: Journal, row: RunRow) -> list[AttemptStarted]:
+    """The attempts that began and have no end: one, or one in each lane."""
+    lost: dict[tuple[str, int], AttemptStarted] = {}
     for recorded in journal.events(row.run):
         match recorded.body:
-            case AttemptStarted() as started:
-                lost = started
-            case AttemptEnded() | AttemptLost():
-                lost = None
-    return lost
+            case AttemptStarted(agent=agent, attempt=attempt) as started:
+                lost[agent, attempt] = started
+            case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
+                lost.pop((agent, attempt), None)
+    return list(lost.values())
 
 
 class _Left:

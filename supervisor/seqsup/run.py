@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +48,7 @@ from .history import AgentState, History, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
+from .lanes import Lanes
 from .learning import Past, expect, need, risen
 from .model import (
     ARTIFACT_ONLY,
@@ -211,6 +213,8 @@ class Run:
                 await companions.start()
                 if self._plan.execution_mode == ARTIFACT_ONLY:
                     self._write_briefs()
+                elif self._plan.concurrency > 1:
+                    await self._in_lanes(ledger, hooks)
                 else:
                     await self._agents(ledger, hooks)
             except Stopped as reason:
@@ -259,6 +263,7 @@ class Run:
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
+                concurrency=plan.concurrency,
                 expected=self._expected(),
             )
         )  # fmt: skip
@@ -305,8 +310,11 @@ class Run:
                     )
                     agent.dismiss()
                     continue
-                if self._in_chain == self._plan.chain:
-                    await self._chain_end(step.drain, hooks)
+                try:
+                    await self._between(step.drain, hooks)
+                except BaseException:
+                    agent.dismiss()
+                    raise
                 if ahead is not None:
                     self._world.wake.put_off(ahead.get_ready)
                 self._ok[step.name] = await self._turn(agent, hooks)
@@ -315,13 +323,63 @@ class Run:
                 self._compare(step)
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
-        except _Renewal:
-            if agent is not None:
-                agent.dismiss()
-            raise
         finally:
             if ahead is not None:
                 ahead.dismiss()
+
+    async def _in_lanes(self, ledger: int, hooks: Hooking) -> None:
+        """Several at a time, as far as their memory fits; between chains, and to restart companions, none."""
+        lanes = Lanes(self._plan.concurrency, self._world.wake)
+        waiting = [step for step in self._plan.steps if step.name not in self._ok]
+        over = False
+        try:
+            while True:
+                over = over or lanes.stopped is not None or self._world.operator.halt > Halt.NONE
+                step = None if over else self._next(waiting)
+                calm = self._in_chain < self._plan.chain and self._companions.settled()
+                if step is None or lanes.full or not (calm or lanes.idle):
+                    if lanes.idle:
+                        break
+                    for name, ok in (await lanes.ended()).items():
+                        self._ok[name] = ok
+                        self._hand_on(name)
+                        over = over or (not ok and self._plan.stop_on_failure)
+                    continue
+                if lanes.idle:
+                    if not await self._may_go_on():
+                        break
+                    await self._between(step.drain, hooks)
+                waiting.remove(step)
+                self._in_chain += 1
+                lanes.start(step.name, partial(self._in_lane, step, ledger, hooks))
+        finally:
+            await lanes.abandon()
+        if lanes.stopped is not None:
+            raise lanes.stopped
+
+    def _next(self, waiting: list[Step]) -> Step | None:
+        """The first whose needs are all over; who cannot run any more is taken out on the way."""
+        for step in tuple(waiting):
+            if any(name not in self._ok for name in step.needs):
+                continue
+            if failed := [name for name in step.needs if not self._ok[name]]:
+                waiting.remove(step)
+                self._ok[step.name] = False
+                self.emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
+                return self._next(waiting)
+            return step
+        return None
+
+    async def _in_lane(self, step: Step, ledger: int, hooks: Hooking, lane: int) -> bool:
+        ok = await self._turn(self._agent(step, ledger, lane), hooks)
+        self._compare(step)
+        return ok
+
+    async def _between(self, rule: Drain, hooks: Hooking) -> None:
+        """While no agent runs: the end of a chain, and what companions need."""
+        if self._in_chain >= self._plan.chain:
+            await self._chain_end(rule, hooks)
+        await self._companions.between()
 
     def _write_briefs(self) -> None:
         """Carry out an artifact-only plan: whatever else the profile says, nothing is spawned."""
@@ -406,7 +464,6 @@ class Run:
         """One agent, with the hooks before and after it."""
         step = agent.step
         try:
-            await self._companions.between()
             if self._world.operator.halt > Halt.NONE:
                 return False
             if hooks.wants("before_agent"):
@@ -422,20 +479,24 @@ class Run:
             await hooks.after("after_agent", AgentEnded, step.name)
         return ok
 
-    def _agent(self, step: Step, ledger: int) -> Agent:
+    def _agent(self, step: Step, ledger: int, lane: int = 1) -> Agent:
         def place(number: int) -> Place:
-            return self._place(step, str(number), ledger)
+            return self._place(step, str(number), ledger, lane)
 
         earlier = self.view.agents[step.name]
+        world, beside_others = self._world, self._plan.concurrency > 1
+        if beside_others:
+            world = replace(world, wake=world.wake.branch())
         return Agent(
-            step, place, self._filled_in, self._identity.cookie, self._world, self._relieve, self._admission,
-            need=self._need(step), tried_before=earlier.attempt or 0, limit_until=earlier.limit_until,
+            step, place, self._filled_in, self._identity.cookie, world, self._relieve, self._admission,
+            beside_others=beside_others, need=self._need(step), tried_before=earlier.attempt or 0,
+            limit_until=earlier.limit_until,
         )  # fmt: skip
 
-    def _place(self, step: Step, name: str, ledger: int) -> Place:
+    def _place(self, step: Step, name: str, ledger: int, lane: int = 1) -> Place:
         label = f"{step.name}/{name}"
         place = Place(
-            self._folder / label, label, ledger, self._marks(label), previous=self._folder / SUMMARIES
+            self._folder / label, label, ledger, self._marks(label), previous=self._folder / SUMMARIES, lane=lane,
         )  # fmt: skip
         if step.account is not None:
             open_way(private(place.folder), self._folder.parent.parent)
@@ -443,6 +504,8 @@ class Run:
 
     async def _relieve(self, drained: Drained) -> bool:
         """Restart what holds memory beside the agents, where there is any."""
+        if self._admission.crowded:  # no running agent is to lose them
+            return False
         await self._companions.restart(Restart.DRAIN, f"after {drained.agent} {drained.why}")
         return bool(self._companions)
 
@@ -483,7 +546,7 @@ class Run:
         expected: dict[str, float] = {}
         for step in (step for step in self._plan.steps if step.name not in self._ok):
             past = self._past(step)
-            self._needs[step.name] = need(past, step.content, step.limits.hard) or step.need
+            self._needs[step.name] = need(past, step.content, step.limits.hard) or self._guess(step)
             if (usual := expect(past, step.content)) is not None:
                 expected[step.name] = usual.seconds
         return expected
@@ -491,8 +554,12 @@ class Run:
     def _need(self, step: Step) -> int | None:
         """What must be there before it starts."""
         if step.name not in self._needs:  # in a fresh image of the supervisor
-            self._needs[step.name] = need(self._past(step), step.content, step.limits.hard) or step.need
+            self._needs[step.name] = need(self._past(step), step.content, step.limits.hard) or self._guess(step)
         return self._needs[step.name]
+
+    def _guess(self, step: Step) -> int | None:
+        """What an agent may take of which nothing is known: beside others the default limit counts, too."""
+        return step.need if self._plan.concurrency == 1 else step.limits.hard
 
     def _compare(self, step: Step) -> None:
         """Tell of an agent that took far more than it used to."""

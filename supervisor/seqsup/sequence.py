@@ -15,25 +15,25 @@ class _Interval(Struct):
 
 
 def violations(events: Iterable[Recorded]) -> int:
-    """Count the pairs of attempts that ran at the same time; 0 is the proof of "one at a time"."""
+    """Count the pairs of attempts that ran at the same time in one lane; 0 is the proof of "one at a time"."""
     count, boot = 0, None
-    intervals: list[_Interval] = []
+    lanes: dict[int, list[_Interval]] = {}
     running: dict[tuple[str, int], _Interval] = {}
     for recorded in events:
         match recorded.body:
             case RunStarted(boot_id=boot_id) if boot_id != boot:
                 # Monotonic time begins anew with a boot, and no attempt outlives one
-                count, boot = count + _overlaps(intervals), boot_id
-                intervals, running = [], {}
-            case AttemptStarted(agent=agent, attempt=attempt):
+                count, boot = count + sum(map(_overlaps, lanes.values())), boot_id
+                lanes, running = {}, {}
+            case AttemptStarted(agent=agent, attempt=attempt, lane=lane):
                 running[agent, attempt] = _Interval(recorded.mono)
-                intervals.append(running[agent, attempt])
+                lanes.setdefault(lane, []).append(running[agent, attempt])
             case Spawned(agent=agent, attempt=attempt) if (agent, attempt) in running:
                 running[agent, attempt].start = recorded.mono
             case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
                 if interval := running.pop((agent, attempt), None):
                     interval.end = max(recorded.mono, interval.start)  # less: lost in an earlier boot
-    return count + _overlaps(intervals)
+    return count + sum(map(_overlaps, lanes.values()))
 
 
 def _overlaps(intervals: list[_Interval]) -> int:

@@ -50,6 +50,8 @@ def gather(
             found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
     memory = psutil.virtual_memory().total
     listen = _listen(environ)
+    if profile.run.concurrency > 1 and not ADOPTS:
+        problems["run", "concurrency"] = _NEEDS_LINUX
     for n, companion in enumerate(profile.companions):
         if companion.command and (why := _cannot_start(companion, folder, environ)):
             problems["companions", n, why[0]] = why[1]

@@ -107,6 +107,10 @@ def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
     ) or [""]  # fmt: skip
 
 
+def at_a_time(concurrency: int) -> str:
+    return "one at a time" if concurrency == 1 else f"{concurrency} at a time AT YOUR OWN RISK: their memory adds up"
+
+
 def counted(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
 

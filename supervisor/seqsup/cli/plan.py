@@ -19,7 +19,7 @@ from ..presets import tables
 from ..runtime.node import node_options, own_options
 from ..table import Column, render
 from ..units import format_duration, format_size
-from ..wording import counted, wrap
+from ..wording import at_a_time, counted, wrap
 from . import _complete
 from ._load import expectations, load
 from ._output import put_object, width
@@ -114,7 +114,7 @@ def _found(made: Plan) -> Chosen | str:
 
 
 def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]:
-    how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else "one at a time"
+    how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
     yield from _pairs(
         columns,

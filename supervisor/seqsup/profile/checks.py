@@ -45,7 +45,9 @@ def _run(profile: Profile) -> Wrong:
         why = "agents run one at a time, so that their memory never adds up; leave it at 1"
         yield ("run", "concurrency"), why
     elif profile.run.concurrency > 1:
-        yield ("run", "concurrency"), "more than one agent at a time is not built yet; leave it at 1"
+        for n, agent in enumerate(profile.agents):
+            if agent.memory.hard is None:
+                yield ("agents", n, "memory", "hard"), "agents that run side by side need one: their sum must fit"
 
 
 def _companions(profile: Profile) -> Wrong:

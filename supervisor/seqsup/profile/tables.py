@@ -85,7 +85,9 @@ class RunTable(Table, frozen=True):
         "What follows when an agent gives up; one whose `needs` failed is always skipped.",
     ] = "stop"
     chain: Annotated[int, whole(1), "Agents per chain: at a chain's end companions restart and memory must drain."] = 5
-    concurrency: Annotated[int, whole(1), "Agents at a time. More than one defeats the purpose."] = 1
+    concurrency: Annotated[
+        int, whole(1), "Agents at a time, as far as their limits fit. More than one defeats the purpose."
+    ] = 1
     allow_concurrency: Annotated[bool, FLAG, "Lets concurrency be more than 1."] = False
     state_dir: Annotated[
         str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."

@@ -1,0 +1,54 @@
+"""Lanes: agents side by side, for who accepts that their memory adds up. Each lane runs one at a time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .model import Stopped
+from .wait import Wake
+
+
+class Lanes:
+    def __init__(self, number: int, wake: Wake) -> None:
+        self._free = list(range(number, 0, -1))
+        self._wake = wake
+        self._tasks: dict[asyncio.Task[bool], tuple[str, int]] = {}
+        self.stopped: Stopped | None = None  # what the first agent said that may end the run
+
+    @property
+    def idle(self) -> bool:
+        return not self._tasks
+
+    @property
+    def full(self) -> bool:
+        return not self._free
+
+    def running(self) -> set[str]:
+        return {agent for agent, _ in self._tasks.values()}
+
+    def start(self, agent: str, turn: Callable[[int], Coroutine[Any, Any, bool]]) -> None:
+        """Let an agent have its turn in a free lane."""
+        lane = self._free.pop()
+        task = asyncio.create_task(turn(lane))
+        task.add_done_callback(lambda _: self._wake.poke())
+        self._tasks[task] = agent, lane
+
+    async def ended(self) -> dict[str, bool]:
+        """Wait until an agent's turn is over, or for a second; say of each whether it went well."""
+        if not any(task.done() for task in self._tasks):
+            await self._wake.wait(1.0)
+        found = {}
+        for task in [task for task in self._tasks if task.done()]:
+            agent, lane = self._tasks.pop(task)
+            self._free.append(lane)
+            try:
+                found[agent] = task.result()
+            except Stopped as reason:
+                self.stopped, found[agent] = self.stopped or reason, False
+        return found
+
+    async def abandon(self) -> None:
+        """End whoever still runs."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,158 @@
+"""Lanes: agents side by side where the user insists, each whole, none beyond the memory there is."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import Result, Started, alive, wait_for
+from seqsup.events import AttemptEnded, AttemptStarted, Recorded
+from seqsup.journal import Journal
+from seqsup.model import MIB
+from seqsup.sequence import violations
+
+from profiles import Event, of, parsed, proven, shell, write
+
+Seqsup = Callable[..., Result]
+Stub = Callable[..., list[str]]
+
+
+def lanes(number: int, **run: Any) -> dict[str, Any]:
+    return {"run": {"concurrency": number, "allow_concurrency": True, **run}, "memory": {"hard": "64MiB"}}
+
+
+def meet(name: str, other: str) -> str:
+    """Ends only if the other runs at the same time."""
+    return f"touch {name}; while [ ! -e {other} ]; do sleep 0.02; done"
+
+
+def most_at_once(events: list[Event]) -> int:
+    running = most = 0
+    for event in events:
+        running += (event["event"] == "attempt_started") - (event["event"] == "attempt_ended")
+        most = max(most, running)
+    return most
+
+
+def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(seqsup: Seqsup, tmp_path: Path) -> None:
+    path = write(tmp_path, shell("a", meet("a", "b")), shell("b", meet("b", "a")), shell("c", "true"), **lanes(2))
+    plan = seqsup("plan", path)
+    assert "2 at a time AT YOUR OWN RISK" in plan.stdout
+    assert json.loads(seqsup("plan", path, "--json").stdout)["execution_mode"] == "lanes"
+    result = seqsup("start", path)
+    assert result.code == 0, result.stderr
+    assert "AT YOUR OWN RISK" in result.stderr
+    events = parsed(seqsup("events").stdout)
+    assert most_at_once(events) == 2
+    assert {event["lane"] for event in of(events, "attempt_started")} == {1, 2}
+    assert events[-1]["sequence_violations"] == 0
+
+
+def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_path: Path) -> None:
+    available = psutil.virtual_memory().available
+    agents = [shell(name, "sleep 0.3", memory={"hard": int(available * 0.55), "soft": "none"}) for name in "abc"]
+    events = proven(seqsup("start", write(tmp_path, *agents, **lanes(3)), "--json"))
+    assert most_at_once(events) == 1
+    waits = of(events, "admission_delayed")
+    assert "running agents may take" in waits[0]["why"]
+    assert {event["lane"] for event in of(events, "attempt_started")} == {1, 2, 3}
+
+
+def test_each_tree_is_its_own(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
+    """Leftovers are found and stopped, those of another lane are not touched, reasons stay apart."""
+    leaves = f"{' '.join(stub('escapes', 'double-fork-setsid', '--leave'))} >left"
+    long = "; ".join(
+        [f"{' '.join(stub('orphans', 2))} >orphans", "touch started", "while [ ! -e go ]; do sleep 0.02; done",
+         "set -- $(cat orphans)", "kill -0 $2 $3"]
+    )  # fmt: skip
+    path = write(
+        tmp_path,
+        shell("long", long),
+        shell("leaves", f"while [ ! -e started ]; do sleep 0.02; done; {leaves}"),
+        shell("fails", "exit 3", expect=["failed"], needs=["leaves"]),
+        shell("last", "touch go", needs=["fails"]),
+        **lanes(2),
+    )
+    events = proven(seqsup("start", path, "--json"))
+    ended = {event["agent"]: event for event in of(events, "attempt_ended")}
+    assert {name: event["reason"] for name, event in ended.items()} == {
+        "long": "completed", "leaves": "completed", "fails": "failed", "last": "completed",
+    }  # fmt: skip
+    assert len(ended["leaves"]["left_over"]) == 1
+    assert len(ended["long"]["left_over"]) == 2
+    assert not alive(int((tmp_path / "left").read_text().split()[1]))
+
+
+def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path: Path) -> None:
+    agents = [
+        shell("a", "touch a"),
+        shell("b", "[ -e a ] && exit 3", needs=["a"]),
+        shell("c", "touch c", needs=["b"]),
+        shell("d", "touch d", needs=["a"]),
+    ]
+    result = seqsup("start", write(tmp_path, *agents, **lanes(2, on_failure="continue")), "--json")
+    events = proven(result)
+    assert result.code == 1
+    assert [event["agent"] for event in of(events, "agent_skipped")] == ["c"]
+    assert (tmp_path / "d").exists()
+    stops = [shell("a", "exit 3"), shell("b", "sleep 0.5"), shell("c", "touch c")]
+    events = proven(seqsup("start", write(tmp_path, *stops, **lanes(2)), "--json"))
+    assert {event["agent"] for event in of(events, "agent_ended")} == {"a", "b"}
+
+
+def test_chains_end_and_companions_restart_while_none_runs(seqsup: Seqsup, tmp_path: Path) -> None:
+    serves = {"name": "mcp", "command": ["sleep", "60"], "restart_every": 2}
+    agents = [shell(name, "sleep 0.1") for name in "abcdef"]
+    events = proven(seqsup("start", write(tmp_path, *agents, companions=[serves], **lanes(2, chain=4)), "--json"))
+    running = 0
+    for event in events:
+        running += (event["event"] == "attempt_started") - (event["event"] == "drained")
+        if event["event"] in ("companion_stopped", "companion_started", "chain_ended"):
+            assert running == 0, event
+    assert len(of(events, "chain_ended")) == 1
+    assert {event["reason"] for event in of(events, "companion_restarted")} == {"every-n"}
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_all_lanes_end_with_the_supervisor(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path, how: str
+) -> None:
+    waits = f"{' '.join(stub('escapes', 'double-fork-setsid'))} >{{0}}"
+    path = write(tmp_path, *[shell(name, waits.format(name)) for name in "ab"], **lanes(2))
+    run = seqsup_started("start", path)
+    pids = [int(wait_for(lambda n=n: (tmp_path / n).exists() and (tmp_path / n).read_text().split())[1]) for n in "ab"]
+    run.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
+    if how == "stop":
+        assert run.wait().code == 143
+    wait_for(lambda: not any(map(alive, pids)))
+    assert seqsup("sweep").code == 0
+    journal = Journal.open(Path(os.environ["SEQSUP_STATE_DIR"]))
+    kinds = [type(recorded.body).__name__ for recorded in journal.events(1)]
+    journal.close()
+    assert kinds.count("AttemptLost" if how == "kill" else "AttemptEnded") == 2
+
+
+def test_without_a_limit_nobody_runs_beside_others(seqsup: Seqsup, tmp_path: Path) -> None:
+    refused = seqsup("plan", write(tmp_path, shell("a", "true", memory={"hard": "none", "soft": "none"}), **lanes(2)))
+    assert refused.code == 2
+    assert "agents that run side by side need one" in refused.stderr
+
+
+def test_two_in_one_lane_are_a_violation_and_two_in_two_are_none() -> None:
+    def told(*lanes: int) -> list[Recorded]:
+        bodies = [
+            *(AttemptStarted(agent=f"{n}", attempt=1, content="", command=(), hard=MIB, heap=None, folder="", lane=lane)
+              for n, lane in enumerate(lanes)),
+            *(AttemptEnded(agent=f"{n}", attempt=1, content="", ok=True, reason="completed", why="", exit_code=0,
+                           signal=None, seconds=1.0, peak=0, hard=None, processes=(), left_over=())
+              for n, _ in enumerate(lanes)),
+        ]  # fmt: skip
+        return [Recorded(run="r1", seq=n, at=n, mono=n, body=body) for n, body in enumerate(bodies)]
+
+    assert violations(told(1, 1)) == 1
+    assert violations(told(1, 2)) == 0
+    assert violations(told(1, 2, 1)) == 1
