@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.artifacts import LONGEST, SUMMARY, ArtifactError, files, has_summary, opened, put, summary
+from seqsup.artifacts import LONGEST, SUMMARY, ArtifactError, Summaries, files, has_summary, opened, put, summary
 from seqsup.folder import ARTIFACTS
 
 from profiles import agent, proven, shell, write
@@ -144,6 +144,14 @@ def test_without_a_summary_the_end_of_the_output_stands_for_it(attempt: Path) ->
     (attempt / "stdout.log").write_bytes(b"first" + b"x" * 10_000 + b"\xff\0the end\n")
     assert summary(attempt).endswith("x\ufffdthe end")
     assert len(summary(attempt)) < 4001
+
+
+def test_a_supervisor_that_renews_itself_goes_on_with_the_summaries(tmp_path: Path) -> None:
+    for anew, agent_name in ((True, "a"), (False, "b")):
+        summaries = Summaries(tmp_path / "summaries.md", anew=anew)
+        summaries.add(agent_name, "", "done")
+        summaries.close()
+    assert (tmp_path / "summaries.md").read_text() == "## a\n\ndone\n\n## b\n\ndone\n\n"
 
 
 # -- from inside an agent

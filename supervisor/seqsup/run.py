@@ -200,7 +200,7 @@ class Run:
         if self._plan.hooks.commands:
             self.add_reader(hooks)
         try:
-            self._summaries = Summaries(self._folder / SUMMARIES)
+            self._summaries = Summaries(self._folder / SUMMARIES, anew=going_on is None)
             if going_on is None:
                 self._start(waited)
                 self._remove_old()

@@ -1,0 +1,14 @@
+"""seqsup itself, on a machine whose calendar jumps: by up to a day back or forth each time it is asked. ARGS…"""
+
+import random
+import sys
+import time
+
+from seqsup import cli
+
+DAY = 86400.0
+rightly = time.time
+dice = random.Random(4711)
+
+time.time = lambda: rightly() + dice.choice([-DAY, 0.0, DAY])
+sys.exit(cli.main(sys.argv[1:]))
