@@ -22,5 +22,5 @@ await client.connect(transport);
 const { tools } = await client.listTools();
 const processes = tree(transport.pid).map((pid) => ({ pid, command: words(pid, 'cmdline'), env: environment(pid) }));
 console.log(JSON.stringify({ tools: tools.map((tool) => tool.name), processes }));
-if (mode === 'leave') process.exit(0); // and the server stays, if it does not look at its stdin
+if (mode === 'hold') await new Promise(() => setInterval(() => {}, 1000));
 await client.close();
