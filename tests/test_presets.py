@@ -97,7 +97,10 @@ def test_at_a_limit_the_run_stops_and_resume_goes_on(seqsup: Cli, tmp_path: Path
     events = proven(stopped := seqsup("start", profile, "--json"))
     assert stopped.code == 75
     assert reasons(events) == {"meets": "usage-limit"}
-    assert re.match(r"claude met its usage limit: Claude AI usage limit reached\|\d+", events[-1]["why"])
+    assert re.match(
+        r"claude met its usage limit: Claude AI usage limit reached\|\d+", of(events, "agent_ended")[0]["why"]
+    )
+    assert re.fullmatch(r"meets is at a usage limit, which resets at .*\d\d:\d\d", events[-1]["why"])
     assert not of(events, "limit_paused")
     resumed = seqsup("start", profile, "--json", "--resume")
     assert resumed.code == 0

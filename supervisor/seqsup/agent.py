@@ -78,7 +78,8 @@ class Agent:
             raise
         ok = self._ended(last)
         if last.reason is Reason.USAGE_LIMIT and not ok:
-            raise AtUsageLimit(last.why)
+            resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
+            raise AtUsageLimit(f"{self.step.name} is at a usage limit{resets}")
         return ok
 
     def _may_retry(self, last: Outcome) -> bool:
