@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ def documents() -> dict[str, str]:
         "docs/profile.md": "\n".join(_profile()) + "\n",
         "docs/metrics.md": "\n".join(_metrics()) + "\n",
         "man/seqsup.1": "\n".join(_man()) + "\n",
+        "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 
