@@ -83,7 +83,7 @@ def _cli() -> Iterator[str]:
 
 def _metrics() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The metrics\n"
-    yield "How they are served stands in the [README](../README.md#monitoring). All have the label `profile`, and those"
+    yield "How they are served stands in [Monitoring](monitoring.md). All have the label `profile`, and those"
     yield "below. Sizes are bytes, times seconds, timestamps seconds since the epoch. A reason is one of the"
     yield "[reasons](../README.md#the-command-line) for which an attempt ends, or `leftover`: what outlived its agent."
     yield "The figures of the agent that runs are gone with it. The supervisor's own `process_*` are there too.\n"
