@@ -23,6 +23,8 @@ bombs       who survives of fork bombs of 60 that refill themselves, 50 of each 
 leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind
+preload     what the file that Node processes read first costs them: start, CPU and memory while idle; what a collection
+            of some 600 MB of garbage gives back, and how soon a process with a blocked loop answers
 
 "met" compares the median with the target, or the worst value where the row says so.
 """
@@ -43,6 +45,7 @@ import idle
 import leftovers
 import overshoot
 import peers
+import preload
 import psutil
 import sequential
 import spawn
@@ -53,7 +56,7 @@ from lab import MIB, NODE, Failed, Lab, Row
 BENCHMARKS = {
     "sequential": sequential, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
-    "leftovers": leftovers, "flat": flat,
+    "leftovers": leftovers, "flat": flat, "preload": preload,
 }  # fmt: skip
 
 

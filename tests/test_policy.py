@@ -140,7 +140,7 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
         Phase.RUNNING, None,
     ),
     "but not for ever": (
-        RULES, [node(0, 250), node(2, 250), node(8.9, 250), node(9, 250)], [WARN, COLLECT, WAIT, TERMINATE],
+        RULES, [node(0, 256), node(2, 256), node(11.9, 256), node(12, 256)], [WARN, COLLECT, WAIT, TERMINATE],
         Phase.STOPPING, Reason.SOFT,
     ),
     "a collection in the agent's last hour ends with it": (
@@ -293,7 +293,7 @@ def test_collections_that_last_go_on_for_as_long_as_the_agent() -> None:
 def test_why_it_was_stopped_says_what_the_collection_did() -> None:
     tried = [node(0, 250), node(2, 250)]
     assert "5 s after a collection that freed 41 MiB" in last(RULES, *tried, node(7, 240, 2.6)).why
-    assert "a collection asked for 9 s ago is not over" in last(RULES, *tried, node(11, 240)).why
+    assert "a collection asked for 10 s ago is not over" in last(RULES, *tried, node(12, 240)).why
 
 
 def test_the_peak_is_the_highest_sample() -> None:

@@ -38,7 +38,7 @@ from .events import (
     Unkillable,
     Warned,
 )
-from .folder import ARTIFACTS, STDERR, STDOUT, private, write_private
+from .folder import ARTIFACTS, FORENSICS, STDERR, STDOUT, private, write_private
 from .forensics import EXAMINED, Known, examine, finding
 from .forensics import text as readable
 from .host import Host
@@ -55,7 +55,6 @@ if TYPE_CHECKING:  # a run without Node agents has no use for it
     from .telemetry import Telemetry
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
-_FORENSICS = "forensics"  # .txt for people, .json for programs
 _CHECK_DEADLINE = 300.0  # seconds for success.command
 _LINE = 500  # bytes of what it said last
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
@@ -462,7 +461,7 @@ class _Vigil:
         if reason not in EXAMINED:
             return why, ""
         found = examine(self._step.name, self._number, reason, why, self._used, self._stopped, known)
-        file = self._stage.place.folder / f"{_FORENSICS}.txt"
+        file = self._stage.place.folder / FORENSICS
         write_private(file, readable(found))
         write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
         return (f"{why}; {said}" if (said := finding(found)) else why), file.name

@@ -12,6 +12,7 @@ LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
+FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
 CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid

@@ -33,7 +33,7 @@ _MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
-GC_PACE = 10.0  # seconds a GiB, for a heap of which all is needed; 6 were measured
+GC_PACE = 20.0  # seconds a GiB, for a heap of which all is needed; on a quiet machine 6
 _EMPTY_PASSES = 2  # one look missed survivors in 14 of 15 fork bombs
 
 
@@ -315,7 +315,7 @@ def _over_soft(watch: Watch, limits: Limits, sample: Sample) -> tuple[Watch, Act
 
 def _settle(watch: Watch, limits: Limits, sample: Sample) -> float:
     """Seconds that a collection may take. One that is not over by `settle` is worth more: nothing grows meanwhile."""
-    return limits.settle if _collected(watch, sample) else limits.settle + GC_PACE * (limits.soft or 0) / GIB
+    return limits.settle if _collected(watch, sample) else limits.settle + GC_PACE * sample.used / GIB
 
 
 def _collected(watch: Watch, sample: Sample) -> bool:

@@ -25,7 +25,8 @@ _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and 
 _STEPS = 4  # times that sites are read between the alert and soft
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
-_DEADLINE = 60.0  # seconds for a collection: a retained heap of 8 GiB takes most of it
+_DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for is the policy's to say
+_OPERATORS = 60.0  # seconds that an operator waits for one
 _SOON = 10.0  # seconds for everything else
 _REMEMBERED = 50  # processes
 _LARGEST_REPORT = 4 * MIB
@@ -222,7 +223,9 @@ class Telemetry:
             await self._read(pid)
         before = self.processes()
         if question == "gc" and before:
-            done = await asyncio.shield(self.collect())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_OPERATORS):
+                    done = await asyncio.shield(self.collect())
         answer(msgspec.json.encode(NodesTold(before=before, after=self.processes(), collection=done)))
 
 

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from ..events import AttemptStarted, Recorded
-from ..folder import STDERR, STDOUT
+from ..folder import FORENSICS, STDERR, STDOUT
 from ..model import SeqsupError
 from ..streams import Reading
 from ..wording import nearest
@@ -26,6 +27,8 @@ _PIECE = 64 * 1024
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr.
 
+    Of one that was stopped for its memory, what is known of that follows on stderr.
+
     Without AGENT, each agent in turn. A single word is taken as RUN, or else as an agent of the run
     that runs or ran last.
     """
@@ -40,6 +43,7 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
         for event in attempts if number else {event.agent: event for event in attempts}.values():
             reader.turn_to(event)
         reader.read_on()
+    reader.end()
     if reader.attempt is None:
         what = agent or found.label
         click.echo(f"seqsup: {what} has no {f'attempt {attempt}' if attempt else 'attempt'} yet", err=True)
@@ -67,6 +71,7 @@ class _Reader:
 
     def turn_to(self, event: AttemptStarted) -> None:
         self.read_on()
+        self.end()
         for tail in self._tails:
             tail.close()
         self.attempt = event
@@ -86,6 +91,13 @@ class _Reader:
                 if out is sys.stdout.buffer:
                     self._at_line_start = piece.endswith(b"\n")
             out.flush()
+
+    def end(self) -> None:
+        """Say what is known of an attempt that grew too large."""
+        if self.attempt is not None:
+            with suppress(OSError):
+                known = (self._run_folder / self.attempt.folder / FORENSICS).read_text()
+                click.echo(f"{'' if self._at_line_start else chr(10)}seqsup: {known}", err=True)
 
     def _write(self, text: bytes) -> None:
         sys.stdout.buffer.write(text)
