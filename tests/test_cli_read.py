@@ -104,7 +104,7 @@ def running() -> Told:
         (["events"], 2, "", r"seqsup: nothing ever ran here.*\n"),
         (["logs"], 2, "", r"seqsup: nothing ever ran here.*\n"),
         (["runs"], 0, "", r"seqsup: nothing ran yet\n"),
-        (["runs", "--json"], 0, r'\{"schema":"seqsup.runs/1","runs":\[\]\}\n', ""),
+        (["runs", "--json"], 0, r'\{"schema":"seqsup.runs/1","runs":\[\],"waiting":\[\]\}\n', ""),
         (["status", "--json"], 3, r'\{"schema":"seqsup.status/1","run":null,"state":"never-ran"\}\n', ""),
     ],
 )
