@@ -12,14 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monitoring import binary, free_port, get, prometheus, promtool, running, up
 from prometheus_client.parser import text_string_to_metric_families
-from seqsup.events import StopSent, Unkillable
+from seqsup.events import (
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    GcDone,
+    GcRequested,
+    StopSent,
+    Unkillable,
+)
 from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME, METRICS
 from seqsup.metrics.exposition import Collector, text
-from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, Figures, Histogram, apply, divide
+from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
-from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Sample
+from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Restart, Sample, Verdict
 from told import Told, process
 
 from profiles import agent, of, proven, shell, write
@@ -30,7 +39,7 @@ AROUND = Around(totals={"host_memory_available_bytes": 1.0, "host_oom_kills_tota
 
 def fresh(*agents: str) -> Figures:
     made = {name: AgentFigures(limit=1024 * MIB, gc_threshold=768 * MIB) for name in agents or AGENTS}
-    return Figures(profile="nightly", agents=made, baseline=20 * MIB)
+    return Figures(profile="nightly", agents=made, companions={"mcp": CompanionFigures()}, baseline=20 * MIB)
 
 
 def after(told: Told, now: Figures | None = None) -> Figures:
@@ -56,6 +65,24 @@ def seen(
 ) -> Observation:  # fmt: skip
     sample = Sample(at=at, used=used, processes=3, host_available=1024 * MIB)
     return Observation(agent=agent, attempt=1, sample=sample, took=0.001, processes=processes, heap=heap)
+
+
+def companion(reason: Restart) -> Told:
+    told = Told().tell(CompanionStopped(companion="mcp", number=1, reason=reason, seconds=0.1, processes=()))
+    told.tell(CompanionStarted(companion="mcp", number=2, pid=9, command=("mcp",), folder="mcp/2"))
+    told.tell(CompanionReady(companion="mcp", number=2, seconds=0.1))
+    return told.tell(CompanionRestarted(companion="mcp", number=2, reason=reason, why="x"))
+
+
+def collection(agent: str, freed: int, answered: int = 1) -> Told:
+    told = Told().tell(GcRequested(agent=agent, attempt=1, used=9, soft=8, processes=1))
+    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
+    return told.tell(
+        GcDone(
+            agent=agent, attempt=1, seconds=0.1, asked=1, answered=answered, before=heap, after=heap, freed=freed,
+            used=9, verdict=Verdict.GARBAGE,
+        )
+    )  # fmt: skip
 
 
 # -- any history
@@ -90,10 +117,16 @@ def _told(what: str, agent: str, reason: Reason, stop: Reason | None, some: tupl
             return told.tell(Unkillable(agent=agent, processes=some, seconds=10))
         case "halt":
             return told.halt(Halt.NOW)
+        case "companion":
+            return companion(Restart.MEMORY if some else Restart.EVERY_N)
+        case "collection":
+            return collection(agent, freed=len(some) * MIB)
     return told.run_ended(0 if some else 1)
 
 
 WHATS = (
+    "companion",
+    "collection",
     "started", "term", "kill", "ended", "drained", "retry", "agent_ended", "skipped", "unkillable", "halt", "run_ended",
 )  # fmt: skip
 NEWS = st.one_of(
@@ -189,6 +222,43 @@ def test_what_a_resumed_run_had_completed_is_in_its_queue() -> None:
     assert found["queue_agents", ("pending",)] == 2
 
 
+def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_anew() -> None:
+    now = after(Told().run(*AGENTS).started("a").ended("a").agent_ended("a"))
+    assert table(now)["companion_agents_since_restart", ("mcp",)] == 1
+    now = figures.weigh(after(companion(Restart.MEMORY), now), "mcp", 7 * MIB)
+    found = table(now)
+    assert found["companion_restarts_total", ("mcp", "memory")] == 1
+    assert found["companion_restarts_total", ("mcp", "crashed")] == 0
+    names = ("up", "tree_rss_bytes", "agents_since_restart")
+    assert [found[f"companion_{name}", ("mcp",)] for name in names] == [True, 7 * MIB, 0]
+
+
+def test_a_collection_is_counted_by_what_came_of_it() -> None:
+    now = after(Told().run(*AGENTS).started("a"))
+    now = after(collection("a", freed=0, answered=0), after(collection("a", freed=0), now))
+    now = after(collection("a", freed=9 * MIB), now)
+    found = table(now)
+    results = ("freed", "no_effect", "failed", "unsupported")
+    assert [found["gc_requests_total", ("a", result)] for result in results] == [1, 1, 1, 0]
+    assert found["gc_freed_bytes_total", ("a",)] == 9 * MIB
+    assert found["phase", ("running",)] == 1
+    native = after(Told().run(*AGENTS).started("b").tell(stopped("b", "SIGTERM", Reason.SOFT)))
+    assert table(native)["gc_requests_total", ("b", "unsupported")] == 1
+
+
+def test_a_fresh_image_of_the_supervisor_goes_on_with_what_the_one_before_had_counted(tmp_path: Path) -> None:
+    before = after(Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a").drained("a"))
+    totals = Totals(tmp_path, "nightly")
+    totals.keep(list(totals.added(rows(before, AROUND, ("1", "3")))))
+    totals = Totals(tmp_path, "nightly")
+    totals.without(rows(before, AROUND, ("1", "3")))
+    found = {(name, labels): value for name, labels, value in totals.added(rows(before, AROUND, ("1", "3")))}
+    assert found["agent_kills_total", ("a", "hard")] == 1
+    drained = found["drain_duration_seconds", ("drained",)]
+    assert isinstance(drained, Histogram)
+    assert sum(drained.counts) == 1
+
+
 def test_drains_fall_into_buckets() -> None:
     told = (
         Told()
@@ -272,7 +342,8 @@ def test_every_metric_of_the_catalogue_is_told_or_waits_for_its_event() -> None:
     waiting = {
         each.name
         for each in METRICS
-        if each.name.startswith(("companion_", "host_")) or each.name in ("agent_last_gc_timestamp_seconds",)
+        if each.name.startswith("host_")
+        or each.name in ("agent_last_gc_timestamp_seconds", "companion_last_restart_timestamp_seconds")
     }
     late = {"run_end_timestamp_seconds", "run_duration_seconds", "run_last_success_timestamp_seconds"}
     assert set(BY_NAME) - told <= waiting | late

@@ -71,6 +71,7 @@ class World(Struct, frozen=True):
     groups: Groups | None = None  # where the kernel keeps trees together
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
+    weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
 
 
 class Place(Struct, frozen=True):

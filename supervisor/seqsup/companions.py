@@ -183,6 +183,8 @@ class Companion:
         while self._end is None:
             if tree.ended is not None:
                 return self._how_it_ended(tree)
+            if self._world.weigh is not None:
+                self._world.weigh(self.name, used)
             if hard is not None and used >= policy.far_over(hard):
                 await tree.stop(0)
                 return f"its tree reached {format_size(used)}, far over memory.hard {format_size(hard)}"

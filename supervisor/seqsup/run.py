@@ -111,10 +111,13 @@ class Run:
         self._readers: list[Reader] = []
         self._untold: deque[Recorded] = deque()
         self._observers: list[Observer] = []
+        self._scales: list[Callable[[tuple[str, int]], None]] = []
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
-        self._world = World(reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe)
+        self._world = World(
+            reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe, weigh=self._weigh
+        )
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
@@ -151,6 +154,13 @@ class Run:
     def add_observer(self, observer: Observer) -> None:
         """Whoever is added hears of every sample, up to a thousand a second."""
         self._observers.append(observer)
+
+    def add_scale(self, scale: Callable[[tuple[str, int]], None]) -> None:
+        """Whoever is added hears what each companion holds: its name and bytes, once a second or more often."""
+        self._scales.append(scale)
+
+    def _weigh(self, companion: str, used: int) -> None:
+        self._hand((companion, used), self._scales)
 
     def _observe(self, seen: Observation) -> None:
         self._hand(seen, self._observers)

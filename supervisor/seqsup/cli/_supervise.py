@@ -219,6 +219,8 @@ class _Supervision:
             identity = Identity(packet.run, cookie, tuple(self._journal.events(packet.run)))
         else:
             identity = self._identity(row, cookie)
+        if exporter is not None and packet is not None:
+            exporter.go_on(identity.earlier)
         folder = private(run_folder(self._folder, identity.run))
         write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
@@ -237,6 +239,7 @@ class _Supervision:
         if exporter is not None:
             run.add_reader(exporter)
             run.add_observer(exporter.observe)
+            run.add_scale(exporter.weigh)
         if manner.json:
             self._readers.append(Stream())
         if not quiet:

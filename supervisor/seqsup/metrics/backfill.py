@@ -9,7 +9,7 @@ from ..model import Observation, ProcessMemory, Sample
 from . import figures
 from .catalogue import Phase
 from .exposition import openmetrics, timed
-from .figures import AgentFigures, Figures, Histogram
+from .figures import AgentFigures, CompanionFigures, Figures, Histogram
 from .rows import Around, Row, rows
 
 EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it
@@ -57,6 +57,8 @@ def _moments(
         elif isinstance(each.body, RunStarted):
             now = figures.apply(_begin(each.body, now), each)
         elif now is not None:
+            if (companion := getattr(each.body, "companion", "")) and companion not in now.companions:
+                now = replace(now, companions={**now.companions, companion: CompanionFigures()})
             if at - last < EVERY * 60:
                 while at - last > EVERY:
                     last += EVERY

@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from ..history import RunState
-from ..model import Reason
+from ..model import Reason, Restart
 
 
 class Status(StrEnum):
@@ -50,15 +50,6 @@ class Collected(StrEnum):
     FAILED = "failed"
 
 
-class Restart(StrEnum):
-    """Why a companion was started again."""
-
-    EVERY_N = "every_n"
-    CRASHED = "crashed"
-    MEMORY = "memory"
-    MANUAL = "manual"
-
-
 class Metric(Struct, frozen=True):
     name: str  # without seqsup_
     kind: str  # gauge | counter | histogram
@@ -72,6 +63,7 @@ KILLS = (
     Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR, Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
     LEFTOVER,
 )  # fmt: skip
+RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
 SOURCES = ("processes", "heap")
 DRAINS = ("drained", "timed_out")
@@ -138,10 +130,6 @@ METRICS = (
     Metric("companion_restarts_total", C, "Restarts of the companion, by reason.", ("companion", "reason")),
     Metric("companion_agents_since_restart", G, "Agents that ended since it was last started.", _COMPANION),
     Metric("companion_last_restart_timestamp_seconds", G, "When it was last started again.", _COMPANION),
-    Metric(
-        "companion_gc_requests_total", C, "Collections asked of the companion, by what came of them.",
-        ("companion", "result"),
-    ),
     # host, sampler, build
     Metric("host_memory_total_bytes", G, "Memory of the machine."),
     Metric("host_memory_available_bytes", G, "MemAvailable of the machine."),

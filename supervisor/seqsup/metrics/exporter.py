@@ -4,7 +4,7 @@ import contextlib
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from . import figures
 from .around import look
 from .endpoint import Endpoint, Taken
 from .files import publish, targets
-from .rows import Row, rows
+from .rows import Around, Row, rows
 from .totals import Totals
 
 if TYPE_CHECKING:
@@ -65,6 +65,17 @@ class Exporter:
 
     def observe(self, seen: Observation) -> None:
         self._figures = figures.observe(self._figures, seen, time.time())
+
+    def weigh(self, companion: tuple[str, int]) -> None:
+        self._figures = figures.weigh(self._figures, *companion)
+
+    def go_on(self, earlier: Iterable[Recorded]) -> None:
+        """Take up the figures of the image of this process before this one: they go on, as the run does."""
+        for recorded in earlier:
+            if figures.knows(self._figures, recorded.body):  # a profile that was changed since may have left some out
+                self._figures = figures.apply(self._figures, recorded)
+        if self._totals is not None:
+            self._totals.without(rows(self._figures, Around(), ("", "")))
 
     # -- what is told
 

@@ -14,13 +14,22 @@ from ..events import (
     AgentSkipped,
     AttemptEnded,
     AttemptStarted,
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
     Drained,
+    Event,
     GcDone,
     GcRequested,
     HaltRequested,
+    LimitPaused,
     Recorded,
     RetryScheduled,
+    RunContinued,
     RunEnded,
+    RunPaused,
     RunStarted,
     StopSent,
     Unkillable,
@@ -71,6 +80,14 @@ class AgentFigures(Struct, frozen=True, kw_only=True):
     swept: Mapping[str, int] = field(default_factory=dict)
 
 
+class CompanionFigures(Struct, frozen=True, kw_only=True):
+    up: bool = False
+    used: int = 0
+    agents: int = 0  # that ended since it was last started
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    last_restart: float | None = None
+
+
 class Live(Struct, frozen=True, kw_only=True):
     """The attempt that runs."""
 
@@ -92,6 +109,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     profile: str
     agents: Mapping[str, AgentFigures]
+    companions: Mapping[str, CompanionFigures] = field(default_factory=dict)
     baseline: int  # bytes that the supervisor held before the first agent
     tier: str = ""
     phase: Phase = Phase.STARTING
@@ -117,7 +135,8 @@ def begin(plan: Plan, baseline: int) -> Figures:
     agents = {step.name: AgentFigures(limit=step.limits.hard, gc_threshold=step.limits.soft) for step in plan.steps} | {
         skip.name: AgentFigures(status=Status.SKIPPED) for skip in plan.skips
     }
-    return Figures(profile=plan.name, agents=agents, baseline=baseline)
+    companions = {start.name: CompanionFigures() for start in plan.companions}
+    return Figures(profile=plan.name, agents=agents, companions=companions, baseline=baseline)
 
 
 # -- samples
@@ -150,6 +169,11 @@ def observe(now: Figures, seen: Observation, at: float) -> Figures:
     return replace(now, live=live, names=names, agents=agents, samples=now.samples + 1, took=seen.took, sampled=at)
 
 
+def weigh(now: Figures, companion: str, used: int) -> Figures:
+    """Take in what a companion holds."""
+    return _companion(now, companion, used=used)
+
+
 def divide(
     processes: Iterable[ProcessMemory], used: int, names: frozenset[str]
 ) -> tuple[dict[str, int], frozenset[str]]:
@@ -167,6 +191,12 @@ def divide(
 
 
 # -- events
+
+
+def knows(now: Figures, event: Event) -> bool:
+    """Say whether the agent or companion that an event is about is the plan's."""
+    agent, companion = getattr(event, "agent", ""), getattr(event, "companion", "")
+    return (not agent or agent in now.agents) and (not companion or companion in now.companions)
 
 
 def apply(now: Figures, recorded: Recorded) -> Figures:
@@ -197,7 +227,22 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
         case RetryScheduled(agent=agent):
             now = replace(now, phase=Phase.BACKOFF)
             return _agent(now, agent, retries=now.agents[agent].retries + 1)
+        case CompanionStarted(companion=companion):
+            return _companion(replace(now, phase=Phase.COMPANIONS), companion, agents=0)
+        case CompanionReady(companion=companion):
+            return _companion(replace(now, phase=Phase.STARTING), companion, up=True)
+        case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
+            return _companion(now, companion, up=False, used=0)
+        case CompanionRestarted(companion=companion, reason=reason):
+            restarts = _more(now.companions[companion].restarts, reason)
+            return _companion(now, companion, restarts=restarts, last_restart=at)
+        case LimitPaused() | RunPaused():
+            return replace(now, phase=Phase.BACKOFF)
+        case RunContinued():
+            return replace(now, phase=Phase.STARTING)
         case AgentEnded(agent=agent) as event:
+            for companion, figures in now.companions.items():
+                now = _companion(now, companion, agents=figures.agents + 1)
             return _agent(replace(now, phase=Phase.STARTING), agent, status=_status(event))
         case AgentSkipped(agent=agent):
             return _agent(now, agent, status=Status.SKIPPED)
@@ -210,13 +255,17 @@ def _agent(now: Figures, name: str, **changes: object) -> Figures:
     return replace(now, agents={**now.agents, name: replace(now.agents[name], **changes)})
 
 
+def _companion(now: Figures, name: str, **changes: object) -> Figures:
+    return replace(now, companions={**now.companions, name: replace(now.companions[name], **changes)})
+
+
 def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
     return {**counts, key: counts.get(key, 0) + by}
 
 
 def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
     now = replace(now, tier=event.containment, started=at)
-    for name in event.completed_before:
+    for name in now.agents.keys() & set(event.completed_before):
         now = _agent(now, name, status=Status.COMPLETED)
     return now
 

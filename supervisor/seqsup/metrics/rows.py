@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
-from .catalogue import DRAINS, EXITS, KILLS, RUNS, SOURCES, Collected, Phase, Status, Swept
-from .figures import AgentFigures, Figures, Histogram, Live
+from .catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, SOURCES, Collected, Phase, Status, Swept
+from .figures import AgentFigures, CompanionFigures, Figures, Histogram, Live
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
 
@@ -24,6 +24,8 @@ def rows(now: Figures, around: Around, versions: tuple[str, str]) -> Iterator[Ro
         yield from _live(now.live, around)
     for name, agent in now.agents.items():
         yield from _agent(name, agent)
+    for name, companion in now.companions.items():
+        yield from _companion(name, companion)
     yield from _run(now)
     yield from ((name, (), value) for name, value in around.totals.items())
     yield "build_info", versions, 1
@@ -74,6 +76,15 @@ def _agent(name: str, agent: AgentFigures) -> Iterator[Row]:
             yield metric, (name,), value
     for reason, at in agent.last_kills.items():
         yield "agent_last_kill_timestamp_seconds", (name, reason), at
+
+
+def _companion(name: str, companion: CompanionFigures) -> Iterator[Row]:
+    yield "companion_up", (name,), companion.up
+    yield "companion_tree_rss_bytes", (name,), companion.used
+    yield "companion_agents_since_restart", (name,), companion.agents
+    yield from (("companion_restarts_total", (name, reason), companion.restarts.get(reason, 0)) for reason in RESTARTS)
+    if companion.last_restart is not None:
+        yield "companion_last_restart_timestamp_seconds", (name,), companion.last_restart
 
 
 def _run(now: Figures) -> Iterator[Row]:
