@@ -47,7 +47,7 @@ def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(stub: Stub, case: str, *, leaves: bool) -> list[str]:
     name, args = CASES[case]
-    if name == "fork_bomb" and leaves:
+    if name == "fork_bomb" and (leaves or "SEQSUP_GUEST" in os.environ):  # emulated, 200 would burn out first
         args = [args[0], QUICK]
     if case == "thread":
         return stub(name)
