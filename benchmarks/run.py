@@ -10,6 +10,7 @@ started. Each figure stands beside a floor or a peer of the same minutes: on a b
 sequential  what one more /bin/true costs: the slope between a run of 50 and a run of 250, journal included, against
             a shell loop, a bare loop that writes to the disk before and after each job (no journal can do with
             less), xargs -n1 and GNU parallel -j1; and what a run costs once, whatever its length
+handover    from an agent's last words to the next one's spawn, where memory is free
 idle        the supervisor's memory and its share of a core while one Node agent does nothing
 startup     `seqsup --version` and `seqsup status` against `python -c pass`
 overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone and in a cgroup. The
@@ -41,6 +42,7 @@ from pathlib import Path
 
 import bombs
 import flat
+import handover
 import idle
 import leftovers
 import overshoot
@@ -54,7 +56,7 @@ import watch
 from lab import MIB, NODE, Failed, Lab, Row
 
 BENCHMARKS = {
-    "sequential": sequential, "idle": idle, "startup": startup,
+    "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
     "leftovers": leftovers, "flat": flat, "preload": preload,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, STUBS, Result
-from seqsup.events import AgentEnded, RunEnded
+from seqsup.events import AttemptEnded, RunEnded
 from seqsup.sequence import violations
 from test_crash import bodies, completed, journal, killed, kinds, ledger, running
 
@@ -60,8 +60,9 @@ def test_whenever_the_supervisor_is_killed_nothing_is_left_and_the_run_goes_on(
 ) -> None:
     nightly = profile(tmp_path)
     assert killed("before", at, "start", nightly) == -signal.SIGKILL
-    before = journal()
-    assert kinds(before) == STORY[: at - 1]
+    before = kinds(journal())
+    assert before == STORY[: len(before)]  # what is not durable by itself may not have reached the disk yet
+    assert len(before) < at
     assert seqsup("sweep").code == 0
     assert running(test_id) == []
     resumed = seqsup("start", nightly, "--resume")
@@ -86,7 +87,9 @@ def as_undisturbed(folder: Path, test: str, *, twice: int) -> None:
     """The same agents completed, each finished once; of one that was at its end when all was killed nobody knew."""
     events = journal()
     assert completed(events) == set(AGENTS)
-    assert Counter(body.agent for body in bodies(events) if isinstance(body, AgentEnded) and body.ok) == Counter(AGENTS)
+    assert Counter(body.agent for body in bodies(events) if isinstance(body, AttemptEnded) and body.ok) == Counter(
+        AGENTS
+    )
     assert ledger(folder).keys() == set(AGENTS)
     assert ledger(folder).total() <= len(AGENTS) + twice
     last = bodies(events)[-1]
