@@ -188,6 +188,15 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
     assert "environmentVariables" in (tmp_path / "secret.json").read_text()
 
 
+@pytest.mark.memory
+def test_forensics_that_cannot_be_written_harm_nothing(tmp_path: Path, stub: Callable[..., list[str]]) -> None:
+    (tmp_path / "run" / "agent" / "1" / "forensics.txt").mkdir(parents=True)
+    ended = tried(step(*stub("grows", 300), cwd=tmp_path, limits={"hard": 100 * MIB}), tmp_path / "run")
+    assert ended.reason is Reason.HARD
+    assert ended.outcome.forensics == ""
+    assert any(isinstance(event, Warned) and "forensics" in event.message for event in ended.events)
+
+
 def test_a_heap_limit_of_its_own_is_told(node: Path, tmp_path: Path) -> None:
     script = tmp_path / "waits.mjs"
     script.write_text("setTimeout(() => {}, 1500)")

@@ -462,10 +462,16 @@ class _Vigil:
         if reason not in EXAMINED:
             return why, ""
         found = examine(self._step.name, self._number, reason, why, self._used, self._stopped, known)
+        if said := finding(found):
+            why = f"{why}; {said}"
         file = self._stage.place.folder / FORENSICS
-        write_private(file, readable(found))
-        write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
-        return (f"{why}; {said}" if (said := finding(found)) else why), file.name
+        try:
+            write_private(file, readable(found))
+            write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
+        except OSError as error:
+            self._world.emit(Warned(message=f"{self._step.name}: its forensics could not be written: {error}"))
+            return why, ""
+        return why, file.name
 
     def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
         step, stderr = self._step, self._stage.stderr.tail()

@@ -37,12 +37,12 @@ class Telemetry:
 
     def __init__(self, limits: Limits, account: Account | None, folder: Path, wake: Wake) -> None:
         """Open the channel; OSError says why it cannot be had."""
-        self._channel = Channel(account)
-        self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._wake = wake
         self._reports = private(folder / _REPORTS)
         if account is not None:
             os.chown(self._reports, account.uid, account.gid)
+        self._channel = Channel(account)
+        self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._alert = forensics.alert(limits)
         self._due = self._stage = 0.0
         self._used = 0

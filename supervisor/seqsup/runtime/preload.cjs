@@ -149,8 +149,6 @@ const questions = {
     watch.unref();
     return {};
   },
-
-  snapshot: ({ file }) => ({ file: require("v8").writeHeapSnapshot(file) }),
 };
 
 function memory() {
