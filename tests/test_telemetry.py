@@ -353,6 +353,12 @@ def test_the_finding_names_verdict_and_code_but_nothing_of_nodes_own() -> None:
     assert finding(found(nodes=())) == ""
 
 
+def test_what_had_ended_before_is_no_part_of_the_verdict() -> None:
+    gone = NodeProcess(pid=8, version="v20", script="/a/once.js", rss=900 * MIB, heap=heap(10, 800), at=0.5)
+    living = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=650 * MIB, heap=heap(520), at=1.0)
+    assert found(collected=False, nodes=(gone, living)).verdict is Verdict.JS_LEAK
+
+
 def test_the_text_says_all_of_it() -> None:
     said = text(found())
     for part in (

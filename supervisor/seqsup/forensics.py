@@ -52,7 +52,8 @@ def examine(
     agent: str, attempt: int, reason: Reason, why: str, used: int, processes: tuple[ProcessMemory, ...], known: Known
 ) -> Forensics:
     """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
-    heap = total(node.heap for node in known.nodes)
+    stopped = {process.pid for process in processes}  # none of one that ended by itself
+    heap = total(node.heap for node in known.nodes if not stopped or node.pid in stopped)
     last = known.collections[-1].verdict if known.collections else verdict(heap, heap, used, used)
     return Forensics(
         agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,

@@ -29,6 +29,7 @@ _DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for 
 _OPERATORS = 60.0  # seconds that an operator waits for one
 _SOON = 10.0  # seconds for everything else
 _REMEMBERED = 50  # processes
+_LAST = 10  # collections that are told of in the end
 _LARGEST_REPORT = 4 * MIB
 
 
@@ -91,13 +92,14 @@ class Telemetry:
 
     def heap(self) -> Heap | None:
         """The heap of the living process that holds most."""
-        return max(self.processes(), key=lambda node: node.rss).heap if self.processes() else None
+        largest = max(self.processes(), key=lambda node: node.rss, default=None)
+        return largest.heap if largest is not None else None
 
     def known(self) -> Known:
         """All that was said so far, also by those that are gone. Takes the environment out of Node's reports."""
         return Known(
             nodes=tuple(sorted(self._known.values(), key=lambda node: -node.rss)),
-            collections=tuple(self._collections),
+            collections=tuple(self._collections[-_LAST:]),
             sites={pid: sites for pid, sites in self._sites.items() if sites},
             reports=tuple(file.name for file in sorted(self._reports.glob("report.*.json")) if _cleaned(file)),
         )
@@ -202,8 +204,8 @@ class Telemetry:
         self, began: float, asked: int, used: int, befores: list[NodeProcess], afters: list[NodeProcess]
     ) -> Collection:
         before, after = (forensics.total(node.heap for node in nodes) for nodes in (befores, afters))
-        silent = [node.heap for pid, node in self._known.items() if pid not in {node.pid for node in befores}]
-        rest = forensics.total(silent)
+        spoke = {node.pid for node in befores}
+        rest = forensics.total(node.heap for node in self.processes() if node.pid not in spoke)
         whole = forensics.total([before, rest]), forensics.total([after, rest])
         return Collection(
             at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
