@@ -26,6 +26,8 @@ flat        the supervisor's memory and open descriptors at agent 50 and at agen
             which left two processes behind
 preload     what the file that Node processes read first costs them: start, CPU and memory while idle; what a collection
             of some 600 MB of garbage gives back, and how soon a process with a blocked loop answers
+scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
+            off, on, and read; what metrics add to a run that nobody reads
 
 "met" compares the median with the target, or the worst value where the row says so.
 """
@@ -49,6 +51,7 @@ import overshoot
 import peers
 import preload
 import psutil
+import scrape
 import sequential
 import spawn
 import startup
@@ -59,6 +62,7 @@ BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
     "leftovers": leftovers, "flat": flat, "preload": preload,
+    "scrape": scrape,
 }  # fmt: skip
 
 

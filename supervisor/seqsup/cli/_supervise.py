@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -25,7 +25,6 @@ from ..history import RunState, fold
 from ..host import Host
 from ..journal import Journal, RunRow
 from ..log import Log, spoken
-from ..metrics.exporter import Exporter
 from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
@@ -46,6 +45,9 @@ from ._live import Live, Pulses, scene_of
 from ._load import state_dir
 from ._output import here, width
 from ._passage import Passage
+
+if TYPE_CHECKING:
+    from ..metrics.exporter import Exporter
 
 _LONG = 1.0  # seconds: a wait that is worth a word
 
@@ -307,11 +309,13 @@ class _Supervision:
         for reader in self._readers:
             reader.close()
 
-    def _exporting(self) -> Exporter | None:
+    def _exporting(self) -> "Exporter | None":
         """Begin to serve figures, where the plan wants them."""
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
             return None
+        from ..metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
+
         loop, host = asyncio.get_running_loop(), Host()
         baseline = host.own()
         host.close()
@@ -329,7 +333,7 @@ class _Supervision:
         elif not self._manner.quiet:
             self._say(message)
 
-    async def _linger(self, exporter: Exporter) -> None:
+    async def _linger(self, exporter: "Exporter") -> None:
         """Let the last figures be read. Everything is told by now, and the next run has its turn."""
         told, stopped = False, (self._code or 0) > 128  # who stopped the run wants it to be over
         while not stopped and (left := exporter.linger()) > 0 and self._operator.halt is Halt.NONE:
