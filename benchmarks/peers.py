@@ -4,6 +4,7 @@ The leak ends by itself at 3 GiB: some look every 5 or 30 seconds, and some neve
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -108,6 +109,9 @@ def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
     """The peer first: it would start the leak again."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     lab.end(process)
+    if (pm2 := Path(lab.env.get("PM2_HOME", ""))).is_absolute() and pm2.exists():
+        subprocess.run([CACHE / "node_modules/.bin/pm2", "kill"], env=lab.env, stdout=subprocess.DEVNULL, check=False)
+        shutil.rmtree(pm2, ignore_errors=True)
     for each in family:
         if each.is_running():
             kill(each.pid)
@@ -147,8 +151,8 @@ def installed(lab: Lab) -> Iterator[tuple[str, Callable[[str], list[str]]]]:
     yield "supervisord with memmon -c", from_file("supervisord.conf", SUPERVISORD, f"{programs}/supervisord", "-c")
     yield "circus", from_file("circus.ini", CIRCUS, f"{programs}/circusd")
     yield "pm2", lambda line: [
-        str(modules / ".bin/pm2-runtime"), "start", "--max-memory-restart", "1G", "--interpreter", "none", "/bin/sh",
-        "--", *line.split()[1:],
+        "sh", "-c", '"$@" && exec sleep 600', "sh", str(modules / ".bin/pm2"), "start", "--max-memory-restart", "1G",
+        "--interpreter", "none", "/bin/sh", "--", *line.split()[1:],
     ]  # fmt: skip
 
 
