@@ -1,10 +1,9 @@
 """How others stop the same leak: each is installed from its package, and told to keep 1 GiB of memory.
 
-The leak ends by itself at 3 GiB: some look every 5 or 30 seconds, and some never see a grandchild.
+The leak ends by itself at 3 GiB: some look every few seconds, and some never see a grandchild.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ from lab import AGENTS, NODE, SEQSUP, Lab, Row, kill, marked
 from overshoot import LIMIT, SLACK, Note, memory, new_note, over, tiers
 
 CAP = 3 * LIMIT
-PATIENCE = 75.0  # seconds; pm2 looks every 30
+Start = Callable[[list[str]], list[str]]
+PATIENCE = 30.0  # seconds
 REPEATS = 3
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seqsup-benchmarks"
 PACKAGES = ("supervisor", "superlance", "circus", "benchexec")
@@ -64,14 +64,14 @@ def measure(lab: Lab) -> list[Row]:
     return rows
 
 
-def against(lab: Lab, name: str, where: str, start: Callable[[str], list[str]]) -> list[Row]:
+def against(lab: Lab, name: str, where: str, start: Start) -> list[Row]:
     held, dead, given_up = [], [], 0
     for number in range(REPEATS):
         note = new_note(lab, "".join(filter(str.isalnum, f"{name}{where}{number}")))
-        line = f"{NODE} {AGENTS / 'leaks.mjs'} {note} {CAP} {lab.mark}"
+        leak = [str(NODE), str(AGENTS / "leaks.mjs"), str(note), str(CAP), lab.mark]
         script = lab.folder / f"{note.name}.sh"
-        script.write_text(f"{line} & wait\n" if where == "a grandchild" else f"exec {line}\n")
-        process = lab.start(start(f"/bin/sh {script}"))
+        script.write_text(f"{' '.join(leak)} & wait\n")
+        process = lab.start(start(["/bin/sh", str(script)] if where == "a grandchild" else leak))
         seconds = until_dead(note)
         held.append(over(Note(note).held))
         dead += [seconds * 1000] if seconds is not None and Note(note).crossed else []  # a kernel's limit comes first
@@ -91,16 +91,17 @@ def until_dead(note: Path) -> float | None:
     leaking: psutil.Process | None = None
     while time.monotonic() < ends:
         if leaking is None:
-            leaking = next((psutil.Process(pid) for pid in marked(str(note)) if is_node(pid)), None)
+            leaking = next((psutil.Process(pid) for pid in marked(str(note)) if leaks(pid)), None)
         elif not leaking.is_running() or leaking.status() == psutil.STATUS_ZOMBIE:
             return time.monotonic() - Note(note).crossed
         time.sleep(0.002)
     return None
 
 
-def is_node(pid: int) -> bool:
+def leaks(pid: int) -> bool:
+    """Say whether it is the leak itself, and no shell or client that has its name among the arguments."""
     try:
-        return psutil.Process(pid).name() in ("node", "MainThread")
+        return str(AGENTS / "leaks.mjs") in psutil.Process(pid).cmdline()[1:2]
     except psutil.NoSuchProcess:
         return False
 
@@ -109,9 +110,6 @@ def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
     """The peer first: it would start the leak again."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     lab.end(process)
-    if (pm2 := Path(lab.env.get("PM2_HOME", ""))).is_absolute() and pm2.exists():
-        subprocess.run([CACHE / "node_modules/.bin/pm2", "kill"], env=lab.env, stdout=subprocess.DEVNULL, check=False)
-        shutil.rmtree(pm2, ignore_errors=True)
     for each in family:
         if each.is_running():
             kill(each.pid)
@@ -119,52 +117,45 @@ def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
         kill(pid)
 
 
-def ours(lab: Lab) -> dict[str, Callable[[str], list[str]]]:
+def ours(lab: Lab) -> dict[str, Start]:
     """seqsup by each means that this machine has."""
-    return {f"seqsup ({enforce})": lambda line, how=enforce: seqsup(lab, how, line) for enforce in tiers(lab)}
+    return {f"seqsup ({enforce})": lambda leak, how=enforce: seqsup(lab, how, leak) for enforce in tiers(lab)}
 
 
-def seqsup(lab: Lab, enforce: str, line: str) -> list[str]:
-    profile = lab.profile(f"peer-{enforce}", [("leak", line.split())], *memory(enforce))
+def seqsup(lab: Lab, enforce: str, leak: list[str]) -> list[str]:
+    profile = lab.profile(f"peer-{enforce}", [("leak", leak)], *memory(enforce))
     return ["sh", "-c", '"$@"; :', "sh", *SEQSUP, "start", "-q", profile]  # its exit code 1 is what is wanted
 
 
-def installed(lab: Lab) -> Iterator[tuple[str, Callable[[str], list[str]]]]:
+def installed(lab: Lab) -> Iterator[tuple[str, Start]]:
     """The peers that can be had here."""
     try:
-        programs, modules = install()
+        programs = install()
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"peers: cannot be installed, left out: {error}", file=sys.stderr)
         return
 
-    def from_file(name: str, text: str, *command: str) -> Callable[[str], list[str]]:
-        def start(line: str) -> list[str]:
+    def from_file(name: str, text: str, *command: str) -> Start:
+        def start(leak: list[str]) -> list[str]:
             path = lab.folder / name
-            path.write_text(text.format(folder=lab.folder, bin=programs, command=line))
+            path.write_text(text.format(folder=lab.folder, bin=programs, command=" ".join(leak)))
             return [*command, str(path)]
 
         return start
 
-    lab.env["PM2_HOME"] = str(lab.folder / "pm2")
     runexec = [f"{programs}/runexec", "--no-container", "--quiet", "--output", os.devnull, "--memlimit"]
-    yield "runexec", lambda line: [*runexec, f"{LIMIT}B", "--", *line.split()]
+    yield "runexec", lambda leak: [*runexec, f"{LIMIT}B", "--", *leak]
     yield "supervisord with memmon -c", from_file("supervisord.conf", SUPERVISORD, f"{programs}/supervisord", "-c")
     yield "circus", from_file("circus.ini", CIRCUS, f"{programs}/circusd")
-    yield "pm2", lambda line: [
-        "sh", "-c", '"$@" && exec sleep 600', "sh", str(modules / ".bin/pm2"), "start", "--max-memory-restart", "1G",
-        "--interpreter", "none", "/bin/sh", "--", *line.split()[1:],
-    ]  # fmt: skip
 
 
-def install() -> tuple[Path, Path]:
-    """Install the peers into a cache, once; give the folder of the Python ones and that of the Node ones."""
-    programs, modules = CACHE / "venv" / "bin", CACHE / "node_modules"
+def install() -> Path:
+    """Install the peers into a cache, once; give the folder of their programs."""
+    programs = CACHE / "venv" / "bin"
     if not (programs / "runexec").exists():
         do(sys.executable, "-m", "venv", CACHE / "venv")
         do(programs / "pip", "install", "--quiet", *PACKAGES)
-    if not (modules / ".bin/pm2-runtime").exists():
-        do("npm", "install", "--silent", "--prefix", CACHE, "pm2")
-    return programs, modules
+    return programs
 
 
 def do(*command: str | Path) -> None:
