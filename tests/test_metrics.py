@@ -34,7 +34,9 @@ from told import Told, process
 from profiles import agent, of, proven, shell, write
 
 AGENTS = ("a", "b", "c")
-AROUND = Around(totals={"host_memory_available_bytes": 1.0, "host_oom_kills_total": 2.0}, pss=5, swap=0)
+AROUND = Around(
+    totals={"host_memory_available_bytes": 1.0, "host_oom_kills_total": 2.0}, shares=dict.fromkeys("abc", (5, 0))
+)
 
 
 def fresh(*agents: str) -> Figures:
@@ -162,7 +164,6 @@ def test_whatever_happens_the_figures_hold_together(news: list[Told | Observatio
         assert set(states.values()) == {1}
         trees = {labels[0]: value for (name, labels), value in told.items() if name == "agent_tree_rss_bytes"}
         assert trees == parts
-        assert len(trees) <= 1
         totals = told
     counters = {key for key in first if BY_NAME[key[0]].kind == "counter"}
     assert {key for key in totals if BY_NAME[key[0]].kind == "counter"} == counters
@@ -193,6 +194,15 @@ def test_a_kill_is_counted_once_with_its_reason_and_the_moment() -> None:
     assert found["agent_exits_total", ("a", "soft")] == 1
     assert found["agent_last_kill_timestamp_seconds", ("a", "soft")] == told.events[3].at
     assert ("agent_tree_rss_bytes", ("a",)) not in found
+
+
+def test_where_several_run_at_a_time_each_has_its_figures_until_it_ends() -> None:
+    now = after(Told().run(*AGENTS).started("a").started("b"))
+    now = figures.observe(figures.observe(now, seen("a", 10), 5.0), seen("b", 20), 5.0)
+    assert [table(now)["agent_tree_rss_bytes", (name,)] for name in "ab"] == [10, 20]
+    found = table(after(Told().ended("a"), now))
+    assert ("agent_tree_rss_bytes", ("a",)) not in found
+    assert found["agent_tree_rss_bytes", ("b",)] == 20
 
 
 def test_leftovers_are_counted_by_what_ended_them() -> None:

@@ -1,16 +1,18 @@
 """What is read when somebody asks for figures: the machine, and the proportional share of the tree that runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .rows import Around
 
 
-def look(pids: Iterable[int]) -> Around:
-    """Read it, in the thread that asks. What this machine does not tell is left out."""
-    shares = [share for pid in pids if (share := _share(pid)) is not None]
-    pss, swap = (sum(part) for part in zip(*shares, strict=True)) if shares else (None, None)
-    return Around(totals={**_memory(), **_pressure(), **_kills()}, pss=pss, swap=swap)
+def look(trees: Mapping[str, Iterable[int]]) -> Around:
+    """Read it, in the thread that asks: `trees` are the pids of each agent. What cannot be read is left out."""
+    found = {agent: [share for pid in pids if (share := _share(pid)) is not None] for agent, pids in trees.items()}
+    shares = {
+        agent: (sum(pss for pss, _ in some), sum(swap for _, swap in some)) for agent, some in found.items() if some
+    }
+    return Around(totals={**_memory(), **_pressure(), **_kills()}, shares=shares)
 
 
 def _memory() -> dict[str, float]:

@@ -75,7 +75,7 @@ def _begin(event: RunStarted, before: Figures | None) -> Figures:
     agents = {name: AgentFigures() for name in (*event.agents, *event.skips)}
     if before is not None:
         agents |= {name: each for name, each in before.agents.items() if name in agents}
-        return replace(before, agents=agents, phase=Phase.STARTING, live=None)
+        return replace(before, agents=agents, phase=Phase.STARTING, live={})
     return Figures(profile=event.name, agents=agents, baseline=0)
 
 

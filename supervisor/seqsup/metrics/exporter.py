@@ -81,7 +81,7 @@ class Exporter:
 
     def _rows(self) -> Iterator[Row]:
         now = self._figures  # once: a scrape is of one moment
-        around = look(now.live.pids if now.live is not None else ())
+        around = look({name: live.pids for name, live in now.live.items()})
         return rows(now, around, (__version__, platform.python_version()))
 
     def _application(self) -> "WSGIApplication":

@@ -89,7 +89,7 @@ class CompanionFigures(Struct, frozen=True, kw_only=True):
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """The attempt that runs."""
+    """An attempt that runs: one, unless the profile allows several at a time."""
 
     agent: str
     used: int = 0
@@ -113,7 +113,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     baseline: int  # bytes that the supervisor held before the first agent
     tier: str = ""
     phase: Phase = Phase.STARTING
-    live: Live | None = None
+    live: Mapping[str, Live] = field(default_factory=dict)  # by agent
     names: frozenset[str] = frozenset()  # programs that have a series of their own
     drained: Histogram = Histogram()
     timed_out: Histogram = Histogram()
@@ -144,8 +144,8 @@ def begin(plan: Plan, baseline: int) -> Figures:
 
 def observe(now: Figures, seen: Observation, at: float) -> Figures:
     """Take in a sample; `at` is its time since the epoch."""
-    live, used = now.live, seen.sample.used
-    if live is None or live.agent != seen.agent:
+    live, used = now.live.get(seen.agent), seen.sample.used
+    if live is None:
         return now
     second = int(seen.sample.at)
     recent = live.recent
@@ -166,7 +166,8 @@ def observe(now: Figures, seen: Observation, at: float) -> Figures:
     agents = now.agents
     if used > agents[seen.agent].peak:
         agents = {**agents, seen.agent: replace(agents[seen.agent], peak=used)}
-    return replace(now, live=live, names=names, agents=agents, samples=now.samples + 1, took=seen.took, sampled=at)
+    lives = now.live if live is now.live[seen.agent] else {**now.live, seen.agent: live}
+    return replace(now, live=lives, names=names, agents=agents, samples=now.samples + 1, took=seen.took, sampled=at)
 
 
 def weigh(now: Figures, companion: str, used: int) -> Figures:
@@ -208,12 +209,12 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
         case HaltRequested(halt=halt) if halt >= Halt.NOW:
             return replace(now, phase=Phase.STOPPING)
         case AttemptStarted(agent=agent):
-            now = replace(now, phase=Phase.RUNNING, live=Live(agent=agent))
+            now = replace(now, phase=Phase.RUNNING, live={**now.live, agent: Live(agent=agent)})
             before = now.agents[agent]
             return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
         case GcRequested(agent=agent):
-            live = now.live and replace(now.live, collected=True)
-            return _agent(replace(now, phase=Phase.GC, live=live), agent, last_collection=at)
+            now = _live(replace(now, phase=Phase.GC), agent, collected=True)
+            return _agent(now, agent, last_collection=at)
         case GcDone() as event:
             return _gc_done(now, event)
         case StopSent() as event:
@@ -255,6 +256,12 @@ def _agent(now: Figures, name: str, **changes: object) -> Figures:
     return replace(now, agents={**now.agents, name: replace(now.agents[name], **changes)})
 
 
+def _live(now: Figures, agent: str, **changes: object) -> Figures:
+    if agent not in now.live:
+        return now
+    return replace(now, live={**now.live, agent: replace(now.live[agent], **changes)})
+
+
 def _companion(now: Figures, name: str, **changes: object) -> Figures:
     return replace(now, companions={**now.companions, name: replace(now.companions[name], **changes)})
 
@@ -281,7 +288,7 @@ def _gc_done(now: Figures, event: GcDone) -> Figures:
 
 
 def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
-    agent, live = now.agents[event.agent], now.live
+    agent, live = now.agents[event.agent], now.live.get(event.agent)
     reason = event.reason or LEFTOVER
     if live is None:
         return now
@@ -296,18 +303,20 @@ def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
         live = replace(live, left_killed=live.left_killed + len(event.processes))
     elif event.reason is None:
         live = replace(live, left=live.left + len(event.processes))
-    now = replace(now, phase=Phase.KILLING, live=replace(live, told=event.signal))
+    live = replace(live, told=event.signal)
+    now = replace(now, phase=Phase.KILLING, live={**now.live, event.agent: live})
     return _agent(now, event.agent, **changes)
 
 
 def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
     agent = now.agents[event.agent]
     code = event.exit_code if event.signal is None else 128 + event.signal
+    others = {name: live for name, live in now.live.items() if name != event.agent}
     swept = agent.swept
-    if (live := now.live) is not None and live.told:
+    if (live := now.live.get(event.agent)) is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
-        replace(now, phase=Phase.DRAINING, live=None), event.agent,
+        replace(now, phase=Phase.DRAINING, live=others), event.agent,
         peak=max(agent.peak, event.peak), exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
         last_duration=event.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
         last_success=at if event.ok else agent.last_success, swept=swept,
@@ -326,7 +335,7 @@ def _drained(now: Figures, event: Drained) -> Figures:
 
 def _run_ended(now: Figures, event: RunEnded, at: float) -> Figures:
     return replace(
-        now, phase=Phase.IDLE, live=None, ended=at, seconds=event.seconds, violations=event.sequence_violations,
+        now, phase=Phase.IDLE, live={}, ended=at, seconds=event.seconds, violations=event.sequence_violations,
         runs=_more(now.runs, run_state(event.exit_code)), last_success=at if event.exit_code == 0 else now.last_success,
     )  # fmt: skip
 

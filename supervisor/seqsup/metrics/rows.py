@@ -14,14 +14,13 @@ class Around(Struct, frozen=True, kw_only=True):
     """What is read when somebody asks: the machine, and what costs too much to be read with every sample."""
 
     totals: Mapping[str, float] = field(default_factory=dict)  # metric -> value
-    pss: int | None = None
-    swap: int | None = None
+    shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # agent -> PSS and swap, in bytes
 
 
 def rows(now: Figures, around: Around, versions: tuple[str, str]) -> Iterator[Row]:
     """All rows of this moment; `versions` are seqsup's and Python's."""
-    if now.live is not None:
-        yield from _live(now.live, around)
+    for live in now.live.values():
+        yield from _live(live, around)
     for name, agent in now.agents.items():
         yield from _agent(name, agent)
     for name, companion in now.companions.items():
@@ -38,9 +37,9 @@ def _live(live: Live, around: Around) -> Iterator[Row]:
     yield "agent_processes", agent, live.processes
     for program, size in live.parts.items():
         yield "agent_process_rss_bytes", (live.agent, program), size
-    if around.pss is not None and around.swap is not None:
-        yield "agent_tree_pss_bytes", agent, around.pss
-        yield "agent_tree_swap_bytes", agent, around.swap
+    if (share := around.shares.get(live.agent)) is not None:
+        yield "agent_tree_pss_bytes", agent, share[0]
+        yield "agent_tree_swap_bytes", agent, share[1]
     if (heap := live.heap) is not None:
         yield "nodejs_heap_size_used_bytes", agent, heap.used
         yield "nodejs_heap_size_total_bytes", agent, heap.total
