@@ -593,3 +593,13 @@ def test_to_look_at_a_run_does_not_disturb_its_start(seqsup_started: Start, seqs
                 assert len(lines(tmp_path / "ran")) == tries
         finally:
             looker.kill()
+
+
+def test_no_agent_is_called_like_a_file_of_the_runs_folder(seqsup: Seqsup, tmp_path: Path) -> None:
+    assert seqsup("start", write(tmp_path, shell("one", "sleep 1.5"))).code == 0
+    folder = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / "r1"
+    files = [path.name for path in folder.iterdir() if path.is_file() or path.is_symlink()]
+    assert "seqsup.log" in files
+    for name in (*files, "members", "paused", "queue"):  # some are there only while it runs
+        refused = seqsup("plan", write(tmp_path, shell(name, "true"), name="refused"))
+        assert (refused.code, "is a file of the run's folder" in refused.stderr) == (2, True), name

@@ -16,6 +16,8 @@ Wrong = Iterator[tuple[Path, str]]
 
 # A name becomes a folder of the run and a word of the command line.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+# Files of a run's folder, where each agent has a folder of its name
+_TAKEN = re.compile(r"lock|members|queue|paused|summaries\.md|memory\.ndjson|seqsup\..*")
 _HTTP = re.compile(r"https?://[^/\s]+")
 _VARIABLE = re.compile(r"[^=\0]+")
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
@@ -91,6 +93,8 @@ def _names(profile: Profile) -> Wrong:
         original, _, number = agent.name.rpartition(".")
         if not _NAME.fullmatch(agent.name):
             yield at, _bad_name(agent.name)
+        elif _TAKEN.fullmatch(agent.name):
+            yield at, f"{agent.name} is a file of the run's folder; take another name"
         elif agent.name in seen:
             yield at, f"agents[{seen[agent.name]}] is called {agent.name} already; names must differ"
         elif number.isdigit() and original in copied:
