@@ -330,7 +330,7 @@ class Run:
                 self._ok[step.name] = await self._turn(agent, hooks)
                 self._in_chain += 1
                 self._hand_on(step.name)
-                self._compare(step)
+                self._world.wake.put_off(partial(self._compare, step))
                 if not self._ok[step.name] and self._plan.stop_on_failure:
                     return
         finally:
@@ -382,7 +382,7 @@ class Run:
 
     async def _in_lane(self, step: Step, ledger: int, hooks: Hooking, lane: int) -> bool:
         ok = await self._turn(self._agent(step, ledger, lane), hooks)
-        self._compare(step)
+        self._world.wake.put_off(partial(self._compare, step))
         return ok
 
     async def _between(self, rule: Drain, hooks: Hooking) -> None:
