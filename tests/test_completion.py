@@ -71,7 +71,7 @@ def run(folder: Path, command: list[str]) -> set[str]:
     ("words", "offered"),
     [
         (["st"], {"start", "status", "stop"}),
-        (["start", "--re"], {"--resume"}),
+        (["start", "--res"], {"--resume"}),
         (["start", "nightly.toml", "--only", ""], {"triage", "research", "embed"}),
         (["start", "nightly.toml", "--from", "r"], {"research"}),
         (["plan", "broken.toml", "--only", ""], set()),
