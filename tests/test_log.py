@@ -1,11 +1,15 @@
 """The log: what a terminal shows, what the file keeps, and that nobody can upset it."""
 
+import fcntl
 import json
 import os
 import pty
 import re
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -152,6 +156,45 @@ def test_colour_is_for_terminals_whose_user_wants_it(
         hear(Log(None, terminal=stream), Told().run("a"))
         assert (b"\x1b[" in os.read(ours, 65536)) is coloured
     os.close(ours)
+
+
+@pytest.mark.parametrize("width", [0, 40, 80, 100, 200])
+@pytest.mark.parametrize("colour", ["", "1"])
+def test_lines_break_at_words_on_a_terminal_and_nowhere_else(
+    width: int, colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "" if colour else "1")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, width, 0, 0))
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        hear(Log(tmp_path, terminal=stream), story())
+        os.set_blocking(ours, False)
+        read = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(ours, 65536):
+                read += piece
+    os.close(ours)
+    told = re.sub("\x1b\\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
+    assert all(len(line) <= (width or 1000) for line in told.splitlines())
+    assert told.count("\n") > SHOWN.count("\n") if 0 < width < 200 else told.count("\n") == SHOWN.count("\n")
+    unbroken = re.sub(r"^\d\d:\d\d:\d\d ", "", re.sub(r"\n +", " ", told), flags=re.MULTILINE)
+    assert " ".join(unbroken.split()) == " ".join(SHOWN.split())
+    assert "(the host had 2 GiB, has 4 GiB: freed 2 GiB; the run holds 20 MiB); stop" in (tmp_path / FILE).read_text()
+
+
+def test_a_terminal_that_went_away_is_no_fault() -> None:
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        log = Log(None, terminal=stream)
+        os.close(ours)
+        hear(log, story())
+
+
+def test_an_exit_code_is_said_once() -> None:
+    told = Told().run("a").attempt("a", Reason.FAILED, exit_code=3, why="exit 3")
+    lines = [say(recorded.body) for recorded in told.events]
+    assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s  peak 10 MiB"]
 
 
 def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:

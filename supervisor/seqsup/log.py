@@ -3,9 +3,10 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import singledispatch
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 from loguru import logger
@@ -55,7 +56,23 @@ from .ndjson import timestamp
 from .outlet import Outlet
 from .screen import Screen, colourful, symbols
 from .units import format_age, format_duration, format_size
-from .wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, mark, named, printable, processes
+from .wording import (
+    HALTS,
+    KILLED,
+    STOPPED_BY_US,
+    at_a_time,
+    columns,
+    counted,
+    ending,
+    mark,
+    named,
+    printable,
+    processes,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from loguru import Message
 
 FILE = "seqsup.log"
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
@@ -65,6 +82,7 @@ _JSON = "{extra[json]}"
 _SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}"
 _WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
 _COMMAND = 300  # characters: a prompt may be pages long
+_ROOM = 40  # columns: text is not squeezed into less for the sake of a deeper indent
 _SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
 
 
@@ -88,6 +106,7 @@ class Log:
         logger.remove()
         self._as_json = as_json
         self._outlet: Outlet | Screen | None = None
+        self._terminal = terminal if terminal is not None and terminal.isatty() and not as_json else None
         self._encoding = "utf-8"
         self._width = 10
         if terminal is not None:
@@ -123,6 +142,7 @@ class Log:
             clock=time.strftime("%H:%M:%S", time.localtime(recorded.at)),
             mark=mark(line.mark, self._encoding),
             who=f"{agent: <{self._width}}" if agent else "seqsup".ljust(self._width),
+            hang=len(text) - len(line.text),
             table=line.table,
             json=self._object(recorded, line, agent, attempt, text) if self._as_json else "",
         ).log(line.level, printable(text))
@@ -138,15 +158,30 @@ class Log:
         """Say on the terminal alone that an agent still runs."""
         logger.bind(
             clock=time.strftime("%H:%M:%S"), mark=mark("▶", self._encoding), who=f"{agent: <{self._width}}",
-            table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, text),
+            hang=11, table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
 
     def _pulse(self, agent: str, text: str) -> str:
         return spoken(text, agent=agent, event="running") if self._as_json else ""
 
-    def _to_terminal(self, message: str) -> None:
+    def _to_terminal(self, message: "Message") -> None:
         assert self._outlet is not None
-        self._outlet.write(message.encode(self._encoding, errors="replace"))
+        self._outlet.write(self._wrapped(message).encode(self._encoding, errors="replace"))
+
+    def _wrapped(self, message: "Message") -> str:
+        """Broken at words where the terminal would break within them, what follows below the line's own text."""
+        width = 0
+        if self._terminal is not None:
+            with suppress(OSError):  # it went away
+                width = os.get_terminal_size(self._terminal.fileno()).columns
+        if not width:
+            return message
+        said, extra = message.record["message"], message.record["extra"]
+        begins = columns(f"{extra['clock']} {extra['mark']} {extra['who']}  ")
+        hangs = begins + extra["hang"]
+        indent = hangs if width - hangs >= _ROOM else columns(f"{extra['clock']} {extra['mark']} ")
+        lines = wrap(" " * begins + said, width, " " * indent)
+        return f"{message[: -len(said) - 1]}{lines[0][begins:]}\n" + "".join(f"{line}\n" for line in lines[1:])
 
     def close(self) -> None:
         logger.remove()
@@ -276,7 +311,7 @@ def _(event: AttemptEnded) -> Line:
     text = "  ".join(part for part in parts if part)
     if event.reason is Reason.COMPLETED:
         return Line(SUCCESS, "✔", event.reason, text)
-    if event.reason not in STOPPED_BY_US:  # else StopSent has said why
+    if event.reason not in STOPPED_BY_US and event.why != parts[0]:  # else StopSent, or its exit code, has said why
         text += f"  {event.why}"
     return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
 
