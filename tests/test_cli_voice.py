@@ -120,6 +120,14 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["status", "nigthly"], 2, "did you mean nightly?"),
         (["logs", "--attempt", "0"], 2, "0 is not in the range"),
         (["init", "--systemd"], 2, "which profile?"),
+        (["init", "no/where.toml"], 2, "there is no folder no: make it"),
+        (["completion"], 2, "Choose from: bash, zsh, fish"),
+        (["mem", "abc"], 2, "'abc' is not a whole number"),
+        (["run", "--", "no-such-program"], 2, "seqsup: the command: there is no program"),
+        (["run", "--hard", "big", "--", "true"], 2, "seqsup: --hard: expected a size"),
+        (["run", "--soft", "2G", "--hard", "1G", "--", "true"], 2, "seqsup: --soft: soft (2 GiB) is above hard"),
+        (["run", "--timeout", "soon", "--", "true"], 2, "seqsup: --timeout: expected a duration"),
+        (["run", "--name", "a b", "--", "true"], 2, "seqsup: --name: 'a b': a name is"),
     ],
 )
 def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code: int, told: str) -> None:
@@ -127,6 +135,16 @@ def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code
     assert ended == code
     assert told in said
     assert all(line.startswith(("seqsup: ", "try: ")) for line in said.splitlines()), said
+
+
+def test_what_is_wrong_with_a_name_is_said_once(driver: Driver) -> None:
+    assert driver.run(["run", "--name", "a b", "--", "true"])[1].count("seqsup: ") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "artifacts"])
+def test_help_that_nobody_asked_for_is_still_help(driver: Driver, command: str) -> None:
+    code, told = driver.run([command])
+    assert (code, told.startswith(f"Usage: seqsup {command}"), "seqsup: " in told) == (2, True, False)
 
 
 @pytest.mark.parametrize("args", [["--debug", "status", "r9"], ["status", "r9", "--debug"]])

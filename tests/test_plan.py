@@ -338,13 +338,15 @@ def refusal(folder: Path, text: str) -> list[str]:
 def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -> None:
     (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
     text = (
-        "[hooks]\nafter_run = ['./hook.sh', 'no-such-hook']\n"
+        "[hooks]\nafter_run = ['./hook.sh', 'no-such-hook', '-c']\n"
         + agents("a\ncommand = ['no-such-program']", "b\ncwd = 'nowhere'\ncommand = ['sh']")
         + agents("c\ncommand = ['sh']\nstdin_file = 'nothing'", "d\ncommand = ['sh']\nfor_each.lines = 'gone'")
     )
     assert refusal(tmp_path, text) == [
         f"2 hooks.after_run[0]: {tmp_path}/hook.sh is not executable; mend it with: chmod +x {tmp_path}/hook.sh",
         "2 hooks.after_run[1]: there is no program no-such-hook on PATH",
+        "2 hooks.after_run[2]: '-c' would be a hook of its own: arguments stand in a hook's line, as in"
+        ' ["notify --quiet"]',
         "5 agents[0].command: there is no program no-such-program on PATH",
         f"8 agents[1].cwd: there is no folder {tmp_path}/nowhere",
         f"13 agents[2].stdin_file: there is no file {tmp_path}/nothing",

@@ -348,7 +348,8 @@ def _sum_of(*values: object) -> int:
 
 
 def _trouble(path: Path, error: Exception) -> str:
-    return f"the journal {path} cannot be used: {error}; {_remedy(path, error)}"
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"the journal {path} cannot be used: {why}; {_remedy(path, error)}"
 
 
 def _remedy(path: Path, error: Exception) -> str:

@@ -227,4 +227,6 @@ def _unfit(command: str, folder: str, path: str) -> str:
     if not words:
         return "empty"
     detected = detect(words, folder, path)
+    if detected.executable is None and words[0].startswith("-"):
+        return f'{command!r} would be a hook of its own: arguments stand in a hook\'s line, as in ["notify --quiet"]'
     return detected.why if detected.executable is None else ""

@@ -157,7 +157,11 @@ def _open_streams() -> None:
 
 
 def _usage(error: click.ClickException) -> int:
-    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    # click lists choices on lines of their own, and calls a number within bounds a range
+    message = " ".join(error.format_message().split()).replace("a valid integer range", "a whole number")
     _say(message[:1].lower() + message[1:])
     context = getattr(error, "ctx", None)
     if context is not None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..folder import state_dir as usual_state_dir
 from ..folder import straight
 from ..model import SeqsupError
@@ -16,6 +18,11 @@ if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must
     from ..plan import Survey
     from ..profile import Profile
 
+# What stands in a profile under this key, `run` is told by that
+_OPTIONS = {
+    "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
+    "name": "--name", "agents[0].name": "--name", "agents[0].command": "the command",
+}  # fmt: skip
 _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 
@@ -49,12 +56,16 @@ def for_command(
     """The plan of one command, run where we are."""
     from .. import profile
 
-    made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
     try:
         folder = Path.cwd()
     except FileNotFoundError:
         raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
-    return _plan(made, folder)
+    try:
+        made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+        return _plan(made, folder)
+    except profile.ProfileError as error:
+        typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
+        raise profile.ProfileError(dict.fromkeys(typed)) from None
 
 
 def read(profile_path: str) -> "Profile":

@@ -8,6 +8,8 @@ from typing import TextIO
 import click
 import msgspec
 
+from ..model import SeqsupError
+
 
 def width(stream: TextIO | None = None) -> int | None:
     """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
@@ -25,6 +27,14 @@ def here() -> str:
         return str(Path.cwd())
     except FileNotFoundError:
         return ""
+
+
+def put_file(path: Path, content: bytes) -> None:
+    """Write a file that the user named."""
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        raise SeqsupError(f"{path}: there is no folder {path.parent}: make it, or name another") from None
 
 
 def put_object(schema: str, fields: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ import click
 from ..model import GIB, SeqsupError
 from . import _complete
 from ._load import load
+from ._output import put_file
 
 _FILE = "agents.toml"
 _SCHEMA = "seqsup.schema.json"
@@ -48,7 +49,7 @@ def init(
     program = _program(preset)
     if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
         prompts = tuple(_ask_prompts())
-    path.write_text(starter.write(program, _hard(), prompts), encoding="utf-8")
+    put_file(path, starter.write(program, _hard(), prompts).encode())
     _write_schema(path.parent / _SCHEMA)
     click.echo(f"seqsup: wrote {path}: agents run by {program or 'sh, since no known CLI is on PATH'}", err=True)
     click.echo(f"next: seqsup plan {path} · seqsup start {path}", err=True)

@@ -9,6 +9,7 @@ import msgspec
 
 from ..timeline import read
 from ._find import find
+from ._output import put_file
 from .status import state_of
 
 SCHEMA = "seqsup.report/1"
@@ -57,5 +58,5 @@ def _put(content: bytes, output: str) -> None:
     if output == "-":
         sys.stdout.buffer.write(content)
         return
-    Path(output).write_bytes(content)
+    put_file(Path(output), content)
     click.echo(output)

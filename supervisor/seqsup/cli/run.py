@@ -23,7 +23,11 @@ from ._supervise import Manner, supervise
 @click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped, with grace. Default: 75 % of --hard.")
 @click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, or what the machine has.")
 @click.option(
-    "--retries", type=click.IntRange(0, 1_000_000), default=0, help="Further tries after a failure. Default: none."
+    "--retries",
+    metavar="N",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    help="Further tries after a failure. Default: none.",
 )
 @click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')
 @click.option("--name", metavar="NAME", help="Its name in status and logs. Default: the program's.")

@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.option("-n", "--last", default=20, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("-n", "--last", metavar="N", default=20, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
 def runs(last: int, every: bool, as_json: bool) -> None:
