@@ -36,7 +36,8 @@ def told() -> Told:
 
 def scene(story: Told, pulse: Pulse | None = None) -> Scene:
     return Scene(
-        view=fold(story.events), pulse=pulse or leaking(), limits={"embed": LIMITS}, tries={"embed": 3}, host=8 * GIB,
+        view=fold(story.events), pulses={"embed": pulse or leaking()}, limits={"embed": LIMITS}, tries={"embed": 3},
+        host=8 * GIB,
         places=("metrics 127.0.0.1:9472", "seqsup logs r42"), keys="Ctrl-C: stop after this agent · twice: stop it now",
     )  # fmt: skip
 
@@ -154,3 +155,13 @@ def test_a_long_attempt_is_shown_whole() -> None:
         pulse.add(float(second), 900 if second == 60 else 100, 900 if second == 60 else 100, 1, GIB)
     assert re.fullmatch("9?1*9?1*", "".join(str(point // 100) for point in pulse.curve(48)))
     assert 900 in pulse.curve(48)
+
+
+def test_who_runs_beside_it_is_named_and_keeps_figures_of_its_own() -> None:
+    story = told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2).attempt_started("plan").spawned("plan")
+    beside = scene(story)
+    beside.begin("plan")
+    beside.pulses["plan"].add(0.0, 5 * MIB, 5 * MIB, 1, GIB)
+    said = shown(beside, 80)
+    assert "824 MiB of 1024 MiB" in said
+    assert " also plan\n" in said

@@ -64,16 +64,29 @@ class Pulse:
         return [max(points[n : n + each]) for n in range(0, len(points), each)]
 
 
+_NONE = Pulse()
+
+
 class Scene(Struct, kw_only=True):
     """All that is to be seen."""
 
     view: RunView
-    pulse: Pulse
+    pulses: dict[str, Pulse] = field(default_factory=dict)  # by agent: a profile may let several run at a time
     limits: dict[str, Limits] = field(default_factory=dict)  # by agent, where they are known
     tries: dict[str, int] = field(default_factory=dict)
     host: int = 0  # bytes of the machine
     places: tuple[str, ...] = ()  # where else to look: the metrics' address, the run's folder
     keys: str = ""  # what the keyboard does
+
+    def begin(self, agent: str) -> None:
+        """An attempt of this agent begins."""
+        self.pulses[agent] = Pulse()
+
+    @property
+    def pulse(self) -> Pulse:
+        """That of the agent that is shown."""
+        agent = self.view.current
+        return self.pulses.get(agent.name, _NONE) if agent is not None else _NONE
 
 
 def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
@@ -86,6 +99,8 @@ def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") 
         lines.append(_turn(agent, scene, now, width, encoding))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, width, encoding)
+    others = [each.name for each in view.agents.values() if each.state is AgentState.RUNNING and each is not agent]
+    lines += [_listed([("dim", " also ")], others, width, encoding)] if others else []
     lines += _around(scene, width, encoding)
     return lines
 

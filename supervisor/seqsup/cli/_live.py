@@ -25,10 +25,11 @@ class Live:
 
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
-            self._scene.pulse = Pulse()
+            self._scene.begin(recorded.body.agent)
 
     def observe(self, seen: Observation) -> None:
-        follow(self._scene.pulse, seen)
+        # A first sample may come before the news that its attempt began
+        follow(self._scene.pulses.setdefault(seen.agent, Pulse()), seen)
 
     def _tick(self) -> None:
         lines = frame(self._scene, time.time(), self._screen.size[0], self._encoding)
@@ -43,23 +44,25 @@ class Pulses:
     """For plain output: says once a minute that the agent still runs, and how large it is."""
 
     def __init__(self, view: Callable[[], RunView], say: Callable[[str, str], None]) -> None:
-        self._view, self._say, self._pulse = view, say, Pulse()
+        self._view, self._say = view, say
+        self._used: dict[str, int] = {}  # bytes, by agent
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
-            self._pulse = Pulse()
             self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def observe(self, seen: Observation) -> None:
-        follow(self._pulse, seen)
+        self._used[seen.agent] = seen.sample.used
 
     def _tick(self) -> None:
-        agent = self._view().current
-        if agent is not None and agent.state is AgentState.RUNNING and agent.started is not None:
-            size = format_size(self._pulse.used) + (f" of {format_size(agent.hard)}" if agent.hard else "")
-            self._say(agent.name, f"{size}  {format_duration(time.time() - agent.started)}")
+        for agent in self._view().agents.values():
+            if agent.state is AgentState.RUNNING and agent.started is not None:
+                size = format_size(self._used.get(agent.name, 0)) + (
+                    f" of {format_size(agent.hard)}" if agent.hard else ""
+                )
+                self._say(agent.name, f"{size}  {format_duration(time.time() - agent.started)}")
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ def scene_of(plan: Plan, view: RunView, places: tuple[str, ...]) -> Scene:
     import psutil
 
     return Scene(
-        view=view, pulse=Pulse(), host=psutil.virtual_memory().total, places=places, keys=KEYS,
+        view=view, host=psutil.virtual_memory().total, places=places, keys=KEYS,
         limits={step.name: step.limits for step in plan.steps},
         tries={step.name: step.retry.attempts for step in plan.steps},
     )  # fmt: skip

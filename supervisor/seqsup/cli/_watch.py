@@ -24,7 +24,7 @@ def watch(found: Found) -> None:
         raise click.UsageError("--watch redraws a terminal, and there is none: `seqsup events -f` follows a run")
     history = History()
     history.view.name = found.row.name
-    scene = Scene(view=history.view, pulse=Pulse(), keys="Ctrl-C: leave the run alone")
+    scene = Scene(view=history.view, keys="Ctrl-C: leave the run alone")
     encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
     screen = Screen(sys.stdout.fileno(), encoding)
     with ExitStack() as closing:
@@ -34,7 +34,7 @@ def watch(found: Found) -> None:
             for recorded in batch:
                 history.apply(recorded)
                 if isinstance(recorded.body, AttemptStarted):
-                    scene.pulse = Pulse()
+                    scene.begin(recorded.body.agent)
             if timeline is None and (found.folder / FILE).exists():
                 timeline = closing.enter_context((found.folder / FILE).open("rb"))
             if timeline is not None:
@@ -44,10 +44,11 @@ def watch(found: Found) -> None:
 
 
 def _read_on(timeline: BinaryIO, scene: Scene) -> None:
-    """Take in what was sampled of the attempt that runs."""
-    agent = scene.view.current
+    """Take in what was sampled of the attempts that run."""
     for sampled in lines(timeline):
-        if agent is None or (sampled.agent, sampled.attempt) != (agent.name, agent.attempt):
+        agent = scene.view.agents.get(sampled.agent)
+        if agent is None or sampled.attempt != agent.attempt:
             continue
-        scene.pulse.add(sampled.at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
-        scene.pulse.programs, scene.pulse.heap = sampled.programs, sampled.heap
+        pulse = scene.pulses.setdefault(sampled.agent, Pulse())
+        pulse.add(sampled.at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
+        pulse.programs, pulse.heap = sampled.programs, sampled.heap
