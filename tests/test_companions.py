@@ -110,6 +110,19 @@ def test_who_ignores_term_is_killed(seqsup: Seqsup, profile: Callable[..., Path]
     assert not alive(of(events, "companion_started")[0]["pid"])
 
 
+@pytest.mark.parametrize("ready", ["up", "never"])
+def test_the_operators_third_wish_waits_for_no_grace(seqsup_started: Start, tmp_path: Path, ready: str) -> None:
+    script = "trap '' TERM; echo up; touch began; while :; do sleep 0.05; done"
+    companion = {"name": "deaf", "command": ["sh", "-c", script], "ready": {"log": ready, "timeout": "10m"}}
+    profile = write(tmp_path, shell("a", "sleep 60"), companions=[companion], timeouts={"grace": "10m"})
+    run = seqsup_started("start", profile, "--json")
+    wait_for((tmp_path / "began").exists, 20)
+    for times in (1, 2, 3):
+        run.send(signal.SIGINT)
+        wait_for(lambda n=times: len(of(parsed(run.stdout), "halt_requested")) == n)
+    assert run.wait().code == 130
+
+
 def test_a_crash_is_told_and_mended_while_the_agent_runs_on(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
 ) -> None:

@@ -19,7 +19,7 @@ from .containment.keeper import Keeper
 from .containment.subreaper import Tree
 from .events import Unkillable
 from .folder import STDERR, STDOUT, private
-from .model import Account, Exit, Measure, ProcessMemory, Rlimits
+from .model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
 from .streams import Output
 
 _SAID = 2000  # bytes
@@ -107,13 +107,16 @@ class Beside:
         return self.output()[-_SAID:].decode(errors="replace").strip()
 
     async def stop(self, grace: float) -> tuple[ProcessMemory, ...]:
-        """TERM, after `grace` seconds KILL, until nobody is left; whoever was there is named."""
+        """TERM, after `grace` seconds or at the operator's third wish KILL, until nobody is left; whoever was there is
+        named."""
         tree, began, termed = self._tree, time.monotonic(), False
         met: tuple[ProcessMemory, ...] = ()
         if tree is None:
             return met
         while tree.living() or not self._keeper.childless:
             waited = time.monotonic() - began
+            if self._world.operator.halt is Halt.KILL:
+                grace = min(grace, waited)
             if waited >= grace + policy.KILL_DEADLINE:
                 self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=policy.KILL_DEADLINE))
                 break
