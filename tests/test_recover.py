@@ -156,4 +156,4 @@ def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_sta
         wait_for(lambda: not alive(zombie.pid))
         dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), f"{zombie.pid} {start}\n", boot_id())
         swept = seqsup_started("sweep").wait(20)
-        assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: stopped nothing\n")
+        assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: nothing of it was left\n")

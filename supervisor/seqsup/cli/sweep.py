@@ -35,7 +35,8 @@ def sweep(dry_run: bool, as_json: bool) -> int:
 def _print(found: list[Recovered], verb: str) -> None:
     for run in found:
         lost = f", lost while {run.lost} ran" if run.lost else ""
-        click.echo(f"{run.run} {run.name}{lost}: {verb} {processes(run.processes) or 'nothing'}")
+        done = f"{verb} {processes(run.processes)}" if run.processes else "nothing of it was left"
+        click.echo(f"{run.run} {run.name}{lost}: {done}")
         if run.remaining:
             click.echo(f"  still there after KILL: {processes(run.remaining)}")
     if not found:
