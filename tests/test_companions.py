@@ -145,6 +145,7 @@ def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
     events = proven(result)
     assert result.code == 4
     assert len(of(events, "companion_exited")) == 5
+    assert "no further agent starts" in of(events, "warned")[-1]["message"]
     assert events[-1]["why"] == "the companion files-mcp crashed 5 times in a row; the last time exit 7"
     assert not (tmp_path / "ran").exists()
 

@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from . import outcome, policy
 from .attempt import World
 from .beside import Beside, Site
-from .events import CompanionExited, CompanionReady, CompanionRestarted, CompanionStarted, CompanionStopped
+from .events import CompanionExited, CompanionReady, CompanionRestarted, CompanionStarted, CompanionStopped, Warned
 from .model import CompanionStart, Halt, Restart, Stopped
 from .ready import missing, taken
 from .units import format_duration, format_size
@@ -101,6 +101,7 @@ class Companion:
     def _give_up(self, _: RetryCallState) -> None:
         if self._end is None:
             self.failed = f"crashed {TRIES} times in a row; the last time {self._why}"
+            self._world.emit(Warned(message=f"the companion {self.name} {self.failed}; no further agent starts"))
             self._everyone.poke()
 
     async def _pause(self, seconds: float) -> None:
