@@ -603,3 +603,11 @@ def test_no_agent_is_called_like_a_file_of_the_runs_folder(seqsup: Seqsup, tmp_p
     for name in (*files, "members", "paused", "queue"):  # some are there only while it runs
         refused = seqsup("plan", write(tmp_path, shell(name, "true"), name="refused"))
         assert (refused.code, "is a file of the run's folder" in refused.stderr) == (2, True), name
+
+
+def test_a_supervisor_has_no_tls_in_its_memory(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    running = seqsup_started("start", write(tmp_path, shell("a", "echo $PPID > pid; sleep 60")))
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    assert "libssl" not in Path(f"/proc/{running.pid}/maps").read_text()
+    running.send(signal.SIGTERM)
+    assert running.wait().code == 143

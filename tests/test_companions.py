@@ -1,15 +1,23 @@
 """Companions, real ones in Node: ready in time, restarted for every reason, at no agent's cost, gone at the end."""
 
+import asyncio
+import http.server
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Result, Started, alive, wait_for
+from seqsup.model import Readiness
+from seqsup.ready import missing
 
 from profiles import Event, of, parsed, proven, shell, write
 
@@ -251,3 +259,30 @@ def test_what_cannot_work_is_refused_with_its_line(seqsup: Seqsup, tmp_path: Pat
     assert refused.code == 2
     assert wrong in refused.stderr
     assert f"{path}:" in refused.stderr
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
+def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True,
+    )  # fmt: skip
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"https://localhost:{server.server_port}"
+
+    def lacks(url: str) -> str:
+        return asyncio.run(missing(Readiness(http=url, port=None, log=None, delay=0, timeout=5), b"", 0))
+
+    try:
+        assert "certificate" in lacks(url)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        assert lacks(url) == ""
+        assert "answers 404" in lacks(f"{url}/no-such")
+    finally:
+        server.shutdown()
+        server.server_close()

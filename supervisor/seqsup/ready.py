@@ -11,6 +11,8 @@ _PATIENCE = 2.0  # seconds for one answer
 async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
     """Say what a companion lacks to be ready; empty when it is. `said` is its output, `seconds` its age."""
     if ready.http is not None:
+        if urlsplit(ready.http).scheme == "https":  # asyncio is without TLS here: see `slim`
+            return await asyncio.to_thread(_https_missing, ready.http)
         return await _http_missing(ready.http)
     if ready.port is not None:
         return "" if await connects("127.0.0.1", ready.port) else f"nothing listens at port {ready.port}"
@@ -51,7 +53,7 @@ async def _http_missing(url: str) -> str:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         async with asyncio.timeout(_PATIENCE):
-            reader, writer = await asyncio.open_connection(host, port, ssl=parts.scheme == "https" or None)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
                 status = (await reader.readline()).split(b" ")
@@ -59,5 +61,21 @@ async def _http_missing(url: str) -> str:
                 writer.close()
     except (OSError, TimeoutError, ValueError) as error:
         return f"{url} does not answer: {error or type(error).__name__}"
-    code = status[1].decode(errors="replace") if len(status) > 1 else "nonsense"
+    return _verdict(url, status[1].decode(errors="replace") if len(status) > 1 else "nonsense")
+
+
+def _https_missing(url: str) -> str:
+    from urllib.error import HTTPError
+    from urllib.request import ProxyHandler, build_opener
+
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=_PATIENCE) as answer:
+            return _verdict(url, str(answer.status))
+    except HTTPError as error:
+        return _verdict(url, str(error.code))
+    except (OSError, ValueError) as error:
+        return f"{url} does not answer: {error}"
+
+
+def _verdict(url: str, code: str) -> str:
     return "" if code.startswith("2") else f"{url} answers {code}"

@@ -1,6 +1,5 @@
 """The wiring of `start` and `run`: the machine's turn, what the dead left, the run and its readers."""
 
-import asyncio
 import os
 import secrets
 import signal
@@ -15,6 +14,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+# isort: off
+from ..slim import asyncio  # the first of us, see there
+
+# isort: on
 from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
