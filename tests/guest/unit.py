@@ -1,4 +1,4 @@
-"""The unit that `seqsup doctor --unit` prints, under a real systemd; run inside, by tests/test_guest.py."""
+"""The unit that `seqsup init --systemd` prints, under a real systemd; run inside, by tests/test_guest.py."""
 
 import os
 import pwd
@@ -32,7 +32,7 @@ def shown(unit: str, key: str) -> str:
 def unit(seqsup: Cli, tmp_path: Path) -> Iterator[str]:
     """The unit of a profile whose one agent says who it is, and holds."""
     holds = shell("holds", "sleep 600 & echo ready $$ $!; wait")
-    text = seqsup("doctor", write(tmp_path, holds, timeouts={"wall": "600s", "grace": "1s"}), "--unit").stdout
+    text = seqsup("init", write(tmp_path, holds, timeouts={"wall": "600s", "grace": "1s"}), "--systemd").stdout
     (name,) = set(re.findall(r"seqsup-\S+\.service", text))
     folder = Path(pwd.getpwuid(os.getuid()).pw_dir, ".config/systemd/user")
     (folder / f"{name}.d").mkdir(parents=True)
