@@ -247,6 +247,17 @@ def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
     return run
 
 
+@contextlib.contextmanager
+def _as_in_a_terminal() -> Iterator[None]:
+    """Behind a script's `&`, or nohup, signals are ignored, and what we start would inherit that."""
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 @pytest.fixture
 def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Start the real command line in the background; whatever becomes of the test, it is ended after it."""
@@ -257,7 +268,11 @@ def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Start
     ) -> Started:
         folder = tmp_path / f"started-{len(all_started)}"
         folder.mkdir()
-        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        with (
+            (folder / "stdout").open("wb") as stdout,
+            (folder / "stderr").open("wb") as stderr,
+            _as_in_a_terminal(),
+        ):
             process = subprocess.Popen(
                 [*through, sys.executable, "-m", "seqsup", *map(str, args)],
                 stdin=subprocess.DEVNULL,

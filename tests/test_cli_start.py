@@ -461,13 +461,11 @@ def test_stop_now_stops_it_and_waits_for_the_end(seqsup_started: Start, seqsup: 
     assert "does not run" in seqsup("stop").stderr
 
 
-def test_nohup_is_respected(tmp_path: Path, seqsup_started: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited
-    try:
-        gate = "echo $$ >> pids; while [ ! -e gate ]; do sleep 0.01; done"
-        process = running(seqsup_started, tmp_path, shell("a", gate))
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_nohup_is_respected(tmp_path: Path, seqsup_started: Start) -> None:
+    gate = "echo $$ >> pids; while [ ! -e gate ]; do sleep 0.01; done"
+    profile = write(tmp_path, shell("a", gate))
+    process = seqsup_started("start", profile, through=("nohup",))
+    wait_for((tmp_path / "pids").exists)
     process.send(signal.SIGHUP)
     (tmp_path / "gate").touch()
     assert process.wait().code == 0

@@ -540,7 +540,7 @@ def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:
 def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
         with pytest.raises(FileNotFoundError):
-            spawned(reaper, ["/nonexistent"], tmp_path / "said")
+            spawned(reaper, [str(tmp_path / "nothing")], tmp_path / "said")
         reaper.reap()
 
     supervised(story)

@@ -431,7 +431,7 @@ def test_one_command_is_planned_by_the_same_way(tmp_path: Path, monkeypatch: pyt
 def test_wrong_options_of_one_command_are_named_without_a_file() -> None:
     with pytest.raises(ProfileError) as caught:
         for_command(["no-such-program"], soft="2GiB", hard="1GiB")
-    assert str(caught.value).startswith("memory.soft: soft (2 GiB) is above hard (1024 MiB)")
+    assert str(caught.value).startswith("--soft: soft (2 GiB) is above hard (1024 MiB)")
 
 
 def test_the_state_folder_is_the_profiles_or_the_environments_or_the_users(
