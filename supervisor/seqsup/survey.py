@@ -49,7 +49,7 @@ def gather(
         for copy in copies(agent, items.get(agent.name), folder, task):
             found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
     memory = psutil.virtual_memory().total
-    listen = _listen(environ)
+    listen = serving(environ)
     if profile.run.concurrency > 1 and not ADOPTS:
         problems["run", "concurrency"] = _NEEDS_LINUX
     for n, companion in enumerate(profile.companions):
@@ -61,7 +61,7 @@ def gather(
     )  # fmt: skip
 
 
-def _listen(environ: Mapping[str, str]) -> str | None:
+def serving(environ: Mapping[str, str]) -> str | None:
     """Where to serve figures; for `run`, which has no profile, the one way to say so."""
     try:
         return address(environ.get("SEQSUP_METRICS_LISTEN") or LISTEN)

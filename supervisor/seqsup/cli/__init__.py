@@ -171,7 +171,7 @@ def _usage(error: click.ClickException) -> int:
 
 def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
-        _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again (pip install seqsup)")
+        _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
     from ..model import SeqsupError  # here, because `--version` has no use for it
 

@@ -32,6 +32,8 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     """
     from ..finding import Level
 
+    if run is not None and profile is not None:
+        raise click.UsageError("--run looks at a past run and at no profile: give one of them")
     found = list(_examine(profile) if run is None else _prove(run))
     failed = sum(finding.level is Level.FAIL for finding in found)
     if as_json:
@@ -44,7 +46,9 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 def _examine(profile: str | None) -> Iterator["Finding"]:
     from ..doctor import Examined, examine
     from ..finding import Finding, Level
+    from ..model import Metrics
     from ..profile import ProfileError
+    from ..survey import serving
     from ..wording import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()
@@ -59,7 +63,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
             yield Finding(Level.OK, "profile", f"{plan.name}: {counted(len(plan.steps), 'agent')}")
             for note in plan.notes:
                 yield Finding(Level.WARN, "profile", note)
-    yield from examine(Examined(folder, state_dir(), path, plan))
+    yield from examine(Examined(folder, state_dir(), path, Metrics(listen=serving(os.environ)), plan))
 
 
 def _prove(run: str) -> Iterator["Finding"]:

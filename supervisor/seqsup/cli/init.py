@@ -1,6 +1,7 @@
 """`seqsup init`: a first profile, and what runs one by itself."""
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -37,13 +38,17 @@ def init(
         if profile is None:
             option = "--systemd" if systemd else "--timer"
             raise click.UsageError(f"which profile? (seqsup init PROFILE {option})", click.get_current_context())
+        if preset or prompts or force:
+            raise click.UsageError(
+                "--systemd and --timer print, and write no profile: leave --preset, --prompt, --force"
+            )
         click.echo(_unit(profile, systemd, timer), nl=False)
         return
     from .. import starter
 
     path = Path(profile or _FILE)
     if path.suffix != ".toml":
-        raise SeqsupError(f"a profile's name ends in .toml: try {path.name}.toml")
+        raise SeqsupError(f"a profile's name ends in .toml: try {path / _FILE if path.is_dir() else f'{path}.toml'}")
     if path.exists() and not force:
         raise SeqsupError(f"{path} is there already: give another name, or --force to write over it")
     program = _program(preset)
@@ -51,8 +56,9 @@ def init(
         prompts = tuple(_ask_prompts())
     put_file(path, starter.write(program, _hard(), prompts).encode())
     _write_schema(path.parent / _SCHEMA)
-    click.echo(f"seqsup: wrote {path}: agents run by {program or 'sh, since no known CLI is on PATH'}", err=True)
-    click.echo(f"next: seqsup plan {path} · seqsup start {path}", err=True)
+    click.echo(f"seqsup: wrote {path}: agents run by {program or 'echo, since no known CLI is on PATH'}", err=True)
+    named = shlex.quote(str(path))
+    click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)
 
 
 def _program(preset: str | None) -> str | None:
