@@ -124,6 +124,7 @@ def test_what_no_node_can_help_with_is_stopped_without_a_question(node: Path, tm
     found = known(ended)
     assert found["processes"]
     assert found["known"]["nodes"] == []
+    assert found["verdict"] == "unknown"
 
 
 @pytest.mark.memory
@@ -138,6 +139,65 @@ def test_a_leak_outside_javascript_is_called_so(node: Path, tmp_path: Path) -> N
     ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.SOFT
     assert ended.outcome.why.endswith("; outside-js")
+    assert known(ended)["used"] >= LIMITS["soft"]
+
+
+GROWS = "for (;;) kept.push(Buffer.alloc(2 ** 20, 1));"
+
+
+@pytest.mark.memory
+def test_at_a_hard_stop_another_programs_memory_is_none_of_javascripts(
+    node: Path, tmp_path: Path, stub: Callable[..., list[str]]
+) -> None:
+    script = tmp_path / "starts.mjs"
+    script.write_text(f"""
+        import {{ spawn }} from "node:child_process";
+        const [program, ...words] = {json.dumps(stub("grows", 1000))};
+        setTimeout(() => spawn(program, words, {{ stdio: "ignore" }}), 400);
+        setInterval(() => {{}}, 1000);
+    """)
+    limits = {"soft": None, "hard": 300 * MIB}
+    ended = tried(node_step(node, tmp_path, script, limits=limits), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.HARD
+    assert ended.outcome.why.endswith("; outside-js")
+    assert known(ended)["used"] >= 300 * MIB
+
+
+@pytest.mark.memory
+def test_of_a_node_that_never_answers_nothing_is_claimed(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "blocks.mjs").write_text(f"const kept = []; {GROWS}")
+    limits = {"soft": None, "hard": 300 * MIB}
+    shell = replace(node_step(node, tmp_path, limits=limits), command=("/bin/sh", "-c", f"{node} blocks.mjs; true"))
+    ended = tried(shell, tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.HARD
+    assert ended.outcome.why.endswith("; unknown: node blocks.mjs did not answer")
+    assert known(ended)["verdict"] == "unknown"
+    assert "verdict: unknown: node blocks.mjs did not answer\n" in (ended.folder / "forensics.txt").read_text()
+
+
+@pytest.mark.memory
+def test_of_a_node_that_grew_since_it_answered_nothing_is_claimed(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "blocks.mjs"
+    script.write_text(f"const kept = []; setTimeout(() => {{ {GROWS} }}, 500)")
+    limits = {"soft": None, "hard": 300 * MIB}
+    ended = tried(node_step(node, tmp_path, script, limits=limits), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.HARD
+    assert "; unknown: node blocks.mjs did not answer since it held " in ended.outcome.why
+
+
+@pytest.mark.memory
+def test_a_child_without_our_environment_is_named_and_not_called_outside_javascript(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "child.mjs").write_text("const kept = Buffer.alloc(250 * 2 ** 20, 1); setInterval(() => kept, 1000)")
+    script = tmp_path / "starts.mjs"
+    script.write_text("""
+        import { spawn } from "node:child_process";
+        spawn(process.execPath, ["child.mjs"], { stdio: "ignore", env: {} });
+        setInterval(() => {}, 1000);
+    """)
+    ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT
+    assert next(event for event in ended.events if isinstance(event, GcDone)).verdict is Verdict.UNKNOWN
+    assert ended.outcome.why.endswith("; unknown: node child.mjs did not answer")
 
 
 @pytest.mark.memory
@@ -161,6 +221,8 @@ def test_v8s_last_words_are_kept_without_the_environment(node: Path, tmp_path: P
     assert changed.node is not None
     ended = tried(replace(changed, node=replace(changed.node, heap=heap)), tmp_path / "run", heap=heap)
     assert ended.reason is Reason.HEAP_OOM, ended.outcome.why
+    assert "; js-leak" in ended.outcome.why
+    assert known(ended)["used"] > heap
     reports = list((ended.folder / "reports").iterdir())
     assert len(reports) == 1
     report = json.loads(reports[0].read_bytes())
@@ -350,13 +412,39 @@ def test_the_finding_names_verdict_and_code_but_nothing_of_nodes_own() -> None:
         finding(found(collected=False)) == "js-leak or garbage: 300 MiB from step embed.js:9, 30 MiB from keep mcp.js:2"
     )
     assert finding(found(sites={})) == "js-leak"
-    assert finding(found(nodes=())) == ""
+    assert finding(found(nodes=())) == "unknown: node embed.js did not answer"
 
 
 def test_what_had_ended_before_is_no_part_of_the_verdict() -> None:
     gone = NodeProcess(pid=8, version="v20", script="/a/once.js", rss=900 * MIB, heap=heap(10, 800), at=0.5)
     living = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=650 * MIB, heap=heap(520), at=1.0)
     assert found(collected=False, nodes=(gone, living)).verdict is Verdict.JS_LEAK
+
+
+@pytest.mark.parametrize(
+    ("reason", "rss", "used", "expected"),
+    [
+        (Reason.HARD, 900, 1200, Verdict.JS_LEAK),  # a third more is taken for more of the same
+        (Reason.HARD, 500, 1200, Verdict.UNKNOWN),
+        (Reason.HEAP_OOM, 500, 1200, Verdict.JS_LEAK),
+        (Reason.KERNEL_OOM, 900, 1200, Verdict.JS_LEAK),
+        (Reason.KERNEL_OOM, 500, 1200, Verdict.UNKNOWN),
+    ],
+)
+def test_only_what_was_said_of_most_of_a_process_counts(reason: Reason, rss: int, used: int, expected: Verdict) -> None:
+    node = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=rss * MIB, heap=heap(rss - 80), at=1.0)
+    process = ProcessMemory(pid=7, name="MainThread", command="node /a/embed.js", bytes=used * MIB)
+    assert examine("embed", 1, reason, "", used * MIB, (process,), Known(nodes=(node,))).verdict is expected
+
+
+def test_a_collection_long_ago_says_nothing_of_what_came_after_it() -> None:
+    freed = Collection(
+        at=1.0, seconds=1.0, asked=1, answered=1, before=heap(560), after=heap(3), used=600 * MIB, freed=500 * MIB,
+        verdict=Verdict.GARBAGE,
+    )  # fmt: skip
+    assert found(collections=(freed,)).verdict is Verdict.GARBAGE  # each of the last minute was of no use
+    late = found(collections=(freed,), reason=Reason.HARD)
+    assert (late.verdict, late.collected) == (Verdict.JS_LEAK, False)
 
 
 def test_the_text_says_all_of_it() -> None:

@@ -220,7 +220,7 @@ class _Vigil:
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
         self._heap = heap
-        self._used = 0
+        self._stopped_at = 0  # bytes of the tree, as the processes above had them
         self._collection: Collection | None = None  # the last that was told
         self._telemetry = self._open_telemetry()
 
@@ -294,9 +294,9 @@ class _Vigil:
                 case Action.COLLECT:
                     self._collect(sample)
                 case Action.TERMINATE:
-                    self._signal(tree, signal.SIGTERM)
+                    self._signal(tree, signal.SIGTERM, sample.used)
                 case Action.KILL:
-                    self._signal(tree, signal.SIGKILL)
+                    self._signal(tree, signal.SIGKILL, sample.used)
                 case Action.END:
                     return
                 case Action.WAIT:
@@ -342,7 +342,6 @@ class _Vigil:
             world.emit(Warned(message=f"{self._step.name}: {denied}"))
         if used:
             self.last_available = available
-        self._used = used or self._used
         now = time.monotonic()
         collectable, collection = self._hear(tree, now, used)
         return Sample(
@@ -356,7 +355,7 @@ class _Vigil:
         telemetry = self._telemetry
         if telemetry is None or self._watch.phase is not Phase.RUNNING:
             return False, self._collection
-        telemetry.look(now, used, tree.__contains__)
+        telemetry.look(now, used, tree.__contains__, tree.describe)
         for told in telemetry.overridden(self._heap):
             self._world.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.collected():
@@ -419,7 +418,7 @@ class _Vigil:
         )  # fmt: skip
         telemetry.collect()
 
-    def _signal(self, tree: Tree, signum: signal.Signals) -> None:
+    def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
         told, self._told = self._told, self._watch.since
         processes = () if told == self._watch.since else tree.describe()
@@ -430,8 +429,8 @@ class _Vigil:
             return
         if self._watch.reason is None:
             self._left_over = self._left_over or processes
-        else:
-            self._stopped = self._stopped or processes
+        elif not self._stopped:
+            self._stopped, self._stopped_at = processes, used
         self._world.emit(
             StopSent(
                 agent=self._step.name, attempt=self._number, signal=signum.name, reason=self._watch.reason,
@@ -447,21 +446,22 @@ class _Vigil:
             if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
                 kernel_oom = "oom_kill in /proc/vmstat rose"
             reason, why, resets_at = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
-        why, forensics = self._examined(reason, why)
+        peak = max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0)
+        why, forensics = self._examined(reason, why, peak)
         return Outcome(
             reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
-            peak=max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0),
-            processes=self._stopped, left_over=self._left_over, resets_at=resets_at, forensics=forensics,
+            peak=peak, processes=self._stopped, left_over=self._left_over, resets_at=resets_at, forensics=forensics,
             blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
 
-    def _examined(self, reason: Reason, why: str) -> tuple[str, str]:
+    def _examined(self, reason: Reason, why: str, peak: int) -> tuple[str, str]:
         """Write down what is known of a tree that grew too large: the reason with the finding, and the file's name."""
         known = self._telemetry.known() if self._telemetry is not None else Known()
         if reason not in EXAMINED:
             return why, ""
-        found = examine(self._step.name, self._number, reason, why, self._used, self._stopped, known)
+        used = peak if reason is Reason.KERNEL_OOM or not self._stopped else self._stopped_at
+        found = examine(self._step.name, self._number, reason, why, used, self._stopped, known)
         if said := finding(found):
             why = f"{why}; {said}"
         file = self._stage.place.folder / FORENSICS

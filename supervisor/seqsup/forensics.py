@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
+from .kind import is_node
 from .model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
 from .units import format_duration, format_size
 from .wording import printable, title
@@ -18,6 +19,7 @@ SAID = {
     Verdict.BUFFER_LEAK: "most of it is Buffers or long strings that something still holds",
     Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
 }
+_COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing of the rest
 _COARSE, _FINE = 512 * 1024, 2048  # bytes between two samples
 _OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
 _YOUNG = 512 * MIB
@@ -41,23 +43,70 @@ class Forensics(Struct, frozen=True, kw_only=True):
     attempt: int
     reason: Reason
     why: str
-    used: int  # bytes of its tree, at the last look
+    used: int  # bytes of its tree as it was stopped; the most there ever were where it ended by itself
     processes: tuple[ProcessMemory, ...]  # as it was stopped
     known: Known
     verdict: Verdict
     collected: bool  # else what is called a leak may in part be garbage
+    silent: tuple[ProcessMemory, ...] = ()  # Node processes of which nothing is known, or too little
 
 
 def examine(
     agent: str, attempt: int, reason: Reason, why: str, used: int, processes: tuple[ProcessMemory, ...], known: Known
 ) -> Forensics:
     """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
-    stopped = {process.pid for process in processes}  # none of one that ended by itself
-    heap = total(node.heap for node in known.nodes if not stopped or node.pid in stopped)
-    last = known.collections[-1].verdict if known.collections else verdict(heap, heap, used, used)
+    stopped, nodes = processes, known.nodes
+    if reason is Reason.KERNEL_OOM or not processes:  # who held the memory is gone; what it said is left
+        stopped = tuple(ProcessMemory(pid=node.pid, name="node", command="", bytes=node.rss) for node in nodes)
+    quiet = silent(stopped, nodes)
+    heap = as_stopped(stopped, nodes)
+    unsaid = sum(process.bytes for process in quiet)
+    if stopped is not processes:
+        unsaid = max(used - sum(process.bytes for process in stopped), 0)
+    last = known.collections[-1] if known.collections and _still_holds(known.collections[-1], reason, used) else None
+    if reason is Reason.HEAP_OOM:
+        said = Verdict.JS_LEAK  # V8 collects before it gives up
+    elif not nodes:
+        said = Verdict.UNKNOWN
+    else:
+        said = verdict(heap, heap, used, used, unsaid)
+        if last is not None and Verdict.UNKNOWN not in (said, last.verdict):
+            said = last.verdict
     return Forensics(
         agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,
-        verdict=last, collected=bool(known.collections),
+        verdict=said, collected=last is not None or reason is Reason.HEAP_OOM, silent=quiet,
+    )  # fmt: skip
+
+
+def _still_holds(last: Collection, reason: Reason, used: int) -> bool:
+    """Say whether the last collection tells of what was stopped: a tree that doubled since is another one."""
+    return reason is Reason.SOFT or used <= 2 * (last.used - last.freed)
+
+
+def silent(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> tuple[ProcessMemory, ...]:
+    """Find the Node processes that never spoke, or have outgrown what they said."""
+    said = {node.pid: node.rss for node in nodes}
+    return tuple(
+        process for process in processes
+        if (process.pid in said or is_node(process)) and said.get(process.pid, 0) < process.bytes * _COVERS
+    )  # fmt: skip
+
+
+def as_stopped(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> Heap:
+    """Sum up what those who spoke hold: what a process took since it did is taken for more of the same."""
+    by_pid = {node.pid: node for node in nodes}
+    heaps = []
+    for process in processes:
+        node = by_pid.get(process.pid)
+        if node is not None and node.rss >= process.bytes * _COVERS:
+            heaps.append(_grown(node.heap, max(process.bytes / max(node.rss, 1), 1.0)))
+    return total(heaps)
+
+
+def _grown(heap: Heap, times: float) -> Heap:
+    return Heap(
+        used=int(heap.used * times), total=int(heap.total * times), limit=heap.limit,
+        external=int(heap.external * times), array_buffers=int(heap.array_buffers * times),
     )  # fmt: skip
 
 
@@ -91,32 +140,43 @@ def total(heaps: Iterable[Heap]) -> Heap:
     )  # fmt: skip
 
 
-def verdict(before: Heap, after: Heap, used: int, used_after: int) -> Verdict:
+def verdict(before: Heap, after: Heap, used: int, used_after: int, unsaid: int = 0) -> Verdict:
     """Say what the largest part of a tree is: of `used` bytes, with these heaps before and after a collection.
 
-    Garbage that V8 took away by itself, while it was about to be asked, shows in the tree alone.
+    Garbage that V8 took away by itself, while it was about to be asked, shows in the tree alone. `unsaid` is what Node
+    processes hold that did not speak.
     """
     garbage = max(before.used + before.external - after.used - after.external, used - used_after, 0)
-    outside = used - garbage - after.used - after.external
+    outside = used - garbage - after.used - after.external - unsaid
     parts = {
         Verdict.GARBAGE: garbage, Verdict.JS_LEAK: after.used, Verdict.BUFFER_LEAK: after.external,
-        Verdict.OUTSIDE_JS: outside,
+        Verdict.OUTSIDE_JS: outside, Verdict.UNKNOWN: unsaid,
     }  # fmt: skip
     return max(parts, key=lambda part: parts[part])
 
 
 def finding(found: Forensics) -> str:
     """One line for the reason an attempt ended: `js-leak: 220 MiB from step embed.js:9, 40 MiB from …`."""
-    if not found.known.nodes:
-        return ""  # no Node, or none that answered
-    if found.verdict is Verdict.OUTSIDE_JS:
-        return str(found.verdict)
+    match found.verdict:
+        case Verdict.UNKNOWN:
+            return f"{found.verdict}: {_unsaid(found)}" if found.silent else ""
+        case Verdict.OUTSIDE_JS:
+            return str(found.verdict)
     said = str(found.verdict) if found.collected else f"{found.verdict} or garbage"
     sites = [site for site in ranked(found.known.sites) if _file(site.frames[0])][:2]
     if found.verdict is Verdict.BUFFER_LEAK:  # what was sampled is their wrappers
         return said + (f": from {short(sites[0].frames[0])}" if sites else "")
     named = ", ".join(f"{format_size(site.bytes)} from {short(site.frames[0])}" for site in sites)
     return said + (f": {named}" if named else "")
+
+
+def _unsaid(found: Forensics) -> str:
+    """Say who was silent, the largest first: `node leak.mjs did not answer`."""
+    largest = max(found.silent, key=lambda process: process.bytes)
+    since = next((node.rss for node in found.known.nodes if node.pid == largest.pid), None)
+    others = f", nor did {len(found.silent) - 1} more" if len(found.silent) > 1 else ""
+    spoke = f" since it held {format_size(since)}" if since is not None else ""
+    return f"{title(largest)} did not answer{spoke}{others}"
 
 
 def ranked(sites: Mapping[int, tuple[Site, ...]]) -> list[Site]:
@@ -144,8 +204,13 @@ def text(found: Forensics) -> str:
 def _head(found: Forensics) -> Iterator[str]:
     yield f"{found.agent}, attempt {found.attempt}: {found.reason}"
     yield printable(found.why)
-    proven = "" if found.collected else " (as V8 said last; no collection showed how much of it was garbage)"
-    yield f"verdict: {found.verdict}: {SAID[found.verdict]}{proven}"
+    if found.verdict is Verdict.UNKNOWN:
+        nobody = "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
+        said = _unsaid(found) if found.silent else nobody
+    else:
+        unproven = " (as V8 said last; no collection showed how much of it was garbage)"
+        said = SAID[found.verdict] + ("" if found.collected else unproven)
+    yield f"verdict: {found.verdict}: {said}"
     for each in found.known.collections:
         before, after = each.before, each.after
         yield (

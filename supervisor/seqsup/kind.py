@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from .model import Kind
+from .model import Kind, ProcessMemory
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "ash"})
 INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "python3", "ruby"}  # named by what they run
@@ -24,6 +24,7 @@ _TEXT = re.compile(r"-[a-zA-Z]{0,3}[cep]|--eval|--print")  # the program's text 
 _SERVES = frozenset({"mcp", "mcp-server"})  # as an agent's first word: `codex mcp-server`, `claude mcp serve`
 _NAMELESS = frozenset({"index", "main", "cli", "server", "start", "__main__"})  # what every package calls its script
 _WITHIN = frozenset({"dist", "build", "lib", "src", "bin", ".bin", "out", "bundle", "esm", "cjs"})
+_NODES = frozenset({"node", "nodejs", "MainThread", "node-MainThread"})  # so newer ones call their first thread
 _LOOKED_AT = 3  # words that may name what a launcher starts: `pnpm dlx PACKAGE`, `uv tool run PACKAGE`
 
 
@@ -46,6 +47,11 @@ def classify(name: str, command: Sequence[str], *, leader: bool) -> Kind:
     if _is_agent(program):
         return Kind.MCP_SERVER if _SERVES & set(arguments[:1]) else Kind.AGENT
     return Kind.MCP_SERVER if _speaks_mcp(program, arguments) else Kind.OTHER
+
+
+def is_node(process: ProcessMemory) -> bool:
+    """Say whether it is a Node by its names. One that calls itself something else is told only by what it says."""
+    return process.name in _NODES or _base(process.command.partition(" ")[0]) in _NODES
 
 
 def subject(arguments: Iterable[str]) -> str:

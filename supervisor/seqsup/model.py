@@ -359,6 +359,7 @@ class Verdict(StrEnum):
     JS_LEAK = "js-leak"  # objects that are still reachable
     BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
     OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps
+    UNKNOWN = "unknown"  # in Node processes that did not answer, or not since they grew
 
 
 class Collection(Struct, frozen=True, kw_only=True):

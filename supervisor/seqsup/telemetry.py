@@ -15,7 +15,7 @@ from . import forensics
 from .channel import Answer, Channel, Node
 from .folder import CHANNEL, private
 from .forensics import Known
-from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, Site
+from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
 from .units import format_size
 from .wait import Wake
 from .wording import printable
@@ -48,6 +48,7 @@ class Telemetry:
         self._due = self._stage = 0.0
         self._used = 0
         self._belongs: Callable[[int], bool] = lambda _: True
+        self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
         self._known: dict[int, NodeProcess] = {}
         self._watched: dict[int, int] = {}  # pid -> interval of its profiler
         self._sites: dict[int, tuple[Site, ...]] = {}
@@ -66,9 +67,11 @@ class Telemetry:
         gc = {"SEQSUP_EXPOSE_GC": "1"} if expose_gc else {}
         return {"SEQSUP_CHANNEL": str(self._channel.path), "SEQSUP_REPORTS": str(self._reports), **gc}
 
-    def look(self, now: float, used: int, belongs: Callable[[int], bool]) -> None:
+    def look(
+        self, now: float, used: int, belongs: Callable[[int], bool], describe: Callable[[], tuple[ProcessMemory, ...]]
+    ) -> None:
         """Take note of a sample: of the tree's bytes, and of who is in it. Asks where it is time to."""
-        self._used, self._belongs = used, belongs
+        self._used, self._belongs, self._describe = used, belongs, describe
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
         alerted = self._alert is not None and used >= self._alert
@@ -207,11 +210,12 @@ class Telemetry:
         spoke = {node.pid for node in befores}
         rest = forensics.total(node.heap for node in self.processes() if node.pid not in spoke)
         whole = forensics.total([before, rest]), forensics.total([after, rest])
+        silent = forensics.silent(self._describe(), self.processes())
         return Collection(
             at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
             used=used,
             freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
-            verdict=forensics.verdict(*whole, used, self._used),
+            verdict=forensics.verdict(*whole, used, self._used, sum(process.bytes for process in silent)),
         )  # fmt: skip
 
     # -- an operator, who asks from another process
