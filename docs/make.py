@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
+from seqsup import __version__  # noqa: E402
 from seqsup.cli import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.profile import schema  # noqa: E402
@@ -46,7 +47,13 @@ def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
     for section in COMMANDS.values():
         for name in section:
             command: click.Command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
-            yield name, command, click.Context(command, info_name=f"seqsup {name}")
+            yield from _with_those_below(name, command)
+
+
+def _with_those_below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command, click.Context]]:
+    yield name, command, click.Context(command, info_name=f"seqsup {name}")
+    for below, each in getattr(command, "commands", {}).items():
+        yield from _with_those_below(f"{name} {below}", each)
 
 
 def _usage(command: click.Command, context: click.Context) -> str:
@@ -160,14 +167,14 @@ def _cell(text: str) -> str:
 
 
 def _man() -> Iterator[str]:
-    yield f'.\\" {MADE}\n.TH SEQSUP 1 "" "seqsup" "User Commands"\n.SH NAME'
+    yield f'.\\" {MADE}\n.TH SEQSUP 1 "" "seqsup {__version__}" "User Commands"\n.SH NAME'
     yield "seqsup \\- " + _roff("runs AI agents strictly one at a time, and proves that memory is back before the next")
     yield ".SH SYNOPSIS\n.B seqsup\n.I COMMAND\n[\\fIOPTION\\fR]...\n.SH DESCRIPTION"
     yield _roff(inspect.cleandoc(seqsup.help or "").replace("\n", " "))
     for section, names in COMMANDS.items():
         yield f".SH {section.upper()}"
         for name, command, context in _commands():
-            if name in names:
+            if name.split()[0] in names:
                 yield f".SS {_roff(_usage(command, context))}"
                 for kind, text in _blocks(command.help):
                     yield f".PP\n.nf\n{_roff(text)}\n.fi" if kind == "code" else f".PP\n{_roff(text)}"
@@ -177,6 +184,8 @@ def _man() -> Iterator[str]:
     yield ".SH ENVIRONMENT"
     for name, about in {
         "SEQSUP_STATE_DIR": "Where journal and runs are kept, instead of ~/.local/state/seqsup.",
+        "SEQSUP_METRICS_LISTEN": "Where figures are served, unless the profile says so; none: nowhere.",
+        "SEQSUP_LOG_LEVEL, SEQSUP_LOG_FORMAT": "As the options --log-level and --log-format.",
         "COLUMNS": "How wide text is laid out, instead of as wide as the terminal.",
         "NO_COLOR": "No colour.",
     }.items():

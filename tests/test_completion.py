@@ -78,6 +78,9 @@ def run(folder: Path, command: list[str]) -> set[str]:
         (["status", "n"], {"nightly"}),
         (["logs", "r"], {"r1", "research"}),
         (["logs", "r1", "t"], {"triage"}),
+        (["report", "n"], {"nightly"}),
+        (["artifacts", "show", "r1", "t"], {"triage"}),
+        (["init", "--preset", "c"], {"claude", "codex"}),
         (["completion", ""], {"bash", "zsh", "fish"}),
     ],
 )

@@ -111,6 +111,11 @@ def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
     ]  # fmt: skip
     assert "q3   third    waiting" in seqsup("runs").stdout
     assert f"q2  second waits for the machine's turn, pid {gone[0]}" in seqsup("status").stdout
+    waits = seqsup("status", "q3")
+    assert waits.code == 0
+    assert waits.stdout.startswith(f"q3  third waits for the machine's turn, pid {other.pid}")
+    assert f", second (pid {gone[0]}" in waits.stdout
+    assert json.loads(seqsup("status", "q3", "--json").stdout)["state"] == "waiting"
     assert "q3 third" in seqsup("stop", "third").stderr
     assert other.wait().code == 143
     (tmp_path / "gate").touch()

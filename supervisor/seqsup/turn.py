@@ -96,17 +96,23 @@ class Turn:
 
 def waiting(folder: Path) -> list[str]:
     """Say who is in a folder's queue, the one with the turn first. It only looks."""
+    return [who for _, who in _holders(folder)]
+
+
+def ahead(folder: Path, of: Waiting) -> list[str]:
+    """Say who is ahead of one that waits. It only looks."""
+    return [who for number, who in _holders(folder) if number < int(of.label[1:])]
+
+
+def _holders(folder: Path) -> list[tuple[int, str]]:
     queue = _queue(folder)
     numbers = sorted(_numbers(queue)) if queue.exists() else []
-    return [who for number in numbers for who in _held(queue / str(number), tidy=False)]
+    return [(number, who) for number in numbers for who in _held(queue / str(number), tidy=False)]
 
 
 def queued(folder: Path) -> list[Waiting]:
     """Who waits behind the one with the turn, the next one first. It only looks."""
-    queue = _queue(folder)
-    numbers = sorted(_numbers(queue)) if queue.exists() else []
-    held = [(number, who) for number in numbers for who in _held(queue / str(number), tidy=False)]
-    read = [(number, _WHO.fullmatch(who)) for number, who in held[1:]]
+    read = [(number, _WHO.fullmatch(who)) for number, who in _holders(folder)[1:]]
     return [Waiting(f"q{number}", who[1], int(who[2]), who[3]) for number, who in read if who]
 
 

@@ -29,6 +29,12 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
     return _starting(begun, ((agent.name, " ".join(agent.command)[:_SHOWN]) for agent in agents))
 
 
+def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from ..starter import COMMANDS
+
+    return _starting(begun, ((name, "") for name in COMMANDS))
+
+
 def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The latest runs, and the names under which they ran."""
     return _starting(begun, _runs())

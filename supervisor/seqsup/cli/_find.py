@@ -8,6 +8,7 @@ from ..folder import alive, label, run_folder
 from ..history import RunState, RunView, fold
 from ..journal import Journal, NoJournal, RunRow
 from ..model import SeqsupError
+from ..turn import Waiting, queued
 from ..wording import nearest
 from ._load import read, state_dir
 
@@ -65,6 +66,17 @@ def find(given: str | None) -> Found:
     else:
         rows = [row for row in rows if row.name == given] or _unknown(given, rows)
     return Found(folder, journal, rows[-1])
+
+
+def in_queue(given: str) -> Waiting | None:
+    """The run that is meant, if it waits for its turn: by its label, or by a name that does not run."""
+    try:
+        found = find(given)
+    except SeqsupError:
+        found = None
+    if found is not None and found.lives():
+        return None
+    return next((each for each in queued(state_dir()) if given in (each.label, each.name)), None)
 
 
 def find_with_agent(first: str | None, second: str | None) -> tuple[Found, str | None]:

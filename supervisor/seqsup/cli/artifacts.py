@@ -14,6 +14,7 @@ from ..folder import run_folder
 from ..table import NONE, Column, render
 from ..units import format_age, format_size, parse_size
 from ..wording import counted, nearest, printable
+from . import _complete
 from ._output import put_object, width
 
 SCHEMA = "seqsup.artifacts/1"
@@ -64,7 +65,7 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
 
 
 @artifacts.command("list", short_help="What the agents of a run have handed on.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("--json", "as_json", is_flag=True, help="One object, with sizes in bytes.")
 def list_command(run: str | None, as_json: bool) -> None:
     """What the agents of RUN have handed on: of each its last attempt."""
@@ -99,8 +100,8 @@ def list_command(run: str | None, as_json: bool) -> None:
 
 
 @artifacts.command("summary", short_help="The summaries of a run's agents, or of one.")
-@click.argument("run", required=False)
-@click.argument("agent", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
 def summary_command(run: str | None, agent: str | None) -> None:
     """The summary of AGENT; without AGENT, of all of RUN's, each under its name.
 
@@ -116,8 +117,8 @@ def summary_command(run: str | None, agent: str | None) -> None:
 
 
 @artifacts.command("show", short_help="All that an agent has handed on.")
-@click.argument("run", required=False)
-@click.argument("agent", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
 @click.option("--file", "wanted", metavar="NAME", help="The content of this file, and nothing else.")
 def show_command(run: str | None, agent: str | None, wanted: str | None) -> None:
     """AGENT's summary and the files beside it, or the content of one of them. Without AGENT, of each of RUN's."""

@@ -21,7 +21,10 @@ _LARGEST = 4 * GIB
 @click.command(short_help="Write a first profile; print units and timers for one.")
 @click.argument("profile", required=False, shell_complete=_complete.profile)
 @click.option(
-    "--preset", metavar="CLI", help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here."
+    "--preset",
+    metavar="CLI",
+    help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here.",
+    shell_complete=_complete.preset,
 )
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="One agent for each (may be given often).")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
@@ -69,7 +72,7 @@ def _program(preset: str | None) -> str | None:
     if preset is not None:
         if preset not in COMMANDS:
             known = nearest(preset, COMMANDS) or f": {', '.join(COMMANDS)}"
-            raise click.BadParameter(f"no preset {preset}{known}", click.get_current_context())
+            raise click.UsageError(f"no preset {preset}{known}", click.get_current_context())
         return preset
     here = [name for name in COMMANDS if shutil.which(name)]
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():

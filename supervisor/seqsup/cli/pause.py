@@ -3,11 +3,12 @@
 import click
 
 from ..folder import PAUSED, write_private
+from . import _complete
 from ._find import find
 
 
 @click.command(short_help="Start no further agent of a run until resume.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 def pause(run: str | None) -> int:
     """Start no further agent of RUN (the one that runs) until `seqsup resume`. The running agent runs on to its end.
 

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from ..timeline import read
+from . import _complete
 from ._find import find
 from ._output import put_file
 from .status import state_of
@@ -16,7 +17,7 @@ SCHEMA = "seqsup.report/1"
 
 
 @click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 @click.option("-o", "--output", metavar="FILE", help='Where to write it; "-" is stdout. Default: NAME-rN.html here.')
 @click.option("--json", "as_json", is_flag=True, help="One object instead, with bytes and seconds as numbers.")
 @click.option("--openmetrics", is_flag=True, help="The metrics over time instead, for promtool's create-blocks-from.")

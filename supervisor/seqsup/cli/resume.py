@@ -6,13 +6,14 @@ import click
 
 from ..folder import PAUSED
 from ..summary import resume as command
+from . import _complete
 from ._find import find
 from ._output import here
 from ._signal import send
 
 
 @click.command(short_help="Let a paused run go on.")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=_complete.run)
 def resume(run: str | None) -> int:
     """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.
 

@@ -8,11 +8,11 @@ import msgspec
 from ..history import AgentState, AgentView, CompanionView, RunState, RunView, remaining
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
-from ..turn import queued
+from ..turn import Waiting, ahead, queued
 from ..units import format_duration, format_size
 from ..wording import HALTS, counted, wrap
 from . import _complete
-from ._find import Found, NeverRan, find
+from ._find import Found, NeverRan, find, in_queue
 from ._load import state_dir
 from ._output import here, put_object, width
 from ._signal import suspended
@@ -20,6 +20,7 @@ from ._signal import suspended
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
 NEVER_RAN = "never-ran"
+WAITING = "waiting"  # told by the queue
 
 
 @click.command()
@@ -31,10 +32,13 @@ NEVER_RAN = "never-ran"
 def status(run: str | None, watch: bool, as_json: bool) -> int:
     """The run now, or the last one.
 
-    RUN is a number (r42 or 42), a profile's name or its file; without it the run that runs, else the last.
+    RUN is a number (r42 or 42), a profile's name or its file; or q7, one that waits for its turn. Without it: the run
+    that runs, else the last.
 
-    Exit codes: 0 it runs or completed, 1 it did not complete, 3 nothing ran yet.
+    Exit codes: 0 it runs, waits or completed, 1 it did not complete, 3 nothing ran yet.
     """
+    if run is not None and (waiting := in_queue(run)):
+        return _waits(waiting, as_json)
     try:
         found = find(run)
     except NeverRan as error:
@@ -53,8 +57,21 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
     else:
         click.echo(_text(view, state, time.time()))
         for each in queued(state_dir()):
-            click.echo(f"{each.label}  {each.name} waits for the machine's turn, pid {each.pid}, since {each.since}")
+            click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
+
+
+def _waits(waiting: Waiting, as_json: bool) -> int:
+    if as_json:
+        put_object(SCHEMA, {"run": waiting.label, "name": waiting.name, "state": WAITING, "pid": waiting.pid})
+    else:
+        click.echo(_in_turn(waiting))
+        click.echo(f"  behind {', '.join(ahead(state_dir(), waiting))}")
+    return 0
+
+
+def _in_turn(waiting: Waiting) -> str:
+    return f"{waiting.label}  {waiting.name} waits for the machine's turn, pid {waiting.pid}, since {waiting.since}"
 
 
 def state_of(found: Found) -> tuple[str, RunView]:

@@ -6,10 +6,9 @@ import time
 
 import click
 
-from ..model import SeqsupError
 from ..turn import Waiting, queued
 from . import _complete
-from ._find import find
+from ._find import find, in_queue
 from ._load import state_dir
 from ._signal import send, suspended
 
@@ -24,7 +23,7 @@ def stop(run: str | None, now: bool) -> int:
 
     A stopped run goes on with `start --resume`.
     """
-    if run is not None and (waiting := _in_queue(run)):
+    if run is not None and (waiting := in_queue(run)):
         return _turn_away(waiting)
     found = find(run)
     was_suspended = suspended(found.row.pid)
@@ -39,17 +38,6 @@ def stop(run: str | None, now: bool) -> int:
     while now and found.lives():
         time.sleep(_LOOK_AGAIN)
     return 0
-
-
-def _in_queue(run: str) -> Waiting | None:
-    """The run that is meant, if it waits for its turn: by its label, or by a name that does not run."""
-    try:
-        found = find(run)
-    except SeqsupError:
-        found = None
-    if found is not None and found.lives():
-        return None
-    return next((each for each in queued(state_dir()) if run in (each.label, each.name)), None)
 
 
 def _turn_away(waiting: Waiting) -> int:
