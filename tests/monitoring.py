@@ -85,9 +85,9 @@ class Server:
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         return self._ask("query_range", {"query": expression, "start": str(start), "end": str(end), "step": str(step)})
 
-    def value(self, expression: str) -> float | None:
+    def value(self, expression: str, at: float | None = None) -> float | None:
         """The one value, if there is one."""
-        found = self.query(expression)
+        found = self.query(expression, at)
         return float(found[0]["value"][1]) if found else None
 
     def _ask(self, what: str, parameters: dict[str, str]) -> list[dict[str, Any]]:

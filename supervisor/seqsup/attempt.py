@@ -310,11 +310,12 @@ class _Vigil:
         began = time.monotonic()
         sample = self._sample(tree)
         if self._world.observe is not None:
+            processes = self._who(tree, sample.at)
             self._world.observe(
                 Observation(
                     agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
-                    processes=self._who(tree, sample.at),
-                    heap=self._telemetry.heap() if self._telemetry is not None else None,
+                    processes=processes, heap=self._telemetry.heap() if self._telemetry is not None else None,
+                    around=self._world.host.surroundings() if processes is not None else None,
                 )
             )  # fmt: skip
         return sample

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Verdict
+from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Surroundings, Verdict
 
 
 def _snake(name: str) -> str:
@@ -30,6 +30,8 @@ class RunStarted(Event, frozen=True):
     expected: dict[str, float] = {}  # agents that are to run -> seconds, of those that ran before
     waited: float = 0.0  # for the machine's turn
     concurrency: int = 1  # agents at a time
+    listen: str | None = None  # where its figures are served
+    python: str = ""  # version
 
 
 class HaltRequested(Event, frozen=True):
@@ -72,6 +74,8 @@ class MemorySampled(Event, frozen=True):
     host_available: int
     programs: dict[str, int]  # the largest, by what their user calls them
     heap: Heap | None = None
+    around: Surroundings | None = None
+    companions: dict[str, int] = {}  # what the tree of each holds
 
 
 class MemoryWarned(Event, frozen=True):

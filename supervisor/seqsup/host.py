@@ -4,8 +4,11 @@ import ctypes
 import gc
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+
+from .model import Surroundings
 
 # Without Linux psutil has to do, also where this variable, with which tests ask for a tier, asks for it
 TIER = os.environ.get("SEQSUP_TIER", "")
@@ -19,6 +22,9 @@ class Host:
     def __init__(self) -> None:
         self._meminfo = -1 if PORTABLE else os.open("/proc/meminfo", os.O_RDONLY)
         self._own = -1 if PORTABLE else os.open("/proc/self/statm", os.O_RDONLY)
+        self._psi = -1
+        with suppress(OSError):
+            self._psi = -1 if PORTABLE else os.open("/proc/pressure/memory", os.O_RDONLY)
         self.cpus = (os.cpu_count() or 1) if PORTABLE else len(os.sched_getaffinity(0))
 
     def available(self) -> int:
@@ -40,6 +46,22 @@ class Host:
         fields = os.pread(self._own, 128, 0).split()
         return (int(fields[1]) - int(fields[2])) * PAGE
 
+    def surroundings(self) -> Surroundings:
+        if PORTABLE:
+            return Surroundings(host_total=total(), own=self.own(), cpu=time.process_time())
+        resident = int(os.pread(self._own, 128, 0).split()[1]) * PAGE
+        waiting, stalled = self._pressure()
+        return Surroundings(
+            host_total=total(), own=resident, cpu=time.process_time(), waiting=waiting, stalled=stalled
+        )  # fmt: skip
+
+    def _pressure(self) -> tuple[float | None, float | None]:
+        with suppress(OSError):  # no PSI in this kernel, or switched off
+            some, full = os.pread(self._psi, 256, 0).splitlines()
+            waiting, stalled = (int(line.rpartition(b"total=")[2]) / 1e6 for line in (some, full))
+            return waiting, stalled
+        return None, None
+
     def oom_kills(self) -> int:
         """Kills by the kernel for want of memory since boot."""
         if PORTABLE:
@@ -48,7 +70,7 @@ class Host:
         return int(rest.split(None, 1)[0]) if rest else 0
 
     def close(self) -> None:
-        for fd in (self._meminfo, self._own):
+        for fd in (self._meminfo, self._own, self._psi):
             if fd >= 0:
                 os.close(fd)
 

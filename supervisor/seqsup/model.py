@@ -401,6 +401,16 @@ class Sample(Struct, frozen=True, kw_only=True):
     collection: Collection | None = None  # the last that is over
 
 
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What is read once a second beside a tree: the machine, and the supervisor itself. Bytes and seconds."""
+
+    host_total: int
+    own: int  # resident memory of the supervisor
+    cpu: float  # that the supervisor has taken
+    waiting: float | None = None  # in which some task waited for memory since boot; None: the kernel has no PSI
+    stalled: float | None = None  # in which all did
+
+
 class Observation(Struct, frozen=True, kw_only=True):
     """A sample, for those who look on: timeline, metrics, live view."""
 
@@ -410,6 +420,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     took: float  # seconds, for the look itself
     processes: tuple[ProcessMemory, ...] | None = None  # the largest; once a second, beginning with the second one
     heap: Heap | None = None
+    around: Surroundings | None = None  # as often as the processes
 
 
 class Exit(Struct, frozen=True, kw_only=True):

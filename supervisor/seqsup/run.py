@@ -1,6 +1,7 @@
 """The story of one run: agents in order, one at a time."""
 
 import os
+import platform
 import time
 from collections import deque
 from collections.abc import Callable
@@ -273,7 +274,7 @@ class Run:
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
-                concurrency=plan.concurrency,
+                concurrency=plan.concurrency, listen=plan.metrics.listen, python=platform.python_version(),
                 expected=self._expected(),
             )
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from .events import AttemptEnded, MemorySampled, Recorded
+from .events import AttemptEnded, CompanionExited, CompanionStopped, MemorySampled, Recorded
 from .model import Observation
 from .wording import by_program
 
@@ -32,6 +32,7 @@ class Timeline:
         self._peak = 0
         self._last: Observation | None = None  # not written yet
         self._programs: dict[str, int] = {}
+        self._companions: dict[str, int] = {}
 
     def observe(self, seen: Observation) -> None:
         if (seen.agent, seen.attempt) != self._of:
@@ -43,10 +44,16 @@ class Timeline:
             self._programs = by_program(seen.processes)
             self._write(seen)
 
+    def weigh(self, companion: tuple[str, int]) -> None:
+        name, used = companion
+        self._companions[name] = used
+
     def __call__(self, recorded: Recorded) -> None:
         match recorded.body:
             case AttemptEnded(agent=agent, attempt=attempt) if (agent, attempt) == self._of:
                 self._finish()
+            case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
+                self._companions.pop(companion, None)
 
     def _finish(self) -> None:
         """Write what came after an attempt's last line, if it had one."""
@@ -62,7 +69,7 @@ class Timeline:
         line = MemorySampled(
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
             peak=peak, processes=sample.processes, host_available=sample.host_available,
-            programs=self._programs, heap=seen.heap,
+            programs=self._programs, heap=seen.heap, around=seen.around, companions=self._companions,
         )  # fmt: skip
         os.write(self._fd, _encode(line) + b"\n")
 

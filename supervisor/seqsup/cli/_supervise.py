@@ -241,6 +241,7 @@ class _Supervision:
         timeline = Timeline(folder)
         self._readers.append(timeline)
         run.add_observer(timeline.observe)
+        run.add_scale(timeline.weigh)
         if exporter is not None:
             run.add_reader(exporter)
             run.add_observer(exporter.observe)

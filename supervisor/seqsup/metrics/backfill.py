@@ -1,74 +1,127 @@
-"""A run's figures over time, as OpenMetrics with timestamps: for `promtool tsdb create-blocks-from openmetrics`."""
+"""A run's figures over time, as OpenMetrics with timestamps: for `promtool tsdb create-blocks-from openmetrics`.
+
+They have the labels that a scrape would have given them, so that the dashboard shows them as it shows a scraped run.
+"""
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..events import AttemptStarted, MemorySampled, Recorded, RunStarted
 from ..model import Observation, ProcessMemory, Sample
 from . import figures
-from .catalogue import Phase
+from .catalogue import BY_NAME, Phase
 from .exposition import openmetrics, timed
 from .figures import AgentFigures, CompanionFigures, Figures, Histogram
 from .rows import Around, Row, rows
 
 EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it
-_HOST = "host_memory_available_bytes"
+STEP = 5.0  # seconds: around a counter's step it is told this often, or rate() over a short time would see one value
+AROUND = 4 * STEP
+JOB = "seqsup"  # as in grafana/prometheus
+LISTEN = "127.0.0.1:9472"  # of a run that was not served
 
-_Series = dict[tuple[str, tuple[str, ...]], list[tuple[float, float | Histogram]]]
+_Key = tuple[str, tuple[str, ...]]
+
+
+class _Line(Struct):
+    """One series so far."""
+
+    told: list[tuple[float, float | Histogram]]
+    changed: float
 
 
 def text(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> bytes:
     """All figures of a run, each when it changed and once a minute."""
-    kept: _Series = {}
-    profile = ""
-    for at, now, available in _moments(events, samples):
+    recorded = tuple(events)
+    kept: dict[_Key, _Line] = {}
+    versions, listen, profile = ("", ""), LISTEN, ""
+    for each in recorded:
+        if isinstance(each.body, RunStarted):
+            versions, listen = (each.body.version, each.body.python), each.body.listen or LISTEN
+    for at, now, seen in _moments(recorded, samples):
         profile = now.profile
-        around = Around(totals={_HOST: available} if available is not None else {})
-        for row in rows(now, around, ("", "")):
+        for row in (*rows(now, Around(totals=_machine(seen)), versions), *_supervisor(seen)):
             _keep(kept, row, at)
-    return openmetrics(timed(profile, kept))
+    return openmetrics(timed(profile, {"job": JOB, "instance": listen}, {key: each.told for key, each in kept.items()}))
 
 
-def _keep(kept: _Series, row: Row, at: float) -> None:
+def _machine(seen: MemorySampled | None) -> dict[str, float]:
+    if seen is None:
+        return {}
+    around = seen.around
+    told: dict[str, float | None] = {"host_memory_available_bytes": seen.host_available}
+    if around is not None:
+        told["host_memory_total_bytes"] = around.host_total
+        told["host_pressure_memory_waiting_seconds_total"] = around.waiting
+        told["host_pressure_memory_stalled_seconds_total"] = around.stalled
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _supervisor(seen: MemorySampled | None) -> Iterator[Row]:
+    if seen is not None and (around := seen.around) is not None:
+        yield "process_resident_memory_bytes", (), around.own
+        yield "process_cpu_seconds_total", (), around.cpu
+
+
+def _keep(kept: dict[_Key, _Line], row: Row, at: float) -> None:
     name, labels, value = row
-    if name == "build_info":
+    if (line := kept.get((name, labels))) is None:
+        kept[name, labels] = _Line([(at, value)], at)
         return
-    told = kept.setdefault((name, labels), [])
-    if not told or told[-1][1] != value or at - told[-1][0] >= EVERY:
-        if told and told[-1][0] >= at:
-            told[-1] = (told[-1][0], value)
-        else:
-            told.append((at, value))
+    told, is_count = line.told, BY_NAME[name].kind != "gauge"
+    last, before = told[-1]
+    if value != before:
+        if is_count and at - last < 3 * EVERY:  # longer than that no supervisor lived
+            told += [(at - n * STEP, before) for n in range(4, 0, -1) if at - n * STEP > last]
+        line.changed = at
+    elif at - last < (STEP if is_count and at - line.changed <= AROUND else EVERY):
+        return
+    if told[-1][0] >= at:
+        told.pop()
+    told.append((at, value))
 
 
 def _moments(
     events: Iterable[Recorded], samples: Iterable[MemorySampled]
-) -> Iterator[tuple[float, Figures, int | None]]:
-    """The figures after each event and sample, and at least once in EVERY seconds while a supervisor lived."""
+) -> Iterator[tuple[float, Figures, MemorySampled | None]]:
+    """The figures after each event and sample, and at least once in STEP seconds while a supervisor lived."""
     news: list[tuple[float, int, Recorded | MemorySampled]] = [(each.at, 0, each) for each in events]
     news += [(each.at, 1, each) for each in samples]
     now: Figures | None = None
-    last, available = 0.0, None
+    last, seen = 0.0, None
     for at, _, each in sorted(news, key=lambda one: one[:2]):
         if isinstance(each, MemorySampled):
-            available = each.host_available
-            now = now and figures.observe(now, _observation(each), at)
+            seen = each
+            now = now and _observe(now, each)
         elif isinstance(each.body, RunStarted):
             now = figures.apply(_begin(each.body, now), each)
         elif now is not None:
-            if (companion := getattr(each.body, "companion", "")) and companion not in now.companions:
-                now = replace(now, companions={**now.companions, companion: CompanionFigures()})
             if at - last < EVERY * 60:
-                while at - last > EVERY:
-                    last += EVERY
-                    yield last, now, available
+                while at - last > STEP:
+                    last += STEP
+                    yield last, now, seen
             if isinstance(each.body, AttemptStarted):
                 now = _limited(now, each.body)
+            if companion := getattr(each.body, "companion", ""):
+                now = _known(now, companion)
             now = figures.apply(now, each)
         if now is not None:
-            yield at, now, available
+            yield at, now, seen
             last = at
+
+
+def _observe(now: Figures, sample: MemorySampled) -> Figures:
+    for companion, used in sample.companions.items():
+        now = figures.weigh(_known(now, companion), companion, used)
+    return figures.observe(now, _observation(sample), sample.at)
+
+
+def _known(now: Figures, companion: str) -> Figures:
+    if companion in now.companions:
+        return now
+    return replace(now, companions={**now.companions, companion: CompanionFigures()})
 
 
 def _begin(event: RunStarted, before: Figures | None) -> Figures:

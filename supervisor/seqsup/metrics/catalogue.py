@@ -144,8 +144,13 @@ METRICS = (
     Metric("containment_info", G, "What keeps an agent's tree together on this machine.", ("tier",)),
     Metric("build_info", G, "What runs here.", ("version", "python_version")),
 )  # fmt: skip
-BY_NAME = {metric.name: metric for metric in METRICS}
+# Of the supervisor itself. A scrape has them, and more, from the library
+PROCESS = (
+    Metric("process_resident_memory_bytes", G, "Resident memory size in bytes."),
+    Metric("process_cpu_seconds_total", C, "Total user and system CPU time spent in seconds."),
+)
+BY_NAME = {metric.name: metric for metric in (*METRICS, *PROCESS)}
 
 
 def full_name(metric: Metric) -> str:
-    return f"seqsup_{metric.name}"
+    return metric.name if metric in PROCESS else f"seqsup_{metric.name}"

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import Metric as Family
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 
-from .catalogue import BUCKETS, BY_NAME, METRICS, full_name
+from .catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
 from .catalogue import Metric as Entry
 from .figures import Histogram
 from .rows import Row
@@ -15,7 +15,7 @@ from .rows import Row
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-_ORDER = {metric.name: n for n, metric in enumerate(METRICS)}
+_ORDER = {name: n for n, name in enumerate(BY_NAME)}
 
 
 class Collector:
@@ -30,7 +30,7 @@ class Collector:
             by_name.setdefault(name, []).append((labels, value))
         for metric in METRICS:
             if metric.name in by_name:
-                yield _family(metric, self._profile, by_name[metric.name])
+                yield _family(metric, {"profile": self._profile}, by_name[metric.name])
 
 
 def application(collector: Collector) -> "WSGIApplication":
@@ -56,11 +56,14 @@ def _registry(collector: Collector) -> CollectorRegistry:
     return made
 
 
-def _family(entry: Entry, profile: str, rows: Iterable[tuple[tuple[str, ...], float | Histogram]]) -> Family:
+def _family(
+    entry: Entry, of: Mapping[str, str], rows: Iterable[tuple[tuple[str, ...], float | Histogram]]
+) -> Family:  # fmt: skip
+    """`of` are the labels that all of them have."""
     name = full_name(entry)
     family = Family(name.removesuffix("_total") if entry.kind == "counter" else name, entry.help, entry.kind)
     for values, value in rows:
-        labels = {"profile": profile, **dict(zip(entry.labels, values, strict=True))}
+        labels = {**of, **dict(zip(entry.labels, values, strict=True))}
         if isinstance(value, Histogram):
             _add_histogram(family, name, labels, value)
         else:
@@ -82,14 +85,16 @@ def _edge(edge: float) -> str:
 
 
 def timed(
-    profile: str, series: Mapping[tuple[str, tuple[str, ...]], Iterable[tuple[float, float | Histogram]]]
-) -> list[Family]:
-    """Families whose samples have times, in seconds since the epoch."""
+    profile: str, target: Mapping[str, str],
+    series: Mapping[tuple[str, tuple[str, ...]], Iterable[tuple[float, float | Histogram]]],
+) -> list[Family]:  # fmt: skip
+    """Families whose samples have times, in seconds since the epoch, and the labels that a scrape of `target` adds."""
     made: dict[str, Family] = {}
     for (name, values), told in sorted(series.items(), key=lambda one: _ORDER[one[0][0]]):
         entry = BY_NAME[name]
+        of = {**target} if entry in PROCESS else {**target, "profile": profile}
         for at, value in told:
-            family = _family(entry, profile, [(values, value)])
+            family = _family(entry, of, [(values, value)])
             for sample in family.samples:
                 kept = made.setdefault(name, Family(family.name, family.documentation, family.type))
                 kept.add_sample(sample.name, sample.labels, sample.value, timestamp=at)
