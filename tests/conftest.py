@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import psutil
 import pytest
@@ -43,6 +43,13 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def without(message: str, excuse: str) -> NoReturn:
+    """Skip for want of something that CI installs: there it fails, unless .ci/run found that this system has it not."""
+    if os.environ.get("CI") and excuse not in os.environ:
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
 
 
 def _spelled(fact: Callable[[], object]) -> str:
