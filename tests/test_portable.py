@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STUBS, Result, alive
+from conftest import ROOT, STUBS, Result, alive, wait_for
 
 from profiles import agent, of, proven, reasons, shell, write
 
@@ -35,6 +37,45 @@ def test_without_what_only_linux_has_a_run_is_a_run(tmp_path: Path, stub: Stub) 
     assert reasons(proven(ended)) == {"well": "completed", "late": "timeout"}
     assert elsewhere(tmp_path, "run", "--", "true").code == 0
     assert "not Linux" in elsewhere(tmp_path, "doctor").stdout
+
+
+@contextmanager
+def beginning_elsewhere(folder: Path, *args: object) -> Iterator["subprocess.Popen[str]"]:
+    """The same in the background; it ends by itself."""
+    with subprocess.Popen(
+        [sys.executable, STUBS / "without_linux.py", *map(str, args)], cwd=folder, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        yield process
+
+
+def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(tmp_path: Path) -> None:
+    holds = shell("holds", "touch began; exec sleep 60")
+    first, second = write(tmp_path, holds, name="first"), write(tmp_path, shell("b", "true"), name="second")
+    with beginning_elsewhere(tmp_path, "start", first) as running:
+        wait_for((tmp_path / "began").exists)
+        with beginning_elsewhere(tmp_path, "start", second) as waiting:
+            assert waiting.stderr is not None
+            wait_for(lambda: "waiting for first" in waiting.stderr.readline())
+            away = elsewhere(tmp_path, "stop", "second")
+            assert (away.code, "waits no longer" in away.stderr) == (0, True), away.stderr
+            assert waiting.wait(20) == 128 + signal.SIGTERM
+        assert elsewhere(tmp_path, "pause", "first").code == 0
+        on = elsewhere(tmp_path, "resume", "first")
+        assert (on.code, "goes on" in on.stderr) == (0, True), on.stderr
+        ended = elsewhere(tmp_path, "stop", "first", "--now")
+        assert (ended.code, "ends now" in ended.stderr) == (0, True), ended.stderr
+        assert running.wait(20) == 128 + signal.SIGTERM
+    gone = elsewhere(tmp_path, "stop", "first")
+    assert (gone.code, "does not run" in gone.stderr) == (0, True)
+
+
+def test_a_supervisor_that_begins_anew_goes_on_there_too(tmp_path: Path) -> None:
+    agents = [shell(name, "true") for name in "abc"]
+    profile = write(tmp_path, *agents, run={"chain": 1})
+    events = proven(elsewhere(tmp_path, "renews.py", "start", profile, "--json"))
+    assert len(of(events, "supervisor_renewed")) == 2
+    assert reasons(events) == dict.fromkeys("abc", "completed")
 
 
 def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import shlex
 import time
 from typing import IO
@@ -25,6 +24,7 @@ from .events import (
 )
 from .model import Halt, Hooks, Reason, Stopped
 from .ndjson import encode
+from .streams import unnamed
 from .units import format_duration
 from .wording import STOPPED_BY_US
 
@@ -142,7 +142,7 @@ def _told(
 
 def _as_file(text: bytes) -> IO[bytes]:
     """Hand it over whole: a hook that does not read it is not held up, nor are we."""
-    file = os.fdopen(os.memfd_create("event"), "w+b")
+    file = unnamed()
     file.write(text)
     file.seek(0)
     return file

@@ -12,6 +12,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from .model import SeqsupError
+from .streams import unnamed
 
 VARIABLE = "SEQSUP_RENEWED"  # the descriptor of that file
 _SIGNALS = (
@@ -49,14 +50,15 @@ def release_signals() -> None:
 
 def renew(packet: bytes, keep: tuple[int, ...], soft_nofile: int) -> NoReturn:
     """Begin anew with the same command line, these descriptors and this packet."""
-    file = os.memfd_create("renewal")
-    os.write(file, packet)
-    for fd in (file, *keep):
+    file = unnamed()
+    file.write(packet)
+    file.flush()
+    for fd in (file.fileno(), *keep):
         os.set_inheritable(fd, True)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft_nofile, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.environ[VARIABLE] = str(file)
+    os.environ[VARIABLE] = str(file.fileno())
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

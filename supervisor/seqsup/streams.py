@@ -123,7 +123,7 @@ def open_stdin(step: Step) -> IO[bytes]:
 
 def unnamed() -> IO[bytes]:
     """A file that has no name, and on Linux no place on a disk."""
-    return os.fdopen(os.memfd_create("stdin"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()
+    return os.fdopen(os.memfd_create("seqsup"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()
 
 
 def _own() -> IO[bytes]:

@@ -2,28 +2,35 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+from ..host import PORTABLE
 from ._find import Found
 
 
 def send(found: Found, *signums: signal.Signals) -> bool:
-    """Signal the run's supervisor; False when it is gone. Its lock, held before and after, vouches for the pid."""
-    if not found.lives():
-        return False
+    """Signal the run's supervisor; False when it is gone. Its lock vouches for the pid."""
+    return send_to(found.row.pid, found.lives, *signums)
+
+
+def send_to(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bool:
+    """Signal a process, if it lives once we hold it: its number may be another's by now. False when it is gone."""
     try:
-        pidfd = os.pidfd_open(found.row.pid)
+        pidfd = os.pidfd_open(pid) if not PORTABLE else None  # else `lives` is asked right before the signal
+        try:
+            if not lives():
+                return False
+            for signum in signums:
+                if pidfd is None:
+                    os.kill(pid, signum)
+                else:
+                    signal.pidfd_send_signal(pidfd, signum)
+        finally:
+            if pidfd is not None:
+                os.close(pidfd)
     except ProcessLookupError:
         return False
-    try:
-        if not found.lives():
-            return False
-        for signum in signums:
-            signal.pidfd_send_signal(pidfd, signum)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(pidfd)
     return True
 
 

@@ -1,6 +1,5 @@
 """`seqsup stop`: tell the supervisor of a run to end it."""
 
-import os
 import signal
 import time
 
@@ -10,7 +9,7 @@ from ..turn import Waiting, queued
 from . import _complete
 from ._find import find, in_queue
 from ._load import state_dir
-from ._signal import send, suspended
+from ._signal import send, send_to, suspended
 
 _LOOK_AGAIN = 0.05  # seconds
 
@@ -41,13 +40,6 @@ def stop(run: str | None, now: bool) -> int:
 
 
 def _turn_away(waiting: Waiting) -> int:
-    try:
-        pidfd = os.pidfd_open(waiting.pid)
-        if waiting in queued(state_dir()):  # it held its ticket after we held its pid
-            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-        os.close(pidfd)
-    except ProcessLookupError:
-        pass
+    send_to(waiting.pid, lambda: waiting in queued(state_dir()), signal.SIGTERM, signal.SIGCONT)
     click.echo(f"{waiting.label} {waiting.name} (pid {waiting.pid}) waits no longer", err=True)
     return 0

@@ -54,8 +54,7 @@ class Reaper:
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 
     def __enter__(self) -> "Reaper":
-        if ADOPTS:
-            adopt_orphans()
+        adopt_orphans()
         self.soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
@@ -183,8 +182,8 @@ class Reaper:
 
 
 def adopt_orphans(yes: bool = True) -> None:
-    """Be the one to whom orphans among the descendants fall, or no longer."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
+    """Be the one to whom orphans among the descendants fall, or no longer, where the system knows of that."""
+    if ADOPTS and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
 
 
