@@ -29,8 +29,8 @@ from seqsup.containment.group import (
     kill_listed,
     locate,
     mounts,
+    named_prefix,
     run_name,
-    run_prefix,
 )
 from seqsup.containment.process import Member
 from seqsup.containment.shim import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
@@ -572,9 +572,9 @@ def test_a_machine_without_a_hierarchy_says_which() -> None:
 
 def test_a_run_is_known_by_its_cookie() -> None:
     cookie = secrets.token_hex(16)
-    assert run_prefix(run_name(cookie)) == cookie[:16]
+    assert named_prefix(run_name(cookie)) == cookie[:16]
     for name in ("seqsup-", "seqsup-supervisor", f"{run_name(cookie)}.scope", "user.slice"):
-        assert run_prefix(name) is None
+        assert named_prefix(name) is None
 
 
 # -- choosing

@@ -1,16 +1,22 @@
 """What a sweep finds, and what it must not touch: strangers, live runs, what another is already putting in order."""
 
+import json
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Result, Started, alive, wait_for
+from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.containment import tiers
 from seqsup.events import AttemptStarted, RunStarted
-from seqsup.folder import MEMBERS, hold, private, run_folder
+from seqsup.folder import KILLED, MEMBERS, hold, private, run_folder
 from seqsup.host import boot_id
 from seqsup.journal import Journal
 
@@ -157,3 +163,154 @@ def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_sta
         dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), f"{zombie.pid} {start}\n", boot_id())
         swept = seqsup_started("sweep").wait(20)
         assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: nothing of it was left\n")
+
+
+def test_what_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsup: Seqsup) -> None:
+    state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
+    dead_run(state_dir, "", boot_id())
+    reports = private(run_folder(state_dir, 1) / "a" / "1" / "reports")
+    script = "process.report.excludeEnv = false; process.report.writeReport('report.1.json')"
+    env = {**os.environ, "MY_API_KEY": "secret-to-keep"}
+    subprocess.run(["node", "-e", script], cwd=reports, env=env, check=True, stderr=subprocess.DEVNULL)
+    assert "secret-to-keep" in (reports / "report.1.json").read_text()
+    (reports / "report.2.json").write_text('{"environmentVariables": {"MY_API_KEY": "secret-to-keep"')  # cut off
+    assert seqsup("sweep").code == 0
+    assert [file.name for file in reports.iterdir()] == ["report.1.json"]
+    assert "secret-to-keep" not in (reports / "report.1.json").read_text()
+    assert json.loads((reports / "report.1.json").read_bytes())["header"]["trigger"] == "API"
+
+
+# -- groups of the kernel's
+
+
+def groups_of(cookie: str) -> list[Path]:
+    return tiers.stale(cookie.startswith)
+
+
+def swept(seqsup: Seqsup, *options: str) -> list[dict[str, Any]]:
+    told = seqsup("sweep", "--json", *options)
+    assert told.code == 0, told
+    runs: list[dict[str, Any]] = json.loads(told.stdout)["runs"]
+    return runs
+
+
+# It makes groups, has somebody live in one of them, of whom no mark tells, and holds until it is killed or told to end.
+OWNER = """
+import os, subprocess, sys
+from seqsup.containment import tiers
+from seqsup.containment.shim import wrap
+from seqsup.model import Enforce
+
+chosen = tiers.choose(Enforce.AUTO, sys.argv[1])
+if chosen.groups is None:
+    sys.exit(77)
+pid = 0
+if sys.argv[2] == "populated":
+    group = chosen.groups.make("a", None, None, False)
+    words = [*sys.argv[3:], "--seqsup-test=" + os.environ["SEQSUP_TEST"]]
+    child = subprocess.Popen(wrap(words, group.entry), env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE)
+    pid = int(child.stdout.readline())
+print("ready", pid, flush=True)
+sys.stdin.readline()
+chosen.close()
+"""
+HOLDS = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+
+
+@contextmanager
+def owner(cookie: str, how: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Who made groups, and who lives in them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, cookie, how, *HOLDS], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        said = process.stdout.readline().split()
+        if process.poll() == 77:
+            pytest.skip("no groups here")
+        assert said[0] == "ready"
+        yield process, int(said[1])
+        process.kill()
+
+
+def test_groups_that_are_in_no_journal_are_found_once_their_owner_is_dead(seqsup: Seqsup) -> None:
+    """As a plan or a doctor that was killed in its rehearsal leaves them."""
+    with owner(cookie := secrets.token_hex(16), "empty") as (process, _):
+        assert groups_of(cookie)
+        assert swept(seqsup) == []
+        assert groups_of(cookie), "it lives"
+        process.kill()
+        process.wait()
+        left = [str(group) for group in groups_of(cookie)]
+        assert [run["groups"] for run in swept(seqsup, "--dry-run")] == [left]
+        assert all(f"left group {group}" in seqsup("sweep", "--dry-run").stdout for group in left)
+        assert groups_of(cookie), "it only looked"
+        assert [(run["groups"], run["groups_remaining"]) for run in swept(seqsup)] == [(left, [])]
+    assert groups_of(cookie) == []
+    assert seqsup("sweep").stdout == "no supervisor died and left anything\n"
+
+
+def test_whoever_lives_in_a_group_of_a_dead_owner_is_stopped_with_no_journal_to_tell_of_it(seqsup: Seqsup) -> None:
+    with owner(cookie := secrets.token_hex(16), "populated") as (process, pid):
+        process.kill()
+        process.wait()
+        assert alive(pid)
+        (run,) = swept(seqsup)
+        assert [each["pid"] for each in run["processes"]] == [pid]
+        assert not alive(pid)
+    assert groups_of(cookie) == []
+
+
+def test_whom_an_owner_let_go_is_let_alone_and_its_group_removed_once_it_has_ended(seqsup: Seqsup) -> None:
+    with owner(cookie := secrets.token_hex(16), "populated") as (process, pid):
+        process.communicate("well, end\n")
+        assert swept(seqsup) == []
+        assert alive(pid)
+        assert groups_of(cookie)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not alive(pid))
+        wait_for(lambda: seqsup("sweep").code == 0 and groups_of(cookie) == [])
+
+
+def test_what_plan_and_doctor_made_is_gone_with_them(seqsup: Seqsup, tmp_path: Path) -> None:
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    state.rmdir()
+    assert seqsup("plan", write(tmp_path, shell("a", "true"))).code == 0
+    seqsup("doctor")
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "gone"])
+def test_groups_of_a_run_with_a_state_folder_of_its_own_are_found_in_the_queue_where_it_stood(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, gone: bool
+) -> None:
+    own = tmp_path / "own"
+    profile = write(tmp_path, shell("a", "echo $$ > pid; exec sleep 60"), run={"state_dir": str(own)})
+    process = seqsup_started("start", profile)
+    wait_for(lambda: lines(tmp_path / "pid"))
+    (row,) = Journal.open(own).runs()
+    if not groups_of(row.cookie):
+        pytest.skip("no groups here")
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    if gone:
+        wait_for(lambda: shutil.rmtree(own, ignore_errors=True) or not own.exists())  # its sentinel may be writing
+    seqsup("sweep")
+    assert groups_of(row.cookie) == []
+    assert not alive(int(lines(tmp_path / "pid")[0]))
+
+
+def test_that_a_sentinel_ended_what_ran_is_said(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", "echo $$ > pid; exec sleep 60")))
+    (pid,) = wait_for(lambda: lines(tmp_path / "pid"))
+    folder = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / "r1"
+    (row,) = Journal.open(folder.parent.parent).runs()
+    if not any((group / "cgroup.kill").exists() for group in groups_of(row.cookie)):
+        pytest.skip("no sentinel without cgroup.kill")
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    wait_for((folder / KILLED).exists)
+    wait_for(lambda: not alive(int(pid)))
+    said = seqsup("sweep").stdout
+    assert "r1 nightly, lost while a ran: what ran was killed when its supervisor died" in said
+    assert not (folder / KILLED).exists()

@@ -15,6 +15,7 @@ from seqsup import account, forensics
 from seqsup.events import GcDone, GcRequested, Warned
 from seqsup.forensics import Known, examine, finding, overridden, short, text, verdict
 from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
+from seqsup.runtime.reports import clean
 from supervised import Tried, step, tried
 
 from profiles import agent, write
@@ -234,8 +235,6 @@ def test_v8s_last_words_are_kept_without_the_environment(node: Path, tmp_path: P
 
 
 def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Path) -> None:
-    from seqsup.telemetry import _cleaned
-
     folder = tmp_path / "reports"
     folder.mkdir()
     (tmp_path / "secret.json").write_text('{"environmentVariables": 1, "a": 2}')
@@ -244,7 +243,7 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
     (folder / "report.3.json").write_text('{"environmentVariables": {"KEY": "1"}')
     (folder / "report.4.json").write_text("[]")
     (folder / "report.5.json").write_text('{"environmentVariables": {"KEY": "1"}, "header": {}}')
-    assert [file.name for file in sorted(folder.glob("report.*")) if _cleaned(file)] == ["report.5.json"]
+    assert clean(folder) == ("report.5.json",)
     assert sorted(file.name for file in folder.iterdir()) == ["report.5.json"]
     assert (folder / "report.5.json").read_text() == '{"header":{}}'
     assert "environmentVariables" in (tmp_path / "secret.json").read_text()

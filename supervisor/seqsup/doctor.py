@@ -98,8 +98,7 @@ def _containment(plan: Plan | None) -> Iterator[Finding]:
     enforce = enforcement(plan) if plan is not None else Enforce.AUTO
     chosen = tiers.choose(enforce, secrets.token_hex(16))
     limits = chosen.groups is not None and chosen.groups.limits
-    if chosen.groups is not None:
-        chosen.groups.close()
+    chosen.close()
     told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
     notes = tuple(f"not {why}" for why in chosen.why)
     if PORTABLE:
@@ -363,17 +362,21 @@ def _turn(queue: Path) -> Iterator[Finding]:
 
 
 def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
+    journal = None
     told: list[str] = []
-    if (folder / FILE).exists():
-        try:
+    try:
+        if (folder / FILE).exists():
             journal = Journal.open(folder)
             told = [_left(run) for run in recover.look(journal, folder)]
+        if (others := recover.look_elsewhere(journal, folder, queue)) is not None:
+            left = processes(others.processes), counted(len(others.groups), "cgroup") if others.groups else ""
+            told.append(f"others in this queue left {' and '.join(filter(None, left))}")
+    except SeqsupError:
+        yield Finding(Level.WARN, "leftovers", "not known: the journal cannot be read")
+        return
+    finally:
+        if journal is not None:
             journal.close()
-        except SeqsupError:
-            yield Finding(Level.WARN, "leftovers", "not known: the journal cannot be read")
-            return
-    if others := recover.look_elsewhere(folder, queue):
-        told.append(f"another state folder's run left {processes(others)}")
     if told:
         yield Finding(Level.WARN, "leftovers", "; ".join(told), "seqsup sweep")
     else:

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
+KILLED = "killed"  # there when its sentinel, at its supervisor's death, killed what ran
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next

@@ -1,23 +1,25 @@
-"""What dead supervisors left: their processes are found and stopped, their attempts marked as lost."""
+"""What dead supervisors left: processes are stopped, groups removed, attempts marked as lost."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
 from .containment import tiers
+from .containment.claim import Claim, abandoned
 from .containment.cookie import bearers, folders
-from .containment.group import listed
+from .containment.group import listed, named_prefix, remove, run_prefix
 from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
-from .folder import MEMBERS, QUEUE, alive, hold, label, run_folder
+from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
+from .runtime.reports import REPORTS, clean
 from .wait import Wake
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
@@ -29,8 +31,15 @@ class Recovered(Struct, frozen=True):
     run: str
     name: str
     lost: str | None  # the agents that were running
-    processes: tuple[ProcessMemory, ...]  # what it left
+    processes: tuple[ProcessMemory, ...]  # what it left, but for what is
     remaining: tuple[ProcessMemory, ...] = ()  # still there after KILL
+    groups: tuple[str, ...] = ()  # of the kernel's, but for those
+    groups_remaining: tuple[str, ...] = ()  # that could not be removed
+    killed: bool = False  # what ran was killed with its supervisor, by the sentinel
+
+    @property
+    def remains(self) -> bool:
+        return bool(self.remaining or self.groups_remaining)
 
 
 def died(folder: Path) -> bool:
@@ -42,15 +51,17 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Name what dead runs of a state folder left, and touch nothing."""
     found = []
     for row in _dead(journal, state_dir):
-        left = tuple(_named(descend(_Left(journal, state_dir, row).pids())))
-        lost = [each.agent for each in _lost(journal, row)]
-        found.append(Recovered(label(row.run), row.name, ", ".join(lost) or None, left))
+        left = _Left(journal, state_dir, row)
+        found.append(left.told(_lost(journal, row), tuple(_named(descend(left.pids())))))
     return found
 
 
-def look_elsewhere(state_dir: Path, queue: Path) -> tuple[ProcessMemory, ...]:
-    """Name what dead runs of other state folders left, but of the same queue: a profile may have its own folder."""
-    return tuple(_named(_elsewhere(state_dir, queue)))
+def look_elsewhere(journal: Journal | None, state_dir: Path, queue: Path) -> Recovered | None:
+    """Name what was left by others of the same queue: runs with a state folder of their own, plans, doctors."""
+    others = _Others(journal, state_dir, queue)
+    others.release()
+    left = tuple(_named(descend(others.pids())))
+    return others.told(left) if left or others.groups else None
 
 
 async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recovered]:
@@ -69,25 +80,39 @@ async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recover
     return recovered
 
 
-async def recover_elsewhere(state_dir: Path, queue: Path, wake: Wake) -> tuple[ProcessMemory, ...]:
+async def recover_elsewhere(journal: Journal | None, state_dir: Path, queue: Path, wake: Wake) -> Recovered | None:
     """Stop those."""
-    if not any(_elsewhere(state_dir, queue)):
-        return ()
-    stopped, _ = await stop(lambda: _elsewhere(state_dir, queue), wake, grace=GRACE, deadline=DEADLINE)
-    return stopped
+    others = _Others(journal, state_dir, queue)
+    staying = others.groups
+    try:
+        if not others.groups and not any(others.pids()):
+            return None
+        stopped, remaining = await stop(others.pids, wake, grace=GRACE, deadline=DEADLINE)
+        staying = await _remove(others.groups, remaining, wake)
+        return others.told(stopped, remaining, staying)
+    finally:
+        others.forget(staying)
+
+
+async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake: Wake) -> list[Path]:
+    """Remove them, or say which could not be; where somebody survived a kill already, that is tried once more only."""
+    return await tiers.sweep(groups, wake, deadline=0 if remaining else DEADLINE)
 
 
 async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -> Recovered:
     left = _Left(journal, state_dir, row)
     stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
-    await tiers.sweep(left.groups, wake, deadline=DEADLINE)
+    staying = await _remove(left.groups, remaining, wake)
     lost = _lost(journal, row)
     for each in lost:
         event = AttemptLost(agent=each.agent, attempt=each.attempt, content=each.content, stopped=stopped)
+        clean(run_folder(state_dir, row.run) / each.folder / REPORTS)  # first: once it is told nobody comes again
         journal.append(row.run, event)
-    if not remaining:
-        (run_folder(state_dir, row.run) / MEMBERS).unlink(missing_ok=True)
-    return Recovered(label(row.run), row.name, ", ".join(each.agent for each in lost) or None, stopped, remaining)
+    recovered = left.told(lost, stopped, remaining, staying)
+    if not recovered.remains:
+        for name in (KILLED, MEMBERS):
+            (run_folder(state_dir, row.run) / name).unlink(missing_ok=True)
+    return recovered
 
 
 def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
@@ -110,12 +135,12 @@ class _Left:
     """What a dead run left: by its mark, by its groups, and by who was seen under it."""
 
     def __init__(self, journal: Journal, state_dir: Path, row: RunRow) -> None:
-        self._cookie = row.cookie
+        self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
         self._seen: set[tuple[int, int]] = set()
         self.groups = tiers.stale(row.cookie.startswith)
         boots = [event.body.boot_id for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
         if boots[-1:] == [boot_id()]:
-            pairs = (line.split() for line in (run_folder(state_dir, row.run) / MEMBERS).read_text().splitlines())
+            pairs = (line.split() for line in (self._folder / MEMBERS).read_text().splitlines())
             self._seen = {(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2}
 
     def pids(self) -> Iterator[int]:
@@ -125,6 +150,61 @@ class _Left:
         for pid, start in self._seen:
             if (stat := read_stat(pid)) is not None and stat.start == start:
                 yield pid
+
+    def told(
+        self, lost: list[AttemptStarted], processes: tuple[ProcessMemory, ...],
+        remaining: tuple[ProcessMemory, ...] = (), staying: Sequence[Path] = (),
+    ) -> Recovered:  # fmt: skip
+        return Recovered(
+            label(self._row.run), self._row.name, ", ".join(each.agent for each in lost) or None, processes, remaining,
+            *_apart(self.groups, staying), killed=bool(lost) and (self._folder / KILLED).exists(),
+        )  # fmt: skip
+
+
+class _Others:
+    """What was left by the dead of the same queue whom this journal does not know: by marks, by claims on groups."""
+
+    def __init__(self, journal: Journal | None, state_dir: Path, queue: Path) -> None:
+        self._state_dir, self._queue = state_dir, queue
+        known = {run_prefix(row.cookie) for row in _dead(journal, state_dir)} if journal is not None else set()
+        self._claims: dict[str, Claim] = {}
+        for claim in abandoned(queue):
+            if claim.prefix in known:  # that run is put in order by itself, and what remains is remembered with it
+                claim.release()
+            else:
+                self._claims[claim.prefix] = claim
+        found = tiers.stale(self._claims.__contains__) if self._claims else []
+        self._let_go = [group for group in found if self._claims[named_prefix(group.name) or ""].let_go]
+        self.groups = [group for group in found if group not in self._let_go]
+
+    def pids(self) -> Iterator[int]:
+        for group in self.groups:
+            yield from listed(group)
+        yield from _elsewhere(self._state_dir, self._queue)
+
+    def told(
+        self, processes: tuple[ProcessMemory, ...], remaining: tuple[ProcessMemory, ...] = (),
+        staying: Sequence[Path] = (),
+    ) -> Recovered:  # fmt: skip
+        return Recovered("-", "others in this queue", None, processes, remaining, *_apart(self.groups, staying))
+
+    def forget(self, staying: list[Path]) -> None:
+        """Let go of the claims, of those groups that are gone for ever."""
+        staying = [*staying, *(group for group in self._let_go if not remove(group))]
+        still = {named_prefix(group.name) for group in staying}
+        for prefix, claim in self._claims.items():
+            if prefix in still:
+                claim.release()
+            else:
+                claim.give_up(gone=True)
+
+    def release(self) -> None:
+        for claim in self._claims.values():
+            claim.release()
+
+
+def _apart(groups: list[Path], staying: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(str(group) for group in groups if group not in staying), tuple(map(str, staying))
 
 
 def _elsewhere(state_dir: Path, queue: Path) -> Iterator[int]:

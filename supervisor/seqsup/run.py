@@ -252,8 +252,7 @@ class Run:
             await hooks.abandon()
             self._admission.close()
             self._world.host.close()
-            if self._containment.groups is not None:
-                self._containment.groups.close()
+            self._containment.close()
             if self._summaries is not None:
                 self._summaries.close()
             os.close(ledger)

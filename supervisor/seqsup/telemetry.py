@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import stat
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,12 +14,12 @@ from . import forensics
 from .channel import Answer, Channel, Node
 from .folder import CHANNEL, private
 from .forensics import Known
-from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
+from .model import Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
+from .runtime.reports import REPORTS, clean
 from .units import format_size
 from .wait import Wake
 from .wording import printable
 
-_REPORTS = "reports"  # in the attempt's folder: what Node writes as V8 gives up
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _STEPS = 4  # times that sites are read between the alert and soft
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
@@ -30,7 +29,6 @@ _OPERATORS = 60.0  # seconds that an operator waits for one
 _SOON = 10.0  # seconds for everything else
 _REMEMBERED = 50  # processes
 _LAST = 10  # collections that are told of in the end
-_LARGEST_REPORT = 4 * MIB
 
 
 class Telemetry:
@@ -39,7 +37,7 @@ class Telemetry:
     def __init__(self, limits: Limits, account: Account | None, folder: Path, wake: Wake) -> None:
         """Open the channel; OSError says why it cannot be had."""
         self._wake = wake
-        self._reports = private(folder / _REPORTS)
+        self._reports = private(folder / REPORTS)
         if account is not None:
             os.chown(self._reports, account.uid, account.gid)
         self._channel = Channel(account)
@@ -104,7 +102,7 @@ class Telemetry:
             nodes=tuple(sorted(self._known.values(), key=lambda node: -node.rss)),
             collections=tuple(self._collections[-_LAST:]),
             sites={pid: sites for pid, sites in self._sites.items() if sites},
-            reports=tuple(file.name for file in sorted(self._reports.glob("report.*.json")) if _cleaned(file)),
+            reports=clean(self._reports),
         )
 
     def collected(self) -> list[Collection]:
@@ -246,20 +244,3 @@ def _overridden(node: Node, cap: int | None) -> str:
         f"{name} (pid {node.pid}) has a heap limit of {format_size(limit)} instead of {format_size(cap)}:"
         f" overridden by {by}; memory.hard holds all the same"
     )
-
-
-def _cleaned(file: Path) -> bool:
-    """Take the environment out; what cannot be read as a report is removed. The folder is the agent's to write in."""
-    with suppress(OSError, msgspec.DecodeError, AttributeError):
-        descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "r+b") as opened:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                report: Mapping[str, Any] = msgspec.json.decode(opened.read(_LARGEST_REPORT))
-                fewer = {name: value for name, value in report.items() if name != "environmentVariables"}
-                opened.seek(0)
-                opened.truncate()
-                opened.write(msgspec.json.encode(fewer))
-                return True
-    with suppress(OSError):
-        file.unlink()
-    return False

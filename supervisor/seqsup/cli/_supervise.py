@@ -23,7 +23,7 @@ from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested
-from ..folder import QUEUE, label, private, run_folder, write_private
+from ..folder import KILLED, QUEUE, label, private, run_folder, write_private
 from ..history import RunState, fold
 from ..host import Host, give_back
 from ..journal import Journal, RunRow
@@ -32,7 +32,7 @@ from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement
-from ..recover import recover, recover_elsewhere
+from ..recover import Recovered, recover, recover_elsewhere
 from ..renewal import GoingOn, hold_signals, release_signals, renew, renewed
 from ..resumption import resumption
 from ..run import Identity, Run
@@ -201,14 +201,11 @@ class _Supervision:
 
     async def _put_in_order(self) -> None:
         for found in await recover(self._journal, self._folder, self._wake):
-            self._say(
-                f"{found.run} {found.name} was left by a supervisor that died"
-                + (f" while {found.lost} ran" if found.lost else "")
-                + (f"; stopped {processes(found.processes)}" if found.processes else "")
-                + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
-            )
-        if stopped := await recover_elsewhere(self._folder, state_dir(), self._wake):
-            self._say(f"stopped what a dead supervisor of another state folder had left: {processes(stopped)}")
+            left = f"{found.run} {found.name} was left by a supervisor that died"
+            self._say(left + (f" while {found.lost} ran" if found.lost else "") + _recovered(found))
+        others = await recover_elsewhere(self._journal, self._folder, state_dir(), self._wake)
+        if others is not None and (others.processes or others.remains):  # an empty group is not worth a word
+            self._say(f"a dead supervisor of another state folder left something{_recovered(others)}")
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
@@ -256,7 +253,7 @@ class _Supervision:
         for reader in self._readers:
             run.add_reader(reader)
         kill_file = containment.groups.kill_file if containment.groups is not None else None
-        sentinel = Sentinel(kill_file) if kill_file is not None else None
+        sentinel = Sentinel(kill_file, folder / KILLED) if kill_file is not None else None
         if (detached := manner.detached) is not None:
             run.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         give_back()
@@ -372,6 +369,14 @@ class _Supervision:
         if view.ended is None:
             return False  # its supervisor died after its last agent: its end is still to be told
         return len(resumption(self._plan.steps, view.completed).done) == len(self._plan.steps)
+
+
+def _recovered(found: Recovered) -> str:
+    return (
+        (f"; stopped {processes(found.processes)}" if found.processes else "")
+        + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
+        + (f"; groups that could not be removed: {', '.join(found.groups_remaining)}" if found.groups_remaining else "")
+    )
 
 
 def _ignored(signum: signal.Signals) -> bool:

@@ -108,8 +108,7 @@ def _found(made: Plan) -> Chosen | str:
         chosen = choose(enforcement(made), secrets.token_hex(16))
     except SeqsupError as error:
         return str(error)
-    if chosen.groups is not None:
-        chosen.groups.close()
+    chosen.close()
     return chosen
 
 

@@ -7,7 +7,6 @@ import click
 
 from ..journal import FILE as JOURNAL
 from ..journal import Journal
-from ..model import ProcessMemory
 from ..recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
 from ..wait import Wake
 from ..wording import processes
@@ -19,7 +18,7 @@ from ._output import put_object
 @click.option("--dry-run", is_flag=True, help="Only name what is left; touch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One object for programs.")
 def sweep(dry_run: bool, as_json: bool) -> int:
-    """Find what dead supervisors left running, stop it, and mark their attempts as lost.
+    """Find what dead supervisors left running, stop it, remove its cgroups, and mark their attempts as lost.
 
     `start` and `run` do the same before they begin. Live runs are never touched.
     """
@@ -29,36 +28,47 @@ def sweep(dry_run: bool, as_json: bool) -> int:
         put_object("seqsup.sweep/1", {"dry_run": dry_run, "runs": found})
     else:
         _print(found, "left" if dry_run else "stopped")
-    return 1 if any(run.remaining for run in found) else 0
+    return 1 if any(run.remains for run in found) else 0
 
 
 def _print(found: list[Recovered], verb: str) -> None:
     for run in found:
         lost = f", lost while {run.lost} ran" if run.lost else ""
-        done = f"{verb} {processes(run.processes)}" if run.processes else "nothing of it was left"
-        click.echo(f"{run.run} {run.name}{lost}: {done}")
+        click.echo(f"{run.run} {run.name}{lost}: {_done(run, verb)}")
+        for group in run.groups:
+            click.echo(f"  {'left' if verb == 'left' else 'removed'} group {group}")
         if run.remaining:
             click.echo(f"  still there after KILL: {processes(run.remaining)}")
+        for group in run.groups_remaining:
+            click.echo(f"  could not be removed: group {group}")
     if not found:
         click.echo("no supervisor died and left anything")
+
+
+def _done(run: Recovered, verb: str) -> str:
+    if run.processes:
+        return f"{verb} {processes(run.processes)}"
+    if run.remaining:
+        return "not ended"
+    if run.killed:
+        return "what ran was killed when its supervisor died"
+    return "nothing but groups was left" if run.groups or run.groups_remaining else "nothing of it was left"
 
 
 def _look(folder: Path) -> list[Recovered]:
     journal = _journal(folder)
     found = look(journal, folder) if journal else []
-    return found + _of_others(look_elsewhere(folder, folder))
+    others = look_elsewhere(journal, folder, folder)
+    return [*found, others] if others is not None else found
 
 
 async def _recover(folder: Path) -> list[Recovered]:
     wake = Wake()
     journal = _journal(folder)
     found = await recover(journal, folder, wake) if journal else []
-    return found + _of_others(await recover_elsewhere(folder, folder, wake))
+    others = await recover_elsewhere(journal, folder, folder, wake)
+    return [*found, others] if others is not None else found
 
 
 def _journal(folder: Path) -> Journal | None:
     return Journal.open(folder, write=True) if (folder / JOURNAL).exists() else None
-
-
-def _of_others(left: tuple[ProcessMemory, ...]) -> list[Recovered]:
-    return [Recovered("-", "of another state folder", None, left)] if left else []

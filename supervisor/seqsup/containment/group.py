@@ -222,11 +222,16 @@ def remove(folder: Path) -> bool:
     return not folder.exists()
 
 
+def run_prefix(cookie: str) -> str:
+    """As much of a run's cookie as is in the names of its groups."""
+    return cookie[:16]
+
+
 def run_name(cookie: str) -> str:
-    return f"seqsup-{cookie[:16]}"
+    return f"seqsup-{run_prefix(cookie)}"
 
 
-def run_prefix(name: str) -> str | None:
+def named_prefix(name: str) -> str | None:
     """Read the start of a run's cookie from its directory's name; None when it is none of ours."""
     match = _RUN.fullmatch(name)
     return match[1] if match else None

@@ -2,22 +2,26 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 # It waits for the end of a pipe that only the supervisor holds; a line before that means that all is well. It leaves
 # our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground.
 _WATCH = """
 exec 3<&0
-(trap "" HUP INT QUIT TERM TSTP; cd /; read -r well <&3 || echo 1 >"$1") &
+(trap "" HUP INT QUIT TERM TSTP; cd /; read -r well <&3 || { echo 1 >"$1" && : >"$2"; }) &
 """
 
 
 class Sentinel:
-    def __init__(self, kill_file: str) -> None:
-        """Start it, before this process becomes a subreaper: then it would stay in our tree."""
+    def __init__(self, kill_file: str, told: Path) -> None:
+        """Start it, before this process becomes a subreaper: then it would stay in our tree.
+
+        `told` is a file that is there once it has killed.
+        """
         ours, self._line = os.pipe()
         try:
             subprocess.run(
-                ["/bin/sh", "-c", _WATCH, "seqsup-sentinel", kill_file],
+                ["/bin/sh", "-c", _WATCH, "seqsup-sentinel", kill_file, str(told)],
                 stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, check=False,
             )  # fmt: skip
         finally:

@@ -37,7 +37,8 @@ async def stop(
             members.used()
             stopped |= {(m.pid, m.start): m.describe() for m in living if (m.pid, m.start) not in stopped}
             if living and waited > deadline:
-                return tuple(stopped.values()), members.describe()
+                left = {(member.pid, member.start) for member in living}
+                return tuple(named for who, named in stopped.items() if who not in left), members.describe()
             if waited >= grace:
                 members.send(signal.SIGKILL)
             elif not termed:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.folder import state_dir
 from seqsup.host import PORTABLE, TIER
 from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
 
 from . import cgroup2
 from .cgroup1 import Groups1, with_freezer
-from .group import Groups, Unavailable, kill, mounts, own_directory, read, remove, run_prefix
+from .claim import Claim
+from .group import Groups, Unavailable, kill, mounts, named_prefix, own_directory, read, remove
 from .shim import wrap
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
@@ -45,6 +47,13 @@ class Chosen(Struct, frozen=True):
     tier: str
     detail: str
     why: tuple[str, ...]  # of each better one: why it was not had
+    claim: Claim | None = None  # on the groups
+
+    def close(self) -> None:
+        """Remove the groups. One that somebody let go still lives in stays until a sweep finds it empty."""
+        gone = self.groups is None or self.groups.close()
+        if self.claim is not None:
+            self.claim.give_up(gone=gone)
 
 
 def choose(enforce: Enforce, cookie: str) -> Chosen:
@@ -59,6 +68,7 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
         return Chosen(None, PSUTIL, WITHOUT_LINUX, ())
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
+    claim = _claimed(cookie)
     for tier, give in TIERS.items():
         if TIER not in ("", tier):
             continue
@@ -73,8 +83,10 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
             why.append(f"{tier}: {_spelled(error)}")
             continue
         if groups.limits or enforce is not Enforce.CGROUP:
-            return Chosen(groups, groups.tier, groups.detail, tuple(why))
+            return Chosen(groups, groups.tier, groups.detail, tuple(why), claim)
         groups.close()
+    if claim is not None:
+        claim.give_up(gone=True)
     if enforce is Enforce.CGROUP:
         raise NoGroup(
             'memory.enforce = "cgroup", but no group with a memory limit can be had here:\n'
@@ -82,6 +94,14 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
             + f"Start it as `{remedy()}`, or leave memory.enforce at auto."
         )
     return Chosen(None, SUBREAPER, "", tuple(why))
+
+
+def _claimed(cookie: str) -> Claim | None:
+    """A plan may be made where nothing can be written; nobody finds its groups then, should it be killed."""
+    try:
+        return Claim.stake(state_dir(), cookie)
+    except OSError:
+        return None
 
 
 def remedy() -> str:
@@ -127,7 +147,7 @@ def stale(is_dead: Callable[[str], bool]) -> list[Path]:
     tops = {where: None for controller in ("", "memory", "pids", "freezer") for _, where in mounts(controller)}
     for top in tops:
         for folder, below, _ in os.walk(top):
-            prefix = run_prefix(os.path.basename(folder))  # noqa: PTH119
+            prefix = named_prefix(os.path.basename(folder))  # noqa: PTH119
             if prefix is not None and is_dead(prefix):
                 found.append(Path(folder))
                 below.clear()
@@ -137,12 +157,13 @@ def stale(is_dead: Callable[[str], bool]) -> list[Path]:
 async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path]:
     """Kill all that live in these groups and remove them; `deadline` is in seconds. Returns those that remain."""
     ends = time.monotonic() + deadline
-    while groups and time.monotonic() < ends:
+    while True:
         for group in groups:
             kill(group)
         groups = [group for group in groups if not remove(group)]
+        if not groups or time.monotonic() >= ends:
+            return groups
         await wake.wait(0.002)
-    return groups
 
 
 def _scope(cookie: str) -> Groups:

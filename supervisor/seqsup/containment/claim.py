@@ -1,0 +1,70 @@
+"""Whose groups are whose: a file for each who made some, in the queue's folder, locked for as long as its owner lives.
+
+So groups that no journal tells of are found too: of a plan or doctor that was killed, of a run whose state folder is
+gone. A name alone proves nothing, since a container's groups may be seen from outside, but its queue is not ours.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from seqsup.folder import private
+
+from .group import run_prefix
+
+CLAIMS = "groups"
+_LET_GO = b"let go\n"
+
+
+class Claim:
+    """On the groups of one cookie."""
+
+    def __init__(self, file: Path, fd: int, made: tuple[Path, ...] = ()) -> None:
+        self._file, self._fd, self._made = file, fd, made
+        self.prefix = file.name  # of the cookie
+        self.let_go = os.fstat(fd).st_size > 0  # whoever lives in them may
+
+    @staticmethod
+    def stake(queue: Path, cookie: str) -> "Claim":
+        """Take it for this process's life. Whoever sweeps at this moment is waited for."""
+        file = queue / CLAIMS / run_prefix(cookie)
+        made = tuple(each for each in (file.parent, *file.parent.parents) if not each.exists())
+        while True:
+            private(file.parent)
+            with suppress(FileNotFoundError):
+                fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                os.ftruncate(fd, 0)
+                if os.fstat(fd).st_nlink:
+                    return Claim(file, fd, made)
+                os.close(fd)  # a sweep removed it meanwhile
+
+    def give_up(self, *, gone: bool) -> None:
+        """All is in order. Whoever still lives in the groups was let go, so they are removed once that has ended."""
+        if gone:
+            self._file.unlink(missing_ok=True)
+            for folder in self._made:
+                with suppress(OSError):
+                    folder.rmdir()
+        else:
+            os.write(self._fd, _LET_GO)
+        self.release()
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+def abandoned(queue: Path) -> list[Claim]:
+    """Take the claims whose owner is dead, until each is released; one that another sweeps is left to that."""
+    found: list[Claim] = []
+    for file in sorted((queue / CLAIMS).glob("*")):
+        with suppress(OSError):
+            fd = os.open(file, os.O_RDWR)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+            else:
+                found.append(Claim(file, fd))
+    return found
