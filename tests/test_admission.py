@@ -16,7 +16,7 @@ Seqsup = Callable[..., Result]
 
 
 @pytest.mark.parametrize(
-    ("room", "most", "need", "floor", "running", "why"),
+    ("room", "most", "need", "floor", "claimed", "why"),
     [
         (900, 1000, 500, 100, None, ""),
         (599, 1000, 500, 100, None, "it may take 500 MiB above memory.host_floor 100 MiB, and 599 MiB are available"),
@@ -30,17 +30,19 @@ Seqsup = Callable[..., Result]
         (900, 1000, 8000, 100, None, "it may take 850 MiB above memory.host_floor 100 MiB, and 900 MiB are available"),
         (90, 100, 8000, 512, None, "90 MiB are available, below memory.host_floor 512 MiB"),
         # beside others
-        (900, 1000, 400, 100, 500, ""),
-        (900, 1000, 401, 100, 500, "it may take 401 MiB; running agents may take 500 MiB of the 1000 MiB that there"
-         " were, and memory.host_floor is 100 MiB"),
-        (450, 1000, 400, 100, 500, "it may take 400 MiB above memory.host_floor 100 MiB, and 450 MiB are available"),
+        (1000, 1000, 400, 100, 500, ""),
+        (999, 1000, 400, 100, 500,
+         "it may take 400 MiB, running agents 500 MiB more above memory.host_floor 100 MiB, and 999 MiB are available"),
+        (500, 1000, 400, 100, 0, ""),  # they have all that they may take
+        (450, 1000, 400, None, 100, "it may take 400 MiB, running agents 100 MiB more, and 450 MiB are available"),
+        (99, 1000, 400, 100, 500, "99 MiB are available, below memory.host_floor 100 MiB"),
     ],
 )  # fmt: skip
 def test_what_stands_against_a_start(
-    room: int, most: int, need: int | None, floor: int | None, running: int | None, why: str
+    room: int, most: int, need: int | None, floor: int | None, claimed: int | None, why: str
 ) -> None:
-    mib = [None if size is None else size * MIB for size in (room, most, need, floor, running)]
-    assert no_room(**dict(zip(("room", "most", "need", "floor", "running"), mib, strict=True))) == why  # type: ignore[arg-type]
+    mib = [None if size is None else size * MIB for size in (room, most, need, floor, claimed)]
+    assert no_room(**dict(zip(("room", "most", "need", "floor", "claimed"), mib, strict=True))) == why  # type: ignore[arg-type]
 
 
 def past(*peaks: int) -> list[Past]:

@@ -14,6 +14,7 @@ from seqsup.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.journal import Journal
 from seqsup.model import MIB
 from seqsup.sequence import violations
+from test_learning import learned
 
 from profiles import Event, of, parsed, proven, shell, write
 
@@ -58,8 +59,51 @@ def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_pa
     events = proven(seqsup("start", write(tmp_path, *agents, **lanes(3)), "--json"))
     assert most_at_once(events) == 1
     waits = of(events, "admission_delayed")
-    assert "running agents may take" in waits[0]["why"]
-    assert {event["lane"] for event in of(events, "attempt_started")} == {1, 2, 3}
+    assert [event["agent"] for event in waits] == ["b", "c"]
+    assert "running agents" in waits[0]["why"]
+    assert {event["lane"] for event in of(events, "attempt_started")} == {1}
+
+
+@pytest.mark.parametrize(("admit", "together"), [("limits", 1), ("learned", 2)])
+def test_what_an_agent_was_seen_to_take_counts_only_where_that_is_told(
+    seqsup: Seqsup, tmp_path: Path, admit: str, together: int
+) -> None:
+    hard = int(psutil.virtual_memory().available * 0.55)
+    agents = [shell(name, "sleep 0.3", memory={"hard": hard, "soft": "none"}) for name in "ab"]
+    profile = write(tmp_path, *agents, **lanes(2, admit=admit))
+    for name in "ab":
+        learned(profile, name, 20, 21, 22)
+    assert most_at_once(proven(seqsup("start", profile, "--json"))) == together
+
+
+def test_more_who_cannot_run_than_a_stack_is_deep(seqsup: Seqsup, tmp_path: Path) -> None:
+    skipped = [shell(f"s{n}", "true", needs=["bad"]) for n in range(1500)]
+    agents = [shell("bad", "exit 3"), *skipped, shell("good", "true")]
+    result = seqsup("start", write(tmp_path, *agents, **lanes(2, on_failure="continue")), "--json")
+    assert result.code == 1, result.stderr[-500:]
+    events = proven(result)
+    assert (len(of(events, "agent_skipped")), of(events, "agent_ended")[-1]["agent"]) == (1500, "good")
+
+
+def test_all_whose_turn_it_is_are_told_and_that_it_is_at_the_users_risk(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    waits = [shell(name, f"touch {name}; while [ ! -e gate ]; do sleep 0.02; done") for name in "ab"]
+    process = seqsup_started("start", write(tmp_path, *waits, **lanes(2)))
+    wait_for(lambda: all((tmp_path / name).exists() for name in "ab"))
+    status = " ".join(seqsup("status").stdout.split())
+    assert "2 at a time AT YOUR OWN RISK" in status
+    assert all(f"{name}: attempt 1" in status for name in "ab")
+    assert json.loads(seqsup("status", "--json").stdout)["concurrency"] == 2
+    (tmp_path / "gate").touch()
+    assert process.wait().code == 0
+
+
+def test_who_asks_for_more_than_one_at_a_time_is_told_the_key_that_accepts_the_risk(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    refused = seqsup("plan", write(tmp_path, shell("a", "true"), run={"concurrency": 2}))
+    assert (refused.code, "allow_concurrency = true" in refused.stderr) == (2, True)
 
 
 def test_each_tree_is_its_own(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:

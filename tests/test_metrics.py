@@ -11,6 +11,7 @@ from conftest import Result, Started, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monitoring import binary, free_port, get, prometheus, promtool, running, up
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from seqsup.events import (
     CompanionReady,
@@ -19,6 +20,7 @@ from seqsup.events import (
     CompanionStopped,
     GcDone,
     GcRequested,
+    RunStarted,
     StopSent,
     Unkillable,
 )
@@ -203,6 +205,12 @@ def test_where_several_run_at_a_time_each_has_its_figures_until_it_ends() -> Non
     found = table(after(Told().ended("a"), now))
     assert ("agent_tree_rss_bytes", ("a",)) not in found
     assert found["agent_tree_rss_bytes", ("b",)] == 20
+
+
+def test_how_many_may_run_at_a_time_is_told() -> None:
+    began = Told().run(*AGENTS).events[0].body
+    assert isinstance(began, RunStarted)
+    assert table(after(Told().tell(replace(began, concurrency=2))))["run_concurrency", ()] == 2
 
 
 def test_leftovers_are_counted_by_what_ended_them() -> None:

@@ -20,6 +20,9 @@ Start = Callable[..., Started]
 WAITS = "echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
 
 
+LANES = {"concurrency": 2, "allow_concurrency": True, "chain": 20}
+
+
 def kinds(seqsup: Seqsup) -> list[str]:
     return [event["event"] for event in parsed(seqsup("events").stdout)]
 
@@ -52,6 +55,51 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     assert kinds(seqsup).count("run_continued") == 1
     assert "does not run" in seqsup("resume").stderr
     assert "does not run" in seqsup("pause").stderr
+
+
+def both_wait(tmp_path: Path, run: dict[str, object]) -> Path:
+    """Two that run side by side, each until its gate opens, and two to come."""
+    waits = [shell(name, f"touch {name}; while [ ! -e gate-{name} ]; do sleep 0.01; done") for name in "ab"]
+    rest = [shell(name, f"touch {name}") for name in "cd"]
+    return write(tmp_path, *waits, *rest, run={**LANES, **run}, memory={"hard": "64MiB"})
+
+
+def ended(seqsup: Seqsup, *which: object) -> int:
+    return len(of(parsed(seqsup("events", *which).stdout), "agent_ended"))
+
+
+def test_a_pause_starts_nobody_while_another_lane_still_runs(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    process = seqsup_started("start", both_wait(tmp_path, {}))
+    wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    assert "pauses after a, b;" in seqsup("pause").stderr
+    (tmp_path / "gate-a").touch()
+    wait_for(lambda: ended(seqsup) == 1)
+    (tmp_path / "gate-b").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    assert (ended(seqsup), (tmp_path / "c").exists()) == (2, False)
+    assert seqsup("resume").code == 0
+    assert process.wait().code == 0
+    assert (tmp_path / "d").exists()
+
+
+def test_a_full_disk_starts_nobody_while_another_lane_still_runs(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        profile = both_wait(tmp_path, {"state_dir": str(disk / "state"), "disk_floor": "8MiB"})
+        process = seqsup_started("start", profile)
+        wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, 26 * MIB)
+        (tmp_path / "gate-a").touch()
+        wait_for(lambda: ended(seqsup, profile) == 1)
+        (tmp_path / "gate-b").touch()
+        wait_for(lambda: "below run.disk_floor 8 MiB" in process.stderr)
+        assert (ended(seqsup, profile), (tmp_path / "c").exists()) == (2, False)
+        (disk / "filler").unlink()
+        assert process.wait().code == 0, process.stderr
 
 
 def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:

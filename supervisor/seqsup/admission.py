@@ -1,11 +1,13 @@
 """Admission: an agent starts when the memory that it needs is there, beside what running ones may still take."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 
 from . import policy
+from .attempt import World
 from .containment.ceiling import ceilings
+from .events import AdmissionDelayed
 from .host import PORTABLE, Host
+from .model import Halt, Observation, Step, Stopped
 
 
 class Admission:
@@ -13,37 +15,68 @@ class Admission:
         """Make it while nothing of the run lives: no agent can ask for more than there is now."""
         self._host = host
         self._ceilings = [] if PORTABLE else ceilings()
-        self._most = self.room()
+        self._most = self._room()
         self._running: dict[str, int] = {}  # what each may take
+        self._used: dict[str, int] = {}  # and what it was last seen to
+        self._told: set[str] = set()  # who waits
 
-    def room(self) -> int:
+    def _room(self) -> int:
         """What may be taken now, in bytes: of the host, or of the group that we live in."""
         rooms = [room for ceiling in self._ceilings if (room := ceiling.room()) is not None]
         return min([self._host.available(), *rooms])
 
-    def missing(self, need: int | None, floor: int | None) -> str:
-        """Say what an agent still has to wait for; empty when it may start."""
-        running = sum(self._running.values()) if self._running else None
-        return policy.no_room(room=self.room(), most=self._most, need=need, floor=floor, running=running)
+    def observe(self, seen: Observation) -> None:
+        """Who runs beside others has taken a part of what it may."""
+        self._used[seen.agent] = seen.sample.used
 
-    @property
-    def others(self) -> bool:
-        """Whether agents run, whose end may be waited for."""
-        return bool(self._running)
+    def fits(self, step: Step, need: int | None, world: World) -> bool:
+        """Say whether an agent may start now; that it waits is told once, and for what."""
+        if not (why := self._missing(step, need)):
+            self._told.discard(step.name)
+            return True
+        if step.name not in self._told:
+            self._told.add(step.name)
+            world.emit(AdmissionDelayed(agent=step.name, need=need, room=self._room(), why=why))
+        return False
+
+    async def admit(self, step: Step, need: int | None, world: World, enough: Halt) -> bool:
+        """Wait for the memory that an agent may take, and count it as running.
+
+        False when the operator's wish is `enough` to wait no longer; Stopped, when nobody runs whose end may help.
+        """
+        rule = step.drain
+        deadline = time.monotonic() + rule.timeout
+        while not self.fits(step, need, world):
+            if world.operator.halt >= enough:
+                return False
+            if time.monotonic() >= deadline and not self._running:
+                raise Stopped(f"{step.name} was not started: {self._missing(step, need)}")
+            await world.wake.wait(rule.interval)
+        self.take_in(step, need)
+        return True
+
+    def _missing(self, step: Step, need: int | None) -> str:
+        """Say what an agent still has to wait for; empty when it may start."""
+        claimed = sum(max(may - self._used.get(agent, 0), 0) for agent, may in self._running.items())
+        return policy.no_room(
+            room=self._room(), most=self._most, need=need, floor=step.limits.host_floor,
+            claimed=claimed if self._running else None,
+        )  # fmt: skip
 
     @property
     def crowded(self) -> bool:
         """Whether more than one agent runs."""
         return len(self._running) > 1
 
-    @contextmanager
-    def admitted(self, agent: str, need: int | None) -> Iterator[None]:
-        """Count an agent as running."""
-        self._running[agent] = need or 0
-        try:
-            yield
-        finally:
-            del self._running[agent]
+    def runs(self, agent: str) -> bool:
+        return agent in self._running
+
+    def take_in(self, step: Step, need: int | None) -> None:
+        """Count an agent as running; nothing of it is there yet."""
+        self._running[step.name], self._used[step.name] = need or 0, 0
+
+    def let_go(self, agent: str) -> None:
+        self._running.pop(agent, None)
 
     def close(self) -> None:
         for ceiling in self._ceilings:

@@ -11,7 +11,7 @@ from .admission import Admission
 from .attempt import Place, Stage, World, attempt
 from .containment.keeper import Keeper
 from .drain import drain
-from .events import AdmissionDelayed, AgentEnded, Drained, LimitPaused, RetryScheduled
+from .events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
 from .units import clock, format_duration
 
@@ -100,17 +100,20 @@ class Agent:
             await self._sit_out(self._limit_until)
         if self._world.operator.halt >= self._enough():  # tenacity tries once more after a pause that was cut short
             return _HALTED
-        if not await self._admitted():
+        admission, own = self._admission, self.step
+        if not admission.runs(own.name) and not await admission.admit(own, self._need, self._world, self._enough()):
             return _HALTED
         number, self._next = self._next, self._next + 1
         stage, self._ready = self._ready or Stage(self.step, number, self._place(number), self._world), None
         step = self._fill_in(self.step, stage.place)
         if self._bare:
             step = replace(step, node=None)
-        with self._admission.admitted(self.step.name, self._need):
+        try:
             ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))
             self._outcomes.append(ended.outcome)
             drained = await drain(self._to_drain(), number, ended, self._cookie, self._world)
+        finally:
+            admission.let_go(own.name)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
             self._world.emit(drained)
             drained = await drain(self.step, number, ended, self._cookie, self._world)
@@ -134,22 +137,6 @@ class Agent:
         """The wish that ends a wait: who has not been tried, or waits for hours, is not "this agent" yet."""
         resting = not self._outcomes or policy.awaited(self.step.retry, self._outcomes[-1])
         return Halt.AFTER_AGENT if resting else Halt.NOW
-
-    async def _admitted(self) -> bool:
-        """Wait for the memory that it may take; False when the operator wants no more of it."""
-        floor, rule = self.step.limits.host_floor, self.step.drain
-        deadline, told = time.monotonic() + rule.timeout, False
-        while why := self._admission.missing(self._need, floor):
-            if self._world.operator.halt >= self._enough():
-                return False
-            if time.monotonic() >= deadline and not self._admission.others:
-                raise Stopped(f"{self.step.name} was not started: {why}")
-            if not told:
-                room = self._admission.room()
-                self._world.emit(AdmissionDelayed(agent=self.step.name, need=self._need, room=room, why=why))
-                told = True
-            await self._world.wake.wait(rule.interval)
-        return True
 
     def _drained(self, drained: Drained) -> None:
         self._world.emit(drained)

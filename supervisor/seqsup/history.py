@@ -119,6 +119,7 @@ class RunView(Struct, kw_only=True):
     expected: dict[str, float] = field(default_factory=dict)  # seconds, of agents that ran before
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started
+    concurrency: int = 1  # agents at a time
     supervisor: int | None = None
     version: str = ""
     containment: str = ""
@@ -138,8 +139,13 @@ class RunView(Struct, kw_only=True):
     @property
     def current(self) -> AgentView | None:
         """The agent whose turn it is, also between its attempts."""
+        return next(iter(self.at_turn), None)
+
+    @property
+    def at_turn(self) -> list[AgentView]:
+        """All those whose turn it is: in lanes more than one."""
         turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
-        return next((agent for agent in self.agents.values() if agent.state in turn), None)
+        return [agent for agent in self.agents.values() if agent.state in turn]
 
     @property
     def highest(self) -> AgentView | None:
@@ -254,7 +260,7 @@ class History:
     def _run_started(self, event: RunStarted, at: float) -> None:
         view = self.view
         view.name, view.profile, view.task, view.supervisor = event.name, event.profile, event.task, event.supervisor
-        view.expected = event.expected
+        view.expected, view.concurrency = event.expected, event.concurrency
         view.version, view.containment = event.version, event.containment
         view.resumes += event.resumed
         view.started = at if view.started is None else view.started

@@ -122,6 +122,7 @@ def _rule(width: int, encoding: str | None) -> list[Part]:
 def _headline(view: RunView, now: float, width: int, encoding: str | None) -> list[Part]:
     done = view.count(AgentState.COMPLETED)
     parts: list[Part] = [("", f"{done} of {len(view.agents)} done")]
+    parts += [("yellow", f"{view.concurrency} at a time AT YOUR OWN RISK")] if view.concurrency > 1 else []
     parts += [("red", f"{gave_up} gave up")] if (gave_up := view.count(AgentState.GAVE_UP)) else []
     parts += [("", f"{skipped} skipped")] if (skipped := view.count(AgentState.SKIPPED)) else []
     parts += [("yellow", f"stops {HALTS[view.halt]}")] if view.halt > Halt.NONE else []

@@ -300,6 +300,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     hooks: Hooks
     companions: tuple[CompanionStart, ...]
     concurrency: int = 1  # lanes
+    admit_learned: bool = False  # into a lane, by what an agent was seen to take and not by its hard limit
     execution_mode: str = "sequential"
     metrics: Metrics = Metrics()
 

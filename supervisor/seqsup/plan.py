@@ -131,6 +131,7 @@ def make(
         disk_floor=profile.run.disk_floor,
         execution_mode=LANES if lanes else profile.run.mode,
         concurrency=profile.run.concurrency if lanes else 1,
+        admit_learned=lanes and profile.run.admit == "learned",
         notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey.folder) if spawns else replace(_hooks(profile, survey.folder), commands={}),

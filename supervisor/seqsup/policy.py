@@ -145,28 +145,25 @@ def renewal_due(own: int, first: int) -> bool:
     return own > max(64 * MIB, first * 3 // 2)
 
 
-def no_room(*, room: int, most: int, need: int | None, floor: int | None, running: int | None) -> str:
+def no_room(*, room: int, most: int, need: int | None, floor: int | None, claimed: int | None) -> str:
     """Say what stands against the start of an agent, in words and numbers; empty when nothing does.
 
-    `room` is what may be taken now and `most` what it was before the run. `running` is what other agents may take;
-    None: there are none, and then nobody is asked for more than there ever was, so that waiting can have an end.
+    `room` is what may be taken now and `most` what it was before the run. `claimed` is what running agents may take
+    beyond what they have; None: none runs, and then nobody is asked for more than there ever was, so that waiting
+    can have an end.
     """
     least = floor or 0
     if room < least:
         return f"{format_size(room)} are available, below memory.host_floor {format_size(least)}"
     if need is None:
         return ""
-    if running is None:
+    if claimed is None:
         need = min(need, max(int(most * _WHIM) - least, 0))
-    elif running + need + least > most:
-        return (
-            f"it may take {format_size(need)}; running agents may take {format_size(running)} of the"
-            f" {format_size(most)} that there were, and memory.host_floor is {format_size(least)}"
-        )
-    if room < need + least:
-        above = f" above memory.host_floor {format_size(least)}" if least else ""
-        return f"it may take {format_size(need)}{above}, and {format_size(room)} are available"
-    return ""
+    if room >= need + (claimed or 0) + least:
+        return ""
+    others = f", running agents {format_size(claimed)} more" if claimed is not None else ""
+    above = f" above memory.host_floor {format_size(least)}" if least else ""
+    return f"it may take {format_size(need)}{others}{above}, and {format_size(room)} are available"
 
 
 def far_over(hard: int) -> int:

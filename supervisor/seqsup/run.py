@@ -126,6 +126,8 @@ class Run:
         self._baseline = self._first_own = 0  # bytes
         self._needs: dict[str, int | None] = {}  # by agent
         self._admission = Admission(self._world.host)
+        if plan.concurrency > 1:
+            self.add_observer(self._admission.observe)
 
     @property
     def view(self) -> RunView:
@@ -338,7 +340,11 @@ class Run:
                 ahead.dismiss()
 
     async def _in_lanes(self, ledger: int, hooks: Hooking) -> None:
-        """Several at a time, as far as their memory fits; between chains, and to restart companions, none."""
+        """Several at a time, as far as their memory fits; between chains, and to restart companions, none.
+
+        Who may start is decided here, for one at a time and in the plan's order, so that a pause, or a full disk,
+        finds nobody who waits to start in a lane.
+        """
         lanes = Lanes(self._plan.concurrency, self._world.wake)
         waiting = [step for step in self._plan.steps if step.name not in self._ok]
         over = False
@@ -346,8 +352,7 @@ class Run:
             while True:
                 over = over or lanes.stopped is not None or self._world.operator.halt > Halt.NONE
                 step = None if over else self._next(waiting)
-                calm = self._in_chain < self._plan.chain and self._companions.settled()
-                if step is None or lanes.full or not (calm or lanes.idle):
+                if step is None or lanes.full or not (lanes.idle or self._fits_beside(step)):
                     if lanes.idle:
                         break
                     for name, ok in (await lanes.ended()).items():
@@ -359,6 +364,10 @@ class Run:
                     if not await self._may_go_on():
                         break
                     await self._between(step.drain, hooks)
+                    if not await self._admission.admit(step, self._need(step), self._world, Halt.AFTER_AGENT):
+                        break
+                else:
+                    self._admission.take_in(step, self._need(step))
                 waiting.remove(step)
                 self._in_chain += 1
                 lanes.start(step.name, partial(self._in_lane, step, ledger, hooks))
@@ -366,6 +375,10 @@ class Run:
             await lanes.abandon()
         if lanes.stopped is not None:
             raise lanes.stopped
+
+    def _fits_beside(self, step: Step) -> bool:
+        calm = self._in_chain < self._plan.chain and self._companions.settled() and not self._hindrance()
+        return calm and self._admission.fits(step, self._need(step), self._world)
 
     def _next(self, waiting: list[Step]) -> Step | None:
         """The first whose needs are all over; who cannot run any more is taken out on the way."""
@@ -376,12 +389,15 @@ class Run:
                 waiting.remove(step)
                 self._ok[step.name] = False
                 self.emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
-                return self._next(waiting)
+                continue
             return step
         return None
 
     async def _in_lane(self, step: Step, ledger: int, hooks: Hooking, lane: int) -> bool:
-        ok = await self._turn(self._agent(step, ledger, lane), hooks)
+        try:
+            ok = await self._turn(self._agent(step, ledger, lane), hooks)
+        finally:
+            self._admission.let_go(step.name)  # where a hook took it its turn
         self._world.wake.put_off(partial(self._compare, step))
         return ok
 
@@ -556,7 +572,7 @@ class Run:
         expected: dict[str, float] = {}
         for step in (step for step in self._plan.steps if step.name not in self._ok):
             past = self._past(step)
-            self._needs[step.name] = need(past, step.content, step.limits.hard) or self._guess(step)
+            self._needs[step.name] = self._may_take(step, past)
             if (usual := expect(past, step.content)) is not None:
                 expected[step.name] = usual.seconds
         return expected
@@ -564,12 +580,14 @@ class Run:
     def _need(self, step: Step) -> int | None:
         """What must be there before it starts."""
         if step.name not in self._needs:  # in a fresh image of the supervisor
-            self._needs[step.name] = need(self._past(step), step.content, step.limits.hard) or self._guess(step)
+            self._needs[step.name] = self._may_take(step, self._past(step))
         return self._needs[step.name]
 
-    def _guess(self, step: Step) -> int | None:
-        """What an agent may take of which nothing is known: beside others the default limit counts, too."""
-        return step.need if self._plan.concurrency == 1 else step.limits.hard
+    def _may_take(self, step: Step, past: list[Past]) -> int | None:
+        """What must be there before it starts: beside others its limit, so that no sum of them can pass the memory."""
+        alone, hard = self._plan.concurrency == 1, step.limits.hard
+        learned = need(past, step.content, hard) if alone or self._plan.admit_learned else None
+        return learned or (step.need if alone else hard)
 
     def _compare(self, step: Step) -> None:
         """Tell of an agent that took far more than it used to."""

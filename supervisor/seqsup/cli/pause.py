@@ -3,6 +3,7 @@
 import click
 
 from ..folder import PAUSED, write_private
+from ..wording import named
 from . import _complete
 from ._find import find
 
@@ -19,7 +20,7 @@ def pause(run: str | None) -> int:
         click.echo(f"{found.label} {found.row.name} does not run", err=True)
         return 0
     write_private(found.folder / PAUSED, "")
-    running = found.view().current
-    after = f"after {running.name}" if running else "before its next agent"
+    running = [agent.name for agent in found.view().at_turn]
+    after = f"after {named(running)}" if running else "before its next agent"
     click.echo(f"{found.label} {found.row.name} pauses {after}; `seqsup resume {found.label}` lets it go on", err=True)
     return 0

@@ -10,7 +10,7 @@ from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..turn import Waiting, ahead, queued
 from ..units import format_duration, format_size
-from ..wording import HALTS, counted, wrap
+from ..wording import HALTS, at_a_time, counted, named, wrap
 from . import _complete
 from ._find import Found, NeverRan, find, in_queue
 from ._load import state_dir
@@ -95,14 +95,16 @@ def _text(view: RunView, state: str, now: float) -> str:
 def _now(view: RunView, state: str, now: float) -> str:
     if state == DIED:
         text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
-        if view.current:
-            text += f" while {view.current.name} ran; `seqsup sweep` finds and stops what it left"
+        if running := [agent.name for agent in view.at_turn]:
+            text += f" while {named(running)} ran; `seqsup sweep` finds and stops what it left"
         return "; ".join([text, *(f"`{command}` goes on" for command in resume(view, here()))])
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
-        turn = f"paused: {view.paused}" if view.paused else _turn(view.current, now)
-        parts = [f"running, pid {view.supervisor}", turn]
+        turns = [f"paused: {view.paused}"] if view.paused else [_turn(agent, now) for agent in view.at_turn]
+        parts = [f"running, pid {view.supervisor}", *(turns or ["between agents"])]
+        if view.concurrency > 1:
+            parts.insert(1, at_a_time(view.concurrency))
         if view.supervisor is not None and suspended(view.supervisor):
             parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
         parts.append(_left(view, now))
@@ -127,9 +129,7 @@ def _left(view: RunView, now: float) -> str:
     return f"about {format_duration(max(seconds, 1.0))} left{more}"
 
 
-def _turn(agent: AgentView | None, now: float) -> str:
-    if agent is None:
-        return "between agents"
+def _turn(agent: AgentView, now: float) -> str:
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(max(0.0, (agent.retry_at or now) - now))
         return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"

@@ -6,6 +6,7 @@ import time
 import click
 
 from ..turn import Waiting, queued
+from ..wording import named
 from . import _complete
 from ._find import find, in_queue
 from ._load import state_dir
@@ -31,8 +32,8 @@ def stop(run: str | None, now: bool) -> int:
         return 0
     if was_suspended:
         click.echo(f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it is let go on", err=True)
-    running = found.view().current
-    after = f"after {running.name}" if running else "before its next agent"
+    running = [agent.name for agent in found.view().at_turn]
+    after = f"after {named(running)}" if running else "before its next agent"
     click.echo(f"{found.label} {found.row.name} ends {'now' if now else after}", err=True)
     while now and found.lives():
         time.sleep(_LOOK_AGAIN)

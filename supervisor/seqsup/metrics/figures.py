@@ -112,6 +112,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     companions: Mapping[str, CompanionFigures] = field(default_factory=dict)
     baseline: int  # bytes that the supervisor held before the first agent
     tier: str = ""
+    concurrency: int = 1
     phase: Phase = Phase.STARTING
     live: Mapping[str, Live] = field(default_factory=dict)  # by agent
     names: frozenset[str] = frozenset()  # programs that have a series of their own
@@ -271,7 +272,7 @@ def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
 
 
 def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
-    now = replace(now, tier=event.containment, started=at)
+    now = replace(now, tier=event.containment, concurrency=event.concurrency, started=at)
     for name in now.agents.keys() & set(event.completed_before):
         now = _agent(now, name, status=Status.COMPLETED)
     return now

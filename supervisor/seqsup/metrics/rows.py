@@ -96,6 +96,7 @@ def _run(now: Figures) -> Iterator[Row]:
     states = [agent.status for agent in now.agents.values()]
     yield from (("queue_agents", (status,), states.count(status)) for status in Status)
     yield from (("runs_total", (outcome,), now.runs.get(outcome, 0)) for outcome in RUNS)
+    yield "run_concurrency", (), now.concurrency
     yield "samples_total", (), now.samples
     yield from (("sample_errors_total", (source,), now.errors.get(source, 0)) for source in SOURCES)
     if now.tier:

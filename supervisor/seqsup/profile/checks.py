@@ -44,7 +44,10 @@ def _run(profile: Profile) -> Wrong:
     if profile.name and not _NAME.fullmatch(profile.name):
         yield ("name",), _bad_name(profile.name)
     if profile.run.concurrency > 1 and not profile.run.allow_concurrency:
-        why = "agents run one at a time, so that their memory never adds up; leave it at 1"
+        why = (
+            "agents run one at a time, so that their memory never adds up; leave it at 1, or accept that risk"
+            " with allow_concurrency = true"
+        )
         yield ("run", "concurrency"), why
     elif profile.run.concurrency > 1:
         for n, agent in enumerate(profile.agents):

@@ -89,6 +89,10 @@ class RunTable(Table, frozen=True):
         int, whole(1), "Agents at a time, as far as their limits fit. More than one defeats the purpose."
     ] = 1
     allow_concurrency: Annotated[bool, FLAG, "Lets concurrency be more than 1."] = False
+    admit: Annotated[
+        Literal["limits", "learned"],
+        "What an agent may take that is to run beside others: memory.hard, or what it was seen to take, with a margin.",
+    ] = "limits"
     state_dir: Annotated[
         str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."
     ] = None
