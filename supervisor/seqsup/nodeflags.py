@@ -1,6 +1,7 @@
 """NODE_OPTIONS as a text and as words. Pure: Node's own rules, measured on Node 18 to 25."""
 
 from collections.abc import Iterable
+from functools import cache
 
 HEAP = "--max-old-space-size"
 _EVERYWHERE = (HEAP, "--require", "-r", "--report-on-fatalerror")  # taken in NODE_OPTIONS by each Node from 18 to 25
@@ -57,11 +58,16 @@ def everywhere(words: Iterable[str]) -> list[str]:
     return kept
 
 
-def refused(words: Iterable[str], allowed: Iterable[str]) -> list[str]:
+def refused(words: Iterable[str], allowed: tuple[str, ...]) -> list[str]:
     """The options that this Node does not take in NODE_OPTIONS; words without a dash are values."""
-    known = {name(flag) for flag in allowed}
-    return [
-        word
-        for word in words
-        if word.startswith("-") and name(word) not in known and name(word).replace("--no-", "--", 1) not in known
-    ]
+    return [word for word in words if word.startswith("-") and not _takes(name(word), allowed)]
+
+
+def _takes(flag: str, allowed: tuple[str, ...]) -> bool:
+    known = _names(allowed)
+    return flag in known or flag.replace("--no-", "--", 1) in known
+
+
+@cache  # some 300 flags, and each agent of a profile is compared with those of the same Node
+def _names(allowed: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(name, allowed))
