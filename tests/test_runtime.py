@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import npm
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +68,21 @@ def test_a_script_runs_in_what_its_first_line_says(tmp_path: Path, line: str, ex
         (["env", "A=1", "-u", "B", "node", "x.js"], "node"),
         (["env", "-S", "node x.js"], "node"),
         (["env"], "native"),
-        (["sh", "-c", "node x.js"], "native"),
+        (["sh", "-c", "node x.js"], "node"),
+        (["bash", "-lc", "exec node x.js"], "node"),
+        (["sh", "-c", "cd /; A='b c' timeout 9 node x.js 2>&1 >log"], "node"),
+        (["sh", "-c", "exec 'node' \"$(cat x)\""], "node"),
+        (["sh", "-c", "node x.js | tee log"], "native"),
+        (["sh", "-c", "echo node; true"], "native"),
+        (["sh", "-c", "no-such-program"], "native"),
+        (["sh", "-c", "'not ended"], "native"),
+        (["sh", "-c"], "native"),
+        (["sh", "node"], "native"),
+        (["nice", "-n", "-5", "node", "x.js"], "node"),
+        (["timeout", "-k", "5", "--signal=INT", "60", "node", "x.js"], "node"),
+        (["nohup", "env", "-i", "stdbuf", "-oL", "node", "x.js"], "node"),
+        (["timeout", "60", "no-such-program"], "missing"),
+        (["nice"], "native"),
         ([sys.executable], "native"),
         (["no-such-program"], "missing"),
         (["./no-such-file"], "missing"),
@@ -94,7 +111,32 @@ def test_links_and_the_scripts_of_pnpm_lead_to_node(tmp_path: Path) -> None:
 def test_a_binary_compiled_by_bun_is_told_by_its_end(tmp_path: Path) -> None:
     program(tmp_path / "claude", "").write_bytes(b"\x7fELF" + bytes(9000) + b"\n---- Bun! ----\n" + bytes(8))
     program(tmp_path / "codex", "").write_bytes(b"\x7fELF" + bytes(9000))
-    assert [kind([name], tmp_path, str(tmp_path)) for name in ("claude", "codex")] == ["bun", "native"]
+    program(tmp_path / "torn", "").write_bytes(b"\x7fELF" + b"\xff" * 60)
+    names = ("claude", "codex", "torn")
+    assert [kind([name], tmp_path, str(tmp_path)) for name in names] == ["bun", "native", "native"]
+
+
+def test_or_by_the_section_that_holds_it(tmp_path: Path) -> None:
+    """What was linked in later may stand behind the mark: 46 KB of it in one CLI."""
+    names = b"\0.text\0.bun\0.shstrtab\0"
+    header = struct.pack("<4s36xQ10xHHH", b"\x7fELF", 64, 64, 2, 1)
+    sections = bytes(64) + struct.pack("<24xQQ24x", 64 + 128, len(names))
+    program(tmp_path / "opencode", "").write_bytes(header + sections + names + bytes(9000))
+    assert kind(["./opencode"], tmp_path) == "bun"
+
+
+@pytest.mark.long
+def test_a_real_one_is_told_too(tmp_path: Path) -> None:
+    compiled = npm.package("opencode-linux-x64", "1.18.34") / "bin" / "opencode"
+    assert kind([str(compiled)], tmp_path) == "bun"
+
+
+def test_a_first_line_that_ends_in_cr_is_said_with_its_remedy(tmp_path: Path) -> None:
+    program(tmp_path / "it's.sh", "").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
+    found = detect(["./it's.sh"], str(tmp_path), PATH)
+    assert found.executable is None
+    mended = f"sed -i 's/\\r$//' {shlex.quote(f'{tmp_path}/it{chr(39)}s.sh')}"
+    assert found.why.endswith(f"its first line ends in CR; mend it with: {mended}")
 
 
 def test_a_script_that_names_itself_as_interpreter_ends_the_search(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """Which runtime a command ends up in, by the file behind its name."""
 
+import itertools
 import os
 import re
 import shlex
 import shutil
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from ..model import Detected
 
@@ -15,63 +20,136 @@ _BUN = re.compile(r"bunx?")
 _NODE_TOOLS = ("npx", "npm", "pnpm", "pnpx", "yarn", "tsx", "corepack")
 _SHELL_SHIM = re.compile(rb'^\s*exec\s+"?(\$basedir/)?node"?\s', re.MULTILINE)  # as pnpm and cmd-shim write
 _BUN_TRAILER = b"---- Bun! ----"  # at the end of a program compiled by Bun
-_DEPTH = 5  # a script's interpreter may be a script
+_BUN_SECTION = b".bun\0"  # where newer ones keep it; all that was linked in after it may stand behind
+_ELF_MAGIC = b"\x7fELF"
+_ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins, their size and number, who holds names
+_SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
+_LONGEST_NAMES = 65536
+_DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
+# Programs that become the command behind their options: which of these take a value, and how many words stand between.
+_WRAPPERS = {
+    "nice": (("-n", "--adjustment"), 0), "nohup": ((), 0), "setsid": ((), 0),
+    "stdbuf": (("-i", "-o", "-e", "--input", "--output", "--error"), 0),
+    "timeout": (("-k", "-s", "--kill-after", "--signal"), 1),
+}  # fmt: skip
+_SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh")
+_SHELL_WORDS = re.compile(
+    r"""(?P<redirection>\d*[<>]+&?(\d+|-)?)|(?P<then>&&|[;\n])|(?P<operator>[&|()`]+)"""
+    r"""|(?P<word>([^\s;&|<>()`'"\\]|'[^']*'|"(\\.|[^"\\])*"|\\.)+)""",
+    re.DOTALL,
+)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_FIRST = 20  # words of a shell's command that are looked at: the rest may be a long prompt
 
 
 def detect(command: Sequence[str], cwd: str, path: str) -> Detected:
-    """Follow the command to its binary: names on the path, links, first lines of scripts, `env`."""
-    return _detect(list(command), cwd, path, _DEPTH)
+    """Follow the command to its binary: names on the path, links, first lines of scripts, what wrappers become."""
+    return Detector().detect(command, cwd, path)
+
+
+class Detector:
+    """Remembers what it has seen: the agents of a profile are many calls of few programs."""
+
+    def __init__(self) -> None:
+        self._programs: dict[tuple[str, str, str], Detected] = {}
+
+    def detect(self, words: Sequence[str], cwd: str, path: str, depth: int = _DEPTH) -> Detected:
+        key = (words[0], cwd, path)
+        if key not in self._programs:
+            self._programs[key] = self._program(*key, depth)
+        own, name = self._programs[key], words[0].rpartition("/")[2]
+        if own.executable is None or not depth or not (inner := behind(name, words[1:])):
+            return own
+        found = self.detect(inner, cwd, path, depth - 1)
+        if name in _SHELLS and (found.executable is None or found.kind == "native"):
+            return own  # it may be a word of the shell's, or in a folder that it enters first
+        return replace(found, why=f"behind {name}, {found.why}") if found.executable is not None else found
+
+    def _program(self, word: str, cwd: str, path: str, depth: int) -> Detected:
+        file = find(word, cwd, path)
+        if file is None:
+            return Detected(kind="native", executable=None, why=_missing(word, cwd))
+        real = os.path.realpath(file)
+        names = {Path(word).name, Path(real).name}
+        if any(_NODE.fullmatch(name) for name in names):
+            return Detected(kind="node", executable=file, why=f"{file} is Node")
+        if any(_BUN.fullmatch(name) for name in names):
+            return Detected(kind="bun", executable=file, why=f"{file} is Bun")
+        head, tail, sections = _parts(real)
+        if head.startswith(b"#!") and depth:
+            return self._script(file, head, cwd, path, depth)
+        if head.startswith(_ELF_MAGIC) and (_BUN_SECTION in sections or _BUN_TRAILER in tail):
+            return Detected(kind="bun", executable=file, why=f"{file} was compiled by Bun")
+        if tool := next((name for name in names if name in _NODE_TOOLS), None):
+            return Detected(kind="node", executable=find("node", cwd, path) or file, why=f"{tool} starts Node")
+        return Detected(kind="native", executable=file, why=f"{file} is a program of its own")
+
+    def _script(self, file: str, head: bytes, cwd: str, path: str, depth: int) -> Detected:
+        line = head[2:].split(b"\n", 1)[0].decode(errors="surrogateescape")
+        interpreter, _, argument = line.strip().partition(" ")  # the kernel hands on the rest as one argument
+        words = [interpreter, *([argument.strip()] if argument.strip() else [])]
+        if not interpreter:
+            return Detected(kind="native", executable=file, why=f"{file} is a script of the shell")
+        if line.endswith("\r"):  # to the kernel a part of the last word
+            why = f"{file}: its first line ends in CR; mend it with: sed -i 's/\\r$//' {shlex.quote(file)}"
+            return Detected(kind="native", executable=None, why=why)
+        inner = self.detect(words, cwd, path, depth - 1)
+        if inner.executable is None:
+            return Detected(kind=inner.kind, executable=None, why=f"{file} asks for {line.strip()}: {inner.why}")
+        if inner.kind == "native" and _SHELL_SHIM.search(head) and (node := find("node", cwd, path)):
+            return Detected(kind="node", executable=node, why=f"{file} is a shell script that starts node")
+        return Detected(kind=inner.kind, executable=inner.executable, why=f"{file} begins with #!{line.strip()}")
 
 
 def find(word: str, cwd: str, path: str) -> str | None:
     """The file behind a command's first word: with a slash relative to cwd, else on the path."""
     if "/" in word:  # shutil.which would take a path relative to ours
-        return shutil.which(Path(cwd, word))
+        return shutil.which(str(Path(cwd, word)))
     # An empty or relative part of the path counts from where the agent runs.
     return shutil.which(word, path=os.pathsep.join(str(Path(cwd, part)) for part in path.split(os.pathsep)))
 
 
-def _detect(words: list[str], cwd: str, path: str, depth: int) -> Detected:
-    file = find(words[0], cwd, path)
-    if file is None:
-        return Detected(kind="native", executable=None, why=_missing(words[0], cwd))
-    real = os.path.realpath(file)
-    names = {Path(words[0]).name, Path(real).name}
-    if any(_NODE.fullmatch(name) for name in names):
-        return Detected(kind="node", executable=file, why=f"{file} is Node")
-    if any(_BUN.fullmatch(name) for name in names):
-        return Detected(kind="bun", executable=file, why=f"{file} is Bun")
-    if depth and "env" in names and (inner := _behind_env(words[1:])):
-        return _detect(inner, cwd, path, depth - 1)
-    return _by_content(file, real, names, cwd, path, depth)
+def behind(name: str, words: Sequence[str]) -> list[str]:
+    """The command that a wrapper of this name becomes; nothing where it is none, or does more than that."""
+    if name == "env":
+        return _behind_env(words)
+    if name in _SHELLS:
+        return _behind_shell(words)
+    if name not in _WRAPPERS:
+        return []
+    with_value, between = _WRAPPERS[name]
+    return _operands(words, with_value)[between:]
 
 
-def _by_content(file: str, real: str, names: set[str], cwd: str, path: str, depth: int) -> Detected:
-    head, tail = _ends(real)
-    if head.startswith(b"#!") and depth:
-        return _script(file, head, cwd, path, depth)
-    if head.startswith(b"\x7fELF") and _BUN_TRAILER in tail:
-        return Detected(kind="bun", executable=file, why=f"{file} was compiled by Bun")
-    if tool := next((name for name in names if name in _NODE_TOOLS), None):
-        return Detected(kind="node", executable=find("node", cwd, path) or file, why=f"{tool} starts Node")
-    return Detected(kind="native", executable=file, why=f"{file} is a program of its own")
+def _operands(words: Sequence[str], with_value: Sequence[str]) -> list[str]:
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        if (word := rest.pop(0)) == "--":
+            break
+        rest = rest[1:] if word in with_value else rest
+    return rest
 
 
-def _script(file: str, head: bytes, cwd: str, path: str, depth: int) -> Detected:
-    line = head[2:].split(b"\n", 1)[0].decode(errors="surrogateescape").strip()
-    interpreter, _, argument = line.partition(" ")  # the kernel hands on the rest as one argument
-    words = [interpreter, *([argument.strip()] if argument.strip() else [])]
-    if not interpreter:
-        return Detected(kind="native", executable=file, why=f"{file} is a script of the shell")
-    inner = _detect(words, cwd, path, depth - 1)
-    if inner.executable is None:
-        return Detected(kind=inner.kind, executable=None, why=f"{file} asks for {line}: {inner.why}")
-    if inner.kind == "native" and _SHELL_SHIM.search(head) and (node := find("node", cwd, path)):
-        return Detected(kind="node", executable=node, why=f"{file} is a shell script that starts node")
-    return Detected(kind=inner.kind, executable=inner.executable, why=f"{file} begins with #!{line}")
+def _behind_shell(words: Sequence[str]) -> list[str]:
+    """The last of the commands that follow each other in `-c SCRIPT`: `cd app && exec node x` is node."""
+    options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
+    if not any("c" in word and not word.startswith("--") for word in options) or len(options) == len(words):
+        return []
+    commands: list[list[str]] = [[]]
+    for match in _SHELL_WORDS.finditer(words[len(options)]):
+        match match.lastgroup:
+            case "operator":
+                return []
+            case "then":
+                commands.append([])
+            case "word":
+                commands[-1].append(match.group())
+    last = next((command for command in reversed(commands) if command), [])
+    plain = [word for text in last[:_FIRST] for word in _split(text)]
+    return list(itertools.dropwhile(lambda word: word == "exec" or _ASSIGNMENT.match(word), plain))
 
 
-def _behind_env(words: list[str]) -> list[str]:
+def _behind_env(words: Sequence[str]) -> list[str]:
     """The command that `env` starts."""
     words = list(words)
     while words:
@@ -93,14 +171,27 @@ def _split(text: str) -> list[str]:
         return text.split()
 
 
-def _ends(file: str) -> tuple[bytes, bytes]:
+def _parts(file: str) -> tuple[bytes, bytes, bytes]:
+    """A program's first and last bytes, and the names of its sections."""
     try:
         with Path(file).open("rb") as program:
             head = program.read(4096)
             program.seek(max(0, os.fstat(program.fileno()).st_size - 4096))
-            return head, program.read()
+            return head, program.read(), _section_names(program, head) if head.startswith(_ELF_MAGIC) else b""
     except OSError:
-        return b"", b""  # executable, but not readable
+        return b"", b"", b""  # executable, but not readable
+
+
+def _section_names(program: BinaryIO, head: bytes) -> bytes:
+    """Of an ELF file of 64 bits; empty where it is torn, or tells none."""
+    try:
+        table, size, _, names = _ELF_HEADER.unpack_from(head)
+        program.seek(table + names * size)
+        offset, length = _SECTION.unpack_from(program.read(size))
+        program.seek(offset)
+        return program.read(min(length, _LONGEST_NAMES))
+    except (struct.error, OverflowError, ValueError):
+        return b""
 
 
 def _missing(word: str, cwd: str) -> str:
