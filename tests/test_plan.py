@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from seqsup.cli._load import for_command, load, state_dir
 from seqsup.cli.plan import plan as plan_command
 from seqsup.cli.schema import schema as schema_command
@@ -18,6 +19,7 @@ from seqsup.model import GIB, MIB, Detected, NodeBinary, Plan, SeqsupError, Step
 from seqsup.placeholders import escape, finish
 from seqsup.plan import Found, Survey, copies, make
 from seqsup.profile import ProfileError, parse
+from seqsup.runtime.node import preload
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
 
@@ -74,9 +76,12 @@ def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
     bun = Found(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
     [step] = planned(agents("a"), found=bun).steps
     assert (step.runtime, step.node) == ("bun", None)
-    assert "compiled by Bun; Node's options do not reach it" in step.runtime_why
+    assert "compiled by Bun; Bun reads no NODE_OPTIONS, and it finds no node on its PATH" in step.runtime_why
     [step] = planned(agents("a"), found=node()).steps
-    assert step.runtime_why.endswith("its options reach its children too")
+    assert step.runtime_why.endswith("its options reach the Node programs that it starts too")
+    [step] = planned(agents("a"), found=replace(NATIVE, node=NODE)).steps
+    assert step.runtime == "native"
+    assert "nothing to it, but what it starts in Node (v20.20.2 on its PATH) has them" in step.runtime_why
     [step] = planned(agents('a\nruntime = "native"'), found=bun).steps
     assert step.runtime_why.startswith('runtime = "native" in the profile, though /bin/claude was compiled by Bun')
 
@@ -279,21 +284,25 @@ def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
 @pytest.mark.parametrize(
     ("lines", "found", "options", "heap", "ceiling"),
     [
-        ("", node(), ("--expose-gc",), 819, 824),
-        ("node.expose_gc = false", node(), (), 819, 824),
-        ("", node(node=OLD_NODE), (), 819, 824),
-        ("node.options = ['--title=x']", node(), ("--expose-gc", "--title=x"), 819, 824),
+        ("", node(), (), 819, 824),
+        ("node.telemetry = false", node(), ("--expose-gc",), 819, 824),
+        ("node = { telemetry = false, expose_gc = false }", node(), (), 819, 824),
+        ("node.telemetry = false", node(node=OLD_NODE), (), 819, 824),
+        ("node.options = ['--title=x']", node(), ("--title=x",), 819, 824),
         ("node.options = ['--expose-gc']", node(), ("--expose-gc",), 819, 824),
-        ("node.max_old_space_size = '300M'", node(), ("--expose-gc",), 300, 824),
-        ("node.max_old_space_size = '900M'", node(), ("--expose-gc",), 900, 900),
-        ("node.max_old_space_size = 'none'", node(), ("--expose-gc",), None, None),
-        ("", node(user_options="--max_old_space_size=99"), ("--expose-gc",), None, None),
+        ("node.max_old_space_size = '300M'", node(), (), 300, 824),
+        ("node.max_old_space_size = '900M'", node(), (), 900, 900),
+        ("node.max_old_space_size = 'none'", node(), (), None, None),
+        ("", node(user_options="--max_old_space_size=99"), (), None, None),
+        ("node.telemetry = false", replace(NATIVE, node=NODE), (), 819, 824),
+        ("memory.hard = '10M'", replace(NATIVE, node=NODE), (), 64, 64),
     ],
 )
 def test_a_node_agent_starts_with_what_its_node_takes(
     lines: str, found: Found, options: tuple[str, ...], heap: int | None, ceiling: int | None
 ) -> None:
-    start = planned(agents(f"a\nmemory.hard = '1GiB'\n{lines}"), found=found).steps[0].node
+    hard = "" if "memory.hard" in lines else "memory.hard = '1GiB'\n"
+    start = planned(agents(f"a\n{hard}{lines}"), found=found).steps[0].node
     assert start is not None
     assert start.options == options
     assert [size and size // MIB for size in (start.heap, start.heap_ceiling)] == [heap, ceiling]
@@ -499,8 +508,14 @@ def test_the_options_of_a_real_node_are_shown_as_they_will_be(tmp_path: Path, mo
     file = profile_file(tmp_path, agents("a\ncommand = ['node', 'x.js']\nmemory.hard = '1GiB'"))
     [step] = json.loads(invoked(file, "--json").output)["steps"]
     assert step["runtime"] == "node"
-    assert step["node"]["node_options"].endswith("--max-old-space-size=819 --no-warnings")
+    assert step["node"]["node_options"] == f"--require {preload()} --max-old-space-size=819 --no-warnings"
+    assert step["node"]["environment"] == {
+        "NODE_OPTIONS": step["node"]["node_options"], "MALLOC_TRIM_THRESHOLD_": "131072", "SEQSUP_EXPOSE_GC": "1",
+        "SEQSUP_CHANNEL": "{attempt}/channel", "SEQSUP_REPORTS": "{attempt}/reports",
+        "PATH": "{attempt}/.seqsup-node:$PATH",
+    }  # fmt: skip
     assert "--max-old-space-size=819 --no-warnings" in invoked(file).output
+    assert "SEQSUP_CHANNEL={attempt}/channel" in invoked(file).output
 
 
 def test_the_schema_is_printed_as_json() -> None:

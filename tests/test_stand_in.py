@@ -10,13 +10,15 @@ from typing import Any
 
 import npm
 import pytest
-from conftest import STUBS
+from conftest import STUBS, Result
 from msgspec.structs import replace
 from seqsup.events import AttemptStarted
 from seqsup.model import MIB, NodeStart
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import probe
 from supervised import step, tried
+
+from profiles import agent, of, proven, write
 
 SHELLS = [shell for name in ("dash", "bash", "busybox") if (shell := shutil.which(name))]
 OURS = ["--expose-gc", "--max-old-space-size=300"]
@@ -35,7 +37,9 @@ def fake(folder: Path, said: str) -> Path:
 def given(place: Path, node: Path, env: dict[str, str] | None = None, ours: list[str] = OURS) -> str:
     """The PATH that begins with a stand-in in `place`."""
     place.mkdir(parents=True, exist_ok=True)
-    return stand_in.write(place, str(node), ours, {"PATH": "", "SEQSUP_COOKIE": "c", **(env or {})}, None)
+    whole = {"PATH": "", "SEQSUP_COOKIE": "c", **(env or {})}
+    stand_in.write(place, str(node), ours, whole, None)
+    return stand_in.path_behind(place, whole)
 
 
 def asked(path: str, *words: str, cwd: Path | None = None, **env: str) -> str:
@@ -180,3 +184,21 @@ def test_such_a_server_is_asked_as_its_agent_is_and_its_leak_is_named(
     assert len(known) == 2  # the agent and its server have both said hello
     [leaking] = [each for each in known if each["heap"]["external"] > 100 * MIB]
     assert leaking["pid"] == max(ended.outcome.processes, key=lambda each: each.bytes).pid
+
+
+@pytest.mark.memory
+def test_so_is_the_server_of_an_agent_that_is_no_node_program(
+    tmp_path: Path, stub: Callable[..., list[str]], node: Path, seqsup: Callable[..., Result]
+) -> None:
+    server = STUBS / "mcp_server.mjs"
+    memory = {"warn": "none", "soft": "200MiB", "hard": "800MiB", "sustain": "300ms", "settle": "2s"}
+    file = write(tmp_path, agent("native", stub("asks_server", "node", server, "leaks"), memory=memory))
+    events = proven(seqsup("start", file, "--json"))
+    [begun], [ended] = of(events, "attempt_started"), of(events, "attempt_ended")
+    assert begun["runtime"] == "native"
+    assert "--max-old-space-size=600" in begun["options"]
+    assert ended["reason"] == "soft"
+    assert "buffer-leak" in ended["why"]
+    assert "mcp_server.mjs:" in ended["why"]
+    [done] = of(events, "gc_done")
+    assert (done["asked"], done["answered"], done["verdict"]) == (1, 1, "buffer-leak")

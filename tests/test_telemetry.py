@@ -302,13 +302,14 @@ def test_without_telemetry_nothing_is_opened(node: Path, tmp_path: Path) -> None
     assert not (ended.folder / "reports").exists()
 
 
-def test_a_run_without_node_agents_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
+def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
     code = "import sys; from seqsup.cli import main; main(['run', '--', '/bin/true']); print(*sys.modules, sep='\\n')"
     import subprocess
     import sys as system
 
     ended = subprocess.run(
-        [system.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(STUBS.parent.parent / "supervisor")},
+        [system.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(STUBS.parent.parent / "supervisor"), "PATH": str(tmp_path)},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     modules = ended.stdout.split()

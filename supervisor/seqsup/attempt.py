@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from . import account, outcome, policy
+from . import account, environment, outcome, policy
 from .containment import shim
 from .containment.group import Group, Groups
 from .containment.keeper import Keeper
@@ -46,12 +46,11 @@ from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemor
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
-from .runtime.node import environment as node_environment
-from .runtime.node import own_options, preload
+from .runtime.node import copy_preload
 from .streams import Output, open_stdin
 from .wait import Wake
 
-if TYPE_CHECKING:  # a run without Node agents has no use for it
+if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from .telemetry import Telemetry
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
@@ -148,12 +147,15 @@ class Stage:
 
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
-    env = _environment(step, number, stage.place)
-    options = _options(step, heap, env, stage.place)
+    place = stage.place
+    env = environment.of_agent(step, number, place.marks, place.artifacts, place.previous)
+    if step.node is not None and step.node.telemetry and step.account is not None:
+        copy_preload(place.folder)
+    options = environment.options(step, heap, env, place.folder)
     world.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
-            heap=heap, lane=stage.place.lane, folder=stage.place.label, runtime=_runtime(step), options=options,
+            heap=heap, lane=place.lane, folder=place.label, runtime=environment.runtime(step), options=options,
             soft=step.limits.soft,
         )
     )  # fmt: skip
@@ -168,9 +170,9 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
     else:
         ended = await vigil.keep(root)
         if ended.reason is Reason.COMPLETED and step.success.command:
-            ended = await _checked(ended, step, number, stage.place, world, env)
+            ended = await _checked(ended, step, number, place, world, env)
     world.emit(_ended(step, number, ended))
-    return Ended(ended, stage.place.label, vigil.last_available, bystanders)
+    return Ended(ended, place.label, vigil.last_available, bystanders)
 
 
 async def _checked(ended: Outcome, step: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
@@ -239,11 +241,11 @@ class _Vigil:
     def spawn(self, env: dict[str, str], options: tuple[str, ...]) -> Root:
         step, self._options = self._step, options
         if step.node is not None:
-            env = env | node_environment(options, env)
-            if self._telemetry is not None:
-                env |= self._telemetry.environment(step.node.expose_gc)
+            folder = self._stage.place.folder
+            line = self._telemetry.line if self._telemetry is not None else None
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
-            env["PATH"] = stand_in.write(self._stage.place.folder, step.node.executable, options, env, owner)
+            env = env | environment.for_node(step, options, env, folder, line)
+            stand_in.write(folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         group, groups = self._stage.group(), self._stage.groups
         watched_over = groups is not None and groups.kill_file
@@ -491,29 +493,6 @@ class _Vigil:
             return *told, None
         printed = [text.decode(errors="replace") for text in (self._stage.stdout.tail(), stderr)]
         return outcome.with_preset(step.preset, told, printed, datetime.now().astimezone())
-
-
-def _environment(step: Step, number: int, place: Place) -> dict[str, str]:
-    env = {
-        **(step.preset.env if step.preset is not None else {}),
-        **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **place.marks,
-        "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(place.artifacts),
-    }  # fmt: skip
-    if place.previous is not None:
-        env["SEQSUP_PREVIOUS_SUMMARIES"] = str(place.previous)
-    return env
-
-
-def _options(step: Step, heap: int | None, env: dict[str, str], place: Place) -> tuple[str, ...]:
-    if step.node is None:
-        return ()
-    copied_to = place.folder if step.account is not None else None
-    first = preload(copied_to) if step.node.telemetry else None
-    return own_options(step.node, heap, env.get("NODE_OPTIONS", ""), first)
-
-
-def _runtime(step: Step) -> str:
-    return f"{step.runtime} {step.node.version}" if step.node is not None else step.runtime
 
 
 def _must_be_program(word: str, cwd: str, path: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from . import __version__, neighbours, nodeflags, recover, turn
+from . import __version__, environment, neighbours, nodeflags, recover, turn
 from .containment import shim, tiers
 from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
@@ -287,8 +287,8 @@ def _runtimes(plan: Plan | None) -> Iterator[Finding]:
     """Say what each agent of the profile runs in, and so what of Node's options reaches it."""
     agents: dict[tuple[str, str, bool], list[str]] = {}
     for step in plan.steps if plan is not None else ():
-        runtime = f"node {step.node.version}" if step.node is not None else step.runtime
-        old = step.node is not None and _old(step.node.version)
+        runtime = environment.runtime(step)
+        old = step.node is not None and step.runtime == "node" and _old(step.node.version)
         agents.setdefault((runtime, step.runtime_why, old), []).append(step.name)
     for (runtime, why, old), names in agents.items():
         told = f"{', '.join(names)}: {runtime}; {why}"

@@ -180,7 +180,7 @@ class NodeBinary(Struct, frozen=True, kw_only=True):
 
 
 class NodeStart(Struct, frozen=True, kw_only=True):
-    """How a Node agent is started."""
+    """What each Node process of an agent goes by: the agent itself, or what it starts."""
 
     executable: str
     version: str
@@ -202,7 +202,7 @@ class Step(Struct, frozen=True, kw_only=True):
     stdin_file: str | None
     runtime: str
     runtime_why: str  # how that was found out, and what of Node's options reaches it
-    node: NodeStart | None
+    node: NodeStart | None  # None: there is no node on its PATH
     limits: Limits
     timeouts: Timeouts
     retry: Retry

@@ -282,8 +282,9 @@ def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
     node, agent = survey.found[copy.name].node, copy.agent
     if node is None:
         return
-    for table, key, message in too_small_for_node(agent.node, resolve(agent.memory, survey.memory).hard):
-        yield (table, key), message
+    if runtime(agent, survey.found[copy.name].detected) == "node":
+        for table, key, message in too_small_for_node(agent.node, resolve(agent.memory, survey.memory).hard):
+            yield (table, key), message
     if nodeflags.sets_heap(agent.node.options):
         yield ("node", "options"), f"{nodeflags.HEAP} has its own key: node.max_old_space_size"
     for option in nodeflags.refused(agent.node.options, node.allowed):
@@ -321,7 +322,7 @@ def _step(
         env={variable: fill(value) for variable, value in copy.env.items()},
         stdin=None if copy.stdin is None else fill(copy.stdin),
         stdin_file=copy.stdin_file,
-        runtime=_runtime(agent, found),
+        runtime=runtime(agent, found.detected),
         runtime_why=_runtime_why(agent, found),
         node=_node_start(agent, found, applied.hard),
         limits=applied,
@@ -360,24 +361,30 @@ def _step(
     )
 
 
-def _runtime(agent: Agent, found: Found) -> str:
-    return found.detected.kind if agent.runtime == "auto" else agent.runtime
+def runtime(agent: Agent, detected: Detected) -> str:
+    return detected.kind if agent.runtime == "auto" else agent.runtime
 
 
 def _runtime_why(agent: Agent, found: Found) -> str:
     """How the runtime was found out, and which of our means reach it."""
-    why = found.detected.why
+    why, kind = found.detected.why, runtime(agent, found.detected)
     if agent.runtime not in ("auto", found.detected.kind):
         why = f'runtime = "{agent.runtime}" in the profile, though {why}'
-    if found.node is not None:
-        return f"{why}; its options reach its children too"
-    return f"{why}; Node's options do not reach it: only memory.soft and memory.hard hold it"
+    if kind == "node":
+        return f"{why}; its options reach the Node programs that it starts too"
+    own = "Bun reads no NODE_OPTIONS" if kind == "bun" else "Node's options are nothing to it"
+    if found.node is None:
+        return f"{why}; {own}, and it finds no node on its PATH: memory.soft and memory.hard hold it"
+    inner = f"what it starts in Node ({found.node.version} on its PATH) has them"
+    return f"{why}; {own}, but {inner}; memory.soft and memory.hard hold it all"
 
 
 def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | None:
     if found.node is None:
         return None
-    gc = [GC] if _takes_gc(agent, found.node) and GC not in agent.node.options else []
+    # Elsewhere the preload offers it: another Node that the agent starts may refuse this, and end with exit 9
+    told = not agent.node.telemetry and runtime(agent, found.detected) == "node"
+    gc = [GC] if told and _takes_gc(agent, found.node) and GC not in agent.node.options else []
     size, ceiling = heap(agent.node, hard)
     if _sets_own_heap(found):
         size = ceiling = None
@@ -439,7 +446,7 @@ def _notes(
                 yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
         found = survey.found[copy.name]
         if found.node is None and agent.node != profile.node:
-            yield f"{agent.name}: its [node] has no effect: {found.detected.why}"
+            yield f"{agent.name}: its [node] has no effect: there is no node on its PATH"
         elif found.node is not None:
             for note in _node_notes(copy, found, found.node, survey):
                 yield f"{agent.name}: {note}"

@@ -13,11 +13,11 @@ import psutil
 from . import account, placeholders
 from .containment.process import ADOPTS
 from .model import Account, Detected, NodeBinary, SeqsupError
-from .plan import Copy, Found, Survey, copies
+from .plan import Copy, Found, Survey, copies, runtime
 from .profile import Agent, Companion, Profile
 from .profile.lines import Path as KeyPath
 from .profile.tables import HOOKS, LISTEN, HooksTable, address
-from .runtime.detect import detect, find
+from .runtime.detect import Detector, detect, find
 from .runtime.node import NoAnswer, probe
 
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
@@ -74,14 +74,15 @@ class _Look:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._detected: dict[tuple[tuple[str, ...], str, str], Detected] = {}
+        self._detector = Detector()
+        self._on_path: dict[tuple[str, str], str | None] = {}  # node, by folder and PATH
         self._nodes: dict[str, NodeBinary | str] = {}
         self._reached: dict[tuple[int, str, str, str], str] = {}
 
     def at(self, copy: Copy, become: Account | None) -> Found:
         problems: dict[str, str] = {}
         path = copy.env.get("PATH", self._environ.get("PATH", os.defpath))
-        detected = self._detect(copy.command, copy.cwd, path)
+        detected = self._detector.detect(tuple(map(placeholders.finish, copy.command)), copy.cwd, path)
         if not Path(copy.cwd).is_dir():
             problems["cwd"] = f"there is no folder {copy.cwd}"
         elif detected.executable is None:
@@ -98,14 +99,6 @@ class _Look:
             problems=problems,
         )
 
-    def _detect(self, command: tuple[str, ...], cwd: str, path: str) -> Detected:
-        # Arguments count only behind `env`; without them 200 calls of one program are one look.
-        words = tuple(map(placeholders.finish, command if Path(command[0]).name == "env" else command[:1]))
-        key = (words, cwd, path)
-        if key not in self._detected:
-            self._detected[key] = detect(words, cwd, path)
-        return self._detected[key]
-
     def _out_of_reach(self, copy: Copy, executable: str, become: Account, path: str) -> dict[str, str]:
         file = find(placeholders.finish(copy.command[0]), copy.cwd, path) or executable
         key = (become.uid, copy.cwd, file, executable)
@@ -116,18 +109,24 @@ class _Look:
     def _node(
         self, copy: Copy, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
     ) -> NodeBinary | None:
-        wanted = copy.agent.runtime
-        if wanted not in ("auto", "node") or (wanted == "auto" and detected.kind != "node"):
-            return None
-        file = detected.executable if detected.kind == "node" else find("node", copy.cwd, path)
+        """The Node that it is, or the one that what it starts finds on its PATH: MCP servers under any agent."""
+        is_node = runtime(copy.agent, detected) == "node"
+        file = detected.executable if detected.kind == "node" else self._find_node(copy.cwd, path)
         if file is None:
-            problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
+            if is_node:
+                problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
             return None
         answer = self._ask(file, become)
-        if isinstance(answer, str):
+        if isinstance(answer, NodeBinary):
+            return answer
+        if is_node:
             problems["command"] = answer
-            return None
-        return answer
+        return None
+
+    def _find_node(self, cwd: str, path: str) -> str | None:
+        if (cwd, path) not in self._on_path:
+            self._on_path[cwd, path] = find("node", cwd, path)
+        return self._on_path[cwd, path]
 
     def _ask(self, file: str, become: Account | None) -> NodeBinary | str:
         if file not in self._nodes:

@@ -60,10 +60,10 @@ class Telemetry:
         with suppress(OSError):
             self._link.symlink_to(self._channel.path)
 
-    def environment(self, expose_gc: bool) -> dict[str, str]:
-        """What the preload goes by."""
-        gc = {"SEQSUP_EXPOSE_GC": "1"} if expose_gc else {}
-        return {"SEQSUP_CHANNEL": str(self._channel.path), "SEQSUP_REPORTS": str(self._reports), **gc}
+    @property
+    def line(self) -> tuple[Path, Path]:
+        """Where the preload finds us: the channel, and the folder for reports."""
+        return self._channel.path, self._reports
 
     def look(
         self, now: float, used: int, belongs: Callable[[int], bool], describe: Callable[[], tuple[ProcessMemory, ...]]

@@ -4,19 +4,22 @@ import os
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
+from .. import environment
 from ..containment.tiers import Chosen, choose
+from ..folder import ARTIFACTS, CHANNEL
 from ..learning import Expected
 from ..model import ARTIFACT_ONLY, MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
 from ..placeholders import finish
 from ..plan import enforcement
 from ..presets import tables
-from ..runtime.node import node_options, own_options
+from ..runtime.reports import REPORTS
 from ..table import Column, render
 from ..units import format_duration, format_size
 from ..wording import at_a_time, counted, wrap
@@ -74,7 +77,8 @@ def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
         told["stdin"] = _stdin(step)  # a prompt may hold one too
         told["expected"] = asdict(usual[step.name]) if step.name in usual else None
         if step.node is not None:
-            told["node"]["node_options"] = _node_options(step)
+            told["node"]["environment"] = _for_node(step)
+            told["node"]["node_options"] = told["node"]["environment"]["NODE_OPTIONS"]
     chosen = _found(made)
     if isinstance(chosen, str):
         fields["containment"] = {"refused": chosen}
@@ -191,7 +195,7 @@ def _table(steps: Iterable[Step], columns: int) -> list[str]:
         (
             str(number),
             step.name,
-            f"node {step.node.version.removeprefix('v')}" if step.node else step.runtime,
+            environment.runtime(step).replace(" v", " "),
             _size(step.limits.soft),
             _size(step.limits.hard),
             _heap(step),
@@ -210,7 +214,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("taken", step.chosen),
         ("in", step.cwd),
         ("runtime", step.runtime_why),
-        ("NODE_OPTIONS", _shown(_node_options(step)) if step.node else ""),
+        *_node(step),
         ("environment", ", ".join(sorted(step.env))),
         ("stdin", step.stdin_file or _stdin(step) or ""),
         ("user", step.account.name if step.account else ""),
@@ -291,10 +295,21 @@ def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
     yield "known leaks", "; ".join(preset.leaks)
 
 
-def _node_options(step: Step) -> str:
-    assert step.node is not None
-    user = finish(step.env["NODE_OPTIONS"]) if "NODE_OPTIONS" in step.env else os.environ.get("NODE_OPTIONS", "")
-    return node_options(own_options(step.node, step.node.heap, user), user)
+def _node(step: Step) -> Iterator[tuple[str, str]]:
+    """What its Node processes go by, beside the environment that it has anyway."""
+    told = _for_node(step)
+    yield "NODE_OPTIONS", _shown(told.pop("NODE_OPTIONS", ""))
+    yield "for Node", _shown(", ".join(f"{name}={value}" for name, value in told.items()))
+
+
+def _for_node(step: Step) -> dict[str, str]:
+    """As an attempt makes it, whose folder only the run knows."""
+    folder = Path("{attempt}")
+    plain = replace(step, env={name: finish(value) for name, value in step.env.items()})
+    env = environment.of_agent(plain, 1, {}, folder / ARTIFACTS, None)
+    ours = environment.options(step, step.node.heap if step.node is not None else None, env, folder)
+    line = (folder / CHANNEL, folder / REPORTS) if step.node is not None and step.node.telemetry else None
+    return environment.for_node(step, ours, env | {"PATH": "$PATH"}, folder, line)
 
 
 def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:
@@ -324,7 +339,7 @@ def _shown(text: str) -> str:
 
 
 def _heap(step: Step) -> str:
-    if step.node is None:
+    if step.node is None or step.runtime != "node":
         return "-"
     return f"{step.node.heap // MIB} MiB" if step.node.heap else "V8's own"
 

@@ -111,7 +111,7 @@ class RunTable(Table, frozen=True):
 
 
 class NodeTable(Table, frozen=True):
-    expose_gc: Annotated[bool, FLAG, "Start with --expose-gc where this Node takes it from outside."] = True
+    expose_gc: Annotated[bool, FLAG, "A global gc() in each Node process."] = True
     max_old_space_size: Annotated[
         int | str | None,
         SIZE_AUTO_OR_NONE,
@@ -384,7 +384,7 @@ class Profile(Table, frozen=True):
 
     name: Annotated[str, "Of the run; by default the file's name."] = ""
     run: Annotated[RunTable, "The run as a whole."] = RunTable()
-    node: Annotated[NodeTable, "What every Node agent is started with."] = NodeTable()
+    node: Annotated[NodeTable, "What every Node process of an agent goes by."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
     rlimits: Annotated[RlimitsTable, "Limits of each single process of an agent."] = RlimitsTable()
     drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()

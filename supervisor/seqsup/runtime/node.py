@@ -42,14 +42,16 @@ def probe(node: str, becoming: Sequence[str] = (), environ: Mapping[str, str] = 
     return found
 
 
-def preload(copy_to: Path | None = None) -> Path:
-    """The file that a Node process reads first. A user who may not enter where seqsup lies gets a copy."""
-    if copy_to is None:
-        return _PRELOAD
+def preload(copied_to: Path | None = None) -> Path:
+    """The file that a Node process reads first."""
+    return _PRELOAD if copied_to is None else copied_to / _PRELOAD.name
+
+
+def copy_preload(to: Path) -> None:
+    """For a user who may not enter where seqsup lies."""
     for file in (_PRELOAD, _PRELOAD.with_name("watch.cjs")):
-        shutil.copyfile(file, copy_to / file.name)
-        (copy_to / file.name).chmod(0o644)
-    return copy_to / _PRELOAD.name
+        shutil.copyfile(file, to / file.name)
+        (to / file.name).chmod(0o644)
 
 
 def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
@@ -65,11 +67,11 @@ def node_options(ours: Iterable[str], user: str) -> str:
     return " ".join(part for part in (nodeflags.join(ours), user.strip()) if part)
 
 
-def environment(ours: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
-    """What a Node agent's environment gets: its options, and a malloc that gives memory back."""
+def environment(ours: Iterable[str], env: Mapping[str, str], *, offer_gc: bool) -> dict[str, str]:
+    """What Node goes by: its options, a malloc that gives memory back, and whether the preload defines gc()."""
     options = {"NODE_OPTIONS": node_options(ours, env.get("NODE_OPTIONS", ""))}
     tuned = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in env)
-    return options if tuned else options | _TRIM
+    return options | ({} if tuned else _TRIM) | ({"SEQSUP_EXPOSE_GC": "1"} if offer_gc else {})
 
 
 def _ask(node: str, becoming: Sequence[str], environ: Mapping[str, str]) -> NodeBinary:

@@ -40,20 +40,24 @@ exec "$_seqsup_node" "$@"
 """
 
 
-def write(place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None) -> str:
-    """Make the stand-in in `place` and return the PATH that begins with it.
+def write(place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None) -> None:
+    """Make the stand-in in `place`.
 
     `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
     """
     folder = place / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     script = folder / "node"
-    script.write_text(_script(node, list(ours), env), errors="surrogateescape")
-    script.chmod(0o700)
+    with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
+        file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
     if owner is not None:
         for path in (script, folder):
             os.chown(path, *owner)
-    return f"{folder}{os.pathsep}{env.get('PATH', os.defpath)}"
+
+
+def path_behind(place: Path, env: Mapping[str, str]) -> str:
+    """The PATH that begins with the stand-in of `place`."""
+    return f"{place / FOLDER}{os.pathsep}{env.get('PATH', os.defpath)}"
 
 
 def remove(place: Path) -> None:

@@ -1,0 +1,49 @@
+"""The environment of an attempt: what its user has, what preset and profile set, our marks, and what Node goes by."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import account
+from .model import Step
+from .runtime import stand_in
+from .runtime.node import environment, own_options, preload
+
+
+def of_agent(
+    step: Step, number: int, marks: Mapping[str, str], artifacts: Path, previous: Path | None
+) -> dict[str, str]:
+    env = {
+        **(step.preset.env if step.preset is not None else {}),
+        **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **marks,
+        "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(artifacts),
+    }  # fmt: skip
+    if previous is not None:
+        env["SEQSUP_PREVIOUS_SUMMARIES"] = str(previous)
+    return env
+
+
+def options(step: Step, heap: int | None, env: Mapping[str, str], folder: Path) -> tuple[str, ...]:
+    """Ours in NODE_OPTIONS; `folder` is the attempt's."""
+    if step.node is None:
+        return ()
+    first = preload(folder if step.account is not None else None) if step.node.telemetry else None
+    return own_options(step.node, heap, env.get("NODE_OPTIONS", ""), first)
+
+
+def for_node(
+    step: Step, ours: tuple[str, ...], env: Mapping[str, str], folder: Path, line: tuple[Path, Path] | None
+) -> dict[str, str]:
+    """What every Node of the agent goes by, whoever starts it. PATH begins with the stand-in, which is to be written;
+    `line` is where the preload finds the channel, and the folder for V8's last words."""
+    if step.node is None:
+        return {}
+    told = environment(ours, env, offer_gc=step.node.telemetry and step.node.expose_gc)
+    if line is not None:
+        told |= {"SEQSUP_CHANNEL": str(line[0]), "SEQSUP_REPORTS": str(line[1])}
+    return told | {"PATH": stand_in.path_behind(folder, env)}
+
+
+def runtime(step: Step) -> str:
+    """With its version, where there is one."""
+    return f"node {step.node.version}" if step.runtime == "node" and step.node is not None else step.runtime
