@@ -1,4 +1,4 @@
-"""kill -9 at every event of a run with companions, hooks and chains, of the supervisor and of everybody beside it."""
+"""kill -9 at every event of a run, with companions, hooks and chains or with lanes: the supervisor or who is beside."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, STUBS, Result
 from seqsup.events import AttemptEnded, RunEnded
 from seqsup.sequence import violations
-from test_crash import bodies, completed, journal, killed, kinds, ledger, running
+from test_crash import ONCE, bodies, completed, journal, killed, kinds, ledger, running
 
 from profiles import shell, write
 
@@ -43,9 +43,18 @@ def profile(folder: Path) -> Path:
     tables: dict[str, Any] = {
         "run": {"chain": 2}, "retry": {"attempts": 3}, "hooks": {"before_agent": ["sleep 0.1"], "chain_end": ["true"]},
     }  # fmt: skip
-    mcp = {"name": "mcp", "command": ["sh", "-c", "echo ready; exec sleep 60"], "ready": {"log": "ready"}}
+    mcp = {"name": "mcp", "command": ["node", str(STUBS / "mcp_server.mjs"), "stays"], "ready": {"log": "ready"}}
     agents = [shell(name, f"sleep 0.2; echo {name} >>ledger") for name in AGENTS]
     return write(folder, *agents, companions=[mcp], **tables)
+
+
+def in_lanes(folder: Path) -> Path:
+    """Two at a time, of whom no order is promised."""
+    agents = [shell(name, f"sleep 0.1; echo {name} >>ledger") for name in AGENTS]
+    return write(folder, *agents, run={"concurrency": 2, "allow_concurrency": True}, memory={"hard": "64MiB"})
+
+
+LANES = 3 * len(ONCE) + 5  # at least as many as that run's events
 
 
 def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, tmp_path: Path) -> None:
@@ -68,6 +77,24 @@ def test_whenever_the_supervisor_is_killed_nothing_is_left_and_the_run_goes_on(
     resumed = seqsup("start", nightly, "--resume")
     assert resumed.code == 0, resumed.stderr
     as_undisturbed(tmp_path, test_id, twice=1)
+
+
+@pytest.mark.parametrize(
+    "at", [pytest.param(at, marks=() if at in (4, 7) else pytest.mark.long) for at in range(1, LANES + 1)]
+)
+def test_whenever_the_supervisor_of_two_lanes_is_killed_nothing_is_left_and_the_run_goes_on(
+    seqsup: Seqsup, tmp_path: Path, test_id: str, at: int
+) -> None:
+    nightly = in_lanes(tmp_path)
+    if killed("before", at, "start", nightly) != -signal.SIGKILL:
+        assert at > LANES - 3, "it had fewer events than expected"
+        return
+    assert len(kinds(journal())) < at
+    assert seqsup("sweep").code == 0
+    assert running(test_id) == []
+    resumed = seqsup("start", nightly, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    as_undisturbed(tmp_path, test_id, twice=2)
 
 
 @pytest.mark.parametrize(("who", "at"), [moment for who in OTHERS for moment in moments(who)])

@@ -1,5 +1,5 @@
 // An MCP server over stdio. mcp_server.mjs quiet|stays|leaks: it says hello and has no tools; then it ends with its
-// input, stays for ever (as does any that owns a timer), or hoards Buffers from the moment it was greeted.
+// input, stays for ever (as does any that owns a timer) and says `ready` on stderr, or hoards Buffers from the moment it was greeted.
 import { createInterface } from 'node:readline';
 
 const mode = process.argv[2];
@@ -11,7 +11,10 @@ const answers = {
   ping: () => ({}),
 };
 
-if (mode === 'stays') setInterval(() => {}, 1000);
+if (mode === 'stays') {
+  setInterval(() => {}, 1000);
+  console.error('ready');
+}
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { id, method, params } = JSON.parse(line);
   if (id === undefined) return;
