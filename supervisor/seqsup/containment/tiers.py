@@ -30,7 +30,8 @@ SUBREAPER, PSUTIL = "subreaper", "psutil"
 # What must be said of it, in plan, doctor and log
 WITHOUT_LINUX = (
     "not Linux: what leaves its parents and its session unseen is found by the mark in its environment only;"
-    " memory is read more slowly, so that a leak overshoots further; no kernel keeps memory.hard"
+    " memory is read more slowly, so that a leak overshoots further; no kernel keeps memory.hard;"
+    " companions, hooks and several agents at a time have keepers, which need Linux"
 )
 
 
