@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Result, Started, alive, wait_for
-from seqsup.model import Readiness
+from seqsup.model import MIB, Readiness
 from seqsup.ready import missing
 
 from profiles import Event, of, parsed, proven, shell, write
@@ -197,6 +197,46 @@ def test_at_its_limit_it_is_restarted_between_agents_and_far_over_it_at_once(
     assert asked(tmp_path) == [again["pid"]]
     if reason == "crashed":
         assert "far over memory.hard 120 MiB" in of(events, "companion_exited")[0]["why"]
+
+
+@pytest.mark.memory
+def test_at_its_limit_it_is_asked_to_collect_before_it_is_restarted(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
+) -> None:
+    drop = f"node -e 'fetch(\"http://127.0.0.1:{port}/drop/110\").catch(()=>0)'"
+    path = profile(shell("a", drop), shell("b", ASK), memory={"hard": "110MiB"})
+    events = proven(seqsup("start", path, "--json"))
+    asked_for, done = of(events, "companion_gc_requested", "companion_gc_done")
+    assert (asked_for["companion"], asked_for["hard"], asked_for["processes"]) == ("files-mcp", 110 * MIB, 1)
+    assert asked_for["used"] >= 110 * MIB > done["used"]
+    assert (done["answered"], done["verdict"]) == (1, "garbage")
+    assert restarts(events) == []
+    assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"]]
+
+
+@pytest.mark.memory
+def test_what_still_holds_it_after_a_collection_is_said(
+    seqsup: Seqsup, profile: Callable[..., Path], port: int
+) -> None:
+    hold = f"node -e 'fetch(\"http://127.0.0.1:{port}/hold/110\").catch(()=>0)'"
+    events = proven(seqsup("start", profile(shell("a", hold), shell("b", ASK), memory={"hard": "110MiB"}), "--json"))
+    again = of(events, "companion_restarted")[0]
+    assert of(events, "companion_gc_done")[0]["seq"] < again["seq"]
+    assert "after a collection that freed" in again["why"]
+    assert "buffer-leak" in again["why"]
+
+
+@pytest.mark.memory
+def test_one_that_is_over_its_limit_by_itself_is_told_once_and_left_alone(
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = profile(*(shell(name, ASK) for name in "abc"), flags="--hold 110", memory={"hard": "110MiB"})
+    events = proven(seqsup("start", path, "--json"))
+    assert restarts(events) == []
+    assert len(set(asked(tmp_path))) == 1
+    (told,) = [event["message"] for event in of(events, "warned") if "files-mcp" in event["message"]]
+    assert "before any agent has used it, over its memory.hard 110 MiB" in told
+    assert "memory.hard 110 MiB" in told
 
 
 @pytest.mark.memory

@@ -14,6 +14,8 @@ from monitoring import binary, free_port, get, prometheus, promtool, running, up
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from seqsup.events import (
+    CompanionGcDone,
+    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
@@ -25,7 +27,7 @@ from seqsup.events import (
     Unkillable,
 )
 from seqsup.metrics import figures
-from seqsup.metrics.catalogue import BY_NAME, METRICS
+from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
 from seqsup.metrics.exposition import Collector, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.rows import Around, rows
@@ -238,6 +240,21 @@ def test_what_a_resumed_run_had_completed_is_in_its_queue() -> None:
     found = table(after(Told().run(*AGENTS, resumed=True, before=("a",))))
     assert found["queue_agents", ("completed",)] == 1
     assert found["queue_agents", ("pending",)] == 2
+
+
+def test_a_companions_collections_are_counted_and_a_restart_without_one() -> None:
+    told = Told().tell(CompanionGcRequested(companion="mcp", number=1, used=9, hard=8, processes=1))
+    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
+    told.tell(
+        CompanionGcDone(
+            companion="mcp", number=1, seconds=0.5, asked=1, answered=1, before=heap, after=heap, freed=MIB, used=9,
+            verdict=Verdict.GARBAGE,
+        )
+    )  # fmt: skip
+    now = after(companion(Restart.MEMORY), after(told))
+    found = table(after(companion(Restart.MEMORY), now))
+    results = {result: found["companion_gc_requests_total", ("mcp", result)] for result in Collected}
+    assert results == {"freed": 1, "no_effect": 0, "unsupported": 1, "failed": 0}
 
 
 def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_anew() -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -17,10 +17,15 @@ from .containment.cookie import marks
 from .containment.group import Group
 from .containment.keeper import Keeper
 from .containment.subreaper import Tree
-from .events import Unkillable
+from .events import Unkillable, Warned
 from .folder import STDERR, STDOUT, private
 from .model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
+from .runtime import stand_in
+from .runtime.node import environment, preload
 from .streams import Output
+
+if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
+    from .telemetry import Telemetry
 
 _SAID = 2000  # bytes
 
@@ -43,6 +48,7 @@ class Beside:
         self._wake = world.wake
         self._group: Group | None = None
         self._tree: Tree | None = None
+        self.telemetry: Telemetry | None = None  # of its Node processes
         self.stdout, self.stderr = Output(self.folder / STDOUT), Output(self.folder / STDERR)
 
     @property
@@ -52,14 +58,20 @@ class Beside:
 
     async def start(
         self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | None = None,
-        hard: int | None = None, become: Account | None = None,
+        hard: int | None = None, become: Account | None = None, measure: Measure = Measure.PRIVATE,
+        node: str | None = None,
     ) -> None:  # fmt: skip
-        """Start it. OSError says why it could not be; `hard` is for the kernel to keep, where it can."""
+        """Start it. OSError says why it could not be; `hard` is for the kernel to keep, where it can.
+
+        With the `node` of its PATH, its Node processes can be asked.
+        """
         reaper, groups = self._world.reaper, self._world.groups
         assert not isinstance(reaper, Keeper)
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX, swap=False)
         whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
+        if node is not None:
+            whole |= self._line_to(node, become, whole)
         wrapped = shim.wrap(
             command, self._group.entry if self._group is not None else (), names=whole,
             die_with_us=become is not None,  # else the keeper sees to it
@@ -68,9 +80,25 @@ class Beside:
         )  # fmt: skip
         self._keeper = Keeper(reaper, self.label)
         self._keeper.begin(wrapped, cwd=cwd, env=whole, stdin=stdin, stdout=self.stdout.fd, stderr=self.stderr.fd)
-        self._tree = Tree(self._keeper, self._keeper.root, Measure.PRIVATE, self._site.ledger, self._group)
+        self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)
+
+    def _line_to(self, node: str, become: Account | None, env: Mapping[str, str]) -> dict[str, str]:
+        """Open the line to its Node processes; what leads them to it goes into their environment."""
+        from .telemetry import Telemetry
+
+        try:
+            if become is not None:
+                account.open_way(self.folder, self._site.folder.parent.parent)
+            self.telemetry = Telemetry(None, become, self.folder, self._wake)
+            options = ("--require", str(preload(self.folder if become is not None else None)))
+            more = environment(options, env) | self.telemetry.environment(expose_gc=False)
+            owner = (become.uid, become.gid) if become is not None else None
+            return more | {"PATH": stand_in.write(self.folder, node, options, {**env, **more}, owner)}
+        except OSError as error:
+            self._world.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
+            return {}
 
     def _marks(self) -> dict[str, str]:
         return marks(self._site.cookie, self._site.folder, self.label)
@@ -86,8 +114,12 @@ class Beside:
 
     def used(self) -> int:
         """Weigh its tree in bytes."""
-        assert self._tree is not None
-        return self._tree.used()
+        tree = self._tree
+        assert tree is not None
+        used = tree.used()
+        if self.telemetry is not None:
+            self.telemetry.look(time.monotonic(), used, tree.__contains__, tree.describe)
+        return used
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         """Name its largest processes."""
@@ -139,6 +171,9 @@ class Beside:
         if self._tree is not None:
             await self.stop(0)
             self._tree.close()
+        if self.telemetry is not None:
+            self.telemetry.close()
+            stand_in.remove(self.folder)
         if self._group is not None:
             self._group.close()
         for output in (self.stdout, self.stderr):

@@ -10,15 +10,26 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from . import outcome, policy
 from .attempt import World
 from .beside import Beside, Site
-from .events import CompanionExited, CompanionReady, CompanionRestarted, CompanionStarted, CompanionStopped, Warned
+from .events import (
+    CompanionExited,
+    CompanionGcDone,
+    CompanionGcRequested,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    Warned,
+)
 from .model import CompanionStart, Halt, Restart, Stopped
 from .ready import missing, taken
 from .units import format_duration, format_size
+from .wording import counted
 
 FOLDER = "@companions"  # within the run's: no agent can be called that
 TRIES = 5  # crashes in a row
 STEADY = 60.0  # seconds after which a crash is the first of its row
 _LOOK, _LOOK_AGAIN = 0.02, 0.5  # seconds between looks whether it is ready: the first, and at most
+_COLLECTS = 10.0  # seconds at most, which the next agent waits
 _BACKOFF = wait_exponential(multiplier=0.2, max=30)  # seconds
 
 
@@ -34,6 +45,9 @@ class Companion:
         self.agents = 0  # that ended since it was started
         self._number = len(list((site.folder / FOLDER / start.name).glob("*")))  # of earlier parts
         self._crashes = 0
+        self._died = False  # at its last crash; else it was not ready, or could not be started
+        self._collected = ""  # what came of the last collection
+        self._outgrown = False  # it is over its limit by itself, and that is told
         self._life: asyncio.Task[None] | None = None
         self._tree: Beside | None = None
         self._because: Restart | None = None  # of the start that is under way
@@ -78,11 +92,62 @@ class Companion:
     def due(self) -> tuple[Restart, str] | None:
         """Say whether it is to be restarted before the next agent, and why."""
         start = self.start
-        if start.hard is not None and (used := self.used()) >= start.hard:
-            return Restart.MEMORY, f"its tree holds {format_size(used)} (memory.hard {format_size(start.hard)})"
+        if self.agents and not self._outgrown and start.hard is not None and (used := self.used()) >= start.hard:
+            holds = f"its tree holds {format_size(used)}{self._collected}"
+            return Restart.MEMORY, f"{holds} (memory.hard {format_size(start.hard)})"
         if self.agents >= start.restart_every:
-            return Restart.EVERY_N, f"{self.agents} agents since it was started"
+            return Restart.EVERY_N, f"{counted(self.agents, 'agent')} since it was started"
         return None
+
+    async def relieve(self) -> None:
+        """Have it collect, where its tree is over its limit: what was garbage is no reason to restart it."""
+        self._collected = ""
+        tree, hard = self._tree, self.start.hard
+        if tree is None or hard is None or (used := tree.used()) < hard:
+            return
+        if (telemetry := tree.telemetry) is None or not (asked := telemetry.answering()):
+            return
+        self._world.emit(
+            CompanionGcRequested(
+                companion=self.name, number=self._number, used=used, hard=hard, processes=len(asked)
+            )
+        )  # fmt: skip
+        collection, deadline = telemetry.collect(), time.monotonic() + _COLLECTS
+        collection.add_done_callback(lambda _: self._everyone.poke())
+        while not collection.done() and self._world.operator.halt is Halt.NONE:
+            if (left := deadline - time.monotonic()) <= 0:
+                self._collected = f", and has not collected within {format_duration(_COLLECTS)}"
+                return
+            await self._everyone.wait(left)
+        self._hear(tree)
+
+    async def look_at_rest(self) -> None:
+        """Tell, once, of one that is over its limit before any agent has used it: no restart would change that."""
+        hard = self.start.hard
+        if hard is None or self.agents or self._outgrown or not self.ready:
+            return
+        await self.relieve()
+        if (used := self.used()) >= hard:
+            self._outgrown = True
+            self._world.emit(
+                Warned(
+                    message=f"the companion {self.name} holds {format_size(used)} before any agent has used it, over"
+                    f" its memory.hard {format_size(hard)}: a restart would not help, so only at"
+                    f" {format_size(policy.far_over(hard))} is it ended; raise that limit"
+                )
+            )  # fmt: skip
+
+    def _hear(self, tree: Beside) -> None:
+        """Tell of the collections that are over."""
+        for done in tree.telemetry.collected() if tree.telemetry is not None else ():
+            self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
+            self._world.emit(
+                CompanionGcDone(
+                    companion=self.name, number=self._number, seconds=done.seconds, asked=done.asked,
+                    answered=done.answered, before=done.before, after=done.after, freed=done.freed, used=tree.used(),
+                    verdict=done.verdict,
+                )
+            )  # fmt: skip
 
     # -- one life
 
@@ -100,7 +165,8 @@ class Companion:
 
     def _give_up(self, _: RetryCallState) -> None:
         if self._end is None:
-            self.failed = f"crashed {TRIES} times in a row; the last time {self._why}"
+            what = f"crashed {TRIES} times in a row" if self._died else f"was started {TRIES} times in vain"
+            self.failed = f"{what}; the last time {self._why}"
             self._world.emit(Warned(message=f"the companion {self.name} {self.failed}; no further agent starts"))
             self._everyone.poke()
 
@@ -126,6 +192,7 @@ class Companion:
                 finally:
                     self._tree, self.ready = None, False
             if crashed:
+                self._died = tree.begun and tree.ended is not None
                 self._tell_exit(tree, crashed, time.monotonic() - began)
             stopping = time.monotonic()
             left = await tree.stop(self.start.grace if self._end is not None else policy.LEFTOVER_GRACE)
@@ -150,7 +217,8 @@ class Companion:
         try:
             await tree.start(
                 start.command, cwd=start.cwd, env=start.env, become=start.account,
-                hard=None if start.hard is None else policy.far_over(start.hard),
+                hard=None if start.hard is None else policy.far_over(start.hard), measure=start.measure,
+                node=start.node,
             )  # fmt: skip
         except OSError as error:
             return f"it could not be started: {error.strerror or error}"
@@ -184,6 +252,7 @@ class Companion:
         while self._end is None:
             if tree.ended is not None:
                 return self._how_it_ended(tree)
+            self._hear(tree)
             if self._world.weigh is not None:
                 self._world.weigh(self.name, used)
             if hard is not None and used >= policy.far_over(hard):
@@ -258,11 +327,15 @@ class Companions:
         return all(companion.ready and companion.due() is None for companion in self._all)
 
     async def between(self) -> None:
-        """Between agents: restart those that are due, and see that all are ready."""
+        """Between agents: have the too large ones collect, restart those that are due, and see that all are ready."""
+        for companion in self._all:
+            if companion.agents:
+                await companion.relieve()
         due = {companion: found for companion in self._all if companion.ready and (found := companion.due())}
         await self._restart(due)
         for companion in self._all:
             await companion.up()
+            await companion.look_at_rest()
 
     async def restart(self, reason: Restart, why: str) -> None:
         """Restart all of them."""

@@ -261,6 +261,31 @@ class CompanionStopped(Event, frozen=True):
     processes: tuple[ProcessMemory, ...]
 
 
+class CompanionGcRequested(Event, frozen=True):
+    """A collection was asked for between agents, since its tree was over its limit."""
+
+    companion: str
+    number: int
+    used: int
+    hard: int
+    processes: int  # Node processes that answer
+
+
+class CompanionGcDone(Event, frozen=True):
+    """What a collection came to, whoever asked for it."""
+
+    companion: str
+    number: int
+    seconds: float
+    asked: int  # Node processes
+    answered: int
+    before: Heap  # sums over those that answered
+    after: Heap
+    freed: int  # of their RSS
+    used: int  # by the whole tree, now
+    verdict: Verdict
+
+
 class CompanionRestarted(Event, frozen=True):
     """The old tree is gone, and the new one ready."""
 
@@ -379,6 +404,7 @@ AnyEvent = (
     | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
+    | CompanionGcRequested | CompanionGcDone
     | ChainEnded | SupervisorRenewed | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued
     | RunsRemoved | RunEnded
 )  # fmt: skip

@@ -23,6 +23,8 @@ from .events import (
     BriefWritten,
     ChainEnded,
     CompanionExited,
+    CompanionGcDone,
+    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
@@ -281,6 +283,10 @@ def _(event: GcRequested) -> Line:
 
 @say.register
 def _(event: GcDone) -> Line:
+    return Line(INFO, "↻", "collected", _collected(event))
+
+
+def _collected(event: GcDone | CompanionGcDone) -> str:
     before, after = event.before, event.after
     text = (
         f"freed {format_size(event.freed)} in {format_duration(event.seconds)}, the tree has {format_size(event.used)}:"
@@ -289,7 +295,7 @@ def _(event: GcDone) -> Line:
     )
     if event.answered < event.asked:
         text += f"; {event.asked - event.answered} of {event.asked} Node processes did not answer"
-    return Line(INFO, "↻", "collected", text)
+    return text
 
 
 @say.register
@@ -394,6 +400,18 @@ def _(event: CompanionStopped) -> Line:
     held = f": {processes(event.processes)}" if event.processes else ""
     text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
     return Line(DEBUG, "■", "companion", text)
+
+
+@say.register
+def _(event: CompanionGcRequested) -> Line:
+    asked = counted(event.processes, "Node process", "Node processes")
+    over = f"{format_size(event.used)} is over hard = {format_size(event.hard)}"
+    return Line(INFO, "↻", "companion", f"{event.companion}: {over}: a collection is asked of {asked}")
+
+
+@say.register
+def _(event: CompanionGcDone) -> Line:
+    return Line(INFO, "↻", "companion", f"{event.companion}: {_collected(event)}")
 
 
 @say.register

@@ -254,6 +254,8 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
     grace: float
     environment: dict[str, str]  # what agents and hooks find it by
     account: Account | None = None
+    measure: Measure = Measure.PRIVATE
+    node: str | None = None  # the Node on its PATH: what runs in Node is asked for a collection; None: nothing is asked
 
 
 class Hooks(Struct, frozen=True, kw_only=True):

@@ -81,6 +81,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     found: dict[str, Found]  # for each copy
     problems: dict[Path, str]  # key of the profile -> what is wrong
     account: Account | None = None  # of run.user
+    nodes: dict[str, str] = msgspec.field(default_factory=dict)  # companion -> the Node on its PATH
     listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
@@ -154,6 +155,8 @@ def _companion(companion: Companion, profile: Profile, survey: Survey) -> Compan
         grace=profile.timeouts.grace,
         environment=_address(companion),
         account=survey.account,
+        measure=resolve(profile.memory, survey.memory).measure,
+        node=survey.nodes.get(companion.name) if profile.node.telemetry else None,
     )
 
 

@@ -58,6 +58,7 @@ def gather(
     return Survey(
         folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen,
         account=accounts.get(profile.run.user),
+        nodes={each.name: node for each in profile.companions if (node := _node_of(each, folder, environ))},
     )  # fmt: skip
 
 
@@ -179,8 +180,17 @@ def _cannot_start(companion: Companion, folder: str, environ: Mapping[str, str])
         return "command", _NEEDS_LINUX
     if not Path(cwd).is_dir():
         return "cwd", f"there is no folder {cwd}"
-    detected = detect(companion.command, cwd, companion.env.get("PATH", environ.get("PATH", os.defpath)))
+    detected = detect(companion.command, cwd, _path(companion, environ))
     return ("command", detected.why) if detected.executable is None else None
+
+
+def _node_of(companion: Companion, folder: str, environ: Mapping[str, str]) -> str | None:
+    """The Node that it, or what it starts, would find."""
+    return find("node", str(Path(folder, companion.cwd)), _path(companion, environ))
+
+
+def _path(companion: Companion, environ: Mapping[str, str]) -> str:
+    return companion.env.get("PATH", environ.get("PATH", os.defpath))
 
 
 def _items(agent: Agent, folder: str) -> tuple[str, ...]:

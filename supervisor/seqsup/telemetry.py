@@ -34,15 +34,15 @@ _LAST = 10  # collections that are told of in the end
 class Telemetry:
     """Of one attempt. Its questions run beside the watch, which never waits for them."""
 
-    def __init__(self, limits: Limits, account: Account | None, folder: Path, wake: Wake) -> None:
-        """Open the channel; OSError says why it cannot be had."""
+    def __init__(self, limits: Limits | None, account: Account | None, folder: Path, wake: Wake) -> None:
+        """Open the channel; OSError says why it cannot be had. Without limits no allocations are sampled."""
         self._wake = wake
         self._reports = private(folder / REPORTS)
         if account is not None:
             os.chown(self._reports, account.uid, account.gid)
         self._channel = Channel(account)
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
-        self._alert = forensics.alert(limits)
+        self._alert = forensics.alert(limits) if limits is not None else None
         self._due = self._stage = 0.0
         self._used = 0
         self._belongs: Callable[[int], bool] = lambda _: True
@@ -125,6 +125,7 @@ class Telemetry:
         for task in (*self._tasks, *([self._collecting] if self._collecting else [])):
             task.cancel()
         self._channel.close()
+        clean(self._reports)
         with suppress(OSError):
             self._link.unlink()
         with suppress(OSError):  # kept where there are some

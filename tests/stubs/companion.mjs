@@ -1,4 +1,5 @@
-// A server beside the agents: answers at PORT with its pid, says `listening PID`, and what else is told it:
+// A server beside the agents: answers at PORT with its pid, says `listening PID`, holds or drops MiB when it is asked for
+// /hold/MIB or /drop/MIB, and what else is told it:
 // --late MS before it listens, --crash-after MS, --hold MIB, --deaf to TERM, --child: with an orphan of its own.
 import { spawn } from "node:child_process";
 import http from "node:http";
@@ -17,6 +18,10 @@ if (flags.includes("--child")) {
 const server = http.createServer((request, response) => {
   if (request.url === "/crash") process.exit(7);
   if (request.url.startsWith("/hold/")) globalThis.more = Buffer.alloc(Number(request.url.slice(6)) * 2 ** 20, 1);
+  if (request.url.startsWith("/drop/")) {
+    const dropped = Array.from({ length: Number(request.url.slice(6)) }, () => Buffer.alloc(2 ** 20, 1));
+    dropped.length = 0;
+  }
   response.end(`${process.pid}\n`);
 });
 setTimeout(() => {

@@ -160,7 +160,7 @@ def _companion(companion: CompanionStart) -> str:
         f"{companion.name}  {_shown(shlex.join(companion.command))}",
         f"ready when {by}, within {format_duration(ready.timeout)}",
         f"restarted after {counted(companion.restart_every, 'agent')}",
-        f"hard {_size(companion.hard)}",
+        f"hard {_size(companion.hard)}" + (", a collection first" if companion.hard and companion.node else ""),
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
 

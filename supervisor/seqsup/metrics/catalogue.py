@@ -129,6 +129,10 @@ METRICS = (
     Metric("companion_up", G, "1 while the companion lives.", _COMPANION),
     Metric("companion_tree_rss_bytes", G, "Memory of the companion's tree.", _COMPANION),
     Metric("companion_restarts_total", C, "Restarts of the companion, by reason.", ("companion", "reason")),
+    Metric(
+        "companion_gc_requests_total", C, "Collections asked of the companion, by what came of them.",
+        ("companion", "result"),
+    ),
     Metric("companion_agents_since_restart", G, "Agents that ended since it was last started.", _COMPANION),
     Metric("companion_last_restart_timestamp_seconds", G, "When it was last started again.", _COMPANION),
     # host, sampler, build

@@ -15,6 +15,8 @@ from ..events import (
     AttemptEnded,
     AttemptStarted,
     CompanionExited,
+    CompanionGcDone,
+    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
@@ -35,7 +37,7 @@ from ..events import (
     Unkillable,
 )
 from ..history import run_state
-from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason
+from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
 from ..wording import by_program
 from .catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
 
@@ -86,6 +88,8 @@ class CompanionFigures(Struct, frozen=True, kw_only=True):
     agents: int = 0  # that ended since it was last started
     restarts: Mapping[str, int] = field(default_factory=dict)
     last_restart: float | None = None
+    collections: Mapping[str, int] = field(default_factory=dict)  # by Collected
+    asked: bool = False  # for one, since it was last started
 
 
 class Live(Struct, frozen=True, kw_only=True):
@@ -230,7 +234,15 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             now = replace(now, phase=Phase.BACKOFF)
             return _agent(now, agent, retries=now.agents[agent].retries + 1)
         case CompanionStarted(companion=companion):
-            return _companion(replace(now, phase=Phase.COMPANIONS), companion, agents=0)
+            return _companion(replace(now, phase=Phase.COMPANIONS), companion, agents=0, asked=False)
+        case CompanionGcRequested(companion=companion):
+            return _companion(now, companion, asked=True)
+        case CompanionGcDone(companion=companion) as event:
+            collections = _more(now.companions[companion].collections, _result(event))
+            return _companion(now, companion, collections=collections)
+        case CompanionStopped(companion=companion, reason=Restart.MEMORY) if not now.companions[companion].asked:
+            collections = _more(now.companions[companion].collections, Collected.UNSUPPORTED)
+            return _companion(now, companion, up=False, used=0, collections=collections)
         case CompanionReady(companion=companion):
             return _companion(replace(now, phase=Phase.STARTING), companion, up=True)
         case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
@@ -280,12 +292,15 @@ def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
 
 def _gc_done(now: Figures, event: GcDone) -> Figures:
     agent = now.agents[event.agent]
-    result = Collected.FREED if event.freed >= MIB else Collected.NO_EFFECT
-    if not event.answered:
-        result = Collected.FAILED
     phase = Phase.RUNNING if now.phase is Phase.GC else now.phase
-    collections, freed = _more(agent.collections, result), agent.freed + max(event.freed, 0)
+    collections, freed = _more(agent.collections, _result(event)), agent.freed + max(event.freed, 0)
     return _agent(replace(now, phase=phase), event.agent, collections=collections, freed=freed)
+
+
+def _result(event: GcDone | CompanionGcDone) -> Collected:
+    if not event.answered:
+        return Collected.FAILED
+    return Collected.FREED if event.freed >= MIB else Collected.NO_EFFECT
 
 
 def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:

@@ -82,6 +82,8 @@ def _companion(name: str, companion: CompanionFigures) -> Iterator[Row]:
     yield "companion_tree_rss_bytes", (name,), companion.used
     yield "companion_agents_since_restart", (name,), companion.agents
     yield from (("companion_restarts_total", (name, reason), companion.restarts.get(reason, 0)) for reason in RESTARTS)
+    for result in Collected:
+        yield "companion_gc_requests_total", (name, result), companion.collections.get(result, 0)
     if companion.last_restart is not None:
         yield "companion_last_restart_timestamp_seconds", (name,), companion.last_restart
 

@@ -289,7 +289,8 @@ class CompanionMemory(Table, frozen=True):
     hard: Annotated[
         int | None,
         SIZE_OR_NONE,
-        "Above it: restarted between agents; at half as much again: stopped and restarted at once.",
+        "Above it, between agents: a collection is asked for; still above it: restarted. At half as much again:"
+        " stopped and restarted at once.",
     ] = None
 
 
