@@ -19,9 +19,9 @@ def measure(lab: Lab) -> list[Row]:
     from seqsup.model import Enforce, Rlimits
 
     chosen = choose(Enforce.AUTO, secrets.token_hex(16))
-    group = chosen.groups.make("bench", None, None, swap=False) if chosen.groups else None
+    group = chosen.groups.make("bench", None, None) if chosen.groups else None
     bounds = Bounds(Rlimits(), 1024)
-    shimmed = wrap(JOB, group.entry if group else (), names=os.environ, die_with_us=not group, bounds=bounds)
+    shimmed = wrap(JOB, group.entry if group else (), names=os.environ, die_with_us=True, bounds=bounds)
     try:
         taken = [(seconds(shimmed), seconds(JOB)) for _ in range(REPEATS)]
     finally:

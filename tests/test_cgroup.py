@@ -41,6 +41,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Lin
 
 HARD = 48 * MIB  # the kernel's limit then stands at 64 MiB
 SOURCES = os.pathsep.join([str(Path(__file__).parent.parent / "supervisor"), *sys.path])
+SYSTEMD = Path("/run/systemd/system").exists()
 IN_PLACE = [kind for kind in tiers.TIERS if "scope" not in kind]  # asking systemd would move the tests themselves
 
 
@@ -91,7 +92,7 @@ def limiting(groups: Groups) -> Groups:
 
 @pytest.fixture
 def group(groups: Groups) -> Iterator[Group]:
-    group = groups.make("g", None, None, False)
+    group = groups.make("g", None, None)
     yield group
     destroy(group)
     assert wait_for(group.close)
@@ -99,7 +100,7 @@ def group(groups: Groups) -> Iterator[Group]:
 
 @pytest.fixture
 def limited(limiting: Groups) -> Iterator[Group]:
-    group = limiting.make("limited", HARD, 64, False)
+    group = limiting.make("limited", HARD, 64)
     yield group
     destroy(group)
     assert wait_for(group.close)
@@ -259,7 +260,7 @@ def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
 
 
 def test_a_group_with_somebody_in_it_is_not_removed(groups: Groups, start: Start) -> None:
-    group = groups.make("busy", None, None, False)
+    group = groups.make("busy", None, None)
     child = start(group, ESCAPES, "child")
     child.line()
     assert not group.close()
@@ -275,7 +276,7 @@ def test_two_runs_side_by_side_do_not_meet(groups: Groups, group: Group, start: 
     other_cookie = secrets.token_hex(16)
     kind = next(kind for kind in IN_PLACE if kind_of(kind, groups))
     others = opened(kind, other_cookie)
-    other = others.make("g", None, None, False)
+    other = others.make("g", None, None)
     try:
         ours, theirs = start(group, ESCAPES, "child"), start(other, ESCAPES, "child")
         pids = int(ours.line()), int(theirs.line())
@@ -331,7 +332,7 @@ signal.pause()
 
 @pytest.mark.memory
 def test_used_is_what_is_private_and_what_is_shared_once(limiting: Groups, start: Start) -> None:
-    group = limiting.make("used", None, None, False)
+    group = limiting.make("used", None, None)
     leader = start(group, HOLDS, 20, 30, 2)
     for _ in range(3):
         assert leader.line() == "ready"
@@ -351,7 +352,7 @@ def test_used_is_what_is_private_and_what_is_shared_once(limiting: Groups, start
 
 @pytest.mark.memory
 def test_used_equals_the_sum_of_independent_processes(limiting: Groups, start: Start) -> None:
-    group = limiting.make("used", None, None, False)
+    group = limiting.make("used", None, None)
     started = [start(group, HOLDS, 20, 0, 0) for _ in range(3)]
     assert [child.line() for child in started] == ["ready"] * 3
     members = [member for child in started if (member := Member.open(child.pid))]
@@ -450,7 +451,7 @@ def test_the_peak_outlives_the_process(limited: Group, start: Start) -> None:
 
 
 def test_pids_max_stops_a_fork_bomb_at_its_source(limiting: Groups, start: Start) -> None:
-    group = limiting.make("few", None, 8, False)
+    group = limiting.make("few", None, 8)
     child = start(group, """
 import os, signal
 n = 1
@@ -504,7 +505,7 @@ def test_a_group_without_its_files_answers_that_it_knows_nothing(tmp_path: Path,
 
 
 def test_a_group_that_was_removed_meanwhile_answers_still(groups: Groups) -> None:
-    group = groups.make("short", HARD, 8, True)
+    group = groups.make("short", HARD, 8)
     for procs in group.entry:
         Path(procs).parent.rmdir()
     assert (group.pids(), group.empty(), group.used(), group.peak()) == ([], True, None, None)
@@ -515,8 +516,8 @@ def test_a_group_that_was_removed_meanwhile_answers_still(groups: Groups) -> Non
 
 def test_what_the_kernel_refuses_leaves_nothing(limiting: Groups) -> None:
     with pytest.raises(OSError, match=r"pids\.max"):
-        limiting.make("refused", HARD, -2, False)
-    assert limiting.make("refused", HARD, 2, False).close()
+        limiting.make("refused", HARD, -2)
+    assert limiting.make("refused", HARD, 2).close()
 
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", "a\nb"])
@@ -526,8 +527,8 @@ def test_no_name_leads_out_of_the_run(name: str) -> None:
 
 
 def test_an_agent_may_be_called_like_a_file_of_the_kernels(groups: Groups) -> None:
-    assert groups.make("cgroup.procs", None, None, False).close()
-    assert groups.make("..", None, None, False).close()
+    assert groups.make("cgroup.procs", None, None).close()
+    assert groups.make("..", None, None).close()
 
 
 # -- where groups are
@@ -627,7 +628,7 @@ def test_nobody_in_particular_is_told_why_and_what_to_do(cookie: str) -> None:
     told = python(CHOOSE.format(enforce="cgroup", cookie=cookie), before=nobody)
     assert told.startswith("refused")
     assert "Permission denied" in told
-    assert "systemd-run --user --scope -p Delegate=yes seqsup" in told
+    assert ("systemd-run --user --scope -p Delegate=yes seqsup" if SYSTEMD else "mount cgroup v2 writable") in told
 
 
 def test_enforce_cgroup_takes_only_groups_with_a_limit(cookie: str) -> None:
@@ -661,7 +662,7 @@ def test_groups_of_dead_runs_are_swept_and_those_of_the_living_left(
 def test_a_resumed_run_finds_its_old_directory_empty_and_takes_it(groups: Groups, cookie: str) -> None:
     kind = next(kind for kind in IN_PLACE if kind_of(kind, groups))
     again = opened(kind, cookie)
-    assert again.make("g", None, None, False).close()
+    assert again.make("g", None, None).close()
 
 
 # -- the shim
@@ -734,6 +735,14 @@ os.kill(os.getpid(), 9)
     wait_for(lambda: not alive(leader))
 
 
-def test_a_refusal_names_the_remedy() -> None:
-    assert issubclass(SeqsupError, Exception)
-    assert "Delegate=yes" in tiers.remedy()
+def test_a_refusal_names_the_remedy_and_the_key_that_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ("Delegate=yes" if SYSTEMD else "mount cgroup v2") in tiers.remedy()
+    monkeypatch.setattr(tiers, "TIER", tiers.SUBREAPER)
+    with pytest.raises(SeqsupError, match=r"(?s)memory.measure = .*leave memory.measure at auto"):
+        tiers.choose(Enforce.CGROUP, "0" * 32, "memory.measure")
+
+
+def test_a_tier_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "TIER", "cgroup v3")
+    with pytest.raises(SeqsupError, match=r"cgroup v3' is no tier .did you mean cgroup v2"):
+        tiers.choose(Enforce.AUTO, "0" * 32)

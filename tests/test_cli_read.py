@@ -246,7 +246,10 @@ def test_status_of_a_run_whose_supervisor_died_says_so(seqsup: Seqsup, written: 
         "  its supervisor (pid 4711) died while b ran; `seqsup sweep` finds and stops what it left;"
         " `seqsup start nightly.toml --resume` goes on"
     )
-    assert json.loads(seqsup("status", "--json").stdout)["state"] == "died"
+    assert "running" not in result.stdout
+    told = json.loads(seqsup("status", "--json").stdout)
+    assert told["state"] == "died"
+    assert [agent["state"] for agent in told["agents"] if agent["name"] == "b"] == ["lost"]
 
 
 def test_status_as_json_has_numbers_and_iso_times(seqsup: Seqsup, written: Written) -> None:

@@ -428,6 +428,13 @@ def test_ctrl_c_while_it_waits_for_the_hosts_memory_starts_nothing(
     assert started(parsed(seqsup("events").stdout)) == []
 
 
+def test_a_plan_says_how_memory_is_measured_and_kept_where_that_is_unusual(seqsup: Seqsup, tmp_path: Path) -> None:
+    usual, watched = shell("a", OK), shell("b", OK, memory={"measure": "rss", "enforce": "watch"})
+    said = " ".join(seqsup("plan", write(tmp_path, usual, watched)).stdout.split())
+    assert said.count("measured") == said.count("hard kept") == 1
+    assert "measured as rss hard kept by watching" in said
+
+
 def test_force_ends_the_wait_for_a_drain_and_is_the_operators_doing(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path
 ) -> None:

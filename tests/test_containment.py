@@ -183,6 +183,29 @@ def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, mea
     within([sys.executable, "-c", program], story, measure=measure)
 
 
+def test_those_who_are_named_and_those_who_run_the_same_add_up(within: Callable[..., None]) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.living() == 31, wake)
+        used, named = tree.used(), tree.describe()
+        assert sum(process.bytes for process in named) == pytest.approx(used, abs=MIB)
+        assert sum(process.count for process in named if process.name == "sleep") == 30
+        assert len(named) < 12
+
+    within(["sh", "-c", "for i in $(seq 30); do sleep 60 & done; echo ready; wait"], story)
+
+
+@pytest.mark.memory
+def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.used() > 40 * MIB, wake)
+        (shared,) = (process for process in tree.describe() if not process.pid)
+        assert shared.name == "shared memory and tmpfs"
+        assert shared.bytes == pytest.approx(40 * MIB, abs=2 * MIB)
+
+    takes = "import mmap; held = mmap.mmap(-1, 40 << 20); held.write(b'x' * (40 << 20)); print('ready', flush=True)"
+    within([sys.executable, "-c", f"{takes}; input()"], story)
+
+
 MAPS = """
 import mmap, os, signal, sys
 how, size, mib = sys.argv[1], int(sys.argv[2]) << 20, 1 << 20

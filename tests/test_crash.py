@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import MARK, ROOT, STUBS, Result, wait_for
+from conftest import MARK, ROOT, STUBS, Result, Started, alive, wait_for
 from seqsup.containment.cookie import COOKIE
+from seqsup.containment.group import run_name
 from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from seqsup.journal import DURABLE as REACH_THE_DISK
 from seqsup.journal import Journal
@@ -201,3 +202,24 @@ def test_without_a_group_too_a_leader_never_outlives_its_supervisor(
     assert killed(side, 3, "start", nightly) == -signal.SIGKILL
     wait_for(lambda: not running(test_id), 5)
     assert seqsup("sweep").code == 0
+
+
+def test_a_leader_dies_with_its_supervisor_also_where_it_has_killed_the_sentinel(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path, test_id: str
+) -> None:
+    run = seqsup_started("start", write(tmp_path, shell("a", "sleep 5 & echo $SEQSUP_COOKIE $$; wait")))
+    said = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "a", "1", "stdout.log")
+    cookie, pid = wait_for(lambda: said.exists() and said.read_text().split())
+    sentinels = [
+        process for process in psutil.process_iter(["cmdline"])
+        if "seqsup-sentinel" in (words := process.info["cmdline"] or []) and run_name(cookie) in " ".join(words)
+    ]  # fmt: skip
+    if not sentinels:
+        pytest.skip("no kernel kills groups here")
+    for sentinel in sentinels:
+        sentinel.kill()
+        sentinel.wait()
+    run.process.kill()
+    wait_for(lambda: not alive(int(pid)))
+    seqsup("sweep")
+    assert running(test_id) == []

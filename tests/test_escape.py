@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, list[object]]] = {
     )},
     "detached": ("detaches", []),
     "thread": ("works_in_thread", []),
+    "elsewhere": ("elsewhere", [sys.executable, STUBS / "flees.py", "setsid"]),
     "bomb-tree": ("fork_bomb", ["tree", 200]),
     "bomb-setsid": ("fork_bomb", ["setsid", 200]),
     "bomb-comet": ("fork_bomb", ["comet", 200]),
@@ -182,7 +183,8 @@ def test_who_is_deaf_even_to_kill_is_told_waited_for_and_not_forgotten(
     (hung := tmp_path / "hung").mkdir()
     flees = stub("flees", "hung", hung / "file")
     through = [sys.executable, str(STUBS / "hung_mount.py"), str(hung)]
-    profile = write(tmp_path, agent("hung", flees, timeouts={"grace": "300ms"}))
+    once = {"timeout": "500ms", "on_timeout": "continue"}
+    profile = write(tmp_path, agent("hung", flees, timeouts={"grace": "300ms"}), drain=once)
     run = seqsup_started("start", profile, "--json", env=environment(tier), through=through)
     (pid,) = fled(run, "hung")
     run.send(signal.SIGTERM)
@@ -190,6 +192,9 @@ def test_who_is_deaf_even_to_kill_is_told_waited_for_and_not_forgotten(
     assert [process["pid"] for process in unkillable["processes"]] == [pid]
     assert f"pid {pid} (python" in unkillable["why"]
     assert "in uninterruptible sleep" in unkillable["why"]
+    (drained,) = wait_for(lambda: told(run, "drained"), PATIENCE)
+    assert not drained["reached"]
+    assert f"pid {pid} took SIGKILL" in drained["why"]
     wait_for(lambda: told(run, "run_ended"), PATIENCE)
     assert any(f"still there: pid {pid}" in event["message"] for event in told(run, "warned"))
     assert "left" in seqsup("sweep", "--dry-run").stdout

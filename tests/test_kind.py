@@ -114,3 +114,14 @@ def test_the_reader_sees_what_each_was_for() -> None:
         "node run.js (agent) 600 MiB · node server-github/index.js (MCP server) 200 MiB"
         " · 2 × chrome (browser) 100 MiB · bash -lc 3 MiB"
     )
+
+
+def test_what_has_no_name_of_its_own_is_told_last() -> None:
+    held = [
+        ProcessMemory(pid=pid, name=name, command=name, bytes=size << 20, count=count)
+        for pid, name, size, count in [
+            (1, "make", 10, 1), (2, "sleep", 3, 20), (0, "other", 90, 7), (0, "shared memory and tmpfs", 40, 1),
+        ]
+    ]  # fmt: skip
+    assert processes(held, named=2) == "shared memory and tmpfs 40 MiB · make 10 MiB · other 93 MiB"
+    assert processes(held) == "shared memory and tmpfs 40 MiB · make 10 MiB · 20 × sleep 3 MiB · other 90 MiB"

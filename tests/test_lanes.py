@@ -39,7 +39,11 @@ def most_at_once(events: list[Event]) -> int:
     return most
 
 
-def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(seqsup: Seqsup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tier", ["", "subreaper"])
+def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(
+    seqsup: Seqsup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    monkeypatch.setenv("SEQSUP_TIER", tier)
     path = write(tmp_path, shell("a", meet("a", "b")), shell("b", meet("b", "a")), shell("c", "true"), **lanes(2))
     plan = seqsup("plan", path)
     assert "2 at a time AT YOUR OWN RISK" in plan.stdout

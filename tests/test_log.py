@@ -32,7 +32,7 @@ SHOWN = """\
 ☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB (node embed.js 1031 MiB)
 ☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB
 ↻ embed       retry      attempt 2 in 20 s, after failed
-✖ embed       gave up    soft after 2 attempts: 1031 MiB for 2 s
+✖ embed       gave up    soft after 2 attempts
 ! embed       undrained  after 30 s: 96 MiB still owned (the host had 2 GiB, has 4 GiB: freed 2 GiB; the run \
 holds 20 MiB); stop follows
 ■ seqsup      stop       asked by SIGINT: now, with its grace

@@ -2,12 +2,13 @@
 
 import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import STUBS, Result
+from conftest import STUBS, Result, Started, alive, wait_for
 from seqsup.containment.group import backstop
 from seqsup.model import MIB
 from tiers import BEST, LIMITING, PATIENCE, TIERS, WEAKEST, environment, kept_by
@@ -53,6 +54,7 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
 ) -> None:
     too_much = {kind: stub("hoards", kind, TAKEN) for kind in FAST}
     too_much |= {kind: ["node", str(STUBS / "hoards.mjs"), kind, str(TAKEN)] for kind in IN_NODE}
+    too_much["elsewhere"] = stub("elsewhere", *stub("hoards", "pages", TAKEN))
     too_much["tmpfs"] = stub("hoards", "tmpfs", TAKEN, in_memory)
     well = {"shared-once": ["sh", "-c", SHARED_FOR_A_WHILE, "sh", *stub("hoards", "shared", FITS)]}
     if on_disk(tmp_path):
@@ -76,10 +78,38 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
         event = ended[name]
         assert event["reason"] in (("hard", "kernel-oom") if kept in LIMITING else ("hard",)), (name, event["why"])
         assert event["peak"] >= (HARD if event["reason"] == "hard" else 0.9 * HARD), name
-        if kept in LIMITING:
+        if kept in LIMITING and name != "elsewhere":  # there no kernel holds it
             assert event["peak"] <= backstop(HARD), name
     if "shared-once" in ended:
         assert FITS * MIB * 0.9 <= ended["shared-once"]["peak"] < HARD
+
+
+@pytest.mark.timeout(2 * PATIENCE)
+def test_whom_the_kernel_killed_is_named_and_its_figures_are_said_once(
+    seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path
+) -> None:
+    script = '"$@" $PPID; exit $?'  # where the kernel kills one only, the shell is there to tell
+    profile = write(
+        tmp_path, agent("one", ["sh", "-c", script, "sh", *stub("outruns")]),
+        memory={"hard": 64 * MIB, "soft": "none", "warn": "none"},
+    )  # fmt: skip
+    run = seqsup_started("start", profile)
+    folder = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1")
+    wait_for(lambda: "started" in run.stderr, PATIENCE)
+    if not any(f"in {kept}\n" in run.stderr for kept in LIMITING):
+        pytest.skip("no kernel keeps a limit here")
+
+    def told(file: str) -> str:
+        return (folder / file).read_text() if (folder / file).exists() else ""
+
+    pid = int(wait_for(lambda: told("one/1/stdout.log"), PATIENCE).split()[1])
+    wait_for(lambda: "outruns" in told("memory.ndjson"), PATIENCE)
+    os.kill(pid, signal.SIGUSR1)
+    wait_for(lambda: not alive(pid), PATIENCE)
+    run.send(signal.SIGCONT)
+    log, _, table = run.wait(PATIENCE).stderr.partition("nightly  0 of 1")
+    for said in (log, table):
+        assert " ".join(said.split()).count("(gone since the last look: python outruns.py") == 1, said
 
 
 def on_disk(folder: Path) -> bool:

@@ -250,6 +250,13 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
     [
         ("memory.hard = '6GiB'", NATIVE, "agents[0].memory.hard", "6 GiB, but this machine has 5 GiB"),
         ("memory.soft = '4500M'", NATIVE, "agents[0].memory.soft", "soft (4.4 GiB) is above hard (4 GiB)"),
+        ("memory.host_floor = '6GiB'", NATIVE, "agents[0].memory.host_floor", "can never be available"),
+        (
+            "memory.measure = 'cgroup'\nmemory.enforce = 'watch'",
+            NATIVE,
+            "agents[0].memory.measure",
+            'memory.enforce = "watch" asks for none',
+        ),
         ("drain.available = '6GiB'", NATIVE, "agents[0].drain.available", "can never be available"),
         ("memory.hard = '63M'", node(), "agents[0].memory.hard", "needs about 64 MiB"),
         ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),

@@ -509,6 +509,8 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
 @pytest.mark.parametrize(
     ("watch", "sample", "expected"),
     [
+        (Watch(started=0.0), at(0.001), 0.02),
+        (Watch(started=0.0), at(0.03), 0.03),
         (Watch(started=0.0), at(59.95), 0.05),
         (Watch(started=0.0), at(1, quiet=29.95), 0.05),
         (Watch(started=0.0, over_soft_since=1.0), at(2.99, 210), 0.01),
@@ -624,9 +626,15 @@ def test_drained(available: int, owned: int, need: int | None, threshold: int | 
         owned=owned * MIB,
         need_available=need * MIB if need is not None else None,
         threshold=threshold * MIB if threshold is not None else None,
+        unkilled={},
     )
     assert bool(said) == bool(missing)
     assert all(number in said for number in missing)
+
+
+def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
+    said = policy.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
+    assert said == "pid 7 took SIGKILL, still there with 2 MiB"
 
 
 @pytest.mark.parametrize(

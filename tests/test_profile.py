@@ -25,6 +25,7 @@ from seqsup.units import (
     format_size,
     parse_duration,
     parse_size,
+    told_apart,
     write_duration,
     write_size,
 )
@@ -101,6 +102,13 @@ def test_a_size_shown_to_people_is_near(size: int) -> None:
 )  # fmt: skip
 def test_a_size_is_shown_short(size: int, shown: str) -> None:
     assert format_size(size) == shown
+
+
+def test_two_sizes_are_shown_so_that_they_differ() -> None:
+    assert told_apart(22 * GIB, 23 * GIB) == ("22 GiB", "23 GiB")
+    assert told_apart(22 * GIB - MIB, 22 * GIB) == ("22527 MiB", "22528 MiB")
+    assert told_apart(22 * GIB - 2048, 22 * GIB) == ("23068670 KiB", "23068672 KiB")
+    assert told_apart(22 * GIB - 1, 22 * GIB) == ("23622320127 B", "23622320128 B")
 
 
 @pytest.mark.parametrize(

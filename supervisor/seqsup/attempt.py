@@ -1,5 +1,6 @@
 """One try at one agent: spawn, sample, decide, act, until its tree is empty."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -115,7 +116,7 @@ class Stage:
         """The kernel's group, if there can be one; OSError where it refuses."""
         if self._group is None and self.groups is not None:
             name = f"{self._step.name}-{self._number}"
-            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX, swap=False)
+            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX)
         return self._group
 
     def close(self) -> None:
@@ -247,10 +248,10 @@ class _Vigil:
             env = env | environment.for_node(step, options, env, folder, line)
             stand_in.write(folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        group, groups = self._stage.group(), self._stage.groups
-        watched_over = groups is not None and groups.kill_file
+        group, kept = self._stage.group(), isinstance(self._world.reaper, Keeper)
         command = shim.wrap(
-            step.command, group.entry if group is not None else (), names=env, die_with_us=not watched_over,
+            step.command, group.entry if group is not None else (), names=env,
+            die_with_us=not kept or step.account is not None,  # a keeper sees to it but where the user changes
             bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
             becoming=account.becoming(step.account) if step.account is not None else (),
         )  # fmt: skip
@@ -262,7 +263,10 @@ class _Vigil:
     async def keep(self, root: Root) -> Outcome:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
         world, step = self._world, self._step
-        tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, self._stage.group())
+        group = self._stage.group()
+        tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, group)
+        if (oom_event := group.oom_event if group is not None else None) is not None:
+            asyncio.get_running_loop().add_reader(oom_event, world.wake.poke)
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             await self._watch_on(tree)
@@ -275,6 +279,8 @@ class _Vigil:
             await tree.destroy(world.wake)
             raise
         finally:
+            if oom_event is not None:
+                asyncio.get_running_loop().remove_reader(oom_event)
             tree.close()
             self.close()
 
@@ -447,7 +453,7 @@ class _Vigil:
             reason, why, resets_at = self._watch.reason, self._watch.why, None
         else:
             if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
-                kernel_oom = "oom_kill in /proc/vmstat rose"
+                kernel_oom = "; ".join(filter(None, (tree.gone(), "oom_kill in /proc/vmstat rose")))
             reason, why, resets_at = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         peak = max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0)
         why, forensics = self._examined(reason, why, peak)

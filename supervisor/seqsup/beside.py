@@ -68,7 +68,7 @@ class Beside:
         reaper, groups = self._world.reaper, self._world.groups
         assert not isinstance(reaper, Keeper)
         if groups is not None:
-            self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX, swap=False)
+            self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
         whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
         if node is not None:
             whole |= self._line_to(node, become, whole)

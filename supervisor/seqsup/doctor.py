@@ -23,7 +23,7 @@ from .finding import Finding, Level
 from .host import PORTABLE, Host
 from .journal import FILE, Journal
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
-from .plan import GC, enforcement
+from .plan import GC, enforcement, enforcing_key
 from .profile.limits import resolve
 from .profile.tables import MemoryTable
 from .runtime.node import probe
@@ -96,7 +96,7 @@ def _seqsup() -> Iterator[Finding]:
 
 def _containment(plan: Plan | None) -> Iterator[Finding]:
     enforce = enforcement(plan) if plan is not None else Enforce.AUTO
-    chosen = tiers.choose(enforce, secrets.token_hex(16))
+    chosen = tiers.choose(enforce, secrets.token_hex(16), enforcing_key(plan) if plan is not None else "")
     limits = chosen.groups is not None and chosen.groups.limits
     chosen.close()
     told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
@@ -105,11 +105,8 @@ def _containment(plan: Plan | None) -> Iterator[Finding]:
         yield Finding(Level.WARN, "containment", told, "run it on Linux")
     elif limits or enforce is Enforce.WATCH:
         yield Finding(Level.OK, "containment", told, notes=notes)
-    elif Path("/run/systemd/system").exists():
-        yield Finding(Level.WARN, "containment", told, tiers.remedy(), notes)
     else:
-        remedy = "run it where systemd does, or mount cgroup v2 writable with its memory controller"
-        yield Finding(Level.WARN, "containment", told, remedy, notes)
+        yield Finding(Level.WARN, "containment", told, tiers.remedy(), notes)
 
 
 def _subreaper() -> Iterator[Finding]:

@@ -26,8 +26,9 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
     while True:
         available, owned = world.host.available(), world.host.own() + world.beside() + world.reaper.let_go_bytes()
         missing = policy.drained(
-            available=available, owned=owned, need_available=rule.available, threshold=rule.threshold
-        )
+            available=available, owned=owned, need_available=rule.available, threshold=rule.threshold,
+            unkilled=world.reaper.still_abandoned(),
+        )  # fmt: skip
         waited, forced = time.monotonic() - began, world.operator.halt is Halt.KILL
         if not missing or waited >= rule.timeout or forced:
             break

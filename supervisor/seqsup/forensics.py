@@ -88,7 +88,8 @@ def silent(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> 
     said = {node.pid: node.rss for node in nodes}
     return tuple(
         process for process in processes
-        if (process.pid in said or is_node(process)) and said.get(process.pid, 0) < process.bytes * _COVERS
+        if process.count == 1 and (process.pid in said or is_node(process))
+        and said.get(process.pid, 0) < process.bytes * _COVERS
     )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def as_stopped(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess])
     heaps = []
     for process in processes:
         node = by_pid.get(process.pid)
-        if node is not None and node.rss >= process.bytes * _COVERS:
+        if node is not None and process.count == 1 and node.rss >= process.bytes * _COVERS:
             heaps.append(_grown(node.heap, max(process.bytes / max(node.rss, 1), 1.0)))
     return total(heaps)
 

@@ -147,6 +147,12 @@ class RunView(Struct, kw_only=True):
         turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
         return [agent for agent in self.agents.values() if agent.state in turn]
 
+    def lose(self) -> None:
+        """Take for lost who ran when the supervisor died, before a sweep has told so."""
+        for agent in self.agents.values():
+            if agent.state is AgentState.RUNNING:
+                agent.state, agent.reason = AgentState.LOST, Reason.LOST
+
     @property
     def highest(self) -> AgentView | None:
         """The agent with the highest peak."""

@@ -317,7 +317,8 @@ def _(event: AttemptEnded) -> Line:
     text = "  ".join(part for part in parts if part)
     if event.reason is Reason.COMPLETED:
         return Line(SUCCESS, "✔", event.reason, text)
-    if event.reason not in STOPPED_BY_US and event.why != parts[0]:  # else StopSent, or its exit code, has said why
+    told = event.reason in STOPPED_BY_US or (event.reason is Reason.KERNEL_OOM and event.processes)
+    if not told and event.why != parts[0]:  # else StopSent, or its exit code, has said why
         text += f"  {event.why}"
     return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
 
@@ -348,8 +349,7 @@ def _(event: AgentEnded) -> Line:
         return Line(SUCCESS, "✔", event.reason, "as the profile expects")
     if event.reason is Reason.HALTED:
         return Line(WARNING, "■", event.reason, event.why)
-    text = f"{event.reason} after {counted(event.attempts, 'attempt')}: {event.why}"
-    return Line(ERROR, "✖", "gave up", text)
+    return Line(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
 
 
 @say.register

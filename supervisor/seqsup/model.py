@@ -318,13 +318,14 @@ class Kind(StrEnum):
 
 
 class ProcessMemory(Struct, frozen=True, kw_only=True):
-    """One process of a tree, for the reader of a kill's reason."""
+    """One process of a tree, for the reader of a kill's reason; of small ones all that run the same program."""
 
-    pid: int
+    pid: int  # of the largest; 0 for what is of no process, or of several programs
     name: str
     command: str
     bytes: int
     kind: Kind = Kind.OTHER
+    count: int = 1
 
 
 class Heap(Struct, frozen=True, kw_only=True):

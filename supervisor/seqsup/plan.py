@@ -200,6 +200,12 @@ def enforcement(plan: Plan) -> Enforce:
     return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
 
 
+def enforcing_key(plan: Plan) -> str:
+    """The key of the profile that asks for limits kept by the kernel, if one does."""
+    enforced = any(step.limits.enforce is Enforce.CGROUP for step in plan.steps)
+    return "memory.enforce" if enforced else "memory.measure"
+
+
 def _metrics(profile: Profile, survey: Survey) -> Metrics:
     given = profile.metrics
 
@@ -272,9 +278,11 @@ def _is_text(copy: Copy) -> bool:
 
 def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:
     has = f"this machine has {format_size(survey.memory)}"
-    hard, available = agent.memory.hard, agent.drain.available
+    hard, floor, available = agent.memory.hard, agent.memory.host_floor, agent.drain.available
     if isinstance(hard, int) and hard > survey.memory:
         yield ("memory", "hard"), f"{format_size(hard)}, but {has}; lower it"
+    if isinstance(floor, int) and floor > survey.memory:
+        yield ("memory", "host_floor"), f"{format_size(floor)} can never be available: {has}; lower it"
     if isinstance(available, int) and available > survey.memory:
         yield ("drain", "available"), f"{format_size(available)} can never be available: {has}"
     for key, message in disorder(resolve(agent.memory, survey.memory)):

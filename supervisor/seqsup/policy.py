@@ -14,13 +14,14 @@ any       | hard, host floor, halt by force | KILLING, KILL to the tree until it
 KILLING   | 10 s over                       | ABANDONED (uninterruptible sleep): END, and named
 """
 
+from collections.abc import Mapping
 from enum import Enum, auto
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .model import GIB, MIB, Halt, Limits, OnUsageLimit, Outcome, Reason, Retry, Sample, Timeouts
-from .units import format_duration, format_size
+from .units import format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does
@@ -29,7 +30,7 @@ DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice
-_MIN_PAUSE, _MAX_PAUSE = 0.001, 1.0
+_MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
@@ -127,6 +128,8 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     rooms += [hard - sample.used for hard in (limits.hard,) if hard is not None]
     waits = [room / worst / 2 for room in rooms]
     if watch.phase is Phase.RUNNING:
+        # A short agent is looked at in the second half of its life at the latest, lest its shim's memory be its peak
+        waits += [max(sample.at - watch.started, _FIRST_PAUSE)]
         waits += _until_deadlines(watch, rules, sample)
     elif watch.phase is Phase.LINGERING:
         waits += [0.005]
@@ -154,7 +157,7 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
     """
     least = floor or 0
     if room < least:
-        return f"{format_size(room)} are available, below memory.host_floor {format_size(least)}"
+        return "{} are available, below memory.host_floor {}".format(*told_apart(room, least))
     if need is None:
         return ""
     if claimed is None:
@@ -222,9 +225,14 @@ def ok(reason: Reason, expect: tuple[Reason, ...]) -> bool:
     return reason is Reason.COMPLETED or reason in expect
 
 
-def drained(*, available: int, owned: int, need_available: int | None, threshold: int | None) -> str:
-    """Say what is still missing, in words and numbers; empty when memory is back."""
-    missing = []
+def drained(
+    *, available: int, owned: int, need_available: int | None, threshold: int | None, unkilled: Mapping[int, int]
+) -> str:
+    """Say what is still missing, in words and numbers; empty when memory is back.
+
+    `unkilled` survived SIGKILL: bytes by pid.
+    """
+    missing = [f"pid {pid} took SIGKILL, still there with {format_size(size)}" for pid, size in unkilled.items()]
     if need_available is not None and available < need_available:
         missing.append(f"the host has {format_size(available)} available of {format_size(need_available)}")
     if threshold is not None and owned > threshold:
@@ -254,9 +262,9 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if limits.hard is not None and sample.used >= limits.hard:
         return Reason.HARD, f"its tree reached {format_size(sample.used)} (memory.hard {format_size(limits.hard)})"
     if limits.host_floor is not None and sample.host_available < limits.host_floor:
+        has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
-            f"the host had {format_size(sample.host_available)} available, below memory.host_floor"
-            f" {format_size(limits.host_floor)}; its tree was {format_size(sample.used)}"
+            f"the host had {has} available, below memory.host_floor {floor}; its tree was {format_size(sample.used)}"
         )
     if sample.halt is Halt.KILL:
         return Reason.HALTED, "stopped by the operator, by force"

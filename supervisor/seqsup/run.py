@@ -457,8 +457,9 @@ class Run:
             available = world.host.available()
             owned = world.host.own() + world.beside() + world.reaper.let_go_bytes()
             missing = policy.drained(
-                available=available, owned=owned, need_available=available_again, threshold=rule.threshold
-            )
+                available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
+                unkilled=world.reaper.still_abandoned(),
+            )  # fmt: skip
             waited = time.monotonic() - began
             if not missing or waited >= rule.timeout or world.operator.halt > Halt.NONE:
                 return ChainEnded(

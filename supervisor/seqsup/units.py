@@ -77,6 +77,14 @@ def format_size(size: int) -> str:
     return f"{size / 1024:.0f} KiB" if size >= 1024 else f"{size} B"
 
 
+def told_apart(less: int, more: int) -> tuple[str, str]:
+    """Two sizes for people, with as many digits as show that they differ."""
+    for say in (format_size, _whole_mib, _whole_kib):
+        if say(less) != say(more):
+            return say(less), say(more)
+    return f"{less} B", f"{more} B"
+
+
 def format_duration(seconds: float) -> str:
     """Short, for people: 40 ms, 0.4 s, 12 s, 7:25, 1:05:12."""
     if seconds < 0:
@@ -105,6 +113,14 @@ def format_age(seconds: float) -> str:
         if seconds >= 2 * length or seconds == length:
             return f"{seconds / length:.0f} {noun}" + ("" if seconds == length else "s")
     return format_duration(seconds)
+
+
+def _whole_mib(size: int) -> str:
+    return f"{size / 1024**2:.0f} MiB"
+
+
+def _whole_kib(size: int) -> str:
+    return f"{size / 1024:.0f} KiB"
 
 
 def _tenths(number: float) -> str:

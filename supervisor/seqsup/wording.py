@@ -23,6 +23,7 @@ ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
     "!": "!", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
 }  # fmt: skip
+OTHER = "other"  # programs together
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
 
@@ -68,13 +69,14 @@ def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
     for process in some:
         name = f"{title(process)}{_kind(process)}"
         sizes[name] += process.bytes
-        numbers[name] += 1
+        numbers[name] += process.count
+    other = sizes.pop(OTHER, 0)
     ranked = sizes.most_common()
-    if len(ranked) == named + 1:
+    if len(ranked) == named + 1 and not other:
         named += 1  # "other" would take the same room
     said = [f"{_times(numbers[name])}{name} {format_size(size)}" for name, size in ranked[:named]]
-    if rest := ranked[named:]:
-        said.append(f"other {format_size(sum(size for _, size in rest))}")
+    if other := other + sum(size for _, size in ranked[named:]):
+        said.append(f"{OTHER} {format_size(other)}")
     return " · ".join(said)
 
 

@@ -31,7 +31,7 @@ from ..log import Log, spoken
 from ..model import Halt, Plan, SeqsupError
 from ..ndjson import Stream
 from ..operator import Operator
-from ..plan import enforcement
+from ..plan import enforcement, enforcing_key
 from ..recover import Recovered, recover, recover_elsewhere
 from ..renewal import GoingOn, hold_signals, release_signals, renew, renewed
 from ..resumption import resumption
@@ -216,7 +216,9 @@ class _Supervision:
             return 0
         exporter = self._exporter = self._exporting()
         cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
-        containment = choose(enforcement(plan), cookie)  # it may refuse, so the journal hears of the run only now
+        containment = choose(
+            enforcement(plan), cookie, enforcing_key(plan)
+        )  # it may refuse, so the journal hears of the run only now
         if packet is not None:
             identity = Identity(packet.run, cookie, tuple(self._journal.events(packet.run)))
         else:

@@ -15,9 +15,22 @@ from .. import environment
 from ..containment.tiers import Chosen, choose
 from ..folder import ARTIFACTS, CHANNEL
 from ..learning import Expected
-from ..model import ARTIFACT_ONLY, MIB, CompanionStart, Hooks, OnUsageLimit, Plan, Preset, Rlimits, SeqsupError, Step
+from ..model import (
+    ARTIFACT_ONLY,
+    MIB,
+    CompanionStart,
+    Enforce,
+    Hooks,
+    Measure,
+    OnUsageLimit,
+    Plan,
+    Preset,
+    Rlimits,
+    SeqsupError,
+    Step,
+)
 from ..placeholders import finish
-from ..plan import enforcement
+from ..plan import enforcement, enforcing_key
 from ..presets import tables
 from ..runtime.reports import REPORTS
 from ..table import Column, render
@@ -39,6 +52,10 @@ _COLUMNS = (
     Column("stall", optional=6),
     Column("tries", optional=5),
 )
+_KEPT = {
+    Enforce.CGROUP: "by the kernel, else nothing starts",
+    Enforce.WATCH: "by watching: it has no group of the kernel's",
+}
 _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
 
 
@@ -100,7 +117,9 @@ def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
 def _containment(made: Plan) -> Iterator[tuple[str, str]]:
     chosen = _found(made)
     if isinstance(chosen, str):
-        yield "containment", f"start would refuse: {chosen}"
+        first, *more = chosen.splitlines()
+        yield "containment", f"start would refuse: {first}"
+        yield from (("", line.strip()) for line in more)
         return
     yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
     yield from (("", f"not {why}") for why in chosen.why)
@@ -109,7 +128,7 @@ def _containment(made: Plan) -> Iterator[tuple[str, str]]:
 def _found(made: Plan) -> Chosen | str:
     """Say what a start would find, by making a group, starting a process in it and killing that; or why it refuses."""
     try:
-        chosen = choose(enforcement(made), secrets.token_hex(16))
+        chosen = choose(enforcement(made), secrets.token_hex(16), enforcing_key(made))
     except SeqsupError as error:
         return str(error)
     chosen.close()
@@ -225,6 +244,8 @@ def _facts(step: Step) -> list[tuple[str, str]]:
             f"warn {_size(limits.warn)}, soft {_size(limits.soft)} for {format_duration(limits.sustain)}, "
             f"hard {_size(limits.hard)}, host floor {_size(limits.host_floor)}",
         ),
+        ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
+        ("hard kept", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
         ("retried", _retried(step) if retry.attempts > 1 and retry.on else "never"),
         (

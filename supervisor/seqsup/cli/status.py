@@ -84,9 +84,11 @@ def state_of(found: Found) -> tuple[str, RunView]:
 
 def _text(view: RunView, state: str, now: float) -> str:
     died = state == DIED
-    columns = width()
+    columns, told = width(), _now(view, state, now)
+    if died:
+        view.lose()
     lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
-    lines += wrap(f"  {_now(view, state, now)}", columns)
+    lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
     return "\n".join([*lines, *body(view, width=columns, died=died, here=here())])
@@ -142,6 +144,8 @@ def _turn(agent: AgentView, now: float) -> str:
 
 
 def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
+    if state == DIED:
+        view.lose()
     fields = msgspec.to_builtins(view)
     del fields["completed"]
     seconds, unknown = remaining(view, time.time())

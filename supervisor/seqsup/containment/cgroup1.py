@@ -69,20 +69,21 @@ class Group1:
             return None
         return event
 
-    def limit(self, hard: int | None, pids_max: int | None, swap: bool) -> None:
+    def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
             write(self._memory / "memory.limit_in_bytes", str(backstop(hard)))
-            if not swap:
-                with contextlib.suppress(FileNotFoundError):  # a kernel without swap accounting
-                    write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
-        if not swap:
-            with contextlib.suppress(FileNotFoundError):
-                write(self._memory / "memory.swappiness", "0")
+            with contextlib.suppress(FileNotFoundError):  # a kernel without swap accounting
+                write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
+        with contextlib.suppress(FileNotFoundError):
+            write(self._memory / "memory.swappiness", "0")
         if pids_max is not None and self._pids is not None:
             write(self._pids / "pids.max", str(pids_max))
 
     def pids(self) -> list[int]:
         return self._members.pids()
+
+    def weighed(self) -> list[int]:
+        return listed(self._memory)
 
     def used(self) -> int | None:
         stat = self._stat.read()
@@ -140,16 +141,16 @@ class Groups1:
         except (OSError, Unavailable):
             self.close()
             raise
-        self.detail = f"{', '.join(self._runs)} of cgroup v1 at {self._runs['memory']}"
+        self.detail = f"{', '.join(self._runs)} of cgroup v1 below {self._runs['memory'].parent}"
         if beside is not None:
             self.detail += f"; {beside.detail}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group1:
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group1:
         memory = attempt_folder(self._runs["memory"], name)
         pids = attempt_folder(self._runs["pids"], name) if "pids" in self._runs else None
         members: Membership
         if self._beside is not None:
-            members = self._beside.make(name, None, None, swap)
+            members = self._beside.make(name, None, None)
         else:
             members = Members1(attempt_folder(self._runs.get("freezer", self._runs["memory"]), name))
         try:
@@ -158,7 +159,7 @@ class Groups1:
             members.close()
             raise
         try:
-            group.limit(hard, pids_max, swap)
+            group.limit(hard, pids_max)
         except OSError:
             group.close()
             raise

@@ -47,17 +47,20 @@ class Group2:
             self._oom.read()
         self.oom_event = self._epoll.fileno() if self._epoll else None
 
-    def limit(self, hard: int | None, pids_max: int | None, swap: bool) -> None:
+    def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
             write(self._folder / "memory.max", str(backstop(hard)))
             write(self._folder / "memory.oom.group", "1")
-        if not swap and (self._folder / "memory.swap.max").exists():  # not there where the kernel has no swap
+        if (self._folder / "memory.swap.max").exists():  # not there where the kernel has no swap
             write(self._folder / "memory.swap.max", "0")
         if pids_max is not None:
             write(self._folder / "pids.max", str(pids_max))
 
     def pids(self) -> list[int]:
         return listed(self._folder) if nested(self._folder) else self._procs.pids()
+
+    def weighed(self) -> list[int]:
+        return self.pids()
 
     def used(self) -> int | None:
         stat = self._stat.read()
@@ -96,15 +99,15 @@ class Groups2:
         self._run, self.limits, self._undo = run, limits, undo
         self.kill_file = str(run / "cgroup.kill") if (run / "cgroup.kill").exists() else None  # since Linux 5.14
         self.tier = "cgroup2" if limits else "cgroup2 without controllers"
-        self.detail = f"memory, pids and kill at {run}" if limits else f"membership and kill at {run}"
+        self.detail = f"{'memory, pids' if limits else 'membership'} and kill below {run.parent}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group2:
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group2:
         folder = attempt_folder(self._run, name)
         folder.mkdir()
         group = Group2(folder)
         if self.limits:
             try:
-                group.limit(hard, pids_max, swap)
+                group.limit(hard, pids_max)
             except OSError:
                 group.close()
                 raise

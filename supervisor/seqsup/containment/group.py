@@ -48,9 +48,11 @@ class Group(Membership, Protocol):
     def used(self) -> int | None:
         """Weigh it in bytes: anonymous memory and shmem, with neither page cache nor the kernel's own.
 
-        The kernel may be behind by 128 pages a CPU (for two seconds at most), which is why it does not replace the
-        watcher's sum over the members: shmem is what that cannot see.
+        The kernel may be behind by 128 pages a CPU, for two seconds at most. Whoever is not in weighed() is not in it.
         """
+
+    def weighed(self) -> list[int]:
+        """List whose memory is charged here: an agent's process may enter another group than its own."""
 
     def peak(self) -> int | None:
         """The most that was ever charged, in bytes. Page cache counts in it: only an upper bound of used()."""
@@ -70,8 +72,8 @@ class Groups(Protocol):
     limits: bool  # whether the kernel keeps `hard`
     kill_file: str | None  # a write to it kills all of the run
 
-    def make(self, name: str, hard: int | None, pids_max: int | None, swap: bool) -> Group:
-        """Make the group of one attempt; OSError says what the kernel refused."""
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group:
+        """Make the group of one attempt, without swap; OSError says what the kernel refused."""
 
     def close(self) -> bool:
         """Remove all of the run that is empty, and say whether everything is gone."""
@@ -156,7 +158,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
 def listed(folder: Path) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
-    for below, _, _ in os.walk(folder):
+    for below in (below for below, _, _ in os.walk(folder)) if nested(folder) else (folder,):
         procs = Kept(Path(below, "cgroup.procs"))
         found += procs.pids()
         procs.close()

@@ -105,7 +105,7 @@ class Keeper:
     def let_go_bytes(self) -> int:
         return self._reaper.let_go_bytes()
 
-    def still_abandoned(self) -> set[int]:
+    def still_abandoned(self) -> dict[int, int]:
         return self._reaper.still_abandoned()
 
     def last_pid(self) -> bytes:

@@ -2,15 +2,21 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 
-from seqsup.model import Measure, ProcessMemory
+from msgspec.structs import replace
+
+from seqsup.model import Kind, Measure, ProcessMemory
+from seqsup.wording import OTHER, title
 
 from .process import Member, kinship
 from .shared import Shared
 
-NAMED = 8  # processes described in an event, the largest first
+NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
+_ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
+_ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
 
 
 class Members:
@@ -20,6 +26,8 @@ class Members:
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
         self._killing = False
+        self._described: dict[int, ProcessMemory] = {}
+        self._asked = 0.0  # when more than the largest were
         self._denied: dict[tuple[int, int], str] = {}  # what was told of whom, by pid and start
 
     def __len__(self) -> int:
@@ -48,14 +56,20 @@ class Members:
 
     def used(self) -> int:
         """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
-        total = 0
-        for member in list(self._by_pid.values()):
-            try:
-                total += member.measure(self._measure)
-            except ProcessLookupError:
-                self.drop(member)
+        total = self.sum_of(self.pids())
         if self._measure is Measure.PRIVATE:
             total += self._shared.used(self._by_pid.values())
+        return total
+
+    def sum_of(self, pids: Iterable[int]) -> int:
+        """Sum what these of the members have each for itself; whoever is gone is dropped."""
+        total = 0
+        for pid in pids:
+            if (member := self._by_pid.get(pid)) is not None:
+                try:
+                    total += member.measure(self._measure)
+                except ProcessLookupError:
+                    self.drop(member)
         return total
 
     def denied(self) -> Iterator[str]:
@@ -83,12 +97,40 @@ class Members:
                 os.kill(pid, signum)
 
     def describe(self, leader: int | None = None) -> tuple[ProcessMemory, ...]:
-        """Name the largest members; `leader` is the pid of the one that the agent's command became."""
-        largest = sorted(self._by_pid.values(), key=lambda member: -member.bytes)
-        return tuple(member.describe(leader=member.pid == leader) for member in largest[:NAMED])
+        """Name the largest members and sum up the others; `leader` is the pid that the agent's command became."""
+        ranked = sorted(self._by_pid.values(), key=lambda member: -member.bytes)
+        asked = NAMED
+        if time.monotonic() - self._asked >= _ASKED_EVERY:
+            asked, self._asked = NAMED + _ASKED, time.monotonic()
+        for member in ranked[:asked]:
+            self._described[member.pid] = member.describe(leader=member.pid == leader)
+        named = tuple(self._described[member.pid] for member in ranked[:NAMED])
+        return named + tuple(self._others(ranked[NAMED:]))
+
+    def _others(self, ranked: Iterable[Member]) -> Iterator[ProcessMemory]:
+        """Give those who run the same program together, and what is small or unknown as `other`."""
+        together: dict[tuple[str, Kind], ProcessMemory] = {}
+        for member in ranked:
+            one = self._described.get(member.pid, _ANY)
+            key = title(one), one.kind
+            if key not in together and len(together) >= NAMED:
+                one, key = _ANY, (OTHER, _ANY.kind)
+            known = together.get(key)
+            size, count = (known.bytes, known.count) if known else (0, 0)
+            together[key] = replace(known or one, bytes=size + member.bytes, count=count + 1)
+        yield from together.values()
+
+    def seen(self) -> bool:
+        """Say whether what the last look found is all: who is ending, or not ours to read, counts nothing in it."""
+        return all(member.bytes for member in self._by_pid.values())
+
+    def holds(self, pid: int) -> bool:
+        """Say whether this member still has memory: whoever was killed has none before it is gone."""
+        return self.sum_of([pid]) > 0
 
     def drop(self, member: Member) -> None:
         del self._by_pid[member.pid]
+        self._described.pop(member.pid, None)
         self._shared.forget(member)
         member.close()
 

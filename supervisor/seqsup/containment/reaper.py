@@ -151,9 +151,16 @@ class Reaper:
         self.foreign = with_descent(self.foreign)
         return self.foreign.keys()
 
-    def still_abandoned(self) -> set[int]:
-        """Say who survived SIGKILL and lives still."""
-        return {pid for pid, start in self.abandoned.items() if born([pid]).get(pid) == start}
+    def still_abandoned(self) -> dict[int, int]:
+        """Say who survived SIGKILL and lives still: bytes by pid."""
+        members = Members()
+        for pid, start in self.abandoned.items():
+            if (member := members.add(pid)) is not None and member.start != start:
+                members.drop(member)
+        members.used()
+        sizes = {member.pid: member.bytes for member in members.living()}
+        members.close()
+        return sizes
 
     def outsiders(self) -> Set[int]:
         """Say who of our descendants is not the agent's: those, who was there before us, and where other trees begin.

@@ -1,4 +1,7 @@
-"""Kills all of a run's groups at once when its supervisor dies, where PDEATHSIG would take a leader only."""
+"""Kills all of a run's groups at once when its supervisor dies, where PDEATHSIG takes a leader only.
+
+An agent can kill it (`pkill -9 sh`); PDEATHSIG then still takes the leader, and the next seqsup finds the rest.
+"""
 
 import os
 import subprocess

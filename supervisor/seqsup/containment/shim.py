@@ -79,7 +79,7 @@ def wrap(
     """Give the command that enters these cgroup.procs files and then becomes `command`.
 
     `names` are those of the environment it will have. `die_with_us` lets the kernel kill the leader (its children
-    not) when the thread that spawned it ends; +1.3 ms, and an agent that changes its user loses it. `becoming` are
+    not) when the thread that spawned it ends; +1 ms, and an agent that changes its user loses it. `becoming` are
     the words of setpriv that change it here, once the groups are entered: only root may do that.
     """
     dying = dying_with_us() if die_with_us else ()

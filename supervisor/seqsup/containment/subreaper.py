@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from seqsup.model import Measure, ProcessMemory
+from seqsup.model import MIB, Measure, ProcessMemory
 from seqsup.wait import Wake
+from seqsup.wording import OTHER, processes
 
 from .group import Group
 from .keeper import Keeper
@@ -18,6 +19,8 @@ from .reaper import Reaper, Root
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
+_GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
+_SHARED = "shared memory and tmpfs"
 _WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
 
 
@@ -33,7 +36,11 @@ class Tree:
         self._measure = measure
         self._group = group
         self._walked, self._walk_cost = 0.0, 0.0
+        self._listed, self._list_cost = 0.0, 0.0
+        self._elsewhere: set[int] = set()  # members that the group does not weigh
         self._last_pid = b""
+        self._named_at = MIB
+        self._named: tuple[ProcessMemory, ...] = ()
         self.root = root
         stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
         self.root_start = stat.start if stat else 0
@@ -65,22 +72,47 @@ class Tree:
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
+        used = self._measured()
+        if used > self._named_at * _GREW:
+            self.describe()
+        return used
+
+    def _measured(self) -> int:
         now = time.monotonic()
         if now - self._walked >= _WALK_EVERY or (
             now - self._walked >= _WALK_SHARE * self._walk_cost and self._somebody_forked()
         ):
             self.walk()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
-            return kernels
+            return kernels + self._used_elsewhere(self._group)
         return self._members.used()
+
+    def _used_elsewhere(self, group: Group) -> int:
+        """Sum what members hold that entered another group: a user's scope of their own, a container without root.
+
+        What they held as they left stays charged where it was, and counts twice until they free it or exec.
+        """
+        now = time.monotonic()
+        if now - self._listed >= _WALK_SHARE * self._list_cost:
+            self._elsewhere = set(self._members.pids()).difference(group.weighed())
+            self._listed = time.monotonic()
+            self._list_cost = self._listed - now
+        return self._members.sum_of(self._elsewhere)
 
     def denied(self) -> Iterator[str]:
         """Say of each member, once, what of it may not be read."""
         return self._members.denied()
 
     def kernel_oom(self) -> str:
-        """The kernel's figures, once it killed in the group for want of memory; empty before."""
-        return self._group.figures() if self._group is not None and self._group.oom_kills() else ""
+        """The kernel's figures, once it killed in the group for want of memory, and who is gone; empty before."""
+        if self._group is None or not self._group.oom_kills():
+            return ""
+        return "; ".join(filter(None, (self.gone(), self._group.figures())))
+
+    def gone(self) -> str:
+        """Say who of the processes that were named last has no memory any more."""
+        gone = [process for process in self._named if process.pid and not self._members.holds(process.pid)]
+        return f"gone since the last look: {processes(gone, named=1)}" if gone else ""
 
     def kernel_peak(self) -> int:
         """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
@@ -120,8 +152,16 @@ class Tree:
             self._reaper.kill_children()
 
     def describe(self) -> tuple[ProcessMemory, ...]:
+        """Name its processes, so that they add up to what it was measured at; forked pages count in each."""
+        whole = self._measured()
         self._members.used()
-        return self._members.describe(self.root.pid)
+        named = self._members.describe(self.root.pid)
+        rest = whole - sum(process.bytes for process in named)
+        if rest >= max(MIB, whole // 32) and self._measure in _AS_A_GROUP:
+            name = _SHARED if self._members.seen() else OTHER
+            named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest),)
+        self._named, self._named_at = named, max(whole, MIB)
+        return named
 
     def abandon(self) -> str:
         """Remember who survived SIGKILL, and say why: it is let go by close(), but not forgotten."""

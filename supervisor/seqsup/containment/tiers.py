@@ -15,6 +15,7 @@ from seqsup.folder import state_dir
 from seqsup.host import PORTABLE, TIER
 from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
+from seqsup.wording import nearest
 
 from . import cgroup2
 from .cgroup1 import Groups1, with_freezer
@@ -57,15 +58,18 @@ class Chosen(Struct, frozen=True):
             self.claim.give_up(gone=gone)
 
 
-def choose(enforce: Enforce, cookie: str) -> Chosen:
+def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen:
     """Take the strongest groups that work, for the run of this cookie. May move this process to a scope of its own.
 
-    Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError.
+    Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError; `key` is
+    the profile's that asks for it.
     """
     why: list[str] = []
+    if TIER not in ("", SUBREAPER, PSUTIL, *TIERS):
+        raise NoGroup(f"SEQSUP_TIER = {TIER!r} is no tier{nearest(TIER, TIERS)}; unset it, or take one of {_named()}")
     if PORTABLE:
         if enforce is Enforce.CGROUP:
-            raise NoGroup('memory.enforce = "cgroup", but only Linux has cgroups: leave memory.enforce at auto')
+            raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
         return Chosen(None, PSUTIL, WITHOUT_LINUX, ())
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
@@ -90,9 +94,10 @@ def choose(enforce: Enforce, cookie: str) -> Chosen:
         claim.give_up(gone=True)
     if enforce is Enforce.CGROUP:
         raise NoGroup(
-            'memory.enforce = "cgroup", but no group with a memory limit can be had here:\n'
+            f'{key} = "cgroup", but no group with a memory limit can be had here:\n'
             + "".join(f"  {line}\n" for line in why)
-            + f"Start it as `{remedy()}`, or leave memory.enforce at auto."
+            + (f"Start it as `{remedy()}`" if _systemd_runs() else remedy().capitalize())
+            + f", or leave {key} at auto."
         )
     return Chosen(None, SUBREAPER, "", tuple(why))
 
@@ -105,14 +110,20 @@ def _claimed(cookie: str) -> Claim | None:
         return None
 
 
+def _named() -> str:
+    return ", ".join([*TIERS, SUBREAPER, PSUTIL])
+
+
 def remedy() -> str:
-    """The command that gives the strongest tier, where systemd runs."""
+    """What gives the strongest tier: a command where systemd runs."""
+    if not _systemd_runs():
+        return "run it where systemd does, or mount cgroup v2 writable with its memory controller"
     return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
 
 
 def rehearse(groups: Groups) -> None:
     """Start a process in a group, see it there, kill it with the group, and remove that."""
-    group = groups.make("rehearsal", 64 * MIB, 64, False)
+    group = groups.make("rehearsal", 64 * MIB, 64)
     try:
         with subprocess.Popen(
             wrap(["/bin/sh", "-c", "echo in; read line"], group.entry),
@@ -172,7 +183,7 @@ def _scope(cookie: str) -> Groups:
     if not any("memory" in read(where / "cgroup.controllers").split() for _, where in mounts("")):
         raise Unavailable("cgroup v2 has no memory controller on this machine")
     busctl, root = shutil.which("busctl"), os.geteuid() == 0
-    if busctl is None or not Path("/run/systemd/system").exists():
+    if busctl is None or not _systemd_runs():
         raise Unavailable("systemd does not run here")
     if own_directory("").suffix == ".service" and read(Path(f"/proc/{os.getppid()}/comm")) == "systemd\n":
         raise Unavailable("as the main process of a service seqsup stays there: add Delegate=yes to its unit")
@@ -201,6 +212,10 @@ TIERS: dict[str, Callable[[str], Groups]] = {
     "cgroup v1": with_freezer,
     "cgroup v2 without controllers": cgroup2.without_controllers,
 }
+
+
+def _systemd_runs() -> bool:
+    return Path("/run/systemd/system").exists()
 
 
 def _readable(fd: int) -> bool:

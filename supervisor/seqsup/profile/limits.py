@@ -60,9 +60,11 @@ def heap(node: NodeTable, hard: int | None) -> tuple[int | None, int | None]:
 
 
 def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
-    """(key of [memory], what is wrong) where the limits do not rise from warn over soft to hard."""
+    """(key of [memory], what is wrong) where limits do not rise from warn over soft to hard, or contradict."""
     if applied.soft and applied.hard and applied.soft > applied.hard:
         yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"
+    if applied.measure is Measure.CGROUP and applied.enforce is Enforce.WATCH:
+        yield "measure", '"cgroup" needs a group of the kernel\'s, and memory.enforce = "watch" asks for none; drop one'
     if applied.warn and applied.soft and applied.warn > applied.soft:
         yield "warn", f"{_above('warn', applied.warn, 'soft', applied.soft)}, so it would tell too late"
 
