@@ -194,3 +194,11 @@ def test_a_wrapped_line_has_all_words_and_no_broken_one(text: str, width: int) -
     lines = wrap(text, width)
     assert " ".join(lines).split() == text.split()
     assert all(len(line) <= max(width, 22) or len(line.split()) == 1 for line in lines)
+
+
+def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path: Path) -> None:
+    profile, plain = write(tmp_path, shell("a", "true")), {"LC_ALL": "C"}
+    ended = seqsup("start", profile, "--task", "naïve", env=plain)
+    said = ended.stderr + seqsup("status", env=plain).stdout + seqsup("doctor", profile, env=plain).stdout
+    assert not set(said) & {"–", "…", "→", "✔", "▶", "·"}
+    assert json.loads(seqsup("status", "--json", env=plain).stdout)["task"] == "naïve"

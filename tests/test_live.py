@@ -6,15 +6,12 @@ from textwrap import dedent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqsup.events import CompanionReady, CompanionStarted, RunPaused
 from seqsup.history import fold
 from seqsup.live import Pulse, Scene, frame, paint
-from seqsup.model import GIB, MIB, Halt, Heap, Limits, Measure, Reason
+from seqsup.model import GIB, MIB, Halt, Heap, Reason
 from seqsup.wording import columns
 from told import BEGAN, Told
-
-LIMITS = Limits(
-    measure=Measure.PRIVATE, warn=512 * MIB, soft=768 * MIB, hard=GIB, sustain=2.0, host_floor=None
-)  # fmt: skip
 
 
 def leaking(seconds: int = 40, rate: int = 16 * MIB) -> Pulse:
@@ -36,7 +33,7 @@ def told() -> Told:
 
 def scene(story: Told, pulse: Pulse | None = None) -> Scene:
     return Scene(
-        view=fold(story.events), pulses={"embed": pulse or leaking()}, limits={"embed": LIMITS}, tries={"embed": 3},
+        view=fold(story.events), pulses={"embed": pulse or leaking()}, warn={"embed": 512 * MIB}, tries={"embed": 3},
         host=8 * GIB,
         places=("metrics 127.0.0.1:9472", "seqsup logs r42"), keys="Ctrl-C: stop after this agent · twice: stop it now",
     )  # fmt: skip
@@ -155,6 +152,35 @@ def test_a_long_attempt_is_shown_whole() -> None:
         pulse.add(float(second), 900 if second == 60 else 100, 900 if second == 60 else 100, 1, GIB)
     assert re.fullmatch("9?1*9?1*", "".join(str(point // 100) for point in pulse.curve(48)))
     assert 900 in pulse.curve(48)
+
+
+def test_a_pause_is_said_with_its_cause() -> None:
+    paused = Told().run("a", "b").tell(RunPaused(why="by the operator; `seqsup resume r42` lets it go on"))
+    said = shown(scene(paused), 80)
+    assert "■ paused  by the operator; `seqsup resume r42` lets it go on" in said
+    assert "between agents" not in said
+
+
+def test_companions_are_shown_with_what_they_hold() -> None:
+    story = running_story().tell(
+        CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    )
+    beside = scene(story)
+    beside.beside["mcp"] = 187 * MIB
+    assert " with mcp starting\n" in shown(beside, 80)
+    story.tell(CompanionReady(companion="mcp", number=1, seconds=0.1))
+    beside = scene(story)
+    beside.beside["mcp"] = 187 * MIB
+    assert " with mcp 187 MiB\n" in shown(beside, 80)
+
+
+def test_what_is_left_is_said_where_all_of_it_is_known() -> None:
+    story = running_story()
+    known = scene(story)
+    known.view.expected = {"embed": 600.0, "summarise": 60.0}
+    assert "left" not in shown(known, 80)
+    known.view.expected |= {"plan": 60.0, "deploy-check": 60.0}
+    assert " left" in shown(known, 80)
 
 
 def test_who_runs_beside_it_is_named_and_keeps_figures_of_its_own() -> None:

@@ -76,6 +76,7 @@ class Told:
                 attempt=number,
                 content=f"content of {agent}",
                 command=("node", f"{agent}.js"),
+                soft=None if hard is None else hard * 3 // 4,
                 hard=hard,
                 heap=None,
                 folder=f"{agent}/{number}",

@@ -62,6 +62,7 @@ class AgentView(Struct, kw_only=True):
     why: str = ""
     seconds: float = 0.0
     peak: int = 0
+    soft: int | None = None
     hard: int | None = None
     heap: int | None = None
     left_over: int = 0
@@ -297,7 +298,7 @@ class History:
         agent.state, agent.reason, agent.why = AgentState.RUNNING, None, ""
         agent.attempts += 1
         agent.attempt, agent.folder, agent.started = event.attempt, event.folder, at
-        agent.hard, agent.heap = event.hard, event.heap
+        agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
         agent.pid = agent.retry_at = agent.limit_until = agent.exit_code = agent.signal = None
 
     def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:

@@ -1,12 +1,12 @@
 """The live view: what a run does now, as lines for a terminal. Pure: a scene, a time and a width in, lines out."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from .history import AgentState, AgentView, RunView
-from .model import Halt, Heap, Limits
+from .history import AgentState, AgentView, RunView, remaining
+from .model import Halt, Heap
 from .units import format_duration, format_size
 from .wording import HALTS, columns, counted, mark, printable
 
@@ -72,8 +72,9 @@ class Scene(Struct, kw_only=True):
 
     view: RunView
     pulses: dict[str, Pulse] = field(default_factory=dict)  # by agent: a profile may let several run at a time
-    limits: dict[str, Limits] = field(default_factory=dict)  # by agent, where they are known
+    warn: dict[str, int | None] = field(default_factory=dict)  # bytes, by agent, where it is known
     tries: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)  # bytes, by companion, where they are known
     host: int = 0  # bytes of the machine
     places: tuple[str, ...] = ()  # where else to look: the metrics' address, the run's folder
     keys: str = ""  # what the keyboard does
@@ -93,9 +94,12 @@ def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") 
     """The lines of the view, each at most `width` wide. `now` is seconds since the epoch."""
     view, agent = scene.view, scene.view.current
     lines = [_rule(width, encoding), _headline(view, now, width, encoding)]
-    if agent is None:
+    if view.paused:
+        symbol = mark("■", encoding)
+        lines.append(_fit([("yellow", f"{symbol} paused  ")], [("", printable(view.paused))], width, encoding))
+    elif agent is None:
         lines.append(_fit([("bold", mark("–", encoding)), ("", " between agents")], [], width, encoding))
-    else:
+    if agent is not None:
         lines.append(_turn(agent, scene, now, width, encoding))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, width, encoding)
@@ -127,6 +131,9 @@ def _headline(view: RunView, now: float, width: int, encoding: str | None) -> li
     parts += [("", f"{skipped} skipped")] if (skipped := view.count(AgentState.SKIPPED)) else []
     parts += [("yellow", f"stops {HALTS[view.halt]}")] if view.halt > Halt.NONE else []
     parts += [("", format_duration(max(0.0, now - view.resumed)))] if view.resumed is not None else []
+    seconds, unknown = remaining(view, now)
+    if seconds and not unknown:
+        parts.append(("dim", f"about {format_duration(seconds)} left"))
     return _fit([("bold", view.name), ("", "  ")], parts, width, encoding)
 
 
@@ -148,9 +155,8 @@ def _turn(agent: AgentView, scene: Scene, now: float, width: int, encoding: str 
 
 
 def _memory(agent: AgentView, scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
-    pulse, limits = scene.pulse, scene.limits.get(agent.name)
-    hard, soft = agent.hard, limits.soft if limits else None
-    warn = limits.warn if limits else None
+    pulse = scene.pulse
+    hard, soft, warn = agent.hard, agent.soft, scene.warn.get(agent.name)
     room = max(10, min(24, width // 3))
     style = "red" if soft and pulse.used >= soft else "yellow" if warn and pulse.used >= warn else "green"
     told = f"{format_size(pulse.used)} of {format_size(hard)}" if hard else format_size(pulse.used)
@@ -193,6 +199,8 @@ def _growth(pulse: Pulse, soft: int | None, hard: int | None) -> list[Part]:
 def _around(scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
     waiting = [agent.name for agent in scene.view.agents.values() if agent.state is AgentState.PENDING]
     lines = []
+    if companions := [_companion(each.name, each.state, scene.beside) for each in scene.view.companions.values()]:
+        lines.append(_listed([("dim", " with ")], companions, width, encoding))
     if waiting:
         lines.append(_listed([("dim", " next ")], waiting, width, encoding))
     around: list[Part] = []
@@ -205,6 +213,10 @@ def _around(scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
     if scene.keys:
         lines.append(_fit([("", " ")], [("dim", part) for part in scene.keys.split(" · ")], width, encoding))
     return lines
+
+
+def _companion(name: str, state: str, beside: Mapping[str, int]) -> str:
+    return f"{name} {format_size(beside[name]) if state == 'ready' and name in beside else state}"
 
 
 # -- their pieces

@@ -56,7 +56,8 @@ from .events import (
 from .model import Reason
 from .ndjson import timestamp
 from .outlet import Outlet
-from .screen import Screen, colourful, symbols
+from .screen import Screen
+from .terminal import colourful, symbols
 from .units import format_age, format_duration, format_size
 from .wording import (
     HALTS,

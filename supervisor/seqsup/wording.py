@@ -21,7 +21,7 @@ HALTS = {
 }
 ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
-    "!": "!", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
+    "!": "!", "→": "->", "←": "<-", "Σ": "sum of", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
 }  # fmt: skip
 OTHER = "other"  # programs together
 # A shell is told by its name, and the rest is as the field calls it

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 import click
 
 from .. import __version__
+from ..terminal import speak_plainly
 
 FAULT, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 
@@ -153,7 +154,7 @@ def _open_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            speak_plainly(stream)
 
 
 def _usage(error: click.ClickException) -> int:

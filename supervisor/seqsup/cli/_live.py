@@ -12,7 +12,7 @@ from ..screen import Screen
 from ..units import format_duration, format_size
 from ..wording import by_program
 
-REDRAWN_EVERY, TOLD_EVERY = 0.5, 60.0  # seconds
+_LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
 KEYS = "Ctrl-C: stop after this agent · twice: stop it now · three times: kill"
 
 
@@ -21,7 +21,7 @@ class Live:
 
     def __init__(self, screen: Screen, scene: Scene, *, encoding: str, colour: bool) -> None:
         self._screen, self._scene, self._encoding, self._colour = screen, scene, encoding, colour
-        self._timer = asyncio.get_running_loop().call_later(REDRAWN_EVERY, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
         if isinstance(recorded.body, AttemptStarted):
@@ -31,10 +31,15 @@ class Live:
         # A first sample may come before the news that its attempt began
         follow(self._scene.pulses.setdefault(seen.agent, Pulse()), seen)
 
+    def weigh(self, companion: tuple[str, int]) -> None:
+        name, used = companion
+        self._scene.beside[name] = used
+
     def _tick(self) -> None:
-        lines = frame(self._scene, time.time(), self._screen.size[0], self._encoding)
-        self._screen.draw([paint(line, self._colour) for line in lines])
-        self._timer = asyncio.get_running_loop().call_later(REDRAWN_EVERY, self._tick)
+        if self._screen.due:
+            lines = frame(self._scene, time.time(), self._screen.size[0], self._encoding)
+            self._screen.draw([paint(line, self._colour) for line in lines])
+        self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def close(self) -> None:
         self._timer.cancel()
@@ -74,7 +79,7 @@ def scene_of(plan: Plan, view: RunView, places: tuple[str, ...]) -> Scene:
 
     return Scene(
         view=view, host=psutil.virtual_memory().total, places=places, keys=KEYS,
-        limits={step.name: step.limits for step in plan.steps},
+        warn={step.name: step.limits.warn for step in plan.steps},
         tries={step.name: step.retry.attempts for step in plan.steps},
     )  # fmt: skip
 

@@ -39,4 +39,4 @@ def put_file(path: Path, content: bytes) -> None:
 
 def put_object(schema: str, fields: dict[str, object]) -> None:
     """One object on one line, for programs."""
-    click.echo(msgspec.json.encode({"schema": schema, **fields}).decode())
+    click.echo(msgspec.json.encode({"schema": schema, **fields}))

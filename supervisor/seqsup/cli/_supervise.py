@@ -36,8 +36,9 @@ from ..recover import Recovered, recover, recover_elsewhere
 from ..renewal import GoingOn, hold_signals, release_signals, renew, renewed
 from ..resumption import resumption
 from ..run import Identity, Run
-from ..screen import Screen, colourful, redrawable, symbols
+from ..screen import Screen
 from ..summary import summary
+from ..terminal import colourful, redrawable, symbols
 from ..timeline import Timeline
 from ..turn import Turn, introduced
 from ..units import format_duration
@@ -293,6 +294,7 @@ class _Supervision:
         scene = scene_of(self._plan, run.view, (*served, f"seqsup logs {label(number)}"))
         live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
         run.add_observer(live.observe)
+        run.add_scale(live.weigh)
         return live
 
     async def _farewell(self) -> None:

@@ -6,11 +6,13 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 import click
+import psutil
 
 from ..events import AttemptStarted
 from ..history import History
 from ..live import Pulse, Scene, frame, paint
-from ..screen import Screen, colourful, redrawable, symbols
+from ..screen import Screen
+from ..terminal import colourful, redrawable, symbols
 from ..timeline import FILE, lines
 from ._find import Found
 from ._follow import follow
@@ -21,10 +23,15 @@ _LOOKED_EVERY = 0.5  # seconds
 def watch(found: Found) -> None:
     """Show the run until it ends, and take the view away again."""
     if not redrawable((sys.stdout, sys.stderr)):
-        raise click.UsageError("--watch redraws a terminal, and there is none: `seqsup events -f` follows a run")
+        raise click.UsageError(
+            "--watch redraws a terminal: there is none, or CI or TERM=dumb forbid it; `seqsup events -f` follows a run"
+        )
     history = History()
     history.view.name = found.row.name
-    scene = Scene(view=history.view, keys="Ctrl-C: leave the run alone")
+    places = (f"seqsup logs {found.label}",)
+    scene = Scene(
+        view=history.view, host=psutil.virtual_memory().total, places=places, keys="Ctrl-C: leave the run alone"
+    )
     encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
     screen = Screen(sys.stdout.fileno(), encoding)
     with ExitStack() as closing:

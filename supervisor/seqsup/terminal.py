@@ -1,0 +1,69 @@
+"""What a terminal can show, by what its user says of it in the environment."""
+
+import codecs
+import os
+from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
+from typing import TextIO
+
+_PLAIN = "seqsup_plain"
+
+
+def colourful(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether to colour what goes there. It says nothing about redrawing: FORCE_COLOR must not animate a CI log."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def redrawable(streams: Sequence[TextIO], environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is a terminal with a person before it: not a pipe, not CI, not one that only prints."""
+    return (
+        all(stream.isatty() for stream in streams)
+        and environ.get("TERM", "dumb") != "dumb"
+        and not environ.get("CI")
+    )  # fmt: skip
+
+
+def symbols(stream: TextIO, environ: Mapping[str, str] = os.environ) -> str:
+    """The encoding whose symbols the terminal can show. Python speaks UTF-8 also where the locale is C."""
+    locale = next(filter(None, map(environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    return "ascii" if locale in ("C", "POSIX") else stream.encoding
+
+
+def speak_plainly(stream: TextIOWrapper) -> None:
+    """Have symbols that a stream cannot show come out as their words; all other text as it is, or escaped."""
+    codecs.register_error(_PLAIN, _instead)
+    if symbols(stream) == "ascii":
+        codecs.register(_find)  # by a name of its own: click takes a stream that says "ascii" for a mistake
+        stream.reconfigure(encoding=_PLAIN, errors="backslashreplace")
+    else:
+        stream.reconfigure(errors=_PLAIN)
+
+
+def _instead(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = _worded(error.object[error.start : error.end])
+    return text.encode(error.encoding, "backslashreplace"), error.end
+
+
+def _worded(text: str) -> str:
+    from .wording import ASCII  # most terminals show everything
+
+    return "".join(ASCII.get(character, character) for character in text)
+
+
+class _Plain(codecs.IncrementalEncoder):
+    """UTF-8 for names and paths, ASCII for what is ours."""
+
+    def encode(self, text: str, final: bool = False) -> bytes:
+        return _worded(text).encode("utf-8", self.errors)
+
+
+def _find(name: str) -> codecs.CodecInfo | None:
+    if name != _PLAIN:
+        return None
+    utf8 = codecs.lookup("utf-8")
+    return codecs.CodecInfo(utf8.encode, utf8.decode, incrementalencoder=_Plain, name=_PLAIN)
