@@ -92,10 +92,12 @@ class Beside:
             if become is not None:
                 account.open_way(self.folder, self._site.folder.parent.parent)
             self.telemetry = Telemetry(None, become, self.folder, self._wake)
-            options = ("--require", str(preload(self.folder if become is not None else None)))
-            more = environment(options, env) | self.telemetry.environment(expose_gc=False)
             owner = (become.uid, become.gid) if become is not None else None
-            return more | {"PATH": stand_in.write(self.folder, node, options, {**env, **more}, owner)}
+            options = ("--require", str(preload(self.folder if become is not None else None)))
+            channel, reports = map(str, self.telemetry.line)
+            more = environment(options, env, offer_gc=False) | {"SEQSUP_CHANNEL": channel, "SEQSUP_REPORTS": reports}
+            stand_in.write(self.folder, node, options, {**env, **more}, owner)
+            return more | {"PATH": stand_in.path_behind(self.folder, env)}
         except OSError as error:
             self._world.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
             return {}
