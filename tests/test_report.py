@@ -14,10 +14,20 @@ from pathlib import Path
 import pytest
 from conftest import Result, wait_for, without
 from monitoring import free_port, prometheus, promtool, up
+from msgspec import structs
 from npm import package
-from seqsup.events import GcDone, GcRequested, MemorySampled, StopSent
+from seqsup.events import (
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    GcDone,
+    GcRequested,
+    MemorySampled,
+    StopSent,
+)
 from seqsup.metrics import backfill
-from seqsup.model import MIB, Halt, Heap, Reason, Verdict
+from seqsup.model import MIB, Halt, Heap, Reason, Restart, Verdict
 from seqsup.report.page import page
 from seqsup.report.story import Kind, Story, tell
 from told import BEGAN, Told, process
@@ -161,6 +171,92 @@ def test_no_spike_is_lost_in_a_night_and_the_page_stays_small() -> None:
     (band,) = re.findall(r'class="band" points="([^"]*)"', html)
     heights = [float(pair.split(",")[1]) for pair in band.split()]
     assert min(heights) < 120 < 230 < max(heights)
+
+
+def many(agents: int, seconds: int, kills: int) -> str:
+    """A night of so many agents, of which some are killed at their limit."""
+    told, samples = Told().run(*(f"frontend-developer-{n}" for n in range(agents))), []
+    why = "its tree reached 410 MiB (memory.hard 400 MiB)"
+    for n in range(agents):
+        name, bad = f"frontend-developer-{n}", n % (agents // kills) == 0
+        told.attempt_started(name, 1, 400 * MIB).spawned(name)
+        used = [k * 400 * MIB // seconds if bad else (50 + k * 7 % 90) * MIB for k in range(seconds - 5)]
+        samples += [sample(told.clock + k, name, 1, size) for k, size in enumerate(used)]
+        told.clock += seconds - 4
+        if bad:
+            held = tuple(process(100 + k, f"node /home/agents/{name}.mjs --worker={k}", MIB) for k in range(8))
+            told.tell(
+                StopSent(agent=name, attempt=1, signal="SIGKILL", reason=Reason.HARD, why=why, processes=held)
+            )  # fmt: skip
+            told.ended(name, Reason.HARD, why=why, peak=410 * MIB, hard=400 * MIB, processes=held)
+        else:
+            told.ended(name, peak=140 * MIB, hard=400 * MIB, exit_code=0)
+        told.drained(name).agent_ended(name, Reason.HARD if bad else Reason.COMPLETED, why=why if bad else "")
+    return made(tell(told.run_ended(1).events, samples))
+
+
+@pytest.mark.parametrize(("agents", "seconds", "kills"), [(96, 300, 24), (480, 60, 60)])
+def test_the_page_of_a_night_stays_small_however_many_agents_ran(agents: int, seconds: int, kills: int) -> None:
+    html = many(agents, seconds, kills)
+    assert len(html.encode()) < 200_000
+    text = read(html).text
+    assert html.count("<article>") + int(re.findall(r"(\d+) more, in short", text)[0]) == kills
+    for n in range(0, agents, agents // kills):  # each of them stands in the table of agents
+        assert f"<td>frontend-developer-{n}</td>" in html
+
+
+def test_a_peak_stands_where_the_attempt_was_stopped() -> None:
+    told = Told().run("a").attempt_started("a", 1, 400 * MIB)
+    samples = [sample(told.clock + n, "a", 1, 20 * MIB) for n in range(40)]
+    told.clock += 40
+    stop = StopSent(agent="a", attempt=1, signal="SIGKILL", reason=Reason.HARD, why="", processes=())
+    stopped = told.tell(stop).events[-1].at
+    samples.append(sample(told.clock + 10, "a", 1, 5 * MIB, 410 * MIB))  # with the peak since the one before
+    told.clock += 20
+    told.ended("a", Reason.HARD, peak=410 * MIB, hard=400 * MIB).drained("a").agent_ended("a", Reason.HARD)
+    found = tell(told.run_ended(1).events, samples)
+    html = made(found)
+    (line,) = re.findall(r'class="line" points="([^"]*)"', html)
+    highest = min((tuple(map(float, pair.split(","))) for pair in line.split()), key=lambda pair: pair[1])
+    (mark,) = re.findall(r'class="mark kill">.*?x1="([^"]*)"', html, re.DOTALL)
+    assert highest[0] == pytest.approx(float(mark), abs=1)
+    assert stopped == found.attempts[0].stopped
+    assert "From 20 MiB to 410 MiB in its last 30 s: 13 MiB/s." in read(html).text
+
+
+def test_companions_have_marks_and_a_table() -> None:
+    told, samples = Told().run("a"), []
+    for number in (1, 2, 3):
+        told.tell(CompanionStarted(companion="mcp", number=number, pid=9, command=("mcp",), folder=f"mcp/{number}"))
+        told.tell(CompanionReady(companion="mcp", number=number, seconds=0.5))
+        if number > 1:
+            told.tell(CompanionRestarted(companion="mcp", number=number, reason=Restart.EVERY_N, why="1 agent ended"))
+        told.started("a", number)
+        held = sample(told.clock + 1, "a", number, 9 * MIB)
+        samples.append(structs.replace(held, companions={"mcp": number * 10 * MIB}))
+        told.clock += 5
+        told.ended("a", number=number).drained("a", number)
+    told.tell(
+        CompanionExited(
+            companion="mcp", number=3, why="exit 1", exit_code=1, signal=None, seconds=1, folder="mcp/3", output=""
+        )
+    )  # fmt: skip
+    found = tell(told.agent_ended("a").run_ended(0).events, samples)
+    assert [mark.kind for mark in found.marks] == [Kind.RESTART, Kind.RESTART, Kind.TROUBLE]
+    text = " ".join(read(made(found)).text.split())
+    assert "companion restarted" in text
+    rows = re.findall(r"<tr><td>mcp</td>.*?</tr>", made(found))
+    assert [re.sub("<[^>]*>", "|", row).replace("||", "|").strip("|") for row in rows] == [
+        "mcp|3|1|30 MiB|0.5 s|2 × every-n|exit 1"
+    ]
+
+
+def test_several_at_a_time_are_said_to_be_so() -> None:
+    events = Told().run("a").started("a").ended("a").run_ended(0).events
+    began = structs.replace(events[0].body, concurrency=3)
+    text = read(made(tell([structs.replace(events[0], body=began), *events[1:]], []))).text
+    assert "Up to 3 at a time." in text
+    assert "one after another" not in text.lower()
 
 
 def test_a_run_that_goes_on_and_one_in_which_nothing_ran() -> None:

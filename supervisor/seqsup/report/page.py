@@ -1,25 +1,29 @@
 """The report as one HTML page that needs nothing else: no script, no address, readable on paper and aloud. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from html import escape
 from pathlib import Path
+from typing import TypeVar
 
-from ..history import RunState
+from ..history import AgentState, RunState
 from ..summary import COLUMNS, headline, reasons, row
 from ..table import NONE
 from ..units import format_duration, format_size
 from ..wording import printable, title
-from .picture import SYMBOLS, host, timeline
+from .picture import SYMBOLS, host, in_turn, timeline
 from .story import Attempt, Kind, Stop, Story
 
-MOST = 400  # marks told in words
+MOST = 120  # rows of a table
+FULL = 30_000  # characters for what was stopped: then only how each ended
 _WORDS = {
     Kind.KILL: "stopped", Kind.COLLECTION: "collection", Kind.RETRY: "tried again", Kind.DRAIN: "leftovers stopped",
-    Kind.TROUBLE: "trouble", Kind.HALT: "stop asked",
+    Kind.TROUBLE: "trouble", Kind.HALT: "stop asked", Kind.RESTART: "companion restarted",
 }  # fmt: skip
 _COMMAND = 160  # characters
 _TABLE = tuple[str, bool]  # heading, and whether it is a number
+
+T = TypeVar("T")
 
 _STYLE = Path(__file__).with_name("style.css")
 
@@ -32,8 +36,8 @@ def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str
     body = [
         "<header>", f"<h1>{_text(view.name)} <span class=soft>{_text(view.run)}</span></h1>",
         f"<p class=lead>{_text(headline(view).partition('  ')[2])}</p>", *_facts(story, said, zone), "</header>",
-        "<main>", *_memory(story, zone), *_agents(story), *_kills(story, forensics, zone), *_attempts(story, zone),
-        *_happened(story, zone), "</main>",
+        "<main>", *_memory(story, zone), *_agents(story), *_companions(story), *_kills(story, forensics, zone),
+        *_attempts(story, zone), *_happened(story, zone), "</main>",
     ]  # fmt: skip
     return "\n".join([
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
@@ -77,13 +81,15 @@ def _memory(story: Story, zone: tzinfo) -> Iterator[str]:
     yield timeline(story, zone)
     marked = {mark.kind for mark in story.marks}
     yield '<ul class="legend">'
-    yield "<li>– – red: memory.hard, orange: memory.soft</li>"
+    yield "<li>— — red: memory.hard</li><li>· · · orange: memory.soft</li>"
+    if any(attempt.drained is not None for attempt in story.attempts):
+        yield "<li>▬ on the axis: until memory was back</li>"
     yield from (f"<li>{SYMBOLS[kind]} {_WORDS[kind]}</li>" for kind in Kind if kind in marked)
     yield "</ul>"
-    far = {attempt.hard for attempt in story.attempts if attempt.hard}
-    limits = ", ".join(f"hard {format_size(size)}" for size in sorted(far)) or "none"
-    yield f'<p class="more">Limits: {limits}; those far above all that was used are not drawn. Of each column of pixels'
-    yield "the lowest and the highest sample are shown.</p>"
+    told = [(name, {getattr(attempt, name) for attempt in story.attempts} - {None}) for name in ("soft", "hard")]
+    limits = "; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in told if sizes)
+    yield f'<p class="more">Limits: {limits or "none"}; those far above all that was used are not drawn.'
+    yield "Of each column of pixels the lowest and the highest sample are shown.</p>"
     if picture := host(story):
         yield f"<h3>Available on the machine</h3>{picture}"
     yield "</section>"
@@ -94,9 +100,38 @@ def _agents(story: Story) -> Iterator[str]:
     over = view.state not in (RunState.STARTING, RunState.RUNNING)
     columns = [(column.title, column.right) for column in COLUMNS]
     yield "<section><h2>Agents</h2>"
-    yield from _table(columns, (row(agent, over) for agent in view.agents.values()), "In the order of the plan.")
+    kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
+    yield from _table(columns, (row(agent, over) for agent in kept), "In the order of the plan.")
+    yield from _rest(len(view.agents), "agents")
     said = list(reasons(view, 10_000))
-    yield from (f"<p>{_text(line)}</p>" for line in said)
+    yield from (f"<p>{_text(line)}</p>" for line in said[:MOST])
+    yield "</section>"
+
+
+def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
+    """As many as a table may have, in their order: what is dull is left out first."""
+    listed = list(some)
+    chosen = sorted(range(len(listed)), key=lambda n: dull(listed[n]))[:MOST]
+    return [listed[n] for n in sorted(chosen)]
+
+
+def _companions(story: Story) -> Iterator[str]:
+    if not story.companions:
+        return
+    columns = [
+        ("companion", False), ("starts", True), ("ended itself", True), ("peak", True), ("ready in", True),
+        ("restarts", False), ("the last time", False),
+    ]  # fmt: skip
+    rows = [
+        (
+            each.name, str(each.starts), str(each.exits or NONE), format_size(each.peak) if each.peak else NONE,
+            NONE if each.ready is None else format_duration(each.ready),
+            ", ".join(f"{number} × {reason}" for reason, number in each.restarts.items()) or NONE, each.why or NONE,
+        )
+        for each in story.companions
+    ]  # fmt: skip
+    yield "<section><h2>Companions</h2>"
+    yield from _table(columns, rows, "What lived beside the agents.")
     yield "</section>"
 
 
@@ -104,8 +139,20 @@ def _kills(story: Story, forensics: Mapping[str, str], zone: tzinfo) -> Iterator
     if not story.kills:
         return
     yield "<section><h2>What was stopped</h2>"
+    told, room = 0, FULL
     for attempt in story.kills:
-        yield from _kill(attempt, forensics.get(attempt.forensics, ""), zone)
+        lines = list(_kill(attempt, forensics.get(attempt.forensics, ""), zone))
+        if told and (room := room - sum(map(len, lines))) < 0:
+            break
+        told += 1
+        yield from lines
+    if rest := story.kills[told:]:
+        yield f"<details><summary>{len(rest)} more, in short: `seqsup logs` has what is known of each</summary><ul>"
+        for attempt in rest[:MOST]:
+            which = f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}"
+            yield f"<li>{_text(_shortened(which))}</li>"
+        yield "</ul></details>"
+        yield from _rest(len(rest), "that were stopped")
     yield "</section>"
 
 
@@ -131,8 +178,9 @@ def _grown(attempt: Attempt) -> Iterator[str]:
     if len(attempt.samples) < 2:
         return
     last = attempt.samples[-1]
-    first = next(sample for sample in attempt.samples if sample.at >= last.at - 30)
-    seconds = last.at - first.at
+    end = last.at if attempt.stopped is None else attempt.stopped  # after it the tree only shrinks
+    first = next((sample for sample in attempt.samples if sample.at >= end - 30), last)
+    seconds = end - first.at
     if seconds > 0:
         rate = (attempt.peak - first.used) / seconds
         yield (
@@ -167,47 +215,41 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
             f"{attempt.peak / attempt.hard:.0%}".replace("%", " %") if attempt.hard and attempt.peak else NONE,
             NONE if attempt.drained is None else format_duration(attempt.drained - attempt.ended),
         )
-        for attempt in story.attempts[:MOST]
+        for attempt in _kept(story.attempts, lambda attempt: attempt.ok)
     ]  # fmt: skip
     yield "<section><h2>Attempts</h2>"
-    yield from _table(columns, rows, "One after another.")
-    yield from _rest(len(story.attempts))
+    yield from _table(columns, rows, f"{in_turn(story).capitalize()}.")
+    yield from _rest(len(story.attempts), "attempts")
     yield "</section>"
 
 
 def _happened(story: Story, zone: tzinfo) -> Iterator[str]:
     if not story.marks:
         return
-    columns = [("at", False), ("what", False), ("agent", False), ("", False)]
+    columns = [("at", False), ("what", False), ("of", False), ("how", False)]
     rows = [
         (_clock(mark.at, zone), f"{SYMBOLS[mark.kind]} {_WORDS[mark.kind]}", mark.agent, mark.text)
         for mark in story.marks[:MOST]
     ]
-    columns[3] = ("how", False)
     yield "<section><h2>What happened</h2>"
     yield from _table(columns, rows, "The marks of the picture, in words.")
-    yield from _rest(len(story.marks))
+    yield from _rest(len(story.marks), "marks")
     yield "</section>"
 
 
-def _rest(number: int) -> Iterator[str]:
+def _rest(number: int, what: str) -> Iterator[str]:
     if number > MOST:
-        yield f'<p class="more">{number - MOST} more: `seqsup events` has them all.</p>'
+        yield f'<p class="more">{number - MOST} more {what}: `seqsup report --json` has them all.</p>'
 
 
 def _table(columns: list[_TABLE], rows: Iterable[tuple[str, ...]], caption: str) -> Iterator[str]:
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+    yield f'<table class="{" ".join(f"r{n}" for n, (_, right) in enumerate(columns, 1) if right)}">'
     yield f"<caption>{escape(caption)}</caption><thead><tr>"
-    yield "".join(f'<th scope="col"{_number(right)}>{escape(name)}</th>' for name, right in columns)
+    yield "".join(f'<th scope="col">{escape(name)}</th>' for name, _ in columns)
     yield "</tr></thead><tbody>"
-    for cells in rows:
-        told = (f"<td{_number(right)}>{_text(cell)}</td>" for cell, (_, right) in zip(cells, columns, strict=True))
-        yield f"<tr>{''.join(told)}</tr>"
+    yield from (f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
     yield "</tbody></table></div>"
-
-
-def _number(right: bool) -> str:
-    return ' class="n"' if right else ""
 
 
 def _lines(text: str) -> str:

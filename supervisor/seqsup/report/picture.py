@@ -3,7 +3,7 @@
 Of each column of pixels the lowest and the highest sample are drawn, so that no spike is lost however long the run was.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from html import escape
 from math import inf
@@ -19,8 +19,11 @@ _GAP = 14  # pixels between two parts of a run that was resumed
 _FAR = 3.0  # a limit this many times above all that was used is not worth the room: it is told in words
 _LABEL = 62  # pixels of a time
 _NAME = 6.2  # pixels of a letter
+_SAID = 100  # letters that a mark says
+_NARROW, _TOGETHER = 4.0, 12.0  # pixels of an attempt, and of those that are drawn as one
 SYMBOLS = {
     Kind.KILL: "☠", Kind.COLLECTION: "♻", Kind.RETRY: "↻", Kind.DRAIN: "▾", Kind.TROUBLE: "!", Kind.HALT: "■",
+    Kind.RESTART: "⇄",
 }  # fmt: skip
 
 Place = Callable[[float], float]
@@ -40,8 +43,8 @@ def timeline(story: Story, zone: tzinfo) -> str:
         '<title id="t1">Memory of the agents over time</title>',
         f'<desc id="d1">{escape(_described(story))}</desc>',
         *_sizes(top, y), *_times(story, x, zone, floor),
-        *(line for n, attempt in enumerate(story.attempts) for line in _attempt(attempt, n, x, y, floor)),
-        *_marks(story, x), "</svg>",
+        *(line for n, some in enumerate(_groups(story.attempts, x)) for line in _group(some, n, x, y, floor)),
+        *_limits(story, x, y), *_marks(story, x), "</svg>",
     ])  # fmt: skip
 
 
@@ -132,40 +135,90 @@ def _columns(samples: list[tuple[float, int, int]], x: Place) -> list[tuple[int,
     return [(column, *found[column]) for column in sorted(found)]
 
 
-def _attempt(attempt: Attempt, number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
-    left, right = x(attempt.started), max(x(attempt.ended), x(attempt.started) + 1.5)
+def _groups(attempts: Iterable[Attempt], x: Place) -> Iterator[tuple[Attempt, ...]]:
+    """Attempts that are drawn as one: a few pixels of such as went well, each too narrow to be told from the next."""
+    group: tuple[Attempt, ...] = ()
+    for attempt in attempts:
+        narrow = attempt.over and attempt.ok and x(attempt.ended) - x(attempt.started) < _NARROW
+        if group and not (narrow and x(attempt.ended) - x(group[0].started) < _TOGETHER):
+            yield group
+            group = ()
+        group += (attempt,)
+        if not narrow:
+            yield group
+            group = ()
+    if group:
+        yield group
+
+
+def _points(attempt: Attempt) -> list[tuple[float, int, int]]:
+    """Time, lowest and highest."""
     # A tree that is gone holds nothing, which is no spike downwards
-    samples = [(sample.at, sample.used or sample.peak, sample.peak) for sample in attempt.samples]
-    if not samples:  # over within a second: all that is known is its peak
-        samples = [(attempt.started, attempt.peak, attempt.peak), (attempt.ended, attempt.peak, attempt.peak)]
-    elif attempt.over:
-        samples = [(attempt.started, 0, 0), *samples]
-        if attempt.peak > max(high for _, _, high in samples):
-            at = next((stop.at for stop in attempt.stops), attempt.ended)
-            samples.append((at, attempt.peak, attempt.peak))
-    columns = _columns(samples, x)
-    said = f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, peak {format_size(attempt.peak)}"
-    yield f'<g class="attempt c{number % 6}{"" if attempt.ok or not attempt.over else " bad"}">'
-    yield f"<title>{escape(said)}</title>"
-    outline = " ".join(f"{px},{y(high):.1f}" for px, _, high in columns)
-    yield f'<polygon class="area" points="{columns[0][0]},{floor} {outline} {columns[-1][0]},{floor}"/>'
+    points = [(sample.at, sample.used or sample.peak, sample.peak) for sample in attempt.samples]
+    if not points:  # over within a second: all that is known is its peak
+        return [(attempt.started, attempt.peak, attempt.peak), (attempt.ended, attempt.peak, attempt.peak)]
+    stopped = attempt.stopped
+    if stopped is not None:  # the line that is written after a stop tells of the peak that led to it
+        after = next((n for n, (at, _, _) in enumerate(points) if at > stopped), len(points))
+        if after < len(points):
+            at, low, high = points[after]
+            points[after : after + 1] = [(stopped, high, high), (at, low, low)]
+        elif attempt.peak > max(high for _, _, high in points):
+            points.append((stopped, attempt.peak, attempt.peak))
+    elif attempt.over and attempt.peak > max(high for _, _, high in points):
+        points.append((attempt.ended, attempt.peak, attempt.peak))
+    return points
+
+
+def _group(group: tuple[Attempt, ...], number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
+    first, last = group[0], group[-1]
+    left, right = x(first.started), max(x(last.ended), x(first.started) + 1.5)
+    points = [point for attempt in group for point in _points(attempt)]
+    if first.over and first.samples:
+        points.insert(0, (first.started, 0, 0))
+    columns = _columns(points, x)
+    yield f'<g class="attempt c{number % 6}{"" if first.ok or not first.over else " bad"}">'
+    yield f"<title>{escape(_titled(group))}</title>"
+    outline = " ".join(f"{px},{y(high):.0f}" for px, _, high in columns)
+    yield f'<polyline class="line" points="{columns[0][0]},{floor} {outline} {columns[-1][0]},{floor}"/>'
     if any(high > low for _, low, high in columns):
-        back = " ".join(f"{px},{y(low):.1f}" for px, low, _ in reversed(columns))
+        back = " ".join(f"{px},{y(low):.0f}" for px, low, _ in reversed(columns))
         yield f'<polygon class="band" points="{outline} {back}"/>'
-    yield f'<polyline class="line" points="{outline}"/>'
     yield "</g>"
-    for name, size in (("soft", attempt.soft), ("hard", attempt.hard)):
-        if size and y(size) > TOP:
-            yield f'<line class="{name}" x1="{left:.1f}" x2="{right:.1f}" y1="{y(size):.1f}" y2="{y(size):.1f}"/>'
-    if attempt.drained is not None and x(attempt.drained) - x(attempt.ended) > 1:
-        yield (
-            f'<rect class="drain" x="{x(attempt.ended):.1f}" y="{floor}" height="4"'
-            f' width="{x(attempt.drained) - x(attempt.ended):.1f}"/>'
-        )
+    for attempt in group:
+        if attempt.drained is not None and x(attempt.drained) - x(attempt.ended) > 1:
+            yield (
+                f'<rect class="drain" x="{x(attempt.ended):.1f}" y="{floor}" height="4"'
+                f' width="{x(attempt.drained) - x(attempt.ended):.1f}"/>'
+            )
     room = int((right - left) / _NAME)
-    if room >= 3:
-        name = attempt.agent if len(attempt.agent) <= room else attempt.agent[: room - 1] + "…"
+    if room >= 3 and len(group) == 1:
+        name = first.agent if len(first.agent) <= room else first.agent[: room - 1] + "…"
         yield f'<text class="name" x="{(left + right) / 2:.1f}" y="{floor + 15}">{escape(name)}</text>'
+
+
+def _titled(group: tuple[Attempt, ...]) -> str:
+    highest = max(group, key=lambda attempt: attempt.peak)
+    if len(group) > 1:
+        peak = f"peak {format_size(highest.peak)} ({highest.agent})"
+        return f"{len(group)} attempts, from {group[0].agent} to {group[-1].agent}: completed, {peak}"
+    return f"{highest.agent}, attempt {highest.number}: {highest.reason or 'running'}, peak {format_size(highest.peak)}"
+
+
+def _limits(story: Story, x: Place, y: Place) -> Iterator[str]:
+    """One line as long as a limit stays the same."""
+    for name in ("soft", "hard"):
+        lines: list[tuple[float, float, int]] = []
+        for attempt in story.attempts:
+            size: int | None = getattr(attempt, name)
+            if not size or y(size) <= TOP:
+                continue
+            left, right = x(attempt.started), max(x(attempt.ended), x(attempt.started) + 1.5)
+            if lines and lines[-1][2] == size and left - lines[-1][1] < _TOGETHER:
+                left = lines.pop()[0]
+            lines.append((left, right, size))
+        for left, right, size in lines:
+            yield f'<line class="{name}" x1="{left:.1f}" x2="{right:.1f}" y1="{y(size):.1f}" y2="{y(size):.1f}"/>'
 
 
 def _marks(story: Story, x: Place) -> Iterator[str]:
@@ -183,7 +236,12 @@ def _marks(story: Story, x: Place) -> Iterator[str]:
 
 
 def _said(mark: Mark) -> str:
-    return f"{mark.agent}: {mark.text}" if mark.agent else mark.text
+    said = f"{mark.agent}: {mark.text}" if mark.agent else mark.text
+    return said if len(said) <= _SAID else said[: _SAID - 1] + "…"  # the list has all of it
+
+
+def in_turn(story: Story) -> str:
+    return "one after another" if story.concurrency == 1 else f"up to {story.concurrency} at a time"
 
 
 def _described(story: Story) -> str:
@@ -192,6 +250,6 @@ def _described(story: Story) -> str:
         return "Nothing ran."
     number = len(story.attempts)
     return (
-        f"{number} {'attempt' if number == 1 else 'attempts'}, one after another; the highest peak is"
+        f"{number} {'attempt' if number == 1 else 'attempts'}, {in_turn(story)}; the highest peak is"
         f" {format_size(highest.peak)}, of {highest.agent}. The tables below say the same in words."
     )

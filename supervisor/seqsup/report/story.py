@@ -9,6 +9,10 @@ from ..events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
     Drained,
     GcDone,
     GcRequested,
@@ -23,7 +27,7 @@ from ..events import (
     Warned,
 )
 from ..history import RunView, fold
-from ..model import ProcessMemory, Reason
+from ..model import ProcessMemory, Reason, Restart
 from ..units import format_duration, format_size
 from ..wording import HALTS, processes
 
@@ -37,6 +41,7 @@ class Kind(StrEnum):
     DRAIN = "drain"
     TROUBLE = "trouble"
     HALT = "halt"
+    RESTART = "restart"
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -75,6 +80,23 @@ class Attempt(Struct, kw_only=True):
     forensics: str = ""  # the file that says more, in the run's folder
     samples: tuple[MemorySampled, ...] = ()
 
+    @property
+    def stopped(self) -> float | None:
+        """When it was first told to stop, for a reason."""
+        return next((stop.at for stop in self.stops if stop.reason is not None), None)
+
+
+class Companion(Struct, kw_only=True):
+    """What lived beside the agents."""
+
+    name: str
+    starts: int = 0
+    restarts: dict[Restart, int] = {}
+    exits: int = 0  # by itself
+    peak: int = 0
+    ready: float | None = None  # seconds until it was ready, the last time
+    why: str = ""  # of its last exit or restart
+
 
 class Part(Struct, frozen=True):
     """A stretch of time in which a supervisor lived: a run that was resumed has several."""
@@ -88,6 +110,8 @@ class Story(Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     attempts: tuple[Attempt, ...]
     marks: tuple[Mark, ...]
+    companions: tuple[Companion, ...] = ()
+    concurrency: int = 1  # agents at a time
 
     @property
     def samples(self) -> Iterator[MemorySampled]:
@@ -106,18 +130,24 @@ class Story(Struct, frozen=True, kw_only=True):
 def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
     recorded = tuple(events)
     attempts = _attempts(recorded)
+    companions = _companions(recorded)
     kept: dict[tuple[str, int], list[MemorySampled]] = {}
     for sample in samples:
         kept.setdefault((sample.agent, sample.attempt), []).append(sample)
+        for name, used in sample.companions.items():
+            if name in companions:
+                companions[name].peak = max(companions[name].peak, used)
     for attempt in attempts:
         attempt.samples = tuple(kept.get((attempt.agent, attempt.number), ()))
         if not attempt.over and attempt.samples:
             attempt.ended = max(attempt.ended, attempt.samples[-1].at)
         attempt.peak = max([attempt.peak, *(sample.peak for sample in attempt.samples)])
     latest = max((attempt.ended for attempt in attempts), default=0.0)
+    began = [each.body for each in recorded if isinstance(each.body, RunStarted)]
     return Story(
-        view=fold(recorded), parts=_parts(recorded, latest), attempts=tuple(attempts), marks=tuple(_marks(recorded))
-    )
+        view=fold(recorded), parts=_parts(recorded, latest), attempts=tuple(attempts), marks=tuple(_marks(recorded)),
+        companions=tuple(companions.values()), concurrency=max((event.concurrency for event in began), default=1),
+    )  # fmt: skip
 
 
 def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
@@ -161,6 +191,24 @@ def _attempts(recorded: tuple[Recorded, ...]) -> list[Attempt]:
     return made
 
 
+def _companions(recorded: tuple[Recorded, ...]) -> dict[str, Companion]:
+    made: dict[str, Companion] = {}
+    for each in recorded:
+        match each.body:
+            case CompanionStarted(companion=name):
+                made.setdefault(name, Companion(name=name)).starts += 1
+            case CompanionReady(companion=name, seconds=seconds) if name in made:
+                made[name].ready = seconds
+            case CompanionExited(companion=name, why=why) if name in made:
+                made[name].exits += 1
+                made[name].why = why
+            case CompanionRestarted(companion=name, reason=reason, why=why) if name in made:
+                of = made[name]
+                of.restarts = {**of.restarts, reason: of.restarts.get(reason, 0) + 1}
+                of.why = why
+    return made
+
+
 def _marks(recorded: tuple[Recorded, ...]) -> Iterator[Mark]:
     for each in recorded:
         if (found := _mark(each)) is not None:
@@ -191,6 +239,10 @@ def _mark(each: Recorded) -> Mark | None:
         case Unkillable(agent=agent) as event:
             text = f"still there {format_duration(event.seconds)} after SIGKILL: {processes(event.processes)}"
             return Mark(at=at, kind=Kind.TROUBLE, agent=agent, text=text)
+        case CompanionExited(companion=companion, why=why):
+            return Mark(at=at, kind=Kind.TROUBLE, agent=companion, text=f"the companion ended: {why}")
+        case CompanionRestarted(companion=companion, reason=restart, why=why):
+            return Mark(at=at, kind=Kind.RESTART, agent=companion, text=f"restarted, {restart}: {why}")
         case AttemptLost(agent=agent):
             return Mark(at=at, kind=Kind.TROUBLE, agent=agent, text="lost: its supervisor died")
         case Warned(message=message):
