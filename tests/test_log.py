@@ -20,7 +20,7 @@ from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields
 from seqsup.events import AnyEvent, Event, MemoryWarned, RunEnded, StopSent, Warned
-from seqsup.log import FILE, Log, say
+from seqsup.log import FILE, LEVELS, Log, say, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
 from told import Told, process
 
@@ -235,6 +235,9 @@ def test_as_json_each_line_is_an_object_with_run_agent_and_attempt(terminal: Tex
     )
     assert all(list(line) == ["time", "level", "run", "agent", "attempt", "event", "message"] for line in in_file)
     assert [line for line in in_file if line["level"] != "debug"] == on_terminal
+    assert {line["level"] for line in in_file} <= {level.lower() for level in LEVELS}
+    pulse = json.loads(spoken("1 MiB", "running", run="r42", agent="a", attempt=1))
+    assert list(pulse) == list(in_file[0])
     (stop,) = [line for line in in_file if line["event"] == "stop_sent"]
     assert (stop["run"], stop["agent"], stop["attempt"], stop["level"]) == ("r42", "embed", 1, "warning")
     assert stop["message"].startswith("soft SIGTERM: 1031 MiB for 2 s")
@@ -277,3 +280,7 @@ def test_the_command_line_sets_level_and_format_and_the_environment_does_too(
     lines = [json.loads(line) for line in as_json.stderr.splitlines()]
     assert {"run_started", "attempt_ended", "run_ended"} <= {line["event"] for line in lines}
     assert seqsup("run", "--log-level", "loud", "--", "true").code == 2
+    for variable in ("SEQSUP_LOG_LEVEL", "SEQSUP_LOG_FORMAT"):
+        wrong = seqsup("run", "--", "true", env={variable: "loud"})
+        assert wrong.code == 2
+        assert f"invalid value for {variable}: 'loud'" in wrong.stderr

@@ -1,5 +1,6 @@
 """The figures: what they say of any history, in what form, and that they reach whoever reads them."""
 
+import json
 import signal
 import socket
 from collections import defaultdict
@@ -471,6 +472,29 @@ def test_a_taken_port_is_said_and_the_run_goes_on_unless_figures_are_required(
         result = seqsup("start", profile, "--json")
         assert (result.code, result.stdout) == (3, "")
         assert "metrics.required is set" in result.stderr
+
+
+def test_a_run_that_stays_for_a_last_scrape_gives_its_port_to_the_next(
+    seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    stays = write(tmp_path, shell("a", "exit 0"), name="stays", metrics={"listen": listen, "linger": "60s"})
+    first = seqsup_started("start", stays)
+    strict = write(tmp_path, shell("b", "exit 0"), name="strict", metrics={"listen": listen, "required": True})
+    wait_for(lambda: "waiting at most" in first.stderr, 30)
+    second = seqsup("start", strict)
+    assert second.code == 0, second.stderr
+    assert "in use" not in second.stderr
+    assert first.wait(30).code == 0
+    first = seqsup_started("start", stays, "--log-format", "json")
+    wait_for(lambda: "waiting at most" in first.stderr, 30)
+    line = json.loads(first.stderr.splitlines()[-1])
+    assert (line["run"], line["agent"], line["attempt"], line["event"]) == ("r3", None, None, "lingering")
+    other = write(tmp_path, shell("c", "exit 0"), name="other", metrics={"listen": f"127.0.0.1:{free_port()}"})
+    assert seqsup("start", other).code == 0
+    assert first.process.poll() is None  # another's port is no reason
+    first.send(signal.SIGINT)
+    assert first.wait().code == 0
 
 
 def test_a_port_that_becomes_free_is_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class Log:
         self._terminal = terminal if terminal is not None and terminal.isatty() and not as_json else None
         self._encoding = "utf-8"
         self._width = 10
+        self._run = ""
         if terminal is not None:
             self._encoding = symbols(terminal)
             self._outlet = screen or Outlet(terminal.fileno())
@@ -132,7 +133,7 @@ class Log:
             )  # fmt: skip
 
     def __call__(self, recorded: Recorded) -> None:
-        event = recorded.body
+        event, self._run = recorded.body, recorded.run
         if isinstance(event, RunStarted):
             self._width = min(24, max(10, *(len(agent) for agent in event.agents), 0))
         line = say(event)
@@ -151,21 +152,19 @@ class Log:
         ).log(line.level, printable(text))
 
     def _object(self, recorded: Recorded, line: Line, agent: str, attempt: int | None, text: str) -> str:
-        told = {
-            "time": timestamp(recorded.at), "level": line.level.lower(), "run": recorded.run, "agent": agent or None,
-            "attempt": attempt, "event": type(recorded.body).__struct_config__.tag, "message": " ".join(text.split()),
-        }  # fmt: skip
-        return msgspec.json.encode(told).decode()
+        level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
+        event = str(type(recorded.body).__struct_config__.tag)
+        return _as_object(recorded.at, level, recorded.run, agent, attempt, event, " ".join(text.split()))
 
-    def pulse(self, agent: str, text: str) -> None:
+    def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         logger.bind(
             clock=time.strftime("%H:%M:%S"), mark=mark("▶", self._encoding), who=f"{agent: <{self._width}}",
-            hang=11, table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, text),
+            hang=11, table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, attempt, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
 
-    def _pulse(self, agent: str, text: str) -> str:
-        return spoken(text, agent=agent, event="running") if self._as_json else ""
+    def _pulse(self, agent: str, attempt: int | None, text: str) -> str:
+        return spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
 
     def _to_terminal(self, message: "Message") -> None:
         assert self._outlet is not None
@@ -192,9 +191,16 @@ class Log:
             self._outlet.close()
 
 
-def spoken(message: str, **more: str) -> str:
-    """What is no event of a run, as an object."""
-    told = {"time": timestamp(time.time()), "level": "info", **more, "message": message}
+def spoken(message: str, event: str, *, run: str = "", agent: str = "", attempt: int | None = None) -> str:
+    """What no event of the run says, as an object like theirs."""
+    return _as_object(time.time(), INFO, run, agent, attempt, event, message)
+
+
+def _as_object(at: float, level: str, run: str, agent: str, attempt: int | None, event: str, message: str) -> str:
+    told = {
+        "time": timestamp(at), "level": level.lower(), "run": run or None, "agent": agent or None, "attempt": attempt,
+        "event": event, "message": message,
+    }  # fmt: skip
     return msgspec.json.encode(told).decode()
 
 

@@ -163,11 +163,22 @@ def _usage(error: click.ClickException) -> int:
         return error.exit_code
     # click lists choices on lines of their own, and calls a number within bounds a range
     message = " ".join(error.format_message().split()).replace("a valid integer range", "a whole number")
+    message = _by_its_variable(error, message)
     _say(message[:1].lower() + message[1:])
     context = getattr(error, "ctx", None)
     if context is not None:
         click.echo(f"try: {context.command_path} -h", err=True)
     return error.exit_code
+
+
+def _by_its_variable(error: click.ClickException, message: str) -> str:
+    """Name the environment's variable where that is what gave an option its value."""
+    option, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    if not isinstance(option, click.Option) or context is None or option.name is None:
+        return message
+    if context.get_parameter_source(option.name) is not click.core.ParameterSource.ENVIRONMENT:
+        return message
+    return message.replace(f"'{option.opts[0]}'", str(option.envvar))
 
 
 def _fail(error: Exception, traced: bool) -> int:

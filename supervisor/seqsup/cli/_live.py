@@ -48,7 +48,7 @@ class Live:
 class Pulses:
     """For plain output: says once a minute that the agent still runs, and how large it is."""
 
-    def __init__(self, view: Callable[[], RunView], say: Callable[[str, str], None]) -> None:
+    def __init__(self, view: Callable[[], RunView], say: Callable[[str, int | None, str], None]) -> None:
         self._view, self._say = view, say
         self._used: dict[str, int] = {}  # bytes, by agent
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
@@ -67,7 +67,7 @@ class Pulses:
                 size = format_size(self._used.get(agent.name, 0)) + (
                     f" of {format_size(agent.hard)}" if agent.hard else ""
                 )
-                self._say(agent.name, f"{size}  {format_duration(time.time() - agent.started)}")
+                self._say(agent.name, agent.attempt, f"{size}  {format_duration(time.time() - agent.started)}")
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def close(self) -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ..metrics.exporter import Exporter
 
 _LONG = 1.0  # seconds: a wait that is worth a word
+_LOOK_AGAIN = 0.05  # seconds
 
 
 class Refused(SeqsupError):
@@ -129,6 +130,7 @@ class _Supervision:
         self._screen: Screen | None = None
         self._code: int | None = None
         self._ticket = ""
+        self._number = ""  # the run's, once it has one
 
     async def main(self) -> int:
         self._listen()
@@ -181,9 +183,9 @@ class _Supervision:
             signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
         )
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, event: str = "notice") -> None:
         if self._manner.log_json:
-            click.echo(spoken(message), err=True)
+            click.echo(spoken(message, event, run=self._number), err=True)
         elif self._screen is not None:
             self._screen.write(f"seqsup: {message}\n".encode())
         else:
@@ -215,7 +217,7 @@ class _Supervision:
         if row is not None and self._complete(row):
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
             return 0
-        exporter = self._exporter = self._exporting()
+        exporter = self._exporter = await self._exporting()
         cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
         containment = choose(
             enforcement(plan), cookie, enforcing_key(plan)
@@ -224,6 +226,7 @@ class _Supervision:
             identity = Identity(packet.run, cookie, tuple(self._journal.events(packet.run)))
         else:
             identity = self._identity(row, cookie)
+        self._number = label(identity.run)
         if exporter is not None and packet is not None:
             exporter.go_on(identity.earlier)
         folder = private(run_folder(self._folder, identity.run))
@@ -315,7 +318,7 @@ class _Supervision:
         for reader in self._readers:
             reader.close()
 
-    def _exporting(self) -> "Exporter | None":
+    async def _exporting(self) -> "Exporter | None":
         """Begin to serve figures, where the plan wants them."""
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
@@ -329,8 +332,9 @@ class _Supervision:
         def warn(message: str) -> None:
             loop.call_soon_threadsafe(self._warn, message)
 
-        exporter = Exporter(self._plan, self._folder, baseline, warn)
-        exporter.open()
+        exporter = Exporter(self._plan, self._folder, state_dir(), baseline, warn)
+        while not exporter.open():
+            await self._wake.wait(_LOOK_AGAIN)
         return exporter
 
     def _warn(self, message: str) -> None:
@@ -345,8 +349,10 @@ class _Supervision:
         while not stopped and (left := exporter.linger()) > 0 and self._operator.halt is Halt.NONE:
             if not told and left > _LONG and not self._manner.quiet:
                 told = True
-                self._say(f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)")
-            await self._wake.wait(min(left, 0.05))
+                self._say(
+                    f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)", "lingering"
+                )
+            await self._wake.wait(min(left, _LOOK_AGAIN))
         exporter.close()
 
     def _identity(self, row: RunRow | None, cookie: str) -> Identity:

@@ -4,6 +4,7 @@ The port is taken at once; the library that answers is imported at the first req
 nobody scrapes pays a fraction of a millisecond, and no memory.
 """
 
+import errno
 import select
 import socket
 import sys
@@ -28,9 +29,13 @@ _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> 
 
 
 class Taken(SeqsupError):
-    """The port is another's."""
+    """The address cannot be had: its port is another's, or it is none of this machine."""
 
     exit_code = 3
+
+    def __init__(self, message: str, until: str = "the port is free") -> None:
+        super().__init__(message)
+        self.until = until
 
 
 class Endpoint:
@@ -65,14 +70,18 @@ class Endpoint:
             bound = socket.socket(family, kind, proto)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError as error:
-            raise Taken(f"metrics.listen {self.listen}: {error.strerror or error}") from None
+            raise self._taken(error) from None
         try:
             bound.bind(address)
             bound.listen(16)
         except OSError as error:
             bound.close()
-            raise Taken(f"metrics.listen {self.listen}: {error.strerror}") from None
+            raise self._taken(error) from None
         self._socket = bound
+
+    def _taken(self, error: OSError) -> Taken:
+        until = "the port is free" if error.errno == errno.EADDRINUSE else "it can be had"
+        return Taken(f"metrics.listen {self.listen}: {error.strerror or error}", until)
 
     @property
     def address(self) -> str | None:

@@ -15,6 +15,7 @@ from . import figures
 from .around import look
 from .endpoint import Endpoint, Taken
 from .files import publish, targets
+from .port import Port
 from .rows import Around, Row, rows
 from .totals import Totals
 
@@ -27,34 +28,46 @@ _LAST_WRITE = 10.0  # seconds that the last textfile and push may take
 
 
 class Exporter:
-    def __init__(self, plan: Plan, state_dir: Path, baseline: int, warn: Callable[[str], None]) -> None:
-        """`baseline` is what the supervisor holds now, in bytes; `warn` may be called from any thread."""
+    def __init__(
+        self, plan: Plan, state_dir: Path, queue: Path, baseline: int, warn: Callable[[str], None]
+    ) -> None:  # fmt: skip
+        """`queue` is the state folder whose turn this run has; `baseline` is what the supervisor holds now, in bytes;
+        `warn` may be called from any thread."""
         self._wanted, self._profile, self._warn = plan.metrics, plan.name, warn
         self._figures = figures.begin(plan, baseline)
         self._complete = 0.0  # monotonic: since when the figures are the last ones
         self._warned: set[str] = set()
-        self._endpoint = Endpoint(plan.metrics.listen, self._application) if plan.metrics.listen else None
+        self._endpoint: Endpoint | None = None
+        if listen := plan.metrics.listen:
+            self._endpoint = Endpoint(listen, self._application)
+            self._port = Port(queue, int(listen.rpartition(":")[2]))
         self._totals: Totals | None = None
         self._over = threading.Event()
         self._writer: threading.Thread | None = None
         self._state_dir = state_dir
 
-    def open(self) -> None:
-        """Begin to serve; Taken when the port is another's and the profile requires it."""
+    def open(self) -> bool:
+        """Begin to serve; Taken when the port is another's and the profile requires it.
+
+        False: the run before is about to give the port up. Ask again soon.
+        """
         wanted = self._wanted
         if self._endpoint is not None:
+            if not self._port.claim():
+                return False
             try:
                 self._endpoint.open()
             except Taken as taken:
                 if wanted.required:
                     raise Taken(f"{taken}, and metrics.required is set") from None
-                self._complain(f"{taken}; the run goes on, and serves figures once the port is free")
+                self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
                 self._endpoint.keep_trying()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:
             if wanted.textfile or wanted.pushgateway:
                 self._totals = Totals(self._state_dir, self._profile)
             self._writer = threading.Thread(target=self._write_on, name="metrics-writer", daemon=True)
             self._writer.start()
+        return True
 
     # -- what happens
 
@@ -99,7 +112,7 @@ class Exporter:
 
     def _announce(self) -> None:
         path, endpoint = self._wanted.file_sd, self._endpoint
-        if path and endpoint is not None and endpoint.address:
+        if path and endpoint is not None and endpoint.address and not self._over.is_set():
             with self._complaining(f"metrics.file_sd {path}"):
                 publish(Path(path), targets(endpoint.address, self._profile))
 
@@ -136,10 +149,11 @@ class Exporter:
 
     def linger(self) -> float:
         """How long the figures should still be readable now, in seconds; 0 when nobody waits for them."""
-        if self._endpoint is None or not self._complete or self.read():
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.address is None or not self._complete or self.read() or self._port.wanted:
             return 0.0
         wanted = self._wanted.linger
-        whole = self._endpoint.linger() if wanted is None else wanted
+        whole = endpoint.linger() if wanted is None else wanted
         return max(0.0, self._complete + whole - time.monotonic())
 
     def read(self) -> bool:
@@ -147,12 +161,13 @@ class Exporter:
         return self._wanted.linger is None and self._endpoint is not None and self._endpoint.read_since(self._complete)
 
     def close(self) -> None:
-        """Write for the last time, and give up the port."""
+        """Give up the port, and write for the last time."""
         self._over.set()
-        if self._writer is not None:
-            self._writer.join(_LAST_WRITE)
         if self._wanted.file_sd:
             with contextlib.suppress(OSError):
                 Path(self._wanted.file_sd).unlink()
         if self._endpoint is not None:
             self._endpoint.close()
+            self._port.give_up()
+        if self._writer is not None:
+            self._writer.join(_LAST_WRITE)
