@@ -3,8 +3,10 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
 from seqsup.metrics.exposition import Collector, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
+from seqsup.metrics.files import publish
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
 from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Restart, Sample, Verdict
@@ -214,6 +217,17 @@ def test_how_many_may_run_at_a_time_is_told() -> None:
     began = Told().run(*AGENTS).events[0].body
     assert isinstance(began, RunStarted)
     assert table(after(Told().tell(replace(began, concurrency=2))))["run_concurrency", ()] == 2
+
+
+def test_two_attempts_of_one_lane_at_a_time_are_counted_while_they_run() -> None:
+    now = after(Told().run(*AGENTS).started("a"))
+    assert table(now)["sequence_violations_total", ()] == 0
+    now = after(Told().started("b"), now)
+    assert table(now)["sequence_violations_total", ()] == 1
+    beside = Told().started("a").events
+    other = replace(beside[0], body=replace(beside[0].body, agent="c", lane=2))
+    assert table(apply(now, other))["sequence_violations_total", ()] == 1
+    assert table(after(Told().run_ended(0), now))["sequence_violations_total", ()] == 1
 
 
 def test_leftovers_are_counted_by_what_ended_them() -> None:
@@ -411,21 +425,29 @@ def scraped(url: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 LEAK = ["python3", "-c", "import time\nheld = []\nwhile len(held) < 900: held.append(b'x' * 2**20); time.sleep(0.002)"]
 
 
+def _share(by_program: Mapping[tuple[tuple[str, str], ...], float], program: str) -> float:
+    whole = sum(by_program.values())
+    return sum(size for labels, size in by_program.items() if ("process", program) in labels) / whole if whole else 0
+
+
 def test_a_run_serves_its_figures_and_keeps_its_word_to_the_end(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     """Scraped while it runs, it stays until a last scrape has seen the kill."""
     port = free_port()
     profile = write(
-        tmp_path, shell("first", "sleep 1.5"),
+        tmp_path, shell("first", "for n in $(seq 20); do sleep 3 & done; wait"),
         shell("hangs", "trap '' TERM; sleep 60", timeouts={"wall": "1s", "grace": "100ms"}),
         run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{port}"},
     )  # fmt: skip
     run = seqsup_started("start", profile)
     url = f"http://127.0.0.1:{port}/metrics"
     wait_for(lambda: up(url), 30)
-    wait_for(lambda: scraped(url)["seqsup_agent_processes"], 30)
+    wait_for(
+        lambda: _share(scraped(url)["seqsup_agent_process_rss_bytes"], "sleep") > 0.6, 30
+    )  # all, not eight of them
     found = scraped(url)
+    wait_for(lambda: scraped(url)["seqsup_agent_tree_pss_bytes"], 30)  # of all of them too
     assert sum(found["seqsup_phase"].values()) == 1
     assert found["seqsup_agent_status"][("agent", "first"), ("status", "running")] == 1
     assert found["seqsup_agent_kills_total"][("agent", "hangs"), ("reason", "timeout")] == 0
@@ -545,6 +567,47 @@ def test_a_textfile_has_what_earlier_runs_had_and_others_may_read_it(
     assert (tmp_path / "out.prom").stat().st_mode & 0o777 == 0o644
     promtool("check", "metrics", stdin=(tmp_path / "out.prom").read_bytes())
     assert not (tmp_path / "sd.json").exists()
+
+
+def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    """A disk that fills up while it is written: the size that a file may have stands for it."""
+    path = tmp_path / "out.prom"
+    publish(path, b"old")
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from seqsup.metrics.files import publish\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "publish(Path(sys.argv[1]), b'x' * 9000)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=False).returncode == 1
+    assert path.read_bytes() == b"old"
+    with pytest.raises(IsADirectoryError):
+        publish(tmp_path, b"x")
+    assert sorted(tmp_path.parent.glob("*.new")) == []
+    assert [each.name for each in tmp_path.glob("out*")] == ["out.prom"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"textfile": "."}, "metrics.textfile: . is a folder; name a file in it"),
+        ({"listen": "none", "required": True}, "metrics.required: nothing is served"),
+        ({"listen": "none", "file_sd": "sd.json"}, "metrics.file_sd: nothing is served"),
+        ({"port": 9472}, "metrics.port: unknown key (did you mean listen?)"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    metrics: dict[str, object], said: str, seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics))
+    assert result.code == 2
+    assert said in result.stderr
+
+
+def test_the_plan_says_where_figures_are_read(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    metrics = {"listen": "0.0.0.0:9472", "required": True, "textfile": "out.prom"}
+    said = " ".join(seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics)).stdout.split())
+    assert "metrics http://0.0.0.0:9472/metrics, for whoever reaches this machine; nothing starts without" in said
+    assert f"textfile {tmp_path}/out.prom" in said
 
 
 def test_a_textfile_that_cannot_be_written_is_said_once_and_no_more(

@@ -49,7 +49,8 @@ def test_the_final_table_says_all_of_it() -> None:
         why embed gave up: its tree was over 1024 MiB for 3 s, 12 s after a collection that freed 41 MiB;
           node embed.js 589 MiB · chrome 237 MiB · git 40 MiB · other 58 MiB
         why deploy was skipped: it needs embed, which did not complete
-        next: seqsup logs r42 embed · seqsup start nightly.toml --resume · raise memory.soft for embed
+        next: seqsup report r42 · seqsup logs r42 embed · seqsup start nightly.toml --resume
+              raise memory.soft for embed
     """)
 
 
@@ -99,7 +100,7 @@ def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
 
 def test_a_command_has_no_profile_to_resume() -> None:
     told = Told().run("a", profile=None).attempt("a", Reason.HARD).agent_ended("a", Reason.HARD).run_ended(1)
-    assert summary(fold(told.events)).endswith("next: seqsup logs r42 a · raise memory.hard for a")
+    assert summary(fold(told.events)).endswith("next: seqsup report r42 · seqsup logs r42 a · raise memory.hard for a")
 
 
 def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:

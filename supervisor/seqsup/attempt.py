@@ -323,6 +323,7 @@ class _Vigil:
                 Observation(
                     agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
                     processes=processes, heap=self._telemetry.heap() if self._telemetry is not None else None,
+                    pids=tree.pids() if processes is not None else (),
                     around=self._world.host.surroundings() if processes is not None else None,
                 )
             )  # fmt: skip

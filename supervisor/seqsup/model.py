@@ -226,7 +226,6 @@ class Restart(StrEnum):
     CRASHED = "crashed"  # or was far over its limit
     MEMORY = "memory"
     DRAIN = "drain"  # memory did not come back after an agent
-    MANUAL = "manual"
     SUPERVISOR = "supervisor"  # that takes its own place anew
     RUN_ENDED = "run-ended"
 
@@ -422,9 +421,10 @@ class Observation(Struct, frozen=True, kw_only=True):
     attempt: int
     sample: Sample
     took: float  # seconds, for the look itself
-    processes: tuple[ProcessMemory, ...] | None = None  # the largest; once a second, beginning with the second one
+    processes: tuple[ProcessMemory, ...] | None = None  # once a second, beginning with the second one
+    pids: tuple[int, ...] = ()  # of all processes, as often as those are named
     heap: Heap | None = None
-    around: Surroundings | None = None  # as often as the processes
+    around: Surroundings | None = None  # as often
 
 
 class Exit(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from .history import AgentState, AgentView, RunState, RunView
 from .model import Reason
 from .table import NONE, Column, render
 from .units import format_duration, format_size
-from .wording import counted, printable, processes, wrap
+from .wording import KILLED, counted, printable, processes, wrap
 
 COLUMNS = (
     Column("agent", right=False),
@@ -154,6 +154,7 @@ def resume(view: RunView, here: str = "") -> list[str]:
 def _hints(view: RunView, width: int | None, died: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
     hints = ["seqsup sweep"] if died else []
+    hints += [f"seqsup report {view.run}"] if any(agent.reason in KILLED for agent in gave_up) else []
     hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
     if view.state is not RunState.COMPLETED:
         hints += resume(view, here)

@@ -52,6 +52,10 @@ def gather(
     listen = serving(environ)
     if profile.run.concurrency > 1 and not ADOPTS:
         problems["run", "concurrency"] = _NEEDS_LINUX
+    for key in ("textfile", "file_sd"):
+        path = getattr(profile.metrics, key)
+        if path is not None and Path(folder, path).is_dir():
+            problems["metrics", key] = f"{path} is a folder; name a file in it"
     for n, companion in enumerate(profile.companions):
         if companion.command and (why := _cannot_start(companion, folder, environ)):
             problems["companions", n, why[0]] = why[1]

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from .model import Observation
 from .wording import by_program
 
 FILE = "memory.ndjson"
+_NAMED = 8  # programs in a line
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(MemorySampled).decode
 
@@ -41,7 +43,7 @@ class Timeline:
         self._peak = max(self._peak, seen.sample.used)
         self._last = seen
         if seen.processes is not None:
-            self._programs = by_program(seen.processes)
+            self._programs = dict(islice(by_program(seen.processes).items(), _NAMED))
             self._write(seen)
 
     def weigh(self, companion: tuple[str, int]) -> None:

@@ -34,6 +34,8 @@ def put_file(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except FileNotFoundError:
+        if path.parent.is_dir():  # one that takes no files, as /proc
+            raise SeqsupError(f"{path}: no file can be made in {path.parent}: name another") from None
         raise SeqsupError(f"{path}: there is no folder {path.parent}: make it, or name another") from None
 
 

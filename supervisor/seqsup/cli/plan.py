@@ -22,6 +22,7 @@ from ..model import (
     Enforce,
     Hooks,
     Measure,
+    Metrics,
     OnUsageLimit,
     Plan,
     Preset,
@@ -148,6 +149,7 @@ def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]
         ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
         ("chain", counted(made.chain, "agent")),
         ("usually", _usual_in_all(made, usual)),
+        ("metrics", _metrics(made.metrics)),
     )
     yield from _section(columns, "companions", map(_companion, made.companions))
     yield from _section(columns, "hooks", _hooks(made.hooks))
@@ -164,6 +166,17 @@ def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]
         yield from _pairs(columns, *(fact for fact in each if fact not in common))
     yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
     yield from _section(columns, "notes", made.notes)
+
+
+def _metrics(wanted: Metrics) -> str:
+    told = []
+    if wanted.listen is not None:
+        open_to_all = wanted.listen.rpartition(":")[0].strip("[]") in ("0.0.0.0", "::", "")
+        told.append(f"http://{wanted.listen}/metrics" + (", for whoever reaches this machine" if open_to_all else ""))
+    told += ["nothing starts without that address"] if wanted.required else []
+    others = (("textfile", wanted.textfile), ("pushgateway", wanted.pushgateway), ("file_sd", wanted.file_sd))
+    told += [f"{name} {value}" for name, value in others if value]
+    return "; ".join(told) or "none"
 
 
 def _companion(companion: CompanionStart) -> str:

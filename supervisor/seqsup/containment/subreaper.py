@@ -163,6 +163,10 @@ class Tree:
         self._named, self._named_at = named, max(whole, MIB)
         return named
 
+    def pids(self) -> tuple[int, ...]:
+        """All members known, without a look."""
+        return tuple(self._members.pids())
+
     def abandon(self) -> str:
         """Remember who survived SIGKILL, and say why: it is let go by close(), but not forgotten."""
         left = self._members.living()

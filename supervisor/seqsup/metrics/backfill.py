@@ -40,10 +40,15 @@ def text(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> bytes:
     for each in recorded:
         if isinstance(each.body, RunStarted):
             versions, listen = (each.body.version, each.body.python), each.body.listen or LISTEN
+    before: Figures | None = None
+    whole = 0.0  # when all of them were gone through
     for at, now, seen in _moments(recorded, samples):
         profile = now.profile
-        for row in (*rows(now, Around(totals=_machine(seen)), versions), *_supervisor(seen)):
+        if at - whole >= STEP:
+            before, whole = None, at
+        for row in (*rows(now, Around(totals=_machine(seen)), versions, before), *_supervisor(seen)):
             _keep(kept, row, at)
+        before = now
     return openmetrics(timed(profile, {"job": JOB, "instance": listen}, {key: each.told for key, each in kept.items()}))
 
 

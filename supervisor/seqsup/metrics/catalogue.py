@@ -65,7 +65,6 @@ KILLS = (
 )  # fmt: skip
 RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
-SOURCES = ("processes", "heap")
 DRAINS = ("drained", "timed_out")
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 
@@ -75,10 +74,15 @@ _COMPANION = ("companion",)
 
 METRICS = (
     # the agent that runs: gone with it
-    Metric("agent_tree_rss_bytes", G, "Memory of the running agent's tree, as its limits count it.", _AGENT),
+    Metric(
+        "agent_tree_rss_bytes", G,
+        "Memory of the running agent's tree, as its limits count it: resident without pages of files, shared memory"
+        " once. It can be below PSS, which has its part of those files.",
+        _AGENT,
+    ),
     Metric("agent_tree_rss_recent_max_bytes", G, "Highest sample of the tree in the last 60 s.", _AGENT),
-    Metric("agent_tree_pss_bytes", G, "Proportional set size of the tree's largest processes.", _AGENT),
-    Metric("agent_tree_swap_bytes", G, "Swapped memory of the tree's largest processes.", _AGENT),
+    Metric("agent_tree_pss_bytes", G, "Proportional set size of the tree; not told above 64 processes.", _AGENT),
+    Metric("agent_tree_swap_bytes", G, "Swapped memory of the tree; not told above 64 processes.", _AGENT),
     Metric(
         "agent_process_rss_bytes", G, "Memory of the tree by program: the five largest and other, which add up to it.",
         ("agent", "process"),
@@ -119,7 +123,7 @@ METRICS = (
     # run and queue
     Metric("phase", G, "1 for what the supervisor does, 0 for the others.", ("phase",)),
     Metric("queue_agents", G, "Agents by state; they add up to the plan.", ("status",)),
-    Metric("runs_total", C, "Runs ended, by outcome.", ("outcome",)),
+    Metric("runs_total", C, "Runs ended, by outcome. What was refused is none.", ("outcome",)),
     Metric("run_duration_seconds", G, "Duration of the run, once it ended."),
     Metric("run_concurrency", G, "Agents at a time; more than 1 is at the user's risk."),
     Metric("run_start_timestamp_seconds", G, "When the run began."),
@@ -143,7 +147,6 @@ METRICS = (
     Metric("host_pressure_memory_stalled_seconds_total", C, "Time in which all tasks waited for memory."),
     Metric("host_oom_kills_total", C, "Kills by the kernel for want of memory since boot."),
     Metric("samples_total", C, "Looks at an agent's tree."),
-    Metric("sample_errors_total", C, "What a look could not read, by source.", ("source",)),
     Metric("sample_duration_seconds", G, "Duration of the last look."),
     Metric("last_sample_timestamp_seconds", G, "When the last look was; while an agent runs it must go on."),
     Metric("containment_info", G, "What keeps an agent's tree together on this machine.", ("tier",)),

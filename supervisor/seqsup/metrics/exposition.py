@@ -63,21 +63,20 @@ def _family(
     name = full_name(entry)
     family = Family(name.removesuffix("_total") if entry.kind == "counter" else name, entry.help, entry.kind)
     for values, value in rows:
-        labels = {**of, **dict(zip(entry.labels, values, strict=True))}
-        if isinstance(value, Histogram):
-            _add_histogram(family, name, labels, value)
-        else:
-            family.add_sample(name, labels, float(value))
+        _add(family, name, {**of, **dict(zip(entry.labels, values, strict=True))}, value)
     return family
 
 
-def _add_histogram(family: Family, name: str, labels: dict[str, str], value: Histogram) -> None:
+def _add(family: Family, name: str, labels: dict[str, str], value: float | Histogram, at: float | None = None) -> None:
+    if not isinstance(value, Histogram):
+        family.add_sample(name, labels, float(value), timestamp=at)
+        return
     total = 0
     for edge, count in zip((*BUCKETS, float("inf")), value.counts, strict=True):
         total += count
-        family.add_sample(f"{name}_bucket", {**labels, "le": _edge(edge)}, total)
-    family.add_sample(f"{name}_count", labels, total)
-    family.add_sample(f"{name}_sum", labels, value.sum)
+        family.add_sample(f"{name}_bucket", {**labels, "le": _edge(edge)}, total, timestamp=at)
+    family.add_sample(f"{name}_count", labels, total, timestamp=at)
+    family.add_sample(f"{name}_sum", labels, value.sum, timestamp=at)
 
 
 def _edge(edge: float) -> str:
@@ -92,12 +91,12 @@ def timed(
     made: dict[str, Family] = {}
     for (name, values), told in sorted(series.items(), key=lambda one: _ORDER[one[0][0]]):
         entry = BY_NAME[name]
-        of = {**target} if entry in PROCESS else {**target, "profile": profile}
+        labels = {**target, **dict(zip(entry.labels, values, strict=True))}
+        if entry not in PROCESS:
+            labels["profile"] = profile
+        family = made.setdefault(name, _family(entry, {}, ()))
         for at, value in told:
-            family = _family(entry, of, [(values, value)])
-            for sample in family.samples:
-                kept = made.setdefault(name, Family(family.name, family.documentation, family.type))
-                kept.add_sample(sample.name, sample.labels, sample.value, timestamp=at)
+            _add(family, full_name(entry), labels, value, at)
     for family in made.values():
         family.samples.sort(key=lambda sample: (sample.name, sorted(sample.labels.items())))  # stable: by time
     return list(made.values())

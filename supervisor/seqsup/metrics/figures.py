@@ -96,11 +96,13 @@ class Live(Struct, frozen=True, kw_only=True):
     """An attempt that runs: one, unless the profile allows several at a time."""
 
     agent: str
+    lane: int = 1
     used: int = 0
     processes: int = 0
     parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0})  # by program; they add up to `used`
     recent: tuple[tuple[int, int], ...] = ()  # second, highest sample in it
-    pids: tuple[int, ...] = ()  # of the largest processes
+    named: bool = False  # it is known who is in the tree
+    pids: tuple[int, ...] = ()  # of all of them
     heap: Heap | None = None
     told: str = ""  # the last signal that it was stopped with
     collected: bool = False  # a collection was asked for
@@ -131,7 +133,6 @@ class Figures(Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     last_success: float | None = None
     samples: int = 0
-    errors: Mapping[str, int] = field(default_factory=dict)
     took: float | None = None
     sampled: float | None = None
 
@@ -161,10 +162,11 @@ def observe(now: Figures, seen: Observation, at: float) -> Figures:
     names, heap = now.names, seen.heap or live.heap
     if seen.processes is not None:
         parts, names = divide(seen.processes, used, names)
-        pids = tuple(process.pid for process in seen.processes)
-        processes = max(seen.sample.processes, len(pids))
-        live = replace(live, used=used, parts=parts, pids=pids, processes=processes, recent=recent, heap=heap)
-    elif not live.pids:  # nobody was described yet
+        live = replace(
+            live, used=used, parts=parts, pids=seen.pids, processes=max(seen.sample.processes, len(seen.pids)),
+            recent=recent, heap=heap, named=True,
+        )  # fmt: skip
+    elif not live.named:
         live = replace(live, used=used, parts={OTHER: used}, processes=seen.sample.processes, recent=recent, heap=heap)
     elif recent is not live.recent or heap is not live.heap:
         live = replace(live, recent=recent, heap=heap)
@@ -213,8 +215,10 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             return _run_started(now, event, at)
         case HaltRequested(halt=halt) if halt >= Halt.NOW:
             return replace(now, phase=Phase.STOPPING)
-        case AttemptStarted(agent=agent):
-            now = replace(now, phase=Phase.RUNNING, live={**now.live, agent: Live(agent=agent)})
+        case AttemptStarted(agent=agent, lane=lane):
+            overlaps = sum(other.lane == lane for other in now.live.values() if other.agent != agent)
+            now = replace(now, violations=now.violations + overlaps)
+            now = replace(now, phase=Phase.RUNNING, live={**now.live, agent: Live(agent=agent, lane=lane)})
             before = now.agents[agent]
             return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
         case GcRequested(agent=agent):
@@ -284,7 +288,7 @@ def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
 
 
 def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
-    now = replace(now, tier=event.containment, concurrency=event.concurrency, started=at)
+    now = replace(now, tier=event.containment, concurrency=event.concurrency, started=at, live={})
     for name in now.agents.keys() & set(event.completed_before):
         now = _agent(now, name, status=Status.COMPLETED)
     return now
@@ -351,7 +355,8 @@ def _drained(now: Figures, event: Drained) -> Figures:
 
 def _run_ended(now: Figures, event: RunEnded, at: float) -> Figures:
     return replace(
-        now, phase=Phase.IDLE, live={}, ended=at, seconds=event.seconds, violations=event.sequence_violations,
+        now, phase=Phase.IDLE, live={}, ended=at, seconds=event.seconds,
+        violations=max(now.violations, event.sequence_violations),
         runs=_more(now.runs, run_state(event.exit_code)), last_success=at if event.exit_code == 0 else now.last_success,
     )  # fmt: skip
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Replace a file in one step, readable by all: a reader has the old one or the new one."""
+    """Replace a file in one step, readable by all: a reader has the old one or the new one, whatever fails."""
     new = path.with_name(path.name + ".new")  # no *.prom, which a node_exporter would read
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.fchmod(fd, 0o644)  # whatever the umask is: its readers are other users
-        os.write(fd, content)
-    finally:
-        os.close(fd)
-    new.replace(path)
+        with new.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask is: its readers are other users
+            file.write(content)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def targets(address: str, profile: str) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
-from .catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, SOURCES, Collected, Phase, Status, Swept
+from .catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, Collected, Phase, Status, Swept
 from .figures import AgentFigures, CompanionFigures, Figures, Histogram, Live
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
@@ -17,12 +17,16 @@ class Around(Struct, frozen=True, kw_only=True):
     shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # agent -> PSS and swap, in bytes
 
 
-def rows(now: Figures, around: Around, versions: tuple[str, str]) -> Iterator[Row]:
-    """All rows of this moment; `versions` are seqsup's and Python's."""
+def rows(
+    now: Figures, around: Around, versions: tuple[str, str], before: Figures | None = None
+) -> Iterator[Row]:  # fmt: skip
+    """All rows of this moment, but those of agents that are as they were `before`; `versions` are seqsup's and
+    Python's."""
     for live in now.live.values():
         yield from _live(live, around)
     for name, agent in now.agents.items():
-        yield from _agent(name, agent)
+        if before is None or agent is not before.agents.get(name):
+            yield from _agent(name, agent)
     for name, companion in now.companions.items():
         yield from _companion(name, companion)
     yield from _run(now)
@@ -100,7 +104,6 @@ def _run(now: Figures) -> Iterator[Row]:
     yield from (("runs_total", (outcome,), now.runs.get(outcome, 0)) for outcome in RUNS)
     yield "run_concurrency", (), now.concurrency
     yield "samples_total", (), now.samples
-    yield from (("sample_errors_total", (source,), now.errors.get(source, 0)) for source in SOURCES)
     if now.tier:
         yield "containment_info", (now.tier,), 1
     for metric, value in (

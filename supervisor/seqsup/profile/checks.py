@@ -26,6 +26,7 @@ _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 def check(profile: Profile, broken: Collection[Path]) -> Wrong:
     """All that is wrong; `broken` are keys already complained of, whose default stands in their place."""
     yield from _run(profile)
+    yield from _metrics(profile)
     yield from _companions(profile)
     if not any("name" in at for at in broken):
         yield from _names(profile)
@@ -53,6 +54,14 @@ def _run(profile: Profile) -> Wrong:
         for n, agent in enumerate(profile.agents):
             if agent.memory.hard is None:
                 yield ("agents", n, "memory", "hard"), "agents that run side by side need one: their sum must fit"
+
+
+def _metrics(profile: Profile) -> Wrong:
+    given = profile.metrics
+    if given.listen is None:
+        for key, value in (("required", given.required), ("file_sd", given.file_sd)):
+            if value:
+                yield ("metrics", key), 'nothing is served with listen = "none": give it an address, or leave this out'
 
 
 def _companions(profile: Profile) -> Wrong:

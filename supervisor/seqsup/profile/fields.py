@@ -34,6 +34,7 @@ class Table(Struct, frozen=True, kw_only=True):
     """A table of the profile."""
 
     must_have: ClassVar[tuple[str, ...]] = ()
+    meant: ClassVar[dict[str, str]] = {}  # what others call a key -> ours
 
 
 class Kind(Struct, frozen=True):
@@ -232,7 +233,8 @@ def read(table: type[Table], raw: object, at: Path, complain: Complain) -> dict[
     given = {}
     for name, value in raw.items():
         if name not in known:
-            complain((*at, name), f"unknown key{nearest(name, known)}")
+            meant = f" (did you mean {table.meant[name]}?)" if name in table.meant else nearest(name, known)
+            complain((*at, name), f"unknown key{meant}")
         elif (ended := _read_value(known[name].type, known[name].kind, value, (*at, name), complain)) is not UNSET:
             given[name] = ended
     for name in table.must_have:

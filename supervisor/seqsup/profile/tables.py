@@ -237,6 +237,8 @@ class RetryTable(Table, frozen=True):
 
 
 class MetricsTable(Table, frozen=True):
+    meant: ClassVar[dict[str, str]] = dict.fromkeys(("port", "address", "host", "bind"), "listen")
+
     listen: Annotated[
         str | UnsetType | None,
         _ADDRESS,
