@@ -30,6 +30,7 @@ from seqsup.events import (
     Unkillable,
 )
 from seqsup.metrics import figures
+from seqsup.metrics.around import look
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
 from seqsup.metrics.exposition import Collector, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
@@ -323,6 +324,13 @@ def test_drains_fall_into_buckets() -> None:
     assert 'seqsup_drain_duration_seconds_bucket{le="0.1",profile="nightly",result="drained"} 1.0' in exposed
     assert 'seqsup_drain_duration_seconds_bucket{le="10.0",profile="nightly",result="drained"} 2.0' in exposed
     assert 'seqsup_drain_duration_seconds_count{profile="nightly",result="timed_out"} 1.0' in exposed
+
+
+def test_a_container_that_has_less_than_the_machine_counts() -> None:
+    names = ("host_memory_total_bytes", "host_memory_available_bytes")
+    whole, inside = look({}), look({}, [(2**50, 2**50), (7 * MIB, 5 * MIB)])
+    assert [inside.totals[name] for name in names] == [7 * MIB, 5 * MIB]
+    assert whole.totals[names[0]] == look({}, [(2**50, 2**50)]).totals[names[0]] > 7 * MIB
 
 
 def test_totals_go_on_from_run_to_run_and_success_is_remembered(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ..slim import asyncio  # the first of us, see there
 
 # isort: on
+from ..containment.ceiling import ceilings
 from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
@@ -25,7 +26,7 @@ from ..containment.tiers import choose
 from ..events import HaltRequested
 from ..folder import KILLED, QUEUE, label, private, run_folder, write_private
 from ..history import RunState, fold
-from ..host import Host, give_back
+from ..host import PORTABLE, Host, give_back
 from ..journal import Journal, RunRow
 from ..log import Log, spoken
 from ..model import Halt, Plan, SeqsupError
@@ -332,7 +333,12 @@ class _Supervision:
         def warn(message: str) -> None:
             loop.call_soon_threadsafe(self._warn, message)
 
-        exporter = Exporter(self._plan, self._folder, state_dir(), baseline, warn)
+        above = [] if PORTABLE else ceilings()
+
+        def bounds() -> list[tuple[int, int]]:
+            return [each for ceiling in above if (each := ceiling.bounds()) is not None]
+
+        exporter = Exporter(self._plan, self._folder, state_dir(), baseline, warn, bounds)
         while not exporter.open():
             await self._wake.wait(_LOOK_AGAIN)
         return exporter

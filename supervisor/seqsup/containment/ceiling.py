@@ -16,10 +16,15 @@ class Ceiling:
 
     def room(self) -> int | None:
         """What may still be taken, in bytes, with the page cache that the kernel gives up for it; None: no limit."""
+        bounds = self.bounds()
+        return bounds and bounds[1]
+
+    def bounds(self) -> tuple[int, int] | None:
+        """The limit, and what room it leaves."""
         limit, used = self._limit.read().strip(), self._used.read().strip()
         if not (limit.isdigit() and used.isdigit()) or int(limit) >= _NO_LIMIT:
             return None
-        return max(int(limit) - int(used) + self._stat.numbers().get(self._cache, 0), 0)
+        return int(limit), max(int(limit) - int(used) + self._stat.numbers().get(self._cache, 0), 0)
 
     def close(self) -> None:
         for kept in (self._limit, self._used, self._stat):

@@ -6,21 +6,22 @@ from pathlib import Path
 from .rows import Around
 
 
-def look(trees: Mapping[str, Iterable[int]]) -> Around:
-    """Read it, in the thread that asks: `trees` are the pids of each agent. What cannot be read is left out."""
+def look(trees: Mapping[str, Iterable[int]], bounds: Iterable[tuple[int, int]] = ()) -> Around:
+    """Read it, in the thread that asks: `trees` are the pids of each agent, `bounds` the limit and the room of each
+    group with one that we live in. What cannot be read is left out."""
     found = {agent: [share for pid in pids if (share := _share(pid)) is not None] for agent, pids in trees.items()}
     shares = {
         agent: (sum(pss for pss, _ in some), sum(swap for _, swap in some)) for agent, some in found.items() if some
     }
-    return Around(totals={**_memory(), **_pressure(), **_kills()}, shares=shares)
+    return Around(totals={**_memory(tuple(bounds)), **_pressure(), **_kills()}, shares=shares)
 
 
-def _memory() -> dict[str, float]:
+def _memory(bounds: tuple[tuple[int, int], ...]) -> dict[str, float]:
     told = dict(line.split(":", 1) for line in _read("/proc/meminfo").splitlines())
     size = {name: int(text.split()[0]) * 1024 for name, text in told.items()}
     return {
-        "host_memory_total_bytes": size["MemTotal"],
-        "host_memory_available_bytes": size["MemAvailable"],
+        "host_memory_total_bytes": min([size["MemTotal"], *(limit for limit, _ in bounds)]),
+        "host_memory_available_bytes": min([size["MemAvailable"], *(room for _, room in bounds)]),
         "host_swap_used_bytes": size["SwapTotal"] - size["SwapFree"],
     }
 

@@ -140,8 +140,8 @@ METRICS = (
     Metric("companion_agents_since_restart", G, "Agents that ended since it was last started.", _COMPANION),
     Metric("companion_last_restart_timestamp_seconds", G, "When it was last started again.", _COMPANION),
     # host, sampler, build
-    Metric("host_memory_total_bytes", G, "Memory of the machine."),
-    Metric("host_memory_available_bytes", G, "MemAvailable of the machine."),
+    Metric("host_memory_total_bytes", G, "Memory of the machine, or of the container where that has less."),
+    Metric("host_memory_available_bytes", G, "MemAvailable of the machine, or what its container has left, if less."),
     Metric("host_swap_used_bytes", G, "Swap in use."),
     Metric("host_pressure_memory_waiting_seconds_total", C, "Time in which some task waited for memory."),
     Metric("host_pressure_memory_stalled_seconds_total", C, "Time in which all tasks waited for memory."),

@@ -30,11 +30,12 @@ _LAST_WRITE = 10.0  # seconds that the last textfile and push may take
 
 class Exporter:
     def __init__(
-        self, plan: Plan, state_dir: Path, queue: Path, baseline: int, warn: Callable[[str], None]
+        self, plan: Plan, state_dir: Path, queue: Path, baseline: int, warn: Callable[[str], None],
+        bounds: Callable[[], Iterable[tuple[int, int]]] = tuple,
     ) -> None:  # fmt: skip
         """`queue` is the state folder whose turn this run has; `baseline` is what the supervisor holds now, in bytes;
-        `warn` may be called from any thread."""
-        self._wanted, self._profile, self._warn = plan.metrics, plan.name, warn
+        `warn` may be called from any thread; `bounds` gives limit and room of each group with one that we live in."""
+        self._wanted, self._profile, self._warn, self._bounds = plan.metrics, plan.name, warn, bounds
         self._figures = figures.begin(plan, baseline)
         self._complete = 0.0  # monotonic: since when the figures are the last ones
         self._warned: set[str] = set()
@@ -95,9 +96,8 @@ class Exporter:
 
     def _rows(self) -> Iterator[Row]:
         now = self._figures  # once: a scrape is of one moment
-        around = look({
-            name: live.pids for name, live in now.live.items() if live.processes == len(live.pids) <= _SHARED
-        })  # fmt: skip
+        trees = {name: live.pids for name, live in now.live.items() if live.processes == len(live.pids) <= _SHARED}
+        around = look(trees, self._bounds())
         return rows(now, around, (__version__, platform.python_version()))
 
     def _application(self) -> "WSGIApplication":
