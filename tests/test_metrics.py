@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Result, Started, wait_for
+from conftest import Result, Started, alive, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monitoring import binary, free_port, get, prometheus, promtool, running, up
@@ -404,7 +406,7 @@ def test_every_metric_of_the_catalogue_is_told_or_waits_for_its_event() -> None:
         or each.name in ("agent_last_gc_timestamp_seconds", "companion_last_restart_timestamp_seconds")
     }
     late = {"run_end_timestamp_seconds", "run_duration_seconds", "run_last_success_timestamp_seconds"}
-    assert set(BY_NAME) - told <= waiting | late
+    assert {metric.name for metric in METRICS} - told <= waiting | late
 
 
 def test_a_profile_of_200_agents_has_as_many_series_as_the_readme_says() -> None:
@@ -421,8 +423,11 @@ def test_a_profile_of_200_agents_has_as_many_series_as_the_readme_says() -> None
 # -- the way out
 
 
-def scraped(url: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = defaultdict(dict)
+Scraped = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+def scraped(url: str) -> Scraped:
+    found: Scraped = defaultdict(dict)
     for family in text_string_to_metric_families(get(url)):
         for sample in family.samples:
             labels = tuple(sorted((name, value) for name, value in sample.labels.items() if name != "profile"))
@@ -644,6 +649,40 @@ def test_a_pushgateway_that_is_not_there_is_said(seqsup: Callable[..., Result], 
     result = seqsup("start", profile)
     assert result.code == 0
     assert "metrics.pushgateway" in result.stderr
+
+
+@pytest.mark.memory
+def test_each_of_many_scrapes_at_once_is_of_one_moment_while_bombs_are_killed(
+    seqsup: Callable[..., Result], stub: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Of a run in the background: none goes unanswered while it runs, and none sees half a change."""
+    url = f"http://127.0.0.1:{(port := free_port())}/metrics"
+    bombs = [agent(f"bomb-{n}", stub("fork_bomb", "tree", "30")) for n in range(3)]
+    profile = write(
+        tmp_path, *bombs, timeouts={"wall": "700ms", "grace": "0s"}, run={"on_failure": "continue"},
+        metrics={"listen": f"127.0.0.1:{port}"},
+    )  # fmt: skip
+    assert seqsup("start", profile, "--detach").code == 0
+    pid = json.loads(seqsup("status", "--json").stdout)["supervisor"]
+
+    def scrape_on(_: int) -> list[Scraped]:
+        told = []
+        while alive(pid):
+            with suppress(OSError):  # it has ended since
+                told.append(scraped(url))
+        return told
+
+    with ThreadPoolExecutor(4) as pool:
+        told = [found for some in pool.map(scrape_on, range(4)) for found in some]
+    for found in told:
+        assert sum(found["seqsup_phase"].values()) == 1
+        assert sum(found["seqsup_queue_agents"].values()) == 3
+        assert sum(found["seqsup_agent_process_rss_bytes"].values()) == sum(
+            found["seqsup_agent_tree_rss_bytes"].values()
+        )
+        ended = {status: number for ((_, status),), number in found["seqsup_queue_agents"].items()}
+        assert ended["gave-up"] <= sum(found["seqsup_agent_kills_total"].values())
+    assert max(sum(found["seqsup_agent_kills_total"].values()) for found in told) == 3
 
 
 @pytest.mark.memory

@@ -1,4 +1,4 @@
-"""Rows as prometheus-client wants them. Imported only when somebody reads: the library takes 0.1 s and 12 MiB."""
+"""Rows as prometheus-client wants them. Imported only when somebody reads: the library takes 0.1 s and 3 MiB."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
