@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import Result, wait_for, without
+from conftest import ROOT, Result, wait_for, without
 from monitoring import free_port, prometheus, promtool, up
 from msgspec import structs
 from npm import package
@@ -315,7 +315,7 @@ FLAGS = (
 )  # fmt: skip
 _ASKS = """
 import fs from 'node:fs';
-const [, , port, file, axe] = process.argv;
+const [, , port, file, axe, shots] = process.argv;
 const target = (await (await fetch(`http://127.0.0.1:${port}/json/list`)).json()).find((each) => each.type === 'page');
 const socket = new WebSocket(target.webSocketDebuggerUrl);
 await new Promise((done) => { socket.onopen = done; });
@@ -346,7 +346,21 @@ for (const scheme of ['light', 'dark']) {
       JSON.stringify(violations.map((v) => [v.id, v.nodes.map((n) => n.html)])))`,
     awaitPromise: true,
   });
-  results[scheme] = { requests, complaints, violations: JSON.parse(ran.result.value) };
+  const evaluate = async (expression) => (await ask('Runtime.evaluate', { expression })).result.value;
+  const stops = `[...document.querySelectorAll('[tabindex="0"], summary')]`;
+  const wanted = await evaluate(`${stops}.length`);
+  const reached = new Set();
+  for (let n = 0; n < wanted + 2; n++) {
+    for (const type of ['rawKeyDown', 'keyUp']) {
+      await ask('Input.dispatchKeyEvent', { type, key: 'Tab', code: 'Tab', windowsVirtualKeyCode: 9 });
+    }
+    reached.add(await evaluate(`${stops}.indexOf(document.activeElement)`));
+  }
+  reached.delete(-1);
+  const { data } = await ask('Page.captureScreenshot', { captureBeyondViewport: true });
+  fs.writeFileSync(`${shots}/report-${scheme}.png`, Buffer.from(data, 'base64'));
+  const violations = JSON.parse(ran.result.value);
+  results[scheme] = { requests, complaints, violations, wanted, reached: reached.size };
 }
 await ask('Emulation.setEmulatedMedia', { media: 'print' });
 const printed = await ask('Page.printToPDF', {});
@@ -357,24 +371,34 @@ process.exit(0);
 
 
 @pytest.mark.long
+@pytest.mark.memory
 @pytest.mark.timeout(300)
-def test_a_real_browser_shows_it_without_complaint_or_request_and_axe_finds_nothing(tmp_path: Path) -> None:
-    """In light and dark; with a keyboard what scrolls can be reached, and it prints."""
+def test_a_real_browser_shows_a_real_run_without_complaint_or_request_and_axe_finds_nothing(
+    seqsup: Callable[..., Result], tmp_path: Path
+) -> None:
+    """In light and dark; with a keyboard what scrolls can be reached, and it prints. build/ has what it looks like."""
+    leak = ["node", "-e", "const h = []; setInterval(() => h.push(Buffer.alloc(4e6, 1)), 25)"]
+    profile = write(
+        tmp_path, shell("works", "sleep 2.5; exit 3", retry={"attempts": 2, "on": ["failed"]}),
+        agent("leaks", leak, memory={"soft": "150MiB", "hard": "250MiB", "sustain": "500ms", "settle": "500ms"}),
+        shell("leaves", "sleep 60 & sleep 1.5"), run={"on_failure": "continue"},
+        companions=[{"name": "mcp", "command": ["sleep", "600"], "ready": {"delay": "100ms"}, "restart_every": 1}],
+    )  # fmt: skip
+    assert seqsup("start", profile).code == 1
     html, asks, port = tmp_path / "report.html", tmp_path / "asks.mjs", free_port()
-    html.write_text(made())
+    assert seqsup("report", "-o", html).code == 0
     asks.write_text(_ASKS)
+    shots = ROOT / "build"
+    shots.mkdir(exist_ok=True)
     command = [
-        chromium(),
-        *FLAGS,
-        f"--remote-debugging-port={port}",
-        f"--user-data-dir={tmp_path / 'user'}",
-        "about:blank",
-    ]
+        chromium(), *FLAGS, f"--remote-debugging-port={port}", f"--user-data-dir={tmp_path / 'user'}", "about:blank",
+    ]  # fmt: skip
     quiet = subprocess.DEVNULL
     browser = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         wait_for(lambda: up(f"http://127.0.0.1:{port}/json/list"), 60)
-        node = ["node", "--experimental-websocket", asks, str(port), html, package("axe-core", "4.11.0") / "axe.min.js"]
+        axe = package("axe-core", "4.11.0") / "axe.min.js"
+        node = ["node", "--experimental-websocket", asks, str(port), html, axe, shots]
         done = subprocess.run(node, capture_output=True, text=True, timeout=120, check=False)
     finally:
         os.killpg(browser.pid, signal.SIGKILL)
@@ -385,4 +409,6 @@ def test_a_real_browser_shows_it_without_complaint_or_request_and_axe_finds_noth
         assert {*told[scheme]["requests"]} == {f"file://{html}"}
         assert told[scheme]["complaints"] == []
         assert told[scheme]["violations"] == []
+        assert told[scheme]["reached"] == told[scheme]["wanted"] > 4
+        assert (shots / f"report-{scheme}.png").stat().st_size > 10_000
     assert told["pdf"] > 10_000
