@@ -243,7 +243,7 @@ def test_status_of_a_run_whose_supervisor_died_says_so(seqsup: Seqsup, written: 
     assert result.code == 1
     now = result.stdout.splitlines()[1]
     assert now == (
-        "  its supervisor (pid 4711) died while b ran; `seqsup sweep` finds and stops what it left;"
+        "  its supervisor (pid 4711) died while b ran; nothing of it lives on;"
         " `seqsup start nightly.toml --resume` goes on"
     )
     assert "running" not in result.stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -89,6 +90,19 @@ def test_a_member_without_a_mark_is_known_by_number_and_start(seqsup: Seqsup, st
             dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), torn, boot_id())
             assert seqsup("sweep").code == 0
             assert member.wait(10) == -signal.SIGTERM
+        finally:
+            member.kill()
+
+
+def test_status_names_what_outlived_its_supervisor_and_what_stops_it(seqsup: Seqsup, stub: Stub) -> None:
+    with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as member:
+        try:
+            dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), f"{member.pid} {start_time(member.pid)}\n", boot_id())
+            told = " ".join(seqsup("status").stdout.split())
+            assert re.search(r"while a ran; what lives on: .*silent.* MiB; `seqsup sweep` stops it", told), told
+            assert member.poll() is None
+            assert seqsup("sweep").code == 0
+            assert "its supervisor (pid 1) died; nothing of it lives on" in seqsup("status").stdout
         finally:
             member.kill()
 

@@ -52,8 +52,13 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     found = []
     for row in _dead(journal, state_dir):
         left = _Left(journal, state_dir, row)
-        found.append(left.told(_lost(journal, row), tuple(_named(descend(left.pids())))))
+        found.append(left.told(_lost(journal, row), left.processes()))
     return found
+
+
+def survivors(journal: Journal, state_dir: Path, row: RunRow) -> tuple[ProcessMemory, ...]:
+    """Name what lives on of one dead run."""
+    return _Left(journal, state_dir, row).processes() if died(run_folder(state_dir, row.run)) else ()
 
 
 def look_elsewhere(journal: Journal | None, state_dir: Path, queue: Path) -> Recovered | None:
@@ -150,6 +155,9 @@ class _Left:
         for pid, start in self._seen:
             if (stat := read_stat(pid)) is not None and stat.start == start:
                 yield pid
+
+    def processes(self) -> tuple[ProcessMemory, ...]:
+        return tuple(_named(descend(self.pids())))
 
     def told(
         self, lost: list[AttemptStarted], processes: tuple[ProcessMemory, ...],

@@ -6,11 +6,12 @@ import click
 import msgspec
 
 from ..history import AgentState, AgentView, CompanionView, RunState, RunView, remaining
+from ..model import ProcessMemory
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..turn import Waiting, ahead, queued
 from ..units import format_duration, format_size
-from ..wording import HALTS, at_a_time, counted, named, wrap
+from ..wording import HALTS, at_a_time, counted, named, processes, wrap
 from . import _complete
 from ._find import Found, NeverRan, find, in_queue
 from ._load import state_dir
@@ -55,7 +56,7 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
     if as_json:
         put_object(SCHEMA, _fields(found, view, state))
     else:
-        click.echo(_text(view, state, time.time()))
+        click.echo(_text(view, state, time.time(), _survivors(found) if state == DIED else ()))
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -82,9 +83,9 @@ def state_of(found: Found) -> tuple[str, RunView]:
     return (DIED if open_ended and not lives else str(view.state)), view
 
 
-def _text(view: RunView, state: str, now: float) -> str:
+def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...]) -> str:
     died = state == DIED
-    columns, told = width(), _now(view, state, now)
+    columns, told = width(), _died(view, left) if died else _now(view, state, now)
     if died:
         view.lose()
     lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
@@ -94,12 +95,21 @@ def _text(view: RunView, state: str, now: float) -> str:
     return "\n".join([*lines, *body(view, width=columns, died=died, here=here())])
 
 
+def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
+    from ..recover import survivors  # costs 60 ms, and supervisors seldom die
+
+    return survivors(found.journal, found.state_dir, found.row)
+
+
+def _died(view: RunView, left: tuple[ProcessMemory, ...]) -> str:
+    text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
+    if running := [agent.name for agent in view.at_turn]:
+        text += f" while {named(running)} ran"
+    lives = f"what lives on: {processes(left)}; `seqsup sweep` stops it" if left else "nothing of it lives on"
+    return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
+
+
 def _now(view: RunView, state: str, now: float) -> str:
-    if state == DIED:
-        text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
-        if running := [agent.name for agent in view.at_turn]:
-            text += f" while {named(running)} ran; `seqsup sweep` finds and stops what it left"
-        return "; ".join([text, *(f"`{command}` goes on" for command in resume(view, here()))])
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
