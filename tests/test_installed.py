@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 WHO = 65534  # nobody
 PYTHONS = [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}", path="/usr/bin"))]
+VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
 KEPT = ("PIP_", "UV_", "SSL_", "LANG", "SEQSUP_TEST")
 
 
@@ -114,6 +115,26 @@ def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wh
     assert json.loads(lines[-1])["completed"] == 7
     assert "7 of 7 completed" in as_user(home, own, "status")
     assert (home / "env/share/man/man1/seqsup.1").exists()
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that version: the system's, or one of pyenv's, whose links on PATH only work for the chosen one."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    versions = sorted(map(str, root.glob(f"versions/{version}.*/bin/python{version}")))
+    return shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin") or (versions[-1] if versions else None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_python_that_is_here_runs_it(version: str, wheel: Path, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    call(python, "-m", "venv", tmp_path / "env")
+    call(tmp_path / "env/bin/pip", "install", "--quiet", wheel)
+    (tmp_path / "smallest.toml").write_text('[[agents]]\nname = "a"\ncommand = ["true"]\n')
+    state = {"XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": "", "PYTHONWARNINGS": "error"}
+    call(tmp_path / "env/bin/seqsup", "start", "smallest.toml", env=state, cwd=tmp_path)
+    assert "1 of 1 completed" in call(tmp_path / "env/bin/seqsup", "status", env=state, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("tool", ["uv", "pipx"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from conftest import ROOT, Result, wait_for
+from conftest import ROOT, Result, Started, wait_for
 
 from profiles import agent, proven, shell, write
 
@@ -118,6 +118,22 @@ def test_the_view_is_drawn_below_the_log_and_gone_at_the_end(terminal: Open, tmp
     assert "────" not in left
     assert len(re.findall(r"embed +started", left)) == 1
     assert "3 of 3 completed" in left
+
+
+@in_tmux
+def test_what_is_said_before_a_run_is_broken_at_words(
+    terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    first = seqsup_started("start", write(tmp_path, grows("first"), name="the-first-of-the-two-runs"))
+    wait_for(lambda: "pid" in first.stderr, 30)
+    term = terminal(width=40)
+    term.type("start", write(tmp_path, shell("second", "true")).name)
+    told = wait_for(lambda: re.search(r"seqsup: waiting for.*\n(?:  .*\n)*", term.shown()), 30)[0]
+    assert "\n  " in told
+    assert all(len(line) <= 40 for line in told.splitlines())
+    assert "the-first-of-the-two-runs" in told
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
 
 
 @in_tmux

@@ -44,7 +44,7 @@ from ..timeline import Timeline
 from ..turn import Turn, introduced
 from ..units import format_duration
 from ..wait import Wake
-from ..wording import processes
+from ..wording import processes, wrap
 from ._detach import Detached
 from ._live import Live, Pulses, scene_of
 from ._load import state_dir
@@ -187,10 +187,12 @@ class _Supervision:
     def _say(self, message: str, event: str = "notice") -> None:
         if self._manner.log_json:
             click.echo(spoken(message, event, run=self._number), err=True)
-        elif self._screen is not None:
-            self._screen.write(f"seqsup: {message}\n".encode())
+            return
+        lines = "\n".join(wrap(f"seqsup: {message}", width(sys.stderr)))
+        if self._screen is not None:
+            self._screen.write(f"{lines}\n".encode())
         else:
-            click.echo(f"seqsup: {message}", err=True)
+            click.echo(lines, err=True)
 
     def _told(self, event: HaltRequested) -> None:
         self._wake.poke()
