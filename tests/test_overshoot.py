@@ -1,6 +1,7 @@
 """Nothing overshoots: every way to take memory, in every tier that this machine has, through the real command line."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -110,6 +111,7 @@ def test_whom_the_kernel_killed_is_named_and_its_figures_are_said_once(
     log, _, table = run.wait(PATIENCE).stderr.partition("nightly  0 of 1")
     for said in (log, table):
         assert " ".join(said.split()).count("(gone since the last look: python outruns.py") == 1, said
+    assert re.search(rf"^ +{pid} +4\d MiB +python outruns.py$", told("one/1/forensics.txt"), re.MULTILINE)
 
 
 def on_disk(folder: Path) -> bool:

@@ -431,7 +431,8 @@ class _Vigil:
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
         told, self._told = self._told, self._watch.since
-        processes = () if told == self._watch.since else tree.describe()
+        by_kernel = self._watch.reason is Reason.KERNEL_OOM
+        processes = () if told == self._watch.since else tree.last_whole if by_kernel else tree.describe()
         tree.send(signum)
         if signum is signal.SIGTERM:
             tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM
@@ -456,8 +457,10 @@ class _Vigil:
             if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
                 kernel_oom = "; ".join(filter(None, (tree.gone(), "oom_kill in /proc/vmstat rose")))
             reason, why, resets_at = self._classify(ending or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
-        peak = max(self._watch.peak, tree.kernel_peak() if reason is Reason.KERNEL_OOM else 0)
-        why, forensics = self._examined(reason, why, peak)
+        peak, held = self._watch.peak, self._stopped
+        if reason is Reason.KERNEL_OOM:
+            peak, held = max(peak, tree.kernel_peak()), tree.last_whole
+        why, forensics = self._examined(reason, why, peak, held)
         return Outcome(
             reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
@@ -465,13 +468,13 @@ class _Vigil:
             blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
 
-    def _examined(self, reason: Reason, why: str, peak: int) -> tuple[str, str]:
+    def _examined(self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...]) -> tuple[str, str]:
         """Write down what is known of a tree that grew too large: the reason with the finding, and the file's name."""
         known = self._telemetry.known() if self._telemetry is not None else Known()
         if reason not in EXAMINED:
             return why, ""
         used = peak if reason is Reason.KERNEL_OOM or not self._stopped else self._stopped_at
-        found = examine(self._step.name, self._number, reason, why, used, self._stopped, known)
+        found = examine(self._step.name, self._number, reason, why, used, held, known)
         if said := finding(found):
             why = f"{why}; {said}"
         file = self._stage.place.folder / FORENSICS

@@ -149,7 +149,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
     """Spell what the kernel says of a group's memory; empty when it says nothing."""
     if not counts:
         return ""
-    numbers = ", ".join(f"{name} {count}" for name, count in counts.items())
+    numbers = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     most = "unknown" if peak is None else format_size(peak)
     limited = limit.strip().isdigit() and int(limit) < 2**60  # v1 spells no limit as a number
     return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"

@@ -40,7 +40,7 @@ class Tree:
         self._elsewhere: set[int] = set()  # members that the group does not weigh
         self._last_pid = b""
         self._named_at = MIB
-        self._named: tuple[ProcessMemory, ...] = ()
+        self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self.root = root
         stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
         self.root_start = stat.start if stat else 0
@@ -105,14 +105,14 @@ class Tree:
 
     def kernel_oom(self) -> str:
         """The kernel's figures, once it killed in the group for want of memory, and who is gone; empty before."""
-        if self._group is None or not self._group.oom_kills():
+        if self._group is None or not self._kernel_killed():
             return ""
         return "; ".join(filter(None, (self.gone(), self._group.figures())))
 
     def gone(self) -> str:
         """Say who of the processes that were named last has no memory any more."""
-        gone = [process for process in self._named if process.pid and not self._members.holds(process.pid)]
-        return f"gone since the last look: {processes(gone, named=1)}" if gone else ""
+        gone = [process for process in self.last_whole if process.pid and not self._members.holds(process.pid)]
+        return f"gone since the last look: {processes(gone)}" if gone else ""
 
     def kernel_peak(self) -> int:
         """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
@@ -160,8 +160,13 @@ class Tree:
         if rest >= max(MIB, whole // 32) and self._measure in _AS_A_GROUP:
             name = _SHARED if self._members.seen() else OTHER
             named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest),)
-        self._named, self._named_at = named, max(whole, MIB)
+        self._named_at = max(whole, MIB)
+        if self._reaper.ending(self.root) is None and not self._kernel_killed():
+            self.last_whole = named
         return named
+
+    def _kernel_killed(self) -> bool:
+        return self._group is not None and self._group.oom_kills() > 0
 
     def pids(self) -> tuple[int, ...]:
         """All members known, without a look."""
