@@ -294,11 +294,11 @@ class _Vigil:
         sample, rate = self._look(tree), 0.0
         while True:
             self._watch, action = policy.step(self._watch, self._rules, sample)
+            if action is Action.WARN:
+                self._warn(sample)
             if self._watch.over_soft_since is not None and not self._high:
                 self._tell_high(sample)
             match action:
-                case Action.WARN:
-                    self._warn(sample)
                 case Action.COLLECT:
                     self._collect(sample)
                 case Action.TERMINATE:
@@ -307,7 +307,7 @@ class _Vigil:
                     self._signal(tree, signal.SIGKILL, sample.used)
                 case Action.END:
                     return
-                case Action.WAIT:
+                case Action.WAIT | Action.WARN:
                     pass
             pause = policy.pause(self._watch, self._rules, sample, rate, world.host.cpus)
             await world.wake.wait(min(pause, self._next_trim))
