@@ -259,6 +259,7 @@ def test_history(name: str) -> None:
 def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_numbers() -> None:
     assert "412 MiB" in last(RULES, at(0, 412)).why
     assert "400 MiB" in last(RULES, at(0, 412)).why
+    assert last(RULES, at(0, 400)).why == "its tree reached memory.hard 400 MiB"
     assert "499 MiB" in last(RULES, at(0, 60, host=499)).why
     assert "1:00" in last(RULES, at(60)).why
     assert "30 s" in last(RULES, at(40, quiet=31)).why

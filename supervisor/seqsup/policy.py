@@ -260,7 +260,7 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.kernel_oom:
         return Reason.KERNEL_OOM, f"the kernel killed in it for want of memory ({sample.kernel_oom})"
     if limits.hard is not None and sample.used >= limits.hard:
-        return Reason.HARD, f"its tree reached {format_size(sample.used)} (memory.hard {format_size(limits.hard)})"
+        return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard))
     if limits.host_floor is not None and sample.host_available < limits.host_floor:
         has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
@@ -269,6 +269,10 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.halt is Halt.KILL:
         return Reason.HALTED, "stopped by the operator, by force"
     return None
+
+
+def _why_hard(used: str, hard: str) -> str:
+    return f"its tree reached memory.hard {hard}" if used == hard else f"its tree reached {used} (memory.hard {hard})"
 
 
 def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:

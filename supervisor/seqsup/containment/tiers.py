@@ -65,8 +65,9 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
     the profile's that asks for it.
     """
     why: list[str] = []
-    if TIER not in ("", SUBREAPER, PSUTIL, *TIERS):
-        raise NoGroup(f"SEQSUP_TIER = {TIER!r} is no tier{nearest(TIER, TIERS)}; unset it, or take one of {_named()}")
+    if TIER and TIER not in (known := [*TIERS, SUBREAPER, PSUTIL]):
+        near = nearest(TIER, known)
+        raise NoGroup(f"SEQSUP_TIER = {TIER!r} is no tier{near}; unset it, or take one of {', '.join(known)}")
     if PORTABLE:
         if enforce is Enforce.CGROUP:
             raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
@@ -108,10 +109,6 @@ def _claimed(cookie: str) -> Claim | None:
         return Claim.stake(state_dir(), cookie)
     except OSError:
         return None
-
-
-def _named() -> str:
-    return ", ".join([*TIERS, SUBREAPER, PSUTIL])
 
 
 def remedy() -> str:
