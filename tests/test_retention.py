@@ -118,6 +118,7 @@ def test_clean_removes_by_age_and_size_and_never_what_lives(
     real = seqsup("artifacts", "clean", "--days", "7.5")
     assert real.code == 0
     assert listed() == [3, 4, 5, 6]
+    assert seqsup("artifacts", "clean", "--days", "9.5").stderr == "seqsup: nothing to remove\n"
     assert seqsup("artifacts", "clean", "--max-size", "0").code == 0
     assert listed() == [5, 6]
     (tmp_path / "gate").touch()

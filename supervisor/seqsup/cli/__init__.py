@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from ..terminal import speak_plainly
+from ._group import Group
 
 FAULT, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 
@@ -71,7 +72,7 @@ _DEBUG_HELP = "Show where in seqsup an error came from."
 _DEBUG_TOO = click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False, callback=_debug)
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Imports a command's module when it is asked for: `--version` and `status` must not pay for asyncio."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -84,16 +85,6 @@ class _Commands(click.Group):
         if _DEBUG_TOO not in command.params:
             command.params.append(_DEBUG_TOO)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            from ..wording import nearest
-
-            raise click.UsageError(f'no command "{args[0]}"{nearest(args[0], known)}', ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in COMMANDS.items():
@@ -131,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        return _usage(error)
+        return _usage(error, context)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -157,28 +148,19 @@ def _open_streams() -> None:
             speak_plainly(stream)
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: click.ClickException, context: click.Context | None) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return error.exit_code
-    # click lists choices on lines of their own, and calls a number within bounds a range
-    message = " ".join(error.format_message().split()).replace("a valid integer range", "a whole number")
-    message = _by_its_variable(error, message)
-    _say(message[:1].lower() + message[1:])
-    context = getattr(error, "ctx", None)
-    if context is not None:
-        click.echo(f"try: {context.command_path} -h", err=True)
+    from ._mistakes import told  # here, because `--version` has no use for it
+
+    _say(told(error))
+    at = getattr(error, "ctx", None)
+    if at is not None:
+        click.echo(f"try: {at.command_path} -h", err=True)
+    elif context is not None and context.invoked_subcommand:
+        click.echo(f"try: {context.command_path} {context.invoked_subcommand} -h", err=True)
     return error.exit_code
-
-
-def _by_its_variable(error: click.ClickException, message: str) -> str:
-    """Name the environment's variable where that is what gave an option its value."""
-    option, context = getattr(error, "param", None), getattr(error, "ctx", None)
-    if not isinstance(option, click.Option) or context is None or option.name is None:
-        return message
-    if context.get_parameter_source(option.name) is not click.core.ParameterSource.ENVIRONMENT:
-        return message
-    return message.replace(f"'{option.opts[0]}'", str(option.envvar))
 
 
 def _fail(error: Exception, traced: bool) -> int:

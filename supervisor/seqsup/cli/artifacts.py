@@ -12,10 +12,12 @@ from msgspec.structs import asdict
 from ..artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from ..folder import run_folder
 from ..table import NONE, Column, render
-from ..units import format_age, format_size, parse_size
+from ..units import format_age, format_size
 from ..wording import counted, nearest, printable
 from . import _complete
+from ._group import Group
 from ._output import put_object, width
+from ._values import a_number_of_days, size
 
 SCHEMA = "seqsup.artifacts/1"
 _COLUMNS = (
@@ -28,7 +30,7 @@ _COLUMNS = (
 )
 
 
-@click.group(short_help="What agents hand on: summaries and files.")
+@click.group(cls=Group, short_help="What agents hand on: summaries and files.")
 def artifacts() -> None:
     """What agents hand on: each attempt's summary and files.
 
@@ -139,10 +141,10 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
 
 
 @artifacts.command("clean", short_help="Remove old runs with all that they left.")
-@click.option("--days", type=click.FloatRange(min=0), metavar="N", help="What is older than so many days.")
-@click.option("--max-size", "max_size", metavar="SIZE", help="The oldest, until the rest takes no more than this.")
+@click.option("--days", callback=a_number_of_days, metavar="N", help="What is older than so many days.")
+@click.option("--max-size", metavar="SIZE", callback=size, help="The oldest, until the rest takes no more than this.")
 @click.option("--dry-run", is_flag=True, help="Only name what would go.")
-def clean_command(days: float | None, max_size: str | None, dry_run: bool) -> None:
+def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> None:
     """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.
 
     `start` does so by itself for its profile's runs older than run.keep.
@@ -153,10 +155,6 @@ def clean_command(days: float | None, max_size: str | None, dry_run: bool) -> No
 
     if days is None and max_size is None:
         raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)", click.get_current_context())
-    try:
-        size = None if max_size is None else parse_size(max_size)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--max-size") from None
     folder = state_dir()
     try:
         journal = Journal.open(folder, write=not dry_run)
@@ -164,7 +162,7 @@ def clean_command(days: float | None, max_size: str | None, dry_run: bool) -> No
         click.echo("seqsup: nothing ran yet", err=True)
         return
     dead = [kept(journal, folder, row) for row in journal.runs() if may_go(run_folder(folder, row.run))]
-    going = too_much(dead, days=days, size=size)
+    going = too_much(dead, days=days, size=max_size)
     freed = 0
     for each in going:
         line = f"{each.label} {each.name}, {format_age(each.age)} old, {format_size(each.size)}"
@@ -173,7 +171,8 @@ def clean_command(days: float | None, max_size: str | None, dry_run: bool) -> No
             click.echo(line)
         else:
             click.echo(f"seqsup: {each.label} stays: somebody has just gone on with it", err=True)
-    click.echo(f"seqsup: {'would free' if dry_run else 'freed'} {format_size(freed)}", err=True)
+    told = f"{'would free' if dry_run else 'freed'} {format_size(freed)}"
+    click.echo(f"seqsup: {told if going else 'nothing to remove'}", err=True)
 
 
 def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:

@@ -15,6 +15,7 @@ from ..wording import nearest
 from . import _complete
 from ._find import find_with_agent
 from ._follow import follow
+from ._values import whole
 
 _PIECE = 64 * 1024
 
@@ -23,7 +24,7 @@ _PIECE = 64 * 1024
 @click.argument("run", required=False, shell_complete=_complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
-@click.option("--attempt", metavar="N", type=click.IntRange(1), help="Which one; the last without it.")
+@click.option("--attempt", metavar="N", callback=whole(1), help="Which one; the last without it.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr.
 

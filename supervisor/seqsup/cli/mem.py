@@ -6,9 +6,10 @@ import msgspec
 from ..memory import Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
 from ..table import Column, render
-from ..units import format_size, parse_size
+from ..units import format_size
 from ..wording import counted, title
 from ._output import put_object, width
+from ._values import size, whole
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"
@@ -22,17 +23,10 @@ _COLUMNS = (
 )
 
 
-def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    try:
-        return None if value is None else parse_size(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-
-
 @click.command()
-@click.argument("pids", metavar="[PID]...", nargs=-1, type=click.IntRange(1))
+@click.argument("pids", metavar="[PID]...", nargs=-1, callback=whole(1))
 @click.option("--gc", is_flag=True, help="Ask the run's Node processes for a collection, and say what it freed.")
-@click.option("--threshold", metavar="SIZE", callback=_size, help="Exit 1 if more than this is held, such as 6GiB.")
+@click.option("--threshold", metavar="SIZE", callback=size, help="Exit 1 if more than this is held, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes as numbers.")
 def mem(pids: tuple[int, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
     """Memory of the run that goes on, of the host, now.

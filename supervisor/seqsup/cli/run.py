@@ -13,6 +13,7 @@ from ..streams import unnamed
 from ._load import for_command
 from ._logging import log_options
 from ._supervise import Manner, supervise
+from ._values import whole
 
 
 @click.command(
@@ -25,8 +26,8 @@ from ._supervise import Manner, supervise
 @click.option(
     "--retries",
     metavar="N",
-    type=click.IntRange(0, 1_000_000),
-    default=0,
+    callback=whole(0),
+    default="0",
     help="Further tries after a failure. Default: none.",
 )
 @click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')

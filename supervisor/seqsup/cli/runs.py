@@ -14,6 +14,7 @@ from ..units import format_duration, format_size
 from ._find import Found
 from ._load import state_dir
 from ._output import put_object, width
+from ._values import whole
 from .status import state_of
 
 SCHEMA = "seqsup.runs/1"
@@ -30,7 +31,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.option("-n", "--last", metavar="N", default=20, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("-n", "--last", metavar="N", default="20", show_default=True, callback=whole(1), help="How many.")
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
 def runs(last: int, every: bool, as_json: bool) -> None:
