@@ -256,7 +256,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         other.close()
         fill(disk / "filler")
         with pytest.raises(JournalError, match="free space"):
-            journal.adopt(run)
+            journal.adopt(journal.runs()[0], "nightly", None)
         for _ in range(2):
             with pytest.raises(JournalLost, match="free space"):
                 _append_and_flush(journal, run, "x" * 5000)

@@ -20,6 +20,7 @@ from seqsup.placeholders import escape, finish
 from seqsup.plan import Found, Survey, copies, make
 from seqsup.profile import ProfileError, parse
 from seqsup.runtime.node import preload
+from seqsup.selection import Choice
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
 
@@ -54,7 +55,8 @@ def planned(
     each = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
     names = [c.name for a in profile.agents for c in copies(a, each.get(a.name), "/home/me", task)]
     survey = Survey(folder="/home/me", memory=memory, items=each, found=dict.fromkeys(names, found), problems={})
-    return make(profile, survey, task=task, only=only, start_from=start_from, state_dir="/state")
+    choice = Choice(task=task, only=only, start_from=start_from)
+    return make(profile, survey, choice=choice, state_dir="/state")
 
 
 def names(plan: Plan) -> list[str]:
@@ -282,7 +284,7 @@ def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
     gone = Found(detected=NATIVE.detected, problems={"command": "gone"})
     profile = parse(agents("a", "b"), "p.toml")
     survey = Survey(folder="/", memory=64 * GIB, items={}, found={"a": gone, "b": NATIVE}, problems={})
-    assert names(make(profile, survey, only=("b",), state_dir="/state")) == ["b"]
+    assert names(make(profile, survey, choice=Choice(only=("b",)), state_dir="/state")) == ["b"]
 
 
 # Node

@@ -1,10 +1,12 @@
 """A profile edited between stop and resume: what changed runs again, and what builds on it, and nothing else."""
 
+import json
 import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Result, Started, wait_for
@@ -180,3 +182,153 @@ def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, t
     journal = Journal.open(state)
     journal.check()
     journal.close()
+
+
+# -- what is taken
+
+
+def ran(folder: Path) -> list[str]:
+    """Who ran since the last look."""
+    file = folder / "ran"
+    found = file.read_text().split() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return found
+
+
+def four(folder: Path, **keys: Any) -> Path:
+    """Each notes that it ran, and completes once there is a file of its name."""
+    return write(
+        folder, *(shell(name, f"echo {name} >> ran; [ -e {name} ]", **keys) for name in "abcd"),
+        run={"on_failure": "continue"},
+    )  # fmt: skip
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    first = seqsup("start", profile, "--only", "b", "--only", "c")
+    assert (first.code, ran(tmp_path)) == (1, ["b", "c"])
+    assert "2 agents, one at a time" in first.stderr
+    assert "; only b, c\n" in first.stderr
+    narrower = seqsup("start", profile, "--resume", "--only", "c")
+    assert (narrower.code, ran(tmp_path)) == (1, ["c"])
+    assert "; only c; none of them completed before\n" in narrower.stderr
+    (tmp_path / "b").touch()
+    (tmp_path / "c").touch()
+    assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (0, ["b", "c"])
+    over = seqsup("start", profile, "--resume")
+    assert (over.code, over.stderr) == (0, "seqsup: nothing to resume: r1 nightly has completed only b, c\n")
+    wider = seqsup("start", profile, "--resume", "--from", "a")
+    assert (wider.code, ran(tmp_path)) == (1, ["a", "d"])
+    assert "; all from a on; 2 of them completed before\n" in wider.stderr
+    assert seqsup("start", profile, "--from", "c").code == 1
+    assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (1, ["c", "d", "d"])
+
+
+def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_between(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    (tmp_path / "a").touch()
+    assert seqsup("start", profile, "--retry-failed", "--only", "a").code == 0
+    assert ran(tmp_path) == ["a", "b", "c", "d", "a"]
+    for name in "bcd":
+        (tmp_path / name).touch()
+    waits = write(
+        tmp_path, shell("a", "echo a >> ran; [ -e a ]"), shell("b", "echo b >> ran; exec sleep 60"),
+        *(shell(name, f"echo {name} >> ran; [ -e {name} ]") for name in "cd"),
+    )  # fmt: skip
+    process = seqsup_started("start", waits, "--retry-failed")
+    wait_for(lambda: (tmp_path / "ran").exists())
+    still = seqsup("start", profile, "--retry-failed")
+    assert (still.code, "r1 still runs" in still.stderr) == (3, True)
+    process.send(signal.SIGTERM)
+    assert process.wait().code == 143
+    assert ran(tmp_path) == ["b"]
+    assert "b, c, d" in seqsup("plan", four(tmp_path), "--retry-failed").stdout
+    last = seqsup("start", profile, "--retry-failed")
+    assert (last.code, ran(tmp_path)) == (0, ["b", "c", "d"])
+    assert "; only b, c, d; none of them completed before\n" in last.stderr
+    assert seqsup("start", profile, "--retry-failed").stderr == "seqsup: nothing to retry: no agent gave up\n"
+
+
+def test_one_that_was_lost_with_its_supervisor_is_retried(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ] || exec sleep 60"))
+    process = seqsup_started("start", profile)
+    wait_for(lambda: (tmp_path / "ran").exists())
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    (tmp_path / "mended").touch()
+    assert (seqsup("start", profile, "--retry-failed").code, ran(tmp_path)) == (0, ["a", "a"])
+
+
+def test_agents_that_the_profile_no_longer_has_are_told(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile, "--only", "a", "--only", "b").code == 1
+    write(tmp_path, shell("z", "echo a >> ran; [ -e a ]"), shell("c", "true"))
+    refused = seqsup("start", profile, "--resume")
+    assert refused.code == 2
+    assert "--only of r1: no agent is called a; there are z, c" in refused.stderr
+    retried = seqsup("start", profile, "--retry-failed")
+    assert retried.code == 2
+    assert "--retry-failed leaves no agent of nightly to run: it has no a, b any more" in retried.stderr
+    resumed = seqsup("start", profile, "--resume", "--from", "z")
+    assert "; no longer in the profile: a, b\n" in resumed.stderr
+
+
+def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    other = write(tmp_path, shell("x", "true"), name="other")
+    refused = seqsup("start", other, "--resume", "r1")
+    assert refused.code == 3
+    assert f"r1 is a run of {profile}, not of {other}" in refused.stderr
+    assert "there is no run r7" in seqsup("start", other, "--resume", "r7").stderr
+    assert seqsup("run", "--", "true").code == 0
+    assert "r2 is a run of one command" in seqsup("start", other, "--resume", "2").stderr
+
+
+def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    profile = four(tmp_path)
+    assert (seqsup("start", profile).code, ran(tmp_path)) == (1, ["a", "b", "c", "d"])
+    renamed = profile.rename(tmp_path / "weekly.toml")
+    renamed.write_text('name = "nightly"\n' + renamed.read_text())
+    refused = seqsup("start", renamed, "--resume")
+    assert (refused.code, ran(tmp_path)) == (3, [])
+    assert f"If {profile}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
+    assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
+
+
+def test_a_run_that_was_given_another_name_goes_on(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    profile.write_text('name = "other"\n' + profile.read_text())
+    assert "resumed" in seqsup("start", profile, "--resume").stderr
+    assert [run["name"] for run in json.loads(seqsup("runs", "--json").stdout)["runs"]] == ["other"]
+
+
+def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path: Path) -> None:
+    def profile(word: str) -> Path:
+        return write(
+            tmp_path, shell("a", "true"), shell("b", f"echo {word}"), agent("c", ["echo", "{summary:b}"]),
+            shell("d", "false"),
+        )  # fmt: skip
+
+    assert "never ran" in seqsup("plan", profile("one"), "--resume").stdout
+    assert seqsup("start", profile("one")).code == 1
+    text = seqsup("plan", profile("two"), "--resume").stdout
+    assert "goes on with r1" in text
+    for line in (
+        "completed, and not run again: a", f"b runs again: {CHANGED}",
+        "c runs again: b, which it builds on, runs again", "did not complete yet: d",
+    ):  # fmt: skip
+        assert line in text
+    told = json.loads(seqsup("plan", profile("two"), "--resume", "r1", "--json").stdout)["resumes"]
+    assert told["run"] == "r1"
+    assert (list(told["completed"]), list(told["again"]), told["gone"]) == (["a"], ["b", "c"], [])
+    assert json.loads(seqsup("plan", profile("two"), "--retry-failed", "--json").stdout)["only"] == ["d"]
+    assert len(seqsup("runs").stdout.splitlines()) == 2, "it starts nothing"

@@ -32,6 +32,9 @@ class RunStarted(Event, frozen=True):
     concurrency: int = 1  # agents at a time
     listen: str | None = None  # where its figures are served
     python: str = ""  # version
+    only: tuple[str, ...] = ()  # agents named with --only, or retried
+    start_from: str | None = None  # as given with --from
+    gone: tuple[str, ...] = ()  # agents of an earlier part of this run that the profile has no more
 
 
 class HaltRequested(Event, frozen=True):

@@ -133,6 +133,10 @@ class RunView(Struct, kw_only=True):
     why: str = ""
     sequence_violations: int = 0
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
+    # Agents that gave up or were lost, or skipped for want of such, and did not complete since
+    failed: dict[str, None] = field(default_factory=dict)
+    only: tuple[str, ...] = ()  # what the run was begun with
+    start_from: str | None = None
 
     def count(self, *states: AgentState) -> int:
         return sum(agent.state in states for agent in self.agents.values())
@@ -153,6 +157,7 @@ class RunView(Struct, kw_only=True):
         for agent in self.agents.values():
             if agent.state is AgentState.RUNNING:
                 agent.state, agent.reason = AgentState.LOST, Reason.LOST
+                self.failed[agent.name] = None
 
     @property
     def highest(self) -> AgentView | None:
@@ -182,12 +187,6 @@ def remaining(view: RunView, now: float) -> tuple[float, int]:
         else:
             seconds += usual
     return seconds, unknown
-
-
-def failed(view: RunView) -> list[str]:
-    """The agents that gave up or were lost, and those that were skipped for want of them."""
-    states = (AgentState.GAVE_UP, AgentState.LOST, AgentState.SKIPPED)
-    return [agent.name for agent in view.agents.values() if agent.state in states and not agent.left_out]
 
 
 class History:
@@ -225,14 +224,17 @@ class History:
             case BriefWritten(agent=agent, folder=folder):
                 briefed = self._agent(agent)
                 briefed.state, briefed.reason, briefed.folder = AgentState.COMPLETED, Reason.COMPLETED, folder
+                self.view.failed.pop(agent, None)
             case AgentSkipped(agent=agent, why=why):
                 self._skip(agent, why)
+                self.view.failed[agent] = None
             case Drained() as event:
                 self._drained(event)
             case AttemptLost(agent=agent):
                 lost = self._agent(agent)
                 lost.state, lost.reason, lost.pid = AgentState.LOST, Reason.LOST, None
                 lost.why = "its supervisor died"
+                self.view.failed[agent] = None
             case RunPaused(why=why):
                 self.view.paused = why
             case RunContinued():
@@ -274,6 +276,8 @@ class History:
         view.state, view.resumed, view.halt, view.paused = RunState.RUNNING, at, Halt.NONE, ""
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
+        if not event.resumed:
+            view.only, view.start_from = event.only, event.start_from
         by_folder = {each.folder: each for each in view.completed.values()}
         view.completed |= {name: by_folder[folder] for name, folder in event.taken_over.items() if folder in by_folder}
         # The profile may have changed since: its order counts, and agents it no longer has are left out
@@ -315,6 +319,7 @@ class History:
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
             self.view.completed[event.agent] = Completed(event.content, seq, folder)
+            self.view.failed.pop(event.agent, None)
 
     def _agent_ended(self, event: AgentEnded) -> None:
         agent = self._agent(event.agent)
@@ -323,6 +328,8 @@ class History:
         # An agent that could not even be tried has no attempts to add these up from
         agent.attempts = max(agent.attempts, event.attempts)
         agent.seconds, agent.peak = max(agent.seconds, event.seconds), max(agent.peak, event.peak)
+        if agent.state in (AgentState.GAVE_UP, AgentState.SKIPPED, AgentState.LOST):
+            self.view.failed[event.agent] = None
 
     def _drained(self, event: Drained) -> None:
         agent = self._agent(event.agent)

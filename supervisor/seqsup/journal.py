@@ -136,10 +136,16 @@ class Journal:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def adopt(self, run: int) -> None:
-        """Note that this process goes on with a run that another began."""
+    def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
+        """Note that this process goes on with a run that another began, perhaps under another name and path."""
+        now = (name, profile, os.getpid(), _sum_of(name, profile, row.cookie), row.run)
         try:
-            self._db.execute("UPDATE runs SET pid = ? WHERE run = ?", (os.getpid(), run))
+            with self._db:
+                self._db.execute("BEGIN")
+                self._db.execute("UPDATE runs SET name = ?, profile = ?, pid = ?, sum = ? WHERE run = ?", now)
+                if profile != row.profile:  # it was moved, and what is known of its agents goes with it
+                    moved = (profile or "", row.profile or "")
+                    self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
         except sqlite3.Error as error:
             raise JournalError(_trouble(self._path, error)) from error
 

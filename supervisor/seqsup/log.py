@@ -69,6 +69,7 @@ from .wording import (
     ending,
     mark,
     named,
+    narrowed,
     printable,
     processes,
     wrap,
@@ -216,10 +217,15 @@ def _(event: RunStarted) -> Line:
     text = f"{event.name}: {agents}, in {event.containment}"
     if event.waited >= _SLOW:
         text += f"; waited {format_duration(event.waited)} for the machine's turn"
+    if those := narrowed(event.only, event.start_from):
+        text += f"; {those}"
     if event.resumed:
-        text += f"; {len(event.completed_before)} of them completed before"
+        before = len(set(event.agents) & set(event.completed_before))  # who is not taken now may have, too
+        text += f"; {before or 'none'} of them completed before"
     if event.again:
         text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"
+    if event.gone:
+        text += f"; no longer in the profile: {named(event.gone)}"
     return Line(INFO, "▶", "resumed" if event.resumed else "started", text)
 
 

@@ -291,6 +291,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     profile: str | None  # the file's path; None for `seqsup run`
     state_dir: str
     task: str
+    only: tuple[str, ...] = ()  # what was named on the command line, or is retried
+    start_from: str | None = None
     steps: tuple[Step, ...]
     skips: tuple[Skip, ...]
     stop_on_failure: bool

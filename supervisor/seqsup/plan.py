@@ -41,6 +41,7 @@ from .profile.order import in_order
 from .profile.tables import HOOKS, LISTEN
 from .selection import Choice, chosen, select
 from .units import format_size
+from .wording import named
 
 _CHAIN = 5  # agents: the longest chain that is advised
 GC = "--expose-gc"
@@ -96,23 +97,28 @@ def make(
     profile: Profile,
     survey: Survey,
     *,
-    task: str | None = None,
-    only: Iterable[str] = (),
-    start_from: str | None = None,
+    choice: Choice,
     state_dir: str,
 ) -> Plan:
     """ProfileError says all that stands against it on this machine."""
-    task = task or None
+    choice = replace(choice, task=choice.task or None)
+    task = choice.task
     ordered = in_order(profile.agents)
     made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
     names = {name: [copy.name for copy in some] for name, some in made.items()}
-    choice = Choice(task=task, only=tuple(only), start_from=start_from)
     skips = select(ordered, names, choice)
     taken = [copy for some in made.values() for copy in some if copy.name not in skips]
     if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
-    if (only or start_from) and not taken:
-        raise SeqsupError(f"--only and --from leave no agent of {profile.name} to run")
+    if not taken and choice != Choice(task=task):
+        options = ["--only"] * bool(choice.only) + ["--from"] * (choice.start_from is not None)
+        options += ["--retry-failed"] * (choice.failed is not None)
+        leaves = "leave" if len(options) > 1 else "leaves"
+        away = [name for name in choice.failed or () if not any(name in some for some in names.values())]
+        raise SeqsupError(
+            f"{' and '.join(options)} {leaves} no agent of {profile.name} to run"
+            + (f": it has no {named(away)} any more" if away else "")
+        )
     values = _of_copies(names)
     spawns = profile.run.mode != ARTIFACT_ONLY
     lanes = profile.run.concurrency > 1 and profile.run.mode != ARTIFACT_ONLY
@@ -121,6 +127,8 @@ def make(
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
         state_dir=state_dir,
         task=task or "",
+        only=choice.only if choice.failed is None else tuple(copy.name for copy in taken),
+        start_from=choice.start_from,
         steps=tuple(
             replace(_step(copy, survey, names, skips, values), chosen=chosen(copy.agent, copy.name, choice))
             for copy in taken

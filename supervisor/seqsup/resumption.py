@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from . import placeholders
-from .history import Completed
-from .model import Step
+from .history import Completed, RunView
+from .model import Plan, Step
 
 CHANGED = "its command, folder, environment or input has changed"
 
@@ -37,6 +37,14 @@ def resumption(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Res
         else:
             done[step.name] = before
     return Resumption(done, again)
+
+
+def gone(view: RunView, plan: Plan, found: Resumption) -> tuple[str, ...]:
+    """The agents of an earlier part that the plan does not know, under another name neither."""
+    here = {step.name for step in plan.steps} | {skip.name for skip in plan.skips}
+    over = {each.folder for each in found.done.values()}
+    away = (agent.name for agent in view.agents.values() if agent.name not in here and not agent.left_out)
+    return tuple(name for name in away if name not in view.completed or view.completed[name].folder not in over)
 
 
 def builds_on(step: Step) -> list[str]:

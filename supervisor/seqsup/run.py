@@ -68,7 +68,7 @@ from .model import (
 from .operator import Operator
 from .placeholders import finish
 from .renewal import GoingOn
-from .resumption import resumption
+from .resumption import gone, resumption
 from .retention import outdated, remove
 from .sequence import violations
 from .wait import Wake
@@ -276,7 +276,8 @@ class Run:
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
                 concurrency=plan.concurrency, listen=plan.metrics.listen, python=platform.python_version(),
-                expected=self._expected(),
+                expected=self._expected(), only=plan.only, start_from=plan.start_from,
+                gone=gone(self.view, plan, earlier),
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:

@@ -1,7 +1,7 @@
-"""Which agents of a profile are taken: --only, --from, `when` against the task, and `needs`. Pure."""
+"""Which agents of a profile are taken: --only, --from, --retry-failed, `when` against the task, and `needs`. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct
 
@@ -15,6 +15,8 @@ class Choice(Struct, frozen=True, kw_only=True):
     task: str | None = None
     only: tuple[str, ...] = ()
     start_from: str | None = None
+    failed: tuple[str, ...] | None = None  # with --retry-failed: who gave up, and who was skipped for want of them
+    of: str = ""  # the run whose --only and --from these were
 
 
 def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:
@@ -22,15 +24,20 @@ def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice
     _known(copies, choice)
     skips: dict[str, str] = {}
     missing: set[str] = set()  # agents whose result will not be there
+    only, failed = frozenset(choice.only), frozenset(choice.failed or ())
+    named_ones = only | failed
     begun = choice.start_from is None
     for agent in ordered:
-        why = _unfit(agent, copies[agent.name], choice, missing)
+        named = not named_ones.isdisjoint((agent.name, *copies[agent.name]))
+        why = _unfit(agent, copies[agent.name], choice.task, missing, named=named)
         if why:
             missing.add(agent.name)
         for name in copies[agent.name] or [agent.name]:
             begun = begun or choice.start_from in (name, agent.name)
-            if choice.only and not {name, agent.name} & set(choice.only):
+            if only and only.isdisjoint((name, agent.name)):
                 skips[name] = "not named with --only"
+            elif choice.failed is not None and name not in failed:
+                skips[name] = "it did not give up"
             elif not begun:
                 skips[name] = f"before --from {choice.start_from}"
             elif why:
@@ -42,16 +49,17 @@ def chosen(agent: Agent, name: str, choice: Choice) -> str:
     """Why a copy is taken, where the command line chose."""
     if {name, agent.name} & set(choice.only):
         return "named with --only"
+    if choice.failed is not None:
+        return "it gave up, or needed what did"
     if not agent.when or choice.task is None:
         return ""
     return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
 
 
-def _unfit(agent: Agent, copies: Sequence[str], choice: Choice, missing: set[str]) -> str | None:
-    named = {agent.name, *copies} & set(choice.only)
+def _unfit(agent: Agent, copies: Sequence[str], task: str | None, missing: Set[str], *, named: bool) -> str | None:
     if not copies:
         return "for_each found nothing"
-    if not named and agent.when and choice.task is not None and not _mentions(choice.task, agent.when):
+    if not named and agent.when and task is not None and not _mentions(task, agent.when):
         return f"the task has none of the words {', '.join(agent.when)}"
     lacking = [need for need in agent.needs if need in missing]
     if lacking and not named:
@@ -75,10 +83,11 @@ def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:
 
 
 def _named(choice: Choice) -> Iterator[tuple[str, str]]:
+    of = f" of {choice.of}" if choice.of else ""
     for name in choice.only:
-        yield "--only", name
+        yield f"--only{of}", name
     if choice.start_from is not None:
-        yield "--from", choice.start_from
+        yield f"--from{of}", choice.start_from
 
 
 def _list(copies: Mapping[str, Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """How facts are said to people: the words that log, table and status share. Pure text."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from .kind import INTERPRETERS, script_name, subject
@@ -115,6 +115,12 @@ def at_a_time(concurrency: int) -> str:
 
 def counted(number: int, noun: str, several: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {several or noun + 's'}"
+
+
+def narrowed(only: Sequence[str], start_from: str | None) -> str:
+    """Say what of a profile was asked for: `only embed, report from embed on`; nothing where that is all of it."""
+    told = ["only " + named(only)] * bool(only) + [f"all from {start_from} on"] * (start_from is not None)
+    return ", ".join(told)
 
 
 def named(some: Iterable[str], most: int = 8) -> str:

@@ -12,11 +12,11 @@ from ..folder import straight
 from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
-    from ..history import RunView
     from ..learning import Expected
     from ..model import Plan
     from ..plan import Survey
     from ..profile import Profile
+    from ..selection import Choice
 
 # What stands in a profile under this key, `run` is told by that
 _OPTIONS = {
@@ -26,9 +26,7 @@ _OPTIONS = {
 _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 
-def load(
-    profile_path: str, *, task: str | None = None, only: Iterable[str] = (), start_from: str | None = None
-) -> "Plan":
+def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
     from ..plan import with_objections
     from ..profile import ProfileError
@@ -39,9 +37,10 @@ def load(
     except ProfileError as error:
         if error.rest is None:
             raise
+        task = choice.task if choice is not None else None
         survey = _survey(error.rest.profile, folder, task, but=error.rest.unknown_agents)
         raise with_objections(error, error.rest, survey, task) from None
-    return _plan(profile, folder, task=task, only=only, start_from=start_from)
+    return _plan(profile, folder, choice)
 
 
 def for_command(
@@ -86,24 +85,6 @@ def read(profile_path: str) -> "Profile":
     return parse(text, profile_path)
 
 
-def earlier(profile_path: str, run: str) -> "RunView | None":
-    """What a run of this profile came to, the last one if `run` is empty; None where it never ran."""
-    from ..folder import label
-    from ..history import fold
-    from ..journal import Journal, NoJournal
-
-    profile = read(profile_path)
-    try:
-        journal = Journal.open(state_dir(profile))
-    except NoJournal:
-        return None
-    path = str(straight(Path(profile_path)))
-    rows = [row for row in journal.runs() if row.profile == path and run in ("", label(row.run), str(row.run))]
-    view = fold(journal.events(rows[-1].run)) if rows else None
-    journal.close()
-    return view
-
-
 def expectations(plan: "Plan") -> "dict[str, Expected]":
     """What the plan's agents usually take, of those that ran before. It only looks."""
     from ..journal import Journal, JournalError
@@ -127,18 +108,13 @@ def state_dir(profile: "Profile | None" = None) -> Path:
     return usual_state_dir()
 
 
-def _plan(
-    profile: "Profile",
-    folder: Path,
-    *,
-    task: str | None = None,
-    only: Iterable[str] = (),
-    start_from: str | None = None,
-) -> "Plan":
+def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "Plan":
     from ..plan import make
+    from ..selection import Choice
 
-    survey = _survey(profile, folder, task)
-    return make(profile, survey, task=task, only=only, start_from=start_from, state_dir=str(state_dir(profile)))
+    choice = choice or Choice()
+    survey = _survey(profile, folder, choice.task)
+    return make(profile, survey, choice=choice, state_dir=str(state_dir(profile)))
 
 
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":

@@ -29,7 +29,7 @@ from ..history import RunState, fold
 from ..host import PORTABLE, Host, give_back
 from ..journal import Journal, RunRow
 from ..log import Log, spoken
-from ..model import Halt, Plan, SeqsupError
+from ..model import Halt, Plan
 from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement, enforcing_key
@@ -44,12 +44,13 @@ from ..timeline import Timeline
 from ..turn import Turn, introduced
 from ..units import format_duration
 from ..wait import Wake
-from ..wording import processes, wrap
+from ..wording import narrowed, processes, wrap
 from ._detach import Detached
 from ._live import Live, Pulses, scene_of
 from ._load import state_dir
 from ._output import here, width
 from ._passage import Passage
+from ._take import Refused
 
 if TYPE_CHECKING:
     from ..metrics.exporter import Exporter
@@ -58,16 +59,11 @@ _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
 
 
-class Refused(SeqsupError):
-    """Nothing was started."""
-
-    exit_code = 3
-
-
 class Manner(Struct, frozen=True, kw_only=True):
     """How a run is carried out and shown."""
 
-    resume: str | None = None  # a run, or "" for the profile's last
+    resume: int | None = None  # the run that goes on
+    note: str = ""  # to be said first
     wait: bool = True
     json: bool = False
     quiet: bool = False
@@ -216,9 +212,12 @@ class _Supervision:
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
         packet = self._packet
+        if packet is None and manner.note:
+            self._say(manner.note)
         row = self._resumed() if packet is None else None
         if row is not None and self._complete(row):
-            self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed every agent of the profile")
+            those = narrowed(plan.only, plan.start_from) or "every agent of the profile"
+            self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
             return 0
         exporter = self._exporter = await self._exporting()
         cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
@@ -365,22 +364,18 @@ class _Supervision:
 
     def _identity(self, row: RunRow | None, cookie: str) -> Identity:
         if row is not None:
-            self._journal.adopt(row.run)
+            self._journal.adopt(row, self._plan.name, self._plan.profile)
             return Identity(row.run, cookie, tuple(self._journal.events(row.run)))
         return Identity(self._journal.begin(self._plan.name, self._plan.profile, cookie), cookie)
 
     def _resumed(self) -> RunRow | None:
-        wanted, plan = self._manner.resume, self._plan
+        wanted = self._manner.resume
         if wanted is None:
             return None
-        rows = [row for row in self._journal.runs() if (row.profile, row.name) == (plan.profile, plan.name)]
-        if wanted:
-            rows = [row for row in rows if wanted in (label(row.run), str(row.run))]
-            if not rows:
-                raise Refused(f"{wanted} is no run of {plan.name}; `seqsup runs` lists them")
-        elif not rows:
-            self._say(f"{plan.name} never ran: it starts from its first agent")
-        return rows[-1] if rows else None
+        row = next((row for row in self._journal.runs() if row.run == wanted), None)
+        if row is None:
+            raise Refused(f"{label(wanted)} was removed while this waited for its turn")
+        return row
 
     def _complete(self, row: RunRow) -> bool:
         view = fold(self._journal.events(row.run))

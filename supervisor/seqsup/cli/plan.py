@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from .. import environment
 from ..containment.tiers import Chosen, choose
-from ..folder import ARTIFACTS, CHANNEL
+from ..folder import ARTIFACTS, CHANNEL, label
 from ..learning import Expected
 from ..model import (
     ARTIFACT_ONLY,
@@ -33,13 +33,14 @@ from ..model import (
 from ..placeholders import finish
 from ..plan import enforcement, enforcing_key
 from ..presets import tables
+from ..resumption import Resumption, gone, resumption
 from ..runtime.reports import REPORTS
 from ..table import Column, render
 from ..units import format_duration, format_size
-from ..wording import at_a_time, counted, wrap
-from . import _complete
-from ._load import expectations, load
+from ..wording import at_a_time, counted, named, narrowed, wrap
+from ._load import expectations
 from ._output import put_object, width
+from ._take import Asked, Earlier, Taken, take, taking_options
 
 _WIDTH = 100  # columns where they are not known
 _COLUMNS = (
@@ -61,33 +62,26 @@ _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not 
 
 
 @click.command(short_help="What start would do; starts nothing.")
-@click.argument("profile", shell_complete=_complete.profile)
-@click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="NAME",
-    help="Take only this agent (may be given more than once).",
-    shell_complete=_complete.agent_of_profile,
-)
-@click.option(
-    "--from", "start_from", metavar="NAME", help="Begin with this agent.", shell_complete=_complete.agent_of_profile
-)
+@taking_options
 @click.option("--json", "as_json", is_flag=True, help="One object, for programs; sizes in bytes, times in seconds.")
-def plan(profile: str, task: str, only: tuple[str, ...], start_from: str | None, as_json: bool) -> None:
+def plan(
+    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
+    retry_failed: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing."""
-    made = load(profile, task=task, only=only, start_from=start_from)
-    usual = expectations(made)
+    taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
+    usual = expectations(taken.plan)
     if as_json:
-        put_object("seqsup.plan/1", _as_object(made, usual))
+        put_object("seqsup.plan/1", _as_object(taken, usual))
     else:
-        click.echo("\n".join(line.rstrip() for line in _text(made, usual, width() or _WIDTH)))
+        click.echo("\n".join(line.rstrip() for line in _text(taken, usual, width() or _WIDTH)))
 
 
 # For programs -------------------------------------------------------------------------------------
 
 
-def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
+def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
+    made = taken.plan
     fields: dict[str, Any] = msgspec.to_builtins(made)
     for step, told in zip(made.steps, fields["steps"], strict=True):
         told["env"] = sorted(step.env)  # values may be secrets
@@ -105,6 +99,13 @@ def _as_object(made: Plan, usual: dict[str, Expected]) -> dict[str, Any]:
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
 
+    fields["resumes"] = None
+    if taken.earlier is not None:
+        found, away = _resumption(made, taken.earlier)
+        done = {name: each.folder for name, each in found.done.items()}
+        fields["resumes"] = {
+            "run": label(taken.earlier.run), "completed": done, "again": found.again, "gone": list(away)
+        }  # fmt: skip
     fields["routing"] = [
         *({"agent": step.name, "taken": True, "why": step.chosen} for step in made.steps),
         *({"agent": skip.name, "taken": False, "why": skip.why} for skip in made.skips),
@@ -136,7 +137,25 @@ def _found(made: Plan) -> Chosen | str:
     return chosen
 
 
-def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]:
+def _resumption(made: Plan, earlier: Earlier) -> tuple[Resumption, tuple[str, ...]]:
+    found = resumption(made.steps, earlier.view.completed)
+    return found, gone(earlier.view, made, found)
+
+
+def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
+    found, away = _resumption(made, earlier)
+    if found.done:
+        yield f"completed, and not run again: {named(found.done)}"
+    yield from (f"{name} runs again: {why}" for name, why in found.again.items())
+    others = [step.name for step in made.steps if step.name not in found.done and step.name not in found.again]
+    if others:
+        yield f"did not complete yet: {named(others)}"
+    if away:
+        yield f"no longer in the profile: {named(away)}"
+
+
+def _text(taken: Taken, usual: dict[str, Expected], columns: int) -> Iterator[str]:
+    made = taken.plan
     how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
     yield from _pairs(
@@ -146,11 +165,16 @@ def _text(made: Plan, usual: dict[str, Expected], columns: int) -> Iterator[str]
         ("profile", made.profile or "none"),
         ("state", made.state_dir),
         ("task", _shown(made.task)),
+        ("asked for", narrowed(made.only, made.start_from)),
         ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
         ("chain", counted(made.chain, "agent")),
         ("usually", _usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
     )
+    if taken.earlier is not None:
+        yield from _section(columns, f"goes on with {label(taken.earlier.run)}", _resumes(made, taken.earlier))
+    elif taken.note:
+        yield from ("", taken.note)
     yield from _section(columns, "companions", map(_companion, made.companions))
     yield from _section(columns, "hooks", _hooks(made.hooks))
     if made.steps:

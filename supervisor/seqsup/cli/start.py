@@ -5,38 +5,14 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from ..history import failed
-from . import _complete
 from ._detach import detach as in_background
-from ._load import earlier, load
 from ._logging import log_options
 from ._supervise import Manner, go_on, supervise
+from ._take import Asked, take, taking_options
 
 
 @click.command(short_help="Run a profile's agents one at a time.")
-@click.argument("profile", required=False, shell_complete=_complete.profile)
-@click.option("--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words.")
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="NAME",
-    help="Take only this agent (may be given more than once).",
-    shell_complete=_complete.agent_of_profile,
-)
-@click.option(
-    "--from", "start_from", metavar="NAME", help="Begin with this agent.", shell_complete=_complete.agent_of_profile
-)
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="",
-    metavar="[RUN]",
-    help="Go on with the profile's last run (or RUN): what completed is not run again.",
-    shell_complete=_complete.run,
-)
-@click.option(
-    "--retry-failed", is_flag=True, help="Go on with the last run, but only with what gave up in it, or needed that."
-)
+@taking_options
 @click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
 @click.option("--detach", is_flag=True, help="In the background: return as soon as it runs, or waits for its turn.")
 @click.option("--follow", is_flag=True, help="Show what the agents print, each line with its agent's name.")
@@ -65,27 +41,15 @@ def start(
     """
     if (code := go_on()) is not None:
         return code
-    if profile is None and resume:  # `start --resume nightly.toml`: the name was meant for PROFILE
-        profile, resume = resume, ""
-    if profile is None:
-        raise click.UsageError("which profile? (seqsup start PROFILE)", click.get_current_context())
     if follow and as_json:
         raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
-    if retry_failed:
-        resume = resume or ""
-    view = earlier(profile, resume) if resume is not None else None
-    if view is not None:
-        task = task or view.task
-    if retry_failed:
-        only = (*only, *(failed(view) if view is not None else ()))
-        if not only:
-            click.echo("seqsup: nothing to retry: no agent gave up", err=True)
-            return 0
+    taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
+    plan = taken.plan
     manner = Manner(
-        resume=resume, wait=not no_wait, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
-        log_level=log_level and log_level.upper(), log_json=log_format == "json",
+        resume=taken.earlier and taken.earlier.run, note=taken.note, wait=not no_wait, json=as_json,
+        quiet=quiet or detach, follow=follow, plain=progress == "plain", log_level=log_level and log_level.upper(),
+        log_json=log_format == "json",
     )  # fmt: skip
-    plan = load(profile, task=task, only=only, start_from=start_from)
     if not detach:
         return supervise(plan, manner)
     if as_json or follow:

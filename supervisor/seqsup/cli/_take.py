@@ -1,0 +1,174 @@
+"""What of a profile is taken: what the command line asks for, and what an earlier run of it leaves to be done."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+from msgspec.structs import replace
+
+from ..folder import alive, label, run_folder, straight
+from ..history import RunView, fold
+from ..journal import Journal, NoJournal, RunRow
+from ..model import Plan, SeqsupError
+from ..selection import Choice
+from . import _complete
+from ._load import load, read, state_dir
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Refused(SeqsupError):
+    """Nothing was started."""
+
+    exit_code = 3
+
+
+class NothingToDo(SeqsupError):
+    """All that was asked for is done already."""
+
+    exit_code = 0
+
+
+class Asked(NamedTuple):
+    """The values of `taking_options`."""
+
+    task: str
+    only: tuple[str, ...]
+    start_from: str | None
+    resume: str | None
+    retry_failed: bool
+
+
+class Earlier(NamedTuple):
+    """The run that is gone on with."""
+
+    run: int
+    view: RunView
+
+
+class Taken(NamedTuple):
+    plan: Plan
+    earlier: Earlier | None
+    note: str = ""  # to be said first
+
+
+def taking_options(command: F) -> F:
+    """Add PROFILE and the options that choose its agents."""
+    options = (
+        click.argument("profile", required=False, shell_complete=_complete.profile),
+        click.option(
+            "--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words."
+        ),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="NAME",
+            help="Take only this agent (may be given more than once).",
+            shell_complete=_complete.agent_of_profile,
+        ),
+        click.option(
+            "--from",
+            "start_from",
+            metavar="NAME",
+            help="Begin with this agent.",
+            shell_complete=_complete.agent_of_profile,
+        ),
+        click.option(
+            "--resume",
+            is_flag=False,
+            flag_value="",
+            metavar="[RUN]",
+            help="Go on with the profile's last run (or RUN): what completed is not run again.",
+            shell_complete=_complete.run,
+        ),
+        click.option(
+            "--retry-failed",
+            is_flag=True,
+            help="Go on with the last run, but only with what gave up in it, or needed that.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take(profile: str | None, asked: Asked) -> Taken:
+    """Make the plan. A run that goes on takes what it was begun with, unless told otherwise."""
+    resume = asked.resume
+    if profile is None and resume:  # `start --resume nightly.toml`: the name was meant for PROFILE
+        profile, resume = resume, ""
+    if profile is None:
+        context = click.get_current_context()
+        raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
+    choice = Choice(task=asked.task or None, only=asked.only, start_from=asked.start_from)
+    if resume is None and not asked.retry_failed:
+        return Taken(load(profile, choice), None)
+    earlier = _earlier(profile, resume or "", to_retry=asked.retry_failed)
+    if earlier is None:
+        if asked.retry_failed:
+            raise NothingToDo("nothing to retry: it never ran")
+        plan = load(profile, choice)
+        return Taken(plan, None, f"{plan.name} never ran: it starts from its first agent")
+    view = earlier.view
+    choice = replace(choice, task=choice.task or view.task or None)
+    if asked.retry_failed:
+        if not view.failed:
+            raise NothingToDo("nothing to retry: no agent gave up")
+        choice = replace(choice, failed=tuple(view.failed))
+    elif not (choice.only or choice.start_from):
+        choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
+    return Taken(load(profile, choice), earlier)
+
+
+def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | None:
+    """The run that is meant, the profile's last one if `wanted` is empty; None where it never ran."""
+    profile, path = read(profile_path), str(straight(Path(profile_path)))
+    folder = state_dir(profile)
+    try:
+        journal = Journal.open(folder)
+    except NoJournal:
+        if wanted:
+            raise Refused(f"there is no run {wanted}: nothing ever ran in {folder}") from None
+        return None
+    try:
+        rows = journal.runs()
+        row = _named(wanted, rows, path) if wanted else _last(rows, path, profile.name)
+        if row is None:
+            return None
+        lives = alive(run_folder(folder, row.run))
+        if lives and to_retry:
+            raise Refused(f"{label(row.run)} still runs: what gave up in it is known when it has ended")
+        view = fold(journal.events(row.run))
+    finally:
+        journal.close()
+    if not lives:
+        view.lose()
+    return Earlier(row.run, view)
+
+
+def _named(wanted: str, rows: list[RunRow], path: str) -> RunRow:
+    """A run by its label; one whose profile was moved or renamed is taken for this one's."""
+    row = next((row for row in rows if wanted in (label(row.run), str(row.run))), None)
+    if row is None:
+        raise Refused(f"there is no run {wanted}; `seqsup runs` lists them")
+    if row.profile != path and not _moved(row):
+        of = f"of {row.profile}, not of {path}" if row.profile else "of one command, which has no profile"
+        raise Refused(f"{label(row.run)} is a run {of}; `seqsup runs` lists them")
+    return row
+
+
+def _last(rows: list[RunRow], path: str, name: str) -> RunRow | None:
+    own = [row for row in rows if row.profile == path]
+    moved = [row for row in rows if row.name == name and _moved(row)]
+    if moved and not own:
+        was = moved[-1]
+        raise Refused(
+            f"{path} never ran. If {was.profile}, which is gone, was moved here, `--resume {label(was.run)}` goes on"
+            " with it; without --resume it starts from its first agent"
+        )
+    return own[-1] if own else None
+
+
+def _moved(row: RunRow) -> bool:
+    return row.profile is not None and not Path(row.profile).exists()
