@@ -1,7 +1,9 @@
 """Chains: what happens between them, and a supervisor that begins anew in the middle of a run and loses nothing."""
 
+import ctypes
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -10,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, wait_for
 from seqsup import policy
 from seqsup.model import MIB
+from seqsup.units import format_size
 
-from profiles import Event, of, parsed, proven, shell, write
+from profiles import Event, agent, of, parsed, proven, shell, write
 
 Seqsup = Callable[..., Result]
 Stub = Callable[..., list[str]]
@@ -74,6 +78,38 @@ def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profi
     assert "this run still owns" in of(events, "chain_ended")[0]["why"]
     assert (events[-1]["exit_code"], events[-1]["completed"]) == (4, 4)
     assert events[-1]["why"].startswith("memory did not drain after chain 2: this run still owns")
+
+
+def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, tmp_path: Path) -> None:
+    """Also where no process holds it any more: a file in a tmpfs, a System V segment."""
+    if not Path("/dev/shm").is_mount():
+        pytest.skip("no tmpfs at /dev/shm")
+    file, old = (Path("/dev/shm") / f"seqsup-test-{secrets.token_hex(8)}" for _ in range(2))
+    old.write_bytes(bytes(9 * MIB))
+    segment = (
+        "import ctypes; c = ctypes.CDLL(None); c.shmat.restype = ctypes.c_void_p;"
+        f" n = c.shmget(0, {9 * MIB}, 0o1600); at = ctypes.c_void_p(c.shmat(n, None, 0));"
+        f" ctypes.memset(at, 1, {9 * MIB}); print(n)"
+    )
+    drain = {"available": psutil.virtual_memory().total, "timeout": "100ms", "on_timeout": "continue"}
+    path = write(
+        tmp_path, shell("a", f"head -c {10 * MIB} /dev/zero >{file}"), agent("b", [sys.executable, "-c", segment]),
+        shell("c", "true"), drain=drain, **of_chain(2),
+    )  # fmt: skip
+    try:
+        events = proven(seqsup("start", path, "--json"))
+        number = seqsup("logs", "b").stdout.strip()
+    finally:
+        file.unlink()
+        old.unlink()
+    ctypes.CDLL(None).shmctl(int(number), 0, None)
+    first, *others = of(events, "drained", "chain_ended")
+    assert f", of {format_size(drain['available'])} that must be back; in memory since the run began" in first["why"]
+    for each in (first, *others):
+        assert f"{file} 10 MiB" in each["why"]
+        assert str(old) not in each["why"]
+    for each in others:
+        assert f"System V segment {number} 9 MiB" in each["why"]
 
 
 def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, tmp_path: Path) -> None:

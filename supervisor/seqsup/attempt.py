@@ -72,6 +72,7 @@ class World(Struct, frozen=True):
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
     weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
+    since: Callable[[], float] = time.time  # when the run began
 
 
 class Place(Struct, frozen=True):

@@ -2,15 +2,29 @@
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from . import policy
 from .attempt import Ended, World
 from .containment.cookie import bearers
 from .containment.stop import stop
+from .containment.tmpfs import kept_since
 from .events import Drained
-from .model import Halt, ProcessMemory, Step
+from .model import Drain, Halt, ProcessMemory, Step
+from .units import format_size
+from .wording import printable
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's
+_NAMED = 3  # files
+
+
+class Back(NamedTuple):
+    """What a wait for memory came to."""
+
+    missing: str  # empty when it is back
+    available: int  # of the host, in bytes
+    owned: int  # by the run
+    seconds: float
 
 
 async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World) -> Drained:
@@ -22,23 +36,46 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
         strays, _ = await stop(
             lambda: _strays(cookie, ended, world), world.wake, grace=policy.LEFTOVER_GRACE, deadline=rule.timeout
         )
+    found = await until_back(rule, rule.available, world, began=began, enough=Halt.KILL)
+    forced = world.operator.halt is Halt.KILL
+    return Drained(
+        agent=step.name, attempt=number, reached=not found.missing, seconds=found.seconds,
+        before=ended.last_available, after=found.available, freed=found.available - ended.last_available,
+        owned=found.owned, strays=strays, why=found.missing,
+        on_timeout=rule.on_timeout if found.missing and not forced else None,
+    )  # fmt: skip
+
+
+async def until_back(rule: Drain, available_again: int | None, world: World, *, began: float, enough: Halt) -> Back:
+    """Wait until the host has so much available again and the run owns no more than it may.
+
+    No longer than the profile says, counted from `began`, and not when the operator's wish is `enough`.
+    """
     interval = _FIRST_INTERVAL
     while True:
         available, owned = world.host.available(), world.host.own() + world.beside() + world.reaper.let_go_bytes()
         missing = policy.drained(
-            available=available, owned=owned, need_available=rule.available, threshold=rule.threshold,
+            available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
             unkilled=world.reaper.still_abandoned(),
         )  # fmt: skip
-        waited, forced = time.monotonic() - began, world.operator.halt is Halt.KILL
-        if not missing or waited >= rule.timeout or forced:
+        waited = time.monotonic() - began
+        if not missing or waited >= rule.timeout or world.operator.halt >= enough:
             break
         await world.wake.wait(min(interval, rule.timeout - waited))
         interval = min(interval * 2, rule.interval)
-    return Drained(
-        agent=step.name, attempt=number, reached=not missing, seconds=time.monotonic() - began,
-        before=ended.last_available, after=available, freed=available - ended.last_available, owned=owned,
-        strays=strays, why=missing, on_timeout=rule.on_timeout if missing and not forced else None,
-    )  # fmt: skip
+    if available_again is not None and available < available_again:
+        missing += _in_memory(world.since())
+    return Back(missing, available, owned, time.monotonic() - began)
+
+
+def _in_memory(since: float) -> str:
+    """Name what no process holds any more."""
+    if not (files := kept_since(since)):
+        return ""
+    largest = " · ".join(f"{printable(name)} {format_size(size)}" for name, size in list(files.items())[:_NAMED])
+    others = len(files) - _NAMED
+    more = f" · {others} more" if others > 0 else ""
+    return f"; in memory since the run began, until removed: {format_size(sum(files.values()))} ({largest}{more})"
 
 
 def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:

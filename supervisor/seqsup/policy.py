@@ -234,9 +234,11 @@ def drained(
     """
     missing = [f"pid {pid} took SIGKILL, still there with {format_size(size)}" for pid, size in unkilled.items()]
     if need_available is not None and available < need_available:
-        missing.append(f"the host has {format_size(available)} available of {format_size(need_available)}")
+        has, needed = told_apart(available, need_available)
+        missing.append(f"the host has {has} available, of {needed} that must be back")
     if threshold is not None and owned > threshold:
-        missing.append(f"this run still owns {format_size(owned)}, over {format_size(threshold)}")
+        most, has = told_apart(threshold, owned)
+        missing.append(f"this run still owns {has}, over drain.threshold {most}")
     return "; ".join(missing)
 
 

@@ -25,6 +25,7 @@ from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import PSUTIL, Chosen
+from .drain import until_back
 from .events import (
     AgentDue,
     AgentEnded,
@@ -117,8 +118,9 @@ class Run:
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
         self._world = World(
-            reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe, weigh=self._weigh
-        )
+            reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe, weigh=self._weigh,
+            since=lambda: self.view.started or time.time(),
+        )  # fmt: skip
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
@@ -451,23 +453,15 @@ class Run:
 
     async def _drain_chain(self, rule: Drain) -> ChainEnded:
         """Wait until the host has as much as before the first agent, but for what the run may own."""
-        began, world = time.monotonic(), self._world
         lost = self._baseline - (rule.threshold or self._baseline)
         available_again = None if rule.available is None else max(rule.available, lost)
-        while True:
-            available = world.host.available()
-            owned = world.host.own() + world.beside() + world.reaper.let_go_bytes()
-            missing = policy.drained(
-                available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
-                unkilled=world.reaper.still_abandoned(),
-            )  # fmt: skip
-            waited = time.monotonic() - began
-            if not missing or waited >= rule.timeout or world.operator.halt > Halt.NONE:
-                return ChainEnded(
-                    chain=self._chain, agents=self._in_chain, reached=not missing, seconds=waited,
-                    baseline=self._baseline, available=available, owned=owned, why=missing,
-                )  # fmt: skip
-            await world.wake.wait(min(rule.interval, rule.timeout - waited))
+        found = await until_back(
+            rule, available_again, self._world, began=time.monotonic(), enough=Halt.AFTER_AGENT
+        )  # fmt: skip
+        return ChainEnded(
+            chain=self._chain, agents=self._in_chain, reached=not found.missing, seconds=found.seconds,
+            baseline=self._baseline, available=found.available, owned=found.owned, why=found.missing,
+        )  # fmt: skip
 
     async def _may_go_on(self) -> bool:
         """Wait while something hinders the next agent; False when the operator wants none any more."""

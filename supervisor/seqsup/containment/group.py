@@ -261,7 +261,7 @@ def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str,
         fields, _, kind = line.partition(" - ")
         filesystem, _, options = kind.split(" ", 2)
         if filesystem == "cgroup2" if not controller else filesystem == "cgroup" and controller in options.split(","):
-            shown, where = (_unescaped(field) for field in fields.split(" ")[3:5])
+            shown, where = (unescaped(field) for field in fields.split(" ")[3:5])
             yield shown, Path(where)
 
 
@@ -284,5 +284,5 @@ def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
     raise Unavailable(f"the cgroup of this process, {path}, is not mounted here")
 
 
-def _unescaped(field: str) -> str:
+def unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
