@@ -3,11 +3,14 @@
 The leak ends by itself at 3 GiB: some look every few seconds, and some never see a grandchild.
 """
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,6 +36,7 @@ file = {folder}/supervisor.sock
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [program:leak]
 command = {command}
+startsecs = 0
 [eventlistener:memmon]
 command = {bin}/memmon -c -a 1GB
 events = TICK_5
@@ -43,6 +47,7 @@ endpoint = ipc://{folder}/circus-endpoint
 pubsub_endpoint = ipc://{folder}/circus-pubsub
 [watcher:leak]
 cmd = {command}
+respawn = false
 [plugin:memory]
 use = circus.plugins.resource_watcher.ResourceWatcher
 watcher = leak
@@ -91,19 +96,22 @@ def until_dead(note: Path) -> float | None:
     leaking: psutil.Process | None = None
     while time.monotonic() < ends:
         if leaking is None:
-            leaking = next((psutil.Process(pid) for pid in marked(str(note)) if leaks(pid)), None)
+            began, leaking = Note(note).held > 0, holder(note)
+            if began and leaking is None:  # between two looks
+                return time.monotonic() - Note(note).crossed
         elif not leaking.is_running() or leaking.status() == psutil.STATUS_ZOMBIE:
             return time.monotonic() - Note(note).crossed
         time.sleep(0.002)
     return None
 
 
-def leaks(pid: int) -> bool:
-    """Say whether it is the leak itself, and no shell or client that has its name among the arguments."""
-    try:
-        return str(AGENTS / "leaks.mjs") in psutil.Process(pid).cmdline()[1:2]
-    except psutil.NoSuchProcess:
-        return False
+def holder(note: Path) -> psutil.Process | None:
+    """Who has the note open: only the leak itself does, whatever starts it and however that renames it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(file.path == str(note) for file in process.open_files()):
+                return process
+    return None
 
 
 def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
@@ -136,17 +144,27 @@ def installed(lab: Lab) -> Iterator[tuple[str, Start]]:
         return
 
     def from_file(name: str, text: str, *command: str) -> Start:
-        def start(leak: list[str]) -> list[str]:
+        def start(agent: list[str]) -> list[str]:
             path = lab.folder / name
-            path.write_text(text.format(folder=lab.folder, bin=programs, command=" ".join(leak)))
+            path.write_text(text.format(folder=lab.folder, bin=programs, command=shlex.join(agent)))
             return [*command, str(path)]
 
         return start
+
+    def pm2(agent: list[str]) -> list[str]:
+        by = {} if agent[0] == NODE else {"interpreter": agent[0]}  # its limit holds for scripts of its own Node only
+        app = {"name": "leak", "script": agent[1], "args": agent[2:], "autorestart": False, "max_memory_restart": "1G"}
+        path = lab.folder / "pm2.json"
+        path.write_text(json.dumps({"apps": [app | by]}))
+        env = [f"PM2_HOME={lab.folder / 'pm2'}", "PM2_WORKER_INTERVAL=5000"]  # it would look each 30 s
+        return ["env", *env, str(CACHE / "node_modules/.bin/pm2-runtime"), "start", str(path)]
 
     runexec = [f"{programs}/runexec", "--no-container", "--quiet", "--output", os.devnull, "--memlimit"]
     yield "runexec", lambda leak: [*runexec, f"{LIMIT}B", "--", *leak]
     yield "supervisord with memmon -c", from_file("supervisord.conf", SUPERVISORD, f"{programs}/supervisord", "-c")
     yield "circus", from_file("circus.ini", CIRCUS, f"{programs}/circusd")
+    if NODE is not None:
+        yield "pm2 that looks each 5 s", pm2
 
 
 def install() -> Path:
@@ -155,6 +173,8 @@ def install() -> Path:
     if not (programs / "runexec").exists():
         do(sys.executable, "-m", "venv", CACHE / "venv")
         do(programs / "pip", "install", "--quiet", *PACKAGES)
+    if NODE is not None and not (CACHE / "node_modules" / "pm2").exists():
+        do("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", CACHE, "pm2")
     return programs
 
 

@@ -16,12 +16,13 @@ startup     `seqsup --version` and `seqsup status` against `python -c pass`
 overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone and in a cgroup. The
             leaking process itself writes down what it holds before it takes more, so the figure does not depend on
             seqsup's eyes. A loop of psutil that looks every 0.25 s is the peer
-peers       how supervisord with memmon, circus and runexec stop the same leak, in the process that they start and
+peers       how supervisord with memmon, circus, pm2 and runexec stop the same leak, in the process that they start and
             in its grandchild
 watch       the supervisor's share of a core while it watches 50 Node processes, far from the limit and near it
 spawn       the start of a process through the shim against a bare Popen
 bombs       who survives of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup
-leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own
+leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own, and
+            what the peers leave
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind
 preload     what the file that Node processes read first costs them: start, CPU and memory while idle; what a collection
