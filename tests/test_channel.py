@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from npm import each_node
 from seqsup.channel import Channel
 from seqsup.model import MIB
-from seqsup.runtime.node import node_options, preload
+from seqsup.runtime.node import copy_preload, node_options, preload
 
 DEADLINE = 30.0  # seconds, on a loaded machine
 IDLE = "setInterval(() => {}, 1000); console.log('ready')"
@@ -298,8 +298,8 @@ def test_an_agent_that_closes_what_it_did_not_open_goes_on(programs: Callable[..
 def test_paths_with_spaces_and_quotes(tmp_path: Path, programs: Callable[..., Program]) -> None:
     odd = tmp_path / 'it\'s "odd" \\ here'
     odd.mkdir()
-    copied = preload(odd)
-    options = node_options(("--require", str(copied)), "")
+    copy_preload(odd)
+    options = node_options(("--require", str(preload(odd))), "")
     ended = subprocess.run(
         ["node", "-p", "1"], env={**os.environ, "NODE_OPTIONS": options}, capture_output=True, check=False, timeout=60
     )

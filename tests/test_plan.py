@@ -325,6 +325,7 @@ def test_a_node_agent_starts_with_what_its_node_takes(
             node(node=OLD_NODE),
             "a: Node v20.10.0 does not take --expose-gc in NODE_OPTIONS",
         ),
+        ("node = { telemetry = false, heap_snapshot = true }", node(), "a: node.heap_snapshot has no effect"),
         ("", node(user_options="--trace-gc"), "refuses it and exits with 9"),
         ("", node(user_options="--max-old-space-size=9"), "yours is kept"),
         ("command = ['node', '--max-old-space-size=9', 'x']", node(), "the command sets --max-old-space-size itself"),

@@ -39,7 +39,7 @@ from seqsup.policy import (
 )
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
-COLLECT = Action.COLLECT
+COLLECT, SNAPSHOT = Action.COLLECT, Action.SNAPSHOT
 RULES = Rules(
     limits=Limits(
         warn=100 * MIB, soft=200 * MIB, hard=400 * MIB, sustain=2.0, host_floor=500 * MIB, measure=Measure.PRIVATE
@@ -48,6 +48,7 @@ RULES = Rules(
     sweep=True,
 )
 LEFT_ALONE = replace(RULES, sweep=False)
+SNAPPED = replace(RULES, snapshot=True)
 UNLIMITED = Rules(
     limits=Limits(warn=None, soft=None, hard=None, sustain=0.0, host_floor=None, measure=Measure.PRIVATE),
     timeouts=Timeouts(wall=None, stall=None, grace=0.0),
@@ -74,6 +75,10 @@ def node(seconds: float, mib: int, collected: float | None = None) -> Sample:
         verdict=Verdict.JS_LEAK,
     )  # fmt: skip
     return replace(at(seconds, mib), collectable=True, collection=done if collected is not None else None)
+
+
+def snapping(seconds: float, mib: int = 250) -> Sample:
+    return replace(at(seconds, mib), snapping=True)
 
 
 def empty(seconds: float, host: int = 8000) -> Sample:
@@ -145,6 +150,21 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     ),
     "a collection in the agent's last hour ends with it": (
         RULES, [node(0, 250), node(2, 250), empty(2.5), empty(2.6)], [WARN, COLLECT, WAIT, END], Phase.ENDED, None,
+    ),
+    "a heap snapshot is written before TERM": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(13), at(14, 250)],
+        [WARN, COLLECT, SNAPSHOT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "one that takes longer than grace ends with it": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(21.9), snapping(22)],
+        [WARN, COLLECT, SNAPSHOT, WAIT, KILL], Phase.KILLING, Reason.SOFT,
+    ),
+    "above hard while one is written": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(12.5, 400)],
+        [WARN, COLLECT, SNAPSHOT, KILL], Phase.KILLING, Reason.SOFT,
+    ),
+    "none is wanted of a tree without a Node that answers": (
+        SNAPPED, [at(0, 250), at(2, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "above hard while a collection goes on": (
         RULES, [node(0, 250), node(2, 250), node(3, 400)], [WARN, COLLECT, KILL], Phase.KILLING, Reason.HARD,
@@ -316,6 +336,7 @@ any_rules = st.builds(
     ),
     timeouts=st.builds(Timeouts, wall=spans, stall=spans, grace=st.sampled_from([0.0, 0.5, 2.0, 10.0])),
     sweep=st.booleans(),
+    snapshot=st.booleans(),
 )  # fmt: skip
 looks = st.lists(
     st.tuples(
@@ -326,20 +347,21 @@ looks = st.lists(
         st.sampled_from([0, 0, 1, 2]),  # processes besides the leader
         st.sampled_from(["", "", "", "", "exit", "exit", "oom", "after agent", "now", "kill"]),
         st.sampled_from([None, 0.0, 1.0, 100.0]),  # a Node that answers, and when its last collection ended
+        st.booleans(),  # a snapshot is being written
     ),
     min_size=1,
     max_size=15,
 )
 
 
-Look = tuple[float, int, int, float, int, str, float | None]
+Look = tuple[float, int, int, float, int, str, float | None, bool]
 
 
 def history(looks: list[Look]) -> list[Sample]:
     """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
     now, halt, gone, oom = 0.0, Halt.NONE, False, ""
     samples = []
-    for passed, used, host, quiet, others, news, collected in looks:
+    for passed, used, host, quiet, others, news, collected, written in looks:
         now += passed
         halt = max(halt, {"after agent": Halt.AFTER_AGENT, "now": Halt.NOW, "kill": Halt.KILL}.get(news, halt))
         gone = gone or news == "exit"
@@ -348,9 +370,8 @@ def history(looks: list[Look]) -> list[Sample]:
         held = used if processes else 0
         sample = at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt)
         answers = node(now, held, collected).collection if collected is not None and collected < now else None
-        samples.append(
-            replace(sample, collectable=collected is not None and not gone, collection=answers, kernel_oom=oom)
-        )
+        answering = collected is not None and not gone
+        samples.append(replace(sample, collectable=answering, collection=answers, kernel_oom=oom, snapping=written))
     return samples
 
 
@@ -362,15 +383,18 @@ def breach(limits: Limits, sample: Sample) -> bool:
 
 
 def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
-    termed: float | None = None
-    killing = False
+    begun: float | None = None
+    termed = killing = False
     for sample, watch, action in taken:
+        if action is SNAPSHOT:
+            assert begun is None, "it comes first, and takes of the grace"
+            begun = sample.at
         if action is TERMINATE:
-            assert termed is None, "TERM is sent once"
-            termed = sample.at
+            assert not termed, "TERM is sent once"
+            termed, begun = True, sample.at if begun is None else begun
         if action is KILL:
             grace = rules.timeouts.grace if watch.reason else min(rules.timeouts.grace, LEFTOVER_GRACE)
-            over = termed is not None and sample.at - termed >= grace
+            over = begun is not None and sample.at - begun >= grace
             assert killing or over or breach(rules.limits, sample)
             killing = True
 
@@ -417,7 +441,7 @@ def the_first_reason_is_kept_and_none_given_to_what_ended_by_itself(rules: Rules
             assert watch.reason is reason
         elif watch.reason is not None:
             assert before is Phase.RUNNING
-            assert action in (TERMINATE, KILL)
+            assert action in (TERMINATE, SNAPSHOT, KILL)
             assert sample.processes
         assert bool(watch.reason) == bool(watch.why)
         reason, before = watch.reason, watch.phase

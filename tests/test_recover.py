@@ -188,6 +188,7 @@ def test_what_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsu
     subprocess.run(["node", "-e", script], cwd=reports, env=env, check=True, stderr=subprocess.DEVNULL)
     assert "secret-to-keep" in (reports / "report.1.json").read_text()
     (reports / "report.2.json").write_text('{"environmentVariables": {"MY_API_KEY": "secret-to-keep"')  # cut off
+    (reports / "heap-7.heapsnapshot.part").write_text("{")
     assert seqsup("sweep").code == 0
     assert [file.name for file in reports.iterdir()] == ["report.1.json"]
     assert "secret-to-keep" not in (reports / "report.1.json").read_text()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from conftest import STUBS, Result
 from msgspec.structs import replace
 from npm import each_node
 from seqsup import account, forensics
-from seqsup.events import GcDone, GcRequested, Warned
-from seqsup.forensics import Known, examine, finding, overridden, short, text, verdict
+from seqsup.events import GcDone, GcRequested, StopSent, Warned
+from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
 from seqsup.runtime.reports import clean
+from supervised import LIMITS as DEFAULTS
 from supervised import Tried, step, tried
 
 from profiles import agent, write
@@ -232,6 +234,72 @@ def test_v8s_last_words_are_kept_without_the_environment(node: Path, tmp_path: P
     for file in ended.folder.rglob("*"):
         assert file.is_dir() or b"secret-to-keep" not in file.read_bytes(), file
     assert reports[0].name in (ended.folder / "forensics.txt").read_text()
+
+
+def wants_snapshot(start: NodeStart | None) -> NodeStart:
+    assert start is not None
+    return replace(start, snapshot=True)
+
+
+@pytest.mark.memory
+@each_node
+@pytest.mark.parametrize("how", ["", "blocked"])
+def test_a_heap_snapshot_is_written_before_a_soft_stop(how: str, node: Path, tmp_path: Path) -> None:
+    script = STUBS / "leaks.mjs"
+    if how:
+        script = tmp_path / "blocks.mjs"
+        script.write_text("""
+            const kept = [Buffer.alloc(100 * 2 ** 20, 1)];
+            setTimeout(() => { for (;;) if (kept.length < 100) kept.push(Buffer.alloc(2 ** 20, 1)); }, 3000);
+        """)
+    plain = node_step(node, tmp_path, script, "buffers", 10, env={"MY_API_KEY": "x"})
+    ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT, ended.outcome.why
+    assert f"; heap snapshot of {script.name}: reports/heap-" in ended.outcome.why
+    (written,) = (ended.folder / "reports").iterdir()
+    assert written.name in (ended.folder / "forensics.txt").read_text()
+    assert json.loads(written.read_bytes())["snapshot"]["node_count"] > 1000
+    assert ended.names.index("GcDone") < ended.names.index("StopSent")
+
+
+@pytest.mark.memory
+def test_a_heap_snapshot_without_room_is_refused_with_the_numbers(node: Path, tmp_path: Path) -> None:
+    plain = node_step(node, tmp_path, STUBS / "leaks.mjs", "objects", 10)
+    ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT
+    assert "; no heap snapshot: it may take " in ended.outcome.why
+    assert ended.outcome.why.endswith(" are below memory.hard 700 MiB")
+    assert not (ended.folder / "reports").exists()
+
+
+@pytest.mark.memory
+def test_a_heap_snapshot_that_grace_ends_is_told_and_leaves_nothing(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "slow.mjs"
+    script.write_text("""
+        import v8 from "node:v8";
+        import fs from "node:fs";
+        v8.writeHeapSnapshot = (path) => { fs.writeFileSync(path, "{"); for (;;); };
+        const kept = [];
+        setInterval(() => kept.push(Buffer.alloc(2 ** 21, 1)), 10);
+    """)
+    plain = node_step(node, tmp_path, script, timeouts={"wall": 60.0, "grace": 1.0})
+    ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT
+    assert ended.outcome.why.endswith("; no heap snapshot: it was not finished")
+    assert [event.signal for event in ended.events if isinstance(event, StopSent)] == ["SIGKILL"]
+    assert not (ended.folder / "reports").exists()
+
+
+def test_what_a_heap_snapshot_may_take_is_held_against_all_that_bounds_it() -> None:
+    heap = Heap(used=100 * MIB, total=0, limit=0, external=0, array_buffers=0)
+    limits = replace(DEFAULTS, hard=1024 * MIB, host_floor=512 * MIB)
+    told = partial(no_room, heap, limits)
+    assert told(used=524 * MIB, available=1012 * MIB, disk=500 * MIB) == ""
+    assert told(used=525 * MIB, available=2000 * MIB, disk=2000 * MIB).endswith(
+        "499 MiB are below memory.hard 1024 MiB"
+    )
+    assert "above memory.host_floor 512 MiB" in told(used=0, available=1011 * MIB, disk=2000 * MIB)
+    assert told(used=0, available=2000 * MIB, disk=MIB) == "it may take 500 MiB, and 1 MiB are free on the disk"
 
 
 def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Path) -> None:

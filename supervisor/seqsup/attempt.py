@@ -40,9 +40,9 @@ from .events import (
     Warned,
 )
 from .folder import ARTIFACTS, FORENSICS, STDERR, STDOUT, private, write_private
-from .forensics import EXAMINED, Known, examine, finding
+from .forensics import EXAMINED, Known, examine, finding, no_room
 from .forensics import text as readable
-from .host import Host
+from .host import Host, room
 from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
@@ -208,7 +208,10 @@ class _Vigil:
 
     def __init__(self, step: Step, number: int, heap: int | None, stage: Stage, world: World) -> None:
         self._step, self._number, self._stage, self._world = step, number, stage, world
-        self._rules = Rules(limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep)
+        self._rules = Rules(
+            limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
+            snapshot=step.node is not None and step.node.snapshot,
+        )  # fmt: skip
         told_by_group = stage.groups is not None and stage.groups.limits
         self._oom_kills = None if told_by_group else world.host.oom_kills()
         self._watch = Watch(started=time.monotonic())
@@ -302,6 +305,8 @@ class _Vigil:
             match action:
                 case Action.COLLECT:
                     self._collect(sample)
+                case Action.SNAPSHOT:
+                    self._snapshot(tree, sample)
                 case Action.TERMINATE:
                     self._signal(tree, signal.SIGTERM, sample.used)
                 case Action.KILL:
@@ -359,6 +364,7 @@ class _Vigil:
             at=now, used=used, processes=processes, host_available=available,
             quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.proven_empty,
             halt=world.operator.halt, kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
+            snapping=self._telemetry is not None and self._telemetry.snapping,
         )  # fmt: skip
 
     def _hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
@@ -429,6 +435,13 @@ class _Vigil:
         )  # fmt: skip
         telemetry.collect()
 
+    def _snapshot(self, tree: Tree, sample: Sample) -> None:
+        telemetry, limits = self._telemetry, self._rules.limits
+        assert telemetry is not None
+        self._stopped, self._stopped_at = tree.describe(), sample.used  # before it grows by that
+        free, _ = room(self._stage.place.folder)
+        telemetry.snapshot(lambda heap: no_room(heap, limits, sample.used, sample.host_available, free))
+
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
         told, self._told = self._told, self._watch.since
@@ -476,8 +489,7 @@ class _Vigil:
             return why, ""
         used = peak if reason is Reason.KERNEL_OOM or not self._stopped else self._stopped_at
         found = examine(self._step.name, self._number, reason, why, used, held, known)
-        if said := finding(found):
-            why = f"{why}; {said}"
+        why = "; ".join(filter(None, (why, finding(found), known.snapshot)))
         file = self._stage.place.folder / FORENSICS
         try:
             write_private(file, readable(found))

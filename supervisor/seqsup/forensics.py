@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from .kind import is_node
 from .model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
-from .units import format_duration, format_size
+from .units import format_duration, format_size, told_apart
 from .wording import printable, title
 
 EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})
@@ -23,6 +23,7 @@ _COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing o
 _COARSE, _FINE = 512 * 1024, 2048  # bytes between two samples
 _OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
 _YOUNG = 512 * MIB
+_SNAPSHOT = 5  # times the heap: what Node takes to write one, measured at 2.7 to 4.3
 _BAR = 24  # characters
 _FRAME = re.compile(r"(?P<name>.*?) \((?P<file>.*):(?P<line>\d+)\)", re.DOTALL)
 
@@ -34,6 +35,7 @@ class Known(Struct, frozen=True, kw_only=True):
     collections: tuple[Collection, ...] = ()
     sites: dict[int, tuple[Site, ...]] = {}  # by pid
     reports: tuple[str, ...] = ()  # files that Node wrote as V8 gave up
+    snapshot: str = ""  # what came of a heap snapshot, if one was wanted
 
 
 class Forensics(Struct, frozen=True, kw_only=True):
@@ -125,6 +127,20 @@ def interval(heap: Heap) -> int:
     hundred bytes: where these prevail, little else is allocated and many samples are cheap.
     """
     return _FINE if heap.external > heap.used else _COARSE
+
+
+def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) -> str:
+    """Say why a heap snapshot would not fit; empty where it does. `disk` is what its file may take, in bytes."""
+    need = heap.used * _SNAPSHOT
+    rooms = [(disk, "free on the disk"), (available, "available on the host")]
+    if limits.host_floor is not None:
+        rooms.append((available - limits.host_floor, f"above memory.host_floor {format_size(limits.host_floor)}"))
+    if limits.hard is not None:
+        rooms.append((limits.hard - used, f"below memory.hard {format_size(limits.hard)}"))
+    room, where = min(rooms)
+    if need <= room:
+        return ""
+    return "it may take {}, and {} are {}".format(*told_apart(need, max(room, 0)), where)
 
 
 def overridden(process_limit: int, cap: int) -> bool:
@@ -221,6 +237,8 @@ def _head(found: Forensics) -> Iterator[str]:
         )
     for report in found.known.reports:
         yield f"report of V8's end: {report}"
+    if found.known.snapshot:
+        yield found.known.snapshot
 
 
 def _processes(found: Forensics) -> Iterator[str]:

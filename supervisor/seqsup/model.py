@@ -189,6 +189,7 @@ class NodeStart(Struct, frozen=True, kw_only=True):
     heap_ceiling: int | None  # what still fits under memory.hard
     telemetry: bool = False  # the preload reports heap figures and collects on request
     expose_gc: bool = False  # and defines globalThis.gc
+    snapshot: bool = False  # and writes a heap snapshot before a stop at memory.soft
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -404,6 +405,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     halt: Halt = Halt.NONE
     collectable: bool = False  # a Node process of the tree answers
     collection: Collection | None = None  # the last that is over
+    snapping: bool = False  # a heap snapshot is being written
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):

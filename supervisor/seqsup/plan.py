@@ -415,6 +415,7 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         heap_ceiling=ceiling,
         telemetry=agent.node.telemetry,
         expose_gc=agent.node.expose_gc,
+        snapshot=agent.node.telemetry and agent.node.heap_snapshot,
     )
 
 
@@ -487,6 +488,8 @@ def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> I
     agent = copy.agent
     if agent.node.expose_gc and not agent.node.telemetry and not _takes_gc(agent, node):
         yield f"Node {node.version} does not take {GC} in NODE_OPTIONS, so it starts without it"
+    if agent.node.heap_snapshot and not agent.node.telemetry:
+        yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
     for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
         yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
     if _sets_own_heap(found):

@@ -8,6 +8,7 @@ RUNNING   | leader gone, tree empty         | END
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
           |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, 10 s after the last; the fifth time STOPPING, TERM
 LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
+          |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
 any       | hard, host floor, halt by force | KILLING, KILL to the tree until it is empty
@@ -52,6 +53,7 @@ class Action(Enum):
     WAIT = auto()
     WARN = auto()
     COLLECT = auto()
+    SNAPSHOT = auto()
     TERMINATE = auto()
     KILL = auto()
     END = auto()
@@ -63,6 +65,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     limits: Limits
     timeouts: Timeouts
     sweep: bool
+    snapshot: bool = False  # of a heap, before what is over soft is terminated
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -79,6 +82,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     settling: bool = False  # it may still bring the tree below soft
     comebacks: int = 0  # collections in a row whose effect did not last
     warned: bool = False
+    snapping: bool = False  # TERM is held back until a heap snapshot is over; grace goes on
     empty: int = 0  # looks in a row that found nobody
     peak: int = 0
 
@@ -109,7 +113,7 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         case Phase.SWEEPING:
             return _until_grace(watch, sample, min(LEFTOVER_GRACE, rules.timeouts.grace))
         case Phase.STOPPING:
-            return _until_grace(watch, sample, rules.timeouts.grace)
+            return _stop_on(watch, rules, sample)
         case Phase.KILLING | Phase.ENDED | Phase.ABANDONED:
             raise AssertionError("unreachable")
 
@@ -285,7 +289,7 @@ def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     if breach := _in_time(watch, rules, sample):
         return _stop(watch, Phase.STOPPING, sample, breach), Action.TERMINATE
     if _sustained(watch, rules.limits, sample):
-        return _over_soft(watch, rules.limits, sample)
+        return _over_soft(watch, rules, sample)
     warn = rules.limits.warn
     if warn is not None and sample.used >= warn and not watch.warned:
         return replace(watch, warned=True), Action.WARN
@@ -309,19 +313,22 @@ def _sustained(watch: Watch, limits: Limits, sample: Sample) -> bool:
     return watch.over_soft_since is not None and sample.at - watch.over_soft_since >= limits.sustain
 
 
-def _over_soft(watch: Watch, limits: Limits, sample: Sample) -> tuple[Watch, Action]:
+def _over_soft(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     """Ask for a collection, give it its time, and stop the tree where none can be had or none helps."""
     since_asked = sample.at - watch.asked if watch.asked is not None else None
     comebacks = watch.comebacks + 1 if since_asked is not None and since_asked < LASTING else 0
     if watch.settling and since_asked is not None:
-        if since_asked < _settle(watch, limits, sample):
+        if since_asked < _settle(watch, rules.limits, sample):
             return watch, Action.WAIT
     elif sample.collectable and comebacks < COMEBACKS:
         if since_asked is not None and since_asked < COLLECT_EVERY:
             return watch, Action.WAIT
         return replace(watch, asked=sample.at, settling=True, comebacks=comebacks), Action.COLLECT
-    breach = (Reason.SOFT, _why_soft(watch, limits, sample, comebacks))
-    return _stop(watch, Phase.STOPPING, sample, breach), Action.TERMINATE
+    breach = (Reason.SOFT, _why_soft(watch, rules.limits, sample, comebacks))
+    watch = _stop(watch, Phase.STOPPING, sample, breach)
+    if rules.snapshot and sample.collectable:
+        return replace(watch, snapping=True), Action.SNAPSHOT
+    return watch, Action.TERMINATE
 
 
 def _settle(watch: Watch, limits: Limits, sample: Sample) -> float:
@@ -373,6 +380,13 @@ def _linger_on(watch: Watch, sample: Sample) -> tuple[Watch, Action]:
         return watch, Action.WAIT
     note = f"{sample.processes} left over {format_duration(waited)} after their leader ended"
     return replace(watch, phase=Phase.SWEEPING, since=sample.at, note=note), Action.TERMINATE
+
+
+def _stop_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
+    watch, action = _until_grace(watch, sample, rules.timeouts.grace)
+    if action is Action.WAIT and watch.snapping and not sample.snapping:
+        return replace(watch, snapping=False), Action.TERMINATE
+    return watch, action
 
 
 def _until_grace(watch: Watch, sample: Sample, grace: float) -> tuple[Watch, Action]:

@@ -15,7 +15,7 @@ from .channel import Answer, Channel, Node
 from .folder import CHANNEL, private
 from .forensics import Known
 from .model import Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
-from .runtime.reports import REPORTS, clean
+from .runtime.reports import REPORTS, clean, discard_drafts
 from .units import format_size
 from .wait import Wake
 from .wording import printable
@@ -55,6 +55,8 @@ class Telemetry:
         self._collecting: asyncio.Task[Collection] | None = None
         self._collections: list[Collection] = []
         self._told = 0  # of them
+        self.snapping = False
+        self._snapshot = ""  # what came of it, in words
         self._greetings: list[Node] = []  # that the watch has not heard of yet
         self._link = folder / CHANNEL
         with suppress(OSError):
@@ -72,16 +74,15 @@ class Telemetry:
         self._used, self._belongs, self._describe = used, belongs, describe
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
-        alerted = self._alert is not None and used >= self._alert
         if now >= self._due:
-            self._due = now + (_BRISK if alerted else _SLOW)
+            self._due = now + (_BRISK if self._alerted() else _SLOW)
             for pid in self._channel.nodes():
                 self._begin(self._read(pid))
-        if alerted and self._alert is not None:
+        if self._alert is not None and self._alerted():
             stage = used * _STEPS // self._alert
             if stage > self._stage:
                 self._stage = stage
-                self._begin(self._examine())
+                self._examine()
 
     def answering(self) -> list[int]:
         """The Node processes of the tree that can be asked."""
@@ -103,6 +104,7 @@ class Telemetry:
             collections=tuple(self._collections[-_LAST:]),
             sites={pid: sites for pid, sites in self._sites.items() if sites},
             reports=clean(self._reports),
+            snapshot=self._snapshot,
         )
 
     def collected(self) -> list[Collection]:
@@ -121,15 +123,32 @@ class Telemetry:
             self._collecting = asyncio.get_running_loop().create_task(self._collect())
         return self._collecting
 
+    def snapshot(self, no_room: Callable[[Heap], str]) -> None:
+        """Have the process that holds most write its heap to a file, unless there is no room, and say why."""
+        asked = set(self.answering())
+        nodes = [node for node in self.processes() if node.pid in asked]
+        node = max(nodes, key=lambda node: node.heap.used + node.heap.external, default=None)
+        why = no_room(node.heap) if node is not None else "no Node process has said yet what it holds"
+        if node is None or why:
+            self._snapshot = f"no heap snapshot: {why}"
+            return
+        self.snapping = True
+        self._snapshot = "no heap snapshot: it was not finished"
+        self._begin(self._snap(node.pid, printable(PurePath(node.script).name or "node")))
+
     def close(self) -> None:
         for task in (*self._tasks, *([self._collecting] if self._collecting else [])):
             task.cancel()
         self._channel.close()
         clean(self._reports)
+        discard_drafts(self._reports)
         with suppress(OSError):
             self._link.unlink()
         with suppress(OSError):  # kept where there are some
             self._reports.rmdir()
+
+    def _alerted(self) -> bool:
+        return self._alert is not None and self._used >= self._alert
 
     def _begin(self, question: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(question)
@@ -153,14 +172,16 @@ class Telemetry:
         self._known[pid] = node.process(answer.after)
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
+        if self._alerted() and pid not in self._watched:  # it came, or grew large, since all were examined
+            self._examine(pid)
 
-    async def _examine(self) -> None:
+    def _examine(self, only: int | None = None) -> None:
         """Have those that hold most watched, and read where their memory comes from."""
-        known = {node.pid: node for node in self.processes() if self._belongs(node.pid)}
-        whole = sum(node.rss for node in known.values())
-        for pid, node in known.items():
-            if node.rss * _SHARE >= whole:
-                self._begin(self._examine_one(pid, forensics.interval(node.heap)))
+        nodes = [node for node in self.processes() if self._belongs(node.pid)]
+        whole = sum(node.rss for node in nodes)
+        for node in nodes:
+            if node.rss * _SHARE >= whole and only in (None, node.pid):
+                self._begin(self._examine_one(node.pid, forensics.interval(node.heap)))
 
     async def _examine_one(self, pid: int, interval: int) -> None:
         sampled = self._watched.get(pid)
@@ -177,6 +198,16 @@ class Telemetry:
         if interval < sampled:  # what began as objects is Buffers by now
             self._watched[pid] = interval
             await self._channel.ask(pid, "sample", _SOON, interval=interval)
+
+    async def _snap(self, pid: int, name: str) -> None:
+        file = f"heap-{pid}.heapsnapshot"
+        answer = await self._channel.ask(pid, "snapshot", _DEADLINE, file=file)
+        if answer is not None and answer.error:
+            self._snapshot = f"no heap snapshot: {printable(answer.error)}"
+        elif answer is not None:
+            self._snapshot = f"heap snapshot of {name}: {REPORTS}/{file}"
+        self.snapping = False
+        self._wake.poke()
 
     async def _collect(self) -> Collection:
         began, used = time.monotonic(), self._used
@@ -198,7 +229,7 @@ class Telemetry:
         done = self._sum_up(began, len(asked), used, befores, afters)
         self._collections.append(done)
         self._collecting = None
-        self._begin(self._examine())  # what is left now is no garbage
+        self._examine()  # what is left now is no garbage
         self._wake.poke()
         return done
 

@@ -119,6 +119,12 @@ class NodeTable(Table, frozen=True):
     ] = "auto"
     options: Annotated[tuple[str, ...], "Further Node and V8 options for NODE_OPTIONS."] = ()
     telemetry: Annotated[bool, FLAG, "The preload that reports heap figures and collects on request."] = True
+    heap_snapshot: Annotated[
+        bool,
+        FLAG,
+        "Before a stop at memory.soft, within timeouts.grace, the largest Node process writes its heap to a file, where"
+        " five times that heap has room. It holds every string, keys too.",
+    ] = False
 
 
 class MemoryTable(Table, frozen=True):

@@ -10,6 +10,7 @@ const FRAMES = 12;
 
 const major = Number(process.versions.node.split(".")[0]);
 const channel = process.env.SEQSUP_CHANNEL;
+const reports = process.env.SEQSUP_REPORTS; // the program may change its environment
 const inWorker = process.abort.disabled === true; // worker_threads would tell as well, but costs 2 to 7 ms to load
 
 let collect; // V8's own gc()
@@ -78,9 +79,8 @@ function hello() {
 
 /** Have V8's last words written where the supervisor looks; without the environment, which holds keys. */
 function report() {
-  const folder = process.env.SEQSUP_REPORTS;
-  if (!folder || !process.report || process.report.reportOnFatalError) return;
-  process.report.directory = folder;
+  if (!reports || !process.report || process.report.reportOnFatalError) return;
+  process.report.directory = reports;
   process.report.compact = true;
   process.report.excludeNetwork = true;
   process.report.excludeEnv = true; // known from 22.13 on; of an older one the supervisor takes it out
@@ -132,6 +132,15 @@ const questions = {
       });
     }
     return { after: memory(), sites };
+  },
+
+  /** Write all that the heap holds to a file, which has its name once it is whole. */
+  snapshot({ file }) {
+    const { join } = require("path");
+    const draft = join(reports, `${file}.part`);
+    require("v8").writeHeapSnapshot(draft);
+    require("fs").renameSync(draft, join(reports, file));
+    return {};
   },
 
   /** Start the worker that answers for this thread while its loop is blocked. */

@@ -1,4 +1,7 @@
-"""What Node writes as V8 gives up, without the environment: it may hold keys, and Node before 22.13 puts it in."""
+"""What Node writes as V8 gives up, without the environment: it may hold keys, and Node before 22.13 puts it in.
+
+Heap snapshots lie beside it.
+"""
 
 import os
 import stat
@@ -16,8 +19,15 @@ _LARGEST = 4 * MIB
 
 
 def clean(folder: Path) -> tuple[str, ...]:
-    """Take the environment out of all that is in there, and name those that are kept."""
+    """Take the environment out of all reports in there, and name those that are kept."""
     return tuple(file.name for file in sorted(folder.glob("report.*.json")) if _cleaned(file))
+
+
+def discard_drafts(folder: Path) -> None:
+    """Remove snapshots that were not finished: nobody writes them any more."""
+    for draft in folder.glob("*.heapsnapshot.part"):
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _cleaned(file: Path) -> bool:
