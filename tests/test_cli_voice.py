@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -211,4 +212,5 @@ def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path:
     ended = seqsup("start", profile, "--task", "naïve", env=plain)
     said = ended.stderr + seqsup("status", env=plain).stdout + seqsup("doctor", profile, env=plain).stdout
     assert not set(said) & {"–", "…", "→", "✔", "▶", "·"}
+    assert len({line.index("a   ") for line in said.splitlines() if re.match(r"\d\d:\d\d:\d\d .* a   ", line)}) == 1
     assert json.loads(seqsup("status", "--json", env=plain).stdout)["task"] == "naïve"

@@ -29,7 +29,7 @@ SHOWN = """\
 ▶ triage      started    pid 4712
 ✔ triage      completed  exit 0  7:25  peak 374 MiB of 1024 MiB
 ! embed       memory     600 MiB is over warn = 512 MiB
-☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB (node embed.js 1031 MiB)
+☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB; node embed.js 1031 MiB
 ☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB
 ↻ embed       retry      attempt 2 in 20 s, after failed
 ✖ embed       gave up    soft after 2 attempts
@@ -140,7 +140,7 @@ def test_no_agent_can_forge_a_line_or_move_the_cursor(terminal: TextIO) -> None:
 def test_a_terminal_without_symbols_gets_words(tmp_path: Path) -> None:
     with (tmp_path / "terminal").open("w", encoding="latin-1") as stream:
         hear(Log(None, terminal=stream), Told().run("a").attempt("a", exit_code=0))
-        assert "ok a           completed  exit 0" in shown(stream)
+        assert "ok   a           completed  exit 0" in shown(stream)
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])

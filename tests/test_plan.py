@@ -495,6 +495,20 @@ def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
     assert all(line == line.rstrip() for line in shown.splitlines())
 
 
+def test_what_most_agents_have_is_said_once(tmp_path: Path) -> None:
+    one = 'memory.hard = "1GiB"\ndrain.available = "none"\nneeds = ["a"]'
+    texts = [
+        f'{name}\ncommand = ["sh"]\n{rest}'
+        for name, rest in zip("abcd", ("", "", one, "retry.attempts = 1"), strict=True)
+    ]
+    shown = invoked(profile_file(tmp_path, agents(*texts))).output
+    common, own = shown.split("1. a\n")
+    assert "every agent, unless another value stands with it" in common
+    assert [own.count(f"   {fact} ") for fact in ("memory", "retried", "drained", "needs", "grace")] == [1, 1, 1, 1, 0]
+    assert "hard 1024 MiB" in own
+    assert "owned within 30 s" in own
+
+
 def test_the_object_has_numbers_and_no_values_of_the_environment(small: str) -> None:
     result = invoked(small, "--json", "--task", "a button")
     told = json.loads(result.output)

@@ -215,7 +215,8 @@ def short(frame: str) -> str:
 
 def text(found: Forensics) -> str:
     """All of it for people."""
-    return "\n".join([*_head(found), "", *_processes(found), "", *_sites(found), ""])
+    parts = (_head(found), _processes(found), _sites(found))
+    return "\n\n".join("\n".join(lines) for lines in map(list, parts) if lines) + "\n"
 
 
 def _head(found: Forensics) -> Iterator[str]:
@@ -242,7 +243,8 @@ def _head(found: Forensics) -> Iterator[str]:
 
 
 def _processes(found: Forensics) -> Iterator[str]:
-    yield "processes"
+    if found.processes or found.known.nodes:
+        yield "processes"
     nodes = {node.pid: node for node in found.known.nodes}
     for process in found.processes:
         heap = _heap(nodes.pop(process.pid, None))

@@ -145,7 +145,7 @@ class Log:
             place=f"{agent}/{attempt}" if attempt else agent or "-",
             time=timestamp(recorded.at),
             clock=time.strftime("%H:%M:%S", time.localtime(recorded.at)),
-            mark=mark(line.mark, self._encoding),
+            mark=self._mark(line.mark),
             who=f"{agent: <{self._width}}" if agent else "seqsup".ljust(self._width),
             hang=len(text) - len(line.text),
             table=line.table,
@@ -160,9 +160,14 @@ class Log:
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         logger.bind(
-            clock=time.strftime("%H:%M:%S"), mark=mark("▶", self._encoding), who=f"{agent: <{self._width}}",
+            clock=time.strftime("%H:%M:%S"), mark=self._mark("▶"), who=f"{agent: <{self._width}}",
             hang=11, table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, attempt, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
+
+    def _mark(self, symbol: str) -> str:
+        """Where words stand for symbols, they are of one width."""
+        told = mark(symbol, self._encoding)
+        return told if mark("▶", self._encoding) == "▶" else told.ljust(len("FAIL"))
 
     def _pulse(self, agent: str, attempt: int | None, text: str) -> str:
         return spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
@@ -314,9 +319,10 @@ def _collected(event: GcDone | CompanionGcDone) -> str:
 @say.register
 def _(event: StopSent) -> Line:
     held = processes(event.processes)
-    text = f"{event.signal}: {event.why}" + (f" ({held})" if held else "")
+    text = f"{event.signal}: {event.why}"
     if event.reason is None:
-        return Line(INFO, "↻", "leftovers", text)
+        return Line(INFO, "↻", "leftovers", text + (f": {held}" if held else ""))
+    text += f"; {held}" if held else ""
     return Line(WARNING, "☠", event.reason, text)
 
 

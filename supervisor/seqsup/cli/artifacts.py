@@ -138,6 +138,8 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
             click.echo(f"{counted(len(stored), 'file')} in {folder / 'artifacts'}")
         for each in stored:
             click.echo(f"  {printable(each.name)}  {format_size(each.size)}")
+        if stored and len(attempts) > 1:
+            click.echo()
 
 
 @artifacts.command("clean", short_help="Remove old runs with all that they left.")

@@ -4,6 +4,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..model import (
     ARTIFACT_ONLY,
     MIB,
     CompanionStart,
+    Drain,
     Enforce,
     Hooks,
     Measure,
@@ -181,15 +183,27 @@ def _text(taken: Taken, usual: dict[str, Expected], columns: int) -> Iterator[st
         yield ""
         yield from _table(made.steps, columns)
     facts = [[*_facts(step), ("usually", _usual(usual.get(step.name)))] for step in made.steps]
-    common = [fact for fact in facts[0] if all(fact in each for each in facts)] if len(facts) > 1 else []
+    common = list(_common(facts))
     if common:
-        yield from ("", "every agent", *_pairs(columns, *common))
+        others = any(fact not in each for each in facts for fact in common)
+        title = "every agent, unless another value stands with it" if others else "every agent"
+        yield from ("", title, *_pairs(columns, *common))
     for number, (step, each) in enumerate(zip(made.steps, facts, strict=True), 1):
         yield from ("", f"{number}. {step.name}")
         yield from _command(step, columns)
         yield from _pairs(columns, *(fact for fact in each if fact not in common))
     yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
     yield from _section(columns, "notes", made.notes)
+
+
+def _common(facts: list[list[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
+    """What all agents have; and what most have, where each of the others has another value to show."""
+    if len(facts) == 1:
+        return
+    for name, value in dict.fromkeys(chain.from_iterable(facts)):
+        agents = sum((name, value) in each for each in facts)
+        if agents == len(facts) or (2 * agents > len(facts) and all(dict(each).get(name) for each in facts)):
+            yield name, value
 
 
 def _metrics(wanted: Metrics) -> str:
@@ -265,7 +279,7 @@ def _table(steps: Iterable[Step], columns: int) -> list[str]:
 
 
 def _facts(step: Step) -> list[tuple[str, str]]:
-    limits, retry, drain = step.limits, step.retry, step.drain
+    limits, retry = step.limits, step.retry
     return [
         ("taken", step.chosen),
         ("in", step.cwd),
@@ -285,11 +299,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("hard kept", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
         ("retried", _retried(step) if retry.attempts > 1 and retry.on else "never"),
-        (
-            "drained",
-            f"below {_size(drain.threshold)} owned and above {_size(drain.available)} available "
-            f"within {format_duration(drain.timeout)}, else {drain.on_timeout.value}",
-        ),
+        ("drained", _drained(step.drain)),
         ("success", _success(step)),
         *(_preset(step.preset, step) if step.preset is not None else ()),
         ("expected", ", ".join(step.expect)),
@@ -324,6 +334,15 @@ def _rlimits(rlimits: Rlimits) -> str:
 def _retried(step: Step) -> str:
     retry = step.retry
     return f"after {', '.join(retry.on)}; waits {format_duration(retry.wait)} to {format_duration(retry.max_wait)}"
+
+
+def _drained(drain: Drain) -> str:
+    wanted = [
+        f"below {format_size(drain.threshold)} owned" if drain.threshold is not None else "",
+        f"above {format_size(drain.available)} available" if drain.available is not None else "",
+    ]
+    told = " and ".join(filter(None, wanted)) or "its processes gone"
+    return f"{told} within {format_duration(drain.timeout)}, else {drain.on_timeout.value}"
 
 
 def _success(step: Step) -> str:

@@ -11,7 +11,7 @@ from ..learning import FEW, Limits, Past, suggest
 from ..model import SeqsupError
 from ..profile import Agent, Profile
 from ..units import format_duration, format_size, write_duration, write_size
-from ..wording import counted
+from ..wording import counted, named
 from . import _complete
 from ._load import load, read, state_dir
 from ._output import put_object
@@ -40,9 +40,9 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
         put_object(SCHEMA, {"agents": [_fields(name, limits) for name, limits in suggested.items()]})
     elif suggested:
         click.echo("\n".join(_patch(suggested)))
-    for agent in read_in.agents:
-        if agent.name not in suggested:
-            click.echo(f"seqsup: of {agent.name} too little is known: it takes {FEW} attempts that went well", err=True)
+    if unknown := [agent.name for agent in read_in.agents if agent.name not in suggested]:
+        told = f"of {named(unknown)} too little is known: it takes {FEW} attempts that went well"
+        click.echo(f"seqsup: {told}", err=True)
     if write and suggested:
         _write(Path(profile), suggested)
         click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
