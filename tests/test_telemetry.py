@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import STUBS, Result
 from msgspec.structs import replace
-from npm import each_node
+from npm import each_node, package
 from seqsup import account, forensics
 from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
@@ -60,7 +60,7 @@ def proven(ended: Tried, kind: str) -> None:
     assert done.verdict is expected, ended.events
     assert "collection" in ended.outcome.why
     assert f"{expected}: " in ended.outcome.why
-    assert "leaks.mjs:" in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
+    assert " leaks.mjs:" in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
     sites = [frame for some in known(ended)["known"]["sites"].values() for site in some for frame in site["frames"]]
     assert any(function in frame or "leaks.mjs" in frame for frame in sites)
 
@@ -90,6 +90,33 @@ def test_a_leak_in_a_child_is_found_out_too(kind: str, node: Path, tmp_path: Pat
 @pytest.mark.parametrize("kind", LEAKS)
 def test_every_leak_is_found_out_by_every_node(kind: str, where: str, node: Path, tmp_path: Path) -> None:
     proven(leak(node, tmp_path, kind, 10, *(["child"] if where == "child" else [])), kind)
+
+
+def server_leak(node: Path, folder: Path, kind: str) -> None:
+    sdk = package("@modelcontextprotocol/sdk")
+    server = ("node", STUBS / "mcp_leaks.mjs", sdk, kind)
+    env = {"PATH": f"{node.parent}:{os.environ['PATH']}"}
+    watched = node_step(node, folder, STUBS / "mcp_client.mjs", sdk, "call", *server, env=env)
+    ended = tried(watched, folder / "run", heap=HEAP)
+    proven(ended, kind)
+    largest = max(ended.outcome.processes, key=lambda process: process.bytes)
+    assert "mcp_leaks.mjs" in largest.command
+    [done] = [event for event in ended.events if isinstance(event, GcDone)][-1:]
+    assert (done.asked, done.answered) == (2, 2)
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("kind", ["closures", "strings"])
+def test_a_leak_in_a_server_behind_the_official_client_is_found_out(kind: str, node: Path, tmp_path: Path) -> None:
+    server_leak(node, tmp_path, kind)
+
+
+@pytest.mark.long
+@pytest.mark.memory
+@each_node
+@pytest.mark.parametrize("kind", LEAKS)
+def test_so_is_every_leak_in_a_server_by_every_node(kind: str, node: Path, tmp_path: Path) -> None:
+    server_leak(node, tmp_path, kind)
 
 
 @pytest.mark.memory

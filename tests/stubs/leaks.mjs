@@ -1,13 +1,15 @@
 // Leaks in one way, at a line that tests look for: `node leaks.mjs objects 10 [child]` (milliseconds between two helpings).
+// Imported, it only offers the ways.
 import { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
+import { fileURLToPath } from "node:url";
 
 const [kind, every, where] = process.argv.slice(2);
 const bus = new EventEmitter().setMaxListeners(0);
 const page = Buffer.alloc(2 * 1024 * 1024, "a");
 const kept = [];
 
-const leaks = {
+export const leaks = {
   objects: function remember() {
     for (let n = 0; n < 20_000; n++) kept.push({ n, text: `message ${n}`, more: [n, n, n] });
   },
@@ -41,10 +43,12 @@ const leaks = {
   },
 };
 
-if (where === "child") {
+if (process.argv[1] !== fileURLToPath(import.meta.url)) {
+  // a library
+} else if (where === "child") {
   spawn(process.execPath, [process.argv[1], kind, every], { stdio: "ignore" });
   setInterval(() => {}, 1000);
 } else {
   setInterval(leaks[kind], Number(every));
+  console.log("ready");
 }
-console.log("ready");
