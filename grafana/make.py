@@ -25,6 +25,11 @@ STATUSES = {  # in the order of their numbers: the timeline shows the highest
     "pending": "#8e8e8e", "running": "blue", "completed": "green", "gave-up": "red", "halted": "orange",
     "skipped": "#5a5a5a",
 }  # fmt: skip
+WHY = {
+    "soft|hard|heap-oom|kernel-oom|host-floor": "red",
+    "timeout|stalled": "orange",
+    "leftover": "purple",
+}
 
 Json = dict[str, Any]
 
@@ -72,7 +77,7 @@ def lines(x: int, y: int, w: int, h: int, title: str, about: str, unit: str, *qu
         .line_width(2)
         .fill_opacity(10)
         .show_points(c.VisibilityMode.NEVER)
-        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
         .tooltip(common.VizTooltipOptions().mode(c.TooltipDisplayMode.MULTI).sort(c.SortOrder.DESCENDING))
         .legend(legend())
     )
@@ -102,7 +107,10 @@ def dashed(colour: str) -> list[d.DynamicConfigValue]:
 
 
 def faint() -> list[d.DynamicConfigValue]:
+    """Dotted grey, and not in the legend."""
     return [
+        d.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": "#8e8e8e"}),
+        d.DynamicConfigValue(id_val="custom.hideFrom", value={"legend": True, "tooltip": False, "viz": False}),
         d.DynamicConfigValue(id_val="custom.lineWidth", value=1),
         d.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
         d.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dot", "dash": [2, 6]}),
@@ -149,35 +157,66 @@ def now() -> list[Any]:
             steps((None, "green"), (1, "red")),
         ),
         number(
-            21, "Queue", "Agents of the plan that are over.", "percentunit", query(queue, instant=True), NONE
+            21, "Plan done", "Agents of the plan that are over.", "percentunit", query(queue, instant=True), NONE
         ),
     ]  # fmt: skip
 
 
 def memory() -> Any:
+    rss = f"seqsup_agent_tree_rss_bytes{{{AGENT}}}"
+    limit, soft = (
+        f"max(seqsup_agent_memory_{kind}_bytes{{{AGENT}}} and on (job, instance, profile, agent) {rss})"
+        for kind in ("limit", "gc_threshold")
+    )
     return (
         lines(
-            0, 4, 24, 11, "Tree RSS by agent",
+            0, 4, 17, 11, "Tree RSS by agent",
             "Memory of the running agent's whole tree, as its limits count it; the highest sample of the last minute"
-            " dotted, the limits dashed. Red marks are kills.",
+            " dotted, its limits dashed. Red marks are kills.",
             "bytes",
-            query(f"seqsup_agent_tree_rss_bytes{{{AGENT}}}", "{{agent}}"),
+            query(rss, "{{agent}}"),
             query(f"seqsup_agent_tree_rss_recent_max_bytes{{{AGENT}}}", "{{agent}} spikes"),
-            query(f"max(seqsup_agent_memory_limit_bytes{{{AGENT}}})", "limit"),
-            query(f"max(seqsup_agent_memory_gc_threshold_bytes{{{AGENT}}})", "soft"),
+            query(limit, "hard"),
+            query(soft, "soft"),
         )
         .fill_opacity(25)
-        .legend(legend("lastNotNull", "max", right=True))
-        .override_by_name("limit", dashed("red"))
+        .legend(legend("max", right=True))
+        .override_by_name("hard", dashed("red"))
         .override_by_name("soft", dashed("orange"))
         .override_by_regexp("/ spikes$/", faint())
     )  # fmt: skip
 
 
+def why() -> Any:
+    """Ends by reason; what was left behind is no end, only a kill."""
+    ended = f'seqsup_agent_exits_total{{{AGENT},reason!="completed"}}'
+    left = f'seqsup_agent_kills_total{{{AGENT},reason="leftover"}}'
+    ends, leftovers = (
+        f"sum by (agent, reason) (round(increase({counted}[$__range]))) > 0" for counted in (ended, left)
+    )
+    made = (
+        place(
+            bargauge.Panel(), 17, 4, 7, 11, "What ended badly, and why",
+            "Attempts that did not complete in this time, by agent and reason. Red: memory;"
+            " orange: time; purple: attempts that left processes over; yellow: other.",
+            "none", query(f"sort_desc({ends} or {leftovers})", "{{agent}}: {{reason}}", instant=True),
+        )
+        .min(0).orientation(c.VizOrientation.HORIZONTAL).display_mode(c.BarGaugeDisplayMode.BASIC)
+        .name_placement(c.BarGaugeNamePlacement.TOP).thresholds(steps((None, "yellow"))).no_value("nothing")
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )  # fmt: skip
+    for reasons, colour in WHY.items():
+        made = made.override_by_regexp(
+            f"/: ({reasons})$/", [d.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour})]
+        )
+    return made
+
+
 def inside() -> list[Any]:
     rss = f"seqsup_agent_tree_rss_bytes{{{AGENT}}}"
     left = f"seqsup_agent_memory_limit_bytes{{{AGENT}}} - on (job, instance, profile, agent) {rss}"
-    time_left = f"clamp_min(({left}) / on (job, instance, profile, agent) (deriv({rss}[10m]) > 0), 0) < 7200"
+    growth = f"deriv({rss}[2m]) and {rss}"  # a derivative goes on for the whole window after an agent's end
+    minutes = f"clamp_min(({left}) / on (job, instance, profile, agent) (({growth}) > 0), 0) / 60 < 60"
     heap = ("used", "total", "limit")
     return [
         lines(
@@ -195,12 +234,12 @@ def inside() -> list[Any]:
             query(f"max(seqsup_nodejs_external_memory_bytes{{{AGENT}}})", "external"),
         ).override_by_name("limit", dashed("red")),
         lines(
-            0, 24, 12, 7, "Growth", "By how much the tree grows, over ten minutes.", "Bps",
-            query(f"deriv({rss}[10m])", "{{agent}}"),
+            0, 24, 12, 7, "Growth", "By how much the tree grows, over two minutes.", "binBps",
+            query(growth, "{{agent}}"),
         ).min(None),
         lines(
-            12, 24, 12, 7, "Time to limit", "Until memory.hard, if it goes on growing as in the last ten minutes.", "s",
-            query(time_left, "{{agent}}"),
+            12, 24, 12, 7, "Time to limit", "Until memory.hard, if it goes on growing as in the last two minutes.", "m",
+            query(minutes, "{{agent}}"),
         ),
     ]  # fmt: skip
 
@@ -229,7 +268,8 @@ def agents() -> list[Any]:
     )
     listed = (
         place(
-            table.Panel(), 0, 32, 24, 9, "Agents", "Each agent's last run, and what became of it in this time.", "none",
+            table.Panel(), 0, 32, 24, 12, "Agents",
+            "Each agent's last run, and what became of it in this time.", "none",
             *(query(expr, as_table=True) for expr in columns.values()),
         )
         .with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
@@ -253,7 +293,7 @@ def agents() -> list[Any]:
     return [
         listed.sort_by([common.TableSortByFieldState().display_name("peak").desc(True)]),
         place(
-            bargauge.Panel(), 0, 41, 12, 8, "Peak of each agent, of its limit",
+            bargauge.Panel(), 0, 44, 12, 10, "Peak of each agent, of its limit",
             "How much of its memory.hard each agent came to need: what to set limits by.", "percentunit",
             query(of_limit, "{{agent}}", instant=True),
         )
@@ -261,7 +301,7 @@ def agents() -> list[Any]:
         .display_mode(c.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])),
         place(
-            statetimeline.Panel(), 12, 41, 12, 8, "What ran when", "The state of each agent.", "none",
+            statetimeline.Panel(), 12, 44, 12, 10, "What ran when", "The state of each agent.", "none",
             query(f"max by (agent) ({states})", "{{agent}}"),
         )
         .mappings([
@@ -281,6 +321,8 @@ def agents() -> list[Any]:
 
 
 def between() -> list[Any]:
+    took, count = (f"sum(rate(seqsup_drain_duration_seconds_{part}{{{RUN}}}[1h]))" for part in ("sum", "count"))
+    average = f"{took} / {count}"
     drains = f"sum by (le) (rate(seqsup_drain_duration_seconds_bucket{{{RUN}}}[1h]))"
     freed = f"sum by (agent) (increase(seqsup_gc_freed_bytes_total{{{AGENT}}}[$__rate_interval])) > 0"
     reaped = (
@@ -288,16 +330,16 @@ def between() -> list[Any]:
     )
     return [
         bars(
-            0, 50, "Freed by GC", "Memory gone after collections that were asked for.", "bytes",
+            0, 55, "Freed by GC", "Memory gone after collections that were asked for.", "bytes",
             query(freed, "{{agent}}"),
         ),
         lines(
-            8, 50, 8, 7, "Drain time", "From an agent's end until its memory was proven to be back.", "s",
-            query(f"histogram_quantile(0.5, {drains}) >= 0", "half of them"),
-            query(f"histogram_quantile(0.95, {drains}) >= 0", "95 %"),
+            8, 55, 8, 7, "Drain time", "From an agent's end until its memory was proven to be back.", "s",
+            query(f"{average} >= 0", "on average"),
+            query(f"histogram_quantile(0.95, {drains}) >= 0", "95 % below"),
         ),
         bars(
-            16, 50, "Left-over processes reaped", "Processes that outlived their agent and were stopped.", "none",
+            16, 55, "Left-over processes reaped", "Processes that outlived their agent and were stopped.", "none",
             query(reaped, "{{agent}}"),
         ),
     ]  # fmt: skip
@@ -316,11 +358,11 @@ def beside() -> list[Any]:
     ]
     return [
         lines(
-            0, 58, 8, 8, "Companions", "Memory of what lives beside the agents.", "bytes",
+            0, 63, 8, 8, "Companions", "Memory of what lives beside the agents.", "bytes",
             query(f"seqsup_companion_tree_rss_bytes{{{RUN}}}", "{{companion}}"),
         ),
         lines(
-            8, 58, 8, 8, "Host memory",
+            8, 63, 8, 8, "Host memory",
             "MemAvailable of the machine; on the right the share of time in which tasks waited for memory.", "bytes",
             query(f"seqsup_host_memory_available_bytes{{{RUN}}}", "available"),
             *(
@@ -331,7 +373,7 @@ def beside() -> list[Any]:
         .override_by_name("waiting", right)
         .override_by_name("stalled", right),
         lines(
-            16, 58, 8, 8, "seqsup itself", "The supervisor's own memory, and on the right its share of a core.",
+            16, 63, 8, 8, "seqsup itself", "The supervisor's own memory, and on the right its share of a core.",
             "bytes",
             query(f"process_resident_memory_bytes{{{PROCESS}}}", "memory"),
             query(f"rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval])", "cpu"),
@@ -387,12 +429,12 @@ def build() -> Json:
     )  # fmt: skip
     for name, colour, metric, by, shown in kinds:
         made = made.annotation(marks(name, colour, metric, by, shown=shown))
-    panels: list[Any] = [*now(), memory()]
+    panels: list[Any] = [*now(), memory(), why()]
     for y, title, some in (
         (15, "Inside the agent", inside()),
         (31, "Agents", agents()),
-        (49, "Between agents", between()),
-        (57, "Beside and below", beside()),
+        (54, "Between agents", between()),
+        (62, "Beside and below", beside()),
     ):
         panels += [dashboard.Row(title).grid_pos(d.GridPos(x=0, y=y, w=24, h=1)), *some]
     for panel in panels:

@@ -24,7 +24,7 @@ OLDEST_NODE = 18
 
 def main(arguments):
     """Carry out one verb and give its exit code."""
-    verbs = {"demo": demo, "test": test, "lint": lint, "clean": clean}
+    verbs = {"demo": demo, "test": test, "lint": lint, "preview": preview, "clean": clean}
     if not arguments or arguments[0] not in verbs:
         say(f"usage: python3 supervisor {{{','.join(verbs)}}} [ARGUMENT]...")
         return 2
@@ -58,6 +58,12 @@ def lint(_):
     prepare("dev")
     checks = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
     return max([call(PYTHON, "-m", *check) for check in checks])
+
+
+def preview(arguments):
+    """Draw the dashboard from a real run: some six minutes, most of them the run."""
+    prepare("dev")
+    return call(PYTHON, "grafana/preview/make.py", *arguments)
 
 
 def clean(_):

@@ -4,6 +4,7 @@ and on a real run each query has an answer."""
 import copy
 import json
 import platform
+import re
 import runpy
 import subprocess
 from collections.abc import Callable
@@ -43,7 +44,7 @@ def test_the_dashboard_has_no_fault(board: Json) -> None:
 def test_every_metric_of_the_running_agent_has_a_panel(board: Json) -> None:
     shown = {name for _, expr in queries(board) for name in names(expr)}
     assert {"seqsup_agent_tree_rss_bytes", "seqsup_agent_process_rss_bytes", "seqsup_phase"} <= shown
-    assert len([panel for panel in panels(board) if panel["type"] != "row"]) == 22
+    assert len([panel for panel in panels(board) if panel["type"] != "row"]) == 23
 
 
 # -- seeded faults
@@ -211,6 +212,18 @@ def _words(expr: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in expr).split()
 
 
+def test_what_draws_the_picture_knows_every_kind_of_panel_and_its_run_is_well_formed(
+    board: Json, seqsup: Callable[..., Result]
+) -> None:
+    page = (GRAFANA / "preview/page/main.jsx").read_text()
+    drawn = set(re.findall(r'^  "?([a-z-]+)"?: \(\{', page, re.MULTILINE))
+    assert {panel["type"] for panel in panels(board)} - {"row"} == drawn
+    assert "10 agents, one at a time" in seqsup("plan", GRAFANA / "preview/run.toml").stdout
+    pictures = re.findall(r"\]\((\S+\.png)\)", (GRAFANA / "README.md").read_text())
+    assert pictures
+    assert all((GRAFANA / name).stat().st_size < 400_000 for name in pictures)
+
+
 def test_the_files_fit_together() -> None:
     """Grafana finds dashboards and Prometheus where compose puts them, and that one scrapes the default port."""
     compose = yaml.safe_load((GRAFANA / "compose.yml").read_text())
@@ -280,7 +293,7 @@ def unanswered(board: Json, server: Server, now: float, interval: str) -> list[s
     """The queries that have no answer in the last half minute."""
     empty = []
     for where, expr in queries(board):
-        filled = plain(expr).replace("[10m]", f"[{interval}]").replace("[1m]", f"[{interval}]")
+        filled = plain(expr).replace("[2m]", f"[{interval}]").replace("[1m]", f"[{interval}]")
         if not server.query_range(filled, now - 30, now, 0.25):
             empty.append(f"{where}: {expr}")
     return empty
