@@ -16,7 +16,7 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from seqsup.metrics.catalogue import METRICS, full_name
+from seqsup.metrics.catalogue import METRICS, PROCESS, full_name
 
 Json = dict[str, Any]
 SCHEMA_VERSION = 42
@@ -24,14 +24,15 @@ MATCHERS = ('job=~"$job"', 'instance=~"$instance"')
 INTERVALS = {"$__rate_interval": "1m", "$__range": "1h", "$__interval": "15s"}
 _UNITS = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
 _PANELS = {module.name for module in pkgutil.iter_modules(models.__path__)}
-_PROCESS = ("process_resident_memory_bytes", "process_cpu_seconds_total")
 _COUNTING = ("rate", "increase", "irate", "histogram_quantile")
 
 
 def faults(made: Json) -> list[str]:
     found = [*_round_trip(made), *_rules(made)]
+    variables = {f"${variable['name']}" for variable in made["templating"]["list"]} | set(INTERVALS)
     for where, expr in queries(made):
         found += [f"{where}: {fault}" for fault in _query(expr)]
+        found += [f"{where}: no variable {name}" for name in set(re.findall(r"\$\w+", expr)) - variables]
     return found
 
 
@@ -113,6 +114,8 @@ def _panel(panel: Json) -> Iterator[str]:
         told += [each["value"] for each in override["properties"] if each["id"] == "unit"]
     yield from (f"unit {unit}" for unit in told if unit not in _UNITS)
     targets = panel.get("targets", [])
+    yield from _named(panel)
+    yield from _measured(panel)
     refs = [target.get("refId") for target in targets]
     if not refs or None in refs or len(set(refs)) != len(refs):
         yield "refIds"
@@ -121,6 +124,35 @@ def _panel(panel: Json) -> Iterator[str]:
             yield "datasource"
     if panel.get("type") in ("gauge", "bargauge") and not all(target.get("instant") for target in targets):
         yield "a range query: each agent that ever ran would have a gauge"
+
+
+def _named(panel: Json) -> Iterator[str]:
+    """Overrides and columns speak of what is there."""
+    targets = panel.get("targets", [])
+    for target in targets:
+        known = set().union(*map(labels, names(target.get("expr", ""))))
+        shown = set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        yield from (f"a legend of {label}, which nothing has" for label in shown - known)
+    legends = {target.get("legendFormat") for target in targets}
+    columns = {f"Value #{target.get('refId')}" for target in targets}
+    for each in panel.get("transformations", []):
+        renamed = each["options"].get("renameByName", {})
+        yield from (f"no column {column}" for column in set(renamed) - columns)
+        legends |= set(renamed.values())
+    for override in panel.get("fieldConfig", {}).get("overrides", []):
+        matcher = override["matcher"]
+        if matcher["id"] == "byName" and matcher["options"] not in legends:
+            yield f"an override of {matcher['options']}, which nothing is called"
+
+
+def _measured(panel: Json) -> Iterator[str]:
+    """What is asked for and not calculated with has the unit that its name says."""
+    unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
+    for target in panel.get("targets", []):
+        bare = re.fullmatch(r"(?:sum|max)?(?: by \(\w+\) )?\(?\w+_(bytes|seconds)\{[^}]*\}\)?", target.get("expr", ""))
+        shown = panel.get("options", {}).get("textMode") != "name"
+        if bare and shown and unit != {"bytes": "bytes", "seconds": "s"}[bare[1]]:
+            yield f"unit {unit} for {bare[1]}"
 
 
 def _overlaps(listed: list[Json]) -> Iterator[str]:
@@ -142,14 +174,23 @@ def _overlaps(listed: list[Json]) -> Iterator[str]:
 
 def known() -> dict[str, str]:
     """Every name that a scrape has, and its kind."""
-    found = {name: "counter" if name.endswith("_total") else "gauge" for name in _PROCESS}
-    for metric in METRICS:
+    found = {}
+    for metric in (*METRICS, *PROCESS):
         name = full_name(metric)
         if metric.kind == "histogram":
             found |= {f"{name}_{part}": "counter" for part in ("bucket", "count", "sum")}
         else:
             found[name] = metric.kind
     return found
+
+
+def labels(name: str) -> set[str]:
+    """What a metric can be chosen by."""
+    for metric in METRICS:
+        if re.fullmatch(full_name(metric) + ("_(bucket|count|sum)" if metric.kind == "histogram" else ""), name):
+            of_buckets = {"le"} if name.endswith("_bucket") else set()
+            return {"job", "instance", "profile", *metric.labels} | of_buckets
+    return {"job", "instance"}
 
 
 def names(expr: str) -> set[str]:
@@ -175,6 +216,10 @@ def _query(expr: str) -> Iterator[str]:
     for selector in re.findall(r"\b(?:seqsup|process)_\w+\s*(\{[^}]*\})?", expr):
         if not all(matcher in selector for matcher in MATCHERS):
             yield f"a selector without {', '.join(MATCHERS)}"
+    for name, selector in re.findall(r"\b((?:seqsup|process)_\w+)\{([^}]*)\}", expr):
+        yield from (f"{name} has no {label}" for label in set(re.findall(r"(\w+)[!=]", selector)) - labels(name))
+    kept = {word for listed in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expr) for word in re.findall(r"\w+", listed)}
+    yield from (f"nothing has {label}" for label in kept - set().union(*map(labels, names(expr))))
     for name in names(expr):
         if name not in kinds:
             yield f"no metric {name}"

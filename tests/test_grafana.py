@@ -100,8 +100,29 @@ SEEDED: dict[str, Callable[[Json], None]] = {
     ),
     "a range behind a gauge": _set(USED, "targets", 0, "instant", value=False),
     "no description": _set(TREE, "description", value=""),
+    "a label that the metric has not": _set(
+        TREE, "targets", 0, "expr",
+        value='seqsup_agent_tree_rss_bytes{job=~"$job",instance=~"$instance",agnet=~"$agent"}',
+    ),
+    "summed by a label that nothing has": _set(
+        TREE, "targets", 0, "expr",
+        value='max by (agents) (seqsup_agent_tree_rss_bytes{job=~"$job",instance=~"$instance"})',
+    ),
+    "a legend of a label that nothing has": _set(TREE, "targets", 0, "legendFormat", value="{{name}}"),
+    "a variable that is none": _set(
+        TREE, "targets", 0, "expr",
+        value='seqsup_agent_tree_rss_bytes{job=~"$job",instance=~"$instance",agent=~"$agents"}',
+    ),
+    "no variable for the data source": lambda made: made["templating"]["list"].pop(0),
+    "seconds for bytes": _set(TREE, "fieldConfig", "defaults", "unit", value="s"),
+    "an override of nothing": _set(TREE, "fieldConfig", "overrides", 0, "matcher", "options", value="limits"),
+    "a column that no query fills": _rename(
+        "Agents", "transformations", 1, "options", "renameByName", "Value #A", to="Value #Z"
+    ),
+    "a fixed datasource of a query": _set(TREE, "targets", 0, "datasource", "uid", value="prometheus"),
+    "beyond the grid": _set(TREE, "gridPos", "w", value=25),
     "no panel for a mark": lambda made: made["annotations"]["list"][0]["target"].pop("expr"),
-}
+}  # fmt: skip
 # Only Grafana's own types know these
 FOR_TYPES: dict[str, Callable[[Json], None]] = {
     "legend in the middle": _set(TREE, "options", "legend", "placement", value="middle"),
