@@ -95,6 +95,26 @@ def test_a_table_of_its_own_for_a_node_that_is_not_there_is_told() -> None:
     assert not any("no effect" in note for note in planned('node.max_old_space_size = "1GiB"\n' + agents("a")).notes)
 
 
+def test_of_many_agents_those_that_are_alike_stand_together(tmp_path: Path) -> None:
+    each = "each\ncommand = ['echo', '{item}']\nfor_each = [" + ", ".join(f"'{n}'" for n in range(300)) + "]"
+    others = [f"other-{n}\ncommand = ['echo']\ntimeouts = {{ wall = {n + 1} }}" for n in range(60)]
+    path = profile_file(tmp_path, agents("first\ncommand = ['echo']\nexpect = ['hard']", each, *others))
+    text = invoked(path).output
+    assert "361 agents, one at a time" in text
+    assert "   1  first" in text
+    assert " 2–301  each.1 … each.300" in text
+    assert "2–301. each.1 … each.300, like this one:\n   $ echo 0\n" in text
+    assert "each.2" not in text
+    assert "349. other-47" in text
+    assert "12 more agents: --only NAME shows one, --json all of them" in text
+    only = invoked(path, "--only", "each.7").output
+    assert (
+        "first, each.1, each.2, each.3, each.4, each.5, each.6, each.8 and 352 more: not named with --only"
+        in " ".join(only.split())
+    )
+    assert len(json.loads(invoked(path, "--json").output)["steps"]) == 361
+
+
 # What is taken
 
 

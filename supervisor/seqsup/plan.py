@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -239,7 +240,7 @@ def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | No
         return placeholders.fill(text, values)
 
     def path(base: str, text: str | None) -> str | None:
-        return None if text is None else str(PurePosixPath(base, placeholders.finish(fill(text))))
+        return None if text is None else _path(base, placeholders.finish(fill(text)))
 
     cwd = path(folder, agent.cwd) or folder
     return Copy(
@@ -254,6 +255,11 @@ def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | No
         success_file=path(cwd, agent.success.file),
         success_command=tuple(placeholders.finish(fill(word)) for word in agent.success.command),
     )
+
+
+@lru_cache(maxsize=16)  # most agents have the same folder
+def _path(base: str, text: str) -> str:
+    return str(PurePosixPath(base, text))
 
 
 # What stands against it ---------------------------------------------------------------------------

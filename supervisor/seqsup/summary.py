@@ -8,7 +8,7 @@ from .history import AgentState, AgentView, RunState, RunView
 from .model import Reason
 from .table import NONE, Column, render
 from .units import format_duration, format_size
-from .wording import KILLED, counted, printable, processes, wrap
+from .wording import KILLED, counted, named, printable, processes, wrap
 
 COLUMNS = (
     Column("agent", right=False),
@@ -125,9 +125,9 @@ def reasons(view: RunView, width: int | None = None) -> Iterator[str]:
         if agent.state is AgentState.SKIPPED:
             skipped.setdefault(agent.why, []).append(agent.name)
     for why, names in skipped.items():
-        yield from _prose(f"why {', '.join(names)} {_were(names)} skipped: {why}", "", width)
+        yield from _prose(f"why {named(names)} {_were(names)} skipped: {why}", "", width)
     if lost := [agent.name for agent in view.agents.values() if agent.state is AgentState.LOST]:
-        yield from _prose(f"why {', '.join(lost)} {_were(lost)} lost: the supervisor died", "", width)
+        yield from _prose(f"why {named(lost)} {_were(lost)} lost: the supervisor died", "", width)
     if view.state is RunState.STOPPED and view.why:
         yield from _prose(f"why the run stopped: {view.why}", "", width)
 

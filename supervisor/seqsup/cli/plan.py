@@ -3,10 +3,10 @@
 import os
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -45,6 +45,7 @@ from ._output import put_object, width
 from ._take import Asked, Earlier, Taken, take, taking_options
 
 _WIDTH = 100  # columns where they are not known
+_EACH = 50  # agents of which each is shown; of more, those that are alike stand together
 _COLUMNS = (
     Column(""),
     Column("agent", right=False),
@@ -179,21 +180,72 @@ def _text(taken: Taken, usual: dict[str, Expected], columns: int) -> Iterator[st
         yield from ("", taken.note)
     yield from _section(columns, "companions", map(_companion, made.companions))
     yield from _section(columns, "hooks", _hooks(made.hooks))
-    if made.steps:
+    groups = _groups(made.steps, usual)
+    shown = groups[:_EACH]
+    if shown:
         yield ""
-        yield from _table(made.steps, columns)
-    facts = [[*_facts(step), ("usually", _usual(usual.get(step.name)))] for step in made.steps]
-    common = list(_common(facts))
+        yield from _table(shown, columns)
+    common = list(_common([group.facts for group in shown]))
     if common:
-        others = any(fact not in each for each in facts for fact in common)
+        others = any(fact not in group.facts for group in shown for fact in common)
         title = "every agent, unless another value stands with it" if others else "every agent"
         yield from ("", title, *_pairs(columns, *common))
-    for number, (step, each) in enumerate(zip(made.steps, facts, strict=True), 1):
-        yield from ("", f"{number}. {step.name}")
-        yield from _command(step, columns)
-        yield from _pairs(columns, *(fact for fact in each if fact not in common))
-    yield from _section(columns, "skipped", (f"{skip.name}: {skip.why}" for skip in made.skips))
-    yield from _section(columns, "notes", made.notes)
+    for group in shown:
+        yield from ("", f"{group.numbers}. {group.names}" + (", like this one:" if group.size > 1 else ""))
+        yield from _command(group.step, columns)
+        yield from _pairs(columns, *(fact for fact in group.facts if fact not in common))
+    if more := sum(group.size for group in groups[_EACH:]):
+        told = f"{counted(more, 'more agent')}: --only NAME shows one, --json all of them"
+        yield from ("", *wrap(told, columns, ""))
+    yield from _section(columns, "skipped", _skipped(made))
+    yield from _section(columns, "notes", _capped(made.notes))
+
+
+class _Group(NamedTuple):
+    """Agents one after another that differ in name and words only; one where there are few in all."""
+
+    number: int
+    step: Step  # the first
+    last: str
+    size: int
+    facts: list[tuple[str, str]]
+
+    @property
+    def numbers(self) -> str:
+        return str(self.number) if self.size == 1 else f"{self.number}–{self.number + self.size - 1}"
+
+    @property
+    def names(self) -> str:
+        return self.step.name if self.size == 1 else f"{self.step.name} … {self.last}"
+
+
+def _groups(steps: Sequence[Step], usual: Mapping[str, Expected]) -> list[_Group]:
+    groups: list[_Group] = []
+    for number, step in enumerate(steps, 1):
+        facts = _facts(step)
+        last = groups[-1] if groups else None
+        if last is not None and len(steps) > _EACH and facts == last.facts and _cells(step) == _cells(last.step):
+            groups[-1] = last._replace(last=step.name, size=last.size + 1)
+        else:
+            groups.append(_Group(number, step, step.name, 1, facts))
+    for group in groups[:_EACH]:
+        if group.size == 1:
+            group.facts.append(("usually", _usual(usual.get(group.step.name))))
+    return groups
+
+
+def _skipped(made: Plan) -> Iterator[str]:
+    by_why: dict[str, list[str]] = {}
+    for skip in made.skips:
+        by_why.setdefault(skip.why, []).append(skip.name)
+    for why, names in by_why.items():
+        yield from (f"{name}: {why}" for name in names) if len(made.skips) <= _EACH else [f"{named(names)}: {why}"]
+
+
+def _capped(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_EACH]
+    if len(lines) > _EACH:
+        yield f"and {len(lines) - _EACH} more; --json has them all"
 
 
 def _common(facts: list[list[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
@@ -260,22 +312,21 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
         yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
 
 
-def _table(steps: Iterable[Step], columns: int) -> list[str]:
-    rows = [
-        (
-            str(number),
-            step.name,
-            environment.runtime(step).replace(" v", " "),
-            _size(step.limits.soft),
-            _size(step.limits.hard),
-            _heap(step),
-            _time(step.timeouts.wall),
-            _time(step.timeouts.stall),
-            str(step.retry.attempts),
-        )
-        for number, step in enumerate(steps, 1)
-    ]
+def _table(groups: Iterable[_Group], columns: int) -> list[str]:
+    rows = [(group.numbers, group.names, *_cells(group.step)) for group in groups]
     return render(_COLUMNS, rows, columns)
+
+
+def _cells(step: Step) -> tuple[str, ...]:
+    return (
+        environment.runtime(step).replace(" v", " "),
+        _size(step.limits.soft),
+        _size(step.limits.hard),
+        _heap(step),
+        _time(step.timeouts.wall),
+        _time(step.timeouts.stall),
+        str(step.retry.attempts),
+    )
 
 
 def _facts(step: Step) -> list[tuple[str, str]]:
@@ -411,7 +462,9 @@ def _section(columns: int, title: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _shown(text: str) -> str:
     """On one line, nothing that moves the cursor, not endless."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    plain = text
+    if not text.isprintable():
+        plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return plain if len(plain) <= 500 else f"{plain[:500]}… ({len(text)} characters; --json has them all)"
 
 
