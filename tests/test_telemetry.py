@@ -242,16 +242,17 @@ def test_a_hard_stop_is_not_held_up_and_has_what_was_read_before_it(node: Path, 
 
 @pytest.mark.memory
 @each_node
-def test_v8s_last_words_are_kept_without_the_environment(node: Path, tmp_path: Path) -> None:
-    heap = 100 * MIB
+def test_v8s_last_words_are_kept_without_the_environment_and_the_leak_is_named(node: Path, tmp_path: Path) -> None:
+    heap = 150 * MIB
     changed = node_step(
-        node, tmp_path, STUBS / "leaks.mjs", "objects", 20, limits={**LIMITS, "soft": None},
+        node, tmp_path, STUBS / "leaks.mjs", "objects", 80, limits={**LIMITS, "soft": None, "hard": 2 * GIB},
         env={"MY_API_KEY": "secret-to-keep"},
     )  # fmt: skip
     assert changed.node is not None
     ended = tried(replace(changed, node=replace(changed.node, heap=heap)), tmp_path / "run", heap=heap)
     assert ended.reason is Reason.HEAP_OOM, ended.outcome.why
-    assert "; js-leak" in ended.outcome.why
+    assert "; js-leak: " in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
+    assert " leaks.mjs:" in ended.outcome.why
     assert known(ended)["used"] > heap
     reports = list((ended.folder / "reports").iterdir())
     assert len(reports) == 1
@@ -338,9 +339,12 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
     (folder / "report.3.json").write_text('{"environmentVariables": {"KEY": "1"}')
     (folder / "report.4.json").write_text("[]")
     (folder / "report.5.json").write_text('{"environmentVariables": {"KEY": "1"}, "header": {}}')
-    assert clean(folder) == ("report.5.json",)
-    assert sorted(file.name for file in folder.iterdir()) == ["report.5.json"]
+    (folder / "report.6.json").write_text('{"workers": [{"environmentVariables": {"KEY": "1"}, "workers": []}]}')
+    (folder / "report.7.json").write_text('{"workers": 7}')
+    assert clean(folder) == ("report.5.json", "report.6.json")
+    assert sorted(file.name for file in folder.iterdir()) == ["report.5.json", "report.6.json"]
     assert (folder / "report.5.json").read_text() == '{"header":{}}'
+    assert (folder / "report.6.json").read_text() == '{"workers":[{"workers":[]}]}'
     assert "environmentVariables" in (tmp_path / "secret.json").read_text()
 
 
@@ -361,6 +365,20 @@ def test_a_heap_limit_of_its_own_is_told(node: Path, tmp_path: Path) -> None:
     told = [event.message for event in ended.events if isinstance(event, Warned)]
     assert len(told) == 1, told
     assert all(word in told[0] for word in ("waits.mjs", "600 MiB", "--max-old-space-size=3000"))
+
+
+def test_many_processes_with_the_same_heap_limit_of_their_own_are_told_of_once(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "check.mjs").write_text("setTimeout(() => {}, 1000)")
+    script = tmp_path / "starts.mjs"
+    script.write_text("""
+        import { spawn } from "node:child_process";
+        for (const size of [3000, 3000, 3000, 2000]) spawn("node", [`--max-old-space-size=${size}`, "check.mjs"]);
+    """)
+    ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.COMPLETED
+    told = [event.message for event in ended.events if isinstance(event, Warned)]
+    assert len(told) == 2, told
+    assert all(any(f"--max-old-space-size={size}" in message for message in told) for size in (2000, 3000))
 
 
 @each_node

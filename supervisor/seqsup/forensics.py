@@ -143,6 +143,13 @@ def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) ->
     return "it may take {}, and {} are {}".format(*told_apart(need, max(room, 0)), where)
 
 
+def room_for_old(limit: int, version: str) -> int:
+    """What objects that last may take of V8's limit: it counts three semi-spaces, of 64 MiB from Node 24 on, 16 before."""
+    major = version.removeprefix("v").partition(".")[0]
+    young = 3 * (64 if major.isdecimal() and int(major) >= 24 else 16) * MIB
+    return max(limit - young, limit // 4)
+
+
 def overridden(process_limit: int, cap: int) -> bool:
     """Say whether V8's limit is another than the cap that we set would give."""
     return not cap * 0.95 <= process_limit <= cap * _OTHER_HEAP + _YOUNG
@@ -266,9 +273,9 @@ def _heap(node: NodeProcess | None) -> str:
 
 def _sites(found: Forensics) -> Iterator[str]:
     if not any(found.known.sites.values()):
-        yield "allocation sites: none known; sampling begins at half of memory.soft, in Node processes that answer"
+        yield "allocation sites: none known; sampling begins at half of memory.soft or of a heap, in Node processes that answer"
         return
-    yield "allocation sites of what was alive, sampled from half of memory.soft on"
+    yield "allocation sites of what was alive, sampled from half of memory.soft, or of a heap, on"
     if found.verdict is Verdict.BUFFER_LEAK:
         yield "  (sizes are of the objects on V8's heap: of a Buffer or a long string up to a hundred bytes)"
     shares = Counter({pid: sum(site.bytes for site in some) for pid, some in found.known.sites.items()})

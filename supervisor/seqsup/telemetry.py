@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,7 +22,7 @@ from .wait import Wake
 from .wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
-_STEPS = 4  # times that sites are read between the alert and soft
+_STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
 _DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for is the policy's to say
@@ -43,12 +44,16 @@ class Telemetry:
         self._channel = Channel(account)
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._alert = forensics.alert(limits) if limits is not None else None
+        self._samples = limits is not None
         self._due = self._stage = 0.0
-        self._used = 0
+        self._used = self._read_at = 0
         self._belongs: Callable[[int], bool] = lambda _: True
         self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
         self._known: dict[int, NodeProcess] = {}
         self._watched: dict[int, int] = {}  # pid -> interval of its profiler
+        self._filled: dict[
+            int, int
+        ] = {}  # pid -> parts of its heap's limit that were in use as its sites were read last
         self._sites: dict[int, tuple[Site, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[None] | None = None  # the next look
@@ -58,6 +63,7 @@ class Telemetry:
         self.snapping = False
         self._snapshot = ""  # what came of it, in words
         self._greetings: list[Node] = []  # that the watch has not heard of yet
+        self._others: set[tuple[str, int]] = set()  # scripts with a heap limit of their own that were told of
         self._link = folder / CHANNEL
         with suppress(OSError):
             self._link.symlink_to(self._channel.path)
@@ -74,8 +80,8 @@ class Telemetry:
         self._used, self._belongs, self._describe = used, belongs, describe
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
-        if now >= self._due:
-            self._due = now + (_BRISK if self._alerted() else _SLOW)
+        if now >= self._due or used - self._read_at >= self._pace():
+            self._due, self._read_at = now + (_BRISK if self._alerted() else _SLOW), used
             for pid in self._channel.nodes():
                 self._begin(self._read(pid))
         if self._alert is not None and self._alerted():
@@ -113,9 +119,15 @@ class Telemetry:
         return new
 
     def overridden(self, cap: int | None) -> list[str]:
-        """Say who has another heap limit than ours; each is told of once."""
+        """Say who has another heap limit than ours; of many that run the same script with the same limit only the first."""
         new, self._greetings = self._greetings, []
-        return [said for node in new if (said := _overridden(node, cap))]
+        said = []
+        for node in new:
+            alike = (node.hello.script, node.hello.limit)
+            if alike not in self._others and (words := _overridden(node, cap)):
+                self._others.add(alike)
+                said.append(words)
+        return said
 
     def collect(self) -> "asyncio.Task[Collection]":
         """Ask all for a collection, unless that is going on. The watch is woken when it is over."""
@@ -157,6 +169,7 @@ class Telemetry:
 
     def _greeted(self, node: Node) -> None:
         self._watched.pop(node.pid, None)
+        self._filled.pop(node.pid, None)
         self._greetings.append(node)
         self._begin(self._read(node.pid))
         self._wake.poke()
@@ -172,8 +185,23 @@ class Telemetry:
         self._known[pid] = node.process(answer.after)
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
-        if self._alerted() and pid not in self._watched:  # it came, or grew large, since all were examined
-            self._examine(pid)
+        self._consider(self._known[pid])
+
+    def _consider(self, node: NodeProcess) -> None:
+        """Look closely at what came, or grew large, since all were examined; and at what nears the limit of its own heap."""
+        if self._alerted() and node.pid not in self._watched:
+            self._examine(node.pid)
+            return
+        filled = node.heap.used * 2 * _STEPS // max(forensics.room_for_old(node.heap.limit, node.version), 1)
+        if self._samples and filled >= _STEPS and filled > self._filled.get(node.pid, 0) and self._belongs(node.pid):
+            self._filled[node.pid] = filled
+            self._begin(self._examine_one(node.pid, forensics.interval(node.heap)))
+
+    def _pace(self) -> float:
+        """Bytes that the tree may grow by until its heaps are read again: the smallest may be at its limit soon."""
+        hellos = [node.hello for node in self._channel.nodes().values() if node.hello.limit]
+        rooms = [forensics.room_for_old(hello.limit, hello.version) for hello in hellos]
+        return min(rooms) / (2 * _STEPS) if self._samples and rooms else inf
 
     def _examine(self, only: int | None = None) -> None:
         """Have those that hold most watched, and read where their memory comes from."""

@@ -32,16 +32,23 @@ def discard_drafts(folder: Path) -> None:
 
 def _cleaned(file: Path) -> bool:
     """Take the environment out; what cannot be read as a report is removed. The folder is the agent's to write in."""
-    with suppress(OSError, msgspec.DecodeError, AttributeError):
+    with suppress(OSError, msgspec.DecodeError, AttributeError, TypeError, RecursionError):
         descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "r+b") as opened:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 report: Mapping[str, Any] = msgspec.json.decode(opened.read(_LARGEST))
-                fewer = {name: value for name, value in report.items() if name != "environmentVariables"}
                 opened.seek(0)
                 opened.truncate()
-                opened.write(msgspec.json.encode(fewer))
+                opened.write(msgspec.json.encode(_without_environment(report)))
                 return True
     with suppress(OSError):
         file.unlink()
     return False
+
+
+def _without_environment(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each of its worker threads a report holds another one."""
+    fewer = {name: value for name, value in report.items() if name != "environmentVariables"}
+    if "workers" in fewer:
+        fewer["workers"] = [_without_environment(worker) for worker in fewer["workers"]]
+    return fewer
