@@ -25,6 +25,7 @@ leftovers   processes alive after each of 100 agents that leave two, one double-
             what the peers leave
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind
+many        the plan of 10,000 agents, the way to the first of them, and what it keeps of each in memory
 preload     what the file that Node processes read first costs them: start, CPU and memory while idle; what a collection
             of some 600 MB of garbage gives back, and how soon a process with a blocked loop answers
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
@@ -48,6 +49,7 @@ import flat
 import handover
 import idle
 import leftovers
+import many
 import overshoot
 import peers
 import preload
@@ -62,7 +64,7 @@ from lab import MIB, NODE, Failed, Lab, Row
 BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
-    "leftovers": leftovers, "flat": flat, "preload": preload,
+    "leftovers": leftovers, "flat": flat, "many": many, "preload": preload,
     "scrape": scrape,
 }  # fmt: skip
 
