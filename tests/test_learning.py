@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqsup.folder import private, run_folder
 from seqsup.history import fold, remaining
 from seqsup.journal import Journal
-from seqsup.learning import ENOUGH, FEW, Past, expect, quantile, relevant, risen, suggest
+from seqsup.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.model import MIB, Reason
 from told import BEGAN, Told
 
@@ -22,7 +22,7 @@ from profiles import agent, of, proven, shell, write
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
-PEAKS = st.integers(1, 2**40)
+PEAKS = st.integers(0, 2**40)
 PASTS = st.lists(
     st.builds(
         Past, run=st.integers(1, 99), attempt=st.integers(1, 3), content=st.sampled_from("AB"),
@@ -48,10 +48,12 @@ def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: li
 @given(known=PASTS, content=st.sampled_from("ABC"))
 def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: str) -> None:
     usual = expect(known, content)
-    good = [each for each in relevant(known, content) if each.ok]
-    assert (usual is None) == (not good)
+    well = [each for each in relevant(known, content) if each.ok]
+    assert (usual is None) == (not well)
     if usual is not None:
-        assert min(each.peak for each in good) <= usual.peak <= usual.high <= max(each.peak for each in good)
+        peaks = [each.peak for each in well if each.peak]
+        assert (usual.attempts, usual.weighed) == (len(well), len(peaks))
+        assert min(peaks, default=0) <= usual.peak <= usual.high <= max(peaks, default=0)
         assert usual.seconds <= usual.long
 
 
@@ -60,7 +62,7 @@ def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: 
 def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: list[Past]) -> None:
     limits = suggest(known)
     if limits is None:
-        assert sum(each.ok for each in known) < FEW
+        assert good(known) < FEW
         return
     assert limits.of.high < limits.soft <= limits.hard
     assert limits.wall >= max(60, 2 * limits.of.long)
@@ -76,7 +78,7 @@ def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: li
     usual = risen(peak, known, "A")
     if usual is not None:
         assert peak > 2 * usual.peak
-        assert usual.attempts >= ENOUGH
+        assert usual.weighed >= ENOUGH
         assert risen(usual.peak, known, "A") is None
 
 
@@ -88,11 +90,21 @@ def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: li
         (211, past(*[100] * 4), False),
         (30, past(*[10] * 5), False),
         (211, past(*[100] * 5, ok=False), False),
+        (211, past(*[100] * 4, 0, 0), False),
+        (211, past(*[100] * 5, *[0] * 9), True),
     ],
-    ids=["twice", "not yet", "too few", "a whim", "none went well"],
+    ids=["twice", "not yet", "too few", "a whim", "none went well", "too few were weighed", "enough were"],
 )
 def test_when_a_peak_is_told(peak: int, known: list[Past], told: bool) -> None:
     assert (risen(peak * MIB, known, "A") is not None) == told
+
+
+def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
+    usual = expect(past(0, 0, 100, 0))
+    assert usual is not None
+    assert (usual.attempts, usual.weighed, usual.peak, usual.high) == (4, 1, 100 * MIB, 100 * MIB)
+    assert need(past(0, 0, 100, 0), "A", None) is None
+    assert need(past(0, 100, 100, 100), "A", None) == 125 * MIB
 
 
 def test_the_time_that_is_left_is_that_of_those_to_come() -> None:
@@ -203,7 +215,7 @@ command = ["true"]
         {"name": "one", "memory": {"soft": "448MiB", "hard": "512MiB"}, "timeouts": {"wall": "2m"}},
         {"name": "each", "memory": {"soft": "192MiB", "hard": "192MiB"}, "timeouts": {"wall": "2m"}},
     ]
-    assert "of new too little is known" in shown.stderr
+    assert "too little is known of new (has 0): it takes 3 attempts that went well" in shown.stderr
     assert profile.read_text() == text
     assert seqsup("tune", profile, "--write").code == 0
     changed = profile.read_text()

@@ -33,8 +33,9 @@ class Expected(Struct, frozen=True):
     attempts: int
     seconds: float
     long: float
-    peak: int  # bytes
+    peak: int  # bytes; 0 where no peak is known
     high: int
+    weighed: int  # attempts whose peak is known: one may be over before its first weighing
 
 
 class Limits(Struct, frozen=True):
@@ -57,20 +58,21 @@ def expect(past: Iterable[Past], content: str | None = None) -> Expected | None:
     good = [each for each in relevant(past, content) if each.ok]
     if not good:
         return None
-    seconds, peaks = [each.seconds for each in good], [each.peak for each in good]
+    seconds, peaks = [each.seconds for each in good], [each.peak for each in good if each.peak]
     return Expected(
         len(good),
         quantile(seconds, 0.5),
         quantile(seconds, 0.95),
-        int(quantile(peaks, 0.5)),
-        int(quantile(peaks, 0.95)),
+        int(quantile(peaks, 0.5)) if peaks else 0,
+        int(quantile(peaks, 0.95)) if peaks else 0,
+        len(peaks),
     )
 
 
 def need(past: Iterable[Past], content: str, hard: int | None) -> int | None:
     """What an attempt may take, in bytes, with a margin; None where too little is known."""
     usual = expect(past, content)
-    if usual is None or usual.attempts < FEW:
+    if usual is None or usual.weighed < FEW:
         return None
     known = int(usual.high * _SOFT)
     return known if hard is None else min(known, hard)
@@ -79,9 +81,14 @@ def need(past: Iterable[Past], content: str, hard: int | None) -> int | None:
 def risen(peak: int, past: Iterable[Past], content: str | None) -> Expected | None:
     """What was usual, if this peak is far above it; None where it is not, or where too little is known."""
     usual = expect(past, content)
-    if usual is None or usual.attempts < ENOUGH:
+    if usual is None or usual.weighed < ENOUGH:
         return None
     return usual if peak > _RISE * usual.peak and peak - usual.peak >= _LEAST_RISE else None
+
+
+def good(past: Iterable[Past]) -> int:
+    """How many attempts limits could be suggested from."""
+    return sum(each.ok and each.peak > 0 for each in past)
 
 
 def suggest(past: Iterable[Past]) -> Limits | None:
@@ -89,7 +96,7 @@ def suggest(past: Iterable[Past]) -> Limits | None:
     known = [each for each in past if each.peak]
     usual = expect(known)
     if usual is None or usual.attempts < FEW:
-        return None
+        return None  # each of them was weighed
     held_back = [each for each in known if each.reason in _HELD_BACK]
     high = max(usual.high, *(each.peak for each in held_back), 0)
     wall = max(_WALL * usual.long, _SHORTEST_WALL)

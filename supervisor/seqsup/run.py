@@ -589,7 +589,7 @@ class Run:
         """Tell of an agent that took far more than it used to."""
         peak = self.view.agents[step.name].peak
         if (usual := risen(peak, self._past(step), step.content)) is not None:
-            self.emit(PeakRose(agent=step.name, peak=peak, usual=usual.peak, attempts=usual.attempts))
+            self.emit(PeakRose(agent=step.name, peak=peak, usual=usual.peak, attempts=usual.weighed))
 
     def _past(self, step: Step) -> list[Past]:
         """What the agent's attempts of earlier runs came to."""

@@ -293,14 +293,16 @@ def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
     unknown = len(made.steps) - len(usual)
     more = f", and {counted(unknown, 'agent')} that never ran" if unknown else ""
     seconds, peak = sum(each.seconds for each in usual.values()), max(each.peak for each in usual.values())
-    return f"{format_duration(seconds)}, highest peak {format_size(peak)}{more}"
+    highest = f", highest peak {format_size(peak)}" if peak else ""
+    return f"{format_duration(seconds)}{highest}{more}"
 
 
 def _usual(usual: Expected | None) -> str:
     if usual is None:
         return ""
-    within = f"{format_duration(usual.long)} and {format_size(usual.high)}"
-    told = f"{format_duration(usual.seconds)}, peak {format_size(usual.peak)}"
+    peak = f", peak {format_size(usual.peak)}" if usual.weighed else ", its peak is not known"
+    within = format_duration(usual.long) + (f" and {format_size(usual.high)}" if usual.weighed else "")
+    told = f"{format_duration(usual.seconds)}{peak}"
     return f"{told}; of {counted(usual.attempts, 'attempt')} 95 % within {within}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..journal import Journal, NoJournal
-from ..learning import FEW, Limits, Past, suggest
+from ..learning import FEW, Limits, Past, good, suggest
 from ..model import SeqsupError
 from ..profile import Agent, Profile
 from ..units import format_duration, format_size, write_duration, write_size
@@ -35,27 +35,28 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
     """
     read_in = read(profile)
     made = load(profile)  # its path as runs know it
-    suggested = dict(_suggested(read_in, made.profile))
+    pasts = {agent.name: past for agent, past in _pasts(read_in, made.profile)}
+    suggested = {name: limits for name, past in pasts.items() if (limits := suggest(past)) is not None}
     if as_json:
         put_object(SCHEMA, {"agents": [_fields(name, limits) for name, limits in suggested.items()]})
     elif suggested:
         click.echo("\n".join(_patch(suggested)))
     if unknown := [agent.name for agent in read_in.agents if agent.name not in suggested]:
-        told = f"of {named(unknown)} too little is known: it takes {FEW} attempts that went well"
+        there = (f"{name} (has {good(pasts.get(name, ()))})" for name in unknown)
+        told = f"too little is known of {named(there)}: it takes {FEW} attempts that went well and were weighed"
         click.echo(f"seqsup: {told}", err=True)
     if write and suggested:
         _write(Path(profile), suggested)
         click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
 
 
-def _suggested(profile: Profile, path: str | None) -> Iterator[tuple[str, Limits]]:
+def _pasts(profile: Profile, path: str | None) -> Iterator[tuple[Agent, list[Past]]]:
     try:
         journal = Journal.open(state_dir(profile))
     except NoJournal:
         return
     for agent in profile.agents:
-        if (limits := suggest(_past(journal, path, agent))) is not None:
-            yield agent.name, limits
+        yield agent, list(_past(journal, path, agent))
 
 
 def _past(journal: Journal, path: str | None, agent: Agent) -> Iterator[Past]:
