@@ -20,7 +20,8 @@ SAID = {
     Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
 }
 _COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing of the rest
-_COARSE, _FINE = 512 * 1024, 2048  # bytes between two samples
+# Bytes between two samples: the first costs nothing that could be measured, the second is for a moment.
+COARSE, FINE = 512 * 1024, 128
 _OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
 _YOUNG = 512 * MIB
 _SNAPSHOT = 5  # times the heap: what Node takes to write one, measured at 2.7 to 4.3
@@ -120,13 +121,9 @@ def alert(limits: Limits) -> int | None:
     return None if limits.hard is None else limits.hard * 3 // 8
 
 
-def interval(heap: Heap) -> int:
-    """Bytes between two samples of the profiler.
-
-    512 KiB costs nothing that could be measured. Of a Buffer or a long string only its wrapper is on the heap, up to a
-    hundred bytes: where these prevail, little else is allocated and many samples are cheap.
-    """
-    return _FINE if heap.external > heap.used else _COARSE
+def of_buffers(heap: Heap) -> bool:
+    """Say whether most of it is Buffers and long strings: only a wrapper of each, up to 100 bytes, is on the heap."""
+    return heap.external > heap.used
 
 
 def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) -> str:
@@ -144,7 +141,7 @@ def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) ->
 
 
 def room_for_old(limit: int, version: str) -> int:
-    """What objects that last may take of V8's limit: it counts three semi-spaces, of 64 MiB from Node 24 on, 16 before."""
+    """What lasts may take of V8's limit, which counts three semi-spaces: 64 MiB each from Node 24 on, else 16."""
     major = version.removeprefix("v").partition(".")[0]
     young = 3 * (64 if major.isdecimal() and int(major) >= 24 else 16) * MIB
     return max(limit - young, limit // 4)
@@ -187,9 +184,12 @@ def finding(found: Forensics) -> str:
         case Verdict.OUTSIDE_JS:
             return str(found.verdict)
     said = str(found.verdict) if found.collected else f"{found.verdict} or garbage"
-    sites = [site for site in ranked(found.known.sites) if _file(site.frames[0])][:2]
     if found.verdict is Verdict.BUFFER_LEAK:  # what was sampled is their wrappers
-        return said + (f": from {short(sites[0].frames[0])}" if sites else "")
+        holders = sorted(found.known.nodes, key=lambda node: -node.heap.external)
+        frames = (site.frames[0] for node in holders for site in found.known.sites.get(node.pid, ()) if site.frames)
+        first = next((frame for frame in frames if _file(frame)), None)
+        return said + (f": from {short(first)}" if first is not None else "")
+    sites = [site for site in ranked(found.known.sites) if _file(site.frames[0])][:2]
     named = ", ".join(f"{format_size(site.bytes)} from {short(site.frames[0])}" for site in sites)
     return said + (f": {named}" if named else "")
 
@@ -273,7 +273,7 @@ def _heap(node: NodeProcess | None) -> str:
 
 def _sites(found: Forensics) -> Iterator[str]:
     if not any(found.known.sites.values()):
-        yield "allocation sites: none known; sampling begins at half of memory.soft or of a heap, in Node processes that answer"
+        yield "allocation sites: none known; sampling begins at half of memory.soft or of a heap, where Node answers"
         return
     yield "allocation sites of what was alive, sampled from half of memory.soft, or of a heap, on"
     if found.verdict is Verdict.BUFFER_LEAK:

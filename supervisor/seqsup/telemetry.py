@@ -23,6 +23,7 @@ from .wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
+_MOMENT = 1.0  # seconds in which Buffers are looked into
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
 _DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for is the policy's to say
@@ -50,7 +51,8 @@ class Telemetry:
         self._belongs: Callable[[int], bool] = lambda _: True
         self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
         self._known: dict[int, NodeProcess] = {}
-        self._watched: dict[int, int] = {}  # pid -> interval of its profiler
+        self._watched: set[int] = set()  # pids whose allocations are sampled
+        self._looked_into: set[int] = set()  # and of which many are, for a moment
         self._filled: dict[
             int, int
         ] = {}  # pid -> parts of its heap's limit that were in use as its sites were read last
@@ -119,12 +121,14 @@ class Telemetry:
         return new
 
     def overridden(self, cap: int | None) -> list[str]:
-        """Say who has another heap limit than ours; of many that run the same script with the same limit only the first."""
+        """Say who has another heap limit than ours; of many with the same script and limit the first."""
         new, self._greetings = self._greetings, []
         said = []
         for node in new:
             alike = (node.hello.script, node.hello.limit)
-            if alike not in self._others and (words := _overridden(node, cap)):
+            if alike in self._others or len(self._others) >= _REMEMBERED:
+                continue
+            if words := _overridden(node, cap):
                 self._others.add(alike)
                 said.append(words)
         return said
@@ -168,7 +172,7 @@ class Telemetry:
         task.add_done_callback(self._tasks.discard)
 
     def _greeted(self, node: Node) -> None:
-        self._watched.pop(node.pid, None)
+        self._watched.discard(node.pid)
         self._filled.pop(node.pid, None)
         self._greetings.append(node)
         self._begin(self._read(node.pid))
@@ -188,14 +192,14 @@ class Telemetry:
         self._consider(self._known[pid])
 
     def _consider(self, node: NodeProcess) -> None:
-        """Look closely at what came, or grew large, since all were examined; and at what nears the limit of its own heap."""
+        """Look closely at what came or grew large since all were examined, and at what nears its heap's limit."""
         if self._alerted() and node.pid not in self._watched:
             self._examine(node.pid)
             return
         filled = node.heap.used * 2 * _STEPS // max(forensics.room_for_old(node.heap.limit, node.version), 1)
         if self._samples and filled >= _STEPS and filled > self._filled.get(node.pid, 0) and self._belongs(node.pid):
             self._filled[node.pid] = filled
-            self._begin(self._examine_one(node.pid, forensics.interval(node.heap)))
+            self._begin(self._examine_one(node))
 
     def _pace(self) -> float:
         """Bytes that the tree may grow by until its heaps are read again: the smallest may be at its limit soon."""
@@ -209,23 +213,31 @@ class Telemetry:
         whole = sum(node.rss for node in nodes)
         for node in nodes:
             if node.rss * _SHARE >= whole and only in (None, node.pid):
-                self._begin(self._examine_one(node.pid, forensics.interval(node.heap)))
+                self._begin(self._examine_one(node))
 
-    async def _examine_one(self, pid: int, interval: int) -> None:
-        sampled = self._watched.get(pid)
-        if sampled is None:
-            self._watched[pid] = interval
-            await self._channel.ask(pid, "sample", _SOON, interval=interval)
+    async def _examine_one(self, node: NodeProcess) -> None:
+        """Have it watched, or read what is known. Buffers are looked into for a moment: so many samples are dear."""
+        pid = node.pid
+        if pid not in self._watched:
+            self._watched.add(pid)
+            await self._channel.ask(pid, "sample", _SOON, interval=forensics.COARSE)
             await self._channel.ask(pid, "watch", _SOON)
+        elif pid in self._looked_into or not forensics.of_buffers(node.heap):
+            await self._read_sites(pid, buffers=pid in self._looked_into)
+        if pid in self._looked_into or not forensics.of_buffers(node.heap):
             return
-        answer = await self._channel.ask(pid, "sites", _SOON)
-        if answer is None:
-            return
-        self._note(pid, answer)
-        self._sites[pid] = answer.sites or self._sites.get(pid, ())
-        if interval < sampled:  # what began as objects is Buffers by now
-            self._watched[pid] = interval
-            await self._channel.ask(pid, "sample", _SOON, interval=interval)
+        self._looked_into.add(pid)
+        await self._channel.ask(pid, "sample", _SOON, interval=forensics.FINE)
+        await Wake().wait(_MOMENT)
+        await self._read_sites(pid, buffers=True)
+        await self._channel.ask(pid, "sample", _SOON, interval=forensics.COARSE)
+        self._looked_into.discard(pid)
+
+    async def _read_sites(self, pid: int, *, buffers: bool) -> None:
+        answer = await self._channel.ask(pid, "sites", _SOON, buffers=buffers)
+        if answer is not None:
+            self._sites[pid] = answer.sites or self._sites.get(pid, ())
+            self._note(pid, answer)
 
     async def _snap(self, pid: int, name: str) -> None:
         file = f"heap-{pid}.heapsnapshot"

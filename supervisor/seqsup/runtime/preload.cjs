@@ -124,11 +124,13 @@ const questions = {
     return {};
   },
 
-  sites() {
+  /** With `buffers`, where they are made comes first; of the little else that was sampled, garbage goes. */
+  sites({ buffers }) {
     let sites = [];
     if (profiler) {
+      if (buffers) collector()({ type: "minor" });
       profiler.post("HeapProfiler.getSamplingProfile", (error, result) => {
-        if (!error) sites = top(result.profile.head);
+        if (!error) sites = top(result.profile.head, buffers);
       });
     }
     return { after: memory(), sites };
@@ -178,7 +180,7 @@ function collector() {
 }
 
 /** The sites that hold most, each by the nearest frame of a file, and with the heaviest way to it. */
-function top(head) {
+function top(head, buffers) {
   const sites = new Map();
   const todo = [[head, null]];
   for (let each; (each = todo.pop()); ) {
@@ -188,16 +190,18 @@ function top(head) {
     for (const child of node.children) todo.push([child, here]);
     if (!node.selfSize) continue;
     let near = here;
-    while (near && !ofAFile(near.frame)) near = near.above;
+    let buffer = false;
+    for (; near && !ofAFile(near.frame); near = near.above) buffer = buffer || ofABuffer(near.frame);
     near = near || here;
     const name = spell(near.frame);
-    const site = sites.get(name) || { bytes: 0, heaviest: 0, way: near };
+    const site = sites.get(name) || { bytes: 0, buffers: 0, heaviest: 0, way: near };
     site.bytes += node.selfSize;
+    if (buffer) site.buffers += node.selfSize;
     if (node.selfSize > site.heaviest) Object.assign(site, { heaviest: node.selfSize, way: near });
     sites.set(name, site);
   }
   return [...sites.entries()]
-    .sort(([, a], [, b]) => b.bytes - a.bytes)
+    .sort(([, a], [, b]) => (buffers && b.buffers - a.buffers) || b.bytes - a.bytes)
     .slice(0, SITES)
     .map(([, { bytes, way }]) => {
       const frames = [];
@@ -210,6 +214,10 @@ function top(head) {
 
 function ofAFile({ url }) {
   return url !== "" && !url.startsWith("node:");
+}
+
+function ofABuffer({ url, functionName }) {
+  return url === "node:buffer" || url === "node:internal/buffer" || /^(Shared)?ArrayBuffer$|^Uint8Array$/.test(functionName);
 }
 
 function spell({ functionName, url, lineNumber }) {
