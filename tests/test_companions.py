@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import npm
 import pytest
 from conftest import Result, Started, alive, wait_for
 from seqsup.model import MIB, Readiness
 from seqsup.ready import missing
 
-from profiles import Event, of, parsed, proven, shell, write
+from profiles import Event, agent, of, parsed, proven, shell, write
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
@@ -94,6 +95,36 @@ def test_agents_and_hooks_find_it(seqsup: Seqsup, profile: Callable[..., Path], 
     told = seqsup("plan", path).stdout
     assert "files-mcp" in told
     assert f"SEQSUP_COMPANION_FILES_MCP_URL=http://127.0.0.1:{port}" in " ".join(told.split())
+
+
+def test_a_real_mcp_server_is_ready_at_its_own_address_and_its_log_is_shown(
+    seqsup: Seqsup, tmp_path: Path, port: int
+) -> None:
+    """It answers a plain GET with 400; the agent speaks to it as a client does."""
+    mcp = {
+        "name": "everything", "command": ["node", str(npm.mcp_server("everything")), "streamableHttp"],
+        "env": {"PORT": str(port)}, "ready": {"http": f"http://127.0.0.1:{port}/mcp", "timeout": "60s"},
+        "restart_every": 1,
+    }  # fmt: skip
+    (tmp_path / "asks.mjs").write_text(
+        """
+        const params = { protocolVersion: "2025-03-26", capabilities: {}, clientInfo: { name: "test", version: "1" } };
+        const answer = await fetch(`${process.env.SEQSUP_COMPANION_EVERYTHING_URL}/mcp`, {
+          method: "POST",
+          headers: { "content-type": "application/json", accept: "application/json, text/event-stream" },
+          body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params }),
+        });
+        console.log(await answer.text());
+        """
+    )
+    agents = [agent(name, ["node", "asks.mjs"]) for name in "ab"]
+    proven(seqsup("start", write(tmp_path, *agents, companions=[mcp]), "--json"))
+    assert "serverInfo" in seqsup("logs", "b").stdout
+    for words in (("r1", "everything"), ("everything",), ("everything", "--attempt", "1")):
+        shown = seqsup("logs", *words)
+        assert (shown.code, f"listening on port {port}" in shown.stdout + shown.stderr) == (0, True), shown
+    assert "has no start 9 yet" in seqsup("logs", "everything", "--attempt", "9").stderr
+    assert "did you mean everything" in seqsup("logs", "r1", "everythin").stderr
 
 
 def test_it_is_restarted_after_every_n_agents_old_tree_gone_new_one_ready(

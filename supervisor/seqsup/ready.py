@@ -78,4 +78,6 @@ def _https_missing(url: str) -> str:
 
 
 def _verdict(url: str, code: str) -> str:
-    return "" if code.startswith("2") else f"{url} answers {code}"
+    # An MCP server answers a plain GET with 400, 405 or 406: it is there
+    there = code[:1] in ("2", "3", "4") and code != "404"
+    return "" if there else f"{url} answers {code}"

@@ -70,7 +70,8 @@ def _agents(given: str | None) -> Iterable[tuple[str, str]]:
         view = find(given).view()
     except SeqsupError:
         return []
-    return [(agent.name, f"{view.run}, {agent.state}") for agent in view.agents.values()]
+    agents = [(agent.name, f"{view.run}, {agent.state}") for agent in view.agents.values()]
+    return [*agents, *((each.name, f"{view.run}, beside it") for each in view.companions.values())]
 
 
 def _starting(begun: str, offered: Iterable[tuple[str, str]]) -> list[CompletionItem]:

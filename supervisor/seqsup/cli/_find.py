@@ -87,7 +87,8 @@ def find_with_agent(first: str | None, second: str | None) -> tuple[Found, str |
         return find(first), None
     except NoSuchRun:
         found = find(None)
-        agents = found.view().agents
+        view = found.view()
+        agents = {*view.agents, *view.companions}
         if first in agents:
             return found, first
         names = {row.name for row in found.journal.runs()}

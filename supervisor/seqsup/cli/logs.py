@@ -1,13 +1,14 @@
-"""`seqsup logs`: what an agent printed."""
+"""`seqsup logs`: what an agent, or a companion, printed."""
 
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from ..events import AttemptStarted, Recorded
+from ..events import AttemptStarted, CompanionStarted, Recorded
 from ..folder import FORENSICS, STDERR, STDOUT
 from ..model import SeqsupError
 from ..streams import Reading
@@ -20,13 +21,21 @@ from ._values import whole
 _PIECE = 64 * 1024
 
 
+class _Start(NamedTuple):
+    """An attempt of an agent, or a start of a companion."""
+
+    name: str
+    number: int
+    folder: str
+
+
 @click.command()
 @click.argument("run", required=False, shell_complete=_complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
 @click.option("--attempt", metavar="N", callback=whole(1), help="Which one; the last without it.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
-    """What an agent printed: its stdout on stdout, its stderr on stderr.
+    """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
     Of one that was stopped for its memory, what is known of that follows on stderr.
 
@@ -34,30 +43,37 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
     that runs or ran last.
     """
     found, agent = find_with_agent(run, agent)
-    if agent is not None and agent not in (agents := found.view().agents):
-        raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, agents)}')
+    view = found.view()
+    if agent is not None and agent not in (known := [*view.agents, *view.companions]):
+        raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, known)}')
+    beside = agent is not None and agent not in view.agents
     reader = _Reader(found.folder, several=agent is None)
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
     for number, batch in enumerate(batches):
-        attempts = _wanted(batch, agent, attempt)
+        attempts = _wanted(batch, agent, attempt, beside=beside)
         # What is past needs only its last attempt; from here on every new one is shown
-        for event in attempts if number else {event.agent: event for event in attempts}.values():
+        for event in attempts if number else {event.name: event for event in attempts}.values():
             reader.turn_to(event)
         reader.read_on()
     reader.end()
     if reader.attempt is None:
-        what = agent or found.label
-        click.echo(f"seqsup: {what} has no {f'attempt {attempt}' if attempt else 'attempt'} yet", err=True)
+        what, one = agent or found.label, "start" if beside else "attempt"
+        click.echo(f"seqsup: {what} has no {one}{f' {attempt}' if attempt else ''} yet", err=True)
 
 
-def _wanted(batch: Iterable[Recorded], agent: str | None, attempt: int | None) -> list[AttemptStarted]:
-    return [
-        recorded.body
-        for recorded in batch
-        if isinstance(recorded.body, AttemptStarted)
-        and agent in (None, recorded.body.agent)
-        and attempt in (None, recorded.body.attempt)
-    ]
+def _wanted(batch: Iterable[Recorded], name: str | None, number: int | None, *, beside: bool) -> list[_Start]:
+    starts = (_companion(each) if beside else _attempt(each) for each in batch)
+    return [each for each in starts if each and name in (None, each.name) and number in (None, each.number)]
+
+
+def _attempt(recorded: Recorded) -> _Start | None:
+    event = recorded.body
+    return _Start(event.agent, event.attempt, event.folder) if isinstance(event, AttemptStarted) else None
+
+
+def _companion(recorded: Recorded) -> _Start | None:
+    event = recorded.body
+    return _Start(event.companion, event.number, event.folder) if isinstance(event, CompanionStarted) else None
 
 
 class _Reader:
@@ -68,18 +84,18 @@ class _Reader:
         self._headed = several or sys.stdout.isatty()
         self._tails: list[Reading] = []
         self._at_line_start = True
-        self.attempt: AttemptStarted | None = None
+        self.attempt: _Start | None = None
 
-    def turn_to(self, event: AttemptStarted) -> None:
+    def turn_to(self, event: _Start) -> None:
         self.read_on()
         self.end()
         for tail in self._tails:
             tail.close()
         self.attempt = event
         if self._headed:
-            again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+            again = f" (attempt {event.number})" if event.number > 1 else ""
             self._write(b"" if self._at_line_start else b"\n")
-            self._write(f"==> {event.agent}{again} <==\n".encode())
+            self._write(f"==> {event.name}{again} <==\n".encode())
         folder = self._run_folder / event.folder
         if not folder.is_dir():
             click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)

@@ -286,7 +286,7 @@ class HooksTable(Table, frozen=True):
 class Ready(Table, frozen=True):
     """How a companion shows that it is ready: one of these; without any it is as soon as it runs."""
 
-    http: Annotated[str | None, TEXT_OR_NONE, "An address that answers with 200."] = None
+    http: Annotated[str | None, TEXT_OR_NONE, "An address that answers, with neither 404 nor 5xx."] = None
     port: Annotated[int | None, whole(1, 65535), "A local port that takes connections."] = None
     log: Annotated[str | None, TEXT_OR_NONE, "Text that it prints."] = None
     delay: Annotated[float | None, DURATION, "Simply a time."] = None
