@@ -106,6 +106,37 @@ def test_what_a_hook_leaves_behind_is_stopped_and_named(seqsup: Seqsup, stub: St
     assert not any(alive(process["pid"]) for process in ended["left_over"])
 
 
+def test_of_what_a_hook_or_a_companion_prints_the_middle_goes(seqsup: Seqsup, tmp_path: Path) -> None:
+    """And one that reads none of its stdin is not held up by it."""
+    loud = "head -c 3000000 /dev/zero | tr '\\0' x; echo end"
+    (tmp_path / "loud.sh").write_text(f"#!/bin/sh\n{loud}\n")
+    (tmp_path / "loud.sh").chmod(0o755)
+    serves = {"name": "loud", "command": ["sh", "-c", f"{loud}; echo ready; exec sleep 60"], "ready": {"log": "ready"}}
+    path = write(
+        tmp_path, shell("a", "true"), companions=[serves], hooks={"before_run": ["./loud.sh"]}, output={"max": "1MiB"}
+    )  # fmt: skip
+    events = proven(seqsup("start", path, "--json"))
+    for kind in ("hook_ended", "companion_started"):
+        (event,) = of(events, kind)
+        kept = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1", event["folder"], "stdout.log")
+        assert kept.stat().st_size > 3_000_000
+        assert kept.stat().st_blocks * 512 <= 1024**2
+    shown = seqsup("logs", "loud").stdout
+    assert "of output cut here" in shown
+    assert shown.endswith("end\nready\n")
+
+
+def test_one_that_is_gone_when_its_turn_comes_is_a_failure_that_says_so(seqsup: Seqsup, tmp_path: Path) -> None:
+    hook = tmp_path / "hook.sh"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    path = write(tmp_path, shell("a", "rm hook.sh"), hooks={"after_agent": ["./hook.sh"]})
+    result = seqsup("start", path)
+    assert result.code == 0
+    (line,) = [line for line in result.stderr.splitlines() if "./hook.sh" in line]
+    assert line.endswith("exec: ./hook.sh: not found")
+
+
 def test_hooks_of_a_running_agent_do_not_hold_it_up(seqsup: Seqsup, tmp_path: Path) -> None:
     """memory_high runs while the agent does; killed once it was stopped by a limit."""
     grows = "dd if=/dev/zero of=/dev/null bs=60M count=1000000 2>/dev/null"

@@ -36,6 +36,7 @@ class Site(Struct, frozen=True):
     folder: Path
     cookie: str
     ledger: int  # descriptor of the members file
+    output_max: int | None = None  # bytes of each stream
 
 
 class Beside:
@@ -119,9 +120,15 @@ class Beside:
         tree = self._tree
         assert tree is not None
         used = tree.used()
+        self._trim()
         if self.telemetry is not None:
             self.telemetry.look(time.monotonic(), used, tree.__contains__, tree.describe)
         return used
+
+    def _trim(self) -> None:
+        if self._site.output_max is not None:
+            for output in (self.stdout, self.stderr):
+                output.trim(self._site.output_max)
 
     def describe(self) -> tuple[ProcessMemory, ...]:
         """Name its largest processes."""
@@ -178,5 +185,6 @@ class Beside:
             stand_in.remove(self.folder)
         if self._group is not None:
             self._group.close()
+        self._trim()
         for output in (self.stdout, self.stderr):
             output.close()

@@ -110,13 +110,16 @@ class Hooking:
                 await world.wake.wait(min(left, _LOOK))
             ended = hook.ended
             left_over = await hook.stop(policy.LEFTOVER_GRACE)
+            complaint = hook.complaint()
             if ended is None:
                 why = f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
                 if world.operator.halt is Halt.KILL:
                     why = "stopped by the operator, by force"
             else:
-                why = hook.complaint() or ("" if ended.code == 0 else outcome.describe(ended))
-            told = _told(point, command, recorded, label, began, why=why, output=hook.said() if why else "")
+                why = complaint or ("" if ended.code == 0 else outcome.describe(ended))
+            told = _told(
+                point, command, recorded, label, began, why=why, output=hook.said() if why and not complaint else ""
+            )
             if ended is None:
                 return told
             return replace(told, exit_code=ended.code, signal=ended.signal, left_over=left_over)

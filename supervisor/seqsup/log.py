@@ -460,8 +460,8 @@ def _(event: HookEnded) -> Line:
         text += f"; left behind {processes(event.left_over)}"
     if event.ok:
         return Line(DEBUG, "✔", "hook", text)
-    text += f"  {event.why}; its output is in {event.folder}"
-    return Line(WARNING, "✖", "hook", text + (f": {event.output}" if event.output else ""))
+    said = f"; its output is in {event.folder}: {event.output}" if event.output else ""
+    return Line(WARNING, "✖", "hook", f"{text}  {event.why}{said}")
 
 
 @say.register

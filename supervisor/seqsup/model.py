@@ -300,6 +300,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     chain: int
     keep: float  # seconds
     disk_floor: int | str | None = "auto"  # bytes
+    output_max: int | None = None  # bytes kept of each stream of a hook or a companion
     notes: tuple[str, ...]  # advice
     hooks: Hooks
     companions: tuple[CompanionStart, ...]

@@ -139,6 +139,7 @@ def make(
         chain=profile.run.chain,
         keep=profile.run.keep,
         disk_floor=profile.run.disk_floor,
+        output_max=profile.output.max,
         execution_mode=LANES if lanes else profile.run.mode,
         concurrency=profile.run.concurrency if lanes else 1,
         admit_learned=lanes and profile.run.admit == "learned",

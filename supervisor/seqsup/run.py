@@ -208,7 +208,7 @@ class Run:
             self._let_go = frozenset(bearers(self._identity.cookie))
         members = self._folder / MEMBERS
         ledger = os.open(members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        site = Site(self._folder, self._identity.cookie, ledger)
+        site = Site(self._folder, self._identity.cookie, ledger, self._plan.output_max)
         self._companions = companions = Companions(self._plan.companions, site, self._world)
         self._world = replace(self._world, beside=companions.used)
         hooks = Hooking(self._plan.hooks, site, self._plan.profile, companions.environment, self._world)
