@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
-from seqsup.events import Warned
+from seqsup.events import AttemptEnded, Warned
 from seqsup.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
 from told import Told
 
@@ -21,7 +21,7 @@ MANY = 500
 _WRITER = """
 import os, sys, time
 from pathlib import Path
-from seqsup.events import Warned
+from seqsup.events import AttemptEnded, Warned
 from seqsup.journal import Journal
 journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
 run = journal.begin("killed", None, "cookie")
@@ -301,6 +301,28 @@ def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_
         assert resumed.code == 0, resumed.stderr
         assert reasons(parsed(resumed.stdout)) == {"a": "completed", "last": "completed"}
         assert _words(tmp_path / "ran") == ["first", "last"]
+
+
+@pytest.mark.parametrize("room", [8, 36, 60, 88, *(pytest.param(n, marks=pytest.mark.long) for n in range(4, 140, 4))])
+def test_wherever_the_journal_finds_no_more_room_resume_goes_on(
+    seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path, room: int
+) -> None:
+    """From its very making on: no file may be larger than so many KiB, by `ulimit -f`."""
+    serves = {"name": "c", "command": ["sh", "-c", "echo ready; exec sleep 60"], "ready": {"log": "ready"}}
+    agents = [shell(name, f"echo {name} >>ran") for name in "abc"]
+    profile = write(tmp_path, *agents, companions=[{**serves, "restart_every": 1}])
+    narrow = ("bash", "-c", f'ulimit -f {room}; exec "$@"', "-")
+    stopped = seqsup_started("start", profile, through=narrow).wait()
+    assert stopped.code in (0, 3, 4)
+    assert stopped.code == 0 or "`ulimit -f`" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    resumed = seqsup("start", profile, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    journal = Journal.open(Path(os.environ["SEQSUP_STATE_DIR"]))
+    journal.check()
+    bodies = [each.body for row in journal.runs() for each in journal.events(row.run)]
+    journal.close()
+    assert [body.agent for body in bodies if isinstance(body, AttemptEnded) and body.ok] == ["a", "b", "c"]
 
 
 def _words(path: Path) -> list[str]:

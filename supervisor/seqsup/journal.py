@@ -112,8 +112,10 @@ class Journal:
         try:
             db.execute("PRAGMA busy_timeout = 10000")
             found = _format(path, db)
-            if write and there and not found and any(path.parent.glob("runs/r*")):
+            if there and not found and any(path.parent.glob("runs/r*")):
                 raise sqlite3.DatabaseError("it is empty, though runs were kept here")
+            if not found and not write:  # its making was cut short, or goes on
+                raise NoJournal(f"nothing ever ran here: {path} is empty")
             if write:
                 _prepare(path, db, found)
         except sqlite3.Error as error:
