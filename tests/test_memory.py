@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,27 @@ def test_memory_of_the_run_that_goes_on_and_its_threshold(seqsup: Cli, seqsup_st
     assert by_pid["processes"][0]["heap"] is not None
 
 
+def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.mjs").write_text(WAITS)
+    beside = {"name": "api", "command": ["sleep", "600"], "ready": {"delay": "10ms"}}
+    profile = write(tmp_path, agent("a", ["node", "agent.mjs"]), companions=[beside])
+    started = seqsup_started("start", profile)
+    wait_for(lambda: "n/a" in (said := seqsup("mem", "r1").stdout) and "agent.mjs" in said, 60)
+    fields = json.loads(seqsup("mem", profile, "--json").stdout)
+    assert {each["owner"] for each in fields["processes"] if each["name"] != "seqsup-keeper"} >= {"a", "api"}
+    titles = seqsup("mem", "r1").stdout.splitlines()[0].split()
+    assert "owner" in titles
+    assert seqsup("mem", "r1", "--gc").code == 0
+    for words, why in [(("r2",), "r2"), (("r1", "7"), "r1 is no PID"), (("0",), "0 is no PID")]:
+        wrong = seqsup("mem", *words)
+        assert (wrong.code, why in wrong.stderr) == (2, True), wrong
+    started.end()
+    over = seqsup("mem", "r1")
+    assert (over.code, over.stderr) == (2, "seqsup: r1 does not go on: it holds nothing\n")
+
+
 def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:
     said = seqsup("mem", "--threshold", "1MiB")
     assert said.code == 0
@@ -157,6 +180,21 @@ def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
     assert not memory.is_memory_high(0)
     assert memory.cleanup_between_agents().reached
     assert memory.memory_usage(tmp_path / "nothing").why == "no run goes on"
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: memory.memory_of([0]), "a pid is at least 1, not 0"),
+        (lambda: memory.is_memory_high(-1), "threshold is at least 0, not -1"),
+        (lambda: memory.wait_for_memory_cleanup(timeout=-1.0), "timeout is at least 0, not -1.0"),
+        (lambda: memory.wait_for_memory_cleanup(timeout=nan), "timeout is at least 0, not nan"),
+        (lambda: memory.cleanup_between_agents(interval=0), "interval is at least 0.001, not 0"),
+    ],
+)
+def test_what_nobody_can_mean_is_an_error(call: Callable[[], object], why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        call()
 
 
 @pytest.mark.memory

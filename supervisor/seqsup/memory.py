@@ -6,7 +6,9 @@
         print(f"freed {cleanup_between_agents().bytes} bytes")
 
 Without `run` (a run's folder), the run is meant in whose agent or hook this program runs, else whichever goes on in the
-user's state folder. Where none does, there is nothing to weigh: 0 bytes, and nothing that could collect.
+user's state folder. Where none does, there is nothing to weigh: 0 bytes, and nothing that could collect. Sizes are
+bytes, times seconds. What cannot be asked is said in `why`; ValueError is for what nobody can mean, such as a timeout
+below 0.
 """
 
 import os
@@ -19,11 +21,23 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from .containment.cookie import TREE
 from .containment.members import Members, descend
-from .containment.process import read_stat
+from .containment.process import environment, read_stat
 from .folder import CHANNEL, MEMBERS, RUNS, alive, state_dir
 from .host import Host, total
 from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
+
+__all__ = [
+    "Freed",
+    "Usage",
+    "cleanup_between_agents",
+    "force_gc",
+    "is_memory_high",
+    "memory_of",
+    "memory_usage",
+    "wait_for_memory_cleanup",
+]
 
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
 _NO_RUN = "no run goes on"
@@ -39,6 +53,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     available: int  # of the host
     total: int  # of the host
     why: str = ""  # why no heap is known
+    owners: dict[int, str] = {}  # by pid, where it is known: agent/2, @companions/api/1, @hooks/after_agent-1
 
 
 class Freed(Struct, frozen=True, kw_only=True):
@@ -53,7 +68,10 @@ class Freed(Struct, frozen=True, kw_only=True):
 
 
 def memory_usage(run: Path | None = None) -> Usage:
-    """Weigh all processes of a run, and ask its Node processes. `run` is the run's folder."""
+    """Weigh all processes of a run, and ask its Node processes.
+
+    Takes as long as the slowest of them, at most 15 seconds; `why` says why no heap is known.
+    """
     folder = _folder(run)
     return _usage(folder, _ask(folder, "mem"))
 
@@ -61,15 +79,21 @@ def memory_usage(run: Path | None = None) -> Usage:
 def memory_of(pids: Iterable[int]) -> Usage:
     """Weigh any processes of this machine with all that descend from them. Says nothing to them, and stops none.
 
-    Heaps are known of those that belong to a run.
+    Heaps are known of those that belong to a run. Who is gone, or not ours to read, is not among `processes`.
+    ValueError: a pid below 1.
     """
     pids = tuple(pids)
+    if any(pid < 1 for pid in pids):
+        raise ValueError(f"a pid is at least 1, not {min(pids)}")
     told = _ask(_folder(None), "mem")
     return _weigh(descend(pids), told)
 
 
 def force_gc(run: Path | None = None) -> Freed:
-    """Have every Node process of a run collect its garbage, and wait until it has."""
+    """Have every Node process of a run collect its garbage, and wait until it has, at most 75 seconds.
+
+    Of what could not be asked nothing is freed: `collection` is None then, and `why` says why.
+    """
     folder = _folder(run)
     told = _ask(folder, "gc")
     after = _usage(folder, NodesTold(before=told.after, after=told.after, why=told.why))
@@ -81,7 +105,8 @@ def force_gc(run: Path | None = None) -> Freed:
 
 
 def is_memory_high(threshold: int = 6 * GIB, run: Path | None = None) -> bool:
-    """Say whether a run holds more than `threshold` bytes."""
+    """Say whether a run holds more than `threshold` bytes, all processes together. ValueError: below 0."""
+    _must_be_amount("threshold", threshold)
     folder = _folder(run)
     return _usage(folder, NodesTold()).used > threshold
 
@@ -89,7 +114,12 @@ def is_memory_high(threshold: int = 6 * GIB, run: Path | None = None) -> bool:
 def wait_for_memory_cleanup(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
 ) -> bool:
-    """Wait, at most `timeout` seconds, until a run holds no more than `threshold` bytes; False: it did not."""
+    """Wait, at most `timeout` seconds, until a run holds no more than `threshold` bytes; False: it did not.
+
+    Looks every `interval` seconds, and once at least. ValueError: one of them is below 0, or `interval` is 0.
+    """
+    _must_be_amount("timeout", timeout)
+    _must_be_amount("interval", interval, least=1e-3)
     deadline = time.monotonic() + timeout
     while is_memory_high(threshold, run):
         left = deadline - time.monotonic()
@@ -102,10 +132,19 @@ def wait_for_memory_cleanup(
 def cleanup_between_agents(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
 ) -> Freed:
-    """Collect, and wait until a run holds no more than `threshold` bytes. Between agents seqsup itself does more."""
+    """Collect, and wait until a run holds no more than `threshold` bytes: `reached` says whether it came to that.
+
+    For `timeout`, `interval` and errors see `wait_for_memory_cleanup`. Between agents seqsup itself does more.
+    """
+    _must_be_amount("threshold", threshold)
     freed = force_gc(run)
     reached = wait_for_memory_cleanup(threshold, timeout, interval, run)
     return msgspec.structs.replace(freed, reached=reached, after=memory_usage(run))
+
+
+def _must_be_amount(name: str, value: float, least: float = 0) -> None:
+    if not value >= least:  # nor NaN
+        raise ValueError(f"{name} is at least {least:g}, not {value}")
 
 
 def _fewer(told: NodesTold) -> int:
@@ -145,10 +184,15 @@ def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
         return Usage(
             used=used, processes=tuple(known), nodes=tuple(node for node in told.after if node.pid in here),
             available=host.available(), total=total(), why=told.why,
+            owners={pid: tree for pid in here if (tree := _tree(pid))},
         )  # fmt: skip
     finally:
         members.close()
         host.close()
+
+
+def _tree(pid: int) -> str:
+    return environment(pid).get(TREE.encode(), b"").decode(errors="replace")
 
 
 def _ask(folder: Path | None, question: str) -> NodesTold:

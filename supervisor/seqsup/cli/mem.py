@@ -1,15 +1,19 @@
 """`seqsup mem`: memory now, of the run that goes on or of any processes."""
 
+from pathlib import Path
+
 import click
 import msgspec
 
 from ..memory import Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
-from ..table import Column, render
+from ..table import NONE, Column, render
 from ..units import format_size
 from ..wording import counted, title
+from . import _complete
+from ._find import find
 from ._output import put_object, width
-from ._values import size, whole
+from ._values import size
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"
@@ -18,28 +22,32 @@ _COLUMNS = (
     Column("memory"),
     Column("heap used/limit"),
     Column("external"),
+    Column("owner", right=False, optional=2),
     Column("kind", right=False, optional=1),
     Column("process", right=False),
 )
 
 
 @click.command()
-@click.argument("pids", metavar="[PID]...", nargs=-1, callback=whole(1))
+@click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=_complete.run)
 @click.option("--gc", is_flag=True, help="Ask the run's Node processes for a collection, and say what it freed.")
 @click.option("--threshold", metavar="SIZE", callback=size, help="Exit 1 if more than this is held, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes as numbers.")
-def mem(pids: tuple[int, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
-    """Memory of the run that goes on, of the host, now.
+def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
+    """Memory of a run that goes on, of the host, now.
+
+    RUN is r42, a profile's name or its file; a number alone is a PID. Without it: the run that goes on.
 
     With PIDs: of these processes and all that descend from them; nothing is asked of them. What V8 says of its heap is
     known of the Node processes of a run.
 
     Exit codes with --threshold: 0 below, 1 above.
     """
+    pids, run = _pids_or_run(words)
     if gc and pids:
-        raise click.UsageError("--gc asks the run that goes on, as a whole: leave out the PIDs")
-    freed = force_gc() if gc else None
-    usage = freed.after if freed is not None else memory_of(pids) if pids else memory_usage()
+        raise click.UsageError("--gc asks a run, as a whole: leave out the PIDs")
+    freed = force_gc(run) if gc else None
+    usage = freed.after if freed is not None else memory_of(pids) if pids else memory_usage(run)
     missing = [pid for pid in pids if all(pid != process.pid for process in usage.processes)]
     if missing:
         raise SeqsupError(f"there is no process {missing[0]} that could be read")
@@ -50,15 +58,47 @@ def mem(pids: tuple[int, ...], gc: bool, threshold: int | None, as_json: bool) -
     return int(threshold is not None and usage.used > threshold)
 
 
+def _pids_or_run(words: tuple[str, ...]) -> tuple[tuple[int, ...], Path | None]:
+    if len(words) != 1 or words[0].isdecimal():
+        if wrong := [word for word in words if not word.isdecimal() or not int(word)]:
+            raise click.UsageError(f"{wrong[0]} is no PID: give one run, or PIDs")
+        return tuple(map(int, words)), None
+    found = find(words[0])
+    if not found.lives():
+        raise SeqsupError(f"{found.label} does not go on: it holds nothing")
+    return (), found.folder
+
+
+def _owner(tree: str) -> str:
+    """As status names it: the agent, the companion, or a hook's call."""
+    first, _, rest = tree.partition("/")
+    return rest.partition("/")[0] if first.startswith("@") else first
+
+
 def _table(usage: Usage) -> list[str]:
     lines: list[str] = []
     if usage.processes:
         nodes = {node.pid: node for node in usage.nodes}
         rows = [
-            (str(each.pid), format_size(each.bytes), *_heap(nodes.get(each.pid)), str(each.kind), title(each))
+            (
+                str(each.pid),
+                format_size(each.bytes),
+                *_heap(nodes.get(each.pid)),
+                _owner(usage.owners.get(each.pid, "")) or NONE,
+                str(each.kind),
+                title(each),
+            )
             for each in usage.processes
         ]
-        together = ("", format_size(usage.used), "", "", "", f"together, {counted(len(rows), 'process', 'processes')}")
+        together = (
+            "",
+            format_size(usage.used),
+            "",
+            "",
+            "",
+            "",
+            f"together, {counted(len(rows), 'process', 'processes')}",
+        )
         lines = render(_COLUMNS, [*rows, together], width())
     else:
         lines = ["no run goes on"]
@@ -105,7 +145,11 @@ def _fields(usage: Usage, freed: Freed | None, threshold: int | None) -> dict[st
     fields: dict[str, object] = {
         "used": usage.used,
         "processes": [
-            {**msgspec.to_builtins(process), "heap": msgspec.to_builtins(heaps.get(process.pid))}
+            {
+                **msgspec.to_builtins(process),
+                "owner": _owner(usage.owners.get(process.pid, "")),
+                "heap": msgspec.to_builtins(heaps.get(process.pid)),
+            }
             for process in usage.processes
         ],
         "host": {"available": usage.available, "total": usage.total},
