@@ -1,4 +1,4 @@
-"""Groups, escapes, overshoot and the unit upon real cgroup v2 controllers: as root, and in a systemd user's scope.
+"""What needs real cgroup v2 controllers, or a machine of its own: as root, and in a systemd user's scope.
 
 This machine may have neither, so each boots a guest (tests/guest/boot.py), and tells how every test fared in there.
 """
@@ -16,6 +16,7 @@ from guest.boot import CACHE, MODES, NO_GUEST, REPO, missing
 
 MISSING = missing()  # now, as a test has a cache folder of its own
 GROUPS = ["tests/guest/smoke.py", "tests/test_cgroup.py"]
+IN_ROOTS = ["tests/guest/container.py", "tests/guest/small.py"]
 IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes", "--"]
 # The root is read-only. What takes seconds here may take ten times as long in an emulated machine.
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-o", "timeout=240"]
@@ -38,7 +39,7 @@ V2 = "v2 and not scope and not without and not v1"
 @pytest.mark.parametrize(
     ("mode", "tests", "chosen", "deadline"),
     [
-        case("groups", "root", GROUPS, "not v1"),
+        case("groups", "root", [*GROUPS, *IN_ROOTS], "not v1"),
         case("groups", "user", GROUPS, "not v1 and not controllers and not bomb"),
         case("escape", "root", ["tests/test_escape.py"], "leader_that_ends and best"),
         case("escape-all", "root", ["tests/test_escape.py"], f"(leader_that_holds and {V2}) or deaf_even", long=True),

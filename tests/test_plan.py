@@ -532,7 +532,9 @@ def test_what_most_agents_have_is_said_once(tmp_path: Path) -> None:
 def test_the_object_has_numbers_and_no_values_of_the_environment(small: str) -> None:
     result = invoked(small, "--json", "--task", "a button")
     told = json.loads(result.output)
-    assert told["containment"]["tier"] in ("cgroup2", "cgroup1", "cgroup2 without controllers", "subreaper")
+    kept = told["containment"]
+    assert kept["tier"] in ("cgroup2", "cgroup1", "cgroup2 without controllers", "subreaper")
+    assert bool(kept["remedy"]) == (kept["tier"] in ("cgroup2 without controllers", "subreaper"))
     assert (told["schema"], told["execution_mode"]) == ("seqsup.plan/1", "sequential")
     first, second = told["steps"]
     assert (first["env"], first["timeouts"]["wall"], first["limits"]["soft"]) == (["TOKEN"], 3600, 6 * GIB)

@@ -97,16 +97,10 @@ def _seqsup() -> Iterator[Finding]:
 def _containment(plan: Plan | None) -> Iterator[Finding]:
     enforce = enforcement(plan) if plan is not None else Enforce.AUTO
     chosen = tiers.choose(enforce, secrets.token_hex(16), enforcing_key(plan) if plan is not None else "")
-    limits = chosen.groups is not None and chosen.groups.limits
     chosen.close()
     told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
     notes = tuple(f"not {why}" for why in chosen.why)
-    if PORTABLE:
-        yield Finding(Level.WARN, "containment", told, "run it on Linux")
-    elif limits or enforce is Enforce.WATCH:
-        yield Finding(Level.OK, "containment", told, notes=notes)
-    else:
-        yield Finding(Level.WARN, "containment", told, tiers.remedy(), notes)
+    yield Finding(Level.WARN if chosen.remedy else Level.OK, "containment", told, chosen.remedy, notes)
 
 
 def _subreaper() -> Iterator[Finding]:

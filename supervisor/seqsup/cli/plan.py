@@ -98,7 +98,9 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
     if isinstance(chosen, str):
         fields["containment"] = {"refused": chosen}
     else:
-        fields["containment"] = {"tier": chosen.tier, "detail": chosen.detail, "why_none_better": chosen.why}
+        fields["containment"] = {
+            "tier": chosen.tier, "detail": chosen.detail, "why_none_better": chosen.why, "remedy": chosen.remedy
+        }  # fmt: skip
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
 
@@ -128,6 +130,8 @@ def _containment(made: Plan) -> Iterator[tuple[str, str]]:
         return
     yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
     yield from (("", f"not {why}") for why in chosen.why)
+    if chosen.remedy:
+        yield "", f"better: {chosen.remedy}"
 
 
 def _found(made: Plan) -> Chosen | str:

@@ -36,6 +36,15 @@ WITHOUT_LINUX = (
 )
 
 
+_MOUNTED = (
+    "run it where systemd does, or mount cgroup v2 with its memory controller: mount -t cgroup2 none /sys/fs/cgroup"
+)
+_WRITABLE = (
+    "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
+    " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
+)
+
+
 class NoGroup(SeqsupError):
     """The profile asks for limits that the kernel keeps, and none can be had."""
 
@@ -50,6 +59,7 @@ class Chosen(Struct, frozen=True):
     detail: str
     why: tuple[str, ...]  # of each better one: why it was not had
     claim: Claim | None = None  # on the groups
+    remedy: str = ""  # what would have the kernel keep memory.hard, where it does not though nobody minds
 
     def close(self) -> None:
         """Remove the groups. One that somebody let go still lives in stays until a sweep finds it empty."""
@@ -71,7 +81,7 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
     if PORTABLE:
         if enforce is Enforce.CGROUP:
             raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
-        return Chosen(None, PSUTIL, WITHOUT_LINUX, ())
+        return Chosen(None, PSUTIL, WITHOUT_LINUX, (), remedy="run it on Linux")
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
     claim = _claimed(cookie)
@@ -89,7 +99,9 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
             why.append(f"{tier}: {_spelled(error)}")
             continue
         if groups.limits or enforce is not Enforce.CGROUP:
-            return Chosen(groups, groups.tier, groups.detail, tuple(why), claim)
+            return Chosen(
+                groups, groups.tier, groups.detail, tuple(why), claim, remedy="" if groups.limits else remedy()
+            )  # fmt: skip
         groups.close()
     if claim is not None:
         claim.give_up(gone=True)
@@ -97,10 +109,10 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
         raise NoGroup(
             f'{key} = "cgroup", but no group with a memory limit can be had here:\n'
             + "".join(f"  {line}\n" for line in why)
-            + (f"Start it as `{remedy()}`" if _systemd_runs() else remedy().capitalize())
+            + (f"Start it as `{remedy()}`" if _systemd_runs() else remedy()[0].upper() + remedy()[1:])
             + f", or leave {key} at auto."
         )
-    return Chosen(None, SUBREAPER, "", tuple(why))
+    return Chosen(None, SUBREAPER, "", tuple(why), remedy=remedy())
 
 
 def _claimed(cookie: str) -> Claim | None:
@@ -113,9 +125,14 @@ def _claimed(cookie: str) -> Claim | None:
 
 def remedy() -> str:
     """What gives the strongest tier: a command where systemd runs."""
-    if not _systemd_runs():
-        return "run it where systemd does, or mount cgroup v2 writable with its memory controller"
-    return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
+    if _systemd_runs():
+        return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
+    return _WRITABLE if _contained() else _MOUNTED
+
+
+def _contained() -> bool:
+    """Say whether what is mounted as the root of cgroup v2 is none: a container's namespace begins there."""
+    return any((where / "cgroup.type").exists() for _, where in mounts(""))
 
 
 def rehearse(groups: Groups) -> None:
