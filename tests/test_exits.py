@@ -82,6 +82,16 @@ def test_a_preload_of_ours_that_is_gone_is_our_fault(tmp_path: Path, node: Path)
     assert f"the preload {tmp_path}/it is gone.cjs, which seqsup had given it" in outcome.why
 
 
+def test_a_preload_that_a_node_may_not_read_is_our_fault(tmp_path: Path) -> None:
+    node = npm.node_binary(20)
+    (tmp_path / "first.cjs").write_text("")
+    allowed = f"--allow-fs-read={tmp_path}/five.cjs"
+    command = [str(node), "--experimental-permission", allowed, "five.cjs"]
+    outcome = end(tmp_path, node, command, ("--require", f"{tmp_path}/first.cjs")).outcome
+    assert (outcome.reason, outcome.blames_us) == (Reason.MISCONFIGURED, True)
+    assert f"the preload {tmp_path}/first.cjs, which seqsup had given it" in outcome.why
+
+
 @pytest.mark.memory
 @npm.each_node
 def test_who_meets_the_limit_of_data_may_have_died_of_it(tmp_path: Path, node: Path) -> None:

@@ -19,6 +19,8 @@ _REFUSED = re.compile(
     rb"|illegal value for flag |invalid value for NODE_OPTIONS"
 )
 _PRELOAD = re.compile(rb"Cannot find module '([^']*)'\s+Require stack:\s+- internal/preload")
+# Node 20 under its permission model asks for the right to read preloads too.
+_DENIED = re.compile(rb"permission: 'FileSystemRead',\s+resource: '([^']*)'|EACCES: permission denied, open '([^']*)'")
 _SAID = {9: _REFUSED, 1: _PRELOAD}  # by exit code: the words of a Node that could not begin
 _UNSETTLED = re.compile(rb"unsettled top-level await", re.IGNORECASE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
@@ -71,9 +73,10 @@ def blamed(stderr: bytes, options: Sequence[str]) -> str:
         refused = match[1] or match[2]
         if any(refused in (option, option.partition(b"=")[0]) for option in given):
             return str(refused, errors="replace")
-    for match in _PRELOAD.finditer(stderr):
-        if any(match[1] in option for option in given):
-            return f"the preload {match[1].decode(errors='replace')}"
+    for match in (*_PRELOAD.finditer(stderr), *_DENIED.finditer(stderr)):
+        file = match[match.lastindex or 0]
+        if any(file in (option, option.partition(b"=")[2]) for option in given):
+            return f"the preload {file.decode(errors='replace')}"
     return ""
 
 

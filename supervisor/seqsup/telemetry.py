@@ -15,7 +15,7 @@ from . import forensics
 from .channel import Answer, Channel, Node
 from .folder import CHANNEL, private
 from .forensics import Known
-from .model import Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
+from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
 from .runtime.reports import REPORTS, clean, discard_drafts
 from .units import format_size
 from .wait import Wake
@@ -26,6 +26,7 @@ _STEPS = 4  # times that sites are read between the alert and soft, and from hal
 _MOMENT = 1.0  # seconds in which Buffers are looked into
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
+_PACE = 4 * MIB  # by which a tree must grow until its heaps are read again, however small they are
 _DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for is the policy's to say
 _OPERATORS = 60.0  # seconds that an operator waits for one
 _SOON = 10.0  # seconds for everything else
@@ -205,7 +206,7 @@ class Telemetry:
         """Bytes that the tree may grow by until its heaps are read again: the smallest may be at its limit soon."""
         hellos = [node.hello for node in self._channel.nodes().values() if node.hello.limit]
         rooms = [forensics.room_for_old(hello.limit, hello.version) for hello in hellos]
-        return min(rooms) / (2 * _STEPS) if self._samples and rooms else inf
+        return max(min(rooms) / (2 * _STEPS), _PACE) if self._samples and rooms else inf
 
     def _examine(self, only: int | None = None) -> None:
         """Have those that hold most watched, and read where their memory comes from."""
@@ -236,7 +237,9 @@ class Telemetry:
     async def _read_sites(self, pid: int, *, buffers: bool) -> None:
         answer = await self._channel.ask(pid, "sites", _SOON, buffers=buffers)
         if answer is not None:
-            self._sites[pid] = answer.sites or self._sites.get(pid, ())
+            self._sites[pid] = answer.sites or self._sites.pop(pid, ())
+            if len(self._sites) > _REMEMBERED:
+                del self._sites[next(iter(self._sites))]
             self._note(pid, answer)
 
     async def _snap(self, pid: int, name: str) -> None:
