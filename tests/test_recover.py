@@ -169,6 +169,30 @@ def test_many_starts_at_once_after_a_crash_are_one_at_a_time(
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a companion"])
+def test_a_run_whose_folder_is_removed_stops_and_says_so_and_goes_on(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, beside: bool
+) -> None:
+    waits = "touch begun; while [ ! -e gate ]; do sleep 0.02; done"
+    serves = {"name": "c", "command": ["sh", "-c", "echo ready; exec sleep 60"], "ready": {"log": "ready"}}
+    path = write(
+        tmp_path, shell("a", waits), shell("b", "true"), companions=[serves] if beside else [],
+        hooks={"after_run": ["true"]} if beside else {},
+    )  # fmt: skip
+    process = seqsup_started("start", path)
+    wait_for(lambda: (tmp_path / "begun").exists())
+    folder = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1")
+    shutil.rmtree(folder)
+    (tmp_path / "gate").touch()
+    ended = process.wait()
+    assert ended.code == 4, ended.stderr
+    assert f"its folder {folder} was removed while it went on" in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+    resumed = seqsup("start", path, "--resume")
+    assert resumed.code == 0, resumed.stderr
+    assert "1 of them completed before" in resumed.stderr
+
+
 def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
     """An init that does not reap is usual in containers: what it adopted stays in the table of processes for ever."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as zombie:

@@ -234,6 +234,10 @@ class Run:
                     await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = reason
+            except FileNotFoundError:
+                if self._folder.is_dir():
+                    raise
+                stopped = Stopped(f"its folder {self._folder} was removed while it went on")
             except _Renewal as due:
                 self._world.wake.catch_up()
                 kept = os.dup(lock)
