@@ -216,6 +216,36 @@ def test_of_a_node_that_grew_since_it_answered_nothing_is_claimed(node: Path, tm
 
 
 @pytest.mark.memory
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_agent_that_removes_all_that_it_finds_of_ours_is_stopped_and_told_all_the_same(
+    whole: bool, node: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "enemy.mjs"
+    script.write_text(f"""
+        import fs from "node:fs";
+        import path from "node:path";
+        import {{ spawn }} from "node:child_process";
+        const {{ SEQSUP_CHANNEL: channel, SEQSUP_REPORTS: reports, PATH }} = process.env;
+        const folders = [path.dirname(channel), reports, PATH.split(":")[0]];
+        if ({json.dumps(whole)}) folders.push(path.dirname(reports));
+        setTimeout(() => {{
+          for (const folder of folders) fs.rmSync(folder, {{ recursive: true }});
+          for (const name in process.env) delete process.env[name];
+          process.title = "nobody";
+          spawn(process.execPath, ["-e", "setInterval(() => {{}}, 1000)"], {{ stdio: "inherit" }});
+          const kept = [];
+          setInterval(function hoard() {{ for (let n = 0; n < 20000; n++) kept.push({{ n, text: `${{n}}` }}) }}, 10);
+        }}, 500);
+    """)
+    plain = node_step(node, tmp_path, script)
+    ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT, ended.outcome.why
+    assert "js-leak: " in ended.outcome.why
+    assert "from hoard enemy.mjs:" in ended.outcome.why
+    assert (ended.folder / "forensics.txt").exists() is not whole
+
+
+@pytest.mark.memory
 def test_a_child_without_our_environment_is_named_and_not_called_outside_javascript(node: Path, tmp_path: Path) -> None:
     (tmp_path / "child.mjs").write_text("const kept = Buffer.alloc(250 * 2 ** 20, 1); setInterval(() => kept, 1000)")
     script = tmp_path / "starts.mjs"

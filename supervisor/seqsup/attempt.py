@@ -43,7 +43,7 @@ from .folder import ARTIFACTS, FORENSICS, STDERR, STDOUT, private, write_private
 from .forensics import EXAMINED, Known, examine, finding, no_room
 from .forensics import text as readable
 from .host import Host, room
-from .model import Collection, Enforce, Exit, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
+from .model import Collection, Enforce, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
 from .operator import Operator
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
@@ -436,11 +436,18 @@ class _Vigil:
         telemetry.collect()
 
     def _snapshot(self, tree: Tree, sample: Sample) -> None:
-        telemetry, limits = self._telemetry, self._rules.limits
+        telemetry, folder = self._telemetry, self._stage.place.folder
         assert telemetry is not None
         self._stopped, self._stopped_at = tree.describe(), sample.used  # before it grows by that
-        free, _ = room(self._stage.place.folder)
-        telemetry.snapshot(lambda heap: no_room(heap, limits, sample.used, sample.host_available, free))
+
+        def why_not(heap: Heap) -> str:
+            try:
+                free, _ = room(folder)
+            except OSError as error:  # the agent may have removed it
+                return f"{folder}: {error.strerror}"
+            return no_room(heap, self._rules.limits, sample.used, sample.host_available, free)
+
+        telemetry.snapshot(why_not)
 
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
