@@ -120,7 +120,7 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["run", "--"], 2, "incomplete: seqsup run -- CMD"),
         (["start", "--only"], 2, "--only wants a value\ntry: seqsup start -h"),
         (["status", "--json=yes"], 2, "--json takes no value\ntry: seqsup status -h"),
-        (["start", "--progress", "fast"], 2, "--progress: expected auto or plain, not 'fast'"),
+        (["start", "--progress", "fast"], 2, "--progress: expected one of auto, plain, not 'fast'"),
         (["artifacts", "lis"], 2, 'no command "lis" (did you mean list?)'),
         (["artifacts", "clean", "--days", "nan"], 2, "--days: expected a number of days, not 'nan'"),
         (["artifacts", "clean", "--max-size", "big"], 2, "--max-size: expected a size"),

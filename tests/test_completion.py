@@ -116,4 +116,4 @@ def test_before_anything_ran_no_run_is_offered(folder: Path, tmp_path: Path, mon
 def test_an_unknown_shell_is_refused_with_those_that_are_known(seqsup: Cli) -> None:
     ended = seqsup("completion", "tcsh")
     assert ended.code == 2
-    assert "expected bash or zsh or fish" in ended.stderr
+    assert "expected one of bash, zsh, fish" in ended.stderr

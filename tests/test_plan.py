@@ -383,10 +383,10 @@ def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -
     )
     assert refusal(tmp_path, text) == [
         f"2 hooks.after_run[0]: {tmp_path}/hook.sh is not executable; mend it with: chmod +x {tmp_path}/hook.sh",
-        "2 hooks.after_run[1]: there is no program no-such-hook on PATH",
+        "2 hooks.after_run[1]: there is no program no-such-hook on PATH: install it, or give its path",
         "2 hooks.after_run[2]: '-c' would be a hook of its own: arguments stand in a hook's line, as in"
         ' ["notify --quiet"]',
-        "5 agents[0].command: there is no program no-such-program on PATH",
+        "5 agents[0].command: there is no program no-such-program on PATH: install it, or give its path",
         f"8 agents[1].cwd: there is no folder {tmp_path}/nowhere",
         f"13 agents[2].stdin_file: there is no file {tmp_path}/nothing",
         f"17 agents[3].for_each: there is no file {tmp_path}/gone",

@@ -151,7 +151,8 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
     whys = [detect([word], str(tmp_path), PATH).why for word in ("./it's", "./folder", "./nothing", "nothing")]
     assert whys[0].endswith(f"""not executable; mend it with: chmod +x '{tmp_path}/it'"'"'s'""")
     assert whys[1:] == [
-        f"{tmp_path}/folder is a folder", f"there is no {tmp_path}/nothing", "there is no program nothing on PATH",
+        f"{tmp_path}/folder is a folder", f"there is no {tmp_path}/nothing",
+        "there is no program nothing on PATH: install it, or give its path",
     ]  # fmt: skip
 
 

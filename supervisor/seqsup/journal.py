@@ -99,7 +99,7 @@ class Journal:
         """Open the journal of a state folder; with `write` it is made where there is none."""
         path = state_dir / FILE
         if not write and not path.exists():
-            raise NoJournal(f"nothing ever ran here: {path} does not exist")
+            raise NoJournal(f"nothing ever ran here, there is no {path}; `seqsup start PROFILE` makes one")
         there = path.exists()
         try:
             if write:

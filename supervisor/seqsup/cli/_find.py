@@ -54,7 +54,7 @@ def find(given: str | None) -> Found:
         raise NeverRan(str(error)) from error
     rows = journal.runs()
     if not rows:
-        raise NeverRan(f"nothing ever ran here: the journal in {folder} holds no run")
+        raise NeverRan(f"nothing ever ran here, {folder} has no run; `seqsup start PROFILE` makes one")
     if given is None:
         return _default(folder, journal, rows)
     if number := re.fullmatch(r"r?([0-9]{1,15})", given):

@@ -78,7 +78,7 @@ def read(profile_path: str) -> "Profile":
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8")]) from None
+        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8: save it as that")]) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ProfileError([Complaint(file=profile_path, message=f"cannot be read: {why}")]) from None

@@ -45,5 +45,5 @@ def _name(param: click.Parameter, context: click.Context | None) -> str:
 def _value(param: click.Parameter, message: str) -> str:
     given = _NO_CHOICE.match(message)
     if isinstance(param.type, click.Choice) and given is not None:
-        return f"expected {' or '.join(param.type.choices)}, not {given[1]}"
+        return f"expected one of {', '.join(param.type.choices)}, not {given[1]}"
     return message

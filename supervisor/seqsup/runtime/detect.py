@@ -196,7 +196,7 @@ def _section_names(program: BinaryIO, head: bytes) -> bytes:
 
 def _missing(word: str, cwd: str) -> str:
     if "/" not in word:
-        return f"there is no program {word} on PATH"
+        return f"there is no program {word} on PATH: install it, or give its path"
     file = Path(cwd, word)
     if file.is_dir():
         return f"{file} is a folder"
