@@ -232,6 +232,7 @@ def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_be
     (tmp_path / "a").touch()
     assert seqsup("start", profile, "--retry-failed", "--only", "a").code == 0
     assert ran(tmp_path) == ["a", "b", "c", "d", "a"]
+    assert "start nightly.toml --resume" in seqsup("status").stdout, "some are still to complete"
     for name in "bcd":
         (tmp_path / name).touch()
     waits = write(
@@ -286,7 +287,10 @@ def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_p
     assert refused.code == 3
     assert f"r1 is a run of {profile}, not of {other}" in refused.stderr
     assert "there is no run r7" in seqsup("start", other, "--resume", "r7").stderr
+    assert seqsup("start", "--resume", "r1").code == 1
+    assert 'no run "r9"' in seqsup("start", "--resume", "r9").stderr
     assert seqsup("run", "--", "true").code == 0
+    assert "r2 is a run of one command" in seqsup("start", "--resume", "2").stderr
     assert "r2 is a run of one command" in seqsup("start", other, "--resume", "2").stderr
 
 

@@ -135,11 +135,18 @@ class RunView(Struct, kw_only=True):
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
     # Agents that gave up or were lost, or skipped for want of such, and did not complete since
     failed: dict[str, None] = field(default_factory=dict)
-    only: tuple[str, ...] = ()  # what the run was begun with
+    asked: tuple[str, ...] = ()  # the agents that the run was begun with
+    only: tuple[str, ...] = ()
     start_from: str | None = None
 
     def count(self, *states: AgentState) -> int:
         return sum(agent.state in states for agent in self.agents.values())
+
+    @property
+    def owed(self) -> list[str]:
+        """Agents that the run was begun with, and that are still to complete."""
+        asked = (self.agents[name] for name in self.asked if name in self.agents)
+        return [agent.name for agent in asked if agent.state is not AgentState.COMPLETED]
 
     @property
     def current(self) -> AgentView | None:
@@ -277,7 +284,7 @@ class History:
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
         if not event.resumed:
-            view.only, view.start_from = event.only, event.start_from
+            view.asked, view.only, view.start_from = event.agents, event.only, event.start_from
         by_folder = {each.folder: each for each in view.completed.values()}
         view.completed |= {name: by_folder[folder] for name, folder in event.taken_over.items() if folder in by_folder}
         # The profile may have changed since: its order counts, and agents it no longer has are left out

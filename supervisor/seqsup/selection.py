@@ -37,7 +37,7 @@ def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice
             if only and only.isdisjoint((name, agent.name)):
                 skips[name] = "not named with --only"
             elif choice.failed is not None and name not in failed:
-                skips[name] = "it did not give up"
+                skips[name] = "not among those that gave up"
             elif not begun:
                 skips[name] = f"before --from {choice.start_from}"
             elif why:

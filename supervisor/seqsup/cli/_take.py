@@ -1,5 +1,6 @@
 """What of a profile is taken: what the command line asks for, and what an earlier run of it leaves to be done."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from ..journal import Journal, NoJournal, RunRow
 from ..model import Plan, SeqsupError
 from ..selection import Choice
 from . import _complete
+from ._find import find
 from ._load import load, read, state_dir
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,8 +98,8 @@ def taking_options(command: F) -> F:
 def take(profile: str | None, asked: Asked) -> Taken:
     """Make the plan. A run that goes on takes what it was begun with, unless told otherwise."""
     resume = asked.resume
-    if profile is None and resume:  # `start --resume nightly.toml`: the name was meant for PROFILE
-        profile, resume = resume, ""
+    if profile is None and resume:
+        profile, resume = _apart(resume)
     if profile is None:
         context = click.get_current_context()
         raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
@@ -119,6 +121,16 @@ def take(profile: str | None, asked: Asked) -> Taken:
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
     return Taken(load(profile, choice), earlier)
+
+
+def _apart(given: str) -> tuple[str, str]:
+    """Profile and run of the one word behind --resume: `start --resume nightly.toml`, or `start --resume r42`."""
+    if Path(given).exists() or not re.fullmatch(r"r?\d{1,15}", given):
+        return given, ""
+    found = find(given)
+    if found.row.profile is None:
+        raise Refused(f"{found.label} is a run of one command, which has no profile; `seqsup runs` lists them")
+    return found.row.profile, found.label
 
 
 def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | None:
