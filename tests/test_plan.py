@@ -359,6 +359,14 @@ def test_what_a_user_should_know_is_noted(lines: str, found: Found, note: str) -
     assert any(note in each for each in notes), notes
 
 
+def test_what_is_the_same_for_many_agents_is_noted_once() -> None:
+    found = node(user_options="--max-old-space-size=9")
+    notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes
+    assert [note for note in notes if "yours is kept" in note] == [
+        "a, b, c and 2 more: NODE_OPTIONS of your environment sets --max-old-space-size; yours is kept"
+    ]
+
+
 # On this machine
 
 

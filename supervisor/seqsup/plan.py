@@ -44,6 +44,7 @@ from .selection import Choice, chosen, select
 from .units import format_size
 from .wording import named
 
+_NAMED = 3  # agents of which the same is noted
 _CHAIN = 5  # agents: the longest chain that is advised
 GC = "--expose-gc"
 
@@ -461,6 +462,7 @@ def _notes(
 ) -> Iterator[str]:
     if (factor := scale(survey.memory)) < 1:
         yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
+    alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
     for copy in taken:
         agent = copy.agent
         texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
@@ -476,7 +478,9 @@ def _notes(
             yield f"{agent.name}: its [node] has no effect: there is no node on its PATH"
         elif found.node is not None:
             for note in _node_notes(copy, found, found.node, survey):
-                yield f"{agent.name}: {note}"
+                alike.setdefault(note, {})[agent.name] = None
+    for note, agents in alike.items():
+        yield f"{_some(list(agents))}: {note}"
     if profile.run.mode == ARTIFACT_ONLY:
         yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
     if profile.run.concurrency > 1:
@@ -489,6 +493,12 @@ def _notes(
             f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
             " longer before they are restarted"
         )
+
+
+def _some(names: list[str]) -> str:
+    """Name a few, and count the rest."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
