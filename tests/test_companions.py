@@ -186,6 +186,7 @@ def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
     assert len(of(events, "companion_exited")) == 5
     assert "no further agent starts" in of(events, "warned")[-1]["message"]
     assert events[-1]["why"] == "the companion files-mcp crashed 5 times in a row; the last time exit 7"
+    assert "next: seqsup logs r1 files-mcp · seqsup start nightly.toml --resume" in seqsup("status").stdout
     assert not (tmp_path / "ran").exists()
 
 

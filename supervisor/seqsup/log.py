@@ -441,8 +441,8 @@ def _(event: CompanionRestarted) -> Line:
 @say.register
 def _(event: ChainEnded) -> Line:
     text = (
-        f"{event.chain}, {counted(event.agents, 'agent')}: the host has {format_size(event.available)} of the"
-        f" {format_size(event.baseline)} that the run began with; it holds {format_size(event.owned)}"
+        f"{event.chain} is over after {counted(event.agents, 'agent')}: the host has {format_size(event.available)}"
+        f" available, before the first it had {format_size(event.baseline)}; the run holds {format_size(event.owned)}"
     )
     return Line(INFO, "✔", "chain", text) if event.reached else Line(ERROR, "!", "chain", f"{text}; {event.why}")
 
@@ -467,7 +467,7 @@ def _(event: HookEnded) -> Line:
 @say.register
 def _(event: Unkillable) -> Line:
     who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
-    text = f"took SIGKILL {format_duration(event.seconds)} ago and are still there: {who}"
+    text = f"still there {format_duration(event.seconds)} after SIGKILL: {who}"
     return Line(ERROR, "!", "unkillable", text)
 
 

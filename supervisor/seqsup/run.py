@@ -609,14 +609,14 @@ class Run:
         )  # fmt: skip
         if found:
             names = ", ".join(f"{process.name} ({process.pid})" for process in found)
-            self.emit(Warned(message=f"found at the end and stopped: {names}"))
+            self.emit(Warned(message=f"found at the end of the run, and stopped: {names}"))
 
     def _abandoned(self) -> bool:
         """Tell of whoever survived every kill and is still there."""
         left = self._world.reaper.still_abandoned()
         if left:
             pids = ", ".join(map(str, sorted(left)))
-            self.emit(Warned(message=f"took SIGKILL and still there: pid {pids}; the next seqsup looks again"))
+            self.emit(Warned(message=f"still there after SIGKILL: pid {pids}; the next seqsup looks for it again"))
         return bool(left)
 
     def _exit_code(self, stopped: Stopped | None) -> int:

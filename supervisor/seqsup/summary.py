@@ -156,6 +156,8 @@ def _hints(view: RunView, width: int | None, died: bool, here: str) -> Iterator[
     hints = ["seqsup sweep"] if died else []
     hints += [f"seqsup report {view.run}"] if any(agent.reason in KILLED for agent in gave_up) else []
     hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
+    exited = [each.name for each in view.companions.values() if each.state == "exited"]
+    hints += [f"seqsup logs {view.run} {shlex.quote(name)}" for name in exited]
     if view.state is not RunState.COMPLETED or view.owed:
         hints += resume(view, here)
     for agent in gave_up:
