@@ -78,8 +78,8 @@ def _blocks(text: str | None) -> Iterator[Block]:
 def _cli() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The command line\n"
     yield "Every command takes `-h`, and `--debug`, which shows where in seqsup an error came from. Data goes to"
-    yield "stdout, messages to stderr; with `--json`, sizes are bytes and times are seconds. Exit codes and reasons"
-    yield "stand in the [README](../README.md#the-command-line)."
+    yield "stdout, messages to stderr; with `--json`, sizes are bytes and times are seconds."
+    yield "[Exit codes](running.md#exit-codes) and [reasons](crashes.md) have pages of their own."
     for name, command, context in _commands():
         yield f"\n## seqsup {name}\n\n```\n{_usage(command, context)}\n```\n"
         yield "\n\n".join(f"```\n{text}\n```" if kind == "code" else text for kind, text in _blocks(command.help))
@@ -92,7 +92,7 @@ def _metrics() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The metrics\n"
     yield "How they are served stands in [Monitoring](monitoring.md). All have the label `profile`, and those"
     yield "below. Sizes are bytes, times seconds, timestamps seconds since the epoch. A reason is one of the"
-    yield "[reasons](../README.md#the-command-line) for which an attempt ends, or `leftover`: what outlived its agent."
+    yield "[reasons](crashes.md) for which an attempt ends, or `leftover`: what outlived its agent."
     yield "The figures of the agent that runs are gone with it. The supervisor's own `process_*` are there too.\n"
     yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
     for metric in METRICS:
@@ -105,7 +105,10 @@ def _profile() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The keys of a profile\n"
     yield 'Sizes are `"1.5GiB"`, `"512M"` (K, M, G and T are binary) or bytes; durations `"30s"`, `"1h30m"` or seconds;'
     yield '`"none"` turns a limit or a timeout off. A table at the top level holds for every agent; the same table'
-    yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, for editors."
+    yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, by which"
+    yield "editors complete and check. A mistake is refused with file, line, key and the nearest known key, all of them at"
+    yield "once, and nothing is started. In commands, `env` and `stdin` stand `{task}`, `{item}`, `{summary:AGENT}`,"
+    yield "`{artifacts:AGENT}` and `{artifacts}` (folders); `{{` is a brace."
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})
     for name, table in top.items():

@@ -18,13 +18,14 @@ from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
 from seqsup.events import AnyEvent
 from seqsup.log import say
 from seqsup.model import Reason, SeqsupError
-from seqsup.profile import schema
+from seqsup.profile import parse, schema
 from seqsup.profile.tables import SHARED
 from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
 README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").read_text()
+CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
 
 FILES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 DOORS = ("__init__", "__main__")  # how others come in: they belong to no floor
@@ -181,8 +182,8 @@ def _names(tree: ast.AST) -> set[str]:
 # -- the documents
 
 
-def test_the_readme_has_every_reason_and_no_other() -> None:
-    said = [reason for names in rows(README, "reason") if "--" not in names for reason in names.split(", ")]
+def test_the_guide_to_endings_has_every_reason_and_no_other() -> None:
+    said = [reason for reason in rows(CRASHES, "reason") if "--" not in reason]
     assert sorted(said) == sorted(Reason)
 
 
@@ -200,9 +201,9 @@ def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exi
             assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name
 
 
-def test_the_readme_has_every_exit_code() -> None:
-    said = {int(code) for code in rows(README, "exit code") if code.isdigit()}
-    assert "128+n" in rows(README, "exit code")
+def test_the_guide_to_runs_has_every_exit_code() -> None:
+    said = {int(code) for code in rows(RUNNING, "exit code") if code.isdigit()}
+    assert "128+n" in rows(RUNNING, "exit code")
     ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT, FAULT, *_refusals()}
     assert ours <= said
     assert all(code > 128 for code in (INTERRUPTED, PIPE_CLOSED))
@@ -230,25 +231,33 @@ def _keys(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _tables() -> dict[str, list[str]]:
-    """What README's table of keys must say, by its first column."""
+    """What the document of keys must say, by heading."""
     top = schema()["properties"]
     tables = {"(top)": ["name"]}
     for name, table in top.items():
         if name == "agents":
             own = {key: value for key, value in table["items"]["properties"].items() if key not in SHARED}
-            tables["`[[agents]]`"] = list(_keys({"properties": own}))
+            tables["[[agents]]"] = list(_keys({"properties": own}))
         elif table["type"] == "array":
-            tables[f"`[[{name}]]`"] = list(_keys(table["items"]))
+            tables[f"[[{name}]]"] = list(_keys(table["items"]))
         elif table["type"] == "object":
-            tables[f"`[{name}]`"] = list(_keys(table))
+            tables[f"[{name}]"] = list(_keys(table))
     return tables
 
 
-def test_the_readme_has_every_key_of_a_profile_in_its_table_and_no_other() -> None:
-    said = {name: ticked(keys) for name, keys in rows(README, "table").items() if "--" not in name}
+def test_the_document_of_keys_has_every_key_of_a_profile_in_its_table_and_no_other() -> None:
+    said = {}
+    for section in KEYS.split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        said[heading] = [cell.strip("`").rpartition(".")[2] for cell in rows(text, "key") if "--" not in cell]
     assert {name: sorted(keys) for name, keys in said.items()} == {
         name: sorted(keys) for name, keys in _tables().items()
     }
+
+
+def test_the_readmes_profile_is_one() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert [each.name for each in parse(text, "README.md").agents] == ["plan", "build"]
 
 
 def test_every_event_has_words_of_its_own() -> None:
