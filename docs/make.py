@@ -106,8 +106,8 @@ def _profile() -> Iterator[str]:
     yield 'Sizes are `"1.5GiB"`, `"512M"` (K, M, G and T are binary) or bytes; durations `"30s"`, `"1h30m"` or seconds;'
     yield '`"none"` turns a limit or a timeout off. A table at the top level holds for every agent; the same table'
     yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, by which"
-    yield "editors complete and check. A mistake is refused with file, line, key and the nearest known key, all of them at"
-    yield "once, and nothing is started. In commands, `env` and `stdin` stand `{task}`, `{item}`, `{summary:AGENT}`,"
+    yield "editors complete and check. A mistake is refused with file, line, key and the nearest known key, all of them"
+    yield "at once, and nothing is started. In commands, `env` and `stdin` stand `{task}`, `{item}`, `{summary:AGENT}`,"
     yield "`{artifacts:AGENT}` and `{artifacts}` (folders); `{{` is a brace."
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})
