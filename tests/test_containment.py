@@ -203,7 +203,7 @@ def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) ->
         assert shared.bytes == pytest.approx(40 * MIB, abs=2 * MIB)
 
     takes = "import mmap; held = mmap.mmap(-1, 40 << 20); held.write(b'x' * (40 << 20)); print('ready', flush=True)"
-    within([sys.executable, "-c", f"{takes}; input()"], story)
+    within([sys.executable, "-c", f"{takes}; import signal; signal.alarm(60); signal.pause()"], story)
 
 
 MAPS = """

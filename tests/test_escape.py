@@ -196,7 +196,7 @@ def test_who_is_deaf_even_to_kill_is_told_waited_for_and_not_forgotten(
     assert not drained["reached"]
     assert f"pid {pid} took SIGKILL" in drained["why"]
     wait_for(lambda: told(run, "run_ended"), PATIENCE)
-    assert any(f"still there: pid {pid}" in event["message"] for event in told(run, "warned"))
+    assert any(f"still there after SIGKILL: pid {pid}" in event["message"] for event in told(run, "warned"))
     assert "left" in seqsup("sweep", "--dry-run").stdout
     run.send(signal.SIGUSR1)
     wait_for(lambda: not alive(pid))

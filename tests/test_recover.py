@@ -245,7 +245,7 @@ if chosen.groups is None:
     sys.exit(77)
 pid = 0
 if sys.argv[2] == "populated":
-    group = chosen.groups.make("a", None, None, False)
+    group = chosen.groups.make("a", None, None)
     words = [*sys.argv[3:], "--seqsup-test=" + os.environ["SEQSUP_TEST"]]
     child = subprocess.Popen(wrap(words, group.entry), env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE)
     pid = int(child.stdout.readline())
