@@ -88,6 +88,8 @@ def test_a_resumed_run_says_how_many_were_completed_before() -> None:
     told = Told().run("a", "b").attempt("a").agent_ended("a").run_ended(143)
     told.run("a", "b", resumed=True, before=("a",)).attempt("b").agent_ended("b").run_ended(0, seconds=60)
     assert headline(fold(told.events)) == "nightly  2 of 2 completed (1 before) · 1:00 · highest peak 10 MiB (a)"
+    told.run("a", "b", resumed=True, before=("b",)).attempt("a").agent_ended("a").run_ended(0, seconds=60)
+    assert "2 of 2 completed (1 before)" in headline(fold(told.events))  # a had changed, and ran again
 
 
 def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:

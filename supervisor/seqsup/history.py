@@ -294,8 +294,8 @@ class History:
             agent = self._agent(name)
             agent.pid = agent.retry_at = None
             agent.left_out = name in event.skips
-            if name in event.completed_before:
-                agent.before = True
+            agent.before = name in event.completed_before
+            if agent.before:
                 agent.state, agent.reason = AgentState.COMPLETED, agent.reason or Reason.COMPLETED
                 agent.folder = event.taken_over.get(name, agent.folder)
             else:
