@@ -523,12 +523,22 @@ def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_preload_survives_what_a_program_does_to_the_world(programs: Callable[..., Program]) -> None:
-    text = """
-    require('net').connect = () => { throw new Error('mine') };
-    globalThis.setTimeout(() => process.exit(4), 300);
-    JSON.stringify = () => { throw new Error('mine') };
-    """
-    assert programs("node", text, "/nowhere").ended() == (4, b"", b"")
+    path = f"{os.environ['XDG_RUNTIME_DIR']}/s"
+    done = (
+        "require('net').connect = () => { throw new Error('mine') }",
+        "require('net').Socket.prototype.write = null",
+        "require('v8').getHeapStatistics = null",
+        "JSON.stringify = () => { throw new Error('mine') }",
+        "String.prototype.slice = null",
+        "process.argv = process.execArgv = null",
+        "Object.freeze(process.report)",
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(len(done))
+        after = "; globalThis.setTimeout(() => process.exit(4), 500)"
+        all_started = [programs("node", text + after, path, SEQSUP_REPORTS="/nowhere") for text in done]
+        assert [program.ended() for program in all_started] == [(4, b"", b"")] * len(done)
 
 
 def test_it_answers_with_lines_of_json_that_fit(programs: Callable[..., Program]) -> None:

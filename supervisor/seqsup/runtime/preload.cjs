@@ -38,24 +38,31 @@ function connect() {
     const socket = require("net").connect(channel);
     socket.unref();
     socket.on("error", () => {});
-    socket.on("connect", () => say(socket, hello()));
-    let rest = "";
     socket.setEncoding("utf8");
-    socket.on("data", (text) => {
-      try {
-        rest += text;
-        for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) {
-          const answer = respond(rest.slice(0, end));
-          if (answer !== null) say(socket, answer);
-        }
-        if (rest.length > LONGEST) throw new Error("too long");
-      } catch {
-        socket.destroy(); // what is no question comes from nobody we know
+    let rest = "";
+    hear(socket, "connect", () => say(socket, hello()));
+    hear(socket, "data", (text) => {
+      rest += text;
+      for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) {
+        const answer = respond(rest.slice(0, end));
+        if (answer !== null) say(socket, answer);
       }
+      if (rest.length > LONGEST) throw new Error("too long");
     });
   } catch {
     // whatever the program has made of `net`: it goes on as if we were not there
   }
+}
+
+/** What is no question comes from nobody we know, and the program may have made anything of what an answer takes. */
+function hear(socket, event, act) {
+  socket.on(event, (said) => {
+    try {
+      act(said);
+    } catch {
+      socket.destroy();
+    }
+  });
 }
 
 /** A write that does not go out at once means that nobody reads, and a pending one would hold the process. */
