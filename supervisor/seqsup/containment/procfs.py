@@ -38,7 +38,7 @@ class Member:
         """Take hold of a process; None when it is gone. One that we may not look into is held all the same."""
         try:
             pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # no pid is that large
             return None
         statm, why = -1, ""
         try:
