@@ -1,6 +1,7 @@
 """A machine that is nearly full is a matter for the host's floor, before the kernel picks a victim; run inside, by
 tests/test_guest.py: there a machine of 1 GiB may be filled."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def kernel_kills() -> int:
 def test_an_agent_that_fills_the_machine_is_stopped_before_the_kernel_picks_a_victim(
     seqsup: Cli, tmp_path: Path, processes: int
 ) -> None:
-    script = f'for n in $(seq {processes}); do python3 -c "$0" & done; wait'
+    script = f'for n in $(seq {processes}); do {sys.executable} -c "$0" & done; wait'
     profile = write(
         tmp_path, agent("grows", ["sh", "-c", script, GROWS]),
         memory={"hard": "none", "soft": "none", "host_floor": FLOOR, "enforce": "watch"},
@@ -31,7 +32,7 @@ def test_an_agent_that_fills_the_machine_is_stopped_before_the_kernel_picks_a_vi
     events = parsed(seqsup("start", profile, "--json", deadline=200).stdout)
     (ended,) = of(events, "attempt_ended")
     assert ended["reason"] == "host-floor", ended
-    assert ended["processes"][0]["name"] == "python3"
+    assert ended["processes"][0]["name"] == Path(sys.executable).name
     assert kernel_kills() == before
     (drained,) = of(events, "drained")
     assert drained["reached"]
