@@ -240,12 +240,13 @@ def test_each_process_of_an_agent_is_held_to_the_limits(seqsup: Cli, tmp_path: P
     assert told["off"] == f"{nofile} {core} {data}"
 
 
-def test_a_limit_that_cannot_be_had_is_told(seqsup: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("odd", [{}, {"not-an-identifier": "1"}], ids=["sh", "python"])
+def test_a_limit_that_cannot_be_had_is_told(seqsup: Cli, tmp_path: Path, odd: dict[str, str]) -> None:
     most = int(Path("/proc/sys/fs/nr_open").read_text())
-    result = seqsup("start", write(tmp_path, shell("a", "true"), rlimits={"nofile": most + 1}), "--json")
+    result = seqsup("start", write(tmp_path, shell("a", "true", env=odd), rlimits={"nofile": most + 1}), "--json")
     ended = next(event for event in parsed(result.stdout) if event["event"] == "attempt_ended")
     assert (result.code, ended["reason"]) == (1, "spawn-failed")
-    assert "limit" in ended["why"]
+    assert ended["why"].endswith(f"rlimits.nofile: {most + 1} is more than the hard limit here")
 
 
 def test_the_shells_of_this_machine_set_the_limits() -> None:

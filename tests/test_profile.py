@@ -222,6 +222,7 @@ WRONG = [
     (AGENT + 'memory.hard = "0"', "agents[0].memory.hard", '"none" turns it off'),
     (AGENT + 'memory.hard = "1Gx"', "agents[0].memory.hard", 'a size such as "512M"'),
     (AGENT + 'memory.hard = "None"', "agents[0].memory.hard", 'write "none"'),
+    (AGENT + "rlimits.nofile = 4_000_000_000", "agents[0].rlimits.nofile", "must be at most 2147483648"),
     (AGENT + "rlimits.nofile = 3", "agents[0].rlimits.nofile", 'a whole number from 64, or "none"'),
     (AGENT + 'runtime = "node"\nmemory.hard = "63M"', "agents[0].memory.hard", "needs about 64 MiB"),
     (AGENT + 'runtime = "node"\nnode.max_old_space_size = "8G"', "agents[0].node.max_old_space_size", "not fit"),

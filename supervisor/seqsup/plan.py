@@ -200,7 +200,7 @@ def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str |
     made = [copy for each in agents for copy in copies(each, survey.items.get(each.name), survey.folder, task or None)]
     wrong = [*survey.problems.items(), *_wrong(rest.profile, survey, made)]
     more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
-    return ProfileError(sorted({*error.complaints, *more}, key=lambda complaint: complaint.line or 0))
+    return ProfileError(sorted(dict.fromkeys((*error.complaints, *more)), key=lambda complaint: complaint.line or 0))
 
 
 def enforcement(plan: Plan) -> Enforce:

@@ -56,11 +56,11 @@ try:
         file.write("{victim}")
 except OSError:
     pass
-for number, soft, hard in {limits}:
+for number, soft, hard, refusal in {limits}:
     try:
         resource.setrlimit(number, (soft, hard if hard is not None else resource.getrlimit(number)[1]))
-    except (OSError, ValueError) as error:
-        print(f"seqsup: a limit of {{soft}} cannot be set: {{error}}", file=sys.stderr)
+    except (OSError, ValueError):
+        print(f"seqsup: {{refusal}}", file=sys.stderr)
         os._exit(125)
 """
 
@@ -95,15 +95,19 @@ def wrap(
     return [*(() if became else dying), *shim, *entry, "--", *became, *command]
 
 
-def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, int]]:
-    """Say what is limited: a shell's letter for it, its number, the limit in bytes, and in the shell's unit."""
+def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, str, int]]:
+    """Say what is limited: the key, its number, the limit in bytes; a shell's letter for it, the limit in its unit."""
     nofile, core, data = bounds.rlimits.nofile, bounds.rlimits.core, bounds.rlimits.data
     if nofile is not None:
-        yield "n", resource.RLIMIT_NOFILE, nofile, nofile
+        yield "nofile", resource.RLIMIT_NOFILE, nofile, "n", nofile
     if core is not None:
-        yield "c", resource.RLIMIT_CORE, core, core // _BLOCK
+        yield "core", resource.RLIMIT_CORE, core, "c", core // _BLOCK
     if data is not None:
-        yield "d", resource.RLIMIT_DATA, data, data // 1024
+        yield "data", resource.RLIMIT_DATA, data, "d", data // 1024
+
+
+def _refusal(key: str, limit: int) -> str:
+    return f"rlimits.{key}: {limit} is more than the hard limit here"
 
 
 def _in_shell(bounds: Bounds | None) -> Iterator[str]:
@@ -112,16 +116,19 @@ def _in_shell(bounds: Bounds | None) -> Iterator[str]:
     yield f"{{ echo {_FIRST_VICTIM} >/proc/self/oom_score_adj; }} 2>/dev/null\n"
     if bounds.rlimits.nofile is None:
         yield f"ulimit -S -n {bounds.soft_nofile} || exit {CANNOT_ENTER}\n"
-    for letter, _, _, units in _limits(bounds):
-        yield f"ulimit -{letter} {units} || exit {CANNOT_ENTER}\n"
+    for key, _, limit, letter, units in _limits(bounds):
+        refused = f'echo "seqsup: {_refusal(key, limit)}" >&2; exit {CANNOT_ENTER}'
+        yield f"ulimit -{letter} {units} 2>/dev/null || {{ {refused}; }}\n"
 
 
 def _in_python(bounds: Bounds | None) -> Iterator[str]:
     if bounds is None:
         return
-    limits: list[tuple[int, int, int | None]] = [(number, limit, limit) for _, number, limit, _ in _limits(bounds)]
+    limits: list[tuple[int, int, int | None, str]] = [
+        (number, limit, limit, _refusal(key, limit)) for key, number, limit, _, _ in _limits(bounds)
+    ]
     if bounds.rlimits.nofile is None:
-        limits.append((resource.RLIMIT_NOFILE, bounds.soft_nofile, None))
+        limits.append((resource.RLIMIT_NOFILE, bounds.soft_nofile, None, ""))
     yield _PYTHON_BOUNDS.format(victim=_FIRST_VICTIM, limits=limits)
 
 

@@ -28,6 +28,7 @@ from .lines import Path
 
 Complain = Callable[[Path, str], object]
 Schema = dict[str, Any]
+_MOST = 2**31  # of any whole number
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -127,10 +128,12 @@ def _or_word(word: str, ended: Any, kind: Kind, forms: str) -> Kind:
     return Kind(read, described, write, word if ended is None else kind.off)
 
 
-def whole(least: int, most: int = 2**31) -> Kind:
+def whole(least: int, most: int = _MOST) -> Kind:
     def read(value: object) -> int:
+        if isinstance(value, int) and value > _MOST:
+            raise ValueError(f"must be at most {_MOST}, not {show(value)}")
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            bound = f"from {least}" if most == 2**31 else f"from {least} to {most}"
+            bound = f"from {least}" if most == _MOST else f"from {least} to {most}"
             raise ValueError(f"expected a whole number {bound}, not {show(value)}")
         return value
 
