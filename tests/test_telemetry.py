@@ -261,6 +261,20 @@ def test_a_child_without_our_environment_is_named_and_not_called_outside_javascr
 
 
 @pytest.mark.memory
+@each_node
+def test_a_leak_in_a_worker_thread_is_not_called_outside_javascript(node: Path, tmp_path: Path) -> None:
+    (tmp_path / "starts.mjs").write_text("import { Worker } from 'worker_threads'; new Worker('./worker.mjs')")
+    (tmp_path / "worker.mjs").write_text(f"""
+        const kept = [];
+        setInterval(() => {{ if (kept.length < 30) kept.push(Buffer.alloc({10 * MIB}, 1)) }}, 30);
+    """)
+    ended = tried(node_step(node, tmp_path, "starts.mjs"), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT
+    assert next(event for event in ended.events if isinstance(event, GcDone)).verdict is Verdict.UNKNOWN
+    assert ended.outcome.why.endswith(" MiB may be in worker threads of node starts.mjs, which are not asked")
+
+
+@pytest.mark.memory
 def test_a_hard_stop_is_not_held_up_and_has_what_was_read_before_it(node: Path, tmp_path: Path) -> None:
     limits = {**LIMITS, "soft": 250 * MIB, "hard": 300 * MIB, "sustain": 60.0}
     ended = leak(node, tmp_path, "objects", 20, limits=limits)
@@ -579,6 +593,17 @@ def test_only_what_was_said_of_most_of_a_process_counts(reason: Reason, rss: int
     node = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=rss * MIB, heap=heap(rss - 80), at=1.0)
     process = ProcessMemory(pid=7, name="MainThread", command="node /a/embed.js", bytes=used * MIB)
     assert examine("embed", 1, reason, "", used * MIB, (process,), Known(nodes=(node,))).verdict is expected
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(0, Verdict.OUTSIDE_JS), (1, Verdict.UNKNOWN)])
+def test_worker_threads_may_hold_what_their_process_does_not(workers: int, expected: Verdict) -> None:
+    process = ProcessMemory(pid=7, name="MainThread", command="node /a/embed.js", bytes=600 * MIB)
+    node = NodeProcess(
+        pid=7, version="v20", script="/a/embed.js", rss=650 * MIB, heap=heap(90, 10), at=1.0, workers=workers
+    )
+    told = examine("embed", 1, Reason.HARD, "", 600 * MIB, (process,), Known(nodes=(node,)))
+    assert told.verdict is expected
+    assert ("500 MiB may be in worker threads of node embed.js" in finding(told)) is bool(workers)
 
 
 def test_a_collection_long_ago_says_nothing_of_what_came_after_it() -> None:

@@ -58,6 +58,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     total: Size
     external: Size
     array_buffers: Size
+    workers: Size = 0  # threads
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -80,6 +81,7 @@ class Node:
     def process(self, reading: Reading) -> NodeProcess:
         return NodeProcess(
             pid=self.pid, version=self.hello.version, script=self.hello.script, rss=reading.rss, at=time.monotonic(),
+            workers=reading.workers,
             heap=Heap(
                 used=reading.used, total=reading.total, limit=self.hello.limit, external=reading.external,
                 array_buffers=reading.array_buffers,

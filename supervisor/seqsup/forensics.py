@@ -61,23 +61,22 @@ def examine(
     stopped, nodes = processes, known.nodes
     if reason is Reason.KERNEL_OOM or not processes:  # who held the memory is gone; what it said is left
         stopped = tuple(ProcessMemory(pid=node.pid, name="node", command="", bytes=node.rss) for node in nodes)
-    quiet = silent(stopped, nodes)
     heap = as_stopped(stopped, nodes)
-    unsaid = sum(process.bytes for process in quiet)
+    unknown = unsaid(stopped, nodes)
     if stopped is not processes:
-        unsaid = max(used - sum(process.bytes for process in stopped), 0)
+        unknown += max(used - sum(process.bytes for process in stopped), 0)
     last = known.collections[-1] if known.collections and _still_holds(known.collections[-1], reason, used) else None
     if reason is Reason.HEAP_OOM:
         said = Verdict.JS_LEAK  # V8 collects before it gives up
     elif not nodes:
         said = Verdict.UNKNOWN
     else:
-        said = verdict(heap, heap, used, used, unsaid)
+        said = verdict(heap, heap, used, used, unknown)
         if last is not None and Verdict.UNKNOWN not in (said, last.verdict):
             said = last.verdict
     return Forensics(
         agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,
-        verdict=said, collected=last is not None or reason is Reason.HEAP_OOM, silent=quiet,
+        verdict=said, collected=last is not None or reason is Reason.HEAP_OOM, silent=silent(stopped, nodes),
     )  # fmt: skip
 
 
@@ -94,6 +93,21 @@ def silent(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> 
         if process.count == 1 and (process.pid in said or is_node(process))
         and said.get(process.pid, 0) < process.bytes * _COVERS
     )  # fmt: skip
+
+
+def in_workers(processes: tuple[ProcessMemory, ...], nodes: Iterable[NodeProcess]) -> dict[ProcessMemory, int]:
+    """Find those with worker threads, and what may be theirs: each has a heap of its own, which is not asked."""
+    heaps = {node.pid: node.heap for node in nodes if node.workers}
+    return {
+        process: max(process.bytes - heaps[process.pid].used - heaps[process.pid].external, 0)
+        for process in processes if process.count == 1 and process.pid in heaps
+    }  # fmt: skip
+
+
+def unsaid(processes: tuple[ProcessMemory, ...], nodes: tuple[NodeProcess, ...]) -> int:
+    """Sum up what Node processes hold of which nothing is known."""
+    quiet = {process: process.bytes for process in silent(processes, nodes)}
+    return sum((in_workers(processes, nodes) | quiet).values())
 
 
 def as_stopped(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> Heap:
@@ -180,7 +194,8 @@ def finding(found: Forensics) -> str:
     """One line for the reason an attempt ended: `js-leak: 220 MiB from step embed.js:9, 40 MiB from …`."""
     match found.verdict:
         case Verdict.UNKNOWN:
-            return f"{found.verdict}: {_unsaid(found)}" if found.silent else ""
+            whose = _unsaid(found)
+            return f"{found.verdict}: {whose}" if whose else ""
         case Verdict.OUTSIDE_JS:
             return str(found.verdict)
     said = str(found.verdict) if found.collected else f"{found.verdict} or garbage"
@@ -195,8 +210,14 @@ def finding(found: Forensics) -> str:
 
 
 def _unsaid(found: Forensics) -> str:
-    """Say who was silent, the largest first: `node leak.mjs did not answer`."""
-    largest = max(found.silent, key=lambda process: process.bytes)
+    """Say whose memory is not known, the largest: `node leak.mjs did not answer`. Empty where there is nobody."""
+    quiet = {process: process.bytes for process in found.silent}
+    every = in_workers(found.processes, found.known.nodes) | quiet
+    if not every:
+        return ""
+    largest = max(every, key=lambda process: every[process])
+    if largest not in quiet:
+        return f"{format_size(every[largest])} may be in worker threads of {title(largest)}, which are not asked"
     since = next((node.rss for node in found.known.nodes if node.pid == largest.pid), None)
     others = f", nor did {len(found.silent) - 1} more" if len(found.silent) > 1 else ""
     spoke = f" since it held {format_size(since)}" if since is not None else ""
@@ -231,7 +252,7 @@ def _head(found: Forensics) -> Iterator[str]:
     yield printable(found.why)
     if found.verdict is Verdict.UNKNOWN:
         nobody = "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
-        said = _unsaid(found) if found.silent else nobody
+        said = _unsaid(found) or nobody
     else:
         unproven = " (as V8 said last; no collection showed how much of it was garbage)"
         said = SAID[found.verdict] + ("" if found.collected else unproven)

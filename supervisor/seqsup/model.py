@@ -350,6 +350,7 @@ class NodeProcess(Struct, frozen=True, kw_only=True):
     rss: int
     heap: Heap
     at: float  # monotonic seconds
+    workers: int = 0  # its worker threads, whose heaps are their own and not asked
 
 
 class Site(Struct, frozen=True, kw_only=True):

@@ -283,12 +283,12 @@ class Telemetry:
         spoke = {node.pid for node in befores}
         rest = forensics.total(node.heap for node in self.processes() if node.pid not in spoke)
         whole = forensics.total([before, rest]), forensics.total([after, rest])
-        silent = forensics.silent(self._describe(), self.processes())
+        unknown = forensics.unsaid(self._describe(), self.processes())
         return Collection(
             at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
             used=used,
             freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
-            verdict=forensics.verdict(*whole, used, self._used, sum(process.bytes for process in silent)),
+            verdict=forensics.verdict(*whole, used, self._used, unknown),
         )  # fmt: skip
 
     # -- an operator, who asks from another process

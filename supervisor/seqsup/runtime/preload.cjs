@@ -16,10 +16,14 @@ const inWorker = process.abort.disabled === true; // worker_threads would tell a
 let collect; // V8's own gc()
 let profiler; // an inspector session, while allocations are sampled
 let watch; // the worker that answers while this thread's loop is blocked
+let workers = 0; // the program's own
 let answered = 0; // number of the last question answered
 
 if (process.env.SEQSUP_EXPOSE_GC && typeof globalThis.gc !== "function") offerGc();
-if (channel && !inWorker) setTimeout(connect, LATER).unref();
+if (channel && !inWorker) {
+  process.on("worker", count);
+  setTimeout(connect, LATER).unref();
+}
 
 /** Give the program a global gc(), as --expose-gc would; nothing is loaded before it is used. */
 function offerGc() {
@@ -31,6 +35,12 @@ function offerGc() {
     get: () => (define(collector()), collect),
     set: define,
   });
+}
+
+function count(worker) {
+  if (worker === watch) return;
+  workers += 1;
+  worker.once("exit", () => (workers -= 1));
 }
 
 function connect() {
@@ -171,7 +181,7 @@ const questions = {
 
 function memory() {
   const { rss, heapTotal, heapUsed, external, arrayBuffers } = process.memoryUsage();
-  return { rss, used: heapUsed, total: heapTotal, external, array_buffers: arrayBuffers };
+  return { rss, used: heapUsed, total: heapTotal, external, array_buffers: arrayBuffers, workers };
 }
 
 /** V8's gc() without --expose-gc, which older versions refuse in NODE_OPTIONS and end with exit 9. */
