@@ -15,7 +15,7 @@ OWN, LOOP = "seqsup start", "shell loop"
 
 
 def measure(lab: Lab) -> list[Row]:
-    kinds = {OWN: "overhead", LOOP: "floor", "two durable writes": "floor", "xargs -n1": "peer"}
+    kinds = {OWN: "overhead", LOOP: "floor", "a durable write": "floor", "xargs -n1": "peer"}
     if shutil.which("parallel"):
         kinds["parallel -j1"] = "peer"
     commands = {name: (command(lab, name, SHORT), command(lab, name, LONG)) for name in kinds}
@@ -47,7 +47,7 @@ def command(lab: Lab, name: str, jobs: int) -> list[str]:
             return [*SEQSUP, "start", "-q", lab.profile(f"jobs-of-{jobs}", agents)]
         case "shell loop":
             return ["sh", "-c", f"while read -r job; do $job; done < {shlex.quote(lines)}"]
-        case "two durable writes":
+        case "a durable write":
             script = str(AGENTS / "durable_loop.py")
             return [sys.executable, "-S", "-E", script, lines, str(lab.folder / "journal")]
         case "xargs -n1":
@@ -57,7 +57,7 @@ def command(lab: Lab, name: str, jobs: int) -> list[str]:
 
 
 def sync_time(lab: Lab) -> float:
-    """Seconds until a small write has reached the disk: seqsup waits for that twice an attempt."""
+    """Seconds until a small write has reached the disk: seqsup waits for that once an attempt."""
     taken = []
     with (lab.folder / "sync").open("wb", buffering=0) as file:
         for _ in range(50):

@@ -17,6 +17,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -152,7 +153,9 @@ class Channel:
         self._listener.close()
         for line in tuple(self._lines):
             self._drop(line)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            self._folder.rmdir()
 
     def _accept(self) -> None:
         """Take in a few; the rest wait in the backlog, so that a flood of them leaves time for everything else."""
@@ -309,8 +312,9 @@ def _make_folder(account: Account | None) -> Path:
     return folder
 
 
+@cache
 def _remove_stale(base: Path) -> None:
-    """Remove what supervisors that were killed have left."""
+    """Remove, once, what supervisors that were killed have left."""
     for folder in base.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             status = folder.lstat()

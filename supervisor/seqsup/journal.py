@@ -1,7 +1,8 @@
 """The truth on disk: every event of every run of one state folder, in one SQLite file.
 
-Written before any other reader hears of an event. A power cut loses nothing that started or ended an attempt
-(those commits reach the disk); a killed supervisor loses nothing but what it told since it last waited.
+Written before any other reader hears of an event. A power cut loses nothing that started an attempt, or ended one
+before the supervisor waited again (those commits reach the disk); a killed supervisor loses nothing but what it told
+since it last waited, and no start or end of an attempt.
 """
 
 import os
@@ -21,8 +22,9 @@ from .model import SeqsupError
 
 FILE = "journal.db"
 FORMAT = 2
-# An AgentEnded reaches the disk with the next of them: until then nothing is done, and AttemptEnded has said it all
-DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
+DURABLE = (RunStarted, AttemptStarted, AttemptLost, RunEnded)
+# An AttemptEnded, written at once, reaches the disk with the next of them, or before the next wait: a power cut in
+# those milliseconds is one in which the agent had not ended yet. An AgentEnded adds nothing to it.
 
 _TABLES = """
 CREATE TABLE runs (
@@ -89,6 +91,7 @@ class Journal:
         self._last: dict[int, int] = {}
         self._unwritten: list[tuple[int, int, float, float, str, int]] = []
         self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
+        self._owed = False  # what was written must reach the disk before the next wait
         self._profiles: dict[int, str] = {}  # by run
         (self._format,) = connection.execute("PRAGMA user_version").fetchone()
         self._summed = "sum" if self._format > 1 else "NULL"
@@ -169,14 +172,19 @@ class Journal:
                 (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
+            self._write(durably=False)
+            self._owed = True
         if isinstance(event, DURABLE):
             self._write(durably=True)
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def flush(self) -> None:
-        """Write what was noted; it may reach the disk later. JournalLost when it could not be."""
-        if self._unwritten:
-            self._write(durably=False)
+        """Write what was noted, which may reach the disk later; an attempt's end is there on return.
+
+        JournalLost when it could not be.
+        """
+        if self._unwritten or self._owed:
+            self._write(durably=self._owed)
 
     def _write(self, *, durably: bool) -> None:
         rows, self._unwritten = self._unwritten, []
@@ -189,10 +197,14 @@ class Journal:
             with self._db:
                 if len(rows) + len(ended) > 1:
                     self._db.execute("BEGIN")
+                if not rows:  # a commit of nothing would not reach the disk
+                    self._db.execute(f"PRAGMA user_version = {FORMAT}")
                 self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
                 if ended:
                     self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", ended)
-            if not durably:
+            if durably:
+                self._owed = False
+            else:
                 self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             self._last.clear()  # those numbers are free again

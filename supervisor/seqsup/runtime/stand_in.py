@@ -7,14 +7,15 @@ which an empty Node script runs.
 
 import os
 import shlex
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .. import nodeflags
 
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
+_NAME = "node"
 _CARRIED = ("SEQSUP_", "MALLOC_")
 _SCRIPT = """\
 #!/bin/sh
@@ -47,7 +48,7 @@ def write(place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], o
     """
     folder = place / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    script = folder / "node"
+    script = folder / _NAME
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
         file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
     if owner is not None:
@@ -62,7 +63,10 @@ def path_behind(place: Path, env: Mapping[str, str]) -> str:
 
 def remove(place: Path) -> None:
     """Take it away; who still runs finds the real one behind it."""
-    shutil.rmtree(place / FOLDER, ignore_errors=True)
+    folder = place / FOLDER
+    with suppress(OSError):
+        (folder / _NAME).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
