@@ -1,5 +1,6 @@
 """`seqsup mem` and seqsup.memory: what programs learn of a run that goes on, and have it do."""
 
+import inspect
 import json
 import os
 import re
@@ -182,6 +183,7 @@ def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
     assert not memory.is_memory_high(0)
     assert memory.cleanup_between_agents().reached
     assert memory.memory_usage(tmp_path / "nothing").why == "no run goes on"
+    assert memory.memory_usage(str(tmp_path / "nothing")).why == "no run goes on"
 
 
 @pytest.mark.parametrize(
@@ -228,6 +230,14 @@ def test_a_supervisor_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: 
         assert time.monotonic() - began < 30
     finally:
         os.close(lock)
+
+
+def test_each_function_is_in_the_docs_with_what_it_takes() -> None:
+    page = (ROOT / "docs" / "node.md").read_text()
+    for name in memory.__all__:
+        if inspect.isfunction(function := getattr(memory, name)):
+            takes = [parameter for parameter in inspect.signature(function).parameters if parameter != "run"]
+            assert f"| `{name}({', '.join(takes)})` |" in page
 
 
 def test_importing_it_costs_no_loop() -> None:

@@ -39,6 +39,8 @@ __all__ = [
     "wait_for_memory_cleanup",
 ]
 
+Folder = str | os.PathLike[str]
+
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
 _NO_RUN = "no run goes on"
 _NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
@@ -67,7 +69,7 @@ class Freed(Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-def memory_usage(run: Path | None = None) -> Usage:
+def memory_usage(run: Folder | None = None) -> Usage:
     """Weigh all processes of a run, and ask its Node processes.
 
     Takes as long as the slowest of them, at most 15 seconds; `why` says why no heap is known.
@@ -89,7 +91,7 @@ def memory_of(pids: Iterable[int]) -> Usage:
     return _weigh(descend(pids), told)
 
 
-def force_gc(run: Path | None = None) -> Freed:
+def force_gc(run: Folder | None = None) -> Freed:
     """Have every Node process of a run collect its garbage, and wait until it has, at most 75 seconds.
 
     Of what could not be asked nothing is freed: `collection` is None then, and `why` says why.
@@ -104,7 +106,7 @@ def force_gc(run: Path | None = None) -> Freed:
     )  # fmt: skip
 
 
-def is_memory_high(threshold: int = 6 * GIB, run: Path | None = None) -> bool:
+def is_memory_high(threshold: int = 6 * GIB, run: Folder | None = None) -> bool:
     """Say whether a run holds more than `threshold` bytes, all processes together. ValueError: below 0."""
     _must_be_amount("threshold", threshold)
     folder = _folder(run)
@@ -112,7 +114,7 @@ def is_memory_high(threshold: int = 6 * GIB, run: Path | None = None) -> bool:
 
 
 def wait_for_memory_cleanup(
-    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
+    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> bool:
     """Wait, at most `timeout` seconds, until a run holds no more than `threshold` bytes; False: it did not.
 
@@ -130,7 +132,7 @@ def wait_for_memory_cleanup(
 
 
 def cleanup_between_agents(
-    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Path | None = None
+    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> Freed:
     """Collect, and wait until a run holds no more than `threshold` bytes: `reached` says whether it came to that.
 
@@ -151,11 +153,11 @@ def _fewer(told: NodesTold) -> int:
     return told.collection.freed if told.collection is not None else 0
 
 
-def _folder(run: Path | None) -> Path | None:
+def _folder(run: Folder | None) -> Path | None:
     """The folder of the run that is meant, if it goes on."""
     marked = os.environ.get("SEQSUP_FOLDER")
-    chosen = run or (Path(marked) if marked else None)
-    folders = [chosen] if chosen is not None else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
+    chosen = run or marked
+    folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
     return next((folder for folder in folders if alive(folder)), None)
 
 
