@@ -108,7 +108,9 @@ def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
     said = shown(scene(draining), 80)
     assert "… embed  attempt 2 of 3  soft · its memory drains" in said
     assert "stops after this agent" in said
-    assert "– between agents" in shown(scene(Told().run("a", "b")), 80)
+    between = shown(scene(Told().run("a", "b")), 80)
+    assert "– between agents" in between
+    assert "\n see  metrics 127.0.0.1:9472 · seqsup logs r42\n" in between
 
 
 @pytest.mark.parametrize(("rate", "told"), [(0, "steady"), (-2 * MIB, "-2 MiB/s"), (MIB, "+1 MiB/s · soft in 8:59")])

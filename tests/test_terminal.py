@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -118,6 +119,16 @@ def test_the_view_is_drawn_below_the_log_and_gone_at_the_end(terminal: Open, tmp
     assert "────" not in left
     assert len(re.findall(r"embed +started", left)) == 1
     assert "3 of 3 completed" in left
+
+
+@in_tmux
+def test_the_address_is_the_one_where_figures_are_served(terminal: Open, tmp_path: Path) -> None:
+    term = terminal(width=120)
+    term.type("start", write(tmp_path, grows(), metrics={"listen": "127.0.0.1:0"}).name)
+    shown = wait_for(lambda: re.search(r"metrics (127\.0\.0\.1:\d+)", term.shown()), 30)
+    assert "seqsup_" in urllib.request.urlopen(f"http://{shown[1]}/metrics", timeout=20).read().decode()
+    (tmp_path / "enough").touch()
+    assert term.code() == 0
 
 
 @in_tmux

@@ -204,12 +204,14 @@ def _around(scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
     if waiting:
         lines.append(_listed([("dim", " next ")], waiting, width, encoding))
     around: list[Part] = []
-    if scene.pulse.host_available is not None:
-        free = format_size(scene.pulse.host_available)
+    available = scene.pulse.host_available
+    if available is not None:
+        free = format_size(available)
         around.append(("", f"{free} of {format_size(scene.host)} available" if scene.host else f"{free} available"))
     around += [("dim", place) for place in scene.places]
     if around:
-        lines.append(_fit([("dim", " host ")], around, width, encoding))
+        head = " see  " if available is None else " host "
+        lines.append(_fit([("dim", head)], around, width, encoding))
     if scene.keys:
         lines.append(_fit([("", " ")], [("dim", part) for part in scene.keys.split(" · ")], width, encoding))
     return lines

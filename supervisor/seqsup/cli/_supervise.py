@@ -295,7 +295,8 @@ class _Supervision:
             pulses = Pulses(lambda: run.view, log.pulse)
             run.add_observer(pulses.observe)
             return pulses
-        served = (f"metrics {listen}",) if (listen := self._plan.metrics.listen) else ()
+        address = self._exporter.address if self._exporter is not None else None
+        served = (f"metrics {address}",) if address else ()
         scene = scene_of(self._plan, run.view, (*served, f"seqsup logs {label(number)}"))
         live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
         run.add_observer(live.observe)

@@ -71,6 +71,11 @@ class Exporter:
             self._writer.start()
         return True
 
+    @property
+    def address(self) -> str | None:
+        """Where figures are served now, if anywhere."""
+        return self._endpoint.address if self._endpoint is not None else None
+
     # -- what happens
 
     def __call__(self, recorded: Recorded) -> None:
@@ -114,10 +119,10 @@ class Exporter:
         self._write()
 
     def _announce(self) -> None:
-        path, endpoint = self._wanted.file_sd, self._endpoint
-        if path and endpoint is not None and endpoint.address and not self._over.is_set():
+        path, address = self._wanted.file_sd, self.address
+        if path and address and not self._over.is_set():
             with self._complaining(f"metrics.file_sd {path}"):
-                publish(Path(path), targets(endpoint.address, self._profile))
+                publish(Path(path), targets(address, self._profile))
 
     def _write(self) -> None:
         if self._totals is None:
