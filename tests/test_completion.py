@@ -1,6 +1,7 @@
 """Completion, asked for by real shells: commands, options, agents and runs."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -105,6 +106,22 @@ def test_other_shells_offer_the_same(ask: Ask, folder: Path, words: list[str], o
     if shutil.which(name) is None:
         pytest.skip(f"there is no {name}")
     assert ask(folder, *words) == offered
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_what_its_help_says_to_type_works_in_a_new_home(folder: Path, seqsup: Cli, name: str) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"there is no {name}")
+    line = re.search(rf"^  {name} +(.*?)(?: +\(.*\))?$", seqsup("completion", "-h").stdout, re.MULTILINE)
+    assert line
+    (folder / ".config" / "fish").mkdir(parents=True)  # fish makes it when it starts
+    env = {**os.environ, "HOME": str(folder)}
+    subprocess.run([name, "-c", line[1]], env=env, check=True)
+    saved = next(file for file in folder.rglob("*") if file.name in (".bashrc", ".zshrc", "config.fish"))
+    before = "autoload -Uz compinit; compinit -u -D; " if name == "zsh" else ""
+    asked = {"bash": "complete -p seqsup", "zsh": "print $_comps[seqsup]", "fish": "complete seqsup"}[name]
+    ended = subprocess.run([name, "-c", f"{before}. {saved}; {asked}"], env=env, capture_output=True, text=True)
+    assert "_seqsup_completion" in ended.stdout
 
 
 def test_before_anything_ran_no_run_is_offered(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.finding import Level
 from seqsup.neighbours import proof
-from seqsup.unit import Service
+from seqsup.unit import Service, timer
 from seqsup.unit import write as write_unit
 from told import Told
 
@@ -302,6 +302,25 @@ def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -
     assert "WantedBy=default.target" in text
     assert "systemctl --user daemon-reload" in text
     assert "enable-linger" in text
+
+
+def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsup: Cli, tmp_path: Path) -> None:
+    from seqsup.cli._load import load
+
+    odd = tmp_path / "a b's"
+    odd.mkdir()
+    profile = str(write(odd, shell("a", "true")))
+    told = tmp_path / "tell"
+    told.write_text('#!/bin/sh\necho "$@"\n')
+    told.chmod(0o755)
+    service = Service(command=(str(told),), profile=profile, path="/bin", system=False)
+    for text, name in ((write_unit(service, load(profile)), "service"), (timer(service, load(profile)), "timer")):
+        save = next(line for line in text.splitlines() if line.startswith("# Save:"))
+        subprocess.run(
+            ["sh", "-c", save.removeprefix("# Save:")], env={**os.environ, "HOME": str(tmp_path)}, check=True
+        )
+        saved = tmp_path / f".config/systemd/user/seqsup-nightly.{name}"
+        assert saved.read_text().startswith(f"init {profile} --")
 
 
 def test_a_unit_needs_a_profile(seqsup: Cli) -> None:

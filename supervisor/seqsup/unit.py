@@ -24,12 +24,11 @@ def write(service: Service, plan: Plan) -> str:
     """The unit's text, with how to enable it."""
     name = f"seqsup-{plan.name}.service"
     control = "systemctl" if service.system else "systemctl --user"
-    folder = "/etc/systemd/system" if service.system else "~/.config/systemd/user"
     linger = "" if service.system else "# To run while nobody is logged in:  loginctl enable-linger\n"
     online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
     last = max((step.timeouts.grace + step.drain.timeout for step in plan.steps), default=0.0)
     return f"""\
-# Save:    seqsup init {service.profile} --systemd > {folder}/{name}
+# Save:    {_saving(service, "--systemd", name)}
 # Enable:  {control} daemon-reload && {control} enable --now {name}
 {linger}
 [Unit]
@@ -59,12 +58,11 @@ def timer(service: Service, plan: Plan) -> str:
     """A timer that starts the unit every night, how to enable it, and the same for cron."""
     name = f"seqsup-{plan.name}"
     control = "systemctl" if service.system else "systemctl --user"
-    folder = "/etc/systemd/system" if service.system else "~/.config/systemd/user"
     start = " ".join(map(shlex.quote, (*service.command, "start", service.profile)))
     largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
     watch = " ".join(map(shlex.quote, (*service.command, "mem", "--threshold", write_size(largest or GIB))))
     return f"""\
-# Save:    seqsup init {service.profile} --timer > {folder}/{name}.timer
+# Save:    {_saving(service, "--timer", f"{name}.timer")}
 # Enable:  {control} daemon-reload && {control} enable --now {name}.timer   (the timer, not its service)
 # Without systemd, as lines of `crontab -e`: the run; and every ten minutes, what its memory is if that is too much.
 #   PATH={service.path}
@@ -82,6 +80,14 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 """
+
+
+def _saving(service: Service, option: str, name: str) -> str:
+    """The command that puts a text of ours where systemd finds it."""
+    words = shlex.join((*service.command, "init", service.profile, option))
+    if service.system:
+        return f"{words} > /etc/systemd/system/{name}"
+    return f"mkdir -p ~/.config/systemd/user && {words} > ~/.config/systemd/user/{name}"
 
 
 def _cron(command: str) -> str:

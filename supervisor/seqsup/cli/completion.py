@@ -12,9 +12,9 @@ def completion(shell: str) -> None:
     """Print what makes SHELL complete commands, options, agents of the profile and runs.
 
     \b
-    bash  seqsup completion bash > ~/.local/share/bash-completion/completions/seqsup
-    zsh   seqsup completion zsh > "${fpath[1]}/_seqsup"
-    fish  seqsup completion fish > ~/.config/fish/completions/seqsup.fish
+    bash  echo 'eval "$(seqsup completion bash)"' >> ~/.bashrc
+    zsh   echo 'eval "$(seqsup completion zsh)"' >> ~/.zshrc      (behind compinit)
+    fish  echo 'seqsup completion fish | source' >> ~/.config/fish/config.fish
     """
     from . import seqsup
 
