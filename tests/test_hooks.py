@@ -166,6 +166,12 @@ def test_the_plan_shows_hooks_and_refuses_one_that_cannot_run(seqsup: Seqsup, tm
     assert seqsup("start", profile).code == 0
 
 
+def test_a_hook_beside_the_profile_is_named_as_it_must_be_written(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "tell.sh").touch()
+    refused = seqsup("plan", write(tmp_path, shell("a", "true"), hooks={"after_run": ["tell.sh"]}))
+    assert "hooks.after_run[0]: there is no program tell.sh on PATH: write ./tell.sh" in refused.stderr
+
+
 def test_a_killed_supervisor_takes_its_hook_along(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path
 ) -> None:

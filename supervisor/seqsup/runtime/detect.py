@@ -196,7 +196,8 @@ def _section_names(program: BinaryIO, head: bytes) -> bytes:
 
 def _missing(word: str, cwd: str) -> str:
     if "/" not in word:
-        return f"there is no program {word} on PATH: install it, or give its path"
+        near = f"write ./{word}" if Path(cwd, word).is_file() else "install it, or give its path"
+        return f"there is no program {word} on PATH: {near}"
     file = Path(cwd, word)
     if file.is_dir():
         return f"{file} is a folder"
