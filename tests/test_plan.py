@@ -282,6 +282,7 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("drain.available = '6GiB'", NATIVE, "agents[0].drain.available", "can never be available"),
         ("memory.hard = '63M'", node(), "agents[0].memory.hard", "needs about 64 MiB"),
         ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),
+        ("node.max_old_space_size = 4096", node(), "agents[0].node.max_old_space_size", "a number alone is bytes"),
         ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not take --trace-gc"),
         ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
         ("", Found(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),

@@ -14,6 +14,7 @@ THRESHOLD = 4 * GIB
 AVAILABLE = 1 * GIB
 SHARE = 0.8  # of a small machine's memory: the default hard limit there
 BARE_NODE = 64 * MIB  # an idle `node -e 0` holds 40 to 50 MiB
+BARE_HEAP = 8 * MIB  # with less Node 22 and 24 die as they start
 OUTSIDE_HEAP = 200 * MIB  # measured: a tree's peak is at most the heap limit + 186 MiB (Node 18 to 25)
 
 
@@ -74,10 +75,13 @@ def _above(low: str, size: int, high: str, bound: int) -> str:
 
 
 def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str, str, str]]:
-    """(table, key, what is wrong) where a Node program could not live under hard."""
+    """(table, key, what is wrong) where a Node program could not live under its heap's limit, or under hard."""
+    size = node.max_old_space_size
+    if isinstance(size, int) and size < BARE_HEAP:
+        why = f"{format_size(size)} is too little: Node itself needs {format_size(BARE_HEAP)}; a number alone is bytes"
+        yield "node", "max_old_space_size", why
     if hard is None:
         return
-    size = node.max_old_space_size
     bare = format_size(BARE_NODE)
     if hard < BARE_NODE:
         why = f"{format_size(hard)} is too little: a bare Node program needs about {bare}"
