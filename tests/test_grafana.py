@@ -258,6 +258,19 @@ def test_the_files_fit_together() -> None:
     assert f"scrape_interval: {source['jsonData']['timeInterval']}" in scraped
 
 
+def test_seqsup_grafana_writes_them_and_over_nothing(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    there = tmp_path / "a" / "b"
+    assert "wrote" in seqsup("grafana", there).stderr
+    written = {file.relative_to(there): file.read_bytes() for file in there.rglob("*") if file.is_file()}
+    assert Path("prometheus/seqsup.rules.yml") in written
+    assert written == {file: (GRAFANA / file).read_bytes() for file in written}
+    again = seqsup("grafana", there)
+    assert (again.code, "is there already" in again.stderr) == (2, True)
+    assert {file.relative_to(there) for file in there.rglob("*") if file.is_file()} == set(written)
+    in_the_way = seqsup("grafana", there / "compose.yml" / "c")
+    assert (in_the_way.code, "a file is in the way" in in_the_way.stderr) == (2, True)
+
+
 # -- a real run
 
 COMPANION = {"name": "mcp", "command": ["sleep", "600"], "ready": {"delay": "100ms"}, "restart_every": 1}

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 WHO = 65534  # nobody
 PYTHONS = [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}", path="/usr/bin"))]
+WRITTEN = ("dashboards", "prometheus", "provisioning", "compose.yml")
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
 KEPT = ("PIP_", "UV_", "SSL_", "LANG", "SEQSUP_TEST")
 
@@ -68,6 +69,7 @@ def test_the_wheel_has_all_that_the_package_has(wheel: Path) -> None:
     assert there <= inside
     assert "seqsup/py.typed" in inside
     assert any(path.endswith("share/man/man1/seqsup.1") for path in inside)
+    assert any(path.endswith("share/seqsup/grafana/dashboards/seqsup-memory.json") for path in inside)
     assert f"seqsup-{__version__}-py3" in wheel.name
 
 
@@ -75,6 +77,7 @@ def test_the_sdist_has_what_tests_and_profiles_need(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         inside = {path.partition("/")[2] for path in sdist.getnames()}
     wanted = ["profiles/demo.toml", "profiles/agents/works.mjs", "tests/conftest.py", "docs/cli.md", "man/seqsup.1"]
+    wanted += ["grafana/make.py", "grafana/dashboard-top.png", "benchmarks/lab.py"]
     assert set(wanted) <= inside
 
 
@@ -101,6 +104,10 @@ def as_user(home: Path, *command: object) -> str:
     return ended.stdout
 
 
+def files_of(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wheel: Path, home: Path) -> None:
     as_user(home, python, "-m", "venv", home / "env")
@@ -109,6 +116,8 @@ def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wh
     assert as_user(home, own, "--version") == f"seqsup {__version__}\n"
     assert as_user(home, home / "env/bin/python", "-m", "seqsup", "--version") == f"seqsup {__version__}\n"
     assert json.loads(as_user(home, own, "schema"))["title"] == "seqsup profile"
+    as_user(home, own, "grafana")
+    assert files_of(home / "grafana") == {file for file in files_of(ROOT / "grafana") if file.parts[0] in WRITTEN}
     assert "7 agents, one at a time" in as_user(home, own, "plan", "profiles/demo.toml")
     assert "FAIL" not in as_user(home, own, "doctor")
     lines = as_user(home, own, "start", "profiles/demo.toml", "--json").splitlines()

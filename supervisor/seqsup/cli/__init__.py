@@ -40,6 +40,7 @@ COMMANDS = {
         "init": "Write a first profile; print units and timers for one.",
         "tune": "Limits suggested from what agents have taken so far.",
         "schema": "The JSON Schema of profiles, for editors.",
+        "grafana": "A Grafana dashboard and alerts for Prometheus, as files.",
         "completion": "The script that makes a shell complete.",
     },
 }

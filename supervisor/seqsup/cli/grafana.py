@@ -1,0 +1,52 @@
+"""`seqsup grafana`: the dashboard, the alerts, and what Prometheus and Grafana need to have them."""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from ..model import SeqsupError
+
+_PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")
+
+
+@click.command(short_help="A Grafana dashboard and alerts for Prometheus, as files.")
+@click.argument("folder", default="grafana")
+def grafana(folder: str) -> None:
+    """Write the Grafana dashboard, Prometheus' alerts and the configuration of both to FOLDER (grafana).
+
+    \b
+    dashboards/     to import in Grafana: Dashboards, New, Import
+    prometheus/     scrape configuration and alert rules, with their tests
+    provisioning/   data source and dashboards, for Grafana to find by itself
+    compose.yml     both servers at once: docker compose -f grafana/compose.yml up
+
+    It writes over nothing.
+    """
+    there, source = Path(folder), _source()
+    for part in _PARTS:
+        if (there / part).exists():
+            raise SeqsupError(f"{there / part} is there already: name another folder")
+    try:
+        there.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SeqsupError(f"{error.filename}: a file is in the way: name another folder") from None
+    for part in _PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, there / part)
+        else:
+            shutil.copyfile(source / part, there / part)
+    click.echo(f"seqsup: wrote {there}: a dashboard, alerts, and the configuration of Prometheus and Grafana", err=True)
+    click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json", err=True)
+
+
+def _source() -> Path:
+    """The folder in a checkout, or where the installer has put it."""
+    checkout = Path(__file__).parents[3] / "grafana"
+    if (checkout / "make.py").exists():
+        return checkout
+    for file in metadata.files("seqsup") or ():
+        if file.match("share/seqsup/grafana/compose.yml"):
+            return Path(str(file.locate())).resolve().parent
+    raise SeqsupError("this installation lacks these files: install seqsup again, with pip, pipx or uv")
