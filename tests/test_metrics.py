@@ -3,12 +3,13 @@
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
 from seqsup.metrics.exposition import Collector, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.files import publish
+from seqsup.metrics.http import OPEN
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
 from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Restart, Sample, Verdict
@@ -564,6 +566,27 @@ def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_pat
         assert up(f"http://127.0.0.1:{port}/metrics")
         run.send(signal.SIGTERM)
         assert run.wait().code == 143
+
+
+def test_hundreds_of_readers_that_say_nothing_cost_little_and_no_word(
+    seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    port = free_port()
+    url, address = f"http://127.0.0.1:{port}/metrics", ("127.0.0.1", port)
+    run = seqsup_started("start", write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"}))
+    wait_for(lambda: up(url), 30)
+    with ExitStack() as silent:
+        for _ in range(300):
+            silent.enter_context(socket.create_connection(address, timeout=30))
+        assert up(url)
+        wait_for(lambda: len(list(Path(f"/proc/{run.pid}/task").iterdir())) < 2 * OPEN, 30)
+    with socket.create_connection(address) as gone:
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.sendall(b"GET /metrics HTTP/1.0\r\n")  # and is reset
+    assert up(url)
+    run.send(signal.SIGTERM)
+    ended = run.wait()
+    assert (ended.code, "Traceback" in ended.stderr) == (143, False)
 
 
 def test_a_textfile_has_what_earlier_runs_had_and_others_may_read_it(

@@ -73,7 +73,7 @@ class Endpoint:
             raise self._taken(error) from None
         try:
             bound.bind(address)
-            bound.listen(16)
+            bound.listen(128)
         except OSError as error:
             bound.close()
             raise self._taken(error) from None

@@ -1,17 +1,39 @@
 """The HTTP server: the standard library's, on a socket that listens already. Imported with the first request."""
 
 import socket
+from contextlib import suppress
+from io import StringIO
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+OPEN = 64  # connections, each with a thread: whoever says nothing for longest makes room
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False  # a reader that is stuck does not hold up the end
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Handler, bind_and_activate=False)
+        self._connections: dict[Any, None] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections[request] = None
+        for oldest in list(self._connections)[:-OPEN]:
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that is slow, or gone, is no news either."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -20,10 +42,13 @@ class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """A scrape every few seconds is no news."""
 
+    def get_stderr(self) -> TextIO:
+        return StringIO()
+
 
 def server(listening: socket.socket, application: "WSGIApplication") -> WSGIServer:
     host, port, *_ = listening.getsockname()
-    made = _Server((host, port), _Handler, bind_and_activate=False)
+    made = _Server((host, port))
     made.socket.close()
     made.socket = listening
     made.server_name, made.server_port = host, port
