@@ -100,7 +100,8 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.leading += [name for name, _ in attrs if name in ("src", "href", "srcset", "xlink:href", "action")]
+        leads = ("src", "href", "srcset", "xlink:href", "action")
+        self.leading += [value for name, value in attrs if name in leads and value and not value.startswith("#")]
         if tag not in ("meta", "line", "polyline", "polygon", "rect"):
             self.stack.append(tag)
 
@@ -149,6 +150,23 @@ def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
         assert words in reader.text, words
     assert reader.tags.count("table") >= 4
     assert reader.tags.count("th") == len(re.findall('<th scope="col"', made()))
+
+
+def test_what_died_and_why_stands_first_and_leads_to_what_is_known_of_it() -> None:
+    html = made()
+    top = html.partition("<h2>")[0]
+    assert "<strong>1 gave up</strong>" in top
+    assert "✖ crawl gave up</strong>: its tree reached 410 MiB" in top
+    links = re.findall(r'href="#([^"]+)"', html)
+    assert links == ["crawl-2"]
+    assert html.count('id="crawl-2"') == 1
+    assert '<tr class="bad"><td>crawl</td>' in html
+    assert '<tr class="bad"><td>triage</td>' not in html
+
+
+def test_an_agents_name_stands_once_below_its_attempts() -> None:
+    names = re.findall(r'<text class="name"[^>]*>([^<]*)<', made())
+    assert names == ["triage", "crawl"]
 
 
 def test_what_agents_call_themselves_is_escaped() -> None:
@@ -200,7 +218,7 @@ def test_the_page_of_a_night_stays_small_however_many_agents_ran(agents: int, se
     html = many(agents, seconds, kills)
     assert len(html.encode()) < 200_000
     text = read(html).text
-    assert html.count("<article>") + int(re.findall(r"(\d+) more, in short", text)[0]) == kills
+    assert html.count("<article ") + int(re.findall(r"(\d+) more, in short", text)[0]) == kills
     for n in range(0, agents, agents // kills):  # each of them stands in the table of agents
         assert f"<td>frontend-developer-{n}</td>" in html
 

@@ -1,12 +1,13 @@
 """The report as one HTML page that needs nothing else: no script, no address, readable on paper and aloud. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from html import escape
+from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
 
-from ..history import AgentState, RunState
+from ..history import AgentState, RunState, RunView
 from ..summary import COLUMNS, headline, reasons, row
 from ..table import NONE
 from ..units import format_duration, format_size
@@ -15,6 +16,7 @@ from .picture import SYMBOLS, host, in_turn, timeline
 from .story import Attempt, Kind, Stop, Story
 
 MOST = 120  # rows of a table
+FIRST = 8  # reasons that stand above all else
 FULL = 30_000  # characters for what was stopped: then only how each ended
 _WORDS = {
     Kind.KILL: "stopped", Kind.COLLECTION: "collection", Kind.RETRY: "tried again", Kind.DRAIN: "leftovers stopped",
@@ -35,7 +37,7 @@ def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str
     said = state or str(view.state)
     body = [
         "<header>", f"<h1>{_text(view.name)} <span class=soft>{_text(view.run)}</span></h1>",
-        f"<p class=lead>{_text(headline(view).partition('  ')[2])}</p>", *_facts(story, said, zone), "</header>",
+        f"<p class=lead>{_lead(view)}</p>", *_why(story), *_facts(story, said, zone), "</header>",
         "<main>", *_memory(story, zone), *_agents(story), *_companions(story), *_kills(story, forensics, zone),
         *_attempts(story, zone), *_happened(story, zone), "</main>",
     ]  # fmt: skip
@@ -54,6 +56,43 @@ def _text(text: str) -> str:
 
 def _clock(at: float | None, zone: tzinfo) -> str:
     return "" if at is None else datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _lead(view: RunView) -> str:
+    parts = _text(headline(view).partition("  ")[2]).split(" · ")
+    return " · ".join(f"<strong>{part}</strong>" if part.endswith(("gave up", "lost")) else part for part in parts)
+
+
+def _why(story: Story) -> Iterator[str]:
+    """What did not complete, each with a link to what is known of it."""
+    said = _reasons(story.view)
+    if not said:
+        return
+    last = {kill.agent: kill for kill in story.kills}
+    yield '<ul class="why">'
+    for line in said[:FIRST]:
+        what, _, why = line.removeprefix("why ").partition(": ")
+        kill = last.get(what.partition(" ")[0])
+        link = f' <a href="#{_anchor(kill)}">who held what</a>' if kill is not None else ""
+        yield f"<li><strong>✖ {_text(what)}</strong>: {_text(why)}{link}</li>"
+    yield "</ul>"
+    if len(said) > FIRST:
+        yield f'<p class="more">{len(said) - FIRST} more below the table of agents.</p>'
+
+
+def _reasons(view: RunView) -> list[str]:
+    """Each on one line."""
+    said: list[str] = []
+    for line in reasons(view, 10_000):
+        if line.startswith(" "):
+            said[-1] += line[1:]
+        else:
+            said.append(line)
+    return said
+
+
+def _anchor(attempt: Attempt) -> str:
+    return escape(f"{attempt.agent}-{attempt.number}")
 
 
 def _facts(story: Story, state: str, zone: tzinfo) -> Iterator[str]:
@@ -78,7 +117,8 @@ def _memory(story: Story, zone: tzinfo) -> Iterator[str]:
     if not story.attempts:
         yield "<p>Nothing ran.</p></section>"
         return
-    yield timeline(story, zone)
+    yield '<div class="scroll" tabindex="0" role="region" aria-label="Memory of the agents over time">'
+    yield f"{timeline(story, zone)}</div>"
     marked = {mark.kind for mark in story.marks}
     yield '<ul class="legend">'
     yield "<li>— — red: memory.hard</li><li>· · · orange: memory.soft</li>"
@@ -91,7 +131,8 @@ def _memory(story: Story, zone: tzinfo) -> Iterator[str]:
     yield f'<p class="more">Limits: {limits or "none"}; those far above all that was used are not drawn.'
     yield "Of each column of pixels the lowest and the highest sample are shown.</p>"
     if picture := host(story):
-        yield f"<h3>Available on the machine</h3>{picture}"
+        yield "<h3>Available on the machine</h3>"
+        yield f'<div class="scroll" tabindex="0" role="region" aria-label="Available on the machine">{picture}</div>'
     yield "</section>"
 
 
@@ -101,10 +142,10 @@ def _agents(story: Story) -> Iterator[str]:
     columns = [(column.title, column.right) for column in COLUMNS]
     yield "<section><h2>Agents</h2>"
     kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
-    yield from _table(columns, (row(agent, over) for agent in kept), "In the order of the plan.")
+    bad = [agent.state in (AgentState.GAVE_UP, AgentState.LOST) for agent in kept]
+    yield from _table(columns, (row(agent, over) for agent in kept), "In the order of the plan.", bad)
     yield from _rest(len(view.agents), "agents")
-    said = list(reasons(view, 10_000))
-    yield from (f"<p>{_text(line)}</p>" for line in said[:MOST])
+    yield from (f"<p>{_text(line)}</p>" for line in _reasons(view)[FIRST:MOST])
     yield "</section>"
 
 
@@ -150,21 +191,23 @@ def _kills(story: Story, forensics: Mapping[str, str], zone: tzinfo) -> Iterator
         yield f"<details><summary>{len(rest)} more, in short: `seqsup logs` has what is known of each</summary><ul>"
         for attempt in rest[:MOST]:
             which = f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}"
-            yield f"<li>{_text(_shortened(which))}</li>"
+            yield f'<li id="{_anchor(attempt)}">{_text(_shortened(which))}</li>'
         yield "</ul></details>"
         yield from _rest(len(rest), "that were stopped")
     yield "</section>"
 
 
 def _kill(attempt: Attempt, known: str, zone: tzinfo) -> Iterator[str]:
-    yield f"<article><h3>{_text(attempt.agent)}, attempt {attempt.number}: {attempt.reason or 'running'}</h3>"
+    yield f'<article id="{_anchor(attempt)}">'
+    yield f"<h3>{_text(attempt.agent)}, attempt {attempt.number}: {attempt.reason or 'running'}</h3>"
     yield f"<p>{_text(attempt.why)}</p>"
     yield f"<p><code>{_text(_shortened(' '.join(attempt.command)))}</code></p>"
     yield from (f"<p>{line}</p>" for line in _grown(attempt))
     stops = [stop for stop in attempt.stops if stop.reason is not None]
     for n, stop in enumerate(stops):
         again = f", {format_duration(stop.at - stops[0].at)} later" if n else ""
-        yield f"<p>{stop.signal} at {_clock(stop.at, zone)}{again}: {_text(stop.why)}</p>"
+        why = "" if stop.why in attempt.why else f": {_text(stop.why)}"
+        yield f"<p>{stop.signal} at {_clock(stop.at, zone)}{again}{why}</p>"
     if held := next((stop for stop in stops if stop.processes), None):
         yield from _processes(held, f"{attempt.agent}, attempt {attempt.number}")
     if known:
@@ -208,6 +251,7 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
         ("began", False), ("agent", False), ("attempt", True), ("reason", False), ("time", True), ("peak", True),
         ("of limit", True), ("drained", True),
     ]  # fmt: skip
+    kept = _kept(story.attempts, lambda attempt: attempt.ok)
     rows = [
         (
             _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
@@ -215,10 +259,11 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
             f"{attempt.peak / attempt.hard:.0%}".replace("%", " %") if attempt.hard and attempt.peak else NONE,
             NONE if attempt.drained is None else format_duration(attempt.drained - attempt.ended),
         )
-        for attempt in _kept(story.attempts, lambda attempt: attempt.ok)
+        for attempt in kept
     ]  # fmt: skip
+    bad = [attempt.over and not attempt.ok for attempt in kept]
     yield "<section><h2>Attempts</h2>"
-    yield from _table(columns, rows, f"{in_turn(story).capitalize()}.")
+    yield from _table(columns, rows, f"{in_turn(story).capitalize()}.", bad)
     yield from _rest(len(story.attempts), "attempts")
     yield "</section>"
 
@@ -242,13 +287,18 @@ def _rest(number: int, what: str) -> Iterator[str]:
         yield f'<p class="more">{number - MOST} more {what}: `seqsup report --json` has them all.</p>'
 
 
-def _table(columns: list[_TABLE], rows: Iterable[tuple[str, ...]], caption: str) -> Iterator[str]:
+def _table(
+    columns: list[_TABLE], rows: Iterable[tuple[str, ...]], caption: str, bad: Sequence[bool] = ()
+) -> Iterator[str]:  # fmt: skip
+    """`bad` are the rows, in their order, that went wrong."""
     yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
     yield f'<table class="{" ".join(f"r{n}" for n, (_, right) in enumerate(columns, 1) if right)}">'
     yield f"<caption>{escape(caption)}</caption><thead><tr>"
     yield "".join(f'<th scope="col">{escape(name)}</th>' for name, _ in columns)
     yield "</tr></thead><tbody>"
-    yield from (f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>" for cells in rows)
+    for cells, went_wrong in zip(rows, bad or repeat(False), strict=False):
+        of = ' class="bad"' if went_wrong else ""
+        yield f"<tr{of}>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
     yield "</tbody></table></div>"
 
 

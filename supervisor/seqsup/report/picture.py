@@ -6,6 +6,7 @@ Of each column of pixels the lowest and the highest sample are drawn, so that no
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from html import escape
+from itertools import groupby
 from math import inf
 
 from ..model import MIB
@@ -18,7 +19,7 @@ HOST = 70  # height of the picture below, of the machine
 _GAP = 14  # pixels between two parts of a run that was resumed
 _FAR = 3.0  # a limit this many times above all that was used is not worth the room: it is told in words
 _LABEL = 62  # pixels of a time
-_NAME = 6.2  # pixels of a letter
+_NAME = 6.8  # pixels of a letter
 _SAID = 100  # letters that a mark says
 _NARROW, _TOGETHER = 4.0, 12.0  # pixels of an attempt, and of those that are drawn as one
 SYMBOLS = {
@@ -44,7 +45,7 @@ def timeline(story: Story, zone: tzinfo) -> str:
         f'<desc id="d1">{escape(_described(story))}</desc>',
         *_sizes(top, y), *_times(story, x, zone, floor),
         *(line for n, some in enumerate(_groups(story.attempts, x)) for line in _group(some, n, x, y, floor)),
-        *_limits(story, x, y), *_marks(story, x), "</svg>",
+        *_names(story.attempts, x, floor), *_limits(story, x, y), *_marks(story, x), "</svg>",
     ])  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _sizes(top: float, y: Place) -> Iterator[str]:
 
 
 def _times(story: Story, x: Place, zone: tzinfo, floor: int) -> Iterator[str]:
-    free = 0.0  # where the next label may begin
+    free, before = 0.0, ""  # where the next label may begin, and what the last one says
     for part in story.parts:
         left, right = x(part.began), x(part.ended)
         clock = "%H:%M:%S" if part.ended - part.began < 600 else "%H:%M"
@@ -114,10 +115,10 @@ def _times(story: Story, x: Place, zone: tzinfo, floor: int) -> Iterator[str]:
         for n in range(number + 1):
             at = part.began + (part.ended - part.began) * n / number
             anchor = "end" if n == number and right > WIDTH - 60 else "middle" if n else "start"
-            if x(at) < free:
-                continue
-            free = x(at) + _LABEL
             said = datetime.fromtimestamp(at, zone).strftime(clock)
+            if x(at) < free or said == before:
+                continue
+            free, before = x(at) + _LABEL, said
             yield f'<text class="time" x="{x(at):.1f}" y="{floor + 30}" text-anchor="{anchor}">{said}</text>'
         yield f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{floor}" y2="{floor}"/>'
 
@@ -171,8 +172,7 @@ def _points(attempt: Attempt) -> list[tuple[float, int, int]]:
 
 
 def _group(group: tuple[Attempt, ...], number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
-    first, last = group[0], group[-1]
-    left, right = x(first.started), max(x(last.ended), x(first.started) + 1.5)
+    first = group[0]
     points = [point for attempt in group for point in _points(attempt)]
     if first.over and first.samples:
         points.insert(0, (first.started, 0, 0))
@@ -191,10 +191,17 @@ def _group(group: tuple[Attempt, ...], number: int, x: Place, y: Place, floor: i
                 f'<rect class="drain" x="{x(attempt.ended):.1f}" y="{floor}" height="4"'
                 f' width="{x(attempt.drained) - x(attempt.ended):.1f}"/>'
             )
-    room = int((right - left) / _NAME)
-    if room >= 3 and len(group) == 1:
-        name = first.agent if len(first.agent) <= room else first.agent[: room - 1] + "…"
-        yield f'<text class="name" x="{(left + right) / 2:.1f}" y="{floor + 15}">{escape(name)}</text>'
+
+
+def _names(attempts: Iterable[Attempt], x: Place, floor: int) -> Iterator[str]:
+    """Below its attempts, where they stand side by side: once."""
+    for agent, some in groupby(attempts, key=lambda attempt: attempt.agent):
+        tried = list(some)
+        left, right = x(tried[0].started), x(tried[-1].ended)
+        room = int((right - left) / _NAME)
+        if room >= 3:
+            name = agent if len(agent) <= room else agent[: room - 1] + "…"
+            yield f'<text class="name" x="{(left + right) / 2:.1f}" y="{floor + 15}">{escape(name)}</text>'
 
 
 def _titled(group: tuple[Attempt, ...]) -> str:
