@@ -491,9 +491,9 @@ class _Vigil:
 
     def _examined(self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...]) -> tuple[str, str]:
         """Write down what is known of a tree that grew too large: the reason with the finding, and the file's name."""
-        known = self._telemetry.known() if self._telemetry is not None else Known()
         if reason not in EXAMINED:
             return why, ""
+        known = self._telemetry.known() if self._telemetry is not None else Known()
         used = peak if reason is Reason.KERNEL_OOM or not self._stopped else self._stopped_at
         found = examine(self._step.name, self._number, reason, why, used, held, known)
         why = "; ".join(filter(None, (why, finding(found), known.snapshot)))

@@ -19,7 +19,7 @@ from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
-from .runtime.reports import REPORTS, clean, discard_drafts
+from .runtime.reports import REPORTS, settle
 from .wait import Wake
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
@@ -112,8 +112,7 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -
     for each in lost:
         event = AttemptLost(agent=each.agent, attempt=each.attempt, content=each.content, stopped=stopped)
         reports = run_folder(state_dir, row.run) / each.folder / REPORTS
-        clean(reports)  # first: once it is told nobody comes again
-        discard_drafts(reports)
+        settle(reports)  # first: once it is told nobody comes again
         journal.append(row.run, event)
     recovered = left.told(lost, stopped, remaining, staying)
     if not recovered.remains:

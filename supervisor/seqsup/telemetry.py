@@ -16,7 +16,7 @@ from .channel import Answer, Channel, Node
 from .folder import CHANNEL, private
 from .forensics import Known
 from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
-from .runtime.reports import REPORTS, clean, discard_drafts
+from .runtime.reports import REPORTS, clean, settle
 from .units import format_size
 from .wait import Wake
 from .wording import printable
@@ -157,12 +157,9 @@ class Telemetry:
         for task in (*self._tasks, *([self._collecting] if self._collecting else [])):
             task.cancel()
         self._channel.close()
-        clean(self._reports)
-        discard_drafts(self._reports)
         with suppress(OSError):
             self._link.unlink()
-        with suppress(OSError):  # kept where there are some
-            self._reports.rmdir()
+        settle(self._reports)
 
     def _alerted(self) -> bool:
         return self._alert is not None and self._used >= self._alert

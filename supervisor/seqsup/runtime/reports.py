@@ -23,11 +23,17 @@ def clean(folder: Path) -> tuple[str, ...]:
     return tuple(file.name for file in sorted(folder.glob("report.*.json")) if _cleaned(file))
 
 
-def discard_drafts(folder: Path) -> None:
-    """Remove snapshots that were not finished: nobody writes them any more."""
+def settle(folder: Path) -> None:
+    """Once nobody writes there any more, leave what is kept: reports that are clean, whole snapshots, or no folder."""
+    with suppress(OSError):
+        folder.rmdir()
+        return
+    clean(folder)
     for draft in folder.glob("*.heapsnapshot.part"):
         with suppress(OSError):
             draft.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _cleaned(file: Path) -> bool:
