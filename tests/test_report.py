@@ -242,6 +242,15 @@ def test_a_peak_stands_where_the_attempt_was_stopped() -> None:
     assert "From 20 MiB to 410 MiB in its last 30 s: 13 MiB/s." in read(html).text
 
 
+def test_times_are_right_though_the_calendar_was_set_back() -> None:
+    told = Told().run("a").started("a")
+    told.clock -= 86400
+    told.ended("a", Reason.HARD, peak=9 * MIB, seconds=20).drained("a").agent_ended("a", Reason.HARD).run_ended(1)
+    html = made(tell(told.events, [sample(5, "a", 1, 9 * MIB)]))
+    assert "<td>20 s</td>" in html
+    assert "<td>-" not in html
+
+
 def test_companions_have_marks_and_a_table() -> None:
     told, samples = Told().run("a"), []
     for number in (1, 2, 3):

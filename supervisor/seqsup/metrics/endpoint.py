@@ -127,8 +127,9 @@ class Endpoint:
                 return [f"not here: {PATH}\n".encode()]
             began = time.monotonic()
             body = application(environ, start)
-            self._begun.append(began)
-            self._answered = began
+            if environ["REQUEST_METHOD"] == "GET":  # a probe with HEAD takes no figures
+                self._begun.append(began)
+                self._answered = began
             return body
 
         return answer

@@ -108,7 +108,14 @@ class Exporter:
     def _application(self) -> "WSGIApplication":
         from .exposition import Collector, application
 
-        return application(Collector(self._profile, self._rows))
+        return application(Collector(self._profile, self._scraped))
+
+    def _scraped(self) -> list[Row]:
+        try:
+            return list(self._rows())
+        except Exception as error:  # the reader is told 500, and no more
+            self._complain(f"metrics: {error!r}")
+            raise
 
     def _write_on(self) -> None:
         """Write textfile and pushes now and then, and a last time when all is told."""
@@ -146,7 +153,7 @@ class Exporter:
         try:
             yield
         except Exception as error:
-            self._complain(f"{of}: {error}")
+            self._complain(f"{of}: {getattr(error, 'strerror', None) or error}")
 
     def _complain(self, message: str) -> None:
         if message not in self._warned:

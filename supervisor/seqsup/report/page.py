@@ -255,9 +255,9 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
     rows = [
         (
             _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
-            format_duration(attempt.ended - attempt.started), format_size(attempt.peak) if attempt.peak else NONE,
+            format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
             f"{attempt.peak / attempt.hard:.0%}".replace("%", " %") if attempt.hard and attempt.peak else NONE,
-            NONE if attempt.drained is None else format_duration(attempt.drained - attempt.ended),
+            NONE if attempt.draining is None else format_duration(attempt.draining),
         )
         for attempt in kept
     ]  # fmt: skip

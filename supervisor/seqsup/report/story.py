@@ -68,6 +68,7 @@ class Attempt(Struct, kw_only=True):
     folder: str
     started: float
     ended: float
+    seconds: float | None = None  # by a clock that nobody sets, once it is over
     over: bool = False
     soft: int | None = None
     hard: int | None = None
@@ -77,8 +78,13 @@ class Attempt(Struct, kw_only=True):
     ok: bool = False
     stops: tuple[Stop, ...] = ()
     drained: float | None = None  # when memory was back, or was given up
+    draining: float | None = None  # seconds until then
     forensics: str = ""  # the file that says more, in the run's folder
     samples: tuple[MemorySampled, ...] = ()
+
+    @property
+    def took(self) -> float:
+        return self.ended - self.started if self.seconds is None else self.seconds
 
     @property
     def stopped(self) -> float | None:
@@ -182,12 +188,13 @@ def _attempts(recorded: tuple[Recorded, ...]) -> list[Attempt]:
             case AttemptEnded(agent=agent) as event if agent in last:
                 attempt = last[agent]
                 attempt.ended, attempt.over, attempt.peak = each.at, True, event.peak
+                attempt.seconds = event.seconds
                 attempt.reason, attempt.why, attempt.ok = event.reason, event.why, event.ok
                 attempt.forensics = f"{attempt.folder}/{event.forensics}" if event.forensics else ""
             case AttemptLost(agent=agent) if agent in last:
                 last[agent].reason, last[agent].why = Reason.LOST, "its supervisor died"
-            case Drained(agent=agent) if agent in last:
-                last[agent].drained = each.at
+            case Drained(agent=agent, seconds=seconds) if agent in last:
+                last[agent].drained, last[agent].draining = each.at, seconds
     return made
 
 
