@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,20 @@ def test_what_died_and_why_stands_first_and_leads_to_what_is_known_of_it() -> No
 def test_an_agents_name_stands_once_below_its_attempts() -> None:
     names = re.findall(r'<text class="name"[^>]*>([^<]*)<', made())
     assert names == ["triage", "crawl"]
+
+
+def test_names_of_several_at_a_time_stand_apart() -> None:
+    told = Told().run("a", "b", "c")
+    for name in "abc":
+        told.attempt_started(name)
+    told.clock += 60
+    for name in "abc":
+        told.ended(name, peak=(90 if name == "c" else 9) * MIB).drained(name).agent_ended(name)
+    of = tell(told.run_ended(0).events, [sample(5 + n, name, 1, 9 * MIB) for n in range(50) for name in "abc"])
+    html = made(structs.replace(of, concurrency=3))
+    heights = [float(y) for y in re.findall(r'<text class="name" [^>]*y="([\d.]+)"', html)]
+    assert len(heights) == 3
+    assert all(one - other >= 12 for one, other in pairwise(heights))
 
 
 def test_what_agents_call_themselves_is_escaped() -> None:

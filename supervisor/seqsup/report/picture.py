@@ -19,7 +19,8 @@ HOST = 70  # height of the picture below, of the machine
 _GAP = 14  # pixels between two parts of a run that was resumed
 _FAR = 3.0  # a limit this many times above all that was used is not worth the room: it is told in words
 _LABEL = 62  # pixels of a time
-_NAME = 6.8  # pixels of a letter
+_NAME, _LINE = 6.8, 12.0  # pixels of a letter, and of a line of them
+_SHORTEST = 3  # letters of a name
 _SAID = 100  # letters that a mark says
 _NARROW, _TOGETHER = 4.0, 12.0  # pixels of an attempt, and of those that are drawn as one
 SYMBOLS = {
@@ -45,7 +46,7 @@ def timeline(story: Story, zone: tzinfo) -> str:
         f'<desc id="d1">{escape(_described(story))}</desc>',
         *_sizes(top, y), *_times(story, x, zone, floor),
         *(line for n, some in enumerate(_groups(story.attempts, x)) for line in _group(some, n, x, y, floor)),
-        *_names(story.attempts, x, floor), *_limits(story, x, y), *_marks(story, x), "</svg>",
+        *_names(story, x, y, floor), *_limits(story, x, y), *_marks(story, x), "</svg>",
     ])  # fmt: skip
 
 
@@ -193,15 +194,38 @@ def _group(group: tuple[Attempt, ...], number: int, x: Place, y: Place, floor: i
             )
 
 
-def _names(attempts: Iterable[Attempt], x: Place, floor: int) -> Iterator[str]:
-    """Below its attempts, where they stand side by side: once."""
-    for agent, some in groupby(attempts, key=lambda attempt: attempt.agent):
+def _names(story: Story, x: Place, y: Place, floor: int) -> Iterator[str]:
+    """Below its attempts, where they stand side by side: once. Of several at a time each at its peak."""
+    if story.concurrency > 1:
+        yield from _names_at_peaks(story.attempts, x, y)
+        return
+    for agent, some in groupby(story.attempts, key=lambda attempt: attempt.agent):
         tried = list(some)
         left, right = x(tried[0].started), x(tried[-1].ended)
         room = int((right - left) / _NAME)
-        if room >= 3:
+        if room >= _SHORTEST:
             name = agent if len(agent) <= room else agent[: room - 1] + "…"
-            yield f'<text class="name" x="{(left + right) / 2:.1f}" y="{floor + 15}">{escape(name)}</text>'
+            yield _name(name, (left + right) / 2, floor + 15)
+
+
+def _names_at_peaks(attempts: Iterable[Attempt], x: Place, y: Place) -> Iterator[str]:
+    taken: list[tuple[float, float, float]] = []
+    for attempt in attempts:
+        if x(attempt.ended) - x(attempt.started) < _SHORTEST * _NAME:
+            continue
+        at, _, high = max(_points(attempt), key=lambda point: point[2])
+        half = len(attempt.agent) * _NAME / 2
+        middle = min(max(x(at), LEFT + half), WIDTH - RIGHT - half)
+        left, right, height = middle - half, middle + half, y(high) - 5
+        while any(left < end and start < right and abs(height - other) < _LINE for start, end, other in taken):
+            height -= _LINE
+        if height > TOP:  # else the tooltip has it
+            taken.append((left, right, height))
+            yield _name(attempt.agent, middle, height)
+
+
+def _name(name: str, x: float, y: float) -> str:
+    return f'<text class="name" x="{x:.1f}" y="{y:.1f}">{escape(name)}</text>'
 
 
 def _titled(group: tuple[Attempt, ...]) -> str:
