@@ -25,6 +25,7 @@ from seqsup.events import (
     GcDone,
     GcRequested,
     MemorySampled,
+    RunEnded,
     StopSent,
 )
 from seqsup.metrics import backfill
@@ -154,7 +155,9 @@ def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
 
 
 def test_what_died_and_why_stands_first_and_leads_to_what_is_known_of_it() -> None:
-    html = made()
+    told, samples = night()
+    ended = next(n for n, each in enumerate(told.events, 1) if isinstance(each.body, RunEnded))  # as it was then
+    html = made(tell(told.events[:ended], samples))
     top = html.partition("<h2>")[0]
     assert "<strong>1 gave up</strong>" in top
     assert "✖ crawl gave up</strong>: its tree reached 410 MiB" in top
