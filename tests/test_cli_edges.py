@@ -97,6 +97,16 @@ def test_output_that_finds_no_room_is_a_failure(tmp_path: Path, args: list[str])
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("args", [["strat"], ["status", "nobody"], ["start"]])
+def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, args: list[str]) -> None:
+    if args == ["start"]:
+        args = ["start", str(write(tmp_path, shell("a", "true")))]
+    command = [sys.executable, "-m", "seqsup", *args]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stderr=full, env=environment(), cwd=tmp_path, check=False)
+    assert ended.returncode == 2
+
+
 def test_a_commands_own_options_need_no_dashes_before_it(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
     listed = seqsup("run", "--name", "listing", "ls", "-a")

@@ -13,7 +13,7 @@ from .. import __version__
 from ..terminal import speak_plainly
 from ._group import Group
 
-FAULT, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 
 # Each is a click command of its own name in the module of its name, and may return its exit code.
 COMMANDS = {
@@ -108,6 +108,14 @@ def seqsup() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    try:
+        return _answer(argv)
+    except OSError:  # there is no room on stderr to say what is wrong
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return UNTOLD
+
+
+def _answer(argv: Sequence[str] | None) -> int:
     _open_streams()
     args = list(sys.argv[1:] if argv is None else argv)
     context = None
