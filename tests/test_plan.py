@@ -586,6 +586,7 @@ def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path
         '[[agents]]\nname = "a"\ncommand = ["no-such-program"]\nneeds = ["b"]\n'
         '[[agents]]\nname = "a"\ncommand = []\n'
         '[[agents]]\nname = "c"\ncommand = ["sh"]\ncwd = "nowhere"\nretry = { on = ["hrad"] }\n'
+        '[[agents]]\nname = "d"\ncommand = ["no-such-program"]\nruntime = "deno"\nstdin_file = 1\n'
     )
     with pytest.raises(ProfileError) as raised:
         load(str(profile))
@@ -598,6 +599,9 @@ def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path
         (11, "agents[1].command"),
         (15, "agents[2].cwd"),
         (16, "agents[2].retry.on[0]"),
+        (19, "agents[3].command"),
+        (20, "agents[3].runtime"),
+        (21, "agents[3].stdin_file"),
     ]
 
 

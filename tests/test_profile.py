@@ -227,6 +227,7 @@ WRONG = [
     (AGENT + 'runtime = "node"\nmemory.hard = "63M"', "agents[0].memory.hard", "needs about 64 MiB"),
     (AGENT + 'runtime = "node"\nnode.max_old_space_size = "8G"', "agents[0].node.max_old_space_size", "not fit"),
     (AGENT + 'timeouts.wall = "soon"', "agents[0].timeouts.wall", 'a duration such as "250ms"'),
+    (AGENT + "timeouts.grace = true", "agents[0].timeouts.grace", "a number of seconds, not true"),
     (AGENT + 'timeouts.grace = "none"', "agents[0].timeouts.grace", "expected a duration"),
     ('[rlimits]\ncore = "lots"\n' + AGENT, "rlimits.core", 'a size such as "512M"'),
     ("[run]\nconcurrency = 2\n" + AGENT, "run.concurrency", "one at a time"),

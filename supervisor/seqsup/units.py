@@ -29,7 +29,7 @@ def parse_size(value: object) -> int:
         size = value
     if 0 <= size <= _LARGEST:
         return round(size)
-    raise ValueError(f"expected {SIZE_FORMS}, not {value!r}")
+    raise ValueError(f"expected {SIZE_FORMS}, not {show(value)}")
 
 
 def parse_duration(value: object) -> float:
@@ -42,7 +42,19 @@ def parse_duration(value: object) -> float:
         seconds = value
     if 0 <= seconds <= _LARGEST:  # false for nan and inf as well
         return float(seconds)
-    raise ValueError(f"expected {DURATION_FORMS}, not {value!r}")
+    raise ValueError(f"expected {DURATION_FORMS}, not {show(value)}")
+
+
+def show(value: object) -> str:
+    """A value for a message, about as TOML spells it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def write_size(size: int) -> str:

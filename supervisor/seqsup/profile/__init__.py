@@ -51,7 +51,9 @@ class ProfileError(SeqsupError):
 
 
 # Whatever is wrong with these keys of an agent, its program and folders can be looked for
-_BESIDE_THE_POINT = tuple((key,) for key in (*SHARED, "needs", "when", "expect", "success", "preset", "stdin"))
+_BESIDE_THE_POINT = tuple(
+    (key,) for key in (*SHARED, "runtime", "needs", "when", "expect", "success", "preset", "stdin", "stdin_file")
+)
 
 
 class Rest(Struct, frozen=True):

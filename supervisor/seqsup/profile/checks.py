@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from graphlib import CycleError
 
 from .. import placeholders
+from ..units import show
 from ..wording import nearest
-from .fields import show
 from .limits import disorder, resolve, too_small_for_node
 from .lines import Path
 from .order import in_order

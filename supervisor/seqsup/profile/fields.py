@@ -20,6 +20,7 @@ from ..units import (
     SIZE_PATTERN,
     parse_duration,
     parse_size,
+    show,
     write_duration,
     write_size,
 )
@@ -54,18 +55,6 @@ class Key(Struct, frozen=True):
     kind: Kind | None
     schema: Schema
     default: Any
-
-
-def show(value: object) -> str:
-    """A value for a message, about as TOML spells it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 # Kinds ------------------------------------------------------------------------------------------

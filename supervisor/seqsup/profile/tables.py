@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType, field
 
 from .. import presets
 from ..model import OnTimeout, OnUsageLimit, Reason
+from ..units import show
 from .fields import (
     AMOUNT_OR_NONE,
     DURATION,
@@ -24,7 +25,6 @@ from .fields import (
     Table,
     number,
     one_of,
-    show,
     whole,
     whole_or_none,
 )
