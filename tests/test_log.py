@@ -18,8 +18,8 @@ from typing import Any, TextIO, get_args, get_origin
 import pytest
 from conftest import Result
 from msgspec import Struct
-from msgspec.structs import fields
-from seqsup.events import AnyEvent, Event, MemoryWarned, RunEnded, StopSent, Warned
+from msgspec.structs import fields, replace
+from seqsup.events import AnyEvent, ChainEnded, Event, MemoryWarned, RunEnded, StopSent, Warned
 from seqsup.log import FILE, LEVELS, Log, say, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
 from told import Told, process
@@ -195,6 +195,19 @@ def test_an_exit_code_is_said_once() -> None:
     told = Told().run("a").attempt("a", Reason.FAILED, exit_code=3, why="exit 3")
     lines = [say(recorded.body) for recorded in told.events]
     assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s  peak 10 MiB"]
+
+
+def test_what_a_chain_left_of_memory_is_said_once() -> None:
+    host = {"available": 3 * GIB, "baseline": 5 * GIB, "owned": 20 * MIB}
+    ended = ChainEnded(chain=1, agents=2, reached=True, seconds=0.1, **host)
+    assert say(ended).text == (
+        "1 is over after 2 agents: the host has 3 GiB available, before the first it had 5 GiB; the run holds 20 MiB"
+    )
+    short = replace(ended, reached=False, why="the host has 3 GiB available, of 4 GiB that must be back")
+    assert say(short).text == (
+        "1 is over after 2 agents, but memory is not back: the host has 3 GiB available, of 4 GiB that must be back;"
+        " before the first the host had 5 GiB; the run holds 20 MiB"
+    )
 
 
 def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:

@@ -440,11 +440,13 @@ def _(event: CompanionRestarted) -> Line:
 
 @say.register
 def _(event: ChainEnded) -> Line:
-    text = (
-        f"{event.chain} is over after {counted(event.agents, 'agent')}: the host has {format_size(event.available)}"
-        f" available, before the first it had {format_size(event.baseline)}; the run holds {format_size(event.owned)}"
-    )
-    return Line(INFO, "✔", "chain", text) if event.reached else Line(ERROR, "!", "chain", f"{text}; {event.why}")
+    over = f"{event.chain} is over after {counted(event.agents, 'agent')}"
+    had, holds = format_size(event.baseline), f"the run holds {format_size(event.owned)}"
+    if event.reached:
+        has = format_size(event.available)
+        return Line(INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}")
+    text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
+    return Line(ERROR, "!", "chain", text)
 
 
 @say.register
