@@ -96,19 +96,19 @@ def test_env_cleared_has_no_cookie_but_a_recognisable_argument(stub: Stub, test_
         end(pid)
 
 
-def test_bomb_refills_what_is_killed_and_stays_bounded(stub: Stub) -> None:
-    command = stub("bomb", 5)
+def test_fork_bomb_refills_what_is_killed_and_stays_bounded(stub: Stub) -> None:
+    command = stub("fork_bomb", "tree", 5)
 
-    def ring() -> set[int]:
+    def burning() -> set[int]:
         return {p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)}
 
     with ready(command) as (process, _):
-        process.terminate()  # which nobody in the ring heeds
-        wait_for(lambda: len(ring()) == 5)
-        victim = next(pid for pid in ring() if pid != process.pid)
+        process.terminate()  # which nobody of it heeds
+        wait_for(lambda: len(burning()) == 5)
+        victim = next(pid for pid in burning() if pid != process.pid)
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: victim not in ring() and len(ring()) == 5)
-        while members := ring():
+        wait_for(lambda: victim not in burning() and len(burning()) == 5)
+        while members := burning():
             for signum in (signal.SIGSTOP, signal.SIGKILL):  # the stopped fork no more
                 for pid in members:
                     os.kill(pid, signum)

@@ -20,17 +20,14 @@ class Outlet:
         self._backlog = backlog
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self.dropped = 0  # lines that found the backlog full
         self.lost: OSError | None = None  # why something could not be written, if not for a reader that went away
         self.broken = False  # the reader went away, or the disk is full: nothing more is written
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     def write(self, line: bytes) -> None:
-        if self.broken:
-            return
-        if self._size + len(line) > self._backlog:
-            self.dropped += 1
+        """Take a line, unless its reader is too far behind."""
+        if self.broken or self._size + len(line) > self._backlog:
             return
         self._waiting.append(line)
         self._size += len(line)
