@@ -116,7 +116,6 @@ class RunView(Struct, kw_only=True):
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
     companions: dict[str, CompanionView] = field(default_factory=dict)
-
     expected: dict[str, float] = field(default_factory=dict)  # seconds, of agents that ran before
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started

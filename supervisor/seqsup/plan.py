@@ -39,7 +39,7 @@ from .profile.checks import variable
 from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
 from .profile.lines import Path
 from .profile.order import in_order
-from .profile.tables import HOOKS, LISTEN
+from .profile.tables import HOOKS, LISTEN, NodeTable
 from .selection import Choice, chosen, select
 from .units import format_size
 from .wording import named
@@ -515,6 +515,6 @@ def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> I
     if nodeflags.sets_heap(copy.command):
         yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
     size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
-    auto = heap(agent.node.__class__(), hard)[0]
+    auto = heap(NodeTable(), hard)[0]
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
         yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -7,8 +7,8 @@ RUNNING   | leader gone, tree empty         | END
           | over soft for `sustain`         | RUNNING, COLLECT, where a Node process answers; else STOPPING, TERM
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
           |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, 10 s after the last; the fifth time STOPPING, TERM
-LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
           |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
+LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
 any       | hard, host floor, halt by force | KILLING, KILL to the tree until it is empty

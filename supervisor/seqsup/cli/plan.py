@@ -103,7 +103,6 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
         }  # fmt: skip
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
-
     fields["resumes"] = None
     if taken.earlier is not None:
         found, away = _resumption(made, taken.earlier)
