@@ -12,14 +12,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from msgspec.structs import replace
-from seqsup.attempt import Ended, Place, Stage, World, attempt
+from seqsup.attempt import Ended, attempt
 from seqsup.containment.cookie import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
 from seqsup.host import Host
 from seqsup.model import MIB, Drain, Halt, Limits, Measure, OnTimeout, Outcome, Reason, Retry, Step, Success, Timeouts
 from seqsup.operator import Operator
+from seqsup.stage import Place, Stage
 from seqsup.wait import Wake
+from seqsup.world import World
 
 PR_SET_CHILD_SUBREAPER = 36
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import alive, wait_for
-from seqsup.attempt import World
 from seqsup.beside import Beside, Site
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
@@ -19,6 +18,7 @@ from seqsup.host import Host
 from seqsup.model import Exit, Measure
 from seqsup.operator import Operator
 from seqsup.wait import Wake
+from seqsup.world import World
 from supervised import supervised, until
 
 Stub = Callable[..., list[str]]

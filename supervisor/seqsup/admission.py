@@ -3,11 +3,11 @@
 import time
 
 from . import policy
-from .attempt import World
 from .containment.ceiling import ceilings
 from .events import AdmissionDelayed
 from .host import PORTABLE, Host
 from .model import Halt, Observation, Step, Stopped
+from .world import World
 
 
 class Admission:

@@ -8,12 +8,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 
 from . import policy
 from .admission import Admission
-from .attempt import Place, Stage, World, attempt
+from .attempt import attempt
 from .containment.keeper import Keeper
 from .drain import drain
 from .events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
+from .stage import Place, Stage
 from .units import clock, format_duration
+from .world import World
 
 _LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)

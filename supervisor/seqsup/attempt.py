@@ -7,8 +7,6 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -20,13 +18,11 @@ from msgspec.structs import replace
 
 from . import account, environment, outcome, policy
 from .containment import shim
-from .containment.group import Group, Groups
 from .containment.keeper import Keeper
 from .containment.process import all_pids
-from .containment.reaper import Reaper, Root
+from .containment.reaper import Root
 from .containment.subreaper import Tree
 from .events import (
-    AnyEvent,
     AttemptEnded,
     AttemptStarted,
     GcDone,
@@ -39,56 +35,23 @@ from .events import (
     Unkillable,
     Warned,
 )
-from .folder import ARTIFACTS, FORENSICS, STDERR, STDOUT, private, write_private
+from .folder import FORENSICS, write_private
 from .forensics import EXAMINED, Known, examine, finding, no_room
 from .forensics import text as readable
-from .host import Host, room
-from .model import Collection, Enforce, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
-from .operator import Operator
+from .host import room
+from .model import Collection, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
 from .runtime.node import copy_preload
-from .streams import Output, open_stdin
-from .wait import Wake
+from .stage import Place, Stage
+from .streams import open_stdin
+from .world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from .telemetry import Telemetry
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _CHECK_DEADLINE = 300.0  # seconds for success.command
-_LINE = 500  # bytes of what it said last
-PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
-
-
-class World(Struct, frozen=True):
-    """What an attempt acts on, and whom it tells."""
-
-    reaper: Reaper | Keeper
-    host: Host
-    wake: Wake
-    operator: Operator
-    emit: Callable[[AnyEvent], None]
-    groups: Groups | None = None  # where the kernel keeps trees together
-    beside: Callable[[], int] = lambda: 0  # bytes that companions hold
-    observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
-    weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
-    since: Callable[[], float] = time.time  # when the run began
-
-
-class Place(Struct, frozen=True):
-    """Where an attempt leaves what it makes, and the marks its processes carry."""
-
-    folder: Path
-    label: str  # of the folder, relative to the run's
-    ledger: int
-    marks: dict[str, str]
-    previous: Path | None = None  # the file with the summaries of those before
-    lane: int = 1
-
-    @property
-    def artifacts(self) -> Path:
-        """For what the agent itself makes. Apart from its output, which another user must not put links in place of."""
-        return self.folder / ARTIFACTS
 
 
 class Ended(Struct, frozen=True):
@@ -98,53 +61,6 @@ class Ended(Struct, frozen=True):
     tree: str  # the mark of its processes
     last_available: int  # bytes of the host, when its tree was last measured
     bystanders: frozenset[int]  # pids that were there before it
-
-
-class Stage:
-    """The files and the group of one attempt. They can be made ahead, and given up if it never comes to that."""
-
-    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
-        self.place, self._step, self._number, self._wake = place, step, number, world.wake
-        self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
-        self._group: Group | None = None
-        private(place.artifacts)
-        self.stdout, self.stderr = Output(place.folder / STDOUT), Output(place.folder / STDERR)
-        if step.account is not None:
-            for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
-                os.chown(own, step.account.uid, step.account.gid)
-
-    def group(self) -> Group | None:
-        """The kernel's group, if there can be one; OSError where it refuses."""
-        if self._group is None and self.groups is not None:
-            name = f"{self._step.name}-{self._number}"
-            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX)
-        return self._group
-
-    def close(self) -> None:
-        if self._group is not None:
-            self._wake.put_off(self._group.close)
-        if self._step.node is not None:
-            stand_in.remove(self.place.folder)
-        self.stdout.close()
-        self.stderr.close()
-
-    def last_line(self) -> str:
-        """What was said last: on stderr, or else on stdout. Also after it was closed."""
-        for log in (STDERR, STDOUT):
-            lines = (self.place.folder / log).read_bytes()[-_LINE:].decode(errors="replace").split("\n")
-            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-                return said
-        return ""
-
-    def discard(self) -> None:
-        """Leave no trace of it."""
-        self.close()
-        folder = self.place.folder
-        with suppress(OSError):
-            for log in (folder / STDOUT, folder / STDERR):
-                log.unlink()
-            for each in (self.place.artifacts, folder, folder.parent):  # refused where an earlier attempt is in it
-                each.rmdir()
 
 
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:

@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 from msgspec import Struct
 
 from . import account, policy
-from .attempt import PIDS_MAX, World
 from .containment import shim
 from .containment.cookie import marks
 from .containment.group import Group
@@ -22,7 +21,9 @@ from .folder import STDERR, STDOUT, private
 from .model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
 from .runtime import stand_in
 from .runtime.node import environment, preload
+from .stage import PIDS_MAX
 from .streams import Output
+from .world import World
 
 if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
     from .telemetry import Telemetry

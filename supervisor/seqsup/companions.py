@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
 from . import outcome, policy
-from .attempt import World
 from .beside import Beside, Site
 from .events import (
     CompanionExited,
@@ -24,6 +23,7 @@ from .model import CompanionStart, Halt, Restart, Stopped
 from .ready import missing, taken
 from .units import format_duration, format_size
 from .wording import counted
+from .world import World
 
 FOLDER = "@companions"  # within the run's: no agent can be called that
 TRIES = 5  # crashes in a row

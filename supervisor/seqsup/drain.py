@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import policy
-from .attempt import Ended, World
+from .attempt import Ended
 from .containment.cookie import bearers
 from .containment.stop import stop
 from .containment.tmpfs import kept_since
@@ -13,6 +13,7 @@ from .events import Drained
 from .model import Drain, Halt, ProcessMemory, Step
 from .units import format_size
 from .wording import printable
+from .world import World
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's
 _NAMED = 3  # files

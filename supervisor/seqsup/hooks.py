@@ -9,7 +9,6 @@ from typing import IO
 from msgspec.structs import replace
 
 from . import outcome, policy
-from .attempt import World
 from .beside import Beside, Site
 from .events import (
     AgentDue,
@@ -27,6 +26,7 @@ from .ndjson import encode
 from .streams import unnamed
 from .units import format_duration
 from .wording import STOPPED_BY_US
+from .world import World
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
 LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}

@@ -18,7 +18,6 @@ from .account import open_way
 from .admission import Admission
 from .agent import Agent
 from .artifacts import Summaries, summary
-from .attempt import Place, World
 from .beside import Site
 from .companions import Companions
 from .containment.cookie import bearers, marks
@@ -72,7 +71,9 @@ from .renewal import GoingOn
 from .resumption import gone, resumption
 from .retention import outdated, remove
 from .sequence import violations
+from .stage import Place
 from .wait import Wake
+from .world import World
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]

@@ -1,0 +1,80 @@
+"""Where one attempt takes place: its folder and files, its group of the kernel's."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from .containment.group import Group
+from .folder import ARTIFACTS, STDERR, STDOUT, private
+from .model import Enforce, Step
+from .runtime import stand_in
+from .streams import Output
+from .world import World
+
+PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
+_LINE = 500  # bytes of what it said last
+
+
+class Place(Struct, frozen=True):
+    """Where an attempt leaves what it makes, and the marks its processes carry."""
+
+    folder: Path
+    label: str  # of the folder, relative to the run's
+    ledger: int
+    marks: dict[str, str]
+    previous: Path | None = None  # the file with the summaries of those before
+    lane: int = 1
+
+    @property
+    def artifacts(self) -> Path:
+        """For what the agent itself makes. Apart from its output, which another user must not put links in place of."""
+        return self.folder / ARTIFACTS
+
+
+class Stage:
+    """The files and the group of one attempt. They can be made ahead, and given up if it never comes to that."""
+
+    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
+        self.place, self._step, self._number, self._wake = place, step, number, world.wake
+        self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
+        self._group: Group | None = None
+        private(place.artifacts)
+        self.stdout, self.stderr = Output(place.folder / STDOUT), Output(place.folder / STDERR)
+        if step.account is not None:
+            for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
+                os.chown(own, step.account.uid, step.account.gid)
+
+    def group(self) -> Group | None:
+        """The kernel's group, if there can be one; OSError where it refuses."""
+        if self._group is None and self.groups is not None:
+            name = f"{self._step.name}-{self._number}"
+            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX)
+        return self._group
+
+    def close(self) -> None:
+        if self._group is not None:
+            self._wake.put_off(self._group.close)
+        if self._step.node is not None:
+            stand_in.remove(self.place.folder)
+        self.stdout.close()
+        self.stderr.close()
+
+    def last_line(self) -> str:
+        """What was said last: on stderr, or else on stdout. Also after it was closed."""
+        for log in (STDERR, STDOUT):
+            lines = (self.place.folder / log).read_bytes()[-_LINE:].decode(errors="replace").split("\n")
+            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+                return said
+        return ""
+
+    def discard(self) -> None:
+        """Leave no trace of it."""
+        self.close()
+        folder = self.place.folder
+        with suppress(OSError):
+            for log in (folder / STDOUT, folder / STDERR):
+                log.unlink()
+            for each in (self.place.artifacts, folder, folder.parent):  # refused where an earlier attempt is in it
+                each.rmdir()

@@ -1,0 +1,28 @@
+"""What attempts, companions and hooks act on, and whom they tell."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from .containment.group import Groups
+from .containment.keeper import Keeper
+from .containment.reaper import Reaper
+from .events import AnyEvent
+from .host import Host
+from .model import Observation
+from .operator import Operator
+from .wait import Wake
+
+
+class World(Struct, frozen=True):
+    reaper: Reaper | Keeper
+    host: Host
+    wake: Wake
+    operator: Operator
+    emit: Callable[[AnyEvent], None]
+    groups: Groups | None = None  # where the kernel keeps trees together
+    beside: Callable[[], int] = lambda: 0  # bytes that companions hold
+    observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
+    weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
+    since: Callable[[], float] = time.time  # when the run began
