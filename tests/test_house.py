@@ -16,7 +16,7 @@ import seqsup
 from conftest import ROOT
 from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
 from seqsup.events import AnyEvent
-from seqsup.log import say
+from seqsup.line import say
 from seqsup.model import Reason, SeqsupError
 from seqsup.profile import parse, schema
 from seqsup.profile.tables import SHARED

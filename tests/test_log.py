@@ -20,7 +20,8 @@ from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
 from seqsup.events import AnyEvent, ChainEnded, Event, MemoryWarned, RunEnded, StopSent, Warned
-from seqsup.log import FILE, LEVELS, Log, say, spoken
+from seqsup.line import LEVELS, say
+from seqsup.log import FILE, Log, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
 from told import Told, process
 

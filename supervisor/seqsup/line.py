@@ -1,0 +1,356 @@
+"""An event, a line: in words for people. Pure."""
+
+from functools import singledispatch
+
+from msgspec import Struct
+
+from .events import (
+    AdmissionDelayed,
+    AgentDue,
+    AgentEnded,
+    AgentSkipped,
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    BriefWritten,
+    ChainEnded,
+    CompanionExited,
+    CompanionGcDone,
+    CompanionGcRequested,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    Drained,
+    Event,
+    GcDone,
+    GcRequested,
+    HaltRequested,
+    HookEnded,
+    LimitPaused,
+    MemoryHigh,
+    MemoryWarned,
+    OutputCut,
+    PeakRose,
+    RetryScheduled,
+    RunContinued,
+    RunEnded,
+    RunPaused,
+    RunsRemoved,
+    RunStarted,
+    Spawned,
+    StopSent,
+    SupervisorRenewed,
+    Unkillable,
+    Warned,
+)
+from .model import Reason
+from .units import format_age, format_duration, format_size
+from .wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
+
+DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
+LEVELS = (DEBUG, INFO, WARNING, ERROR)
+_COMMAND = 300  # characters: a prompt may be pages long
+_SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
+
+
+class Line(Struct, frozen=True):
+    level: str
+    mark: str
+    word: str
+    text: str = ""
+    table: bool = False  # the final table says it too: not for the terminal
+
+
+@singledispatch
+def say(event: Event) -> Line:
+    """Put an event into words. Whoever stops, kills, waits or retries says why, with its numbers."""
+    raise TypeError(f"no words for {event!r}")
+
+
+@say.register
+def _(event: RunStarted) -> Line:
+    agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency)}"
+    text = f"{event.name}: {agents}, in {event.containment}"
+    if event.waited >= _SLOW:
+        text += f"; waited {format_duration(event.waited)} for the machine's turn"
+    if those := narrowed(event.only, event.start_from):
+        text += f"; {those}"
+    if event.resumed:
+        before = len(set(event.agents) & set(event.completed_before))  # who is not taken now may have, too
+        text += f"; {before or 'none'} of them completed before"
+    if event.again:
+        text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"
+    if event.gone:
+        text += f"; no longer in the profile: {named(event.gone)}"
+    return Line(INFO, "▶", "resumed" if event.resumed else "started", text)
+
+
+@say.register
+def _(event: HaltRequested) -> Line:
+    return Line(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
+
+
+@say.register
+def _(event: AttemptStarted) -> Line:
+    limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
+    how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
+    return Line(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
+
+
+@say.register
+def _(event: Spawned) -> Line:
+    again = f"  attempt {event.attempt}" if event.attempt > 1 else ""
+    return Line(INFO, "▶", "started", f"pid {event.pid}{again}")
+
+
+@say.register
+def _(event: MemoryWarned) -> Line:
+    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
+
+
+@say.register
+def _(event: OutputCut) -> Line:
+    text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
+    return Line(WARNING, "!", "output", text)
+
+
+@say.register
+def _(event: BriefWritten) -> Line:
+    stands = f"for it stands {event.stands}" if event.stands else "it has left no summary yet"
+    return Line(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
+
+
+@say.register
+def _(event: PeakRose) -> Line:
+    factor = f"{event.peak / event.usual:.1f} × " if event.usual else ""
+    usual = f"{format_size(event.usual)} of {event.attempts} attempts"
+    text = f"peak {format_size(event.peak)} is {factor}its median {usual}"
+    return Line(WARNING, "!", "more", text)
+
+
+@say.register
+def _(event: RunPaused) -> Line:
+    return Line(WARNING, "■", "paused", event.why)
+
+
+@say.register
+def _(event: RunContinued) -> Line:
+    return Line(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
+
+
+@say.register
+def _(event: MemoryHigh) -> Line:
+    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
+
+
+@say.register
+def _(event: GcRequested) -> Line:
+    asked = counted(event.processes, "Node process", "Node processes")
+    text = f"{format_size(event.used)} is over soft = {format_size(event.soft)}: a collection is asked of {asked}"
+    return Line(INFO, "↻", "memory", text)
+
+
+@say.register
+def _(event: GcDone) -> Line:
+    return Line(INFO, "↻", "collected", _collected(event))
+
+
+def _collected(event: GcDone | CompanionGcDone) -> str:
+    before, after = event.before, event.after
+    text = (
+        f"freed {format_size(event.freed)} in {format_duration(event.seconds)}, the tree has {format_size(event.used)}:"
+        f" heap {format_size(before.used)} → {format_size(after.used)},"
+        f" external {format_size(before.external)} → {format_size(after.external)}; {event.verdict}"
+    )
+    if event.answered < event.asked:
+        text += f"; {event.asked - event.answered} of {event.asked} Node processes did not answer"
+    return text
+
+
+@say.register
+def _(event: StopSent) -> Line:
+    held = processes(event.processes)
+    text = f"{event.signal}: {event.why}"
+    if event.reason is None:
+        return Line(INFO, "↻", "leftovers", text + (f": {held}" if held else ""))
+    text += f"; {held}" if held else ""
+    return Line(WARNING, "☠", event.reason, text)
+
+
+@say.register
+def _(event: AttemptEnded) -> Line:
+    parts = [ending(event.exit_code, event.signal), format_duration(event.seconds)]
+    if event.peak:
+        parts.append(f"peak {format_size(event.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
+    if event.left_over:
+        parts.append(f"left behind {processes(event.left_over)}")
+    text = "  ".join(part for part in parts if part)
+    if event.reason is Reason.COMPLETED:
+        return Line(SUCCESS, "✔", event.reason, text)
+    told = event.reason in STOPPED_BY_US or (event.reason is Reason.KERNEL_OOM and event.processes)
+    if not told and event.why != parts[0]:  # else StopSent, or its exit code, has said why
+        text += f"  {event.why}"
+    return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
+
+
+@say.register
+def _(event: AdmissionDelayed) -> Line:
+    return Line(WARNING, "…", "waits", f"for memory: {event.why}")
+
+
+@say.register
+def _(event: RetryScheduled) -> Line:
+    grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
+    grown += ", without seqsup's Node options" if event.bare else ""
+    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
+    return Line(INFO, "↻", "retry", text)
+
+
+@say.register
+def _(event: LimitPaused) -> Line:
+    return Line(WARNING, "…", "paused", event.why)
+
+
+@say.register
+def _(event: AgentEnded) -> Line:
+    if event.reason is Reason.COMPLETED:
+        return Line(DEBUG, "✔", "done", f"after {counted(event.attempts, 'attempt')}")
+    if event.ok:
+        return Line(SUCCESS, "✔", event.reason, "as the profile expects")
+    if event.reason is Reason.HALTED:
+        return Line(WARNING, "■", event.reason, event.why)
+    return Line(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
+
+
+@say.register
+def _(event: AgentSkipped) -> Line:
+    return Line(INFO, "–", "skipped", event.why)
+
+
+@say.register
+def _(event: Drained) -> Line:
+    text = (
+        f"the host had {format_size(event.before)}, has {format_size(event.after)}: freed"
+        f" {format_size(event.freed)}; the run holds {format_size(event.owned)}"
+    )
+    if event.strays:
+        text += f"; found apart from its tree: {processes(event.strays)}"
+    if event.reached:
+        seconds = format_duration(event.seconds)
+        level = INFO if event.strays or event.seconds >= _SLOW else DEBUG
+        return Line(level, "✔", "drained", f"in {seconds}: {text}")
+    then = f"; {event.on_timeout} follows" if event.on_timeout else ""
+    return Line(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
+
+
+@say.register
+def _(event: AgentDue) -> Line:
+    return Line(DEBUG, "▶", "its turn")
+
+
+@say.register
+def _(event: CompanionStarted) -> Line:
+    return Line(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
+
+
+@say.register
+def _(event: CompanionReady) -> Line:
+    return Line(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
+
+
+@say.register
+def _(event: CompanionExited) -> Line:
+    text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
+    text += f"; its output is in {event.folder}"
+    return Line(WARNING, "✖", "companion", text + (f": {event.output}" if event.output else ""))
+
+
+@say.register
+def _(event: CompanionStopped) -> Line:
+    held = f": {processes(event.processes)}" if event.processes else ""
+    text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
+    return Line(DEBUG, "■", "companion", text)
+
+
+@say.register
+def _(event: CompanionGcRequested) -> Line:
+    asked = counted(event.processes, "Node process", "Node processes")
+    over = f"{format_size(event.used)} is over hard = {format_size(event.hard)}"
+    return Line(INFO, "↻", "companion", f"{event.companion}: {over}: a collection is asked of {asked}")
+
+
+@say.register
+def _(event: CompanionGcDone) -> Line:
+    return Line(INFO, "↻", "companion", f"{event.companion}: {_collected(event)}")
+
+
+@say.register
+def _(event: CompanionRestarted) -> Line:
+    return Line(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
+
+
+@say.register
+def _(event: ChainEnded) -> Line:
+    over = f"{event.chain} is over after {counted(event.agents, 'agent')}"
+    had, holds = format_size(event.baseline), f"the run holds {format_size(event.owned)}"
+    if event.reached:
+        has = format_size(event.available)
+        return Line(INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}")
+    text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
+    return Line(ERROR, "!", "chain", text)
+
+
+@say.register
+def _(event: SupervisorRenewed) -> Line:
+    text = f"the supervisor held {format_size(event.before)} and began anew with {format_size(event.after)}"
+    return Line(INFO, "↻", "renewed", text)
+
+
+@say.register
+def _(event: HookEnded) -> Line:
+    text = f"{event.point}: {event.command}  {format_duration(event.seconds)}"
+    if event.left_over:
+        text += f"; left behind {processes(event.left_over)}"
+    if event.ok:
+        return Line(DEBUG, "✔", "hook", text)
+    said = f"; its output is in {event.folder}: {event.output}" if event.output else ""
+    return Line(WARNING, "✖", "hook", f"{text}  {event.why}{said}")
+
+
+@say.register
+def _(event: Unkillable) -> Line:
+    who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
+    text = f"still there {format_duration(event.seconds)} after SIGKILL: {who}"
+    return Line(ERROR, "!", "unkillable", text)
+
+
+@say.register
+def _(event: AttemptLost) -> Line:
+    stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
+    return Line(ERROR, "✖", "lost", f"its supervisor died{stopped}")
+
+
+@say.register
+def _(event: Warned) -> Line:
+    return Line(WARNING, "!", event.message)
+
+
+@say.register
+def _(event: RunsRemoved) -> Line:
+    text = f"{', '.join(event.runs)}: older than run.keep {format_age(event.keep)}; {format_size(event.bytes)} freed"
+    return Line(INFO, "–", "removed", text)
+
+
+@say.register
+def _(event: RunEnded) -> Line:
+    text = (
+        f"exit {event.exit_code}  {format_duration(event.seconds)}  {event.completed} completed,"
+        f" {event.gave_up} gave up, {event.skipped} skipped, {event.not_run} not run"
+    )
+    if event.sequence_violations:
+        pairs = counted(event.sequence_violations, "pair")
+        text += f"; {pairs} of attempts ran at the same time: a fault of seqsup"
+        return Line(ERROR, "✖", "ended", text)
+    text += f"  {event.why}" if event.why else ""
+    return Line(ERROR if event.exit_code else SUCCESS, "■", "ended", text, table=True)
