@@ -3,12 +3,8 @@
 import os
 import platform
 import time
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +14,7 @@ from .account import open_way
 from .admission import Admission
 from .agent import Agent
 from .artifacts import Summaries, summary
+from .audience import Audience
 from .beside import Site
 from .companions import Companions
 from .containment.cookie import bearers, marks
@@ -29,12 +26,9 @@ from .events import (
     AgentDue,
     AgentEnded,
     AgentSkipped,
-    AnyEvent,
     BriefWritten,
     ChainEnded,
     Drained,
-    HaltRequested,
-    PeakRose,
     Recorded,
     RunContinued,
     RunEnded,
@@ -44,24 +38,22 @@ from .events import (
     SupervisorRenewed,
     Warned,
 )
+from .experience import Experience
 from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, hold, label, private
-from .history import AgentState, History, RunView
+from .history import AgentState, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
 from .journal import Journal
 from .lanes import Lanes
-from .learning import Past, expect, need, risen
 from .model import (
     ARTIFACT_ONLY,
     AtUsageLimit,
     Drain,
     Halt,
-    Observation,
     OnTimeout,
     Plan,
     Reason,
     Restart,
-    SeqsupError,
     Step,
     Stopped,
 )
@@ -74,11 +66,6 @@ from .sequence import violations
 from .stage import Place
 from .wait import Wake
 from .world import World
-
-Reader = Callable[[Recorded], None]
-Observer = Callable[[Observation], None]
-
-T = TypeVar("T")
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
@@ -104,94 +91,32 @@ class Run:
     """One run from its first event to its last."""
 
     def __init__(
-        self, plan: Plan, identity: Identity, folder: Path, journal: Journal, wake: Wake, operator: Operator,
-        reaper: Reaper, containment: Chosen,
+        self, plan: Plan, identity: Identity, folder: Path, journal: Journal, audience: Audience, wake: Wake,
+        operator: Operator, reaper: Reaper, containment: Chosen,
     ) -> None:  # fmt: skip
         self._plan, self._identity, self._folder, self._journal = plan, identity, folder, journal
-        self._history = History()
-        for recorded in identity.earlier:
-            self._history.apply(recorded)
-        self._readers: list[Reader] = []
-        self._untold: deque[Recorded] = deque()
-        self._observers: list[Observer] = []
-        self._scales: list[Callable[[tuple[str, int]], None]] = []
+        self._audience, self._emit = audience, audience.emit
+        self._experience = Experience(plan, journal, identity.run)
+        self._need = self._experience.need
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
         self._let_go: frozenset[int] = frozenset()  # pids
         self._containment = containment
         self._world = World(
-            reaper, Host(), wake, operator, self.emit, containment.groups, observe=self._observe, weigh=self._weigh,
-            since=lambda: self.view.started or time.time(),
+            reaper, Host(), wake, operator, audience.emit, containment.groups, observe=audience.observe,
+            weigh=audience.weigh, since=lambda: audience.view.started or time.time(),
         )  # fmt: skip
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
         self._chain = self._in_chain = 0  # chains that are over, and agents of the present one
         self._baseline = self._first_own = 0  # bytes
-        self._needs: dict[str, int | None] = {}  # by agent
         self._admission = Admission(self._world.host)
         if plan.concurrency > 1:
-            self.add_observer(self._admission.observe)
+            audience.add_observer(self._admission.observe)
 
     @property
-    def view(self) -> RunView:
-        return self._history.view
-
-    def add_reader(self, reader: Reader) -> None:
-        self._readers.append(reader)
-
-    def emit(self, event: AnyEvent) -> None:
-        """Tell what happened: the journal first, and its failure stops the run.
-
-        The readers hear of it once there is time, that is before the next wait: an agent's start waits for none.
-        """
-        recorded = self._journal.append(self._identity.run, event)
-        self._history.apply(recorded)
-        if not self._untold:
-            self._world.wake.put_off(self._catch_up)
-        self._untold.append(recorded)
-
-    def _catch_up(self) -> None:
-        """Bring journal and readers to where the run is."""
-        while self._untold:
-            self._journal.flush()
-            self._hand(self._untold[0], self._readers)
-            self._untold.popleft()
-
-    def add_observer(self, observer: Observer) -> None:
-        """Whoever is added hears of every sample, up to a thousand a second."""
-        self._observers.append(observer)
-
-    def add_scale(self, scale: Callable[[tuple[str, int]], None]) -> None:
-        """Whoever is added hears what each companion holds: its name and bytes, once a second or more often."""
-        self._scales.append(scale)
-
-    def _weigh(self, companion: str, used: int) -> None:
-        self._hand((companion, used), self._scales)
-
-    def _observe(self, seen: Observation) -> None:
-        self._hand(seen, self._observers)
-
-    def _hand(self, news: T, listeners: list[Callable[[T], None]]) -> None:
-        """Tell all of them; whoever fails is told nothing more, and that is told when all have heard this."""
-        failed: list[tuple[Callable[[T], None], Exception]] = []
-        for listener in listeners:
-            try:
-                listener(news)
-            except Exception as error:
-                failed.append((listener, error))
-        for listener, why in failed:
-            listeners.remove(listener)
-            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))
-
-    def warn(self, message: str) -> None:
-        """Write down what goes wrong beside the run."""
-        with suppress(SeqsupError):
-            self.emit(Warned(message=message))
-
-    def tell(self, wish: HaltRequested) -> None:
-        """Write down what the operator wants, at any moment of the run."""
-        with suppress(SeqsupError):  # a journal that fails stops the run at its next event
-            self.emit(wish)
+    def _view(self) -> RunView:
+        return self._audience.view
 
     async def carry_out(self, waited: float, going_on: GoingOn | None = None) -> int | GoingOn:
         """Run the plan and return the exit code, or with what it goes on in a fresh image of this process.
@@ -214,7 +139,7 @@ class Run:
         self._world = replace(self._world, beside=companions.used)
         hooks = Hooking(self._plan.hooks, site, self._plan.profile, companions.environment, self._world)
         if self._plan.hooks.commands:
-            self.add_reader(hooks)
+            self._audience.add_reader(hooks)
         try:
             self._summaries = Summaries(self._folder / SUMMARIES, anew=going_on is None)
             if going_on is None:
@@ -251,7 +176,7 @@ class Run:
             await self._last_sweep()
             abandoned = self._abandoned()
             ended = self._ended(stopped, began)
-            self.emit(ended)
+            self._emit(ended)
             if not abandoned:  # else the next seqsup is to look for them
                 members.unlink(missing_ok=True)
             self._world.wake.catch_up()
@@ -269,37 +194,38 @@ class Run:
 
     def _start(self, waited: float) -> None:
         plan = self._plan
-        earlier = resumption(plan.steps, self.view.completed)
+        earlier = resumption(plan.steps, self._view.completed)
         self._ok = dict.fromkeys(earlier.done, True)
         # Who is not taken now, but had completed, has done so still
         left_out = {
-            skip.name: self.view.completed[skip.name] for skip in plan.skips if skip.name in self.view.completed
+            skip.name: self._view.completed[skip.name] for skip in plan.skips if skip.name in self._view.completed
         }
         stand = {name: each.folder for name, each in (left_out | earlier.done).items()}
-        self.emit(
+        due = [step for step in plan.steps if step.name not in self._ok]
+        self._emit(
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
                 concurrency=plan.concurrency, listen=plan.metrics.listen, python=platform.python_version(),
-                expected=self._expected(), only=plan.only, start_from=plan.start_from,
-                gone=gone(self.view, plan, earlier),
+                expected=self._experience.seconds(due), only=plan.only, start_from=plan.start_from,
+                gone=gone(self._view, plan, earlier),
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:
-            self.emit(Warned(message=self._containment.detail))
+            self._emit(Warned(message=self._containment.detail))
         for name in stand:
             self._hand_on(name)
 
     def _go_on(self, was: int) -> None:
         """Take up the run where the image of this process before this one left it."""
         ended = (AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.SKIPPED)
-        for name, agent in self.view.agents.items():
+        for name, agent in self._view.agents.items():
             if agent.state in ended:
                 self._ok[name] = agent.state is AgentState.COMPLETED
                 self._hand_on(name)
-        self.emit(SupervisorRenewed(before=was, after=self._world.host.own()))
+        self._emit(SupervisorRenewed(before=was, after=self._world.host.own()))
 
     def _remove_old(self) -> None:
         plan, journal = self._plan, self._journal
@@ -308,11 +234,11 @@ class Run:
         try:
             gone = [each for each in old if remove(journal, state_dir, each.run)]
         except OSError as error:
-            self.emit(Warned(message=f"an old run cannot be removed: {error}"))
+            self._emit(Warned(message=f"an old run cannot be removed: {error}"))
             return
         if gone:
             labels = tuple(each.label for each in gone)
-            self.emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))
+            self._emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))
 
     async def _agents(self, ledger: int, hooks: Hooking) -> None:
         agents = (self._agent(step, ledger) for step in self._plan.steps if step.name not in self._ok)
@@ -325,7 +251,7 @@ class Run:
                 step = agent.step
                 if failed := [name for name in step.needs if not self._ok.get(name, False)]:
                     self._ok[step.name] = False
-                    self.emit(
+                    self._emit(
                         AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete")
                     )
                     agent.dismiss()
@@ -396,7 +322,7 @@ class Run:
             if failed := [name for name in step.needs if not self._ok[name]]:
                 waiting.remove(step)
                 self._ok[step.name] = False
-                self.emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
+                self._emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
                 continue
             return step
         return None
@@ -429,7 +355,7 @@ class Run:
             if found is not None:
                 self._standing[step.name] = found
             stands = str(found.relative_to(state_dir / "runs")) if found is not None else ""
-            self.emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
+            self._emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
             self._ok[step.name] = True
             self._hand_on(step.name)
 
@@ -445,10 +371,10 @@ class Run:
         self._chain += 1
         ended = await self._drain_chain(rule)
         if not ended.reached and rule.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions and not renewal:
-            self.emit(ended)
+            self._emit(ended)
             await self._companions.restart(Restart.DRAIN, f"after chain {self._chain} {ended.why}")
             ended = await self._drain_chain(rule)
-        self.emit(ended)
+        self._emit(ended)
         self._in_chain = 0
         await hooks.after("chain_end", ChainEnded)
         if not ended.reached and rule.on_timeout is not OnTimeout.CONTINUE:
@@ -473,13 +399,13 @@ class Run:
         if not (why := self._hindrance()):
             return True
         began = time.monotonic()
-        self.emit(RunPaused(why=why))
+        self._emit(RunPaused(why=why))
         while why and self._world.operator.halt is Halt.NONE:
             await self._world.wake.wait(_LOOK_AGAIN)
             why = self._hindrance()
         if why:
             return False
-        self.emit(RunContinued(seconds=time.monotonic() - began))
+        self._emit(RunContinued(seconds=time.monotonic() - began))
         return True
 
     def _hindrance(self) -> str:
@@ -494,7 +420,7 @@ class Run:
             if self._world.operator.halt > Halt.NONE:
                 return False
             if hooks.wants("before_agent"):
-                self.emit(AgentDue(agent=step.name, content=step.content, command=step.command))
+                self._emit(AgentDue(agent=step.name, content=step.content, command=step.command))
                 await hooks.after("before_agent", AgentDue, step.name)
                 if self._world.operator.halt > Halt.NONE:
                     return False
@@ -510,7 +436,7 @@ class Run:
         def place(number: int) -> Place:
             return self._place(step, str(number), ledger, lane)
 
-        earlier = self.view.agents[step.name]
+        earlier = self._view.agents[step.name]
         world, beside_others = self._world, self._plan.concurrency > 1
         if beside_others:
             world = replace(world, wake=world.wake.branch())
@@ -558,7 +484,7 @@ class Run:
 
     def _last_folder(self, agent: str) -> Path:
         """Where an agent's last attempt left its output, and what it made."""
-        return self._standing.get(agent) or self._folder / (self.view.agents[agent].folder or agent)
+        return self._standing.get(agent) or self._folder / (self._view.agents[agent].folder or agent)
 
     def _summary(self, agent: str) -> str:
         return summary(self._last_folder(agent))
@@ -566,40 +492,13 @@ class Run:
     def _hand_on(self, agent: str) -> None:
         """Let those that follow read what this one has done."""
         assert self._summaries is not None
-        how = "" if self._ok.get(agent, True) else str(self.view.agents[agent].reason or "")
+        how = "" if self._ok.get(agent, True) else str(self._view.agents[agent].reason or "")
         self._summaries.add(agent, how, self._summary(agent))
-
-    def _expected(self) -> dict[str, float]:
-        expected: dict[str, float] = {}
-        for step in (step for step in self._plan.steps if step.name not in self._ok):
-            past = self._past(step)
-            self._needs[step.name] = self._may_take(step, past)
-            if (usual := expect(past, step.content)) is not None:
-                expected[step.name] = usual.seconds
-        return expected
-
-    def _need(self, step: Step) -> int | None:
-        """What must be there before it starts."""
-        if step.name not in self._needs:  # in a fresh image of the supervisor
-            self._needs[step.name] = self._may_take(step, self._past(step))
-        return self._needs[step.name]
-
-    def _may_take(self, step: Step, past: list[Past]) -> int | None:
-        """What must be there before it starts: beside others its limit, so that no sum of them can pass the memory."""
-        alone, hard = self._plan.concurrency == 1, step.limits.hard
-        learned = need(past, step.content, hard) if alone or self._plan.admit_learned else None
-        return learned or (step.need if alone else hard)
 
     def _compare(self, step: Step) -> None:
         """Tell of an agent that took far more than it used to."""
-        peak = self.view.agents[step.name].peak
-        if (usual := risen(peak, self._past(step), step.content)) is not None:
-            self.emit(PeakRose(agent=step.name, peak=peak, usual=usual.peak, attempts=usual.weighed))
-
-    def _past(self, step: Step) -> list[Past]:
-        """What the agent's attempts of earlier runs came to."""
-        past = self._journal.past(self._plan.profile, step.name)
-        return [each for each in past if each.run != self._identity.run]
+        if (news := self._experience.compare(step, self._view.agents[step.name].peak)) is not None:
+            self._emit(news)
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
@@ -610,14 +509,14 @@ class Run:
         )  # fmt: skip
         if found:
             names = ", ".join(f"{process.name} ({process.pid})" for process in found)
-            self.emit(Warned(message=f"found at the end of the run, and stopped: {names}"))
+            self._emit(Warned(message=f"found at the end of the run, and stopped: {names}"))
 
     def _abandoned(self) -> bool:
         """Tell of whoever survived every kill and is still there."""
         left = self._world.reaper.still_abandoned()
         if left:
             pids = ", ".join(map(str, sorted(left)))
-            self.emit(Warned(message=f"still there after SIGKILL: pid {pids}; the next seqsup looks for it again"))
+            self._emit(Warned(message=f"still there after SIGKILL: pid {pids}; the next seqsup looks for it again"))
         return bool(left)
 
     def _exit_code(self, stopped: Stopped | None) -> int:
@@ -627,7 +526,7 @@ class Run:
             return COMPLETED
         if self._world.operator.signal is not None:
             return 128 + self._world.operator.signal
-        if any(agent.reason is Reason.HOST_FLOOR for agent in self.view.agents.values()):
+        if any(agent.reason is Reason.HOST_FLOOR for agent in self._view.agents.values()):
             return STOPPED_BY_POLICY
         return GAVE_UP
 
@@ -644,15 +543,10 @@ class Run:
         return stopped
 
     def _ended(self, stopped: Stopped | None, began: float) -> RunEnded:
-        count = self.view.count
+        count = self._view.count
         return RunEnded(
             exit_code=self._exit_code(stopped), why=str(stopped or ""), completed=count(AgentState.COMPLETED),
             gave_up=count(AgentState.GAVE_UP), skipped=count(AgentState.SKIPPED), seconds=time.monotonic() - began,
             not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
             sequence_violations=violations(self._journal.events(self._identity.run)),
         )  # fmt: skip
-
-
-def _name(listener: object) -> str:
-    """Name a listener by its class, also where it is one of its methods."""
-    return type(getattr(listener, "__self__", listener)).__name__

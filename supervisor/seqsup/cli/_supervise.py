@@ -18,12 +18,13 @@ from msgspec.structs import replace
 from ..slim import asyncio  # the first of us, see there
 
 # isort: on
+from ..audience import Audience
 from ..containment.ceiling import ceilings
 from ..containment.cookie import COOKIE
 from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
-from ..events import HaltRequested
+from ..events import HaltRequested, Warned
 from ..folder import KILLED, QUEUE, label, private, run_folder, write_private
 from ..history import RunState, fold
 from ..host import PORTABLE, Host, give_back
@@ -120,7 +121,7 @@ class _Supervision:
         self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
         self._wake = Wake()
         self._operator = Operator(self._told)
-        self._run: Run | None = None
+        self._audience: Audience | None = None  # of the run, while it has one
         self._readers: list[Log | Stream | Timeline | Live | Pulses] = []
         self._passage: Passage | None = None
         self._exporter: Exporter | None = None
@@ -192,8 +193,8 @@ class _Supervision:
 
     def _told(self, event: HaltRequested) -> None:
         self._wake.poke()
-        if self._run is not None:
-            self._run.tell(event)
+        if self._audience is not None:
+            self._audience.note(event)
 
     def _say_ahead(self, ahead: list[str]) -> None:
         first, others = ahead[0], len(ahead) - 1
@@ -234,7 +235,10 @@ class _Supervision:
         folder = private(run_folder(self._folder, identity.run))
         write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
-        run = self._run = Run(plan, identity, folder, self._journal, self._wake, self._operator, reaper, containment)
+        audience = self._audience = Audience(identity.run, self._journal, self._wake, identity.earlier)
+        run = Run(
+            plan, identity, folder, self._journal, audience, self._wake, self._operator, reaper, containment
+        )  # fmt: skip
         quiet = manner.json or manner.quiet or manner.passage
         if not (quiet or manner.plain or manner.log_json) and redrawable((sys.stdout, sys.stderr)):
             self._screen = Screen(sys.stderr.fileno(), symbols(sys.stderr))
@@ -245,25 +249,25 @@ class _Supervision:
         self._readers.append(log)
         timeline = Timeline(folder)
         self._readers.append(timeline)
-        run.add_observer(timeline.observe)
-        run.add_scale(timeline.weigh)
+        audience.add_observer(timeline.observe)
+        audience.add_scale(timeline.weigh)
         if exporter is not None:
-            run.add_reader(exporter)
-            run.add_observer(exporter.observe)
-            run.add_scale(exporter.weigh)
+            audience.add_reader(exporter)
+            audience.add_observer(exporter.observe)
+            audience.add_scale(exporter.weigh)
         if manner.json:
             self._readers.append(Stream())
         if not quiet:
-            self._readers.append(self._onlooker(run, log, identity.run))
+            self._readers.append(self._onlooker(audience, log, identity.run))
         if manner.passage or manner.follow:
             self._passage = Passage(folder, onto=self._screen, named=manner.follow)
-            run.add_reader(self._passage)
+            audience.add_reader(self._passage)
         for reader in self._readers:
-            run.add_reader(reader)
+            audience.add_reader(reader)
         kill_file = containment.groups.kill_file if containment.groups is not None else None
         sentinel = Sentinel(kill_file, folder / KILLED) if kill_file is not None else None
         if (detached := manner.detached) is not None:
-            run.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
+            audience.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         give_back()
         with reaper:
             outcome = await run.carry_out(waited, packet.going_on if packet is not None else None)
@@ -290,28 +294,28 @@ class _Supervision:
         )  # fmt: skip
         renew(msgspec.json.encode(packet), (going_on.lock, ticket[2]), reaper.soft_nofile)
 
-    def _onlooker(self, run: Run, log: Log, number: int) -> Live | Pulses:
+    def _onlooker(self, audience: Audience, log: Log, number: int) -> Live | Pulses:
         if self._screen is None:
-            pulses = Pulses(lambda: run.view, log.pulse)
-            run.add_observer(pulses.observe)
+            pulses = Pulses(lambda: audience.view, log.pulse)
+            audience.add_observer(pulses.observe)
             return pulses
         address = self._exporter.address if self._exporter is not None else None
         served = (f"metrics {address}",) if address else ()
-        scene = scene_of(self._plan, run.view, (*served, f"seqsup logs {label(number)}"))
+        scene = scene_of(self._plan, audience.view, (*served, f"seqsup logs {label(number)}"))
         live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
-        run.add_observer(live.observe)
-        run.add_scale(live.weigh)
+        audience.add_observer(live.observe)
+        audience.add_scale(live.weigh)
         return live
 
     async def _farewell(self) -> None:
         """End the readers, which may wait for whoever reads us; the next run has its turn by now."""
-        run, self._run = self._run, None
+        audience, self._audience = self._audience, None
         self._operator.done()  # from here on a wish is to wait no longer
         await self._end_readers(lambda: self._operator.halt > Halt.NONE)
         manner = self._manner
         shown = not (manner.json or manner.log_json or (manner.passage and self._code == 0))
-        if run is not None and self._code is not None and shown:
-            click.echo(summary(run.view, width=width(sys.stderr), here=here()), err=True)
+        if audience is not None and self._code is not None and shown:
+            click.echo(summary(audience.view, width=width(sys.stderr), here=here()), err=True)
         if self._exporter is not None:
             await self._linger(self._exporter)
 
@@ -346,8 +350,8 @@ class _Supervision:
         return exporter
 
     def _warn(self, message: str) -> None:
-        if self._run is not None and self._run.view.state is RunState.RUNNING:
-            self._run.warn(message)
+        if self._audience is not None and self._audience.view.state is RunState.RUNNING:
+            self._audience.note(Warned(message=message))
         elif not self._manner.quiet:
             self._say(message)
 

@@ -1,0 +1,92 @@
+"""Who hears of a run: the journal first, then readers of its events and onlookers at what is weighed."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+from .events import AnyEvent, Recorded, Warned
+from .history import History, RunView
+from .journal import Journal
+from .model import Observation, SeqsupError
+from .wait import Wake
+
+Reader = Callable[[Recorded], None]
+Observer = Callable[[Observation], None]
+Scale = Callable[[tuple[str, int]], None]
+
+T = TypeVar("T")
+
+
+class Audience:
+    def __init__(self, run: int, journal: Journal, wake: Wake, earlier: Iterable[Recorded] = ()) -> None:
+        """`earlier` are events of the run's earlier parts."""
+        self._run, self._journal, self._wake = run, journal, wake
+        self._history = History()
+        for recorded in earlier:
+            self._history.apply(recorded)
+        self._readers: list[Reader] = []
+        self._untold: deque[Recorded] = deque()
+        self._observers: list[Observer] = []
+        self._scales: list[Scale] = []
+
+    @property
+    def view(self) -> RunView:
+        return self._history.view
+
+    def add_reader(self, reader: Reader) -> None:
+        self._readers.append(reader)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Whoever is added hears of every sample, up to a thousand a second."""
+        self._observers.append(observer)
+
+    def add_scale(self, scale: Scale) -> None:
+        """Whoever is added hears what each companion holds: its name and bytes, once a second or more often."""
+        self._scales.append(scale)
+
+    def emit(self, event: AnyEvent) -> None:
+        """Tell what happened: the journal first, and its failure stops the run.
+
+        The readers hear of it once there is time, that is before the next wait: an agent's start waits for none.
+        """
+        recorded = self._journal.append(self._run, event)
+        self._history.apply(recorded)
+        if not self._untold:
+            self._wake.put_off(self._catch_up)
+        self._untold.append(recorded)
+
+    def note(self, event: AnyEvent) -> None:
+        """Tell what happens beside the run, at any moment of it."""
+        with suppress(SeqsupError):  # a journal that fails stops the run at its next event
+            self.emit(event)
+
+    def observe(self, seen: Observation) -> None:
+        self._hand(seen, self._observers)
+
+    def weigh(self, companion: str, used: int) -> None:
+        self._hand((companion, used), self._scales)
+
+    def _catch_up(self) -> None:
+        """Bring journal and readers to where the run is."""
+        while self._untold:
+            self._journal.flush()
+            self._hand(self._untold[0], self._readers)
+            self._untold.popleft()
+
+    def _hand(self, news: T, listeners: list[Callable[[T], None]]) -> None:
+        """Tell all of them; whoever fails is told nothing more, and that is told when all have heard this."""
+        failed: list[tuple[Callable[[T], None], Exception]] = []
+        for listener in listeners:
+            try:
+                listener(news)
+            except Exception as error:
+                failed.append((listener, error))
+        for listener, why in failed:
+            listeners.remove(listener)
+            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))
+
+
+def _name(listener: object) -> str:
+    """Name a listener by its class, also where it is one of its methods."""
+    return type(getattr(listener, "__self__", listener)).__name__
