@@ -10,6 +10,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -129,30 +130,33 @@ class Journal:
             raise
         return Journal(path, db)
 
+    @contextmanager
+    def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
+        """Tell what SQLite refuses."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise kind(_trouble(self._path, error)) from error
+
     def begin(self, name: str, profile: str | None, cookie: str) -> int:
         """Give a new run its number."""
         row = (name, profile, cookie, os.getpid(), time.time(), _sum_of(name, profile, cookie))
-        try:
+        with self._telling():
             cursor = self._db.execute(
                 "INSERT INTO runs (name, profile, cookie, pid, started, sum) VALUES (?, ?, ?, ?, ?, ?)", row
             )
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
         """Note that this process goes on with a run that another began, perhaps under another name and path."""
         now = (name, profile, os.getpid(), _sum_of(name, profile, row.cookie), row.run)
-        try:
-            with self._db:
-                self._db.execute("BEGIN")
-                self._db.execute("UPDATE runs SET name = ?, profile = ?, pid = ?, sum = ? WHERE run = ?", now)
-                if profile != row.profile:  # it was moved, and what is known of its agents goes with it
-                    moved = (profile or "", row.profile or "")
-                    self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
+        with self._telling(), self._db:
+            self._db.execute("BEGIN")
+            self._db.execute("UPDATE runs SET name = ?, profile = ?, pid = ?, sum = ? WHERE run = ?", now)
+            if profile != row.profile:  # it was moved, and what is known of its agents goes with it
+                moved = (profile or "", row.profile or "")
+                self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
         """Note one event; what must reach the disk is there on return, with all that was noted before it.
@@ -161,15 +165,14 @@ class Journal:
         JournalLost when it could not be, and then nobody may act on it.
         """
         at, mono = time.time(), time.monotonic()
-        try:
-            seq = self._last[run] = self._next(run)
-        except sqlite3.Error as error:
-            raise JournalLost(_trouble(self._path, error)) from error
+        with self._telling(JournalLost):
+            seq, profile = self._next(run), self._profile(run)
+        self._last[run] = seq
         text = _encode(event).decode()
         self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
         if isinstance(event, AttemptEnded):
             self._ended.append(
-                (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
+                (profile, event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
             self._write(durably=False)
@@ -225,19 +228,17 @@ class Journal:
 
     def check(self) -> None:
         """Read it all; JournalError says what is damaged."""
-        try:
+        with self._telling():
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
             for row in self.runs():
                 for _ in self.events(row.run):
                     pass
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
 
     def runs(self) -> list[RunRow]:
         """Every run, oldest first."""
-        try:
+        with self._telling():
             rows = self._db.execute(
                 f"SELECT run, name, profile, cookie, pid, started, {self._summed} FROM runs ORDER BY run"
             ).fetchall()
@@ -245,13 +246,11 @@ class Journal:
                 if said not in (None, _sum_of(name, profile, cookie)):
                     raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
             return [RunRow(*row[:-1]) for row in rows]
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
 
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
         """Read a run's events with seq > after, in order."""
         self.flush()
-        try:
+        with self._telling():
             rows = self._db.execute(
                 f"SELECT seq, at, mono, body, {self._summed} FROM events WHERE run = ? AND seq > ? ORDER BY seq",
                 (run, after),
@@ -261,15 +260,13 @@ class Journal:
                 if seq != after or said not in (None, _sum_of(run, seq, body)):
                     raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=_decode(body))
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            raise JournalError(_trouble(self._path, error)) from error
 
     def past(self, profile: str | None, agent: str) -> list[Past]:
         """What an agent's last attempts came to, in this run and those before, the latest first."""
         if self._format < 2:
             return []
         self.flush()
-        try:
+        with self._telling():
             rows = self._db.execute(
                 "SELECT run, attempt, content, reason, ok, seconds, peak FROM attempts"
                 f" WHERE profile = ? AND agent = ? ORDER BY run DESC, attempt DESC LIMIT {_REMEMBERED}",
@@ -279,34 +276,27 @@ class Journal:
                 Past(run, attempt, content, reason, bool(ok), *rest)
                 for run, attempt, content, reason, ok, *rest in rows
             ]
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
 
     def last_heard(self, run: int) -> float | None:
         """When a run's last event was told, in seconds since the epoch; None where nothing was."""
-        try:
+        with self._telling():
             row = self._db.execute("SELECT at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
         return row and float(row[0])
 
     def forget(self, run: int) -> None:
         """Take a run out, events and all; what its attempts came to is kept, as far as it is still looked at."""
         self.flush()
-        try:
-            with self._db:
-                self._db.execute("BEGIN")
-                self._db.execute("DELETE FROM events WHERE run = ?", (run,))
-                agents = self._db.execute("SELECT DISTINCT profile, agent FROM attempts WHERE run = ?", (run,))
-                for profile, agent in agents.fetchall():
-                    last = self.past(profile, agent)[-1:]
-                    if last and last[0].run > run:  # pushed out by later ones
-                        self._db.execute(
-                            "DELETE FROM attempts WHERE profile = ? AND agent = ? AND run <= ?", (profile, agent, run)
-                        )
-                self._db.execute("DELETE FROM runs WHERE run = ?", (run,))
-        except sqlite3.Error as error:
-            raise JournalError(_trouble(self._path, error)) from error
+        with self._telling(), self._db:
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM events WHERE run = ?", (run,))
+            agents = self._db.execute("SELECT DISTINCT profile, agent FROM attempts WHERE run = ?", (run,))
+            for profile, agent in agents.fetchall():
+                last = self.past(profile, agent)[-1:]
+                if last and last[0].run > run:  # pushed out by later ones
+                    self._db.execute(
+                        "DELETE FROM attempts WHERE profile = ? AND agent = ? AND run <= ?", (profile, agent, run)
+                    )
+            self._db.execute("DELETE FROM runs WHERE run = ?", (run,))
 
     def _profile(self, run: int) -> str:
         if run not in self._profiles:
