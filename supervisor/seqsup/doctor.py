@@ -23,7 +23,7 @@ from .finding import Finding, Level
 from .host import PORTABLE, Host
 from .journal import FILE, Journal
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
-from .plan import GC, enforcement, enforcing_key
+from .plan import enforcement, enforcing_key
 from .profile.limits import resolve
 from .profile.tables import MemoryTable
 from .runtime.node import probe
@@ -262,14 +262,13 @@ def _folders(plan: Plan | None) -> list[str]:
 def _of_node(what: str, file: str) -> Finding:
     node = probe(file)
     told = f"{node.version} at {file}"
-    refused = nodeflags.refused([GC, nodeflags.HEAP], node.allowed)
+    refused = nodeflags.refused([nodeflags.GC, nodeflags.HEAP], node.allowed)
     if _old(node.version):
         return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", _newer())
     if nodeflags.HEAP in refused:
         return Finding(Level.WARN, what, f"{told} does not take {nodeflags.HEAP} in NODE_OPTIONS")
-    return Finding(
-        Level.OK, what, f"{told}; takes {nodeflags.HEAP}" + ("" if refused else f" and {GC}") + " from outside"
-    )
+    taken = nodeflags.HEAP + ("" if refused else f" and {nodeflags.GC}")
+    return Finding(Level.OK, what, f"{told}; takes {taken} from outside")
 
 
 def _old(version: str) -> bool:

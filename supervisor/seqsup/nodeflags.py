@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 
-HEAP = "--max-old-space-size"
+HEAP, GC = "--max-old-space-size", "--expose-gc"
 _EVERYWHERE = (HEAP, "--require", "-r", "--report-on-fatalerror")  # taken in NODE_OPTIONS by each Node from 18 to 25
 
 

@@ -1,28 +1,26 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from . import nodeflags, placeholders, presets
+from .advice import notes
+from .copies import Copy, Found, Survey, copies, runtime
 from .model import (
     ARTIFACT_ONLY,
     LANES,
-    Account,
     CompanionStart,
-    Detected,
     Drain,
     Enforce,
     Hooks,
     Measure,
     Metrics,
-    NodeBinary,
     NodeStart,
     Plan,
     Readiness,
@@ -36,63 +34,13 @@ from .model import (
 )
 from .profile import Agent, Companion, Profile, ProfileError, Rest, complaints
 from .profile.checks import variable
-from .profile.limits import BARE_NODE, disorder, drain_sizes, heap, resolve, scale, too_small_for_node
+from .profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
 from .profile.lines import Path
 from .profile.order import in_order
-from .profile.tables import HOOKS, LISTEN, NodeTable
+from .profile.tables import HOOKS
 from .selection import Choice, chosen, select
 from .units import format_size
 from .wording import named
-
-_NAMED = 3  # agents of which the same is noted
-_CHAIN = 5  # agents: the longest chain that is advised
-GC = "--expose-gc"
-
-
-class Copy(Struct, frozen=True, kw_only=True):
-    """An agent with {task} and {item} filled in; one of several where for_each says so."""
-
-    agent: Agent
-    name: str
-    item: str | None
-    command: tuple[str, ...]  # this, env and stdin still with what only the run can fill in
-    env: dict[str, str]
-    stdin: str | None
-    stdin_file: str | None
-    cwd: str
-    success_file: str | None
-    success_command: tuple[str, ...]
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """What the machine has for one copy."""
-
-    detected: Detected
-    account: Account | None = None  # whom it becomes
-    node: NodeBinary | None = None  # where Node will run
-    user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
-    stdin_digest: str = ""
-    problems: dict[str, str] = msgspec.field(default_factory=dict)  # key of the agent -> what is wrong
-
-
-class Survey(Struct, frozen=True, kw_only=True):
-    """What the machine has for a profile."""
-
-    folder: str  # absolute; where the profile's relative paths begin
-    memory: int  # of the host, in bytes
-    items: dict[str, tuple[str, ...]]  # of each agent with for_each
-    found: dict[str, Found]  # for each copy
-    problems: dict[Path, str]  # key of the profile -> what is wrong
-    account: Account | None = None  # of run.user
-    nodes: dict[str, str] = msgspec.field(default_factory=dict)  # companion -> the Node on its PATH
-    listen: str | None = LISTEN  # where figures are served unless the profile says so
-
-
-def copies(agent: Agent, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
-    """The agent itself, or one for each item, called agent.1, agent.2, …"""
-    if items is None:
-        return [_copy(agent, agent.name, None, folder, task)]
-    return [_copy(agent, f"{agent.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
 
 
 def make(
@@ -123,7 +71,7 @@ def make(
         )
     values = _of_copies(names)
     spawns = profile.run.mode != ARTIFACT_ONLY
-    lanes = profile.run.concurrency > 1 and profile.run.mode != ARTIFACT_ONLY
+    lanes = spawns and profile.run.concurrency > 1
     return Plan(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
@@ -144,9 +92,9 @@ def make(
         execution_mode=LANES if lanes else profile.run.mode,
         concurrency=profile.run.concurrency if lanes else 1,
         admit_learned=lanes and profile.run.admit == "learned",
-        notes=tuple(dict.fromkeys(_notes(profile, survey, taken, names, skips, task))),
+        notes=tuple(dict.fromkeys(notes(profile, survey, taken, names, skips, task))),
         metrics=_metrics(profile, survey),
-        hooks=_hooks(profile, survey.folder) if spawns else replace(_hooks(profile, survey.folder), commands={}),
+        hooks=_hooks(profile, survey.folder, spawns=spawns),
         companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
     )
 
@@ -184,10 +132,10 @@ def _address(companion: Companion) -> dict[str, str]:
     return {f"{prefix}_URL": url, f"{prefix}_PORT": str(port)}
 
 
-def _hooks(profile: Profile, folder: str) -> Hooks:
+def _hooks(profile: Profile, folder: str, *, spawns: bool) -> Hooks:
     table = profile.hooks
     return Hooks(
-        commands={point: commands for point in HOOKS if (commands := getattr(table, point))},
+        commands={point: commands for point in HOOKS if spawns and (commands := getattr(table, point))},
         timeout=table.timeout,
         stop_on_error=table.on_error == "stop",
         cwd=folder,
@@ -231,37 +179,6 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
         pushgateway=given.pushgateway,
         file_sd=path(given.file_sd),
     )
-
-
-def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | None) -> Copy:
-    values: placeholders.Values = {("task", None): placeholders.escape(task or "")}
-    if item is not None:
-        values["item", None] = placeholders.escape(item)
-
-    def fill(text: str) -> str:
-        return placeholders.fill(text, values)
-
-    def path(base: str, text: str | None) -> str | None:
-        return None if text is None else _path(base, placeholders.finish(fill(text)))
-
-    cwd = path(folder, agent.cwd) or folder
-    return Copy(
-        agent=agent,
-        name=name,
-        item=item,
-        command=tuple(map(fill, agent.command)),
-        env={variable: fill(value) for variable, value in agent.env.items()},
-        stdin=None if agent.stdin is None else fill(agent.stdin),
-        stdin_file=path(folder, agent.stdin_file),
-        cwd=cwd,
-        success_file=path(cwd, agent.success.file),
-        success_command=tuple(placeholders.finish(fill(word)) for word in agent.success.command),
-    )
-
-
-@lru_cache(maxsize=16)  # most agents have the same folder
-def _path(base: str, text: str) -> str:
-    return str(PurePosixPath(base, text))
 
 
 # What stands against it ---------------------------------------------------------------------------
@@ -388,10 +305,6 @@ def _step(
     )
 
 
-def runtime(agent: Agent, detected: Detected) -> str:
-    return detected.kind if agent.runtime == "auto" else agent.runtime
-
-
 def _runtime_why(agent: Agent, found: Found) -> str:
     """How the runtime was found out, and which of our means reach it."""
     why, kind = found.detected.why, runtime(agent, found.detected)
@@ -411,9 +324,10 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         return None
     # Elsewhere the preload offers it: another Node that the agent starts may refuse this, and end with exit 9
     told = not agent.node.telemetry and runtime(agent, found.detected) == "node"
-    gc = [GC] if told and _takes_gc(agent, found.node) and GC not in agent.node.options else []
+    wanted = told and agent.node.expose_gc and found.takes_gc and nodeflags.GC not in agent.node.options
+    gc = [nodeflags.GC] if wanted else []
     size, ceiling = heap(agent.node, hard)
-    if _sets_own_heap(found):
+    if found.sets_own_heap:
         size = ceiling = None
     return NodeStart(
         executable=found.node.executable,
@@ -425,14 +339,6 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         expose_gc=agent.node.expose_gc,
         snapshot=agent.node.telemetry and agent.node.heap_snapshot,
     )
-
-
-def _takes_gc(agent: Agent, node: NodeBinary) -> bool:
-    return agent.node.expose_gc and not nodeflags.refused([GC], node.allowed)
-
-
-def _sets_own_heap(found: Found) -> bool:
-    return nodeflags.sets_heap(nodeflags.split(found.user_options))
 
 
 def _content(copy: Copy, found: Found) -> str:
@@ -447,74 +353,3 @@ def _content(copy: Copy, found: Found) -> str:
         copy.item,
     )
     return hashlib.sha256(msgspec.json.encode(given)).hexdigest()
-
-
-# Notes --------------------------------------------------------------------------------------------
-
-
-def _notes(
-    profile: Profile,
-    survey: Survey,
-    taken: Sequence[Copy],
-    names: dict[str, list[str]],
-    skips: dict[str, str],
-    task: str | None,
-) -> Iterator[str]:
-    if (factor := scale(survey.memory)) < 1:
-        yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
-    alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
-    for copy in taken:
-        agent = copy.agent
-        texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
-        if ("task", None) in texts and task is None:
-            yield f"{agent.name}: {{task}} is empty; it is given with --task"
-        if copy.item is not None and ("item", None) not in texts:
-            yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
-        for need in agent.needs:
-            if names[need] and all(name in skips for name in names[need]):
-                yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
-        found = survey.found[copy.name]
-        if found.node is None and agent.node != profile.node:
-            yield f"{agent.name}: its [node] has no effect: there is no node on its PATH"
-        elif found.node is not None:
-            for note in _node_notes(copy, found, found.node, survey):
-                alike.setdefault(note, {})[agent.name] = None
-    for note, agents in alike.items():
-        yield f"{_some(list(agents))}: {note}"
-    if profile.run.mode == ARTIFACT_ONLY:
-        yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
-    if profile.run.concurrency > 1:
-        yield (
-            f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk. Their memory"
-            " adds up, and one that grows may take what another needs; one at a time is what seqsup is for"
-        )
-    if profile.run.chain > _CHAIN and len(taken) > _CHAIN:
-        yield (
-            f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
-            " longer before they are restarted"
-        )
-
-
-def _some(names: list[str]) -> str:
-    """Name a few, and count the rest."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
-    agent = copy.agent
-    if agent.node.expose_gc and not agent.node.telemetry and not _takes_gc(agent, node):
-        yield f"Node {node.version} does not take {GC} in NODE_OPTIONS, so it starts without it"
-    if agent.node.heap_snapshot and not agent.node.telemetry:
-        yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
-    for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
-        yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
-    if _sets_own_heap(found):
-        yield f"NODE_OPTIONS of your environment sets {nodeflags.HEAP}; yours is kept"
-        return
-    if nodeflags.sets_heap(copy.command):
-        yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
-    size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
-    auto = heap(NodeTable(), hard)[0]
-    if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
-        yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -12,8 +12,8 @@ import psutil
 
 from . import account, placeholders
 from .containment.process import ADOPTS
+from .copies import Copy, Found, Survey, copies, runtime
 from .model import Account, Detected, NodeBinary, SeqsupError
-from .plan import Copy, Found, Survey, copies, runtime
 from .profile import Agent, Companion, Profile
 from .profile.lines import Path as KeyPath
 from .profile.tables import HOOKS, LISTEN, HooksTable, address

@@ -12,9 +12,9 @@ from ..folder import straight
 from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
+    from ..copies import Survey
     from ..learning import Expected
     from ..model import Plan
-    from ..plan import Survey
     from ..profile import Profile
     from ..selection import Choice
 

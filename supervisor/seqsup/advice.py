@@ -1,0 +1,77 @@
+"""What is worth a note of a plan: what has no effect, what costs, what the user may not have meant. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from . import nodeflags, placeholders
+from .copies import Copy, Found, Survey
+from .model import ARTIFACT_ONLY, NodeBinary
+from .profile import Profile
+from .profile.limits import BARE_NODE, heap, resolve, scale
+from .profile.tables import NodeTable
+from .units import format_size
+from .wording import named
+
+_NAMED = 3  # agents of which the same is noted
+_CHAIN = 5  # agents: the longest chain that is advised
+
+
+def notes(
+    profile: Profile,
+    survey: Survey,
+    taken: Sequence[Copy],
+    names: dict[str, list[str]],
+    skips: dict[str, str],
+    task: str | None,
+) -> Iterator[str]:
+    if (factor := scale(survey.memory)) < 1:
+        yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
+    alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
+    for copy in taken:
+        agent = copy.agent
+        texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
+        if ("task", None) in texts and task is None:
+            yield f"{agent.name}: {{task}} is empty; it is given with --task"
+        if copy.item is not None and ("item", None) not in texts:
+            yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
+        for need in agent.needs:
+            if names[need] and all(name in skips for name in names[need]):
+                yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
+        found = survey.found[copy.name]
+        if found.node is None and agent.node != profile.node:
+            yield f"{agent.name}: its [node] has no effect: there is no node on its PATH"
+        elif found.node is not None:
+            for note in _node_notes(copy, found, found.node, survey):
+                alike.setdefault(note, {})[agent.name] = None
+    for note, agents in alike.items():
+        yield f"{named(agents, _NAMED)}: {note}"
+    if profile.run.mode == ARTIFACT_ONLY:
+        yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
+    if profile.run.concurrency > 1:
+        yield (
+            f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk. Their memory"
+            " adds up, and one that grows may take what another needs; one at a time is what seqsup is for"
+        )
+    if profile.run.chain > _CHAIN and len(taken) > _CHAIN:
+        yield (
+            f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
+            " longer before they are restarted"
+        )
+
+
+def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
+    agent = copy.agent
+    if agent.node.expose_gc and not agent.node.telemetry and not found.takes_gc:
+        yield f"Node {node.version} does not take {nodeflags.GC} in NODE_OPTIONS, so it starts without it"
+    if agent.node.heap_snapshot and not agent.node.telemetry:
+        yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
+    for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
+        yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
+    if found.sets_own_heap:
+        yield f"NODE_OPTIONS of your environment sets {nodeflags.HEAP}; yours is kept"
+        return
+    if nodeflags.sets_heap(copy.command):
+        yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
+    size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
+    auto = heap(NodeTable(), hard)[0]
+    if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
+        yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"
