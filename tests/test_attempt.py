@@ -163,12 +163,19 @@ def test_a_result(run: Run, success: dict[str, str]) -> None:
     assert made.reason is Reason.COMPLETED
 
 
+def test_an_expression_that_never_comes_to_an_end_holds_nobody_up(run: Run) -> None:
+    made = run(["sh", "-c", "printf %040d 0"], success={"output": "(0+)+x"})
+    assert made.reason is Reason.NO_RESULT
+    assert "printed nothing like '(0+)+x': the search took longer than 5 s" in made.outcome.why
+
+
 @pytest.mark.parametrize(
     ("command", "changes", "said"),
     [
         (["/nonexistent/agent"], {}, ["/nonexistent/agent", "No such file"]),
         ([str(STUBS)], {}, [str(STUBS), "Permission denied"]),
         (["true"], {"stdin_file": "notes.txt"}, ["notes.txt", "No such file"]),
+        (["echo", "x" * 131072], {}, ["echo could not be started", "128 KiB", "stdin"]),
     ],
 )
 def test_spawn_failed(run: Run, command: list[str], changes: dict[str, str], said: list[str]) -> None:

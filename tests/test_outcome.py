@@ -2,7 +2,7 @@
 
 import pytest
 from seqsup.model import Exit, Reason, Success
-from seqsup.outcome import blamed, classify, describe, found_nothing
+from seqsup.outcome import blamed, classify, describe
 
 ZERO = Success(codes=(0,), file=None, output=None)
 
@@ -160,22 +160,11 @@ def test_the_profile_says_which_codes_are_good(number: int, reason: Reason) -> N
     assert found is reason
 
 
-@pytest.mark.parametrize(
-    ("success", "file_exists", "stdout", "said"),
-    [
-        (ZERO, False, "", []),
-        (Success(codes=(0,), file="/work/out/review.md", output=None), True, "", []),
-        (Success(codes=(0,), file="/work/out/review.md", output=None), False, "", ["review.md"]),
-        (Success(codes=(0,), file=None, output="^done"), False, "working\ndone\n", []),
-        (Success(codes=(0,), file=None, output="^done"), False, "not done\n", ["^done"]),
-        (Success(codes=(0,), file="a", output="done"), False, "", ["a"]),
-        (Success(codes=(0,), file="a", output="done"), True, "", ["done"]),
-    ],
-)
-def test_success_checks(success: Success, file_exists: bool, stdout: str, said: list[str]) -> None:
-    missing = found_nothing(success, file_exists=file_exists, stdout=stdout)
-    assert bool(missing) == bool(said)
-    assert all(word in missing for word in said)
+def test_words_far_apart_on_one_line_are_not_v8s() -> None:
+    stderr = b"FATAL ERROR: " * 80_000 + b"JavaScript heap out of memory"  # sought in all that follows each: 20 s
+    assert classify(ending=code(1), stderr=stderr[:-1], kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
+    far = b"FATAL ERROR: " + b" " * 1000 + b"JavaScript heap out of memory"
+    assert classify(ending=code(1), stderr=far, kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from .folder import ARTIFACTS, STDOUT
+from .folder import ARTIFACTS, STDOUT, tail
 from .model import SeqsupError
 from .units import format_size
 
@@ -57,7 +57,7 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
 def summary(attempt: Path) -> str:
     """What an attempt handed on in short: its summary, else the end of what it printed. Fit for a command's word."""
     given = _read(attempt / ARTIFACTS, SUMMARY)
-    text = _tail(attempt / STDOUT) if given is None else given
+    text = tail(attempt / STDOUT, _TAIL) if given is None else given
     return text.decode(errors="replace").replace("\0", "").strip()
 
 
@@ -179,16 +179,5 @@ def _read(folder: Path, name: str) -> bytes | None:
         return None
     try:
         return os.pread(fd, LONGEST, 0)
-    finally:
-        os.close(fd)
-
-
-def _tail(file: Path) -> bytes:
-    try:
-        fd = os.open(file, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return os.pread(fd, _TAIL, max(os.fstat(fd).st_size - _TAIL, 0))
     finally:
         os.close(fd)

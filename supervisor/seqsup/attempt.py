@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import time
 from datetime import datetime
 from math import inf
@@ -39,12 +40,13 @@ from .folder import FORENSICS, write_private
 from .forensics import EXAMINED, Known, examine, finding, no_room
 from .forensics import text as readable
 from .host import room
-from .model import Collection, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Sample, Step, Success
+from .model import Collection, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Rlimits, Sample, Step, Success
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
 from .runtime.node import copy_preload
 from .stage import Place, Stage
 from .streams import open_stdin
+from .units import format_duration
 from .world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
@@ -52,6 +54,9 @@ if TYPE_CHECKING:  # a run on a machine without Node has no use for it
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _CHECK_DEADLINE = 300.0  # seconds for success.command
+_SEARCH_DEADLINE = 5.0  # seconds for success.output: an expression may try for ever
+_SEARCH = """import re, sys
+sys.exit(re.search(sys.argv[1], sys.stdin.buffer.read().decode(), re.MULTILINE) is None)"""
 
 
 class Ended(Struct, frozen=True):
@@ -87,36 +92,65 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
         ended = await vigil.keep(root)
-        if ended.reason is Reason.COMPLETED and step.success.command:
-            ended = await _checked(ended, step, number, place, world, env)
+        ended = await _checked(ended, step, vigil.printed, number, place, world, env)
+        if ended.reason is Reason.NO_RESULT:
+            ended = vigil.in_view_of_preset(ended)
     world.emit(_ended(step, number, ended))
     return Ended(ended, place.label, vigil.last_available, bystanders)
 
 
-async def _checked(ended: Outcome, step: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
-    """Run success.command where the agent ran, and watched as it was; only what it says is told."""
+async def _checked(
+    ended: Outcome, step: Step, printed: str, number: int, place: Place, world: World, env: dict[str, str]
+) -> Outcome:
+    """Ask what success asks beyond exit code and file. An expression is searched for in a process of its own: in this
+    one nothing could stop it."""
+    if ended.reason is Reason.COMPLETED and (pattern := step.success.output) is not None:
+        search = replace(
+            step, name=f"{step.name}.search", command=(sys.executable, "-I", "-S", "-c", _SEARCH, pattern),
+            cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
+            timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
+        )  # fmt: skip
+        found, _ = await _beside(search, number, place, world, env)
+        if found.reason is Reason.FAILED:
+            found = replace(found, why="")
+        if found.reason is Reason.TIMEOUT:
+            found = replace(found, why=f"the search took longer than {format_duration(_SEARCH_DEADLINE)}")
+        ended = _told(ended, found, f"it exited well but printed nothing like {pattern!r}")
+    if ended.reason is Reason.COMPLETED and (words := step.success.command):
+        check = replace(
+            step, name=f"{step.name}.check", command=words, stdin=None,
+            timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE),
+        )  # fmt: skip
+        found, said = await _beside(check, number, place, world, env)
+        ended = _told(ended, found, f"it exited well, but success.command {' '.join(words)} did not", said)
+    return ended
+
+
+def _told(ended: Outcome, found: Outcome, complaint: str, said: str = "") -> Outcome:
+    """Give the agent's outcome as it is after a check."""
+    if found.reason is Reason.COMPLETED:
+        return ended
+    if found.reason is Reason.HALTED:
+        return replace(ended, reason=found.reason, why=found.why)
+    return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why, said))))
+
+
+async def _beside(check: Step, number: int, place: Place, world: World, env: dict[str, str]) -> tuple[Outcome, str]:
+    """Run a check where the agent ran, and watched as it was; with what it said last."""
     check = replace(
-        step, name=f"{step.name}.check", command=step.success.command, stdin=None, stdin_file=None, node=None,
-        preset=None, timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
+        check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
     quiet = replace(world, emit=lambda _: None, observe=None)
     stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
     vigil = _Vigil(check, number, None, stage, quiet)
-    command = " ".join(check.command)
     try:
         root = vigil.spawn(env, ())
     except OSError as error:
         vigil.close()
-        return replace(ended, reason=Reason.NO_RESULT, why=f"success.command {command}: {_what(error, check)}")
-    found = await vigil.keep(root)
-    if found.reason is Reason.COMPLETED:
-        return ended
-    if found.reason is Reason.HALTED:
-        return replace(ended, reason=found.reason, why=found.why)
-    said = stage.last_line()
-    why = f"it exited well, but success.command {command} did not: {found.why}" + (f": {said}" if said else "")
-    return replace(ended, reason=Reason.NO_RESULT, why=why)
+        why = _what(error, check)
+        return Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0), ""
+    return await vigil.keep(root), stage.last_line()
 
 
 class _Vigil:
@@ -130,6 +164,7 @@ class _Vigil:
         )  # fmt: skip
         told_by_group = stage.groups is not None and stage.groups.limits
         self._oom_kills = None if told_by_group else world.host.oom_kills()
+        self.printed = self._complained = ""  # the ends of its outputs, as far as somebody asks
         self._watch = Watch(started=time.monotonic())
         self._heard, self._output = self._watch.started, 0
         self._printed, self._next_trim = (self._watch.started, 0), inf
@@ -426,19 +461,27 @@ class _Vigil:
         step, stderr = self._step, self._stage.stderr.tail()
         if refused := shim.complaint(ending.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
-        missing = outcome.found_nothing(
-            step.success,
-            file_exists=step.success.file is not None and (Path(step.cwd) / step.success.file).exists(),
-            stdout=self._stage.stdout.tail().decode(errors="replace") if step.success.output is not None else "",
-        )
+        file = step.success.file
+        missing = f"it exited well but left no {file}" if file and not Path(step.cwd, file).exists() else ""
         told = outcome.classify(
             ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
-        if step.preset is None:
-            return *told, None
-        printed = [text.decode(errors="replace") for text in (self._stage.stdout.tail(), stderr)]
-        return outcome.with_preset(step.preset, told, printed, datetime.now().astimezone())
+        if step.success.output is not None or step.preset is not None:
+            self.printed = self._stage.stdout.tail().decode(errors="replace")
+        self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
+        return self._with_preset(*told)
+
+    def in_view_of_preset(self, ended: Outcome) -> Outcome:
+        """What left no result may have met its provider's limit."""
+        reason, why, resets_at = self._with_preset(ended.reason, ended.why)
+        return replace(ended, reason=reason, why=why, resets_at=resets_at)
+
+    def _with_preset(self, reason: Reason, why: str) -> tuple[Reason, str, float | None]:
+        if self._step.preset is None:
+            return reason, why, None
+        printed, now = (self.printed, self._complained), datetime.now().astimezone()
+        return outcome.with_preset(self._step.preset, (reason, why), printed, now)
 
 
 def _must_be_program(word: str, cwd: str, path: str) -> None:
@@ -453,6 +496,8 @@ def _must_be_program(word: str, cwd: str, path: str) -> None:
 
 
 def _what(error: OSError, step: Step) -> str:
+    if error.errno == errno.E2BIG:
+        return "a word or variable of it is too long, or all together: Linux takes 128 KiB of each; stdin takes more"
     told = error.strerror or str(error)
     return told if error.filename in (None, step.command[0], step.cwd) else f"{error.filename}: {told}"
 

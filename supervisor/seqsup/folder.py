@@ -57,6 +57,18 @@ def write_private(file: Path, text: str) -> None:
         opened.write(text)
 
 
+def tail(file: Path, most: int) -> bytes:
+    """The end of a file, or nothing where it cannot be read."""
+    try:
+        fd = os.open(file, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, most, max(os.fstat(fd).st_size - most, 0))
+    finally:
+        os.close(fd)
+
+
 def hold(folder: Path) -> int:
     """Take the run's lock for this process's life and return its descriptor. BlockingIOError: another lives.
 

@@ -4,14 +4,13 @@ import re
 import signal
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import PurePath
 
 from . import usage
 from .model import Exit, Preset, Reason, Success
 from .units import format_size
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
-_V8_OOM = re.compile(rb"FATAL ERROR: .*JavaScript heap out of memory")
+_V8_OOM = re.compile(rb"FATAL ERROR: [^\n]{0,200}JavaScript heap out of memory")
 _COLLECTOR = re.compile(rb"^\[(\d+):0x[0-9a-f]+\]", re.MULTILINE)  # each line of V8's last words begins with its pid
 _WORKER_OOM = re.compile(rb"ERR_WORKER_OUT_OF_MEMORY")
 _REFUSED = re.compile(
@@ -41,7 +40,7 @@ def classify(
 ) -> tuple[Reason, str]:
     """Name the reason and say why, for an attempt that we did not end.
 
-    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` comes from found_nothing;
+    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` is what its success lacks;
     `options` are those that we put into NODE_OPTIONS; `data_limit` is rlimits.data in bytes.
     """
     if ending.code is not None and ending.code in success.codes:
@@ -129,15 +128,6 @@ def describe(ending: Exit) -> str:
     if ending.code in _OF_SHELLS:
         return f"exit {ending.code}: {_OF_SHELLS[ending.code]}"
     return f"exit {ending.code}"
-
-
-def found_nothing(success: Success, *, file_exists: bool, stdout: str) -> str:
-    """Say which success check failed; empty when none did."""
-    if success.file is not None and not file_exists:
-        return f"it exited well but left no {PurePath(success.file)}"
-    if success.output is not None and not re.search(success.output, stdout, re.MULTILINE):
-        return f"it exited well but printed nothing like {success.output!r}"
-    return ""
 
 
 def _through_shell(ending: Exit) -> int | None:

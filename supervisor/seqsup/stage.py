@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from .containment.group import Group
-from .folder import ARTIFACTS, STDERR, STDOUT, private
+from .folder import ARTIFACTS, STDERR, STDOUT, private, tail
 from .model import Enforce, Step
 from .runtime import stand_in
 from .streams import Output
@@ -64,7 +64,7 @@ class Stage:
     def last_line(self) -> str:
         """What was said last: on stderr, or else on stdout. Also after it was closed."""
         for log in (STDERR, STDOUT):
-            lines = (self.place.folder / log).read_bytes()[-_LINE:].decode(errors="replace").split("\n")
+            lines = tail(self.place.folder / log, _LINE).decode(errors="replace").split("\n")
             if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
                 return said
         return ""

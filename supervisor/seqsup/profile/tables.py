@@ -321,7 +321,7 @@ class Success(Table, frozen=True):
 
     codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success."] = (0,)
     file: Annotated[str | None, TEXT_OR_NONE, "A file that must be there, relative to cwd."] = None
-    output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that the output must match."] = None
+    output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that its standard output must match."] = None
     command: Annotated[
         tuple[str, ...], "A command that must succeed, run where the agent ran and as it was; at most 5 minutes."
     ] = ()
