@@ -568,6 +568,18 @@ def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_pat
         assert run.wait().code == 143
 
 
+def test_a_probe_that_takes_no_figures_is_no_scrape(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    port = free_port()
+    run = seqsup_started("start", write(tmp_path, shell("a", "sleep 4"), metrics={"listen": f"127.0.0.1:{port}"}))
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/"), 30)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port)) as probe:
+            probe.sendall(b"HEAD /metrics HTTP/1.0\r\n\r\n")
+            assert probe.recv(100).startswith(b"HTTP/1.0 405")
+    ended = run.wait()
+    assert (ended.code, "last scrape" in ended.stderr) == (0, False)
+
+
 def test_hundreds_of_readers_that_say_nothing_cost_little_and_no_word(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
