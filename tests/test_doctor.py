@@ -411,7 +411,7 @@ def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
     assert checks["metrics port"]["level"] == "warn"
     assert f"Address already in use by python (pid {os.getpid()})" in checks["metrics port"]["finding"]
     assert without["metrics port"] == checks["metrics port"]
-    assert f"127.0.0.1:{port} is taken" in checks["companion port"]["finding"]
+    assert f"port {port} is taken" in checks["companion port"]["finding"]
     assert checks["companion port"]["remedy"] == f"ss -ltnp 'sport = :{port}'"
 
 

@@ -366,8 +366,10 @@ def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
     if folder.exists() and not folder.is_dir():
         return f"{folder} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
-    if isinstance(error, OSError) or "disk is full" in str(error) or "readonly" in str(error):
-        return f"free space or make {folder} writable, then go on with --resume"
+    if isinstance(error, OSError):
+        return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
+    if "disk is full" in str(error) or "readonly" in str(error):
+        return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
         return f"{folder} could not be read or written: look at `ulimit -f` and at the kernel's log, then use --resume"
     return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"

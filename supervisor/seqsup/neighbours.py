@@ -111,9 +111,9 @@ def metrics_port(metrics: Metrics) -> Iterator[Finding]:
 def companion_ports(companions: Iterable[CompanionStart]) -> Iterator[Finding]:
     """Whether nobody answers yet where companions will."""
     for companion in companions:
-        if (why := asyncio.run(taken(companion.ready))) != "":
+        if asyncio.run(taken(companion.ready)):
             port = companion.ready.port or address(companion.ready.http or "")[1]
-            told = f"{companion.name}: {why}{_holder(port)}: it would be taken for {companion.name}"
+            told = f"{companion.name}: port {port} is taken{_holder(port)}, and would be taken for its own"
             yield Finding(Level.WARN, "companion port", told, f"ss -ltnp 'sport = :{port}'")
         elif companion.ready.http is not None or companion.ready.port is not None:
             yield Finding(Level.OK, "companion port", f"that of {companion.name} is free")

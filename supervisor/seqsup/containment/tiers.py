@@ -39,6 +39,7 @@ WITHOUT_LINUX = (
 _MOUNTED = (
     "run it where systemd does, or mount cgroup v2 with its memory controller: mount -t cgroup2 none /sys/fs/cgroup"
 )
+_ROOTED = "run it as root, and the agents as another user (run.user): only root may make groups of cgroup v1 here"
 _WRITABLE = (
     "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
     " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
@@ -127,6 +128,8 @@ def remedy() -> str:
     """What gives the strongest tier: a command where systemd runs."""
     if _systemd_runs():
         return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
+    if os.geteuid() != 0 and any(mounts("memory")):
+        return _ROOTED
     return _WRITABLE if _contained() else _MOUNTED
 
 
