@@ -235,6 +235,26 @@ def test_a_folder_that_cannot_be_written_refuses_the_start_and_nothing_is_made(
     assert not (tmp_path / "ran").exists()
 
 
+def test_what_lies_on_a_disk_that_became_read_only_is_told(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=4m,mode=700") as disk:
+        state = {"SEQSUP_STATE_DIR": str(disk)}
+        profile = write(tmp_path, shell("a", "echo said"))
+        assert seqsup("start", profile, env=state).code == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for command in (
+            ["status"],
+            ["runs"],
+            ["logs", "a"],
+            ["events"],
+            ["artifacts", "summary"],
+            ["report", "-o", "-"],
+        ):
+            told = seqsup(*command, env=state)
+            assert told.code == 0, (command, told.stderr)
+        refused = seqsup("start", profile, env=state)
+    assert (refused.code, "writable" in refused.stderr) == (3, True)
+
+
 def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="writable"):

@@ -109,7 +109,7 @@ class Journal:
             if write:
                 private(state_dir)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            mode = "rw" if write else "ro"
+            mode = "rw" if write else "ro&immutable=1" if _sealed(path) else "ro"
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_trouble(path, error)) from error
@@ -344,6 +344,12 @@ def _begin_above(path: Path, db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO sqlite_sequence VALUES ('runs', ?)", (max(numbers),))
 
 
+def _sealed(path: Path) -> bool:
+    """Whether nobody can write here, and nobody left off in the midst of it. SQLite reads that only when told so."""
+    rest = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (rest.exists() and rest.stat().st_size)
+
+
 def _look_for_damage(path: Path, db: sqlite3.Connection) -> None:
     tables = [""] if path.stat().st_size <= _WHOLE else ["(runs)", "(sqlite_schema)"]
     for table in tables:
@@ -368,8 +374,9 @@ def _remedy(path: Path, error: Exception) -> str:
         return f"{folder} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
     if isinstance(error, OSError):
         return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
-    if "disk is full" in str(error) or "readonly" in str(error):
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
-    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR"):
+    if name.startswith("SQLITE_IOERR"):
         return f"{folder} could not be read or written: look at `ulimit -f` and at the kernel's log, then use --resume"
     return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
