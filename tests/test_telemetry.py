@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -390,6 +391,17 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
     assert (folder / "report.5.json").read_text() == '{"header":{}}'
     assert (folder / "report.6.json").read_text() == '{"workers":[{"workers":[]}]}'
     assert "environmentVariables" in (tmp_path / "secret.json").read_text()
+
+
+def test_of_reports_without_number_those_are_kept_that_can_be_looked_through_at_once(tmp_path: Path) -> None:
+    many = json.dumps({"environmentVariables": {"KEY": "1"}, "stack": [{}] * 300_000})
+    for number in range(100, 130):
+        (tmp_path / f"report.{number}.json").write_text(many)
+    tracemalloc.start()
+    assert len(clean(tmp_path)) == len(list(tmp_path.glob("report.*"))) == 20
+    assert tracemalloc.get_traced_memory()[1] < 20 * MIB, "nothing of it is unpacked"
+    tracemalloc.stop()
+    assert "KEY" not in (tmp_path / "report.119.json").read_text()
 
 
 @pytest.mark.memory

@@ -5,22 +5,25 @@ Heap snapshots lie beside it.
 
 import os
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from seqsup.model import MIB
 
 REPORTS = "reports"  # in the attempt's folder
 _LARGEST = 4 * MIB
+_MOST = 20  # of an attempt; whoever writes more of them is no Node at its end
 
 
 def clean(folder: Path) -> tuple[str, ...]:
     """Take the environment out of all reports in there, and name those that are kept."""
-    return tuple(file.name for file in sorted(folder.glob("report.*.json")) if _cleaned(file))
+    files = sorted(folder.glob("report.*.json"))
+    for file in files[_MOST:]:
+        _remove(file)
+    return tuple(file.name for file in files[:_MOST] if _cleaned(file))
 
 
 def settle(folder: Path) -> None:
@@ -30,31 +33,36 @@ def settle(folder: Path) -> None:
         return
     clean(folder)
     for draft in folder.glob("*.heapsnapshot.part"):
-        with suppress(OSError):
-            draft.unlink()
+        _remove(draft)
     with suppress(OSError):
         folder.rmdir()
 
 
 def _cleaned(file: Path) -> bool:
     """Take the environment out; what cannot be read as a report is removed. The folder is the agent's to write in."""
-    with suppress(OSError, msgspec.DecodeError, AttributeError, TypeError, RecursionError):
+    with suppress(OSError, msgspec.DecodeError, RecursionError):
         descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "r+b") as opened:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                report: Mapping[str, Any] = msgspec.json.decode(opened.read(_LARGEST))
+                report = _without_environment(opened.read(_LARGEST))
                 opened.seek(0)
                 opened.truncate()
-                opened.write(msgspec.json.encode(_without_environment(report)))
+                opened.write(report)
                 return True
-    with suppress(OSError):
-        file.unlink()
+    _remove(file)
     return False
 
 
-def _without_environment(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Of each of its worker threads a report holds another one."""
-    fewer = {name: value for name, value in report.items() if name != "environmentVariables"}
-    if "workers" in fewer:
-        fewer["workers"] = [_without_environment(worker) for worker in fewer["workers"]]
-    return fewer
+def _without_environment(report: bytes | Raw) -> bytes:
+    """Of each of its worker threads a report holds another one. The rest is not unpacked: it may be anything."""
+    fields = msgspec.json.decode(report, type=dict[str, Raw])
+    fields.pop("environmentVariables", None)
+    if "workers" in fields:
+        workers = msgspec.json.decode(fields["workers"], type=list[Raw])
+        fields["workers"] = Raw(msgspec.json.encode([Raw(_without_environment(worker)) for worker in workers]))
+    return msgspec.json.encode(fields)
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink()
