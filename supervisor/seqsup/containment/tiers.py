@@ -37,9 +37,9 @@ WITHOUT_LINUX = (
 
 
 _MOUNTED = (
-    "run it where systemd does, or mount cgroup v2 with its memory controller: mount -t cgroup2 none /sys/fs/cgroup"
+    "mount cgroup v2 with its memory controller (mount -t cgroup2 none /sys/fs/cgroup), or run it where systemd does"
 )
-_ROOTED = "run it as root, and the agents as another user (run.user): only root may make groups of cgroup v1 here"
+_ROOTED = "run it as root, who alone may make groups of cgroup v1 here, and the agents as another user (run.user)"
 _WRITABLE = (
     "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
     " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
@@ -106,14 +106,15 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
         groups.close()
     if claim is not None:
         claim.give_up(gone=True)
+    better = remedy()
     if enforce is Enforce.CGROUP:
         raise NoGroup(
             f'{key} = "cgroup", but no group with a memory limit can be had here:\n'
             + "".join(f"  {line}\n" for line in why)
-            + (f"Start it as `{remedy()}`" if _systemd_runs() else remedy()[0].upper() + remedy()[1:])
+            + (f"Start it as `{better}`" if better.startswith("systemd-run") else better[0].upper() + better[1:])
             + f", or leave {key} at auto."
         )
-    return Chosen(None, SUBREAPER, "", tuple(why), remedy=remedy())
+    return Chosen(None, SUBREAPER, "", tuple(why), remedy=better)
 
 
 def _claimed(cookie: str) -> Claim | None:
@@ -126,10 +127,10 @@ def _claimed(cookie: str) -> Claim | None:
 
 def remedy() -> str:
     """What gives the strongest tier: a command where systemd runs."""
-    if _systemd_runs():
-        return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
     if os.geteuid() != 0 and any(mounts("memory")):
         return _ROOTED
+    if _systemd_runs():
+        return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
     return _WRITABLE if _contained() else _MOUNTED
 
 
