@@ -78,7 +78,10 @@ class Reaper:
     def __exit__(self, *_: object) -> None:
         if self._gate >= 0:
             os.close(self._gate)
+        # Python tells one that comes while its handler goes as an error, wherever we are by then
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _on_child(self) -> None:
         self.reap()
