@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import psutil
 import pytest
+from hypothesis import settings
 from seqsup import journal
 from seqsup.containment import tiers
 from seqsup.containment.group import remove
@@ -23,6 +24,9 @@ from seqsup.containment.group import remove
 ROOT = Path(__file__).parent.parent
 STUBS = Path(__file__).parent / "stubs"
 MARK = "SEQSUP_TEST"  # the environment variable by which a test's processes are known
+
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 T = TypeVar("T")
 

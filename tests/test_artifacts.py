@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.artifacts import LONGEST, SUMMARY, ArtifactError, Summaries, files, has_summary, opened, put, summary
 from seqsup.folder import ARTIFACTS
@@ -35,7 +35,6 @@ def store(attempt: Path, text: str | None, *details: Path) -> None:
 # -- the store
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=200))
 def test_a_summary_comes_back_as_it_was_given_but_for_what_no_command_can_carry(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -365,7 +365,7 @@ def test_whoever_misbehaves_is_dropped_and_nobody_else_notices(programs: Callabl
     told(story)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.binary(max_size=200) | st.sampled_from([b"\n", b'{"hello":"node"}\n', b'{"id":1}\n', b"{"]), max_size=8)
 )

@@ -91,7 +91,7 @@ _WORDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["", *LOOKS]), st.lists(_WORDS, max_size=5))
 def test_no_command_line_makes_a_traceback(driver: Driver, command: str, words: list[str]) -> None:
     if "-f" in words and command in ("logs", "events"):
@@ -101,7 +101,7 @@ def test_no_command_line_makes_a_traceback(driver: Driver, command: str, words: 
     assert "--debug" in words or "Traceback" not in told
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(_WORDS, st.binary(max_size=8).map(lambda raw: raw.decode("utf-8", "replace"))), max_size=4))
 def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "x.toml").write_text("".join(f"{word}\n" for word in words), errors="replace")

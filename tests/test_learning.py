@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, Started, wait_for
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.folder import private, run_folder
 from seqsup.history import fold, remaining
@@ -36,7 +36,6 @@ def past(*peaks: int, ok: bool = True, reason: str = "completed", seconds: float
     return [Past(n, 1, "A", reason, ok, seconds, peak * MIB) for n, peak in enumerate(peaks)]
 
 
-@settings(deadline=None)
 @given(values=st.lists(st.floats(0, 1e9), min_size=1), share=st.floats(0.01, 1))
 def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: list[float], share: float) -> None:
     found = quantile(values, share)
@@ -44,7 +43,6 @@ def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: li
     assert sum(value <= found for value in values) >= share * len(values) - 1e-6
 
 
-@settings(deadline=None)
 @given(known=PASTS, content=st.sampled_from("ABC"))
 def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: str) -> None:
     usual = expect(known, content)
@@ -57,7 +55,6 @@ def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: 
         assert usual.seconds <= usual.long
 
 
-@settings(deadline=None)
 @given(known=PASTS)
 def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: list[Past]) -> None:
     limits = suggest(known)
@@ -72,7 +69,6 @@ def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: 
             assert limits.soft >= each.peak
 
 
-@settings(deadline=None)
 @given(known=PASTS, peak=PEAKS)
 def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: list[Past], peak: int) -> None:
     usual = risen(peak, known, "A")

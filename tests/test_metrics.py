@@ -150,7 +150,7 @@ NEWS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(NEWS, max_size=30))
 def test_whatever_happens_the_figures_hold_together(news: list[Told | Observation]) -> None:
     """Programs add up to the tree; one phase; one state an agent; the queue is the plan; totals only grow, from 0."""

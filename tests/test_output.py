@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup import policy, streams
 from seqsup.streams import Output, Reading, cut_here
@@ -92,7 +92,6 @@ def test_output_that_its_agent_empties_is_read_anew(tmp_path: Path) -> None:
     output.close()
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 400 * KIB), max_size=12), most=st.integers(64 * KIB, 512 * KIB))
 def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int
@@ -118,7 +117,6 @@ def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
     output.close()
 
 
-@settings(deadline=None)
 @given(rate=st.floats(0, 1e12), most=st.integers(64 * KIB, 2**40))
 def test_the_next_look_comes_before_the_bound_is_reached_twice(rate: float, most: int) -> None:
     wait = policy.until_trim(rate, most)

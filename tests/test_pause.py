@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, Started, wait_for
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.model import MIB
 from seqsup.policy import DISK_FLOOR, disk_too_full
@@ -27,7 +27,6 @@ def kinds(seqsup: Seqsup) -> list[str]:
     return [event["event"] for event in parsed(seqsup("events").stdout)]
 
 
-@settings(deadline=None)
 @given(
     free=st.integers(0, 2**50), total=st.integers(0, 2**50), floor=st.none() | st.just("auto") | st.integers(0, 2**50)
 )

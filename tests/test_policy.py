@@ -493,7 +493,7 @@ LAWS = [
     the_pause_stays_within_a_millisecond_and_a_second,
     every_stop_comes_to_an_end,
 ]
-anything = settings(max_examples=200, deadline=None)
+anything = settings(max_examples=200)
 
 
 @anything

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Result, Started, wait_for
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.history import Completed
 from seqsup.journal import FILE, Journal
@@ -85,7 +85,6 @@ def test_copies_are_known_by_their_items_wherever_they_stand() -> None:
     assert found.again == {}
 
 
-@settings(deadline=None)
 @given(data=st.data(), size=st.integers(1, 8))
 def test_whatever_was_edited_nothing_that_holds_builds_on_what_does_not(data: st.DataObject, size: int) -> None:
     names = [f"n{n}" for n in range(size)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result, Started, wait_for
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.folder import MEMBERS, private, run_folder
 from seqsup.journal import Journal
@@ -133,7 +133,6 @@ def test_a_slip_of_the_pen_removes_nothing(seqsup: Seqsup, args: list[str]) -> N
     assert listed() == [1]
 
 
-@settings(deadline=None)
 @given(
     runs=st.lists(RUNS, unique_by=lambda each: each.run),
     days=st.none() | st.floats(0, 100),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from seqsup import presets, usage
 from seqsup.model import Reason
@@ -75,7 +75,6 @@ def test_a_time_of_day_is_of_its_own_zone_also_over_a_change_of_clocks() -> None
     assert limit.resets_at == night.timestamp() + 7 * 3600
 
 
-@settings(deadline=None)
 @given(st.sampled_from(presets.names()), st.sampled_from([row[1] for row in FOUND]), st.text(), st.integers(0, 60))
 def test_whatever_is_said_there_is_an_answer(name: str, said: str, noise: str, cut: int) -> None:
     preset = presets.preset(name)
