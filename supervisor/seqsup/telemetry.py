@@ -54,9 +54,7 @@ class Telemetry:
         self._known: dict[int, NodeProcess] = {}
         self._watched: set[int] = set()  # pids whose allocations are sampled
         self._looked_into: set[int] = set()  # and of which many are, for a moment
-        self._filled: dict[
-            int, int
-        ] = {}  # pid -> parts of its heap's limit that were in use as its sites were read last
+        self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
         self._sites: dict[int, tuple[Site, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[None] | None = None  # the next look

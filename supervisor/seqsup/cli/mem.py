@@ -17,6 +17,7 @@ from ._values import size
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"
+_SUMMED = ("used", "limit", "external")
 _COLUMNS = (
     Column("pid"),
     Column("memory"),
@@ -135,9 +136,6 @@ def _whole(usage: Usage) -> str:
     rss = sum(node.rss for node in usage.nodes)
     used, limit, external = (sum(getattr(node.heap, name) for node in usage.nodes) for name in _SUMMED)
     return f"RSS {format_size(rss)}, heap {format_size(used)}/{format_size(limit)}, external {format_size(external)}"
-
-
-_SUMMED = ("used", "limit", "external")
 
 
 def _fields(usage: Usage, freed: Freed | None, threshold: int | None) -> dict[str, object]:

@@ -23,7 +23,7 @@ _WORDS = {
     Kind.TROUBLE: "trouble", Kind.HALT: "stop asked", Kind.RESTART: "companion restarted",
 }  # fmt: skip
 _COMMAND = 160  # characters
-_TABLE = tuple[str, bool]  # heading, and whether it is a number
+_Column = tuple[str, bool]  # heading, and whether it is a number
 
 T = TypeVar("T")
 
@@ -288,7 +288,7 @@ def _rest(number: int, what: str) -> Iterator[str]:
 
 
 def _table(
-    columns: list[_TABLE], rows: Iterable[tuple[str, ...]], caption: str, bad: Sequence[bool] = ()
+    columns: list[_Column], rows: Iterable[tuple[str, ...]], caption: str, bad: Sequence[bool] = ()
 ) -> Iterator[str]:  # fmt: skip
     """`bad` are the rows, in their order, that went wrong."""
     yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
