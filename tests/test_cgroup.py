@@ -617,7 +617,7 @@ def test_the_best_of_what_works_is_chosen(cookie: str) -> None:
 
 def test_watching_alone_asks_for_no_group(cookie: str) -> None:
     chosen = tiers.choose(Enforce.WATCH, cookie)
-    assert (chosen.groups, chosen.tier) == (None, "subreaper")
+    assert (chosen.groups, chosen.tier, chosen.why) == (None, "subreaper", ())
 
 
 def test_nobody_in_particular_is_told_why_and_what_to_do(cookie: str) -> None:

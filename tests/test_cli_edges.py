@@ -30,6 +30,13 @@ def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text().splitlines() == ["a deploy v2", "b deploy v2", "b deploy v2"]
 
 
+def test_a_task_that_was_forgotten_is_told_when_its_agents_start(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true {task}"), shell("b", "true {task}"))
+    told = "seqsup: a, b: {task} is empty; it is given with --task"
+    assert told in seqsup("start", profile).stderr
+    assert told not in seqsup("start", profile, "--task", "x").stderr
+
+
 def test_a_choice_that_leaves_no_agent_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), shell("b", "true"))
     ended = seqsup("start", profile, "--only", "a", "--from", "b")

@@ -11,6 +11,7 @@ from .profile.tables import NodeTable
 from .units import format_size
 from .wording import named
 
+NO_TASK = "{task} is empty; it is given with --task"
 _NAMED = 3  # agents of which the same is noted
 _CHAIN = 5  # agents: the longest chain that is advised
 
@@ -30,7 +31,7 @@ def notes(
         agent = copy.agent
         texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
         if ("task", None) in texts and task is None:
-            yield f"{agent.name}: {{task}} is empty; it is given with --task"
+            alike.setdefault(NO_TASK, {})[agent.name] = None
         if copy.item is not None and ("item", None) not in texts:
             yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
         for need in agent.needs:

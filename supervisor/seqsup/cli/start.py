@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
+from ..advice import NO_TASK
 from ._detach import detach as in_background
 from ._logging import log_options
 from ._supervise import Manner, go_on, supervise
@@ -45,8 +46,9 @@ def start(
         raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
     plan = taken.plan
+    unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
     manner = Manner(
-        resume=taken.earlier and taken.earlier.run, note=taken.note, wait=not no_wait, json=as_json,
+        resume=taken.earlier and taken.earlier.run, note=taken.note or unsaid, wait=not no_wait, json=as_json,
         quiet=quiet or detach, follow=follow, plain=progress == "plain", log_level=log_level and log_level.upper(),
         log_json=log_format == "json",
     )  # fmt: skip

@@ -84,7 +84,7 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
             raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
         return Chosen(None, PSUTIL, WITHOUT_LINUX, (), remedy="run it on Linux")
     if enforce is Enforce.WATCH:
-        return Chosen(None, SUBREAPER, "", ('memory.enforce = "watch"',))
+        return Chosen(None, SUBREAPER, "no group is asked for; memory.hard is kept by watching", ())
     claim = _claimed(cookie)
     for tier, give in TIERS.items():
         if TIER not in ("", tier):

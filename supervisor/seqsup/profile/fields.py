@@ -253,7 +253,8 @@ def _read_value(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Co
 
 def _read_list(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
     if not isinstance(value, list):
-        complain(at, f"expected a list in brackets, not {show(value)}")
+        wanted = f"tables, each begun by [[{at[-1]}]]" if _table_in(hint) else "a list in brackets"
+        complain(at, f"expected {wanted}, not {show(value)}")
         return UNSET
     ended = [_read_value(hint, kind, item, (*at, n), complain) for n, item in enumerate(value)]
     return tuple(item for item in ended if item is not UNSET)
