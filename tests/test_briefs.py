@@ -58,4 +58,6 @@ def test_what_is_left_beside_a_brief_is_handed_on_by_the_next_run(seqsup: Seqsup
     (runs / "r1/writer/brief/artifacts/summary.md").write_text("by hand\n")
     assert seqsup("start", path, env=env).code == 0
     assert "--notes 'by hand'" in brief(seqsup, "reviewer")
+    assert seqsup("artifacts", "list", "r1").stdout.splitlines()[1].split()[:3] == ["writer", "–", "given"]
+    assert seqsup("artifacts", "list", "r2").stdout.splitlines()[1].split()[:3] == ["writer", "–", "–"]
     assert (runs / "r2/reviewer/brief/artifacts/brief.md").stat().st_mode & 0o777 == 0o600

@@ -92,7 +92,7 @@ def list_command(run: str | None, as_json: bool) -> None:
         return
     rows = [
         (
-            name, str(attempt), "given" if has_summary(folder) else "from its output",
+            name, str(attempt or NONE), _whence(folder),
             str(len([each for each in stored if each.name != SUMMARY]) or NONE),
             format_size(total) if (total := sum(each.size for each in stored)) else NONE, str(folder / "artifacts"),
         )
@@ -175,6 +175,10 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> No
             click.echo(f"seqsup: {each.label} stays: somebody has just gone on with it", err=True)
     told = f"{'would free' if dry_run else 'freed'} {format_size(freed)}"
     click.echo(f"seqsup: {told if going else 'nothing to remove'}", err=True)
+
+
+def _whence(attempt: Path) -> str:
+    return "given" if has_summary(attempt) else "from its output" if summary(attempt) else NONE
 
 
 def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
