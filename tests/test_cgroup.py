@@ -246,13 +246,16 @@ def test_a_fork_bomb_of_60_is_killed(group: Group, start: Start, bomb: str) -> N
 
 
 def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
-    """An agent that is root may make groups of its own, as a nested seqsup does."""
+    """An agent that is root may make groups of its own, as a nested seqsup does, and freeze them."""
     child = start(group, ESCAPES, "child")
     pid = int(child.line())
     for procs in group.entry:
         below = Path(procs).parent / "below"
         below.mkdir()
         (below / "cgroup.procs").write_text(str(pid))
+        for state, frozen in ((below / "freezer.state", "FROZEN"), (below / "cgroup.freeze", "1")):
+            if state.exists():
+                state.write_text(frozen)
     assert pid in group.pids()
     assert not group.close()
     destroy(group)

@@ -158,11 +158,16 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
 def listed(folder: Path) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
-    for below in (below for below, _, _ in os.walk(folder)) if nested(folder) else (folder,):
-        procs = Kept(Path(below, "cgroup.procs"))
+    for each in with_nested(folder):
+        procs = Kept(each / "cgroup.procs")
         found += procs.pids()
         procs.close()
     return found
+
+
+def with_nested(folder: Path) -> Iterator[Path]:
+    """Give a group, and those below it."""
+    return map(Path, (below for below, _, _ in os.walk(folder)) if nested(folder) else (folder,))
 
 
 def nested(folder: Path) -> bool:
@@ -203,12 +208,13 @@ def kill(folder: Path) -> None:
 
 
 def _kill_frozen(folder: Path) -> None:
-    """Nobody forks while frozen; v1 lets nobody die before the thaw either."""
+    """Nobody forks while frozen; v1 lets nobody die before the thaw either, and who is below may be frozen itself."""
     write(folder / "freezer.state", "FROZEN")
     try:
         kill_listed(lambda: listed(folder))
     finally:
-        write(folder / "freezer.state", "THAWED")
+        for each in with_nested(folder):
+            write(each / "freezer.state", "THAWED")
 
 
 def remove(folder: Path) -> bool:
