@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from seqsup.profile.tables import SHARED  # noqa: E402
 
 Block = tuple[str, str]  # what it is (text | code), and its lines
 MADE = "made by docs/make.py"
+_WIDTH = 120
 
 
 def main() -> None:
@@ -82,10 +84,16 @@ def _cli() -> Iterator[str]:
     yield "[Exit codes](running.md#exit-codes) and [reasons](crashes.md) have pages of their own."
     for name, command, context in _commands():
         yield f"\n## seqsup {name}\n\n```\n{_usage(command, context)}\n```\n"
-        yield "\n\n".join(f"```\n{text}\n```" if kind == "code" else text for kind, text in _blocks(command.help))
+        yield "\n\n".join(
+            f"```\n{text}\n```" if kind == "code" else _filled(text) for kind, text in _blocks(command.help)
+        )
         if options := _options(command, context):
             yield "\n| option | |\n| --- | --- |"
             yield from (f"| `{option}` | {_cell(about)} |" for option, about in options)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _metrics() -> Iterator[str]:
