@@ -126,6 +126,8 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["artifacts", "clean", "--max-size", "big"], 2, "--max-size: expected a size"),
         (["run", "--retries", "-1", "--", "true"], 2, "--retries: expected a whole number from 0, not '-1'"),
         (["start"], 2, "which profile? (seqsup start PROFILE)"),
+        (["start", ""], 2, "which profile? (seqsup start PROFILE)"),
+        (["--debug"], 2, "missing command\ntry: seqsup -h"),
         (["plan", "no.toml"], 2, "no.toml: cannot be read: No such file or directory"),
         (["status", "r9"], 2, 'no run "r9"'),
         (["status", "nigthly"], 2, "did you mean nightly?"),

@@ -29,7 +29,7 @@ def told(error: click.ClickException) -> str:
         return f"{error.option_name} {wants} value"
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{_name(error.param, context)}: {_value(error.param, error.message)}"
-    return message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:].removesuffix(".")
 
 
 def _name(param: click.Parameter, context: click.Context | None) -> str:

@@ -100,7 +100,7 @@ def take(profile: str | None, asked: Asked) -> Taken:
     resume = asked.resume
     if profile is None and resume:
         profile, resume = _apart(resume)
-    if profile is None:
+    if not profile:  # also a variable of a script's that was not set
         context = click.get_current_context()
         raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
     choice = Choice(task=asked.task or None, only=asked.only, start_from=asked.start_from)
