@@ -99,10 +99,10 @@ def suggest(past: Iterable[Past]) -> Limits | None:
         return None  # each of them was weighed
     held_back = [each for each in known if each.reason in _HELD_BACK]
     high = max(usual.high, *(each.peak for each in held_back), 0)
+    soft = _up(high * _SOFT, _STEP)
+    hard = max(_up(high * _HARD, _STEP), soft + _STEP)
     wall = max(_WALL * usual.long, _SHORTEST_WALL)
-    return Limits(
-        _up(high * _SOFT, _STEP), _up(high * _HARD, _STEP), float(_up(wall, 60)), usual, len(held_back)
-    )  # fmt: skip
+    return Limits(soft, hard, float(_up(wall, 60)), usual, len(held_back))
 
 
 def quantile(values: Sequence[float], share: float) -> float:
