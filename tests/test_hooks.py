@@ -186,12 +186,17 @@ def test_a_killed_supervisor_takes_its_hook_along(
     assert seqsup("status").code == 1
 
 
-def test_three_interrupts_end_a_hook(seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path) -> None:
-    profile = write(tmp_path, shell("a", "true"), **hooks(before_agent=[" ".join(stub("deaf"))]))
+@pytest.mark.parametrize(("point", "interrupts"), [("before_run", 2), ("before_agent", 2), ("after_agent", 3)])
+def test_what_comes_after_an_agent_is_ended_only_by_the_third_interrupt(
+    seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path, point: str, interrupts: int
+) -> None:
+    profile = write(
+        tmp_path, shell("a", "true"), shell("b", "true"), **hooks(**{point: [" ".join(stub("deaf"))]}, on_error="stop")
+    )
     run = seqsup_started("start", profile, "--json")
-    out = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "@hooks", "before_agent-1", "stdout.log")
+    out = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "@hooks", f"{point}-1", "stdout.log")
     wait_for(lambda: out.exists() and out.read_text())
-    for stops in (1, 2, 3):
+    for stops in range(1, interrupts + 1):
         run.send(signal.SIGINT)
         wait_for(lambda n=stops: len(of(map(json.loads, run.stdout.splitlines()), "halt_requested")) == n)
     assert run.wait().code == 130

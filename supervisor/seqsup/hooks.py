@@ -68,9 +68,11 @@ class Hooking:
     async def on(self, point: str, recorded: Recorded) -> None:
         """Run a point's hooks, one after another. Stopped, if one fails and may do that."""
         for command in self._rules.commands.get(point, ()):
+            if self._unwanted(point):
+                return
             ended = await self._run(point, command, recorded)
             self._world.emit(ended)
-            if not ended.ok and self._rules.stop_on_error:
+            if not ended.ok and self._rules.stop_on_error and not self._unwanted(point):
                 raise Stopped(f"the hook {command} ({point}) failed: {ended.why}")
 
     async def settle(self) -> None:
@@ -104,7 +106,7 @@ class Hooking:
                 except OSError as error:
                     return _told(point, command, recorded, label, began, why=f"it could not be started: {error}")
             while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
-                if world.operator.halt is Halt.KILL:
+                if self._unwanted(point):
                     break
                 hook.used()  # whoever is seen is known for good
                 await world.wake.wait(min(left, _LOOK))
@@ -113,8 +115,8 @@ class Hooking:
             complaint = hook.complaint()
             if ended is None:
                 why = f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
-                if world.operator.halt is Halt.KILL:
-                    why = "stopped by the operator, by force"
+                if self._unwanted(point):
+                    why = "stopped by the operator"
             else:
                 why = complaint or ("" if ended.code == 0 else outcome.describe(ended))
             told = _told(
@@ -123,6 +125,10 @@ class Hooking:
             if ended is None:
                 return told
             return replace(told, exit_code=ended.code, signal=ended.signal, left_over=left_over)
+
+    def _unwanted(self, point: str) -> bool:
+        """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
+        return self._world.operator.halt >= (Halt.NOW if point.startswith("before") else Halt.KILL)
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
         event = recorded.body
