@@ -156,8 +156,9 @@ def test_a_success_check_is_not_asked_about_a_failure() -> None:
 @pytest.mark.parametrize(("number", "reason"), [(0, Reason.FAILED), (3, Reason.COMPLETED), (134, Reason.COMPLETED)])
 def test_the_profile_says_which_codes_are_good(number: int, reason: Reason) -> None:
     success = Success(codes=(3, 134), file=None, output=None)
-    found, _ = classify(ending=code(number), stderr=b"", kernel_oom="", success=success, missing="")
+    found, why = classify(ending=code(number), stderr=b"", kernel_oom="", success=success, missing="")
     assert found is reason
+    assert why == ("exit 0, and success.codes are 3, 134" if reason is Reason.FAILED else "")
 
 
 def test_words_far_apart_on_one_line_are_not_v8s() -> None:

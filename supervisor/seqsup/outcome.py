@@ -62,6 +62,8 @@ def classify(
         return Reason.HEAP_OOM, f"a worker thread reached V8's heap limit, which it has from its process ({how})"
     if ending.code == 13 and _UNSETTLED.search(stderr):
         return Reason.FAILED, f"{how}: a top-level await that never settled"
+    if ending.code == 0:
+        return Reason.FAILED, f"{how}, and success.codes are {', '.join(map(str, success.codes))}"
     return Reason.FAILED, how
 
 
