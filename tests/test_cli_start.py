@@ -11,6 +11,9 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.cli._find import Found
+from seqsup.cli.status import state_of
+from seqsup.journal import Journal, JournalError
 
 from profiles import agent, of, parsed, proven, reasons, shell, started, write
 
@@ -598,6 +601,26 @@ def test_to_look_at_a_run_does_not_disturb_its_start(seqsup_started: Start, seqs
                 assert len(lines(tmp_path / "ran")) == tries
         finally:
             looker.kill()
+
+
+def test_a_run_that_begins_is_at_no_moment_taken_for_dead(seqsup_started: Start, tmp_path: Path) -> None:
+    folder = Path(os.environ["SEQSUP_STATE_DIR"])
+    process = seqsup_started("start", write(tmp_path, shell("a", "sleep 0.2")))
+    journal = wait_for(lambda: opened(folder))
+    [row] = wait_for(journal.runs)
+    states = set()
+    while process.process.poll() is None:
+        states.add(state_of(Found(folder, journal, row))[0])
+    journal.close()
+    assert process.wait().code == 0
+    assert states <= {"starting", "running", "completed"}
+
+
+def opened(folder: Path) -> Journal | None:
+    try:
+        return Journal.open(folder)
+    except JournalError:
+        return None
 
 
 def test_no_agent_is_called_like_a_file_of_the_runs_folder(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,14 +138,18 @@ class Journal:
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise kind(_trouble(self._path, error)) from error
 
-    def begin(self, name: str, profile: str | None, cookie: str) -> int:
-        """Give a new run its number."""
+    def begin(
+        self, name: str, profile: str | None, cookie: str, claim: Callable[[int], object] = lambda _: None
+    ) -> int:  # fmt: skip
+        """Give a new run its number. Nobody else hears of it before `claim` has."""
         row = (name, profile, cookie, os.getpid(), time.time(), _sum_of(name, profile, cookie))
-        with self._telling():
+        with self._telling(), self._db:
+            self._db.execute("BEGIN")
             cursor = self._db.execute(
                 "INSERT INTO runs (name, profile, cookie, pid, started, sum) VALUES (?, ?, ?, ?, ?, ?)", row
             )
-        assert cursor.lastrowid is not None
+            assert cursor.lastrowid is not None
+            claim(cursor.lastrowid)
         return cursor.lastrowid
 
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:

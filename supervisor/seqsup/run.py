@@ -39,7 +39,7 @@ from .events import (
     Warned,
 )
 from .experience import Experience
-from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, hold, label, private
+from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, label, private
 from .history import AgentState, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
@@ -118,13 +118,13 @@ class Run:
     def _view(self) -> RunView:
         return self._audience.view
 
-    async def carry_out(self, waited: float, going_on: GoingOn | None = None) -> int | GoingOn:
+    async def carry_out(self, lock: int, waited: float, going_on: GoingOn | None = None) -> int | GoingOn:
         """Run the plan and return the exit code, or with what it goes on in a fresh image of this process.
 
-        `waited` is how long the machine's turn took, in seconds. `going_on` comes from such an image before this one.
+        `lock` is the run's, which is let go in the end. `waited` is how long the machine's turn took, in seconds.
+        `going_on` comes from such an image before this one.
         """
         began = going_on.began if going_on else time.monotonic()
-        lock = going_on.lock if going_on else hold(self._folder)
         if going_on is not None:
             self._let_go = frozenset(going_on.let_go)
             self._world.reaper.foreign.update(going_on.foreign)

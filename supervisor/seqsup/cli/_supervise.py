@@ -25,7 +25,7 @@ from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
 from ..events import HaltRequested, Warned
-from ..folder import KILLED, QUEUE, label, private, run_folder, write_private
+from ..folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from ..history import RunState, fold
 from ..host import PORTABLE, Host, give_back
 from ..journal import Journal, RunRow
@@ -226,13 +226,13 @@ class _Supervision:
             enforcement(plan), cookie, enforcing_key(plan)
         )  # it may refuse, so the journal hears of the run only now
         if packet is not None:
-            identity = Identity(packet.run, cookie, tuple(self._journal.events(packet.run)))
+            identity, lock = Identity(packet.run, cookie, tuple(self._journal.events(packet.run))), packet.going_on.lock
         else:
-            identity = self._identity(row, cookie)
+            identity, lock = self._begun(row, cookie)
         self._number = label(identity.run)
         if exporter is not None and packet is not None:
             exporter.go_on(identity.earlier)
-        folder = private(run_folder(self._folder, identity.run))
+        folder = run_folder(self._folder, identity.run)
         write_private(folder / QUEUE, str(state_dir()))
         reaper = Reaper(self._wake.poke)
         audience = self._audience = Audience(identity.run, self._journal, self._wake, identity.earlier)
@@ -270,7 +270,7 @@ class _Supervision:
             audience.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         give_back()
         with reaper:
-            outcome = await run.carry_out(waited, packet.going_on if packet is not None else None)
+            outcome = await run.carry_out(lock, waited, packet.going_on if packet is not None else None)
         if sentinel is not None:
             sentinel.dismiss()
         if isinstance(outcome, GoingOn):
@@ -367,11 +367,19 @@ class _Supervision:
             await self._wake.wait(min(left, _LOOK_AGAIN))
         exporter.close()
 
-    def _identity(self, row: RunRow | None, cookie: str) -> Identity:
-        if row is not None:
-            self._journal.adopt(row, self._plan.name, self._plan.profile)
-            return Identity(row.run, cookie, tuple(self._journal.events(row.run)))
-        return Identity(self._journal.begin(self._plan.name, self._plan.profile, cookie), cookie)
+    def _begun(self, row: RunRow | None, cookie: str) -> tuple[Identity, int]:
+        """The run, and its lock: who hears of a run whose lock is free takes its supervisor for dead."""
+        plan, locks = self._plan, list[int]()
+
+        def claim(run: int) -> None:
+            locks.append(hold(private(run_folder(self._folder, run))))
+
+        if row is None:
+            run = self._journal.begin(plan.name, plan.profile, cookie, claim)
+            return Identity(run, cookie), locks[0]
+        claim(row.run)
+        self._journal.adopt(row, plan.name, plan.profile)
+        return Identity(row.run, cookie, tuple(self._journal.events(row.run))), locks[0]
 
     def _resumed(self) -> RunRow | None:
         wanted = self._manner.resume
