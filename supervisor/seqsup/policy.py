@@ -1,4 +1,6 @@
-"""Every decision about a running tree, pure: samples in, an action out. No clock, no os, no log.
+"""Every decision of a run, pure: what is known goes in, an action or a word comes out. No clock, no os, no log.
+
+About a running tree, by its samples:
 
 phase     | ends when                       | goes to
 RUNNING   | leader gone, tree empty         | END

@@ -222,9 +222,8 @@ class _Supervision:
             return 0
         exporter = self._exporter = await self._exporting()
         cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
-        containment = choose(
-            enforcement(plan), cookie, enforcing_key(plan)
-        )  # it may refuse, so the journal hears of the run only now
+        # This may refuse, so the journal hears of the run only after it
+        containment = choose(enforcement(plan), cookie, enforcing_key(plan))
         if packet is not None:
             identity, lock = Identity(packet.run, cookie, tuple(self._journal.events(packet.run))), packet.going_on.lock
         else:
