@@ -1,67 +1,20 @@
 """`seqsup plan`: what `start` would do; starts nothing."""
 
-import os
-import secrets
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import msgspec
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
-from .. import environment
-from ..containment.tiers import Chosen, choose
-from ..folder import ARTIFACTS, CHANNEL, label
+from ..folder import label
 from ..learning import Expected
-from ..model import (
-    ARTIFACT_ONLY,
-    MIB,
-    CompanionStart,
-    Drain,
-    Enforce,
-    Hooks,
-    Measure,
-    Metrics,
-    OnUsageLimit,
-    Plan,
-    Preset,
-    Rlimits,
-    SeqsupError,
-    Step,
-)
 from ..placeholders import finish
-from ..plan import enforcement, enforcing_key
-from ..presets import tables
-from ..resumption import Resumption, gone, resumption
-from ..runtime.reports import REPORTS
-from ..table import Column, render
-from ..units import format_duration, format_size
-from ..wording import at_a_time, counted, named, narrowed, wrap
 from ._load import expectations
+from ._outline import for_node, going_on, outline, told_of_stdin, would_find
 from ._output import put_object, width
-from ._take import Asked, Earlier, Taken, take, taking_options
+from ._take import Asked, Taken, take, taking_options
 
 _WIDTH = 100  # columns where they are not known
-_EACH = 50  # agents of which each is shown; of more, those that are alike stand together
-_COLUMNS = (
-    Column(""),
-    Column("agent", right=False),
-    Column("runtime", right=False, optional=3),
-    Column("soft", optional=1),
-    Column("hard"),
-    Column("heap", optional=2),
-    Column("wall", optional=4),
-    Column("stall", optional=6),
-    Column("tries", optional=5),
-)
-_KEPT = {
-    Enforce.CGROUP: "by the kernel, else nothing starts",
-    Enforce.WATCH: "by watching: it has no group of the kernel's",
-}
-_BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
 
 
 @click.command(short_help="What start would do; starts nothing.")
@@ -77,10 +30,7 @@ def plan(
     if as_json:
         put_object("seqsup.plan/1", _as_object(taken, usual))
     else:
-        click.echo("\n".join(line.rstrip() for line in _text(taken, usual, width() or _WIDTH)))
-
-
-# For programs -------------------------------------------------------------------------------------
+        click.echo("\n".join(line.rstrip() for line in outline(taken, usual, width() or _WIDTH)))
 
 
 def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
@@ -89,12 +39,12 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
     for step, told in zip(made.steps, fields["steps"], strict=True):
         told["env"] = sorted(step.env)  # values may be secrets
         told["command"] = [finish(word) for word in step.command]
-        told["stdin"] = _stdin(step)  # a prompt may hold one too
+        told["stdin"] = told_of_stdin(step)  # a prompt may hold one too
         told["expected"] = asdict(usual[step.name]) if step.name in usual else None
         if step.node is not None:
-            told["node"]["environment"] = _for_node(step)
+            told["node"]["environment"] = for_node(step)
             told["node"]["node_options"] = told["node"]["environment"]["NODE_OPTIONS"]
-    chosen = _found(made)
+    chosen = would_find(made)
     if isinstance(chosen, str):
         fields["containment"] = {"refused": chosen}
     else:
@@ -105,7 +55,7 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
         companion["env"] = sorted(companion["env"])
     fields["resumes"] = None
     if taken.earlier is not None:
-        found, away = _resumption(made, taken.earlier)
+        found, away = going_on(made, taken.earlier)
         done = {name: each.folder for name, each in found.done.items()}
         fields["resumes"] = {
             "run": label(taken.earlier.run), "completed": done, "again": found.again, "gone": list(away)
@@ -115,373 +65,3 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
         *({"agent": skip.name, "taken": False, "why": skip.why} for skip in made.skips),
     ]
     return fields
-
-
-# For people ---------------------------------------------------------------------------------------
-
-
-def _containment(made: Plan) -> Iterator[tuple[str, str]]:
-    chosen = _found(made)
-    if isinstance(chosen, str):
-        first, *more = chosen.splitlines()
-        yield "containment", f"start would refuse: {first}"
-        yield from (("", line.strip()) for line in more)
-        return
-    yield "containment", f"{chosen.tier}: {chosen.detail or _BY_WATCHING}"
-    yield from (("", f"not {why}") for why in chosen.why)
-    if chosen.remedy:
-        yield "", f"better: {chosen.remedy}"
-
-
-def _found(made: Plan) -> Chosen | str:
-    """Say what a start would find, by making a group, starting a process in it and killing that; or why it refuses."""
-    try:
-        chosen = choose(enforcement(made), secrets.token_hex(16), enforcing_key(made))
-    except SeqsupError as error:
-        return str(error)
-    chosen.close()
-    return chosen
-
-
-def _resumption(made: Plan, earlier: Earlier) -> tuple[Resumption, tuple[str, ...]]:
-    found = resumption(made.steps, earlier.view.completed)
-    return found, gone(earlier.view, made, found)
-
-
-def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
-    found, away = _resumption(made, earlier)
-    if found.done:
-        yield f"completed, and not run again: {named(found.done)}"
-    yield from (f"{name} runs again: {why}" for name, why in found.again.items())
-    others = [step.name for step in made.steps if step.name not in found.done and step.name not in found.again]
-    if others:
-        yield f"did not complete yet: {named(others)}"
-    if away:
-        yield f"no longer in the profile: {named(away)}"
-
-
-def _text(taken: Taken, usual: dict[str, Expected], columns: int) -> Iterator[str]:
-    made = taken.plan
-    how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
-    yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
-    yield from _pairs(
-        columns,
-        ("execution_mode", made.execution_mode),
-        *_containment(made),
-        ("profile", made.profile or "none"),
-        ("state", made.state_dir),
-        ("task", _shown(made.task)),
-        ("asked for", narrowed(made.only, made.start_from)),
-        ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
-        ("chain", counted(made.chain, "agent")),
-        ("usually", _usual_in_all(made, usual)),
-        ("metrics", _metrics(made.metrics)),
-    )
-    if taken.earlier is not None:
-        yield from _section(columns, f"goes on with {label(taken.earlier.run)}", _resumes(made, taken.earlier))
-    elif taken.note:
-        yield from ("", taken.note)
-    yield from _section(columns, "companions", map(_companion, made.companions))
-    yield from _section(columns, "hooks", _hooks(made.hooks))
-    groups = _groups(made.steps, usual)
-    shown = groups[:_EACH]
-    if shown:
-        yield ""
-        yield from _table(shown, columns)
-    common = list(_common([group.facts for group in shown]))
-    if common:
-        others = any(fact not in group.facts for group in shown for fact in common)
-        title = "every agent, unless another value stands with it" if others else "every agent"
-        yield from ("", title, *_pairs(columns, *common))
-    for group in shown:
-        yield from ("", f"{group.numbers}. {group.names}" + (", like this one:" if group.size > 1 else ""))
-        yield from _command(group.step, columns)
-        yield from _pairs(columns, *(fact for fact in group.facts if fact not in common))
-    if more := sum(group.size for group in groups[_EACH:]):
-        told = f"{counted(more, 'more agent')}: --only NAME shows one, --json all of them"
-        yield from ("", *wrap(told, columns, ""))
-    yield from _section(columns, "skipped", _skipped(made))
-    yield from _section(columns, "notes", _capped(made.notes))
-
-
-class _Group(NamedTuple):
-    """Agents one after another that differ in name and words only; one where there are few in all."""
-
-    number: int
-    step: Step  # the first
-    last: str
-    size: int
-    facts: list[tuple[str, str]]
-
-    @property
-    def numbers(self) -> str:
-        return str(self.number) if self.size == 1 else f"{self.number}–{self.number + self.size - 1}"
-
-    @property
-    def names(self) -> str:
-        return self.step.name if self.size == 1 else f"{self.step.name} … {self.last}"
-
-
-def _groups(steps: Sequence[Step], usual: Mapping[str, Expected]) -> list[_Group]:
-    groups: list[_Group] = []
-    for number, step in enumerate(steps, 1):
-        facts = _facts(step)
-        last = groups[-1] if groups else None
-        if last is not None and len(steps) > _EACH and facts == last.facts and _cells(step) == _cells(last.step):
-            groups[-1] = last._replace(last=step.name, size=last.size + 1)
-        else:
-            groups.append(_Group(number, step, step.name, 1, facts))
-    for group in groups[:_EACH]:
-        if group.size == 1:
-            group.facts.append(("usually", _usual(usual.get(group.step.name))))
-    return groups
-
-
-def _skipped(made: Plan) -> Iterator[str]:
-    by_why: dict[str, list[str]] = {}
-    for skip in made.skips:
-        by_why.setdefault(skip.why, []).append(skip.name)
-    for why, names in by_why.items():
-        yield from (f"{name}: {why}" for name in names) if len(made.skips) <= _EACH else [f"{named(names)}: {why}"]
-
-
-def _capped(lines: Sequence[str]) -> Iterator[str]:
-    yield from lines[:_EACH]
-    if len(lines) > _EACH:
-        yield f"and {len(lines) - _EACH} more; --json has them all"
-
-
-def _common(facts: list[list[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
-    """What all agents have; and what most have, where each of the others has another value to show."""
-    if len(facts) == 1:
-        return
-    for name, value in dict.fromkeys(chain.from_iterable(facts)):
-        agents = sum((name, value) in each for each in facts)
-        if agents == len(facts) or (2 * agents > len(facts) and all(dict(each).get(name) for each in facts)):
-            yield name, value
-
-
-def _metrics(wanted: Metrics) -> str:
-    told = []
-    if wanted.listen is not None:
-        open_to_all = wanted.listen.rpartition(":")[0].strip("[]") in ("0.0.0.0", "::", "")
-        told.append(f"http://{wanted.listen}/metrics" + (", for whoever reaches this machine" if open_to_all else ""))
-    told += ["nothing starts without that address"] if wanted.required else []
-    others = (("textfile", wanted.textfile), ("pushgateway", wanted.pushgateway), ("file_sd", wanted.file_sd))
-    told += [f"{name} {value}" for name, value in others if value]
-    return "; ".join(told) or "none"
-
-
-def _companion(companion: CompanionStart) -> str:
-    ready = companion.ready
-    by = (
-        f"{ready.http} answers" if ready.http is not None
-        else f"port {ready.port} answers" if ready.port is not None
-        else f"it prints {ready.log!r}" if ready.log is not None
-        else f"{format_duration(ready.delay)} are over" if ready.delay
-        else "it runs"
-    )  # fmt: skip
-    told = [
-        f"{companion.name}  {_shown(shlex.join(companion.command))}",
-        f"ready when {by}, within {format_duration(ready.timeout)}",
-        f"restarted after {counted(companion.restart_every, 'agent')}",
-        f"hard {_size(companion.hard)}" + (", a collection first" if companion.hard and companion.node else ""),
-    ]
-    return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
-
-
-def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
-    if not usual:
-        return ""
-    unknown = len(made.steps) - len(usual)
-    more = f", and {counted(unknown, 'agent')} that never ran" if unknown else ""
-    seconds, peak = sum(each.seconds for each in usual.values()), max(each.peak for each in usual.values())
-    highest = f", highest peak {format_size(peak)}" if peak else ""
-    return f"{format_duration(seconds)}{highest}{more}"
-
-
-def _usual(usual: Expected | None) -> str:
-    if usual is None:
-        return ""
-    peak = f", peak {format_size(usual.peak)}" if usual.weighed else ", its peak is not known"
-    within = format_duration(usual.long) + (f" and {format_size(usual.high)}" if usual.weighed else "")
-    told = f"{format_duration(usual.seconds)}{peak}"
-    return f"{told}; of {counted(usual.attempts, 'attempt')} 95 % within {within}"
-
-
-def _hooks(hooks: Hooks) -> Iterator[str]:
-    for point, commands in hooks.commands.items():
-        yield from (f"{point}  {_shown(command)}" for command in commands)
-    if hooks.commands:
-        then = "the run stops" if hooks.stop_on_error else "it is told"
-        yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
-
-
-def _table(groups: Iterable[_Group], columns: int) -> list[str]:
-    rows = [(group.numbers, group.names, *_cells(group.step)) for group in groups]
-    return render(_COLUMNS, rows, columns)
-
-
-def _cells(step: Step) -> tuple[str, ...]:
-    return (
-        environment.runtime(step).replace(" v", " "),
-        _size(step.limits.soft),
-        _size(step.limits.hard),
-        _heap(step),
-        _time(step.timeouts.wall),
-        _time(step.timeouts.stall),
-        str(step.retry.attempts),
-    )
-
-
-def _facts(step: Step) -> list[tuple[str, str]]:
-    limits, retry = step.limits, step.retry
-    return [
-        ("taken", step.chosen),
-        ("in", step.cwd),
-        ("runtime", step.runtime_why),
-        *_node(step),
-        ("environment", ", ".join(sorted(step.env))),
-        ("stdin", step.stdin_file or _stdin(step) or ""),
-        ("user", step.account.name if step.account else ""),
-        ("each process", _rlimits(step.rlimits)),
-        ("needs", ", ".join(step.needs)),
-        (
-            "memory",
-            f"warn {_size(limits.warn)}, soft {_size(limits.soft)} for {format_duration(limits.sustain)}, "
-            f"hard {_size(limits.hard)}, host floor {_size(limits.host_floor)}",
-        ),
-        ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
-        ("hard kept", _KEPT.get(limits.enforce, "")),
-        ("grace", format_duration(step.timeouts.grace)),
-        ("retried", _retried(step) if retry.attempts > 1 and retry.on else "never"),
-        ("drained", _drained(step.drain)),
-        ("success", _success(step)),
-        *(_preset(step.preset, step) if step.preset is not None else ()),
-        ("expected", ", ".join(step.expect)),
-    ]
-
-
-def _command(step: Step, columns: int) -> Iterator[str]:
-    """As a shell takes it: broken only between words."""
-    line = "   $"
-    for word in step.command:
-        quoted = _shown(shlex.quote(finish(word)))
-        if len(line) + len(quoted) > columns - 3 and line.strip() != "$":
-            yield line + " \\"
-            line = "    "
-        line += f" {quoted}"
-    yield line
-
-
-def _stdin(step: Step) -> str | None:
-    return step.stdin and f"text of {format_size(len(finish(step.stdin).encode()))}"
-
-
-def _rlimits(rlimits: Rlimits) -> str:
-    told = [
-        "" if rlimits.nofile is None else f"{rlimits.nofile} open files",
-        "" if rlimits.core in (0, None) else f"core {format_size(rlimits.core)}",
-        "" if rlimits.data is None else f"data {format_size(rlimits.data)}",
-    ]
-    return ", ".join(filter(None, told))
-
-
-def _retried(step: Step) -> str:
-    retry = step.retry
-    return f"after {', '.join(retry.on)}; waits {format_duration(retry.wait)} to {format_duration(retry.max_wait)}"
-
-
-def _drained(drain: Drain) -> str:
-    wanted = [
-        f"below {format_size(drain.threshold)} owned" if drain.threshold is not None else "",
-        f"above {format_size(drain.available)} available" if drain.available is not None else "",
-    ]
-    told = " and ".join(filter(None, wanted)) or "its processes gone"
-    return f"{told} within {format_duration(drain.timeout)}, else {drain.on_timeout.value}"
-
-
-def _success(step: Step) -> str:
-    success = step.success
-    wanted = [f"exit {' or '.join(map(str, success.codes))}"]
-    if success.file is not None:
-        wanted.append(f"file {success.file}")
-    if success.output is not None:
-        wanted.append(f"output matches {success.output}")
-    if success.command:
-        wanted.append(f"then {shlex.join(success.command)} succeeds")
-    return "" if wanted == ["exit 0"] else _shown(", ".join(wanted))
-
-
-def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
-    """All that it sets. What the user says of the same wins, and is said."""
-    yield "preset", f"{preset.name}: {preset.title}"
-    sets = [
-        f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"
-        for name, value in preset.env.items()
-    ]
-    sets += [f"{table}.{key}={value}" for table, keys in tables(preset.name).items() for key, value in keys.items()]
-    yield "it sets", ", ".join(sets) + ("; keys of the profile win" if sets else "")
-    yield "a failure", _shown(" or ".join(preset.failure))
-    follows = "the run waits until it resets" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
-    yield "usage limit", _shown(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
-    yield "known leaks", "; ".join(preset.leaks)
-
-
-def _node(step: Step) -> Iterator[tuple[str, str]]:
-    """What its Node processes go by, beside the environment that it has anyway."""
-    told = _for_node(step)
-    yield "NODE_OPTIONS", _shown(told.pop("NODE_OPTIONS", ""))
-    yield "for Node", _shown(", ".join(f"{name}={value}" for name, value in told.items()))
-
-
-def _for_node(step: Step) -> dict[str, str]:
-    """As an attempt makes it, whose folder only the run knows."""
-    folder = Path("{attempt}")
-    plain = replace(step, env={name: finish(value) for name, value in step.env.items()})
-    env = environment.of_agent(plain, 1, {}, folder / ARTIFACTS, None)
-    ours = environment.options(step, step.node.heap if step.node is not None else None, env, folder)
-    line = (folder / CHANNEL, folder / REPORTS) if step.node is not None and step.node.telemetry else None
-    return environment.for_node(step, ours, env | {"PATH": "$PATH"}, folder, line)
-
-
-def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:
-    told = [(name, value) for name, value in pairs if value]
-    room = max((len(name) for name, _ in told), default=0)
-    for name, value in told:
-        if columns - room >= 40:
-            yield from wrap(f"   {name.ljust(room)}  {value}", columns, " " * (room + 5))
-            continue
-        yield from [f"   {name}"] if name else []
-        yield from wrap(f"      {value}", columns, " " * 6)
-
-
-def _section(columns: int, title: str, lines: Iterable[str]) -> Iterator[str]:
-    told = list(lines)
-    if told:
-        yield ""
-        yield title
-    for line in told:
-        yield from wrap(f"   {line}", columns, "   ")
-
-
-def _shown(text: str) -> str:
-    """On one line, nothing that moves the cursor, not endless."""
-    plain = text
-    if not text.isprintable():
-        plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return plain if len(plain) <= 500 else f"{plain[:500]}… ({len(text)} characters; --json has them all)"
-
-
-def _heap(step: Step) -> str:
-    if step.node is None or step.runtime != "node":
-        return "-"
-    return f"{step.node.heap // MIB} MiB" if step.node.heap else "V8's own"
-
-
-def _size(size: int | None) -> str:
-    return "none" if size is None else format_size(size)
-
-
-def _time(seconds: float | None) -> str:
-    return "none" if seconds is None else format_duration(seconds)
