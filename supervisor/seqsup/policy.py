@@ -134,8 +134,8 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     rooms += [hard - sample.used for hard in (limits.hard,) if hard is not None]
     waits = [room / worst / 2 for room in rooms]
     if watch.phase is Phase.RUNNING:
-        # A short agent is looked at in the second half of its life at the latest, lest its shim's memory be its peak
-        waits += [max(sample.at - watch.started, _FIRST_PAUSE)]
+        # A short agent is looked at in the last fifth of its life too, lest what it began with be its peak
+        waits += [max((sample.at - watch.started) / 4, _FIRST_PAUSE)]
         waits += _until_deadlines(watch, rules, sample)
     elif watch.phase is Phase.LINGERING:
         waits += [0.005]
