@@ -103,6 +103,7 @@ def dashed(colour: str) -> list[d.DynamicConfigValue]:
         d.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
         d.DynamicConfigValue(id_val="custom.lineWidth", value=1),
         d.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+        d.DynamicConfigValue(id_val="custom.lineInterpolation", value="stepAfter"),  # a limit never slopes
     ]
 
 
