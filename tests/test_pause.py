@@ -42,10 +42,12 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     wait_for((tmp_path / "pid").exists)
     paused = seqsup("pause")
     assert (paused.code, "pauses after a; `seqsup resume r1`" in paused.stderr) == (0, True)
+    assert "pauses after this agent" in " ".join(seqsup("status").stdout.split())
     (tmp_path / "gate").touch()
     wait_for(lambda: "run_paused" in kinds(seqsup))
     status = seqsup("status")
-    assert status.code == 0
+    assert (status.code, "pauses after" in status.stdout) == (0, False)
+    assert "nothing of the run lives now: it is between agents" in seqsup("mem").stdout
     assert "paused: by the operator; `seqsup resume r1` lets it go on" in " ".join(status.stdout.split())
     assert not (tmp_path / "ran").exists()
     assert "goes on" in seqsup("resume").stderr

@@ -42,7 +42,7 @@ __all__ = [
 Folder = str | os.PathLike[str]
 
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
-_NO_RUN = "no run goes on"
+NO_RUN = "no run goes on"
 _NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
 
 
@@ -200,7 +200,7 @@ def _tree(pid: int) -> str:
 def _ask(folder: Path | None, question: str) -> NodesTold:
     """Ask the supervisor of a run, by the socket of the attempt that goes on."""
     if folder is None:
-        return NodesTold(why=_NO_RUN)
+        return NodesTold(why=NO_RUN)
     told = NodesTold(why=_NO_NODE)
     for link in folder.glob(f"*/*/{CHANNEL}"):
         try:

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..memory import Freed, Usage, force_gc, memory_of, memory_usage
+from ..memory import NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
 from ..table import NONE, Column, render
 from ..units import format_size
-from ..wording import counted, title
+from ..wording import counted, title, wrap
 from . import _complete
 from ._find import find
 from ._output import put_object, width
@@ -102,7 +102,7 @@ def _table(usage: Usage) -> list[str]:
         )
         lines = render(_COLUMNS, [*rows, together], width())
     else:
-        lines = ["no run goes on"]
+        lines = [NO_RUN if usage.why == NO_RUN else "nothing of the run lives now: it is between agents"]
     host = f"host: {format_size(usage.available)} available of {format_size(usage.total)}"
     return [*lines, host]
 
@@ -118,7 +118,7 @@ def _collected(freed: Freed | None) -> list[str]:
     if freed is None:
         return []
     if freed.collection is None:
-        return [f"[Before] {_whole(freed.before)}", f"GC available: no ({freed.why})", ""]
+        return [f"[Before] {_whole(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
     done = freed.collection
     silent = f"; {done.asked - done.answered} did not answer" if done.answered < done.asked else ""
     return [

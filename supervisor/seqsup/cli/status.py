@@ -5,6 +5,7 @@ import time
 import click
 import msgspec
 
+from ..folder import PAUSED
 from ..history import AgentState, AgentView, CompanionView, RunState, RunView, remaining
 from ..model import ProcessMemory
 from ..ndjson import timestamp
@@ -56,7 +57,8 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
     if as_json:
         put_object(SCHEMA, _fields(found, view, state))
     else:
-        click.echo(_text(view, state, time.time(), _survivors(found) if state == DIED else ()))
+        pauses = (found.folder / PAUSED).exists()
+        click.echo(_text(view, state, time.time(), _survivors(found) if state == DIED else (), pauses=pauses))
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -83,9 +85,9 @@ def state_of(found: Found) -> tuple[str, RunView]:
     return (DIED if open_ended and not lives else str(view.state)), view
 
 
-def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...]) -> str:
+def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...], *, pauses: bool) -> str:
     died = state == DIED
-    columns, told = width(), _died(view, left) if died else _now(view, state, now)
+    columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
     if died:
         view.lose()
     lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
@@ -109,7 +111,7 @@ def _died(view: RunView, left: tuple[ProcessMemory, ...]) -> str:
     return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
 
 
-def _now(view: RunView, state: str, now: float) -> str:
+def _now(view: RunView, state: str, now: float, *, pauses: bool) -> str:
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
@@ -121,6 +123,7 @@ def _now(view: RunView, state: str, now: float) -> str:
             parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
         parts.append(_left(view, now))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
+        parts += ["pauses after this agent"] if pauses and view.at_turn and not view.halt else []
         return " · ".join(part for part in parts if part)
     ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""
     return f"{state}{ago}, exit {view.exit_code}"
