@@ -347,9 +347,6 @@ def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, mo
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"https://localhost:{server.server_port}"
 
-    def lacks(url: str) -> str:
-        return asyncio.run(missing(Readiness(http=url, port=None, log=None, delay=0, timeout=5), b"", 0))
-
     try:
         assert "certificate" in lacks(url)
         monkeypatch.setenv("SSL_CERT_FILE", certificate)
@@ -358,3 +355,24 @@ def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, mo
     finally:
         server.shutdown()
         server.server_close()
+
+
+def lacks(http: str | None = None, port: int | None = None) -> str:
+    return asyncio.run(missing(Readiness(http=http, port=port, log=None, delay=0, timeout=5), b"", 0))
+
+
+def test_one_that_listens_where_nobody_looks_is_told_so() -> None:
+    with socket.socket(socket.AF_INET6) as server:
+        try:
+            server.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        server.listen()
+        port = server.getsockname()[1]
+        assert f"it listens at [::1]:{port} only" in lacks(port=port)
+
+
+def test_one_that_takes_a_connection_and_says_nothing_is_told_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert lacks(http=url) == f"{url} does not answer: nothing came within 2 s"

@@ -233,13 +233,12 @@ class Companion:
         """Wait for it; say why it is not to be waited for any longer, or nothing."""
         ready, look = self.start.ready, _LOOK
         while self._end is None:
-            waited = time.monotonic() - began
-            lacks = await missing(ready, tree.output(), waited)
+            lacks = await missing(ready, tree.output(), time.monotonic() - began)
             if tree.ended is not None:
                 return self._how_it_ended(tree)
             if not lacks:
                 return ""
-            if waited >= ready.timeout:
+            if (waited := time.monotonic() - began) >= ready.timeout:
                 return f"it was not ready after {format_duration(ready.timeout)}: {lacks}"
             tree.used()
             await self._world.wake.wait(min(look, max(ready.delay - waited, 0.001) if ready.delay else look))

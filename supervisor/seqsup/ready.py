@@ -15,7 +15,7 @@ async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
             return await asyncio.to_thread(_https_missing, ready.http)
         return await _http_missing(ready.http)
     if ready.port is not None:
-        return "" if await connects("127.0.0.1", ready.port) else f"nothing listens at port {ready.port}"
+        return await _port_missing(ready.port)
     if ready.log is not None:
         return "" if ready.log.encode() in said else f"it has not printed {ready.log!r}"
     return "" if seconds >= ready.delay else f"its delay of {ready.delay} s is not over"
@@ -48,6 +48,14 @@ async def connects(host: str, port: int) -> bool:
     return True
 
 
+async def _port_missing(port: int) -> str:
+    if await connects("127.0.0.1", port):
+        return ""
+    if await connects("::1", port):
+        return f"it listens at [::1]:{port} only: have it listen at 127.0.0.1, or use ready.http"
+    return f"nothing listens at port {port}"
+
+
 async def _http_missing(url: str) -> str:
     parts, (host, port) = urlsplit(url), address(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -60,7 +68,7 @@ async def _http_missing(url: str) -> str:
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError) as error:
-        return f"{url} does not answer: {error or type(error).__name__}"
+        return f"{url} does not answer: {str(error) or f'nothing came within {_PATIENCE:g} s'}"
     return _verdict(url, status[1].decode(errors="replace") if len(status) > 1 else "nonsense")
 
 
