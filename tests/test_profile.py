@@ -206,7 +206,7 @@ WRONG = [
     (AGENT + 'stdin = "{item}"', "agents[0].stdin", "only in an agent with for_each"),
     (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "unknown placeholder {summary}"),
     (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent is called 'b'"),
-    (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "a does not run before a"),
+    (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "that is the agent itself; its own folder is {artifacts}"),
     (AGENT + 'cwd = "{artifacts}"', "agents[0].cwd", "known only when the agent starts"),
     (AGENT + 'stdin = "x"\nstdin_file = "y"', "agents[0].stdin_file", "stdin is set too"),
     (AGENT + 'for_each = { glob = "*", lines = "x" }', "agents[0].for_each", "one of glob and lines"),

@@ -154,7 +154,9 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
         return None
     if argument not in rank:
         return f"{written}: no agent is called {show(argument)}{nearest(argument, rank)}"
-    if rank[argument] >= rank[agent.name]:
+    if argument == agent.name:
+        return f"{written}: that is the agent itself; its own folder is {{artifacts}}"
+    if rank[argument] > rank[agent.name]:
         return f"{written}: {argument} does not run before {agent.name}; add it to needs"
     return None
 
