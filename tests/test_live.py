@@ -108,9 +108,14 @@ def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
     said = shown(scene(draining), 80)
     assert "… embed  attempt 2 of 3  soft · its memory drains" in said
     assert "stops after this agent" in said
-    between = shown(scene(Told().run("a", "b")), 80)
-    assert "– between agents" in between
-    assert "\n see  metrics 127.0.0.1:9472 · seqsup logs r42\n" in between
+    first = shown(scene(Told().run("a", "b")), 80)
+    assert "– before the first agent" in first
+    assert "\n see  metrics 127.0.0.1:9472 · seqsup logs r42\n" in first
+    one = Told().run("a", "b").attempt("a").drained("a").agent_ended("a")
+    assert "– between agents" in shown(scene(one), 80)
+    assert "– after the last agent" in shown(scene(one.halt(Halt.NOW)), 80)
+    both = Told().run("a").attempt("a").drained("a").agent_ended("a")
+    assert "– after the last agent" in shown(scene(both), 80)
 
 
 @pytest.mark.parametrize(("rate", "told"), [(0, "steady"), (-2 * MIB, "-2 MiB/s"), (MIB, "+1 MiB/s · soft in 8:59")])

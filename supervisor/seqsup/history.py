@@ -158,6 +158,14 @@ class RunView(Struct, kw_only=True):
         turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
         return [agent for agent in self.agents.values() if agent.state in turn]
 
+    @property
+    def between(self) -> str:
+        """Where the run is while it is nobody's turn: hooks run there, and companions start and end."""
+        pending = self.count(AgentState.PENDING)
+        if pending + self.count(AgentState.SKIPPED) == len(self.agents):
+            return "before the first agent"
+        return "between agents" if pending and not self.halt else "after the last agent"
+
     def lose(self) -> None:
         """Take for lost who ran when the supervisor died, before a sweep has told so."""
         for agent in self.agents.values():

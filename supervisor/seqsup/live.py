@@ -98,7 +98,7 @@ def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") 
         symbol = mark("■", encoding)
         lines.append(_fit([("yellow", f"{symbol} paused  ")], [("", printable(view.paused))], width, encoding))
     elif agent is None:
-        lines.append(_fit([("bold", mark("–", encoding)), ("", " between agents")], [], width, encoding))
+        lines.append(_fit([("bold", mark("–", encoding)), ("", f" {view.between}")], [], width, encoding))
     if agent is not None:
         lines.append(_turn(agent, scene, now, width, encoding))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:

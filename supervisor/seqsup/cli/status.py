@@ -116,7 +116,7 @@ def _now(view: RunView, state: str, now: float, *, pauses: bool) -> str:
         return "about to start"
     if state == RunState.RUNNING:
         turns = [f"paused: {view.paused}"] if view.paused else [_turn(agent, now) for agent in view.at_turn]
-        parts = [f"running, pid {view.supervisor}", *(turns or ["between agents"])]
+        parts = [f"running, pid {view.supervisor}", *(turns or [view.between])]
         if view.concurrency > 1:
             parts.insert(1, at_a_time(view.concurrency))
         if view.supervisor is not None and suspended(view.supervisor):
