@@ -8,6 +8,7 @@ import click
 
 from ..model import SeqsupError
 
+_INSTALLED = "share/seqsup/grafana/compose.yml"
 _PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")
 
 
@@ -43,10 +44,11 @@ def grafana(folder: str) -> None:
 
 def _source() -> Path:
     """The folder in a checkout, or where the installer has put it."""
-    checkout = Path(__file__).parents[3] / "grafana"
-    if (checkout / "make.py").exists():
-        return checkout
-    for file in metadata.files("seqsup") or ():
-        if file.match("share/seqsup/grafana/compose.yml"):
-            return Path(str(file.locate())).resolve().parent
+    package = Path(__file__).parents[1]
+    if (checkout := package.parents[1] / "grafana" / "make.py").exists():
+        return checkout.parent
+    installed = [Path(str(file.locate())) for file in metadata.files("seqsup") or () if file.match(_INSTALLED)]
+    for file in (*installed, package.parent / _INSTALLED):  # pip --target writes down another place than this one
+        if file.exists():
+            return file.resolve().parent
     raise SeqsupError("this installation lacks these files: install seqsup again, with pip, pipx or uv")
