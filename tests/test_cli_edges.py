@@ -65,10 +65,11 @@ def test_a_run_whose_output_nobody_reads_can_be_left(seqsup: Seqsup, tmp_path: P
         os.close(held)
 
 
-def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["run -- true", "start x.toml", "plan x.toml", "init x.toml --timer"])
+def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_path: Path, words: str) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    command = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m seqsup run -- true"
+    command = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m seqsup {words}"
     ended = subprocess.run(
         ["sh", "-c", command], env=environment(),
         capture_output=True, text=True, check=False,

@@ -20,6 +20,7 @@ from .containment import shim, tiers
 from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
 from .finding import Finding, Level
+from .folder import straight
 from .host import PORTABLE, Host
 from .journal import FILE, Journal
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
@@ -256,7 +257,7 @@ def _node(path: str) -> Iterator[Finding]:
 
 def _folders(plan: Plan | None) -> list[str]:
     """Where agents would work."""
-    return sorted({step.cwd for step in plan.steps}) if plan is not None else [os.getcwd()]  # noqa: PTH109
+    return sorted({step.cwd for step in plan.steps}) if plan is not None else [str(straight(Path()))]
 
 
 def _of_node(what: str, file: str) -> Finding:

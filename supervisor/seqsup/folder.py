@@ -8,6 +8,8 @@ import os
 import struct
 from pathlib import Path
 
+from .model import SeqsupError
+
 LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
 KILLED = "killed"  # there when its sentinel, at its supervisor's death, killed what ran
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
@@ -30,7 +32,10 @@ def state_dir() -> Path:
 
 def straight(path: Path) -> Path:
     """Absolute and without `..`, so that a file has one name; links stay, the user chose them."""
-    return Path(os.path.normpath(path.absolute()))
+    try:
+        return Path(os.path.normpath(path.absolute()))
+    except FileNotFoundError:
+        raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
 
 
 def label(run: int) -> str:

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from ..folder import state_dir as usual_state_dir
 from ..folder import straight
-from ..model import SeqsupError
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from ..copies import Survey
@@ -55,10 +54,7 @@ def for_command(
     """The plan of one command, run where we are."""
     from .. import profile
 
-    try:
-        folder = Path.cwd()
-    except FileNotFoundError:
-        raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
+    folder = straight(Path())
     try:
         made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
         return _plan(made, folder)
