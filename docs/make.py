@@ -116,7 +116,7 @@ def _profile() -> Iterator[str]:
     yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, by which"
     yield "editors complete and check. A mistake is refused with file, line, key and the nearest known key, all of them"
     yield "at once, and nothing is started. In commands, `env` and `stdin` stand `{task}`, `{item}`, `{summary:AGENT}`,"
-    yield "`{artifacts:AGENT}` and `{artifacts}` (folders); `{{` is a brace."
+    yield "`{artifacts:AGENT}` and `{artifacts}` (folders); `{{` is a brace, and `}` needs no doubling."
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})
     for name, table in top.items():

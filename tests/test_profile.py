@@ -204,6 +204,7 @@ WRONG = [
     (AGENT + 'needs = ["a"]', "agents[0].needs", "in a circle: a needs a"),
     (AGENT + 'stdin = "{tsk}"', "agents[0].stdin", "unknown placeholder {tsk} (did you mean task?)"),
     (AGENT + 'stdin = "{item}"', "agents[0].stdin", "only in an agent with for_each"),
+    (AGENT + 'stdin = "{x:1}"', "agents[0].stdin", "{{ is a brace, and } needs no doubling"),
     (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "unknown placeholder {summary}"),
     (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent is called 'b'"),
     (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "that is the agent itself; its own folder is {artifacts}"),

@@ -145,7 +145,8 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
     written = f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
     if not placeholders.known(name, argument):
         near = nearest(name, {*placeholders.PLAIN, *placeholders.OF_AGENT})
-        return f"unknown placeholder {written}{near}; known are {placeholders.FORMS}; {{{{ is a brace"
+        rest = "{{ is a brace, and } needs no doubling"
+        return f"unknown placeholder {written}{near}; known are {placeholders.FORMS}; {rest}"
     if name == "item" and not agent.for_each:
         return "{item} stands only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "env", "stdin"):
