@@ -77,6 +77,17 @@ def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_p
     assert (ended.returncode, "was removed" in ended.stderr, "Traceback" in ended.stderr) == (2, True, False)
 
 
+@pytest.mark.parametrize("words", ["status", "run -- true", "doctor"])
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path, words: str) -> None:
+    env = {name: value for name, value in environment().items() if not name.startswith(("XDG_", "SEQSUP_"))}
+    command = [sys.executable, "-m", "seqsup", *words.split()]
+    ended = subprocess.run(
+        command, env={**env, "SEQSUP_STATE_DIR": "~no-such-user/x"}, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, "set HOME, or SEQSUP_STATE_DIR" in ended.stderr) == (2, True), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_profile_that_never_ends_is_refused(seqsup: Seqsup) -> None:
     ended = seqsup("start", "/dev/zero")
     assert (ended.code, "larger than 16 MiB" in ended.stderr) == (2, True)

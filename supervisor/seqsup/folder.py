@@ -25,9 +25,17 @@ _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 def state_dir() -> Path:
     """Where journal and runs are kept unless a profile says otherwise: SEQSUP_STATE_DIR, or the user's folder."""
     if own := os.environ.get("SEQSUP_STATE_DIR"):
-        return straight(Path(own).expanduser())
+        return straight(at_home(own))
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else Path("~/.local/state").expanduser()) / "seqsup"
+    return (home if home.is_absolute() else at_home("~/.local/state")) / "seqsup"
+
+
+def at_home(path: str) -> Path:
+    """With the home that a ~ stands for."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SeqsupError(f"{path}: nobody knows that home: set HOME, or SEQSUP_STATE_DIR to a folder") from None
 
 
 def straight(path: Path) -> Path:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ..folder import at_home, straight
 from ..folder import state_dir as usual_state_dir
-from ..folder import straight
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from ..copies import Survey
@@ -100,7 +100,7 @@ def state_dir(profile: "Profile | None" = None) -> Path:
     """Where journal and runs are kept: the profile's own folder, SEQSUP_STATE_DIR, or the user's."""
     if profile is not None and profile.run.state_dir:
         base = Path(profile.file).parent if profile.file else Path()
-        return straight(base / Path(profile.run.state_dir).expanduser())
+        return straight(base / at_home(profile.run.state_dir))
     return usual_state_dir()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .. import nodeflags
+from ..folder import at_home, state_dir
 from ..model import MIB, NodeBinary, NodeStart, SeqsupError
 
 # Its own word for what it takes: right in 330 of 330 comparisons, 66 flags on five versions.
@@ -102,7 +103,10 @@ def _last_line(output: bytes) -> str:
 
 def _cache_file(real: str) -> Path:
     home = os.environ.get("XDG_CACHE_HOME", "")
-    folder = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
+    try:
+        folder = Path(home) if Path(home).is_absolute() else at_home("~/.cache")
+    except SeqsupError:
+        folder = state_dir()
     key = hashlib.sha256("\0".join(_identity(real)).encode(errors="surrogateescape")).hexdigest()[:24]
     return folder / "seqsup" / f"node-{key}.json"
 
