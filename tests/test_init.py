@@ -66,6 +66,12 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
     assert agents[1].needs == ("agent-1",)
 
 
+def test_a_cli_that_is_not_here_yet_is_told(seqsup: Cli, clis: Callable[..., None]) -> None:
+    clis("claude")
+    assert "agents run by codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
+    assert "on PATH" not in seqsup("init", "now.toml", "--preset", "claude").stderr
+
+
 def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., None], tmp_path: Path) -> None:
     clis()
     (tmp_path / "agents.toml").write_text("mine")

@@ -59,7 +59,9 @@ def init(
         prompts = tuple(_ask_prompts())
     put_file(path, starter.write(program, _hard(), prompts).encode())
     _write_schema(path.parent / _SCHEMA)
-    click.echo(f"seqsup: wrote {path}: agents run by {program or 'echo, since no known CLI is on PATH'}", err=True)
+    by = program or "echo, since no known CLI is on PATH"
+    absent = ", which is not on PATH" if program and shutil.which(program) is None else ""
+    click.echo(f"seqsup: wrote {path}: agents run by {by}{absent}", err=True)
     named = shlex.quote(str(path))
     click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)
 
