@@ -132,6 +132,15 @@ def test_the_address_is_the_one_where_figures_are_served(terminal: Open, tmp_pat
 
 
 @in_tmux
+def test_a_wait_for_a_last_scrape_is_told_and_can_be_left(terminal: Open, tmp_path: Path) -> None:
+    term = terminal()
+    term.type("start", write(tmp_path, shell("a", "true"), metrics={"listen": "127.0.0.1:0", "linger": "60s"}).name)
+    wait_for(lambda: "for a last scrape (Ctrl-C: do not wait)" in " ".join(term.shown().split()), 30)
+    term.press("C-c")
+    assert term.code() == 0
+
+
+@in_tmux
 def test_what_is_said_before_a_run_is_broken_at_words(
     terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:

@@ -323,6 +323,7 @@ class _Supervision:
             await self._passage.close(give_up)
         for reader in self._readers:
             reader.close()
+        self._screen = None  # the log has closed it
 
     async def _exporting(self) -> "Exporter | None":
         """Begin to serve figures, where the plan wants them."""
