@@ -204,22 +204,44 @@ def test_without_a_group_too_a_leader_never_outlives_its_supervisor(
     assert seqsup("sweep").code == 0
 
 
+def sentinel_of(cookie: str) -> psutil.Process:
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "seqsup-sentinel" in words and run_name(cookie) in " ".join(words):
+            return process
+    pytest.skip("no kernel kills groups here")
+
+
 def test_a_leader_dies_with_its_supervisor_also_where_it_has_killed_the_sentinel(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path, test_id: str
 ) -> None:
     run = seqsup_started("start", write(tmp_path, shell("a", "sleep 5 & echo $SEQSUP_COOKIE $$; wait")))
     said = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "a", "1", "stdout.log")
     cookie, pid = wait_for(lambda: said.exists() and said.read_text().split())
-    sentinels = [
-        process for process in psutil.process_iter(["cmdline"])
-        if "seqsup-sentinel" in (words := process.info["cmdline"] or []) and run_name(cookie) in " ".join(words)
-    ]  # fmt: skip
-    if not sentinels:
-        pytest.skip("no kernel kills groups here")
-    for sentinel in sentinels:
-        sentinel.kill()
-        sentinel.wait()
+    sentinel = sentinel_of(cookie)
+    sentinel.kill()
+    sentinel.wait()
     run.process.kill()
     wait_for(lambda: not alive(int(pid)))
     seqsup("sweep")
     assert running(test_id) == []
+
+
+def test_a_sentinel_that_comes_late_harms_nobody_of_the_run_that_goes_on(
+    seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    waits = "echo $SEQSUP_COOKIE > said.$SEQSUP_ATTEMPT; while [ ! -e gate ]; do sleep 0.01; done"
+    nightly = write(tmp_path, shell("a", waits))
+    run = seqsup_started("start", nightly)
+    first, second = tmp_path / "said.1", tmp_path / "said.2"
+    cookie = wait_for(lambda: first.exists() and first.read_text().strip())
+    sentinel = sentinel_of(cookie)
+    sentinel.suspend()
+    run.process.kill()
+    again = seqsup_started("start", nightly, "--resume")
+    wait_for(second.exists)
+    sentinel.resume()
+    sentinel.wait(10)
+    (tmp_path / "gate").touch()
+    assert again.wait().code == 0
+    assert not (tmp_path / "said.3").exists()

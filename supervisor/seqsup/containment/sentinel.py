@@ -8,10 +8,11 @@ import subprocess
 from pathlib import Path
 
 # It waits for the end of a pipe that only the supervisor holds; a line before that means that all is well. It leaves
-# our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground.
+# our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground. It holds
+# the file open: should it come late, a run that goes on has another group of that name.
 _WATCH = """
-exec 3<&0
-(trap "" HUP INT QUIT TERM TSTP; cd /; read -r well <&3 || { echo 1 >"$1" && : >"$2"; }) &
+exec 3<&0 4>"$1"
+(trap "" HUP INT QUIT TERM TSTP; cd /; read -r well <&3 || { echo 1 >&4 && : >"$2"; }) &
 """
 
 
