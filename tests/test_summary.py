@@ -100,9 +100,9 @@ def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
     assert "next:" not in said
 
 
-def test_a_command_has_no_profile_to_resume() -> None:
+def test_a_command_has_no_profile_to_resume_or_change() -> None:
     told = Told().run("a", profile=None).attempt("a", Reason.HARD).agent_ended("a", Reason.HARD).run_ended(1)
-    assert summary(fold(told.events)).endswith("next: seqsup report r42 · seqsup logs r42 a · raise memory.hard for a")
+    assert summary(fold(told.events)).endswith("next: seqsup report r42 · seqsup logs r42 a · raise --hard")
 
 
 def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:

@@ -30,6 +30,13 @@ _REMEDIES = {
     Reason.TIMEOUT: "raise timeouts.wall",
     Reason.STALLED: "raise timeouts.stall",
 }
+_OF_COMMAND = {  # of `run`, which has options and no profile; its heap follows --hard
+    Reason.SOFT: "raise --soft",
+    Reason.HARD: "raise --hard",
+    Reason.KERNEL_OOM: "raise --hard",
+    Reason.HEAP_OOM: "raise --hard",
+    Reason.TIMEOUT: "raise --timeout",
+}
 
 
 def summary(
@@ -161,8 +168,10 @@ def _hints(view: RunView, width: int | None, died: bool, here: str) -> Iterator[
     if view.state is not RunState.COMPLETED or view.owed:
         hints += resume(view, here)
     for agent in gave_up:
-        if agent.reason and (remedy := _REMEDIES.get(agent.reason)):
-            hints.append(f"{remedy} for {agent.name}")
+        if view.profile is None:
+            hints += [_OF_COMMAND[agent.reason]] if agent.reason in _OF_COMMAND else []
+        elif agent.reason in _REMEDIES:
+            hints.append(f"{_REMEDIES[agent.reason]} for {agent.name}")
     if not hints:
         return
     # A hint stays whole on its line: it is there to be copied
