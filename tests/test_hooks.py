@@ -138,20 +138,19 @@ def test_one_that_is_gone_when_its_turn_comes_is_a_failure_that_says_so(seqsup: 
 
 
 def test_hooks_of_a_running_agent_do_not_hold_it_up(seqsup: Seqsup, tmp_path: Path) -> None:
-    """memory_high runs while the agent does; killed once it was stopped by a limit."""
-    grows = "dd if=/dev/zero of=/dev/null bs=60M count=1000000 2>/dev/null"
+    """memory_high runs while the agent does, which goes on only when it has; killed once it was stopped by a limit."""
+    grows = "dd if=/dev/zero of=/dev/null bs=%sM count=1000000 2>/dev/null"
+    script = f"{grows % 60} & until grep -q memory_high notes; do sleep 0.05; done 2>/dev/null; {grows % 300}"
     profile = write(
         tmp_path,
-        shell("a", grows, expect=["soft"], memory={"soft": "20MiB", "hard": "400MiB", "sustain": "300ms"}),
+        shell("a", script, expect=["hard", "kernel-oom"], memory={"soft": "20MiB", "hard": "200MiB", "sustain": "10m"}),
         **hooks(memory_high=[NOTES], killed=[NOTES], after_agent=[NOTES]),
     )
-    events = proven(seqsup("start", profile, "--json"))
+    proven(seqsup("start", profile, "--json"))
     assert (tmp_path / "notes").read_text().split() == ["memory_high", "a", "killed", "a", "after_agent", "a"]
     high, stopped = of(told(tmp_path), "memory_high", "attempt_ended")
     assert high["used"] > high["soft"] == 20 * 1024**2
-    assert stopped["reason"] == "soft"
-    ends = {event["point"]: event["seq"] for event in of(events, "hook_ended")}
-    assert ends["memory_high"] < of(events, "attempt_ended")[0]["seq"]
+    assert stopped["reason"] in ("hard", "kernel-oom")  # whichever of the two comes first
 
 
 def test_the_plan_shows_hooks_and_refuses_one_that_cannot_run(seqsup: Seqsup, tmp_path: Path) -> None:
