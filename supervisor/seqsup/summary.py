@@ -44,10 +44,12 @@ def summary(
 ) -> str:
     """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone,
     `here` the folder where commands would be typed."""
-    return "\n".join([*wrap(headline(view, now), width), *body(view, width=width, died=died, here=here)])
+    return "\n".join([*wrap(headline(view, now), width), *body(view, width=width, died=died, unswept=died, here=here)])
 
 
-def body(view: RunView, *, width: int | None = None, died: bool = False, here: str = "") -> Iterator[str]:
+def body(
+    view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = ""
+) -> Iterator[str]:
     """What stands below the headline."""
     yield from table(view, width)
     yield from reasons(view, width)
@@ -56,7 +58,7 @@ def body(view: RunView, *, width: int | None = None, died: bool = False, here: s
         fault = f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us"
         yield from wrap(fault, width or _TEXT)
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
-        yield from _hints(view, width, died, here)
+        yield from _hints(view, width, unswept, here)
 
 
 def headline(view: RunView, now: float | None = None) -> str:
@@ -158,9 +160,9 @@ def resume(view: RunView, here: str = "") -> list[str]:
     return [f"seqsup start {shlex.quote(str(shown))} --resume"]
 
 
-def _hints(view: RunView, width: int | None, died: bool, here: str) -> Iterator[str]:
+def _hints(view: RunView, width: int | None, unswept: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
-    hints = ["seqsup sweep"] if died else []
+    hints = ["seqsup sweep"] if unswept else []
     hints += [f"seqsup report {view.run}"] if any(agent.reason in KILLED for agent in gave_up) else []
     hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
     exited = [each.name for each in view.companions.values() if each.state == "exited"]

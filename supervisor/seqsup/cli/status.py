@@ -88,13 +88,14 @@ def state_of(found: Found) -> tuple[str, RunView]:
 def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...], *, pauses: bool) -> str:
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
+    unswept = died and bool(left or view.at_turn)
     if died:
         view.lose()
     lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
     lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
-    return "\n".join([*lines, *body(view, width=columns, died=died, here=here())])
+    return "\n".join([*lines, *body(view, width=columns, died=died, unswept=unswept, here=here())])
 
 
 def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
