@@ -262,6 +262,13 @@ def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
     assert not alive(pid)
 
 
+def test_however_many_are_in_a_group_the_supervisor_keeps_its_share_of_the_processor(groups: Groups) -> None:
+    top = Path(groups.kill_file or "/").parent.parent
+    if groups.tier != "cgroup2" or "cpu" not in (top / "cgroup.controllers").read_text().split():
+        pytest.skip("shares are not ours to give here")
+    assert "cpu" in (top / "cgroup.subtree_control").read_text().split()
+
+
 def test_a_group_with_somebody_in_it_is_not_removed(groups: Groups, start: Start) -> None:
     group = groups.make("busy", None, None)
     child = start(group, ESCAPES, "child")

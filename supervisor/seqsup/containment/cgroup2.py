@@ -188,7 +188,7 @@ def _enable(base: Path) -> Callable[[], None]:
         if pids and pids != [os.getpid()]:
             raise Unavailable(f"{base} is not delegated to seqsup, and {len(pids)} processes are in it")
     room = base / _ROOM
-    undo = _Undo(base, room, missing, made=not room.exists())
+    undo = _Undo(base, room, [*missing, *({"cpu"} - {*enabled})], made=not room.exists())
     try:
         room.mkdir(exist_ok=True)
         _move_all(base, room)
@@ -196,6 +196,8 @@ def _enable(base: Path) -> Callable[[], None]:
     except OSError:
         undo()
         raise
+    with contextlib.suppress(OSError):  # the room's share is then a half, not one of as many as an agent has processes
+        write(base / "cgroup.subtree_control", "+cpu")
     return undo
 
 
