@@ -85,7 +85,6 @@ def test_a_leak_in_a_child_is_found_out_too(kind: str, node: Path, tmp_path: Pat
 
 
 @pytest.mark.long
-@pytest.mark.memory
 @each_node
 @pytest.mark.parametrize("where", ["agent", "child"])
 @pytest.mark.parametrize("kind", LEAKS)
@@ -113,7 +112,6 @@ def test_a_leak_in_a_server_behind_the_official_client_is_found_out(kind: str, n
 
 
 @pytest.mark.long
-@pytest.mark.memory
 @each_node
 @pytest.mark.parametrize("kind", LEAKS)
 def test_so_is_every_leak_in_a_server_by_every_node(kind: str, node: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The wiring of `start` and `run`: the machine's turn, what the dead left, the run and its readers."""
 
 import os
-import secrets
 import signal
 import sys
 import time
@@ -221,7 +220,7 @@ class _Supervision:
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
             return 0
         exporter = self._exporter = await self._exporting()
-        cookie = packet.cookie if packet else row.cookie if row is not None else secrets.token_hex(16)
+        cookie = packet.cookie if packet else row.cookie if row is not None else os.urandom(16).hex()
         # This may refuse, so the journal hears of the run only after it
         containment = choose(enforcement(plan), cookie, enforcing_key(plan))
         if packet is not None:
