@@ -23,7 +23,7 @@ from supervised import Tried, step, tried
 
 from profiles import agent, write
 
-LIMITS = {"soft": 160 * MIB, "hard": 700 * MIB, "sustain": 0.3, "settle": 2.0, "warn": None}
+LIMITS = {"soft": 160 * MIB, "hard": 700 * MIB, "sustain": 0.3, "settle": 1.0, "warn": None}
 # V8 gives an object heap of this size before the limit below ends it
 HEAP = 600 * MIB
 
