@@ -53,8 +53,14 @@ def test_completed(run: Run) -> None:
 def test_failed(run: Run) -> None:
     made = run("exits", 3)
     assert (made.reason, made.outcome.exit) == (Reason.FAILED, Exit(code=3, signal=None))
-    assert "3" in made.outcome.why
+    assert made.outcome.why == "exit 3: ready"
     assert made.names == UNDISTURBED
+
+
+def test_what_failed_is_told_with_what_it_said_last(run: Run) -> None:
+    says = "printf '\\033[31mno credentials\\033[0m\\n\\n' >&2; echo bye; "
+    assert run(["sh", "-c", says + "exit 41"]).outcome.why == "exit 41: no credentials"
+    assert run(["sh", "-c", says + "kill -SEGV $$"]).outcome.why == "killed by SIGSEGV"
 
 
 def test_crashed(run: Run) -> None:

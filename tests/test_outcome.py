@@ -2,7 +2,7 @@
 
 import pytest
 from seqsup.model import Exit, Reason, Success
-from seqsup.outcome import blamed, classify, describe
+from seqsup.outcome import blamed, classify, describe, last_words
 
 ZERO = Success(codes=(0,), file=None, output=None)
 
@@ -30,6 +30,20 @@ BAD_OPTION = b"node: bad option: --max-old-space-sise=100\n"
 BAD_VALUE = b"node: invalid value for NODE_OPTIONS (unterminated string)\n"
 PRELOAD = b"Error: Cannot find module '/run/seqsup/preload.cjs'\nRequire stack:\n- internal/preload\n"
 THROWN = b"Error: nothing works\n    at work (/agents/a.mjs:3:9)\n"
+UNCAUGHT = b"""/agents/a.cjs:1
+require('./nowhere.cjs')
+^
+
+Error: Cannot find module './nowhere.cjs'
+Require stack:
+- /agents/a.cjs
+    at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {
+  code: 'MODULE_NOT_FOUND',
+  requireStack: [ '/agents/a.cjs' ]
+}
+
+Node.js v20.20.2
+"""
 
 
 def code(number: int) -> Exit:
@@ -166,6 +180,24 @@ def test_words_far_apart_on_one_line_are_not_v8s() -> None:
     assert classify(ending=code(1), stderr=stderr[:-1], kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
     far = b"FATAL ERROR: " + b" " * 1000 + b"JavaScript heap out of memory"
     assert classify(ending=code(1), stderr=far, kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (b"", ""),
+        (b"first\nno credentials\n\n", "no credentials"),
+        (b"10 %\r20 %\r\x1b[31mError: \x1b[1mno credentials\x1b[0m\n", "Error: no credentials"),
+        (b"a\x08b\x07\xff\n", "a b \ufffd"),
+        (b"x" * 1000, "x" * 199 + "…"),
+        (THROWN, "Error: nothing works"),
+        (UNCAUGHT, "Error: Cannot find module './nowhere.cjs'"),
+        (b"Node.js v20.20.2\n", "Node.js v20.20.2"),
+        (b"Uncaught:\n5\n(Use `node --trace-uncaught`)\n\nNode.js v20.20.2\n", "(Use `node --trace-uncaught`)"),
+    ],
+)
+def test_what_it_said_last(output: bytes, words: str) -> None:
+    assert last_words(output) == words
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def _checked(
             cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
             timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
         )  # fmt: skip
-        found, _ = await _beside(search, number, place, world, env)
+        found = await _beside(search, number, place, world, env)
         if found.reason is Reason.FAILED:
             found = replace(found, why="")
         if found.reason is Reason.TIMEOUT:
@@ -121,22 +121,22 @@ async def _checked(
             step, name=f"{step.name}.check", command=words, stdin=None,
             timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE),
         )  # fmt: skip
-        found, said = await _beside(check, number, place, world, env)
-        ended = _told(ended, found, f"it exited well, but success.command {' '.join(words)} did not", said)
+        found = await _beside(check, number, place, world, env)
+        ended = _told(ended, found, f"it exited well, but success.command {' '.join(words)} did not")
     return ended
 
 
-def _told(ended: Outcome, found: Outcome, complaint: str, said: str = "") -> Outcome:
+def _told(ended: Outcome, found: Outcome, complaint: str) -> Outcome:
     """Give the agent's outcome as it is after a check."""
     if found.reason is Reason.COMPLETED:
         return ended
     if found.reason is Reason.HALTED:
         return replace(ended, reason=found.reason, why=found.why)
-    return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why, said))))
+    return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))
 
 
-async def _beside(check: Step, number: int, place: Place, world: World, env: dict[str, str]) -> tuple[Outcome, str]:
-    """Run a check where the agent ran, and watched as it was; with what it said last."""
+async def _beside(check: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
+    """Run a check where the agent ran, and watched as it was."""
     check = replace(
         check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
@@ -149,8 +149,8 @@ async def _beside(check: Step, number: int, place: Place, world: World, env: dic
     except OSError as error:
         vigil.close()
         why = _what(error, check)
-        return Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0), ""
-    return await vigil.keep(root), stage.last_line()
+        return Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
+    return await vigil.keep(root)
 
 
 class _Vigil:
@@ -467,6 +467,8 @@ class _Vigil:
             ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
+        if told == (Reason.FAILED, outcome.describe(ending)) and (said := self._stage.last_line()):
+            told = Reason.FAILED, f"{outcome.describe(ending)}: {said}"
         if step.success.output is not None or step.preset is not None:
             self.printed = self._stage.stdout.tail().decode(errors="replace")
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""

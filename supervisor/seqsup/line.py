@@ -190,7 +190,7 @@ def _(event: AttemptEnded) -> Line:
         return Line(SUCCESS, "✔", event.reason, text)
     told = event.reason in STOPPED_BY_US or (event.reason is Reason.KERNEL_OOM and event.processes)
     if not told and event.why != parts[0]:  # else StopSent, or its exit code, has said why
-        text += f"  {event.why}"
+        text += f"  {event.why.removeprefix(f'{parts[0]}: ')}"
     return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
 
 

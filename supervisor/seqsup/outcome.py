@@ -8,6 +8,7 @@ from datetime import datetime
 from . import usage
 from .model import Exit, Preset, Reason, Success
 from .units import format_size
+from .wording import printable, unstyled
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
 _V8_OOM = re.compile(rb"FATAL ERROR: [^\n]{0,200}JavaScript heap out of memory")
@@ -23,8 +24,10 @@ _DENIED = re.compile(rb"permission: 'FileSystemRead',\s+resource: '([^']*)'|EACC
 _SAID = {9: _REFUSED, 1: _PRELOAD}  # by exit code: the words of a Node that could not begin
 _UNSETTLED = re.compile(rb"unsettled top-level await", re.IGNORECASE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
+_FRAME = re.compile(r"at .*(\)|:\d+)$")  # of a stack
 _LAST_LINES = 10  # of an agent that exited well: further up it may speak of others' failures
 _LATELY = 16 * 1024  # characters: of a limit that it met earlier and outlived it may speak further up
+_LINE = 200  # characters of what it said last
 _OF_SHELLS = {126: "a command could not be run", 127: "a command was not found"}
 
 
@@ -119,6 +122,18 @@ def with_preset(
         if (limit := usage.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
             return Reason.USAGE_LIMIT, f"{preset.name} met its usage limit: {limit.said}", limit.resets_at
     return reason, why, None
+
+
+def last_words(output: bytes) -> str:
+    """The last line of what a program said; where that tells of an error of Node's, the line that names it."""
+    lines = [said for line in output.decode(errors="replace").splitlines() if (said := unstyled(line).strip())]
+    if len(lines) > 1 and lines[-1].startswith("Node.js v"):
+        marks = [number for number, line in enumerate(lines) if not line.strip("^")]
+        lines = lines[: marks[-1] + 2] if marks else lines[:-1]
+    while len(lines) > 1 and _FRAME.match(lines[-1]):
+        lines.pop()
+    last = printable(lines[-1]) if lines else ""
+    return last if len(last) <= _LINE else last[: _LINE - 1] + "…"
 
 
 def describe(ending: Exit) -> str:

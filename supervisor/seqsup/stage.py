@@ -9,12 +9,13 @@ from msgspec import Struct
 from .containment.group import Group
 from .folder import ARTIFACTS, STDERR, STDOUT, private, tail
 from .model import Enforce, Step
+from .outcome import last_words
 from .runtime import stand_in
 from .streams import Output
 from .world import World
 
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
-_LINE = 500  # bytes of what it said last
+_LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
 
 
 class Place(Struct, frozen=True):
@@ -64,8 +65,7 @@ class Stage:
     def last_line(self) -> str:
         """What was said last: on stderr, or else on stdout. Also after it was closed."""
         for log in (STDERR, STDOUT):
-            lines = tail(self.place.folder / log, _LINE).decode(errors="replace").split("\n")
-            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+            if said := last_words(tail(self.place.folder / log, _LATELY)):
                 return said
         return ""
 

@@ -1,5 +1,6 @@
 """How facts are said to people: the words that log, table and status share. Pure text."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -23,6 +24,7 @@ ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
     "!": "!", "→": "->", "←": "<-", "Σ": "sum of", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
 }  # fmt: skip
+_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 OTHER = "other"  # programs together
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
@@ -43,6 +45,11 @@ def columns(text: str) -> int:
 def printable(text: str) -> str:
     """Keep what an agent called itself from moving the cursor or forging a line."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def unstyled(text: str) -> str:
+    """Without what colours it or moves the cursor."""
+    return re.sub(_SEQUENCE, "", text)
 
 
 def title(process: ProcessMemory) -> str:

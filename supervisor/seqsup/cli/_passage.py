@@ -4,7 +4,6 @@ It never holds up the watch.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from ..folder import STDERR, STDOUT
 from ..outlet import Outlet
 from ..screen import Screen
 from ..streams import Reading
-from ..wording import printable
+from ..wording import printable, unstyled
 
 _INTERVAL = 0.05  # seconds
 _CHUNK = 65536
 _LONGEST = 65536  # bytes of a line
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")  # colours, titles …
 
 
 class _Pipe:
@@ -75,7 +73,7 @@ class _Lines:
 
     def _named(self, line: bytes) -> bytes:
         # Of a line that its program wrote over, what it showed last
-        text = _SEQUENCE.sub("", line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
+        text = unstyled(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
         return f"{self._agent} | {printable(text.expandtabs())}\n".encode()
 
 
