@@ -121,8 +121,8 @@ def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, 
     assert seqsup("pause").code == 0
     process.send(signal.SIGKILL)
     process.process.wait()
-    again = seqsup_started("start", profile, "--resume")
-    wait_for(lambda: "run_paused" in kinds(seqsup))
+    again = seqsup_started("start", profile, "--resume", "--quiet")
+    wait_for(lambda: "paused     by the operator; `seqsup resume r1` lets it go on" in again.stderr)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "gate").touch()
     assert seqsup("resume").code == 0

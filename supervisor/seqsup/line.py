@@ -131,7 +131,7 @@ def _(event: PeakRose) -> Line:
 
 @say.register
 def _(event: RunPaused) -> Line:
-    return Line(WARNING, "■", "paused", event.why)
+    return Line(ERROR, "■", "paused", event.why)  # it waits for somebody, so --quiet says it too
 
 
 @say.register

@@ -255,7 +255,8 @@ def disk_too_full(free: int, total: int, floor: int | str | None) -> str:
     least = min(DISK_FLOOR, total // 20) if isinstance(floor, str) else floor
     if free >= least:
         return ""
-    return f"the disk of the state folder has {format_size(free)} free, below run.disk_floor {format_size(least)}"
+    has, wanted = format_size(free), format_size(least)
+    return f"the disk of the state folder has {has} free, below run.disk_floor {wanted}; free some, and it goes on"
 
 
 def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | None:

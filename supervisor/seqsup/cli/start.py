@@ -26,7 +26,7 @@ from ._take import Asked, take, taking_options
 )
 @log_options
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
-@click.option("-q", "--quiet", is_flag=True, help="Only failures, and the table at the end.")
+@click.option("-q", "--quiet", is_flag=True, help="Only failures and pauses, and the table at the end.")
 def start(
     profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
     retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
