@@ -335,7 +335,7 @@ class _Vigil:
                     verdict=done.verdict,
                 )
             )  # fmt: skip
-        return bool(telemetry.answering()), self._collection
+        return telemetry.answered, self._collection
 
     def _quiet(self, now: float) -> float:
         if self._rules.timeouts.stall is None:
@@ -345,9 +345,9 @@ class _Vigil:
         return now - self._heard
 
     def _trim(self, most: int) -> None:
-        now, size = time.monotonic(), 0
-        for stream, output in (("stdout", self._stage.stdout), ("stderr", self._stage.stderr)):
-            size += output.size()
+        now, streams = time.monotonic(), (("stdout", self._stage.stdout), ("stderr", self._stage.stderr))
+        size = sum(output.size() for _, output in streams)
+        for stream, output in streams if size != self._printed[1] else ():
             if output.trim(most) and stream not in self._cut:
                 self._cut.add(stream)
                 self._world.emit(

@@ -52,6 +52,7 @@ class Telemetry:
         self._belongs: Callable[[int], bool] = lambda _: True
         self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
         self._known: dict[int, NodeProcess] = {}
+        self._largest: NodeProcess | None = None  # of those that live, until one of them says more
         self._watched: set[int] = set()  # pids whose allocations are sampled
         self._looked_into: set[int] = set()  # and of which many are, for a moment
         self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
@@ -81,7 +82,7 @@ class Telemetry:
         self._used, self._belongs, self._describe = used, belongs, describe
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
-        if now >= self._due or used - self._read_at >= self._pace():
+        if now >= self._due or (used - self._read_at >= _PACE and used - self._read_at >= self._pace()):
             self._due, self._read_at = now + (_BRISK if self._alerted() else _SLOW), used
             for pid in self._channel.nodes():
                 self._begin(self._read(pid))
@@ -90,6 +91,11 @@ class Telemetry:
             if stage > self._stage:
                 self._stage = stage
                 self._examine()
+
+    @property
+    def answered(self) -> bool:
+        """Whether a Node process of the tree can be asked."""
+        return any(map(self._belongs, self._channel.nodes()))
 
     def answering(self) -> list[int]:
         """The Node processes of the tree that can be asked."""
@@ -101,8 +107,9 @@ class Telemetry:
 
     def heap(self) -> Heap | None:
         """The heap of the living process that holds most."""
-        largest = max(self.processes(), key=lambda node: node.rss, default=None)
-        return largest.heap if largest is not None else None
+        if self._largest is None or self._largest.pid not in self._channel.nodes():
+            self._largest = max(self.processes(), key=lambda node: node.rss, default=None)
+        return self._largest.heap if self._largest is not None else None
 
     def known(self) -> Known:
         """All that was said so far, also by those that are gone. Takes the environment out of Node's reports."""
@@ -182,7 +189,7 @@ class Telemetry:
         if node is None or answer is None or answer.after is None:
             return
         self._known.pop(pid, None)  # the latest stand last
-        self._known[pid] = node.process(answer.after)
+        self._known[pid], self._largest = node.process(answer.after), None
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
         self._consider(self._known[pid])

@@ -12,24 +12,31 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from seqsup.kind import classify
-from seqsup.model import Measure, ProcessMemory
+from seqsup.model import Kind, Measure, ProcessMemory
 
 from .stat import COMMAND, Stat
 
 ADOPTS = True  # whether orphans among our descendants fall to us
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_LINE = 32768  # bytes of a command line that are read
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
 class Member:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
-    __slots__ = ("bytes", "denied", "looked", "name", "pid", "pidfd", "shared", "start", "statm")
+    __slots__ = (
+        "_called", "_command", "_kind", "_told", "bytes", "denied", "looked", "name", "pid", "pidfd", "shared", "start",
+        "statm",
+    )  # fmt: skip
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
         self.pid, self.start, self.name = pid, stat.start, stat.name
         self.pidfd, self.statm = pidfd, statm
         self.bytes, self.shared = 0, 0
+        self._told = b""  # what they were read from
+        self._called: tuple[str, bytes, bool] | None = None  # what these two were told by
+        self._command, self._kind = "", Kind.OTHER
         self.looked = 0  # what was shared when Shared looked at it last
         self.denied = ""  # what of it may not be read, and what follows from that
 
@@ -71,9 +78,13 @@ class Member:
         if what is Measure.PSS and (pss := self._pss()) is not None:
             self.bytes = pss
             return pss
-        fields = os.pread(self.statm, 128, 0).split(b" ", 3)
+        told = os.pread(self.statm, 128, 0)
+        if told == self._told:
+            return self.bytes
+        fields = told.split(b" ", 3)
         if fields[1] == b"0":
-            fields = _of_another_thread(self.pid) or fields
+            told, fields = b"", _of_another_thread(self.pid) or fields
+        self._told = told
         self.shared = int(fields[2]) * PAGE
         left_out = 0 if what is Measure.RSS else self.shared
         self.bytes = max(int(fields[1]) * PAGE - left_out, 0)  # per-CPU counters may run behind each other
@@ -123,16 +134,17 @@ class Member:
         return "in uninterruptible sleep" + (f" ({where})" if where else "")
 
     def describe(self, *, leader: bool = False) -> ProcessMemory:
-        words: list[str] = []
-        with contextlib.suppress(OSError):
-            raw = Path(f"/proc/{self.pid}/cmdline").read_bytes().rstrip(b"\0")
-            words = raw.decode(errors="replace").split("\0") if raw else []
+        line = _read(f"/proc/{self.pid}/cmdline", _LINE).rstrip(b"\0")
         stat = read_stat(self.pid)
         if stat and stat.start == self.start:
             self.name = stat.name  # before its exec it had the supervisor's
+        if self._called != (called := (self.name, line, leader)):
+            words = line.decode(errors="replace").split("\0") if line else []
+            self._called = called
+            self._command = " ".join(words)[:COMMAND] or self.name
+            self._kind = classify(self.name, words, leader=leader)
         return ProcessMemory(
-            pid=self.pid, name=self.name, command=" ".join(words)[:COMMAND] or self.name, bytes=self.bytes,
-            kind=classify(self.name, words, leader=leader),
+            pid=self.pid, name=self.name, command=self._command, bytes=self.bytes, kind=self._kind
         )  # fmt: skip
 
     def close(self) -> None:
@@ -143,20 +155,26 @@ class Member:
 
 def read_stat(pid: int) -> Stat | None:
     """Read /proc/PID/stat; None when there is no such process. The name may hold spaces and brackets."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-    except OSError:
+    if not (text := _read(f"/proc/{pid}/stat", 1024)):
         return None
-    try:
-        text = os.read(fd, 1024)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
     head, _, tail = text.rpartition(b") ")
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
     return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]))
+
+
+def _read(path: str, most: int) -> bytes:
+    """Read a file in one go; empty when it is not there. (Hot: a Path costs as much as all of this.)"""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, most)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def children(pid: int) -> list[int]:
