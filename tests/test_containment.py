@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 import psutil
@@ -153,6 +154,44 @@ def test_a_child_born_between_two_looks_is_measured_with_the_next(within: Callab
     within([sys.executable, "-c", births], story)
 
 
+BIRTHS = {
+    "child": "os.fork()",
+    "orphan": "os.fork() or os.fork() and os._exit(0)",
+    "grandchild": "os.fork() or os.fork()",
+    "child of a thread, after other threads": (
+        "[threading.Thread(target=time.sleep, args=[60], daemon=True).start() for _ in range(3)],"
+        "threading.Thread(target=lambda: os.fork() or time.sleep(60), daemon=True).start()"
+    ),
+}
+
+
+SIBLINGS = 8  # so many that it is worth while to look at who was born
+
+
+def descendants() -> set[int]:
+    found = psutil.Process().children(recursive=True)
+    return {process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE}
+
+
+@pytest.mark.parametrize("how", BIRTHS)
+def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], how: str) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        assert tree.living() == 1 + SIBLINGS
+        tree._walk_cost = inf
+        os.kill(tree.root.pid, signal.SIGUSR1)
+        await until(lambda: tree.used() > 0 and tree.count() > 1 + SIBLINGS, wake)
+        await until(lambda: tree.used() > 0 and set(tree.pids()) >= descendants(), wake)
+
+    births = (
+        "import os, signal, threading, time\n"
+        f"any(os.fork() == 0 for _ in range({SIBLINGS})) and signal.pause()\n"
+        f"signal.signal(signal.SIGUSR1, lambda *_: ({BIRTHS[how]}))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(60)\n"
+    )
+    within([sys.executable, "-c", births], story)
+
+
 # -- measuring
 
 
@@ -186,9 +225,9 @@ def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, mea
 def test_those_who_are_named_and_those_who_run_the_same_add_up(within: Callable[..., None]) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         await until(lambda: tree.living() == 31, wake)
+        await until(lambda: sum(each.count for each in tree.describe() if each.name == "sleep") == 30, wake)
         used, named = tree.used(), tree.describe()
         assert sum(process.bytes for process in named) == pytest.approx(used, abs=MIB)
-        assert sum(process.count for process in named if process.name == "sleep") == 30
         assert len(named) < 12
 
     within(["sh", "-c", "for i in $(seq 30); do sleep 60 & done; echo ready; wait"], story)

@@ -108,7 +108,15 @@ class Keeper:
     def still_abandoned(self) -> dict[int, int]:
         return self._reaper.still_abandoned()
 
-    def last_pid(self) -> bytes:
+    @property
+    def top(self) -> int | None:
+        return None if self.over else self._root.pid
+
+    @property
+    def counted(self) -> bool:
+        return self._reaper.counted
+
+    def last_pid(self) -> int:
         return self._reaper.last_pid()
 
     def saw(self, pid: int, start: int) -> None:

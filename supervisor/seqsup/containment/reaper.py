@@ -25,6 +25,7 @@ from .process import ADOPTS, read_stat
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
 _CHASES = 100
+_MEANWHILE = 1000  # processes that others start while we start one
 
 
 class Root(Struct, frozen=True):
@@ -47,6 +48,7 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self.woken = woken
         self._roots: dict[int, Exit | None] = {}
+        self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
         self.keepers: list[Kept] = []
@@ -69,11 +71,16 @@ class Reaper:
         """Nobody descends from us: of a subreaper, to have no child is the proof."""
         return ADOPTS and self.childless
 
-    def last_pid(self) -> bytes:
+    @property
+    def top(self) -> int | None:
+        """Whose children are the agent's, but outsiders."""
+        return os.getpid() if ADOPTS else None
+
+    def last_pid(self) -> int:
         """The number that this pid namespace gave out last: where it is the same, nobody forked."""
         if self._gate < 0:
-            return b"%d" % time.monotonic_ns()
-        return os.pread(self._gate, 128, 0).rpartition(b" ")[2]
+            return time.monotonic_ns()
+        return int(os.pread(self._gate, 128, 0).rpartition(b" ")[2])
 
     def __exit__(self, *_: object) -> None:
         if self._gate >= 0:
@@ -120,6 +127,7 @@ class Reaper:
             pass_fds=pass_fds,
         )  # fmt: skip
         child.returncode = 0  # its end is the reaper's to collect
+        self.counted = 0 <= self.last_pid() - child.pid < _MEANWHILE
         self._roots[child.pid] = None
         return Root(child.pid)
 

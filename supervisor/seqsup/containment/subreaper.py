@@ -1,9 +1,10 @@
 """One agent's tree: every descendant as a subreaper sees it, however it forked, and the kernel's group around it."""
 
+import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from seqsup.model import MIB, Measure, ProcessMemory
@@ -19,9 +20,12 @@ from .reaper import Reaper, Root
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
+_IDLE_SHARE = 500  # and one for which there is no evidence 1/500, within the bounds below
+_FEW = 4  # times as many as the tree has: to look at who was born takes 10 µs each, a walk 100 µs for a Node process
 _GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
 _SHARED = "shared memory and tmpfs"
-_WALK_EVERY = 1.0  # seconds; the gate reads forks of this pid namespace only
+_THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
+_WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
 
 
 class Tree:
@@ -38,7 +42,8 @@ class Tree:
         self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
-        self._last_pid = b""
+        self._last_pid = -1
+        self._unborn: list[int] = []  # numbers given out since the last walk whose processes are gone, or not there yet
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self.root = root
@@ -52,6 +57,8 @@ class Tree:
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
         began, found = time.monotonic(), 0
+        self._last_pid = self._reaper.last_pid()
+        self._unborn.clear()
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
         kindred = kin(self.root.pid, self._members.pids())
@@ -63,6 +70,37 @@ class Tree:
         self._walked = time.monotonic()
         self._walk_cost = self._walked - began
         return found
+
+    def _keep_up(self) -> None:
+        """Find new members where there may be some: all of them by a walk, or among the few that were born since."""
+        last, since_walk = self._reaper.last_pid(), time.monotonic() - self._walked
+        least, most = _WALK_EVERY
+        if since_walk >= max(least, min(_IDLE_SHARE * self._walk_cost, most)):
+            self.walk()
+        elif last != self._last_pid or self._unborn:
+            if self._take_born(last):
+                self._last_pid = last
+            elif since_walk >= _WALK_SHARE * self._walk_cost:
+                self.walk()
+
+    def _take_born(self, last: int) -> bool:
+        """Take who was born into the tree up to this number; False where only a walk can tell.
+
+        Numbers go up, so parents come before their children; who lost its parents since is a child of the top.
+        """
+        few = self._last_pid <= last <= self._last_pid + _FEW * len(self._members) - len(self._unborn)
+        if not (few and self._reaper.counted and not self._members.unheld and (top := self._reaper.top)):
+            return False
+        numbers = [*self._unborn, *range(self._last_pid + 1, last + 1)]
+        if (parents := _parents(numbers)) is None:
+            return False
+        self._unborn = [pid for pid in numbers if pid not in parents]
+        outsiders, ours = self._reaper.outsiders(), {top}
+        for pid, parent in parents.items():
+            if pid not in outsiders and (parent in ours or parent in self._members):
+                ours.add(pid)
+                self._take(pid)
+        return True
 
     def _take(self, pid: int) -> None:
         if (member := self._members.add(pid)) is not None:
@@ -78,11 +116,7 @@ class Tree:
         return used
 
     def _measured(self) -> int:
-        now = time.monotonic()
-        if now - self._walked >= _WALK_EVERY or (
-            now - self._walked >= _WALK_SHARE * self._walk_cost and self._somebody_forked()
-        ):
-            self.walk()
+        self._keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
             return kernels + self._used_elsewhere(self._group)
         return self._members.used()
@@ -117,12 +151,6 @@ class Tree:
     def kernel_peak(self) -> int:
         """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
         return (self._group.peak() if self._group is not None else None) or 0
-
-    def _somebody_forked(self) -> bool:
-        last_pid = self._reaper.last_pid()
-        changed = last_pid != self._last_pid
-        self._last_pid = last_pid
-        return changed
 
     def living(self) -> int:
         """Count who lives now, after a walk.
@@ -207,3 +235,22 @@ class Tree:
             self._let_go(member)
         self._members.close()
         self._reaper.forget(self.root)
+
+
+def _parents(numbers: Iterable[int]) -> dict[int, int] | None:
+    """Say whose child each process among these numbers is, a thread's being 0; None where one may not be looked at."""
+    found: dict[int, int] = {}
+    for pid in numbers:
+        try:
+            os.close(os.pidfd_open(pid))
+        except ProcessLookupError:
+            continue
+        except OSError as error:
+            if error.errno not in _THREAD:
+                return None
+            found[pid] = 0
+            continue
+        if (stat := read_stat(pid)) is None:
+            return None
+        found[pid] = stat.parent
+    return found
