@@ -1,19 +1,34 @@
 """Lanes: agents side by side where the user insists, each whole, none beyond the memory there is."""
 
+import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from conftest import Result, Started, alive, wait_for
+from msgspec.structs import replace
+from seqsup.admission import Admission
+from seqsup.attempt import Ended, attempt
+from seqsup.containment.cookie import marks
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.reaper import Reaper
 from seqsup.events import AttemptEnded, AttemptStarted, Recorded
+from seqsup.host import Host
 from seqsup.journal import Journal
-from seqsup.model import MIB
+from seqsup.model import MIB, Reason
+from seqsup.operator import Operator
 from seqsup.sequence import violations
+from seqsup.stage import Place, Stage
+from seqsup.wait import Wake
+from seqsup.world import World
+from supervised import step, supervised
 from test_learning import learned
 
 from profiles import Event, of, parsed, proven, shell, write
@@ -55,6 +70,49 @@ def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(
     assert most_at_once(events) == 2
     assert {event["lane"] for event in of(events, "attempt_started")} == {1, 2}
     assert events[-1]["sequence_violations"] == 0
+
+
+class _Tight(Host):
+    """A machine of 400 MiB, of which the processes of this one's children take."""
+
+    def available(self) -> int:
+        taken = 0
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                taken += process.memory_info().rss
+        return 400 * MIB - taken
+
+
+@pytest.mark.memory
+def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_path: Path) -> None:
+    """The small one looks first, and as often."""
+    holds = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); print('ready', flush=True); time.sleep(1.5)"
+    ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    async def story(reaper: Reaper, wake: Wake) -> list[Ended]:
+        admission = Admission(_Tight())
+        world = World(
+            reaper, _Tight(), wake, Operator(lambda _: wake.poke()), lambda _: None, spares=admission.spares,
+            observe=admission.observe,
+        )  # fmt: skip
+
+        async def lane(name: str, mib: int) -> Ended:
+            wanted = step(
+                sys.executable, "-c", holds, str(mib), name=name, cwd=tmp_path, limits={"host_floor": 150 * MIB}
+            )
+            admission.take_in(wanted, None)
+            own = replace(world, reaper=Keeper(reaper, name), wake=wake.branch())
+            place = Place(tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
+            try:
+                return await attempt(wanted, 1, None, Stage(wanted, 1, place, own), own)
+            finally:
+                admission.let_go(name)
+
+        return list(await asyncio.gather(lane("small", 50), lane("large", 200)))
+
+    small, large = supervised(story)
+    os.close(ledger)
+    assert (small.outcome.reason, large.outcome.reason) == (Reason.COMPLETED, Reason.HOST_FLOOR)
 
 
 def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_path: Path) -> None:

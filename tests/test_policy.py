@@ -26,6 +26,7 @@ from seqsup.model import (
 from seqsup.policy import (
     COLLECT_EVERY,
     COMEBACKS,
+    FRESH,
     KILL_DEADLINE,
     LASTING,
     LEFTOVER_GRACE,
@@ -81,6 +82,10 @@ def snapping(seconds: float, mib: int = 250) -> Sample:
     return replace(at(seconds, mib), snapping=True)
 
 
+def spared(seconds: float, host: int) -> Sample:
+    return replace(at(seconds, host=host), spared=True)
+
+
 def empty(seconds: float, host: int = 8000) -> Sample:
     return at(seconds, 0, processes=0, gone=True, host=host)
 
@@ -108,6 +113,32 @@ def actions(rules: Rules, *samples: Sample) -> list[Action]:
 
 def last(rules: Rules, *samples: Sample) -> Watch:
     return take(rules, samples)[-1].watch
+
+
+# -- side by side
+
+
+@pytest.mark.parametrize(
+    ("stopped", "used", "first"),
+    [
+        ({}, {"a": 10, "b": 30, "c": 20}, {"b"}),
+        ({}, {"a": 30, "b": 30}, {"a"}),
+        ({"b": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b"}),  # what it held is not back yet
+        ({"b": 9.0}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),  # that was not enough, or it does not end
+        ({"b": 8.0, "c": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),
+        ({"b": 7.0, "c": 8.0}, {"a": 10, "b": 30, "c": 20}, {"a", "b", "c"}),
+    ],
+)
+def test_for_the_hosts_floor_the_largest_is_stopped_first(
+    stopped: dict[str, float], used: dict[str, int], first: set[str]
+) -> None:
+    seen = {agent: at(10, mib) for agent, mib in used.items()}
+    assert {agent for agent in seen if not policy.spared(agent, seen, stopped, 10)} == first
+
+
+def test_who_was_not_looked_at_lately_is_no_reason_to_spare_another() -> None:
+    seen = {"a": at(10, 10), "b": at(10 - FRESH, 30)}
+    assert not policy.spared("a", seen, {}, 10)
 
 
 # -- histories
@@ -197,6 +228,10 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     ),
     "the host below its floor": (
         RULES, [at(0, host=500), at(1, host=499), empty(2), empty(2.1)], [WAIT, KILL, WAIT, END],
+        Phase.ENDED, Reason.HOST_FLOOR,
+    ),
+    "the host below its floor, while another agent is stopped for it first": (
+        RULES, [spared(0, 499), spared(1, 250), spared(2, 249), empty(3), empty(3.1)], [WAIT, WAIT, KILL, WAIT, END],
         Phase.ENDED, Reason.HOST_FLOOR,
     ),
     "the host below its floor, but the tree is gone by itself: nobody to blame": (

@@ -6,7 +6,7 @@ from . import policy
 from .containment.ceiling import ceilings
 from .events import AdmissionDelayed
 from .host import PORTABLE, Host
-from .model import Halt, Observation, Step, Stopped
+from .model import Halt, Observation, Sample, Step, Stopped
 from .world import World
 
 
@@ -17,7 +17,9 @@ class Admission:
         self._ceilings = [] if PORTABLE else ceilings()
         self._most = self._room()
         self._running: dict[str, int] = {}  # what each may take
-        self._used: dict[str, int] = {}  # and what it was last seen to
+        self._floors: dict[str, int] = {}  # of the host, for each
+        self._seen: dict[str, Sample] = {}  # the last of each
+        self._stopped: dict[str, float] = {}  # for the host's floor, and since when
         self._told: set[str] = set()  # who waits
 
     def _room(self) -> int:
@@ -27,7 +29,7 @@ class Admission:
 
     def observe(self, seen: Observation) -> None:
         """Who runs beside others has taken a part of what it may."""
-        self._used[seen.agent] = seen.sample.used
+        self._seen[seen.agent] = seen.sample
 
     def fits(self, step: Step, need: int | None, world: World) -> bool:
         """Say whether an agent may start now; that it waits is told once, and for what."""
@@ -57,11 +59,27 @@ class Admission:
 
     def _missing(self, step: Step, need: int | None) -> str:
         """Say what an agent still has to wait for; empty when it may start."""
-        claimed = sum(max(may - self._used.get(agent, 0), 0) for agent, may in self._running.items())
+        claimed = sum(max(may - self._holds(agent), 0) for agent, may in self._running.items())
         return policy.no_room(
             room=self._room(), most=self._most, need=need, floor=step.limits.host_floor,
             claimed=claimed if self._running else None,
         )  # fmt: skip
+
+    def _holds(self, agent: str) -> int:
+        return self._seen[agent].used if agent in self._seen else 0
+
+    def spares(self, step: Step, sample: Sample) -> bool:
+        """Say whether for the host's floor another agent is stopped first; who is not spared counts as stopped."""
+        agent, floor = step.name, step.limits.host_floor or 0
+        if sample.host_available >= floor or agent not in self._running:
+            return False
+        self._seen[agent] = sample
+        low = {name for name in self._running if sample.host_available < self._floors[name]}
+        seen = {name: last for name, last in self._seen.items() if name in low}
+        if policy.spared(agent, seen, self._stopped, sample.at):
+            return True
+        self._stopped.setdefault(agent, sample.at)
+        return False
 
     @property
     def crowded(self) -> bool:
@@ -73,10 +91,11 @@ class Admission:
 
     def take_in(self, step: Step, need: int | None) -> None:
         """Count an agent as running; nothing of it is there yet."""
-        self._running[step.name], self._used[step.name] = need or 0, 0
+        self._running[step.name], self._floors[step.name] = need or 0, step.limits.host_floor or 0
 
     def let_go(self, agent: str) -> None:
-        self._running.pop(agent, None)
+        for known in (self._running, self._seen, self._stopped):
+            known.pop(agent, None)
 
     def close(self) -> None:
         for ceiling in self._ceilings:

@@ -311,12 +311,13 @@ class _Vigil:
             self.last_available = available
         now = time.monotonic()
         collectable, collection = self._hear(tree, now, used)
-        return Sample(
+        sample = Sample(
             at=now, used=used, processes=processes, host_available=available,
             quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.proven_empty,
             halt=world.operator.halt, kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
             snapping=self._telemetry is not None and self._telemetry.snapping,
         )  # fmt: skip
+        return replace(sample, spared=True) if world.spares(self._step, sample) else sample
 
     def _hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
         """Let telemetry have its look, and tell what the Node processes had to say."""

@@ -14,6 +14,7 @@ LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
 any       | hard, host floor, halt by force | KILLING, KILL to the tree until it is empty
+          | (side by side the floor is for the largest; for all, below half of it)
 KILLING   | 10 s over                       | ABANDONED (uninterruptible sleep): END, and named
 """
 
@@ -35,6 +36,8 @@ _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice
 _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
+GIVES_BACK = 1.0  # seconds: RSS reads 0 up to half of one before the memory is back
+FRESH = 2.0  # seconds; a look comes after one at the latest
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
 GC_PACE = 20.0  # seconds a GiB, for a heap of which all is needed; on a quiet machine 6
@@ -175,6 +178,19 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
     return f"it may take {format_size(need)}{others}{above}, and {format_size(room)} are available"
 
 
+def spared(agent: str, seen: Mapping[str, Sample], stopped: Mapping[str, float], now: float) -> bool:
+    """Say whether another agent is stopped for the host's floor first: one that holds more, or just gives back.
+
+    `seen` are the last looks at all that the floor is for, `stopped` says since when who is stopped for it.
+    """
+    if agent in stopped:
+        return False
+    if any(now - since < GIVES_BACK for since in stopped.values()):
+        return True
+    held = {other: sample.used for other, sample in seen.items() if other not in stopped and now - sample.at < FRESH}
+    return agent != max(held, key=held.__getitem__, default=agent)
+
+
 def far_over(hard: int) -> int:
     """Where a companion is stopped at once; above `hard` itself it is restarted between agents."""
     return hard * 3 // 2
@@ -270,7 +286,7 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
         return Reason.KERNEL_OOM, f"the kernel killed in it for want of memory ({sample.kernel_oom})"
     if limits.hard is not None and sample.used >= limits.hard:
         return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard))
-    if limits.host_floor is not None and sample.host_available < limits.host_floor:
+    if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):
         has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
             f"the host had {has} available, below memory.host_floor {floor}; its tree was {format_size(sample.used)}"

@@ -439,7 +439,7 @@ class Run:
         earlier = self._view.agents[step.name]
         world, beside_others = self._world, self._plan.concurrency > 1
         if beside_others:
-            world = replace(world, wake=world.wake.branch())
+            world = replace(world, wake=world.wake.branch(), spares=self._admission.spares)
         return Agent(
             step, place, self._filled_in, self._identity.cookie, world, self._relieve, self._admission,
             beside_others=beside_others, need=self._need(step), tried_before=earlier.attempt or 0,

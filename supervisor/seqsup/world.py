@@ -10,7 +10,7 @@ from .containment.keeper import Keeper
 from .containment.reaper import Reaper
 from .events import AnyEvent
 from .host import Host
-from .model import Observation
+from .model import Observation, Sample, Step
 from .operator import Operator
 from .wait import Wake
 
@@ -24,5 +24,6 @@ class World(Struct, frozen=True):
     groups: Groups | None = None  # where the kernel keeps trees together
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
+    spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first
     weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
     since: Callable[[], float] = time.time  # when the run began

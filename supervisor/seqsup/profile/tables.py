@@ -158,7 +158,7 @@ class MemoryTable(Table, frozen=True):
     host_floor: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "MemAvailable of the host: below it the agent is stopped and none is started.",
+        "MemAvailable of the host: below it the agent is stopped (side by side the largest first) and none is started.",
         {"default": "512MiB"},
     ] = UNSET
     enforce: Annotated[
