@@ -22,6 +22,7 @@ WHO = 65534  # nobody
 PYTHONS = [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}", path="/usr/bin"))]
 WRITTEN = ("dashboards", "prometheus", "provisioning", "compose.yml")
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
+HOME = Path.home()  # before a test's own
 KEPT = ("PIP_", "UV_", "SSL_", "LANG", "SEQSUP_TEST")
 
 
@@ -30,6 +31,7 @@ def call(*command: object, env: Mapping[str, str] | None = None, cwd: Path = ROO
         [*map(str, command)], env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
+    assert "Warning" not in ended.stderr
     return ended.stdout
 
 
@@ -127,10 +129,12 @@ def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wh
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of that version: the system's, or one of pyenv's, whose links on PATH only work for the chosen one."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    """A Python of that version: the system's, that of tests/python/install, or one of pyenv's, whose links on PATH only
+    work for the chosen one."""
+    root = Path(os.environ.get("PYENV_ROOT") or HOME / ".pyenv")
     versions = sorted(map(str, root.glob(f"versions/{version}.*/bin/python{version}")))
-    return shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin") or (versions[-1] if versions else None)
+    path = f"/usr/local/bin:/usr/bin:{HOME}/.cache/seqsup-python/usr/bin"
+    return shutil.which(f"python{version}", path=path) or (versions[-1] if versions else None)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -314,6 +314,9 @@ class Journal:
         finally:
             self._db.close()
 
+    def __del__(self) -> None:
+        self._db.close()  # a reader just lets it go, which Python warns of from 3.13 on
+
 
 def _format(path: Path, db: sqlite3.Connection) -> int:
     """Ask for it before anything is written: what a newer seqsup wrote stays as it is."""
