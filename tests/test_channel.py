@@ -20,6 +20,7 @@ from npm import each_node
 from seqsup.channel import Channel
 from seqsup.model import MIB
 from seqsup.runtime.node import copy_preload, node_options, preload
+from seqsup.sockets import Sockets
 
 DEADLINE = 30.0  # seconds, on a loaded machine
 IDLE = "setInterval(() => {}, 1000); console.log('ready')"
@@ -46,12 +47,14 @@ Story = Callable[[Channel], Coroutine[Any, Any, None]]
 
 def told(story: Story) -> None:
     async def main() -> None:
-        channel = Channel()
+        sockets = Sockets()
+        channel = Channel(sockets.path())
         try:
             async with asyncio.timeout(100):
                 await story(channel)
         finally:
             channel.close()
+            sockets.close()
 
     asyncio.run(main())
 
@@ -514,8 +517,9 @@ def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
         assert young.exists()
         assert foreign.exists()
         os.utime(channel.path.parent, (1, 1))
-        other = Channel()
-        other.close()
+        others = Sockets()
+        assert others.path().parent != channel.path.parent
+        others.close()
         assert channel.path.exists(), "it listens"
 
     told(story)

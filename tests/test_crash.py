@@ -212,15 +212,19 @@ def sentinel_of(cookie: str) -> psutil.Process:
     pytest.skip("no kernel kills groups here")
 
 
-def test_a_leader_dies_with_its_supervisor_also_where_it_has_killed_the_sentinel(
+def test_a_leader_dies_with_its_supervisor_also_where_an_earlier_one_has_killed_the_sentinel(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path, test_id: str
 ) -> None:
-    run = seqsup_started("start", write(tmp_path, shell("a", "sleep 5 & echo $SEQSUP_COOKIE $$; wait")))
-    said = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "a", "1", "stdout.log")
-    cookie, pid = wait_for(lambda: said.exists() and said.read_text().split())
+    first = shell("a", "echo $SEQSUP_COOKIE; while [ ! -e gate ]; do sleep 0.01; done")
+    run = seqsup_started("start", write(tmp_path, first, shell("b", "sleep 5 & echo $$; wait")))
+    runs = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1")
+    printed = {name: runs / name / "1" / "stdout.log" for name in "ab"}
+    cookie = wait_for(lambda: printed["a"].exists() and printed["a"].read_text().strip())
     sentinel = sentinel_of(cookie)
     sentinel.kill()
     sentinel.wait()
+    (tmp_path / "gate").touch()
+    pid = wait_for(lambda: printed["b"].exists() and printed["b"].read_text().strip())
     run.process.kill()
     wait_for(lambda: not alive(int(pid)))
     seqsup("sweep")

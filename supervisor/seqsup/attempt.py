@@ -189,7 +189,8 @@ class _Vigil:
         from .telemetry import Telemetry
 
         try:
-            return Telemetry(step.limits, step.account, self._stage.place.folder, self._world.wake)
+            folder, world = self._stage.place.folder, self._world
+            return Telemetry(step.limits, step.account, folder, world.wake, world.sockets)
         except OSError as error:
             self._world.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
             return None
@@ -203,12 +204,16 @@ class _Vigil:
             env = env | environment.for_node(step, options, env, folder, line)
             stand_in.write(folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        group, kept = self._stage.group(), isinstance(self._world.reaper, Keeper)
+        group, reaper = self._stage.group(), self._world.reaper
+        if kept := isinstance(reaper, Keeper):
+            ends_with_us = step.account is None  # a keeper sees to it but where the user changes
+        else:
+            ends_with_us = group is not None and reaper.sentinel is not None and reaper.sentinel.stands
         command = shim.wrap(
             step.command, group.entry if group is not None else (), names=env,
-            die_with_us=not kept or step.account is not None,  # a keeper sees to it but where the user changes
-            bounds=shim.Bounds(step.rlimits, self._world.reaper.soft_nofile),
+            die_with_us=not ends_with_us, bounds=shim.Bounds(step.rlimits, reaper.soft_nofile),
             becoming=account.becoming(step.account) if step.account is not None else (),
+            parent=None if kept else os.getpid(),
         )  # fmt: skip
         with open_stdin(step) as stdin:
             return self._world.reaper.spawn(

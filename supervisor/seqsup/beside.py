@@ -93,7 +93,7 @@ class Beside:
         try:
             if become is not None:
                 account.open_way(self.folder, self._site.folder.parent.parent)
-            self.telemetry = Telemetry(None, become, self.folder, self._wake)
+            self.telemetry = Telemetry(None, become, self.folder, self._wake, self._world.sockets)
             owner = (become.uid, become.gid) if become is not None else None
             options = ("--require", str(preload(self.folder if become is not None else None)))
             channel, reports = map(str, self.telemetry.line)

@@ -10,14 +10,10 @@ A line of JSON each way. Whoever says more than was asked, or says it badly, is 
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
-import stat
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -26,16 +22,12 @@ from msgspec import Meta, Struct
 
 from .model import Account, Heap, NodeProcess, Site
 
-NAME = "node"
-_PREFIX = "seqsup-node-"
-_LONGEST_PATH = 107  # bytes, of sockaddr_un
 _LONGEST_LINE = 65536  # bytes
 _BACKLOG = 128
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
 _AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
 _SILENCE = 5.0  # seconds within which one must have said who it is
 _PATIENCE = 0.03  # seconds after which the watch is asked too; an idle loop answers in one millisecond
-_STALE = 60.0  # seconds: a younger folder may be about to get its socket
 _PEER = struct.Struct("3i")  # pid, uid, gid
 
 Size = Annotated[int, Meta(ge=0, le=2**53)]
@@ -93,28 +85,23 @@ class Node:
 class Channel:
     """The supervisor's end. `greeted` hears of each Node process, `operated` of each operator's question."""
 
-    def __init__(self, account: Account | None = None) -> None:
+    def __init__(self, path: Path, account: Account | None = None) -> None:
         """Make the socket, for processes of `account` (else of our own user) and nobody else. OSError says why not."""
         self.greeted: Callable[[Node], None] = lambda _: None
         self.operated: Callable[[str, Callable[[bytes], None]], None] = lambda _, answer: answer(b"{}")
         self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
         self._nodes: dict[int, Node] = {}
         self._lines: list[_Line] = []
-        self._folder = _make_folder(account)
-        self.path = self._folder / NAME
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            try:
-                self._listener.bind(os.fspath(self.path))
-                if account is not None:
-                    os.chown(self.path, account.uid, account.gid)
-                self.path.chmod(0o600)
-                self._listener.listen(_BACKLOG)
-            except OSError:
-                self._listener.close()
-                raise
+            self._listener.bind(os.fspath(path))
+            if account is not None:
+                os.chown(path, account.uid, account.gid)
+            path.chmod(0o600)
+            self._listener.listen(_BACKLOG)
         except OSError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._listener.close()
             raise
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
@@ -154,8 +141,7 @@ class Channel:
         for line in tuple(self._lines):
             self._drop(line)
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-            self._folder.rmdir()
+            self.path.unlink()
 
     def _accept(self) -> None:
         """Take in a few; the rest wait in the backlog, so that a flood of them leaves time for everything else."""
@@ -297,38 +283,3 @@ def _ask_watch(node: Node, number: int, line: bytes) -> None:
 def _settle(waiting: "asyncio.Future[Answer | None]", answer: Answer | None) -> None:
     if not waiting.done():
         waiting.set_result(answer)
-
-
-def _make_folder(account: Account | None) -> Path:
-    """Make a folder of our own with a short name: in the user's runtime folder, or where another user can pass too."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    fits = len(os.fsencode(runtime)) + len(_PREFIX) + len(NAME) + 10 <= _LONGEST_PATH
-    own = account is None and fits and runtime.startswith("/") and os.access(runtime, os.W_OK | os.X_OK)
-    base = runtime if own else "/tmp"
-    _remove_stale(Path(base))
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    if account is not None:
-        folder.chmod(0o711)
-    return folder
-
-
-@cache
-def _remove_stale(base: Path) -> None:
-    """Remove, once, what supervisors that were killed have left."""
-    for folder in base.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            status = folder.lstat()
-            old = time.time() - status.st_mtime > _STALE
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and old and not _listens(folder / NAME):
-                shutil.rmtree(folder)
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
-        try:
-            asking.connect(os.fspath(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            pass
-    return True

@@ -18,6 +18,7 @@ from .ready import address, taken
 from .runtime.detect import detect, find
 from .runtime.node import NoAnswer, preload, probe
 from .sequence import violations
+from .sockets import Sockets
 from .starter import COMMANDS
 from .units import format_duration
 from .wording import counted, nearest
@@ -146,7 +147,7 @@ def handshake(node: str) -> Finding:
 
 async def _handshake(node: str) -> Finding:
     try:
-        channel = Channel()
+        channel = Channel((sockets := Sockets()).path())
     except OSError as error:
         told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
         return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")
@@ -175,6 +176,7 @@ async def _handshake(node: str) -> Finding:
         await ended
         hello.cancel()
         channel.close()
+        sockets.close()
 
 
 def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:

@@ -186,6 +186,7 @@ class Run:
             await hooks.abandon()
             self._admission.close()
             self._world.host.close()
+            self._world.sockets.close()
             self._containment.close()
             if self._summaries is not None:
                 self._summaries.close()

@@ -17,6 +17,7 @@ from .folder import CHANNEL, private
 from .forensics import Known
 from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
 from .runtime.reports import REPORTS, clean, settle
+from .sockets import Sockets
 from .units import format_size
 from .wait import Wake
 from .wording import printable
@@ -37,13 +38,13 @@ _LAST = 10  # collections that are told of in the end
 class Telemetry:
     """Of one attempt. Its questions run beside the watch, which never waits for them."""
 
-    def __init__(self, limits: Limits | None, account: Account | None, folder: Path, wake: Wake) -> None:
+    def __init__(
+        self, limits: Limits | None, account: Account | None, folder: Path, wake: Wake, sockets: Sockets
+    ) -> None:
         """Open the channel; OSError says why it cannot be had. Without limits no allocations are sampled."""
-        self._wake = wake
-        self._reports = private(folder / REPORTS)
-        if account is not None:
-            os.chown(self._reports, account.uid, account.gid)
-        self._channel = Channel(account)
+        self._wake, self._account = wake, account
+        self._folder, self._reports = folder, folder / REPORTS
+        self._channel = Channel(sockets.path(shared=account is not None), account)
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._alert = forensics.alert(limits) if limits is not None else None
         self._samples = limits is not None
@@ -65,10 +66,8 @@ class Telemetry:
         self.snapping = False
         self._snapshot = ""  # what came of it, in words
         self._greetings: list[Node] = []  # that the watch has not heard of yet
+        self._visited = False  # by a Node process
         self._others: set[tuple[str, int]] = set()  # scripts with a heap limit of their own that were told of
-        self._link = folder / CHANNEL
-        with suppress(OSError):
-            self._link.symlink_to(self._channel.path)
 
     @property
     def line(self) -> tuple[Path, Path]:
@@ -162,9 +161,10 @@ class Telemetry:
         for task in (*self._tasks, *([self._collecting] if self._collecting else [])):
             task.cancel()
         self._channel.close()
-        with suppress(OSError):
-            self._link.unlink()
-        settle(self._reports)
+        if self._visited:
+            with suppress(OSError):
+                (self._folder / CHANNEL).unlink()
+            settle(self._reports)
 
     def _alerted(self) -> bool:
         return self._alert is not None and self._used >= self._alert
@@ -175,11 +175,22 @@ class Telemetry:
         task.add_done_callback(self._tasks.discard)
 
     def _greeted(self, node: Node) -> None:
+        if not self._visited:
+            self._visited = True
+            self._receive()
         self._watched.discard(node.pid)
         self._filled.pop(node.pid, None)
         self._greetings.append(node)
         self._begin(self._read(node.pid))
         self._wake.poke()
+
+    def _receive(self) -> None:
+        """Make what there need not be before a Node process came: most commands have none."""
+        with suppress(OSError):  # the agent may have removed the folder
+            (self._folder / CHANNEL).symlink_to(self._channel.path)
+            private(self._reports)
+            if self._account is not None:
+                os.chown(self._reports, self._account.uid, self._account.gid)
 
     async def _read(self, pid: int) -> None:
         self._note(pid, await self._channel.ask(pid, "mem", _SOON))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .containment.group import Groups
 from .containment.keeper import Keeper
@@ -12,6 +12,7 @@ from .events import AnyEvent
 from .host import Host
 from .model import Observation, Sample, Step
 from .operator import Operator
+from .sockets import Sockets
 from .wait import Wake
 
 
@@ -27,3 +28,4 @@ class World(Struct, frozen=True):
     spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first
     weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
     since: Callable[[], float] = time.time  # when the run began
+    sockets: Sockets = field(default_factory=Sockets)

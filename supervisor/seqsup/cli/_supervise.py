@@ -263,7 +263,7 @@ class _Supervision:
         for reader in self._readers:
             audience.add_reader(reader)
         kill_file = containment.groups.kill_file if containment.groups is not None else None
-        sentinel = Sentinel(kill_file, folder / KILLED) if kill_file is not None else None
+        sentinel = reaper.sentinel = Sentinel(kill_file, folder / KILLED) if kill_file is not None else None
         if (detached := manner.detached) is not None:
             audience.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         give_back()

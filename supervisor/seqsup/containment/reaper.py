@@ -21,6 +21,7 @@ from seqsup.model import Exit, SeqsupError
 
 from .members import Members, descend, own_children
 from .process import ADOPTS, read_stat
+from .sentinel import Sentinel
 
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
@@ -47,6 +48,7 @@ class Reaper:
 
     def __init__(self, woken: Callable[[], None]) -> None:
         self.woken = woken
+        self.sentinel: Sentinel | None = None  # that kills whoever lives in a group as we die
         self._roots: dict[int, Exit | None] = {}
         self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
         self.childless = False  # as the last reap() found it

@@ -1,9 +1,10 @@
 """Kills all of a run's groups at once when its supervisor dies, where PDEATHSIG takes a leader only.
 
-An agent can kill it (`pkill -9 sh`); PDEATHSIG then still takes the leader, and the next seqsup finds the rest.
+An agent can kill it (`pkill -9 sh`); then PDEATHSIG takes the later leaders, and the next seqsup finds the rest.
 """
 
 import os
+import select
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class Sentinel:
             )  # fmt: skip
         finally:
             os.close(ours)
+
+    @property
+    def stands(self) -> bool:
+        """Say whether it lives: nobody else holds the other end of the pipe."""
+        poll = select.poll()
+        poll.register(self._line, 0)
+        return not poll.poll(0)
 
     def dismiss(self) -> None:
         """Say that all is well: it ends, and kills nothing."""

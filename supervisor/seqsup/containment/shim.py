@@ -4,7 +4,6 @@ So the agent is born inside: charges do not follow a process that is moved later
 the move, or the limit, would escape.
 """
 
-import os
 import re
 import resource
 import shutil
@@ -23,7 +22,9 @@ _FIRST_VICTIM = 1000  # oom_score_adj: the kernel takes an agent before it takes
 _BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
 # Paths are arguments, never text of the script. 0 is the writer itself, in whatever pid namespace.
-_SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
+_SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift\n'
+_SH_PARENT = 'read -r _ _ _ parent _ </proc/self/stat; [ "$parent" = {parent} ] || exit 125\n'  # $PPID is as it began
+_SH_EXEC = 'exec "$@"'
 
 # dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
 # 12 ms slower but keeps them, if read from where the kernel put them: os.environ has a coerced LC_CTYPE in it.
@@ -38,6 +39,12 @@ try:
 except OSError as error:
     print(f"seqsup: {path}: {error.strerror}", file=sys.stderr)
     os._exit(125)
+"""
+_PYTHON_PARENT = """
+if os.getppid() != {parent}:
+    os._exit(125)
+"""
+_PYTHON_EXEC = """
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 with open("/proc/self/environ", "rb") as file:
@@ -74,24 +81,23 @@ class Bounds(Struct, frozen=True):
 
 def wrap(
     command: Sequence[str], entry: Sequence[str], *, names: Iterable[str] = (), die_with_us: bool = False,
-    bounds: Bounds | None = None, becoming: Sequence[str] = (),
+    bounds: Bounds | None = None, becoming: Sequence[str] = (), parent: int | None = None,
 ) -> list[str]:  # fmt: skip
     """Give the command that enters these cgroup.procs files and then becomes `command`.
 
     `names` are those of the environment it will have. `die_with_us` lets the kernel kill the leader (its children
     not) when the thread that spawned it ends; +1 ms, and an agent that changes its user loses it. `becoming` are
-    the words of setpriv that change it here, once the groups are entered: only root may do that.
+    the words of setpriv that change it here, once the groups are entered: only root may do that. `parent` is whose
+    child it must be still: had that died before it was inside, or before PDEATHSIG was asked for, nobody would tell it.
     """
     dying = dying_with_us() if die_with_us else ()
     became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears what was asked before
-    # Whoever died before PDEATHSIG was asked for will never be told of: then nothing may start
-    alone, parent = bool(dying) and not becoming, os.getpid()
     if all(name.isidentifier() and name.isascii() for name in names):
-        orphaned = f'[ "$PPID" = {parent} ] || exit {CANNOT_ENTER}\n' if alone else ""
-        shim = ["/bin/sh", "-c", orphaned + "".join(_in_shell(bounds)) + _SH, "seqsup"]
+        check = _SH_PARENT.format(parent=parent) if parent is not None else ""
+        shim = ["/bin/sh", "-c", "".join(_in_shell(bounds)) + _SH + check + _SH_EXEC, "seqsup"]
     else:
-        orphaned = f"import os\nos.getppid() == {parent} or os._exit({CANNOT_ENTER})\n" if alone else ""
-        shim = [sys.executable, "-ISE", "-c", orphaned + "".join(_in_python(bounds)) + _PYTHON]
+        check = _PYTHON_PARENT.format(parent=parent) if parent is not None else ""
+        shim = [sys.executable, "-ISE", "-c", "".join(_in_python(bounds)) + _PYTHON + check + _PYTHON_EXEC]
     return [*(() if became else dying), *shim, *entry, "--", *became, *command]
 
 
