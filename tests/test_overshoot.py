@@ -63,7 +63,7 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
     profile = write(
         tmp_path, *(agent(name, command) for name, command in {**well, **too_much}.items()),
         run={"on_failure": "continue"}, memory={"hard": HARD, "soft": "none", "warn": "none"},
-        node={"max_old_space_size": "none"},
+        node={"max_old_space_size": "none"}, timeouts={"wall": f"{2 * PATIENCE}s"},
     )  # fmt: skip
     result = seqsup("start", profile, "--json", env=environment(tier), deadline=3 * PATIENCE)
     events = proven(result)
@@ -73,7 +73,7 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
         ended.pop("tmpfs")
     in_memory.unlink(missing_ok=True)
     for name, event in ended.items():
-        print(f"{tier:34} {name:12} {event['reason']:10} peak {event['peak'] / MIB:6.1f} MiB")
+        print(f"{tier:34} {name:12} {event['reason']:10} peak {event['peak'] / MIB:6.1f} MiB  {event['why']}")
     assert {name: ended[name]["reason"] for name in well} == dict.fromkeys(well, "completed")
     for name in ended.keys() - well.keys():
         event = ended[name]
