@@ -124,7 +124,8 @@ def test_it_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_fo
 def test_a_tree_of_another_user_is_stopped_whole(seqsup: Cli, open_folder: Path) -> None:
     profile = for_nobody(open_folder, shell("a", "setsid sleep 300 & echo $!; sleep 300"), timeouts={"wall": "300ms"})
     result = seqsup("start", profile, "--json")
-    assert [event["reason"] for event in parsed(result.stdout) if event["event"] == "attempt_ended"] == ["timeout"]
+    ended = [event["reason"] for event in parsed(result.stdout) if event["event"] == "attempt_ended"]
+    assert ended == ["timeout"], result.stderr
     assert not alive(int(printed(open_folder)))
 
 
