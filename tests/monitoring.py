@@ -64,7 +64,10 @@ def get(url: str, timeout: float = 10) -> str:
 def up(url: str) -> bool:
     try:
         get(url)
-    except (OSError, urllib.error.URLError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:
         return False
     return True
 

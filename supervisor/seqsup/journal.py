@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import msgspec
 from msgspec import Struct
@@ -110,7 +111,8 @@ class Journal:
                 private(state_dir)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             mode = "rw" if write else "ro&immutable=1" if _sealed(path) else "ro"
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+            name = quote_from_bytes(bytes(path.absolute()))  # as_uri() of Python 3.14 loads urllib.request, and TLS
+            db = sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_trouble(path, error)) from error
         try:
