@@ -142,6 +142,16 @@ def test_a_profile_that_asks_the_kernel_fails_where_it_cannot_be_had(tmp_path: P
     assert "or leave memory.enforce at auto" in result.stdout
 
 
+def test_a_plan_of_what_start_would_refuse_exits_as_that_does(
+    seqsup: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQSUP_TIER", "subreaper")
+    profile = write(tmp_path, shell("a", "true"), memory={"enforce": "cgroup"})
+    told = {command: seqsup(*command, profile) for command in (("plan",), ("plan", "--json"), ("start",))}
+    assert {command: result.code for command, result in told.items()} == dict.fromkeys(told, 3)
+    assert "start would refuse" in told["plan",].stdout
+
+
 def test_without_node_on_path_it_says_what_is_taken_or_how_to_get_one(seqsup: Cli, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

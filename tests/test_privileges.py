@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import shim
 from seqsup.model import Rlimits
+from supervised import step, tried
 
 from profiles import agent, of, parsed, proven, shell, write
 
@@ -241,13 +242,25 @@ def test_each_process_of_an_agent_is_held_to_the_limits(seqsup: Cli, tmp_path: P
     assert told["off"] == f"{nofile} {core} {data}"
 
 
-@pytest.mark.parametrize("odd", [{}, {"not-an-identifier": "1"}], ids=["sh", "python"])
-def test_a_limit_that_cannot_be_had_is_told(seqsup: Cli, tmp_path: Path, odd: dict[str, str]) -> None:
+@pytest.mark.parametrize("command", ["plan", "start", "doctor"])
+def test_a_limit_that_cannot_be_had_is_told_before_anything_starts(seqsup: Cli, tmp_path: Path, command: str) -> None:
     most = int(Path("/proc/sys/fs/nr_open").read_text())
-    result = seqsup("start", write(tmp_path, shell("a", "true", env=odd), rlimits={"nofile": most + 1}), "--json")
-    ended = next(event for event in parsed(result.stdout) if event["event"] == "attempt_ended")
-    assert (result.code, ended["reason"]) == (1, "spawn-failed")
-    assert ended["why"].endswith(f"rlimits.nofile: {most + 1} is more than the hard limit here")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    profile = write(tmp_path, shell("a", "true"), rlimits={"nofile": most + 1})
+    result = seqsup(command, profile)
+    assert result.code == (1 if command == "doctor" else 2)
+    line = profile.read_text().splitlines().index(f"nofile = {most + 1}") + 1
+    said = " ".join((result.stdout + result.stderr).split())
+    assert f":{line}: rlimits.nofile: {most + 1} is more than the hard limit {hard[1]}; lower it, or" in said
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == hard
+
+
+@pytest.mark.parametrize("odd", [{}, {"not-an-identifier": "1"}], ids=["sh", "python"])
+def test_the_shim_tells_of_a_limit_that_cannot_be_had_any_more(tmp_path: Path, odd: dict[str, str]) -> None:
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    outcome = tried(step("true", cwd=tmp_path, env=odd, rlimits=Rlimits(nofile=most + 1)), tmp_path / "run").outcome
+    assert outcome.reason == "spawn-failed"
+    assert outcome.why.endswith(f"rlimits.nofile: {most + 1} is more than the hard limit here")
 
 
 def test_the_shells_of_this_machine_set_the_limits() -> None:

@@ -12,6 +12,7 @@ import psutil
 
 from . import account, placeholders
 from .containment.process import ADOPTS
+from .containment.shim import out_of_reach
 from .copies import Copy, Found, Survey, copies, runtime
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .profile import Agent, Companion, Profile
@@ -38,6 +39,8 @@ def gather(
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, agent in enumerate(profile.agents):
+        for key, told in out_of_reach(agent.rlimits.applied()):
+            problems["agents", n, "rlimits", key] = told
         if n in but:
             continue
         if agent.for_each is not None:

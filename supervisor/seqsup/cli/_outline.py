@@ -59,8 +59,7 @@ _KEPT = {
 _BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
 
 
-def _containment(made: Plan) -> Iterator[tuple[str, str]]:
-    chosen = would_find(made)
+def _containment(chosen: Chosen | str) -> Iterator[tuple[str, str]]:
     if isinstance(chosen, str):
         first, *more = chosen.splitlines()
         yield "containment", f"start would refuse: {first}"
@@ -99,14 +98,14 @@ def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
         yield f"no longer in the profile: {named(away)}"
 
 
-def outline(taken: Taken, usual: dict[str, Expected], columns: int) -> Iterator[str]:
+def outline(taken: Taken, found: Chosen | str, usual: dict[str, Expected], columns: int) -> Iterator[str]:
     made = taken.plan
     how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
     yield from _pairs(
         columns,
         ("execution_mode", made.execution_mode),
-        *_containment(made),
+        *_containment(found),
         ("profile", made.profile or "none"),
         ("state", made.state_dir),
         ("task", _shown(made.task)),

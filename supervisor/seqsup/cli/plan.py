@@ -6,13 +6,14 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
+from ..containment.tiers import Chosen
 from ..folder import label
 from ..learning import Expected
 from ..placeholders import finish
 from ._load import expectations
 from ._outline import for_node, going_on, outline, told_of_stdin, would_find
 from ._output import put_object, width
-from ._take import Asked, Taken, take, taking_options
+from ._take import Asked, Refused, Taken, take, taking_options
 
 _WIDTH = 100  # columns where they are not known
 
@@ -23,17 +24,21 @@ _WIDTH = 100  # columns where they are not known
 def plan(
     profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
     retry_failed: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing."""
+) -> int:  # fmt: skip
+    """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
+
+    Exits 3 where that would refuse to start.
+    """
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
-    usual = expectations(taken.plan)
+    usual, found = expectations(taken.plan), would_find(taken.plan)
     if as_json:
-        put_object("seqsup.plan/1", _as_object(taken, usual))
+        put_object("seqsup.plan/1", _as_object(taken, found, usual))
     else:
-        click.echo("\n".join(line.rstrip() for line in outline(taken, usual, width() or _WIDTH)))
+        click.echo("\n".join(line.rstrip() for line in outline(taken, found, usual, width() or _WIDTH)))
+    return Refused.exit_code if isinstance(found, str) else 0
 
 
-def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
+def _as_object(taken: Taken, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:
     made = taken.plan
     fields: dict[str, Any] = msgspec.to_builtins(made)
     for step, told in zip(made.steps, fields["steps"], strict=True):
@@ -44,7 +49,6 @@ def _as_object(taken: Taken, usual: dict[str, Expected]) -> dict[str, Any]:
         if step.node is not None:
             told["node"]["environment"] = for_node(step)
             told["node"]["node_options"] = told["node"]["environment"]["NODE_OPTIONS"]
-    chosen = would_find(made)
     if isinstance(chosen, str):
         fields["containment"] = {"refused": chosen}
     else:

@@ -112,6 +112,21 @@ def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, str, int]]:
         yield "data", resource.RLIMIT_DATA, data, "d", data // 1024
 
 
+def out_of_reach(rlimits: Rlimits) -> Iterator[tuple[str, str]]:
+    """Say which limits are above the hard ones here, which cannot be raised, and how to mend that; it is tried."""
+    for key, number, limit, letter, units in _limits(Bounds(rlimits, 0)):
+        soft, hard = resource.getrlimit(number)
+        if hard == resource.RLIM_INFINITY or limit <= hard:
+            continue
+        try:
+            resource.setrlimit(number, (soft, limit))
+        except (OSError, ValueError):
+            mend = f"lower it, or raise that as root: ulimit -H{letter} {units}"
+            yield key, f"{limit} is more than the hard limit {hard}; {mend}"
+        else:
+            resource.setrlimit(number, (soft, hard))
+
+
 def _refusal(key: str, limit: int) -> str:
     return f"rlimits.{key}: {limit} is more than the hard limit here"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, UnsetType, field
 
 from .. import presets
-from ..model import OnTimeout, OnUsageLimit, Reason
+from ..model import OnTimeout, OnUsageLimit, Reason, Rlimits
 from ..units import show
 from .fields import (
     AMOUNT_OR_NONE,
@@ -175,6 +175,9 @@ class RlimitsTable(Table, frozen=True):
     data: Annotated[int | None, SIZE_OR_NONE, "Private writable memory, a second fence: whoever meets it crashes."] = (
         None
     )
+
+    def applied(self) -> Rlimits:
+        return Rlimits(nofile=self.nofile, core=self.core, data=self.data)
 
 
 class DrainTable(Table, frozen=True):
