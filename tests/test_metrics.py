@@ -617,6 +617,24 @@ def test_a_textfile_has_what_earlier_runs_had_and_others_may_read_it(
     assert not (tmp_path / "sd.json").exists()
 
 
+@pytest.mark.parametrize("command", ["sweep", "start"])
+def test_a_run_that_was_killed_leads_nobody_to_its_figures_once_it_is_found(
+    seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path, command: str
+) -> None:
+    listen, targets = f"127.0.0.1:{free_port()}", tmp_path / "sd.json"
+    profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": listen, "file_sd": "sd.json"})
+    process = seqsup_started("start", profile)
+    wait_for(lambda: targets.exists() and "started    pid" in process.stderr)
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    assert targets.exists()
+    if command == "sweep":
+        assert seqsup("sweep").code == 0
+    else:
+        assert seqsup("start", write(tmp_path, shell("b", "true"), name="other")).code == 0
+    assert not targets.exists()
+
+
 def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
     """A disk that fills up while it is written: the size that a file may have stands for it."""
     path = tmp_path / "out.prom"

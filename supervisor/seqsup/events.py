@@ -31,6 +31,7 @@ class RunStarted(Event, frozen=True):
     waited: float = 0.0  # for the machine's turn
     concurrency: int = 1  # agents at a time
     listen: str | None = None  # where its figures are served
+    file_sd: str | None = None  # the file that leads Prometheus there
     python: str = ""  # version
     only: tuple[str, ...] = ()  # agents named with --only, or retried
     start_from: str | None = None  # as given with --from

@@ -114,6 +114,7 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -
         reports = run_folder(state_dir, row.run) / each.folder / REPORTS
         settle(reports)  # first: once it is told nobody comes again
         journal.append(row.run, event)
+    left.take_back()
     recovered = left.told(lost, stopped, remaining, staying)
     if not recovered.remains:
         for name in (KILLED, MEMBERS):
@@ -144,8 +145,9 @@ class _Left:
         self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
         self._seen: set[tuple[int, int]] = set()
         self.groups = tiers.stale(row.cookie.startswith)
-        boots = [event.body.boot_id for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
-        if boots[-1:] == [boot_id()]:
+        begun = [event.body for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
+        self._announced = {each.file_sd for each in begun if each.file_sd}
+        if begun and begun[-1].boot_id == boot_id():
             pairs = (line.split() for line in (self._folder / MEMBERS).read_text().splitlines())
             self._seen = {(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2}
 
@@ -159,6 +161,12 @@ class _Left:
 
     def processes(self) -> tuple[ProcessMemory, ...]:
         return tuple(_named(descend(self.pids())))
+
+    def take_back(self) -> None:
+        """Lead no Prometheus to its figures any more. Whoever serves any in their place says so again by himself."""
+        for file in self._announced:
+            with suppress(OSError):
+                Path(file).unlink()
 
     def told(
         self, lost: list[AttemptStarted], processes: tuple[ProcessMemory, ...],

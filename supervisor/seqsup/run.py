@@ -209,9 +209,9 @@ class Run:
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
                 version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
-                concurrency=plan.concurrency, listen=plan.metrics.listen, python=platform.python_version(),
-                expected=self._experience.seconds(due), only=plan.only, start_from=plan.start_from,
-                gone=gone(self._view, plan, earlier),
+                concurrency=plan.concurrency, listen=plan.metrics.listen, file_sd=plan.metrics.file_sd,
+                python=platform.python_version(), expected=self._experience.seconds(due), only=plan.only,
+                start_from=plan.start_from, gone=gone(self._view, plan, earlier),
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:
