@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,21 @@ def test_gc_is_asked_of_the_run_that_goes_on(seqsup: Cli, seqsup_started: Start,
     kinds = [event["event"] for event in parsed(seqsup("events").stdout)]
     assert kinds.count("gc_done") >= 3
     assert "gc_requested" not in kinds
+
+
+@pytest.mark.parametrize("option", [(), ("--gc",)])
+def test_a_supervisor_that_is_suspended_is_not_waited_for(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    started = going(seqsup_started, tmp_path, WAITS)
+    wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)
+    started.send(signal.SIGSTOP)
+    wait_for(lambda: "SUSPENDED" in seqsup("status").stdout)
+    said = seqsup("mem", *option, deadline=10)
+    started.send(signal.SIGCONT)
+    assert said.code == 0
+    assert f"is suspended and watches nothing: `kill -CONT {started.pid}` lets it go on" in said.stdout + said.stderr
+    assert "node agent.mjs" in said.stdout
 
 
 def test_memory_of_the_run_that_goes_on_and_its_threshold(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:

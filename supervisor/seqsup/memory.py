@@ -13,6 +13,7 @@ below 0.
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -41,9 +42,10 @@ __all__ = [
 
 Folder = str | os.PathLike[str]
 
+_PEER = struct.Struct("3i")  # pid, uid, gid
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
 NO_RUN = "no run goes on"
-_NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
+NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ def force_gc(run: Folder | None = None) -> Freed:
     before = msgspec.structs.replace(after, nodes=told.before, used=after.used + _fewer(told))
     return Freed(
         bytes=_fewer(told), before=before, after=after, reached=True, collection=told.collection,
-        why="" if told.collection else told.why or _NO_NODE,
+        why="" if told.collection else told.why or NO_NODE,
     )  # fmt: skip
 
 
@@ -201,19 +203,24 @@ def _ask(folder: Path | None, question: str) -> NodesTold:
     """Ask the supervisor of a run, by the socket of the attempt that goes on."""
     if folder is None:
         return NodesTold(why=NO_RUN)
-    told = NodesTold(why=_NO_NODE)
+    told = NodesTold(why=NO_NODE)
     for link in folder.glob(f"*/*/{CHANNEL}"):
         try:
             told = _converse(link.readlink(), question)
         except (OSError, msgspec.DecodeError) as error:
             told = NodesTold(why=f"its supervisor does not answer: {error}")
-    return told if told.after or told.why else NodesTold(why=_NO_NODE)
+    return told if told.after or told.why else NodesTold(why=NO_NODE)
 
 
 def _converse(path: Path, question: str) -> NodesTold:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(_PATIENCE[question])
         line.connect(os.fspath(path))
+        if hasattr(socket, "SO_PEERCRED"):
+            pid, _, _ = _PEER.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            if (stat := read_stat(pid)) is not None and stat.state in "Tt":
+                why = f"its supervisor is suspended and watches nothing: `kill -CONT {pid}` lets it go on"
+                return NodesTold(why=why)
         line.sendall(msgspec.json.encode({"hello": "operator", "ask": question}) + b"\n")
         answer = bytearray()
         while piece := line.recv(65536):

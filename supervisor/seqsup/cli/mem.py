@@ -1,11 +1,12 @@
 """`seqsup mem`: memory now, of the run that goes on or of any processes."""
 
+import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from ..memory import NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
+from ..memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
 from ..table import NONE, Column, render
 from ..units import format_size
@@ -56,6 +57,8 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
         put_object(SCHEMA, _fields(usage, freed, threshold))
     else:
         click.echo("\n".join([*_collected(freed), *_table(usage)]))
+        if freed is None and usage.why not in ("", NO_RUN, NO_NODE):
+            click.echo("\n".join(wrap(f"seqsup: {usage.why}", width(sys.stderr))), err=True)
     return int(threshold is not None and usage.used > threshold)
 
 
