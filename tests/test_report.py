@@ -81,6 +81,26 @@ def night() -> tuple[Told, list[MemorySampled]]:
     return told.run("triage", "crawl", "report", resumed=True, before=("triage",)).run_ended(0), samples
 
 
+@pytest.mark.parametrize("jump", [86_400, -86_400, -7])
+def test_the_picture_is_the_same_whatever_the_calendar_does(jump: int) -> None:
+    """It is set while the first agent runs, and again between the two parts of the run."""
+    told, samples = night()
+    samples = [structs.replace(each, mono=each.at - BEGAN) for each in samples]
+    steady = tell(told.events, samples)
+
+    def shifted(at: float) -> float:
+        return at + jump * ((at > BEGAN + 30) + (at > BEGAN + 4000))
+
+    events = [structs.replace(each, at=shifted(each.at)) for each in told.events]
+    set_back = tell(events, [structs.replace(each, at=shifted(each.at)) for each in samples])
+    first, second = set_back.parts
+    assert first == steady.parts[0]
+    assert second.began >= first.ended
+    assert second.ended - second.began == pytest.approx(steady.parts[1].ended - steady.parts[1].began)
+    assert set_back.attempts == steady.attempts
+    assert set_back.marks == steady.marks
+
+
 def story() -> Story:
     told, samples = night()
     return tell(told.events, samples)

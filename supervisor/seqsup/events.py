@@ -80,6 +80,7 @@ class MemorySampled(Event, frozen=True):
     heap: Heap | None = None
     around: Surroundings | None = None
     companions: dict[str, int] = {}  # what the tree of each holds
+    mono: float | None = None  # the same moment in monotonic seconds; None: of an earlier version
 
 
 class MemoryWarned(Event, frozen=True):

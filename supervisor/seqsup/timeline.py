@@ -72,6 +72,7 @@ class Timeline:
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
             peak=peak, processes=sample.processes, host_available=sample.host_available,
             programs=self._programs, heap=seen.heap, around=seen.around, companions=self._companions,
+            mono=sample.at,
         )  # fmt: skip
         os.write(self._fd, _encode(line) + b"\n")
 
