@@ -51,7 +51,7 @@ def test_a_run_goes_its_way_while_the_calendar_jumps_by_a_day(tmp_path: Path) ->
 CALENDAR = {
     "agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
     "attempt.py": "a provider's words tell a time of day",
-    "channel.py": "how old what the dead have left is",
+    "sockets.py": "how old what the dead have left is",
     "cli/_live.py": "for people to read",
     "cli/_watch.py": "for people to read",
     "cli/report.py": "for people to read",
