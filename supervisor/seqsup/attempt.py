@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from . import account, environment, outcome, policy
 from .containment import shim
 from .containment.keeper import Keeper
-from .containment.process import all_pids
 from .containment.reaper import Root
 from .containment.subreaper import Tree
 from .events import (
@@ -65,7 +64,7 @@ class Ended(Struct, frozen=True):
     outcome: Outcome
     tree: str  # the mark of its processes
     last_available: int  # bytes of the host, when its tree was last measured
-    bystanders: frozenset[int]  # pids that were there before it
+    before: int  # the pid that was given out last before it
 
 
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
@@ -82,7 +81,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
             soft=step.limits.soft,
         )
     )  # fmt: skip
-    bystanders = frozenset(all_pids())
+    before = world.reaper.last_pid()
     vigil = _Vigil(step, number, heap, stage, world)
     try:
         root = vigil.spawn(env, options)
@@ -96,7 +95,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         if ended.reason is Reason.NO_RESULT:
             ended = vigil.in_view_of_preset(ended)
     world.emit(_ended(step, number, ended))
-    return Ended(ended, place.label, vigil.last_available, bystanders)
+    return Ended(ended, place.label, vigil.last_available, before)
 
 
 async def _checked(

@@ -16,6 +16,7 @@ from .wording import printable
 from .world import World
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's
+_QUICK = 1.0  # seconds: in less, numbers of processes do not come round to where they were
 _NAMED = 3  # files
 
 
@@ -80,4 +81,5 @@ def _in_memory(since: float) -> str:
 
 
 def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:
-    return bearers(cookie, ended.tree, except_pids=ended.bystanders | world.reaper.let_go())
+    born = world.reaper.born_since(ended.before) if ended.outcome.seconds < _QUICK else None
+    return bearers(cookie, ended.tree, except_pids=world.reaper.let_go(), among=born)

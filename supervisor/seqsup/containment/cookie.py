@@ -1,6 +1,6 @@
 """The mark in the environment that every process of an agent inherits: finds what no longer descends from us."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 from .process import all_pids, environment
@@ -16,11 +16,12 @@ def marks(run_cookie: str, run_folder: Path, tree: str) -> dict[str, str]:
     return {COOKIE: run_cookie, FOLDER: str(run_folder), TREE: tree}
 
 
-def bearers(run_cookie: str, tree: str | None = None, *, except_pids: Set[int] = frozenset()) -> Iterator[int]:
-    """Find processes of this run, or of one of its trees. A full look costs 0.7 ms at 115 processes, so give it who is
-    known."""
+def bearers(
+    run_cookie: str, tree: str | None = None, *, except_pids: Set[int] = frozenset(), among: Iterable[int] | None = None
+) -> Iterator[int]:
+    """Find processes of this run, or of one of its trees, `among` these or all: that costs 0.7 ms at 115 processes."""
     wanted, of_tree = run_cookie.encode(), tree.encode() if tree is not None else None
-    for pid in _all_and_newcomers(except_pids):
+    for pid in _all_and_newcomers(except_pids) if among is None else set(among) - except_pids:
         env = environment(pid)
         if env.get(COOKIE.encode()) == wanted and of_tree in (None, env.get(TREE.encode())):
             yield pid

@@ -119,6 +119,9 @@ class Keeper:
     def last_pid(self) -> int:
         return self._reaper.last_pid()
 
+    def born_since(self, pid: int) -> range | None:
+        return self._reaper.born_since(pid)
+
     def saw(self, pid: int, start: int) -> None:
         self._seen[pid] = start
 

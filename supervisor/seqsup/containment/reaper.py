@@ -26,6 +26,7 @@ from .sentinel import Sentinel
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
 _CHASES = 100
+_FEW = 64  # numbers: to try each costs less than to list whoever lives
 _MEANWHILE = 1000  # processes that others start while we start one
 
 
@@ -83,6 +84,11 @@ class Reaper:
         if self._gate < 0:
             return time.monotonic_ns()
         return int(os.pread(self._gate, 128, 0).rpartition(b" ")[2])
+
+    def born_since(self, pid: int) -> range | None:
+        """Give the numbers that were given out after this one; None where they are many, or are not told here."""
+        last = self.last_pid()
+        return range(pid + 1, last + 1) if self.counted and pid <= last <= pid + _FEW else None
 
     def __exit__(self, *_: object) -> None:
         if self._gate >= 0:
