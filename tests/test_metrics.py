@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import Result, Started, alive, wait_for
@@ -35,7 +36,7 @@ from seqsup.events import (
 from seqsup.metrics import figures
 from seqsup.metrics.around import look
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
-from seqsup.metrics.exposition import Collector, text
+from seqsup.metrics.exposition import Collector, application, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.files import publish
 from seqsup.metrics.http import OPEN
@@ -45,6 +46,9 @@ from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Re
 from told import Told, process
 
 from profiles import agent, of, proven, shell, write
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 AGENTS = ("a", "b", "c")
 AROUND = Around(
@@ -193,6 +197,27 @@ def test_programs_and_other_add_up_to_the_tree(
     assert len(parts) <= NAMED + 1
     assert set(parts) <= known | {"other"}
     assert len(known) <= max(NAMES, len(names))
+
+
+@settings(max_examples=40)
+@given(st.lists(NEWS, max_size=10), st.sampled_from(["text/plain", "application/openmetrics-text;version=1.0.0"]))
+def test_what_is_kept_of_earlier_scrapes_is_what_the_library_would_write_now(
+    news: list[Told | Observation], accept: str
+) -> None:
+    now = after(Told().run(*AGENTS))
+    answer = application(Collector("nightly", lambda: rows(now, AROUND, ("1", "3"))))
+    for each in news:
+        now = figures.observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
+        kept, anew = (lines_of(answer, accept, query) for query in ("", "anew"))
+        assert sorted(kept) == sorted(anew)
+        assert [line for line in kept if line[:1] == b"#"] == [line for line in anew if line[:1] == b"#"]
+
+
+def lines_of(answer: "WSGIApplication", accept: str, query: str) -> list[bytes]:
+    """The lines of a scrape, without the supervisor's own process_*."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "QUERY_STRING": query, "HTTP_ACCEPT": accept}
+    body = b"".join(answer(environ, lambda *_: print))
+    return [line for line in body.splitlines() if not line.startswith(b"process_")]
 
 
 # -- one history each

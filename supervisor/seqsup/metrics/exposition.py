@@ -1,10 +1,12 @@
 """Rows as prometheus-client wants them. Imported only when somebody reads: the library takes 0.1 s and 3 MiB."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest, make_wsgi_app, push_to_gateway
 from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 
 from .catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
@@ -13,31 +15,83 @@ from .figures import Histogram
 from .rows import Row
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ORDER = {name: n for n, name in enumerate(BY_NAME)}
+_BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # what is said of a metric, and its samples
+_END = b"# EOF\n"  # of OpenMetrics
+_FORMATS = 4  # of which the text is kept
+_PROCESS = ProcessCollector(registry=None)  # the supervisor's own process_*
+
+Encode = Callable[[CollectorRegistry], bytes]
 
 
 class Collector:
     """Groups the rows of one moment by metric."""
 
     def __init__(self, profile: str, rows: Callable[[], Iterable[Row]]) -> None:
-        self._profile, self._rows = profile, rows
+        self.profile, self.rows = profile, rows
 
     def collect(self) -> Iterator[Family]:
         by_name: dict[str, list[tuple[tuple[str, ...], float | Histogram]]] = {}
-        for name, labels, value in self._rows():
+        for name, labels, value in self.rows():
             by_name.setdefault(name, []).append((labels, value))
         for metric in METRICS:
             if metric.name in by_name:
-                yield _family(metric, {"profile": self._profile}, by_name[metric.name])
+                yield _family(metric, {"profile": self.profile}, by_name[metric.name])
+
+
+class Page:
+    """A scrape's text in one format. Of an agent that is as it was it is kept: 40 of them have 1,900 lines, which the
+    library writes in 12 ms, and while trees are killed that is waited for."""
+
+    def __init__(self, collector: Collector, encode: Encode) -> None:
+        self._collector, self._encode = collector, encode
+        self._kept: dict[str, tuple[int, dict[bytes, bytes]]] = {}  # by agent: of which rows, and their text
+        self._heads: dict[bytes, bytes] = {}  # in their order; each to itself, so that all agents' are the same object
+        self._heads = {
+            head: head for head in self._blocks(_Given([_family(each, {}, ()) for each in METRICS]), _PROCESS)
+        }
+
+    def text(self) -> bytes:
+        by_agent: dict[str, list[Row]] = {}
+        for row in self._collector.rows():
+            by_agent.setdefault(row[1][0] if BY_NAME[row[0]].labels[:1] == ("agent",) else "", []).append(row)
+        parts = [self._agent(agent, rows) for agent, rows in by_agent.items()]
+        parts.append(self._blocks(_PROCESS))
+        told = ((head, b"".join(part.get(head, b"") for part in parts)) for head in self._heads)
+        return b"".join(head + samples for head, samples in told if samples or head == _END)
+
+    def _agent(self, name: str, rows: list[Row]) -> dict[bytes, bytes]:
+        digest = hash(tuple(rows))
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != digest:
+            kept = self._kept[name] = (digest, self._blocks(Collector(self._collector.profile, lambda: rows)))
+        return kept[1]
+
+    def _blocks(self, *collectors: "Collector | ProcessCollector") -> dict[bytes, bytes]:
+        found = _BLOCK.findall(self._encode(_registry(*collectors)))
+        return {self._heads.get(head, head): samples for head, samples in found}
 
 
 def application(collector: Collector) -> "WSGIApplication":
-    """What answers a scrape; with the supervisor's own process_*."""
-    registry = _registry(collector)
-    ProcessCollector(registry=registry)
-    return make_wsgi_app(registry)
+    """What answers a scrape."""
+    whole: WSGIApplication = make_wsgi_app(_registry(collector, _PROCESS))
+    pages: dict[str, Page] = {}
+
+    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
+            return whole(environ, start)
+        encode, form = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        page = pages.get(form) or Page(collector, encode)
+        told = page.text()
+        if len(pages) == _FORMATS and form not in pages:
+            pages.clear()
+        pages[form] = page
+        start("200 OK", [("Content-Type", form)])
+        return [told]
+
+    return answer
 
 
 def text(collector: Collector) -> bytes:
@@ -50,9 +104,10 @@ def push(collector: Collector, gateway: str, profile: str, timeout: float) -> No
     push_to_gateway(gateway, "seqsup", _registry(collector), grouping_key={"profile": profile}, timeout=timeout)
 
 
-def _registry(collector: Collector) -> CollectorRegistry:
+def _registry(*collectors: "Collector | ProcessCollector") -> CollectorRegistry:
     made = CollectorRegistry()
-    made.register(collector)
+    for collector in collectors:
+        made.register(collector)
     return made
 
 
@@ -104,9 +159,7 @@ def timed(
 
 def openmetrics(families: Iterable[Family]) -> bytes:
     """The text of OpenMetrics 1.0."""
-    registry = CollectorRegistry()
-    registry.register(_Given(list(families)))
-    told: bytes = openmetrics_text(registry)  # type: ignore[no-untyped-call]
+    told: bytes = openmetrics_text(_registry(_Given(list(families))))  # type: ignore[no-untyped-call]
     return told
 
 
