@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 
 from .kind import INTERPRETERS, script_name, subject
@@ -54,10 +55,15 @@ def unstyled(text: str) -> str:
 
 def title(process: ProcessMemory) -> str:
     """Name a process as its user would: `node embed.js`, not `MainThread`."""
-    words = process.command.split()
-    program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), process.name)
+    return _title(process.name, process.command)
+
+
+@lru_cache(maxsize=256)  # the same ones are named each second
+def _title(name: str, command: str) -> str:
+    words = command.split()
+    program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), name)
     if program not in INTERPRETERS:
-        return printable(process.name)
+        return printable(name)
     runs = subject(words[1:])
     return printable(f"{program} {script_name(runs)}") if runs else program
 
