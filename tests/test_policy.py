@@ -563,6 +563,24 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
     assert mib + waited * pace <= 400 or waited == 0.001
 
 
+@anything
+@given(st.integers(0, 399), st.integers(1, 8))
+def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
+    waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), 0.0, cpus)
+    assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
+
+
+def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:
+    def waited(*samples: Sample) -> float:
+        return pause(last(RULES, *samples), RULES, samples[-1], 0.0, 1)
+
+    young, grown, calm = at(8, 196), at(9, 300), at(10, 303)  # 100 MiB at 2000 MiB/s: 0.05 s
+    assert waited(young, grown) == pytest.approx(0.025)
+    assert waited(young, grown, calm) == pytest.approx(0.0485 * 3 / 4)
+    assert waited(young, grown, calm, at(10.5, 290)) == pytest.approx(0.055 * 3 / 4)
+    assert waited(young, grown, calm, at(10.5, 290), at(10.6, 295)) == pytest.approx(0.0525 / 2)
+
+
 # -- tables
 
 
@@ -577,6 +595,7 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
         (Watch(started=0.0, over_soft_since=1.0), at(2.99, 210), 0.01),
         (Watch(started=0.0, over_soft_since=1.0), at(2.5, 210), 0.0475),  # hard is nearer: 190 MiB at 4 GB/s, half
         (Watch(started=0.0), at(1), 0.0875),
+        (Watch(started=0.0, level_since=0.0), at(1), 0.13125),
         (Watch(started=0.0), at(1, 400), 0.001),
         (Watch(started=0.0), at(1, host=510), 0.0025),
         (Watch(started=0.0, phase=Phase.KILLING), at(1), 0.001),

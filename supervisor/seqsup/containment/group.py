@@ -87,9 +87,10 @@ def backstop(hard: int) -> int:
 class Kept:
     """A cgroup file kept open. A file that is missing, or whose group is gone, reads as empty."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("_numbers", "_told", "fd")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
+        self._told, self._numbers = b"", dict[str, int]()
         try:
             self.fd = os.open(path, os.O_RDONLY)
         except OSError:
@@ -103,8 +104,10 @@ class Kept:
 
     def numbers(self) -> dict[str, int]:
         """Read a file of lines such as `oom_kill 3`."""
-        pairs = (line.split() for line in self.read().decode().splitlines())
-        return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+        if (told := self.read()) != self._told:
+            pairs = (line.split() for line in told.decode().splitlines())
+            self._told, self._numbers = told, {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+        return self._numbers
 
     def pids(self) -> list[int]:
         """Read a cgroup.procs. 0 is a process of another pid namespace."""
@@ -159,7 +162,7 @@ def listed(folder: Path) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
     for each in with_nested(folder):
-        procs = Kept(each / "cgroup.procs")
+        procs = Kept(f"{each}/cgroup.procs")
         found += procs.pids()
         procs.close()
     return found
@@ -167,7 +170,7 @@ def listed(folder: Path) -> list[int]:
 
 def with_nested(folder: Path) -> Iterator[Path]:
     """Give a group, and those below it."""
-    return map(Path, (below for below, _, _ in os.walk(folder)) if nested(folder) else (folder,))
+    return (Path(below) for below, _, _ in os.walk(folder)) if nested(folder) else iter((folder,))
 
 
 def nested(folder: Path) -> bool:

@@ -75,8 +75,7 @@ class Members:
     def denied(self) -> Iterator[str]:
         """Say of each member, once, what of it may not be read."""
         for member in self._by_pid.values():
-            who = member.pid, member.start
-            if member.denied and self._denied.get(who) != member.denied:
+            if member.denied and self._denied.get(who := (member.pid, member.start)) != member.denied:
                 self._denied[who] = member.denied
                 yield f"pid {member.pid} ({member.name}): {member.denied}"
 

@@ -21,7 +21,7 @@ from .reaper import Reaper, Root
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _IDLE_SHARE = 1000  # and one for which there is no evidence 1/1000, within the bounds below
-_FEW = 4  # times as many as the tree has: to look at who was born takes 10 µs each, a walk 100 µs for a Node process
+_FEW = 16  # times as many as the tree has: to look at who was born takes 2 to 10 µs each, a walk 100 µs for each Node
 _GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
 _SHARED = "shared memory and tmpfs"
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
