@@ -80,6 +80,7 @@ def _https_missing(url: str) -> str:
         with build_opener(ProxyHandler({})).open(url, timeout=_PATIENCE) as answer:
             return _verdict(url, str(answer.status))
     except HTTPError as error:
+        error.close()
         return _verdict(url, str(error.code))
     except (OSError, ValueError) as error:
         return f"{url} does not answer: {error}"
