@@ -21,7 +21,7 @@ IN_SCOPE = ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=
 # The root is read-only. What takes seconds here may take ten times as long in an emulated machine.
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-o", "timeout=240"]
 PYTEST += ["--junitxml=/run/out/xml"]  # that folder is $GUEST_OUT
-DEADLINE, LONG = 400, 1200  # seconds; a guest with nothing beside it takes a third of that
+DEADLINE, LONG = 700, 1200  # seconds; a guest with nothing beside it takes a third of that
 
 pytestmark = [pytest.mark.memory, pytest.mark.guest]
 
