@@ -26,9 +26,9 @@ leftovers   processes alive after each of 100 agents that leave two, one double-
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of
             which left two processes behind
 many        the plan of 10,000 agents, the way to the first of them, and what it keeps of each in memory
-preload     what the file that Node processes read first costs them: start, of CommonJS and of an ES module, for which it
-            loads Node's CommonJS loader too; CPU and memory while idle; what a collection of some 600 MB of garbage gives
-            back, and how soon a process with a blocked loop answers
+preload     what the file that Node processes read first costs them: start, of CommonJS and of an ES module, for which
+            it loads Node's CommonJS loader too; CPU and memory while idle; what a collection of some 600 MB of garbage
+            gives back, and how soon a process with a blocked loop answers
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
             off, on, and read; what metrics add to a run that nobody reads
 
