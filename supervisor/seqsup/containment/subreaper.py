@@ -25,6 +25,7 @@ _FEW = 16  # times as many as the tree has: to look at who was born takes 2 to 1
 _GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
 _SHARED = "shared memory and tmpfs"
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
+_UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
 _WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
 
 
@@ -43,7 +44,8 @@ class Tree:
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
         self._last_pid = -1
-        self._unborn: list[int] = []  # numbers given out since the last walk whose processes are gone, or not there yet
+        self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
+        self._again = 0.0  # when these are tried again
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self.root = root
@@ -77,7 +79,7 @@ class Tree:
         least, most = _WALK_EVERY
         if since_walk >= max(least, min(_IDLE_SHARE * self._walk_cost, most)):
             self.walk()
-        elif last != self._last_pid or self._unborn:
+        elif last != self._last_pid or (self._unborn and time.monotonic() >= self._again):
             if self._take_born(last):
                 self._last_pid = last
             elif since_walk >= _WALK_SHARE * self._walk_cost:
@@ -91,10 +93,14 @@ class Tree:
         few = self._last_pid <= last <= self._last_pid + _FEW * len(self._members) - len(self._unborn)
         if not (few and self._reaper.counted and not self._members.unheld and (top := self._reaper.top)):
             return False
-        numbers = [*self._unborn, *range(self._last_pid + 1, last + 1)]
-        if (parents := _parents(numbers)) is None:
+        numbers = range(self._last_pid + 1, last + 1)
+        parents, now = _parents(numbers), time.monotonic()
+        due = self._unborn and now >= self._again
+        if parents is not None and (due or not self._unborn.isdisjoint(parents.values())):
+            parents, self._again = _parents([*sorted(self._unborn), *numbers]), now + _UNBORN_EVERY
+        if parents is None:
             return False
-        self._unborn = [pid for pid in numbers if pid not in parents]
+        self._unborn = self._unborn.union(numbers).difference(parents)
         outsiders, ours = self._reaper.outsiders(), {top}
         for pid, parent in parents.items():
             if pid not in outsiders and (parent in ours or parent in self._members):
