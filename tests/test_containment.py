@@ -187,7 +187,7 @@ def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], ho
         f"any(os.fork() == 0 for _ in range({SIBLINGS})) and signal.pause()\n"
         f"signal.signal(signal.SIGUSR1, lambda *_: ({BIRTHS[how]}))\n"
         "print('ready', flush=True)\n"
-        "while True: time.sleep(60)\n"
+        "while True: time.sleep(0.1)  # a signal just before a sleep does not end it\n"
     )
     within([sys.executable, "-c", births], story)
 
