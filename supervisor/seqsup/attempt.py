@@ -201,7 +201,8 @@ class _Vigil:
             line = self._telemetry.line if self._telemetry is not None else None
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
             env = env | environment.for_node(step, options, env, folder, line)
-            stand_in.write(folder, step.node.executable, options, env, owner)
+            left_in = self._stage.place.run if owner is None else None
+            stand_in.write(folder, step.node.executable, options, env, owner, left_in)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         group, reaper = self._stage.group(), self._world.reaper
         if kept := isinstance(reaper, Keeper):

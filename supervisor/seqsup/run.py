@@ -62,6 +62,7 @@ from .placeholders import finish
 from .renewal import GoingOn
 from .resumption import gone, resumption
 from .retention import outdated, remove
+from .runtime import stand_in
 from .sequence import violations
 from .stage import Place
 from .wait import Wake
@@ -187,6 +188,7 @@ class Run:
             self._admission.close()
             self._world.host.close()
             self._world.sockets.close()
+            stand_in.remove(self._folder)
             self._containment.close()
             if self._summaries is not None:
                 self._summaries.close()

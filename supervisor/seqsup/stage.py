@@ -29,6 +29,11 @@ class Place(Struct, frozen=True):
     lane: int = 1
 
     @property
+    def run(self) -> Path:
+        """The run's folder: an attempt's is two below it."""
+        return self.folder.parents[1]
+
+    @property
     def artifacts(self) -> Path:
         """For what the agent itself makes. Apart from its output, which another user must not put links in place of."""
         return self.folder / ARTIFACTS
@@ -58,7 +63,7 @@ class Stage:
         if self._group is not None:
             self._wake.put_off(self._group.close)
         if self._step.node is not None:
-            stand_in.remove(self.place.folder)
+            stand_in.remove(self.place.folder, self.place.run if self._step.account is None else None)
         self.stdout.close()
         self.stderr.close()
 

@@ -41,13 +41,19 @@ exec "$_seqsup_node" "$@"
 """
 
 
-def write(place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None) -> None:
-    """Make the stand-in in `place`.
+def write(
+    place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None,
+    left_in: Path | None = None,
+) -> None:  # fmt: skip
+    """Make the stand-in in `place`, where there is one in the folder that was left there.
 
     `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
     """
     folder = place / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        os.rename((left_in or place) / FOLDER, folder)  # noqa: PTH104
+    except OSError:
+        folder.mkdir(mode=0o700, exist_ok=True)
     script = folder / _NAME
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
         file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
@@ -61,12 +67,18 @@ def path_behind(place: Path, env: Mapping[str, str]) -> str:
     return f"{place / FOLDER}{os.pathsep}{env.get('PATH', os.defpath)}"
 
 
-def remove(place: Path) -> None:
-    """Take it away; who still runs finds the real one behind it."""
+def remove(place: Path, leave_in: Path | None = None) -> None:
+    """Take it away; who still runs finds the real one behind it.
+
+    Its folder can be left somewhere for the next attempt: on a disk, to make and remove one takes half a millisecond.
+    """
     folder = place / FOLDER
     with suppress(OSError):
         (folder / _NAME).unlink(missing_ok=True)
-        folder.rmdir()
+        if leave_in is not None and not os.listdir(folder):  # noqa: PTH208
+            os.rename(folder, leave_in / FOLDER)  # noqa: PTH104
+        else:
+            folder.rmdir()
 
 
 def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
