@@ -44,9 +44,12 @@ class Agent:
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
         self._ready: Stage | None = None
+        self._begun = False
 
     def get_ready(self) -> None:
         """Set the stage of the first attempt, while another agent runs. What fails now is tried anew in its turn."""
+        if self._begun:  # the other was too quick
+            return
         stage = None
         try:
             stage = Stage(self.step, self._next, self._place(self._next), self._world)
@@ -64,6 +67,7 @@ class Agent:
 
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
+        self._begun = True
         retrying = AsyncRetrying(
             stop=lambda _: self._used_up(),
             wait=self._wait,
