@@ -2,6 +2,7 @@
 
 import random
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,12 @@ from lab import AGENTS, MIB, NODE, SEQSUP, Failed, Lab, Row, kill, median
 LIMIT = 1024 * MIB
 RUNS, AT_ONCE = 10, 4
 PEER_INTERVAL = 0.25  # seconds
+HOLDS = """
+const held = [];
+for (let left = Number(process.argv[1]); left > 0; left -= 1 << 24) held.push(Buffer.alloc(1 << 24, 1));
+console.log("ready");
+setInterval(() => held, 1000);
+"""
 SLACK = 1024 * MIB  # what must be free beside the limit, or the machine's own floor would stop the agent first
 TABLES = ('hard = "1GiB"', 'soft = "none"', 'warn = "none"', "[retry]", "attempts = 1")
 WATCH, KERNEL = "watch", "cgroup"
@@ -30,7 +37,8 @@ def measure(lab: Lab) -> list[Row]:
     leaks = [NODE, str(AGENTS / "leaks.mjs")]
     values = [psutil_loop(lab, number, leaks) for number in range(RUNS)]
     rows.append(Row(f"peer: psutil every {PEER_INTERVAL:g} s, Node Buffers: overshoot", values, "% of the limit"))
-    return rows
+    killed = [bare_kill(lab, NODE) for _ in range(RUNS)]
+    return [*rows, Row("floor: from a bare SIGKILL to the end of a Node that holds the limit in Buffers", killed, "ms")]
 
 
 def by(lab: Lab, enforce: str) -> list[Row]:
@@ -111,6 +119,20 @@ def new_note(lab: Lab, name: str) -> Path:
 
 def over(held: float) -> float:
     return (held - LIMIT) / LIMIT * 100
+
+
+def bare_kill(lab: Lab, node: str) -> float:
+    """How long the kernel takes to free what a leak held at its limit."""
+    process = lab.start([node, "-e", HOLDS, str(LIMIT)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    began = time.perf_counter()
+    process.kill()
+    process.wait()
+    taken = (time.perf_counter() - began) * 1000
+    process.stdout.close()
+    lab.end(process)
+    return taken
 
 
 def psutil_loop(lab: Lab, number: int, leaks: Sequence[str]) -> float:

@@ -113,6 +113,26 @@ def test_removed_it_leaves_the_real_one(tmp_path: Path) -> None:
     assert list((tmp_path / "place").iterdir()) == []
 
 
+def test_its_folder_is_handed_on_but_nothing_that_an_agent_put_there(tmp_path: Path) -> None:
+    node = fake(tmp_path / "1", "first")
+    places = [tmp_path / "run" / "agent" / number for number in ("1", "2", "3")]
+    run = tmp_path / "run"
+    first = given(places[0], node)
+    kept = (places[0] / stand_in.FOLDER).stat().st_ino
+    stand_in.remove(places[0], run)
+    assert list(places[0].iterdir()) == []
+    places[1].mkdir()
+    stand_in.write(places[1], str(node), OURS, {"PATH": "", "SEQSUP_COOKIE": "second"}, None, run)
+    assert (places[1] / stand_in.FOLDER).stat().st_ino == kept
+    assert list(run.glob(".*")) == []
+    assert asked(stand_in.path_behind(places[1], {"PATH": str(node.parent)})).startswith("first|second|")
+    assert not Path(first.partition(":")[0]).exists()
+    (places[1] / stand_in.FOLDER / "tool").touch()
+    stand_in.remove(places[1], run)
+    assert list(run.glob(".*")) == []
+    assert [path.name for path in (places[1] / stand_in.FOLDER).iterdir()] == ["tool"]
+
+
 # With the official client of MCP
 
 
