@@ -47,7 +47,7 @@ def test(arguments):
     """
     prepare("dev")
     but_long = "" if os.environ.get("CI") else " and not long"
-    beside = str(2 * (os.cpu_count() or 1))
+    beside = str((os.cpu_count() or 1) + 1)
     parts = (("not memory", "-n", beside), ("guest", "-n", "2"), ("memory and not guest",))
     codes = {call(PYTHON, "-m", "pytest", "-m", which + but_long, *how, *arguments) for which, *how in parts}
     nothing = 5  # pytest's code for "no test was chosen", which is well as long as another part had some

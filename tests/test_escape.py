@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, list[object]]] = {
 QUICK = 40  # processes of a bomb where all cases follow each other: 200 keep the machine busy while they grow
 STAYS = {"thread", "detached"}  # --stay is their word for what is the rule with the others
 NEEDS_ROOT = {"setuid"}
+ALONE = pytest.mark.memory  # beside other tests a bomb burns out, or outruns a watcher
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +152,7 @@ def told(run: Started, kind: str) -> list[Event]:
 
 @pytest.mark.long
 @pytest.mark.timeout(3 * PATIENCE)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=ALONE if "bomb" in case else ()) for case in CASES])
 @pytest.mark.parametrize("tier", TIERS)
 def test_whoever_flees_from_a_leader_that_holds_is_stopped_with_it(
     seqsup_started: Start, stub: Stub, tmp_path: Path, test_id: str, tier: str, case: str
