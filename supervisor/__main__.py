@@ -40,17 +40,17 @@ def demo(arguments):
 
 
 def test(arguments):
-    """All tests: side by side, most of which wait for processes; two emulated machines at a time; then, alone on this
-    machine, those that measure memory or kill by it.
+    """All tests: side by side, then, alone on the machine, those that measure memory or kill by it.
 
     Under CI also the long ones, each of which repeats in full width what a quick one tries once.
     """
     prepare("dev")
     but_long = "" if os.environ.get("CI") else " and not long"
-    beside = str((os.cpu_count() or 1) + 1)
-    parts = (("not memory", "-n", beside), ("guest", "-n", "2"), ("memory and not guest",))
-    codes = {call(PYTHON, "-m", "pytest", "-m", which + but_long, *how, *arguments) for which, *how in parts}
-    nothing = 5  # pytest's code for "no test was chosen", which is well as long as another part had some
+    workers = str((os.cpu_count() or 1) + 1)
+    beside = call(PYTHON, "-m", "pytest", "-n", workers, "-m", "not memory" + but_long, *arguments)
+    alone = call(PYTHON, "-m", "pytest", "-m", "memory" + but_long, *arguments)
+    nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
+    codes = {beside, alone}
     return max(codes - {nothing}) if codes != {nothing} else nothing
 
 
