@@ -103,6 +103,7 @@ def test_a_leak_in_a_server_behind_the_official_client_is_found_out(kind: str, n
     server_leak(node, tmp_path, kind)
 
 
+@pytest.mark.memory
 @pytest.mark.long
 @each_node
 @pytest.mark.parametrize("kind", LEAKS)

@@ -46,7 +46,8 @@ class Stage:
         self.place, self._step, self._number, self._wake = place, step, number, world.wake
         self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
         self._group: Group | None = None
-        private(place.artifacts)
+        for each in (place.folder.parent, place.folder, place.artifacts):  # mostly none of them is there
+            private(each)
         self.stdout, self.stderr = Output(place.folder / STDOUT), Output(place.folder / STDERR)
         if step.account is not None:
             for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
