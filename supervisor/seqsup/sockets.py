@@ -52,13 +52,9 @@ def _remove_stale(base: Path) -> None:
     for folder in base.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             status = folder.lstat()
+            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
             old = time.time() - status.st_mtime > _STALE
-            if (
-                stat.S_ISDIR(status.st_mode)
-                and status.st_uid == os.geteuid()
-                and old
-                and not any(map(_listens, folder.iterdir()))
-            ):
+            if ours and old and not any(map(_listens, folder.iterdir())):
                 shutil.rmtree(folder)
 
 

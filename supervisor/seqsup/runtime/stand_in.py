@@ -45,14 +45,17 @@ def write(
     place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None,
     left_in: Path | None = None,
 ) -> None:  # fmt: skip
-    """Make the stand-in in `place`, where there is one in the folder that was left there.
+    """Make the stand-in in `place`, of the folder that an earlier attempt left in `left_in`, if there is one.
 
     `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
     """
     folder = place / FOLDER
-    try:
-        os.rename((left_in or place) / FOLDER, folder)  # noqa: PTH104
-    except OSError:
+    handed_on = False
+    if left_in is not None:
+        with suppress(OSError):
+            os.rename(left_in / FOLDER, folder)  # noqa: PTH104
+            handed_on = True
+    if not handed_on:
         folder.mkdir(mode=0o700, exist_ok=True)
     script = folder / _NAME
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
