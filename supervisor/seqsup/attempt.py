@@ -65,6 +65,7 @@ class Ended(Struct, frozen=True):
     tree: str  # the mark of its processes
     last_available: int  # bytes of the host, when its tree was last measured
     before: int  # the pid that was given out last before it
+    began: float  # monotonic seconds
 
 
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
@@ -81,7 +82,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
             soft=step.limits.soft,
         )
     )  # fmt: skip
-    before = world.reaper.last_pid()
+    before, began = world.reaper.last_pid(), time.monotonic()
     vigil = _Vigil(step, number, heap, stage, world)
     try:
         root = vigil.spawn(env, options)
@@ -95,7 +96,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         if ended.reason is Reason.NO_RESULT:
             ended = vigil.in_view_of_preset(ended)
     world.emit(_ended(step, number, ended))
-    return Ended(ended, place.label, vigil.last_available, before)
+    return Ended(ended, place.label, vigil.last_available, before, began)
 
 
 async def _checked(
