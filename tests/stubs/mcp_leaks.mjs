@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { leaks } from "./leaks.mjs";
+import { leak } from "./leaks.mjs";
 
 const [sdk, kind] = process.argv.slice(2);
 const of = (file) => import(pathToFileURL(join(sdk, "dist/esm", file)));
@@ -13,7 +13,7 @@ const { CallToolRequestSchema, ListToolsRequestSchema } = await of("types.js");
 const server = new Server({ name: "leaks", version: "1" }, { capabilities: { tools: {} } });
 server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: [{ name: "work", inputSchema: { type: "object" } }] }));
 server.setRequestHandler(CallToolRequestSchema, async () => {
-  leaks[kind]();
+  leak(kind);
   await new Promise((done) => setTimeout(done, 10));
   return { content: [{ type: "text", text: "done" }] };
 });
