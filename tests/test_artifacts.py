@@ -88,6 +88,13 @@ def test_a_summary_that_is_none_is_refused_with_what_to_do(attempt: Path) -> Non
     assert not has_summary(attempt)
 
 
+def test_what_stands_for_a_summary_moves_no_cursor(attempt: Path) -> None:
+    (attempt / "stdout.log").write_bytes(
+        b"\x1b[31m\tred\x1b[0m\n\x1b]0;title\x07\0\x08words\n\x1b]0;never ends\nlast\n"
+    )
+    assert summary(attempt) == "red\nwords\n\nlast"
+
+
 def test_no_link_is_followed_by_who_reads(attempt: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,22 @@ def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_p
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, "was removed" in ended.stderr, "Traceback" in ended.stderr) == (2, True, False)
+
+
+def test_a_path_or_task_that_is_no_text_is_said_without_a_traceback(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile, odd = write(tmp_path, shell("a", "true")), os.fsdecode(b"\xff")
+    (tmp_path / odd).mkdir()
+    elsewhere = [shutil.copy(profile, tmp_path / f"{odd}.toml"), shutil.copy(profile, tmp_path / odd / "p.toml")]
+    for args in (
+        *(["start", str(each)] for each in elsewhere), ["plan", str(elsewhere[0])], ["tune", str(elsewhere[1])],
+        ["start", str(profile), "--task", odd],
+    ):  # fmt: skip
+        ended = seqsup(*args)
+        assert (ended.code, "not UTF-8" in ended.stderr, "Traceback" in ended.stderr) == (2, True, False), ended
+    env = {**environment(), "SEQSUP_STATE_DIR": str(tmp_path / odd)}
+    for words in (["status"], ["run", "--", "true"]):
+        ended_so = subprocess.run([sys.executable, "-m", "seqsup", *words], env=env, capture_output=True, check=False)
+        assert (ended_so.returncode, b"not UTF-8" in ended_so.stderr) == (2, True), ended_so
 
 
 @pytest.mark.parametrize("words", ["status", "run -- true", "doctor"])

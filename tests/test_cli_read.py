@@ -105,6 +105,13 @@ def test_a_fault_of_ours_is_shown_whole_and_asked_to_be_reported(seqsup: Seqsup,
     assert "report it" in result.stderr
 
 
+def test_a_run_whose_supervisor_died_before_its_first_word_has_its_name(seqsup: Seqsup, written: Written) -> None:
+    written.run(Told())
+    page = seqsup("report", "-o", "-").stdout
+    assert f"<h1>{Told().name} <" in page
+    assert json.loads(seqsup("report", "--json").stdout)["view"]["name"] == Told().name
+
+
 def test_a_full_disk_is_said_without_a_traceback(written: Written) -> None:
     written.run(completed())
     result = _run_shell(f"exec {_shell('events')} > /dev/full")

@@ -16,6 +16,7 @@ from msgspec import Struct
 from .folder import ARTIFACTS, STDOUT, tail
 from .model import SeqsupError
 from .units import format_size
+from .wording import unstyled
 
 SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
@@ -57,8 +58,9 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
 def summary(attempt: Path) -> str:
     """What an attempt handed on in short: its summary, else the end of what it printed. Fit for a command's word."""
     given = _read(attempt / ARTIFACTS, SUMMARY)
-    text = tail(attempt / STDOUT, _TAIL) if given is None else given
-    return text.decode(errors="replace").replace("\0", "").strip()
+    if given is None:
+        return unstyled(tail(attempt / STDOUT, _TAIL).decode(errors="replace")).strip()
+    return given.decode(errors="replace").replace("\0", "").strip()
 
 
 def has_summary(attempt: Path) -> bool:

@@ -27,7 +27,7 @@ def state_dir() -> Path:
     if own := os.environ.get("SEQSUP_STATE_DIR"):
         return straight(at_home(own))
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (home if home.is_absolute() else at_home("~/.local/state")) / "seqsup"
+    return straight((home if home.is_absolute() else at_home("~/.local/state")) / "seqsup")
 
 
 def at_home(path: str) -> Path:
@@ -41,9 +41,16 @@ def at_home(path: str) -> Path:
 def straight(path: Path) -> Path:
     """Absolute and without `..`, so that a file has one name; links stay, the user chose them."""
     try:
-        return Path(os.path.normpath(path.absolute()))
+        found = os.path.normpath(path.absolute())
     except FileNotFoundError:
         raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise SeqsupError(
+            f"{found}: a path that is not UTF-8, which journal and JSON cannot carry: rename it"
+        ) from None
+    return Path(found)
 
 
 def label(run: int) -> str:

@@ -25,7 +25,8 @@ ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
     "!": "!", "→": "->", "←": "<-", "Σ": "sum of", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
 }  # fmt: skip
-_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
+_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
+_CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 OTHER = "other"  # programs together
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
@@ -50,7 +51,7 @@ def printable(text: str) -> str:
 
 def unstyled(text: str) -> str:
     """Without what colours it or moves the cursor."""
-    return re.sub(_SEQUENCE, "", text)
+    return re.sub(f"{_SEQUENCE}|{_CONTROL}", "", text)
 
 
 def title(process: ProcessMemory) -> str:

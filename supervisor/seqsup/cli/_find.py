@@ -39,7 +39,10 @@ class Found(NamedTuple):
         return alive(self.folder)
 
     def view(self) -> RunView:
-        view = fold(self.journal.events(self.row.run))
+        return self.named(fold(self.journal.events(self.row.run)))
+
+    def named(self, view: RunView) -> RunView:
+        """Also where the supervisor died before it told a first event."""
         view.run, view.name = self.label, view.name or self.row.name
         view.profile = view.profile or self.row.profile
         return view

@@ -16,6 +16,7 @@ from ..selection import Choice
 from . import _complete
 from ._find import find
 from ._load import load, read, state_dir
+from ._values import text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +61,11 @@ def taking_options(command: F) -> F:
     options = (
         click.argument("profile", required=False, shell_complete=_complete.profile),
         click.option(
-            "--task", default="", metavar="TEXT", help="Fills {task}; agents with `when` are taken by its words."
+            "--task",
+            default="",
+            callback=text,
+            metavar="TEXT",
+            help="Fills {task}; agents with `when` are taken by its words.",
         ),
         click.option(
             "--only",

@@ -19,6 +19,15 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error), context, parameter) from None
 
 
+def text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """What journal and JSON can carry."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("holds bytes that are not UTF-8", context, parameter) from None
+    return value
+
+
 def whole(least: int) -> Read:
     """Make a reader of whole numbers, also of several."""
     return _number(int, least, f"a whole number from {least}")

@@ -40,6 +40,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     from ..report.story import tell
 
     story = tell(events, samples)
+    found.named(story.view)
     if as_json:
         told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story)}
         del told["view"]["completed"]

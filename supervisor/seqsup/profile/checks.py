@@ -94,7 +94,7 @@ def variable(companion: str) -> str:
 def _bad_name(name: str) -> str:
     if not name:
         return "empty"
-    return f"{show(name)}: a name is up to 64 letters, digits, '_', '-' and '.', and begins with none of '-.'"
+    return f"{show(name)}: a name is up to 64 ASCII letters, digits, '_', '-' and '.', and begins with none of '-.'"
 
 
 def _names(profile: Profile) -> Wrong:

@@ -310,7 +310,7 @@ class Companion(Table, frozen=True):
 
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
 
-    name: Annotated[str, "Unique; letters, digits, '.', '_' and '-'."] = ""
+    name: Annotated[str, "Unique; ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
     cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
     env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
@@ -344,7 +344,7 @@ class ForEach(Table, frozen=True):
 class Agent(Table, frozen=True):
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
 
-    name: Annotated[str, "Unique; letters, digits, '.', '_' and '-'."] = ""
+    name: Annotated[str, "Unique; ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
     runtime: Annotated[
         Literal["auto", "node", "bun", "native"], "What runs the program. auto: found out from its file."
