@@ -190,6 +190,15 @@ def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
     assert not (tmp_path / "ran").exists()
 
 
+def test_one_that_puts_itself_into_the_background_is_told_to_stay(seqsup_started: Start, tmp_path: Path) -> None:
+    companion = {"name": "daemon", "command": ["sh", "-c", "sleep 600 & exit 0"], "ready": {"delay": "60s"}}
+    run = seqsup_started("start", write(tmp_path, shell("a", "true"), companions=[companion]), "--json")
+    told = wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_exited"), 60)
+    assert told[0]["why"] == "exit 0, but a companion has to stay in the foreground"
+    run.send(signal.SIGTERM)
+    assert run.wait().code == 143
+
+
 def test_one_that_is_never_ready_is_told_with_what_it_lacks(
     seqsup_started: Start, profile: Callable[..., Path]
 ) -> None:

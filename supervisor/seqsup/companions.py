@@ -266,7 +266,8 @@ class Companion:
     def _how_it_ended(self, tree: Beside) -> str:
         ended = tree.ended
         assert ended is not None
-        return tree.complaint() or outcome.describe(ended)
+        why = tree.complaint() or outcome.describe(ended)
+        return f"{why}, but a companion has to stay in the foreground" if ended.code == 0 else why
 
     def _tell_ready(self, seconds: float) -> None:
         world = self._world
