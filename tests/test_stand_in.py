@@ -44,7 +44,7 @@ def given(place: Path, node: Path, env: dict[str, str] | None = None, ours: list
 
 def asked(path: str, *words: str, cwd: Path | None = None, **env: str) -> str:
     ended = subprocess.run(
-        ["/usr/bin/env", "node", *words], env={"PATH": path, **env}, cwd=cwd, capture_output=True, text=True, timeout=20
+        ["/usr/bin/env", "node", *words], env={"PATH": path, **env}, cwd=cwd, capture_output=True, text=True, timeout=40
     )
     return ended.stdout.strip() + ended.stderr.strip()
 
@@ -193,7 +193,7 @@ def test_such_a_server_is_asked_as_its_agent_is_and_its_leak_is_named(
     tmp_path: Path, stub: Callable[..., list[str]], node: Path
 ) -> None:
     sdk, server = npm.package("@modelcontextprotocol/sdk"), STUBS / "mcp_server.mjs"
-    command = stub("mcp_client", sdk, "hold", "node", server, "leaks")
+    command = stub("mcp_client", sdk, "hold", "node", server, "leaks", 450)
     limits = {"soft": 300 * MIB, "hard": 800 * MIB}
     start = replace(node_start(node), telemetry=True)
     watched = step(*command, cwd=tmp_path, runtime="node", node=start, limits=limits)
@@ -212,7 +212,7 @@ def test_so_is_the_server_of_an_agent_that_is_no_node_program(
 ) -> None:
     server = STUBS / "mcp_server.mjs"
     memory = {"warn": "none", "soft": "200MiB", "hard": "800MiB", "sustain": "300ms", "settle": "2s"}
-    file = write(tmp_path, agent("native", stub("asks_server", "node", server, "leaks"), memory=memory))
+    file = write(tmp_path, agent("native", stub("asks_server", "node", server, "leaks", 450), memory=memory))
     events = proven(seqsup("start", file, "--json"))
     [begun], [ended] = of(events, "attempt_started"), of(events, "attempt_ended")
     assert begun["runtime"] == "native"
