@@ -30,8 +30,10 @@ settings.load_profile("untimed")
 
 T = TypeVar("T")
 
+DEADLINE = 40  # seconds, for what comes at once where the machine is not busy; stubs live for 60
 
-def wait_for(fact: Callable[[], T], deadline: float = 10) -> T:
+
+def wait_for(fact: Callable[[], T], deadline: float = DEADLINE) -> T:
     """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds."""
     ends = time.monotonic() + deadline
     while not (answer := fact()):
@@ -102,11 +104,11 @@ def _folder(path: Path) -> str:
 
 def _stop_all(name: str, before: set[int]) -> list[str]:
     """Stop what is left until a look finds nothing; say what it was."""
-    ends = time.monotonic() + 2  # for what is on its way out: a kill takes effect when its victim is next scheduled
+    ends = time.monotonic() + 5  # for what is on its way out: a kill takes effect when its victim is next scheduled
     while _left(name, before) and time.monotonic() < ends:
         time.sleep(0.01)
     seen: dict[int, str] = {}
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 30
     while left := _left(name, before):
         seen |= {process.pid: line for process, line in left.items()}
         for signum in (signal.SIGSTOP, signal.SIGKILL):  # first none of them may fork any more
@@ -208,7 +210,7 @@ class Started:
     def send(self, signum: signal.Signals) -> None:
         self.process.send_signal(signum)
 
-    def wait(self, deadline: float = 30) -> Result:
+    def wait(self, deadline: float = DEADLINE) -> Result:
         """The end, which must come by itself."""
         try:
             code = self.process.wait(deadline)
@@ -222,7 +224,7 @@ class Started:
             return
         self.process.terminate()
         try:
-            self.process.wait(15)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -241,7 +243,7 @@ def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
         stdin: str = "",
         cwd: Path = tmp_path,
         env: Mapping[str, str] | None = None,
-        deadline: float = 60,
+        deadline: float = DEADLINE,
     ) -> Result:
         ended = subprocess.run(
             [sys.executable, "-m", "seqsup", *map(str, args)],

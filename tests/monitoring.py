@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, wait_for, without
+from conftest import DEADLINE, ROOT, wait_for, without
 
 _HOME = Path.home()  # before a test's own
 
@@ -55,7 +55,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def get(url: str, timeout: float = 10) -> str:
+def get(url: str, timeout: float = DEADLINE) -> str:
     with urllib.request.urlopen(url, timeout=timeout) as answer:
         body: bytes = answer.read()
     return body.decode()
@@ -106,13 +106,13 @@ def running(command: list[str], ready: str, folder: Path) -> Iterator[None]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:
-        wait_for(lambda: up(ready) or process.poll() is not None, 30)
+        wait_for(lambda: up(ready) or process.poll() is not None)
         assert process.poll() is None, (folder / "server.log").read_text()
         yield
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -10,8 +10,8 @@ from conftest import Result
 
 QUICK: dict[str, dict[str, Any]] = {
     "memory": {"host_floor": "none"},
-    "drain": {"timeout": "10s", "available": "none"},
-    "timeouts": {"wall": "60s", "grace": "5s"},
+    "drain": {"timeout": "30s", "available": "none"},
+    "timeouts": {"wall": "4m", "grace": "5s"},
     "retry": {"attempts": 1, "wait": "50ms", "max_wait": "100ms"},
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from conftest import DEADLINE
 from msgspec.structs import replace
 from seqsup.attempt import Ended, attempt
 from seqsup.containment.cookie import marks
@@ -25,6 +26,7 @@ from seqsup.world import World
 
 PR_SET_CHILD_SUBREAPER = 36
 T = TypeVar("T")
+Meanwhile = Callable[[AnyEvent, Operator], None]
 
 
 def supervised(story: Callable[[Reaper, Wake], Coroutine[Any, Any, T]]) -> T:
@@ -43,7 +45,7 @@ def supervised(story: Callable[[Reaper, Wake], Coroutine[Any, Any, T]]) -> T:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-async def until(fact: Callable[[], T], wake: Wake, deadline: float = 10) -> T:
+async def until(fact: Callable[[], T], wake: Wake, deadline: float = DEADLINE) -> T:
     """As wait_for, but the loop goes on meanwhile."""
     ends = time.monotonic() + deadline
     while not (answer := fact()):
@@ -58,10 +60,10 @@ async def until(fact: Callable[[], T], wake: Wake, deadline: float = 10) -> T:
 LIMITS = Limits(
     warn=None, soft=None, hard=1024 * MIB, sustain=0.3, host_floor=None, measure=Measure.PRIVATE
 )  # fmt: skip
-TIMEOUTS = Timeouts(wall=30.0, stall=None, grace=5.0)
+TIMEOUTS = Timeouts(wall=100.0, stall=None, grace=5.0)
 RETRY = Retry(attempts=1, on=(), wait=0.1, max_wait=1.0, grow_heap=1.5)
 DRAIN = Drain(
-    timeout=5.0, interval=1.0, threshold=None, available=None, on_timeout=OnTimeout.STOP, sweep=True, allow=()
+    timeout=30.0, interval=1.0, threshold=None, available=None, on_timeout=OnTimeout.STOP, sweep=True, allow=()
 )
 SUCCESS = Success(codes=(0,), file=None, output=None)
 
@@ -99,9 +101,7 @@ class Tried(NamedTuple):
         return (self.folder / "stdout.log").read_text()
 
 
-def tried(
-    step: Step, run: Path, *, heap: int | None = None, meanwhile: Callable[[AnyEvent, Operator], None] | None = None
-) -> Tried:
+def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None) -> Tried:
     """Make one attempt. `meanwhile` hears each event, and may have wishes."""
     events: list[AnyEvent] = []
     folder = run / step.name / "1"
@@ -129,11 +129,18 @@ def tried(
         os.close(ledger)
 
 
-def wish(halt: Halt) -> Callable[[AnyEvent, Operator], None]:
-    """A `meanwhile` that wants a stop as soon as the agent runs."""
+def wish(halt: Halt, once: Callable[[], object] = lambda: True, *, after: float = 0.1) -> Meanwhile:
+    """A `meanwhile` that wants a stop as soon as the agent runs and the fact `once` is there, and so long after it."""
+
+    def look(operator: Operator) -> None:
+        loop = asyncio.get_running_loop()
+        if once():
+            loop.call_later(after, operator.wish, halt, 15, "a test")
+        else:
+            loop.call_later(0.02, look, operator)
 
     def meanwhile(event: AnyEvent, operator: Operator) -> None:
         if type(event).__name__ == "Spawned":
-            asyncio.get_running_loop().call_later(0.1, operator.wish, halt, 15, "a test")
+            look(operator)
 
     return meanwhile

@@ -37,6 +37,7 @@ def run(tmp_path: Path, stub: Stub) -> Callable[..., Tried]:
 Run = Callable[..., Tried]
 UNDISTURBED = ["AttemptStarted", "Spawned", "AttemptEnded"]
 STOPPED = ["AttemptStarted", "Spawned", "StopSent", "AttemptEnded"]
+DEAF = ["sh", "-c", "trap '' TERM; exec sleep 60"]  # at once, which a Python is not
 KILLED_LATE = ["AttemptStarted", "Spawned", "StopSent", "StopSent", "AttemptEnded"]
 
 
@@ -126,7 +127,7 @@ def test_timeout(run: Run) -> None:
 
 
 def test_timeout_of_the_deaf_comes_to_kill(run: Run) -> None:
-    made = run("deaf", timeouts={"wall": 1.0, "grace": 0.2})
+    made = run(DEAF, timeouts={"wall": 2.0, "grace": 0.2})
     assert (made.reason, made.outcome.exit) == (Reason.TIMEOUT, Exit(code=None, signal=9))
     assert made.names == KILLED_LATE
     assert [event.signal for event in made.events if isinstance(event, StopSent)] == ["SIGTERM", "SIGKILL"]
@@ -138,7 +139,7 @@ def test_timeout_of_one_that_stopped_itself(run: Run) -> None:
 
 
 def test_an_agent_that_exits_well_when_it_is_told_to_stop_was_stopped_all_the_same(run: Run) -> None:
-    made = run(["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"], timeouts={"wall": 0.5})
+    made = run(["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"], timeouts={"wall": 2.0})
     assert (made.reason, made.outcome.exit) == (Reason.TIMEOUT, Exit(code=0, signal=None))
 
 
@@ -149,8 +150,8 @@ def test_stalled(run: Run) -> None:
 
 
 def test_output_on_either_stream_is_a_sign_of_life(run: Run) -> None:
-    talk = "for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.1; echo $n >&2; sleep 0.1; done"
-    assert run(["sh", "-c", talk], timeouts={"stall": 1.2}).reason is Reason.COMPLETED
+    talk = "for n in $(seq 12); do echo $n; sleep 0.2; echo $n >&2; sleep 0.2; done"
+    assert run(["sh", "-c", talk], timeouts={"stall": 4.0}).reason is Reason.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -217,15 +218,22 @@ def test_a_wish_to_end_after_the_agent_lets_it_end(run: Run) -> None:
 # -- the numbers
 
 
-def test_a_warning_is_told_once(run: Run) -> None:
-    made = run("grows", 40, "--rate", 100, limits={"warn": 20 * MIB}, timeouts={"wall": 1.5})
+def said(folder: Path, words: str) -> Callable[[], bool]:
+    """The fact that the agent has printed them."""
+    output = folder / "run" / "agent" / "1" / "stdout.log"
+    return lambda: words in output.read_text()
+
+
+def test_a_warning_is_told_once(run: Run, tmp_path: Path) -> None:
+    grown = said(tmp_path, "ready")
+    made = run("grows", 40, "--rate", 100, limits={"warn": 20 * MIB}, meanwhile=wish(Halt.NOW, grown, after=1.5))
     (warned,) = [event for event in made.events if isinstance(event, MemoryWarned)]
     assert warned.used >= warned.warn == 20 * MIB
 
 
 @pytest.mark.memory
-def test_the_peak_is_of_the_whole_tree(run: Run) -> None:
-    made = run("grows", 60, timeouts={"wall": 1.5})
+def test_the_peak_is_of_the_whole_tree(run: Run, tmp_path: Path) -> None:
+    made = run("grows", 60, meanwhile=wish(Halt.NOW, said(tmp_path, "ready"), after=1.5))
     assert 60 * MIB <= made.outcome.peak < 90 * MIB
 
 
@@ -245,8 +253,9 @@ def test_whoever_is_stopped_is_told_by_what_it_was_for(run: Run, tmp_path: Path)
     server = tmp_path / "node_modules" / "@modelcontextprotocol" / "server-x" / "dist" / "index.js"
     server.parent.mkdir(parents=True)
     server.write_text("console.log('ready'); setTimeout(() => {}, 60000)")
-    made = run(["sh", "-c", f"node {server} & bash -c 'sleep 60; :' & wait"], timeouts={"wall": 2.0})
-    assert made.reason is Reason.TIMEOUT
+    script = f"node {server} & bash -c 'sleep 60; :' & wait"
+    made = run(["sh", "-c", script], meanwhile=wish(Halt.NOW, said(tmp_path, "ready"), after=1.0))
+    assert made.reason is Reason.HALTED
     assert made.stdout == "ready\n"
     (stop,) = [event for event in made.events if isinstance(event, StopSent)]
     kinds = {process.name: process.kind for process in stop.processes}
@@ -270,15 +279,15 @@ def test_leftovers_are_stopped_and_named(run: Run, name: str, count: int) -> Non
     assert (stop.signal, stop.reason) == ("SIGTERM", None)
 
 
-def test_a_deaf_leftover_is_killed(run: Run, stub: Stub) -> None:
-    made = run(["sh", "-c", '"$@" & sleep 0.5', "sh", *stub("deaf")])
+def test_a_deaf_leftover_is_killed(run: Run) -> None:
+    made = run(["sh", "-c", "trap '' TERM; sleep 60 & exit 0"])
     assert made.reason is Reason.COMPLETED
     assert len(made.outcome.left_over) == 1
     assert made.names == KILLED_LATE
 
 
 def test_leftovers_that_go_by_themselves_are_none(run: Run) -> None:
-    made = run(["sh", "-c", "sleep 0.05 & exit 0"])
+    made = run(["sh", "-c", "mkfifo line; cat line & exec 3>line"])  # it ends when its leader hangs up
     assert (made.names, made.outcome.left_over) == (UNDISTURBED, ())
 
 
@@ -296,13 +305,13 @@ def test_leftovers_may_stay_where_the_profile_says_so(run: Run, drain: dict[str,
         wait_for(lambda pid=pid: not alive(pid))  # type: ignore[misc]
 
 
-def test_of_what_was_stopped_nothing_may_stay(run: Run, stub: Stub) -> None:
+def test_of_what_was_stopped_nothing_may_stay(run: Run, stub: Stub, tmp_path: Path) -> None:
     """A pattern is for servers that an agent leaves when it ended well, not for a tree that ran away."""
     made = run(
-        ["sh", "-c", '"$@"; sleep 60', "sh", *stub("orphans", 1)], timeouts={"wall": 1.5},
+        ["sh", "-c", '"$@"; sleep 60', "sh", *stub("orphans", 1)], meanwhile=wish(Halt.NOW, said(tmp_path, "ready")),
         drain={"allow": ("orphans",)},
     )  # fmt: skip
-    assert made.reason is Reason.TIMEOUT
+    assert made.reason is Reason.HALTED
     assert not alive(int(made.stdout.split()[1]))
 
 
@@ -380,8 +389,10 @@ def test_it_leads_a_session_of_its_own_dies_first_and_has_the_users_limit_of_fil
     program = (
         "import os, resource, time\n"
         "from pathlib import Path\n"
-        "time.sleep(0.2)\n"
-        "print(os.getsid(0) == os.getpid(), os.isatty(0), Path('/proc/self/oom_score_adj').read_text().strip(),"
+        "ends = time.monotonic() + 40\n"
+        "first = Path('/proc/self/oom_score_adj')\n"
+        "while time.monotonic() < ends and first.read_text().strip() != '1000': time.sleep(0.02)\n"
+        "print(os.getsid(0) == os.getpid(), os.isatty(0), first.read_text().strip(),"
         " *resource.getrlimit(resource.RLIMIT_NOFILE), len(os.listdir('/proc/self/fd')))\n"
     )
     resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))

@@ -178,7 +178,7 @@ def test_a_renewed_supervisor_holds_its_turn_and_hears_who_stops_it(
         assert f"pid {run.pid}" in refused.stderr
         assert json.loads(seqsup("status", "--json").stdout)["state"] == "running"
         run.send_signal(signal.SIGTERM)
-        assert run.wait(30) == 143
+        assert run.wait(40) == 143
     finally:
         run.kill()
         run.communicate()

@@ -58,10 +58,10 @@ def test_a_run_whose_output_nobody_reads_can_be_left(seqsup: Seqsup, tmp_path: P
     command = [sys.executable, "-m", "seqsup", "run", "--", "head", "-c", "3000000", "/dev/zero"]
     try:
         with subprocess.Popen(command, stdout=held, stderr=subprocess.DEVNULL, env=environment()) as run:
-            wait_for(lambda: "1 of 1 completed" in seqsup("status").stdout, 20)
+            wait_for(lambda: "1 of 1 completed" in seqsup("status").stdout)
             assert run.poll() is None
             run.send_signal(signal.SIGTERM)
-            assert run.wait(20) == 0
+            assert run.wait(40) == 0
     finally:
         os.close(held)
 
@@ -161,7 +161,7 @@ def test_a_dry_sweep_says_how_much_memory_is_held(seqsup: Seqsup, tmp_path: Path
     with subprocess.Popen(
         [sys.executable, "-m", "seqsup", "start", profile], env=environment(), stderr=subprocess.DEVNULL
     ) as process:
-        wait_for((tmp_path / "ran").exists, 20)
+        wait_for((tmp_path / "ran").exists)
         process.kill()
     dry = seqsup("sweep", "--dry-run")
     assert re.search(r"left .* [4-9][0-9] MiB", dry.stdout), dry.stdout

@@ -404,7 +404,7 @@ def test_logs_are_bytes_not_text(seqsup_started: Start, written: Written) -> Non
     number = written.run(completed())
     (written.printed(number, "a/1", "") / "stdout.log").write_bytes(b"\xff\x00\n")
     started = seqsup_started("logs", "a")
-    assert started.process.wait(30) == 0
+    assert started.process.wait(40) == 0
     assert (started.folder / "stdout").read_bytes() == b"\xff\x00\n"
 
 

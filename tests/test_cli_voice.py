@@ -66,7 +66,7 @@ class Driver:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(40)
         self._answers.close()
         self._errors.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import alive, wait_for
+from conftest import DEADLINE, alive, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.containment.cookie import bearers, folders, marks
@@ -149,10 +149,13 @@ def test_a_child_born_between_two_looks_is_measured_with_the_next(within: Callab
         "import os, signal, time\n"
         "signal.signal(signal.SIGUSR1, lambda *_: os.fork())\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
+        f"{HEARS}"
     )
     within([sys.executable, "-c", births], story)
 
+
+# A signal just before a sleep does not end it
+HEARS = "while True: time.sleep(0.1)\n"
 
 BIRTHS = {
     "child": "os.fork()",
@@ -187,7 +190,7 @@ def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], ho
         f"any(os.fork() == 0 for _ in range({SIBLINGS})) and signal.pause()\n"
         f"signal.signal(signal.SIGUSR1, lambda *_: ({BIRTHS[how]}))\n"
         "print('ready', flush=True)\n"
-        "while True: time.sleep(0.1)  # a signal just before a sleep does not end it\n"
+        f"{HEARS}"
     )
     within([sys.executable, "-c", births], story)
 
@@ -211,13 +214,16 @@ def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, mea
         assert used > 3 * 40 * MIB
 
     program = (
-        "import os\n"
+        "import os, signal\n"
+        "reading, writing = os.pipe()\n"
         "for _ in range(2):\n"
         "    if os.fork() == 0: break\n"
         "held = b'x' * (40 << 20)\n"
+        "os.write(writing, b'x')\n"
         "if os.getpid() == os.getpgid(0):\n"
-        "    import time; time.sleep(0.5); print('ready', flush=True)\n"
-        "import signal; signal.pause()\n"
+        "    for _ in range(3): os.read(reading, 1)\n"
+        "    print('ready', flush=True)\n"
+        "signal.pause()\n"
     )
     within([sys.executable, "-c", program], story, measure=measure)
 
@@ -453,7 +459,7 @@ def test_a_fork_bomb_that_bears_the_mark_is_stopped_from_outside(stub: Stub, tmp
     async def story(reaper: Reaper, wake: Wake) -> None:
         spawned(reaper, stub("fork_bomb", kind, BOMB[kind]), said)
         await until(said.read_text, wake)
-        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=0.1, deadline=15)
+        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=0.1, deadline=DEADLINE)
         assert stopped
         assert not remaining
         assert not list(bearers(COOKIE))
@@ -512,7 +518,8 @@ def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], 
         "signal.signal(10, lambda *_: os.fork())\n"
         "pid = os.fork()\n"
         "if pid: print('ready', pid, flush=True)\n"
-        "else: os.setsid(); time.sleep(60); time.sleep(60)\n"
+        "else:\n  os.setsid()\n"
+        f"  {HEARS}"
     )
     within([sys.executable, "-c", program], story)
 
@@ -531,7 +538,7 @@ def test_the_mark_finds_its_bearers_and_their_folder(stub: Stub, tmp_path: Path)
         assert set(bearers(COOKIE, except_pids=frozenset(list(named)[:1]))) == set(list(named)[1:])
         assert not list(bearers(COOKIE[:-1]))
         assert {pid for pid, folder in folders() if folder == tmp_path} == named
-        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=5, deadline=10)
+        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=5, deadline=DEADLINE)
         assert {process.pid for process in stopped} == named
         assert not remaining
 
@@ -545,7 +552,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub(name), said)
         await until(said.read_text, wake)
-        (stopped,), remaining = await stop(lambda: bearers(COOKIE), wake, grace=grace, deadline=60)
+        (stopped,), remaining = await stop(lambda: bearers(COOKIE), wake, grace=grace, deadline=DEADLINE)
         assert stopped.pid == root.pid
         assert not remaining
         expected = signal.SIGTERM if name == "silent" else signal.SIGKILL
@@ -594,7 +601,7 @@ def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub("exits", 0), tmp_path / "said")
         while reaper.ending(root) is None:
-            await wake.wait(60)  # longer than the test's own limit allows
+            await wake.wait(3600)  # longer than the test's own limit allows
 
     supervised(story)
 

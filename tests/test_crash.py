@@ -74,7 +74,7 @@ def killed(side: str, at: int, *args: object) -> int:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        timeout=30,
+        timeout=40,
         check=False,
     ).returncode
 
@@ -200,7 +200,7 @@ def test_without_a_group_too_a_leader_never_outlives_its_supervisor(
     """Also one that had no time to ask the kernel for that."""
     nightly = write(tmp_path, shell("a", "exec sleep 60"), memory={"enforce": "watch"})
     assert killed(side, 3, "start", nightly) == -signal.SIGKILL
-    wait_for(lambda: not running(test_id), 5)
+    wait_for(lambda: not running(test_id))
     assert seqsup("sweep").code == 0
 
 
@@ -245,7 +245,7 @@ def test_a_sentinel_that_comes_late_harms_nobody_of_the_run_that_goes_on(
     again = seqsup_started("start", nightly, "--resume")
     wait_for(second.exists)
     sentinel.resume()
-    sentinel.wait(10)
+    sentinel.wait(40)
     (tmp_path / "gate").touch()
     assert again.wait().code == 0
     assert not (tmp_path / "said.3").exists()

@@ -36,7 +36,7 @@ def gone(seqsup: Seqsup) -> Iterator[list[int]]:
             os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
             continue
-        wait_for(lambda pid=pid: not alive(pid), 20)  # type: ignore[misc]
+        wait_for(lambda pid=pid: not alive(pid))  # type: ignore[misc]
 
 
 def test_a_run_in_the_background_is_reached_from_a_second_terminal(

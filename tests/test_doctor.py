@@ -209,7 +209,7 @@ def test_what_a_killed_supervisor_left_is_named_and_not_touched(
     started = seqsup_started("start", profile)
     pid = int(wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
     started.send(signal.SIGKILL)
-    started.process.wait(10)
+    started.process.wait(40)
     result = seqsup("doctor", "--json")
     check = found(result)["leftovers"]
     assert (result.code, check["level"], check["remedy"]) == (0, "warn", "seqsup sweep")

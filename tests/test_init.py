@@ -135,10 +135,10 @@ def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_pa
     clis("claude", "qwen")
     term = terminal()
     term.type("init")
-    wait_for(lambda: "Which CLI runs your agents?" in term.shown(), 20)
+    wait_for(lambda: "Which CLI runs your agents?" in term.shown())
     term._call("send-keys", "-l", "qwen")
     term.press("Enter")
-    wait_for(lambda: "One line for each agent" in term.shown(), 20)
+    wait_for(lambda: "One line for each agent" in term.shown())
     for line in ("find bugs", "mend them", ""):
         term._call("send-keys", "-l", line) if line else None
         term.press("Enter")

@@ -110,7 +110,7 @@ def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_
     (tmp_path / "gate").touch()
     wait_for(lambda: "run_paused" in kinds(seqsup))
     process.send(signal.SIGINT)
-    assert process.wait(10).code == 130
+    assert process.wait(40).code == 130
     assert not (tmp_path / "ran").exists()
 
 

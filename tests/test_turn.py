@@ -68,7 +68,7 @@ def done(person: "subprocess.Popen[str]") -> None:
     assert person.stdin is not None
     person.stdin.write("\n")
     person.stdin.flush()
-    assert person.wait(10) == 0
+    assert person.wait(40) == 0
 
 
 def tickets(tmp_path: Path) -> list[str]:
@@ -169,7 +169,7 @@ def test_twenty_who_come_at_once_get_twenty_places(tmp_path: Path) -> None:
     wait_for(lambda: len(waiting(tmp_path / "state")) == len(crowd))
     assert sorted(waiting(tmp_path / "state"), key=int) == [str(n) for n in range(20)]
     for person in crowd:
-        person.communicate("\n", timeout=10)
+        person.communicate("\n", timeout=40)
     assert waiting(tmp_path / "state") == []
 
 

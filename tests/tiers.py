@@ -18,7 +18,7 @@ TIERS = {
     WEAKEST: "subreaper",
 }
 LIMITING = ("cgroup2", "cgroup1")  # where the kernel keeps memory.hard, and weighs the tree
-PATIENCE = 240 if "SEQSUP_GUEST" in os.environ else 60  # seconds; an emulated machine is ten times as slow
+PATIENCE = 240 if "SEQSUP_GUEST" in os.environ else 120  # seconds; an emulated machine is ten times as slow
 
 
 def environment(tier: str) -> Mapping[str, str]:
