@@ -51,6 +51,11 @@ URL = "process.env.SEQSUP_COMPANION_FILES_MCP_URL"
 ASK = f"node -e 'fetch({URL}).then(r=>r.text()).then(t=>console.log(t.trim()))' >>asked"
 
 
+def answers(port: int) -> str:
+    """Shell that waits until it does."""
+    return f"until node -e 'fetch(\"http://127.0.0.1:{port}/\").catch(()=>process.exit(1))'; do sleep 0.1; done"
+
+
 def asked(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "asked").read_text().split()]
 
@@ -155,10 +160,10 @@ def test_the_operators_third_wish_waits_for_no_grace(seqsup_started: Start, tmp_
     companion = {"name": "deaf", "command": ["sh", "-c", script], "ready": {"log": ready, "timeout": "10m"}}
     profile = write(tmp_path, shell("a", "sleep 60"), companions=[companion], timeouts={"grace": "10m"})
     run = seqsup_started("start", profile, "--json")
-    wait_for((tmp_path / "began").exists, 20)
+    wait_for((tmp_path / "began").exists)
     for times in (1, 2, 3):
         run.send(signal.SIGINT)
-        wait_for(lambda n=times: len(of(parsed(run.stdout), "halt_requested")) == n)
+        wait_for(lambda n=times: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == n)
     assert run.wait().code == 130
 
 
@@ -166,8 +171,8 @@ def test_a_crash_is_told_and_mended_while_the_agent_runs_on(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
 ) -> None:
     crash = f"node -e 'fetch(\"http://127.0.0.1:{port}/crash\").catch(()=>0)'"
-    again = f"until node -e 'fetch(\"http://127.0.0.1:{port}/\").catch(()=>process.exit(1))'; do sleep 0.1; done"
-    events = proven(seqsup("start", profile(shell("a", f"{crash}; {again}; {ASK}"), shell("b", ASK)), "--json"))
+    script = f"{crash}; {answers(port)}; {ASK}"
+    events = proven(seqsup("start", profile(shell("a", script), shell("b", ASK)), "--json"))
     gone = of(events, "companion_exited")[0]
     assert (gone["exit_code"], gone["why"]) == (7, "exit 7")
     assert "listening" in gone["output"]
@@ -228,14 +233,16 @@ def test_a_stranger_at_its_port_is_not_taken_for_it(
 def test_at_its_limit_it_is_restarted_between_agents_and_far_over_it_at_once(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int, mib: int, reason: str
 ) -> None:
-    grow = f"node -e 'fetch(\"http://127.0.0.1:{port}/hold/{mib}\").catch(()=>0)'; sleep 1"
+    grow = f"{ASK}; node -e 'fetch(\"http://127.0.0.1:{port}/hold/{mib}\").catch(()=>0)'"
+    if reason == "crashed":
+        grow = f"{grow}; while kill -0 $(cat asked); do sleep 0.1; done; {answers(port)}"
     path = profile(shell("a", grow), shell("b", ASK), memory={"hard": "120MiB"})
     events = proven(seqsup("start", path, "--json"))
     assert restarts(events) == [reason]
     ended = next(event["seq"] for event in of(events, "agent_ended"))
     again = of(events, "companion_started")[1]
     assert (again["seq"] > ended) is (reason == "memory")
-    assert asked(tmp_path) == [again["pid"]]
+    assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"], again["pid"]]
     if reason == "crashed":
         assert "far over memory.hard 120 MiB" in of(events, "companion_exited")[0]["why"]
 

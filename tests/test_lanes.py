@@ -86,7 +86,11 @@ class _Tight(Host):
 @pytest.mark.memory
 def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_path: Path) -> None:
     """The small one looks first, and as often."""
-    holds = "import sys, time; held = b'x' * (int(sys.argv[1]) << 20); print('ready', flush=True); time.sleep(1.5)"
+    holds = (
+        "import sys, time\nfrom pathlib import Path\nheld = b'x' * (int(sys.argv[1]) << 20)\n"
+        "ends = time.monotonic() + 60\n"
+        "while not Path('over').exists() and time.monotonic() < ends: time.sleep(0.05)\n"
+    )
     ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def story(reaper: Reaper, wake: Wake) -> list[Ended]:
@@ -106,6 +110,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             try:
                 return await attempt(wanted, 1, None, Stage(wanted, 1, place, own), own)
             finally:
+                (tmp_path / "over").touch()
                 admission.let_go(name)
 
         return list(await asyncio.gather(lane("small", 50), lane("large", 200)))
@@ -117,7 +122,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
 
 def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_path: Path) -> None:
     available = psutil.virtual_memory().available
-    agents = [shell(name, "sleep 0.3", memory={"hard": int(available * 0.55), "soft": "none"}) for name in "abc"]
+    agents = [shell(name, "sleep 1", memory={"hard": int(available * 0.55), "soft": "none"}) for name in "abc"]
     events = proven(seqsup("start", write(tmp_path, *agents, **lanes(3)), "--json"))
     assert most_at_once(events) == 1
     waits = of(events, "admission_delayed")
@@ -131,7 +136,8 @@ def test_what_an_agent_was_seen_to_take_counts_only_where_that_is_told(
     seqsup: Seqsup, tmp_path: Path, admit: str, together: int
 ) -> None:
     hard = int(psutil.virtual_memory().available * 0.55)
-    agents = [shell(name, "sleep 0.3", memory={"hard": hard, "soft": "none"}) for name in "ab"]
+    scripts = {"a": meet("a", "b"), "b": meet("b", "a")} if together == 2 else dict.fromkeys("ab", "sleep 0.3")
+    agents = [shell(name, script, memory={"hard": hard, "soft": "none"}) for name, script in scripts.items()]
     profile = write(tmp_path, *agents, **lanes(2, admit=admit))
     for name in "ab":
         learned(profile, name, 20, 21, 22)
@@ -206,7 +212,9 @@ def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path
     assert result.code == 1
     assert [event["agent"] for event in of(events, "agent_skipped")] == ["c"]
     assert (tmp_path / "d").exists()
-    stops = [shell("a", "exit 3"), shell("b", "sleep 0.5"), shell("c", "touch c")]
+    # its number is there until it is reaped
+    outlives = "until [ -s pid ]; do sleep 0.02; done; while kill -0 $(cat pid); do sleep 0.02; done; sleep 0.5"
+    stops = [shell("a", "echo $$ >pid; exit 3"), shell("b", outlives), shell("c", "touch c")]
     events = proven(seqsup("start", write(tmp_path, *stops, **lanes(2)), "--json"))
     assert {event["agent"] for event in of(events, "agent_ended")} == {"a", "b"}
 

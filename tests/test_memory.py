@@ -222,7 +222,7 @@ def test_an_agent_can_ask_for_itself(seqsup: Cli, tmp_path: Path) -> None:
     code = "from seqsup.memory import *; print(memory_usage().used > 0, repr(force_gc().why))"
     (tmp_path / "agent.mjs").write_text(f"""
         import {{ spawn }} from "node:child_process";
-        setTimeout(() => spawn({json.dumps(sys.executable)}, ["-c", {json.dumps(code)}], {{ stdio: "inherit" }}), 500);
+        setTimeout(() => spawn({json.dumps(sys.executable)}, ["-c", {json.dumps(code)}], {{ stdio: "inherit" }}), 1500);
     """)
     env = {"PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_STATE_DIR": str(tmp_path / "elsewhere")}
     result = seqsup("start", write(tmp_path, agent("a", ["node", "agent.mjs"], env=env)))

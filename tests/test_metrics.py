@@ -465,6 +465,9 @@ def scraped(url: str) -> Scraped:
 LEAK = ["python3", "-c", "import time\nheld = []\nwhile len(held) < 900: held.append(b'x' * 2**20); time.sleep(0.002)"]
 
 
+GATE = "while [ ! -e gate ]; do sleep 0.05; done"
+
+
 def _share(by_program: Mapping[tuple[tuple[str, str], ...], float], program: str) -> float:
     whole = sum(by_program.values())
     return sum(size for labels, size in by_program.items() if ("process", program) in labels) / whole if whole else 0
@@ -476,26 +479,25 @@ def test_a_run_serves_its_figures_and_keeps_its_word_to_the_end(
     """Scraped while it runs, it stays until a last scrape has seen the kill."""
     port = free_port()
     profile = write(
-        tmp_path, shell("first", "for n in $(seq 20); do sleep 3 & done; wait"),
+        tmp_path, shell("first", f"for n in $(seq 20); do sleep 60 & pids=\"$pids $!\"; done; {GATE}; kill $pids"),
         shell("hangs", "trap '' TERM; sleep 60", timeouts={"wall": "1s", "grace": "100ms"}),
         run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{port}"},
     )  # fmt: skip
     run = seqsup_started("start", profile)
     url = f"http://127.0.0.1:{port}/metrics"
-    wait_for(lambda: up(url), 30)
-    wait_for(
-        lambda: _share(scraped(url)["seqsup_agent_process_rss_bytes"], "sleep") > 0.6, 30
-    )  # all, not eight of them
+    wait_for(lambda: up(url))
+    wait_for(lambda: _share(scraped(url)["seqsup_agent_process_rss_bytes"], "sleep") > 0.6)  # all, not eight of them
     found = scraped(url)
-    wait_for(lambda: scraped(url)["seqsup_agent_tree_pss_bytes"], 30)  # of all of them too
+    wait_for(lambda: scraped(url)["seqsup_agent_tree_pss_bytes"])  # of all of them too
     assert sum(found["seqsup_phase"].values()) == 1
     assert found["seqsup_agent_status"][("agent", "first"), ("status", "running")] == 1
     assert found["seqsup_agent_kills_total"][("agent", "hangs"), ("reason", "timeout")] == 0
     assert found["process_resident_memory_bytes"][()] > 0
     assert found["seqsup_host_memory_available_bytes"][()] > 0
     assert len(found["seqsup_containment_info"]) == 1
+    (tmp_path / "gate").touch()
     killed = (("agent", "hangs"), ("reason", "timeout"))
-    wait_for(lambda: scraped(url)["seqsup_agent_kills_total"].get(killed), 30)
+    wait_for(lambda: scraped(url)["seqsup_agent_kills_total"].get(killed))
     result = run.wait()
     assert result.code == 1
     assert "not here" not in result.stderr
@@ -509,7 +511,7 @@ def test_a_run_that_nobody_scrapes_ends_at_once_and_one_that_is_told_to_stays(
     assert seqsup("run", "--", "true", env=listen).code == 0
     profile = write(tmp_path, shell("a", "exit 0"), metrics={"linger": "60s"})
     run = seqsup_started("start", profile, env=listen)
-    wait_for(lambda: "waiting at most" in run.stderr, 30)
+    wait_for(lambda: "waiting at most" in run.stderr)
     assert "1 of 1 completed" in run.stderr  # all is told before
     found = scraped(f"http://127.0.0.1:{port}/metrics")
     assert found["seqsup_phase"][(("phase", "idle"),)] == 1
@@ -543,13 +545,13 @@ def test_a_run_that_stays_for_a_last_scrape_gives_its_port_to_the_next(
     stays = write(tmp_path, shell("a", "exit 0"), name="stays", metrics={"listen": listen, "linger": "60s"})
     first = seqsup_started("start", stays)
     strict = write(tmp_path, shell("b", "exit 0"), name="strict", metrics={"listen": listen, "required": True})
-    wait_for(lambda: "waiting at most" in first.stderr, 30)
+    wait_for(lambda: "waiting at most" in first.stderr)
     second = seqsup("start", strict)
     assert second.code == 0, second.stderr
     assert "in use" not in second.stderr
-    assert first.wait(30).code == 0
+    assert first.wait(40).code == 0
     first = seqsup_started("start", stays, "--log-format", "json")
-    wait_for(lambda: "waiting at most" in first.stderr, 30)
+    wait_for(lambda: "waiting at most" in first.stderr)
     line = json.loads(first.stderr.splitlines()[-1])
     assert (line["run"], line["agent"], line["attempt"], line["event"]) == ("r3", None, None, "lingering")
     other = write(tmp_path, shell("c", "exit 0"), name="other", metrics={"listen": f"127.0.0.1:{free_port()}"})
@@ -566,8 +568,8 @@ def test_a_port_that_becomes_free_is_served(seqsup_started: Callable[..., Starte
         port = other.getsockname()[1]
         profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"})
         run = seqsup_started("start", profile)
-        wait_for(lambda: "in use" in run.stderr, 30)
-    wait_for(lambda: up(f"http://127.0.0.1:{port}/metrics"), 30)
+        wait_for(lambda: "in use" in run.stderr)
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/metrics"))
     run.end()
 
 
@@ -581,7 +583,7 @@ def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_pat
     port = free_port()
     profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"})
     run = seqsup_started("start", profile)
-    wait_for(lambda: up(f"http://127.0.0.1:{port}/"), 30)
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/"))
     assert '<a href="/metrics">' in get(f"http://127.0.0.1:{port}/")
     with socket.create_connection(("127.0.0.1", port)) as odd:
         odd.sendall(b"GET /else HTTP/1.0\r\n\r\n")
@@ -595,12 +597,13 @@ def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_pat
 
 def test_a_probe_that_takes_no_figures_is_no_scrape(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
     port = free_port()
-    run = seqsup_started("start", write(tmp_path, shell("a", "sleep 4"), metrics={"listen": f"127.0.0.1:{port}"}))
-    wait_for(lambda: up(f"http://127.0.0.1:{port}/"), 30)
+    run = seqsup_started("start", write(tmp_path, shell("a", GATE), metrics={"listen": f"127.0.0.1:{port}"}))
+    wait_for(lambda: up(f"http://127.0.0.1:{port}/"))
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", port)) as probe:
             probe.sendall(b"HEAD /metrics HTTP/1.0\r\n\r\n")
             assert probe.recv(100).startswith(b"HTTP/1.0 405")
+    (tmp_path / "gate").touch()
     ended = run.wait()
     assert (ended.code, "last scrape" in ended.stderr) == (0, False)
 
@@ -611,12 +614,12 @@ def test_hundreds_of_readers_that_say_nothing_cost_little_and_no_word(
     port = free_port()
     url, address = f"http://127.0.0.1:{port}/metrics", ("127.0.0.1", port)
     run = seqsup_started("start", write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"}))
-    wait_for(lambda: up(url), 30)
+    wait_for(lambda: up(url))
     with ExitStack() as silent:
         for _ in range(300):
-            silent.enter_context(socket.create_connection(address, timeout=30))
+            silent.enter_context(socket.create_connection(address, timeout=40))
         assert up(url)
-        wait_for(lambda: len(list(Path(f"/proc/{run.pid}/task").iterdir())) < 2 * OPEN, 30)
+        wait_for(lambda: len(list(Path(f"/proc/{run.pid}/task").iterdir())) < 2 * OPEN)
     with socket.create_connection(address) as gone:
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.sendall(b"GET /metrics HTTP/1.0\r\n")  # and is reset
@@ -772,16 +775,17 @@ def test_a_real_prometheus_has_the_last_kill_of_a_run(seqsup_started: Callable[.
         f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 500ms\n  file_sd_configs:\n  - files: [{targets}]\n"
     )
     profile = write(
-        tmp_path, shell("first", "sleep 8"), agent("leaks", LEAK, memory={"hard": "200MiB", "enforce": "watch"}),
+        tmp_path, shell("first", GATE), agent("leaks", LEAK, memory={"hard": "200MiB", "enforce": "watch"}),
         run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{free_port()}", "file_sd": str(targets)},
     )  # fmt: skip
     with prometheus(tmp_path, config) as server:
         run = seqsup_started("start", profile)
         kills = 'seqsup_agent_kills_total{agent="leaks",reason="hard"}'
-        wait_for(lambda: server.value(kills) == 0, 60)  # it was there at 0 before
+        wait_for(lambda: server.value(kills) == 0)  # it was there at 0 before
+        (tmp_path / "gate").touch()
         result = run.wait(60)
         assert result.code == 1
-        assert server.value(f"last_over_time({kills}[5m])") == 1
+        wait_for(lambda: server.value(f"last_over_time({kills}[5m])") == 1)
         assert (server.value(f"increase({kills}[5m])") or 0) > 0
         assert (server.value('last_over_time(seqsup_runs_total{outcome="failed"}[5m])') or 0) == 1
         most = server.value('max_over_time(seqsup_agent_tree_rss_peak_bytes{agent="leaks"}[5m])')

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STUBS, Result, alive, wait_for
+from conftest import ROOT, STUBS, Result, Started, alive, wait_for
 
 from profiles import agent, of, proven, reasons, shell, write
 
@@ -59,13 +59,13 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
             wait_for(lambda: "waiting for first" in waiting.stderr.readline())
             away = elsewhere(tmp_path, "stop", "second")
             assert (away.code, "waits no longer" in away.stderr) == (0, True), away.stderr
-            assert waiting.wait(20) == 128 + signal.SIGTERM
+            assert waiting.wait(40) == 128 + signal.SIGTERM
         assert elsewhere(tmp_path, "pause", "first").code == 0
         on = elsewhere(tmp_path, "resume", "first")
         assert (on.code, "goes on" in on.stderr) == (0, True), on.stderr
         ended = elsewhere(tmp_path, "stop", "first", "--now")
         assert (ended.code, "ends now" in ended.stderr) == (0, True), ended.stderr
-        assert running.wait(20) == 128 + signal.SIGTERM
+        assert running.wait(40) == 128 + signal.SIGTERM
     gone = elsewhere(tmp_path, "stop", "first")
     assert (gone.code, "does not run" in gone.stderr) == (0, True)
 
@@ -96,13 +96,15 @@ def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:
     [("orphans", [3]), ("forks", [2, 2]), ("escapes", ["double-fork"]), ("escapes", ["setsid"]), ("detaches", [])],
 )
 def test_leftovers_are_found_and_stopped(
-    seqsup: Cli, stub: Stub, tmp_path: Path, name: str, args: list[object]
+    seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path, name: str, args: list[object]
 ) -> None:
-    profile = write(tmp_path, agent("a", stub(name, *args), timeouts={"wall": "1500ms", "grace": "500ms"}))
-    ended = seqsup("start", profile, "--json", env=PORTABLE)
-    events = proven(ended)
-    said = seqsup("logs", "r1", "a").stdout.split()
+    profile = write(tmp_path, agent("a", stub(name, *args), timeouts={"grace": "500ms"}))
+    run = seqsup_started("start", profile, "--json", env=PORTABLE)
+    output = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1/a/1/stdout.log")
+    said = wait_for(lambda: output.exists() and output.read_text().endswith("\n") and output.read_text().split())
     assert said[0] == "ready"
+    run.send(signal.SIGTERM)  # some have ended by themselves
+    events = proven(run.wait())
     assert not any(alive(int(pid)) for pid in said[1:])
     assert of(events, "drained")[0]["reached"]
 

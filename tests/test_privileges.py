@@ -117,13 +117,13 @@ def test_it_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_fo
     wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     assert Path(f"/proc/{pid}").stat().st_uid == pwd.getpwnam(WHO).pw_uid
     started.send(signal.SIGKILL)
-    wait_for(lambda: not alive(pid), 5)
+    wait_for(lambda: not alive(pid))
     seqsup("sweep", cwd=open_folder, env={"SEQSUP_STATE_DIR": str(open_folder / "state")})
 
 
 @as_root
 def test_a_tree_of_another_user_is_stopped_whole(seqsup: Cli, open_folder: Path) -> None:
-    profile = for_nobody(open_folder, shell("a", "setsid sleep 300 & echo $!; sleep 300"), timeouts={"wall": "300ms"})
+    profile = for_nobody(open_folder, shell("a", "setsid sleep 300 & echo $!; sleep 300"), timeouts={"wall": "2s"})
     result = seqsup("start", profile, "--json")
     ended = [event["reason"] for event in parsed(result.stdout) if event["event"] == "attempt_ended"]
     assert ended == ["timeout"], result.stderr

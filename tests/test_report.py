@@ -381,15 +381,20 @@ FLAGS = (
 _ASKS = """
 import fs from 'node:fs';
 const [, , port, file, axe, shots] = process.argv;
-const target = (await (await fetch(`http://127.0.0.1:${port}/json/list`)).json()).find((each) => each.type === 'page');
+let target;
+while (!target) {
+  target = (await (await fetch(`http://127.0.0.1:${port}/json/list`)).json()).find((each) => each.type === 'page');
+}
 const socket = new WebSocket(target.webSocketDebuggerUrl);
 await new Promise((done) => { socket.onopen = done; });
 let number = 0;
 const waiting = new Map();
 const seen = { requests: [], complaints: [] };
+let loaded;
 socket.onmessage = ({ data }) => {
   const said = JSON.parse(data);
   if (said.id) waiting.get(said.id)(said.result);
+  if (said.method === 'Page.loadEventFired') loaded?.();
   if (said.method === 'Network.requestWillBeSent') seen.requests.push(said.params.request.url);
   if (said.method === 'Runtime.exceptionThrown' || said.method === 'Log.entryAdded') seen.complaints.push(said.params);
 };
@@ -402,7 +407,9 @@ const results = {};
 for (const scheme of ['light', 'dark']) {
   await ask('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
   await ask('Page.setBypassCSP', { enabled: true });
+  const load = new Promise((done) => { loaded = done; });
   await ask('Page.navigate', { url: `file://${file}` });
+  await load;
   await new Promise((done) => setTimeout(done, 700));
   const requests = [...seen.requests], complaints = [...seen.complaints];
   await ask('Runtime.evaluate', { expression: fs.readFileSync(axe, 'utf8') });
@@ -464,10 +471,10 @@ def test_a_real_browser_shows_a_real_run_without_complaint_or_request_and_axe_fi
         wait_for(lambda: up(f"http://127.0.0.1:{port}/json/list"), 60)
         axe = package("axe-core", "4.11.0") / "axe.min.js"
         node = ["node", "--experimental-websocket", asks, str(port), html, axe, shots]
-        done = subprocess.run(node, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(node, capture_output=True, text=True, timeout=200, check=False)
     finally:
         os.killpg(browser.pid, signal.SIGKILL)
-        browser.wait(20)
+        browser.wait(40)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     for scheme in ("light", "dark"):

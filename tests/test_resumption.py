@@ -255,9 +255,9 @@ def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_be
 def test_one_that_was_lost_with_its_supervisor_is_retried(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
-    profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ] || exec sleep 60"))
+    profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ] || { touch said; exec sleep 60; }"))
     process = seqsup_started("start", profile)
-    wait_for(lambda: (tmp_path / "ran").exists())
+    wait_for((tmp_path / "said").exists)
     process.send(signal.SIGKILL)
     process.process.wait()
     (tmp_path / "mended").touch()
