@@ -37,7 +37,7 @@ class Terminal:
 
     def _call(self, *words: str) -> str:
         ended = subprocess.run(
-            [*self._tmux, *words], env=self._env, capture_output=True, text=True, check=False, timeout=30
+            [*self._tmux, *words], env=self._env, capture_output=True, text=True, check=False, timeout=40
         )
         return ended.stdout
 
@@ -54,6 +54,10 @@ class Terminal:
 
     def shown(self, *, styled: bool = False) -> str:
         return self._call("capture-pane", "-p", *(["-e"] if styled else []))
+
+    def shows(self, *words: str, styled: bool = False) -> str:
+        """Wait until all of them stand there at once, and give what does."""
+        return wait_for(lambda: all(word in (seen := self.shown(styled=styled)) for word in words) and seen)
 
     def all(self) -> str:
         """With what has scrolled away."""
@@ -106,11 +110,9 @@ def test_the_view_is_drawn_below_the_log_and_gone_at_the_end(terminal: Open, tmp
     term = terminal()
     profile = write(tmp_path, shell("triage", "true"), grows(), shell("report", "true"), memory={"hard": "256MiB"})
     term.type("start", profile.name)
-    wait_for(lambda: "of 256 MiB" in term.shown() and "held python" in term.shown(), 30)
-    view = term.shown()
+    view = term.shows("of 256 MiB", "held python", "next report", KEYS)
     assert re.search(r"^▶ embed  \d.* · pid \d+ · 1 process$", view, re.MULTILINE)
     assert re.search(r"^ mem  █+░+  \d+ MiB of 256 MiB · \d+ %", view, re.MULTILINE)
-    assert "next report" in view
     assert view.count(KEYS) == 1
     (tmp_path / "enough").touch()
     assert term.code() == 0
@@ -125,8 +127,8 @@ def test_the_view_is_drawn_below_the_log_and_gone_at_the_end(terminal: Open, tmp
 def test_the_address_is_the_one_where_figures_are_served(terminal: Open, tmp_path: Path) -> None:
     term = terminal(width=120)
     term.type("start", write(tmp_path, grows(), metrics={"listen": "127.0.0.1:0"}).name)
-    shown = wait_for(lambda: re.search(r"metrics (127\.0\.0\.1:\d+)", term.shown()), 30)
-    assert "seqsup_" in urllib.request.urlopen(f"http://{shown[1]}/metrics", timeout=20).read().decode()
+    shown = wait_for(lambda: re.search(r"metrics (127\.0\.0\.1:\d+)", term.shown()))
+    assert "seqsup_" in urllib.request.urlopen(f"http://{shown[1]}/metrics", timeout=40).read().decode()
     (tmp_path / "enough").touch()
     assert term.code() == 0
 
@@ -135,7 +137,7 @@ def test_the_address_is_the_one_where_figures_are_served(terminal: Open, tmp_pat
 def test_a_wait_for_a_last_scrape_is_told_and_can_be_left(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     term.type("start", write(tmp_path, shell("a", "true"), metrics={"listen": "127.0.0.1:0", "linger": "60s"}).name)
-    wait_for(lambda: "for a last scrape (Ctrl-C: do not wait)" in " ".join(term.shown().split()), 30)
+    wait_for(lambda: "for a last scrape (Ctrl-C: do not wait)" in " ".join(term.shown().split()))
     term.press("C-c")
     assert term.code() == 0
 
@@ -145,10 +147,11 @@ def test_what_is_said_before_a_run_is_broken_at_words(
     terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     first = seqsup_started("start", write(tmp_path, grows("first"), name="the-first-of-the-two-runs"))
-    wait_for(lambda: "pid" in first.stderr, 30)
+    wait_for(lambda: "pid" in first.stderr)
     term = terminal(width=40)
     term.type("start", write(tmp_path, shell("second", "true")).name)
-    told = wait_for(lambda: re.search(r"seqsup: waiting for.*\n(?:  .*\n)*", term.shown()), 30)[0]
+    shown = term.shows("waiting for", "the-first-of-the-two-runs")
+    (told,) = re.findall(r"seqsup: waiting for.*\n(?:  .*\n)*", shown)
     assert "\n  " in told
     assert all(len(line) <= 40 for line in told.splitlines())
     assert "the-first-of-the-two-runs" in told
@@ -162,12 +165,14 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
 ) -> None:
     term = terminal()
     profile = write(tmp_path, agent("deaf", stub("deaf")), timeouts={"grace": "60s"})
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
     term.type("start", profile.name)
-    wait_for(lambda: "▶ deaf" in term.shown() and KEYS in term.shown(), 30)
+    wait_for(lambda: (log := state / "runs/r1/deaf/1/stdout.log").exists() and "ready" in log.read_text())
+    term.shows("▶ deaf", KEYS)
     term.press("C-c")
-    wait_for(lambda: "stops after this agent" in term.shown(), 20)
+    wait_for(lambda: "stops after this agent" in term.shown())
     term.press("C-c")
-    wait_for(lambda: "stops now, with its grace" in term.shown(), 20)
+    wait_for(lambda: "stops now, with its grace" in term.shown())
     term.press("C-c")
     assert term.code() == 130
     left = term.all()
@@ -181,7 +186,7 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
 def test_a_window_that_changes_leaves_no_remains(terminal: Open, tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
     term = terminal()
     term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
-    wait_for(lambda: KEYS in term.shown(), 30)
+    wait_for(lambda: KEYS in term.shown())
     for width, height in sizes:
         term.resize(width, height)
         time.sleep(1.2)  # two redraws: there is no sign of the second one to wait for
@@ -199,8 +204,7 @@ def test_a_window_that_changes_leaves_no_remains(terminal: Open, tmp_path: Path,
 def test_a_narrow_terminal_without_colour_or_symbols(terminal: Open, tmp_path: Path) -> None:
     term = terminal(40, 24, LC_ALL="C", NO_COLOR="1")
     term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
-    wait_for(lambda: KEYS in term.shown() and "of 256 MiB" in term.shown(), 30)
-    view = term.shown(styled=True)
+    view = term.shows(KEYS, "of 256 MiB", styled=True)
     assert view.isascii()
     assert "\x1b[" not in view
     (tmp_path / "enough").touch()
@@ -212,7 +216,7 @@ def test_a_narrow_terminal_without_colour_or_symbols(terminal: Open, tmp_path: P
 def test_colour_is_there_where_it_is_wanted(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     term.type("start", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
-    wait_for(lambda: "\x1b[32m█" in term.shown(styled=True), 30)
+    wait_for(lambda: "\x1b[32m█" in term.shown(styled=True))
     (tmp_path / "enough").touch()
     assert term.code() == 0
 
@@ -230,7 +234,7 @@ def test_nothing_is_redrawn_where_it_is_not_wanted(terminal: Open, tmp_path: Pat
         term._call("send-keys", "-l", "export TERM=dumb")
         term.press("Enter")
     term.type(*words)
-    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/embed/1/stdout.log").exists(), 30)
+    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/embed/1/stdout.log").exists())
     time.sleep(1.5)  # nothing is to come: there is no sign of it to wait for
     assert KEYS not in term.shown()
     (tmp_path / "enough").touch()
@@ -241,8 +245,7 @@ def test_nothing_is_redrawn_where_it_is_not_wanted(terminal: Open, tmp_path: Pat
 def test_what_agents_print_scrolls_above_the_view(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     term.type("start", "--follow", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
-    wait_for(lambda: "embed | turn 4" in term.shown() and KEYS in term.shown(), 30)
-    view = term.shown()
+    view = term.shows("embed | turn 0", "embed | turn 4", KEYS)
     assert view.index("embed | turn 0") < view.index("embed | turn 4") < view.index(KEYS)
     (tmp_path / "enough").touch()
     assert term.code() == 0
@@ -283,11 +286,10 @@ def test_following_and_json_do_not_go_together(seqsup: Cli, tmp_path: Path) -> N
 @in_tmux
 def test_another_terminal_can_watch(terminal: Open, seqsup_started: Callable[..., object], tmp_path: Path) -> None:
     seqsup_started("start", write(tmp_path, grows(), shell("report", "true"), memory={"hard": "256MiB"}))
-    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/memory.ndjson").exists(), 30)
+    wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/memory.ndjson").exists())
     term = terminal()
     term.type("status", "--watch")
-    wait_for(lambda: "MiB of 256 MiB" in term.shown() and "next report" in term.shown(), 30)
-    assert "Ctrl-C: leave the run alone" in term.shown()
+    term.shows("MiB of 256 MiB", "next report", "Ctrl-C: leave the run alone")
     (tmp_path / "enough").touch()
     assert term.code() == 0
     left = term.all()

@@ -73,11 +73,12 @@ def test_a_run_keeps_a_timeline_of_what_lasts_and_its_journal_does_not_know_it(
     )
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
-    proven(result)  # no gap in the numbers of events
+    ended = {event["agent"]: event["seconds"] for event in of(proven(result), "attempt_ended")}
     folder = tmp_path / "state" / "runs" / "r1"
     lines = list(timeline.read(folder))
+    lines = [line for line in lines if line.agent == "long" or ended[line.agent] < 1]
     assert {line.agent for line in lines} == {"long"}
-    assert 2 <= len(lines) <= 5
+    assert 2 <= len(lines) <= ended["long"] + 3
     assert all(line.peak >= line.used for line in lines)
     assert lines[0].used > 0
     assert lines[0].programs
@@ -94,7 +95,7 @@ def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
     seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
     in_the_way = shell("short", f"mkdir $SEQSUP_FOLDER/{timeline.FILE}")
-    profile = write(tmp_path, in_the_way, agent("long", [sys.executable, "-c", "import time; time.sleep(1.5)"]))
+    profile = write(tmp_path, in_the_way, agent("long", [sys.executable, "-c", "import time; time.sleep(2.4)"]))
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
     (warned,) = of(proven(result), "warned")
