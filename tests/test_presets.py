@@ -139,7 +139,7 @@ def paused(started: Started) -> dict[str, Any]:
 def test_a_pause_can_be_ended_and_holds_for_who_resumes(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path, how: signal.Signals
 ) -> None:
-    profile = limited(tmp_path, 3, usage_limit="wait")
+    profile = limited(tmp_path, 5, usage_limit="wait")
     started = seqsup_started("start", profile, "--json")
     until = paused(started)["until"]
     started.send(how)

@@ -54,14 +54,16 @@ LEAKS = {
 }
 
 
-def proven(ended: Tried, kind: str) -> None:
+def proven(ended: Tried, kind: str, *, alone: bool = True) -> None:
+    """`alone`: nothing else makes Buffers and strings, of which some live on for a while and are sampled too."""
     expected, function = LEAKS[kind]
     assert ended.reason is Reason.SOFT, ended.outcome.why
     done = next(event for event in ended.events if isinstance(event, GcDone))
     assert done.verdict is expected, ended.events
     assert "collection" in ended.outcome.why
     assert f"{expected}: " in ended.outcome.why
-    assert " leaks.mjs:" in ended.outcome.why, (ended.folder / "forensics.txt").read_text()
+    told = (ended.folder / "forensics.txt").read_text()
+    assert " leaks.mjs:" in ended.outcome.why or not alone, told
     sites = [frame for some in known(ended)["known"]["sites"].values() for site in some for frame in site["frames"]]
     assert any(function in frame or "leaks.mjs" in frame for frame in sites)
 
@@ -90,7 +92,7 @@ def server_leak(node: Path, folder: Path, kind: str) -> None:
     env = {"PATH": f"{node.parent}:{os.environ['PATH']}"}
     watched = node_step(node, folder, STUBS / "mcp_client.mjs", sdk, "call", *server, env=env)
     ended = tried(watched, folder / "run", heap=HEAP)
-    proven(ended, kind)
+    proven(ended, kind, alone=LEAKS[kind][0] is Verdict.JS_LEAK)
     largest = max(ended.outcome.processes, key=lambda process: process.bytes)
     assert "mcp_leaks.mjs" in largest.command
     [done] = [event for event in ended.events if isinstance(event, GcDone)][-1:]
@@ -198,14 +200,15 @@ def test_at_a_hard_stop_another_programs_memory_is_none_of_javascripts(
 
 @pytest.mark.memory
 def test_of_a_node_that_never_answers_nothing_is_claimed(node: Path, tmp_path: Path) -> None:
-    (tmp_path / "blocks.mjs").write_text(f"const kept = []; {GROWS}")
+    """In CommonJS: a module begins only after Node has looked at its sockets."""
+    (tmp_path / "blocks.cjs").write_text(f"const kept = []; {GROWS}")
     limits = {"soft": None, "hard": 300 * MIB}
-    shell = replace(node_step(node, tmp_path, limits=limits), command=("/bin/sh", "-c", f"{node} blocks.mjs; true"))
+    shell = replace(node_step(node, tmp_path, limits=limits), command=("/bin/sh", "-c", f"{node} blocks.cjs; true"))
     ended = tried(shell, tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.HARD
-    assert ended.outcome.why.endswith("; unknown: node blocks.mjs did not answer")
+    assert ended.outcome.why.endswith("; unknown: node blocks.cjs did not answer")
     assert known(ended)["verdict"] == "unknown"
-    assert "verdict: unknown: node blocks.mjs did not answer\n" in (ended.folder / "forensics.txt").read_text()
+    assert "verdict: unknown: node blocks.cjs did not answer\n" in (ended.folder / "forensics.txt").read_text()
 
 
 @pytest.mark.memory
