@@ -76,7 +76,7 @@ def package(name: str, version: str = "") -> Path:
 def _installed(spec: str) -> Path:
     home = _STORE / spec.replace("/", "+")
     _STORE.mkdir(parents=True, exist_ok=True)
-    with (_STORE / ".lock").open("w") as lock:
+    with (_STORE / f".{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not home.exists():
             with tempfile.TemporaryDirectory(dir=_STORE, prefix=".draft-") as draft:
@@ -95,7 +95,7 @@ def _install(spec: str, folder: Path) -> None:
     ended = subprocess.run(
         [npm, "install", "--prefix", str(folder / "whole"), *options, spec],
         cwd=folder, env={**os.environ, "HOME": str(_HOME)}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=110, check=False,
+        timeout=250, check=False,
     )  # fmt: skip
     if ended.returncode and any(f"code {code}" in ended.stderr for code in _OUT_OF_REACH):
         first = ended.stderr.splitlines()[0]

@@ -95,7 +95,7 @@ def test_soft(run: Run) -> None:
 
 @pytest.mark.memory
 def test_hard(run: Run) -> None:
-    made = run("grows", 500, limits={"hard": 100 * MIB})
+    made = run("grows", 500, "--rate", 300, limits={"hard": 100 * MIB})
     assert made.reason is Reason.HARD
     assert made.outcome.exit == Exit(code=None, signal=9)
     assert made.names == STOPPED
