@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.cli._find import Found
 from seqsup.cli.status import state_of
+from seqsup.folder import KILLED, MEMBERS, PAUSED, QUEUE
 from seqsup.journal import Journal, JournalError
 
 from profiles import agent, of, parsed, proven, reasons, shell, started, write
@@ -627,7 +628,7 @@ def test_no_agent_is_called_like_a_file_of_the_runs_folder(seqsup: Seqsup, tmp_p
     folder = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / "r1"
     files = [path.name for path in folder.iterdir() if path.is_file() or path.is_symlink()]
     assert "seqsup.log" in files
-    for name in (*files, "members", "paused", "queue"):  # some are there only while it runs
+    for name in (*files, KILLED, MEMBERS, PAUSED, QUEUE):  # some are there only while it runs
         refused = seqsup("plan", write(tmp_path, shell(name, "true"), name="refused"))
         assert (refused.code, "is a file of the run's folder" in refused.stderr) == (2, True), name
 

@@ -17,7 +17,7 @@ Wrong = Iterator[tuple[Path, str]]
 # A name becomes a folder of the run and a word of the command line.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 # Files of a run's folder, where each agent has a folder of its name
-_TAKEN = re.compile(r"lock|members|queue|paused|summaries\.md|memory\.ndjson|seqsup\..*")
+_TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndjson|seqsup\..*")
 _HTTP = re.compile(r"https?://[^/\s]+")
 _VARIABLE = re.compile(r"[^=\0]+")
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
