@@ -172,6 +172,7 @@ def test_a_dry_sweep_says_how_much_memory_is_held(seqsup: Seqsup, tmp_path: Path
     ("folder", "limit", "said"),
     [
         ("/dev/null", "", "/dev/null is no folder: set SEQSUP_STATE_DIR"),
+        ("/dev/null/below", "", "/dev/null is no folder: set SEQSUP_STATE_DIR"),
         ("/proc/nowhere", "", "cannot be used: No such file or directory; free space or make /proc/nowhere writable"),
         ("state", "ulimit -f 0;", "look at `ulimit -f`"),
     ],

@@ -282,7 +282,7 @@ class Run:
         Who may start is decided here, for one at a time and in the plan's order, so that a pause, or a full disk,
         finds nobody who waits to start in a lane.
         """
-        lanes = Lanes(self._plan.concurrency, self._world.wake)
+        lanes = Lanes(min(self._plan.concurrency, len(self._plan.steps)), self._world.wake)
         waiting = [step for step in self._plan.steps if step.name not in self._ok]
         over = False
         try:
