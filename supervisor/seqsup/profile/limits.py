@@ -13,6 +13,7 @@ HOST_FLOOR = 512 * MIB
 THRESHOLD = 4 * GIB
 AVAILABLE = 1 * GIB
 SHARE = 0.8  # of a small machine's memory: the default hard limit there
+BARE = 64 * 1024  # less than any program holds: who writes 8 means GiB
 BARE_NODE = 64 * MIB  # an idle `node -e 0` holds 40 to 50 MiB
 BARE_HEAP = 8 * MIB  # with less Node 22 and 24 die as they start
 OUTSIDE_HEAP = 200 * MIB  # measured: a tree's peak is at most the heap limit + 186 MiB (Node 18 to 25)
@@ -62,6 +63,10 @@ def heap(node: NodeTable, hard: int | None) -> tuple[int | None, int | None]:
 
 def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
     """(key of [memory], what is wrong) where limits do not rise from warn over soft to hard, or contradict."""
+    small = [(key, size) for key, size in (("hard", applied.hard), ("soft", applied.soft)) if size and size < BARE]
+    if small:
+        key, size = small[0]  # a soft limit that nobody wrote follows the hard one
+        yield key, f"{format_size(size)} is too little for any program; a number alone is bytes"
     if applied.soft and applied.hard and applied.soft > applied.hard:
         yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"
     if applied.measure is Measure.CGROUP and applied.enforce is Enforce.WATCH:
@@ -83,7 +88,7 @@ def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str,
     if hard is None:
         return
     bare = format_size(BARE_NODE)
-    if hard < BARE_NODE:
+    if BARE <= hard < BARE_NODE:
         why = f"{format_size(hard)} is too little: a bare Node program needs about {bare}"
         yield "memory", "hard", why
     elif isinstance(size, int) and size + BARE_NODE > hard:
