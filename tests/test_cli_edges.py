@@ -143,6 +143,14 @@ def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, ar
     assert ended.returncode == 2
 
 
+def test_lanes_that_no_agent_needs_take_no_memory(tmp_path: Path) -> None:
+    lanes = {"concurrency": 2**31, "allow_concurrency": True}
+    profile = write(tmp_path, shell("a", "true"), shell("b", "true"), run=lanes, memory={"hard": "64MiB"})
+    command = f"ulimit -v 4000000 && exec {sys.executable} -m seqsup start {profile}"
+    ended = subprocess.run(["sh", "-c", command], env=environment(), capture_output=True, text=True, check=False)
+    assert (ended.returncode, "2 of 2 completed" in ended.stderr) == (0, True), ended.stderr
+
+
 def test_a_commands_own_options_need_no_dashes_before_it(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
     listed = seqsup("run", "--name", "listing", "ls", "-a")

@@ -379,8 +379,8 @@ def _trouble(path: Path, error: Exception) -> str:
 
 def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
-    if folder.exists() and not folder.is_dir():
-        return f"{folder} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
+    if (blocking := next(each for each in path.parents if each.exists())) and not blocking.is_dir():
+        return f"{blocking} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
     if isinstance(error, OSError):
         return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
     name = getattr(error, "sqlite_errorname", "")

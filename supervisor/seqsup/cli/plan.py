@@ -27,7 +27,7 @@ def plan(
 ) -> int:  # fmt: skip
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
 
-    Exits 3 where that would refuse to start.
+    Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
     usual, found = expectations(taken.plan), would_find(taken.plan)
