@@ -297,7 +297,7 @@ def test_a_hard_stop_is_not_held_up_and_has_what_was_read_before_it(node: Path, 
 def test_v8s_last_words_are_kept_without_the_environment_and_the_leak_is_named(node: Path, tmp_path: Path) -> None:
     heap = 150 * MIB
     changed = node_step(
-        node, tmp_path, STUBS / "leaks.mjs", "objects", 80, limits={**LIMITS, "soft": None, "hard": 2 * GIB},
+        node, tmp_path, STUBS / "leaks.mjs", "objects", 160, limits={**LIMITS, "soft": None, "hard": 2 * GIB},
         env={"MY_API_KEY": "secret-to-keep"},
     )  # fmt: skip
     assert changed.node is not None
