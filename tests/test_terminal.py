@@ -43,7 +43,10 @@ class Terminal:
 
     def type(self, *words: object) -> None:
         line = shlex.join([sys.executable, "-m", "seqsup", *map(str, words)])
-        self._call("send-keys", "-l", f"clear; {line}; echo exit=$?")
+        self.say(f"clear; {line}; echo exit=$?")
+
+    def say(self, line: str) -> None:
+        self._call("send-keys", "-l", line)
         self.press("Enter")
 
     def press(self, key: str) -> None:
@@ -103,6 +106,23 @@ while not pathlib.Path("enough").exists():
 
 def grows(name: str = "embed") -> dict[str, object]:
     return agent(name, [sys.executable, "-c", GROWS])
+
+
+@in_tmux
+def test_in_the_background_it_leaves_the_terminal_to_others_and_watches_on(terminal: Open, tmp_path: Path) -> None:
+    term = terminal()
+    profile = write(tmp_path, shell("triage", "until test -e enough; do sleep 0.05; done"))
+    command = shlex.join([sys.executable, "-m", "seqsup", "start", profile.name])
+    term.say(f"clear; stty tostop; {command} &")
+    wait_for(lambda: "triage      started" in term.all(), 30)
+    time.sleep(1.5)  # three times as long as it takes to draw
+    term.say("jobs")
+    wait_for(lambda: "Running" in term.all() or "Stopped" in term.all())
+    assert ("Running" in term.all(), KEYS in term.all()) == (True, False)
+    term.say("fg")
+    wait_for(lambda: KEYS in term.shown())
+    (tmp_path / "enough").touch()
+    wait_for(lambda: "1 of 1 completed" in term.all() and KEYS not in term.shown())
 
 
 @in_tmux

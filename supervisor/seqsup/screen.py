@@ -57,9 +57,12 @@ class Screen:
         return self._outlet.pump()
 
     def draw(self, lines: list[str]) -> None:
-        """Show these below. Nothing is sent when nothing changed, or while the terminal is stuck."""
+        """Show these below; in the background, where others have the terminal, none.
+
+        Nothing is sent when nothing changed, or while the terminal is stuck.
+        """
         size = self.size
-        lines = lines[: max(1, size[1] - 1)]
+        lines = lines[: max(1, size[1] - 1)] if self._in_front() else []
         if not self._above and (lines, size) == (self._drawn, self._size):
             return
         if self._outlet.pump():
@@ -71,6 +74,12 @@ class Screen:
         self._outlet.write(self._erasing().encode() + self._above)
         self._drawn = []
         self._outlet.close()
+
+    def _in_front(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # no shell's job
+            return True
 
     def _paint(self, lines: list[str]) -> None:
         frame = self._erasing().encode() + self._above + self._lines(lines)

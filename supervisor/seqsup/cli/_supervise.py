@@ -176,6 +176,7 @@ class _Supervision:
         loop.add_signal_handler(signal.SIGUSR1, operator.wish, Halt.AFTER_AGENT, signal.SIGINT, "seqsup stop")
         loop.add_signal_handler(signal.SIGUSR2, self._wake.poke)  # `seqsup resume`
         # Stopped, it would no longer see the tree grow, while the agent ran on in its own session
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the background, after `stty tostop`
         loop.add_signal_handler(
             signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
         )
