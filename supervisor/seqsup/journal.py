@@ -57,6 +57,7 @@ FROM events JOIN runs USING (run) WHERE json_extract(body, '$.event') = 'attempt
 """
 _WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
 _REMEMBERED = 50  # attempts of an agent
+_WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
@@ -331,6 +332,7 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
 def _prepare(path: Path, db: sqlite3.Connection, found: int) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {_WRITTEN_ANEW}")
     if found == FORMAT:
         _look_for_damage(path, db)
         return

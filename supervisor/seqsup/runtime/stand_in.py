@@ -7,6 +7,7 @@ which an empty Node script runs.
 
 import os
 import shlex
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -58,8 +59,9 @@ def write(
     if not handed_on:
         folder.mkdir(mode=0o700, exist_ok=True)
     script = folder / _NAME
-    with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
+    with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700), "wb") as file:
         file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
+        file.truncate()
     if owner is not None:
         for path in (script, folder):
             os.chown(path, *owner)
@@ -73,15 +75,23 @@ def path_behind(place: Path, env: Mapping[str, str]) -> str:
 def remove(place: Path, leave_in: Path | None = None) -> None:
     """Take it away; who still runs finds the real one behind it.
 
-    Its folder can be left somewhere for the next attempt: on a disk, to make and remove one takes half a millisecond.
+    It can be left somewhere for the next attempt, unless the agent had a hand in it: on a disk, to make and remove it
+    takes half a millisecond, and ext4 without a journal looks through what was removed lately whenever it makes a file.
     """
     folder = place / FOLDER
     with suppress(OSError):
+        if leave_in is not None and _untouched(folder):
+            with suppress(OSError):  # another lane has left its own
+                os.rename(folder, leave_in / FOLDER)  # noqa: PTH104
+                return
         (folder / _NAME).unlink(missing_ok=True)
-        if leave_in is not None and not os.listdir(folder):  # noqa: PTH208
-            os.rename(folder, leave_in / FOLDER)  # noqa: PTH104
-        else:
-            folder.rmdir()
+        folder.rmdir()
+
+
+def _untouched(folder: Path) -> bool:
+    script = os.lstat(folder / _NAME)
+    own = script.st_mode == stat.S_IFREG | 0o700 and script.st_nlink == 1
+    return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
 
 def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
