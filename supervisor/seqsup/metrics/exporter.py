@@ -61,7 +61,7 @@ class Exporter:
                 self._endpoint.open()
             except Taken as taken:
                 if wanted.required:
-                    raise Taken(f"{taken}, and metrics.required is set") from None
+                    raise Taken(f"{taken}, and metrics.required is set; free it, or name another") from None
                 self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
                 self._endpoint.keep_trying()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:
@@ -153,7 +153,9 @@ class Exporter:
         try:
             yield
         except Exception as error:
-            self._complain(f"{of}: {getattr(error, 'strerror', None) or error}")
+            reason = getattr(error, "reason", None)  # of urllib's
+            cause = reason if isinstance(reason, OSError) else error
+            self._complain(f"{of}: {getattr(cause, 'strerror', None) or cause}")
 
     def _complain(self, message: str) -> None:
         if message not in self._warned:
