@@ -151,6 +151,16 @@ def test_lanes_that_no_agent_needs_take_no_memory(tmp_path: Path) -> None:
     assert (ended.returncode, "2 of 2 completed" in ended.stderr) == (0, True), ended.stderr
 
 
+def test_a_hint_finds_the_run_of_a_profile_that_keeps_its_own(seqsup: Seqsup, tmp_path: Path) -> None:
+    assert seqsup("run", "--", "true").code == 0  # another r1, in the usual folder
+    once = {"attempts": 1}
+    profile = write(tmp_path, shell("a", "echo own; exit 3", retry=once), run={"state_dir": "own"})
+    hint = f"seqsup logs {profile.name} a"
+    assert hint in seqsup("start", profile).stderr
+    assert hint in seqsup("status", profile).stdout
+    assert seqsup(*hint.split()[1:]).stdout == "own\n"
+
+
 def test_a_commands_own_options_need_no_dashes_before_it(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / ".hidden").touch()
     listed = seqsup("run", "--name", "listing", "ls", "-a")

@@ -40,17 +40,20 @@ _OF_COMMAND = {  # of `run`, which has options and no profile; its heap follows 
 
 
 def summary(
-    view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False, here: str = ""
-) -> str:
+    view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False, here: str = "",
+    elsewhere: bool = False,
+) -> str:  # fmt: skip
     """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone,
     `here` the folder where commands would be typed."""
-    return "\n".join([*wrap(headline(view, now), width), *body(view, width=width, died=died, unswept=died, here=here)])
+    below = body(view, width=width, died=died, unswept=died, here=here, elsewhere=elsewhere)
+    return "\n".join([*wrap(headline(view, now), width), *below])
 
 
 def body(
-    view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = ""
-) -> Iterator[str]:
-    """What stands below the headline."""
+    view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = "",
+    elsewhere: bool = False,
+) -> Iterator[str]:  # fmt: skip
+    """What stands below the headline. `elsewhere`: the profile keeps its runs in a folder of its own."""
     yield from table(view, width)
     yield from reasons(view, width)
     if view.sequence_violations:
@@ -58,7 +61,8 @@ def body(
         fault = f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us"
         yield from wrap(fault, width or _TEXT)
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
-        yield from _hints(view, width, unswept, here)
+        of = _shown(view.profile, here) if elsewhere and view.profile else view.run
+        yield from _hints(view, of, width, unswept, here)
 
 
 def headline(view: RunView, now: float | None = None) -> str:
@@ -155,18 +159,21 @@ def resume(view: RunView, here: str = "") -> list[str]:
     """The command that goes on with a run; none for a run without a profile."""
     if view.profile is None:
         return []
-    path = PurePath(view.profile)
-    shown = path.relative_to(here) if here and path.is_relative_to(here) else path
-    return [f"seqsup start {shlex.quote(str(shown))} --resume"]
+    return [f"seqsup start {_shown(view.profile, here)} --resume"]
 
 
-def _hints(view: RunView, width: int | None, unswept: bool, here: str) -> Iterator[str]:
+def _shown(profile: str, here: str) -> str:
+    path = PurePath(profile)
+    return shlex.quote(str(path.relative_to(here) if here and path.is_relative_to(here) else path))
+
+
+def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
     hints = ["seqsup sweep"] if unswept else []
-    hints += [f"seqsup report {view.run}"] if any(agent.reason in KILLED for agent in gave_up) else []
-    hints += [f"seqsup logs {view.run} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
+    hints += [f"seqsup report {of}"] if any(agent.reason in KILLED for agent in gave_up) else []
+    hints += [f"seqsup logs {of} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
     exited = [each.name for each in view.companions.values() if each.state == "exited"]
-    hints += [f"seqsup logs {view.run} {shlex.quote(name)}" for name in exited]
+    hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
     if view.state is not RunState.COMPLETED or view.owed:
         hints += resume(view, here)
     for agent in gave_up:

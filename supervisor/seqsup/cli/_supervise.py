@@ -314,7 +314,9 @@ class _Supervision:
         manner = self._manner
         shown = not (manner.json or manner.log_json or (manner.passage and self._code == 0))
         if audience is not None and self._code is not None and shown:
-            click.echo(summary(audience.view, width=width(sys.stderr), here=here()), err=True)
+            elsewhere = self._folder != state_dir()
+            told = summary(audience.view, width=width(sys.stderr), here=here(), elsewhere=elsewhere)
+            click.echo(told, err=True)
         if self._exporter is not None:
             await self._linger(self._exporter)
 

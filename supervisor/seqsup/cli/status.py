@@ -58,7 +58,9 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
         put_object(SCHEMA, _fields(found, view, state))
     else:
         pauses = (found.folder / PAUSED).exists()
-        click.echo(_text(view, state, time.time(), _survivors(found) if state == DIED else (), pauses=pauses))
+        left = _survivors(found) if state == DIED else ()
+        elsewhere = found.state_dir != state_dir()
+        click.echo(_text(view, state, time.time(), left, pauses=pauses, elsewhere=elsewhere))
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -85,7 +87,9 @@ def state_of(found: Found) -> tuple[str, RunView]:
     return (DIED if open_ended and not lives else str(view.state)), view
 
 
-def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...], *, pauses: bool) -> str:
+def _text(
+    view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...], *, pauses: bool, elsewhere: bool
+) -> str:
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
     unswept = died and bool(left or view.at_turn)
@@ -95,7 +99,8 @@ def _text(view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...]
     lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
-    return "\n".join([*lines, *body(view, width=columns, died=died, unswept=unswept, here=here())])
+    below = body(view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere)
+    return "\n".join([*lines, *below])
 
 
 def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
