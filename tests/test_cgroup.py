@@ -682,7 +682,8 @@ def test_a_resumed_run_finds_its_old_directory_empty_and_takes_it(groups: Groups
 def run_shim(command: Sequence[str], entry: Sequence[str] = (), **more: object) -> subprocess.CompletedProcess[bytes]:
     env = more.pop("env", dict(os.environ))
     assert isinstance(env, dict)
-    return subprocess.run(wrap(command, entry, names=env), env=env, capture_output=True, check=False, timeout=40)
+    words = wrap(command, entry, names=env, parent=os.getpid())
+    return subprocess.run(words, env=env, capture_output=True, check=False, timeout=40)
 
 
 PLAIN, ODD = {"PATH": os.environ["PATH"]}, {"PATH": os.environ["PATH"], "npm_config_//host/:_auth": "s e=c"}
@@ -704,6 +705,22 @@ def test_the_shim_keeps_variables_that_no_shell_would() -> None:
     ended = run_shim(["/usr/bin/env"], env=ODD | {"BASH_FUNC_f%%": "() { :; }"})
     assert {"npm_config_//host/:_auth=s e=c", "BASH_FUNC_f%%=() { :; }"} <= set(ended.stdout.decode().splitlines())
     assert b"LC_CTYPE" not in ended.stdout
+
+
+@both
+def test_the_shim_leaves_every_variable_as_it_was(env: dict[str, str]) -> None:
+    own = env | {"parent": "mother", "key": "c", "OPTARG": "1", "_": "x"}
+    told = dict(line.split("=", 1) for line in run_shim(["/usr/bin/env"], env=own).stdout.decode().splitlines())
+    assert told | {"PWD": ""} == own | {"PWD": ""}  # which a shell sets to where it is
+
+
+@both
+def test_the_shim_serves_nobody_but_its_parent(env: dict[str, str]) -> None:
+    words = wrap(["/bin/echo", "served"], (), names=env, parent=os.getpid())
+    told = subprocess.run(
+        ["/bin/sh", "-c", '"$@"; exit $?', "sh", *words], env=env, capture_output=True, check=False, timeout=40
+    )
+    assert (told.returncode, told.stdout) == (CANNOT_ENTER, b"")
 
 
 @both

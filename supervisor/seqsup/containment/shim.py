@@ -23,7 +23,11 @@ _BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
 # Paths are arguments, never text of the script. 0 is the writer itself, in whatever pid namespace.
 _SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift\n'
-_SH_PARENT = 'read -r _ _ _ parent _ </proc/self/stat; [ "$parent" = {parent} ] || exit 125\n'  # $PPID is as it began
+# $PPID is as it was when the shell began. A variable that the environment has too would reach the agent changed
+_SH_PARENT = """\
+while read -r _seqsup_key _seqsup_parent; do [ "$_seqsup_key" != PPid: ] || break; done </proc/self/status
+[ "$_seqsup_parent" = {parent} ] || exit 125
+"""
 _SH_EXEC = 'exec "$@"'
 
 # dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
