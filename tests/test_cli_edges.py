@@ -159,6 +159,9 @@ def test_a_hint_finds_the_run_of_a_profile_that_keeps_its_own(seqsup: Seqsup, tm
     assert hint in seqsup("start", profile).stderr
     assert hint in seqsup("status", profile).stdout
     assert seqsup(*hint.split()[1:]).stdout == "own\n"
+    left = seqsup("start", profile, "--detach")
+    assert f"seqsup status {profile} · seqsup logs {profile} -f" in left.stderr
+    wait_for(lambda: "ago, exit 1" in seqsup("status", profile).stdout)
 
 
 def test_a_commands_own_options_need_no_dashes_before_it(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -33,8 +33,11 @@ class Detached:
         self._line = None
 
 
-def detach(state_dir: Path, carry_out: Callable[[Detached], int]) -> int:
-    """Carry out in a process of its own. What ends before it is announced is the caller's to see, exit code and all."""
+def detach(state_dir: Path, carry_out: Callable[[Detached], int], profile: str = "") -> int:
+    """Carry out in a process of its own. What ends before it is announced is the caller's to see, exit code and all.
+
+    By its `profile` a run is found that is kept in a state folder of the profile's own.
+    """
     ours, line = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -57,6 +60,8 @@ def detach(state_dir: Path, carry_out: Callable[[Detached], int]) -> int:
     state = "waits for the machine's turn" if label.startswith("q") else "runs"
     click.echo(label)
     click.echo(f"seqsup: {name} {state} in the background, pid {pid}", err=True)
-    of = label if label.startswith("r") else name
-    click.echo(f"next: seqsup status {of} · seqsup logs {of} -f · seqsup stop {label}", err=True)
+    runs = label.startswith("r")
+    of = profile or (label if runs else name)
+    stop = of if runs else label
+    click.echo(f"next: seqsup status {of} · seqsup logs {of} -f · seqsup stop {stop}", err=True)
     return 0

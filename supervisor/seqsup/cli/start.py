@@ -1,5 +1,6 @@
 """`seqsup start`: the main job."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ from msgspec.structs import replace
 
 from ..advice import NO_TASK
 from ._detach import detach as in_background
+from ._load import state_dir
 from ._logging import log_options
 from ._supervise import Manner, go_on, supervise
 from ._take import Asked, take, taking_options
@@ -58,4 +60,6 @@ def start(
         raise click.UsageError(
             "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
         )
-    return in_background(Path(plan.state_dir), lambda detached: supervise(plan, replace(manner, detached=detached)))
+    folder = Path(plan.state_dir)
+    found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
+    return in_background(folder, lambda detached: supervise(plan, replace(manner, detached=detached)), found_by)
