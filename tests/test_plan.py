@@ -403,6 +403,15 @@ def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -
     ]
 
 
+def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
+    missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
+    assert refusal(tmp_path, missing) == [
+        "4 agents[0].success: there is no program no-such-program on PATH: install it, or give its path"
+    ]
+    later = agents("a\ncommand = ['sh']\nsuccess.command = ['./made-by-the-agent']")
+    assert names(load(profile_file(tmp_path, later))) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "cannot be read: No such file"), (b"name = '\xff'", ":1: not UTF-8"), (b"\x00", ":1: not TOML")],

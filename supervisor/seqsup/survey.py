@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Set
 from io import BufferedReader
 from pathlib import Path
@@ -98,6 +99,9 @@ class _Look:
         elif become is not None:
             problems |= self._out_of_reach(copy, detected.executable, become, path)
         node = self._node(copy, detected, path, become, problems) if not problems else None
+        checks = placeholders.finish(copy.success_command[0]) if copy.success_command else ""
+        if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
+            problems["success"] = f"there is no program {checks} on PATH: install it, or give its path"
         return Found(
             account=become,
             detected=detected,
