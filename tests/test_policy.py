@@ -37,6 +37,7 @@ from seqsup.policy import (
     Watch,
     pause,
     step,
+    unmoved,
 )
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
@@ -568,6 +569,16 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
 def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
     waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), 0.0, cpus)
     assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
+
+
+@anything
+@given(st.integers(0, 399), st.integers(0, 10_000), st.floats(0, 1e10), st.integers(1, 8))
+def test_a_tree_that_holds_the_same_is_sampled_for_all_but_hard(mib: int, host: int, rate: float, cpus: int) -> None:
+    watch, sample = Watch(started=0.0), at(59, mib, host=host)
+    rest = unmoved(watch, RULES, sample, rate, cpus)
+    assert pause(watch, RULES, sample, rate, cpus) <= rest <= 1.0
+    nearer = replace(RULES, limits=replace(RULES.limits, hard=mib * MIB + 1))
+    assert unmoved(watch, nearer, sample, rate, cpus) == rest
 
 
 def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,6 +173,7 @@ class _Vigil:
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._left_over: tuple[ProcessMemory, ...] = ()
         self._options: tuple[str, ...] = ()  # ours, in NODE_OPTIONS
+        self._still_at = self._watch.started  # when the tree was last seen to hold what the last sample says
         self._described = self._watch.started  # when observers last heard who is in the tree
         self._high = False  # it was told that soft was passed
         self._told = -1.0  # since when the phase lasts that was told last
@@ -252,8 +254,9 @@ class _Vigil:
 
     async def _watch_on(self, tree: Tree) -> None:
         world = self._world
-        sample, rate = self._look(tree), 0.0
+        sample, rate, moved = self._look(tree), 0.0, True
         while True:
+            self._still_at = sample.at
             self._watch, action = policy.step(self._watch, self._rules, sample)
             if action is Action.WARN:
                 self._warn(sample)
@@ -272,10 +275,20 @@ class _Vigil:
                     return
                 case Action.WAIT | Action.WARN:
                     pass
-            pause = policy.pause(self._watch, self._rules, sample, rate, world.host.cpus)
-            await world.wake.wait(min(pause, self._next_trim))
+            known = self._watch, self._rules, sample, rate, world.host.cpus
+            pause = policy.pause(*known)
+            most = pause if moved else policy.unmoved(*known)
+            await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample.used))
             before, sample = sample, self._look(tree)
-            rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
+            moved = sample.used != before.used
+            rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
+
+    def _still(self, tree: Tree, used: int) -> bool:
+        """Measure the tree, and nothing else: while it holds the very same, there is nothing to decide or to tell."""
+        if tree.used() != used:
+            return False
+        self._still_at = time.monotonic()
+        return True
 
     def _look(self, tree: Tree) -> Sample:
         began = time.monotonic()

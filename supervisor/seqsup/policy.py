@@ -131,19 +131,25 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
 
 
 def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
-    """Seconds until the next sample: half the time in which a limit could be reached.
+    """Seconds until the tree is measured again: half the time in which a limit could be reached.
 
     `rate` is the growth seen between the last two samples, in bytes/s. Where a tree stands still there is no rate that
     could double, and only the fastest known one to be met: then three quarters of its time to `hard`.
     Measured with these figures: overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
+    share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
+    room = inf if rules.limits.hard is None else rules.limits.hard - sample.used
+    return max(min(room / _worst(rate, cpus) * share, unmoved(watch, rules, sample, rate, cpus)), _MIN_PAUSE)
+
+
+def unmoved(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
+    """Seconds until the next sample, if the tree holds the very same whenever it is measured meanwhile."""
     if watch.phase is Phase.KILLING or watch.empty:
         return _MIN_PAUSE
-    worst = max(_FILL_RATE * min(cpus, 3), 2 * rate)
     limits, timeouts = rules.limits, rules.timeouts
-    share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
-    waits = [(sample.host_available - floor) / worst / 2 for floor in (limits.host_floor,) if floor is not None]
-    waits += [(hard - sample.used) / worst * share for hard in (limits.hard,) if hard is not None]
+    waits = [_MAX_PAUSE]
+    if limits.host_floor is not None:
+        waits += [(sample.host_available - limits.host_floor) / _worst(rate, cpus) / 2]
     if watch.phase is Phase.RUNNING:
         # A short agent is looked at in the last fifth of its life too, lest what it began with be its peak
         waits += [max((sample.at - watch.started) / 4, _FIRST_PAUSE)]
@@ -152,7 +158,11 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
         waits += [0.005]
     else:
         waits += [0.02, watch.since + timeouts.grace - sample.at]
-    return min(max(min(waits, default=_MAX_PAUSE), _MIN_PAUSE), _MAX_PAUSE)
+    return max(min(waits), _MIN_PAUSE)
+
+
+def _worst(rate: float, cpus: int) -> float:
+    return max(_FILL_RATE * min(cpus, 3), 2 * rate)
 
 
 def until_trim(rate: float, most: int) -> float:
@@ -208,7 +218,7 @@ def until_full(room: int | None, rate: float, cpus: int) -> float:
     """Seconds until the next look at a tree that may take this many bytes more; None: any. See `pause`."""
     if room is None:
         return _MAX_PAUSE
-    return min(max(room / max(_FILL_RATE * min(cpus, 3), 2 * rate) / 2, _MIN_PAUSE), _MAX_PAUSE)
+    return min(max(room / _worst(rate, cpus) / 2, _MIN_PAUSE), _MAX_PAUSE)
 
 
 def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from weakref import WeakSet
 
 
@@ -38,23 +39,35 @@ class Wake:
         while self._put_off:
             self._put_off.popleft()()
 
-    async def wait(self, seconds: float) -> None:
-        """Catch up, then wait until poked, at most this long."""
+    async def wait(self, seconds: float, every: float = inf, still: Callable[[], bool] = lambda: False) -> None:
+        """Catch up, then wait until poked, at most this long, and no longer than all is found still, every so often.
+
+        To find that takes no more than a turn of the loop: whoever waits sleeps on.
+        """
         self.catch_up()
         if self._poked:
             self._poked = False
             await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self._ring)
+        waiter = self._waiter = loop.create_future()
+        ends = loop.time() + seconds
+
+        def ring() -> None:
+            if waiter.done():
+                return
+            try:
+                if (left := ends - loop.time()) > 0 and still():
+                    loop.call_later(min(every, left), ring)
+                else:
+                    waiter.set_result(None)
+            except Exception as error:  # the waiter's, not the loop's
+                waiter.set_exception(error)
+
+        timer = loop.call_later(min(every, seconds), ring)
         try:
-            await self._waiter
+            await waiter
         finally:
             timer.cancel()
             self._waiter = None
             self._poked = False
-
-    def _ring(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
