@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +16,16 @@ from conftest import STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
 from seqsup import account, forensics
+from seqsup.containment.reaper import Reaper
 from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
 from seqsup.runtime.reports import clean
+from seqsup.sockets import Sockets
+from seqsup.telemetry import Telemetry
+from seqsup.wait import Wake
 from supervised import LIMITS as DEFAULTS
-from supervised import Tried, step, tried
+from supervised import Tried, step, supervised, tried, until
 
 from profiles import agent, write
 
@@ -466,6 +472,58 @@ def test_an_agent_that_becomes_another_user_is_asked_too(node: Path, tmp_path: P
     (tmp_path / "run" / "agent" / "1").chmod(0o711)
     ended = tried(node_step(node, tmp_path, script, "objects", 10, account=nobody), tmp_path / "run", heap=HEAP)
     proven(ended, "objects")
+
+
+NODES = """
+import json, os, socket, sys
+for _ in range(int(sys.argv[2])):
+    if os.fork() == 0:
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(sys.argv[1])
+        line.sendall(b'{"hello":"node"}\\n')
+        for asked in line.makefile():
+            number = json.loads(asked)["id"]
+            reading = dict(rss=number, used=0, total=0, external=0, array_buffers=0)
+            line.sendall(json.dumps({"id": number, "after": reading}).encode() + b"\\n")
+        os._exit(0)
+while True:
+    os.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "before", "after", "seconds", "asked"),
+    [
+        (1, 60, 60, 4.9, False), (1, 60, 60, 5.1, True), (1, 60, 65, 4.9, False),
+        (20, 60, 60, 5.1, False), (20, 60, 63, 9.9, False), (20, 60, 60, 10.1, True), (20, 90, 90, 5.1, False),
+        (20, 60, 65, 4.9, False), (20, 60, 65, 5.1, True), (20, 60, 55, 5.1, True),
+        (20, 90, 95, 0.9, False), (20, 90, 95, 1.1, True), (20, 75, 85, 1.1, True),
+    ],
+)  # fmt: skip
+def test_many_that_stand_still_are_asked_rarely_and_who_grows_near_its_limit_often(
+    count: int, before: int, after: int, seconds: float, asked: bool, tmp_path: Path
+) -> None:
+    def answers(telemetry: Telemetry) -> list[int]:
+        return [node.rss for node in telemetry.processes()]
+
+    async def story(_: Reaper, wake: Wake) -> None:
+        sockets = Sockets()
+        telemetry = Telemetry(replace(DEFAULTS, soft=160 * MIB), None, tmp_path, wake, sockets)
+        path, _ = telemetry.line
+        with subprocess.Popen([sys.executable, "-c", NODES, path, str(count)]) as nodes:
+            try:
+                await until(lambda: answers(telemetry) == [1] * count, wake)  # as they came
+                telemetry.look(100.0, before * MIB, lambda _: True, tuple)
+                await until(lambda: answers(telemetry) == [2] * count, wake)
+                telemetry.look(100.0 + seconds, after * MIB, lambda _: True, tuple)
+                telemetry.look(200.0, after * MIB, lambda _: True, tuple)
+                await until(lambda: answers(telemetry) == [4 if asked else 3] * count, wake)
+            finally:
+                telemetry.close()
+                nodes.kill()
+        sockets.close()
+
+    supervised(story)
 
 
 def test_without_telemetry_nothing_is_opened(node: Path, tmp_path: Path) -> None:

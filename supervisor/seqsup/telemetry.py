@@ -23,11 +23,12 @@ from .wait import Wake
 from .wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
+_EACH = 0.5  # and as many more as there are processes, while the tree stands still: to ask one takes 0.2 ms
 _STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
 _MOMENT = 1.0  # seconds in which Buffers are looked into
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
-_PACE = 4 * MIB  # by which a tree must grow until its heaps are read again, however small they are
+_PACE = 4 * MIB  # by which a tree must move until its heaps are read again, however small they are
 _DEADLINE = 600.0  # seconds for a collection: how long it is worth waiting for is the policy's to say
 _OPERATORS = 60.0  # seconds that an operator waits for one
 _SOON = 10.0  # seconds for everything else
@@ -48,8 +49,8 @@ class Telemetry:
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._alert = forensics.alert(limits) if limits is not None else None
         self._samples = limits is not None
-        self._due = self._stage = 0.0
-        self._used = self._read_at = 0
+        self._stage = 0.0
+        self._used, self._read_at, self._asked = 0, 0, -inf
         self._belongs: Callable[[int], bool] = lambda _: True
         self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
         self._known: dict[int, NodeProcess] = {}
@@ -81,8 +82,8 @@ class Telemetry:
         self._used, self._belongs, self._describe = used, belongs, describe
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(None)
-        if now >= self._due or (used - self._read_at >= _PACE and used - self._read_at >= self._pace()):
-            self._due, self._read_at = now + (_BRISK if self._alerted() else _SLOW), used
+        if self._due(now):
+            self._asked, self._read_at = now, used
             for pid in self._channel.nodes():
                 self._begin(self._read(pid))
         if self._alert is not None and self._alerted():
@@ -165,6 +166,12 @@ class Telemetry:
             with suppress(OSError):
                 (self._folder / CHANNEL).unlink()
             settle(self._reports)
+
+    def _due(self, now: float) -> bool:
+        grown, since = self._used - self._read_at, now - self._asked
+        if abs(grown) < _PACE:
+            return since >= max(_SLOW, _EACH * len(self._channel.nodes()))
+        return since >= (_BRISK if self._alerted() else _SLOW) or grown >= self._pace()
 
     def _alerted(self) -> bool:
         return self._alert is not None and self._used >= self._alert
