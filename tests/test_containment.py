@@ -408,6 +408,27 @@ def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:
     members.close()
 
 
+def test_who_becomes_another_program_is_named_by_it() -> None:
+    members = Members()
+    words = ["sh", "-c", "echo ready; read line; exec sleep 1000"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+
+        def named() -> str:
+            members.used()
+            return members.describe()[0].command
+
+        members.add(process.pid)
+        assert named() == named() == " ".join(words)
+        process.stdin.write("\n")
+        process.stdin.close()
+        wait_for(lambda: named() == "sleep 1000")
+        process.kill()
+    members.close()
+
+
 @pytest.mark.parametrize("name", ["a) Z 1 (b", "with space", ")", "(("])
 def test_a_name_of_brackets_and_spaces_is_read(tmp_path: Path, name: str) -> None:
     program = f"import ctypes; ctypes.CDLL(None).prctl(15, {name.encode()!r}, 0, 0, 0); print(flush=True); input()"

@@ -16,7 +16,9 @@ from .shared import Shared
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
+_SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
+_NEVER = -_SURE, _ANY
 
 
 class Members:
@@ -26,7 +28,7 @@ class Members:
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
         self._killing = False
-        self._described: dict[int, ProcessMemory] = {}
+        self._described: dict[int, tuple[float, ProcessMemory]] = {}  # by pid, and when
         self._asked = 0.0  # when more than the largest were
         self._denied: dict[tuple[int, int], str] = {}  # what was told of whom, by pid and start
 
@@ -98,19 +100,21 @@ class Members:
     def describe(self, leader: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name the largest members and sum up the others; `leader` is the pid that the agent's command became."""
         ranked = sorted(self._by_pid.values(), key=lambda member: -member.bytes)
-        asked = NAMED
-        if time.monotonic() - self._asked >= _ASKED_EVERY:
-            asked, self._asked = NAMED + _ASKED, time.monotonic()
+        asked, now = NAMED, time.monotonic()
+        if now - self._asked >= _ASKED_EVERY:
+            asked, self._asked = NAMED + _ASKED, now
         for member in ranked[:asked]:
-            self._described[member.pid] = member.describe(leader=member.pid == leader)
-        named = tuple(self._described[member.pid] for member in ranked[:NAMED])
+            at, known = self._described.get(member.pid, _NEVER)
+            if known.bytes != member.bytes or now - at >= _SURE:
+                self._described[member.pid] = now, member.describe(leader=member.pid == leader)
+        named = tuple(self._described[member.pid][1] for member in ranked[:NAMED])
         return named + tuple(self._others(ranked[NAMED:]))
 
     def _others(self, ranked: Iterable[Member]) -> Iterator[ProcessMemory]:
         """Give those who run the same program together, and what is small or unknown as `other`."""
         together: dict[tuple[str, Kind], ProcessMemory] = {}
         for member in ranked:
-            one = self._described.get(member.pid, _ANY)
+            _, one = self._described.get(member.pid, _NEVER)
             key = title(one), one.kind
             if key not in together and len(together) >= NAMED:
                 one, key = _ANY, (OTHER, _ANY.kind)
