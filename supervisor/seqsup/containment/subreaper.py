@@ -27,6 +27,7 @@ _SHARED = "shared memory and tmpfs"
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
 _UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
 _WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
+_COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
@@ -77,7 +78,8 @@ class Tree:
         """Find new members where there may be some: all of them by a walk, or among the few that were born since."""
         last, since_walk = self._reaper.last_pid(), time.monotonic() - self._walked
         least, most = _WALK_EVERY
-        if since_walk >= max(least, min(_IDLE_SHARE * self._walk_cost, most)):
+        idle = max(least, min(_IDLE_SHARE * self._walk_cost, most)) * (_COUNTED if self._reaper.counted else 1)
+        if since_walk >= idle:
             self.walk()
         elif last != self._last_pid or (self._unborn and time.monotonic() >= self._again):
             if self._take_born(last):
@@ -188,7 +190,8 @@ class Tree:
     def describe(self) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to what it was measured at; forked pages count in each."""
         whole = self._measured()
-        self._members.used()
+        if self._group is not None:  # else it has just read them all
+            self._members.used()
         named = self._members.describe(self.root.pid)
         rest = whole - sum(process.bytes for process in named)
         if rest >= max(MIB, whole // 32) and self._measure in _AS_A_GROUP:
