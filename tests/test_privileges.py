@@ -122,6 +122,26 @@ def test_it_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_fo
 
 
 @as_root
+def test_what_root_runs_as_a_user_does_not_keep_him_from_a_run_of_his_own(
+    seqsup_started: Start, open_folder: Path
+) -> None:
+    """He finds its processes, which are his, and cannot look into its folder."""
+    started = seqsup_started("start", for_nobody(open_folder, shell("a", "echo up; sleep 60")))
+    output = open_folder / "state/runs/r1/a/1/stdout.log"
+    wait_for(lambda: output.exists() and output.read_text())
+    (own := open_folder / "own").mkdir()
+    shutil.chown(own, WHO)
+    ended = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "seqsup", "run", "true"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_STATE_DIR": str(own)},
+        cwd=open_folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    started.send(signal.SIGTERM)
+    assert started.wait().code == 143
+
+
+@as_root
 def test_a_tree_of_another_user_is_stopped_whole(seqsup: Cli, open_folder: Path) -> None:
     profile = for_nobody(open_folder, shell("a", "setsid sleep 300 & echo $!; sleep 300"), timeouts={"wall": "2s"})
     result = seqsup("start", profile, "--json")

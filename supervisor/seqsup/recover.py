@@ -229,7 +229,7 @@ def _elsewhere(state_dir: Path, queue: Path) -> Iterator[int]:
     verdicts: dict[Path, bool] = {}
     for pid, folder in folders():
         if folder not in verdicts:
-            verdicts[folder] = here not in folder.parents and died(folder) and _stood_in(queue, folder)
+            verdicts[folder] = here not in folder.parents and _stood_in(queue, folder) and died(folder)
         if verdicts[folder]:
             yield pid
 
