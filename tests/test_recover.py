@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import tiers
 from seqsup.events import AttemptStarted, RunStarted
-from seqsup.folder import KILLED, MEMBERS, hold, private, run_folder
+from seqsup.folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
 from seqsup.host import boot_id
 from seqsup.journal import Journal
 
@@ -338,6 +338,19 @@ def test_groups_of_a_run_with_a_state_folder_of_its_own_are_found_in_the_queue_w
     seqsup("sweep")
     assert groups_of(row.cookie) == []
     assert not alive(int(lines(tmp_path / "pid")[0]))
+
+
+@pytest.mark.parametrize("how", ["pipe", "noise"])
+def test_a_folder_that_only_looks_like_a_runs_holds_up_nobody(seqsup: Seqsup, tmp_path: Path, how: str) -> None:
+    if how == "pipe":
+        os.mkfifo(tmp_path / QUEUE)
+        os.mkfifo(tmp_path / LOCK)
+    else:
+        (tmp_path / QUEUE).write_bytes(b"\xff" * 100)
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "SEQSUP_FOLDER": str(tmp_path)}) as stranger:
+        swept = seqsup("sweep")
+        assert (swept.code, swept.stdout) == (0, "no supervisor died and left anything\n")
+        stranger.kill()
 
 
 def test_that_a_sentinel_ended_what_ran_is_said(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:

@@ -78,13 +78,15 @@ def write_private(file: Path, text: str) -> None:
 
 
 def tail(file: Path, most: int) -> bytes:
-    """The end of a file, or nothing where it cannot be read."""
+    """The end of a file, or nothing where it cannot be read, or is none: a pipe would be waited for."""
     try:
-        fd = os.open(file, os.O_RDONLY)
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
         return os.pread(fd, most, max(os.fstat(fd).st_size - most, 0))
+    except OSError:
+        return b""
     finally:
         os.close(fd)
 
@@ -106,7 +108,7 @@ def hold(folder: Path) -> int:
 def alive(folder: Path) -> bool:
     """Say whether the run's supervisor lives. It only asks: a lock tried here could refuse the supervisor its own."""
     try:
-        fd = os.open(folder / LOCK, os.O_RDONLY)
+        fd = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:

@@ -15,7 +15,7 @@ from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
-from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder
+from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder, tail
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
@@ -235,10 +235,8 @@ def _elsewhere(state_dir: Path, queue: Path) -> Iterator[int]:
 
 
 def _stood_in(queue: Path, folder: Path) -> bool:
-    try:
-        return (folder / QUEUE).read_text() == str(queue)
-    except OSError:
-        return False
+    name = os.fsencode(queue)
+    return tail(folder / QUEUE, len(name) + 1) == name
 
 
 def _named(pids: Iterable[int]) -> Iterator[ProcessMemory]:
