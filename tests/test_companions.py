@@ -338,6 +338,7 @@ def test_whoever_is_killed_nothing_is_left(
         ('name = "x"\ncommand = ["no-such-program"]', "companions[0].command: there is no program no-such-program"),
         ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: there is no folder"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
+        ('name = "x"\ncommand = ["true"]\nready = { http = "http://x y" }', "has no blank"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_line(seqsup: Seqsup, tmp_path: Path, companion: str, wrong: str) -> None:

@@ -686,6 +686,8 @@ def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
         ({"textfile": "."}, "metrics.textfile: . is a folder; name a file in it"),
         ({"listen": "none", "required": True}, "metrics.required: nothing is served"),
         ({"listen": "none", "file_sd": "sd.json"}, "metrics.file_sd: nothing is served"),
+        ({"pushgateway": "http://x y"}, "metrics.pushgateway: 'http://x y': expected an address such as"),
+        ({"pushgateway": "http://"}, "metrics.pushgateway: 'http://': expected an address such as"),
         ({"port": 9472}, "metrics.port: unknown key (did you mean listen?)"),
     ],
 )

@@ -144,6 +144,8 @@ def test_a_crash_under_a_limit_of_data_may_be_its_doing() -> None:
             ending=signal(number), stderr=b"", kernel_oom="", success=ZERO, missing="", data_limit=1 << 30
         )
         assert ("rlimits.data (1024 MiB)" in why) is suspect
+    _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom="", success=ZERO, missing="", data_limit=1 << 30)
+    assert why.endswith("; or rlimits.data (1024 MiB) refused it more")
 
 
 def test_what_is_no_text_at_all_does_no_harm() -> None:

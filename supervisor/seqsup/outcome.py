@@ -50,7 +50,7 @@ def classify(
         return (Reason.NO_RESULT, missing) if missing else (Reason.COMPLETED, "")
     how = describe(ending)
     if match := _V8_OOM.search(stderr):
-        return Reason.HEAP_OOM, _heap_oom(match, stderr, how)
+        return Reason.HEAP_OOM, _heap_oom(match, stderr, how) + _or_else(data_limit)
     number = ending.signal if ending.signal is not None else _through_shell(ending)
     if number is not None:
         if number == signal.SIGKILL and kernel_oom:
@@ -88,6 +88,10 @@ def _heap_oom(match: re.Match[bytes], stderr: bytes, how: str) -> str:
     before = _COLLECTOR.findall(stderr, 0, match.start())
     who = f"V8 of process {before[-1].decode()}" if before else "V8"
     return f"{who} reached its heap limit ({how}): {match.group().decode(errors='replace')}"
+
+
+def _or_else(data_limit: int | None) -> str:
+    return "" if data_limit is None else f"; or rlimits.data ({format_size(data_limit)}) refused it more"
 
 
 def _suspicion(number: int, data_limit: int | None) -> str:

@@ -18,7 +18,8 @@ Wrong = Iterator[tuple[Path, str]]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 # Files of a run's folder, where each agent has a folder of its name
 _TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndjson|seqsup\..*")
-_HTTP = re.compile(r"https?://[^/\s]+")
+_HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
+_GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
@@ -62,6 +63,8 @@ def _metrics(profile: Profile) -> Wrong:
         for key, value in (("required", given.required), ("file_sd", given.file_sd)):
             if value:
                 yield ("metrics", key), 'nothing is served with listen = "none": give it an address, or leave this out'
+    if given.pushgateway is not None and not _GATEWAY.fullmatch(given.pushgateway):
+        yield ("metrics", "pushgateway"), f"{show(given.pushgateway)}: expected an address such as 127.0.0.1:9091"
 
 
 def _companions(profile: Profile) -> Wrong:
@@ -79,8 +82,9 @@ def _companions(profile: Profile) -> Wrong:
         ready = companion.ready
         if sum(value is not None for value in (ready.http, ready.port, ready.log, ready.delay)) > 1:
             yield (*at, "ready"), "one of http, port, log and delay, not several"
-        if ready.http is not None and not _HTTP.match(ready.http):
-            yield (*at, "ready", "http"), f"{show(ready.http)}: an address begins with http:// or https://"
+        if ready.http is not None and not _HTTP.fullmatch(ready.http):
+            why = "an address begins with http:// or https://, then host and port, and has no blank"
+            yield (*at, "ready", "http"), f"{show(ready.http)}: {why}"
         for name in companion.env:
             if not _VARIABLE.fullmatch(name):
                 yield (*at, "env", name), "no variable can be called that"
