@@ -85,7 +85,9 @@ def share(lab: Lab, agent: list[str], name: str, hard: float) -> tuple[float, fl
     tables = ("[memory]", f"hard = {int(hard)}", 'soft = "none"', 'warn = "none"', 'enforce = "watch"')
     run = lab.supervise(lab.profile(name, [("fifty", agent)], *tables, "[node]", 'max_old_space_size = "none"'))
     run.until("spawned", "fifty")
-    held, _ = sampled(all_there(lab))
+    pids = all_there(lab)
+    time.sleep(WATCHED)  # who has just started is not idle yet
+    held, _ = sampled(pids)
     before, began = run.cpu(), time.monotonic()
     time.sleep(WATCHED)
     used = (run.cpu() - before) / (time.monotonic() - began) * 100
