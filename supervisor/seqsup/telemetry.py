@@ -168,10 +168,14 @@ class Telemetry:
             settle(self._reports)
 
     def _due(self, now: float) -> bool:
-        grown, since = self._used - self._read_at, now - self._asked
+        grown, since, nodes = self._used - self._read_at, now - self._asked, self._channel.nodes()
+        if grown >= _PACE and grown >= self._pace():
+            return True
+        if full := sum(pid in self._filled for pid in nodes):  # they may go on in what V8 has already
+            return since >= max(_BRISK, _EACH * full)
         if abs(grown) < _PACE:
-            return since >= max(_SLOW, _EACH * len(self._channel.nodes()))
-        return since >= (_BRISK if self._alerted() else _SLOW) or grown >= self._pace()
+            return since >= max(_SLOW, _EACH * len(nodes))
+        return since >= (_BRISK if self._alerted() else _SLOW)
 
     def _alerted(self) -> bool:
         return self._alert is not None and self._used >= self._alert
