@@ -138,14 +138,18 @@ def test_garbage_is_collected_and_the_agent_goes_on(node: Path, tmp_path: Path) 
         function end() { console.log("freed"); process.exit(0); }
         setTimeout(() => {
           for (let n = 0; n < 2_000_000; n++) kept.push({ n, text: `message ${n}` });
+          setTimeout(drop, 2000);  // by then it was read who allocated it, which makes V8 collect
+        }, 1000);
+        function drop() {
           kept.length = 0;
           setInterval(() => {
             if (process.memoryUsage().rss < 150 * 2 ** 20) setTimeout(end, 3000);
           }, 50);
-        }, 1000);
+        }
     """)
     unasked = ("--no-memory-reducer", "--no-incremental-marking")  # V8 collects nothing by itself meanwhile
-    ended = tried(node_step(node, tmp_path, *unasked, made), tmp_path / "run", heap=HEAP)
+    lasting = node_step(node, tmp_path, *unasked, made, limits={**LIMITS, "sustain": 5.0})
+    ended = tried(lasting, tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.COMPLETED, ended.outcome.why
     assert ended.stdout == "freed\n"
     done = next(event for event in ended.events if isinstance(event, GcDone))
