@@ -121,6 +121,7 @@ def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhil
         try:
             return await attempt(step, 1, heap, Stage(step, 1, place, world), world)
         finally:
+            wake.catch_up()
             world.host.close()
 
     try:

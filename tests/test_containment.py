@@ -66,7 +66,7 @@ def within(tmp_path: Path) -> Callable[..., None]:
 def spawned(reaper: Reaper, command: list[str], said: Path) -> Root:
     with said.open("wb") as output:
         return reaper.spawn(
-            command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")}, stdin=subprocess.DEVNULL,
+            command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")}, stdin=0,
             stdout=output.fileno(), stderr=sys.stderr.fileno(),
         )  # fmt: skip
 

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -63,9 +62,7 @@ def agents_tree(world: World, site: Site, command: list[str], folder: Path) -> T
     """A tree below the supervisor itself, as the running agent's is."""
     assert isinstance(world.reaper, Reaper)
     with (folder / "said").open("w") as said:
-        root = world.reaper.spawn(
-            command, cwd="/", env=dict(os.environ), stdin=subprocess.DEVNULL, stdout=said.fileno(), stderr=2
-        )
+        root = world.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
     return Tree(world.reaper, root, Measure.PRIVATE, site.ledger, None)
 
 

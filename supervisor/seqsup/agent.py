@@ -54,6 +54,7 @@ class Agent:
         try:
             stage = Stage(self.step, self._next, self._place(self._next), self._world)
             stage.group()
+            stage.telemetry()
         except OSError:
             if stage is not None:
                 stage.discard()
@@ -110,10 +111,9 @@ class Agent:
         if not admission.runs(own.name) and not await admission.admit(own, self._need, self._world, self._enough()):
             return _HALTED
         number, self._next = self._next, self._next + 1
-        stage, self._ready = self._ready or Stage(self.step, number, self._place(number), self._world), None
-        step = self._fill_in(self.step, stage.place)
-        if self._bare:
-            step = replace(step, node=None)
+        step = replace(self.step, node=None) if self._bare else self.step
+        stage, self._ready = self._ready or Stage(step, number, self._place(number), self._world), None
+        step = self._fill_in(step, stage.place)
         try:
             ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))
             self._outcomes.append(ended.outcome)

@@ -72,7 +72,7 @@ class Ended(Struct, frozen=True):
 async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is named as unkillable."""
     place = stage.place
-    env = environment.of_agent(step, number, place.marks, place.artifacts, place.previous)
+    env = environment.of_agent(step, number, world.environ, place.marks, place.artifacts, place.previous)
     if step.node is not None and step.node.telemetry and step.account is not None:
         copy_preload(place.folder)
     options = environment.options(step, heap, env, place.folder)
@@ -88,7 +88,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
     try:
         root = vigil.spawn(env, options)
     except OSError as error:
-        vigil.close()
+        stage.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     else:
@@ -148,7 +148,7 @@ async def _beside(check: Step, number: int, place: Place, world: World, env: dic
     try:
         root = vigil.spawn(env, ())
     except OSError as error:
-        vigil.close()
+        stage.close()
         why = _what(error, check)
         return Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
     return await vigil.keep(root)
@@ -185,16 +185,10 @@ class _Vigil:
         self._telemetry = self._open_telemetry()
 
     def _open_telemetry(self) -> "Telemetry | None":
-        step = self._step
-        if step.node is None or not step.node.telemetry:
-            return None
-        from .telemetry import Telemetry
-
         try:
-            folder, world = self._stage.place.folder, self._world
-            return Telemetry(step.limits, step.account, folder, world.wake, world.sockets)
+            return self._stage.telemetry()
         except OSError as error:
-            self._world.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
+            self._world.emit(Warned(message=f"{self._step.name} runs without telemetry: no socket for it ({error})"))
             return None
 
     def spawn(self, env: dict[str, str], options: tuple[str, ...]) -> Root:
@@ -220,8 +214,9 @@ class _Vigil:
         )  # fmt: skip
         with open_stdin(step) as stdin:
             return self._world.reaper.spawn(
-                command, cwd=step.cwd, env=env, stdin=stdin, stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd
-            )
+                command, cwd=step.cwd, env=env, stdin=stdin.fileno(),
+                stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd,
+            )  # fmt: skip
 
     async def keep(self, root: Root) -> Outcome:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
@@ -232,12 +227,12 @@ class _Vigil:
             asyncio.get_running_loop().add_reader(oom_event, world.wake.poke)
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
-            await self._watch_on(tree)
+            last = await self._watch_on(tree)
             if self._watch.phase is Phase.ABANDONED:
                 waited = policy.KILL_DEADLINE
                 left, why = tree.describe(), tree.abandon()
                 world.emit(Unkillable(agent=step.name, processes=left, seconds=waited, why=why))
-            return self._outcome(tree, world.reaper.ending(root))
+            return self._outcome(tree, world.reaper.ending(root), last.kernel_oom)
         except BaseException:
             await tree.destroy(world.wake)
             raise
@@ -245,16 +240,12 @@ class _Vigil:
             if oom_event is not None:
                 asyncio.get_running_loop().remove_reader(oom_event)
             tree.close()
-            self.close()
+            self._stage.close()
 
-    def close(self) -> None:
-        if self._telemetry is not None:
-            self._telemetry.close()
-        self._stage.close()
-
-    async def _watch_on(self, tree: Tree) -> None:
+    async def _watch_on(self, tree: Tree) -> Sample:
+        """Watch until it is over, and give the last sample."""
         world = self._world
-        sample, rate, moved = self._look(tree), 0.0, True
+        sample, rate, moved = self._newborn(), 0.0, True
         while True:
             self._still_at = sample.at
             self._watch, action = policy.step(self._watch, self._rules, sample)
@@ -272,7 +263,7 @@ class _Vigil:
                 case Action.KILL:
                     self._signal(tree, signal.SIGKILL, sample.used)
                 case Action.END:
-                    return
+                    return sample
                 case Action.WAIT | Action.WARN:
                     pass
             known = self._watch, self._rules, sample, rate, world.host.cpus
@@ -282,6 +273,10 @@ class _Vigil:
             before, sample = sample, self._look(tree)
             moved = sample.used != before.used
             rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
+
+    def _newborn(self) -> Sample:
+        """What is known without a look: a leader, who is a shell yet."""
+        return Sample(at=time.monotonic(), used=0, processes=1, host_available=self.last_available)
 
     def _still(self, tree: Tree, used: int) -> bool:
         """Measure the tree, and nothing else: while it holds the very same, there is nothing to decide or to tell."""
@@ -323,7 +318,7 @@ class _Vigil:
         processes = tree.count() if quiet_tree else tree.living()
         if self._step.output_max is not None:
             self._trim(self._step.output_max)
-        used, available = tree.used(), world.host.available()
+        used, available = tree.used() if processes else 0, world.host.available()
         for denied in tree.denied():
             world.emit(Warned(message=f"{self._step.name}: {denied}"))
         if used:
@@ -441,8 +436,7 @@ class _Vigil:
             )
         )  # fmt: skip
 
-    def _outcome(self, tree: Tree, ending: Exit | None) -> Outcome:
-        kernel_oom = tree.kernel_oom()
+    def _outcome(self, tree: Tree, ending: Exit | None, kernel_oom: str) -> Outcome:
         if self._watch.reason is not None:
             reason, why, resets_at = self._watch.reason, self._watch.why, None
         else:
@@ -512,8 +506,8 @@ def _must_be_program(word: str, cwd: str, path: str) -> None:
         if shutil.which(word, path=path) is None:
             raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)
         return
-    status = Path(cwd, word).stat().st_mode
-    if not stat.S_ISREG(status) or not os.access(Path(cwd, word), os.X_OK):
+    program = os.path.join(cwd, word)  # noqa: PTH118 (hot)
+    if not stat.S_ISREG(os.stat(program).st_mode) or not os.access(program, os.X_OK):  # noqa: PTH116
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
 
 

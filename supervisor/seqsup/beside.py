@@ -81,7 +81,14 @@ class Beside:
             becoming=account.becoming(become) if become is not None else (),
         )  # fmt: skip
         self._keeper = Keeper(reaper, self.label)
-        self._keeper.begin(wrapped, cwd=cwd, env=whole, stdin=stdin, stdout=self.stdout.fd, stderr=self.stderr.fd)
+        self._keeper.begin(
+            wrapped,
+            cwd=cwd,
+            env=whole,
+            stdin=0 if stdin is None else stdin.fileno(),
+            stdout=self.stdout.fd,
+            stderr=self.stderr.fd,
+        )
         self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)

@@ -105,7 +105,7 @@ class Channel:
             raise
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
-        self._loop.add_reader(self._listener, self._accept)
+        self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def nodes(self) -> dict[int, Node]:
         """Who is on the line, by pid as the kernel told it."""
@@ -136,7 +136,7 @@ class Channel:
     def close(self) -> None:
         if self._resting is not None:
             self._resting.cancel()
-        self._loop.remove_reader(self._listener)
+        self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         for line in tuple(self._lines):
             self._drop(line)
@@ -153,8 +153,8 @@ class Channel:
             except OSError:  # out of descriptors, or it went again
                 break
             self._admit(connection)
-        self._loop.remove_reader(self._listener)
-        self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener, self._accept)
+        self._loop.remove_reader(self._listener.fileno())
+        self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener.fileno(), self._accept)
 
     def _admit(self, connection: socket.socket) -> None:
         pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))

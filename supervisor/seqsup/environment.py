@@ -1,6 +1,5 @@
 """The environment of an attempt: what its user has, what preset and profile set, our marks, and what Node goes by."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from .runtime.node import environment, own_options, preload
 
 
 def of_agent(
-    step: Step, number: int, marks: Mapping[str, str], artifacts: Path, previous: Path | None
+    step: Step, number: int, ours: Mapping[str, str], marks: Mapping[str, str], artifacts: Path, previous: Path | None
 ) -> dict[str, str]:
+    """`ours` is the supervisor's own."""
     env = {
         **(step.preset.env if step.preset is not None else {}),
-        **account.environment(step.account, os.environ), "PWD": step.cwd, **step.env, **marks,
+        **account.environment(step.account, ours), "PWD": step.cwd, **step.env, **marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(artifacts),
     }  # fmt: skip
     if previous is not None:

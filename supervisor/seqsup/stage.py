@@ -1,8 +1,10 @@
-"""Where one attempt takes place: its folder and files, its group of the kernel's."""
+"""Where one attempt takes place: its folder and files, its group of the kernel's, the line to its Node processes."""
 
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -13,6 +15,9 @@ from .outcome import last_words
 from .runtime import stand_in
 from .streams import Output
 from .world import World
+
+if TYPE_CHECKING:  # a run on a machine without Node has no use for it
+    from .telemetry import Telemetry
 
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
@@ -40,15 +45,16 @@ class Place(Struct, frozen=True):
 
 
 class Stage:
-    """The files and the group of one attempt. They can be made ahead, and given up if it never comes to that."""
+    """Files, group and line of one attempt. They can be made ahead, and given up if it never comes to that."""
 
     def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
-        self.place, self._step, self._number, self._wake = place, step, number, world.wake
+        self.place, self._step, self._number, self._world = place, step, number, world
         self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
         self._group: Group | None = None
+        self._telemetry: Telemetry | None = None
         for each in (place.folder.parent, place.folder, place.artifacts):  # mostly none of them is there
             private(each)
-        self.stdout, self.stderr = Output(place.folder / STDOUT), Output(place.folder / STDERR)
+        self.stdout, self.stderr = Output(f"{place.folder}/{STDOUT}"), Output(f"{place.folder}/{STDERR}")
         if step.account is not None:
             for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
@@ -60,11 +66,24 @@ class Stage:
             self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX)
         return self._group
 
+    def telemetry(self) -> "Telemetry | None":
+        """The line to its Node processes, where it is wanted; OSError says why there can be none."""
+        step, world = self._step, self._world
+        if self._telemetry is None and step.node is not None and step.node.telemetry:
+            from .telemetry import Telemetry
+
+            self._telemetry = Telemetry(step.limits, step.account, self.place.folder, world.wake, world.sockets)
+        return self._telemetry
+
     def close(self) -> None:
+        if self._telemetry is not None:
+            self._telemetry.close()
+        put_off = self._world.wake.put_off
         if self._group is not None:
-            self._wake.put_off(self._group.close)
+            put_off(self._group.close)
         if self._step.node is not None:
-            stand_in.remove(self.place.folder, self.place.run if self._step.account is None else None)
+            left_in = self.place.run if self._step.account is None else None
+            put_off(partial(stand_in.remove, self.place.folder, left_in))
         self.stdout.close()
         self.stderr.close()
 

@@ -24,7 +24,7 @@ _TAIL = 1024 * 1024  # bytes of output searched: a native stack may follow V8's 
 class Output:
     """A file that an agent's output goes to, without passing through this process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._resumes = 0  # where the hole ends
 
@@ -137,7 +137,7 @@ def _own() -> IO[bytes]:
 
 def _file_stdin(step: Step, path: Path) -> IO[bytes]:
     """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
-    file = path.open("rb")
+    file = path.open("rb", buffering=0)
     if step.account is not None and not account.may_read(step.account, os.fstat(file.fileno())):
         file.close()
         raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))

@@ -1,7 +1,8 @@
 """What attempts, companions and hooks act on, and whom they tell."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
@@ -29,3 +30,4 @@ class World(Struct, frozen=True):
     weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
     since: Callable[[], float] = time.time  # when the run began
     sockets: Sockets = field(default_factory=Sockets)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))  # ours: agents have it too

@@ -377,7 +377,7 @@ def for_node(step: Step) -> dict[str, str]:
     """As an attempt makes it, whose folder only the run knows."""
     folder = Path("{attempt}")
     plain = replace(step, env={name: finish(value) for name, value in step.env.items()})
-    env = environment.of_agent(plain, 1, {}, folder / ARTIFACTS, None)
+    env = environment.of_agent(plain, 1, os.environ, {}, folder / ARTIFACTS, None)
     ours = environment.options(step, step.node.heap if step.node is not None else None, env, folder)
     line = (folder / CHANNEL, folder / REPORTS) if step.node is not None and step.node.telemetry else None
     return environment.for_node(step, ours, env | {"PATH": "$PATH"}, folder, line)

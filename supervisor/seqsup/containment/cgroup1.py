@@ -31,7 +31,7 @@ class Members1:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.entry: tuple[str, ...] = (str(folder / "cgroup.procs"),)
+        self.entry: tuple[str, ...] = (f"{folder}/cgroup.procs",)
         folder.mkdir()
 
     def pids(self) -> list[int]:
@@ -53,17 +53,17 @@ class Group1:
     def __init__(self, memory: Path, pids: Path | None, members: Membership) -> None:
         self._memory, self._pids, self._members = memory, pids, members
         own = [folder for folder in (memory, pids) if folder is not None]
-        self.entry = tuple(dict.fromkeys([*members.entry, *(str(folder / "cgroup.procs") for folder in own)]))
+        self.entry = tuple(dict.fromkeys([*members.entry, *(f"{folder}/cgroup.procs" for folder in own)]))
         for folder in own:
             folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
-        self._stat, self._oom = Kept(memory / "memory.stat"), Kept(memory / "memory.oom_control")
+        self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
         self.oom_event = self._listen()
 
     def _listen(self) -> int | None:
         """The kernel tells before it kills, so oom_kills() may still be the same right after."""
         event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            write(self._memory / "cgroup.event_control", f"{event} {self._oom.fd}")
+            write(f"{self._memory}/cgroup.event_control", f"{event} {self._oom.fd}")
         except OSError:  # kernels for real time have it not
             os.close(event)
             return None
@@ -71,13 +71,11 @@ class Group1:
 
     def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
-            write(self._memory / "memory.limit_in_bytes", str(backstop(hard)))
+            write(f"{self._memory}/memory.limit_in_bytes", str(backstop(hard)))
             with contextlib.suppress(FileNotFoundError):  # a kernel without swap accounting
-                write(self._memory / "memory.memsw.limit_in_bytes", str(backstop(hard)))
-        with contextlib.suppress(FileNotFoundError):
-            write(self._memory / "memory.swappiness", "0")
+                write(f"{self._memory}/memory.memsw.limit_in_bytes", str(backstop(hard)))
         if pids_max is not None and self._pids is not None:
-            write(self._pids / "pids.max", str(pids_max))
+            write(f"{self._pids}/pids.max", str(pids_max))
 
     def pids(self) -> list[int]:
         return self._members.pids()
@@ -90,7 +88,7 @@ class Group1:
         return sum(map(int, _COUNTED.findall(stat))) if stat else None
 
     def peak(self) -> int | None:
-        return number(read(self._memory / "memory.max_usage_in_bytes"))
+        return number(read(f"{self._memory}/memory.max_usage_in_bytes"))
 
     def oom_kills(self) -> int:
         if self.oom_event is not None:
@@ -101,10 +99,10 @@ class Group1:
     def figures(self) -> str:
         counts = {
             "oom_kill": self._oom.numbers().get("oom_kill"),
-            "failcnt": number(read(self._memory / "memory.failcnt")),
+            "failcnt": number(read(f"{self._memory}/memory.failcnt")),
         }
         known = {name: count for name, count in counts.items() if count is not None}
-        return spell("memory.oom_control", known, self.peak(), read(self._memory / "memory.limit_in_bytes"))
+        return spell("memory.oom_control", known, self.peak(), read(f"{self._memory}/memory.limit_in_bytes"))
 
     def kill(self) -> None:
         self._members.kill()
@@ -138,6 +136,8 @@ class Groups1:
             for controller in ("pids",) if beside else ("pids", "freezer"):
                 with contextlib.suppress(Unavailable):
                     self._runs[controller] = make_run(own_directory(controller), cookie)
+            with contextlib.suppress(FileNotFoundError):
+                write(self._runs["memory"] / "memory.swappiness", "0")  # as are then those that are made below it
         except (OSError, Unavailable):
             self.close()
             raise

@@ -35,11 +35,15 @@ _UNITS = (".scope", ".service")
 class Group2:
     """One attempt's group."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, limits: bool = True) -> None:
+        """Without `limits` it is for membership alone."""
         self._folder = folder
-        self.entry: tuple[str, ...] = (str(folder / "cgroup.procs"),)
-        self._procs, self._stat = Kept(folder / "cgroup.procs"), Kept(folder / "memory.stat")
-        self._oom = Kept(folder / "memory.events")
+        procs = f"{folder}/cgroup.procs"
+        self.entry: tuple[str, ...] = (procs,)
+        self._procs = Kept(procs)
+        self._stat, self._oom = (
+            Kept(f"{folder}/{name}" if limits else None) for name in ("memory.stat", "memory.events")
+        )
         self._epoll: select.epoll | None = None
         if self._oom.fd >= 0:  # nested, as an event loop asks for POLLIN only, and that a cgroup file always has
             self._epoll = select.epoll()
@@ -49,12 +53,10 @@ class Group2:
 
     def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
-            write(self._folder / "memory.max", str(backstop(hard)))
-            write(self._folder / "memory.oom.group", "1")
-        if (self._folder / "memory.swap.max").exists():  # not there where the kernel has no swap
-            write(self._folder / "memory.swap.max", "0")
+            write(f"{self._folder}/memory.max", str(backstop(hard)))
+            write(f"{self._folder}/memory.oom.group", "1")
         if pids_max is not None:
-            write(self._folder / "pids.max", str(pids_max))
+            write(f"{self._folder}/pids.max", str(pids_max))
 
     def pids(self) -> list[int]:
         return listed(self._folder) if nested(self._folder) else self._procs.pids()
@@ -67,20 +69,20 @@ class Group2:
         return sum(map(int, _COUNTED.findall(stat))) if stat else None
 
     def peak(self) -> int | None:
-        return number(read(self._folder / "memory.peak"))
+        return number(read(f"{self._folder}/memory.peak"))
 
     def oom_kills(self) -> int:
         return self._oom.numbers().get("oom_kill", 0)  # reading it is what makes oom_event quiet
 
     def figures(self) -> str:
         counts = {name: count for name, count in self._oom.numbers().items() if name not in ("low", "high")}
-        return spell("memory.events", counts, self.peak(), read(self._folder / "memory.max"))
+        return spell("memory.events", counts, self.peak(), read(f"{self._folder}/memory.max"))
 
     def kill(self) -> None:
         kill(self._folder)
 
     def empty(self) -> bool:
-        state = read(self._folder / "cgroup.events")
+        state = read(f"{self._folder}/cgroup.events")
         return "populated 0" in state if state else not listed(self._folder)
 
     def close(self) -> bool:
@@ -104,7 +106,7 @@ class Groups2:
     def make(self, name: str, hard: int | None, pids_max: int | None) -> Group2:
         folder = attempt_folder(self._run, name)
         folder.mkdir()
-        group = Group2(folder)
+        group = Group2(folder, limits=self.limits)
         if self.limits:
             try:
                 group.limit(hard, pids_max)
@@ -134,6 +136,8 @@ def with_controllers(cookie: str) -> Groups2:
         run = make_run(base, cookie)
         try:
             write(run / "cgroup.subtree_control", _signed("+", _WANTED))
+            with contextlib.suppress(FileNotFoundError):  # a kernel without swap
+                write(run / "memory.swap.max", "0")
         except OSError:
             remove(run)
             raise

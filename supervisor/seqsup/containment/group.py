@@ -85,16 +85,15 @@ def backstop(hard: int) -> int:
 
 
 class Kept:
-    """A cgroup file kept open. A file that is missing, or whose group is gone, reads as empty."""
+    """A cgroup file kept open. None, a file that is missing, or whose group is gone, reads as empty."""
 
     __slots__ = ("_numbers", "_told", "fd")
 
-    def __init__(self, path: Path | str) -> None:
-        self._told, self._numbers = b"", dict[str, int]()
-        try:
-            self.fd = os.open(path, os.O_RDONLY)
-        except OSError:
-            self.fd = -1
+    def __init__(self, path: Path | str | None) -> None:
+        self._told, self._numbers, self.fd = b"", dict[str, int](), -1
+        if path is not None:
+            with contextlib.suppress(OSError):
+                self.fd = os.open(path, os.O_RDONLY)
 
     def read(self, offset: int = 0) -> bytes:
         try:
@@ -124,7 +123,7 @@ class Kept:
         self.fd = -1
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path | str, text: str) -> None:
     """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
     fd = os.open(path, os.O_WRONLY)
     try:
@@ -135,10 +134,10 @@ def write(path: Path, text: str) -> None:
         os.close(fd)
 
 
-def read(path: Path) -> str:
+def read(path: Path | str) -> str:
     """Read a file whole; empty when it is not there."""
     try:
-        return path.read_text()
+        return Path(path).read_text()
     except OSError:
         return ""
 

@@ -11,7 +11,6 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from typing import IO
 
 from seqsup.model import Exit
 
@@ -40,8 +39,7 @@ class Keeper:
         self._orphans: dict[int, int] | None = None  # of a keeper that was killed
 
     def begin(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
-        stdout: int, stderr: int,
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
     ) -> None:  # fmt: skip
         """Start the keeper, which starts the command. OSError says why it could not be."""
         self._line, theirs = socket.socketpair()
@@ -60,8 +58,7 @@ class Keeper:
         asyncio.get_running_loop().add_reader(self._line, self._on_word)
 
     def spawn(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | int | None,
-        stdout: int, stderr: int,
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
     ) -> Root:  # fmt: skip
         """Start the command, and wait until its leader is known."""
         self.begin(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)

@@ -38,6 +38,9 @@ class Members:
     def __contains__(self, pid: int) -> bool:
         return pid in self._by_pid
 
+    def get(self, pid: int) -> Member | None:
+        return self._by_pid.get(pid)
+
     def pids(self) -> list[int]:
         return list(self._by_pid)
 

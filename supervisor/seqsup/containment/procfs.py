@@ -219,7 +219,8 @@ def all_pids() -> Iterator[int]:
 def environment(pid: int) -> dict[bytes, bytes]:
     """Read the environment a process was started with; empty when it is gone or not ours to read."""
     try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes()
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 (hot)
+            raw = file.read()
     except OSError:
         return {}
     pairs = (entry.partition(b"=") for entry in raw.split(b"\0"))

@@ -50,12 +50,15 @@ class Tree:
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self.root = root
-        stat = read_stat(root.pid)  # not reaped yet: that waits for the loop
-        self.root_start = stat.start if stat else 0
         if isinstance(reaper, Keeper):
             self.walk()  # its leader's pid may be another's by now
         else:
             self._take(root.pid)
+        if (leader := self._members.get(root.pid)) is not None:
+            self.root_start = leader.start
+        else:  # not reaped yet: that waits for the loop
+            stat = read_stat(root.pid)
+            self.root_start = stat.start if stat else 0
 
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
@@ -166,7 +169,7 @@ class Tree:
         Whoever was seen and is gone by now may have left a child unseen; and while the kernel says that we have
         children, though no outsider lives, one of the tree does.
         """
-        found = self.walk()
+        found = 0 if self._reaper.proven_empty and not (self._group and self._group.pids()) else self.walk()
         seen = len(self._members.living()) + len(self._members.unheld) or found
         if seen:
             return seen
