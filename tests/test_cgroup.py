@@ -245,6 +245,20 @@ def test_a_fork_bomb_of_60_is_killed(group: Group, start: Start, bomb: str) -> N
     assert group.pids() == []
 
 
+def test_who_enters_or_leaves_changes_the_number_of_tasks(limiting: Groups, start: Start) -> None:
+    group = limiting.make("counted", None, None)
+    assert group.tasks() == 0
+    child = start(group, HOLDS, 1, 1, 2)
+    for _ in range(3):
+        assert child.line() == "ready"
+    assert group.tasks() == 3 == len(group.weighed())
+    destroy(group)
+    ends(child)
+    wait_for(lambda: group.tasks() == 0)  # who is not reaped yet counts
+    assert wait_for(group.close)
+    assert group.tasks() is None
+
+
 def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
     """An agent that is root may make groups of its own, as a nested seqsup does, and freeze them."""
     child = start(group, ESCAPES, "child")
@@ -507,7 +521,7 @@ def test_a_group_without_its_files_answers_that_it_knows_nothing(tmp_path: Path,
     else:
         (top / "group").mkdir()
         group = Group2(top / "group")
-    assert (group.used(), group.peak(), group.oom_kills(), group.figures()) == (None, None, 0, "")
+    assert (group.used(), group.tasks(), group.peak(), group.oom_kills(), group.figures()) == (None, None, None, 0, "")
     assert (group.pids(), group.empty(), group.oom_event) == ([], True, None)
     group.kill()
     assert group.close()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from seqsup.containment.reaper import Reaper, Root
 from seqsup.containment.shared import Holding, once
 from seqsup.containment.stop import stop
 from seqsup.containment.subreaper import Tree
+from seqsup.host import Host
 from seqsup.model import MIB, Exit, Measure
 from seqsup.wait import Wake
 from supervised import supervised, until
@@ -406,6 +408,67 @@ def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:
         other.kill()
         wait_for(lambda: not members.living())
     members.close()
+
+
+CHANGES = """
+import mmap, os, sys
+held = []
+for line in map(str.strip, sys.stdin):
+    if line == "private": held.append(b"x" * (4 << 20))
+    if line == "shared":
+        held.append(mmap.mmap(-1, 8 << 20)); held[-1].write(b"x" * (8 << 20))
+    if line == "zombie": pid = os.fork() or os._exit(0); os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    print("ready", pid if line == "zombie" else "", flush=True)
+"""
+
+
+@pytest.mark.parametrize("measure", list(Measure)[:3])
+def test_a_set_that_holds_the_very_same_is_still_and_any_other_is_not(measure: Measure) -> None:
+    members = Members(measure)
+    words = [sys.executable, "-c", CHANGES]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def does(what: str) -> list[str]:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(f"{what}\n")
+            process.stdin.flush()
+            return process.stdout.readline().split()[1:]
+
+        def at_rest() -> int:
+            return wait_for(lambda: members.still(used := members.used()) and used)
+
+        does("nothing")
+        members.add(process.pid)
+        used = at_rest()
+        assert not members.still(used - 4096)
+        for what in ("private", "shared") if measure is not Measure.PRIVATE else ("private",):
+            does(what)
+            assert not members.still(used)
+            used = at_rest()
+        if measure is Measure.PRIVATE:  # its own share is the same, and yet the tree holds more
+            does("shared")
+            wait_for(lambda: not members.still(used) and members.used() >= used + 7 * MIB)
+            used = at_rest()
+        does("zombie")
+        members.add(int(does("zombie")[0]))
+        assert members.still(at_rest())
+        members.close()
+        process.kill()
+        members.add(process.pid)
+    assert not members.still(members.used() + 1)
+    members.close()
+
+
+def test_the_host_is_busy_while_somebody_works_on_it() -> None:
+    host = Host()
+    before, worked, began = host.busy(), time.process_time(), time.monotonic()
+    wait_for(lambda: time.process_time() - worked > 0.3)
+    spent, busy = time.process_time() - worked, host.busy() - before
+    assert spent - 0.02 <= busy <= (time.monotonic() - began) * (os.cpu_count() or 1) + 0.02
+    host.close()
 
 
 def test_who_becomes_another_program_is_named_by_it() -> None:

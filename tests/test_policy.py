@@ -1,6 +1,7 @@
 """Every decision about a running tree, as histories: samples in, actions out. No process, no clock."""
 
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 import pytest
@@ -26,6 +27,7 @@ from seqsup.model import (
 from seqsup.policy import (
     COLLECT_EVERY,
     COMEBACKS,
+    FAR,
     FRESH,
     KILL_DEADLINE,
     LASTING,
@@ -37,6 +39,7 @@ from seqsup.policy import (
     Watch,
     pause,
     step,
+    still_for,
     unmoved,
 )
 
@@ -579,6 +582,26 @@ def test_a_tree_that_holds_the_same_is_sampled_for_all_but_hard(mib: int, host: 
     assert pause(watch, RULES, sample, rate, cpus) <= rest <= 1.0
     nearer = replace(RULES, limits=replace(RULES.limits, hard=mib * MIB + 1))
     assert unmoved(watch, nearer, sample, rate, cpus) == rest
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 1), st.integers(1, 8))
+def test_a_tree_that_is_not_measured_as_all_was_idle_cannot_reach_hard(mib: int, busy: float, cpus: int) -> None:
+    rest = still_for(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), busy, cpus)
+    most = mib + (busy + 0.01) * 4000 + rest * 2000 * min(cpus, 3)
+    assert rest == 0 or (most <= 400 and rest >= FAR)
+
+
+def test_a_tree_is_measured_where_it_may_have_grown() -> None:
+    def rest(busy: float, mib: int = 100, rules: Rules = RULES) -> float:
+        return still_for(Watch(started=0.0, level_since=0.0), rules, at(60, mib), busy, 1)
+
+    assert rest(0.0) == pytest.approx((225 - 40) / 2000)
+    assert rest(0.01) == pytest.approx((225 - 80) / 2000)
+    assert rest(0.05) == 0  # for less than FAR
+    assert rest(0.0, mib=300) == 0
+    assert rest(-0.5) == 0  # processors were added
+    assert rest(0.0, rules=UNLIMITED) == inf
 
 
 def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:

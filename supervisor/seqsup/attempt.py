@@ -174,6 +174,7 @@ class _Vigil:
         self._left_over: tuple[ProcessMemory, ...] = ()
         self._options: tuple[str, ...] = ()  # ours, in NODE_OPTIONS
         self._still_at = self._watch.started  # when the tree was last seen to hold what the last sample says
+        self._busy = 0.0  # of the host, as the tree was last measured
         self._described = self._watch.started  # when observers last heard who is in the tree
         self._high = False  # it was told that soft was passed
         self._told = -1.0  # since when the phase lasts that was told last
@@ -269,7 +270,7 @@ class _Vigil:
             known = self._watch, self._rules, sample, rate, world.host.cpus
             pause = policy.pause(*known)
             most = pause if moved else policy.unmoved(*known)
-            await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample.used))
+            await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample, pause))
             before, sample = sample, self._look(tree)
             moved = sample.used != before.used
             rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
@@ -278,15 +279,20 @@ class _Vigil:
         """What is known without a look: a leader, who is a shell yet."""
         return Sample(at=time.monotonic(), used=0, processes=1, host_available=self.last_available)
 
-    def _still(self, tree: Tree, used: int) -> bool:
-        """Measure the tree, and nothing else: while it holds the very same, there is nothing to decide or to tell."""
-        if tree.used() != used:
-            return False
-        self._still_at = time.monotonic()
-        return True
+    def _still(self, tree: Tree, sample: Sample, pause: float) -> float:
+        """Say for how long the tree is sure to hold the very same, 0 if it does not: then there is nothing to decide or
+        to tell. It is not even measured while the host was idle."""
+        host = self._world.host
+        busy = host.busy() if pause > policy.FAR else inf
+        if sure := policy.still_for(self._watch, self._rules, sample, busy - self._busy, host.cpus):
+            return sure
+        if not tree.still(sample.used):
+            return 0.0
+        self._still_at, self._busy = time.monotonic(), busy
+        return pause
 
     def _look(self, tree: Tree) -> Sample:
-        began = time.monotonic()
+        began, self._busy = time.monotonic(), self._world.host.busy()
         sample = self._sample(tree)
         if self._world.observe is not None:
             processes = self._who(tree, sample.at)

@@ -37,6 +37,8 @@ _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice
 _STILL, _STIR = 1.0, 4 * MIB  # a tree stands still that for so long has grown by no more than that
 _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
+_BUSY_OFF = 0.01  # seconds by which the difference of two figures of hundredths may be wrong
+FAR = 0.03  # seconds: who is looked at more often than that is looked at
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 GIVES_BACK = 1.0  # seconds: RSS reads 0 up to half of one before the memory is back
 FRESH = 2.0  # seconds; a look comes after one at the latest
@@ -137,9 +139,8 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     could double, and only the fastest known one to be met: then three quarters of its time to `hard`.
     Measured with these figures: overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
-    share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
-    room = inf if rules.limits.hard is None else rules.limits.hard - sample.used
-    return max(min(room / _worst(rate, cpus) * share, unmoved(watch, rules, sample, rate, cpus)), _MIN_PAUSE)
+    until_near = _room(watch, rules, sample) / _worst(rate, cpus)
+    return max(min(until_near, unmoved(watch, rules, sample, rate, cpus)), _MIN_PAUSE)
 
 
 def unmoved(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
@@ -159,6 +160,24 @@ def unmoved(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) 
     else:
         waits += [0.02, watch.since + timeouts.grace - sample.at]
     return max(min(waits), _MIN_PAUSE)
+
+
+def still_for(watch: Watch, rules: Rules, sample: Sample, busy: float, cpus: int) -> float:
+    """Seconds from now for which a tree that held this need not be measured, as who does not run does not grow.
+
+    `busy` is how long all processors together have worked since it did. 0 where that is too long to tell.
+    """
+    if busy < 0:
+        return 0.0
+    grown = (busy + _BUSY_OFF) * 2 * _FILL_RATE  # with huge pages one was seen to take 3.4 GiB/s
+    seconds = (_room(watch, rules, sample) - grown) / _worst(0.0, cpus)
+    return seconds if seconds >= FAR else 0.0
+
+
+def _room(watch: Watch, rules: Rules, sample: Sample) -> float:
+    """Bytes by which the tree may grow until it is to be measured again."""
+    share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
+    return inf if rules.limits.hard is None else (rules.limits.hard - sample.used) * share
 
 
 def _worst(rate: float, cpus: int) -> float:

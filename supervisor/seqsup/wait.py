@@ -39,10 +39,11 @@ class Wake:
         while self._put_off:
             self._put_off.popleft()()
 
-    async def wait(self, seconds: float, every: float = inf, still: Callable[[], bool] = lambda: False) -> None:
-        """Catch up, then wait until poked, at most this long, and no longer than all is found still, every so often.
+    async def wait(self, seconds: float, first: float = inf, still: Callable[[], float] = lambda: 0.0) -> None:
+        """Catch up, then wait until poked, at most this long, and no longer than all is still: for how many seconds
+        from now that is sure is asked after `first`, and again when they are over.
 
-        To find that takes no more than a turn of the loop: whoever waits sleeps on.
+        To ask takes no more than a turn of the loop: whoever waits sleeps on.
         """
         self.catch_up()
         if self._poked:
@@ -57,14 +58,14 @@ class Wake:
             if waiter.done():
                 return
             try:
-                if (left := ends - loop.time()) > 0 and still():
-                    loop.call_later(min(every, left), ring)
+                if (left := ends - loop.time()) > 0 and (sure := still()) > 0:
+                    loop.call_later(min(sure, left), ring)
                 else:
                     waiter.set_result(None)
             except Exception as error:  # the waiter's, not the loop's
                 waiter.set_exception(error)
 
-        timer = loop.call_later(min(every, seconds), ring)
+        timer = loop.call_later(min(first, seconds), ring)
         try:
             await waiter
         finally:

@@ -57,6 +57,7 @@ class Group1:
         for folder in own:
             folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
         self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
+        self._tasks = Kept(f"{pids}/pids.current" if pids is not None else None)
         self.oom_event = self._listen()
 
     def _listen(self) -> int | None:
@@ -79,6 +80,9 @@ class Group1:
 
     def pids(self) -> list[int]:
         return self._members.pids()
+
+    def tasks(self) -> int | None:
+        return number(self._tasks.read().decode())
 
     def weighed(self) -> list[int]:
         return listed(self._memory)
@@ -111,8 +115,8 @@ class Group1:
         return self._members.empty()
 
     def close(self) -> bool:
-        self._stat.close()
-        self._oom.close()
+        for kept in (self._stat, self._oom, self._tasks):
+            kept.close()
         if self.oom_event is not None:
             os.close(self.oom_event)
             self.oom_event = None

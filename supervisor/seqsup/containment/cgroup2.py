@@ -41,8 +41,8 @@ class Group2:
         procs = f"{folder}/cgroup.procs"
         self.entry: tuple[str, ...] = (procs,)
         self._procs = Kept(procs)
-        self._stat, self._oom = (
-            Kept(f"{folder}/{name}" if limits else None) for name in ("memory.stat", "memory.events")
+        self._stat, self._oom, self._tasks = (
+            Kept(f"{folder}/{name}" if limits else None) for name in ("memory.stat", "memory.events", "pids.current")
         )
         self._epoll: select.epoll | None = None
         if self._oom.fd >= 0:  # nested, as an event loop asks for POLLIN only, and that a cgroup file always has
@@ -60,6 +60,9 @@ class Group2:
 
     def pids(self) -> list[int]:
         return listed(self._folder) if nested(self._folder) else self._procs.pids()
+
+    def tasks(self) -> int | None:
+        return number(self._tasks.read().decode())
 
     def weighed(self) -> list[int]:
         return self.pids()
@@ -86,7 +89,7 @@ class Group2:
         return "populated 0" in state if state else not listed(self._folder)
 
     def close(self) -> bool:
-        for kept in (self._procs, self._stat, self._oom):
+        for kept in (self._procs, self._stat, self._oom, self._tasks):
             kept.close()
         if self._epoll is not None:
             self._epoll.close()

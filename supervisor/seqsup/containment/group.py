@@ -51,6 +51,9 @@ class Group(Membership, Protocol):
         The kernel may be behind by 128 pages a CPU, for two seconds at most. Whoever is not in weighed() is not in it.
         """
 
+    def tasks(self) -> int | None:
+        """Count its threads and those below it, where the kernel tells: whoever leaves or enters changes that."""
+
     def weighed(self) -> list[int]:
         """List whose memory is charged here: an agent's process may enter another group than its own."""
 

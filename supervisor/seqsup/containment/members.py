@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from seqsup.model import Kind, Measure, ProcessMemory
 from seqsup.wording import OTHER, title
 
-from .process import Member, kinship
+from .process import Member, kinship, unmoved
 from .shared import Shared
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
@@ -65,6 +65,14 @@ class Members:
         if self._measure is Measure.PRIVATE:
             total += self._shared.used(self._by_pid.values())
         return total
+
+    def still(self, used: int) -> bool:
+        """Say whether they hold the very same as when they were measured at this."""
+        shared = self._shared
+        if shared.behind or not unmoved(self._by_pid.values(), self._measure):
+            return False
+        known = sum(member.bytes for member in self._by_pid.values())
+        return used == (known + shared.known if self._measure is Measure.PRIVATE else known)
 
     def sum_of(self, pids: Iterable[int]) -> int:
         """Sum what these of the members have each for itself; whoever is gone is dropped."""

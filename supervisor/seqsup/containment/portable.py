@@ -92,6 +92,14 @@ class Member:
         """There is nothing to let go of."""
 
 
+def unmoved(members: Iterable[Member], what: Measure) -> bool:
+    """Say whether all hold what they were measured at last."""
+    try:
+        return all(member.bytes == member.measure(what) for member in members)
+    except ProcessLookupError:
+        return False
+
+
 def read_stat(pid: int) -> Stat | None:
     with suppress(psutil.Error):
         process = psutil.Process(pid)

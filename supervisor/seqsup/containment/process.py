@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from seqsup.host import PORTABLE
 
 if TYPE_CHECKING or not PORTABLE:
-    from .procfs import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat
+    from .procfs import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat, unmoved
 else:
-    from .portable import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat
+    from .portable import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat, unmoved
 
-__all__ = ["ADOPTS", "Member", "all_pids", "children", "environment", "kin", "kinship", "read_stat"]
+__all__ = ["ADOPTS", "Member", "all_pids", "children", "environment", "kin", "kinship", "read_stat", "unmoved"]

@@ -36,7 +36,8 @@ class Shared:
     def __init__(self) -> None:
         self._holdings: dict[Member, Holding] = {}
         self._again = 0.0  # when the next look may be
-        self._used = 0
+        self.known = 0  # bytes, as of the last look
+        self.behind = False  # somebody's share has changed since
 
     def used(self, members: Iterable[Member]) -> int:
         """Give the tree's shared memory in bytes, after a look at whose share has changed."""
@@ -48,14 +49,16 @@ class Shared:
             self._sum_up()
             ended = time.monotonic()
             self._again = ended + _SHARE * (ended - now)
-        return self._used
+            changed = []
+        self.behind = bool(changed)
+        return self.known
 
     def forget(self, member: Member) -> None:
         if self._holdings.pop(member, None) is not None:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        self._used = once([holding for holding in self._holdings.values() if holding.resident])
+        self.known = once([holding for holding in self._holdings.values() if holding.resident])
 
 
 def once(holdings: Sequence[Holding]) -> int:

@@ -44,6 +44,7 @@ class Tree:
         self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
+        self._who: tuple[int | None, int] = None, -1  # how many it had then, and who was born last
         self._last_pid = -1
         self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
         self._again = 0.0  # when these are tried again
@@ -126,6 +127,13 @@ class Tree:
             self.describe()
         return used
 
+    def still(self, used: int) -> bool:
+        """Say whether it holds the very same as when it was measured at this."""
+        if self._group is not None and self._measure in _AS_A_GROUP:
+            return self.used() == used
+        self._keep_up()
+        return self._members.still(used)
+
     def _measured(self) -> int:
         self._keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
@@ -137,9 +145,10 @@ class Tree:
 
         What they held as they left stays charged where it was, and counts twice until they free it or exec.
         """
-        now = time.monotonic()
-        if now - self._listed >= _WALK_SHARE * self._list_cost:
-            self._elsewhere = set(self._members.pids()).difference(group.weighed())
+        now, who = time.monotonic(), (group.tasks(), self._reaper.last_pid())
+        same = who == self._who and who[0] is not None
+        if now - self._listed >= (_WALK_EVERY[0] if same else _WALK_SHARE * self._list_cost):
+            self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
             self._listed = time.monotonic()
             self._list_cost = self._listed - now
         return self._members.sum_of(self._elsewhere)
