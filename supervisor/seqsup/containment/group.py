@@ -84,7 +84,7 @@ class Groups(Protocol):
 
 def backstop(hard: int) -> int:
     """Where the kernel's limit stands: far enough above hard that the watcher, who can name causes, comes first."""
-    return hard + max(hard * 3 // 100, 16 * MIB)
+    return hard + max(hard * 2 // 100, 16 * MIB)
 
 
 class Kept:
