@@ -143,6 +143,26 @@ def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, ar
     assert ended.returncode == 2
 
 
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may enter every folder")
+@pytest.mark.parametrize("since", ["the start", "the first agent"])
+def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path: Path, since: str) -> None:
+    """`sudo -u agent seqsup start` in a folder of root's."""
+    (shut := tmp_path / "shut").mkdir()
+    close = f"chmod 0 {shut}"
+    first, begin = ("true", close) if since == "the start" else (close, "true")
+    profile = write(tmp_path, shell("a", first), shell("b", "echo $PWD; false"))
+    powers = "-dac_override,-dac_read_search"
+    humbly = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
+    ended = subprocess.run(
+        [*humbly, "sh", "-c", f'{begin}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", profile],
+        cwd=shut, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    shut.chmod(0o700)
+    assert ended.returncode == 1, ended.stderr
+    assert f"why b gave up: exit 1: {tmp_path}" in ended.stderr
+    assert f"seqsup start {profile} --resume" in ended.stderr
+
+
 def test_lanes_that_no_agent_needs_take_no_memory(tmp_path: Path) -> None:
     lanes = {"concurrency": 2**31, "allow_concurrency": True}
     profile = write(tmp_path, shell("a", "true"), shell("b", "true"), run=lanes, memory={"hard": "64MiB"})

@@ -118,6 +118,7 @@ class _Supervision:
     def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path, packet: _Packet | None) -> None:
         self._packet = packet
         self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
+        self._here = here()  # whoever may not enter it cannot go back there either
         self._wake = Wake()
         self._operator = Operator(self._told)
         self._audience: Audience | None = None  # of the run, while it has one
@@ -315,7 +316,7 @@ class _Supervision:
         shown = not (manner.json or manner.log_json or (manner.passage and self._code == 0))
         if audience is not None and self._code is not None and shown:
             elsewhere = self._folder != state_dir()
-            told = summary(audience.view, width=width(sys.stderr), here=here(), elsewhere=elsewhere)
+            told = summary(audience.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
             click.echo(told, err=True)
         if self._exporter is not None:
             await self._linger(self._exporter)

@@ -66,7 +66,8 @@ class Reaper:
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         self._gate = os.open("/proc/loadavg", os.O_RDONLY) if ADOPTS else -1
-        self._home = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        here = "." if os.access(".", os.X_OK) else "/"  # `sudo -u agent` in a folder of root's: nothing leads out of it
+        self._home = os.open(here, getattr(os, "O_PATH", os.O_RDONLY))
         for fd in map(int, os.listdir("/proc/self/fd" if ADOPTS else "/dev/fd")):  # noqa: PTH208
             if fd > 2:  # whoever started us may have left us some
                 with suppress(OSError):  # the one that listed them is closed
@@ -144,7 +145,10 @@ class Reaper:
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in given],
             )  # fmt: skip
         finally:
-            os.fchdir(self._home)
+            try:
+                os.fchdir(self._home)
+            except OSError:  # by now we may not
+                os.chdir("/")
         self.counted = 0 <= self.last_pid() - pid < _MEANWHILE
         self._roots[pid] = None
         return Root(pid)
