@@ -311,6 +311,7 @@ def test_an_agent_that_closes_what_it_did_not_open_goes_on(programs: Callable[..
     async def story(channel: Channel) -> None:
         program = programs("node", CLOSES, str(channel.path), GATE=str(gate))
         await until(lambda: program.pid in channel.nodes())
+        assert await channel.ask(program.pid, "mem", DEADLINE)  # libuv aborts where it has not begun to listen yet
         gate.touch()
         code, _, stderr = await asyncio.to_thread(program.ended)
         assert (code, stderr) == (5, b"")
