@@ -43,10 +43,11 @@ class Keeper:
     ) -> None:  # fmt: skip
         """Start the keeper, which starts the command. OSError says why it could not be."""
         self._line, theirs = socket.socketpair()
+        theirs.set_inheritable(True)
         try:
             self._root = self._reaper.spawn(
                 [sys.executable, "-ISE", keep.__file__, str(theirs.fileno()), *command],
-                cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=(theirs.fileno(),),
+                cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
             )  # fmt: skip
         except OSError:
             self._line.close()

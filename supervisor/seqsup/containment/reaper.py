@@ -130,19 +130,17 @@ class Reaper:
         return self._roots[root.pid]
 
     def spawn(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
-        pass_fds: Sequence[int] = (),
-    ) -> Root:  # fmt: skip
-        """Start a leader in a session of its own. OSError says why it could not be.
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+    ) -> Root:
+        """Start a leader in a session of its own, with what is inheritable. OSError says why it could not be.
 
         Only from the main thread. posix_spawn takes half of Popen's time, but knows no `cwd`: we are there meanwhile.
         """
-        given = [(fd, number) for number, fd in enumerate((stdin, stdout, stderr))] + [(fd, fd) for fd in pass_fds]
         os.chdir(cwd)
         try:
             pid = os.posix_spawnp(
                 command[0], [*command], env, setsid=True, setsigdef=_IGNORED,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in given],
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((stdin, stdout, stderr))],
             )  # fmt: skip
         finally:
             try:
