@@ -163,6 +163,15 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     assert f"seqsup start {profile} --resume" in ended.stderr
 
 
+def test_an_agent_whose_turn_never_comes_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
+    """The first fails before it was time to set the other's stage."""
+    profile = write(tmp_path, agent("a", ["true", "x" * (128 << 10)]), shell("b", "true"))
+    state = tmp_path / "state"
+    assert seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(state)}).code == 1
+    assert (state / "runs/r1/a").is_dir()
+    assert not (state / "runs/r1/b").exists()
+
+
 def test_lanes_that_no_agent_needs_take_no_memory(tmp_path: Path) -> None:
     lanes = {"concurrency": 2**31, "allow_concurrency": True}
     profile = write(tmp_path, shell("a", "true"), shell("b", "true"), run=lanes, memory={"hard": "64MiB"})

@@ -63,6 +63,7 @@ class Agent:
 
     def dismiss(self) -> None:
         """Say that its turn does not come."""
+        self._begun = True  # it may be told to get ready after this
         if self._ready is not None:
             self._ready.discard()
 
