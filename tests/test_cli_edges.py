@@ -163,6 +163,13 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     assert f"seqsup start {profile} --resume" in ended.stderr
 
 
+def test_a_variable_without_a_name_is_not_handed_on(seqsup: Seqsup, tmp_path: Path) -> None:
+    """A shell drops it, but whoever calls exec may leave it to us."""
+    companions = [{"name": "c", "command": ["sleep", "60"]}]
+    result = seqsup("start", write(tmp_path, shell("a", "true"), companions=companions), env={"": "nameless"})
+    assert result.code == 0, result.stderr
+
+
 def test_an_agent_whose_turn_never_comes_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
     """The first fails before it was time to set the other's stage."""
     profile = write(tmp_path, agent("a", ["true", "x" * (128 << 10)]), shell("b", "true"))

@@ -43,11 +43,12 @@ def look_up(name: str) -> Account | None:
 
 def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str, str]:
     """What a user's processes inherit of ours."""
+    named = {name: value for name, value in environ.items() if name}  # Python starts nobody with any other
     if account is None:
-        return dict(environ)
+        return named
     kept = {
         name: value
-        for name, value in environ.items()
+        for name, value in named.items()
         if name not in _PERSONAL and not name.startswith(_PERSONAL_PREFIXES)
     }
     return kept | {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
