@@ -198,6 +198,14 @@ def test_spawn_failed_for_its_folder(tmp_path: Path) -> None:
     assert f"{tmp_path / 'gone'}" in made.outcome.why
 
 
+def test_a_program_on_a_part_of_the_path_that_counts_from_the_agents_folder_is_started(tmp_path: Path) -> None:
+    (program := tmp_path / "bin/hello").parent.mkdir()
+    program.write_text("#!/bin/sh\necho $0\n")
+    program.chmod(0o755)
+    made = tried(step("hello", cwd=tmp_path, env={"PATH": f"bin:{os.environ['PATH']}"}), tmp_path / "run")
+    assert made.reason is Reason.COMPLETED, made.outcome.why
+
+
 def test_misconfigured(run: Run) -> None:
     made = run(["node", "-e", "0"], env={"NODE_OPTIONS": "--no-such-option"})
     assert made.reason is Reason.MISCONFIGURED

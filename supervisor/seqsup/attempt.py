@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -43,6 +42,7 @@ from .host import room
 from .model import Collection, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Rlimits, Sample, Step, Success
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
+from .runtime.detect import find
 from .runtime.node import copy_preload
 from .stage import Place, Stage
 from .streams import open_stdin
@@ -509,7 +509,7 @@ class _Vigil:
 def _must_be_program(word: str, cwd: str, path: str) -> None:
     """Raise what exec would: through the shim it could only be told by an exit code."""
     if "/" not in word:
-        if shutil.which(word, path=path) is None:
+        if find(word, cwd, path) is None:
             raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)
         return
     program = os.path.join(cwd, word)  # noqa: PTH118 (hot)

@@ -106,7 +106,8 @@ def find(word: str, cwd: str, path: str) -> str | None:
     if "/" in word:  # shutil.which would take a path relative to ours
         return shutil.which(str(Path(cwd, word)))
     # An empty or relative part of the path counts from where the agent runs.
-    return shutil.which(word, path=os.pathsep.join(str(Path(cwd, part)) for part in path.split(os.pathsep)))
+    parts = (os.path.join(cwd, part) for part in path.split(os.pathsep))  # noqa: PTH118 (hot)
+    return shutil.which(word, path=os.pathsep.join(parts))
 
 
 def behind(name: str, words: Sequence[str]) -> list[str]:
