@@ -57,7 +57,6 @@ class Group1:
         for folder in own:
             folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
         self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
-        self._tasks = Kept(f"{pids}/pids.current" if pids is not None else None)
         self.oom_event = self._listen()
 
     def _listen(self) -> int | None:
@@ -82,7 +81,7 @@ class Group1:
         return self._members.pids()
 
     def tasks(self) -> int | None:
-        return number(self._tasks.read().decode())
+        return None  # memory's hierarchy does not count them, and who leaves it may stay where they are counted
 
     def weighed(self) -> list[int]:
         return listed(self._memory)
@@ -115,8 +114,8 @@ class Group1:
         return self._members.empty()
 
     def close(self) -> bool:
-        for kept in (self._stat, self._oom, self._tasks):
-            kept.close()
+        self._stat.close()
+        self._oom.close()
         if self.oom_event is not None:
             os.close(self.oom_event)
             self.oom_event = None
