@@ -52,7 +52,7 @@ class Group(Membership, Protocol):
         """
 
     def tasks(self) -> int | None:
-        """Count its threads and those below it, where the kernel tells: who enters or leaves what it weighs changes it."""
+        """Count its threads and those below it, where the kernel tells: who enters or leaves changes that."""
 
     def weighed(self) -> list[int]:
         """List whose memory is charged here: an agent's process may enter another group than its own."""
