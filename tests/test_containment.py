@@ -109,7 +109,7 @@ def test_whoever_escapes_is_found_and_killed(
         if "--leave" in args or name in ("orphans",):
             ending = await until(lambda: tree._reaper.ending(tree.root), wake)
             assert ending == Exit(code=0, signal=None)
-            assert set(named) == pids(tree)
+            await until(lambda: set(named) == pids(tree), wake)
 
     within(stub(name, *args), story)
     assert not any(map(alive, escaped))
