@@ -26,7 +26,8 @@ class Host:
         self._psi = -1
         with suppress(OSError):
             self._psi = -1 if PORTABLE else os.open("/proc/pressure/memory", os.O_RDONLY)
-        self._processors = os.cpu_count() or 1
+        # All that /proc/uptime sums up: os.cpu_count() may be those that are ours, or what a variable says
+        self._processors = (os.cpu_count() or 1) if PORTABLE else Path("/proc/stat").read_bytes().count(b"\ncpu")
         self.cpus = self._processors if PORTABLE else len(os.sched_getaffinity(0))  # that are ours
 
     def available(self) -> int:
