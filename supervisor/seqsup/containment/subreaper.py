@@ -44,7 +44,11 @@ class Tree:
         self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
-        self._who: tuple[int | None, int] = None, -1  # how many it had then, and who was born last
+        self._who: tuple[int | None, int, int] = (
+            None,
+            -1,
+            0,
+        )  # how many it had then, who was born last, how many we know
         self._last_pid = -1
         self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
         self._again = 0.0  # when these are tried again
@@ -145,7 +149,7 @@ class Tree:
 
         What they held as they left stays charged where it was, and counts twice until they free it or exec.
         """
-        now, who = time.monotonic(), (group.tasks(), self._reaper.last_pid())
+        now, who = time.monotonic(), (group.tasks(), self._reaper.last_pid(), len(self._members))
         same = who == self._who and who[0] is not None
         if now - self._listed >= (_WALK_EVERY[0] if same else _WALK_SHARE * self._list_cost):
             self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
