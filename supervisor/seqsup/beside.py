@@ -82,13 +82,9 @@ class Beside:
         )  # fmt: skip
         self._keeper = Keeper(reaper, self.label)
         self._keeper.begin(
-            wrapped,
-            cwd=cwd,
-            env=whole,
-            stdin=0 if stdin is None else stdin.fileno(),
-            stdout=self.stdout.fd,
-            stderr=self.stderr.fd,
-        )
+            wrapped, cwd=cwd, env=whole, stdin=0 if stdin is None else stdin.fileno(),
+            stdout=self.stdout.fd, stderr=self.stderr.fd,
+        )  # fmt: skip
         self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)

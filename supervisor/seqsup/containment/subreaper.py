@@ -44,11 +44,8 @@ class Tree:
         self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
-        self._who: tuple[int | None, int, int] = (
-            None,
-            -1,
-            0,
-        )  # how many it had then, who was born last, how many we know
+        # As it was listed: how many it had, who was born last, how many we knew
+        self._who: tuple[int | None, int, int] = None, -1, 0
         self._last_pid = -1
         self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
         self._again = 0.0  # when these are tried again
