@@ -22,7 +22,7 @@ class Host:
     def __init__(self) -> None:
         self._meminfo = -1 if PORTABLE else os.open("/proc/meminfo", os.O_RDONLY)
         self._own = -1 if PORTABLE else os.open("/proc/self/statm", os.O_RDONLY)
-        self._uptime = -1 if PORTABLE else os.open("/proc/uptime", os.O_RDONLY)
+        self._uptime = -1 if PORTABLE else _of_the_kernel("/proc/uptime", beside=self._own)
         self._psi = -1
         with suppress(OSError):
             self._psi = -1 if PORTABLE else os.open("/proc/pressure/memory", os.O_RDONLY)
@@ -68,9 +68,10 @@ class Host:
     def busy(self) -> float:
         """Seconds that its processors have worked, all together, since a moment of its own: only differences tell.
 
-        They are right to a hundredth; one below zero is of no use: processors were added.
+        They are right to a hundredth; one below zero is of no use: processors were added. Where the kernel does not
+        say itself how long they idled, they count as never idle.
         """
-        idle = 0.0 if PORTABLE else float(os.pread(self._uptime, 64, 0).split()[1])
+        idle = 0.0 if self._uptime < 0 else float(os.pread(self._uptime, 64, 0).split()[1])
         return time.monotonic() * self._processors - idle
 
     def oom_kills(self) -> int:
@@ -84,6 +85,18 @@ class Host:
         for fd in (self._meminfo, self._own, self._uptime, self._psi):
             if fd >= 0:
                 os.close(fd)
+
+
+def _of_the_kernel(path: str, beside: int) -> int:
+    """Open a file of /proc; -1 where another is mounted over it, as lxcfs does in a container, which may know less.
+
+    `beside` is one that is the kernel's own.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    if os.fstat(fd).st_dev == os.fstat(beside).st_dev:
+        return fd
+    os.close(fd)
+    return -1
 
 
 def room(folder: Path) -> tuple[int, int]:
