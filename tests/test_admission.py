@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Result
 from seqsup.containment.ceiling import Ceiling
-from seqsup.learning import Past, need
+from seqsup.learning import Past, expect, need
 from seqsup.model import MIB
 from seqsup.policy import no_room
 
@@ -54,7 +54,7 @@ def past(*peaks: int) -> list[Past]:
     [((), 1000, None), ((400, 400), 1000, None), ((400, 300, 400), 1000, 500), ((900, 900, 900), 1000, 1000)],
 )
 def test_what_an_agent_took_is_what_it_may_take_again(peaks: tuple[int, ...], hard: int, needed: int | None) -> None:
-    assert need(past(*peaks), "content", hard * MIB) == (None if needed is None else needed * MIB)
+    assert need(expect(past(*peaks)), hard * MIB) == (None if needed is None else needed * MIB)
 
 
 def test_a_limit_above_us_leaves_what_it_has_left_and_page_cache(tmp_path: Path) -> None:

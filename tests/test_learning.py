@@ -71,11 +71,11 @@ def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: 
 
 @given(known=PASTS, peak=PEAKS)
 def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: list[Past], peak: int) -> None:
-    usual = risen(peak, known, "A")
-    if usual is not None:
+    usual = expect(known, "A")
+    if usual is not None and risen(peak, usual):
         assert peak > 2 * usual.peak
         assert usual.weighed >= ENOUGH
-        assert risen(usual.peak, known, "A") is None
+        assert not risen(usual.peak, usual)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,16 @@ def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: li
     ids=["twice", "not yet", "too few", "a whim", "none went well", "too few were weighed", "enough were"],
 )
 def test_when_a_peak_is_told(peak: int, known: list[Past], told: bool) -> None:
-    assert (risen(peak * MIB, known, "A") is not None) == told
+    usual = expect(known, "A")
+    assert (usual is not None and risen(peak * MIB, usual)) == told
 
 
 def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
     usual = expect(past(0, 0, 100, 0))
     assert usual is not None
     assert (usual.attempts, usual.weighed, usual.peak, usual.high) == (4, 1, 100 * MIB, 100 * MIB)
-    assert need(past(0, 0, 100, 0), "A", None) is None
-    assert need(past(0, 100, 100, 100), "A", None) == 125 * MIB
+    assert need(usual, None) is None
+    assert need(expect(past(0, 100, 100, 100)), None) == 125 * MIB
 
 
 def test_the_time_that_is_left_is_that_of_those_to_come() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from .events import PeakRose
 from .journal import Journal
-from .learning import Past, expect, need, risen
+from .learning import Expected, expect, need, risen
 from .model import Plan, Step
 
 
@@ -12,36 +12,27 @@ class Experience:
     def __init__(self, plan: Plan, journal: Journal, run: int) -> None:
         """`run` is the one that goes on: of it nothing counts."""
         self._plan, self._journal, self._run = plan, journal, run
-        self._needs: dict[str, int | None] = {}  # by agent
+        self._usual: dict[str, Expected | None] = {}  # by agent, once it was asked for
 
     def seconds(self, steps: Iterable[Step]) -> dict[str, float]:
         """How long those usually take that ran before."""
-        expected: dict[str, float] = {}
-        for step in steps:
-            past = self._past(step)
-            self._needs[step.name] = self._may_take(step, past)
-            if (usual := expect(past, step.content)) is not None:
-                expected[step.name] = usual.seconds
-        return expected
+        return {step.name: usual.seconds for step in steps if (usual := self._of(step)) is not None}
 
     def need(self, step: Step) -> int | None:
-        """What must be there before it starts."""
-        if step.name not in self._needs:  # in a fresh image of the supervisor
-            self._needs[step.name] = self._may_take(step, self._past(step))
-        return self._needs[step.name]
+        """What must be there before it starts: beside others its limit, so that no sum of them can pass the memory."""
+        alone, hard = self._plan.concurrency == 1, step.limits.hard
+        learned = need(self._of(step), hard) if alone or self._plan.admit_learned else None
+        return learned or (step.need if alone else hard)
 
     def compare(self, step: Step, peak: int) -> PeakRose | None:
         """What there is to tell of an agent that took far more than it used to."""
-        if (usual := risen(peak, self._past(step), step.content)) is None:
+        usual = self._of(step)
+        if usual is None or not risen(peak, usual):
             return None
         return PeakRose(agent=step.name, peak=peak, usual=usual.peak, attempts=usual.weighed)
 
-    def _may_take(self, step: Step, past: list[Past]) -> int | None:
-        """Beside others its limit, so that no sum of them can pass the memory."""
-        alone, hard = self._plan.concurrency == 1, step.limits.hard
-        learned = need(past, step.content, hard) if alone or self._plan.admit_learned else None
-        return learned or (step.need if alone else hard)
-
-    def _past(self, step: Step) -> list[Past]:
-        past = self._journal.past(self._plan.profile, step.name)
-        return [each for each in past if each.run != self._run]
+    def _of(self, step: Step) -> Expected | None:
+        if step.name not in self._usual:
+            past = self._journal.past(self._plan.profile, step.name)
+            self._usual[step.name] = expect((each for each in past if each.run != self._run), step.content)
+        return self._usual[step.name]

@@ -69,21 +69,17 @@ def expect(past: Iterable[Past], content: str | None = None) -> Expected | None:
     )
 
 
-def need(past: Iterable[Past], content: str, hard: int | None) -> int | None:
+def need(usual: Expected | None, hard: int | None) -> int | None:
     """What an attempt may take, in bytes, with a margin; None where too little is known."""
-    usual = expect(past, content)
     if usual is None or usual.weighed < FEW:
         return None
     known = int(usual.high * _SOFT)
     return known if hard is None else min(known, hard)
 
 
-def risen(peak: int, past: Iterable[Past], content: str | None) -> Expected | None:
-    """What was usual, if this peak is far above it; None where it is not, or where too little is known."""
-    usual = expect(past, content)
-    if usual is None or usual.weighed < ENOUGH:
-        return None
-    return usual if peak > _RISE * usual.peak and peak - usual.peak >= _LEAST_RISE else None
+def risen(peak: int, usual: Expected) -> bool:
+    """Say whether a peak is far above what was usual; it is not where too little is known."""
+    return usual.weighed >= ENOUGH and peak > _RISE * usual.peak and peak - usual.peak >= _LEAST_RISE
 
 
 def good(past: Iterable[Past]) -> int:
