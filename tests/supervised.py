@@ -116,7 +116,7 @@ def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhil
             if meanwhile is not None:
                 meanwhile(event, operator)
 
-        place = Place(folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
+        place = Place(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
         world = World(reaper, Host(), wake, operator, emit)
         try:
             return await attempt(step, 1, heap, Stage(step, 1, place, world), world)

@@ -106,7 +106,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             )
             admission.take_in(wanted, None)
             own = replace(world, reaper=Keeper(reaper, name), wake=wake.branch())
-            place = Place(tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
+            place = Place(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
             try:
                 return await attempt(wanted, 1, None, Stage(wanted, 1, place, own), own)
             finally:

@@ -171,15 +171,13 @@ class Journal:
         The rest is written by the next `flush`, which comes before the supervisor waits for anything.
         JournalLost when it could not be, and then nobody may act on it.
         """
-        at, mono = time.time(), time.monotonic()
-        with self._telling(JournalLost):
-            seq, profile = self._next(run), self._profile(run)
+        at, mono, seq = time.time(), time.monotonic(), self._next(run)
         self._last[run] = seq
         text = _encode(event).decode()
         self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
         if isinstance(event, AttemptEnded):
             self._ended.append(
-                (profile, event.agent, run, event.attempt, event.content, event.reason, event.ok,
+                (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
             self._write(durably=False)
@@ -229,7 +227,8 @@ class Journal:
 
     def _next(self, run: int) -> int:
         if run not in self._last:
-            (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
+            with self._telling(JournalLost):
+                (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
             self._last[run] = last or 0
         return self._last[run] + 1
 
@@ -307,7 +306,8 @@ class Journal:
 
     def _profile(self, run: int) -> str:
         if run not in self._profiles:
-            row = self._db.execute("SELECT profile FROM runs WHERE run = ?", (run,)).fetchone()
+            with self._telling(JournalLost):
+                row = self._db.execute("SELECT profile FROM runs WHERE run = ?", (run,)).fetchone()
             self._profiles[run] = (row and row[0]) or ""
         return self._profiles[run]
 

@@ -452,7 +452,8 @@ class Run:
     def _place(self, step: Step, name: str, ledger: int, lane: int = 1) -> Place:
         label = f"{step.name}/{name}"
         place = Place(
-            self._folder / label, label, ledger, self._marks(label), previous=self._folder / SUMMARIES, lane=lane,
+            self._folder, self._folder / label, label, ledger, self._marks(label),
+            previous=self._folder / SUMMARIES, lane=lane,
         )  # fmt: skip
         if step.account is not None:
             open_way(private(place.folder), self._folder.parent.parent)

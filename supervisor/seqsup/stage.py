@@ -26,17 +26,13 @@ _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow i
 class Place(Struct, frozen=True):
     """Where an attempt leaves what it makes, and the marks its processes carry."""
 
+    run: Path  # its folder
     folder: Path
     label: str  # of the folder, relative to the run's
     ledger: int
     marks: dict[str, str]
     previous: Path | None = None  # the file with the summaries of those before
     lane: int = 1
-
-    @property
-    def run(self) -> Path:
-        """The run's folder: an attempt's is two below it."""
-        return self.folder.parents[1]
 
     @property
     def artifacts(self) -> Path:

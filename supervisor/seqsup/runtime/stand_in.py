@@ -50,15 +50,15 @@ def write(
 
     `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
     """
-    folder = place / FOLDER
+    folder = f"{place}/{FOLDER}"
     handed_on = False
     if left_in is not None:
         with suppress(OSError):
-            os.rename(left_in / FOLDER, folder)  # noqa: PTH104
+            os.rename(f"{left_in}/{FOLDER}", folder)  # noqa: PTH104
             handed_on = True
     if not handed_on:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    script = folder / _NAME
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
+    script = f"{folder}/{_NAME}"
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700), "wb") as file:
         file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
         file.truncate()
@@ -69,7 +69,7 @@ def write(
 
 def path_behind(place: Path, env: Mapping[str, str]) -> str:
     """The PATH that begins with the stand-in of `place`."""
-    return f"{place / FOLDER}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return f"{place}/{FOLDER}{os.pathsep}{env.get('PATH', os.defpath)}"
 
 
 def remove(place: Path, leave_in: Path | None = None) -> None:
@@ -78,18 +78,18 @@ def remove(place: Path, leave_in: Path | None = None) -> None:
     It can be left somewhere for the next attempt, unless the agent had a hand in it: on a disk, to make and remove it
     takes half a millisecond, and ext4 without a journal looks through what was removed lately whenever it makes a file.
     """
-    folder = place / FOLDER
+    folder = f"{place}/{FOLDER}"
     with suppress(OSError):
         if leave_in is not None and _untouched(folder):
             with suppress(OSError):  # another lane has left its own
-                os.rename(folder, leave_in / FOLDER)  # noqa: PTH104
+                os.rename(folder, f"{leave_in}/{FOLDER}")  # noqa: PTH104
                 return
-        (folder / _NAME).unlink(missing_ok=True)
-        folder.rmdir()
+        Path(folder, _NAME).unlink(missing_ok=True)
+        Path(folder).rmdir()
 
 
-def _untouched(folder: Path) -> bool:
-    script = os.lstat(folder / _NAME)
+def _untouched(folder: str) -> bool:
+    script = os.lstat(f"{folder}/{_NAME}")
     own = script.st_mode == stat.S_IFREG | 0o700 and script.st_nlink == 1
     return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
