@@ -474,14 +474,21 @@ def test_the_host_is_busy_while_somebody_works_on_it(monkeypatch: pytest.MonkeyP
     host.close()
 
 
-def test_the_host_counts_as_busy_where_its_idle_time_is_not_told_by_the_kernel(tmp_path: Path) -> None:
-    (tmp_path / "uptime").write_text("5000.00 5000.00\n")
-    over = 'mount --bind "$0" /proc/uptime || exit 99; exec "$@"'
-    asks = """import pathlib; from seqsup.host import Host
-host = Host(); before = host.busy(); pathlib.Path("/proc/uptime").write_text("5000.00 6000.00")
+@pytest.mark.parametrize(
+    ("file", "before", "after"), [("uptime", "5000.00 5000.00", "5000.00 6000.00"), ("stat", "cpu  1 1", "cpu  1 2")]
+)
+def test_the_host_counts_as_busy_where_its_idle_time_is_not_told_by_the_kernel(
+    tmp_path: Path, file: str, before: str, after: str
+) -> None:
+    (tmp_path / file).write_text(before)
+    over = 'mount --bind "$0" "$1" || exit 99; shift; exec "$@"'
+    asks = """import sys; from seqsup.host import Host
+host = Host(); before = host.busy(); open(sys.argv[1], "r+").write(sys.argv[2])
 assert host.busy() > before"""
-    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, tmp_path / "uptime"]
-    ended = subprocess.run([*namespaces, sys.executable, "-c", asks], capture_output=True, text=True, check=False)
+    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, tmp_path / file, f"/proc/{file}"]
+    ended = subprocess.run(
+        [*namespaces, sys.executable, "-c", asks, f"/proc/{file}", after], capture_output=True, text=True, check=False
+    )  # fmt: skip
     if ended.returncode == 99 or "unshare" in ended.stderr:
         pytest.skip(f"nothing can be mounted here: {ended.stderr}")
     assert ended.returncode == 0, ended.stderr

@@ -22,12 +22,14 @@ class Host:
     def __init__(self) -> None:
         self._meminfo = -1 if PORTABLE else os.open("/proc/meminfo", os.O_RDONLY)
         self._own = -1 if PORTABLE else os.open("/proc/self/statm", os.O_RDONLY)
-        self._uptime = -1 if PORTABLE else _of_the_kernel("/proc/uptime", beside=self._own)
         self._psi = -1
         with suppress(OSError):
             self._psi = -1 if PORTABLE else os.open("/proc/pressure/memory", os.O_RDONLY)
-        # All that /proc/uptime sums up: os.cpu_count() may be those that are ours, or what a variable says
-        self._processors = (os.cpu_count() or 1) if PORTABLE else Path("/proc/stat").read_bytes().count(b"\ncpu")
+        self._processors, self._uptime = os.cpu_count() or 1, -1
+        if not PORTABLE and _of_the_kernel("/proc/uptime", "/proc/stat"):
+            # All that it sums up: os.cpu_count() may be those that are ours, or what a variable says
+            self._processors = Path("/proc/stat").read_bytes().count(b"\ncpu")
+            self._uptime = os.open("/proc/uptime", os.O_RDONLY)
         self.cpus = self._processors if PORTABLE else len(os.sched_getaffinity(0))  # that are ours
 
     def available(self) -> int:
@@ -87,16 +89,9 @@ class Host:
                 os.close(fd)
 
 
-def _of_the_kernel(path: str, beside: int) -> int:
-    """Open a file of /proc; -1 where another is mounted over it, as lxcfs does in a container, which may know less.
-
-    `beside` is one that is the kernel's own.
-    """
-    fd = os.open(path, os.O_RDONLY)
-    if os.fstat(fd).st_dev == os.fstat(beside).st_dev:
-        return fd
-    os.close(fd)
-    return -1
+def _of_the_kernel(*files: str) -> bool:
+    """Say whether these of /proc are its own: in a container lxcfs mounts others over them, which may know less."""
+    return len({os.stat(file).st_dev for file in ("/proc/self/statm", *files)}) == 1  # noqa: PTH116
 
 
 def room(folder: Path) -> tuple[int, int]:
