@@ -77,6 +77,7 @@ def keeper_of(beside: Beside) -> int:
         ("exit 0", Exit(code=0, signal=None)),
         ("exit 7", Exit(code=7, signal=None)),
         ("kill -SEGV $$", Exit(code=None, signal=signal.SIGSEGV)),
+        ("kill -STOP $PPID; exit 7", Exit(code=7, signal=None)),
     ],
 )
 def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> None:
@@ -152,6 +153,24 @@ def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, t
             assert all(map(alive, pids))
             await one.stop(0)
             assert not any(map(alive, pids))
+
+    assert tell(story) == []
+
+
+def test_who_killed_its_keeper_before_it_was_seen_and_bears_no_mark_is_stopped_all_the_same(
+    tell: Tell, stub: Stub
+) -> None:
+    """Where every tree has a keeper, who falls to us and is nobody's comes from one that was killed."""
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
+            others = await started(other, world, stub("escapes", "double-fork-setsid"))
+            pids = await started(one, world, stub("flees", "env-i"))
+            os.kill(keeper_of(one), signal.SIGKILL)
+            await until(lambda: one.ended, world.wake)
+            await one.stop(0)
+            assert not any(map(alive, pids))
+            assert all(map(alive, others))
 
     assert tell(story) == []
 

@@ -75,6 +75,11 @@ class Keeper:
         return Root(self.leader or self._root.pid)
 
     @property
+    def pid(self) -> int:
+        """The keeper's own."""
+        return self._root.pid
+
+    @property
     def over(self) -> bool:
         """Whether the keeper has ended: by itself only once nobody of its tree is left."""
         return self._reaper.ending(self._root) is not None
@@ -159,15 +164,17 @@ class Keeper:
 
     def _left_behind(self) -> list[int]:
         """Who is left of the tree of a keeper that was killed: they fell to us, and are none of the agent's."""
+        ended = self._reaper.ending(self._root)
+        if ended is None or ended.signal is None:
+            return []
         if self._orphans is None:
-            ended = self._reaper.ending(self._root)
-            fallen = born(own_children()) if ended and ended.signal is not None else {}
-            self._orphans = {pid: start for pid, start in fallen.items() if self._is_ours(pid, start)}
-        self._orphans = with_descent(self._orphans)
+            self._orphans = {pid: start for pid, start in born(own_children()).items() if self._is_ours(pid, start)}
+        unmarked = born(pid for pid in self._reaper.unclaimed() if _tree(pid) in (None, self._label.encode()))
+        self._orphans = with_descent(self._orphans | unmarked)
         return list(self._orphans)
 
     def _is_ours(self, pid: int, start: int) -> bool:
-        return self._seen.get(pid) == start or environment(pid).get(TREE.encode()) == self._label.encode()
+        return self._seen.get(pid) == start or _tree(pid) == self._label.encode()
 
     def _on_word(self) -> None:
         self._listen()
@@ -197,3 +204,7 @@ class Keeper:
     def _order(self, order: bytes) -> None:
         with suppress(OSError):  # it has ended
             self._line.send(order)
+
+
+def _tree(pid: int) -> bytes | None:
+    return environment(pid).get(TREE.encode())

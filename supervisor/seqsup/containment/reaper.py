@@ -39,6 +39,10 @@ class Root(Struct, frozen=True):
 class Kept(Protocol):
     """A tree that is none of the agent's, below a process of its own."""
 
+    @property
+    def pid(self) -> int:
+        """That process."""
+
     def tops(self) -> Set[int]: ...
 
     def release(self) -> bool: ...
@@ -113,14 +117,17 @@ class Reaper:
         """Collect whoever has ended."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG | _WALL)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | _WALL)
             except ChildProcessError:
                 self.childless = True
                 return
             if not pid:
                 self.childless = False
                 return
-            if pid in self._roots:
+            if os.WIFSTOPPED(status):
+                if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
+                    os.kill(pid, signal.SIGCONT)
+            elif pid in self._roots:
                 code = os.waitstatus_to_exitcode(status)
                 self._roots[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
 
@@ -200,6 +207,17 @@ class Reaper:
         """
         self._before = with_descent(self._before)
         return self.let_go() | self._before.keys() | {pid for keeper in self.keepers for pid in keeper.tops()}
+
+    def unclaimed(self) -> list[int]:
+        """List who is our child and nobody's: of a keeper that was killed, or the agent's where that has none."""
+        tops = self._keeping()
+        if not self._roots.keys() <= tops:
+            return []
+        known = self.let_go() | self._before.keys() | tops
+        return [pid for pid in own_children() if pid not in known]
+
+    def _keeping(self) -> set[int]:
+        return {keeper.pid for keeper in self.keepers}
 
     def tidy(self) -> None:
         """Drop the keepers whose tree is gone and wanted no more."""
