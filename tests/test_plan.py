@@ -403,6 +403,19 @@ def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -
     ]
 
 
+def test_what_cannot_be_looked_at_is_told_by_its_key_as_well(tmp_path: Path) -> None:
+    long = "n" * 300
+    text = f"[hooks]\nafter_run = ['{long}']\n[metrics]\ntextfile = '{long}'\n" + agents(
+        f"a\ncommand = ['./{long}']", f"b\ncommand = ['{long}']", f"c\ncommand = ['sh']\ncwd = '{long}'",
+        f"d\ncommand = ['sh']\nstdin_file = '{long}'", f"e\ncommand = ['sh']\nfor_each.lines = '{long}'",
+    )  # fmt: skip
+    keys = ["hooks.after_run[0]", *(f"agents[{n}].command" for n in (0, 1))]
+    keys += ["agents[2].cwd", "agents[3].stdin_file", "agents[4].for_each"]
+    told = refusal(tmp_path, text)
+    assert [one.split()[1] for one in told] == [f"{key}:" for key in keys]
+    assert all(one.endswith("File name too long") for one in told)
+
+
 def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
     missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
     assert refusal(tmp_path, missing) == [

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping, Set
 from io import BufferedReader
 from pathlib import Path
@@ -58,7 +59,7 @@ def gather(
         problems["run", "concurrency"] = _NEEDS_LINUX
     for key in ("textfile", "file_sd"):
         path = getattr(profile.metrics, key)
-        if path is not None and Path(folder, path).is_dir():
+        if path is not None and os.path.isdir(Path(folder, path)):  # noqa: PTH112 (Path's says no, or raises)
             problems["metrics", key] = f"{path} is a folder; name a file in it"
     for n, companion in enumerate(profile.companions):
         if companion.command and (why := _cannot_start(companion, folder, environ)):
@@ -92,8 +93,8 @@ class _Look:
         problems: dict[str, str] = {}
         path = copy.env.get("PATH", self._environ.get("PATH", os.defpath))
         detected = self._detector.detect(tuple(map(placeholders.finish, copy.command)), copy.cwd, path)
-        if not Path(copy.cwd).is_dir():
-            problems["cwd"] = f"there is no folder {copy.cwd}"
+        if why := _closed(copy.cwd):
+            problems["cwd"] = why
         elif detected.executable is None:
             problems["command"] = detected.why
         elif become is not None:
@@ -189,10 +190,21 @@ def _cannot_start(companion: Companion, folder: str, environ: Mapping[str, str])
     cwd = str(Path(folder, companion.cwd))
     if not ADOPTS:
         return "command", _NEEDS_LINUX
-    if not Path(cwd).is_dir():
-        return "cwd", f"there is no folder {cwd}"
+    if why := _closed(cwd):
+        return "cwd", why
     detected = detect(companion.command, cwd, _path(companion, environ))
     return ("command", detected.why) if detected.executable is None else None
+
+
+def _closed(folder: str) -> str:
+    """Why nothing can be started in a folder, or nothing."""
+    try:
+        os.stat(f"{folder}/.")  # Path drops the dot, by which it must be entered
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no folder {folder}"
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return ""
 
 
 def _node_of(companion: Companion, folder: str, environ: Mapping[str, str]) -> str | None:
@@ -217,12 +229,12 @@ def _items(agent: Agent, folder: str) -> tuple[str, ...]:
 
 
 def _open(file: Path) -> BufferedReader:
-    if not file.exists():
-        raise _Unreadable(f"there is no file {file}")
-    if not file.is_file():  # a pipe would wait for ever
-        raise _Unreadable(f"{file} is no regular file")
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
+            raise _Unreadable(f"{file} is no regular file")
         return file.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise _Unreadable(f"there is no file {file}") from None
     except OSError as error:
         raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
 

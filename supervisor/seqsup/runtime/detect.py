@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -196,12 +197,18 @@ def _section_names(program: BinaryIO, head: bytes) -> bytes:
 
 
 def _missing(word: str, cwd: str) -> str:
-    if "/" not in word:
-        near = f"write ./{word}" if Path(cwd, word).is_file() else "install it, or give its path"
-        return f"there is no program {word} on PATH: {near}"
     file = Path(cwd, word)
-    if file.is_dir():
+    try:
+        mode = file.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
+        return f"{file}: {error.strerror}"
+    if "/" not in word:
+        near = f"write ./{word}" if stat.S_ISREG(mode) else "install it, or give its path"
+        return f"there is no program {word} on PATH: {near}"
+    if stat.S_ISDIR(mode):
         return f"{file} is a folder"
-    if file.exists():
+    if mode:
         return f"{file} is not executable; mend it with: chmod +x {shlex.quote(str(file))}"
     return f"there is no {file}"
