@@ -287,6 +287,26 @@ def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:
     assert str(complaints(text)[0]) == "p.toml:1: nam: unknown key (did you mean name?)"
 
 
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('name = 3\n[[companions]]\nname = 3\ncommand = ["x"]\n' + AGENT + 'needs = ["b"]', ["agents[0].needs[0]"]),
+        ('[[agents]]\ncommand = ["x"]\n' + AGENT + AGENT, ["agents[2].name"]),
+        (
+            AGENT + "memory.softt = 1\n" + AGENT.replace('"a"', '"b"') + 'memory.soft = "9GiB"',
+            ["agents[1].memory.soft"],
+        ),
+        (AGENT + 'needs = ["a"]\nstdin = "{summary:b}"', ["agents[0].needs", "agents[0].stdin"]),
+    ],
+)
+def test_a_mistake_hides_none_that_does_not_follow_from_it(text: str, keys: list[str]) -> None:
+    assert [complaint.key for complaint in complaints(text)][-len(keys) :] == keys
+
+
+def test_what_follows_from_a_mistake_is_not_told() -> None:
+    assert [complaint.key for complaint in complaints('agents = ["a"]')] == ["agents[0]"]
+
+
 def test_a_wrong_key_at_the_top_level_is_complained_of_once_for_all_agents() -> None:
     text = '[memory]\nsoft = "9GiB"\n' + AGENT + AGENT.replace('"a"', '"b"')
     assert [complaint.key for complaint in complaints(text)] == ["memory.soft"]

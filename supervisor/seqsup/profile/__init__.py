@@ -86,7 +86,8 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     name = given.get("name") or _stem(file)
     profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
     for at, message in check(profile, tuple(wrong)):
-        wrong.setdefault(at, message)
+        if not any(at[:n] in wrong for n in range(1, len(at) + 1)):  # nor what follows from the table's not being one
+            wrong[at] = message
     if wrong:
         raise ProfileError(complaints(profile, wrong.items()), Rest(profile, tuple(wrong)))
     return profile

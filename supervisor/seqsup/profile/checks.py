@@ -21,6 +21,7 @@ _TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndj
 _HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
 _GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
+_SIZES = (("memory",), ("node",))
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
 
@@ -29,13 +30,13 @@ def check(profile: Profile, broken: Collection[Path]) -> Wrong:
     yield from _run(profile)
     yield from _metrics(profile)
     yield from _companions(profile)
-    if not any("name" in at for at in broken):
-        yield from _names(profile)
+    yield from _names(profile)
+    if not any(at[:1] == ("agents",) and at[2:] in ((), ("name",)) for at in broken):
         yield from _needs(profile)
         yield from _placeholders(profile)
-    if not any("memory" in at or "node" in at for at in broken):
-        yield from _memory(profile)
     for n, agent in enumerate(profile.agents):
+        if not any(at[:1] in _SIZES or (at[:2] == ("agents", n) and at[2:3] in _SIZES) for at in broken):
+            yield from _memory(n, agent)
         for at, message in _agent(agent):
             yield ("agents", n, *at), message
 
@@ -137,7 +138,7 @@ def _placeholders(profile: Profile) -> Wrong:
     try:
         rank = {agent.name: n for n, agent in enumerate(in_order(profile.agents))}
     except CycleError:
-        rank = {}
+        rank = {agent.name: 0 for agent in profile.agents}
     for n, agent in enumerate(profile.agents):
         for at, text in agent.texts():
             for name, argument in placeholders.found(text):
@@ -155,7 +156,7 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
         return "{item} stands only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "env", "stdin"):
         return f"{written} is known only when the agent starts; it can stand in command, env and stdin"
-    if argument is None or not rank:
+    if argument is None:
         return None
     if argument not in rank:
         return f"{written}: no agent is called {show(argument)}{nearest(argument, rank)}"
@@ -166,14 +167,13 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
     return None
 
 
-def _memory(profile: Profile) -> Wrong:
-    for n, agent in enumerate(profile.agents):
-        applied = resolve(agent.memory)
-        for key, message in disorder(applied):
-            yield ("agents", n, "memory", key), message
-        if _surely_node(agent):
-            for table, key, message in too_small_for_node(agent.node, applied.hard):
-                yield ("agents", n, table, key), message
+def _memory(n: int, agent: Agent) -> Wrong:
+    applied = resolve(agent.memory)
+    for key, message in disorder(applied):
+        yield ("agents", n, "memory", key), message
+    if _surely_node(agent):
+        for table, key, message in too_small_for_node(agent.node, applied.hard):
+            yield ("agents", n, table, key), message
 
 
 def _surely_node(agent: Agent) -> bool:
