@@ -243,6 +243,14 @@ def test_an_odd_state_folder_is_refused_with_advice_that_helps(
     assert (ended.returncode, said in ended.stderr, "damaged" in ended.stderr) == (3, True, False), ended.stderr
 
 
+def test_of_a_state_folder_that_cannot_be_one_nobody_says_that_nothing_ran(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in (["status"], ["runs"], ["mem"], ["sweep"], ["sweep", "--dry-run"], ["logs"], ["stop"]):
+        told = seqsup(*command, env={"SEQSUP_STATE_DIR": str(tmp_path / "file")})
+        assert (told.code, told.stdout) == (3, ""), command
+        assert told.stderr.endswith("file is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one\n")
+
+
 def test_a_queue_that_has_no_room_refuses_the_start(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "touch ran"), run={"state_dir": str(tmp_path / "own")})
     with tmpfs(tmp_path / "disk", "size=64k,nr_inodes=2") as disk:

@@ -22,7 +22,7 @@ from .containment.reaper import adopt_orphans
 from .finding import Finding, Level
 from .folder import straight
 from .host import PORTABLE, Host
-from .journal import FILE, Journal
+from .journal import FILE, Journal, kept
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from .plan import enforcement, enforcing_key
 from .profile.limits import resolve
@@ -340,7 +340,7 @@ def _mend(error: OSError, base: Path) -> str:
 
 
 def _journal(folder: Path) -> Iterator[Finding]:
-    if not (folder / FILE).exists():
+    if not kept(folder):
         yield Finding(Level.OK, "journal", "none yet: nothing ever ran here")
         return
     journal = Journal.open(folder)
@@ -364,7 +364,7 @@ def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
     journal = None
     told: list[str] = []
     try:
-        if (folder / FILE).exists():
+        if kept(folder):
             journal = Journal.open(folder)
             told = [_left(run) for run in recover.look(journal, folder)]
         if (others := recover.look_elsewhere(journal, folder, queue)) is not None:

@@ -78,6 +78,18 @@ class NoJournal(JournalError):
     """Nothing ever ran here."""
 
 
+def kept(state_dir: Path) -> bool:
+    """Say whether a state folder has a journal; JournalError where that cannot be known."""
+    path = state_dir / FILE
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise JournalError(_trouble(path, error)) from error
+    return True
+
+
 class RunRow(Struct, frozen=True):
     run: int
     name: str
@@ -104,9 +116,9 @@ class Journal:
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
         """Open the journal of a state folder; with `write` it is made where there is none."""
         path = state_dir / FILE
-        if not write and not path.exists():
+        there = kept(state_dir)
+        if not write and not there:
             raise NoJournal(f"nothing ever ran here, there is no {path}; `seqsup start PROFILE` makes one")
-        there = path.exists()
         try:
             if write:
                 private(state_dir)
@@ -381,7 +393,8 @@ def _trouble(path: Path, error: Exception) -> str:
 
 def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
-    if (blocking := next(each for each in path.parents if each.exists())) and not blocking.is_dir():
+    blocking = next(each for each in path.parents if os.path.exists(each))  # noqa: PTH110 (Path's raises at EACCES)
+    if not blocking.is_dir():
         return f"{blocking} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
     if isinstance(error, OSError):
         return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"

@@ -199,7 +199,7 @@ def _cannot_start(companion: Companion, folder: str, environ: Mapping[str, str])
 def _closed(folder: str) -> str:
     """Why nothing can be started in a folder, or nothing."""
     try:
-        os.stat(f"{folder}/.")  # Path drops the dot, by which it must be entered
+        os.stat(f"{folder}/.")  # noqa: PTH116  # Path drops the dot, by which it must be entered
     except (FileNotFoundError, NotADirectoryError):
         return f"there is no folder {folder}"
     except OSError as error:

@@ -1,11 +1,14 @@
 """`seqsup mem`: memory now, of the run that goes on or of any processes."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
 import msgspec
 
+from ..containment.cookie import FOLDER
+from ..journal import kept
 from ..memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
 from ..table import NONE, Column, render
@@ -13,6 +16,7 @@ from ..units import format_size
 from ..wording import counted, title, wrap
 from . import _complete
 from ._find import find
+from ._load import state_dir
 from ._output import put_object, width
 from ._values import size
 
@@ -63,6 +67,8 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
 
 
 def _pids_or_run(words: tuple[str, ...]) -> tuple[tuple[int, ...], Path | None]:
+    if not words and not os.environ.get(FOLDER):
+        kept(state_dir())  # refuses a folder of which it would only say that no run goes on
     if len(words) != 1 or words[0].isdecimal():
         if wrong := [word for word in words if not word.isdecimal() or not int(word)]:
             raise click.UsageError(f"{wrong[0]} is no PID: give one run, or PIDs")

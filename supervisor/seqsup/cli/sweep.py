@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from ..journal import FILE as JOURNAL
-from ..journal import Journal
+from ..journal import Journal, kept
 from ..recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
 from ..wait import Wake
 from ..wording import processes
@@ -71,4 +70,4 @@ async def _recover(folder: Path) -> list[Recovered]:
 
 
 def _journal(folder: Path) -> Journal | None:
-    return Journal.open(folder, write=True) if (folder / JOURNAL).exists() else None
+    return Journal.open(folder, write=True) if kept(folder) else None
