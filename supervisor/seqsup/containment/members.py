@@ -63,8 +63,12 @@ class Members:
         """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
         total = self.sum_of(self.pids())
         if self._measure is Measure.PRIVATE:
-            total += self._shared.used(self._by_pid.values())
+            total += self.shared_by(self._by_pid)
         return total
+
+    def shared_by(self, pids: Iterable[int]) -> int:
+        """Give the shared memory of these of the members, the same each time, once; as they were measured last."""
+        return self._shared.used([self._by_pid[pid] for pid in pids if pid in self._by_pid])
 
     def still(self, used: int) -> bool:
         """Say whether they hold the very same as when they were measured at this."""

@@ -152,7 +152,7 @@ class Tree:
             self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
             self._listed = time.monotonic()
             self._list_cost = self._listed - now
-        return self._members.sum_of(self._elsewhere)
+        return self._members.sum_of(self._elsewhere) + self._members.shared_by(self._elsewhere)
 
     def denied(self) -> Iterator[str]:
         """Say of each member, once, what of it may not be read."""
@@ -204,7 +204,7 @@ class Tree:
         """Name its processes, so that they add up to what it was measured at; forked pages count in each."""
         whole = self._measured()
         if self._group is not None:  # else it has just read them all
-            self._members.used()
+            self._members.sum_of(self._members.pids())
         named = self._members.describe(self.root.pid)
         rest = whole - sum(process.bytes for process in named)
         if rest >= max(MIB, whole // 32) and self._measure in _AS_A_GROUP:
