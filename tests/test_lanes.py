@@ -200,6 +200,24 @@ def test_each_tree_is_its_own(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> Non
     assert not alive(int((tmp_path / "left").read_text().split()[1]))
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_success_is_asked_of_each_by_itself(seqsup: Seqsup, tmp_path: Path, at_once: int) -> None:
+    """And an agent may be called what a check of another's might."""
+    well = shell(
+        "a",
+        "sleep 0.2; echo approved",
+        success={"output": "^approved$", "command": ["sh", "-c", "sleep 0.7; touch ran"]},
+    )
+    unlike = shell("b", "echo refused", success={"output": "^approved$"}, expect=["no-result"])
+    fails = shell("c", "true", success={"command": ["sh", "-c", "sleep 0.7; exit 3"]}, expect=["no-result"])
+    agents = [well, shell("a.check", "true"), unlike, shell("b.search", "true"), fails]
+    events = proven(seqsup("start", write(tmp_path, *agents, **lanes(at_once)), "--json"))
+    assert {event["agent"]: event["reason"] for event in of(events, "attempt_ended")} == {
+        "a": "completed", "a.check": "completed", "b": "no-result", "b.search": "completed", "c": "no-result",
+    }  # fmt: skip
+    assert (tmp_path / "ran").exists()
+
+
 def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path: Path) -> None:
     agents = [
         shell("a", "touch a"),

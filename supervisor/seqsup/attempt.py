@@ -107,7 +107,7 @@ async def _checked(
     one nothing could stop it."""
     if ended.reason is Reason.COMPLETED and (pattern := step.success.output) is not None:
         search = replace(
-            step, name=f"{step.name}.search", command=(sys.executable, "-I", "-S", "-c", _SEARCH, pattern),
+            step, name=f"{step.name}+search", command=(sys.executable, "-I", "-S", "-c", _SEARCH, pattern),
             cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
             timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
         )  # fmt: skip
@@ -119,7 +119,7 @@ async def _checked(
         ended = _told(ended, found, f"it exited well but printed nothing like {pattern!r}")
     if ended.reason is Reason.COMPLETED and (words := step.success.command):
         check = replace(
-            step, name=f"{step.name}.check", command=words, stdin=None,
+            step, name=f"{step.name}+check", command=words, stdin=None,
             timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE),
         )  # fmt: skip
         found = await _beside(check, number, place, world, env)
@@ -142,7 +142,8 @@ async def _beside(check: Step, number: int, place: Place, world: World, env: dic
         check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
-    quiet = replace(world, emit=lambda _: None, observe=None)
+    reaper = world.reaper.another() if isinstance(world.reaper, Keeper) else world.reaper
+    quiet = replace(world, reaper=reaper, emit=lambda _: None, observe=None)
     stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
     vigil = _Vigil(check, number, None, stage, quiet)
     try:

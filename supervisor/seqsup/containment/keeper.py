@@ -38,6 +38,10 @@ class Keeper:
         self._seen: dict[int, int] = {}
         self._orphans: dict[int, int] | None = None  # of a keeper that was killed
 
+    def another(self) -> "Keeper":
+        """Give one for a further tree that bears the same mark."""
+        return Keeper(self._reaper, self._label)
+
     def begin(
         self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
     ) -> None:  # fmt: skip
