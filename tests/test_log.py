@@ -19,7 +19,7 @@ import pytest
 from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
-from seqsup.events import AnyEvent, ChainEnded, Event, MemoryWarned, RunEnded, StopSent, Warned
+from seqsup.events import AnyEvent, ChainEnded, Event, MemoryWarned, RunEnded, RunPaused, StopSent, Warned
 from seqsup.line import LEVELS, say
 from seqsup.log import FILE, Log, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
@@ -82,6 +82,14 @@ def test_quiet_shows_failures_only(terminal: TextIO) -> None:
     assert [line.split()[:3] for line in shown(terminal).splitlines()] == [
         ["✖", "embed", "gave"],
         ["!", "embed", "undrained"],
+    ]
+
+
+def test_quiet_shows_pauses(terminal: TextIO) -> None:
+    hear(Log(None, terminal=terminal, quiet=True), Told().run("a").tell(RunPaused(why="by the operator")).paused("a"))
+    assert shown(terminal).splitlines() == [
+        "■ seqsup      paused     by the operator",
+        "… a           paused     until 14:05, its limit resets then",
     ]
 
 

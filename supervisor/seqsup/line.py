@@ -131,7 +131,7 @@ def _(event: PeakRose) -> Line:
 
 @say.register
 def _(event: RunPaused) -> Line:
-    return Line(ERROR, "■", "paused", event.why)  # it waits for somebody, so --quiet says it too
+    return Line(ERROR, "■", "paused", event.why)  # as long as somebody likes, so --quiet says it too
 
 
 @say.register
@@ -209,7 +209,7 @@ def _(event: RetryScheduled) -> Line:
 
 @say.register
 def _(event: LimitPaused) -> Line:
-    return Line(WARNING, "…", "paused", event.why)
+    return Line(ERROR, "…", "paused", event.why)  # for hours, so --quiet says it too
 
 
 @say.register
