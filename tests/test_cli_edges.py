@@ -243,6 +243,12 @@ def test_an_odd_state_folder_is_refused_with_advice_that_helps(
     assert (ended.returncode, said in ended.stderr, "damaged" in ended.stderr) == (3, True, False), ended.stderr
 
 
+def test_a_file_that_finds_no_room_is_named(seqsup: Seqsup, tmp_path: Path) -> None:
+    assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
+    ended = seqsup("report", "-o", "/dev/full")
+    assert (ended.code, ended.stderr) == (2, "seqsup: /dev/full: No space left on device: free space there\n")
+
+
 def test_of_a_state_folder_that_cannot_be_one_nobody_says_that_nothing_ran(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for command in (["status"], ["runs"], ["mem"], ["sweep"], ["sweep", "--dry-run"], ["logs"], ["stop"]):

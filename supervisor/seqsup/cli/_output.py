@@ -37,6 +37,9 @@ def put_file(path: Path, content: bytes) -> None:
         if path.parent.is_dir():  # one that takes no files, as /proc
             raise SeqsupError(f"{path}: no file can be made in {path.parent}: name another") from None
         raise SeqsupError(f"{path}: there is no folder {path.parent}: make it, or name another") from None
+    except OSError as error:
+        error.filename = str(path)  # a disk that is full does not say whose
+        raise
 
 
 def put_object(schema: str, fields: dict[str, object]) -> None:

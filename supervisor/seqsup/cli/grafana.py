@@ -33,6 +33,8 @@ def grafana(folder: str) -> None:
         there.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise SeqsupError(f"{error.filename}: a file is in the way: name another folder") from None
+    except FileNotFoundError:
+        raise SeqsupError(f"{there}: no folder can be made in {there.parent}: name another") from None
     for part in _PARTS:
         if (source / part).is_dir():
             shutil.copytree(source / part, there / part)
