@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from ..containment.cookie import FOLDER
+from ..forensics import SAID
 from ..journal import kept
 from ..memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from ..model import Heap, NodeProcess, SeqsupError
@@ -130,10 +131,11 @@ def _collected(freed: Freed | None) -> list[str]:
         return [f"[Before] {_whole(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
     done = freed.collection
     silent = f"; {done.asked - done.answered} did not answer" if done.answered < done.asked else ""
+    said = f"; {SAID[done.verdict]}" if done.verdict in SAID else ""
     return [
         f"[Before] {_whole(freed.before)}",
         f"GC available: yes ({counted(done.answered, 'Node process', 'Node processes')}{silent})",
-        f"Freed: {format_size(freed.bytes)}; verdict: {done.verdict}",
+        *wrap(f"Freed: {format_size(freed.bytes)} of {format_size(freed.before.used)}{said}", width()),
         f"[After]  {_whole(freed.after)}",
         "",
     ]
