@@ -89,7 +89,7 @@ def _cli() -> Iterator[str]:
         )
         if options := _options(command, context):
             yield "\n| option | |\n| --- | --- |"
-            yield from (f"| `{option}` | {_cell(about)} |" for option, about in options)
+            yield from (f"| {_cell(f'`{option}`')} | {_cell(about)} |" for option, about in options)
 
 
 def _filled(text: str) -> str:

@@ -22,3 +22,12 @@ def test_every_document_has_a_title_and_leads_somewhere() -> None:
         assert re.search(r"^# \w", text, re.MULTILINE), document
         for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
+    """A | divides cells in `code` too, unless it is escaped."""
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        prose = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE):
+            head, *rows = [re.sub(r"\\\|", "", row).count("|") for row in table.splitlines()]
+            assert set(rows) == {head}, f"{document.name}: {table}"
