@@ -8,6 +8,7 @@ since it last waited, and no start or end of an attempt.
 import os
 import sqlite3
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,7 @@ class Journal:
         (self._format,) = connection.execute("PRAGMA user_version").fetchone()
         self._summed = "sum" if self._format > 1 else "NULL"
         self._inode = path.stat().st_ino
+        weakref.finalize(self, connection.close)  # a reader just lets it go, which Python warns of from 3.13 on
 
     @staticmethod
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
@@ -328,9 +330,6 @@ class Journal:
             self.flush()
         finally:
             self._db.close()
-
-    def __del__(self) -> None:
-        self._db.close()  # a reader just lets it go, which Python warns of from 3.13 on
 
 
 def _format(path: Path, db: sqlite3.Connection) -> int:
