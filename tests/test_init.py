@@ -130,6 +130,18 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
 
 
 @in_tmux
+@pytest.mark.parametrize("key", ["C-c", "C-d"])
+def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:  # noqa: F811
+    term = terminal()
+    term.type("init")
+    term.shows("One line for each agent", "1:")
+    term.press(key)
+    assert term.code() == 130
+    assert "Traceback" not in term.shown()
+    assert not (tmp_path / "agents.toml").exists()
+
+
+@in_tmux
 @pytest.mark.long
 def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:  # noqa: F811
     clis("claude", "qwen")

@@ -134,6 +134,9 @@ def _answer(argv: Sequence[str] | None) -> int:
         return _usage(error, context)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except click.Abort:  # the same, or a Ctrl-D, where something was asked
+        click.echo(err=True)
+        return INTERRUPTED
     except BrokenPipeError:
         _discard_output()
         return PIPE_CLOSED
