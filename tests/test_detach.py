@@ -125,3 +125,19 @@ def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
     assert not (tmp_path / "third").exists()
     waits_again = seqsup("stop", "q2")
     assert waits_again.code == 2
+
+
+def test_whose_profile_waits_is_told_how_to_stop_that(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("b", "true"), name="second")
+    assert seqsup("start", profile).code == 0
+    first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
+    wait_for((tmp_path / "pid").exists)
+    second = seqsup_started("start", profile)
+    wait_for(lambda: "waiting for" in second.stderr)
+    told = seqsup("stop", profile).stderr.splitlines()
+    assert told[0] == "r1 second does not run"
+    assert "q2 second waits for its turn: seqsup stop q2" in told
+    assert seqsup("stop", "q2").code == 0
+    assert second.wait().code == 143
+    (tmp_path / "gate").touch()
+    assert first.wait().code == 0

@@ -29,6 +29,9 @@ def stop(run: str | None, now: bool) -> int:
     was_suspended = suspended(found.row.pid)
     if not send(found, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
         click.echo(f"{found.label} {found.row.name} does not run", err=True)
+        for each in queued(state_dir()):
+            if each.name == found.row.name:
+                click.echo(f"{each.label} {each.name} waits for its turn: seqsup stop {each.label}", err=True)
         return 0
     if was_suspended:
         click.echo(f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it is let go on", err=True)
