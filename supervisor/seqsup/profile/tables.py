@@ -150,7 +150,8 @@ class MemoryTable(Table, frozen=True):
     hard: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "Above it the tree is killed at once. By default 8GiB, on a small machine 80 % of its memory.",
+        "Above it the tree is killed at once. By default 8GiB, on a small machine 80 % of its memory; "
+        "host_floor, drain.threshold and drain.available are less there by default, too.",
         {"default": "8GiB"},
     ] = UNSET
     sustain: Annotated[float, DURATION, "How long above soft before anything is done."] = 2.0
