@@ -425,6 +425,12 @@ def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path)
     assert names(load(profile_file(tmp_path, later))) == ["a"]
 
 
+def test_who_leaves_out_the_ending_is_told_of_the_file(tmp_path: Path) -> None:
+    profile_file(tmp_path, "")
+    with pytest.raises(ProfileError, match=rf"No such file or directory \(did you mean {tmp_path}/p\.toml\?\)"):
+        load(str(tmp_path / "p"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "cannot be read: No such file"), (b"name = '\xff'", ":1: not UTF-8"), (b"\x00", ":1: not TOML")],

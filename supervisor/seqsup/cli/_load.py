@@ -77,6 +77,8 @@ def read(profile_path: str) -> "Profile":
         raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8: save it as that")]) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
+        if os.path.isfile(f"{profile_path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
+            why += f" (did you mean {profile_path}.toml?)"
         raise ProfileError([Complaint(file=profile_path, message=f"cannot be read: {why}")]) from None
     return parse(text, profile_path)
 
