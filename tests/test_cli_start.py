@@ -243,15 +243,23 @@ def test_what_a_script_had_started_before_it_became_seqsup_is_let_alone(tmp_path
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_tree_wider_than_our_descriptors_is_ended_all_the_same(tmp_path: Path, stub: Stub) -> None:
+@pytest.mark.parametrize("most", [64, 65])
+def test_a_tree_wider_than_our_descriptors_is_ended_all_the_same_and_nobody_else(
+    tmp_path: Path, stub: Stub, most: int
+) -> None:
+    """A process takes two of them, so that the last is left over or is not."""
     profile = write(tmp_path, agent("a", stub("forks", 60, 1)), timeouts={"wall": "1s"})
-    script = f"ulimit -n 64; exec {sys.executable} -m seqsup start {profile}"
+    server = "sleep 60 > server.log 2>&1 & echo $! > server"
+    script = f"{server}; ulimit -n {most}; exec {sys.executable} -m seqsup start {profile}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
     ended = subprocess.run(
         ["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
+    pid = int((tmp_path / "server").read_text())
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 # -- what it prints

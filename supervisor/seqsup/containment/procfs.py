@@ -6,6 +6,7 @@ A pid came back after 2.6 s in a measurement; a pidfd, or a descriptor inside /p
 import contextlib
 import errno
 import os
+import resource
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from .stat import COMMAND, Stat
 ADOPTS = True  # whether orphans among our descendants fall to us
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 32768  # bytes of a command line that are read
+_SPARE = 16  # descriptors: without any, nobody can look whose child is whose
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
@@ -47,6 +49,9 @@ class Member:
             pidfd = os.pidfd_open(pid)
         except (ProcessLookupError, OverflowError):  # no pid is that large
             return None
+        if pidfd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE:
+            os.close(pidfd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         statm, why = -1, ""
         try:
             statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
