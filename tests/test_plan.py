@@ -416,6 +416,17 @@ def test_what_cannot_be_looked_at_is_told_by_its_key_as_well(tmp_path: Path) -> 
     assert all(one.endswith("File name too long") for one in told)
 
 
+def test_a_command_line_in_one_word_is_told_to_be_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "a.sh").chmod(0o755)
+    text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
+    assert refusal(tmp_path, text) == [
+        "3 agents[0].command: there is no program sh -c true on PATH: write each of its words by itself",
+        f"6 agents[1].command: there is no {tmp_path}/a.sh -x: write each of its words by itself",
+        f"9 agents[2].command: there is no {tmp_path}/b.sh -x",
+    ]
+
+
 def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
     missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
     assert refusal(tmp_path, missing) == [

@@ -26,6 +26,7 @@ _ELF_MAGIC = b"\x7fELF"
 _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins, their size and number, who holds names
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
+_APART = "write each of its words by itself"
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
 # Programs that become the command behind their options: which of these take a value, and how many words stand between.
 _WRAPPERS = {
@@ -69,7 +70,7 @@ class Detector:
     def _program(self, word: str, cwd: str, path: str, depth: int) -> Detected:
         file = find(word, cwd, path)
         if file is None:
-            return Detected(kind="native", executable=None, why=_missing(word, cwd))
+            return Detected(kind="native", executable=None, why=_missing(word, cwd, path))
         real = os.path.realpath(file)
         names = {Path(word).name, Path(real).name}
         if any(_NODE.fullmatch(name) for name in names):
@@ -196,7 +197,8 @@ def _section_names(program: BinaryIO, head: bytes) -> bytes:
         return b""
 
 
-def _missing(word: str, cwd: str) -> str:
+def _missing(word: str, cwd: str, path: str) -> str:
+    first, *more = word.split() or [word]
     file = Path(cwd, word)
     try:
         mode = file.stat().st_mode
@@ -205,10 +207,10 @@ def _missing(word: str, cwd: str) -> str:
     except OSError as error:
         return f"{file}: {error.strerror}"
     if "/" not in word:
-        near = f"write ./{word}" if stat.S_ISREG(mode) else "install it, or give its path"
+        near = f"write ./{word}" if stat.S_ISREG(mode) else _APART if more else "install it, or give its path"
         return f"there is no program {word} on PATH: {near}"
     if stat.S_ISDIR(mode):
         return f"{file} is a folder"
     if mode:
         return f"{file} is not executable; mend it with: chmod +x {shlex.quote(str(file))}"
-    return f"there is no {file}"
+    return f"there is no {file}" + (f": {_APART}" if more and find(first, cwd, path) else "")
