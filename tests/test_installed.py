@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,3 +173,14 @@ def test_types_are_shipped(wheel: Path, tmp_path: Path) -> None:
     uses.write_text("from seqsup.units import parse_size\nx: str = parse_size('1G')\n")
     checked = subprocess.run([python, "-m", "mypy", uses], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "Incompatible types in assignment" in checked.stdout
+
+
+def test_where_there_is_no_node_one_can_be_installed_with_it_and_npx_works(wheel: Path, home: Path) -> None:
+    as_user(home, PYTHONS[0], "-m", "venv", home / "env")
+    as_user(home, home / "env/bin/pip", "install", "--quiet", "--no-cache-dir", f"{wheel}[node]")
+    (home / "bin").mkdir()
+    for tool in ("sh", "setpriv"):
+        (home / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    own = ["env", f"PATH={home}/bin", home / "env/bin/seqsup"]
+    as_user(home, *own, "run", "--", "npx", "--version")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", as_user(home, *own, "logs", "npx"))
