@@ -44,9 +44,11 @@ def wait_for(fact: Callable[[], T], deadline: float = DEADLINE) -> T:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs. A zombie does not: an init may take seconds to reap what it adopted."""
+    """Whether the process runs. A zombie does not, unless it is one by its first thread only: an init may take seconds
+    to reap what it adopted."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 

@@ -231,6 +231,21 @@ def test_a_leader_dies_with_its_supervisor_also_where_an_earlier_one_has_killed_
     assert running(test_id) == []
 
 
+def test_a_sentinel_kills_also_whose_first_thread_has_ended(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path
+) -> None:
+    """The kernel's kill of a group passes them over."""
+    flees = " ".join(stub("flees", "headless"))
+    run = seqsup_started("start", write(tmp_path, shell("a", f"echo $SEQSUP_COOKIE; exec {flees}")))
+    output = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1", "a", "1", "stdout.log")
+    cookie, ready, pid = wait_for(lambda: output.exists() and len(said := output.read_text().split()) == 3 and said)
+    assert ready == "ready"
+    sentinel_of(cookie)
+    run.process.kill()
+    wait_for(lambda: not alive(int(pid)))
+    assert seqsup("sweep").code == 0
+
+
 def test_a_sentinel_that_comes_late_harms_nobody_of_the_run_that_goes_on(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:

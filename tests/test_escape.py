@@ -25,7 +25,7 @@ Stub = Callable[..., list[str]]
 CASES: dict[str, tuple[str, list[object]]] = {
     **{kind: ("flees", [kind]) for kind in (
         "fork", "double-fork", "setsid", "closed", "env-i", "zeroed", "renamed", "setuid", "subreaper", "vfork",
-        "deaf", "stopped",
+        "deaf", "stopped", "headless",
     )},
     "detached": ("detaches", []),
     "thread": ("works_in_thread", []),

@@ -3,8 +3,8 @@
 fork, double-fork, setsid: as their names say. closed: a daemon, with a session of its own, no descriptor open and / for
 its folder. env-i: started anew with no environment. zeroed: overwrote its environment. renamed: calls itself something
 else, to the kernel and in its arguments. setuid: a setuid copy of Python, which became another user. subreaper: adopted
-by its own leader. vfork: a chain of four, each held up by its child. deaf: ignores TERM, INT, HUP. stopped: by SIGSTOP.
-hung FILE: opens it, and waits in the kernel for an answer.
+by its own leader. headless: its first thread has ended, another goes on. vfork: a chain of four, each held up by its
+child. deaf: ignores TERM, INT, HUP. stopped: by SIGSTOP. hung FILE: opens it, and waits in the kernel for an answer.
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 
@@ -120,6 +121,11 @@ def stopped() -> None:
     hold()
 
 
+def headless() -> None:
+    threading.Thread(target=say_and_hold).start()
+    libc.pthread_exit(None)
+
+
 def hung() -> None:
     say()
     os.open(sys.argv[2], os.O_RDONLY)
@@ -130,7 +136,8 @@ if kind == "subreaper":
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 does = {
     "closed": close_all, "env-i": without_environment, "zeroed": zero_environment, "renamed": renamed,
-    "setuid": other_user, "vfork": vforks, "deaf": deaf, "stopped": stopped, "hung": hung,
+    "setuid": other_user, "vfork": vforks, "deaf": deaf, "stopped": stopped, "headless": headless,
+    "hung": hung,
 }.get(kind, say_and_hold)  # fmt: skip
 plain = kind in ("fork", "setsid", "deaf", "stopped", "hung")
 first = child(does, twice=not plain, session=kind not in ("fork", "double-fork", "hung"))
