@@ -256,6 +256,14 @@ def test_what_lies_on_a_disk_that_became_read_only_is_told(seqsup: Callable[...,
     assert (refused.code, "writable" in refused.stderr) == (3, True)
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_journal_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / FILE)
+    for write_too in (True, False):
+        with pytest.raises(JournalError, match="is no regular file: set it aside"):
+            Journal.open(tmp_path, write=write_too)
+
+
 def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match=f"{tmp_path}/file is no folder: set"):

@@ -7,6 +7,7 @@ since it last waited, and no start or end of an attempt.
 
 import os
 import sqlite3
+import stat
 import time
 import weakref
 import zlib
@@ -83,11 +84,13 @@ def kept(state_dir: Path) -> bool:
     """Say whether a state folder has a journal; JournalError where that cannot be known."""
     path = state_dir / FILE
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except FileNotFoundError:
         return False
     except OSError as error:
         raise JournalError(_trouble(path, error)) from error
+    if not stat.S_ISREG(mode):  # a pipe would wait for ever
+        raise JournalError(f"the journal {path} is no regular file: set it aside, or set SEQSUP_STATE_DIR to another")
     return True
 
 
