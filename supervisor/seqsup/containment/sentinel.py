@@ -10,8 +10,8 @@ from pathlib import Path
 
 # It waits for the end of a pipe that only the supervisor holds; a line before that means that all is well. It leaves
 # our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground. It holds
-# the file open: should it come late, a run that goes on has another group of that name. Whose first thread has ended the
-# kernel passes over (6.18 does), so whoever is listed is killed after that.
+# the file open: should it come late, a run that goes on has another group of that name. Whose first thread has ended
+# the kernel passes over (6.18 does), so whoever is listed is killed after that.
 _WATCH = """
 exec 3<&0 4>"$1"
 (
