@@ -54,6 +54,7 @@ RULES = Rules(
 )
 LEFT_ALONE = replace(RULES, sweep=False)
 SNAPPED = replace(RULES, snapshot=True)
+LEAPING = replace(RULES, leaps=True)
 UNLIMITED = Rules(
     limits=Limits(warn=None, soft=None, hard=None, sustain=0.0, host_floor=None, measure=Measure.PRIVATE),
     timeouts=Timeouts(wall=None, stall=None, grace=0.0),
@@ -572,6 +573,18 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
 def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
     waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), 0.0, cpus)
     assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 60), st.floats(0, 1), st.integers(1, 8))
+def test_a_leap_by_huge_pages_passes_hard_by_two_percent_at_most(
+    mib: int, since: float, busy: float, cpus: int
+) -> None:
+    known = Watch(started=0.0, level_since=since), LEAPING, at(60, mib)
+    waited, rest = pause(*known, 0.0, cpus), still_for(*known, busy, cpus)
+    assert mib + waited * 10_000 < 408.001 or waited == 0.001
+    assert mib + (busy + 0.01 + rest) * 10_000 < 408.001 or rest == 0
+    assert waited <= pause(known[0], RULES, known[2], 0.0, cpus)
 
 
 @anything

@@ -160,12 +160,12 @@ class _Vigil:
 
     def __init__(self, step: Step, number: int, heap: int | None, stage: Stage, world: World) -> None:
         self._step, self._number, self._stage, self._world = step, number, stage, world
+        kept = stage.groups is not None and stage.groups.limits
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
-            snapshot=step.node is not None and step.node.snapshot,
+            snapshot=step.node is not None and step.node.snapshot, leaps=world.host.huge_pages and not kept,
         )  # fmt: skip
-        told_by_group = stage.groups is not None and stage.groups.limits
-        self._oom_kills = None if told_by_group else world.host.oom_kills()
+        self._oom_kills = None if kept else world.host.oom_kills()
         self.printed = self._complained = ""  # the ends of its outputs, as far as somebody asks
         self._watch = Watch(started=time.monotonic())
         self._heard, self._output = self._watch.started, 0

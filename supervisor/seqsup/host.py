@@ -31,6 +31,9 @@ class Host:
             self._processors = Path("/proc/stat").read_bytes().count(b"\ncpu")
             self._uptime = os.open("/proc/uptime", os.O_RDONLY)
         self.cpus = self._processors if PORTABLE else len(os.sched_getaffinity(0))  # that are ours
+        self.huge_pages = False  # for whoever grows, asked for or not
+        with suppress(OSError):
+            self.huge_pages = "[always]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
 
     def available(self) -> int:
         """MemAvailable in bytes."""

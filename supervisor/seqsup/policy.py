@@ -33,7 +33,9 @@ LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does
 KILL_DEADLINE = 10.0
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
-_FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at; THP and many processes by `observed`
+_FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at
+_HUGE_RATE = 10_000 * MIB  # by huge pages, of memory that the host has at hand
+_PAST = 0.02  # of hard: by as much may that pass it
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice
 _STILL, _STIR = 1.0, 4 * MIB  # a tree stands still that for so long has grown by no more than that
 _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
@@ -75,6 +77,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     sweep: bool
     snapshot: bool = False  # of a heap, before what is over soft is terminated
+    leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -139,7 +142,7 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     could double, and only the fastest known one to be met: then three quarters of its time to `hard`.
     Measured with these figures: overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
-    until_near = _room(watch, rules, sample) / _worst(rate, cpus)
+    until_near = _until_near(watch, rules, sample, _worst(rate, cpus), 0.0)
     return max(min(until_near, unmoved(watch, rules, sample, rate, cpus)), _MIN_PAUSE)
 
 
@@ -169,15 +172,18 @@ def still_for(watch: Watch, rules: Rules, sample: Sample, busy: float, cpus: int
     """
     if busy < 0:
         return 0.0
-    grown = (busy + _BUSY_OFF) * 2 * _FILL_RATE  # with huge pages one was seen to take 3.4 GiB/s
-    seconds = (_room(watch, rules, sample) - grown) / _worst(0.0, cpus)
+    seconds = _until_near(watch, rules, sample, _worst(0.0, cpus), busy + _BUSY_OFF)
     return seconds if seconds >= FAR else 0.0
 
 
-def _room(watch: Watch, rules: Rules, sample: Sample) -> float:
-    """Bytes by which the tree may grow until it is to be measured again."""
+def _until_near(watch: Watch, rules: Rules, sample: Sample, worst: float, busy: float) -> float:
+    """Seconds until the tree is to be measured again, that may have worked for `busy` since it was."""
+    if (hard := rules.limits.hard) is None:
+        return inf
+    room = hard - sample.used
     share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
-    return inf if rules.limits.hard is None else (rules.limits.hard - sample.used) * share
+    seconds = (room * share - busy * 2 * _FILL_RATE) / worst
+    return min(seconds, (room + hard * _PAST) / _HUGE_RATE - busy) if rules.leaps else seconds
 
 
 def _worst(rate: float, cpus: int) -> float:
