@@ -93,6 +93,31 @@ def test_it_reaches_what_is_its_own_and_nothing_else_of_the_run(seqsup: Cli, ope
     assert modes["runs/r1/seqsup.log"] == modes["journal.db"] == ("root", 0o600)
 
 
+KEYS = """
+import ctypes, os, sys
+keyctl = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+libc, session = ctypes.CDLL(None), -3
+if os.geteuid():
+    print(libc.syscall(keyctl, 10, session, b"user", b"seqsup-test", 0))
+elif libc.syscall(keyctl, 1, None) < 0 or libc.syscall(keyctl - 2, b"user", b"seqsup-test", b"secret", 6, session) < 0:
+    sys.exit(77)
+else:
+    os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@as_root
+def test_it_has_no_key_of_roots_session(open_folder: Path) -> None:
+    """A session keyring stays with whoever changes the user, and opens what is in it."""
+    words = [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, "-c", KEYS]
+    profile = for_nobody(open_folder, agent("a", [word.replace("{", "{{") for word in words]))
+    start = [sys.executable, "-c", KEYS, sys.executable, "-m", "seqsup", "start", str(profile)]
+    ended = subprocess.run(start, env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, check=False)
+    if ended.returncode == 77:
+        pytest.skip("no keys here")
+    assert (ended.returncode, printed(open_folder)) == (0, "-1\n")
+
+
 @as_root
 def test_its_own_user_counts_before_the_runs(seqsup: Cli, open_folder: Path) -> None:
     agents = [shell("a", "id -un", user="root"), shell("b", "id -un")]

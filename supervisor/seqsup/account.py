@@ -1,5 +1,6 @@
 """Users of this machine: who an agent becomes when seqsup is root, and what that user can reach."""
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -14,6 +15,8 @@ from .wording import nearest
 # Root's own session, where another user has no business, and often no permission
 _PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")
 _PERSONAL_PREFIXES = ("XDG_", "SUDO_")
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # its number, by machine
+_JOIN_SESSION_KEYRING = 1
 _LOOK = 'cd -- "$1" || exit 20; shift; for file do [ -x "$file" ] || exit 21; done'
 
 
@@ -52,6 +55,15 @@ def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str
         if name not in _PERSONAL and not name.startswith(_PERSONAL_PREFIXES)
     }
     return kept | {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
+
+
+def leave_keyring() -> None:
+    """Have a session keyring of our own from now on: it stays with whoever changes the user, and so would root's keys.
+
+    Where there are no keys the kernel refuses, and nothing need be left.
+    """
+    if (keyctl := _KEYCTL.get(os.uname().machine)) is not None:
+        ctypes.CDLL(None).syscall(keyctl, _JOIN_SESSION_KEYRING, None)
 
 
 def becoming(account: Account) -> list[str]:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from ..slim import asyncio  # the first of us, see there
 
 # isort: on
+from ..account import leave_keyring
 from ..audience import Audience
 from ..containment.ceiling import ceilings
 from ..containment.cookie import COOKIE
@@ -234,6 +235,8 @@ class _Supervision:
             exporter.go_on(identity.earlier)
         folder = run_folder(self._folder, identity.run)
         write_private(folder / QUEUE, str(state_dir()))
+        if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
+            leave_keyring()
         reaper = Reaper(self._wake.poke)
         audience = self._audience = Audience(identity.run, self._journal, self._wake, identity.earlier)
         run = Run(
