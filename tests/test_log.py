@@ -19,7 +19,7 @@ import pytest
 from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
-from seqsup.events import AnyEvent, ChainEnded, Event, MemoryWarned, RunEnded, RunPaused, StopSent, Warned
+from seqsup.events import AnyEvent, ChainEnded, Drained, Event, MemoryWarned, RunEnded, RunPaused, StopSent, Warned
 from seqsup.line import LEVELS, say
 from seqsup.log import FILE, Log, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
@@ -91,6 +91,14 @@ def test_quiet_shows_pauses(terminal: TextIO) -> None:
         "■ seqsup      paused     by the operator",
         "… a           paused     until 14:05, its limit resets then",
     ]
+
+
+def test_a_host_that_has_less_than_before_freed_nothing() -> None:
+    event = Drained(
+        agent="a", attempt=1, reached=True, seconds=0.1, before=4 * GIB, after=3 * GIB, freed=-GIB, owned=20 * MIB,
+        strays=(),
+    )  # fmt: skip
+    assert "the host had 4 GiB, has 3 GiB: 1024 MiB less; the run holds 20 MiB" in say(event).text
 
 
 def test_the_file_keeps_every_event_with_its_time_level_and_place(tmp_path: Path) -> None:

@@ -230,9 +230,10 @@ def _(event: AgentSkipped) -> Line:
 
 @say.register
 def _(event: Drained) -> Line:
+    freed = f"freed {format_size(event.freed)}" if event.freed >= 0 else f"{format_size(-event.freed)} less"
     text = (
-        f"the host had {format_size(event.before)}, has {format_size(event.after)}: freed"
-        f" {format_size(event.freed)}; the run holds {format_size(event.owned)}"
+        f"the host had {format_size(event.before)}, has {format_size(event.after)}: {freed};"
+        f" the run holds {format_size(event.owned)}"
     )
     if event.strays:
         text += f"; found apart from its tree: {processes(event.strays)}"

@@ -219,7 +219,9 @@ class _Supervision:
             self._say(manner.note)
         row = self._resumed() if packet is None else None
         if row is not None and self._complete(row):
-            those = narrowed(plan.only, plan.start_from) or "every agent of the profile"
+            begun = narrowed(plan.only, plan.start_from)
+            part = f"what it was begun with ({begun}); --only or --from take others"
+            those = part if begun else "every agent of the profile"
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
             return 0
         exporter = self._exporter = await self._exporting()
