@@ -480,14 +480,28 @@ def test_the_host_is_busy_while_somebody_works_on_it(monkeypatch: pytest.MonkeyP
 def test_the_host_counts_as_busy_where_its_idle_time_is_not_told_by_the_kernel(
     tmp_path: Path, file: str, before: str, after: str
 ) -> None:
-    (tmp_path / file).write_text(before)
-    over = 'mount --bind "$0" "$1" || exit 99; shift; exec "$@"'
     asks = """import sys; from seqsup.host import Host
 host = Host(); before = host.busy(); open(sys.argv[1], "r+").write(sys.argv[2])
 assert host.busy() > before"""
-    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, tmp_path / file, f"/proc/{file}"]
+    (tmp_path / file).write_text(before)
+    mounted_over(f"/proc/{file}", tmp_path / file, asks, after)
+
+
+@pytest.mark.parametrize(
+    ("told", "all_get_them"), [("[always] madvise never", True), ("always [madvise] never", False)]
+)
+def test_the_host_says_whether_all_get_huge_pages(tmp_path: Path, told: str, all_get_them: bool) -> None:
+    (tmp_path / "enabled").write_text(told)
+    asks = f"from seqsup.host import Host; assert Host().huge_pages is {all_get_them}"
+    mounted_over("/sys/kernel/mm/transparent_hugepage/enabled", tmp_path / "enabled", asks)
+
+
+def mounted_over(file: str, other: Path, asks: str, *words: str) -> None:
+    """Run a program that is told this file's name and these words, where it is another."""
+    over = 'mount --bind "$0" "$1" || exit 99; shift; exec "$@"'
+    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, other, file]
     ended = subprocess.run(
-        [*namespaces, sys.executable, "-c", asks, f"/proc/{file}", after], capture_output=True, text=True, check=False
+        [*namespaces, sys.executable, "-c", asks, file, *words], capture_output=True, text=True, check=False
     )  # fmt: skip
     if ended.returncode == 99 or "unshare" in ended.stderr:
         pytest.skip(f"nothing can be mounted here: {ended.stderr}")
