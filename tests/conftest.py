@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from seqsup.containment.group import remove
 
 ROOT = Path(__file__).parent.parent
 STUBS = Path(__file__).parent / "stubs"
+NO_NODE = Path(__file__).parent / "no_node"  # for PYTHONPATH
 MARK = "SEQSUP_TEST"  # the environment variable by which a test's processes are known
 
 settings.register_profile("untimed", settings.default, deadline=None)
@@ -58,6 +60,13 @@ def without(message: str, excuse: str) -> NoReturn:
     if os.environ.get("CI") and excuse not in os.environ:
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+def must_be_open_to_others() -> None:
+    """Skip where another user cannot run this seqsup: it may lie below root's home, which is closed to him."""
+    for folder in (ROOT, *ROOT.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            pytest.skip(f"nobody else can enter {folder}")
 
 
 def _spelled(fact: Callable[[], object]) -> str:

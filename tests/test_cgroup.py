@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, alive, wait_for
+from conftest import DEADLINE, alive, must_be_open_to_others, wait_for
 from seqsup.containment import tiers
 from seqsup.containment.cgroup1 import Group1, Groups1, Members1
 from seqsup.containment.cgroup2 import Group2
@@ -658,6 +658,7 @@ def test_watching_alone_asks_for_no_group(cookie: str) -> None:
 def test_nobody_in_particular_is_told_why_and_what_to_do(cookie: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become nobody")
+    must_be_open_to_others()
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     assert python(CHOOSE.format(enforce="auto", cookie=cookie), before=nobody).startswith("subreaper\n")
     told = python(CHOOSE.format(enforce="cgroup", cookie=cookie), before=nobody)

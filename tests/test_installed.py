@@ -183,4 +183,4 @@ def test_where_there_is_no_node_one_can_be_installed_with_it_and_npx_works(wheel
         (home / "bin" / tool).symlink_to(shutil.which(tool) or tool)
     own = ["env", f"PATH={home}/bin", home / "env/bin/seqsup"]
     as_user(home, *own, "run", "--", "npx", "--version")
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", as_user(home, *own, "logs", "npx"))
+    assert re.search(r"^\d+\.\d+\.\d+$", as_user(home, *own, "logs", "npx"), re.MULTILINE)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from conftest import ROOT, Result, Started, alive, wait_for
+from conftest import ROOT, Result, Started, alive, must_be_open_to_others, wait_for
 from seqsup.containment import shim
 from seqsup.model import Rlimits
 from supervised import step, tried
@@ -151,6 +152,7 @@ def test_what_root_runs_as_a_user_does_not_keep_him_from_a_run_of_his_own(
     seqsup_started: Start, open_folder: Path
 ) -> None:
     """He finds its processes, which are his, and cannot look into its folder."""
+    must_be_open_to_others()
     started = seqsup_started("start", for_nobody(open_folder, shell("a", "echo up; sleep 60")))
     output = open_folder / "state/runs/r1/a/1/stdout.log"
     wait_for(lambda: output.exists() and output.read_text())
@@ -379,7 +381,7 @@ def test_a_secret_in_env_or_stdin_is_told_to_nobody(seqsup: Cli, seqsup_started:
         assert SECRET not in result.stdout + result.stderr, words
     started = seqsup_started("start", profile, "--json")
     wait_for((tmp_path / "up").exists)
-    assert SECRET not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert not any(SECRET in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
     (tmp_path / "end").touch()
     ended = started.wait()
     assert ended.code == 1
@@ -419,6 +421,7 @@ def setuid_python(open_folder: Path) -> str:
 @contextlib.contextmanager
 def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Popen[str]]:
     """A run of a user who may not see all of /proc; its events are its output."""
+    must_be_open_to_others()
     mounted = f"mount -t proc -o hidepid={hidepid} proc /proc && " if hidepid else ""
     become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
     (folder / "state").mkdir()

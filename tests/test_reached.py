@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def test_what_an_agent_starts_has_limit_and_preload(way: str, node: Path, tmp_pa
 
 def test_a_limit_that_a_child_is_given_is_kept(node: Path, tmp_path: Path) -> None:
     told = said(start(tmp_path, node, ["node", "own.cjs"]))
-    assert 200 * MIB <= told["limit"] < HEAP
+    bare = subprocess.run([node, "--max-old-space-size=200", tmp_path / "says.cjs"], capture_output=True, check=True)
+    assert told["limit"] == json.loads(bare.stdout)["limit"]
     assert told["preload"] == "function"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from conftest import ROOT
+from conftest import NO_NODE, ROOT
 from seqsup.model import MIB, Reason
 from told import Told, process
 from written import Written
@@ -102,7 +102,7 @@ def session(here: Path, test_id: str) -> Session:
     for name in ("sh", "sleep", "true"):
         (here / "bin" / name).symlink_to(f"/bin/{name}")
     env = {
-        "PATH": f"{here}/bin", "PYTHONPATH": str(ROOT / "supervisor"), "HOME": str(here), "TZ": "UTC",
+        "PATH": f"{here}/bin", "PYTHONPATH": f"{NO_NODE}:{ROOT / 'supervisor'}", "HOME": str(here), "TZ": "UTC",
         "LC_ALL": "C.UTF-8", "COLUMNS": "80", "SEQSUP_STATE_DIR": str(here / "state"), "SEQSUP_TIER": "subreaper",
         "SEQSUP_METRICS_LISTEN": "none", "SEQSUP_TEST": test_id, "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],
     }  # fmt: skip

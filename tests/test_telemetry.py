@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import STUBS, Result
+from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
 from seqsup import account, forensics
@@ -547,7 +547,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
 
     ended = subprocess.run(
         [system.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(STUBS.parent.parent / "supervisor"), "PATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": f"{NO_NODE}:{ROOT / 'supervisor'}", "PATH": str(tmp_path)},
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     modules = ended.stdout.split()
