@@ -655,6 +655,15 @@ def test_watching_alone_asks_for_no_group(cookie: str) -> None:
     assert (chosen.groups, chosen.tier, chosen.why) == (None, "subreaper", ())
 
 
+def test_where_proc_is_of_another_namespace_nothing_can_be_watched(cookie: str) -> None:
+    apart = ["unshare", "--map-root-user", "--pid", "--fork"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespace can be made here")
+    told = python(CHOOSE.format(enforce="watch", cookie=cookie), before=apart)
+    assert told.startswith("refused")
+    assert "unshare --mount-proc" in told
+
+
 def test_nobody_in_particular_is_told_why_and_what_to_do(cookie: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become nobody")

@@ -46,6 +46,12 @@ _WRITABLE = (
 )
 
 
+_ELSEWHERE = (
+    "/proc shows another pid namespace than ours, so no process can be watched:"
+    " mount -t proc proc /proc, or begin the namespace with unshare --mount-proc"
+)
+
+
 class NoGroup(SeqsupError):
     """The profile asks for limits that the kernel keeps, and none can be had."""
 
@@ -83,6 +89,8 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
         if enforce is Enforce.CGROUP:
             raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
         return Chosen(None, PSUTIL, WITHOUT_LINUX, (), remedy="run it on Linux")
+    if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115
+        raise NoGroup(_ELSEWHERE)
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "no group is asked for; memory.hard is kept by watching", ())
     claim = _claimed(cookie)
