@@ -10,6 +10,7 @@ import psutil
 import pytest
 from conftest import alive, wait_for
 from seqsup.beside import Beside, Site
+from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import AnyEvent
@@ -86,6 +87,26 @@ def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> Non
             await one.start(("sh", "-c", script), cwd="/", env={})
             assert await until(lambda: one.ended, world.wake) == how
             assert await one.stop(5) == ()
+
+    assert tell(story) == []
+
+
+def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
+    tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            waits = f"until [ -e {tmp_path}/go ]; do sleep 0.01; done; exit 7"
+            await one.start(("sh", "-c", waits), cwd="/", env={})
+            keeper, listen = psutil.Process(keeper_of(one)), Keeper._listen
+
+            def listens(self: Keeper) -> None:
+                listen(self)
+                (tmp_path / "go").touch()
+                wait_for(lambda: not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE)
+
+            monkeypatch.setattr(Keeper, "_listen", listens)
+            assert await until(lambda: one.ended, world.wake) == Exit(code=7, signal=None)
 
     assert tell(story) == []
 

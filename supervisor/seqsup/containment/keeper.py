@@ -136,8 +136,9 @@ class Keeper:
         self._reaper.reap()
 
     def ending(self, _: Root) -> Exit | None:
+        over = self.over  # asked first: its last word comes before its end
         self._listen()
-        if self._ending is None and self.over:
+        if self._ending is None and over:
             self._ending = Exit(code=None, signal=signal.SIGKILL)  # the keeper was killed, and its leader with it
         return self._ending
 
