@@ -15,7 +15,16 @@ import pytest
 from conftest import MARK, ROOT, STUBS, Result, Started, alive, wait_for
 from seqsup.containment.cookie import COOKIE
 from seqsup.containment.group import run_name
-from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from seqsup.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    LeaderEnded,
+    Recorded,
+    RunEnded,
+    RunStarted,
+)
 from seqsup.journal import DURABLE as REACH_THE_DISK
 from seqsup.journal import Journal
 from seqsup.sequence import violations
@@ -27,7 +36,7 @@ Stub = Callable[..., list[str]]
 
 AGENTS = ("one", "orphans", "twice", "env")
 ONCE = ["attempt_started", "spawned", "attempt_ended", "drained"]
-LEAVES = ["attempt_started", "spawned", "stop_sent", "attempt_ended", "drained"]
+LEAVES = ["attempt_started", "spawned", "leader_ended", "stop_sent", "attempt_ended", "drained"]
 STORY = [
     "run_started",
     *(*ONCE, "agent_ended"),
@@ -142,7 +151,7 @@ def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
     assert kinds(before) == told[: len(before)]
     assert not DURABLE & set(told[len(before) :])  # the others reach the journal before the next wait
     ended = at == len(STORY) and side == "after"
-    done = completed(before)
+    done = completed(before) | {body.agent for body in bodies(before) if isinstance(body, LeaderEnded)}
     assert all(ledger(tmp_path)[agent] == 1 for agent in done)
 
     status = seqsup("status", "--json")
@@ -151,9 +160,9 @@ def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
     swept = seqsup("sweep")
     assert swept.code == 0, swept.stderr
     assert running(test_id) == []
-    open_attempts = [body for body in bodies(before) if isinstance(body, AttemptStarted | AttemptEnded)]
-    was_open = bool(open_attempts) and isinstance(open_attempts[-1], AttemptStarted)
-    assert [type(body) for body in bodies(journal()[len(before) :])] == [AttemptLost] * was_open
+    attempts = [type(body) for body in bodies(before) if isinstance(body, AttemptStarted | LeaderEnded | AttemptEnded)]
+    ends = {AttemptStarted: [AttemptLost], LeaderEnded: [AttemptEnded], AttemptEnded: []}
+    assert [type(body) for body in bodies(journal()[len(before) :])] == (ends[attempts[-1]] if attempts else [])
 
     resumed = seqsup("start", nightly, "--resume")
     assert resumed.code == 0, resumed.stderr
@@ -187,9 +196,10 @@ def test_who_is_killed_while_it_puts_a_dead_run_in_order_leaves_that_to_the_next
     assert resumed.code == 0, resumed.stderr
     assert running(test_id) == []
     events = bodies(journal())
-    assert [body.agent for body in events if isinstance(body, AttemptLost)] == ["orphans"]
+    assert [body.agent for body in events if isinstance(body, AttemptEnded)].count("orphans") == 1
+    assert not any(isinstance(body, AttemptLost) for body in events)
     assert len([body for body in events if isinstance(body, RunStarted)]) == 2
-    assert ledger(tmp_path) == Counter(AGENTS) + Counter(["orphans"])  # it was at its end, but not yet known to be
+    assert ledger(tmp_path) == Counter(AGENTS)
     assert violations(journal()) == 0
 
 
@@ -264,3 +274,22 @@ def test_a_sentinel_that_comes_late_harms_nobody_of_the_run_that_goes_on(
     (tmp_path / "gate").touch()
     assert again.wait().code == 0
     assert not (tmp_path / "said.3").exists()
+
+
+def test_how_an_agent_ended_is_noted_while_what_it_left_is_stopped_unless_it_may_be_tried_again(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    left = "sleep 60 & "
+    nightly = write(
+        tmp_path,
+        shell("leaves", f"{left} true"),
+        shell("leaves-nothing", "true"),
+        shell("to-be-checked", f"{left} true", success={"command": ["true"]}),
+        shell("should-fail", f"{left} exit 3", expect=["failed"]),
+        shell("fails", f"{left} exit 3"),
+    )
+    seqsup("start", nightly)
+    noted = [body for body in bodies(journal()) if isinstance(body, LeaderEnded)]
+    assert [(body.agent, body.reason, body.exit_code) for body in noted] == [
+        ("leaves", "completed", 0), ("should-fail", "failed", 3)
+    ]  # fmt: skip

@@ -27,6 +27,7 @@ from .events import (
     AttemptStarted,
     GcDone,
     GcRequested,
+    LeaderEnded,
     MemoryHigh,
     MemoryWarned,
     OutputCut,
@@ -178,6 +179,7 @@ class _Vigil:
         self._busy = 0.0  # of the host, as the tree was last measured
         self._described = self._watch.started  # when observers last heard who is in the tree
         self._high = False  # it was told that soft was passed
+        self._left = False  # it was told that the leader left processes behind
         self._told = -1.0  # since when the phase lasts that was told last
         self._seconds: float | None = None  # from the spawn to the leader's end
         self.last_available = world.host.available()
@@ -255,6 +257,8 @@ class _Vigil:
                 self._warn(sample)
             if self._watch.over_soft_since is not None and not self._high:
                 self._tell_high(sample)
+            if self._watch.phase is Phase.LINGERING and not self._left:
+                self._tell_leader(tree)
             match action:
                 case Action.COLLECT:
                     self._collect(sample)
@@ -395,6 +399,22 @@ class _Vigil:
         self._world.emit(
             MemoryHigh(agent=self._step.name, attempt=self._number, used=sample.used, soft=soft)
         )  # fmt: skip
+
+    def _tell_leader(self, tree: Tree) -> None:
+        """The leader ended by itself. What that comes to is known already, but where a check is still to be asked."""
+        self._left = True
+        step, ending = self._step, self._world.reaper.ending(tree.root)
+        if ending is None or step.success.output is not None or step.success.command:
+            return
+        reason, why, _ = self._classify(ending, tree.kernel_oom())
+        if policy.ok(reason, step.expect):
+            self._world.emit(
+                LeaderEnded(
+                    agent=step.name, attempt=self._number, content=step.content, reason=reason, why=why,
+                    exit_code=ending.code, signal=ending.signal, seconds=self._seconds or 0.0, peak=self._watch.peak,
+                    hard=step.limits.hard,
+                )
+            )  # fmt: skip
 
     def _collect(self, sample: Sample) -> None:
         soft, telemetry = self._rules.limits.soft, self._telemetry

@@ -145,6 +145,23 @@ class StopSent(Event, frozen=True):
     processes: tuple[ProcessMemory, ...]
 
 
+class LeaderEnded(Event, frozen=True):
+    """An agent ended by itself, as the profile expects, but has left processes behind. Whatever becomes of us while
+    these are stopped, this is what its attempt came to.
+    """
+
+    agent: str
+    attempt: int
+    content: str
+    reason: Reason
+    why: str
+    exit_code: int | None
+    signal: int | None
+    seconds: float
+    peak: int
+    hard: int | None
+
+
 class AttemptEnded(Event, frozen=True):
     agent: str
     attempt: int
@@ -406,7 +423,7 @@ class RunEnded(Event, frozen=True):
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
     | OutputCut | StopSent
-    | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
+    | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
     | CompanionGcRequested | CompanionGcDone

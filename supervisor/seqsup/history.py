@@ -20,6 +20,7 @@ from .events import (
     Drained,
     GcDone,
     HaltRequested,
+    LeaderEnded,
     LimitPaused,
     Recorded,
     RetryScheduled,
@@ -134,6 +135,8 @@ class RunView(Struct, kw_only=True):
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
     # Agents that gave up or were lost, or skipped for want of such, and did not complete since
     failed: dict[str, None] = field(default_factory=dict)
+    # Agents that ended as the profile expects, while what they left behind is still being stopped
+    leaving: dict[str, tuple[Reason, Completed]] = field(default_factory=dict)
     asked: tuple[str, ...] = ()  # the agents that the run was begun with
     only: tuple[str, ...] = ()
     start_from: str | None = None
@@ -167,9 +170,12 @@ class RunView(Struct, kw_only=True):
         return "between agents" if pending and not self.halt else "after the last agent"
 
     def lose(self) -> None:
-        """Take for lost who ran when the supervisor died, before a sweep has told so."""
+        """Take for lost who ran when the supervisor died, before a sweep has told so; but not who had ended well."""
         for agent in self.agents.values():
-            if agent.state is AgentState.RUNNING:
+            if agent.state is AgentState.RUNNING and agent.name in self.leaving:
+                agent.state = AgentState.COMPLETED
+                agent.reason, self.completed[agent.name] = self.leaving[agent.name]
+            elif agent.state is AgentState.RUNNING:
                 agent.state, agent.reason = AgentState.LOST, Reason.LOST
                 self.failed[agent.name] = None
 
@@ -222,6 +228,9 @@ class History:
                 self._attempt_started(event, recorded.at)
             case Spawned(agent=agent, pid=pid):
                 self._agent(agent).pid = pid
+            case LeaderEnded(agent=agent, content=content, attempt=attempt, reason=reason):
+                folder = self._agent(agent).folder or f"{agent}/{attempt}"
+                self.view.leaving[agent] = reason, Completed(content, recorded.seq, folder)
             case AttemptEnded() as event:
                 self._attempt_ended(event, recorded.seq)
             case GcDone(agent=agent, freed=freed):
@@ -320,6 +329,7 @@ class History:
         agent.pid = agent.retry_at = agent.limit_until = agent.exit_code = agent.signal = None
 
     def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:
+        self.view.leaving.pop(event.agent, None)
         agent = self._agent(event.agent)
         agent.state = AgentState.DRAINING
         agent.reason, agent.why, agent.processes = event.reason, event.why, event.processes

@@ -27,6 +27,7 @@ from .events import (
     GcRequested,
     HaltRequested,
     HookEnded,
+    LeaderEnded,
     LimitPaused,
     MemoryHigh,
     MemoryWarned,
@@ -113,6 +114,12 @@ def _(event: MemoryWarned) -> Line:
 def _(event: OutputCut) -> Line:
     text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
     return Line(WARNING, "!", "output", text)
+
+
+@say.register
+def _(event: LeaderEnded) -> Line:
+    ended = ending(event.exit_code, event.signal)
+    return Line(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
 
 
 @say.register

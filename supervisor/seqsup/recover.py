@@ -14,7 +14,7 @@ from .containment.group import listed, named_prefix, remove, run_prefix
 from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
-from .events import AttemptEnded, AttemptLost, AttemptStarted, RunStarted
+from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunStarted
 from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder, tail
 from .host import boot_id
 from .journal import Journal, RunRow
@@ -52,7 +52,7 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     found = []
     for row in _dead(journal, state_dir):
         left = _Left(journal, state_dir, row)
-        found.append(left.told(_lost(journal, row), left.processes()))
+        found.append(left.told(_unended(journal, row), left.processes()))
     return found
 
 
@@ -108,14 +108,14 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -
     left = _Left(journal, state_dir, row)
     stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
     staying = await _remove(left.groups, remaining, wake)
-    lost = _lost(journal, row)
-    for each in lost:
-        event = AttemptLost(agent=each.agent, attempt=each.attempt, content=each.content, stopped=stopped)
-        reports = run_folder(state_dir, row.run) / each.folder / REPORTS
-        settle(reports)  # first: once it is told nobody comes again
-        journal.append(row.run, event)
+    unended = _unended(journal, row)
+    for each in unended:
+        settle(
+            run_folder(state_dir, row.run) / f"{each.agent}/{each.attempt}" / REPORTS
+        )  # once told nobody comes again
+        journal.append(row.run, _end(each, stopped))
     left.take_back()
-    recovered = left.told(lost, stopped, remaining, staying)
+    recovered = left.told(unended, stopped, remaining, staying)
     if not recovered.remains:
         for name in (KILLED, MEMBERS):
             (run_folder(state_dir, row.run) / name).unlink(missing_ok=True)
@@ -126,16 +126,26 @@ def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
     return [row for row in journal.runs() if died(run_folder(state_dir, row.run))]
 
 
-def _lost(journal: Journal, row: RunRow) -> list[AttemptStarted]:
-    """The attempts that began and have no end: one, or one in each lane."""
-    lost: dict[tuple[str, int], AttemptStarted] = {}
+def _unended(journal: Journal, row: RunRow) -> list[AttemptStarted | LeaderEnded]:
+    """What is last told of the attempts that began and have no end: of one, or of one in each lane."""
+    unended: dict[tuple[str, int], AttemptStarted | LeaderEnded] = {}
     for recorded in journal.events(row.run):
         match recorded.body:
-            case AttemptStarted(agent=agent, attempt=attempt) as started:
-                lost[agent, attempt] = started
+            case AttemptStarted(agent=agent, attempt=attempt) | LeaderEnded(agent=agent, attempt=attempt) as last:
+                unended[agent, attempt] = last
             case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
-                lost.pop((agent, attempt), None)
-    return list(lost.values())
+                unended.pop((agent, attempt), None)
+    return list(unended.values())
+
+
+def _end(last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...]) -> AttemptEnded | AttemptLost:
+    if isinstance(last, AttemptStarted):
+        return AttemptLost(agent=last.agent, attempt=last.attempt, content=last.content, stopped=stopped)
+    return AttemptEnded(
+        agent=last.agent, attempt=last.attempt, content=last.content, ok=True, reason=last.reason, why=last.why,
+        exit_code=last.exit_code, signal=last.signal, seconds=last.seconds, peak=last.peak, hard=last.hard,
+        processes=(), left_over=stopped,
+    )  # fmt: skip
 
 
 class _Left:
@@ -169,12 +179,13 @@ class _Left:
                 Path(file).unlink()
 
     def told(
-        self, lost: list[AttemptStarted], processes: tuple[ProcessMemory, ...],
+        self, unended: list[AttemptStarted | LeaderEnded], processes: tuple[ProcessMemory, ...],
         remaining: tuple[ProcessMemory, ...] = (), staying: Sequence[Path] = (),
     ) -> Recovered:  # fmt: skip
+        lost = ", ".join(each.agent for each in unended if isinstance(each, AttemptStarted)) or None
         return Recovered(
-            label(self._row.run), self._row.name, ", ".join(each.agent for each in lost) or None, processes, remaining,
-            *_apart(self.groups, staying), killed=bool(lost) and (self._folder / KILLED).exists(),
+            label(self._row.run), self._row.name, lost, processes, remaining, *_apart(self.groups, staying),
+            killed=bool(unended) and (self._folder / KILLED).exists(),
         )  # fmt: skip
 
 
