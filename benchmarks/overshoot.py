@@ -84,8 +84,8 @@ def leak(lab: Lab, enforce: str, what: str, processes: int, command: Callable[[l
     run = lab.supervise(lab.profile(name, agents, *memory(enforce)))
     ended = [event for event in run.events() if event["event"] == "attempt_ended"]
     run.end()
-    emptied = run.moments("attempt_ended")
-    held, seen, dead, rates = [], [], [], []
+    emptied, kills = run.moments("attempt_ended"), run.moments("stop_sent")
+    held, seen, dead, sent, rates = [], [], [], [], []
     by_kernel = sum(event["reason"] == "kernel-oom" for event in ended)  # at the cgroup's limit, a little above hard
     for event in ended:
         if event["reason"] not in ("hard", "kernel-oom"):
@@ -95,10 +95,16 @@ def leak(lab: Lab, enforce: str, what: str, processes: int, command: Callable[[l
         seen.append(over(event["peak"]))
         rates.append(sum(note.rate for note in left))
         dead += [(emptied[event["agent"]] - note.crossed) * 1000 for note in left if note.crossed]
+        sent += [
+            (kills[event["agent"]] - note.crossed) * 1000 for note in left if note.crossed and event["agent"] in kills
+        ]
     beside = f"grew at {median(rates):.0f} MiB/s; seqsup saw {median(seen):.1f} %, at most {max(seen):.1f} %"
     beside += f"; {by_kernel} of {RUNS} ended by the kernel" if by_kernel else ""
     rows = [Row(f"{what}: overshoot", held, "% of the limit", beside, target=OVER[enforce], worst=True)]
-    return [*rows, Row(f"{what}: from crossing to tree empty", dead, "ms", target=DEAD[enforce])] if dead else rows
+    if dead:
+        beside = f"SIGKILL after {median(sent):.1f} ms" if sent else ""
+        rows.append(Row(f"{what}: from crossing to tree empty", dead, "ms", beside, target=DEAD[enforce]))
+    return rows
 
 
 class Note:

@@ -287,10 +287,11 @@ class _Vigil:
     def _still(self, tree: Tree, sample: Sample, pause: float) -> float:
         """Say for how long the tree is sure to hold the very same, 0 if it does not: then there is nothing to decide or
         to tell. It is not even measured while the host was idle."""
-        host = self._world.host
-        busy = host.busy() if pause > policy.FAR else inf
-        if sure := policy.still_for(self._watch, self._rules, sample, busy - self._busy, host.cpus):
-            return sure
+        host, busy = self._world.host, inf
+        if pause > policy.FAR:
+            busy = host.busy()
+            if sure := policy.still_for(self._watch, self._rules, sample, busy - self._busy, host.cpus):
+                return sure
         if not tree.still(sample.used):
             return 0.0
         self._still_at, self._busy = time.monotonic(), busy

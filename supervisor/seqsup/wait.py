@@ -58,8 +58,9 @@ class Wake:
             if waiter.done():
                 return
             try:
-                if (left := ends - loop.time()) > 0 and (sure := still()) > 0:
-                    loop.call_later(min(sure, left), ring)
+                now = loop.time()
+                if now < ends and (sure := still()) > 0:
+                    loop.call_at(min(now + sure, ends), ring)
                 else:
                     waiter.set_result(None)
             except Exception as error:  # the waiter's, not the loop's
