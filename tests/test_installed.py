@@ -114,7 +114,8 @@ def files_of(folder: Path) -> set[Path]:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wheel: Path, home: Path) -> None:
     as_user(home, python, "-m", "venv", home / "env")
-    as_user(home, home / "env/bin/pip", "install", "--quiet", "--no-cache-dir", wheel)
+    node = "" if shutil.which("node", path="/usr/local/bin:/usr/bin:/bin") else "[node]"
+    as_user(home, home / "env/bin/pip", "install", "--quiet", "--no-cache-dir", f"{wheel}{node}")
     own = home / "env/bin/seqsup"
     assert as_user(home, own, "--version") == f"seqsup {__version__}\n"
     assert as_user(home, home / "env/bin/python", "-m", "seqsup", "--version") == f"seqsup {__version__}\n"
