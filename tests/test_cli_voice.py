@@ -216,3 +216,10 @@ def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path:
     assert not set(said) & {"–", "…", "→", "✔", "▶", "·"}
     assert len({line.index("a   ") for line in said.splitlines() if re.match(r"\d\d:\d\d:\d\d .* a   ", line)}) == 1
     assert json.loads(seqsup("status", "--json", env=plain).stdout)["task"] == "naïve"
+
+
+def test_what_an_agent_says_is_not_lost_where_the_locale_is_c(seqsup: Cli, tmp_path: Path) -> None:
+    profile, plain = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1")), {"LC_ALL": "C"}
+    assert re.search(r"failed .*  naïve - 漢字\n", seqsup("start", profile, env=plain).stderr)
+    told = seqsup("start", profile, "--log-format", "json", env=plain).stderr
+    assert any("naïve - 漢字" in json.loads(line)["message"] for line in told.splitlines())

@@ -47,6 +47,7 @@ class Log:
         self._run = ""
         if terminal is not None:
             self._encoding = symbols(terminal)
+            self._codec = terminal.encoding, terminal.errors or "replace"
             self._outlet = screen or Outlet(terminal.fileno())
             logger.add(
                 self._to_terminal,
@@ -105,7 +106,7 @@ class Log:
 
     def _to_terminal(self, message: "Message") -> None:
         assert self._outlet is not None
-        self._outlet.write(self._wrapped(message).encode(self._encoding, errors="replace"))
+        self._outlet.write(self._wrapped(message).encode(*self._codec))
 
     def _wrapped(self, message: "Message") -> str:
         """Broken at words where the terminal would break within them, what follows below the line's own text."""

@@ -55,15 +55,18 @@ def _worded(text: str) -> str:
     return "".join(ASCII.get(character, character) for character in text)
 
 
-class _Plain(codecs.IncrementalEncoder):
+def _plainly(text: str, errors: str = "strict") -> tuple[bytes, int]:
     """UTF-8 for names and paths, ASCII for what is ours."""
+    return _worded(text).encode("utf-8", errors), len(text)
 
+
+class _Plain(codecs.IncrementalEncoder):
     def encode(self, text: str, final: bool = False) -> bytes:
-        return _worded(text).encode("utf-8", self.errors)
+        return _plainly(text, self.errors)[0]
 
 
 def _find(name: str) -> codecs.CodecInfo | None:
     if name != _PLAIN:
         return None
     utf8 = codecs.lookup("utf-8")
-    return codecs.CodecInfo(utf8.encode, utf8.decode, incrementalencoder=_Plain, name=_PLAIN)
+    return codecs.CodecInfo(_plainly, utf8.decode, incrementalencoder=_Plain, name=_PLAIN)
