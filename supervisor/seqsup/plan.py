@@ -59,9 +59,9 @@ def make(
     taken = [copy for some in made.values() for copy in some if copy.name not in skips]
     if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
-    if not taken and choice != Choice(task=task):
-        options = ["--only"] * bool(choice.only) + ["--from"] * (choice.start_from is not None)
-        options += ["--retry-failed"] * (choice.failed is not None)
+    options = ["--only"] * bool(choice.only) + ["--from"] * (choice.start_from is not None)
+    options += ["--retry-failed"] * (choice.failed is not None)
+    if options and not taken:
         leaves = "leave" if len(options) > 1 else "leaves"
         away = [name for name in choice.failed or () if not any(name in some for some in names.values())]
         raise SeqsupError(

@@ -221,7 +221,7 @@ class _Supervision:
         if row is not None and self._complete(row):
             begun = narrowed(plan.only, plan.start_from)
             part = f"what it was begun with ({begun}); --only or --from take others"
-            those = part if begun else "every agent of the profile"
+            those = part if begun else "every agent of the profile" + " but those skipped" * bool(plan.skips)
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
             return 0
         exporter = self._exporter = await self._exporting()
