@@ -202,6 +202,12 @@ def test_a_table_keeps_what_matters_when_it_is_narrow() -> None:
     assert max(map(len, render(columns, rows, 30))) <= 30
 
 
+def test_a_copy_keeps_its_number_when_its_name_is_cut() -> None:
+    columns = (Column("agent", right=False), Column("reason", right=False))
+    rows = [(f"migrate-the-components.{number}", "completed") for number in (9, 10)]
+    assert render(columns, rows, 30)[1:] == ["  migrate-the-co….9  completed", "  migrate-the-c….10  completed"]
+
+
 @given(st.text("ab ", max_size=60), st.integers(1, 80))
 def test_a_wrapped_line_has_all_words_and_no_broken_one(text: str, width: int) -> None:
     lines = wrap(text, width)

@@ -51,5 +51,7 @@ def _by_rank(positions: list[int], columns: Sequence[Column]) -> list[int]:
 
 def _cell(text: str, size: int, right: bool) -> str:
     if len(text) > size:
-        text = text[: size - 1] + "…"
+        _, dot, number = text.rpartition(".")
+        end = dot + number if number.isdigit() and len(number) < size // 2 else ""  # of a copy: all else is alike
+        text = text[: size - 1 - len(end)] + "…" + end
     return text.rjust(size) if right else text.ljust(size)
