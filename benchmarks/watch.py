@@ -10,34 +10,50 @@ from lab import AGENTS, MIB, NODE, SOURCES, Failed, Lab, Row, marked, median
 PROCESSES, WATCHED, REPEATS, SAMPLES = 50, 10.0, 3, 200
 PATIENCE = 60.0  # seconds
 FAR, NEAR = 3.0, 1.1  # the limit, as a multiple of what the tree holds
+GIB = 1024 * MIB
 
 
 def measure(lab: Lab) -> list[Row]:
     if NODE is None:
         return []
-    agent = ["sh", "-c", f"for n in $(seq {PROCESSES}); do {NODE} {AGENTS / 'idle.mjs'} {lab.mark} & done; wait"]
+    agent = nodes(lab)
     alone, sample = by_itself(lab, agent)
     watched = [share(lab, agent, f"far-{n}", alone * FAR) for n in range(REPEATS)]
     far, held = [used for used, _ in watched], max(held for _, held in watched)
-    near, ratios = [], []
-    for n in range(REPEATS + 1):  # what it holds is not twice the same, and near the limit that counts: the first tells
-        hard = held * NEAR
-        used, held = share(lab, agent, f"near-{n}", hard)
-        if n:
-            near.append(used)
-            ratios.append(hard / held)
+    near = nearby(lab, "near", agent, held)
+    full = nearby(lab, "full", nodes(lab, round((GIB / NEAR - held) / PROCESSES)), GIB / NEAR)
     beside = f"the tree held {held / MIB:.0f} MiB"
     return [
         Row(f"one sample of {PROCESSES} Node processes", sample, "µs", beside, target=150.0),
         Row(f"CPU while they idle, the limit at {FAR:g} × what they hold", far, "% of a core", target=0.5),
-        Row(
-            f"CPU while they idle, the limit at {NEAR:g} × what they hold",
-            near,
-            "% of a core",
-            f"at {min(ratios):.2f} to {max(ratios):.2f} × what they held then",
-            target=5.0,
-        ),
+        near_row(f"the limit at {NEAR:g} × what they hold", near),
+        near_row("the same where they hold 0.9 GiB", full),
     ]
+
+
+def near_row(name: str, watched: list[tuple[float, float]]) -> Row:
+    used, ratios = zip(*watched, strict=True)
+    beside = f"at {min(ratios):.2f} to {max(ratios):.2f} × what they held then"
+    return Row(f"CPU while they idle, {name}", list(used), "% of a core", beside, target=5.0)
+
+
+def nearby(lab: Lab, name: str, agent: list[str], held: float) -> list[tuple[float, float]]:
+    """The supervisor's share of a core, and the limit as a multiple of what the tree held then.
+
+    What it holds is not twice the same, and near the limit that counts: the first run tells.
+    """
+    watched = []
+    for n in range(REPEATS + 1):
+        hard = held * NEAR
+        used, held = share(lab, agent, f"{name}-{n}", hard)
+        watched.append((used, hard / held))
+    return watched[1:]
+
+
+def nodes(lab: Lab, more: int = 0) -> list[str]:
+    """The command of 50 Nodes that idle; each holds `more` bytes beside what an empty one does."""
+    node = f"{NODE} {AGENTS / 'idle.mjs'} {lab.mark} {more}"
+    return ["sh", "-c", f"for n in $(seq {PROCESSES}); do {node} & done; wait"]
 
 
 def by_itself(lab: Lab, agent: list[str]) -> tuple[float, list[float]]:

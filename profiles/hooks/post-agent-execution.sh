@@ -19,6 +19,6 @@ echo "$SEQSUP_RUN $SEQSUP_AGENT: $SEQSUP_REASON; $((available / 1024)) MiB avail
 least=${LEAST_AVAILABLE_MIB:-256}
 if [ $((available / 1024)) -lt "$least" ]; then
     echo "less than $least MiB are available; the largest processes:" >&2
-    ps -eo rss=,pid=,args= --sort=-rss 2>/dev/null | head -5 >&2 || true
+    ps -eo rss=,pid=,args= --sort=-rss 2>/dev/null | head -5 | cut -c -80 >&2 || true
     exit 1
 fi
