@@ -17,6 +17,7 @@ import pytest
 from conftest import DEADLINE, alive, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
+from seqsup.containment import procfs
 from seqsup.containment.cookie import bearers, folders, marks
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, read_stat
@@ -203,7 +204,11 @@ def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], ho
 
 @pytest.mark.memory
 @pytest.mark.parametrize("measure", [Measure.PRIVATE, Measure.RSS, Measure.PSS])
-def test_the_sum_agrees_with_psutil(within: Callable[..., None], stub: Stub, measure: Measure) -> None:
+def test_the_sum_agrees_with_psutil(
+    within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, measure: Measure
+) -> None:
+    monkeypatch.setattr(procfs, "_NEWBORN", 0.0)
+
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree.living()
         used = tree.used()
@@ -252,6 +257,63 @@ def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) ->
 
     takes = "import mmap; held = mmap.mmap(-1, 40 << 20); held.write(b'x' * (40 << 20)); print('ready', flush=True)"
     within([sys.executable, "-c", f"{takes}; import signal; signal.alarm(60); signal.pause()"], story)
+
+
+FORKS = """
+import mmap, os, signal, sys
+how, held = sys.argv[1], mmap.mmap(-1, 60 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+held.madvise(mmap.MADV_NOHUGEPAGE)
+def write():
+    for at in range(0, len(held), 4096): held[at] = 1
+write()
+signal.alarm(60)
+if how == "spawns":
+    os.mkfifo("pipe")
+    print('ready', flush=True)
+    os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 9, "pipe", os.O_RDONLY, 0)])
+elif not os.fork():
+    if how == "writes": write()
+    again = "held = b'x' * (60 << 20); print('ready', flush=True); import signal; signal.pause()"
+    if how == "execs": os.execv(sys.executable, [sys.executable, "-c", again])
+    print('ready', flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize(
+    ("how", "measure", "counted"),
+    [
+        *(("spawns", measure, 1) for measure in list(Measure)[:3]),
+        ("forks", Measure.PRIVATE, 1), ("forks", Measure.PSS, 1),
+        *((how, measure, 2) for how in ("writes", "execs") for measure in list(Measure)[:3]),
+    ],
+)  # fmt: skip
+def test_who_is_about_to_become_another_program_is_not_charged_what_its_parent_has(
+    within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, measure: Measure,
+    counted: int,
+) -> None:  # fmt: skip
+    """From its fork to its exec it has all that its parent has: who starts `true` would count twice."""
+
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.living() == 2, wake)
+        assert counted * 60 * MIB <= await until(tree.used, wake) <= (counted * 60 + 50) * MIB
+        used = tree.used()
+        assert sum(process.bytes for process in tree.describe()) == pytest.approx(used, abs=MIB)
+
+    monkeypatch.setattr(procfs, "_NEWBORN", inf)
+    within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", how], story, measure=measure)
+
+
+def test_who_stays_what_its_parent_was_is_charged_in_the_end(
+    within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.living() == 2, wake)
+        await until(lambda: tree.used() >= 2 * 60 * MIB, wake)
+
+    monkeypatch.setattr(procfs, "_NEWBORN", 0.1)
+    within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", "forks"], story)
 
 
 MAPS = """

@@ -80,14 +80,26 @@ class Members:
 
     def sum_of(self, pids: Iterable[int]) -> int:
         """Sum what these of the members have each for itself; whoever is gone is dropped."""
-        total = 0
+        total, copies = 0, list[Member]()
         for pid in pids:
             if (member := self._by_pid.get(pid)) is not None:
                 try:
                     total += member.measure(self._measure)
                 except ProcessLookupError:
                     self.drop(member)
-        return total
+                else:
+                    if member.copied:
+                        copies.append(member)
+        return total - self._discount(copies) if copies else total
+
+    def _discount(self, copies: list[Member]) -> int:
+        """Take off what was just forked and is another's, as long as somebody is there whose it may be."""
+        known, off = max((member.bytes for member in self._by_pid.values() if not member.copied), default=0), 0
+        for member in copies:
+            anothers = min(member.copied, known)
+            member.bytes -= anothers
+            off += anothers
+        return off
 
     def denied(self) -> Iterator[str]:
         """Say of each member, once, what of it may not be read."""

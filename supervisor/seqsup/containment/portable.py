@@ -22,6 +22,8 @@ ADOPTS = False  # whether orphans among our descendants fall to us
 class Member:
     """A process that belongs to a tree."""
 
+    copied = 0  # as far as one can know
+
     __slots__ = ("_process", "bytes", "denied", "looked", "name", "pid", "shared", "start")
 
     def __init__(self, process: psutil.Process, stat: Stat) -> None:

@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ ADOPTS = True  # whether orphans among our descendants fall to us
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 32768  # bytes of a command line that are read
 _SPARE = 16  # descriptors: without any, nobody can look whose child is whose
+_NEWBORN = 0.5  # seconds that a fork may take to exec
+_FORKED = 0x40  # the kernel's PF_FORKNOEXEC
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
@@ -28,14 +31,16 @@ class Member:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
     __slots__ = (
-        "_called", "_command", "_kind", "bytes", "denied", "looked", "name", "pid", "pidfd", "shared", "start", "statm",
-        "told",
+        "_born_with", "_called", "_command", "_kind", "_newborn", "bytes", "copied", "denied", "looked", "name", "pid",
+        "pidfd", "shared", "start", "statm", "told",
     )  # fmt: skip
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
         self.pid, self.start, self.name = pid, stat.start, stat.name
         self.pidfd, self.statm = pidfd, statm
         self.bytes, self.shared = 0, 0
+        self.copied = 0  # bytes of these that may be its parent's: right after its fork it has all of them
+        self._newborn, self._born_with = time.monotonic() + _NEWBORN if stat.forked else 0.0, 0
         self.told = b""  # what they were read from
         self._called: tuple[str, bytes, bool] | None = None  # what these two were told by
         self._command, self._kind = "", Kind.OTHER
@@ -80,6 +85,11 @@ class Member:
             if self.gone():
                 raise ProcessLookupError(self.pid)
             return 0
+        if self._newborn:
+            return self._measure_newborn(what)
+        return self._measure(what)
+
+    def _measure(self, what: Measure) -> int:
         if what is Measure.PSS and (pss := self._pss()) is not None:
             self.bytes = pss
             return pss
@@ -94,6 +104,19 @@ class Member:
         left_out = 0 if what is Measure.RSS else self.shared
         self.bytes = max(int(fields[1]) * PAGE - left_out, 0)  # per-CPU counters may run behind each other
         return self.bytes
+
+    def _measure_newborn(self, what: Measure) -> int:
+        """Measure it, and how much of that it may only share. PSS divides that, but not what a spawn has in common."""
+        stat, self.told = read_stat(self.pid), b""  # first: to exec frees what was copied
+        size = self._measure(what)
+        self._born_with = self._born_with or size
+        self.copied = 0
+        if stat is None or not stat.forked or time.monotonic() >= self._newborn:
+            self._newborn = 0.0
+        elif what is not Measure.PSS or size >= self._measure(Measure.PRIVATE):
+            self.copied = max(min(self._born_with, size - stat.faults * PAGE), 0)
+        self.bytes = size
+        return size
 
     def _pss(self) -> int | None:
         """Read its proportional share; None where it has none to tell, or none to us, which is noted."""
@@ -180,7 +203,8 @@ def read_stat(pid: int) -> Stat | None:
     head, _, tail = text.rpartition(b") ")
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
-    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]))
+    forked, faults = bool(int(fields[6]) & _FORKED), int(fields[7])
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults)
 
 
 def _read(path: str, most: int) -> bytes:

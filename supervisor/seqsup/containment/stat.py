@@ -10,3 +10,5 @@ class Stat(Struct, frozen=True):
     state: str
     parent: int
     start: int  # Linux: clock ticks since boot; with the pid the identity of a process
+    forked: bool = False  # and runs nothing of its own yet
+    faults: int = 0  # pages that it was given, new ones or of its own instead of its parent's
