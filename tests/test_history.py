@@ -87,6 +87,12 @@ def test_who_resumes_knows_until_when_a_usage_limit_holds() -> None:
     assert fold(told.attempt("a", number=2).events).agents["a"].limit_until is None
 
 
+def test_who_waits_on_for_a_usage_limit_is_told_with_that_reason() -> None:
+    told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a").run("a", resumed=True).paused("a")
+    agent = fold(told.events).agents["a"]
+    assert (agent.state, agent.reason) == (AgentState.BACKOFF, Reason.USAGE_LIMIT)
+
+
 @pytest.mark.parametrize(
     ("code", "state"),
     [

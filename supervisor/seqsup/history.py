@@ -241,7 +241,8 @@ class History:
                 waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
             case LimitPaused(agent=agent, until=until):
                 paused = self._agent(agent)
-                paused.state, paused.retry_at, paused.limit_until = AgentState.BACKOFF, until, until
+                paused.state, paused.reason = AgentState.BACKOFF, Reason.USAGE_LIMIT
+                paused.retry_at = paused.limit_until = until
             case AgentEnded() as event:
                 self._agent_ended(event)
             case BriefWritten(agent=agent, folder=folder):
