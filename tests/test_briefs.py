@@ -61,3 +61,17 @@ def test_what_is_left_beside_a_brief_is_handed_on_by_the_next_run(seqsup: Seqsup
     assert seqsup("artifacts", "list", "r1").stdout.splitlines()[1].split()[:3] == ["writer", "–", "given"]
     assert seqsup("artifacts", "list", "r2").stdout.splitlines()[1].split()[:3] == ["writer", "–", "–"]
     assert (runs / "r2/reviewer/brief/artifacts/brief.md").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_that_goes_on_with_briefs_hands_on_what_its_agents_did(seqsup: Seqsup, tmp_path: Path) -> None:
+    def begun(mode: str) -> Path:
+        return write(
+            tmp_path, shell("writer", "echo two bugs"), shell("reviewer", "exit 1", stdin="mind: {summary:writer}"),
+            run={"mode": mode},
+        )  # fmt: skip
+
+    assert seqsup("start", begun("sequential")).code == 1
+    events = proven(seqsup("start", begun("artifact-only"), "--resume", "--json"))
+    assert [each["agent"] for each in of(events, "brief_written")] == ["reviewer"]
+    assert "mind: two bugs" in brief(seqsup, "reviewer")
+    assert seqsup("artifacts", "summary", "writer").stdout == "two bugs\n"
