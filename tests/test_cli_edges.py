@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Result, wait_for
+from conftest import ROOT, Result, Started, wait_for
 from test_journal import tmpfs
 
 from profiles import agent, shell, write
@@ -20,6 +20,34 @@ Seqsup = Callable[..., Result]
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
+
+
+BLOCKING = (
+    "import os, signal, sys; signal.pthread_sigmask(0, signal.valid_signals()); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def test_signals_that_its_starter_had_blocked_are_heard_by_it_and_by_agents(
+    seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    profile = write(tmp_path, shell("a", "grep -E '^Sig(Blk|Ign)' /proc/self/status >told; touch up; exec sleep 60"))
+    run = seqsup_started("start", profile, through=[sys.executable, "-c", BLOCKING])
+    wait_for((tmp_path / "up").exists)
+    run.send(signal.SIGTERM)
+    assert run.wait(20).code == 128 + signal.SIGTERM
+    assert (tmp_path / "told").read_text().split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+@pytest.mark.parametrize("words", [["plan"], ["start"], ["run", "true"]], ids=lambda words: words[0])
+def test_where_proc_is_not_mounted_that_is_said(tmp_path: Path, words: list[str]) -> None:
+    profile = [str(write(tmp_path, shell("a", "true")))] if words[0] != "run" else []
+    mount = 'mount -t tmpfs x /proc || exit 99; exec "$@"'
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    start = [sys.executable, "-m", "seqsup", *words, *profile]
+    ended = subprocess.run([*apart, *start], env=environment(), capture_output=True, text=True, check=False)
+    if ended.returncode == 99 or "unshare" in ended.stderr:
+        pytest.skip("no namespace can be made here")
+    assert (ended.returncode, ended.stderr) == (2, "seqsup: /proc is not mounted: mount -t proc proc /proc\n")
 
 
 def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:

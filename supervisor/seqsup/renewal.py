@@ -44,10 +44,6 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
-def release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-
-
 def renew(packet: bytes, keep: tuple[int, ...], soft_nofile: int) -> NoReturn:
     """Begin anew with the same command line, these descriptors and this packet."""
     file = unnamed()

@@ -184,6 +184,10 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, SeqsupError):
         _say(str(error))
         return error.exit_code
+    linux = sys.platform == "linux"
+    if linux and isinstance(error, FileNotFoundError) and not os.path.exists("/proc/self"):  # noqa: PTH110
+        _say("/proc is not mounted: mount -t proc proc /proc")
+        return SeqsupError.exit_code
     if isinstance(error, OSError) and error.errno in _DENIED:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
         _say(f"{where}{error.strerror}{_DENIED[error.errno]}")

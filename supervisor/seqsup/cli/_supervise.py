@@ -35,7 +35,7 @@ from ..ndjson import Stream
 from ..operator import Operator
 from ..plan import enforcement, enforcing_key
 from ..recover import Recovered, recover, recover_elsewhere
-from ..renewal import GoingOn, hold_signals, release_signals, renew, renewed
+from ..renewal import GoingOn, hold_signals, renew, renewed
 from ..resumption import resumption
 from ..run import Identity, Run
 from ..screen import Screen
@@ -134,7 +134,6 @@ class _Supervision:
     async def main(self) -> int:
         self._listen()
         if self._packet is not None:
-            release_signals()
             turn = self._turn = Turn.taken(*self._packet.ticket)
             try:
                 return await self._carry_out(self._packet.going_on.waited)
@@ -182,6 +181,8 @@ class _Supervision:
         loop.add_signal_handler(
             signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
         )
+        # What came while it began anew; and who starts us may have blocked some, which agents would inherit
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _say(self, message: str, event: str = "notice") -> None:
         if self._manner.log_json:

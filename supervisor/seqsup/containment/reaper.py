@@ -23,7 +23,7 @@ from .process import ADOPTS, read_stat
 from .sentinel import Sentinel
 
 _PR_SET_CHILD_SUBREAPER = 36
-_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
 _CHASES = 100
 _FEW = 64  # numbers: to try each costs less than to list whoever lives
