@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.containment import procfs
 from seqsup.containment.cookie import bearers, folders, marks
+from seqsup.containment.group import Group
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, read_stat
 from seqsup.containment.reaper import Reaper, Root
@@ -257,6 +259,42 @@ def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) ->
 
     takes = "import mmap; held = mmap.mmap(-1, 40 << 20); held.write(b'x' * (40 << 20)); print('ready', flush=True)"
     within([sys.executable, "-c", f"{takes}; import signal; signal.alarm(60); signal.pause()"], story)
+
+
+class Overfull:
+    """A group of the kernel's in which it has begun to kill, or not yet."""
+
+    kills = 0
+
+    def pids(self) -> list[int]:
+        return []
+
+    tasks = figures = kill = pids
+    weighed = staticmethod(psutil.pids)
+
+    def used(self) -> int:
+        return 0
+
+    def oom_kills(self) -> int:
+        return self.kills
+
+
+def test_who_held_what_is_told_as_it_was_before_the_kernel_began_to_kill(
+    within: Callable[..., None], stub: Stub
+) -> None:
+    """Whoever is told to kill may come second: what is left then explains nothing."""
+
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        tree._group = group = cast("Group", Overfull())
+        whole = tree.held()
+        assert [process.pid for process in whole] == [tree.root.pid]
+        assert whole[0].bytes
+        tree.send(signal.SIGKILL)
+        await until(lambda: not tree._members.holds(tree.root.pid), wake)
+        cast("Overfull", group).kills = 1
+        assert tree.held() == whole
+
+    within(stub("silent"), story)
 
 
 FORKS = """

@@ -446,8 +446,8 @@ class _Vigil:
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent until nobody is left, but told once."""
         told, self._told = self._told, self._watch.since
-        by_kernel = self._watch.reason is Reason.KERNEL_OOM
-        processes = () if told == self._watch.since else tree.last_whole if by_kernel else tree.describe()
+        name = tree.held if self._watch.reason in (Reason.HARD, Reason.KERNEL_OOM) else tree.describe
+        processes = name() if told != self._watch.since else ()
         tree.send(signum)
         if signum is signal.SIGTERM:
             tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM

@@ -215,6 +215,11 @@ class Tree:
             self.last_whole = named
         return named
 
+    def held(self) -> tuple[ProcessMemory, ...]:
+        """Name its processes as they are, or as they were before the kernel began to take them away."""
+        named = self.describe()
+        return self.last_whole if self.last_whole and self._kernel_killed() else named
+
     def _kernel_killed(self) -> bool:
         return self._group is not None and self._group.oom_kills() > 0
 
