@@ -227,5 +227,10 @@ def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path:
 def test_what_an_agent_says_is_not_lost_where_the_locale_is_c(seqsup: Cli, tmp_path: Path) -> None:
     profile, plain = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1")), {"LC_ALL": "C"}
     assert re.search(r"failed .*  naïve - 漢字\n", seqsup("start", profile, env=plain).stderr)
-    told = seqsup("start", profile, "--log-format", "json", env=plain).stderr
-    assert any("naïve - 漢字" in json.loads(line)["message"] for line in told.splitlines())
+
+
+@pytest.mark.parametrize("terminal", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}])
+def test_json_is_utf_8_whatever_the_terminal_takes(seqsup: Cli, tmp_path: Path, terminal: dict[str, str]) -> None:
+    profile = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1"))
+    told = seqsup("start", profile, "--log-format", "json", env=terminal).stderr
+    assert any("naïve – 漢字" in json.loads(line)["message"] for line in told.splitlines())

@@ -47,7 +47,7 @@ class Log:
         self._run = ""
         if terminal is not None:
             self._encoding = symbols(terminal)
-            self._codec = terminal.encoding, terminal.errors or "replace"
+            self._codec = ("utf-8", "replace") if as_json else (terminal.encoding, terminal.errors or "replace")
             self._outlet = screen or Outlet(terminal.fileno())
             logger.add(
                 self._to_terminal,

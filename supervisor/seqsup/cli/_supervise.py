@@ -186,7 +186,7 @@ class _Supervision:
 
     def _say(self, message: str, event: str = "notice") -> None:
         if self._manner.log_json:
-            click.echo(spoken(message, event, run=self._number), err=True)
+            click.echo(spoken(message, event, run=self._number).encode(), err=True)
             return
         lines = "\n".join(wrap(f"seqsup: {message}", width(sys.stderr)))
         if self._screen is not None:
