@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.containment import procfs
 from seqsup.containment.cookie import bearers, folders, marks
-from seqsup.containment.group import Group
+from seqsup.containment.group import Group, Unavailable, own_directory, remove
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, read_stat
 from seqsup.containment.reaper import Reaper, Root
@@ -495,6 +495,30 @@ def test_a_member_is_that_very_process_and_nobody_after_it(stub: Stub) -> None:
         assert not member.send(signal.SIGKILL)
         assert member.describe().pid == process.pid  # whoever has the number now: nothing is raised
         member.close()
+
+
+def test_who_was_frozen_by_somebody_is_told_with_what_thaws_it() -> None:
+    """SIGKILL waits for that; it would be told as asleep in the kernel, where nothing can be done."""
+    try:
+        folder = own_directory("freezer") / f"test-{os.getpid()}"
+        folder.mkdir()
+    except (OSError, Unavailable) as error:
+        pytest.skip(f"no freezer of cgroup v1 here: {error}")
+    state = folder / "freezer.state"
+    with subprocess.Popen(["sleep", "60"]) as process:
+        member = Member.open(process.pid)
+        assert member is not None
+        try:
+            (folder / "cgroup.procs").write_text(str(process.pid))
+            state.write_text("FROZEN")
+            wait_for(lambda: state.read_text() == "FROZEN\n")
+            member.send(signal.SIGKILL)
+            assert member.holdup() == f"frozen, until `echo THAWED >{state}`"
+        finally:
+            state.write_text("THAWED")
+            process.kill()
+            member.close()
+    wait_for(lambda: remove(folder))
 
 
 def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:

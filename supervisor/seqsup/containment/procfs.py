@@ -16,6 +16,7 @@ from pathlib import Path
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
 
+from .group import Unavailable, locate, read
 from .stat import COMMAND, Stat
 
 ADOPTS = True  # whether orphans among our descendants fall to us
@@ -156,6 +157,8 @@ class Member:
         stat = read_stat(self.pid)
         if stat is None or stat.state != "D":
             return "ending"
+        if frozen := _frozen_in(self.pid):
+            return f"frozen, until `echo THAWED >{frozen}`"
         where = ""
         with contextlib.suppress(OSError):
             where = Path(f"/proc/{self.pid}/wchan").read_text().strip("0")
@@ -283,6 +286,14 @@ def _of_another_thread(pid: int) -> list[bytes]:
                 if fields[1] != b"0":
                     return fields
     return []
+
+
+def _frozen_in(pid: int) -> Path | None:
+    """Find by which file of cgroup v1 it is: SIGKILL waits for the thaw there. Our own groups are thawed."""
+    with contextlib.suppress(Unavailable):
+        state = locate("freezer", read(f"/proc/{pid}/cgroup"), read("/proc/self/mountinfo")) / "freezer.state"
+        return state if read(state).strip() in ("FROZEN", "FREEZING") else None
+    return None
 
 
 def _pss(pid: int) -> int:
