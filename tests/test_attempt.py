@@ -1,5 +1,6 @@
 """One attempt on real processes: every reason it can end with, and what it leaves behind."""
 
+import errno
 import os
 import resource
 import stat
@@ -190,6 +191,15 @@ def test_spawn_failed(run: Run, command: list[str], changes: dict[str, str], sai
     assert (made.reason, made.outcome.exit) == (Reason.SPAWN_FAILED, None)
     assert made.names == ["AttemptStarted", "AttemptEnded"]
     assert all(words in made.outcome.why for words in said)
+
+
+def test_spawn_failed_for_want_of_processes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "posix_spawnp", full)
+    why = run(["true"]).outcome.why
+    assert "no more processes may be started: raise `ulimit -u`" in why
 
 
 def test_spawn_failed_for_its_folder(tmp_path: Path) -> None:

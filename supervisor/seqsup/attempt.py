@@ -542,6 +542,8 @@ def _must_be_program(word: str, cwd: str, path: str) -> None:
 def _what(error: OSError, step: Step) -> str:
     if error.errno == errno.E2BIG:
         return "a word or variable of it is too long, or all together: Linux takes 128 KiB of each; stdin takes more"
+    if error.errno == errno.EAGAIN:
+        return "no more processes may be started: raise `ulimit -u`, or the pids.max of the group that seqsup is in"
     told = error.strerror or str(error)
     return told if error.filename in (None, step.command[0], step.cwd) else f"{error.filename}: {told}"
 
