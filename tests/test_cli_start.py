@@ -539,6 +539,16 @@ def test_a_second_start_takes_over_when_the_first_is_killed_and_puts_its_leaving
     assert "nightly was left by a supervisor that died while a ran" in second.stderr
 
 
+def test_a_run_that_left_what_no_signal_ends_is_not_told_as_left_by_the_dead(seqsup: Seqsup, tmp_path: Path) -> None:
+    write(tmp_path, shell("a", OK))
+    assert seqsup("start", "nightly.toml").code == 0
+    (Path(os.environ["SEQSUP_STATE_DIR"]) / "runs/r1" / MEMBERS).touch()  # as it is kept for the next to look
+    second = seqsup("start", "nightly.toml")
+    assert "r1 nightly ended, but for what survived SIGKILL" in second.stderr
+    third = seqsup("start", "nightly.toml")
+    assert "SIGKILL" not in third.stderr
+
+
 def test_the_leavings_of_a_run_of_another_state_folder_are_put_in_order_too(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from .containment.group import listed, named_prefix, remove, run_prefix
 from .containment.members import descend
 from .containment.process import Member, read_stat
 from .containment.stop import stop
-from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunStarted
+from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder, tail
 from .host import boot_id
 from .journal import Journal, RunRow
@@ -36,6 +36,7 @@ class Recovered(Struct, frozen=True):
     groups: tuple[str, ...] = ()  # of the kernel's, but for those
     groups_remaining: tuple[str, ...] = ()  # that could not be removed
     killed: bool = False  # what ran was killed with its supervisor, by the sentinel
+    over: bool = False  # its supervisor ended in order, but for what survived SIGKILL
 
     @property
     def remains(self) -> bool:
@@ -155,7 +156,9 @@ class _Left:
         self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
         self._seen: set[tuple[int, int]] = set()
         self.groups = tiers.stale(row.cookie.startswith)
-        begun = [event.body for event in journal.events(row.run) if isinstance(event.body, RunStarted)]
+        parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
+        self._over = bool(parts) and isinstance(parts[-1], RunEnded)
+        begun = [part for part in parts if isinstance(part, RunStarted)]
         self._announced = {each.file_sd for each in begun if each.file_sd}
         if begun and begun[-1].boot_id == boot_id():
             pairs = (line.split() for line in (self._folder / MEMBERS).read_text().splitlines())
@@ -185,7 +188,7 @@ class _Left:
         lost = ", ".join(each.agent for each in unended if isinstance(each, AttemptStarted)) or None
         return Recovered(
             label(self._row.run), self._row.name, lost, processes, remaining, *_apart(self.groups, staying),
-            killed=bool(unended) and (self._folder / KILLED).exists(),
+            killed=bool(unended) and (self._folder / KILLED).exists(), over=self._over,
         )  # fmt: skip
 
 

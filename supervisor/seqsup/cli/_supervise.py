@@ -207,8 +207,9 @@ class _Supervision:
 
     async def _put_in_order(self) -> None:
         for found in await recover(self._journal, self._folder, self._wake):
-            left = f"{found.run} {found.name} was left by a supervisor that died"
-            self._say(left + (f" while {found.lost} ran" if found.lost else "") + _recovered(found))
+            left = "ended, but for what survived SIGKILL" if found.over else "was left by a supervisor that died"
+            lost = f" while {found.lost} ran" if found.lost else ""
+            self._say(f"{found.run} {found.name} {left}{lost}{_recovered(found)}")
         others = await recover_elsewhere(self._journal, self._folder, state_dir(), self._wake)
         if others is not None and (others.processes or others.remains):  # an empty group is not worth a word
             self._say(f"a dead supervisor of another state folder left something{_recovered(others)}")
