@@ -22,9 +22,13 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
 
 
-BLOCKING = (
-    "import os, signal, sys; signal.pthread_sigmask(0, signal.valid_signals()); os.execv(sys.argv[1], sys.argv[1:])"
-)
+BLOCKING = """
+import os, signal, sys
+for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # where the tests run in the background
+    signal.signal(ignored, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def test_signals_that_its_starter_had_blocked_are_heard_by_it_and_by_agents(
