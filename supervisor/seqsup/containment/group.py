@@ -222,6 +222,14 @@ def _kill_frozen(folder: Path) -> None:
             write(each / "freezer.state", "THAWED")
 
 
+def frozen_by(pid: int) -> Path | None:
+    """Find by which file of cgroup v1 a process is frozen: SIGKILL waits for the thaw. Our own groups are thawed."""
+    with contextlib.suppress(Unavailable):
+        state = locate("freezer", read(f"/proc/{pid}/cgroup"), read("/proc/self/mountinfo")) / "freezer.state"
+        return state if read(state).strip() in ("FROZEN", "FREEZING") else None
+    return None
+
+
 def remove(folder: Path) -> bool:
     """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
     with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below

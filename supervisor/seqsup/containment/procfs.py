@@ -16,7 +16,7 @@ from pathlib import Path
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
 
-from .group import Unavailable, locate, read
+from .group import frozen_by
 from .stat import COMMAND, Stat
 
 ADOPTS = True  # whether orphans among our descendants fall to us
@@ -157,7 +157,7 @@ class Member:
         stat = read_stat(self.pid)
         if stat is None or stat.state != "D":
             return "ending"
-        if frozen := _frozen_in(self.pid):
+        if frozen := frozen_by(self.pid):
             return f"frozen, until `echo THAWED >{frozen}`"
         where = ""
         with contextlib.suppress(OSError):
@@ -286,14 +286,6 @@ def _of_another_thread(pid: int) -> list[bytes]:
                 if fields[1] != b"0":
                     return fields
     return []
-
-
-def _frozen_in(pid: int) -> Path | None:
-    """Find by which file of cgroup v1 it is: SIGKILL waits for the thaw there. Our own groups are thawed."""
-    with contextlib.suppress(Unavailable):
-        state = locate("freezer", read(f"/proc/{pid}/cgroup"), read("/proc/self/mountinfo")) / "freezer.state"
-        return state if read(state).strip() in ("FROZEN", "FREEZING") else None
-    return None
 
 
 def _pss(pid: int) -> int:
