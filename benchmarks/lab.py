@@ -57,7 +57,9 @@ class Lab:
         self.env = {
             **os.environ, "PYTHONPATH": str(SOURCES), "SEQSUP_STATE_DIR": str(self.folder / "state"),
             "XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }  # fmt: skip
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
         self._started: list[subprocess.Popen[bytes]] = []
         return self
 
