@@ -29,6 +29,8 @@ def main(arguments):
         say(f"usage: python3 supervisor {{{','.join(verbs)}}} [ARGUMENT]...")
         return 2
     os.chdir(str(ROOT))
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # each of the tests' thousand starts would compile it all anew
+        os.environ["PYTHONPYCACHEPREFIX"] = str(VENV / "compiled")
     return verbs[arguments[0]](arguments[1:])
 
 
