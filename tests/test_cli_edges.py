@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, wait_for
-from test_journal import tmpfs
+from seqsup.folder import write_private
+from test_journal import fill, tmpfs
 
 from profiles import agent, shell, write
 
@@ -279,6 +280,23 @@ def test_a_file_that_finds_no_room_is_named(seqsup: Seqsup, tmp_path: Path) -> N
     assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
     ended = seqsup("report", "-o", "/dev/full")
     assert (ended.code, ended.stderr) == (2, "seqsup: /dev/full: No space left on device: free space there\n")
+
+
+def test_of_a_file_of_ours_that_finds_no_room_the_name_is_known() -> None:
+    with pytest.raises(OSError, match="No space left") as error:
+        write_private(Path("/dev/full"), "x")
+    assert error.value.filename == "/dev/full"
+
+
+def test_a_disk_that_is_full_is_among_the_reasons_why_the_journal_cannot_be_read(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=1m") as disk:
+        env = {"SEQSUP_STATE_DIR": str(disk)}
+        assert seqsup("run", "--", "true", env=env).code == 0
+        fill(disk / "filler")
+        told = seqsup("status", env=env)
+    assert told.code == 0 or "free space there" in told.stderr, told.stderr
 
 
 def test_of_a_state_folder_that_cannot_be_one_nobody_says_that_nothing_ran(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -76,8 +76,12 @@ def private(folder: Path) -> Path:
 
 def write_private(file: Path, text: str) -> None:
     """Write a file that only its owner can read."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
-        opened.write(text)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+            opened.write(text)
+    except OSError as error:
+        error.filename = str(file)  # a write that finds no room names none
+        raise
 
 
 def tail(file: Path, most: int) -> bytes:

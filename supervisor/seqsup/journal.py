@@ -404,5 +404,6 @@ def _remedy(path: Path, error: Exception) -> str:
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
     if name.startswith("SQLITE_IOERR"):
-        return f"{folder} could not be read or written: look at `ulimit -f` and at the kernel's log, then use --resume"
+        why = f"{folder} could not be read or written"  # also where a full disk has no room for what is beside the file
+        return f"{why}: free space there, look at `ulimit -f` and at the kernel's log, then use --resume"
     return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
