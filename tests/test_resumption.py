@@ -307,6 +307,27 @@ def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_pat
     assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
 
 
+def test_a_profile_that_was_renamed_since_is_not_begun_anew(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    profile = four(tmp_path)
+    first = profile.rename(tmp_path / "first.toml")
+    assert (seqsup("start", first).code, ran(tmp_path)) == (1, ["a", "b", "c", "d"])
+    renamed = first.rename(profile)
+    refused = seqsup("start", renamed, "--resume")
+    assert (refused.code, ran(tmp_path)) == (3, [])
+    assert f"If {first}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
+
+
+def test_a_new_profile_beside_one_that_is_gone_is_begun(seqsup: Seqsup, tmp_path: Path) -> None:
+    first = write(tmp_path, shell("a", "true"), shell("b", "exit 1"), name="first")
+    assert seqsup("start", first).code == 1
+    first.unlink()
+    other = write(tmp_path, shell("c", "true"), name="other")
+    begun = seqsup("start", other, "--resume")
+    assert (begun.code, "other never ran: it starts from its first agent" in begun.stderr) == (0, True)
+
+
 def test_a_run_that_was_given_another_name_goes_on(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = four(tmp_path)
     assert seqsup("start", profile).code == 1

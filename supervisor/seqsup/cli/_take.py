@@ -12,6 +12,7 @@ from ..folder import alive, label, run_folder, straight
 from ..history import RunView, fold
 from ..journal import Journal, NoJournal, RunRow
 from ..model import Plan, SeqsupError
+from ..resumption import resumption
 from ..selection import Choice
 from . import _complete
 from ._find import find
@@ -116,6 +117,8 @@ def take(profile: str | None, asked: Asked) -> Taken:
         if asked.retry_failed:
             raise NothingToDo("nothing to retry: it never ran")
         plan = load(profile, choice)
+        if (was := _renamed(plan)) is not None:
+            raise _never_ran(plan.profile or "", was)
         return Taken(plan, None, f"{plan.name} never ran: it starts from its first agent")
     view = earlier.view
     choice = replace(choice, task=choice.task or view.task or None)
@@ -179,12 +182,32 @@ def _last(rows: list[RunRow], path: str, name: str) -> RunRow | None:
     own = [row for row in rows if row.profile == path]
     moved = [row for row in rows if row.name == name and _moved(row)]
     if moved and not own:
-        was = moved[-1]
-        raise Refused(
-            f"{path} never ran. If {was.profile}, which is gone, was moved here, `--resume {label(was.run)}` goes on"
-            " with it; without --resume it starts from its first agent"
-        )
+        raise _never_ran(path, moved[-1])
     return own[-1] if own else None
+
+
+def _renamed(plan: Plan) -> RunRow | None:
+    """The run that this plan's profile left unfinished under another name: it is gone from here, its agents are not."""
+    try:
+        journal = Journal.open(Path(plan.state_dir))
+    except NoJournal:
+        return None
+    try:
+        here = Path(plan.profile or "").parent
+        rows = [row for row in journal.runs() if row.profile and Path(row.profile).parent == here and _moved(row)]
+        for row in rows[-1:]:
+            done = resumption(plan.steps, fold(journal.events(row.run)).completed).done
+            return row if 0 < len(done) < len(plan.steps) else None
+    finally:
+        journal.close()
+    return None
+
+
+def _never_ran(path: str, was: RunRow) -> Refused:
+    return Refused(
+        f"{path} never ran. If {was.profile}, which is gone, was moved here, `--resume {label(was.run)}` goes on"
+        " with it; without --resume it starts from its first agent"
+    )
 
 
 def _moved(row: RunRow) -> bool:
