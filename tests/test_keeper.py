@@ -54,7 +54,7 @@ def tell(tmp_path: Path) -> Tell:
 async def started(beside: Beside, world: World, command: list[str]) -> list[int]:
     """Start it, wait until it says ready, and give the pids that it named."""
     await beside.start(tuple(command), cwd="/", env={})
-    words = await until(lambda: beside.stdout.tail().decode().rpartition("\n")[0].split(), world.wake)
+    words = await until(lambda: beside.output().decode().rpartition("\n")[0].split(), world.wake)
     assert words[0] == "ready"
     return [int(word) for word in words[1:]]
 

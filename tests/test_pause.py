@@ -1,9 +1,11 @@
 """A run that pauses between agents: at its operator's wish, or while its disk has too little room."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Result, Started, wait_for
@@ -173,3 +175,31 @@ def test_a_suspended_supervisor_is_told_of_and_can_be_stopped(
     (tmp_path / "gate").touch()
     assert process.wait().code == (143 if now else 130)
     assert not (tmp_path / "ran").exists()
+
+
+FULL_OF_FILES = "i=0; while true >{disk}/f$i; do i=$((i+1)); done 2>/dev/null; [ -e {disk}/../ok ]"
+
+
+@pytest.mark.parametrize("beside", ["", "hooks", "companions"])
+def test_a_disk_that_takes_no_more_files_ends_the_run_in_order(seqsup: Seqsup, tmp_path: Path, beside: str) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m,nr_inodes=100") as disk:
+        agents = [shell("a", FULL_OF_FILES.format(disk=disk)), shell("b", "true")]
+        run = {"state_dir": str(disk / "state"), "disk_floor": "none", "chain": 1, "on_failure": "continue"}
+        keys: dict[str, Any] = {}
+        if beside == "hooks":
+            keys = {"hooks": {"after_agent": ["true"]}}
+        if beside == "companions":
+            (tmp_path / "ok").touch()
+            keys = {"companions": [{"name": "c", "command": ["sleep", "60"], "ready": {"delay": "1ms"}}]}
+        profile = write(tmp_path, *agents, run=run, retry={"attempts": 2, "wait": "1ms"}, **keys)
+        stopped = seqsup("start", profile)
+        told = " ".join(stopped.stderr.split())
+        assert (stopped.code, "No space left on device" in told) == (4, True), stopped.stderr
+        assert ("it could not be started" in told) == bool(beside), stopped.stderr
+        status = json.loads(seqsup("status", profile, "--json").stdout)
+        a = "completed" if beside == "companions" else "gave-up"
+        assert [status["state"], *(agent["state"] for agent in status["agents"])] == ["stopped", a, "pending"]
+        for filler in disk.glob("f*"):
+            filler.unlink()
+        write(tmp_path, shell("a", "true"), shell("b", "true"), run=run, **keys)
+        assert seqsup("start", profile, "--resume").code == 0

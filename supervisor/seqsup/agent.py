@@ -80,7 +80,7 @@ class Agent:
         )
         try:
             last: Outcome = await retrying(self._once)
-        except Stopped:
+        except (Stopped, OSError):
             if self._outcomes:
                 self._ended(self._outcomes[-1])
             raise

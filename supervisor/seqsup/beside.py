@@ -46,12 +46,12 @@ class Beside:
     def __init__(self, label: str, site: Site, world: World) -> None:
         """`label` names it within the run, and its folder."""
         self.label, self._site, self._world = label, site, world
-        self.folder = private(site.folder / label)
+        self.folder = site.folder / label
         self._wake = world.wake
         self._group: Group | None = None
         self._tree: Tree | None = None
         self.telemetry: Telemetry | None = None  # of its Node processes
-        self.stdout, self.stderr = Output(self.folder / STDOUT), Output(self.folder / STDERR)
+        self._outputs: list[Output] = []  # stdout and stderr, from its start on
 
     @property
     def begun(self) -> bool:
@@ -69,6 +69,9 @@ class Beside:
         """
         reaper, groups = self._world.reaper, self._world.groups
         assert not isinstance(reaper, Keeper)
+        private(self.folder)
+        for name in (STDOUT, STDERR):
+            self._outputs.append(Output(self.folder / name))
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
         whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
@@ -83,7 +86,7 @@ class Beside:
         self._keeper = Keeper(reaper, self.label)
         self._keeper.begin(
             wrapped, cwd=cwd, env=whole, stdin=0 if stdin is None else stdin.fileno(),
-            stdout=self.stdout.fd, stderr=self.stderr.fd,
+            stdout=self._outputs[0].fd, stderr=self._outputs[1].fd,
         )  # fmt: skip
         self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
@@ -131,7 +134,7 @@ class Beside:
 
     def _trim(self) -> None:
         if self._site.output_max is not None:
-            for output in (self.stdout, self.stderr):
+            for output in self._outputs:
                 output.trim(self._site.output_max)
 
     def describe(self) -> tuple[ProcessMemory, ...]:
@@ -141,11 +144,11 @@ class Beside:
 
     def complaint(self) -> str | None:
         """Why the program could not be started; None when it was."""
-        return shim.complaint(self.ended.code if self.ended is not None else None, self.stderr.tail())
+        return shim.complaint(self.ended.code if self.ended is not None else None, self._outputs[1].tail())
 
     def output(self) -> bytes:
         """What it printed lately, errors last."""
-        return self.stdout.tail() + self.stderr.tail()
+        return b"".join(output.tail() for output in self._outputs)
 
     def said(self) -> str:
         """The end of it, for people."""
@@ -190,5 +193,5 @@ class Beside:
         if self._group is not None:
             self._group.close()
         self._trim()
-        for output in (self.stdout, self.stderr):
+        for output in self._outputs:
             output.close()

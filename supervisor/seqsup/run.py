@@ -1,5 +1,6 @@
 """The story of one run: agents in order, one at a time."""
 
+import errno
 import os
 import platform
 import time
@@ -70,6 +71,7 @@ from .world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Identity(Struct, frozen=True):
@@ -161,10 +163,8 @@ class Run:
                     await self._agents(ledger, hooks)
             except Stopped as reason:
                 stopped = reason
-            except FileNotFoundError:
-                if self._folder.is_dir():
-                    raise
-                stopped = Stopped(f"its folder {self._folder} was removed while it went on")
+            except OSError as error:
+                stopped = self._without_place(error)
             except _Renewal as due:
                 self._world.wake.catch_up()
                 kept = os.dup(lock)
@@ -194,6 +194,14 @@ class Run:
                 self._summaries.close()
             os.close(ledger)
             os.close(lock)
+
+    def _without_place(self, error: OSError) -> Stopped:
+        """Why the run has no place to go on in; whatever else it is, is raised."""
+        if error.errno in _NO_ROOM:
+            return Stopped(f"{error.filename or self._folder}: {error.strerror}: free space and files (df -i) there")
+        if isinstance(error, FileNotFoundError) and not self._folder.is_dir():
+            return Stopped(f"its folder {self._folder} was removed while it went on")
+        raise error
 
     def _start(self, waited: float) -> None:
         plan = self._plan
