@@ -354,6 +354,21 @@ def test_who_stays_what_its_parent_was_is_charged_in_the_end(
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", "forks"], story)
 
 
+@pytest.mark.memory
+@pytest.mark.parametrize(("how", "counted"), [("execs", 2), ("writes", 2), ("forks", 1)])
+def test_whoever_cannot_be_held_for_want_of_descriptors_is_measured_and_named_as_others(
+    within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, counted: int
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.living() == 2, wake)
+        await until(lambda: tree.used() >= counted * 60 * MIB, wake)
+        assert tree.used() < (counted + 0.5) * 60 * MIB
+        assert [process.name for process in tree.describe()] == ["other"]
+
+    monkeypatch.setattr(procfs, "_SPARE", inf)
+    within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", how], story)
+
+
 MAPS = """
 import mmap, os, signal, sys
 how, size, mib = sys.argv[1], int(sys.argv[2]) << 20, 1 << 20

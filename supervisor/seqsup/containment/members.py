@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from seqsup.model import Kind, Measure, ProcessMemory
 from seqsup.wording import OTHER, title
 
-from .process import Member, kinship, unmoved
+from .process import Member, glance, kinship, unmoved
 from .shared import Shared
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
 _SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
+_GLANCES = 20  # they may take 1/20 of the time: each takes 20 µs
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
 _NEVER = -_SURE, _ANY
 
@@ -27,6 +28,7 @@ class Members:
         self._shared = Shared()
         self._by_pid: dict[int, Member] = {}
         self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
+        self._glanced, self._glance_again = 0, 0.0  # bytes that these have, and when the next look may be
         self._killing = False
         self._described: dict[int, tuple[float, ProcessMemory]] = {}  # by pid, and when
         self._asked = 0.0  # when more than the largest were
@@ -61,10 +63,20 @@ class Members:
 
     def used(self) -> int:
         """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
-        total = self.sum_of(self.pids())
+        total = self.sum_of(self.pids()) + self._used_unheld()
         if self._measure is Measure.PRIVATE:
             total += self.shared_by(self._by_pid)
         return total
+
+    def _used_unheld(self) -> int:
+        """Sum what those have who could not be held, as of the last look that there was time for."""
+        if not self.unheld:
+            return 0
+        if (now := time.monotonic()) >= self._glance_again:
+            self._glanced = sum(glance(pid, self._measure) for pid in self.unheld)
+            ended = time.monotonic()
+            self._glance_again = ended + _GLANCES * (ended - now)
+        return self._glanced
 
     def shared_by(self, pids: Iterable[int]) -> int:
         """Give the shared memory of these of the members, the same each time, once; as they were measured last."""
@@ -73,7 +85,7 @@ class Members:
     def still(self, used: int) -> bool:
         """Say whether they hold the very same as when they were measured at this."""
         shared = self._shared
-        if shared.behind or not unmoved(self._by_pid.values(), self._measure):
+        if shared.behind or self.unheld or not unmoved(self._by_pid.values(), self._measure):
             return False
         known = sum(member.bytes for member in self._by_pid.values())
         return used == (known + shared.known if self._measure is Measure.PRIVATE else known)
@@ -151,8 +163,8 @@ class Members:
         yield from together.values()
 
     def seen(self) -> bool:
-        """Say whether what the last look found is all: who is ending, or not ours to read, counts nothing in it."""
-        return all(member.bytes for member in self._by_pid.values())
+        """Say whether what the last look found is all: who is ending, not held, or not ours to read, counts nothing."""
+        return not self.unheld and all(member.bytes for member in self._by_pid.values())
 
     def holds(self, pid: int) -> bool:
         """Say whether this member still has memory: whoever was killed has none before it is gone."""

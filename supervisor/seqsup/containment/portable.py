@@ -102,6 +102,14 @@ def unmoved(members: Iterable[Member], what: Measure) -> bool:
         return False
 
 
+def glance(pid: int, what: Measure) -> int:
+    """Measure in bytes who could not be held a moment ago; 0 when it is gone."""
+    with suppress(OSError):
+        member = Member.open(pid)
+        return member.measure(what) if member is not None else 0
+    return 0
+
+
 def read_stat(pid: int) -> Stat | None:
     with suppress(psutil.Error):
         process = psutil.Process(pid)

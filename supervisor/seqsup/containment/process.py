@@ -5,8 +5,19 @@ from typing import TYPE_CHECKING
 from seqsup.host import PORTABLE
 
 if TYPE_CHECKING or not PORTABLE:
-    from .procfs import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat, unmoved
+    from .procfs import ADOPTS, Member, all_pids, children, environment, glance, kin, kinship, read_stat, unmoved
 else:
-    from .portable import ADOPTS, Member, all_pids, children, environment, kin, kinship, read_stat, unmoved
+    from .portable import ADOPTS, Member, all_pids, children, environment, glance, kin, kinship, read_stat, unmoved
 
-__all__ = ["ADOPTS", "Member", "all_pids", "children", "environment", "kin", "kinship", "read_stat", "unmoved"]
+__all__ = [
+    "ADOPTS",
+    "Member",
+    "all_pids",
+    "children",
+    "environment",
+    "glance",
+    "kin",
+    "kinship",
+    "read_stat",
+    "unmoved",
+]

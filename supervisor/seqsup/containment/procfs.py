@@ -199,6 +199,15 @@ def unmoved(members: Iterable[Member], what: Measure) -> bool:
     return True
 
 
+def glance(pid: int, what: Measure) -> int:
+    """Measure in bytes who cannot be held; of one that was forked only what it was given since. 0 when it is gone."""
+    stat, fields = read_stat(pid), _read(f"/proc/{pid}/statm", 128).split(b" ", 3)
+    if stat is None or len(fields) < 3:
+        return 0
+    pages = int(fields[1]) - (0 if what is Measure.RSS else int(fields[2]))
+    return max(min(pages, stat.faults) if stat.forked else pages, 0) * PAGE
+
+
 def read_stat(pid: int) -> Stat | None:
     """Read /proc/PID/stat; None when there is no such process. The name may hold spaces and brackets."""
     if not (text := _read(f"/proc/{pid}/stat", 1024)):

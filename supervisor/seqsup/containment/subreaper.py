@@ -179,7 +179,11 @@ class Tree:
         Whoever was seen and is gone by now may have left a child unseen; and while the kernel says that we have
         children, though no outsider lives, one of the tree does.
         """
-        found = 0 if self._reaper.proven_empty and not (self._group and self._group.pids()) else self.walk()
+        if self._reaper.proven_empty and not (self._group and self._group.pids()):
+            found = 0
+            self._members.unheld.clear()
+        else:
+            found = self.walk()
         seen = len(self._members.living()) + len(self._members.unheld) or found
         if seen:
             return seen
