@@ -398,6 +398,26 @@ def test_ctrl_c_three_times_kills(seqsup_started: Start, seqsup: Seqsup, tmp_pat
     assert reasons(parsed(seqsup("events").stdout)) == {"a": "halted"}
 
 
+@pytest.mark.parametrize("quiet", [["start", "--quiet", "nightly.toml"], ["run", "--", "sh", "nightly.sh"]])
+def test_each_ctrl_c_is_answered_where_nothing_else_is_told(
+    seqsup_started: Start, tmp_path: Path, quiet: list[str]
+) -> None:
+    deaf = "trap '' TERM; echo $$ >> pids; exec sleep 60"
+    (tmp_path / "nightly.sh").write_text(deaf)
+    write(tmp_path, shell("a", deaf), timeouts={"grace": "60s"})
+    process = seqsup_started(*quiet)
+    wait_for(lambda: lines(tmp_path / "pids"))
+    for said in (
+        "seqsup: stops after this agent; Ctrl-C again stops it now",
+        "seqsup: stops now, with its grace; Ctrl-C again kills it",
+        "seqsup: stops at once",
+    ):
+        assert said not in process.stderr
+        process.send(signal.SIGINT)
+        wait_for(lambda said=said: said in process.stderr)
+    assert process.wait().code == 130
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_term_is_as_ctrl_c_twice(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path, signum: signal.Signals, code: int

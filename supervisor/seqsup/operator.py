@@ -5,6 +5,8 @@ from collections.abc import Callable
 from .events import HaltRequested
 from .model import Halt
 
+CTRL_C = "Ctrl-C"
+
 
 class Operator:
     """Remembers the wish and who had it. `told` hears of each new wish once."""
@@ -16,7 +18,7 @@ class Operator:
 
     def interrupt(self, signum: int) -> None:
         """Ctrl-C: after this agent, then now, then by force."""
-        self.wish(Halt(min(self.halt + 1, Halt.KILL)), signum, "Ctrl-C")
+        self.wish(Halt(min(self.halt + 1, Halt.KILL)), signum, CTRL_C)
 
     def done(self) -> None:
         """What was wished is done: the next wish is one of its own."""

@@ -32,7 +32,7 @@ from ..journal import Journal, RunRow
 from ..log import Log, spoken
 from ..model import Halt, Plan
 from ..ndjson import Stream
-from ..operator import Operator
+from ..operator import CTRL_C, Operator
 from ..plan import enforcement, enforcing_key
 from ..recover import Recovered, recover, recover_elsewhere
 from ..renewal import GoingOn, hold_signals, renew, renewed
@@ -45,7 +45,7 @@ from ..timeline import Timeline
 from ..turn import Turn, introduced
 from ..units import format_duration
 from ..wait import Wake
-from ..wording import narrowed, processes, wrap
+from ..wording import HALTS, narrowed, processes, wrap
 from ._detach import Detached
 from ._live import Live, Pulses, scene_of
 from ._load import state_dir
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
+_FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
 
 
 class Manner(Struct, frozen=True, kw_only=True):
@@ -196,8 +197,12 @@ class _Supervision:
 
     def _told(self, event: HaltRequested) -> None:
         self._wake.poke()
-        if self._audience is not None:
-            self._audience.note(event)
+        if self._audience is None:
+            return
+        self._audience.note(event)
+        manner = self._manner  # where the log tells nothing of it
+        if event.by == CTRL_C and not manner.json and not manner.log_level and (manner.passage or manner.quiet):
+            self._say(f"stops {HALTS[event.halt]}{_FURTHER.get(event.halt, '')}")
 
     def _say_ahead(self, ahead: list[str]) -> None:
         first, others = ahead[0], len(ahead) - 1
