@@ -355,6 +355,20 @@ def test_who_stays_what_its_parent_was_is_charged_in_the_end(
 
 
 @pytest.mark.memory
+@pytest.mark.parametrize("measure", list(Measure)[:3])
+def test_who_takes_long_to_become_another_program_and_has_its_parents_memory_is_not_charged_it(
+    within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: Measure
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.living() == 2, wake)
+        for _look in range(3):
+            assert 60 * MIB <= tree.used() < 1.5 * 60 * MIB
+
+    monkeypatch.setattr(procfs, "_NEWBORN", -1.0)
+    within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", "spawns"], story, measure=measure)
+
+
+@pytest.mark.memory
 @pytest.mark.parametrize(("how", "counted"), [("execs", 2), ("writes", 2), ("forks", 1)])
 def test_whoever_cannot_be_held_for_want_of_descriptors_is_measured_and_named_as_others(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, counted: int

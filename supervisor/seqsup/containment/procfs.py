@@ -4,6 +4,7 @@ A pid came back after 2.6 s in a measurement; a pidfd, or a descriptor inside /p
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import resource
@@ -24,6 +25,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 32768  # bytes of a command line that are read
 _SPARE = 16  # descriptors: without any, nobody can look whose child is whose
 _NEWBORN = 0.5  # seconds that a fork may take to exec
+_KCMP, _KCMP_VM = {"x86_64": 312, "aarch64": 272}, 1
 _FORKED = 0x40  # the kernel's PF_FORKNOEXEC
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
@@ -112,10 +114,11 @@ class Member:
         size = self._measure(what)
         self._born_with = self._born_with or size
         self.copied = 0
-        if stat is None or not stat.forked or time.monotonic() >= self._newborn:
+        late = time.monotonic() >= self._newborn
+        if stat is None or not stat.forked or (late and not _shares_all(self.pid, stat.parent)):
             self._newborn = 0.0
         elif what is not Measure.PSS or size >= self._measure(Measure.PRIVATE):
-            self.copied = max(min(self._born_with, size - stat.faults * PAGE), 0)
+            self.copied = size if late else max(min(self._born_with, size - stat.faults * PAGE), 0)
         self.bytes = size
         return size
 
@@ -295,6 +298,12 @@ def _of_another_thread(pid: int) -> list[bytes]:
                 if fields[1] != b"0":
                     return fields
     return []
+
+
+def _shares_all(pid: int, parent: int) -> bool:
+    """Say whether both have one memory, as after a vfork: where the disk is slow, its exec may take seconds."""
+    number = _KCMP.get(os.uname().machine)
+    return number is not None and ctypes.CDLL(None).syscall(number, pid, parent, _KCMP_VM, 0, 0) == 0
 
 
 def _pss(pid: int) -> int:
