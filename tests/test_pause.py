@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,17 @@ def test_a_disk_that_takes_no_more_files_ends_the_run_in_order(seqsup: Seqsup, t
             filler.unlink()
         write(tmp_path, shell("a", "true"), shell("b", "true"), run=run, **keys)
         assert seqsup("start", profile, "--resume").code == 0
+
+
+def test_a_folder_that_takes_nothing_more_ends_the_run_in_order(seqsup: Seqsup, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        state = disk / "state"
+        sealed = f"mount --bind {state} {state} && mount -o remount,bind,ro {state}; exit 1"
+        run, env = {"disk_floor": "none"}, {"SEQSUP_STATE_DIR": str(state)}
+        profile = write(tmp_path, shell("a", sealed), run=run, retry={"attempts": 2, "wait": "1ms"})
+        stopped = seqsup("start", profile, env=env)
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+        assert (stopped.code, "Read-only file system" in " ".join(stopped.stderr.split())) == (4, True), stopped.stderr
+        assert "why a gave up: exit 1" in stopped.stderr
+        write(tmp_path, shell("a", "true"), run=run)
+        assert seqsup("start", profile, "--resume", env=env).code == 0

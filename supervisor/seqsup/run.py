@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +73,7 @@ from .world import World
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 
 
 class Identity(Struct, frozen=True):
@@ -179,7 +181,8 @@ class Run:
             ended = self._ended(stopped, began)
             self._emit(ended)
             if not abandoned:  # else the next seqsup is to look for them
-                members.unlink(missing_ok=True)
+                with suppress(OSError):  # nobody is found by it any more
+                    members.unlink()
             self._world.wake.catch_up()
             return ended.exit_code
         finally:
@@ -197,8 +200,9 @@ class Run:
 
     def _without_place(self, error: OSError) -> Stopped:
         """Why the run has no place to go on in; whatever else it is, is raised."""
-        if error.errno in _NO_ROOM:
-            return Stopped(f"{error.filename or self._folder}: {error.strerror}: free space and files (df -i) there")
+        if error.errno in _NO_ROOM + _DENIED:
+            remedy = ": free space and files (df -i) there" * (error.errno in _NO_ROOM)
+            return Stopped(f"{error.filename or self._folder}: {error.strerror}{remedy}")
         if isinstance(error, FileNotFoundError) and not self._folder.is_dir():
             return Stopped(f"its folder {self._folder} was removed while it went on")
         raise error

@@ -43,7 +43,8 @@ class Claim:
     def give_up(self, *, gone: bool) -> None:
         """All is in order. Whoever still lives in the groups was let go, so they are removed once that has ended."""
         if gone:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):  # the next sweep finds it, and nobody by it
+                self._file.unlink()
             for folder in self._made:
                 with suppress(OSError):
                     folder.rmdir()
