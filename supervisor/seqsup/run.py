@@ -200,9 +200,11 @@ class Run:
 
     def _without_place(self, error: OSError) -> Stopped:
         """Why the run has no place to go on in; whatever else it is, is raised."""
-        if error.errno in _NO_ROOM + _DENIED:
-            remedy = ": free space and files (df -i) there" * (error.errno in _NO_ROOM)
-            return Stopped(f"{error.filename or self._folder}: {error.strerror}{remedy}")
+        told = f"{error.filename or self._folder}: {error.strerror}"
+        if error.errno in _NO_ROOM:
+            return Stopped(f"{told}: free space and files (df -i) there")
+        if error.errno in _DENIED:
+            return Stopped(told)
         if isinstance(error, FileNotFoundError) and not self._folder.is_dir():
             return Stopped(f"its folder {self._folder} was removed while it went on")
         raise error
