@@ -21,7 +21,7 @@ from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
 from .finding import Finding, Level
 from .folder import straight
-from .host import PORTABLE, Host
+from .host import PORTABLE, Host, total
 from .journal import FILE, Journal, kept
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from .plan import enforcement, enforcing_key
@@ -391,15 +391,13 @@ def _left(run: recover.Recovered) -> str:
 
 
 def _memory(plan: Plan | None) -> Iterator[Finding]:
-    import psutil
-
-    total = psutil.virtual_memory().total
+    most = total()
     host = Host()
     available = host.available()
     host.close()
-    floors = [step.limits.host_floor for step in plan.steps] if plan else [resolve(MemoryTable(), total).host_floor]
+    floors = [step.limits.host_floor for step in plan.steps] if plan else [resolve(MemoryTable(), most).host_floor]
     floor = max((each for each in floors if each is not None), default=0)
-    told = f"{format_size(available)} of {format_size(total)} available, host floor {format_size(floor)}"
+    told = f"{format_size(available)} of {format_size(most)} available, host floor {format_size(floor)}"
     if available < floor:
         yield Finding(Level.FAIL, "memory", f"{told}: nothing would be started", _LARGEST)
     else:

@@ -41,9 +41,7 @@ class Host:
             import psutil
 
             return int(psutil.virtual_memory().available)
-        text = os.pread(self._meminfo, 256, 0)
-        start = text.index(b"MemAvailable:") + 13
-        return int(text[start : text.index(b"kB", start)]) * 1024
+        return _figure(b"MemAvailable:", os.pread(self._meminfo, 256, 0))
 
     def own(self) -> int:
         """The supervisor's own memory in bytes, shared pages left out."""
@@ -112,8 +110,17 @@ def boot_id() -> str:
 
 
 def total() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * PAGE
+    """The machine's memory in bytes, or a container's, where lxcfs mounts a /proc/meminfo that says so."""
+    if PORTABLE:
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+    return _figure(b"MemTotal:", Path("/proc/meminfo").read_bytes())
+
+
+def _figure(name: bytes, meminfo: bytes) -> int:
+    start = meminfo.index(name) + len(name)
+    return int(meminfo[start : meminfo.index(b"kB", start)]) * 1024
 
 
 def give_back() -> None:

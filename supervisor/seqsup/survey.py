@@ -10,12 +10,11 @@ from collections.abc import Mapping, Set
 from io import BufferedReader
 from pathlib import Path
 
-import psutil
-
 from . import account, placeholders
 from .containment.process import ADOPTS
 from .containment.shim import out_of_reach
 from .copies import Copy, Found, Survey, copies, runtime
+from .host import total
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .profile import Agent, Companion, Profile
 from .profile.lines import Path as KeyPath
@@ -53,7 +52,7 @@ def gather(
                 problems["agents", n, "for_each"] = str(error)
         for copy in copies(agent, items.get(agent.name), folder, task):
             found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
-    memory = psutil.virtual_memory().total
+    memory = total()
     listen = serving(environ)
     if profile.run.concurrency > 1 and not ADOPTS:
         problems["run", "concurrency"] = _NEEDS_LINUX

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..events import AttemptStarted, Recorded
 from ..history import AgentState, RunView
+from ..host import total
 from ..live import Pulse, Scene, frame, paint
 from ..model import Observation, Plan
 from ..screen import Screen
@@ -75,10 +76,8 @@ class Pulses:
 
 
 def scene_of(plan: Plan, view: RunView, places: tuple[str, ...]) -> Scene:
-    import psutil
-
     return Scene(
-        view=view, host=psutil.virtual_memory().total, places=places, keys=KEYS,
+        view=view, host=total(), places=places, keys=KEYS,
         warn={step.name: step.limits.warn for step in plan.steps},
         tries={step.name: step.retry.attempts for step in plan.steps},
     )  # fmt: skip

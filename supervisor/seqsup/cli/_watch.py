@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 import click
-import psutil
 
 from ..events import AttemptStarted
 from ..history import History
+from ..host import total
 from ..live import Pulse, Scene, frame, paint
 from ..screen import Screen
 from ..terminal import colourful, redrawable, symbols
@@ -29,9 +29,7 @@ def watch(found: Found) -> None:
     history = History()
     history.view.name = found.row.name
     places = (f"seqsup logs {found.label}",)
-    scene = Scene(
-        view=history.view, host=psutil.virtual_memory().total, places=places, keys="Ctrl-C: leave the run alone"
-    )
+    scene = Scene(view=history.view, host=total(), places=places, keys="Ctrl-C: leave the run alone")
     encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
     screen = Screen(sys.stdout.fileno(), encoding)
     with ExitStack() as closing:

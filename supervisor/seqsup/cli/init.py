@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..host import total
 from ..model import GIB, SeqsupError
 from . import _complete
 from ._load import load
@@ -93,9 +94,7 @@ def _ask_prompts() -> list[str]:
 
 def _hard() -> int:
     """Half of the machine, at most 4 GiB, as whole units."""
-    import psutil
-
-    half: int = psutil.virtual_memory().total // 2
+    half = total() // 2
     return min(_LARGEST, half // (GIB // 4) * (GIB // 4) or half)
 
 
