@@ -1,15 +1,25 @@
 """The calendar may jump: nothing waits, limits, retries or resumes by it."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from conftest import ROOT, STUBS
+import pytest
+from conftest import ROOT, STUBS, Result
+from seqsup.history import Now, fold, remaining
+from seqsup.live import Scene, frame, paint
+from seqsup.summary import headline
+from told import BEGAN, Told
+from written import Written
 
 from profiles import of, parsed, reasons, shell, started, write
+
+DAY = 86400.0
 
 
 def jumping(tmp_path: Path, *args: object) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +55,54 @@ def test_a_run_goes_its_way_while_the_calendar_jumps_by_a_day(tmp_path: Path) ->
         assert looked.returncode in (0, 1)
         assert "Traceback" not in looked.stderr
     assert [event["runs"] for event in of(parsed(resumed.stdout), "runs_removed")] == [], "never the last one"
+
+
+def spoken(told: Told, now: Now) -> str:
+    return "\n".join(paint(line, False) for line in frame(Scene(view=fold(told.events)), now, 80))
+
+
+@pytest.mark.parametrize("jump", [-DAY, 0.0, DAY])
+def test_what_goes_on_is_timed_by_the_clock_that_nobody_sets(jump: float) -> None:
+    now = Now(BEGAN + jump + 90, 90)
+    runs = Told().run("a", "b").started("a")
+    view = fold(runs.events)
+    view.expected = {"a": 100.0, "b": 50.0}
+    assert headline(view, now.mono) == "nightly  0 of 2 completed · 1:29"
+    assert remaining(view, now.mono) == (62, 0)
+    said = spoken(runs, now)
+    assert "0 of 2 done · 1:29" in said
+    assert "▶ a  1:28 · pid 4712" in said
+    assert "next attempt in 16 s" in spoken(runs.ended("a").retry("a", wait=101), now)
+
+
+@pytest.mark.parametrize("jump", [-60.0, 0.0, 60.0])
+def test_a_limit_that_resets_at_a_time_of_day_is_waited_for_by_the_calendar(jump: float) -> None:
+    at_limit = Told().run("a").started("a").ended("a").paused("a", wait=600)
+    until = fold(at_limit.events).agents["a"].limit_until
+    assert until is not None
+    assert "next attempt in 5:00" in spoken(at_limit, Now(until - 300, 305 + jump))
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_status_of_a_run_during_which_the_calendar_was_set(
+    seqsup: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    state, rightly = Written(tmp_path / "state"), time.time
+    monkeypatch.setenv("SEQSUP_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr(time, "time", lambda: rightly() - jump)
+    runs = Told().run("a").started("a")
+    runs.events[0].body.expected["a"] = 9000.0  # type: ignore[union-attr]
+    number = state.run(runs)
+    state.live(number)
+    head, now = seqsup("status").stdout.splitlines()[:2]
+    told = json.loads(seqsup("status", "--json").stdout)
+    assert re.fullmatch(r"r1  nightly  0 of 1 completed · (\d+ ms|\d+(\.\d)? s)", head)
+    assert re.search(r", for (\d+ ms|\d+(\.\d)? s) · about 2:(29|30):\d\d left", now)
+    assert 8900 < told["remaining"]["seconds"] < 9000
+    assert {"began", "due"}.isdisjoint(told | told["agents"][0])
+    state.go_on(number, Told().retry("a", wait=9000))
+    assert re.search(r"attempt 2 in 2:(29|30):\d\d", seqsup("status").stdout)
+    state.close()
 
 
 # Who may ask the calendar, and why nobody waits, is limited or is stopped by what it says

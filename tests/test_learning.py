@@ -16,7 +16,7 @@ from seqsup.history import fold, remaining
 from seqsup.journal import Journal
 from seqsup.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.model import MIB, Reason
-from told import BEGAN, Told
+from told import Told
 
 from profiles import agent, of, proven, shell, write
 
@@ -109,11 +109,11 @@ def test_the_time_that_is_left_is_that_of_those_to_come() -> None:
     body = told.events[0].body
     view = fold([*told.attempt("a").agent_ended("a").started("b").events])
     view.expected = {"a": 100, "b": 50, "c": 7}
-    assert view.agents["b"].started is not None
-    assert remaining(view, view.agents["b"].started + 20) == (37, 0)
-    assert remaining(view, view.agents["b"].started + 99) == (7, 0)
+    assert view.agents["b"].began is not None
+    assert remaining(view, view.agents["b"].began + 20) == (37, 0)
+    assert remaining(view, view.agents["b"].began + 99) == (7, 0)
     del view.expected["c"]
-    assert remaining(view, BEGAN + 1e6) == (0, 1)
+    assert remaining(view, 1e6) == (0, 1)
     assert body == told.events[0].body
 
 

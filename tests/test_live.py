@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.events import CompanionReady, CompanionStarted, RunPaused
-from seqsup.history import fold
+from seqsup.history import Now, fold
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import GIB, MIB, Halt, Heap, Reason
 from seqsup.wording import columns
@@ -44,8 +44,8 @@ def running() -> Scene:
 
 
 def shown(scene: Scene, width: int, after: float = 192, encoding: str = "utf-8") -> str:
-    began = scene.view.resumed or BEGAN
-    return "\n".join(paint(line, False).rstrip() for line in frame(scene, began + after, width, encoding))
+    now = (scene.view.began or 0.0) + after
+    return "\n".join(paint(line, False).rstrip() for line in frame(scene, Now(BEGAN + now, now), width, encoding))
 
 
 def text(block: str) -> str:
@@ -96,9 +96,9 @@ def test_the_heap_is_shown_where_it_is_known() -> None:
 
 def test_between_attempts_it_says_when_the_next_one_comes() -> None:
     waiting = scene(told())
-    retry_at = waiting.view.agents["embed"].retry_at
-    assert retry_at is not None
-    said = "\n".join(paint(line, False) for line in frame(waiting, retry_at - 12, 80))
+    due = waiting.view.agents["embed"].due
+    assert due is not None
+    said = "\n".join(paint(line, False) for line in frame(waiting, Now(BEGAN, due - 12), 80))
     assert "↻ embed  next attempt in 12 s · after soft" in said
     assert " mem " not in said
 
@@ -128,7 +128,7 @@ def running_story() -> Told:
 
 
 def test_colour_follows_the_limits_and_is_left_out_on_request() -> None:
-    line = next(line for line in frame(running(), BEGAN + 99, 80) if line[0][1] == " mem  ")
+    line = next(line for line in frame(running(), Now(BEGAN, 99.0), 80) if line[0][1] == " mem  ")
     assert "\x1b[31m█" in paint(line, True)  # over soft
     assert "\x1b" not in paint(line, False)
 
@@ -138,7 +138,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, encoding: str, name: str
     pulse = leaking(seconds)
     pulse.programs = {name: 5 * MIB}
     drawn = scene(running_story(), pulse)
-    for line in frame(drawn, BEGAN + 99, width, encoding):
+    for line in frame(drawn, Now(BEGAN, 99.0), width, encoding):
         assert columns(paint(line, False)) <= width
 
 

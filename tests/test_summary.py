@@ -94,7 +94,7 @@ def test_a_resumed_run_says_how_many_were_completed_before() -> None:
 
 def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
     told = Told().run("a", "b").attempt("a", Reason.FAILED).retry("a")
-    said = summary(fold(told.events), now=told.events[0].at + 61)
+    said = summary(fold(told.events), now=told.events[0].mono + 61)
     assert said.startswith("nightly  0 of 2 completed · 1:01 · ")
     assert "failed, retries" in said
     assert "next:" not in said

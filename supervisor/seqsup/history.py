@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct, field, to_builtins
 
 from .events import (
     AgentEnded,
@@ -53,6 +54,16 @@ class RunState(StrEnum):
     STOPPED = "stopped"  # by the operator, a policy or a usage limit: --resume goes on
 
 
+class Now(NamedTuple):
+    """The present by both clocks: the calendar, which may be set while a run goes on, and the one that only counts.
+
+    A run whose supervisor lives is of this boot, so that what its events say of the second is comparable.
+    """
+
+    at: float  # epoch
+    mono: float
+
+
 class AgentView(Struct, kw_only=True):
     """One agent so far: attempts, seconds, peak and leftovers of all attempts, the rest of the last one."""
 
@@ -77,7 +88,9 @@ class AgentView(Struct, kw_only=True):
     folder: str | None = None
     pid: int | None = None  # only while it runs
     started: float | None = None  # epoch, of the last attempt
+    began: float | None = None  # the same, monotonic
     retry_at: float | None = None  # epoch, while it waits for its next attempt
+    due: float | None = None  # the same, monotonic; None: it waits for a time of day
     limit_until: float | None = None  # epoch, until a usage limit resets: whoever resumes waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
@@ -87,6 +100,11 @@ class AgentView(Struct, kw_only=True):
     def expected(self) -> bool:
         """It ended otherwise than completed, as the profile says it should."""
         return self.state is AgentState.COMPLETED and self.reason not in (None, Reason.COMPLETED)
+
+    def waits(self, now: Now) -> float:
+        """Seconds until its next attempt."""
+        left = (self.retry_at or now.at) - now.at if self.due is None else self.due - now.mono
+        return max(0.0, left)
 
 
 class Completed(Struct, frozen=True):
@@ -127,6 +145,7 @@ class RunView(Struct, kw_only=True):
     resumes: int = 0
     started: float | None = None  # epoch, of the first start
     resumed: float | None = None  # epoch, of the last start
+    began: float | None = None  # the same, monotonic
     ended: float | None = None
     seconds: float | None = None  # of the last start, once it ended
     exit_code: int | None = None
@@ -179,6 +198,14 @@ class RunView(Struct, kw_only=True):
                 agent.state, agent.reason = AgentState.LOST, Reason.LOST
                 self.failed[agent.name] = None
 
+    def fields(self) -> dict[str, Any]:
+        """What programs are told of it."""
+        told: dict[str, Any] = to_builtins(self)
+        del told["completed"], told["began"]
+        for agent in told["agents"].values():
+            del agent["began"], agent["due"]
+        return told
+
     @property
     def highest(self) -> AgentView | None:
         """The agent with the highest peak."""
@@ -195,15 +222,18 @@ def fold(events: Iterable[Recorded]) -> RunView:
 
 
 def remaining(view: RunView, now: float) -> tuple[float, int]:
-    """Seconds that the agents still to come usually take, and how many of them nothing is known of."""
+    """Seconds that the agents still to come usually take, and how many of them nothing is known of.
+
+    `now` is monotonic.
+    """
     seconds, unknown = 0.0, 0
     for agent in view.agents.values():
         if agent.state not in (AgentState.PENDING, AgentState.RUNNING, AgentState.BACKOFF):
             continue
         if (usual := view.expected.get(agent.name)) is None:
             unknown += 1
-        elif agent.state is AgentState.RUNNING and agent.started is not None:
-            seconds += max(usual - max(now - agent.started, 0.0), 0.0)
+        elif agent.state is AgentState.RUNNING and agent.began is not None:
+            seconds += max(usual - max(now - agent.began, 0.0), 0.0)
         else:
             seconds += usual
     return seconds, unknown
@@ -221,11 +251,11 @@ class History:
         self.view.run = recorded.run
         match recorded.body:
             case RunStarted() as event:
-                self._run_started(event, recorded.at)
+                self._run_started(event, recorded)
             case HaltRequested(halt=halt):
                 self.view.halt = max(halt, self.view.halt)
             case AttemptStarted() as event:
-                self._attempt_started(event, recorded.at)
+                self._attempt_started(event, recorded)
             case Spawned(agent=agent, pid=pid):
                 self._agent(agent).pid = pid
             case LeaderEnded(agent=agent, content=content, attempt=attempt, reason=reason):
@@ -238,7 +268,8 @@ class History:
                 collected.gc_freed = (collected.gc_freed or 0) + freed
             case RetryScheduled(agent=agent, wait=wait):
                 waiting = self._agent(agent)
-                waiting.state, waiting.retry_at = AgentState.BACKOFF, recorded.at + wait
+                waiting.state = AgentState.BACKOFF
+                waiting.retry_at, waiting.due = recorded.at + wait, recorded.mono + wait
             case LimitPaused(agent=agent, until=until):
                 paused = self._agent(agent)
                 paused.state, paused.reason = AgentState.BACKOFF, Reason.USAGE_LIMIT
@@ -290,14 +321,15 @@ class History:
         agent = self._agent(name)
         agent.state, agent.reason, agent.why = AgentState.SKIPPED, Reason.SKIPPED, why
 
-    def _run_started(self, event: RunStarted, at: float) -> None:
+    def _run_started(self, event: RunStarted, recorded: Recorded) -> None:
         view = self.view
         view.name, view.profile, view.task, view.supervisor = event.name, event.profile, event.task, event.supervisor
         view.expected, view.concurrency = event.expected, event.concurrency
         view.version, view.containment = event.version, event.containment
         view.resumes += event.resumed
-        view.started = at if view.started is None else view.started
-        view.state, view.resumed, view.halt, view.paused = RunState.RUNNING, at, Halt.NONE, ""
+        view.started = recorded.at if view.started is None else view.started
+        view.resumed, view.began = recorded.at, recorded.mono
+        view.state, view.halt, view.paused = RunState.RUNNING, Halt.NONE, ""
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
         if not event.resumed:
@@ -309,7 +341,7 @@ class History:
         view.companions = {}
         for name in (*event.agents, *event.skips):
             agent = self._agent(name)
-            agent.pid = agent.retry_at = None
+            agent.pid = agent.retry_at = agent.due = None
             agent.left_out = name in event.skips
             agent.before = name in event.completed_before
             if agent.before:
@@ -321,13 +353,14 @@ class History:
             if name not in event.completed_before:
                 self._skip(name, why)
 
-    def _attempt_started(self, event: AttemptStarted, at: float) -> None:
+    def _attempt_started(self, event: AttemptStarted, recorded: Recorded) -> None:
         agent = self._agent(event.agent)
         agent.state, agent.reason, agent.why = AgentState.RUNNING, None, ""
         agent.attempts += 1
-        agent.attempt, agent.folder, agent.started = event.attempt, event.folder, at
+        agent.attempt, agent.folder = event.attempt, event.folder
+        agent.started, agent.began = recorded.at, recorded.mono
         agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
-        agent.pid = agent.retry_at = agent.limit_until = agent.exit_code = agent.signal = None
+        agent.pid = agent.retry_at = agent.due = agent.limit_until = agent.exit_code = agent.signal = None
 
     def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:
         self.view.leaving.pop(event.agent, None)

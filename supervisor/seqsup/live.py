@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from .history import AgentState, AgentView, RunView, remaining
+from .history import AgentState, AgentView, Now, RunView, remaining
 from .model import Halt, Heap
 from .units import format_duration, format_size
 from .wording import HALTS, columns, counted, mark, printable
@@ -90,10 +90,10 @@ class Scene(Struct, kw_only=True):
         return self.pulses.get(agent.name, _NONE) if agent is not None else _NONE
 
 
-def frame(scene: Scene, now: float, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
-    """The lines of the view, each at most `width` wide. `now` is seconds since the epoch."""
+def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
+    """The lines of the view, each at most `width` wide."""
     view, agent = scene.view, scene.view.current
-    lines = [_rule(width, encoding), _headline(view, now, width, encoding)]
+    lines = [_rule(width, encoding), _headline(view, now.mono, width, encoding)]
     if view.paused:
         symbol = mark("■", encoding)
         lines.append(_fit([("yellow", f"{symbol} paused  ")], [("", printable(view.paused))], width, encoding))
@@ -130,24 +130,24 @@ def _headline(view: RunView, now: float, width: int, encoding: str | None) -> li
     parts += [("red", f"{gave_up} gave up")] if (gave_up := view.count(AgentState.GAVE_UP)) else []
     parts += [("", f"{skipped} skipped")] if (skipped := view.count(AgentState.SKIPPED)) else []
     parts += [("yellow", f"stops {HALTS[view.halt]}")] if view.halt > Halt.NONE else []
-    parts += [("", format_duration(max(0.0, now - view.resumed)))] if view.resumed is not None else []
+    parts += [("", format_duration(max(0.0, now - view.began)))] if view.began is not None else []
     seconds, unknown = remaining(view, now)
     if seconds and not unknown:
         parts.append(("dim", f"about {format_duration(seconds)} left"))
     return _fit([("bold", view.name), ("", "  ")], parts, width, encoding)
 
 
-def _turn(agent: AgentView, scene: Scene, now: float, width: int, encoding: str | None) -> list[Part]:
+def _turn(agent: AgentView, scene: Scene, now: Now, width: int, encoding: str | None) -> list[Part]:
     tries = scene.tries.get(agent.name)
     again = f"  attempt {agent.attempt}" + (f" of {tries}" if tries else "") if (agent.attempt or 1) > 1 else ""
     symbol = {AgentState.BACKOFF: "↻", AgentState.DRAINING: "…"}.get(agent.state, "▶")
     head: list[Part] = [("bold", f"{mark(symbol, encoding)} {agent.name}"), ("", f"{again}  ")]
     if agent.state is AgentState.BACKOFF:
-        wait = format_duration(max(0.0, (agent.retry_at or now) - now))
+        wait = format_duration(agent.waits(now))
         return _fit(head, [("", f"next attempt in {wait}"), ("yellow", f"after {agent.reason}")], width, encoding)
     if agent.state is AgentState.DRAINING:
         return _fit(head, [("", f"{agent.reason}"), ("", "its memory drains")], width, encoding)
-    parts: list[Part] = [("", format_duration(max(0.0, now - agent.started)))] if agent.started is not None else []
+    parts: list[Part] = [("", format_duration(max(0.0, now.mono - agent.began)))] if agent.began is not None else []
     parts += [("", f"pid {agent.pid}")] if agent.pid else []
     if scene.pulse.processes:
         parts.append(("", "1 process" if scene.pulse.processes == 1 else f"{scene.pulse.processes} processes"))

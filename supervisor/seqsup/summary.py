@@ -43,7 +43,7 @@ def summary(
     view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False, here: str = "",
     elsewhere: bool = False,
 ) -> str:  # fmt: skip
-    """Say all of it. `now` (epoch) is for a run that goes on, `died` for one whose supervisor is gone,
+    """Say all of it. `now` (monotonic) is for a run that goes on, `died` for one whose supervisor is gone,
     `here` the folder where commands would be typed."""
     below = body(view, width=width, died=died, unswept=died, here=here, elsewhere=elsewhere)
     return "\n".join([*wrap(headline(view, now), width), *below])
@@ -82,8 +82,8 @@ def headline(view: RunView, now: float | None = None) -> str:
     if view.ended is not None and (number := view.count(AgentState.PENDING)):
         parts.append(f"{number} not run")
     seconds = view.seconds
-    if seconds is None and now is not None and view.resumed is not None:
-        seconds = max(0.0, now - view.resumed)
+    if seconds is None and now is not None and view.began is not None:
+        seconds = max(0.0, now - view.began)
     if seconds is not None:
         parts.append(format_duration(seconds))
     if highest := view.highest:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from ..events import AttemptStarted, Recorded
-from ..history import AgentState, RunView
+from ..history import AgentState, Now, RunView
 from ..host import total
 from ..live import Pulse, Scene, frame, paint
 from ..model import Observation, Plan
@@ -38,7 +38,7 @@ class Live:
 
     def _tick(self) -> None:
         if self._screen.due:
-            lines = frame(self._scene, time.time(), self._screen.size[0], self._encoding)
+            lines = frame(self._scene, Now(time.time(), time.monotonic()), self._screen.size[0], self._encoding)
             self._screen.draw([paint(line, self._colour) for line in lines])
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
@@ -64,11 +64,11 @@ class Pulses:
 
     def _tick(self) -> None:
         for agent in self._view().agents.values():
-            if agent.state is AgentState.RUNNING and agent.started is not None:
+            if agent.state is AgentState.RUNNING and agent.began is not None:
                 size = format_size(self._used.get(agent.name, 0)) + (
                     f" of {format_size(agent.hard)}" if agent.hard else ""
                 )
-                self._say(agent.name, agent.attempt, f"{size}  {format_duration(time.time() - agent.started)}")
+                self._say(agent.name, agent.attempt, f"{size}  {format_duration(time.monotonic() - agent.began)}")
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import click
 
 from ..events import AttemptStarted
-from ..history import History
+from ..history import History, Now
 from ..host import total
 from ..live import Pulse, Scene, frame, paint
 from ..screen import Screen
@@ -44,7 +44,7 @@ def watch(found: Found) -> None:
                 timeline = closing.enter_context((found.folder / FILE).open("rb"))
             if timeline is not None:
                 _read_on(timeline, scene)
-            drawn = frame(scene, time.time(), screen.size[0], encoding)
+            drawn = frame(scene, Now(time.time(), time.monotonic()), screen.size[0], encoding)
             screen.draw([paint(line, colour) for line in drawn])
 
 
@@ -55,5 +55,6 @@ def _read_on(timeline: BinaryIO, scene: Scene) -> None:
         if agent is None or sampled.attempt != agent.attempt:
             continue
         pulse = scene.pulses.setdefault(sampled.agent, Pulse())
-        pulse.add(sampled.at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
+        at = sampled.at if sampled.mono is None else sampled.mono
+        pulse.add(at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
         pulse.programs, pulse.heap = sampled.programs, sampled.heap

@@ -3,10 +3,9 @@
 import time
 
 import click
-import msgspec
 
 from ..folder import PAUSED
-from ..history import AgentState, AgentView, CompanionView, RunState, RunView, remaining
+from ..history import AgentState, AgentView, CompanionView, Now, RunState, RunView, remaining
 from ..model import ProcessMemory
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
@@ -60,7 +59,7 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
         pauses = (found.folder / PAUSED).exists()
         left = _survivors(found) if state == DIED else ()
         elsewhere = found.state_dir != state_dir()
-        click.echo(_text(view, state, time.time(), left, pauses=pauses, elsewhere=elsewhere))
+        click.echo(_text(view, state, Now(time.time(), time.monotonic()), left, pauses=pauses, elsewhere=elsewhere))
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -88,14 +87,14 @@ def state_of(found: Found) -> tuple[str, RunView]:
 
 
 def _text(
-    view: RunView, state: str, now: float, left: tuple[ProcessMemory, ...], *, pauses: bool, elsewhere: bool
+    view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...], *, pauses: bool, elsewhere: bool
 ) -> str:
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
     unswept = died and bool(left or view.at_turn)
     if died:
         view.lose()
-    lines = wrap(f"{view.run}  {headline(view, None if died else now)}", columns)
+    lines = wrap(f"{view.run}  {headline(view, None if died else now.mono)}", columns)
     lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
@@ -117,7 +116,7 @@ def _died(view: RunView, left: tuple[ProcessMemory, ...]) -> str:
     return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
 
 
-def _now(view: RunView, state: str, now: float, *, pauses: bool) -> str:
+def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
@@ -127,11 +126,11 @@ def _now(view: RunView, state: str, now: float, *, pauses: bool) -> str:
             parts.insert(1, at_a_time(view.concurrency))
         if view.supervisor is not None and suspended(view.supervisor):
             parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
-        parts.append(_left(view, now))
+        parts.append(_left(view, now.mono))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         parts += ["pauses after this agent"] if pauses and view.at_turn and not view.halt else []
         return " · ".join(part for part in parts if part)
-    ago = f" {format_duration(max(0.0, now - view.ended))} ago" if view.ended is not None else ""
+    ago = f" {format_duration(max(0.0, now.at - view.ended))} ago" if view.ended is not None else ""
     return f"{state}{ago}, exit {view.exit_code}"
 
 
@@ -150,24 +149,23 @@ def _left(view: RunView, now: float) -> str:
     return f"about {format_duration(max(seconds, 1.0))} left{more}"
 
 
-def _turn(agent: AgentView, now: float) -> str:
+def _turn(agent: AgentView, now: Now) -> str:
     if agent.state is AgentState.BACKOFF:
-        wait = format_duration(max(0.0, (agent.retry_at or now) - now))
+        wait = format_duration(agent.waits(now))
         return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
     if agent.state is AgentState.DRAINING:
         return f"{agent.name}: {agent.reason}, its memory drains"
     text = f"{agent.name}: attempt {agent.attempt}"
     text += f", pid {agent.pid}" if agent.pid else ""
-    text += f", for {format_duration(max(0.0, now - agent.started))}" if agent.started is not None else ""
+    text += f", for {format_duration(max(0.0, now.mono - agent.began))}" if agent.began is not None else ""
     return text + (f", hard {format_size(agent.hard)}" if agent.hard else "")
 
 
 def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
     if state == DIED:
         view.lose()
-    fields = msgspec.to_builtins(view)
-    del fields["completed"]
-    seconds, unknown = remaining(view, time.time())
+    fields = view.fields()
+    seconds, unknown = remaining(view, time.monotonic())
     fields["remaining"] = {"seconds": seconds, "agents_unknown": unknown} if state == RunState.RUNNING else None
     for times in (fields, *fields["agents"].values()):
         for key in ("started", "resumed", "ended", "retry_at"):
