@@ -11,6 +11,7 @@ from datetime import UTC
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Result, wait_for, without
@@ -25,6 +26,7 @@ from seqsup.events import (
     GcDone,
     GcRequested,
     MemorySampled,
+    Recorded,
     RunEnded,
     StopSent,
 )
@@ -99,6 +101,22 @@ def test_the_picture_is_the_same_whatever_the_calendar_does(jump: int) -> None:
     assert second.ended - second.began == pytest.approx(steady.parts[1].ended - steady.parts[1].began)
     assert set_back.attempts == steady.attempts
     assert set_back.marks == steady.marks
+
+
+@pytest.mark.parametrize("jump", [86_400, -86_400, -7])
+def test_figures_filled_in_later_are_the_same_whatever_the_calendar_does(jump: int) -> None:
+    told = Told().run("a", "b").started("a")
+    told.clock += 30
+    told.ended("a").drained("a").agent_ended("a").started("b")
+    told.clock += 30
+    told.ended("b").run_ended(0)
+    samples = [structs.replace(sample(3 + n, "a", 1, n * MIB), mono=3.0 + n) for n in range(30)]
+
+    def shifted(each: Recorded | MemorySampled) -> Any:
+        return structs.replace(each, at=each.at + jump * (each.at > BEGAN + 20))
+
+    set_meanwhile = backfill.text(map(shifted, told.events), map(shifted, samples))
+    assert set_meanwhile == backfill.text(told.events, samples)
 
 
 def story() -> Story:

@@ -6,15 +6,25 @@ read, and a line that is lost is no harm. Nothing is written for an attempt that
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from msgspec.structs import replace
 
-from .events import AttemptEnded, CompanionExited, CompanionStopped, MemorySampled, Recorded
+from .events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    CompanionExited,
+    CompanionStopped,
+    MemorySampled,
+    Recorded,
+    RunStarted,
+)
 from .model import Observation
 from .wording import by_program
 
@@ -93,3 +103,31 @@ def lines(file: BinaryIO) -> Iterator[MemorySampled]:
         with suppress(msgspec.DecodeError):
             yield _decode(line)
     file.seek(-len(line), os.SEEK_CUR)
+
+
+def steady(
+    events: Iterable[Recorded], samples: Iterable[MemorySampled]
+) -> tuple[tuple[Recorded, ...], tuple[MemorySampled, ...]]:
+    """Take the time of day when a supervisor began, and from there on the clock that nobody sets."""
+    recorded = tuple(_counted_on(events))
+    zeros = {
+        (each.body.agent, each.body.attempt): each.at - each.mono
+        for each in recorded if isinstance(each.body, AttemptStarted)
+    }  # fmt: skip
+    return recorded, tuple(
+        replace(each, at=zero + each.mono)
+        if each.mono is not None and (zero := zeros.get((each.agent, each.attempt))) is not None
+        else each
+        for each in samples
+    )
+
+
+def _counted_on(events: Iterable[Recorded]) -> Iterator[Recorded]:
+    zero, latest = None, 0.0
+    for each in events:
+        if isinstance(each.body, RunStarted):
+            zero = max(each.at, latest) - each.mono
+        if zero is not None and not isinstance(each.body, AttemptLost):  # told by the next supervisor
+            each = replace(each, at=zero + each.mono)
+            latest = each.at
+        yield each

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ..events import AttemptStarted, MemorySampled, Recorded, RunStarted
 from ..model import Observation, ProcessMemory, Sample
+from ..timeline import steady
 from . import figures
 from .catalogue import BY_NAME, Phase
 from .exposition import openmetrics, timed
@@ -34,7 +35,7 @@ class _Line(Struct):
 
 def text(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> bytes:
     """All figures of a run, each when it changed and once a minute."""
-    recorded = tuple(events)
+    recorded, samples = steady(events, samples)
     kept: dict[_Key, _Line] = {}
     versions, listen, profile = ("", ""), LISTEN, ""
     for each in recorded:

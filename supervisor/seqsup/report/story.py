@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..events import (
     AttemptEnded,
@@ -29,6 +28,7 @@ from ..events import (
 )
 from ..history import RunView, fold
 from ..model import ProcessMemory, Reason, Restart
+from ..timeline import steady
 from ..units import format_duration, format_size
 from ..wording import HALTS, processes
 
@@ -135,17 +135,11 @@ class Story(Struct, frozen=True, kw_only=True):
 
 
 def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
-    recorded = tuple(_steady(events))
-    zeros = {
-        (each.body.agent, each.body.attempt): each.at - each.mono
-        for each in recorded if isinstance(each.body, AttemptStarted)
-    }  # fmt: skip
+    recorded, samples = steady(events, samples)
     attempts = _attempts(recorded)
     companions = _companions(recorded)
     kept: dict[tuple[str, int], list[MemorySampled]] = {}
     for sample in samples:
-        if sample.mono is not None and (zero := zeros.get((sample.agent, sample.attempt))) is not None:
-            sample = replace(sample, at=zero + sample.mono)
         kept.setdefault((sample.agent, sample.attempt), []).append(sample)
         for name, used in sample.companions.items():
             if name in companions:
@@ -161,18 +155,6 @@ def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
         view=fold(recorded), parts=_parts(recorded, latest), attempts=tuple(attempts), marks=tuple(_marks(recorded)),
         companions=tuple(companions.values()), concurrency=max((event.concurrency for event in began), default=1),
     )  # fmt: skip
-
-
-def _steady(events: Iterable[Recorded]) -> Iterator[Recorded]:
-    """Take the time of day when a supervisor began, and from there on the clock that nobody sets."""
-    zero, latest = None, 0.0
-    for each in events:
-        if isinstance(each.body, RunStarted):
-            zero = max(each.at, latest) - each.mono
-        if zero is not None and not isinstance(each.body, AttemptLost):  # told by the next supervisor
-            each = replace(each, at=zero + each.mono)
-            latest = each.at
-        yield each
 
 
 def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
