@@ -221,6 +221,20 @@ def test_status_of_a_run_whose_supervisor_died_says_so(seqsup: Seqsup, written: 
     assert [agent["state"] for agent in told["agents"] if agent["name"] == "b"] == ["lost"]
 
 
+def test_an_agent_that_had_completed_when_its_supervisor_died_in_its_drain_counts_as_that(
+    seqsup: Seqsup, written: Written
+) -> None:
+    number = written.run(Told().run("a", "b", profile="nightly.toml").attempt("a"))
+    written.live(number)
+    written.die(number)
+    headline, now, _, row, *_, last = seqsup("status").stdout.splitlines()
+    assert headline.startswith("r1  nightly  1 of 2 completed")
+    assert now.startswith("  its supervisor (pid 4711) died; nothing of it lives on;")
+    assert row.split()[:3] == ["a", "1", "completed"]
+    assert last == "next: seqsup start nightly.toml --resume"
+    assert "1 of 2" in seqsup("runs").stdout
+
+
 def test_status_as_json_has_numbers_and_iso_times(seqsup: Seqsup, written: Written) -> None:
     written.run(failed())
     result = seqsup("status", "--json")

@@ -143,6 +143,21 @@ def test_an_agent_that_completed_is_known_even_if_the_supervisor_died_in_its_dra
     assert {name: each.content for name, each in view.completed.items()} == {"a": "content of a"}
 
 
+def test_of_a_dead_supervisors_agents_those_between_tries_are_lost_too_but_not_who_had_ended_well() -> None:
+    told = Told().run("ended", "drains", "waits", "halted", "to come").attempt("ended").agent_ended("ended")
+    told.attempt("drains").attempt("waits", Reason.FAILED).retry("waits").attempt("halted", Reason.HALTED)
+    view = fold(told.events)
+    view.lose()
+    assert {name: str(agent.state) for name, agent in view.agents.items()} == {
+        "ended": "completed", "drains": "completed", "waits": "lost", "halted": "halted", "to come": "pending",
+    }  # fmt: skip
+    assert list(view.failed) == ["waits"], "the one that --retry-failed takes"
+    told.run("ended", "drains", resumed=True, before=("ended",)).attempt("drains", Reason.FAILED, number=2)
+    view = fold(told.events)
+    view.lose()
+    assert view.agents["drains"].state is AgentState.LOST, "what it completed was another content"
+
+
 def test_agents_that_the_plan_leaves_out_are_skipped_from_the_start() -> None:
     view = fold(Told().run("a", skips={"b": "not in the task"}).events)
     assert (view.agents["b"].state, view.agents["b"].why) == (AgentState.SKIPPED, "not in the task")

@@ -189,14 +189,23 @@ class RunView(Struct, kw_only=True):
         return "between agents" if pending and not self.halt else "after the last agent"
 
     def lose(self) -> None:
-        """Take for lost who ran when the supervisor died, before a sweep has told so; but not who had ended well."""
-        for agent in self.agents.values():
+        """Take for lost whose turn it was when the supervisor died, before a sweep has told so, also between two tries;
+        but not who had ended well."""
+        for agent in self.at_turn:
             if agent.state is AgentState.RUNNING and agent.name in self.leaving:
                 agent.state = AgentState.COMPLETED
                 agent.reason, self.completed[agent.name] = self.leaving[agent.name]
-            elif agent.state is AgentState.RUNNING:
+            elif agent.state is AgentState.DRAINING and self._stands(agent):
+                agent.state = AgentState.COMPLETED
+            elif agent.state is AgentState.DRAINING and agent.reason is Reason.HALTED:
+                agent.state = AgentState.HALTED
+            else:
                 agent.state, agent.reason = AgentState.LOST, Reason.LOST
                 self.failed[agent.name] = None
+
+    def _stands(self, agent: AgentView) -> bool:
+        """Say whether an agent's last attempt is the one that completed."""
+        return agent.name in self.completed and self.completed[agent.name].folder == agent.folder
 
     def fields(self) -> dict[str, Any]:
         """What programs are told of it."""

@@ -11,7 +11,7 @@ from ..timeline import read
 from . import _complete
 from ._find import find
 from ._output import put_file
-from .status import state_of
+from .status import DIED, state_of
 
 SCHEMA = "seqsup.report/1"
 
@@ -41,6 +41,8 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
 
     story = tell(events, samples)
     found.named(story.view)
+    if state == DIED:
+        story.view.lose()
     if as_json:
         told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
         _put(msgspec.json.encode(told) + b"\n", output or "-")

@@ -91,7 +91,7 @@ def _text(
 ) -> str:
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
-    unswept = died and bool(left or view.at_turn)
+    unswept = died and bool(left or view.count(AgentState.RUNNING))
     if died:
         view.lose()
     lines = wrap(f"{view.run}  {headline(view, None if died else now.mono)}", columns)
@@ -110,7 +110,7 @@ def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...]) -> str:
     text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
-    if running := [agent.name for agent in view.at_turn]:
+    if running := [agent.name for agent in view.at_turn if agent.state is AgentState.RUNNING]:
         text += f" while {named(running)} ran"
     lives = f"what lives on: {processes(left)}; `seqsup sweep` stops it" if left else "nothing of it lives on"
     return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
