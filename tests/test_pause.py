@@ -57,7 +57,7 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     assert process.wait().code == 0
     assert (tmp_path / "ran").exists()
     assert kinds(seqsup).count("run_continued") == 1
-    assert "does not run" in seqsup("resume").stderr
+    assert seqsup("resume").stderr == "r1 nightly does not run\n"
     assert "does not run" in seqsup("pause").stderr
 
 
@@ -115,6 +115,22 @@ def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_
     process.send(signal.SIGINT)
     assert process.wait(40).code == 130
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("run", [{}, LANES])
+def test_a_pause_holds_up_who_waits_for_memory_too(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, run: dict[str, object]
+) -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    needy = shell("a", "touch ran", memory={"host_floor": total})
+    process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "2s", "available": "none"}))
+    wait_for(lambda: "admission_delayed" in kinds(seqsup))
+    assert "pauses before its next agent" in seqsup("pause").stderr
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())
+    assert seqsup("resume").code == 0
+    assert process.wait().code == 4, "it still waits no longer than it may"
+    assert kinds(seqsup).count("run_continued") == 1
 
 
 def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Admission: an agent starts when the memory that it needs is there, beside what running ones may still take."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from . import policy
 from .containment.ceiling import ceilings
@@ -11,9 +12,12 @@ from .world import World
 
 
 class Admission:
-    def __init__(self, host: Host) -> None:
-        """Make it while nothing of the run lives: no agent can ask for more than there is now."""
-        self._host = host
+    def __init__(self, host: Host, may_go_on: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Make it while nothing of the run lives: no agent can ask for more than there is now.
+
+        `may_go_on` waits while the run pauses; False when it is to end.
+        """
+        self._host, self._may_go_on = host, may_go_on
         self._ceilings = [] if PORTABLE else ceilings()
         self._most = self._room()
         self._running: dict[str, int] = {}  # what each may take
@@ -41,14 +45,20 @@ class Admission:
             world.emit(AdmissionDelayed(agent=step.name, need=need, room=self._room(), why=why))
         return False
 
-    async def admit(self, step: Step, need: int | None, world: World, enough: Halt) -> bool:
-        """Wait for the memory that an agent may take, and count it as running.
+    async def admit(self, step: Step, need: int | None, world: World, enough: Halt, *, first: bool = True) -> bool:
+        """Wait for the memory that an agent may take, and count it as running. Its `first` try waits out a pause too.
 
         False when the operator's wish is `enough` to wait no longer; Stopped, when nobody runs whose end may help.
         """
         rule = step.drain
         deadline = time.monotonic() + rule.timeout
-        while not self.fits(step, need, world):
+        while True:
+            paused = time.monotonic()
+            if first and self._may_go_on is not None and not await self._may_go_on():
+                return False
+            deadline += time.monotonic() - paused
+            if self.fits(step, need, world):
+                break
             if world.operator.halt >= enough:
                 return False
             if time.monotonic() >= deadline and not self._running:

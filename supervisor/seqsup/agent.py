@@ -109,7 +109,9 @@ class Agent:
         if self._world.operator.halt >= self._enough():  # tenacity tries once more after a pause that was cut short
             return _HALTED
         admission, own = self._admission, self.step
-        if not admission.runs(own.name) and not await admission.admit(own, self._need, self._world, self._enough()):
+        if not admission.runs(own.name) and not await admission.admit(
+            own, self._need, self._world, self._enough(), first=not self._outcomes
+        ):
             return _HALTED
         number, self._next = self._next, self._next + 1
         step = replace(self.step, node=None) if self._bare else self.step

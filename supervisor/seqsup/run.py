@@ -115,7 +115,7 @@ class Run:
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
         self._chain = self._in_chain = 0  # chains that are over, and agents of the present one
         self._baseline = self._first_own = 0  # bytes
-        self._admission = Admission(self._world.host)
+        self._admission = Admission(self._world.host, self._may_go_on)
         if plan.concurrency > 1:
             audience.add_observer(self._admission.observe)
 

@@ -156,8 +156,8 @@ def _prose(text: str, held: str, width: int | None) -> Iterator[str]:
 
 
 def resume(view: RunView, here: str = "") -> list[str]:
-    """The command that goes on with a run; none for a run without a profile."""
-    if view.profile is None:
+    """The command that goes on with a run; none for a run without a profile, or that has completed."""
+    if view.profile is None or (view.state is RunState.COMPLETED and not view.owed):
         return []
     return [f"seqsup start {_shown(view.profile, here)} --resume"]
 
@@ -174,8 +174,7 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
     hints += [f"seqsup logs {of} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
     exited = [each.name for each in view.companions.values() if each.state == "exited"]
     hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
-    if view.state is not RunState.COMPLETED or view.owed:
-        hints += resume(view, here)
+    hints += resume(view, here)
     for agent in gave_up:
         if view.profile is None:
             hints += [_OF_COMMAND[agent.reason]] if agent.reason in _OF_COMMAND else []
