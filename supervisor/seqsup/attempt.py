@@ -301,7 +301,7 @@ class _Vigil:
         began, self._busy = time.monotonic(), self._world.host.busy()
         sample = self._sample(tree)
         if self._world.observe is not None:
-            processes = self._who(tree, sample.at)
+            processes = self._who(tree, sample)
             self._world.observe(
                 Observation(
                     agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
@@ -312,11 +312,11 @@ class _Vigil:
             )  # fmt: skip
         return sample
 
-    def _who(self, tree: Tree, now: float) -> tuple[ProcessMemory, ...] | None:
-        if now - self._described < _DESCRIBED_EVERY or self._watch.phase is Phase.KILLING:
+    def _who(self, tree: Tree, sample: Sample) -> tuple[ProcessMemory, ...] | None:
+        if sample.at - self._described < _DESCRIBED_EVERY or self._watch.phase is Phase.KILLING:
             return None
-        self._described = now
-        return tree.describe()
+        self._described = sample.at
+        return tree.describe(sample.used)
 
     def _sample(self, tree: Tree) -> Sample:
         world = self._world

@@ -125,7 +125,7 @@ class Tree:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
         used = self._measured()
         if used > self._named_at * _GREW:
-            self.describe()
+            self.describe(used)
         return used
 
     def still(self, used: int) -> bool:
@@ -204,9 +204,9 @@ class Tree:
         if signum == signal.SIGKILL:
             self._reaper.kill_children()
 
-    def describe(self) -> tuple[ProcessMemory, ...]:
-        """Name its processes, so that they add up to what it was measured at; forked pages count in each."""
-        whole = self._measured()
+    def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
+        """Name its processes, so that they add up to what it was just found to use; forked pages count in each."""
+        whole = self._measured() if used is None else used
         if self._group is not None:  # else it has just read them all
             self._members.sum_of(self._members.pids())
         named = self._members.describe(self.root.pid)
