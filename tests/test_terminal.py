@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Protocol
 import pytest
 from conftest import ROOT, Result, Started, wait_for
 
-from profiles import agent, proven, shell, write
+from profiles import agent, of, parsed, proven, shell, write
 
 Cli = Callable[..., Result]
 
@@ -294,6 +295,18 @@ def test_lines_of_agents_carry_their_names_and_move_no_cursor(seqsup: Cli, tmp_p
         ["a | one", "a | red clear", "a | 100 %", "a | error", "a | no end", "b | two"]
     )
     assert "a | " not in ended.stderr
+
+
+def test_who_prints_more_than_can_be_handed_on_is_watched_all_the_same(
+    seqsup: Cli, seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    chatty = shell("a", "yes | head -c 8M; exec sleep 60", timeouts={"wall": "1s"}, retry={"attempts": 1})
+    started = seqsup_started("start", "--follow", write(tmp_path, chatty))  # into a file, which takes all at once
+    wait_for(lambda: of(parsed(seqsup("events").stdout), "attempt_ended"))
+    (ended,) = of(parsed(seqsup("events").stdout), "attempt_ended")
+    assert (ended["reason"], ended["seconds"] < 4) == ("timeout", True), ended
+    started.send(signal.SIGINT)  # it would go on to hand on
+    assert started.wait().code == 1
 
 
 def test_following_and_json_do_not_go_together(seqsup: Cli, tmp_path: Path) -> None:

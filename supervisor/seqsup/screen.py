@@ -11,13 +11,14 @@ from .wording import columns
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 REDRAWN_EVERY = 0.5  # seconds
+_MUCH = 65536  # bytes that wait
 _HIDE, _SHOW, _EMPTY_LINE = "\x1b[?25l", "\x1b[?25h", "\x1b[2K\n"
 
 
 class Screen:
     """Lines that scroll go above; `draw` replaces the ones below. The cursor waits under them, where a line begins.
 
-    It is painted at most twice a second: what comes sooner waits for the next `draw` that is due.
+    It is painted at most twice a second: what comes sooner waits for the next `draw` that is due, unless it is much.
     """
 
     def __init__(self, fd: int, encoding: str = "utf-8") -> None:
@@ -40,7 +41,7 @@ class Screen:
     def write(self, lines: bytes) -> None:
         """Print whole lines, which scroll."""
         self._above += lines
-        if self.due:
+        if self.due or len(self._above) > _MUCH:
             self._paint(self._drawn)
 
     @property

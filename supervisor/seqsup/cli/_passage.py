@@ -16,6 +16,7 @@ from ..wording import printable, unstyled
 
 _INTERVAL = 0.05  # seconds
 _CHUNK = 65536
+_NAMED_CHUNK = 8192  # of which each line may be an empty one: 18 ms
 _LONGEST = 65536  # bytes of a line
 
 
@@ -26,6 +27,7 @@ class _Pipe:
         self._outlet, self._named = outlet, named
         self._file: Reading | None = None
         self._lines: _Lines | None = None
+        self.idle = True  # nothing is left, for now
 
     def open(self, path: Path, agent: str) -> None:
         self.close()
@@ -33,14 +35,15 @@ class _Pipe:
         self._file = Reading(path)
 
     def move(self) -> bool:
-        """Hand on as much as the reader takes; True when nothing is left."""
-        if self._file is None or self._outlet.broken:
-            return True
-        while self._outlet.pump():
-            if not (chunk := self._file.read(_CHUNK)):
-                return True
+        """Hand on a piece. False: there was none (`idle`), or the reader takes none now."""
+        self.idle = self._file is None or self._outlet.broken
+        if self.idle or self._file is None or not self._outlet.pump():
+            return False
+        chunk = self._file.read(_NAMED_CHUNK if self._lines else _CHUNK)
+        self.idle = not chunk
+        if chunk:
             self._outlet.write(self._lines.whole(chunk) if self._lines else chunk)
-        return self._outlet.broken
+        return bool(chunk)
 
     @property
     def lost(self) -> OSError | None:
@@ -108,9 +111,12 @@ class Passage:
     async def _follow(self) -> None:
         while not self._give_up():
             over = self._over  # asked before the last look, so that nothing is missed
-            idle = [pipe.move() for pipe in self._pipes.values()]
-            if all(idle):  # an attempt's files are complete once the next one has begun
-                if self._attempts:
+            moved = [pipe.move() for pipe in self._pipes.values()]
+            if any(moved):
+                await asyncio.sleep(0)  # the watch comes between any two pieces, however many there are
+                continue
+            if all(pipe.idle for pipe in self._pipes.values()):
+                if self._attempts:  # an attempt's files are complete once the next one has begun
                     attempt, agent = self._attempts.pop(0)
                     for name, pipe in self._pipes.items():
                         pipe.open(attempt / name, agent)
