@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,40 @@ def test_signals_that_its_starter_had_blocked_are_heard_by_it_and_by_agents(
     run.send(signal.SIGTERM)
     assert run.wait(20).code == 128 + signal.SIGTERM
     assert (tmp_path / "told").read_text().split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+INTERRUPTS = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, getattr(signal, os.environ["HOW"]))
+"""
+
+
+def importing(folder: Path, at: str, how: str, start: str = "-m") -> "subprocess.CompletedProcess[str]":
+    """`seqsup runs`, with a Ctrl-C when this module is about to be imported."""
+    (folder / "sitecustomize.py").write_text(INTERRUPTS)
+    env = {**environment(), "PYTHONPATH": f"{folder}:{ROOT / 'supervisor'}", "AT": at, "HOW": how}
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["seqsup"].partition(":")
+    own = {"-m": ["-m", "seqsup"], "script": ["-c", f"import sys, {module} as own; sys.exit(own.{function}())"]}[start]
+    command = [sys.executable, *own, "runs"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("start", ["-m", "script"])
+@pytest.mark.parametrize("at", ["seqsup.cli", "click", "seqsup.cli.runs", "msgspec"])
+def test_a_ctrl_c_that_comes_while_it_is_loaded_ends_it_like_any_program(tmp_path: Path, at: str, start: str) -> None:
+    ended = importing(tmp_path, at, "default_int_handler", start)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path) -> None:
+    ended = importing(tmp_path, "click", "SIG_IGN")
+    assert (ended.returncode, ended.stderr) == (0, "seqsup: nothing ran yet\n")
 
 
 @pytest.mark.parametrize("words", [["plan"], ["start"], ["run", "true"]], ids=lambda words: words[0])

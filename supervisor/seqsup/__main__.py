@@ -1,5 +1,16 @@
-"""`python -m seqsup`."""
+"""`seqsup`, and `python -m seqsup`."""
 
-from .cli import main
+from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 
-raise SystemExit(main())
+
+def main() -> int:
+    """Load the command line and answer. A Ctrl-C while it loads ends us like any program; `cli` then takes it over."""
+    if getsignal(SIGINT) is default_int_handler:  # else it is ignored
+        signal(SIGINT, SIG_DFL)
+    from .cli import main as answer
+
+    return answer()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -83,6 +84,8 @@ class _Commands(Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by __main__, until all is loaded
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if _DEBUG_TOO not in command.params:
             command.params.append(_DEBUG_TOO)
         return command
