@@ -1,5 +1,6 @@
 """What a tired user does at 2 a.m.: each of these was once a bug."""
 
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,29 @@ def test_a_ctrl_c_that_comes_while_it_is_loaded_ends_it_like_any_program(tmp_pat
 def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path) -> None:
     ended = importing(tmp_path, "click", "SIG_IGN")
     assert (ended.returncode, ended.stderr) == (0, "seqsup: nothing ran yet\n")
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from seqsup.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+listen = asyncio.SelectorEventLoop.add_signal_handler
+def interrupted(*args):
+    asyncio.SelectorEventLoop.add_signal_handler = listen
+    os.kill(os.getpid(), signal.SIGINT)
+    return listen(*args)
+asyncio.SelectorEventLoop.add_signal_handler = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_ctrl_c_that_comes_before_it_listens_is_heard_and_cuts_no_agent_short(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "sleep 0.1"), shell("b", "touch ran"))
+    command = [sys.executable, "-c", INTERRUPTED, "start", profile]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 130, ended.stderr
+    assert json.loads(seqsup("status", "--json").stdout)["state"] == "stopped"
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("words", [["plan"], ["start"], ["run", "true"]], ids=lambda words: words[0])

@@ -110,6 +110,7 @@ def supervise(plan: Plan, manner: Manner) -> int:
 def _carry_out(plan: Plan, manner: Manner, packet: _Packet | None) -> int:
     folder = Path(plan.state_dir)
     journal = Journal.open(folder, write=True)
+    hold_signals()  # until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     try:
         return asyncio.run(_Supervision(plan, manner, journal, folder, packet).main())
     finally:
