@@ -143,6 +143,12 @@ def test_a_journal_that_is_removed_stops_the_run(seqsup: Seqsup, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_journal_that_cannot_be_reached_any_more_stops_the_run(seqsup: Seqsup, tmp_path: Path) -> None:
+    moved = 'mv "$SEQSUP_STATE_DIR" moved; touch "$SEQSUP_STATE_DIR"'
+    ended = seqsup("start", write(tmp_path, shell("a", moved), shell("b", "true")))
+    assert (ended.code, "cannot be reached any more: Not a directory" in ended.stderr) == (4, True), ended.stderr
+
+
 def test_a_run_whose_output_nobody_reads_can_be_left(seqsup: Seqsup, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -241,6 +241,8 @@ class Journal:
             return os.stat(self._path).st_ino == self._inode  # noqa: PTH116 (hot)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise JournalLost(f"the journal {self._path} cannot be reached any more: {error.strerror}") from error
 
     def _next(self, run: int) -> int:
         if run not in self._last:
