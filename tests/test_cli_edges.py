@@ -356,7 +356,7 @@ def test_of_a_file_of_ours_that_finds_no_room_the_name_is_known() -> None:
 def test_a_disk_that_is_full_is_among_the_reasons_why_the_journal_cannot_be_read(
     seqsup: Seqsup, tmp_path: Path
 ) -> None:
-    with tmpfs(tmp_path / "disk", "size=1m") as disk:
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
         env = {"SEQSUP_STATE_DIR": str(disk)}
         assert seqsup("run", "--", "true", env=env).code == 0
         fill(disk / "filler")

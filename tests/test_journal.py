@@ -1,19 +1,25 @@
 """The journal on real disks: nothing is lost, nothing is overwritten, and what is wrong is said with its remedy."""
 
+import errno
 import gc
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
-from seqsup.events import AttemptEnded, Warned
+from seqsup.events import AnyEvent, AttemptEnded, Warned
 from seqsup.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
+from seqsup.model import MIB, Stopped
 from told import Told
 
 from profiles import parsed, reasons, shell, write
@@ -22,7 +28,7 @@ MANY = 500
 _WRITER = """
 import os, sys, time
 from pathlib import Path
-from seqsup.events import AttemptEnded, Warned
+from seqsup.events import AnyEvent, AttemptEnded, Warned
 from seqsup.journal import Journal
 journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
 run = journal.begin("killed", None, "cookie")
@@ -50,14 +56,33 @@ def writer(state_dir: Path, events: int) -> Iterator["subprocess.Popen[str]"]:
 @contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     """A small disk of its own; only root may have one."""
+    with _mounted(folder, "-t", "tmpfs", "-o", options, "none"):
+        yield folder
+
+
+@contextmanager
+def ext4(folder: Path, size: int) -> Iterator[Path]:
+    """One that takes its blocks late, as the disks of most machines do."""
+    image = folder.with_name(f"{folder.name}.img")
+    with image.open("wb") as file:
+        file.truncate(size)
+    if not (mkfs := shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")):
+        pytest.skip("no mkfs.ext4")
+    subprocess.run([mkfs, "-q", "-m", "0", str(image)], check=True)
+    with _mounted(folder, "-o", "loop", str(image)):
+        yield folder
+
+
+@contextmanager
+def _mounted(folder: Path, *what: str) -> Iterator[None]:
     if os.geteuid():
         pytest.skip("only root may mount")
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", *what, str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
     try:
-        yield folder
+        yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -72,8 +97,21 @@ def fill(file: Path) -> None:
                     os.write(fd, bytes(size))
             except OSError:
                 continue
+        with suppress(OSError):
+            os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def fill_up(disk: Path) -> None:
+    """Take what a disk keeps back until it has written down what it was given, too."""
+    for name in ("filler", "filler2"):
+        fill(disk / name)
+
+
+def drain_off(disk: Path) -> None:
+    for filler in disk.glob("filler*"):
+        filler.unlink()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -309,6 +347,8 @@ def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_
         )  # fmt: skip
         process = seqsup_started("start", profile)
         pids = [int(pid) for pid in wait_for(lambda: _words(tmp_path / "pids"))]
+        wal = disk / "state" / f"{FILE}-wal"
+        os.truncate(wal, wal.stat().st_size)  # as of a filesystem that keeps no room for the journal
         fill(disk / "filler")
         (tmp_path / "gate").touch()  # above `warn` there is something to write down
         ended = process.wait()
@@ -330,6 +370,81 @@ def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_
         assert resumed.code == 0, resumed.stderr
         assert reasons(parsed(resumed.stdout)) == {"a": "completed", "last": "completed"}
         assert _words(tmp_path / "ran") == ["first", "last"]
+
+
+Disk = Callable[[Path], AbstractContextManager[Path]]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(
+    "disk", [partial(tmpfs, options="size=24m"), partial(ext4, size=24 * MIB)], ids=["tmpfs", "ext4"]
+)
+def test_who_fills_the_disk_has_ended_all_the_same_and_is_not_run_again(
+    seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path, disk: Disk, killed: bool
+) -> None:
+    with disk(tmp_path / "disk") as full:
+        waits = "echo a >>ran; while [ ! -e gate ]; do sleep 0.01; done"
+        run = {"state_dir": str(full / "state")}
+        profile = write(tmp_path, shell("a", waits), shell("b", "echo b >>ran"), run=run)
+        process = seqsup_started("start", profile)
+        wait_for(lambda: _words(tmp_path / "ran"))
+        fill_up(full)
+        log = full / "state" / "runs" / "r1" / "seqsup.log"
+        with log.open("ab") as file:  # to the end of its last block: then it takes no further line
+            file.write(bytes(-log.stat().st_size % os.statvfs(full).f_bsize))
+        (tmp_path / "gate").touch()
+        wait_for(lambda: "below run.disk_floor" in process.stderr)
+        status = json.loads(seqsup("status", profile, "--json").stdout)
+        assert [agent["state"] for agent in status["agents"]] == ["completed", "pending"]
+        if killed:
+            process.send(signal.SIGKILL)
+            process.process.wait()
+        drain_off(full)
+        ended = seqsup("start", profile, "--resume") if killed else process.wait()
+        assert (ended.code, "Traceback" in ended.stderr) == (0, False), ended.stderr
+        assert killed or "goes on" in log.read_text()  # the log does so too
+        assert _words(tmp_path / "ran") == ["a", "b"]
+
+
+def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, 3 * MIB // 2)
+        profile = write(tmp_path, shell("a", "echo a >>ran"), run={"state_dir": str(disk / "state")})
+        stopped = seqsup("start", profile)
+        assert (stopped.code, _words(tmp_path / "ran")) == (4, []), stopped.stderr
+        assert "no room for another agent's end: No space left on device; free" in " ".join(stopped.stderr.split())
+        (disk / "filler").unlink()
+        assert seqsup("start", profile, "--resume").code == 0
+        assert _words(tmp_path / "ran") == ["a"]
+
+
+def test_on_a_full_disk_whatever_started_can_end(tmp_path: Path) -> None:
+    starts, *ends = [each.body for each in Told().attempt("a").drained("a").agent_ended("a").run_ended(4).events]
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
+        journal = Journal.open(disk, write=True)
+        run = journal.begin("nightly", None, "cookie")
+        journal.append(run, starts)
+        fill(disk / "filler")
+        with pytest.raises(Stopped, match="no room for another agent's end: No space left on device; free space in"):
+            _told_for_ever(journal, run, *ends, starts)
+        journal.append(run, ends[-1])  # that of the run, at the latest
+        (disk / "filler").unlink()
+        journal.append(run, starts)
+        journal.check()
+        journal.close()
+
+
+def test_where_no_room_can_be_kept_a_run_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "")
+
+    monkeypatch.setattr("seqsup.journal.fallocate", refuses)
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("nightly", None, "cookie")
+    for recorded in Told().attempt("a").events:
+        journal.append(run, recorded.body)
+    journal.close()
 
 
 @pytest.mark.parametrize("room", [8, 36, 60, 88, *(pytest.param(n, marks=pytest.mark.long) for n in range(4, 140, 4))])
@@ -356,6 +471,12 @@ def test_wherever_the_journal_finds_no_more_room_resume_goes_on(
 
 def _words(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+def _told_for_ever(journal: Journal, run: int, *events: AnyEvent) -> None:
+    for event in cycle(events):
+        journal.append(run, event)
+        journal.flush()
 
 
 def _append_and_flush(journal: Journal, run: int, message: str) -> None:

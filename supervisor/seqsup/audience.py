@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from .events import AnyEvent, Recorded, Warned
+from .folder import NO_ROOM
 from .history import History, RunView
 from .journal import Journal
 from .model import Observation, SeqsupError
@@ -81,7 +82,8 @@ class Audience:
             try:
                 listener(news)
             except Exception as error:
-                failed.append((listener, error))
+                if getattr(error, "errno", None) not in NO_ROOM:  # else there may be some for what follows
+                    failed.append((listener, error))
         for listener, why in failed:
             listeners.remove(listener)
             self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))

@@ -3,6 +3,8 @@
 Its queue file names the state folder in whose queue it stood: of those who share a queue, one runs at a time.
 """
 
+import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -18,6 +20,7 @@ STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the ne
 FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
 CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
@@ -82,6 +85,16 @@ def write_private(file: Path, text: str) -> None:
     except OSError as error:
         error.filename = str(file)  # a write that finds no room names none
         raise
+
+
+def fallocate(fd: int, mode: int, at: int, length: int) -> None:
+    """Call fallocate(2), of which Python knows one mode only; OSError where the filesystem has no such thing."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    if call(fd, mode, at, length):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def tail(file: Path, most: int) -> bytes:

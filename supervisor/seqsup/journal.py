@@ -20,9 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from .folder import label, private
+from .folder import NO_ROOM, fallocate, label, private
 from .learning import Past
-from .model import SeqsupError
+from .model import SeqsupError, Stopped
 
 FILE = "journal.db"
 FORMAT = 2
@@ -59,6 +59,9 @@ FROM events JOIN runs USING (run) WHERE json_extract(body, '$.event') = 'attempt
 """
 _WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
 _REMEMBERED = 50  # attempts of an agent
+_KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
+_ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
+_AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
 _WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyEvent).decode
@@ -105,7 +108,8 @@ class RunRow(Struct, frozen=True):
 
 class Journal:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self._path = path
+        self._path, self._wal = path, f"{path}-wal"
+        self._reserved = 0  # bytes of the WAL that have their room on the disk
         self._db = connection
         self._last: dict[int, int] = {}
         self._unwritten: list[tuple[int, int, float, float, str, int]] = []
@@ -186,8 +190,11 @@ class Journal:
         """Note one event; what must reach the disk is there on return, with all that was noted before it.
 
         The rest is written by the next `flush`, which comes before the supervisor waits for anything.
-        JournalLost when it could not be, and then nobody may act on it.
+        JournalLost when it could not be, and then nobody may act on it. Stopped when an attempt's end would find no
+        room, and then it must not start.
         """
+        if isinstance(event, AttemptStarted):
+            self._reserve()
         at, mono, seq = time.time(), time.monotonic(), self._next(run)
         self._last[run] = seq
         text = _encode(event).decode()
@@ -234,6 +241,28 @@ class Journal:
         except sqlite3.Error as error:
             self._last.clear()  # those numbers are free again
             raise JournalLost(_trouble(self._path, error)) from error
+
+    def _reserve(self) -> None:
+        """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.
+
+        It is the WAL's own, beyond its end: nobody can take it, and no reader sees it. A filesystem that knows no such
+        thing promises nothing, nor does one that copies on write, but for files that it was told not to (chattr +C).
+        """
+        try:
+            written = os.stat(self._wal).st_size  # noqa: PTH116 (hot)
+            if written + _ROOM <= self._reserved:
+                return
+            fd = os.open(self._wal, os.O_WRONLY)
+            try:
+                fallocate(fd, _KEEP_SIZE, 0, written + _AHEAD)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                why = f"the journal {self._path} has no room for another agent's end: {error.strerror}"
+                raise Stopped(f"{why}; free space in {self._path.parent}") from error
+        else:
+            self._reserved = written + _AHEAD
 
     def _in_place(self) -> bool:
         """Say whether the file that is open is still the one that others will read."""

@@ -124,7 +124,8 @@ class Log:
         return f"{message[: -len(said) - 1]}{lines[0][begins:]}\n" + "".join(f"{line}\n" for line in lines[1:])
 
     def close(self) -> None:
-        logger.remove()
+        with suppress(OSError):  # no room for the file's last lines; the journal has what they say
+            logger.remove()
         if self._outlet:
             self._outlet.close()
 

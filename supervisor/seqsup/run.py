@@ -41,7 +41,7 @@ from .events import (
     Warned,
 )
 from .experience import Experience
-from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, label, private
+from .folder import ARTIFACTS, MEMBERS, NO_ROOM, PAUSED, SUMMARIES, label, private
 from .history import AgentState, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
@@ -72,7 +72,6 @@ from .world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 
 
@@ -201,7 +200,7 @@ class Run:
     def _without_place(self, error: OSError) -> Stopped:
         """Why the run has no place to go on in; whatever else it is, is raised."""
         told = f"{error.filename or self._folder}: {error.strerror}"
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             return Stopped(f"{told}: free space and files (df -i) there")
         if error.errno in _DENIED:
             return Stopped(told)

@@ -4,7 +4,6 @@ Output beyond its bound loses its middle: the file is given a hole there, so it 
 it or reads it goes on as before. What is left takes no more room on disk than the bound.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -13,6 +12,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from . import account
+from .folder import fallocate
 from .model import OWN_STDIN, Step
 from .units import format_size
 
@@ -102,11 +102,11 @@ def _kept(fd: int, at: int, size: int) -> tuple[int, int]:
 
 
 def _punch(fd: int, at: int, length: int) -> bool:
-    fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
-    if fallocate is None:
+    try:
+        fallocate(fd, _PUNCH_HOLE, at, length)
+    except OSError:
         return False
-    fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return bool(fallocate(fd, _PUNCH_HOLE, at, length) == 0)
+    return True
 
 
 def open_stdin(step: Step) -> IO[bytes]:
