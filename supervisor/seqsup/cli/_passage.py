@@ -15,6 +15,7 @@ from ..streams import Reading
 from ..wording import printable, unstyled
 
 _INTERVAL = 0.05  # seconds
+_BRIEF = 0.001  # seconds, for a reader that takes the next piece soon
 _CHUNK = 65536
 _NAMED_CHUNK = 8192  # of which each line may be an empty one: 18 ms
 _LONGEST = 65536  # bytes of a line
@@ -109,10 +110,12 @@ class Passage:
             pipe.close()
 
     async def _follow(self) -> None:
+        pause = _BRIEF
         while not self._give_up():
             over = self._over  # asked before the last look, so that nothing is missed
             moved = [pipe.move() for pipe in self._pipes.values()]
             if any(moved):
+                pause = _BRIEF
                 await asyncio.sleep(0)  # the watch comes between any two pieces, however many there are
                 continue
             if all(pipe.idle for pipe in self._pipes.values()):
@@ -123,4 +126,6 @@ class Passage:
                     continue
                 if over:
                     return
-            await asyncio.sleep(_INTERVAL)
+                pause = _INTERVAL
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _INTERVAL)
