@@ -79,6 +79,16 @@ def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path)
     assert (ended.returncode, ended.stderr) == (0, "seqsup: nothing ran yet\n")
 
 
+@pytest.mark.parametrize("most", [6, 8, 16, 28, 63])
+def test_where_too_few_files_may_be_open_a_run_does_not_begin(seqsup: Seqsup, tmp_path: Path, most: int) -> None:
+    profile = write(tmp_path, shell("a", "true"))
+    command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", profile]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    told = f"seqsup: a run needs 64 open files at least, and `ulimit -n` allows {most}: raise it\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", told)
+    assert seqsup("status").code == 3
+
+
 INTERRUPTED = """
 import asyncio, os, signal, sys
 from seqsup.cli import main

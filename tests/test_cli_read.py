@@ -140,6 +140,15 @@ def test_closed_streams_are_no_failure(written: Written) -> None:
     assert [*written.journal.events(number)], "nothing was written into the journal"
 
 
+@pytest.mark.parametrize("most", [6, 7, 8, 12])
+@pytest.mark.parametrize("command", ["status", "logs"])
+def test_where_too_few_files_may_be_open_that_is_said(written: Written, command: str, most: int) -> None:
+    written.printed(written.run(completed()), "a/1", "hello\n")
+    result = _run_shell(f"ulimit -n {most}; exec {_shell(command)}")
+    assert result.code == 0 or (result.code == 2 and result.stderr.endswith("Too many open files: raise `ulimit -n`\n"))
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("argv", [["--version"], ["status"], ["runs"], ["events"], ["logs"]])
 def test_looking_is_quick_because_little_is_imported(written: Written, argv: list[str]) -> None:
     written.run(completed())

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _answer(argv)
     except OSError:  # there is no room on stderr to say what is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _discard(2)
         return UNTOLD
 
 
@@ -141,7 +141,7 @@ def _answer(argv: Sequence[str] | None) -> int:
         click.echo(err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        _discard(1)
         return PIPE_CLOSED
     except Exception as error:
         if _debugging(context):
@@ -194,7 +194,7 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, OSError) and error.errno in _DENIED:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
         _say(f"{where}{error.strerror}{_DENIED[error.errno]}")
-        _discard_output()
+        _discard(1)
         return SeqsupError.exit_code
     if not traced:
         _trace(error)
@@ -214,6 +214,7 @@ def _say(message: str) -> None:
         click.echo(f"seqsup: {line}", err=True)
 
 
-def _discard_output() -> None:
-    """Let the interpreter's last flush of a broken stdout go nowhere instead of complaining."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _discard(fd: int) -> None:
+    """Let the interpreter's last flush of a broken stream go nowhere instead of complaining."""
+    os.close(fd)
+    os.open(os.devnull, os.O_WRONLY)  # gets this number, the lowest that is free: there may be no other
