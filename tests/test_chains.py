@@ -141,7 +141,7 @@ def test_a_renewed_supervisor_goes_on_where_it_was(seqsup: Seqsup, tmp_path: Pat
         *[shell(name, f"echo $PPID >>parents; echo {name} >>done") for name in "bc"],
         shell("d", "exit 3"),
         shell("e", "echo e >>done", needs=["d"]),
-        shell("f", "echo '{summary:c}' >>done"),
+        shell("f", "echo '{summary:c}' >>done; cat $SEQSUP_PREVIOUS_SUMMARIES >told"),
         companions=[SERVES],
         run={"chain": 2, "on_failure": "continue"},
         drain={"allow": ["orphans.py"]},
@@ -154,6 +154,9 @@ def test_a_renewed_supervisor_goes_on_where_it_was(seqsup: Seqsup, tmp_path: Pat
     assert len(of(events, "supervisor_renewed")) == 2
     reasons = [event["reason"] for event in of(events, "companion_stopped")]
     assert reasons == ["supervisor", "supervisor", "run-ended"]
+    assert [event["reason"] for event in of(events, "companion_restarted")] == ["supervisor", "supervisor"]
+    headings = [line for line in (tmp_path / "told").read_text().splitlines() if line.startswith("#")]
+    assert headings == ["## a"]  # the others printed nothing
     assert len(set((tmp_path / "parents").read_text().split())) == 1
     last = events[-1]
     assert (last["completed"], last["gave_up"], last["skipped"], last["not_run"]) == (4, 1, 1, 0)

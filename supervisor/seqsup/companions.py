@@ -304,9 +304,9 @@ class Companions:
         """What all of them hold, in bytes."""
         return sum(companion.used() for companion in self._all)
 
-    async def start(self) -> None:
+    async def start(self, because: Restart | None = None, why: str = "") -> None:
         for companion in self._all:
-            companion.begin()
+            companion.begin(because, why)
             await companion.up()
 
     async def stop(self, because: Restart = Restart.RUN_ENDED) -> None:

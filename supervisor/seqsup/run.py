@@ -155,7 +155,7 @@ class Run:
             try:
                 await hooks.after("before_run", RunStarted)
                 self._baseline = self._baseline or self._world.host.available()
-                await companions.start()
+                await companions.start(*((Restart.SUPERVISOR, "the supervisor began anew") if going_on else ()))
                 if self._plan.execution_mode == ARTIFACT_ONLY:
                     self._write_briefs()
                 elif self._plan.concurrency > 1:
@@ -235,12 +235,11 @@ class Run:
             self._hand_on(name)
 
     def _go_on(self, was: int) -> None:
-        """Take up the run where the image of this process before this one left it."""
+        """Take up the run where the image of this process before this one left it, also what it handed on."""
         ended = (AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.SKIPPED)
         for name, agent in self._view.agents.items():
             if agent.state in ended:
                 self._ok[name] = agent.state is AgentState.COMPLETED
-                self._hand_on(name)
         self._emit(SupervisorRenewed(before=was, after=self._world.host.own()))
 
     def _remove_old(self) -> None:
