@@ -313,6 +313,18 @@ def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_an
     assert [found[f"companion_{name}", ("mcp",)] for name in names] == [True, 7 * MIB, 0]
 
 
+def test_while_an_agent_runs_that_is_the_phase_whatever_happens_beside_it() -> None:
+    """The alert on a watch that stands still asks for it."""
+    running = Told().run(*AGENTS).started("a")
+    start = CompanionStarted(companion="mcp", number=2, pid=7, command=("mcp",), folder="@companions/mcp/2")
+    assert table(after(running.tell(start)))["phase", ("running",)] == 1
+    assert table(after(companion(Restart.CRASHED), after(running)))["phase", ("running",)] == 1
+    lanes = Told().run(*AGENTS).started("a").started("b")
+    for tell in (lanes.ended, lanes.drained, lanes.retry, lanes.paused, lanes.agent_ended):
+        assert table(after(tell("b")))["phase", ("running",)] == 1
+    assert table(after(lanes.ended("a")))["phase", ("draining",)] == 1
+
+
 def test_a_collection_is_counted_by_what_came_of_it() -> None:
     now = after(Told().run(*AGENTS).started("a"))
     now = after(collection("a", freed=0, answered=0), after(collection("a", freed=0), now))

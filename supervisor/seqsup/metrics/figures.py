@@ -235,10 +235,10 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
         case Drained() as event:
             return _drained(now, event)
         case RetryScheduled(agent=agent):
-            now = replace(now, phase=Phase.BACKOFF)
+            now = _at_rest(now, Phase.BACKOFF)
             return _agent(now, agent, retries=now.agents[agent].retries + 1)
         case CompanionStarted(companion=companion):
-            return _companion(replace(now, phase=Phase.COMPANIONS), companion, agents=0, asked=False)
+            return _companion(_at_rest(now, Phase.COMPANIONS), companion, agents=0, asked=False)
         case CompanionGcRequested(companion=companion):
             return _companion(now, companion, asked=True)
         case CompanionGcDone(companion=companion) as event:
@@ -248,25 +248,30 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             collections = _more(now.companions[companion].collections, Collected.UNSUPPORTED)
             return _companion(now, companion, up=False, used=0, collections=collections)
         case CompanionReady(companion=companion):
-            return _companion(replace(now, phase=Phase.STARTING), companion, up=True)
+            return _companion(_at_rest(now, Phase.STARTING), companion, up=True)
         case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
             return _companion(now, companion, up=False, used=0)
         case CompanionRestarted(companion=companion, reason=reason):
             restarts = _more(now.companions[companion].restarts, reason)
             return _companion(now, companion, restarts=restarts, last_restart=at)
         case LimitPaused() | RunPaused():
-            return replace(now, phase=Phase.BACKOFF)
+            return _at_rest(now, Phase.BACKOFF)
         case RunContinued():
             return replace(now, phase=Phase.STARTING)
         case AgentEnded(agent=agent) as event:
             for companion, figures in now.companions.items():
                 now = _companion(now, companion, agents=figures.agents + 1)
-            return _agent(replace(now, phase=Phase.STARTING), agent, status=_status(event))
+            return _agent(_at_rest(now, Phase.STARTING), agent, status=_status(event))
         case AgentSkipped(agent=agent):
             return _agent(now, agent, status=Status.SKIPPED)
         case RunEnded() as event:
             return _run_ended(now, event, at)
     return now
+
+
+def _at_rest(now: Figures, phase: Phase) -> Figures:
+    """Go over to a phase, unless an agent runs on: in another lane, or while a companion starts anew."""
+    return replace(now, phase=Phase.RUNNING if now.live else phase)
 
 
 def _agent(now: Figures, name: str, **changes: object) -> Figures:
@@ -336,7 +341,7 @@ def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
     if (live := now.live.get(event.agent)) is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
-        replace(now, phase=Phase.DRAINING, live=others), event.agent,
+        _at_rest(replace(now, live=others), Phase.DRAINING), event.agent,
         peak=max(agent.peak, event.peak), exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
         last_duration=event.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
         last_success=at if event.ok else agent.last_success, swept=swept,
@@ -350,7 +355,7 @@ def _drained(now: Figures, event: Drained) -> Figures:
         now = replace(now, timed_out=now.timed_out.add(event.seconds))
     if event.strays:
         now = _agent(now, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, len(event.strays)))
-    return replace(now, phase=Phase.STARTING, residual=max(event.owned - now.baseline, 0))
+    return _at_rest(replace(now, residual=max(event.owned - now.baseline, 0)), Phase.STARTING)
 
 
 def _run_ended(now: Figures, event: RunEnded, at: float) -> Figures:
