@@ -5,9 +5,17 @@ from collections.abc import Iterable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.events import AttemptEnded, AttemptStarted, Recorded
+from seqsup.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    Recorded,
+)
 from seqsup.history import AgentState, History, RunState, RunView, fold
-from seqsup.model import MIB, Halt, Reason
+from seqsup.model import MIB, Halt, Reason, Restart
 from seqsup.sequence import violations
 from told import Told, process
 
@@ -52,6 +60,18 @@ def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> Non
     waiting = fold(told.events).current
     assert waiting is not None
     assert (waiting.state, waiting.retry_at) == (AgentState.BACKOFF, told.events[-1].at + 20)
+
+
+def test_a_companion_that_starts_again_says_why_before_it_is_ready() -> None:
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    stop = CompanionStopped(companion="mcp", number=1, reason=Restart.EVERY_N, seconds=0.1, processes=())
+    told = Told().run("a").tell(start).tell(CompanionReady(companion="mcp", number=1, seconds=0.1)).tell(stop)
+    companion = fold(told.tell(start).events).companions["mcp"]
+    assert (companion.state, companion.starts, companion.why) == ("starting", 2, "every-n")
+    told.tell(CompanionRestarted(companion="mcp", number=2, reason=Restart.EVERY_N, why="5 agents since"))
+    told.tell(CompanionStopped(companion="mcp", number=2, reason=Restart.RUN_ENDED, seconds=0.1, processes=()))
+    companion = fold(told.events).companions["mcp"]
+    assert (companion.state, companion.why) == ("stopped", "every-n: 5 agents since")
 
 
 def test_a_reason_that_the_profile_expects_counts_as_completed() -> None:

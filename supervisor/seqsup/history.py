@@ -31,7 +31,7 @@ from .events import (
     RunStarted,
     Spawned,
 )
-from .model import Halt, ProcessMemory, Reason
+from .model import Halt, ProcessMemory, Reason, Restart
 
 
 class AgentState(StrEnum):
@@ -311,9 +311,11 @@ class History:
             case CompanionExited(companion=name, why=why):
                 companion = self._companion(name)
                 companion.state, companion.pid, companion.why = "exited", None, why
-            case CompanionStopped(companion=name):
+            case CompanionStopped(companion=name, reason=stopped):
                 companion = self._companion(name)
                 companion.state, companion.pid = "stopped", None
+                if stopped is not Restart.RUN_ENDED:  # of its next start, which is told whole once it is ready
+                    companion.why = str(stopped)
             case CompanionRestarted(companion=name, reason=restart, why=why):
                 self._companion(name).why = f"{restart}: {why}"
             case RunEnded() as event:
