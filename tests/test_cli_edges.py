@@ -354,7 +354,10 @@ def test_an_odd_state_folder_is_refused_with_advice_that_helps(
 def test_a_file_that_finds_no_room_is_named(seqsup: Seqsup, tmp_path: Path) -> None:
     assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
     ended = seqsup("report", "-o", "/dev/full")
-    assert (ended.code, ended.stderr) == (2, "seqsup: /dev/full: No space left on device: free space there\n")
+    assert (ended.code, ended.stderr) == (
+        2,
+        "seqsup: /dev/full: No space left on device: free space there (df), or files (df -i)\n",
+    )
 
 
 def test_of_a_file_of_ours_that_finds_no_room_the_name_is_known() -> None:

@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_without_a_traceback(written: Written) -> None:
     written.run(completed())
     result = _run_shell(f"exec {_shell('events')} > /dev/full")
     assert result.code == 2
-    assert result.stderr == "seqsup: output: No space left on device: free space there\n"
+    assert result.stderr == "seqsup: output: No space left on device: free space there (df), or files (df -i)\n"
 
 
 def test_a_reader_that_goes_away_is_no_failure(written: Written) -> None:

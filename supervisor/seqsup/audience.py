@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
+from .denied import NO_ROOM
 from .events import AnyEvent, Recorded, Warned
-from .folder import NO_ROOM
 from .history import History, RunView
 from .journal import Journal
 from .model import Observation, SeqsupError

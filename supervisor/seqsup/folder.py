@@ -20,7 +20,6 @@ STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the ne
 FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
 CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 

@@ -19,8 +19,9 @@ from urllib.parse import quote_from_bytes
 import msgspec
 from msgspec import Struct
 
+from .denied import NO_ROOM
 from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from .folder import NO_ROOM, fallocate, label, private
+from .folder import fallocate, label, private
 from .learning import Past
 from .model import SeqsupError, Stopped
 

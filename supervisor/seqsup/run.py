@@ -1,6 +1,5 @@
 """The story of one run: agents in order, one at a time."""
 
-import errno
 import os
 import platform
 import time
@@ -23,6 +22,7 @@ from .containment.cookie import bearers, marks
 from .containment.reaper import Reaper
 from .containment.stop import stop
 from .containment.tiers import PSUTIL, Chosen
+from .denied import denial
 from .drain import until_back
 from .events import (
     AgentDue,
@@ -41,7 +41,7 @@ from .events import (
     Warned,
 )
 from .experience import Experience
-from .folder import ARTIFACTS, MEMBERS, NO_ROOM, PAUSED, SUMMARIES, label, private
+from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, label, private
 from .history import AgentState, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
@@ -72,7 +72,6 @@ from .world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
-_DENIED = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 
 
 class Identity(Struct, frozen=True):
@@ -199,11 +198,8 @@ class Run:
 
     def _without_place(self, error: OSError) -> Stopped:
         """Why the run has no place to go on in; whatever else it is, is raised."""
-        told = f"{error.filename or self._folder}: {error.strerror}"
-        if error.errno in NO_ROOM:
-            return Stopped(f"{told}: free space and files (df -i) there")
-        if error.errno in _DENIED:
-            return Stopped(told)
+        if (told := denial(error)) is not None:
+            return Stopped(f"{error.filename or self._folder}: {told}")
         if isinstance(error, FileNotFoundError) and not self._folder.is_dir():
             return Stopped(f"its folder {self._folder} was removed while it went on")
         raise error

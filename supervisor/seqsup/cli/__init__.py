@@ -1,6 +1,5 @@
 """The command line: its commands, one voice for errors, the exit codes."""
 
-import errno
 import os
 import signal
 import sys
@@ -44,21 +43,6 @@ COMMANDS = {
         "grafana": "A Grafana dashboard and alerts for Prometheus, as files.",
         "completion": "The script that makes a shell complete.",
     },
-}
-# What the machine denies and the user can mend, and how: no fault of ours, so no traceback
-_DENIED = {
-    errno.EACCES: "; `ls -ld` on it says who may",
-    errno.EPERM: "",
-    errno.ENOSPC: ": free space there",
-    errno.EDQUOT: ": free space there",
-    errno.EROFS: ": set SEQSUP_STATE_DIR to a folder that can be written",
-    errno.EMFILE: ": raise `ulimit -n`",
-    errno.ENFILE: ": close other programs",
-    errno.ENOTDIR: ": a part of this path is a file",
-    errno.EISDIR: ": name a file",
-    errno.ENAMETOOLONG: ": choose a shorter one",
-    errno.ELOOP: ": its links lead in a circle",
-    errno.EIO: "; the kernel's log (dmesg) says more",
 }
 
 
@@ -182,7 +166,8 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
-    from ..model import SeqsupError  # here, because `--version` has no use for it
+    from ..denied import denial  # here, because `--version` has no use for it
+    from ..model import SeqsupError
 
     if isinstance(error, SeqsupError):
         _say(str(error))
@@ -191,9 +176,9 @@ def _fail(error: Exception, traced: bool) -> int:
     if linux and isinstance(error, FileNotFoundError) and not os.path.exists("/proc/self"):  # noqa: PTH110
         _say("/proc is not mounted: mount -t proc proc /proc")
         return SeqsupError.exit_code
-    if isinstance(error, OSError) and error.errno in _DENIED:
+    if isinstance(error, OSError) and (told := denial(error)) is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
-        _say(f"{where}{error.strerror}{_DENIED[error.errno]}")
+        _say(f"{where}{told}")
         _discard(1)
         return SeqsupError.exit_code
     if not traced:

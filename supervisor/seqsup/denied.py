@@ -1,0 +1,26 @@
+"""What the machine denies and its user can mend: no fault of ours, so no traceback."""
+
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_FREE = ": free space there (df), or files (df -i)"
+_REMEDIES = {
+    errno.EACCES: "; `ls -ld` on it says who may",
+    errno.EPERM: "",
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EROFS: ": set SEQSUP_STATE_DIR to a folder that can be written",
+    errno.EMFILE: ": raise `ulimit -n`",
+    errno.ENFILE: ": close other programs",
+    errno.ENOTDIR: ": a part of this path is a file",
+    errno.EISDIR: ": name a file",
+    errno.ENAMETOOLONG: ": choose a shorter one",
+    errno.ELOOP: ": its links lead in a circle",
+    errno.EIO: "; the kernel's log (dmesg) says more",
+}
+
+
+def denial(error: OSError) -> str | None:
+    """Say what was denied and what mends it; None where it may be a mistake of ours."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror}{remedy}" if remedy is not None else None
