@@ -1,5 +1,6 @@
 """Presets: what they set, that the user's own wins, and runs that meet a usage limit."""
 
+import json
 import re
 import signal
 import time
@@ -15,6 +16,7 @@ from seqsup import presets
 from seqsup.profile import ProfileError, from_tables, schema
 from seqsup.profile.fields import read
 from seqsup.profile.tables import SHARED, Agent
+from seqsup.timeline import read as samples
 from supervised import step, tried
 
 from profiles import agent, of, parsed, proven, reasons, shell, write
@@ -199,6 +201,15 @@ def test_it_is_asked_only_after_the_other_checks_hold(tmp_path: Path) -> None:
     outcome = checked(tmp_path, "touch", "asked", success={"file": "none"}).outcome
     assert outcome.reason == "no-result"
     assert not (tmp_path / "asked").exists()
+
+
+def test_while_it_runs_the_watch_is_seen_to_go_on(seqsup: Cli, tmp_path: Path) -> None:
+    """It may take minutes: figures that stand still meanwhile say that nobody looks."""
+    assert seqsup("start", write(tmp_path, shell("a", "true", success={"command": ["sleep", "2.5"]}))).code == 0
+    folder = Path(json.loads(seqsup("status", "--json").stdout)["folder"])
+    seen = [(line.agent, line.attempt, *line.programs) for line in samples(folder)]
+    assert seen
+    assert set(seen) == {("a", 1, "sleep")}
 
 
 def test_what_it_leaves_behind_is_swept(tmp_path: Path) -> None:

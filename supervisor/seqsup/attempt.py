@@ -112,7 +112,7 @@ async def _checked(
             cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
             timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
         )  # fmt: skip
-        found = await _beside(search, number, place, world, env)
+        found = await _beside(search, step.name, number, place, world, env)
         if found.reason is Reason.FAILED:
             found = replace(found, why="")
         if found.reason is Reason.TIMEOUT:
@@ -123,7 +123,7 @@ async def _checked(
             step, name=f"{step.name}+check", command=words, stdin=None,
             timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE),
         )  # fmt: skip
-        found = await _beside(check, number, place, world, env)
+        found = await _beside(check, step.name, number, place, world, env)
         ended = _told(ended, found, f"it exited well, but success.command {' '.join(words)} did not")
     return ended
 
@@ -137,14 +137,18 @@ def _told(ended: Outcome, found: Outcome, complaint: str) -> Outcome:
     return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))
 
 
-async def _beside(check: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
-    """Run a check where the agent ran, and watched as it was."""
+async def _beside(
+    check: Step, agent: str, number: int, place: Place, world: World, env: dict[str, str]
+) -> Outcome:  # fmt: skip
+    """Run a check where the agent ran, and watched as it was: who looks on sees it as the agent's."""
     check = replace(
         check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
     reaper = world.reaper.another() if isinstance(world.reaper, Keeper) else world.reaper
-    quiet = replace(world, reaper=reaper, emit=lambda _: None, observe=None)
+    onlookers = world.observe
+    observe = onlookers and (lambda seen: onlookers(replace(seen, agent=agent)))
+    quiet = replace(world, reaper=reaper, emit=lambda _: None, observe=observe)
     stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
     vigil = _Vigil(check, number, None, stage, quiet)
     try:

@@ -342,7 +342,7 @@ def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
         _at_rest(replace(now, live=others), Phase.DRAINING), event.agent,
-        peak=max(agent.peak, event.peak), exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
+        peak=event.peak, exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
         last_duration=event.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
         last_success=at if event.ok else agent.last_success, swept=swept,
     )  # fmt: skip
