@@ -307,6 +307,21 @@ def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_pat
     assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
 
 
+def test_logs_of_who_completed_under_another_name_are_found_by_the_present_one(seqsup: Seqsup, tmp_path: Path) -> None:
+    """By the one before they were another's: of each item those of an item before it."""
+
+    def made(*items: str, name: str = "a") -> Path:
+        return write(tmp_path, shell(name, "echo a"), shell("each", "echo {item}", for_each=list(items)))
+
+    seqsup("start", made("x", "y", "z"))
+    assert seqsup("start", made("y", "new", "x", name="b"), "--resume").code == 0
+    shown = {name: seqsup("logs", name).stdout for name in ("b", "each.1", "each.2", "each.3")}
+    assert shown == {"b": "a\n", "each.1": "y\n", "each.2": "new\n", "each.3": "x\n"}
+    together = [part.split(" ")[0] for part in seqsup("logs").stdout.split("==> ")[1:]]
+    assert sorted(together) == sorted(shown)
+    assert seqsup("logs", "each.1", "--attempt", "1").stdout == "y\n"
+
+
 def test_a_profile_that_was_renamed_since_is_not_begun_anew(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     profile = four(tmp_path)

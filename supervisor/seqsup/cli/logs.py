@@ -1,7 +1,7 @@
 """`seqsup logs`: what an agent, or a companion, printed."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -47,10 +47,11 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
     if agent is not None and agent not in (known := [*view.agents, *view.companions]):
         raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, known)}')
     beside = agent is not None and agent not in view.agents
+    stands = {each.folder: each.name for each in view.agents.values() if each.before and each.folder}
     reader = _Reader(found.folder, several=agent is None)
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
     for number, batch in enumerate(batches):
-        attempts = _wanted(batch, agent, attempt, beside=beside)
+        attempts = _wanted(batch, agent, attempt, {} if beside else stands, beside=beside)
         # What is past needs only its last attempt; from here on every new one is shown
         for event in attempts if number else {event.name: event for event in attempts}.values():
             reader.turn_to(event)
@@ -61,14 +62,22 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
         click.echo(f"seqsup: {what} has no {one}{f' {attempt}' if attempt else ''} yet", err=True)
 
 
-def _wanted(batch: Iterable[Recorded], name: str | None, number: int | None, *, beside: bool) -> list[_Start]:
-    starts = (_companion(each) if beside else _attempt(each) for each in batch)
-    return [each for each in starts if each and name in (None, each.name) and number in (None, each.number)]
+def _wanted(
+    batch: Iterable[Recorded], name: str | None, number: int | None, stands: Mapping[str, str], *, beside: bool
+) -> list[_Start]:
+    """`stands` names by its folder whose attempt it is that completed before: it may have had another name then."""
+    starts = (_companion(each) if beside else _attempt(each, stands) for each in batch)
+    found = [each for each in starts if each and name in (None, each.name) and number in (None, each.number)]
+    if number is not None:
+        return found
+    return [each for each in found if each.folder in stands or each.name not in stands.values()]
 
 
-def _attempt(recorded: Recorded) -> _Start | None:
+def _attempt(recorded: Recorded, stands: Mapping[str, str]) -> _Start | None:
     event = recorded.body
-    return _Start(event.agent, event.attempt, event.folder) if isinstance(event, AttemptStarted) else None
+    if not isinstance(event, AttemptStarted):
+        return None
+    return _Start(stands.get(event.folder, event.agent), event.attempt, event.folder)
 
 
 def _companion(recorded: Recorded) -> _Start | None:
