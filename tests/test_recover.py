@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,32 @@ def test_a_sweep_does_not_touch_a_run_that_lives(seqsup: Seqsup, seqsup_started:
     assert process.wait().code == 0
 
 
+def test_of_a_copied_state_folder_a_run_that_lives_is_not_touched(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    script = "(exec setsid sleep 60) & echo $! > left; echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
+    process = seqsup_started("start", write(tmp_path, shell("a", script)))
+    (pid,) = wait_for(lambda: lines(tmp_path / "pid"))
+    copy = shutil.copytree(os.environ["SEQSUP_STATE_DIR"], tmp_path / "copy")
+    there = {"SEQSUP_STATE_DIR": str(copy)}
+    for command in (("sweep", "--dry-run"), ("sweep",)):
+        swept = seqsup(*command, env=there)
+        assert (swept.code, swept.stdout) == (0, "no supervisor died and left anything\n")
+    assert alive(int(pid))
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    (left,) = lines(tmp_path / "left")
+    assert seqsup("sweep", env=there).code == 0
+    wait_for(lambda: not alive(int(left)))
+
+
 def dead_run(state_dir: Path, members: str, boot: str) -> None:
     """A run as a supervisor that died in this boot, or another, would have left it."""
+    with ProcessPoolExecutor(1) as supervisor:
+        supervisor.submit(_run_of, state_dir, members, boot).result()
+
+
+def _run_of(state_dir: Path, members: str, boot: str) -> None:
     journal = Journal.open(state_dir, write=True)
     run = journal.begin("nightly", None, os.urandom(16).hex())
     folder = private(run_folder(state_dir, run))

@@ -53,7 +53,8 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     found = []
     for row in _dead(journal, state_dir):
         left = _Left(journal, state_dir, row)
-        found.append(left.told(_unended(journal, row), left.processes()))
+        if not left.watched():
+            found.append(left.told(_unended(journal, row), left.processes()))
     return found
 
 
@@ -80,7 +81,9 @@ async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recover
         except BlockingIOError:
             continue
         try:
-            recovered.append(await _recover(journal, state_dir, row, wake))
+            left = _Left(journal, state_dir, row)
+            if not left.watched():
+                recovered.append(await _recover(journal, state_dir, row, left, wake))
         finally:
             os.close(lock)
     return recovered
@@ -105,8 +108,7 @@ async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake
     return await tiers.sweep(groups, wake, deadline=0 if remaining else DEADLINE)
 
 
-async def _recover(journal: Journal, state_dir: Path, row: RunRow, wake: Wake) -> Recovered:
-    left = _Left(journal, state_dir, row)
+async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left", wake: Wake) -> Recovered:
     stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
     staying = await _remove(left.groups, remaining, wake)
     unended = _unended(journal, row)
@@ -174,6 +176,16 @@ class _Left:
 
     def processes(self) -> tuple[ProcessMemory, ...]:
         return tuple(_named(descend(self.pids())))
+
+    def watched(self) -> bool:
+        """Say whether its supervisor lives after all, as this folder is a copy: nobody holds the lock of one.
+
+        Only it is older than whom it saw, with them below it; who was given a dead one's pid since then is not.
+        """
+        supervisor = read_stat(self._row.pid)
+        if supervisor is None or not self._seen or min(start for _, start in self._seen) < supervisor.start:
+            return False
+        return not set(descend([self._row.pid])).isdisjoint(self.pids())
 
     def take_back(self) -> None:
         """Lead no Prometheus to its figures any more. Whoever serves any in their place says so again by himself."""
