@@ -206,10 +206,12 @@ def test_it_is_asked_only_after_the_other_checks_hold(tmp_path: Path) -> None:
 def test_while_it_runs_the_watch_is_seen_to_go_on(seqsup: Cli, tmp_path: Path) -> None:
     """It may take minutes: figures that stand still meanwhile say that nobody looks."""
     assert seqsup("start", write(tmp_path, shell("a", "true", success={"command": ["sleep", "2.5"]}))).code == 0
-    folder = Path(json.loads(seqsup("status", "--json").stdout)["folder"])
+    told = json.loads(seqsup("status", "--json").stdout)
+    folder, peak = Path(told["folder"]), told["agents"][0]["peak"]
     seen = [(line.agent, line.attempt, *line.programs) for line in samples(folder)]
     assert seen
     assert set(seen) == {("a", 1, "sleep")}
+    assert peak >= max(line.peak for line in samples(folder)), "limits that tune suggests are to hold it too"
 
 
 def test_what_it_leaves_behind_is_swept(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ async def _checked(
             cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
             timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
         )  # fmt: skip
-        found = await _beside(search, step.name, number, place, world, env)
+        found = await _beside(search, number, place, replace(world, observe=None), env)
         if found.reason is Reason.FAILED:
             found = replace(found, why="")
         if found.reason is Reason.TIMEOUT:
@@ -123,9 +123,16 @@ async def _checked(
             step, name=f"{step.name}+check", command=words, stdin=None,
             timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE),
         )  # fmt: skip
-        found = await _beside(check, step.name, number, place, world, env)
+        found = await _beside(check, number, place, _seen_as(step.name, world), env)
+        ended = replace(ended, peak=max(ended.peak, found.peak))  # the same limits hold for it
         ended = _told(ended, found, f"it exited well, but success.command {' '.join(words)} did not")
     return ended
+
+
+def _seen_as(agent: str, world: World) -> World:
+    """A world whose onlookers take all that is seen for an agent's."""
+    onlookers = world.observe
+    return replace(world, observe=onlookers and (lambda seen: onlookers(replace(seen, agent=agent))))
 
 
 def _told(ended: Outcome, found: Outcome, complaint: str) -> Outcome:
@@ -137,18 +144,14 @@ def _told(ended: Outcome, found: Outcome, complaint: str) -> Outcome:
     return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))
 
 
-async def _beside(
-    check: Step, agent: str, number: int, place: Place, world: World, env: dict[str, str]
-) -> Outcome:  # fmt: skip
-    """Run a check where the agent ran, and watched as it was: who looks on sees it as the agent's."""
+async def _beside(check: Step, number: int, place: Place, world: World, env: dict[str, str]) -> Outcome:
+    """Run a check where the agent ran, and watched as it was."""
     check = replace(
         check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
     reaper = world.reaper.another() if isinstance(world.reaper, Keeper) else world.reaper
-    onlookers = world.observe
-    observe = onlookers and (lambda seen: onlookers(replace(seen, agent=agent)))
-    quiet = replace(world, reaper=reaper, emit=lambda _: None, observe=observe)
+    quiet = replace(world, reaper=reaper, emit=lambda _: None)
     stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
     vigil = _Vigil(check, number, None, stage, quiet)
     try:
