@@ -298,7 +298,8 @@ def test_when_memory_does_not_drain_companions_are_restarted_and_then_the_run_st
     assert restarts(events) == ["drain"]
     result = seqsup("start", profile(shell("a", "true"), flags="--hold 400", tables=drain), "--json")
     events = proven(result)
-    assert [event["reached"] for event in of(events, "drained")] == [False, False]
+    drained = [(event["reached"], event["on_timeout"]) for event in of(events, "drained")]
+    assert drained == [(False, "restart-companions"), (False, "stop")]
     assert result.code == 4
     assert "memory did not drain" in events[-1]["why"]
 

@@ -307,6 +307,21 @@ def test_times_are_right_though_the_calendar_was_set_back() -> None:
     assert "<td>-" not in html
 
 
+def test_memory_that_did_not_come_back_is_so_in_both_tables() -> None:
+    told = Told().run("a", "b").attempt("a").drained("a", seconds=0.5).agent_ended("a")
+    told.attempt("b").drained("b", seconds=4, why="too little").agent_ended("b").run_ended(4)
+    agents, attempts = made(tell(told.events, [])).split("<h2>Attempts</h2>")
+    assert all(
+        ("0.5 s<" in each, "&gt; 4 s<" in each, ">4 s<" in each) == (True, True, False) for each in (agents, attempts)
+    )
+
+
+def test_what_went_on_when_the_supervisor_died_is_lost_among_its_attempts_too() -> None:
+    died = tell(Told().run("a", "b").attempt("a").drained("a").agent_ended("a").started("b").events, [])
+    died.lose()
+    assert [(attempt.reason, attempt.ok) for attempt in died.attempts] == [("completed", True), ("lost", False)]
+
+
 def test_companions_have_marks_and_a_table() -> None:
     told, samples = Told().run("a"), []
     for number in (1, 2, 3):

@@ -148,6 +148,8 @@ class Agent:
         return Halt.AFTER_AGENT if resting else Halt.NOW
 
     def _drained(self, drained: Drained) -> None:
+        if drained.on_timeout is OnTimeout.RESTART_COMPANIONS:  # there are none, or that was no help
+            drained = replace(drained, on_timeout=OnTimeout.STOP)
         self._world.emit(drained)
         if drained.on_timeout not in (None, OnTimeout.CONTINUE):
             waited = format_duration(drained.seconds)

@@ -246,6 +246,12 @@ def _processes(stop: Stop, of: str) -> Iterator[str]:
     yield from _table(columns, rows, f"Who was in the tree of {of}, the largest first.")
 
 
+def _drained(attempt: Attempt) -> str:
+    if attempt.draining is None:
+        return NONE
+    return ("" if attempt.drain_reached else "> ") + format_duration(attempt.draining)
+
+
 def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
     columns = [
         ("began", False), ("agent", False), ("attempt", True), ("reason", False), ("time", True), ("peak", True),
@@ -257,7 +263,7 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
             _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
             format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
             f"{attempt.peak / attempt.hard:.0%}".replace("%", " %") if attempt.hard and attempt.peak else NONE,
-            NONE if attempt.draining is None else format_duration(attempt.draining),
+            _drained(attempt),
         )
         for attempt in kept
     ]  # fmt: skip

@@ -26,7 +26,7 @@ from ..events import (
     Unkillable,
     Warned,
 )
-from ..history import RunView, fold
+from ..history import AgentState, RunView, fold
 from ..model import ProcessMemory, Reason, Restart
 from ..timeline import steady
 from ..units import format_duration, format_size
@@ -80,6 +80,7 @@ class Attempt(Struct, kw_only=True):
     stops: tuple[Stop, ...] = ()
     drained: float | None = None  # when memory was back, or was given up
     draining: float | None = None  # seconds until then
+    drain_reached: bool = True  # it was back
     forensics: str = ""  # the file that says more, in the run's folder
     samples: tuple[MemorySampled, ...] = ()
 
@@ -132,6 +133,14 @@ class Story(Struct, frozen=True, kw_only=True):
             attempt for attempt in self.attempts
             if attempt.forensics or any(stop.reason is not None for stop in attempt.stops)
         ]  # fmt: skip
+
+    def lose(self) -> None:
+        """Take for lost what went on when the supervisor died, where no sweep has told so yet."""
+        self.view.lose()
+        for attempt in self.attempts:
+            if attempt.reason is None:
+                agent = self.view.agents[attempt.agent]
+                attempt.reason, attempt.ok = agent.reason, agent.state is AgentState.COMPLETED
 
 
 def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
@@ -194,8 +203,8 @@ def _attempts(recorded: tuple[Recorded, ...]) -> list[Attempt]:
                 attempt.forensics = f"{attempt.folder}/{event.forensics}" if event.forensics else ""
             case AttemptLost(agent=agent) if agent in last:
                 last[agent].reason, last[agent].why = Reason.LOST, "its supervisor died"
-            case Drained(agent=agent, seconds=seconds) if agent in last:
-                last[agent].drained, last[agent].draining = each.at, seconds
+            case Drained(agent=agent, seconds=seconds, reached=reached) if agent in last:
+                last[agent].drained, last[agent].draining, last[agent].drain_reached = each.at, seconds, reached
     return made
 
 
