@@ -237,6 +237,18 @@ def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path
     assert {event["agent"] for event in of(events, "agent_ended")} == {"a", "b"}
 
 
+def test_who_builds_on_what_another_leaves_waits_for_its_end(seqsup: Seqsup, tmp_path: Path) -> None:
+    path = write(
+        tmp_path, shell("first", "printf early; sleep 0.5; printf ' late'"),
+        shell("reader", "echo got {summary:first}"), shell("folder", "ls {artifacts:first}"), shell("apart", "true"),
+        **lanes(4),
+    )  # fmt: skip
+    events = proven(seqsup("start", path, "--json"))
+    ended = [event["agent"] for event in of(events, "attempt_ended")]
+    assert ended.index("apart") < ended.index("first") < min(map(ended.index, ("reader", "folder")))
+    assert seqsup("logs", "reader").stdout == "got early late\n"
+
+
 def test_chains_end_and_companions_restart_while_none_runs(seqsup: Seqsup, tmp_path: Path) -> None:
     serves = {"name": "mcp", "command": ["sleep", "60"], "restart_every": 2}
     agents = [shell(name, "sleep 0.1") for name in "abcdef"]

@@ -62,7 +62,7 @@ from .model import (
 from .operator import Operator
 from .placeholders import finish
 from .renewal import GoingOn
-from .resumption import gone, resumption
+from .resumption import builds_on, gone, resumption
 from .retention import outdated, remove
 from .runtime import stand_in
 from .sequence import violations
@@ -291,7 +291,12 @@ class Run:
         finds nobody who waits to start in a lane.
         """
         lanes = Lanes(min(self._plan.concurrency, len(self._plan.steps)), self._world.wake)
-        waiting = [step for step in self._plan.steps if step.name not in self._ok]
+        taken = {step.name for step in self._plan.steps}
+        waiting = {
+            step.name: (step, [name for name in builds_on(step) if name in taken])
+            for step in self._plan.steps
+            if step.name not in self._ok
+        }
         over = False
         try:
             while True:
@@ -313,7 +318,7 @@ class Run:
                         break
                 else:
                     self._admission.take_in(step, self._need(step))
-                waiting.remove(step)
+                del waiting[step.name]
                 self._in_chain += 1
                 lanes.start(step.name, partial(self._in_lane, step, ledger, hooks))
         finally:
@@ -325,13 +330,13 @@ class Run:
         calm = self._in_chain < self._plan.chain and self._companions.settled() and not self._hindrance()
         return calm and self._admission.fits(step, self._need(step), self._world)
 
-    def _next(self, waiting: list[Step]) -> Step | None:
-        """The first whose needs are all over; who cannot run any more is taken out on the way."""
-        for step in tuple(waiting):
-            if any(name not in self._ok for name in step.needs):
+    def _next(self, waiting: dict[str, tuple[Step, list[str]]]) -> Step | None:
+        """The first of whom all that it builds on is over; who cannot run any more is taken out on the way."""
+        for step, bases in tuple(waiting.values()):
+            if any(name not in self._ok for name in bases):
                 continue
             if failed := [name for name in step.needs if not self._ok[name]]:
-                waiting.remove(step)
+                del waiting[step.name]
                 self._ok[step.name] = False
                 self._emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
                 continue
