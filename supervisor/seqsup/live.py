@@ -253,7 +253,7 @@ def _fit(head: list[Part], parts: Iterable[Part], width: int, encoding: str | No
 def _listed(head: list[Part], names: list[str], width: int, encoding: str | None) -> list[Part]:
     """Names as far as there is room, and how many more there are."""
     room = width - sum(columns(text) for _, text in head)
-    for shown in range(len(names), 0, -1):
+    for shown in range(min(len(names), max(room, 0) // 3 + 1), 0, -1):  # each takes that at least, with its comma
         rest = f" and {counted(len(names) - shown, 'other')}" if shown < len(names) else ""
         text = ", ".join(names[:shown]) + rest
         if columns(text) <= room or shown == 1:
