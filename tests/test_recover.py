@@ -392,3 +392,24 @@ def test_that_a_sentinel_ended_what_ran_is_said(seqsup: Seqsup, seqsup_started: 
     said = seqsup("sweep").stdout
     assert "r1 nightly, lost while a ran: what ran was killed when its supervisor died" in said
     assert not (folder / KILLED).exists()
+
+
+def test_two_sweeps_at_once_do_not_meet_in_one_run(seqsup: Seqsup, seqsup_started: Start) -> None:
+    """One is busy with the first dead run, while another puts the second in order."""
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.05; done"], stdout=subprocess.PIPE)
+    try:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        for members in (f"{deaf.pid} {start_time(deaf.pid)}\n", ""):
+            dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), members, boot_id())
+        first = seqsup_started("sweep")
+        lock = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / "r1" / LOCK
+        wait_for(lock.exists)
+        second = seqsup("sweep")
+        assert ("r2" in second.stdout, "r1" in second.stdout) == (True, False)
+        assert deaf.poll() is None
+        swept = first.wait()
+        assert (swept.code, "r1" in swept.stdout, "r2" in swept.stdout) == (0, True, False), swept
+    finally:
+        deaf.kill()
+        deaf.communicate()

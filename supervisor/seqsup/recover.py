@@ -81,6 +81,8 @@ async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recover
         except BlockingIOError:
             continue
         try:
+            if not (folder / MEMBERS).exists():  # another was at it meanwhile
+                continue
             left = _Left(journal, state_dir, row)
             if not left.watched():
                 recovered.append(await _recover(journal, state_dir, row, left, wake))
