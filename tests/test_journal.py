@@ -204,6 +204,25 @@ def test_readers_see_what_is_written_while_it_is_written(tmp_path: Path) -> None
         journal.close()
 
 
+def test_a_reader_that_stops_in_the_midst_does_not_let_the_wal_grow(tmp_path: Path) -> None:
+    """`seqsup events | less` may stand for hours. It reads what there was as it began, in several goes."""
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("long", None, "cookie")
+
+    def tell(number: int) -> None:
+        for _ in range(number):
+            journal.append(run, Warned(message="something"))
+            journal.flush()
+
+    tell(2 * MANY)
+    reading = Journal.open(tmp_path).events(run)
+    next(reading)
+    tell(MANY)
+    assert (tmp_path / f"{FILE}-wal").stat().st_size < 2 * MIB
+    assert [event.seq for event in reading] == list(range(2, 2 * MANY + 1))
+    journal.close()
+
+
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "state", write=True)
     run = journal.begin("nightly", None, "cookie")

@@ -60,6 +60,7 @@ FROM events JOIN runs USING (run) WHERE json_extract(body, '$.event') = 'attempt
 """
 _WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
 _REMEMBERED = 50  # attempts of an agent
+_AT_ONCE = 500  # events
 _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
 _ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
 _AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
@@ -276,9 +277,7 @@ class Journal:
 
     def _next(self, run: int) -> int:
         if run not in self._last:
-            with self._telling(JournalLost):
-                (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
-            self._last[run] = last or 0
+            self._last[run] = self._latest(run, JournalLost)
         return self._last[run] + 1
 
     def check(self) -> None:
@@ -303,18 +302,34 @@ class Journal:
             return [RunRow(*row[:-1]) for row in rows]
 
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
-        """Read a run's events with seq > after, in order."""
+        """Read a run's events with seq > after, in order, as many as there are now.
+
+        A few at a time: as long as a read goes on, and whoever asks may stop in its midst, the WAL cannot begin anew.
+        """
         self.flush()
-        with self._telling():
-            rows = self._db.execute(
-                f"SELECT seq, at, mono, body, {self._summed} FROM events WHERE run = ? AND seq > ? ORDER BY seq",
-                (run, after),
-            )
+        last = self._latest(run)
+        while rows := self._some(run, after, last):
             for seq, at, mono, body, said in rows:
                 after += 1
-                if seq != after or said not in (None, _sum_of(run, seq, body)):
-                    raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
-                yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=_decode(body))
+                with self._telling():
+                    if seq != after or said not in (None, _sum_of(run, seq, body)):
+                        raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
+                    event = _decode(body)
+                yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+
+    def _some(self, run: int, after: int, last: int) -> list[tuple[int, float, float, str, int | None]]:
+        with self._telling():
+            return self._db.execute(
+                f"SELECT seq, at, mono, body, {self._summed} FROM events WHERE run = ? AND seq > ? AND seq <= ?"
+                f" ORDER BY seq LIMIT {_AT_ONCE}",
+                (run, after, last),
+            ).fetchall()
+
+    def _latest(self, run: int, kind: type[JournalError] = JournalError) -> int:
+        """The number of a run's last event; 0 where there is none."""
+        with self._telling(kind):
+            (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
+        return last or 0
 
     def past(self, profile: str | None, agent: str) -> list[Past]:
         """What an agent's last attempts came to, in this run and those before, the latest first."""
