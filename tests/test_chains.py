@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -118,16 +119,16 @@ def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, t
     assert said not in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(5))).stdout.split())
 
 
-def renewing(*args: object) -> subprocess.Popen[str]:
+def renewing(*args: object, env: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(STUBS / "renews.py"), *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **env},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
-def renewed(*args: object) -> Result:
-    run = renewing(*args)
+def renewed(*args: object, env: Mapping[str, str] = MappingProxyType({})) -> Result:
+    run = renewing(*args, env=env)
     stdout, stderr = run.communicate(timeout=90)
     return Result(run.returncode, stdout, stderr)
 
@@ -185,6 +186,26 @@ def test_a_renewed_supervisor_holds_its_turn_and_hears_who_stops_it(
     finally:
         run.kill()
         run.communicate()
+
+
+def test_what_an_agent_said_last_is_handed_on_before_a_renewal(tmp_path: Path) -> None:
+    last = "i=0; while [ $i -lt 2000 ]; do echo {} $i; i=$((i+1)); done"
+    path = write(tmp_path, *agents(3, last), **of_chain(1))
+    result = renewed("start", path, "--follow")
+    assert result.code == 0, result.stderr
+    for name in "abc":
+        assert f"{name} | {name} 1999\n" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("listen", [False, True], ids=["", "metrics"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_wish_that_meets_a_renewal_is_not_lost(tmp_path: Path, signum: signal.Signals, listen: bool) -> None:
+    """It comes when the renewal is decided, and before the fresh image listens."""
+    more = {"metrics": {"listen": "127.0.0.1:0"}} if listen else {}
+    path = write(tmp_path, *agents(3), **of_chain(1), **more)
+    result = renewed("start", path, "--json", env={"WISHED": str(int(signum))})
+    assert result.code == 128 + (signal.SIGTERM if signum is signal.SIGTERM else signal.SIGINT), result.stderr
+    assert (tmp_path / "done").read_text().split() == ["a"]
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.3])

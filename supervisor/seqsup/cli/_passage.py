@@ -4,6 +4,7 @@ It never holds up the watch.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,7 @@ class Passage:
         out = onto or Outlet(1)
         self._pipes = {STDOUT: _Pipe(out, named), STDERR: _Pipe(out if named else Outlet(2), named)}
         self._attempts: list[tuple[Path, str]] = []
+        self.moved = 0.0  # when a piece was handed on last, monotonic
         self._over = False
         self._give_up: Callable[[], bool] = lambda: False
         self._task = asyncio.get_running_loop().create_task(self._follow())
@@ -115,7 +117,7 @@ class Passage:
             over = self._over  # asked before the last look, so that nothing is missed
             moved = [pipe.move() for pipe in self._pipes.values()]
             if any(moved):
-                pause = _BRIEF
+                pause, self.moved = _BRIEF, time.monotonic()
                 await asyncio.sleep(0)  # the watch comes between any two pieces, however many there are
                 continue
             if all(pipe.idle for pipe in self._pipes.values()):

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
+_PATIENCE = 5.0  # seconds
 _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 _FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
 
@@ -88,6 +89,8 @@ class _Packet(Struct, frozen=True, kw_only=True):
     cookie: str
     ticket: tuple[str, int, int]
     going_on: GoingOn
+    halt: Halt  # what was wished meanwhile, and by which signal
+    signal: int | None
 
 
 def go_on() -> int | None:
@@ -127,7 +130,8 @@ class _Supervision:
         self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
         self._here = here()  # whoever may not enter it cannot go back there either
         self._wake = Wake()
-        self._operator = Operator(self._told)
+        wished = (packet.halt, packet.signal) if packet is not None else ()
+        self._operator = Operator(self._told, *wished)
         self._audience: Audience | None = None  # of the run, while it has one
         self._readers: list[Log | Stream | Timeline | Live | Pulses] = []
         self._passage: Passage | None = None
@@ -298,18 +302,24 @@ class _Supervision:
 
     async def _renew(self, going_on: GoingOn, identity: Identity, reaper: Reaper) -> NoReturn:
         """Let all go that a fresh image opens for itself, and become that."""
-        hold_signals()
-        await self._end_readers(lambda: True)
+        await self._end_readers(self._stuck())
         if self._exporter is not None:
             self._exporter.close()
+        hold_signals()
+        await asyncio.sleep(0.001)  # what came before is heard
         self._journal.close()
         adopt_orphans(False)  # it begins as we did: its sentinel is to leave its tree
         ticket = self._turn.handed_on()
         packet = _Packet(
             plan=self._plan, manner=replace(self._manner, detached=None), run=identity.run, cookie=identity.cookie,
-            ticket=ticket, going_on=going_on,
+            ticket=ticket, going_on=going_on, halt=self._operator.halt, signal=self._operator.signal,
         )  # fmt: skip
         renew(msgspec.json.encode(packet), (going_on.lock, ticket[2]), reaper.soft_nofile)
+
+    def _stuck(self) -> Callable[[], bool]:
+        """Give what says that whoever reads us takes nothing any more: he is not to hold up the agents to come."""
+        began, passage = time.monotonic(), self._passage
+        return lambda: time.monotonic() - max(began, passage.moved if passage is not None else 0.0) >= _PATIENCE
 
     def _onlooker(self, audience: Audience, log: Log, number: int) -> Live | Pulses:
         if self._screen is None:
