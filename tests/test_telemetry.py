@@ -417,6 +417,16 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
     assert "environmentVariables" in (tmp_path / "secret.json").read_text()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that are not the agent's")
+def test_what_is_not_the_agents_own_is_no_report_of_its(tmp_path: Path) -> None:
+    (folder := tmp_path / "reports").mkdir()
+    (roots := tmp_path / "settings.json").write_text('{"environmentVariables": 1, "a": 2}')
+    (folder / "report.1.json").hardlink_to(roots)
+    os.chown(folder, 65534, 65534)
+    assert clean(folder) == ()
+    assert (roots.read_text(), list(folder.iterdir())) == ('{"environmentVariables": 1, "a": 2}', [])
+
+
 def test_of_reports_without_number_those_are_kept_that_can_be_looked_through_at_once(tmp_path: Path) -> None:
     many = json.dumps({"environmentVariables": {"KEY": "1"}, "stack": [{}] * 300_000})
     for number in range(100, 130):

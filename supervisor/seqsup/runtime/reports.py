@@ -39,11 +39,16 @@ def settle(folder: Path) -> None:
 
 
 def _cleaned(file: Path) -> bool:
-    """Take the environment out; what cannot be read as a report is removed. The folder is the agent's to write in."""
+    """Take the environment out; what cannot be read as a report is removed.
+
+    The folder is the agent's to write in, and we may be root: no link is followed, nor one used that is a hard link to
+    what is not the agent's.
+    """
     with suppress(OSError, msgspec.DecodeError, RecursionError):
         descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "r+b") as opened:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == file.parent.stat().st_uid:
                 report = _without_environment(opened.read(_LARGEST))
                 opened.seek(0)
                 opened.truncate()
