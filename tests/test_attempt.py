@@ -183,10 +183,12 @@ def test_an_expression_that_never_comes_to_an_end_holds_nobody_up(run: Run) -> N
         (["/nonexistent/agent"], {}, ["/nonexistent/agent", "No such file"]),
         ([str(STUBS)], {}, [str(STUBS), "Permission denied"]),
         (["true"], {"stdin_file": "notes.txt"}, ["notes.txt", "No such file"]),
+        (["true"], {"stdin_file": "pipe"}, ["pipe", "no regular file"]),
         (["echo", "x" * 131072], {}, ["echo could not be started", "128 KiB", "stdin"]),
     ],
 )
-def test_spawn_failed(run: Run, command: list[str], changes: dict[str, str], said: list[str]) -> None:
+def test_spawn_failed(run: Run, tmp_path: Path, command: list[str], changes: dict[str, str], said: list[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")  # who opens it to read waits for a writer
     made = run(command, **changes)
     assert (made.reason, made.outcome.exit) == (Reason.SPAWN_FAILED, None)
     assert made.names == ["AttemptStarted", "AttemptEnded"]

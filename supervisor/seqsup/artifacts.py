@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from .folder import ARTIFACTS, STDOUT, tail
+from .folder import ARTIFACTS, STDOUT, at_once, tail
 from .model import SeqsupError
 from .units import format_size
 from .wording import unstyled
@@ -122,7 +122,7 @@ def _name(file: Path) -> str:
 
 def _store(folder: Path, name: str, file: Path) -> Stored:
     try:
-        with open(file, "rb", opener=_at_once) as source:
+        with open(file, "rb", opener=at_once) as source:
             status = os.fstat(source.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ArtifactError(f"{file} is no regular file; of a folder give the files, or an archive")
@@ -135,11 +135,6 @@ def _store(folder: Path, name: str, file: Path) -> Stored:
     except OSError as error:
         raise ArtifactError(f"{file} cannot be stored in {folder}: {error.strerror}") from None
     return Stored(name, size)
-
-
-def _at_once(path: str, flags: int) -> int:
-    """A pipe that nobody writes to is not waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _write(folder: Path, name: str, pieces: Iterable[bytes]) -> int:

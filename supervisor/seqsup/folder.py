@@ -96,6 +96,11 @@ def fallocate(fd: int, mode: int, at: int, length: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def at_once(path: str, flags: int) -> int:
+    """An opener: a pipe that nobody writes to is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def tail(file: Path, most: int) -> bytes:
     """The end of a file, or nothing where it cannot be read, or is none: a pipe would be waited for."""
     try:

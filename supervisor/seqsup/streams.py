@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from . import account
-from .folder import fallocate
+from .folder import at_once, fallocate
 from .model import OWN_STDIN, Step
 from .units import format_size
 
@@ -114,7 +114,9 @@ def open_stdin(step: Step) -> IO[bytes]:
     if step.stdin_file == OWN_STDIN:
         return _own()
     if step.stdin is None:
-        return _file_stdin(step, Path(step.cwd, step.stdin_file or os.devnull))
+        if step.stdin_file is None:
+            return Path(os.devnull).open("rb")
+        return _file_stdin(step, Path(step.cwd, step.stdin_file))
     file = unnamed()
     file.write(step.stdin.encode())
     file.seek(0)
@@ -137,7 +139,11 @@ def _own() -> IO[bytes]:
 
 def _file_stdin(step: Step, path: Path) -> IO[bytes]:
     """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
-    file = path.open("rb", buffering=0)
+    file = open(path, "rb", buffering=0, opener=at_once)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    os.set_blocking(file.fileno(), True)
     if step.account is not None and not account.may_read(step.account, os.fstat(file.fileno())):
         file.close()
         raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
