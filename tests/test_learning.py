@@ -226,6 +226,26 @@ command = ["true"]
     assert (tuned["schema"], tuned["agents"][0]["peak_p95"]) == ("seqsup.tune/1", 320 * MIB)
 
 
+@pytest.mark.parametrize(("begins", "ends"), [("", "\r\n"), ("\ufeff", "\n"), ("\ufeff", "\r\n")])
+def test_tune_keeps_a_profile_as_an_editor_of_another_system_leaves_it(
+    seqsup: Seqsup, tmp_path: Path, begins: str, ends: str
+) -> None:
+    lines = ["# by hand", "[[agents]]", 'name = "a"', 'command = ["true"]', 'memory = { hard = "4GiB" }', ""]
+    (tmp_path / "kept").mkdir()
+    profile, link = tmp_path / "kept/nightly.toml", tmp_path / "nightly.toml"
+    profile.write_bytes((begins + ends.join(lines)).encode())
+    os.chown(profile, *(owner := (1234, 1234) if os.geteuid() == 0 else (os.geteuid(), os.getegid())))
+    link.symlink_to(profile)
+    learned(link, "a", 300, 310, 320)
+    tuned = seqsup("tune", link, "--write")
+    assert tuned.code == 0, tuned.stderr
+    changed = profile.read_bytes().decode()
+    assert changed.startswith(begins + ends.join(lines[:4]))
+    assert (changed.count("\n"), changed.count(ends)) == (6, 6)
+    assert json.loads(seqsup("plan", profile, "--json").stdout)["steps"][0]["limits"]["hard"] == 512 * MIB
+    assert (link.is_symlink(), (profile.stat().st_uid, profile.stat().st_gid)) == (True, owner)
+
+
 def test_tune_leaves_alone_what_it_could_not_write_whole(seqsup: Seqsup, tmp_path: Path) -> None:
     text = (
         '[[agents]]\nname = "a"\ncommand = ["true"]\n\n[run]\nchain = 3\n\n[[agents]]\nname = "b"\ncommand = ["true"]\n'

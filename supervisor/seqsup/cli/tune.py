@@ -1,6 +1,9 @@
 """`seqsup tune`: limits suggested from what agents have taken so far."""
 
+import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +100,11 @@ def _write(profile: Path, suggested: dict[str, Limits]) -> None:
 
     from ..profile import parse
 
-    text = profile.read_text(encoding="utf-8")
+    raw = profile.read_bytes()
+    mark = BOM_UTF8 if raw.startswith(BOM_UTF8) else b""
+    text = raw.removeprefix(mark).decode()
+    ends = "\r\n" if 0 < text.count("\n") == text.count("\r\n") else "\n"
+    text = text.replace(ends, "\n")
     document: Any = tomlkit.parse(text)
     if tomlkit.dumps(document) != text:
         raise CannotWrite(
@@ -114,7 +121,20 @@ def _write(profile: Path, suggested: dict[str, Limits]) -> None:
     again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, does not fit any more
     if any(agent.memory.hard != suggested[agent.name].hard for agent in again.agents if agent.name in suggested):
         raise CannotWrite(f"{profile}: the limits would not stand where they count; copy what is printed")
-    temporary = profile.with_name(f".{profile.name}.seqsup")
-    temporary.write_text(changed, encoding="utf-8")
-    temporary.chmod(profile.stat().st_mode & 0o777)
-    temporary.replace(profile.resolve())
+    _replace(profile.resolve(), mark + changed.replace("\n", ends).encode())
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Whole or not at all, and still its owner's. A link to it stays one."""
+    temporary = file.with_name(f".{file.name}.seqsup")
+    before = file.stat()
+    try:
+        temporary.write_bytes(content)
+        temporary.chmod(before.st_mode & 0o777)
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            with suppress(PermissionError):
+                os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.replace(file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
