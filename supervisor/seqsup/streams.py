@@ -139,12 +139,14 @@ def _own() -> IO[bytes]:
 
 def _file_stdin(step: Step, path: Path) -> IO[bytes]:
     """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
-    file = open(path, "rb", buffering=0, opener=at_once)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "no regular file", str(path))
-    os.set_blocking(file.fileno(), True)
-    if step.account is not None and not account.may_read(step.account, os.fstat(file.fileno())):
-        file.close()
-        raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
-    return file
+    fd = at_once(str(path), os.O_RDONLY)
+    status, refused = os.fstat(fd), None
+    if not stat.S_ISREG(status.st_mode):
+        refused = OSError(errno.EINVAL, "no regular file", str(path))
+    elif step.account is not None and not account.may_read(step.account, status):
+        refused = PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
+    if refused is not None:
+        os.close(fd)
+        raise refused
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "rb", buffering=0)
