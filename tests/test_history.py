@@ -62,6 +62,17 @@ def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> Non
     assert (waiting.state, waiting.retry_at) == (AgentState.BACKOFF, told.events[-1].at + 20)
 
 
+def test_nothing_of_a_dead_supervisors_run_has_a_pid_or_a_next_attempt() -> None:
+    """Pids come back: whoever ends one that is told ends a stranger."""
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    told = Told().run("a", "b").tell(start).tell(CompanionReady(companion="mcp", number=1, seconds=0.1))
+    for died in (fold(told.started("a", pid=8).events), fold(told.ended("a", Reason.FAILED).retry("a").events)):
+        died.lose()
+        agent, companion = died.agents["a"], died.companions["mcp"]
+        assert (agent.state, agent.pid, agent.retry_at) == (AgentState.LOST, None, None)
+        assert (companion.state, companion.pid) == ("lost", None)
+
+
 def test_a_companion_that_starts_again_says_why_before_it_is_ready() -> None:
     start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
     stop = CompanionStopped(companion="mcp", number=1, reason=Restart.EVERY_N, seconds=0.1, processes=())

@@ -191,7 +191,11 @@ class RunView(Struct, kw_only=True):
     def lose(self) -> None:
         """Take for lost whose turn it was when the supervisor died, before a sweep has told so, also between two tries;
         but not who had ended well."""
+        for companion in self.companions.values():
+            if companion.pid is not None:
+                companion.state, companion.pid = "lost", None
         for agent in self.at_turn:
+            agent.pid = agent.retry_at = agent.due = None
             if agent.state is AgentState.RUNNING and agent.name in self.leaving:
                 agent.state = AgentState.COMPLETED
                 agent.reason, self.completed[agent.name] = self.leaving[agent.name]
