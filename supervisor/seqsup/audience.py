@@ -1,7 +1,7 @@
 """Who hears of a run: the journal first, then readers of its events and onlookers at what is weighed."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -20,11 +20,10 @@ T = TypeVar("T")
 
 
 class Audience:
-    def __init__(self, run: int, journal: Journal, wake: Wake, earlier: Iterable[Recorded] = ()) -> None:
-        """`earlier` are events of the run's earlier parts."""
+    def __init__(self, run: int, journal: Journal, wake: Wake) -> None:
         self._run, self._journal, self._wake = run, journal, wake
         self._history = History()
-        for recorded in earlier:
+        for recorded in journal.events(run):  # of earlier parts
             self._history.apply(recorded)
         self._readers: list[Reader] = []
         self._untold: deque[Recorded] = deque()

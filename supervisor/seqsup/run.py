@@ -79,7 +79,7 @@ class Identity(Struct, frozen=True):
 
     run: int
     cookie: str
-    earlier: tuple[Recorded, ...] = ()  # events of its earlier parts
+    goes_on: bool = False  # there are events of its earlier parts
 
 
 class _Renewal(Exception):
@@ -132,7 +132,7 @@ class Run:
             self._let_go = frozenset(going_on.let_go)
             self._world.reaper.foreign.update(going_on.foreign)
             self._chain, self._baseline = going_on.chain, going_on.baseline
-        elif self._identity.earlier:
+        elif self._identity.goes_on:
             # What the dead had left is stopped by now: this is what an earlier part of this run let go
             self._let_go = frozenset(bearers(self._identity.cookie))
         members = self._folder / MEMBERS
@@ -218,7 +218,7 @@ class Run:
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
-                version=__version__, containment=self._containment.tier, resumed=bool(self._identity.earlier),
+                version=__version__, containment=self._containment.tier, resumed=self._identity.goes_on,
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=waited,
                 concurrency=plan.concurrency, listen=plan.metrics.listen, file_sd=plan.metrics.file_sd,
                 python=platform.python_version(), expected=self._experience.seconds(due), only=plan.only,

@@ -245,18 +245,18 @@ class _Supervision:
         # This may refuse, so the journal hears of the run only after it
         containment = choose(enforcement(plan), cookie, enforcing_key(plan))
         if packet is not None:
-            identity, lock = Identity(packet.run, cookie, tuple(self._journal.events(packet.run))), packet.going_on.lock
+            identity, lock = Identity(packet.run, cookie, goes_on=True), packet.going_on.lock
         else:
             identity, lock = self._begun(row, cookie)
         self._number = label(identity.run)
         if exporter is not None and packet is not None:
-            exporter.go_on(identity.earlier)
+            exporter.go_on(self._journal.events(identity.run))
         folder = run_folder(self._folder, identity.run)
         write_private(folder / QUEUE, str(state_dir()))
         if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
             leave_keyring()
         reaper = Reaper(self._wake.poke)
-        audience = self._audience = Audience(identity.run, self._journal, self._wake, identity.earlier)
+        audience = self._audience = Audience(identity.run, self._journal, self._wake)
         run = Run(
             plan, identity, folder, self._journal, audience, self._wake, self._operator, reaper, containment
         )  # fmt: skip
@@ -409,7 +409,7 @@ class _Supervision:
             return Identity(run, cookie), locks[0]
         claim(row.run)
         self._journal.adopt(row, plan.name, plan.profile)
-        return Identity(row.run, cookie, tuple(self._journal.events(row.run))), locks[0]
+        return Identity(row.run, cookie, goes_on=self._journal.last_heard(row.run) is not None), locks[0]
 
     def _resumed(self) -> RunRow | None:
         wanted = self._manner.resume
