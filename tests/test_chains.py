@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -119,9 +119,11 @@ def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, t
     assert said not in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(5))).stdout.split())
 
 
-def renewing(*args: object, env: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
+def renewing(
+    *args: object, env: Mapping[str, str] = MappingProxyType({}), through: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(STUBS / "renews.py"), *map(str, args)],
+        [*through, sys.executable, str(STUBS / "renews.py"), *map(str, args)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **env},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
@@ -206,6 +208,35 @@ def test_a_wish_that_meets_a_renewal_is_not_lost(tmp_path: Path, signum: signal.
     result = renewed("start", path, "--json", env={"WISHED": str(int(signum))})
     assert result.code == 128 + (signal.SIGTERM if signum is signal.SIGTERM else signal.SIGINT), result.stderr
     assert (tmp_path / "done").read_text().split() == ["a"]
+
+
+def test_who_is_deaf_even_to_kill_is_not_forgotten_by_a_renewal(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
+    (hung := tmp_path / "hung").mkdir()
+    path = write(
+        tmp_path,
+        agent("a", stub("flees", "hung", hung / "file"), timeouts={"wall": "300ms", "grace": "100ms"}),
+        shell("b", "true"),
+        shell("c", "true"),
+        run={"chain": 1, "on_failure": "continue"},
+        drain={"timeout": "200ms", "on_timeout": "continue"},
+    )
+    through = [sys.executable, str(STUBS / "hung_mount.py"), str(hung)]
+    run = renewing("start", path, through=through)
+    try:
+        ended = wait_for(lambda: run.poll() == 77 or of(parsed(seqsup("events").stdout), "run_ended"), 60)
+        if ended is True:
+            pytest.skip("no hung mount can be made here")
+        events = parsed(seqsup("events").stdout)
+        (unkillable,) = of(events, "unkillable")
+        (pid,) = [process["pid"] for process in unkillable["processes"]]
+        assert alive(pid)
+        assert len(of(events, "supervisor_renewed")) == 2
+        assert all(f"pid {pid} took SIGKILL" in drained["why"] for drained in of(events, "drained"))
+        assert any(f"still there after SIGKILL: pid {pid}" in event["message"] for event in of(events, "warned"))
+        assert "left" in seqsup("sweep", "--dry-run").stdout
+    finally:
+        run.send_signal(signal.SIGUSR1)
+        run.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.3])

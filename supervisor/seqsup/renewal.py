@@ -37,6 +37,7 @@ class GoingOn(Struct, frozen=True, kw_only=True):
     was: int  # bytes that the old image held
     let_go: tuple[int, ...]  # pids of what an earlier part of the run let go
     foreign: dict[int, int]  # pid -> start, of what this part did
+    abandoned: dict[int, int]  # of what survived SIGKILL
 
 
 def hold_signals() -> None:

@@ -131,6 +131,7 @@ class Run:
         if going_on is not None:
             self._let_go = frozenset(going_on.let_go)
             self._world.reaper.foreign.update(going_on.foreign)
+            self._world.reaper.abandoned.update(going_on.abandoned)
             self._chain, self._baseline = going_on.chain, going_on.baseline
         elif self._identity.goes_on:
             # What the dead had left is stopped by now: this is what an earlier part of this run let go
@@ -171,6 +172,7 @@ class Run:
                 return GoingOn(
                     lock=kept, began=began, waited=waited, chain=self._chain, baseline=self._baseline, was=due.own,
                     let_go=tuple(self._let_go), foreign=self._world.reaper.foreign,
+                    abandoned=self._world.reaper.abandoned,
                 )  # fmt: skip
             await companions.stop()
             stopped = await self._after_run(hooks, stopped, began)
