@@ -102,6 +102,7 @@ def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
     second = seqsup("start", profile, "--detach")
     assert (second.code, second.stdout) == (0, "q2\n")
     assert "waits for the machine's turn in the background" in second.stderr
+    assert "next: seqsup status second · seqsup stop q2" in second.stderr  # there are no logs yet
     gone.append(pid_of(second.stderr))
     other = seqsup_started("start", third)
     wait_for(lambda: "waiting for" in other.stderr)

@@ -62,6 +62,6 @@ def detach(state_dir: Path, carry_out: Callable[[Detached], int], profile: str =
     click.echo(f"seqsup: {name} {state} in the background, pid {pid}", err=True)
     runs = label.startswith("r")
     of = profile or (label if runs else name)
-    stop = of if runs else label
-    click.echo(f"next: seqsup status {of} · seqsup logs {of} -f · seqsup stop {stop}", err=True)
+    then = f"seqsup logs {of} -f · seqsup stop {of}" if runs else f"seqsup stop {label}"  # who waits has no logs yet
+    click.echo(f"next: seqsup status {of} · {then}", err=True)
     return 0
