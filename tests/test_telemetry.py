@@ -1,8 +1,10 @@
 """What seqsup learns from the Node processes of an agent, and what it does about it: real Nodes that really leak."""
 
+import gc
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -15,7 +17,8 @@ import pytest
 from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
-from seqsup import account, forensics
+from seqsup import account, channel, forensics
+from seqsup.channel import Node
 from seqsup.containment.reaper import Reaper
 from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
@@ -744,3 +747,28 @@ def test_a_run_tells_it_in_every_place(seqsup: Callable[..., Result], tmp_path: 
     fields = json.loads(seqsup("status", "--json").stdout)
     assert fields["agents"][0]["forensics"] == "a/1/forensics.txt"
     assert (Path(fields["folder"]) / "a/1/forensics.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_of_a_companions_node_processes_that_are_gone_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may start one after another for weeks, and nobody asks who has a heap limit of their own."""
+
+    monkeypatch.setattr(channel, "_SILENCE", 0.1)
+
+    async def story(_: object, wake: Wake) -> None:
+        sockets = Sockets()
+        telemetry = Telemetry(None, None, tmp_path, wake, sockets)
+        for _ in range(100):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(telemetry.line[0]))
+                client.sendall(b'{"hello":"node"}\n')
+                await until(telemetry._channel.nodes, wake)
+            await until(lambda: not telemetry._channel.nodes(), wake)
+        telemetry.close()
+        await wake.wait(0.2)
+        gc.collect()
+        assert sum(isinstance(each, Node) for each in gc.get_objects()) < 10
+        sockets.close()
+
+    supervised(story)

@@ -42,7 +42,8 @@ class Telemetry:
     def __init__(
         self, limits: Limits | None, account: Account | None, folder: Path, wake: Wake, sockets: Sockets
     ) -> None:
-        """Open the channel; OSError says why it cannot be had. Without limits no allocations are sampled."""
+        """Open the channel; OSError says why it cannot be had. Without limits, those of a companion, no allocations are
+        sampled."""
         self._wake, self._account = wake, account
         self._folder, self._reports = folder, folder / REPORTS
         self._channel = Channel(sockets.path(shared=account is not None), account)
@@ -191,7 +192,8 @@ class Telemetry:
             self._receive()
         self._watched.discard(node.pid)
         self._filled.pop(node.pid, None)
-        self._greetings.append(node)
+        if self._samples:  # nobody asks who in a companion has a heap limit of its own
+            self._greetings.append(node)
         self._begin(self._read(node.pid))
         self._wake.poke()
 
