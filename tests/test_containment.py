@@ -864,6 +864,23 @@ def test_each_end_is_told_as_it_was(
     within(stub(name, *args), story)
 
 
+def test_who_got_a_leaders_number_does_not_change_how_that_ended(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While what it left lives on, numbers may come round to it."""
+
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        root = spawned(reaper, stub("exits", 0), tmp_path / "said")
+        await until(lambda: reaper.ending(root), wake)
+        ends = iter([(root.pid, 7 << 8), (0, 0)])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "waitpid", lambda *_: next(ends))
+            reaper.reap()
+        assert reaper.ending(root) == Exit(code=0, signal=None)
+
+    supervised(story)
+
+
 def test_orphans_of_an_agent_are_reaped_so_that_no_zombie_stays(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         for pid in named:

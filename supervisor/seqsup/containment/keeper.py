@@ -202,7 +202,7 @@ class Keeper:
         for what, number in (line.split() for line in lines):
             if what == b"leader":
                 self.leader = int(number)
-            else:
+            elif self._ending is None:  # else another has its number by now
                 by_exit = what == b"exit"
                 self._ending = Exit(code=int(number) if by_exit else None, signal=None if by_exit else int(number))
 

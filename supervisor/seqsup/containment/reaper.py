@@ -127,7 +127,7 @@ class Reaper:
             if os.WIFSTOPPED(status):
                 if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
                     os.kill(pid, signal.SIGCONT)
-            elif pid in self._roots:
+            elif pid in self._roots and self._roots[pid] is None:  # else another has its number by now
                 code = os.waitstatus_to_exitcode(status)
                 self._roots[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
 
