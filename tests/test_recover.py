@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from seqsup.events import AttemptStarted, RunStarted
 from seqsup.folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
 from seqsup.host import boot_id
 from seqsup.journal import Journal
+from seqsup.recover import _Left
 
 from profiles import agent, of, parsed, shell, write
 
@@ -413,3 +415,21 @@ def test_two_sweeps_at_once_do_not_meet_in_one_run(seqsup: Seqsup, seqsup_starte
     finally:
         deaf.kill()
         deaf.communicate()
+
+
+def test_of_the_many_that_were_seen_only_those_are_looked_at_who_may_be_there(stub: Stub) -> None:
+    """A sweep looks ten times and more; a week of builds leaves a million lines, and each look took 4 s."""
+    state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
+    with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as member:
+        try:
+            many = "".join(f"{10**7 + n} {n}\n" for n in range(300_000))
+            dead_run(state_dir, f"{many}{member.pid} {start_time(member.pid)}\n", boot_id())
+            journal = Journal.open(state_dir)
+            (row,) = journal.runs()
+            left = _Left(journal, state_dir, row)
+            began = time.monotonic()
+            assert list(left.pids()) == [member.pid]
+            assert time.monotonic() - began < 0.5
+            journal.close()
+        finally:
+            member.kill()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,7 +13,7 @@ from .containment.claim import Claim, abandoned
 from .containment.cookie import bearers, folders
 from .containment.group import listed, named_prefix, remove, run_prefix
 from .containment.members import descend
-from .containment.process import Member, read_stat
+from .containment.process import Member, all_pids, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder, tail
@@ -158,15 +159,20 @@ class _Left:
 
     def __init__(self, journal: Journal, state_dir: Path, row: RunRow) -> None:
         self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[tuple[int, int]] = set()  # under a pid that somebody has now: else it is gone for good
+        self._oldest = inf  # start of whoever was ever seen
         self.groups = tiers.stale(row.cookie.startswith)
         parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
         self._over = bool(parts) and isinstance(parts[-1], RunEnded)
         begun = [part for part in parts if isinstance(part, RunStarted)]
         self._announced = {each.file_sd for each in begun if each.file_sd}
         if begun and begun[-1].boot_id == boot_id():
-            pairs = (line.split() for line in (self._folder / MEMBERS).read_text().splitlines())
-            self._seen = {(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2}
+            living = set(all_pids())
+            with (self._folder / MEMBERS).open() as file:  # weeks of builds are millions of lines
+                for pid, start in (map(int, pair) for line in file if len(pair := line.split()) == 2):
+                    self._oldest = min(self._oldest, start)
+                    if pid in living:
+                        self._seen.add((pid, start))
 
     def pids(self) -> Iterator[int]:
         for group in self.groups:
@@ -185,7 +191,7 @@ class _Left:
         Only it is older than whom it saw, with them below it; who was given a dead one's pid since then is not.
         """
         supervisor = read_stat(self._row.pid)
-        if supervisor is None or not self._seen or min(start for _, start in self._seen) < supervisor.start:
+        if supervisor is None or not self._seen or self._oldest < supervisor.start:
             return False
         return not set(descend([self._row.pid])).isdisjoint(self.pids())
 
