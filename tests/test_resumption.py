@@ -307,6 +307,37 @@ def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_pat
     assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
 
 
+def test_what_gave_up_is_retried_though_its_item_has_another_place_by_now(seqsup: Seqsup, tmp_path: Path) -> None:
+    """And what has its place, or its number, is not taken for it."""
+
+    def made(*items: str) -> Path:
+        each = shell("each", "echo {item} >>ran; [ {item} != y ] || [ -e mended ]", for_each=list(items))
+        return write(tmp_path, each, shell("all", "echo all >>ran", needs=["each"]), run={"on_failure": "continue"})
+
+    assert seqsup("start", made("x", "y", "z")).code == 1
+    retried = seqsup("start", made("y", "z", "new"), "--retry-failed")
+    assert (retried.code, ran(tmp_path)) == (1, ["x", "y", "z", "y"])
+    assert "1 of 4 completed (1 before) · 1 gave up · 2 skipped" in retried.stderr
+    (tmp_path / "mended").touch()
+    assert seqsup("start", made("z", "y"), "--retry-failed").code == 0
+    assert ran(tmp_path) == ["y", "all"]
+    told = json.loads(seqsup("status", "--json").stdout)
+    assert {each["name"]: (each["state"], each["reason"]) for each in told["agents"]} == dict.fromkeys(
+        ["each.1", "each.2", "all"], ("completed", "completed")
+    )
+
+
+def test_what_completed_before_another_try_at_something_else_failed_is_told_as_completed(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    for script, other, code in (("echo one", "true", 0), ("false", "true", 1), ("echo one", "echo other", 0)):
+        path = write(tmp_path, shell("a", script), shell("b", other), retry={"attempts": 1})
+        assert seqsup("start", path, "--resume").code == code
+    (told, _) = json.loads(seqsup("status", "--json").stdout)["agents"]
+    assert (told["state"], told["reason"]) == ("completed", "completed")
+    assert "expected" not in seqsup("status").stdout
+
+
 def test_logs_of_who_completed_under_another_name_are_found_by_the_present_one(seqsup: Seqsup, tmp_path: Path) -> None:
     """By the one before they were another's: of each item those of an item before it."""
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from .events import (
     AgentEnded,
@@ -113,6 +114,7 @@ class Completed(Struct, frozen=True):
     content: str
     seq: int  # of the event that told its end
     folder: str
+    reason: Reason = Reason.COMPLETED
 
 
 class CompanionView(Struct, kw_only=True):
@@ -154,6 +156,7 @@ class RunView(Struct, kw_only=True):
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
     # Agents that gave up or were lost, or skipped for want of such, and did not complete since
     failed: dict[str, None] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)  # what each agent was when it was tried last
     # Agents that ended as the profile expects, while what they left behind is still being stopped
     leaving: dict[str, tuple[Reason, Completed]] = field(default_factory=dict)
     asked: tuple[str, ...] = ()  # the agents that the run was begun with
@@ -214,7 +217,7 @@ class RunView(Struct, kw_only=True):
     def fields(self) -> dict[str, Any]:
         """What programs are told of it."""
         told: dict[str, Any] = to_builtins(self)
-        del told["completed"], told["began"]
+        del told["completed"], told["contents"], told["began"]
         for agent in told["agents"].values():
             del agent["began"], agent["due"]
         return told
@@ -273,7 +276,7 @@ class History:
                 self._agent(agent).pid = pid
             case LeaderEnded(agent=agent, content=content, attempt=attempt, reason=reason):
                 folder = self._agent(agent).folder or f"{agent}/{attempt}"
-                self.view.leaving[agent] = reason, Completed(content, recorded.seq, folder)
+                self.view.leaving[agent] = reason, Completed(content, recorded.seq, folder, reason)
             case AttemptEnded() as event:
                 self._attempt_ended(event, recorded.seq)
             case GcDone(agent=agent, freed=freed):
@@ -296,6 +299,7 @@ class History:
             case AgentSkipped(agent=agent, why=why):
                 self._skip(agent, why)
                 self.view.failed[agent] = None
+                self.view.contents.pop(agent, None)
             case Drained() as event:
                 self._drained(event)
             case AttemptLost(agent=agent):
@@ -351,16 +355,23 @@ class History:
             view.asked, view.only, view.start_from = event.agents, event.only, event.start_from
         by_folder = {each.folder: each for each in view.completed.values()}
         view.completed |= {name: by_folder[folder] for name, folder in event.taken_over.items() if folder in by_folder}
+        had = self._of_others(event.taken_over)
         # The profile may have changed since: its order counts, and agents it no longer has are left out
         view.agents = {}
         view.companions = {}
         for name in (*event.agents, *event.skips):
             agent = self._agent(name)
+            if name in had:
+                agent = self._ever[name] = view.agents[name] = replace(
+                    had[name], name=name, attempt=agent.attempt, limit_until=agent.limit_until
+                )  # fmt: skip
             agent.pid = agent.retry_at = agent.due = None
             agent.left_out = name in event.skips
             agent.before = name in event.completed_before
             if agent.before:
-                agent.state, agent.reason = AgentState.COMPLETED, agent.reason or Reason.COMPLETED
+                view.failed.pop(name, None)
+                stands = view.completed.get(name)
+                agent.state, agent.reason = AgentState.COMPLETED, stands.reason if stands else Reason.COMPLETED
                 agent.folder = event.taken_over.get(name, agent.folder)
             else:
                 agent.state, agent.reason, agent.why = AgentState.PENDING, None, ""
@@ -368,8 +379,18 @@ class History:
             if name not in event.completed_before:
                 self._skip(name, why)
 
+    def _of_others(self, taken_over: dict[str, str]) -> dict[str, AgentView]:
+        """What is known of attempts that stand for other agents now: of those who had their names then."""
+        known = {agent.folder: agent for agent in self._ever.values()}
+        found = {}
+        for name, folder in taken_over.items():
+            if name not in self._ever or self._ever[name].folder != folder:
+                found[name] = replace(known.get(folder, AgentView(name=name)))
+        return found
+
     def _attempt_started(self, event: AttemptStarted, recorded: Recorded) -> None:
         agent = self._agent(event.agent)
+        self.view.contents[event.agent] = event.content
         agent.state, agent.reason, agent.why = AgentState.RUNNING, None, ""
         agent.attempts += 1
         agent.attempt, agent.folder = event.attempt, event.folder
@@ -391,7 +412,7 @@ class History:
         self._strays = {process.pid for process in event.left_over}
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
-            self.view.completed[event.agent] = Completed(event.content, seq, folder)
+            self.view.completed[event.agent] = Completed(event.content, seq, folder, event.reason)
             self.view.failed.pop(event.agent, None)
 
     def _agent_ended(self, event: AgentEnded) -> None:

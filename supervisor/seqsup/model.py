@@ -270,6 +270,7 @@ class Hooks(Struct, frozen=True, kw_only=True):
 class Skip(Struct, frozen=True, kw_only=True):
     name: str
     why: str
+    content: str = ""  # of a copy of for_each: its number may have been another's before
 
 
 class Metrics(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -55,6 +55,12 @@ def make(
     ordered = in_order(profile.agents)
     made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
     names = {name: [copy.name for copy in some] for name, some in made.items()}
+    contents = {
+        copy.name: _content(copy, survey.found[copy.name])
+        for some in made.values() for copy in some if copy.item is not None and _is_text(copy)
+    }  # fmt: skip
+    if choice.failed is not None:
+        choice = replace(choice, failed=_by_present_names(choice.failed, choice.contents, contents))
     skips = select(ordered, names, choice)
     taken = [copy for some in made.values() for copy in some if copy.name not in skips]
     if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
@@ -82,7 +88,7 @@ def make(
             replace(_step(copy, survey, names, skips, values), chosen=chosen(copy.agent, copy.name, choice))
             for copy in taken
         ),
-        skips=tuple(Skip(name=name, why=why) for name, why in skips.items()),
+        skips=tuple(Skip(name=name, why=why, content=contents.get(name, "")) for name, why in skips.items()),
         stop_on_failure=profile.run.on_failure == "stop",
         chain=profile.run.chain,
         keep=profile.run.keep,
@@ -338,6 +344,16 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         expose_gc=agent.node.expose_gc,
         snapshot=agent.node.telemetry and agent.node.heap_snapshot,
     )
+
+
+def _by_present_names(
+    failed: Iterable[str], were: Mapping[str, str], contents: Mapping[str, str]
+) -> tuple[str, ...]:  # fmt: skip
+    """Find those that failed where items have come or gone since: a copy of for_each is known by its content."""
+    here: dict[str, list[str]] = {}
+    for name, content in contents.items():
+        here.setdefault(content, []).append(name)
+    return tuple(now for name in failed for now in here.get(were.get(name, ""), [name]))
 
 
 def _content(copy: Copy, found: Found) -> str:

@@ -39,10 +39,23 @@ def resumption(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Res
     return Resumption(done, again)
 
 
+def left_out(plan: Plan, completed: Mapping[str, Completed]) -> dict[str, Completed]:
+    """Who is not taken now, but had completed, has done so still. A copy of for_each is known by its content."""
+    by_content = {each.content: each for each in completed.values()}
+    found = {}
+    for skip in plan.skips:
+        own = completed.get(skip.name)
+        if skip.content and (own is None or own.content != skip.content):
+            own = by_content.get(skip.content)
+        if own is not None:
+            found[skip.name] = own
+    return found
+
+
 def gone(view: RunView, plan: Plan, found: Resumption) -> tuple[str, ...]:
     """The agents of an earlier part that the plan does not know, under another name neither."""
     here = {step.name for step in plan.steps} | {skip.name for skip in plan.skips}
-    over = {each.folder for each in found.done.values()}
+    over = {each.folder for each in (left_out(plan, view.completed) | found.done).values()}
     away = (agent.name for agent in view.agents.values() if agent.name not in here and not agent.left_out)
     return tuple(name for name in away if name not in view.completed or view.completed[name].folder not in over)
 

@@ -62,7 +62,7 @@ from .model import (
 from .operator import Operator
 from .placeholders import finish
 from .renewal import GoingOn
-from .resumption import builds_on, gone, resumption
+from .resumption import builds_on, gone, left_out, resumption
 from .retention import outdated, remove
 from .runtime import stand_in
 from .sequence import violations
@@ -210,11 +210,9 @@ class Run:
         plan = self._plan
         earlier = resumption(plan.steps, self._view.completed)
         self._ok = dict.fromkeys(earlier.done, True)
-        # Who is not taken now, but had completed, has done so still
-        left_out = {
-            skip.name: self._view.completed[skip.name] for skip in plan.skips if skip.name in self._view.completed
-        }
-        stand = {name: each.folder for name, each in (left_out | earlier.done).items()}
+        stand = {
+            name: each.folder for name, each in (left_out(plan, self._view.completed) | earlier.done).items()
+        }  # fmt: skip
         due = [step for step in plan.steps if step.name not in self._ok]
         self._emit(
             RunStarted(

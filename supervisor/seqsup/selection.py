@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .profile import Agent, Complaint, ProfileError
 from .wording import nearest
@@ -16,6 +16,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     start_from: str | None = None
     failed: tuple[str, ...] | None = None  # with --retry-failed: who gave up, and who was skipped for want of them
+    contents: Mapping[str, str] = field(default_factory=dict)  # what those were that had been tried
     of: str = ""  # the run whose --only and --from these were
 
 

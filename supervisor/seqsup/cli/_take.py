@@ -125,7 +125,7 @@ def take(profile: str | None, asked: Asked) -> Taken:
     if asked.retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent gave up")
-        choice = replace(choice, failed=tuple(view.failed))
+        choice = replace(choice, failed=tuple(view.failed), contents=view.contents)
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
     return Taken(load(profile, choice), earlier)
