@@ -34,6 +34,7 @@ from test_learning import learned
 from profiles import Event, of, parsed, proven, shell, write
 
 Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
 Stub = Callable[..., list[str]]
 
 
@@ -235,6 +236,24 @@ def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path
     stops = [shell("a", "echo $$ >pid; exit 3"), shell("b", outlives), shell("c", "touch c")]
     events = proven(seqsup("start", write(tmp_path, *stops, **lanes(2)), "--json"))
     assert {event["agent"] for event in of(events, "agent_ended")} == {"a", "b"}
+
+
+def test_what_each_prints_is_followed_while_the_others_run(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    says = "echo {item} begins; sleep 1.5; echo {item} ends; echo {item} fails >&2"
+    path = write(tmp_path, shell("n", says, for_each=["a", "b", "c"]), **lanes(2))
+    run = seqsup_started("start", path, "--follow")
+    wait_for(lambda: "a begins" in run.stdout and "b begins" in run.stdout)
+    logs = seqsup_started("logs", "-f")
+    assert run.wait().code == logs.wait().code == 0
+    for number, item in enumerate("abc", 1):
+        for what in ("begins", "ends", "fails"):
+            assert run.stdout.count(f"n.{number} | {item} {what}\n") == 1
+        for what in ("begins", "ends"):  # each below its own heading
+            assert logs.stdout.count(f"{item} {what}\n") == 1
+            assert logs.stdout.partition(f"{item} {what}\n")[0].rpartition("==> ")[2].startswith(f"n.{number} <==\n")
+        assert logs.stderr.count(f"{item} fails\n") == 1
 
 
 def test_who_builds_on_what_another_leaves_waits_for_its_end(seqsup: Seqsup, tmp_path: Path) -> None:

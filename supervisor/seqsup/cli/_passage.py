@@ -5,7 +5,7 @@ It never holds up the watch.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..events import AttemptStarted, Recorded
@@ -47,10 +47,6 @@ class _Pipe:
             self._outlet.write(self._lines.whole(chunk) if self._lines else chunk)
         return bool(chunk)
 
-    @property
-    def lost(self) -> OSError | None:
-        return self._outlet.lost if isinstance(self._outlet, Outlet) else None
-
     def close(self) -> None:
         if self._lines is not None and (rest := self._lines.rest()):
             self._outlet.write(rest)
@@ -82,50 +78,77 @@ class _Lines:
         return f"{self._agent} | {printable(text.expandtabs())}\n".encode()
 
 
+class _Lane:
+    """The attempts of one lane, of which one runs at a time."""
+
+    def __init__(self, outlets: Mapping[str, Outlet | Screen], named: bool) -> None:
+        self._pipes = {name: _Pipe(outlet, named) for name, outlet in outlets.items()}
+        self.attempts: list[tuple[Path, str]] = []  # those to come
+
+    def move(self) -> bool:
+        """Hand on a piece of each stream, or turn to the next attempt. False: there is nothing to do now."""
+        if [pipe for pipe in self._pipes.values() if pipe.move()]:
+            return True
+        if not self.attempts or not self.idle:
+            return False
+        folder, agent = self.attempts.pop(0)  # the files of the one before are complete, since this one has begun
+        for name, pipe in self._pipes.items():
+            pipe.open(folder / name, agent)
+        return True
+
+    @property
+    def idle(self) -> bool:
+        return all(pipe.idle for pipe in self._pipes.values())
+
+    def close(self) -> None:
+        for pipe in self._pipes.values():
+            pipe.close()
+
+
 class Passage:
     """A reader of events that follows each attempt's output."""
 
     def __init__(self, folder: Path, *, onto: Screen | None = None, named: bool = False) -> None:
-        self._folder = folder
+        self._folder, self._named = folder, named
         out = onto or Outlet(1)
-        self._pipes = {STDOUT: _Pipe(out, named), STDERR: _Pipe(out if named else Outlet(2), named)}
-        self._attempts: list[tuple[Path, str]] = []
+        self._outlets = {STDOUT: out, STDERR: out if named else Outlet(2)}
+        self._lanes: dict[int, _Lane] = {}
         self.moved = 0.0  # when a piece was handed on last, monotonic
         self._over = False
         self._give_up: Callable[[], bool] = lambda: False
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     def __call__(self, recorded: Recorded) -> None:
-        if isinstance(recorded.body, AttemptStarted):
-            self._attempts.append((self._folder / recorded.body.folder, recorded.body.agent))
+        if isinstance(event := recorded.body, AttemptStarted):
+            if event.lane not in self._lanes:
+                self._lanes[event.lane] = _Lane(self._outlets, self._named)
+            self._lanes[event.lane].attempts.append((self._folder / event.folder, event.agent))
 
     @property
     def lost(self) -> OSError | None:
         """Why some of it could not be handed on, if not for a reader that went away."""
-        return next((pipe.lost for pipe in self._pipes.values() if pipe.lost is not None), None)
+        outlets = (each for each in self._outlets.values() if isinstance(each, Outlet))
+        return next((each.lost for each in outlets if each.lost is not None), None)
 
     async def close(self, give_up: Callable[[], bool]) -> None:
         """Hand on what is left, until `give_up` says that nobody wants it; a reader that went away ends it too."""
         self._over, self._give_up = True, give_up
         await self._task
-        for pipe in self._pipes.values():
-            pipe.close()
+        for lane in self._lanes.values():
+            lane.close()
 
     async def _follow(self) -> None:
         pause = _BRIEF
         while not self._give_up():
             over = self._over  # asked before the last look, so that nothing is missed
-            moved = [pipe.move() for pipe in self._pipes.values()]
-            if any(moved):
+            lanes = dict(self._lanes)
+            if [lane for lane in lanes.values() if lane.move()]:  # of each a piece
+                first = next(iter(lanes))
+                self._lanes[first] = self._lanes.pop(first)  # a slow reader gets of each in turn
                 pause, self.moved = _BRIEF, time.monotonic()
                 await asyncio.sleep(0)  # the watch comes between any two pieces, however many there are
                 continue
-            if all(pipe.idle for pipe in self._pipes.values()):
-                if self._attempts:  # an attempt's files are complete once the next one has begun
-                    attempt, agent = self._attempts.pop(0)
-                    for name, pipe in self._pipes.items():
-                        pipe.open(attempt / name, agent)
-                    continue
+            if all(lane.idle for lane in lanes.values()):
                 if over:
                     return
                 pause = _INTERVAL

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from ..events import AttemptStarted, CompanionStarted, Recorded
+from ..events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from ..folder import FORENSICS, STDERR, STDOUT
 from ..model import SeqsupError
 from ..streams import Reading
@@ -52,10 +52,15 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
     for number, batch in enumerate(batches):
         attempts = _wanted(batch, agent, attempt, {} if beside else stands, beside=beside)
+        over = _over(batch)
         # What is past needs only its last attempt; from here on every new one is shown
         for event in attempts if number else {event.name: event for event in attempts}.values():
             reader.turn_to(event)
+            if event.folder in over:
+                reader.finish(event.folder)
         reader.read_on()
+        for folder in over:
+            reader.finish(folder)
     reader.end()
     if reader.attempt is None:
         what, one = agent or found.label, "start" if beside else "attempt"
@@ -85,45 +90,75 @@ def _companion(recorded: Recorded) -> _Start | None:
     return _Start(event.companion, event.number, event.folder) if isinstance(event, CompanionStarted) else None
 
 
+def _over(batch: Iterable[Recorded]) -> dict[str, None]:
+    """The folders of the attempts that have ended."""
+    return {
+        f"{event.agent}/{event.attempt}": None
+        for recorded in batch
+        if isinstance(event := recorded.body, AttemptEnded | AttemptLost)
+    }
+
+
 class _Reader:
-    """Reads the output of one attempt after the other, as it grows."""
+    """Reads the output of attempts as it grows: in lanes more than one runs at a time."""
 
     def __init__(self, run_folder: Path, several: bool) -> None:
         self._run_folder = run_folder
         self._headed = several or sys.stdout.isatty()
-        self._tails: list[Reading] = []
+        self._tails: dict[_Start, tuple[Reading, Reading]] = {}  # of those that may still print
         self._at_line_start = True
-        self.attempt: _Start | None = None
+        self.attempt: _Start | None = None  # whose output was shown last
 
     def turn_to(self, event: _Start) -> None:
         self.read_on()
-        self.end()
-        for tail in self._tails:
-            tail.close()
+        for before in [each.folder for each in self._tails if each.name == event.name]:
+            self.finish(before)
+        self._head(event)
+        folder = self._run_folder / event.folder
+        if not folder.is_dir():
+            click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
+        self._tails[event] = Reading(folder / STDOUT), Reading(folder / STDERR)
+
+    def _head(self, event: _Start) -> None:
         self.attempt = event
         if self._headed:
             again = f" (attempt {event.number})" if event.number > 1 else ""
             self._write(b"" if self._at_line_start else b"\n")
             self._write(f"==> {event.name}{again} <==\n".encode())
-        folder = self._run_folder / event.folder
-        if not folder.is_dir():
-            click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
-        self._tails = [Reading(folder / STDOUT), Reading(folder / STDERR)]
 
     def read_on(self) -> None:
-        for tail, out in zip(self._tails, (sys.stdout.buffer, sys.stderr.buffer), strict=False):
-            while piece := tail.read(_PIECE):
+        """Read what is there; of several that print at once a piece of each in turn."""
+        while [event for event in self._tails if self._read(event)]:
+            pass
+
+    def _read(self, event: _Start) -> bool:
+        """Read a piece of each stream. False: there was none."""
+        moved = False
+        for tail, out in zip(self._tails[event], (sys.stdout.buffer, sys.stderr.buffer), strict=True):
+            if piece := tail.read(_PIECE):
+                if event != self.attempt:
+                    self._head(event)
                 out.write(piece)
                 if out is sys.stdout.buffer:
                     self._at_line_start = piece.endswith(b"\n")
+                moved = True
             out.flush()
+        return moved
+
+    def finish(self, folder: str) -> None:
+        """Read the rest of one that has ended, and say what is known of it if it grew too large."""
+        for event in [event for event in self._tails if event.folder == folder]:
+            while self._read(event):
+                pass
+            for tail in self._tails.pop(event):
+                tail.close()
+            with suppress(OSError):
+                known = (self._run_folder / folder / FORENSICS).read_text()
+                click.echo(f"{'' if self._at_line_start else chr(10)}seqsup: {known}", err=True)
 
     def end(self) -> None:
-        """Say what is known of an attempt that grew too large."""
-        if self.attempt is not None:
-            with suppress(OSError):
-                known = (self._run_folder / self.attempt.folder / FORENSICS).read_text()
-                click.echo(f"{'' if self._at_line_start else chr(10)}seqsup: {known}", err=True)
+        for event in tuple(self._tails):
+            self.finish(event.folder)
 
     def _write(self, text: bytes) -> None:
         sys.stdout.buffer.write(text)
