@@ -881,6 +881,23 @@ def test_who_got_a_leaders_number_does_not_change_how_that_ended(
     supervised(story)
 
 
+def test_however_many_end_the_watch_has_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six programs that fork all the time held it up for half a second on two processors."""
+
+    async def story(reaper: Reaper, wake: Wake) -> None:
+        ends, woken = iter([*[(2**22, 0)] * 5000, (0, 0)]), []
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "waitpid", lambda *_: next(ends, (0, 0)))
+            reaper.woken = lambda: woken.append(reaper.reap())
+            os.kill(os.getpid(), signal.SIGCHLD)
+            await until(lambda: woken, wake)
+            assert not woken[0]
+            await until(lambda: woken[-1], wake)  # the rest is collected without another signal
+        assert len(woken) > 10
+
+    supervised(story)
+
+
 def test_orphans_of_an_agent_are_reaped_so_that_no_zombie_stays(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         for pid in named:

@@ -26,6 +26,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us
 _WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
 _CHASES = 100
+_AT_ONCE = 100  # ends: 2 to 10 ms
 _FEW = 64  # numbers: to try each costs less than to list whoever lives
 _MEANWHILE = 1000  # processes that others start while we start one
 
@@ -110,26 +111,29 @@ class Reaper:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _on_child(self) -> None:
-        self.reap()
+        if not self.reap():
+            asyncio.get_running_loop().call_soon(self._on_child)
         self.woken()
 
-    def reap(self) -> None:
-        """Collect whoever has ended."""
-        while True:
+    def reap(self) -> bool:
+        """Collect whoever has ended. False: there may be more, who may end faster than that, and the watch waits."""
+        for _ in range(_AT_ONCE):
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | _WALL)
             except ChildProcessError:
                 self.childless = True
-                return
+                return True
             if not pid:
                 self.childless = False
-                return
+                return True
             if os.WIFSTOPPED(status):
                 if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
                     os.kill(pid, signal.SIGCONT)
             elif pid in self._roots and self._roots[pid] is None:  # else another has its number by now
                 code = os.waitstatus_to_exitcode(status)
                 self._roots[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
+        self.childless = False
+        return False
 
     def ending(self, root: Root) -> Exit | None:
         """Say how a root ended; None while it lives."""
