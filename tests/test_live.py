@@ -1,5 +1,6 @@
 """The live view: snapshots of what stands below the log, and that it fits whatever terminal there is."""
 
+import asyncio
 import re
 import time
 from textwrap import dedent
@@ -7,8 +8,9 @@ from textwrap import dedent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqsup.cli import _live
 from seqsup.events import CompanionReady, CompanionStarted, RunPaused
-from seqsup.history import Now, fold
+from seqsup.history import History, Now, fold
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import GIB, MIB, Halt, Heap, Reason
 from seqsup.wording import columns
@@ -199,6 +201,35 @@ def test_who_runs_beside_it_is_named_and_keeps_figures_of_its_own() -> None:
     said = shown(beside, 80)
     assert "824 MiB of 1024 MiB" in said
     assert " also plan\n" in said
+
+
+def test_in_lanes_one_that_runs_is_shown_before_one_that_waits_for_its_next_try() -> None:
+    beside = scene(told().attempt_started("plan", 1, hard=GIB).spawned("plan", 1))
+    beside.pulses["plan"] = leaking()
+    said = shown(beside, 80)
+    assert "▶ plan" in said
+    assert "824 MiB of 1024 MiB" in said
+    assert " also embed\n" in said
+
+
+def test_in_plain_output_too_it_is_told_of_one_beside_which_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_live, "TOLD_EVERY", 0.3)
+    said: list[str | None] = []
+
+    async def lanes() -> None:
+        history, told, heard = History(), Told().run("long", "a", "b", "c", "d"), 0
+        told.attempt_started("long").spawned("long")
+        pulses = _live.Pulses(lambda: history.view, lambda agent, *_: said.append(agent))
+        for agent in "abcd":
+            for recorded in told.attempt(agent).events[heard:]:
+                history.apply(recorded)
+                pulses(recorded)
+            heard = len(told.events)
+            await asyncio.sleep(0.2)
+        pulses.close()
+
+    asyncio.run(lanes())
+    assert "long" in said
 
 
 def test_it_is_drawn_at_once_however_many_agents_come() -> None:

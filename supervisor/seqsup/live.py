@@ -84,15 +84,20 @@ class Scene(Struct, kw_only=True):
         self.pulses[agent] = Pulse()
 
     @property
+    def agent(self) -> AgentView | None:
+        """Who is shown: in lanes rather one that runs than one that waits for its next try."""
+        return min(self.view.at_turn, key=lambda each: each.state is AgentState.BACKOFF, default=None)
+
+    @property
     def pulse(self) -> Pulse:
         """That of the agent that is shown."""
-        agent = self.view.current
+        agent = self.agent
         return self.pulses.get(agent.name, _NONE) if agent is not None else _NONE
 
 
 def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
     """The lines of the view, each at most `width` wide."""
-    view, agent = scene.view, scene.view.current
+    view, agent = scene.view, scene.agent
     lines = [_rule(width, encoding), _headline(view, now.mono, width, encoding)]
     if view.paused:
         symbol = mark("■", encoding)
@@ -103,7 +108,7 @@ def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") ->
         lines.append(_turn(agent, scene, now, width, encoding))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, width, encoding)
-    others = [each.name for each in view.agents.values() if each.state is AgentState.RUNNING and each is not agent]
+    others = [each.name for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
     lines += [_listed([("dim", " also ")], others, width, encoding)] if others else []
     lines += _around(scene, width, encoding)
     return lines

@@ -55,7 +55,7 @@ class Pulses:
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
-        if isinstance(recorded.body, AttemptStarted):
+        if isinstance(recorded.body, AttemptStarted) and len(self._view().at_turn) < 2:  # else others are due before
             self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
