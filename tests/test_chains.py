@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import MappingProxyType
 from typing import Any
 
@@ -259,3 +260,18 @@ def test_a_forged_variable_leads_nowhere(seqsup: Seqsup, tmp_path: Path) -> None
     refused = seqsup("start", write(tmp_path, *agents(1)), env={"SEQSUP_RENEWED": "99"})
     assert refused.code == 2
     assert "unset it" in refused.stderr
+
+
+def test_what_another_version_left_for_itself_is_told(tmp_path: Path) -> None:
+    """seqsup was upgraded while a run went on."""
+    with TemporaryFile() as packet:
+        packet.write(b'{"plan": {}}')
+        packet.flush()
+        fresh = subprocess.run(
+            [sys.executable, "-m", "seqsup", "start", "x.toml"], pass_fds=[packet.fileno()], cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_RENEWED": str(packet.fileno())},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert fresh.returncode == 2
+    assert "--resume" in fresh.stderr
+    assert "Traceback" not in fresh.stderr

@@ -97,7 +97,13 @@ def go_on() -> int | None:
     """Go on with the run of the image before this one, if there was one."""
     if (packet := renewed()) is None:
         return None
-    found = msgspec.json.decode(packet, type=_Packet)
+    try:
+        found = msgspec.json.decode(packet, type=_Packet)
+    except msgspec.MsgspecError as error:
+        raise SeqsupError(
+            f"seqsup was replaced while a run went on, and this one cannot take it over ({error}):"
+            " go on with `seqsup start PROFILE --resume`"
+        ) from error
     return _carry_out(found.plan, found.manner, found)
 
 
