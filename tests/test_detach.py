@@ -104,6 +104,12 @@ def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
     assert "waits for the machine's turn in the background" in second.stderr
     assert "next: seqsup status second · seqsup stop q2" in second.stderr  # there are no logs yet
     gone.append(pid_of(second.stderr))
+    apart = write(tmp_path, shell("a", "true"), name="apart", run={"state_dir": str(tmp_path / "own")})
+    waits_apart = seqsup("start", apart, "--detach").stderr
+    gone.append(pid_of(waits_apart))
+    assert "next: seqsup status q3 · seqsup stop q3" in waits_apart  # its own folder knows nothing of it yet
+    assert (seqsup("status", "q3").code, seqsup("stop", "q3").code) == (0, 0)
+    wait_for(lambda: not alive(gone[1]))
     other = seqsup_started("start", third)
     wait_for(lambda: "waiting for" in other.stderr)
     listed = json.loads(seqsup("runs", "--json").stdout)["waiting"]

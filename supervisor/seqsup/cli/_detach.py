@@ -61,7 +61,7 @@ def detach(state_dir: Path, carry_out: Callable[[Detached], int], profile: str =
     click.echo(label)
     click.echo(f"seqsup: {name} {state} in the background, pid {pid}", err=True)
     runs = label.startswith("r")
-    of = profile or (label if runs else name)
+    of = (profile or label) if runs else label if profile else name
     then = f"seqsup logs {of} -f · seqsup stop {of}" if runs else f"seqsup stop {label}"  # who waits has no logs yet
     click.echo(f"next: seqsup status {of} · {then}", err=True)
     return 0
