@@ -312,7 +312,7 @@ class _Supervision:
         if self._exporter is not None:
             self._exporter.close()
         hold_signals()
-        await asyncio.sleep(0.001)  # what came before is heard
+        await Wake().wait(0.001)  # what came before is heard
         self._journal.close()
         adopt_orphans(False)  # it begins as we did: its sentinel is to leave its tree
         ticket = self._turn.handed_on()
