@@ -469,6 +469,15 @@ def test_a_past_run_proves_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path
     assert seqsup("doctor", "--run", "r7").code == 2
 
 
+def test_of_a_run_in_lanes_it_does_not_say_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path) -> None:
+    lanes = {"run": {"concurrency": 2, "allow_concurrency": True}, "memory": {"hard": "64MiB"}}
+    meets = (shell(name, f"touch {name}; while [ ! -e {other} ]; do sleep 0.02; done") for name, other in ("ab", "ba"))
+    assert seqsup("start", write(tmp_path, *meets, **lanes)).code == 0
+    result = seqsup("doctor", "--run", "r1")
+    assert result.code == 0
+    assert "warn  one at a time  r1 nightly: 2 attempts, up to 2 at the same time, and no two in one" in result.stdout
+
+
 def test_a_run_that_was_not_one_at_a_time_fails() -> None:
     told = Told().run("a", "b").started("a").started("b", pid=9).ended("a").ended("b").run_ended(0)
     findings = list(proof("r42", told.events))

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from .channel import Channel
-from .events import AttemptEnded, AttemptLost, Drained, Recorded
+from .events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from .finding import Finding, Level
 from .model import CompanionStart, Hooks, Metrics
 from .ready import address, taken
@@ -185,9 +185,13 @@ def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
     pairs = violations(told)
     over = [each.body for each in told if isinstance(each.body, (AttemptEnded, AttemptLost))]
     tried = counted(len(over), "attempt")
+    lanes = max((each.body.concurrency for each in told if isinstance(each.body, RunStarted)), default=1)
     if pairs:
         wrong = f"{label}: {counted(pairs, 'pair')} of {tried} ran at the same time: a fault of seqsup"
         yield Finding(Level.FAIL, "one at a time", wrong, "please tell us, with `seqsup events`")
+    elif lanes > 1:
+        beside = f"{label}: {tried}, up to {lanes} at the same time, and no two in one lane"
+        yield Finding(Level.WARN, "one at a time", beside, "run.concurrency = 1 is one at a time")
     else:
         yield Finding(Level.OK, "one at a time", f"{label}: {tried}, no two at the same time")
     drains = [each.body for each in told if isinstance(each.body, Drained)]
