@@ -121,6 +121,17 @@ def test_a_member_without_a_mark_is_known_by_number_and_start(seqsup: Seqsup, st
             member.kill()
 
 
+def test_members_that_are_damaged_hold_up_no_sweep(seqsup: Seqsup, stub: Stub) -> None:
+    state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
+    with subprocess.Popen(stub("silent"), stdin=subprocess.DEVNULL) as member:
+        dead_run(state_dir, "", boot_id())
+        kept = f"{member.pid} {start_time(member.pid)}\n".encode()
+        (run_folder(state_dir, 1) / MEMBERS).write_bytes(b"\xff\0 1\nabc def\n-1 5\n" + kept + b"123 ")
+        swept = seqsup("sweep")
+        assert swept.code == 0, swept.stderr
+        assert member.wait(timeout=40) < 0
+
+
 def test_status_names_what_outlived_its_supervisor_and_what_stops_it(seqsup: Seqsup, stub: Stub) -> None:
     with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as member:
         try:

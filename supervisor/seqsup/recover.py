@@ -168,8 +168,9 @@ class _Left:
         self._announced = {each.file_sd for each in begun if each.file_sd}
         if begun and begun[-1].boot_id == boot_id():
             living = set(all_pids())
-            with (self._folder / MEMBERS).open() as file:  # weeks of builds are millions of lines
-                for pid, start in (map(int, pair) for line in file if len(pair := line.split()) == 2):
+            with (self._folder / MEMBERS).open("rb") as file:  # weeks of builds are millions of lines
+                pairs = (line.split() for line in file)
+                for pid, start in (map(int, pair) for pair in pairs if len(pair) == 2 and b"".join(pair).isdigit()):
                     self._oldest = min(self._oldest, start)
                     if pid in living:
                         self._seen.add((pid, start))
