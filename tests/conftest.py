@@ -272,7 +272,7 @@ def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
 
 
 @contextlib.contextmanager
-def _as_in_a_terminal() -> Iterator[None]:
+def as_in_a_terminal() -> Iterator[None]:
     """Behind a script's `&`, or nohup, signals are ignored, and what we start would inherit that."""
     before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)}
     try:
@@ -295,7 +295,7 @@ def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Start
         with (
             (folder / "stdout").open("wb") as stdout,
             (folder / "stderr").open("wb") as stderr,
-            _as_in_a_terminal(),
+            as_in_a_terminal(),
         ):
             process = subprocess.Popen(
                 [*through, sys.executable, "-m", "seqsup", *map(str, args)],

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT, STUBS, Result, Started, alive, wait_for
+from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
 from seqsup import policy
 from seqsup.model import MIB
 from seqsup.units import format_size
@@ -123,11 +123,12 @@ def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, t
 def renewing(
     *args: object, env: Mapping[str, str] = MappingProxyType({}), through: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*through, sys.executable, str(STUBS / "renews.py"), *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **env},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    with as_in_a_terminal():
+        return subprocess.Popen(
+            [*through, sys.executable, str(STUBS / "renews.py"), *map(str, args)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **env},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
 
 
 def renewed(*args: object, env: Mapping[str, str] = MappingProxyType({})) -> Result:
