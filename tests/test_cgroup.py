@@ -774,6 +774,7 @@ def test_the_shim_complains_of_its_own_failures_only(env: dict[str, str], tmp_pa
     assert complaint(own.returncode, own.stderr) is None
     assert complaint(0, b"seqsup: x\n") is None
     assert complaint(None, b"") is None
+    assert complaint(NOT_FOUND, b"seqsup: ") is None, "an agent may begin like that, and say no more"
 
 
 def test_the_leader_dies_with_its_supervisor() -> None:

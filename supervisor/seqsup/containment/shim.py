@@ -174,5 +174,5 @@ def complaint(code: int | None, stderr: bytes) -> str | None:
     """Say why the shim did not become the agent; None when it did. `stderr` is all that was written there."""
     if code not in (CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND) or not stderr.startswith(_SAYS):
         return None
-    said = stderr.partition(b": ")[2].splitlines()[0].decode(errors="replace")
-    return re.sub(r"^(line )?\d+: ", "", said)  # where in our script the shell stood
+    said = stderr.partition(b"\n")[0].partition(b": ")[2].decode(errors="replace")
+    return re.sub(r"^(line )?\d+: ", "", said) or None  # where in our script the shell stood
