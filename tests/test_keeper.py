@@ -5,11 +5,13 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from conftest import alive, wait_for
 from seqsup.beside import Beside, Site
+from seqsup.containment import keep
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
@@ -206,6 +208,19 @@ def test_a_keeper_takes_its_tree_with_it_when_the_line_breaks(tell: Tell, stub: 
         await one.__aexit__(None, None, None)
 
     assert tell(story) == []
+
+
+def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It collected until nobody ended any more: of a fork bomb, on many processors, as long as that went on."""
+    ends = iter([SimpleNamespace(si_pid=2**22)] * 5000)
+    woken, wakes = os.pipe2(os.O_NONBLOCK)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "waitid", lambda *_: next(ends, None))
+        assert keep._reap(1, -1, wakes)
+    assert sum(1 for _ in ends) > 4000
+    assert os.read(woken, 9), "the rest is collected without another signal"
+    for fd in (woken, wakes):
+        os.close(fd)
 
 
 def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
