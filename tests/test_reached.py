@@ -108,3 +108,11 @@ def test_a_preload_of_the_users_with_an_odd_path_is_read_too(node: Path, tmp_pat
     spelled = str(tmp_path / ODD).replace('"', '\\"')
     told = start(tmp_path, node, ["node", "-p", "first + typeof gc"], NODE_OPTIONS=f'--require "{spelled}"')
     assert told.stdout == "firstfunction\n"
+
+
+@pytest.mark.long
+def test_a_deno_is_left_alone(node: Path, tmp_path: Path) -> None:
+    """It reads what NODE_OPTIONS requires, and unless it is told otherwise may see no environment."""
+    (tmp_path / "told.mjs").write_text("console.log(typeof gc)")
+    ended = start(tmp_path, node, [str(npm.deno_binary()), "run", "--no-prompt", "told.mjs"], NO_COLOR="1")
+    assert ended.stdout == "undefined\n"

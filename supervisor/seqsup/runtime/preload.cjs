@@ -3,6 +3,8 @@
 // that is gone, deaf or absent is no trouble to it. What is asked and answered are lines of JSON (see channel.py).
 "use strict";
 
+if (process.versions.deno) return; // reads NODE_OPTIONS too, and unless it is allowed to, ends at whatever we look at
+
 const LATER = 50; // ms: to connect at once would cost each start 8 ms, for `net` and `v8`
 const LONGEST = 65536; // characters of a question
 const SITES = 10;
