@@ -104,7 +104,9 @@ def test_links_and_the_scripts_of_pnpm_lead_to_node(tmp_path: Path) -> None:
     (tmp_path / "bin/agent").symlink_to("../lib/cli.js")
     (tmp_path / "bin/runtime").symlink_to(NODE)
     program(tmp_path / "bin/shim", '#!/bin/sh\nif true; then\n  exec node  "$basedir/x.js" "$@"\nfi\n')
-    for name in ("agent", "runtime", "shim"):
+    long = "# what a shim does about links and paths\n" * 150  # of pnpm 12 it is 4 KiB
+    program(tmp_path / "bin/long", f'#!/bin/sh\n{long}exec node  "$basedir_abs"/\'../x.js\' "$@"\n')
+    for name in ("agent", "runtime", "shim", "long"):
         assert kind([f"bin/{name}"], tmp_path) == "node"
 
 

@@ -27,6 +27,7 @@ _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
 _APART = "write each of its words by itself"
+_HEAD = 16384  # bytes of a file that are looked at: before pnpm's scripts start node come 4 KiB
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
 # Programs that become the command behind their options: which of these take a value, and how many words stand between.
 _WRAPPERS = {
@@ -178,7 +179,7 @@ def _parts(file: str) -> tuple[bytes, bytes, bytes]:
     """A program's first and last bytes, and the names of its sections."""
     try:
         with Path(file).open("rb") as program:
-            head = program.read(4096)
+            head = program.read(_HEAD)
             program.seek(max(0, os.fstat(program.fileno()).st_size - 4096))
             return head, program.read(), _section_names(program, head) if head.startswith(_ELF_MAGIC) else b""
     except OSError:
