@@ -30,6 +30,31 @@ BAD_OPTION = b"node: bad option: --max-old-space-sise=100\n"
 BAD_VALUE = b"node: invalid value for NODE_OPTIONS (unterminated string)\n"
 PRELOAD = b"Error: Cannot find module '/run/seqsup/preload.cjs'\nRequire stack:\n- internal/preload\n"
 THROWN = b"Error: nothing works\n    at work (/agents/a.mjs:3:9)\n"
+DENO = b"""error: Uncaught (in promise) Error: nothing works
+throw new Error("nothing works")
+      ^
+    at file:///agents/a.ts:1:7
+"""
+BUN = b"""1 | throw new Error("nothing works")
+              ^
+error: nothing works
+      at /agents/a.ts:1:11
+
+Bun v1.4.5 (Linux x64)
+"""
+NPM_MISSING = b"""npm error code E404
+npm error 404 Not Found - GET https://registry.npmjs.org/agnet
+npm error 404
+npm error 404 Note that you can also install from a
+npm error 404 tarball, folder, http url, or git url.
+npm error A complete log of this run can be found in: /root/.npm/_logs/2026-11-29T08_13_22_301Z-debug-0.log
+"""
+NPM_SCRIPT = b"""npm error Missing script: "go"
+npm error
+npm error To see a list of scripts, run:
+npm error   npm run
+npm error A complete log of this run can be found in: /root/.npm/_logs/2026-11-29T08_13_22_301Z-debug-0.log
+"""
 UNCAUGHT = b"""/agents/a.cjs:1
 require('./nowhere.cjs')
 ^
@@ -196,6 +221,14 @@ def test_words_far_apart_on_one_line_are_not_v8s() -> None:
         (THROWN, "Error: nothing works"),
         (UNCAUGHT, "Error: Cannot find module './nowhere.cjs'"),
         (b"Node.js v20.20.2\n", "Node.js v20.20.2"),
+        (DENO, 'error: Uncaught (in promise) Error: nothing works'),
+        (BUN, "error: nothing works"),
+        (UNCAUGHT + b'error: script "go" exited with code 1\n', "Error: Cannot find module './nowhere.cjs'"),
+        (UNCAUGHT + b"[ELIFECYCLE] Command failed with exit code 1.\n", "Error: Cannot find module './nowhere.cjs'"),
+        (NPM_MISSING, "npm error 404 Not Found - GET https://registry.npmjs.org/agnet"),
+        (NPM_SCRIPT, 'npm error Missing script: "go"'),
+        (b"npm error code 1\nnpm error path /agents\n", "npm error path /agents"),
+        (b"^\n", "^"),
         (b"Uncaught:\n5\n(Use `node --trace-uncaught`)\n\nNode.js v20.20.2\n", "(Use `node --trace-uncaught`)"),
     ],
 )

@@ -1,5 +1,6 @@
 """How an attempt ended that we did not end, pure. (Our own kill record comes first: gemini exits 0 after TERM.)"""
 
+import itertools
 import re
 import signal
 from collections.abc import Sequence
@@ -25,6 +26,13 @@ _SAID = {9: _REFUSED, 1: _PRELOAD}  # by exit code: the words of a Node that cou
 _UNSETTLED = re.compile(rb"unsettled top-level await", re.IGNORECASE)
 _FATAL = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV}
 _FRAME = re.compile(r"at .*(\)|:\d+)$")  # of a stack
+# What launchers and runtimes add below what is to be known.
+_ADDED = re.compile(
+    r"npm (error|ERR!) A complete log of this run can be found|Bun v\d\S* \(|\W{0,3}ELIFECYCLE\W.*Command failed"
+    r"|error: (script )?\"[^\"]*\" exited with code "
+)
+_NPM = re.compile(r"npm (error|ERR!)")
+_NPM_KEYS = re.compile(r"npm \S+( (code|syscall|path|errno|signal|type)\b.*)?")  # of its errors: no words for people
 _LAST_LINES = 10  # of an agent that exited well: further up it may speak of others' failures
 _LATELY = 16 * 1024  # characters: of a limit that it met earlier and outlived it may speak further up
 _LINE = 200  # characters of what it said last
@@ -129,13 +137,20 @@ def with_preset(
 
 
 def last_words(output: bytes) -> str:
-    """The last line of what a program said; where that tells of an error of Node's, the line that names it."""
+    """The last line of what a program said; where that tells of an error of npm, Node, Bun or Deno, the line that
+    names it."""
     lines = [said for line in output.decode(errors="replace").splitlines() if (said := unstyled(line).strip())]
+    while len(lines) > 1 and _ADDED.match(lines[-1]):
+        lines.pop()
+    of_npm = list(itertools.takewhile(_NPM.match, reversed(lines)))[::-1]
+    lines = [next((line for line in of_npm if not _NPM_KEYS.fullmatch(line)), of_npm[-1])] if of_npm else lines
     if len(lines) > 1 and lines[-1].startswith("Node.js v"):
         marks = [number for number, line in enumerate(lines) if not line.strip("^")]
         lines = lines[: marks[-1] + 2] if marks else lines[:-1]
     while len(lines) > 1 and _FRAME.match(lines[-1]):
         lines.pop()
+    if len(lines) > 2 and not lines[-1].strip("^"):
+        lines = lines[:-2]  # Deno's way: the error, its line, and where in it
     last = printable(lines[-1]) if lines else ""
     return last if len(last) <= _LINE else last[: _LINE - 1] + "…"
 
