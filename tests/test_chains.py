@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
+from monitoring import free_port, up
 from seqsup import policy
 from seqsup.model import MIB
 from seqsup.units import format_size
@@ -210,6 +212,25 @@ def test_a_wish_that_meets_a_renewal_is_not_lost(tmp_path: Path, signum: signal.
     result = renewed("start", path, "--json", env={"WISHED": str(int(signum))})
     assert result.code == 128 + (signal.SIGTERM if signum is signal.SIGTERM else signal.SIGINT), result.stderr
     assert (tmp_path / "done").read_text().split() == ["a"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_wish_is_for_the_run_and_for_none_of_its_threads(tmp_path: Path, signum: signal.Signals) -> None:
+    """One that waits for a silent reader of the figures would take it, and be gone with the old image."""
+    port = free_port()
+    waits = "while [ ! -e read ]; do sleep 0.02; done; echo {} >>done"
+    path = write(tmp_path, *agents(3, waits), metrics={"listen": f"127.0.0.1:{port}"}, **of_chain(1))
+    run = renewing("start", path, env={"LATE": str(int(signum))})
+    try:
+        wait_for(lambda: up(f"http://127.0.0.1:{port}/metrics"))
+        with socket.create_connection(("127.0.0.1", port)):
+            wait_for(lambda: psutil.Process(run.pid).num_threads() > 2)
+            (tmp_path / "read").touch()
+            _, stderr = run.communicate(timeout=60)
+        assert run.returncode == 128 + (signal.SIGTERM if signum is signal.SIGTERM else signal.SIGINT), stderr
+        assert (tmp_path / "done").read_text().split() == ["a"], stderr
+    finally:
+        run.kill()
 
 
 def test_who_is_deaf_even_to_kill_is_not_forgotten_by_a_renewal(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whether a companion answers: over HTTP, at a port, in what it prints, or after a time."""
 
 import asyncio
+import signal
 from urllib.parse import urlsplit
 
 from .model import Readiness
@@ -73,6 +74,8 @@ async def _http_missing(url: str) -> str:
 
 
 def _https_missing(url: str) -> str:
+    # They are the main thread's, also while it holds them: this one stays, and ends with the image that begins anew
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     from urllib.error import HTTPError
     from urllib.request import ProxyHandler, build_opener
 

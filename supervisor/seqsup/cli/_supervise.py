@@ -148,7 +148,8 @@ class _Supervision:
         self._number = ""  # the run's, once it has one
 
     async def main(self) -> int:
-        self._listen()
+        if self._listen():
+            await self._wake.wait(0.001)  # that is heard before an agent starts
         if self._packet is not None:
             turn = self._turn = Turn.taken(*self._packet.ticket)
             try:
@@ -183,7 +184,8 @@ class _Supervision:
         outputs = (self._passage, *(reader for reader in self._readers if isinstance(reader, Stream)))
         return next((output.lost for output in outputs if output is not None and output.lost is not None), None)
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        """Hear signals from here on. True: some came before, while it began, at all or anew."""
         loop, operator = asyncio.get_running_loop(), self._operator
         if not _ignored(signal.SIGINT):
             loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
@@ -197,8 +199,9 @@ class _Supervision:
         loop.add_signal_handler(
             signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
         )
-        # What came while it began anew; and who starts us may have blocked some, which agents would inherit
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        early = bool(signal.sigpending())
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # who starts us may have blocked some, which agents would inherit
+        return early
 
     def _say(self, message: str, event: str = "notice") -> None:
         if self._manner.log_json:

@@ -6,6 +6,7 @@ nobody scrapes pays a fraction of a millisecond, and no memory.
 
 import errno
 import select
+import signal
 import socket
 import sys
 import threading
@@ -92,6 +93,8 @@ class Endpoint:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _serve(self) -> None:
+        # The main thread's, also while it holds them: in any other they would end with the image that begins anew
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._socket is None:
             if self._closed.wait(_RETRY):
                 return

@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -119,6 +120,7 @@ class Exporter:
 
     def _write_on(self) -> None:
         """Write textfile and pushes now and then, and a last time when all is told."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in the endpoint's thread
         self._announce()
         while not self._over.wait(EVERY):
             self._write()
