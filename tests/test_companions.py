@@ -18,7 +18,7 @@ import npm
 import pytest
 from conftest import Result, Started, alive, wait_for
 from seqsup.model import MIB, Readiness
-from seqsup.ready import missing
+from seqsup.ready import missing, taken
 
 from profiles import Event, agent, of, parsed, proven, shell, write
 
@@ -340,6 +340,9 @@ def test_whoever_is_killed_nothing_is_left(
         ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: there is no folder"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://x y" }', "has no blank"),
+        ('name = "x"\ncommand = ["true"]\nready = { http = "http://127.0.0.1:99999/" }', "ready.http: "),
+        ('name = "x"\ncommand = ["true"]\nready = { http = "http://127.0.0.1:abc/" }', "up to 65535"),
+        ('name = "x"\ncommand = ["true"]\nready = { http = "http://[::1/" }', "ready.http: "),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_line(seqsup: Seqsup, tmp_path: Path, companion: str, wrong: str) -> None:
@@ -376,7 +379,16 @@ def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, mo
 
 
 def lacks(http: str | None = None, port: int | None = None) -> str:
-    return asyncio.run(missing(Readiness(http=http, port=port, log=None, delay=0, timeout=5), b"", 0))
+    return asyncio.run(missing(rule(http, port), b"", 0))
+
+
+def rule(http: str | None = None, port: int | None = None) -> Readiness:
+    return Readiness(http=http, port=port, log=None, delay=0, timeout=5)
+
+
+def test_a_host_that_none_can_be_does_not_answer() -> None:
+    assert asyncio.run(taken(rule("http://a..b:3000/"))) == ""
+    assert "does not answer" in lacks("http://a..b:3000/")
 
 
 def test_one_that_listens_where_nobody_looks_is_told_so() -> None:

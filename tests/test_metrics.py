@@ -591,6 +591,15 @@ def test_a_bad_address_in_the_environment_is_refused_by_name(seqsup: Callable[..
     assert 'SEQSUP_METRICS_LISTEN: expected "host:port"' in result.stderr
 
 
+def test_a_host_that_none_can_be_is_no_fault(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    listen = f"127.0.0..1:{free_port()}"
+    result = seqsup("start", write(tmp_path, shell("a", "exit 0"), metrics={"listen": listen}))
+    assert result.code == 0, result.stderr
+    assert f"metrics.listen {listen}: no host can be called that" in result.stderr
+    told = seqsup("doctor", env={"SEQSUP_METRICS_LISTEN": listen})
+    assert f"{listen}: no host can be called that" in told.stdout
+
+
 def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
     port = free_port()
     profile = write(tmp_path, shell("a", "sleep 60"), metrics={"listen": f"127.0.0.1:{port}"})

@@ -13,6 +13,7 @@ from msgspec import Struct
 from .channel import Channel
 from .events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from .finding import Finding, Level
+from .metrics.endpoint import NO_HOST
 from .model import CompanionStart, Hooks, Metrics
 from .ready import address, taken
 from .runtime.detect import detect, find
@@ -101,9 +102,10 @@ def metrics_port(metrics: Metrics) -> Iterator[Finding]:
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         level = Level.FAIL if metrics.required else Level.WARN
-        told = f"{metrics.listen}: {error.strerror}{_holder(int(port))}; figures are served once it can be had"
+        why = error.strerror if isinstance(error, OSError) else NO_HOST
+        told = f"{metrics.listen}: {why}{_holder(int(port))}; figures are served once it can be had"
         yield Finding(level, "metrics port", told, 'set metrics.listen to another, or "none"')
     else:
         yield Finding(Level.OK, "metrics port", f"{metrics.listen} is free")

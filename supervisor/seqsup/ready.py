@@ -43,7 +43,7 @@ async def connects(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(_PATIENCE):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last for what no host can be called
         return False
     writer.close()
     return True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = "/metrics"
+NO_HOST = "no host can be called that"
 LONGEST_LINGER = 60.0  # seconds
 _SHORTEST_LINGER = 2.0  # a reader may be late by more than half of a short interval
 _RETRY = 1.0  # seconds between looks whether a taken port is free
@@ -70,6 +71,8 @@ class Endpoint:
             )[0]
             bound = socket.socket(family, kind, proto)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        except UnicodeError:
+            raise Taken(f"metrics.listen {self.listen}: {NO_HOST}", "it can be had") from None
         except OSError as error:
             raise self._taken(error) from None
         try:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator
 from graphlib import CycleError
+from urllib.parse import urlsplit
 
 from .. import placeholders
 from ..units import show
@@ -83,12 +84,21 @@ def _companions(profile: Profile) -> Wrong:
         ready = companion.ready
         if sum(value is not None for value in (ready.http, ready.port, ready.log, ready.delay)) > 1:
             yield (*at, "ready"), "one of http, port, log and delay, not several"
-        if ready.http is not None and not _HTTP.fullmatch(ready.http):
-            why = "an address begins with http:// or https://, then host and port, and has no blank"
+        if ready.http is not None and (why := _unfit(ready.http)):
             yield (*at, "ready", "http"), f"{show(ready.http)}: {why}"
         for name in companion.env:
             if not _VARIABLE.fullmatch(name):
                 yield (*at, "env", name), "no variable can be called that"
+
+
+def _unfit(address: str) -> str:
+    if not _HTTP.fullmatch(address):
+        return "an address begins with http:// or https://, then host and port, and has no blank"
+    try:
+        urlsplit(address).port  # noqa: B018 (asked, it says)
+    except ValueError:
+        return "no host and port can be read in it, such as 127.0.0.1:3000 or [::1]:3000; a port is up to 65535"
+    return ""
 
 
 def variable(companion: str) -> str:
