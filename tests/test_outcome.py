@@ -221,7 +221,7 @@ def test_words_far_apart_on_one_line_are_not_v8s() -> None:
         (THROWN, "Error: nothing works"),
         (UNCAUGHT, "Error: Cannot find module './nowhere.cjs'"),
         (b"Node.js v20.20.2\n", "Node.js v20.20.2"),
-        (DENO, 'error: Uncaught (in promise) Error: nothing works'),
+        (DENO, "error: Uncaught (in promise) Error: nothing works"),
         (BUN, "error: nothing works"),
         (UNCAUGHT + b'error: script "go" exited with code 1\n', "Error: Cannot find module './nowhere.cjs'"),
         (UNCAUGHT + b"[ELIFECYCLE] Command failed with exit code 1.\n", "Error: Cannot find module './nowhere.cjs'"),
