@@ -200,7 +200,8 @@ class _Supervision:
             signal.SIGTSTP, self._say, "Ctrl-Z has no effect: a suspended seqsup cannot watch memory"
         )
         early = bool(signal.sigpending())
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # who starts us may have blocked some, which agents would inherit
+        # Who starts us may have blocked some, which agents would inherit
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return early
 
     def _say(self, message: str, event: str = "notice") -> None:
