@@ -361,7 +361,7 @@ def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, mo
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True,
     )  # fmt: skip
-    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Odd)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -373,9 +373,18 @@ def test_https_is_asked_as_well_and_its_certificate_looked_at(tmp_path: Path, mo
         monkeypatch.setenv("SSL_CERT_FILE", certificate)
         assert lacks(url) == ""
         assert "answers 404" in lacks(f"{url}/no-such")
+        assert "answers nonsense" in lacks(f"{url}/odd")
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Odd(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/odd":
+            self.wfile.write(b"hello\n")
+        else:
+            super().do_GET()
 
 
 def lacks(http: str | None = None, port: int | None = None) -> str:

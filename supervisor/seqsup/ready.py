@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from .model import Readiness
 
 _PATIENCE = 2.0  # seconds for one answer
+_NONSENSE = "nonsense"  # in place of a code: it is not HTTP
 
 
 async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
@@ -70,12 +71,13 @@ async def _http_missing(url: str) -> str:
                 writer.close()
     except (OSError, TimeoutError, ValueError) as error:
         return f"{url} does not answer: {str(error) or f'nothing came within {_PATIENCE:g} s'}"
-    return _verdict(url, status[1].decode(errors="replace") if len(status) > 1 else "nonsense")
+    return _verdict(url, status[1].decode(errors="replace") if len(status) > 1 else _NONSENSE)
 
 
 def _https_missing(url: str) -> str:
     # They are the main thread's, also while it holds them: this one stays, and ends with the image that begins anew
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import ProxyHandler, build_opener
 
@@ -85,6 +87,8 @@ def _https_missing(url: str) -> str:
     except HTTPError as error:
         error.close()
         return _verdict(url, str(error.code))
+    except HTTPException:
+        return _verdict(url, _NONSENSE)
     except (OSError, ValueError) as error:
         return f"{url} does not answer: {error}"
 
