@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from seqsup.events import (
 from seqsup.metrics import figures
 from seqsup.metrics.around import look
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
+from seqsup.metrics.endpoint import Endpoint
 from seqsup.metrics.exposition import Collector, application, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.files import publish
@@ -598,6 +600,30 @@ def test_a_host_that_none_can_be_is_no_fault(seqsup: Callable[..., Result], tmp_
     assert f"metrics.listen {listen}: no host can be called that" in result.stderr
     told = seqsup("doctor", env={"SEQSUP_METRICS_LISTEN": listen})
     assert f"{listen}: no host can be called that" in told.stdout
+
+
+def test_a_first_scrape_that_meets_the_end_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is being imported for it, which takes 0.1 s, as the port is given up."""
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    importing, closed = threading.Event(), threading.Event()
+
+    def answers() -> "WSGIApplication":
+        importing.set()
+        closed.wait(30)
+        return lambda *_: []
+
+    before = set(threading.enumerate())
+    endpoint = Endpoint("127.0.0.1:0", answers)
+    endpoint.open()
+    (thread,) = set(threading.enumerate()) - before
+    host, _, port = str(endpoint.address).rpartition(":")
+    with socket.create_connection((host, int(port))):
+        assert importing.wait(30)
+        endpoint.close()
+        closed.set()
+        thread.join(30)
+    assert (thread.is_alive(), raised) == (False, [])
 
 
 def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class Endpoint:
         self._socket: socket.socket | None = None
         self._server: Any = None
         self._closed = threading.Event()
+        self._ending = threading.Lock()  # from then on no server is made; one that is made serves, and hears of it
         self._begun: deque[float] = deque(maxlen=16)  # monotonic
         self._answered = 0.0  # when the last answered scrape began
 
@@ -110,9 +111,12 @@ class Endpoint:
         sys.setswitchinterval(_SWITCH)
         from .http import server
 
-        self._server = server(self._socket, self._answer_with(self._application()))
-        if not self._closed.is_set():
-            self._server.serve_forever()
+        answer = self._answer_with(self._application())
+        with self._ending:
+            if self._closed.is_set():
+                return
+            self._server = server(self._socket, answer)
+        self._server.serve_forever()
 
     def _asked(self) -> bool:
         """Wait for the first request; False when it is over without one."""
@@ -157,7 +161,8 @@ class Endpoint:
         return self._answered > moment
 
     def close(self) -> None:
-        self._closed.set()
+        with self._ending:
+            self._closed.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
