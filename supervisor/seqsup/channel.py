@@ -8,22 +8,21 @@ A line of JSON each way. Whoever says more than was asked, or says it badly, is 
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from .model import Account, Heap, NodeProcess, Site
+from .sockets import Sockets, discard
 
 _LONGEST_LINE = 65536  # bytes
-_BACKLOG = 128
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
 _AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
 _SILENCE = 5.0  # seconds within which one must have said who it is
@@ -85,24 +84,17 @@ class Node:
 class Channel:
     """The supervisor's end. `greeted` hears of each Node process, `operated` of each operator's question."""
 
-    def __init__(self, path: Path, account: Account | None = None) -> None:
-        """Make the socket, for processes of `account` (else of our own user) and nobody else. OSError says why not."""
+    def __init__(self, sockets: Sockets, account: Account | None = None) -> None:
+        """Listen to processes of `account` (else of our own user) and nobody else. OSError says why not."""
         self.greeted: Callable[[Node], None] = lambda _: None
         self.operated: Callable[[str, Callable[[bytes], None]], None] = lambda _, answer: answer(b"{}")
         self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
         self._nodes: dict[int, Node] = {}
         self._lines: list[_Line] = []
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            self._listener.bind(os.fspath(path))
-            if account is not None:
-                os.chown(path, account.uid, account.gid)
-            path.chmod(0o600)
-            self._listener.listen(_BACKLOG)
-        except OSError:
-            self._listener.close()
-            raise
+        self._own = account is None
+        self._visited = False
+        self._sockets = sockets
+        self._listener, self.path = sockets.listen(account)
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._listener.fileno(), self._accept)
@@ -137,11 +129,12 @@ class Channel:
         if self._resting is not None:
             self._resting.cancel()
         self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
+        if self._own and not self._visited:
+            self._sockets.give_back(self._listener, self.path)
+        else:
+            discard(self._listener, self.path)
         for line in tuple(self._lines):
             self._drop(line)
-        with contextlib.suppress(OSError):
-            self.path.unlink()
 
     def _accept(self) -> None:
         """Take in a few; the rest wait in the backlog, so that a flood of them leaves time for everything else."""
@@ -152,6 +145,7 @@ class Channel:
                 return
             except OSError:  # out of descriptors, or it went again
                 break
+            self._visited = True
             self._admit(connection)
         self._loop.remove_reader(self._listener.fileno())
         self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener.fileno(), self._accept)
@@ -258,7 +252,7 @@ class _Line:
                 return
         except OSError:
             pass
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)  # reads as its end
 
     def read(self) -> Iterator[bytes]:

@@ -149,7 +149,7 @@ def handshake(node: str) -> Finding:
 
 async def _handshake(node: str) -> Finding:
     try:
-        channel = Channel((sockets := Sockets()).path())
+        channel = Channel(sockets := Sockets())
     except OSError as error:
         told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
         return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")

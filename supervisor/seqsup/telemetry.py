@@ -46,7 +46,7 @@ class Telemetry:
         sampled."""
         self._wake, self._account = wake, account
         self._folder, self._reports = folder, folder / REPORTS
-        self._channel = Channel(sockets.path(shared=account is not None), account)
+        self._channel = Channel(sockets, account)
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self._alert = forensics.alert(limits) if limits is not None else None
         self._samples = limits is not None
