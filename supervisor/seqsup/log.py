@@ -19,12 +19,12 @@ from .terminal import colourful, symbols
 from .wording import columns, mark, printable, wrap
 
 if TYPE_CHECKING:
-    from loguru import Message
+    from loguru import Message, Record
 
 FILE = "seqsup.log"
 _ROTATION, _RETENTION = "16 MB", 4  # of a run's file: 80 MB at most
 _JSON = "{extra[json]}"
-_SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}"
+_SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}\n"
 _WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
 _ROOM = 40  # columns: text is not squeezed into less for the sake of a deeper indent
 
@@ -51,7 +51,7 @@ class Log:
             self._outlet = screen or Outlet(terminal.fileno())
             logger.add(
                 self._to_terminal,
-                format=_JSON if as_json else _SHORT,
+                format=_JSON if as_json else self._short,
                 level=level or (ERROR if quiet else INFO),
                 colorize=not as_json and colourful(terminal),
                 filter=lambda record: as_json or not record["extra"]["table"],
@@ -76,9 +76,9 @@ class Log:
             run=recorded.run,
             place=f"{agent}/{attempt}" if attempt else agent or "-",
             time=timestamp(recorded.at),
-            clock=time.strftime("%H:%M:%S", time.localtime(recorded.at)),
-            mark=self._mark(line.mark),
-            who=f"{agent: <{self._width}}" if agent else "seqsup".ljust(self._width),
+            at=recorded.at,
+            symbol=line.mark,
+            agent=agent or "seqsup",
             hang=len(text) - len(line.text),
             table=line.table,
             json=self._object(recorded, line, agent, attempt, text) if self._as_json else "",
@@ -92,9 +92,17 @@ class Log:
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         logger.bind(
-            clock=time.strftime("%H:%M:%S"), mark=self._mark("▶"), who=f"{agent: <{self._width}}",
-            hang=11, table=False, passing=True, run="", place=agent, time="", json=self._pulse(agent, attempt, text),
+            at=time.time(), symbol="▶", agent=agent, hang=11, table=False, passing=True, run="", place=agent, time="",
+            json=self._pulse(agent, attempt, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
+
+    def _short(self, record: "Record") -> str:
+        """The format of the terminal's line. What it alone shows is put together only for what it shows."""
+        extra = record["extra"]
+        extra["clock"] = time.strftime("%H:%M:%S", time.localtime(extra["at"]))
+        extra["mark"] = self._mark(extra["symbol"])
+        extra["who"] = extra["agent"].ljust(self._width)
+        return _SHORT
 
     def _mark(self, symbol: str) -> str:
         """Where words stand for symbols, they are of one width."""

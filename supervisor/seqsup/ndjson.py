@@ -1,6 +1,7 @@
 """Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
 
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
 
 import msgspec
 
@@ -13,7 +14,13 @@ _encode = msgspec.json.Encoder().encode
 
 def timestamp(at: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, in milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, microseconds = divmod(round(at * 1e6), 10**6)
+    return f"{_to_the_second(seconds)}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=8)  # events come in bursts
+def _to_the_second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def encode(recorded: Recorded) -> bytes:

@@ -115,7 +115,7 @@ def open_stdin(step: Step) -> IO[bytes]:
         return _own()
     if step.stdin is None:
         if step.stdin_file is None:
-            return Path(os.devnull).open("rb")
+            return open(os.devnull, "rb", buffering=0)  # noqa: PTH123 (hot)
         return _file_stdin(step, Path(step.cwd, step.stdin_file))
     file = unnamed()
     file.write(step.stdin.encode())

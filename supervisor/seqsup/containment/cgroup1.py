@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .cgroup2 import Groups2
 from .group import (
+    Folder,
     Kept,
     Membership,
     Unavailable,
@@ -29,10 +30,10 @@ _COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
 class Members1:
     """Who belongs together, in a hierarchy of v1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self.entry: tuple[str, ...] = (f"{folder}/cgroup.procs",)
-        folder.mkdir()
+        os.mkdir(folder)  # noqa: PTH102
 
     def pids(self) -> list[int]:
         return listed(self._folder)  # opened anew: v1 answers an open file from a list up to a second old
@@ -50,12 +51,13 @@ class Members1:
 class Group1:
     """One attempt's group."""
 
-    def __init__(self, memory: Path, pids: Path | None, members: Membership) -> None:
+    def __init__(self, memory: Folder, pids: Folder | None, members: Membership) -> None:
         self._memory, self._pids, self._members = memory, pids, members
         own = [folder for folder in (memory, pids) if folder is not None]
         self.entry = tuple(dict.fromkeys([*members.entry, *(f"{folder}/cgroup.procs" for folder in own)]))
         for folder in own:
-            folder.mkdir(exist_ok=True)  # without a freezer the members are kept here
+            with contextlib.suppress(FileExistsError):  # without a freezer the members are kept here
+                os.mkdir(folder)  # noqa: PTH102
         self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
         self.oom_event = self._listen()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .group import (
+    Folder,
     Kept,
     Unavailable,
     attempt_folder,
@@ -35,7 +36,7 @@ _UNITS = (".scope", ".service")
 class Group2:
     """One attempt's group."""
 
-    def __init__(self, folder: Path, *, limits: bool = True) -> None:
+    def __init__(self, folder: Folder, *, limits: bool = True) -> None:
         """Without `limits` it is for membership alone."""
         self._folder = folder
         procs = f"{folder}/cgroup.procs"
@@ -108,7 +109,7 @@ class Groups2:
 
     def make(self, name: str, hard: int | None, pids_max: int | None) -> Group2:
         folder = attempt_folder(self._run, name)
-        folder.mkdir()
+        os.mkdir(folder)  # noqa: PTH102
         group = Group2(folder, limits=self.limits)
         if self.limits:
             try:

@@ -16,6 +16,7 @@ from seqsup.model import MIB
 from seqsup.units import format_size
 
 _RUN = re.compile(r"seqsup-([0-9a-f]{16})")
+Folder = Path | str  # of a group; a Path takes its time
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -92,7 +93,7 @@ class Kept:
 
     __slots__ = ("_numbers", "_told", "fd")
 
-    def __init__(self, path: Path | str | None) -> None:
+    def __init__(self, path: Folder | None) -> None:
         self._told, self._numbers, self.fd = b"", dict[str, int](), -1
         if path is not None:
             with contextlib.suppress(OSError):
@@ -126,7 +127,7 @@ class Kept:
         self.fd = -1
 
 
-def write(path: Path | str, text: str) -> None:
+def write(path: Folder, text: str) -> None:
     """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
     fd = os.open(path, os.O_WRONLY)
     try:
@@ -137,7 +138,7 @@ def write(path: Path | str, text: str) -> None:
         os.close(fd)
 
 
-def read(path: Path | str) -> str:
+def read(path: Folder) -> str:
     """Read a file whole; empty when it is not there."""
     try:
         return Path(path).read_text()
@@ -160,7 +161,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
     return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"
 
 
-def listed(folder: Path) -> list[int]:
+def listed(folder: Folder) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
     for each in with_nested(folder):
@@ -170,12 +171,12 @@ def listed(folder: Path) -> list[int]:
     return found
 
 
-def with_nested(folder: Path) -> Iterator[Path]:
+def with_nested(folder: Folder) -> Iterator[Folder]:
     """Give a group, and those below it."""
-    return (Path(below) for below, _, _ in os.walk(folder)) if nested(folder) else iter((folder,))
+    return (below for below, _, _ in os.walk(folder)) if nested(folder) else iter((folder,))
 
 
-def nested(folder: Path) -> bool:
+def nested(folder: Folder) -> bool:
     """Say whether there are groups below: an agent may be root, and make some."""
     try:
         return os.stat(folder).st_nlink > 2  # noqa: PTH116 (hot)
@@ -201,25 +202,25 @@ def kill_listed(pids: Callable[[], list[int]]) -> None:
             os.close(pidfd)
 
 
-def kill(folder: Path) -> None:
+def kill(folder: Folder) -> None:
     """Kill all that live in a group and below it, once, by the best means that it has."""
     with contextlib.suppress(*_GONE):
-        if (folder / "cgroup.kill").exists():
-            write(folder / "cgroup.kill", "1")
-        elif (folder / "freezer.state").exists():
+        if os.path.exists(f"{folder}/cgroup.kill"):  # noqa: PTH110
+            write(f"{folder}/cgroup.kill", "1")
+        elif os.path.exists(f"{folder}/freezer.state"):  # noqa: PTH110
             _kill_frozen(folder)
         else:
             kill_listed(lambda: listed(folder))
 
 
-def _kill_frozen(folder: Path) -> None:
+def _kill_frozen(folder: Folder) -> None:
     """Nobody forks while frozen; v1 lets nobody die before the thaw either, and who is below may be frozen itself."""
-    write(folder / "freezer.state", "FROZEN")
+    write(f"{folder}/freezer.state", "FROZEN")
     try:
         kill_listed(lambda: listed(folder))
     finally:
         for each in with_nested(folder):
-            write(each / "freezer.state", "THAWED")
+            write(f"{each}/freezer.state", "THAWED")
 
 
 def frozen_by(pid: int) -> Path | None:
@@ -230,7 +231,7 @@ def frozen_by(pid: int) -> Path | None:
     return None
 
 
-def remove(folder: Path) -> bool:
+def remove(folder: Folder) -> bool:
     """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
     with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below
         os.rmdir(folder)  # noqa: PTH106
@@ -240,7 +241,7 @@ def remove(folder: Path) -> bool:
     for below, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(below)  # noqa: PTH106
-    return not folder.exists()
+    return not os.path.exists(folder)  # noqa: PTH110
 
 
 def run_prefix(cookie: str) -> str:
@@ -267,11 +268,11 @@ def make_run(base: Path, cookie: str) -> Path:
     return folder
 
 
-def attempt_folder(run: Path, name: str) -> Path:
+def attempt_folder(run: Folder, name: str) -> str:
     """Name an attempt's directory; the prefix keeps an agent called memory.max from being taken for a file."""
     if "/" in name or "\n" in name:
         raise ValueError(f"no name for a group: {name!r}")
-    return run / f"agent-{name}"
+    return f"{run}/agent-{name}"
 
 
 def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str, Path]]:
