@@ -1,12 +1,15 @@
 """What old runs leave is removed, and nothing else is."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Result, Started, wait_for
+from conftest import ROOT, Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.folder import MEMBERS, private, run_folder
@@ -100,6 +103,26 @@ def test_what_a_tool_has_made_unwritable_goes_too(seqsup: Seqsup, tmp_path: Path
     assert seqsup("start", profile).code == 0
     assert "r1" not in folders()
     assert profile.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may enter every folder")
+def test_what_cannot_be_looked_at_holds_up_no_start(tmp_path: Path) -> None:
+    """After a `chmod -R 644` its names can be listed, and nothing can be asked of any of them."""
+    profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
+    run = aged(30, str(profile))
+    aged(30, str(profile))
+    made = private(run_folder(state_dir(), run) / "a/1/artifacts/made/within")
+    (made / "file").touch()
+    (made.parent / "file").touch()
+    for folder in (made, made.parent):
+        folder.chmod(0o644)
+    powers = "-dac_override,-dac_read_search"
+    humbly = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
+    command = [*humbly, sys.executable, "-m", "seqsup", "start", profile]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "r1" not in folders()
 
 
 def test_clean_removes_by_age_and_size_and_never_what_lives(

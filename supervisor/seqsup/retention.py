@@ -5,6 +5,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,6 @@ def _size(folder: Path) -> int:
     total = 0
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            try:
+            with suppress(OSError):  # gone meanwhile, or in a folder that may not be entered
                 total += os.lstat(os.path.join(top, name)).st_blocks * 512  # noqa: PTH118 (many)
-            except FileNotFoundError:
-                continue
     return total
