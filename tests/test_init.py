@@ -52,6 +52,12 @@ def test_what_it_writes_can_be_planned(
     assert '"seqsup profile"' in (tmp_path / "seqsup.schema.json").read_text()
 
 
+def test_a_prompt_that_no_profile_can_hold_is_refused(seqsup: Cli, tmp_path: Path) -> None:
+    refused = seqsup("init", "--prompt", "fine", "--prompt", "not \udcff")
+    assert (refused.code, refused.stderr.splitlines()[0]) == (2, "seqsup: --prompt: holds bytes that are not UTF-8")
+    assert not (tmp_path / "agents.toml").exists()
+
+
 def test_prompts_and_preset_are_taken_from_the_command_line(
     seqsup: Cli, clis: Callable[..., None], tmp_path: Path
 ) -> None:

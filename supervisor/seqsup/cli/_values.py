@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ..units import parse_size
 
 Read = Callable[[click.Context, click.Parameter, Any], Any]
+T = TypeVar("T", str, tuple[str, ...])
 
 
 def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -19,10 +20,10 @@ def size(context: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error), context, parameter) from None
 
 
-def text(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """What journal and JSON can carry."""
+def text(context: click.Context, parameter: click.Parameter, value: T) -> T:
+    """What journal, JSON and a profile can carry: a text, or several."""
     try:
-        value.encode()
+        "".join(value).encode()
     except UnicodeEncodeError:
         raise click.BadParameter("holds bytes that are not UTF-8", context, parameter) from None
     return value

@@ -13,6 +13,7 @@ from ..model import GIB, SeqsupError
 from . import _complete
 from ._load import load
 from ._output import put_file
+from ._values import text
 
 _FILE = "agents.toml"
 _SCHEMA = "seqsup.schema.json"
@@ -27,7 +28,14 @@ _LARGEST = 4 * GIB
     help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here.",
     shell_complete=_complete.preset,
 )
-@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="One agent for each (may be given often).")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    callback=text,
+    metavar="TEXT",
+    help="One agent for each (may be given often).",
+)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @click.option("--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
 @click.option("--timer", is_flag=True, help="Print a timer for that unit instead, and lines for cron.")
