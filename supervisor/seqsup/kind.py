@@ -21,6 +21,7 @@ _BROWSERS = re.compile(
 )
 _VALUED = frozenset({"-r", "--require", "--import", "--loader", "-C", "--env-file"})  # of Node: an argument follows
 _TEXT = re.compile(r"-[a-zA-Z]{0,3}[cep]|--eval|--print")  # the program's text follows, as in `bash -lc`
+_STARTS = {"bun": ("run", "x"), "deno": ("run",)}  # what they run follows such a word
 _SERVES = frozenset({"mcp", "mcp-server"})  # as an agent's first word: `codex mcp-server`, `claude mcp serve`
 _NAMELESS = frozenset({"index", "main", "cli", "server", "start", "__main__"})  # what every package calls its script
 _WITHIN = frozenset({"dist", "build", "lib", "src", "bin", ".bin", "out", "bundle", "esm", "cjs"})
@@ -42,7 +43,7 @@ def classify(name: str, command: Sequence[str], *, leader: bool) -> Kind:
         return Kind.SHELL
     if _BROWSERS.fullmatch(program) or _BROWSERS.fullmatch(name):
         return Kind.BROWSER
-    if _interprets(program) and (started := subject(arguments)):
+    if _interprets(program) and (started := subject(program, arguments)):
         program, arguments = started, arguments[arguments.index(started) + 1 :]
     if _is_agent(program):
         return Kind.MCP_SERVER if _SERVES & set(arguments[:1]) else Kind.AGENT
@@ -54,13 +55,14 @@ def is_node(process: ProcessMemory) -> bool:
     return process.name in _NODES or _base(process.command.partition(" ")[0]) in _NODES
 
 
-def subject(arguments: Iterable[str]) -> str:
+def subject(program: str, arguments: Iterable[str]) -> str:
     """Say what an interpreter runs: a script, a module, or `-e` where its text follows; empty when nothing is said."""
+    starts = _STARTS.get(program, ())
     following = iter(arguments)
     for word in following:
         if word in _VALUED:
             next(following, None)
-        elif not word.startswith("-") or _TEXT.fullmatch(word):
+        elif word not in starts and (not word.startswith("-") or _TEXT.fullmatch(word)):
             return word
     return ""
 
@@ -82,7 +84,8 @@ def _words(command: Sequence[str]) -> list[str]:
 
 
 def _base(program: str) -> str:
-    return PurePath(program.removeprefix("-")).name  # a login shell is called -bash
+    """A login shell is called -bash; claude and bun are claude.exe and bun.exe in npm's packages, on Linux too."""
+    return PurePath(program.removeprefix("-")).name.removesuffix(".exe")
 
 
 def _interprets(program: str) -> bool:

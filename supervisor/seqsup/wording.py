@@ -63,9 +63,10 @@ def title(process: ProcessMemory) -> str:
 def _title(name: str, command: str) -> str:
     words = command.split()
     program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), name)
+    program = program.removesuffix(".exe")
     if program not in INTERPRETERS:
-        return printable(name)
-    runs = subject(words[1:])
+        return printable(name.removesuffix(".exe"))
+    runs = subject(program, words[1:])
     return printable(f"{program} {script_name(runs)}") if runs else program
 
 
