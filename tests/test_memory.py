@@ -124,6 +124,17 @@ def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
     assert (over.code, over.stderr) == (2, "seqsup: r1 does not go on: it holds nothing\n")
 
 
+def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    """MCP clients hand their servers six variables."""
+    starts = "spawn('sh', ['-c', 'sleep 600; :'], { env: {} })"
+    going(seqsup_started, tmp_path, f"import {{ spawn }} from 'child_process'; {starts}; {WAITS}")
+    wait_for(lambda: "sleep" in seqsup("mem").stdout, 60)
+    fields = json.loads(seqsup("mem", "--json").stdout)
+    assert {(each["name"], each["owner"]) for each in fields["processes"]} >= {("sh", "a"), ("sleep", "a")}
+
+
 def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:
     said = seqsup("mem", "--threshold", "1MiB")
     assert said.code == 0

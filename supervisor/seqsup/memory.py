@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -188,15 +188,21 @@ def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
         return Usage(
             used=used, processes=tuple(known), nodes=tuple(node for node in told.after if node.pid in here),
             available=host.available(), total=total(), why=told.why,
-            owners={pid: tree for pid in here if (tree := _tree(pid))},
+            owners={pid: tree for pid in here if (tree := _tree(pid, here))},
         )  # fmt: skip
     finally:
         members.close()
         host.close()
 
 
-def _tree(pid: int) -> str:
-    return environment(pid).get(TREE.encode(), b"").decode(errors="replace")
+def _tree(pid: int, among: Set[int]) -> str:
+    """Whose it is, by its environment or its parents': MCP clients drop it, and only for a Node is it set again."""
+    while pid in among:
+        if tree := environment(pid).get(TREE.encode()):
+            return tree.decode(errors="replace")
+        stat = read_stat(pid)
+        pid = stat.parent if stat is not None else 0
+    return ""
 
 
 def _ask(folder: Path | None, question: str) -> NodesTold:
