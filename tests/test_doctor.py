@@ -411,6 +411,13 @@ def test_a_hook_that_no_event_of_claude_starts_is_told(
     assert (check["level"], told in check["finding"]) == (level, True)
 
 
+def test_a_mount_whose_name_is_no_text_is_no_trouble(tmp_path: Path) -> None:
+    """A stick from elsewhere, or a share: the kernel tells the bytes of its folder as they are."""
+    folder = f'"$(printf "{tmp_path}/b\\377")"'
+    told = levels(elsewhere(f"mkdir {folder} && mount -t tmpfs none {folder}").stdout)
+    assert told["containment"] != "FAIL"
+
+
 def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as metrics, socket.create_server(("127.0.0.1", 0)) as companion:
         listen, port = f"127.0.0.1:{metrics.getsockname()[1]}", companion.getsockname()[1]

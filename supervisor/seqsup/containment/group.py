@@ -141,7 +141,7 @@ def write(path: Folder, text: str) -> None:
 def read(path: Folder) -> str:
     """Read a file whole; empty when it is not there."""
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(errors="surrogateescape")  # a mount's name may be any bytes
     except OSError:
         return ""
 
