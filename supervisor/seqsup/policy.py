@@ -116,10 +116,10 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     )
     if watch.empty >= (1 if sample.childless else _EMPTY_PASSES):
         return replace(watch, phase=Phase.ENDED), Action.END
+    if watch.empty:
+        return watch, Action.WAIT
     if watch.phase is Phase.KILLING:
         return _kill_on(watch, sample)
-    if sample.root_exited and not sample.processes:
-        return watch, Action.WAIT
     if breach := _at_once(rules.limits, sample):
         return _stop(watch, Phase.KILLING, sample, breach), Action.KILL
     match watch.phase:
@@ -459,8 +459,6 @@ def _until_grace(watch: Watch, sample: Sample, grace: float) -> tuple[Watch, Act
 
 
 def _kill_on(watch: Watch, sample: Sample) -> tuple[Watch, Action]:
-    if sample.root_exited and not sample.processes:
-        return watch, Action.WAIT
     if sample.at - watch.since < KILL_DEADLINE:
         return watch, Action.KILL
     return replace(watch, phase=Phase.ABANDONED), Action.END
