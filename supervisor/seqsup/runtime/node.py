@@ -71,7 +71,7 @@ def node_options(ours: Iterable[str], user: str) -> str:
 def environment(ours: Iterable[str], env: Mapping[str, str], *, offer_gc: bool) -> dict[str, str]:
     """What Node goes by: its options, a malloc that gives memory back, and whether the preload defines gc()."""
     options = {"NODE_OPTIONS": node_options(ours, env.get("NODE_OPTIONS", ""))}
-    tuned = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in env)
+    tuned = "GLIBC_TUNABLES" in env or any(name.startswith("MALLOC_") for name in env)
     return options | ({} if tuned else _TRIM) | ({"SEQSUP_EXPOSE_GC": "1"} if offer_gc else {})
 
 

@@ -10,6 +10,7 @@ import shlex
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from .. import nodeflags
@@ -17,6 +18,7 @@ from .. import nodeflags
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
 _NAME = "node"
+_quote = lru_cache(maxsize=256)(shlex.quote)  # most of it is the same for each attempt
 _CARRIED = ("SEQSUP_", "MALLOC_")
 _SCRIPT = """\
 #!/bin/sh
@@ -60,7 +62,7 @@ def write(
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     script = f"{folder}/{_NAME}"
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700), "wb") as file:
-        file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
+        file.write(_script(node, tuple(ours), env).encode(errors="surrogateescape"))
         file.truncate()
     if owner is not None:
         for path in (script, folder):
@@ -94,10 +96,10 @@ def _untouched(folder: str) -> bool:
     return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
 
-def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
+def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:
     carried = {name: value for name, value in env.items() if name.startswith(_CARRIED)}
     return _SCRIPT.format(
-        exports="\n".join(f"export {name}={shlex.quote(value)}" for name, value in carried.items()),
-        node=shlex.quote(node), folder=FOLDER,
-        full=shlex.quote(nodeflags.join(ours)), safe=shlex.quote(nodeflags.join(nodeflags.everywhere(ours))),
+        exports="\n".join(f"export {name}={_quote(value)}" for name, value in carried.items()),
+        node=_quote(node), folder=FOLDER, full=_quote(nodeflags.join(ours)),
+        safe=_quote(nodeflags.join(nodeflags.everywhere(ours))),
     )  # fmt: skip
