@@ -52,13 +52,13 @@ def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None
 def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> None:
     told = Told().run("a", "b").started("a", pid=42)
     view = fold(told.events)
-    assert view.current is view.agents["a"]
-    assert (view.current.state, view.current.pid, view.current.folder) == (AgentState.RUNNING, 42, "a/1")
+    (current,) = view.at_turn
+    assert current is view.agents["a"]
+    assert (current.state, current.pid, current.folder) == (AgentState.RUNNING, 42, "a/1")
     told.ended("a", Reason.FAILED)
     assert fold(told.events).agents["a"].state is AgentState.DRAINING
     told.retry("a", wait=20)
-    waiting = fold(told.events).current
-    assert waiting is not None
+    (waiting,) = fold(told.events).at_turn
     assert (waiting.state, waiting.retry_at) == (AgentState.BACKOFF, told.events[-1].at + 20)
 
 

@@ -5,7 +5,7 @@ from textwrap import dedent
 import pytest
 from seqsup.history import fold
 from seqsup.model import GIB, MIB, ProcessMemory, Reason
-from seqsup.summary import headline, summary
+from seqsup.summary import body, headline, summary
 from seqsup.wording import processes, title
 from told import BEGAN, Told, process
 
@@ -94,8 +94,9 @@ def test_a_resumed_run_says_how_many_were_completed_before() -> None:
 
 def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
     told = Told().run("a", "b").attempt("a", Reason.FAILED).retry("a")
-    said = summary(fold(told.events), now=told.events[0].mono + 61)
-    assert said.startswith("nightly  0 of 2 completed · 1:01 · ")
+    view = fold(told.events)
+    assert headline(view, told.events[0].mono + 61).startswith("nightly  0 of 2 completed · 1:01 · ")
+    said = "\n".join(body(view))
     assert "failed, retries" in said
     assert "next:" not in said
 
@@ -122,7 +123,7 @@ def test_a_profile_is_named_as_it_would_be_typed_here(here: str, shown: str) -> 
 
 def test_a_dead_supervisor_is_said_with_what_to_do() -> None:
     told = Told().run("a", "b").started("a").lost("a")
-    said = summary(fold(told.events), died=True)
+    said = "\n".join(body(fold(told.events), died=True, unswept=True))
     assert "why a was lost: the supervisor died" in said
     assert said.endswith("next: seqsup sweep · seqsup start nightly.toml --resume")
 

@@ -173,13 +173,8 @@ class RunView(Struct, kw_only=True):
         return [agent.name for agent in asked if agent.state is not AgentState.COMPLETED]
 
     @property
-    def current(self) -> AgentView | None:
-        """The agent whose turn it is, also between its attempts."""
-        return next(iter(self.at_turn), None)
-
-    @property
     def at_turn(self) -> list[AgentView]:
-        """All those whose turn it is: in lanes more than one."""
+        """Whose turn it is, also between attempts: in lanes more than one."""
         turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
         return [agent for agent in self.agents.values() if agent.state in turn]
 

@@ -39,21 +39,21 @@ _OF_COMMAND = {  # of `run`, which has options and no profile; its heap follows 
 }
 
 
-def summary(
-    view: RunView, *, width: int | None = None, now: float | None = None, died: bool = False, here: str = "",
-    elsewhere: bool = False,
-) -> str:  # fmt: skip
-    """Say all of it. `now` (monotonic) is for a run that goes on, `died` for one whose supervisor is gone,
-    `here` the folder where commands would be typed."""
-    below = body(view, width=width, died=died, unswept=died, here=here, elsewhere=elsewhere)
-    return "\n".join([*wrap(headline(view, now), width), *below])
+def summary(view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False) -> str:
+    """Say all of it, of a run that is over."""
+    below = body(view, width=width, here=here, elsewhere=elsewhere)
+    return "\n".join([*wrap(headline(view), width), *below])
 
 
 def body(
     view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = "",
     elsewhere: bool = False,
 ) -> Iterator[str]:  # fmt: skip
-    """What stands below the headline. `elsewhere`: the profile keeps its runs in a folder of its own."""
+    """What stands below the headline.
+
+    `died`: its supervisor is gone, and `unswept`: has left something. `here` is the folder where commands would be
+    typed; `elsewhere`: the profile keeps its runs in a folder of its own.
+    """
     yield from table(view, width)
     yield from reasons(view, width)
     if view.sequence_violations:
@@ -66,7 +66,10 @@ def body(
 
 
 def headline(view: RunView, now: float | None = None) -> str:
-    """One line: `nightly  11 of 12 completed · 1 gave up · 1:05:12 · highest peak 1031 MiB (embed)`."""
+    """One line: `nightly  11 of 12 completed · 1 gave up · 1:05:12 · highest peak 1031 MiB (embed)`.
+
+    `now` (monotonic) is for a run that goes on.
+    """
     before = sum(agent.before for agent in view.agents.values())
     parts = [
         f"{view.count(AgentState.COMPLETED)} of {len(view.agents)} completed"

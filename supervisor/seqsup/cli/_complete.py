@@ -1,14 +1,12 @@
 """What a shell may offer behind a command: agents of the profile, runs. A slip of the pen offers nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import click
 from click.shell_completion import CompletionItem
 
 _SHOWN = 60  # characters of an agent's command
 _LATEST = 20  # runs
-
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..line import LEVELS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -12,7 +14,7 @@ def log_options(command: F) -> F:
     """Add --log-level and --log-format; the values are those of Manner."""
     level = click.option(
         "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
+        type=click.Choice([level.lower() for level in LEVELS]),
         envvar="SEQSUP_LOG_LEVEL",
         help="The least that stderr shows; a run's own log file has all of it. Also SEQSUP_LOG_LEVEL.",
     )

@@ -33,7 +33,7 @@ _SH_EXEC = 'exec "$@"'
 # dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
 # 12 ms slower but keeps them, if read from where the kernel put them: os.environ has a coerced LC_CTYPE in it.
 _PYTHON = """
-import os, resource, signal, sys
+import os, signal, sys
 at = sys.argv.index("--")
 try:
     for path in sys.argv[1:at]:
