@@ -175,6 +175,15 @@ def test_attempts_marks_and_parts_are_told() -> None:
     assert [kill.agent for kill in found.kills] == ["crawl", "crawl"]
 
 
+def test_leftovers_are_named() -> None:
+    told = Told().run("a").started("a")
+    told.tell(
+        StopSent(agent="a", attempt=1, signal="SIGTERM", reason=None, why="1 left", processes=(process(2, "vite"),))
+    )
+    (mark,) = tell(told.ended("a").run_ended(0).events, []).marks
+    assert mark.text.startswith("SIGTERM to leftovers: 1 left (vite ")
+
+
 def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
     reader = read(made())
     assert reader.leading == []

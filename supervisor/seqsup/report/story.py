@@ -235,12 +235,11 @@ def _marks(recorded: tuple[Recorded, ...]) -> Iterator[Mark]:
 def _mark(each: Recorded) -> Mark | None:
     at = each.at
     match each.body:
-        case StopSent(agent=agent, reason=reason) as event if reason is not None:
+        case StopSent(agent=agent, reason=reason) as event:
+            to = f", {reason}" if reason is not None else " to leftovers"
             held = processes(event.processes)
-            text = f"{event.signal}, {reason}: {event.why}" + (f" ({held})" if held else "")
-            return Mark(at=at, kind=Kind.KILL, agent=agent, text=text)
-        case StopSent(agent=agent) as event:
-            return Mark(at=at, kind=Kind.DRAIN, agent=agent, text=f"{event.signal} to leftovers: {event.why}")
+            text = f"{event.signal}{to}: {event.why}" + (f" ({held})" if held else "")
+            return Mark(at=at, kind=Kind.DRAIN if reason is None else Kind.KILL, agent=agent, text=text)
         case GcRequested(agent=agent) as event:
             text = f"collection asked for: {format_size(event.used)} over soft {format_size(event.soft)}"
             return Mark(at=at, kind=Kind.COLLECTION, agent=agent, text=text)
