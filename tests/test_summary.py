@@ -155,11 +155,23 @@ def test_what_agents_call_themselves_cannot_reach_the_terminal() -> None:
         ("node -e setInterval(()=>{},1)", "node -e"),
         ("/opt/google/chrome --type=renderer", "chrome"),
         ("", "comm"),
+        ("/usr/lib/chromium/chromium-headless-shell --type=zygote", "chromium-headless-shell"),
     ],
 )
 def test_a_process_is_named_as_its_user_would(command: str, said: str) -> None:
-    name = command.split()[0].rsplit("/")[-1] if command else "comm"
+    name = command.split()[0].rsplit("/")[-1][:15] if command else "comm"
     assert title(ProcessMemory(pid=1, name=name, command=command, bytes=0)) == said
+
+
+def test_a_name_that_the_kernel_cut_is_told_to_the_end_of_its_word() -> None:
+    for name, command, said in [
+        ("npm exec vite -", "npm exec vite --port 5199", "npm exec vite --port"),
+        ("next-server (v1", "next-server (v16.0.1)", "next-server (v16.0.1)"),
+        ("Compositor-Task", "/usr/bin/other", "Compositor-Task"),
+        ("x" * 15, "x" * 200, "x" * 40),
+        ("Compositor-Task", "", "Compositor-Task"),
+    ]:
+        assert title(ProcessMemory(pid=1, name=name, command=command, bytes=0)) == said
 
 
 def test_processes_of_one_name_are_added_up_and_the_small_ones_too() -> None:

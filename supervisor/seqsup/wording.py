@@ -27,6 +27,7 @@ ASCII = {
 }  # fmt: skip
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
+_CUT, _LONGEST = 15, 40  # characters of a process's name: where the kernel cuts it, and where we do
 OTHER = "other"  # programs together
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
@@ -65,9 +66,18 @@ def _title(name: str, command: str) -> str:
     program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), name)
     program = program.removesuffix(".exe")
     if program not in INTERPRETERS:
-        return printable(name.removesuffix(".exe"))
+        return printable(_whole(name, command, program).removesuffix(".exe"))
     runs = subject(program, words[1:])
     return printable(f"{program} {script_name(runs)}") if runs else program
+
+
+def _whole(name: str, command: str, program: str) -> str:
+    """A name that the kernel has cut, up to the end of its word; not beyond a `=`, which a secret may follow."""
+    if len(name) == _CUT:
+        for text in (command, program):
+            if text.startswith(name):
+                return f"{name}{re.split(r'[ =]', text[_CUT:_LONGEST], maxsplit=1)[0]}"
+    return name
 
 
 def by_program(some: Iterable[ProcessMemory]) -> dict[str, int]:
