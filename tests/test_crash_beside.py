@@ -20,15 +20,16 @@ from profiles import shell, write
 Seqsup = Callable[..., Result]
 
 AGENTS = ("one", "two", "three")
-TURN = ["agent_due", "hook_ended", "attempt_started", "spawned", "attempt_ended", "drained", "agent_ended"]
+HOOK = ["hook_started", "hook_ended"]
+TURN = ["agent_due", *HOOK, "attempt_started", "spawned", "attempt_ended", "drained", "agent_ended"]
 UP = ["companion_started", "companion_ready"]
 STORY = [
     *("run_started", *UP, *TURN, *TURN),
-    *("companion_stopped", *UP, "companion_restarted", "chain_ended", "hook_ended"),
+    *("companion_stopped", *UP, "companion_restarted", "chain_ended", *HOOK),
     *(*TURN, "companion_stopped", "run_ended"),
 ]
-QUICK = {("supervisor", 2), ("supervisor", 4), ("supervisor", 18), ("supervisor", 22), ("supervisor", len(STORY) - 1)}
-QUICK |= {("agent", 7), ("companion", 7), ("companion-keeper", 7), ("hook", 4)}
+QUICK = {("supervisor", 2), ("supervisor", 4), ("supervisor", 20), ("supervisor", 24), ("supervisor", len(STORY) - 1)}
+QUICK |= {("agent", 8), ("companion", 8), ("companion-keeper", 8), ("hook", 5)}
 OTHERS = ("agent", "hook", "companion", "companion-keeper")
 
 

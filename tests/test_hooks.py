@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from conftest import ROOT, Result, Started, alive, wait_for
 from profiles import Event, of, parsed, proven, shell, write
 
 Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
 Stub = Callable[..., list[str]]
 NOTES = 'sh -c \'printf "%s %s\\n" "$SEQSUP_HOOK" "$SEQSUP_AGENT" >>notes; cat >>told\''
 POINTS = ("before_run", "before_agent", "after_agent", "memory_high", "killed", "chain_end", "after_run")
@@ -96,6 +98,22 @@ def test_a_hook_that_takes_too_long_is_ended_with_all_it_started(seqsup: Seqsup,
     pids = [int(word) for word in ended["output"].split()[1:]]
     assert pids
     assert not any(map(alive, pids))
+
+
+def test_status_says_which_hook_a_run_waits_for(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    waits = "sh -c 'until [ -e gate ]; do sleep 0.05; done'"
+    process = seqsup_started("start", write(tmp_path, shell("a", "true"), **hooks(before_agent=[waits])))
+    wait_for(lambda: "hook before_agent" in " ".join(seqsup("status").stdout.split()))
+    said = " ".join(seqsup("status").stdout.split())
+    assert re.search(
+        rf"before the first agent · hook before_agent of a: {re.escape(waits)}, pid [0-9]+, for [0-9.]+ m?s", said
+    ), said
+    (hook,) = json.loads(seqsup("status", "--json").stdout)["hooks"]
+    assert (hook["point"], hook["command"], hook["agent"]) == ("before_agent", waits, "a")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", hook["started"])
+    (tmp_path / "gate").touch()
+    assert process.wait().code == 0, process.stderr
+    assert json.loads(seqsup("status", "--json").stdout)["hooks"] == []
 
 
 def test_what_a_hook_leaves_behind_is_stopped_and_named(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:

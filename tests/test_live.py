@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.cli import _live
-from seqsup.events import CompanionReady, CompanionStarted, RunPaused
+from seqsup.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
 from seqsup.history import History, Now, fold
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import GIB, MIB, Halt, Heap, Reason
@@ -169,6 +169,28 @@ def test_a_pause_is_said_with_its_cause() -> None:
     said = shown(scene(paused), 80)
     assert "■ paused  by the operator; `seqsup resume r42` lets it go on" in said
     assert "between agents" not in said
+
+
+def test_what_a_run_waits_for_between_agents_is_said() -> None:
+    hook = HookStarted(
+        point="before_agent", command="./check.sh --all", agent="b", pid=7, folder="@hooks/before_agent-1"
+    )
+    between = Told().run("a", "b").attempt("a").drained("a").agent_ended("a").tell(hook)
+    assert "\n hook before_agent of b · 3:06 · ./check.sh --all\n" in shown(scene(between), 80)
+    over = HookEnded(
+        point="before_agent", command="./check.sh --all", agent="b", ok=True, why="", exit_code=0, signal=None,
+        seconds=1.0, folder="@hooks/before_agent-1", output="",
+    )  # fmt: skip
+    assert " hook " not in shown(scene(between.tell(over)), 80)
+    late = between.tell(
+        AdmissionDelayed(agent="b", need=4 * GIB, room=GIB, why="it may take 4 GiB, and 1 GiB are available")
+    )
+    said = shown(scene(late), 80)
+    assert "… b  waits for memory: it may take 4 GiB, and 1 GiB are available\n" in said
+    assert "between agents" not in said
+    assert "waits for memory" not in shown(scene(late.attempt_started("b")), 80)
+    again = told().tell(AdmissionDelayed(agent="embed", need=GIB, room=0, why="it may take 1 GiB"))
+    assert "↻ embed  waits for memory: it may take 1 GiB\n" in shown(scene(again), 80)
 
 
 def test_companions_are_shown_with_what_they_hold() -> None:

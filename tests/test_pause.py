@@ -125,6 +125,8 @@ def test_a_pause_holds_up_who_waits_for_memory_too(
     needy = shell("a", "touch ran", memory={"host_floor": total})
     process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "2s", "available": "none"}))
     wait_for(lambda: "admission_delayed" in kinds(seqsup))
+    assert "· a waits for memory: " in " ".join(seqsup("status").stdout.split())
+    assert "below memory.host_floor" in json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"]
     assert "pauses before its next agent" in seqsup("pause").stderr
     wait_for(lambda: "run_paused" in kinds(seqsup))
     assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())

@@ -337,6 +337,14 @@ class SupervisorRenewed(Event, frozen=True):
     after: int
 
 
+class HookStarted(Event, frozen=True):
+    point: str
+    command: str
+    agent: str
+    pid: int
+    folder: str  # within the run's: its output
+
+
 class HookEnded(Event, frozen=True):
     point: str
     command: str
@@ -427,8 +435,8 @@ AnyEvent = (
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
     | CompanionGcRequested | CompanionGcDone
-    | ChainEnded | SupervisorRenewed | HookEnded | Warned | BriefWritten | PeakRose | RunPaused | RunContinued
-    | RunsRemoved | RunEnded
+    | ChainEnded | SupervisorRenewed | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
+    | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 
 

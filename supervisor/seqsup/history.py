@@ -8,6 +8,7 @@ from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
 from .events import (
+    AdmissionDelayed,
     AgentEnded,
     AgentSkipped,
     AttemptEnded,
@@ -22,6 +23,8 @@ from .events import (
     Drained,
     GcDone,
     HaltRequested,
+    HookEnded,
+    HookStarted,
     LeaderEnded,
     LimitPaused,
     Recorded,
@@ -45,6 +48,9 @@ class AgentState(StrEnum):
     SKIPPED = "skipped"
     LOST = "lost"  # its supervisor died; a resumed run takes it again
     HALTED = "halted"  # the operator's wish
+
+
+_AT_TURN = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
 
 
 class RunState(StrEnum):
@@ -92,6 +98,7 @@ class AgentView(Struct, kw_only=True):
     began: float | None = None  # the same, monotonic
     retry_at: float | None = None  # epoch, while it waits for its next attempt
     due: float | None = None  # the same, monotonic; None: it waits for a time of day
+    delayed: str = ""  # while it waits for the memory that it may take: what is missing
     limit_until: float | None = None  # epoch, until a usage limit resets: whoever resumes waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
@@ -127,6 +134,17 @@ class CompanionView(Struct, kw_only=True):
     why: str = ""  # of its last exit or restart
 
 
+class HookView(Struct, kw_only=True):
+    """A hook that runs."""
+
+    point: str
+    command: str
+    agent: str  # whose it is; empty: the run's
+    pid: int
+    started: float  # epoch
+    began: float  # the same, monotonic
+
+
 class RunView(Struct, kw_only=True):
     """One run so far. The agents stand in the plan's order."""
 
@@ -137,6 +155,7 @@ class RunView(Struct, kw_only=True):
     state: RunState = RunState.STARTING
     agents: dict[str, AgentView] = field(default_factory=dict)
     companions: dict[str, CompanionView] = field(default_factory=dict)
+    hooks: dict[str, HookView] = field(default_factory=dict)  # by folder
     expected: dict[str, float] = field(default_factory=dict)  # seconds, of agents that ran before
     halt: Halt = Halt.NONE
     paused: str = ""  # why no further agent is started
@@ -175,8 +194,12 @@ class RunView(Struct, kw_only=True):
     @property
     def at_turn(self) -> list[AgentView]:
         """Whose turn it is, also between attempts: in lanes more than one."""
-        turn = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
-        return [agent for agent in self.agents.values() if agent.state in turn]
+        return [agent for agent in self.agents.values() if agent.state in _AT_TURN]
+
+    @property
+    def awaited(self) -> list[AgentView]:
+        """Those, and who waits for memory before its first attempt."""
+        return [agent for agent in self.agents.values() if agent.delayed or agent.state in _AT_TURN]
 
     @property
     def between(self) -> str:
@@ -189,6 +212,7 @@ class RunView(Struct, kw_only=True):
     def lose(self) -> None:
         """Take for lost whose turn it was when the supervisor died, before a sweep has told so, also between two tries;
         but not who had ended well."""
+        self.stop_waiting()
         for companion in self.companions.values():
             if companion.pid is not None:
                 companion.state, companion.pid = "lost", None
@@ -205,6 +229,12 @@ class RunView(Struct, kw_only=True):
                 agent.state, agent.reason = AgentState.LOST, Reason.LOST
                 self.failed[agent.name] = None
 
+    def stop_waiting(self) -> None:
+        """Nothing of it is waited for any more: neither hooks nor memory."""
+        self.hooks.clear()
+        for agent in self.agents.values():
+            agent.delayed = ""
+
     def _stands(self, agent: AgentView) -> bool:
         """Say whether an agent's last attempt is the one that completed."""
         return agent.name in self.completed and self.completed[agent.name].folder == agent.folder
@@ -215,6 +245,9 @@ class RunView(Struct, kw_only=True):
         del told["completed"], told["contents"], told["began"]
         for agent in told["agents"].values():
             del agent["began"], agent["due"]
+        told["hooks"] = list(told["hooks"].values())
+        for hook in told["hooks"]:
+            del hook["began"]
         return told
 
     @property
@@ -277,6 +310,8 @@ class History:
             case GcDone(agent=agent, freed=freed):
                 collected = self._agent(agent)
                 collected.gc_freed = (collected.gc_freed or 0) + freed
+            case AdmissionDelayed(agent=agent, why=why):
+                self._agent(agent).delayed = why
             case RetryScheduled(agent=agent, wait=wait):
                 waiting = self._agent(agent)
                 waiting.state = AgentState.BACKOFF
@@ -321,6 +356,12 @@ class History:
                     companion.why = str(stopped)
             case CompanionRestarted(companion=name, reason=restart, why=why):
                 self._companion(name).why = f"{restart}: {why}"
+            case HookStarted(point=point, command=command, agent=agent, pid=pid, folder=folder):
+                self.view.hooks[folder] = HookView(
+                    point=point, command=command, agent=agent, pid=pid, started=recorded.at, began=recorded.mono
+                )
+            case HookEnded(folder=folder):
+                self.view.hooks.pop(folder, None)
             case RunEnded() as event:
                 self._run_ended(event, recorded.at)
 
@@ -344,6 +385,7 @@ class History:
         view.started = recorded.at if view.started is None else view.started
         view.resumed, view.began = recorded.at, recorded.mono
         view.state, view.halt, view.paused = RunState.RUNNING, Halt.NONE, ""
+        view.stop_waiting()
         view.ended = view.seconds = view.exit_code = None
         view.why = ""
         if not event.resumed:
@@ -386,7 +428,7 @@ class History:
     def _attempt_started(self, event: AttemptStarted, recorded: Recorded) -> None:
         agent = self._agent(event.agent)
         self.view.contents[event.agent] = event.content
-        agent.state, agent.reason, agent.why = AgentState.RUNNING, None, ""
+        agent.state, agent.reason, agent.why, agent.delayed = AgentState.RUNNING, None, "", ""
         agent.attempts += 1
         agent.attempt, agent.folder = event.attempt, event.folder
         agent.started, agent.began = recorded.at, recorded.mono
@@ -413,7 +455,7 @@ class History:
     def _agent_ended(self, event: AgentEnded) -> None:
         agent = self._agent(event.agent)
         agent.state = _ended_state(event)
-        agent.reason, agent.why, agent.retry_at = event.reason, event.why, None
+        agent.reason, agent.why, agent.retry_at, agent.delayed = event.reason, event.why, None, ""
         # An agent that could not even be tried has no attempts to add these up from
         agent.attempts = max(agent.attempts, event.attempts)
         agent.seconds, agent.peak = max(agent.seconds, event.seconds), max(agent.peak, event.peak)
@@ -430,6 +472,7 @@ class History:
     def _run_ended(self, event: RunEnded, at: float) -> None:
         view = self.view
         view.state, view.paused = run_state(event.exit_code), ""
+        view.stop_waiting()
         view.ended, view.seconds, view.exit_code = at, event.seconds, event.exit_code
         view.why, view.sequence_violations = event.why, event.sequence_violations
 

@@ -17,6 +17,7 @@ from .events import (
     AttemptEnded,
     ChainEnded,
     HookEnded,
+    HookStarted,
     MemoryHigh,
     Recorded,
     RunStarted,
@@ -105,6 +106,9 @@ class Hooking:
                     )  # fmt: skip
                 except OSError as error:
                     return _told(point, command, recorded, label, began, why=f"it could not be started: {error}")
+            if (pid := hook.pid) is not None:
+                agent = getattr(recorded.body, "agent", "")
+                self._world.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
             while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
                 if self._unwanted(point):
                     break

@@ -27,6 +27,7 @@ from .events import (
     GcRequested,
     HaltRequested,
     HookEnded,
+    HookStarted,
     LeaderEnded,
     LimitPaused,
     MemoryHigh,
@@ -313,6 +314,11 @@ def _(event: ChainEnded) -> Line:
 def _(event: SupervisorRenewed) -> Line:
     text = f"the supervisor held {format_size(event.before)} and began anew with {format_size(event.after)}"
     return Line(INFO, "↻", "renewed", text)
+
+
+@say.register
+def _(event: HookStarted) -> Line:
+    return Line(DEBUG, "▶", "hook", f"{event.point}: pid {event.pid}  {event.command[:_COMMAND]}")
 
 
 @say.register

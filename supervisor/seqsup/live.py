@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from .history import AgentState, AgentView, Now, RunView, remaining
+from .history import AgentState, AgentView, HookView, Now, RunView, remaining
 from .model import Halt, Heap
 from .units import format_duration, format_size
 from .wording import HALTS, columns, counted, mark, printable
@@ -102,7 +102,7 @@ def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") ->
     if view.paused:
         symbol = mark("■", encoding)
         lines.append(_fit([("yellow", f"{symbol} paused  ")], [("", printable(view.paused))], width, encoding))
-    elif agent is None:
+    elif not view.awaited:
         lines.append(_fit([("bold", mark("–", encoding)), ("", f" {view.between}")], [], width, encoding))
     if agent is not None:
         lines.append(_turn(agent, scene, now, width, encoding))
@@ -110,6 +110,10 @@ def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") ->
             lines += _memory(agent, scene, width, encoding)
     others = [each.name for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
     lines += [_listed([("dim", " also ")], others, width, encoding)] if others else []
+    if not view.paused:
+        waiting = [each for each in view.awaited if each.delayed and each is not agent]
+        lines += [_delayed(each, "…", width, encoding) for each in waiting]
+    lines += [_hook(each, now.mono, width, encoding) for each in view.hooks.values()]
     lines += _around(scene, width, encoding)
     return lines
 
@@ -146,6 +150,8 @@ def _turn(agent: AgentView, scene: Scene, now: Now, width: int, encoding: str | 
     tries = scene.tries.get(agent.name)
     again = f"  attempt {agent.attempt}" + (f" of {tries}" if tries else "") if (agent.attempt or 1) > 1 else ""
     symbol = {AgentState.BACKOFF: "↻", AgentState.DRAINING: "…"}.get(agent.state, "▶")
+    if agent.delayed:
+        return _delayed(agent, symbol, width, encoding)
     head: list[Part] = [("bold", f"{mark(symbol, encoding)} {agent.name}"), ("", f"{again}  ")]
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
@@ -157,6 +163,21 @@ def _turn(agent: AgentView, scene: Scene, now: Now, width: int, encoding: str | 
     if scene.pulse.processes:
         parts.append(("", "1 process" if scene.pulse.processes == 1 else f"{scene.pulse.processes} processes"))
     return _fit(head, parts, width, encoding)
+
+
+def _delayed(agent: AgentView, symbol: str, width: int, encoding: str | None) -> list[Part]:
+    head: list[Part] = [("bold", f"{mark(symbol, encoding)} {agent.name}"), ("", "  ")]
+    return _fit(head, [("", f"waits for memory: {agent.delayed}")], width, encoding)
+
+
+def _hook(hook: HookView, now: float, width: int, encoding: str | None) -> list[Part]:
+    of = f" of {hook.agent}" if hook.agent else ""
+    parts = [
+        ("", f"{hook.point}{of}"),
+        ("", format_duration(max(0.0, now - hook.began))),
+        ("", printable(hook.command)),
+    ]
+    return _fit([("dim", " hook ")], parts, width, encoding)
 
 
 def _memory(agent: AgentView, scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:

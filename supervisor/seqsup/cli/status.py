@@ -5,13 +5,13 @@ import time
 import click
 
 from ..folder import PAUSED
-from ..history import AgentState, AgentView, CompanionView, Now, RunState, RunView, remaining
+from ..history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from ..model import ProcessMemory
 from ..ndjson import timestamp
 from ..summary import body, headline, resume
 from ..turn import Waiting, ahead, queued
 from ..units import format_duration, format_size
-from ..wording import HALTS, at_a_time, counted, named, processes, wrap
+from ..wording import HALTS, at_a_time, counted, named, printable, processes, wrap
 from . import _complete
 from ._find import Found, NeverRan, find, in_queue
 from ._load import state_dir
@@ -120,8 +120,9 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
-        turns = [f"paused: {view.paused}"] if view.paused else [_turn(agent, now) for agent in view.at_turn]
+        turns = [f"paused: {view.paused}"] if view.paused else [_turn(agent, now) for agent in view.awaited]
         parts = [f"running, pid {view.supervisor}", *(turns or [view.between])]
+        parts += [_hook(each, now.mono) for each in view.hooks.values()]
         if view.concurrency > 1:
             parts.insert(1, at_a_time(view.concurrency))
         if view.supervisor is not None and suspended(view.supervisor):
@@ -141,6 +142,12 @@ def _companion(companion: CompanionView) -> str:
     return f"{companion.name} ({', '.join(filter(None, told))})"
 
 
+def _hook(hook: HookView, now: float) -> str:
+    of = f" of {hook.agent}" if hook.agent else ""
+    time = format_duration(max(0.0, now - hook.began))
+    return f"hook {hook.point}{of}: {printable(hook.command)}, pid {hook.pid}, for {time}"
+
+
 def _left(view: RunView, now: float) -> str:
     seconds, unknown = remaining(view, now)
     if not view.expected or not seconds:
@@ -150,6 +157,8 @@ def _left(view: RunView, now: float) -> str:
 
 
 def _turn(agent: AgentView, now: Now) -> str:
+    if agent.delayed:
+        return f"{agent.name} waits for memory: {agent.delayed}"
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
         return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
@@ -167,7 +176,7 @@ def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
     fields = view.fields()
     seconds, unknown = remaining(view, time.monotonic())
     fields["remaining"] = {"seconds": seconds, "agents_unknown": unknown} if state == RunState.RUNNING else None
-    for times in (fields, *fields["agents"].values()):
+    for times in (fields, *fields["agents"].values(), *fields["hooks"]):
         for key in ("started", "resumed", "ended", "retry_at"):
             if times.get(key) is not None:
                 times[key] = timestamp(times[key])
