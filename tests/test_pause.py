@@ -125,14 +125,24 @@ def test_a_pause_holds_up_who_waits_for_memory_too(
     needy = shell("a", "touch ran", memory={"host_floor": total})
     process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "2s", "available": "none"}))
     wait_for(lambda: "admission_delayed" in kinds(seqsup))
-    assert "· a waits for memory: " in " ".join(seqsup("status").stdout.split())
-    assert "below memory.host_floor" in json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"]
     assert "pauses before its next agent" in seqsup("pause").stderr
     wait_for(lambda: "run_paused" in kinds(seqsup))
     assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())
     assert seqsup("resume").code == 0
     assert process.wait().code == 4, "it still waits no longer than it may"
     assert kinds(seqsup).count("run_continued") == 1
+
+
+def test_status_says_what_an_agent_waits_for(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    needy = shell("a", "true", memory={"host_floor": total})
+    process = seqsup_started("start", write(tmp_path, needy, drain={"timeout": "1h", "available": "none"}))
+    wait_for(lambda: "admission_delayed" in kinds(seqsup))
+    assert "· a waits for memory: " in " ".join(seqsup("status").stdout.split())
+    assert "below memory.host_floor" in json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"]
+    process.send(signal.SIGINT)
+    assert process.wait().code == 130
+    assert json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"] == ""
 
 
 def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
