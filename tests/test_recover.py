@@ -132,6 +132,44 @@ def test_members_that_are_damaged_hold_up_no_sweep(seqsup: Seqsup, stub: Stub) -
         assert member.wait(timeout=40) < 0
 
 
+@pytest.mark.parametrize("boot", [boot_id(), "another"], ids=["this boot", "another boot"])
+def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_it_may_have_left_somebody(
+    seqsup: Seqsup, tmp_path: Path, boot: str
+) -> None:
+    state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
+    assert seqsup("run", "--", "true").code == 0
+    dead_run(state_dir, "", boot)
+    lock = run_folder(state_dir, 2) / LOCK
+    lock.symlink_to(LOCK)  # in a circle: that stops root too
+    told = f"r2 cannot be looked into: {lock}: Too many levels"
+    listed, status = seqsup("runs"), seqsup("status")
+    assert (listed.code, told in listed.stderr, "unknown" in listed.stdout) == (0, True, True), listed
+    assert (status.code, told in status.stderr, "unknown whether its supervisor" in status.stdout) == (1, True, True)
+    assert seqsup("status", "r1").code == 0
+    cleaned = seqsup("artifacts", "clean", "--days", "0", "--dry-run")
+    assert (cleaned.code, "r1" in cleaned.stdout, "r2 stays" in cleaned.stderr) == (0, True, True), cleaned
+    swept, dry, begun = seqsup("sweep"), seqsup("sweep", "--dry-run"), seqsup("run", "--", "true")
+    if boot == boot_id():
+        assert (swept.code, dry.code, begun.code) == (1, 1, 3)
+        assert all(f"open {lock.parent}" in each for each in (swept.stdout, dry.stdout, begun.stderr)), begun.stderr
+    else:
+        assert (swept.code, dry.code, begun.code) == (0, 0, 0), begun.stderr
+    lock.unlink()
+    assert "lost while a ran" in seqsup("sweep").stdout
+    assert seqsup("run", "--", "true").code == 0
+
+
+def test_a_run_that_ended_is_told_as_that_though_its_folder_is_closed(seqsup: Seqsup) -> None:
+    assert seqsup("run", "--", "true").code == 0
+    folder = run_folder(Path(os.environ["SEQSUP_STATE_DIR"]), 1)
+    for name in (LOCK, MEMBERS):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir()
+    status = seqsup("status")
+    assert (status.code, "completed" in status.stdout, "r1 cannot be looked into" in status.stderr) == (0, True, True)
+    assert seqsup("sweep").code == seqsup("run", "--", "true").code == 0
+
+
 def test_status_names_what_outlived_its_supervisor_and_what_stops_it(seqsup: Seqsup, stub: Stub) -> None:
     with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as member:
         try:

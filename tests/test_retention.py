@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.folder import MEMBERS, private, run_folder
+from seqsup.folder import LOCK, MEMBERS, private, run_folder
 from seqsup.journal import Journal
 from seqsup.retention import Kept, too_much
 from told import Told
@@ -89,6 +89,19 @@ def test_age_counts_from_the_last_event_of_a_run(seqsup: Seqsup, tmp_path: Path)
     aged(30, str(profile))
     assert seqsup("start", profile).code == 0
     assert listed() == [1, 2, 3]
+
+
+def test_one_that_cannot_be_removed_holds_up_no_other(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
+    for _ in range(4):
+        aged(30, str(profile))
+    for run in (1, 3):
+        (run_folder(state_dir(), run) / LOCK).symlink_to(LOCK)  # in a circle: that stops root too
+    events = proven(seqsup("start", profile, "--json"))
+    assert [event["runs"] for event in of(events, "runs_removed")] == [["r2"]]
+    assert ["cannot be removed" in event["message"] for event in of(events, "warned")] == [True, True]
+    cleaned = seqsup("artifacts", "clean", "--days", "7")
+    assert (cleaned.stdout.split()[0], "r1 stays" in cleaned.stderr) == ("r4", True)
 
 
 def test_what_a_tool_has_made_unwritable_goes_too(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from .model import SeqsupError
@@ -127,6 +129,25 @@ def hold(folder: Path) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def closed(folder: Path) -> str:
+    """Why we cannot know whether a run's supervisor lives, and whom it saw; nothing where we can."""
+    try:
+        for name in (LOCK, MEMBERS):
+            with suppress(FileNotFoundError):
+                fd = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK)
+                regular = stat.S_ISREG(os.fstat(fd).st_mode)
+                os.close(fd)
+                if not regular:
+                    return f"{folder / name}: no regular file"
+    except OSError as error:
+        return told(error)
+    return ""
+
+
+def told(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}"
 
 
 def alive(folder: Path) -> bool:

@@ -25,7 +25,7 @@ from msgspec import Struct
 from .containment.cookie import TREE
 from .containment.members import Members, descend
 from .containment.process import environment, read_stat
-from .folder import CHANNEL, MEMBERS, RUNS, alive, state_dir
+from .folder import CHANNEL, MEMBERS, RUNS, alive, closed, state_dir
 from .host import Host, total
 from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
 
@@ -160,7 +160,7 @@ def _folder(run: Folder | None) -> Path | None:
     marked = os.environ.get("SEQSUP_FOLDER")
     chosen = run or marked
     folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
-    return next((folder for folder in folders if alive(folder)), None)
+    return next((folder for folder in folders if not closed(folder) and alive(folder)), None)
 
 
 def _usage(folder: Path | None, told: NodesTold) -> Usage:

@@ -16,7 +16,7 @@ from .containment.members import descend
 from .containment.process import Member, all_pids, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from .folder import KILLED, MEMBERS, QUEUE, alive, hold, label, run_folder, tail
+from .folder import KILLED, MEMBERS, QUEUE, alive, closed, hold, label, run_folder, tail, told
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
@@ -38,10 +38,11 @@ class Recovered(Struct, frozen=True):
     groups_remaining: tuple[str, ...] = ()  # that could not be removed
     killed: bool = False  # what ran was killed with its supervisor, by the sentinel
     over: bool = False  # its supervisor ended in order, but for what survived SIGKILL
+    unknown: str = ""  # why nobody can tell what it left: nothing of it was touched
 
     @property
     def remains(self) -> bool:
-        return bool(self.remaining or self.groups_remaining)
+        return bool(self.remaining or self.groups_remaining or self.unknown)
 
 
 def died(folder: Path) -> bool:
@@ -51,7 +52,7 @@ def died(folder: Path) -> bool:
 
 def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Name what dead runs of a state folder left, and touch nothing."""
-    found = []
+    found = _unknown(journal, state_dir)
     for row in _dead(journal, state_dir):
         left = _Left(journal, state_dir, row)
         if not left.watched():
@@ -74,12 +75,15 @@ def look_elsewhere(journal: Journal | None, state_dir: Path, queue: Path) -> Rec
 
 async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recovered]:
     """Put every dead run of a state folder in order. Another seqsup that is at it already is left alone."""
-    recovered = []
+    recovered = _unknown(journal, state_dir)
     for row in _dead(journal, state_dir):
         folder = run_folder(state_dir, row.run)
         try:
             lock = hold(folder)
         except BlockingIOError:
+            continue
+        except OSError as error:
+            recovered += _untold(journal, state_dir, row, told(error))
             continue
         try:
             if not (folder / MEMBERS).exists():  # another was at it meanwhile
@@ -123,13 +127,34 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left"
     left.take_back()
     recovered = left.told(unended, stopped, remaining, staying)
     if not recovered.remains:
-        for name in (KILLED, MEMBERS):
-            (run_folder(state_dir, row.run) / name).unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that was made unwritable: the next one looks again, and finds nothing
+            for name in (KILLED, MEMBERS):
+                (run_folder(state_dir, row.run) / name).unlink(missing_ok=True)
     return recovered
 
 
 def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
-    return [row for row in journal.runs() if died(run_folder(state_dir, row.run))]
+    return [row for row in journal.runs() if not closed(folder := run_folder(state_dir, row.run)) and died(folder)]
+
+
+def _unknown(journal: Journal, state_dir: Path) -> list[Recovered]:
+    """Of whom it cannot be told what they left, as their folder is closed to us, though there may be something."""
+    found = []
+    for row in journal.runs():
+        if why := closed(run_folder(state_dir, row.run)):
+            found += _untold(journal, state_dir, row, why)
+    return found
+
+
+def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Recovered]:
+    """One whose folder is closed to us, unless its end is told, or nobody can be left of it since the machine began."""
+    parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
+    last = parts[-1] if parts else None
+    if not isinstance(last, RunStarted) or last.boot_id != boot_id():
+        return []
+    folder = run_folder(state_dir, row.run)
+    unknown = f"whose, cannot be known ({why}): open {folder} (chmod -R u+rwX), or remove it if none of them runs"
+    return [Recovered(label(row.run), row.name, None, (), unknown=unknown)]
 
 
 def _unended(journal: Journal, row: RunRow) -> list[AttemptStarted | LeaderEnded]:
@@ -264,7 +289,8 @@ def _elsewhere(state_dir: Path, queue: Path) -> Iterator[int]:
     verdicts: dict[Path, bool] = {}
     for pid, folder in folders():
         if folder not in verdicts:
-            verdicts[folder] = here not in folder.parents and _stood_in(queue, folder) and died(folder)
+            stood = here not in folder.parents and _stood_in(queue, folder)
+            verdicts[folder] = stood and not closed(folder) and died(folder)
         if verdicts[folder]:
             yield pid
 

@@ -242,11 +242,12 @@ class Run:
         plan, journal = self._plan, self._journal
         state_dir = self._folder.parent.parent
         old = outdated(journal, state_dir, plan.profile, plan.keep, but=self._identity.run)
-        try:
-            gone = [each for each in old if remove(journal, state_dir, each.run)]
-        except OSError as error:
-            self._emit(Warned(message=f"an old run cannot be removed: {error}"))
-            return
+        gone = []
+        for each in old:
+            try:
+                gone += [each] if remove(journal, state_dir, each.run) else []
+            except OSError as error:  # it stays, and the others go
+                self._emit(Warned(message=f"{each.label}, an old run, cannot be removed: {error}"))
         if gone:
             labels = tuple(each.label for each in gone)
             self._emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ..folder import alive, label, run_folder
+from ..folder import alive, closed, label, run_folder
 from ..history import RunState, RunView, fold
 from ..journal import Journal, NoJournal, RunRow
 from ..model import SeqsupError
@@ -37,6 +37,10 @@ class Found(NamedTuple):
     def lives(self) -> bool:
         """Say whether its supervisor lives. Ask before reading events: the dead have written their last."""
         return alive(self.folder)
+
+    def closed(self) -> str:
+        """Why its folder does not say that, or not all of what it left; nothing where it does."""
+        return closed(self.folder)
 
     def view(self) -> RunView:
         return self.named(fold(self.journal.events(self.row.run)))
@@ -77,7 +81,7 @@ def in_queue(given: str) -> Waiting | None:
         found = find(given)
     except SeqsupError:
         found = None
-    if found is not None and found.lives():
+    if found is not None and _lives(found):
         return None
     return next((each for each in queued(state_dir()) if given in (each.label, each.name)), None)
 
@@ -109,10 +113,19 @@ def _place(given: str | None) -> tuple[Path, str | None]:
 
 
 def _default(folder: Path, journal: Journal, rows: list[RunRow]) -> Found:
-    living = [Found(folder, journal, row) for row in rows if alive(run_folder(folder, row.run))]
+    every = (Found(folder, journal, row) for row in rows)
+    living = [found for found in every if _lives(found)]
     if len(living) > 1:  # one runs, the others wait for their turn
         living = [found for found in living if found.view().state is RunState.RUNNING] or living
     return living[-1] if living else Found(folder, journal, rows[-1])
+
+
+def _lives(found: Found) -> bool:
+    """As far as that can be known: a folder that is closed to us holds up nobody."""
+    try:
+        return found.lives()
+    except OSError:
+        return False
 
 
 def _of_profile(rows: list[RunRow], path: Path, name: str) -> list[RunRow]:

@@ -230,13 +230,19 @@ class _Supervision:
             self._manner.detached.announce(self._ticket, self._plan.name)
 
     async def _put_in_order(self) -> None:
+        unknown = []
         for found in await recover(self._journal, self._folder, self._wake):
+            if found.unknown:
+                unknown.append(f"{found.run} {found.name} may have left processes behind; {found.unknown}")
+                continue
             left = "ended, but for what survived SIGKILL" if found.over else "was left by a supervisor that died"
             lost = f" while {found.lost} ran" if found.lost else ""
             self._say(f"{found.run} {found.name} {left}{lost}{_recovered(found)}")
         others = await recover_elsewhere(self._journal, self._folder, state_dir(), self._wake)
         if others is not None and (others.processes or others.remains):  # an empty group is not worth a word
             self._say(f"a dead supervisor of another state folder left something{_recovered(others)}")
+        if unknown:
+            raise Refused("\n".join(unknown))
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner

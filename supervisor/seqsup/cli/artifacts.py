@@ -10,7 +10,7 @@ import click
 from msgspec.structs import asdict
 
 from ..artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
-from ..folder import run_folder
+from ..folder import closed, label, run_folder
 from ..table import NONE, Column, render
 from ..units import format_age, format_size
 from ..wording import counted, nearest, printable
@@ -146,7 +146,7 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
 @click.option("--days", callback=a_number_of_days, metavar="N", help="What is older than so many days.")
 @click.option("--max-size", metavar="SIZE", callback=size, help="The oldest, until the rest takes no more than this.")
 @click.option("--dry-run", is_flag=True, help="Only name what would go.")
-def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> None:
+def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> int:
     """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.
 
     `start` does so by itself for its profile's runs older than run.keep.
@@ -162,19 +162,32 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> No
         journal = Journal.open(folder, write=not dry_run)
     except NoJournal:
         click.echo("seqsup: nothing ran yet", err=True)
-        return
-    dead = [kept(journal, folder, row) for row in journal.runs() if may_go(run_folder(folder, row.run))]
+        return 0
+    dead, stay = [], {}
+    for row in journal.runs():
+        if why := closed(run_folder(folder, row.run)):
+            stay[label(row.run)] = why
+        elif may_go(run_folder(folder, row.run)):
+            dead.append(kept(journal, folder, row))
     going = too_much(dead, days=days, size=max_size)
-    freed = 0
+    code = freed = 0
     for each in going:
         line = f"{each.label} {each.name}, {format_age(each.age)} old, {format_size(each.size)}"
-        if dry_run or remove(journal, folder, each.run):
+        try:
+            gone = dry_run or remove(journal, folder, each.run)
+        except OSError as error:
+            stay[each.label], code = str(error), 1
+            continue
+        if gone:
             freed += each.size
             click.echo(line)
         else:
-            click.echo(f"seqsup: {each.label} stays: somebody has just gone on with it", err=True)
+            stay[each.label] = "somebody has just gone on with it"
+    for name, why in stay.items():
+        click.echo(f"seqsup: {name} stays: {why}", err=True)
     told = f"{'would free' if dry_run else 'freed'} {format_size(freed)}"
     click.echo(f"seqsup: {told if going else 'nothing to remove'}", err=True)
+    return code
 
 
 def _whence(attempt: Path) -> str:

@@ -15,7 +15,7 @@ from ._find import Found
 from ._load import state_dir
 from ._output import put_object, width
 from ._values import whole
-from .status import DIED, state_of
+from .status import DIED, state_of, tell_closed
 
 SCHEMA = "seqsup.runs/1"
 _COLUMNS = (
@@ -44,9 +44,10 @@ def runs(last: int, every: bool, as_json: bool) -> None:
         rows = []
     shown = rows if every else rows[-last:]
     entries = [(found, *state_of(found)) for found in (Found(folder, journal, row) for row in shown)]
-    for _, state, view in entries:
+    for found, state, view in entries:
         if state == DIED:
             view.lose()
+        tell_closed(found)
     if as_json:
         waiting = [asdict(each) for each in queued(folder)]
         put_object(SCHEMA, {"runs": [_fields(*entry) for entry in entries], "waiting": waiting})

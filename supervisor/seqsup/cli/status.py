@@ -20,6 +20,7 @@ from ._signal import suspended
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
+UNKNOWN = "unknown"  # its end is not told, and its folder is closed to us
 NEVER_RAN = "never-ran"
 WAITING = "waiting"  # told by the queue
 
@@ -53,11 +54,12 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
 
         look_on(found)
     state, view = state_of(found)
+    tell_closed(found)
     if as_json:
         put_object(SCHEMA, _fields(found, view, state))
     else:
-        pauses = (found.folder / PAUSED).exists()
-        left = _survivors(found) if state == DIED else ()
+        pauses = state == RunState.RUNNING and (found.folder / PAUSED).exists()
+        left = (None if found.closed() else _survivors(found)) if state == DIED else ()
         elsewhere = found.state_dir != state_dir()
         click.echo(_text(view, state, Now(time.time(), time.monotonic()), left, pauses=pauses, elsewhere=elsewhere))
         for each in queued(state_dir()):
@@ -80,21 +82,29 @@ def _in_turn(waiting: Waiting) -> str:
 
 def state_of(found: Found) -> tuple[str, RunView]:
     """The run's state, with the one that no event can tell: its supervisor died."""
-    lives = found.lives()
+    try:
+        otherwise = None if found.lives() else DIED
+    except OSError:
+        otherwise = UNKNOWN
     view = found.view()
     open_ended = view.state in (RunState.RUNNING, RunState.STARTING)
-    return (DIED if open_ended and not lives else str(view.state)), view
+    return (otherwise if open_ended and otherwise else str(view.state)), view
+
+
+def tell_closed(found: Found) -> None:
+    if why := found.closed():
+        click.echo(f"seqsup: {found.label} cannot be looked into: {why}", err=True)
 
 
 def _text(
-    view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...], *, pauses: bool, elsewhere: bool
+    view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...] | None, *, pauses: bool, elsewhere: bool
 ) -> str:
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
     unswept = died and bool(left or view.count(AgentState.RUNNING))
     if died:
         view.lose()
-    lines = wrap(f"{view.run}  {headline(view, None if died else now.mono)}", columns)
+    lines = wrap(f"{view.run}  {headline(view, None if state in (DIED, UNKNOWN) else now.mono)}", columns)
     lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
@@ -108,11 +118,12 @@ def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
     return survivors(found.journal, found.state_dir, found.row)
 
 
-def _died(view: RunView, left: tuple[ProcessMemory, ...]) -> str:
+def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
     text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
     if running := [agent.name for agent in view.at_turn if agent.state is AgentState.RUNNING]:
         text += f" while {named(running)} ran"
     lives = f"what lives on: {processes(left)}; `seqsup sweep` stops it" if left else "nothing of it lives on"
+    lives = "what lives on is not known" if left is None else lives
     return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
 
 
@@ -131,6 +142,8 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         parts += ["pauses after this agent"] if pauses and view.at_turn and not view.halt else []
         return " · ".join(part for part in parts if part)
+    if state == UNKNOWN:
+        return f"unknown whether its supervisor (pid {view.supervisor}) lives"
     ago = f" {format_duration(max(0.0, now.at - view.ended))} ago" if view.ended is not None else ""
     return f"{state}{ago}, exit {view.exit_code}"
 

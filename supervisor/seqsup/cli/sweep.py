@@ -32,6 +32,9 @@ def sweep(dry_run: bool, as_json: bool) -> int:
 
 def _print(found: list[Recovered], verb: str) -> None:
     for run in found:
+        if run.unknown:
+            click.echo(f"{run.run} {run.name}: it may have left processes; {run.unknown}")
+            continue
         lost = f", lost while {run.lost} ran" if run.lost else ""
         click.echo(f"{run.run} {run.name}{lost}: {_done(run, verb)}")
         for group in run.groups:
