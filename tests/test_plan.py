@@ -436,6 +436,23 @@ def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path)
     assert names(load(profile_file(tmp_path, later))) == ["a"]
 
 
+def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_path: Path) -> None:
+    room = "x" * 131_061
+    text = agents(
+        f"a\ncommand = ['echo', '{room}{{task}}']", f"b\ncommand = ['echo']\nenv.A = '{room[2:]}{{task}}'",
+        f"c\ncommand = ['sh']\nsuccess.command = ['echo', '{room}{{task}}']",
+    )  # fmt: skip
+    file = profile_file(tmp_path, text)
+    load(file, Choice(task="0123456789"))
+    with pytest.raises(ProfileError) as caught:
+        load(file, Choice(task="0123456789a"))
+    why = "a word of 131072 bytes or more: Linux takes less than 128 KiB; stdin, or a file, takes more"
+    assert [(complaint.line, complaint.key) for complaint in caught.value.complaints] == [
+        (3, "agents[0].command"), (7, "agents[1].env"), (11, "agents[2].success"),
+    ]  # fmt: skip
+    assert {complaint.message for complaint in caught.value.complaints} == {why}
+
+
 def test_who_leaves_out_the_ending_is_told_of_the_file(tmp_path: Path) -> None:
     profile_file(tmp_path, "")
     with pytest.raises(ProfileError, match=rf"No such file or directory \(did you mean {tmp_path}/p\.toml\?\)"):

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import resource
 import shlex
 import shutil
 import stat
@@ -14,7 +15,7 @@ from . import account, placeholders
 from .containment.process import ADOPTS
 from .containment.shim import out_of_reach
 from .copies import Copy, Found, Survey, copies, runtime
-from .host import total
+from .host import PORTABLE, total
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .profile import Agent, Companion, Profile
 from .profile.lines import Path as KeyPath
@@ -102,6 +103,8 @@ class _Look:
         checks = placeholders.finish(copy.success_command[0]) if copy.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
             problems["success"] = f"there is no program {checks} on PATH: install it, or give its path"
+        if not problems:
+            problems |= _too_long(copy)
         return Found(
             account=become,
             detected=detected,
@@ -159,6 +162,22 @@ class _Look:
             if not copy.agent.needs:  # else an earlier agent may still write it
                 problems["stdin_file"] = str(error)
             return ""
+
+
+def _too_long(copy: Copy) -> dict[str, str]:
+    """What the kernel would refuse to start: it bounds each word, and each variable with its name."""
+    given = {
+        "command": map(placeholders.finish, copy.command),
+        "env": (f"{name}={placeholders.finish(value)}" for name, value in copy.env.items()),
+        "success": copy.success_command,
+    }
+    most = 32 * resource.getpagesize()
+    why = f"a word of {most} bytes or more: Linux takes less than {most // 1024} KiB; stdin, or a file, takes more"
+    return (
+        {}
+        if PORTABLE
+        else {key: why for key, words in given.items() if any(len(os.fsencode(word)) >= most for word in words)}
+    )
 
 
 def _accounts(
