@@ -216,6 +216,7 @@ WRONG = [
     (AGENT + "env = { A = 3 }", "agents[0].env.A", "expected text in quotes, not 3"),
     (AGENT + 'success.output = "("', "agents[0].success.output", "not a regular expression"),
     (AGENT + "success.codes = [256]", "agents[0].success.codes[0]", "from 0 to 255"),
+    (AGENT + "success.codes = []", "agents[0].success.codes", "no exit code would be a success"),
     (AGENT + 'expect = ["hrd"]', "agents[0].expect[0]", "did you mean hard?"),
     (AGENT + 'retry.on = ["completed"]', "agents[0].retry.on[0]", "expected one of"),
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
@@ -277,6 +278,15 @@ def test_what_is_no_toml_is_named_with_its_line(text: str, start: str) -> None:
 )
 def test_keys_nested_beyond_reason_are_complained_of_like_any_other(text: str) -> None:
     assert complaints(f"{text}\n{AGENT}")[0].message.startswith(("unknown key", "nested too deeply"))
+
+
+def test_comments_are_not_read_to_find_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake below a million of them was a minute's search."""
+    read: list[str] = []
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: read.append(text) or loads(text))
+    assert locate("# x\n\n  # y\n" * 10 + AGENT)["agents", 0, "name"] == 32
+    assert len(read) == 3
 
 
 def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:

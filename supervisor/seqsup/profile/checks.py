@@ -204,6 +204,8 @@ def _agent(agent: Agent) -> Wrong:
         yield ("for_each",), "needs a list of items, or one of glob and lines"
     if any(not word.strip() for word in agent.when):
         yield ("when",), "holds an empty word"
+    if not agent.success.codes:
+        yield ("success", "codes"), "empty: no exit code would be a success; leave it out, and 0 is one"
     if agent.success.output:
         yield from _regex(agent.success.output)
 

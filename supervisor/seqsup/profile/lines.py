@@ -42,6 +42,8 @@ def locate(text: str) -> dict[Path, int]:
     newest: dict[Path, int] = {}  # index of the last element of an array of tables
     table: Path = ()
     for line, statement in statements(text):
+        if statement.lstrip()[:1] in ("", "#"):  # nothing, or a comment
+            continue
         try:
             tree = tomllib.loads(statement)
             if statement.lstrip().startswith("["):

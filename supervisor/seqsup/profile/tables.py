@@ -323,7 +323,7 @@ class Companion(Table, frozen=True):
 class Success(Table, frozen=True):
     """What must be true for an exit to count as completed."""
 
-    codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success."] = (0,)
+    codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success.", _WORDS] = (0,)
     file: Annotated[str | None, TEXT_OR_NONE, "A file that must be there, relative to cwd."] = None
     output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that its standard output must match."] = None
     command: Annotated[
