@@ -233,6 +233,15 @@ def test_a_wish_is_for_the_run_and_for_none_of_its_threads(tmp_path: Path, signu
         run.kill()
 
 
+def test_a_port_that_is_taken_while_it_begins_anew_is_no_reason_to_give_up_half_way(tmp_path: Path) -> None:
+    listen = {"listen": f"127.0.0.1:{(port := free_port())}", "required": True}
+    path = write(tmp_path, *agents(3), metrics=listen, **of_chain(1))
+    result = renewed("start", path, "--json", env={"STOLEN": str(port)})
+    assert result.code == 0, result.stderr
+    assert (tmp_path / "done").read_text().split() == ["a", "b", "c"]
+    assert "the run goes on, and serves figures once" in of(proven(result), "warned")[0]["message"]
+
+
 def test_who_is_deaf_even_to_kill_is_not_forgotten_by_a_renewal(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
     (hung := tmp_path / "hung").mkdir()
     path = write(

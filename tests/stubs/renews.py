@@ -1,7 +1,8 @@
 """seqsup itself, which finds itself grown after every chain. With WISHED it is sent that signal as it begins anew, with
-LATE at the last moment of the old image."""
+LATE at the last moment of the old image. With STOLEN somebody takes that port as the old image lets it go."""
 
 import os
+import socket
 import sys
 
 from seqsup import cli, policy
@@ -25,4 +26,13 @@ if late := os.environ.pop("LATE", ""):
         become(*args)
 
     os.execv = wished_at_last
+if port := os.environ.pop("STOLEN", ""):
+    goes = os.execv
+
+    def robbed(*args):
+        other = socket.create_server(("127.0.0.1", int(port)))
+        os.set_inheritable(other.fileno(), True)  # it lives as long as we do
+        goes(*args)
+
+    os.execv = robbed
 sys.exit(cli.main(sys.argv[1:]))

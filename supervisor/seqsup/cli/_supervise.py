@@ -391,7 +391,7 @@ class _Supervision:
             return [each for ceiling in above if (each := ceiling.bounds()) is not None]
 
         exporter = Exporter(self._plan, self._folder, state_dir(), baseline, warn, bounds)
-        while not exporter.open():
+        while not exporter.open(going_on=self._packet is not None):
             await self._wake.wait(_LOOK_AGAIN)
         return exporter
 

@@ -49,8 +49,8 @@ class Exporter:
         self._writer: threading.Thread | None = None
         self._state_dir = state_dir
 
-    def open(self) -> bool:
-        """Begin to serve; Taken when the port is another's and the profile requires it.
+    def open(self, *, going_on: bool = False) -> bool:
+        """Begin to serve; Taken when the port is another's and the profile requires it, for a run that is not going on.
 
         False: the run before is about to give the port up. Ask again soon.
         """
@@ -61,7 +61,7 @@ class Exporter:
             try:
                 self._endpoint.open()
             except Taken as taken:
-                if wanted.required:
+                if wanted.required and not going_on:
                     raise Taken(f"{taken}, and metrics.required is set; free it, or name another") from None
                 self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
                 self._endpoint.keep_trying()
