@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from .containment.cookie import TREE
+from .containment.cookie import FOLDER, TREE
 from .containment.members import Members, descend
 from .containment.process import environment, read_stat
 from .folder import CHANNEL, MEMBERS, RUNS, alive, closed, state_dir
@@ -157,7 +157,7 @@ def _fewer(told: NodesTold) -> int:
 
 def _folder(run: Folder | None) -> Path | None:
     """The folder of the run that is meant, if it goes on."""
-    marked = os.environ.get("SEQSUP_FOLDER")
+    marked = os.environ.get(FOLDER)
     chosen = run or marked
     folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
     return next((folder for folder in folders if not closed(folder) and alive(folder)), None)

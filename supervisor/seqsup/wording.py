@@ -28,7 +28,7 @@ ASCII = {
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 _CUT, _LONGEST = 15, 40  # characters of a process's name: where the kernel cuts it, and where we do
-OTHER = "other"  # programs together
+OTHER = "other"  # programs together, also as a label
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
 
@@ -143,7 +143,7 @@ def counted(number: int, noun: str, several: str = "") -> str:
 
 
 def narrowed(only: Sequence[str], start_from: str | None) -> str:
-    """Say what of a profile was asked for: `only embed, report from embed on`; nothing where that is all of it."""
+    """Say what of a profile was asked for: `only embed, report, all from embed on`; nothing where it was all."""
     told = ["only " + named(only)] * bool(only) + [f"all from {start_from} on"] * (start_from is not None)
     return ", ".join(told)
 

@@ -21,7 +21,7 @@ from ..slim import asyncio  # the first of us, see there
 from ..account import leave_keyring
 from ..audience import Audience
 from ..containment.ceiling import ceilings
-from ..containment.cookie import COOKIE
+from ..containment.cookie import COOKIE, FOLDER
 from ..containment.reaper import Reaper, adopt_orphans
 from ..containment.sentinel import Sentinel
 from ..containment.tiers import choose
@@ -110,7 +110,7 @@ def go_on() -> int | None:
 def supervise(plan: Plan, manner: Manner) -> int:
     """Carry out a plan and return the exit code."""
     if inside := os.environ.get(COOKIE):
-        agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get("SEQSUP_FOLDER", inside)).name
+        agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
         raise Refused(
             f"this is already inside agent {agent} of {run}: a run in a run would wait for itself;"
             " call the command directly"

@@ -10,7 +10,7 @@ import click
 from msgspec.structs import asdict
 
 from ..artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
-from ..folder import closed, label, run_folder
+from ..folder import ARTIFACTS, closed, label, run_folder
 from ..table import NONE, Column, render
 from ..units import format_age, format_size
 from ..wording import counted, nearest, printable
@@ -80,7 +80,7 @@ def list_command(run: str | None, as_json: bool) -> None:
     if as_json:
         told = [
             {
-                "agent": name, "attempt": attempt, "folder": str(folder / "artifacts"),
+                "agent": name, "attempt": attempt, "folder": str(folder / ARTIFACTS),
                 "summary": has_summary(folder), "files": [asdict(each) for each in stored],
             }
             for name, attempt, folder, stored in entries
@@ -94,7 +94,7 @@ def list_command(run: str | None, as_json: bool) -> None:
         (
             name, str(attempt or NONE), _whence(folder),
             str(len([each for each in stored if each.name != SUMMARY]) or NONE),
-            format_size(total) if (total := sum(each.size for each in stored)) else NONE, str(folder / "artifacts"),
+            format_size(total) if (total := sum(each.size for each in stored)) else NONE, str(folder / ARTIFACTS),
         )
         for name, attempt, folder, stored in entries
     ]  # fmt: skip
@@ -135,7 +135,7 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
         stored = [each for each in files(folder) if each.name != SUMMARY]
         click.echo(f"## {name}\n\n{summary(folder) or 'It left no summary, and printed nothing.'}\n")
         if stored:
-            click.echo(f"{counted(len(stored), 'file')} in {folder / 'artifacts'}")
+            click.echo(f"{counted(len(stored), 'file')} in {folder / ARTIFACTS}")
         for each in stored:
             click.echo(f"  {printable(each.name)}  {format_size(each.size)}")
         if stored and len(attempts) > 1:

@@ -3,9 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from .group import Kept, Unavailable, mounts, own_directory
-
-_NO_LIMIT = 2**60  # v1 spells none as a number
+from .group import NO_LIMIT, Kept, Unavailable, mounts, own_directory
 
 
 class Ceiling:
@@ -22,7 +20,7 @@ class Ceiling:
     def bounds(self) -> tuple[int, int] | None:
         """The limit, and what room it leaves."""
         limit, used = self._limit.read().strip(), self._used.read().strip()
-        if not (limit.isdigit() and used.isdigit()) or int(limit) >= _NO_LIMIT:
+        if not (limit.isdigit() and used.isdigit()) or int(limit) >= NO_LIMIT:
             return None
         return int(limit), max(int(limit) - int(used) + self._stat.numbers().get(self._cache, 0), 0)
 

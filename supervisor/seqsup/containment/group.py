@@ -15,6 +15,7 @@ from typing import Protocol
 from seqsup.model import MIB
 from seqsup.units import format_size
 
+NO_LIMIT = 2**60  # bytes, from which on it is none: v1 spells that as a number
 _RUN = re.compile(r"seqsup-([0-9a-f]{16})")
 Folder = Path | str  # of a group; a Path takes its time
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -157,7 +158,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
         return ""
     numbers = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     most = "unknown" if peak is None else format_size(peak)
-    limited = limit.strip().isdigit() and int(limit) < 2**60  # v1 spells no limit as a number
+    limited = limit.strip().isdigit() and int(limit) < NO_LIMIT
     return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"
 
 

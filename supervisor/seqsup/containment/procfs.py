@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from seqsup.host import PAGE
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
 
@@ -21,7 +22,6 @@ from .group import frozen_by
 from .stat import COMMAND, Stat
 
 ADOPTS = True  # whether orphans among our descendants fall to us
-PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 32768  # bytes of a command line that are read
 _SPARE = 16  # descriptors: without any, nobody can look whose child is whose
 _NEWBORN = 0.5  # seconds that a fork may take to exec

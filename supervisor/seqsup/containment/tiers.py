@@ -20,7 +20,7 @@ from seqsup.wording import nearest
 from . import cgroup2
 from .cgroup1 import Groups1, with_freezer
 from .claim import Claim
-from .group import Groups, Unavailable, kill, mounts, named_prefix, own_directory, read, remove
+from .group import Groups, Unavailable, kill, mounts, named_prefix, own_directory, read, remove, run_name
 from .shim import wrap
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
@@ -213,7 +213,7 @@ def _scope(cookie: str) -> Groups:
         raise Unavailable("systemd does not run here")
     if own_directory("").suffix == ".service" and read(Path(f"/proc/{os.getppid()}/comm")) == "systemd\n":
         raise Unavailable("as the main process of a service seqsup stays there: add Delegate=yes to its unit")
-    name = f"seqsup-{cookie[:16]}-{secrets.token_hex(2)}.scope"
+    name = f"{run_name(cookie)}-{secrets.token_hex(2)}.scope"
     properties = ["PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "1", "CollectMode", "s", "inactive-or-failed"]
     asked = subprocess.run(
         [busctl, *([] if root else ["--user"]), f"--timeout={_PATIENCE:.0f}", "call", *_MANAGER, "StartTransientUnit",

@@ -38,13 +38,12 @@ from ..events import (
 )
 from ..history import run_state
 from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
-from ..wording import by_program
+from ..wording import OTHER, by_program
 from .catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
 
 RECENT = 60  # seconds
 NAMED = 5  # programs of a tree
 NAMES = 32  # programs of a run
-OTHER = "other"
 
 
 class Histogram(Struct, frozen=True):
