@@ -22,6 +22,7 @@ SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
 _TAIL = 4000  # bytes of output that stand for a summary where none was put
 _PIECE = 1024 * 1024
+_TEMPORARY = ".seqsup-"  # what the name of a file begins with that is not whole yet
 
 
 class ArtifactError(SeqsupError):
@@ -50,7 +51,7 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
                 f"a summary of {format_size(len(text))}; it may have {format_size(LONGEST)}:"
                 " say it shorter, and give the whole text with --details"
             )
-        _write(folder, SUMMARY, iter([text]))
+        _write(folder, SUMMARY, [text])
         stored.append(Stored(SUMMARY, len(text)))
     return stored
 
@@ -113,7 +114,7 @@ class Summaries:
 
 def _name(file: Path) -> str:
     name = file.name
-    if not name or name in (".", "..") or name.startswith(".seqsup-"):
+    if name in ("", "..") or _is_temporary(name):
         raise ArtifactError(f"{file} has no name of its own: give files")
     if name == SUMMARY:
         raise ArtifactError(f"{file}: {SUMMARY} is the summary's own name; give it with --summary, or rename the file")
@@ -139,7 +140,7 @@ def _store(folder: Path, name: str, file: Path) -> Stored:
 
 def _write(folder: Path, name: str, pieces: Iterable[bytes]) -> int:
     """Under another name first: a reader, or a kill in the midst, never meets half of it."""
-    temporary = folder / f".seqsup-{secrets.token_hex(8)}"
+    temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
     size = 0
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
@@ -156,7 +157,7 @@ def _write(folder: Path, name: str, pieces: Iterable[bytes]) -> int:
 
 
 def _is_temporary(name: str) -> bool:
-    return name.startswith(".seqsup-")
+    return name.startswith(_TEMPORARY)
 
 
 def _open(folder: Path, name: str) -> int:

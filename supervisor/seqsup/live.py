@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from .history import AgentState, AgentView, HookView, Now, RunView, remaining
 from .model import Halt, Heap
-from .units import format_duration, format_size
+from .units import format_duration, format_share, format_size
 from .wording import HALTS, columns, counted, mark, printable
 
 _POINTS = 240  # of a curve; when it is full, each two become one
@@ -187,7 +187,7 @@ def _memory(agent: AgentView, scene: Scene, width: int, encoding: str | None) ->
     style = "red" if soft and pulse.used >= soft else "yellow" if warn and pulse.used >= warn else "green"
     told = f"{format_size(pulse.used)} of {format_size(hard)}" if hard else format_size(pulse.used)
     parts: list[Part] = [("bold", told)]
-    parts += [("", f"{pulse.used / hard:.0%}".replace("%", " %"))] if hard else []
+    parts += [("", format_share(pulse.used / hard))] if hard else []
     parts += [("dim", f"peak {format_size(pulse.peak)}")]
     parts += [("dim", f"soft {format_size(soft)}")] if soft else []
     first = _fit([("dim", " mem  "), *_bar(pulse.used, hard or scene.host, room, style, encoding), ("", "  ")],

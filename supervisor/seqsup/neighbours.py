@@ -51,24 +51,21 @@ def clis(path: str) -> Iterator[Finding]:
             continue
         found = True
         runtime = detect([name], "/", path)
-        told = f"{file}: {_runtime(runtime.kind, runtime.executable)}"
         if runtime.executable is None:
             yield Finding(Level.FAIL, name, f"{file}: {runtime.why}", f"install {name} again")
         else:
-            yield Finding(Level.OK, name, told)
+            yield Finding(Level.OK, name, f"{file}: {_runtime(runtime.kind, runtime.executable)}")
     if not found:
         yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(COMMANDS)} is on PATH")
 
 
-def _runtime(kind: str, executable: str | None) -> str:
-    if kind == "node" and executable is not None:
-        try:
-            return f"Node {probe(executable).version}"
-        except NoAnswer as error:
-            return str(error)
-    return {"bun": "compiled by Bun: memory.* alone holds it"}.get(
-        kind, "a program of its own: memory.* alone holds it"
-    )
+def _runtime(kind: str, executable: str) -> str:
+    if kind != "node":
+        return f"{'compiled by Bun' if kind == 'bun' else 'a program of its own'}: memory.* alone holds it"
+    try:
+        return f"Node {probe(executable).version}"
+    except NoAnswer as error:
+        return str(error)
 
 
 def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:

@@ -118,18 +118,16 @@ async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake
 async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left", wake: Wake) -> Recovered:
     stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
     staying = await _remove(left.groups, remaining, wake)
-    unended = _unended(journal, row)
+    folder, unended = run_folder(state_dir, row.run), _unended(journal, row)
     for each in unended:
-        settle(
-            run_folder(state_dir, row.run) / f"{each.agent}/{each.attempt}" / REPORTS
-        )  # once told nobody comes again
+        settle(folder / f"{each.agent}/{each.attempt}" / REPORTS)  # once told nobody comes again
         journal.append(row.run, _end(each, stopped))
     left.take_back()
     recovered = left.told(unended, stopped, remaining, staying)
     if not recovered.remains:
         with suppress(OSError):  # in a folder that was made unwritable: the next one looks again, and finds nothing
             for name in (KILLED, MEMBERS):
-                (run_folder(state_dir, row.run) / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
     return recovered
 
 

@@ -41,7 +41,7 @@ from .events import (
     Warned,
 )
 from .experience import Experience
-from .folder import ARTIFACTS, MEMBERS, PAUSED, SUMMARIES, label, private
+from .folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
 from .history import AgentState, RunView
 from .hooks import Hooking
 from .host import Host, boot_id, room
@@ -262,10 +262,7 @@ class Run:
                 ahead = next(agents, None)
                 step = agent.step
                 if failed := [name for name in step.needs if not self._ok.get(name, False)]:
-                    self._ok[step.name] = False
-                    self._emit(
-                        AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete")
-                    )
+                    self._skip(step, failed)
                     agent.dismiss()
                     continue
                 try:
@@ -338,11 +335,14 @@ class Run:
                 continue
             if failed := [name for name in step.needs if not self._ok[name]]:
                 del waiting[step.name]
-                self._ok[step.name] = False
-                self._emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
+                self._skip(step, failed)
                 continue
             return step
         return None
+
+    def _skip(self, step: Step, failed: list[str]) -> None:
+        self._ok[step.name] = False
+        self._emit(AgentSkipped(agent=step.name, why=f"it needs {', '.join(failed)}, which did not complete"))
 
     async def _in_lane(self, step: Step, ledger: int, hooks: Hooking, lane: int) -> bool:
         try:
@@ -373,7 +373,7 @@ class Run:
             found = briefs.standing(self._journal, state_dir, self._plan.profile, step.name, self._identity.run)
             if found is not None:
                 self._standing[step.name] = found
-            stands = str(found.relative_to(state_dir / "runs")) if found is not None else ""
+            stands = str(found.relative_to(state_dir / RUNS)) if found is not None else ""
             self._emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
             self._ok[step.name] = True
             self._hand_on(step.name)

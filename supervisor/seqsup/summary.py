@@ -7,7 +7,7 @@ from pathlib import PurePath
 from .history import AgentState, AgentView, RunState, RunView
 from .model import Reason
 from .table import NONE, Column, render
-from .units import format_duration, format_size
+from .units import format_duration, format_share, format_size
 from .wording import KILLED, counted, named, printable, processes, wrap
 
 COLUMNS = (
@@ -111,7 +111,7 @@ def row(agent: AgentView, over: bool) -> tuple[str, ...]:
         _reason(agent, over),
         format_duration(agent.seconds) if agent.seconds else NONE,
         format_size(agent.peak) if agent.peak else NONE,
-        f"{agent.peak / agent.hard:.0%}".replace("%", " %") if agent.peak and agent.hard else NONE,
+        format_share(agent.peak / agent.hard) if agent.peak and agent.hard else NONE,
         NONE if agent.gc_freed is None else format_size(agent.gc_freed),
         str(agent.left_over or NONE),
         drained,

@@ -119,6 +119,11 @@ def clock(at: float, now: float) -> str:
     return time.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M", moment)
 
 
+def format_share(share: float) -> str:
+    """Of a whole, for people: 42 %."""
+    return f"{share * 100:.0f} %"
+
+
 def format_age(seconds: float) -> str:
     """Roughly, for people: 7 days, 36 hours, else as a duration."""
     for length, noun in ((86400, "day"), (3600, "hour")):

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..history import AgentState, RunState, RunView
 from ..summary import COLUMNS, headline, reasons, row
 from ..table import NONE
-from ..units import format_duration, format_size
+from ..units import format_duration, format_share, format_size
 from ..wording import printable, title
 from .picture import SYMBOLS, host, in_turn, timeline
 from .story import Attempt, Kind, Stop, Story
@@ -262,7 +262,7 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
         (
             _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
             format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
-            f"{attempt.peak / attempt.hard:.0%}".replace("%", " %") if attempt.hard and attempt.peak else NONE,
+            format_share(attempt.peak / attempt.hard) if attempt.hard and attempt.peak else NONE,
             _drained(attempt),
         )
         for attempt in kept
