@@ -68,6 +68,14 @@ def test_of_many_the_last_one_counts() -> None:
     assert limit.resets_at == NOW.timestamp() + 3600
 
 
+@pytest.mark.parametrize("number", ["9" * 20, "1" + "0" * 400])
+def test_a_reset_that_no_calendar_has_is_not_told(number: str) -> None:
+    """A model may print anything: it ended the run, and one of inf the journal's reader too."""
+    limit = usage.find(presets.preset("codex").usage_limit, f"hit your usage limit. try again in {number} days", NOW)
+    assert limit is not None
+    assert limit.resets_at is None
+
+
 def test_a_time_of_day_is_of_its_own_zone_also_over_a_change_of_clocks() -> None:
     night = datetime(2026, 10, 24, 23, 0, tzinfo=ZoneInfo("Europe/Berlin"))  # at 3:00 they are put back
     limit = usage.find(presets.preset("claude").usage_limit, "limit reached, resets 5am (Europe/Berlin)", night)

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
 _JUST_NOW = timedelta(minutes=10)  # a time of day so little past is meant, and not the next day's
+_FARTHEST = 366 * 86400.0  # seconds: whoever says more says nothing, and it may be more than a calendar has
 _LINE = 200  # characters
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|m|s)(?!s)", re.IGNORECASE)  # milliseconds are nothing to wait for
@@ -24,7 +25,7 @@ class Limit(Struct, frozen=True):
     """A usage limit that was met."""
 
     said: str  # the line that told
-    resets_at: float | None  # epoch; None: it does not say
+    resets_at: float | None  # epoch; None: it does not say, or nonsense
 
 
 def first_line(patterns: Iterable[str], text: str) -> str:
@@ -44,7 +45,9 @@ def find(patterns: Iterable[str], text: str, now: datetime) -> Limit | None:
     for pattern in patterns:
         matches = list(re.finditer(pattern, text, _FLAGS))
         if matches:
-            return Limit(_line_of(matches[-1]), _resets_at(matches[-1].groupdict(), now))
+            resets_at = _resets_at(matches[-1].groupdict(), now)
+            told = resets_at is not None and resets_at <= now.timestamp() + _FARTHEST
+            return Limit(_line_of(matches[-1]), resets_at if told else None)
     return None
 
 
