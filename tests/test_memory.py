@@ -124,6 +124,23 @@ def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
     assert (over.code, over.stderr) == (2, "seqsup: r1 does not go on: it holds nothing\n")
 
 
+def test_companions_are_asked_too(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    (tmp_path / "agent.mjs").write_text(WAITS)
+    beside = {"command": ["node", "agent.mjs"], "memory": {"hard": "2GiB"}, "ready": {"log": "ready"}}
+    companions = [{"name": name, **beside} for name in ("api", "db")]
+    started = seqsup_started("start", write(tmp_path, agent("a", ["node", "agent.mjs"]), companions=companions))
+    wait_for(lambda: len(found := heaps(seqsup)) == 3 and all(found.values()))
+    freed = json.loads(seqsup("mem", "--gc", "--json").stdout)["gc"]
+    assert (freed["collection"]["asked"], freed["collection"]["answered"]) == (3, 3)
+    assert freed["collection"]["before"]["used"] > 3 * MIB
+    started.end()
+
+
+def heaps(seqsup: Cli) -> dict[str, Any]:
+    said = json.loads(seqsup("mem", "--json").stdout)
+    return {each["owner"]: each["heap"] for each in said["processes"] if each["name"] != "seqsup-keeper"}
+
+
 def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:

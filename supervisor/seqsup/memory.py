@@ -26,6 +26,7 @@ from .containment.cookie import FOLDER, TREE
 from .containment.members import Members, descend
 from .containment.process import environment, read_stat
 from .folder import CHANNEL, MEMBERS, RUNS, alive, closed, state_dir
+from .forensics import total as heaps
 from .host import Host, total
 from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
 
@@ -43,6 +44,7 @@ __all__ = [
 Folder = str | os.PathLike[str]
 
 _PEER = struct.Struct("3i")  # pid, uid, gid
+_SUMMED = ("asked", "answered", "used", "freed")
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
 NO_RUN = "no run goes on"
 NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
@@ -206,16 +208,33 @@ def _tree(pid: int, among: Set[int]) -> str:
 
 
 def _ask(folder: Path | None, question: str) -> NodesTold:
-    """Ask the supervisor of a run, by the socket of the attempt that goes on."""
+    """Ask the supervisor of a run, by the socket of each attempt and companion that has one."""
     if folder is None:
         return NodesTold(why=NO_RUN)
-    told = NodesTold(why=NO_NODE)
-    for link in folder.glob(f"*/*/{CHANNEL}"):
+    told, why = NodesTold(), ""
+    for link in (*folder.glob(f"*/*/{CHANNEL}"), *folder.glob(f"@companions/*/*/{CHANNEL}")):
         try:
-            told = _converse(link.readlink(), question)
+            told = _together(told, _converse(link.readlink(), question))
         except (OSError, msgspec.DecodeError) as error:
-            told = NodesTold(why=f"its supervisor does not answer: {error}")
-    return told if told.after or told.why else NodesTold(why=NO_NODE)
+            why = f"its supervisor does not answer: {error}"
+    return told if told.after or told.why else NodesTold(why=why or NO_NODE)
+
+
+def _together(one: NodesTold, other: NodesTold) -> NodesTold:
+    """The verdict is that of the larger tree."""
+    done = [told.collection for told in (one, other) if told.collection is not None]
+    collection = max(done, key=lambda each: each.used, default=None)
+    if collection is not None:
+        asked, answered, used, freed = (sum(getattr(each, name) for each in done) for name in _SUMMED)
+        collection = msgspec.structs.replace(
+            collection, at=min(each.at for each in done), seconds=sum(each.seconds for each in done), asked=asked,
+            answered=answered, used=used, freed=freed, before=heaps(each.before for each in done),
+            after=heaps(each.after for each in done),
+        )  # fmt: skip
+    return NodesTold(
+        before=one.before + other.before, after=one.after + other.after, collection=collection,
+        why=one.why or other.why,
+    )  # fmt: skip
 
 
 def _converse(path: Path, question: str) -> NodesTold:
