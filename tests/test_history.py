@@ -49,6 +49,14 @@ def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None
     assert (embed.seconds, embed.peak, embed.left_over) == (7, 1031 * MIB, 3)
 
 
+def test_what_one_left_over_is_counted_once_though_another_ended_meanwhile() -> None:
+    """As in lanes."""
+    told = Told().run("a", "b").started("a").started("b")
+    told.ended("a", left_over=(process(7),)).ended("b", left_over=(process(8),))
+    agents = fold(told.drained("a", strays=(process(7),)).drained("b", strays=(process(9),)).events).agents
+    assert (agents["a"].left_over, agents["b"].left_over) == (1, 2)
+
+
 def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> None:
     told = Told().run("a", "b").started("a", pid=42)
     view = fold(told.events)

@@ -289,7 +289,7 @@ class History:
     def __init__(self) -> None:
         self.view = RunView()
         self._ever: dict[str, AgentView] = {}  # also agents that a later profile left out, and may bring back
-        self._strays: set[int] = set()  # pids already counted as left over by the last attempt
+        self._strays: dict[str, frozenset[int]] = {}  # by agent: pids already counted as left over by its last attempt
 
     def apply(self, recorded: Recorded) -> None:
         self.view.run = recorded.run
@@ -446,7 +446,7 @@ class History:
         agent.hard = event.hard
         agent.forensics = f"{agent.folder}/{event.forensics}" if event.forensics and agent.folder else None
         agent.left_over += len(event.left_over)
-        self._strays = {process.pid for process in event.left_over}
+        self._strays[event.agent] = frozenset(process.pid for process in event.left_over)
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
             self.view.completed[event.agent] = Completed(event.content, seq, folder, event.reason)
@@ -465,9 +465,9 @@ class History:
     def _drained(self, event: Drained) -> None:
         agent = self._agent(event.agent)
         agent.drained, agent.drain_reached = event.seconds, event.reached
-        found = {process.pid for process in event.strays} - self._strays
-        agent.left_over += len(found)
-        self._strays |= found
+        counted = self._strays.get(event.agent, frozenset())
+        self._strays[event.agent] = counted.union(process.pid for process in event.strays)
+        agent.left_over += len(self._strays[event.agent]) - len(counted)
 
     def _run_ended(self, event: RunEnded, at: float) -> None:
         view = self.view
