@@ -251,6 +251,25 @@ def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, ar
     assert ended.returncode == 2
 
 
+def test_a_message_that_finds_no_room_costs_nobody_his_turn(
+    seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
+) -> None:
+    """Of a night's run on a full disk for its log nothing was started, for whom it waited could not be said."""
+    ahead = write(tmp_path, shell("a", "touch pid; until [ -e gate ]; do sleep 0.05; done"), name="ahead")
+    first = seqsup_started("start", ahead)
+    wait_for((tmp_path / "pid").exists)
+    behind = write(tmp_path, shell("b", "touch ran"), name="behind")
+    with Path("/dev/full").open("wb") as full:
+        second = subprocess.Popen(
+            [sys.executable, "-m", "seqsup", "start", str(behind)], stderr=full, env=environment(), cwd=tmp_path
+        )
+    wait_for(lambda: second.poll() is not None or json.loads(seqsup("runs", "--json").stdout)["waiting"])
+    (tmp_path / "gate").touch()
+    second.wait(60)
+    assert (tmp_path / "ran").exists()
+    assert first.wait().code == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may enter every folder")
 @pytest.mark.parametrize("since", ["the start", "the first agent"])
 def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path: Path, since: str) -> None:
@@ -280,7 +299,7 @@ def test_a_variable_without_a_name_is_not_handed_on(seqsup: Seqsup, tmp_path: Pa
 
 def test_an_agent_whose_turn_never_comes_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
     """The first fails before it was time to set the other's stage."""
-    profile = write(tmp_path, agent("a", ["true", "x" * (128 << 10)]), shell("b", "true"))
+    profile = write(tmp_path, agent("a", ["true", *["x" * 100_000] * 70]), shell("b", "true"))
     state = tmp_path / "state"
     assert seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(state)}).code == 1
     assert (state / "runs/r1/a").is_dir()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
@@ -61,6 +62,25 @@ def test_a_run_in_the_background_is_reached_from_a_second_terminal(
     assert seqsup("status", "r1").code == 0
     assert "2 of 2 completed" in (state_dir() / "detached.log").read_text()
     assert (state_dir() / "detached.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("full", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_it_runs_as_well_where_nobody_can_be_told(seqsup: Seqsup, tmp_path: Path, full: list[str]) -> None:
+    """Whoever takes that for a failure to start starts it a second time."""
+    profile = write(tmp_path, shell("a", "true"))
+    with Path("/dev/full").open("wb") as none:
+        streams: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | dict.fromkeys(full, none)
+        ended = subprocess.run(
+            [sys.executable, "-m", "seqsup", "start", str(profile), "--detach"],
+            stdin=subprocess.DEVNULL, text=True, check=False, **streams,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    if full == ["stdout"]:
+        assert "seqsup: stdout: No space left on device" in ended.stderr
+        assert "seqsup status r1" in ended.stderr
+    if full == ["stderr"]:
+        assert ended.stdout == "r1\n"
+    wait_for(lambda: seqsup("status", "--json").stdout.find('"state":"completed"') > 0)
 
 
 def test_it_outlives_its_terminal(seqsup: Seqsup, tmp_path: Path, gone: list[int]) -> None:

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _answer(argv)
     except OSError:  # there is no room on stderr to say what is wrong
-        _discard(2)
+        discard(2)
         return UNTOLD
 
 
@@ -125,7 +125,7 @@ def _answer(argv: Sequence[str] | None) -> int:
         click.echo(err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        _discard(1)
+        discard(1)
         return PIPE_CLOSED
     except Exception as error:
         if _debugging(context):
@@ -179,7 +179,7 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, OSError) and (told := denial(error)) is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
         _say(f"{where}{told}")
-        _discard(1)
+        discard(1)
         return SeqsupError.exit_code
     if not traced:
         _trace(error)
@@ -199,7 +199,7 @@ def _say(message: str) -> None:
         click.echo(f"seqsup: {line}", err=True)
 
 
-def _discard(fd: int) -> None:
+def discard(fd: int) -> None:
     """Let the interpreter's last flush of a broken stream go nowhere instead of complaining."""
     os.close(fd)
     os.open(os.devnull, os.O_WRONLY)  # gets this number, the lowest that is free: there may be no other

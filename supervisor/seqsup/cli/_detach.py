@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..folder import private
+from . import discard
 
 LOG = "detached.log"  # in the state folder: what such a run would have told a terminal
 
@@ -58,10 +59,18 @@ def detach(state_dir: Path, carry_out: Callable[[Detached], int], profile: str =
         return code if code >= 0 else 128 - code
     label, name = said
     state = "waits for the machine's turn" if label.startswith("q") else "runs"
-    click.echo(label)
-    click.echo(f"seqsup: {name} {state} in the background, pid {pid}", err=True)
+    lines = [f"seqsup: {name} {state} in the background, pid {pid}"]
+    try:
+        click.echo(label)
+    except OSError as error:
+        discard(1)
+        lines.append(f"seqsup: stdout: {error.strerror}")
     runs = label.startswith("r")
     of = (profile or label) if runs else label if profile else name
     then = f"seqsup logs {of} -f · seqsup stop {of}" if runs else f"seqsup stop {label}"  # who waits has no logs yet
-    click.echo(f"next: seqsup status {of} · {then}", err=True)
+    lines.append(f"next: seqsup status {of} · {then}")
+    try:
+        click.echo("\n".join(lines), err=True)
+    except OSError:  # the run goes on, whoever hears of it
+        discard(2)
     return 0

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -205,6 +206,11 @@ class _Supervision:
         return early
 
     def _say(self, message: str, event: str = "notice") -> None:
+        """Tell people. Where there is no room for it, or nobody to hear it, the run goes on all the same."""
+        with suppress(OSError):
+            self._say_it(message, event)
+
+    def _say_it(self, message: str, event: str) -> None:
         if self._manner.log_json:
             click.echo(spoken(message, event, run=self._number).encode(), err=True)
             return
