@@ -425,6 +425,18 @@ def test_who_fills_the_disk_has_ended_all_the_same_and_is_not_run_again(
         assert _words(tmp_path / "ran") == ["a", "b"]
 
 
+def test_of_a_journal_that_another_program_keeps_locked_nobody_says_to_set_it_aside(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("nightly", None, "cookie")
+    journal._db.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalLost, match=r"database is locked; another program keeps it locked \(`fuser /"):
+        journal.append(run, Told().run("a").events[0].body)
+    other.close()
+    journal.close()
+
+
 def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         with (disk / "filler").open("wb") as filler:

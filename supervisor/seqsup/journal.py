@@ -450,6 +450,8 @@ def _remedy(path: Path, error: Exception) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"another program keeps it locked (`fuser {path}` says which): end that, then use --resume"
     if name.startswith("SQLITE_IOERR"):
         why = f"{folder} could not be read or written"  # also where a full disk has no room for what is beside the file
         return f"{why}: free space there, look at `ulimit -f` and at the kernel's log, then use --resume"
