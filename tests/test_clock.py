@@ -105,6 +105,31 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
     state.close()
 
 
+SET_BACK = """
+import sys, time
+from seqsup import agent, cli, policy
+policy.UNKNOWN_RESET = 1.0
+rightly, wait = time.time, agent.Agent._wait_until
+async def set_back(*args, **kwargs):
+    time.time = lambda: rightly() - 86400
+    await wait(*args, **kwargs)
+agent.Agent._wait_until = set_back
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_limit_that_does_not_say_when_it_resets_is_not_waited_for_by_a_calendar_that_is_set_back(
+    tmp_path: Path,
+) -> None:
+    script = "[ -e tried ] || { touch tried; echo Claude AI usage limit reached; exit 1; }"
+    profile = write(tmp_path, shell("a", script, preset="claude", retry={"usage_limit": "wait"}))
+    ended = subprocess.run(
+        [sys.executable, "-c", SET_BACK, "start", profile], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, "does not say when its limit resets" in ended.stderr) == (0, True), ended.stderr
+
+
 # Who may ask the calendar, and why nobody waits, is limited or is stopped by what it says
 CALENDAR = {
     "agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
@@ -174,8 +175,9 @@ class Agent:
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
-        if policy.awaited(self.step.retry, self._outcomes[-1]):
-            await self._wait_until(time.time() + seconds)
+        last = self._outcomes[-1]
+        if policy.awaited(self.step.retry, last):
+            await self._wait_until(time.time() + seconds, at_most=inf if last.resets_at is not None else seconds)
             return
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < self._enough():
@@ -193,9 +195,15 @@ class Agent:
         why = f"until {clock(until, time.time())}, {then}"
         self._world.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
 
-    async def _wait_until(self, until: float) -> None:
-        """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then."""
-        while (left := until - time.time()) > 0 and self._world.operator.halt < self._enough():
+    async def _wait_until(self, until: float, at_most: float = inf) -> None:
+        """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then.
+
+        One that we chose ourselves comes after `at_most` seconds, however far the clock was set back.
+        """
+        ends = time.monotonic() + at_most
+        while (
+            left := min(until - time.time(), ends - time.monotonic())
+        ) > 0 and self._world.operator.halt < self._enough():
             await self._world.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
