@@ -116,17 +116,18 @@ def _folder(path: Path) -> str:
 def _stop_all(name: str, before: set[int]) -> list[str]:
     """Stop what is left until a look finds nothing; say what it was."""
     ends = time.monotonic() + 5  # for what is on its way out: a kill takes effect when its victim is next scheduled
-    while _left(name, before) and time.monotonic() < ends:
+    while (left := _left(name, before)) and time.monotonic() < ends:
         time.sleep(0.01)
     seen: dict[int, str] = {}
     ends = time.monotonic() + 30
-    while left := _left(name, before):
+    while left:
         seen |= {process.pid: line for process, line in left.items()}
         for signum in (signal.SIGSTOP, signal.SIGKILL):  # first none of them may fork any more
             for process in left:
                 _signal(process, signum)
         if time.monotonic() > ends:
             return [*seen.values(), "and they do not die"]
+        left = _left(name, before)
     return list(seen.values())
 
 
@@ -136,20 +137,31 @@ def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
     found: dict[psutil.Process, str] = {}
     cookie, argument = f"{MARK}={name}\0".encode(), f"--seqsup-test={name}\0".encode()
     ours = {child.pid for child in psutil.Process().children(recursive=True)} - before
-    for pid in psutil.pids():
+
+    def is_ours(pid: int) -> bool:
+        return pid in ours or argument in _of(pid, "cmdline") or cookie in _of(pid, "environ")
+
+    for pid in psutil.pids():  # a hundred strangers after each of thousands of tests: for them two reads must do
+        if pid == os.getpid() or not is_ours(pid):
+            continue
         try:
             process = psutil.Process(pid)  # with its start time: this process, not whoever gets the number
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            marked = argument in command or cookie in Path(f"/proc/{pid}/environ").read_bytes()
-            if pid == os.getpid() or not (marked or pid in ours):
-                continue
             if process.status() == psutil.STATUS_ZOMBIE:
                 _reap(pid)
-                continue
-            found[process] = f"{pid} {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
-        except (OSError, psutil.NoSuchProcess):
-            continue  # gone, or not ours to read
+            elif is_ours(pid):
+                found[process] = f"{pid} {_of(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace').strip()}"
+        except psutil.NoSuchProcess:
+            continue
     return found
+
+
+def _of(pid: int, file: str) -> bytes:
+    """Read a file of a process; nothing where it is gone, or not ours to read."""
+    try:
+        with open(f"/proc/{pid}/{file}", "rb", buffering=0) as told:  # noqa: PTH123 (a Path costs as much as all of this)
+            return told.read()
+    except OSError:
+        return b""
 
 
 def _reap(pid: int) -> None:
