@@ -139,6 +139,8 @@ def _script(command: Sequence[str], mode: str) -> str:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
+    if (compiled := "PYTHONPYCACHEPREFIX") in os.environ:  # to compile all anew takes a quarter of the time in there
+        env[compiled] = os.environ[compiled]
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     return f"{exports}cd {shlex.quote(str(Path.cwd()))}\nexec {shlex.join(command)}\n"
 
