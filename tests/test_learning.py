@@ -168,7 +168,7 @@ def test_status_says_about_how_long_the_rest_will_take(seqsup: Seqsup, seqsup_st
 
 @pytest.mark.memory
 def test_a_risen_peak_is_told_with_its_numbers(seqsup: Seqsup, tmp_path: Path) -> None:
-    grows = f"held = b'x' * {200 * MIB}; import time; time.sleep(2)"
+    grows = f"held = b'x' * {200 * MIB}; import time; time.sleep(1)"
     profile = write(tmp_path, agent("a", [sys.executable, "-c", grows]))
     learned(profile, "a", 20, 21, 22, 23, 24)
     events = proven(seqsup("start", profile, "--json"))

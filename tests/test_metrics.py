@@ -822,7 +822,7 @@ def test_a_real_prometheus_has_the_last_kill_of_a_run(seqsup_started: Callable[.
     """Found through the run's own target file; the last agent is killed at its limit, and the run ends."""
     targets = tmp_path / "targets.json"
     config = (
-        f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 500ms\n  file_sd_configs:\n  - files: [{targets}]\n"
+        f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 250ms\n  file_sd_configs:\n  - files: [{targets}]\n"
     )
     profile = write(
         tmp_path, shell("first", GATE), agent("leaks", LEAK, memory={"hard": "200MiB", "enforce": "watch"}),

@@ -232,7 +232,7 @@ def test_such_a_server_is_asked_as_its_agent_is_and_its_leak_is_named(
 ) -> None:
     sdk, server = npm.package("@modelcontextprotocol/sdk"), STUBS / "mcp_server.mjs"
     command = stub("mcp_client", sdk, "hold", "node", server, "leaks", 450)
-    limits = {"soft": 300 * MIB, "hard": 800 * MIB}
+    limits = {"soft": 300 * MIB, "hard": 800 * MIB, "settle": 1.0}
     start = replace(node_start(node), telemetry=True)
     watched = step(*command, cwd=tmp_path, runtime="node", node=start, limits=limits)
     ended = tried(watched, tmp_path / "run", heap=300 * MIB)

@@ -350,7 +350,7 @@ def test_a_heap_snapshot_is_written_before_a_soft_stop(how: str, node: Path, tmp
         script = tmp_path / "blocks.mjs"
         script.write_text("""
             const kept = [Buffer.alloc(100 * 2 ** 20, 1)];
-            setTimeout(() => { for (;;) if (kept.length < 100) kept.push(Buffer.alloc(2 ** 20, 1)); }, 3000);
+            setTimeout(() => { for (;;) if (kept.length < 100) kept.push(Buffer.alloc(2 ** 20, 1)); }, 1500);
         """)
     plain = node_step(node, tmp_path, script, "buffers", 10, env={"MY_API_KEY": "x"})
     ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
