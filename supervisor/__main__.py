@@ -42,14 +42,15 @@ def demo(arguments):
 
 
 def test(arguments):
-    """All tests: side by side, then, alone on the machine, those that measure memory or kill by it.
+    """All tests: side by side, an emulated machine among them, then, alone, those that measure memory or kill by it.
 
     Under CI also the long ones, each of which repeats in full width what a quick one tries once.
     """
     prepare("dev")
     but_long = "" if os.environ.get("CI") else " and not long"
     workers = str((os.cpu_count() or 1) + 1)
-    beside = call(PYTHON, "-m", "pytest", "-n", workers, "-m", "not memory" + but_long, *arguments)
+    side_by_side = ("-n", workers, "--dist", "worksteal")  # whoever has a guest has little else
+    beside = call(PYTHON, "-m", "pytest", *side_by_side, "-m", "not memory" + but_long, *arguments)
     alone = call(PYTHON, "-m", "pytest", "-m", "memory" + but_long, *arguments)
     nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
     codes = {beside, alone}

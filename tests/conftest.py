@@ -76,6 +76,11 @@ def _spelled(fact: Callable[[], object]) -> str:
         return repr(fact)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A guest takes minutes: begun last, all would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("guest") is None)
+
+
 # -- a home of its own, and nothing left behind
 
 
