@@ -14,9 +14,9 @@ from told import Told, process
 from profiles import agent, of, proven, shell, write
 
 
-def seen(at: float, used: int, processes: tuple[ProcessMemory, ...] | None = None) -> Observation:
+def seen(at: float, used: int, processes: tuple[ProcessMemory, ...] | None = None, of: str = "a") -> Observation:
     sample = Sample(at=at, used=used, processes=1, host_available=1024 * MIB)
-    return Observation(agent="a", attempt=1, sample=sample, took=0.001, processes=processes)
+    return Observation(agent=of, attempt=1, sample=sample, took=0.001, processes=processes)
 
 
 def test_a_line_carries_the_peak_since_the_one_before(tmp_path: Path) -> None:
@@ -44,6 +44,24 @@ def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Pa
         keeper(recorded)
     keeper.close()
     assert [(line.used, line.peak) for line in timeline.read(tmp_path)] == [(30, 30), (700, 700)]
+
+
+def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
+    told = Told().run("a", "b").started("a").started("b").ended("a").ended("b")
+    keeper = Timeline(tmp_path)
+    for at, used in ((1.0, 10), (1.1, 90), (1.2, 20)):
+        for name in "ab":
+            keeper.observe(seen(at, used, of=name))
+    for name in "ab":
+        keeper.observe(seen(2.0, 30, (process(1, f"node {name}.js", 30),), of=name))
+    for name in "ab":
+        keeper.observe(seen(2.5, 700, of=name))
+    for recorded in told.events:
+        keeper(recorded)
+    keeper.close()
+    assert [(line.agent, line.used, line.peak, line.programs) for line in timeline.read(tmp_path)] == [
+        (name, used, peak, {f"node {name}.js": 30}) for used, peak in ((30, 90), (700, 700)) for name in "ab"
+    ]
 
 
 def test_a_torn_last_line_is_left_out_and_no_file_is_an_empty_timeline(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from .events import (
@@ -34,27 +35,33 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(MemorySampled).decode
 
 
+class _Line(Struct):
+    """What the next line of an attempt tells."""
+
+    attempt: int
+    peak: int = 0
+    last: Observation | None = None  # not written yet
+    programs: dict[str, int] = {}  # as of the line before
+
+
 class Timeline:
-    """Keeps one line a second, with the peak since the one before."""
+    """Keeps one line a second for each agent that runs, with its peak since the one before."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._fd: int | None = None
-        self._of = ("", 0)  # agent and attempt
-        self._peak = 0
-        self._last: Observation | None = None  # not written yet
-        self._programs: dict[str, int] = {}
+        self._next: dict[str, _Line] = {}  # by agent
         self._companions: dict[str, int] = {}
 
     def observe(self, seen: Observation) -> None:
-        if (seen.agent, seen.attempt) != self._of:
-            self._finish()
-            self._of, self._peak, self._programs = (seen.agent, seen.attempt), 0, {}
-        self._peak = max(self._peak, seen.sample.used)
-        self._last = seen
+        line = self._next.get(seen.agent)
+        if line is None or line.attempt != seen.attempt:
+            line = self._next[seen.agent] = _Line(seen.attempt)
+        line.peak = max(line.peak, seen.sample.used)
+        line.last = seen
         if seen.processes is not None:
-            self._programs = dict(islice(by_program(seen.processes).items(), _NAMED))
-            self._write(seen)
+            line.programs = dict(islice(by_program(seen.processes).items(), _NAMED))
+            self._write(line, seen)
 
     def weigh(self, companion: tuple[str, int]) -> None:
         name, used = companion
@@ -62,29 +69,25 @@ class Timeline:
 
     def __call__(self, recorded: Recorded) -> None:
         match recorded.body:
-            case AttemptEnded(agent=agent, attempt=attempt) if (agent, attempt) == self._of:
-                self._finish()
+            case AttemptEnded(agent=agent):
+                line = self._next.pop(agent, None)
+                if line is not None and line.last is not None and line.programs:  # what came after its last line
+                    self._write(line, line.last)
             case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
                 self._companions.pop(companion, None)
 
-    def _finish(self) -> None:
-        """Write what came after an attempt's last line, if it had one."""
-        if self._last is not None and self._programs:
-            self._write(self._last)
-        self._last = None
-
-    def _write(self, seen: Observation) -> None:
-        sample, peak = seen.sample, self._peak
-        self._peak, self._last = 0, None
+    def _write(self, line: _Line, seen: Observation) -> None:
+        sample, peak = seen.sample, line.peak
+        line.peak, line.last = 0, None
         if self._fd is None:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        line = MemorySampled(
+        told = MemorySampled(
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
             peak=peak, processes=sample.processes, host_available=sample.host_available,
-            programs=self._programs, heap=seen.heap, around=seen.around, companions=self._companions,
+            programs=line.programs, heap=seen.heap, around=seen.around, companions=self._companions,
             mono=sample.at,
         )  # fmt: skip
-        os.write(self._fd, _encode(line) + b"\n")
+        os.write(self._fd, _encode(told) + b"\n")
 
     def close(self) -> None:
         if self._fd is not None:
