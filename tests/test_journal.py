@@ -169,6 +169,38 @@ def test_a_killed_writer_loses_nothing(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_power_cut_takes_no_start_and_no_end_from_before_a_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is in the file when the disk is asked to have it; what is told in between asks for nothing."""
+    reached = [b""]
+
+    def sync(fd: int) -> None:
+        assert os.fstat(fd).st_ino == (tmp_path / f"{FILE}-wal").stat().st_ino
+        reached.append(os.pread(fd, MIB, 0))
+        os.fdatasync(fd)
+
+    monkeypatch.setattr("seqsup.journal._sync", sync)
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("nightly", None, "the-cookie")
+    assert b"the-cookie" in reached[-1]
+    start, spawned, end, drained = Told().attempt("a").drained("a").events
+    journal.append(run, start.body)
+    assert b"attempt_started" in reached[-1]
+    asked = len(reached)
+    journal.append(run, spawned.body)
+    journal.flush()
+    journal.append(run, end.body)
+    journal.append(run, drained.body)
+    assert len(reached) == asked
+    journal.flush()
+    assert b"attempt_ended" in reached[-1]
+    assert b"drained" in reached[-1]
+    journal.flush()
+    assert len(reached) == asked + 1
+    journal.close()
+
+
 def test_a_writer_killed_in_the_midst_leaves_whole_events_only(tmp_path: Path) -> None:
     with writer(tmp_path, 10**6):
         wait_for(lambda: (tmp_path / FILE).exists() and _count(tmp_path) > 50)

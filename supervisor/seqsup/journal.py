@@ -65,6 +65,7 @@ _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
 _ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
 _AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
 _WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has it not
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
@@ -111,6 +112,7 @@ class RunRow(Struct, frozen=True):
 class Journal:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path, self._wal = path, f"{path}-wal"
+        self._wal_fd: int | None = None
         self._reserved = 0  # bytes of the WAL that have their room on the disk
         self._db = connection
         self._last: dict[int, int] = {}
@@ -176,6 +178,7 @@ class Journal:
             )
             assert cursor.lastrowid is not None
             claim(cursor.lastrowid)
+        self._sync(JournalError)
         return cursor.lastrowid
 
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
@@ -206,10 +209,11 @@ class Journal:
                 (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
-            self._write(durably=False)
+            self._write()
             self._owed = True
         if isinstance(event, DURABLE):
-            self._write(durably=True)
+            self._write()
+            self._sync()
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def flush(self) -> None:
@@ -217,32 +221,37 @@ class Journal:
 
         JournalLost when it could not be.
         """
-        if self._unwritten or self._owed:
-            self._write(durably=self._owed)
+        if self._unwritten:
+            self._write()
+        if self._owed:
+            self._sync()
 
-    def _write(self, *, durably: bool) -> None:
+    def _write(self) -> None:
         rows, self._unwritten = self._unwritten, []
         ended, self._ended = self._ended, []
         if not self._in_place():
             raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
         try:
-            if not durably:
-                self._db.execute("PRAGMA synchronous = NORMAL")
             with self._db:
                 if len(rows) + len(ended) > 1:
                     self._db.execute("BEGIN")
-                if not rows:  # a commit of nothing would not reach the disk
-                    self._db.execute(f"PRAGMA user_version = {FORMAT}")
                 self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
                 if ended:
                     self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", ended)
-            if durably:
-                self._owed = False
-            else:
-                self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             self._last.clear()  # those numbers are free again
             raise JournalLost(_trouble(self._path, error)) from error
+
+    def _sync(self, kind: type[JournalError] = JournalLost) -> None:
+        """Have all that was written reach the disk. SQLite would do so with `synchronous = FULL`, but to switch that
+        on and off takes longer than half of these commits."""
+        try:
+            if self._wal_fd is None:
+                self._wal_fd = os.open(self._wal, os.O_RDWR)
+            _sync(self._wal_fd)
+        except OSError as error:
+            raise kind(_trouble(self._path, error)) from error
+        self._owed = False
 
     def _reserve(self) -> None:
         """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.
@@ -367,6 +376,7 @@ class Journal:
                         "DELETE FROM attempts WHERE profile = ? AND agent = ? AND run <= ?", (profile, agent, run)
                     )
             self._db.execute("DELETE FROM runs WHERE run = ?", (run,))
+        self._sync(JournalError)
 
     def _profile(self, run: int) -> str:
         if run not in self._profiles:
@@ -380,6 +390,9 @@ class Journal:
             self.flush()
         finally:
             self._db.close()
+            if self._wal_fd is not None:
+                os.close(self._wal_fd)
+                self._wal_fd = None
 
 
 def _format(path: Path, db: sqlite3.Connection) -> int:
@@ -392,7 +405,7 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
 
 def _prepare(path: Path, db: sqlite3.Connection, found: int) -> None:
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA synchronous = NORMAL")  # else see _sync
     db.execute(f"PRAGMA wal_autocheckpoint = {_WRITTEN_ANEW}")
     if found == FORMAT:
         _look_for_damage(path, db)
