@@ -297,6 +297,17 @@ def test_a_variable_without_a_name_is_not_handed_on(seqsup: Seqsup, tmp_path: Pa
     assert result.code == 0, result.stderr
 
 
+def test_a_path_of_the_machines_that_is_no_text_is_told_to_programs_all_the_same(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "b\udcff").mkdir()
+    (folder / "agent").symlink_to("/bin/true")
+    profile, path = write(tmp_path, agent("a", ["agent"])), f"{folder}:{os.environ['PATH']}"
+    planned = seqsup("plan", profile, "--json", env={"PATH": path})
+    assert planned.code == 0, planned.stderr
+    assert str(folder) in json.loads(planned.stdout)["steps"][0]["runtime_why"]
+
+
 def test_an_agent_whose_turn_never_comes_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
     """The first fails before it was time to set the other's stage."""
     profile = write(tmp_path, agent("a", ["true", *["x" * 100_000] * 70]), shell("b", "true"))

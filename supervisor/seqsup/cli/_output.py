@@ -44,4 +44,10 @@ def put_file(path: Path, content: bytes) -> None:
 
 def put_object(schema: str, fields: dict[str, object]) -> None:
     """One object on one line, for programs."""
-    click.echo(msgspec.json.encode({"schema": schema, **fields}))
+    told = {"schema": schema, **fields}
+    try:
+        click.echo(msgspec.json.encode(told))
+    except UnicodeEncodeError:  # a path of the machine's that is not UTF-8: its odd bytes are escaped
+        import json
+
+        click.echo(json.dumps(msgspec.to_builtins(told)))
