@@ -407,6 +407,16 @@ def test_logs_show_the_last_attempt(
     assert seqsup("logs", *argv) == Result(0, stdout, stderr)
 
 
+def test_logs_of_a_word_that_is_a_run_and_an_agent_say_which_is_shown(seqsup: Seqsup, written: Written) -> None:
+    """As after `seqsup run -- claude`, and a profile with an agent claude."""
+    for name in ("claude", "nightly"):
+        written.run(Told(name).run("claude").attempt("claude").run_ended(0))
+    said = "seqsup: this is the run claude (r1); for the agent of r2 say r2 claude\n"
+    assert seqsup("logs", "claude").stderr.startswith(said)
+    for words in (("r1",), ("claude", "claude"), ("r2", "claude"), ()):
+        assert "this is" not in seqsup("logs", *words).stderr
+
+
 def test_logs_of_an_agent_that_nobody_knows_is_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:
     written.run(Told().run("frontend").attempt("frontend").run_ended(0))
     result = seqsup("logs", "frontned")

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import click
+
 from ..folder import alive, closed, label, run_folder
 from ..history import RunState, RunView, fold
 from ..journal import Journal, NoJournal, RunRow
@@ -91,17 +93,27 @@ def find_with_agent(first: str | None, second: str | None) -> tuple[Found, str |
     if first is None or second is not None:
         return find(first), second
     try:
-        return find(first), None
+        found = find(first)
     except NoSuchRun:
         found = find(None)
-        view = found.view()
-        agents = {*view.agents, *view.companions}
+        agents = _agents(found)
         if first in agents:
             return found, first
         names = {row.name for row in found.journal.runs()}
         raise NoSuchRun(
             f'"{first}" is neither a run nor an agent of {found.label}{nearest(first, {*agents, *names})}'
         ) from None
+    latest = find(None)
+    if latest.row.run != found.row.run and first in _agents(latest):
+        other = f"for the agent of {latest.label} say {latest.label} {first}"
+        click.echo(f"seqsup: this is the run {first} ({found.label}); {other}", err=True)
+    return found, None
+
+
+def _agents(found: Found) -> set[str]:
+    """And companions."""
+    view = found.view()
+    return {*view.agents, *view.companions}
 
 
 def _place(given: str | None) -> tuple[Path, str | None]:
