@@ -37,7 +37,7 @@ def send_to(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bo
 def suspended(pid: int) -> bool:
     """Say whether a process was stopped (SIGSTOP), or is held by a debugger: it can hear nothing."""
     try:
-        _, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+        _, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")
     except OSError:
         return False
-    return rest[:1] in ("T", "t")
+    return rest[:1] in (b"T", b"t")

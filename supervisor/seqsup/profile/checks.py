@@ -1,7 +1,7 @@
 """What must hold between keys. Each check yields (path, what is wrong); none needs the machine."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError
 from urllib.parse import urlsplit
 
@@ -86,9 +86,7 @@ def _companions(profile: Profile) -> Wrong:
             yield (*at, "ready"), "one of http, port, log and delay, not several"
         if ready.http is not None and (why := _unfit(ready.http)):
             yield (*at, "ready", "http"), f"{show(ready.http)}: {why}"
-        for name in companion.env:
-            if not _VARIABLE.fullmatch(name):
-                yield (*at, "env", name), "no variable can be called that"
+        yield from _variables(companion.env, at)
 
 
 def _unfit(address: str) -> str:
@@ -195,9 +193,7 @@ def _agent(agent: Agent) -> Wrong:
     yield from _command(agent.command, ("command",))
     if agent.stdin and agent.stdin_file:
         yield ("stdin_file",), "stdin is set too; an agent has one standard input"
-    for name in agent.env:
-        if not _VARIABLE.fullmatch(name):
-            yield ("env", name), "no variable can be called that"
+    yield from _variables(agent.env, ())
     if agent.retry.max_wait < agent.retry.wait:
         yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
     if agent.for_each and sum(bool(way) for way in agent.for_each.ways()) != 1:
@@ -208,6 +204,12 @@ def _agent(agent: Agent) -> Wrong:
         yield ("success", "codes"), "empty: no exit code would be a success; leave it out, and 0 is one"
     if agent.success.output:
         yield from _regex(agent.success.output)
+
+
+def _variables(env: Iterable[str], at: Path) -> Wrong:
+    for name in env:
+        if not _VARIABLE.fullmatch(name):
+            yield (*at, "env", name), "no variable can be called that: it is empty, or holds an equals sign"
 
 
 def _command(command: tuple[str, ...], at: Path) -> Wrong:
