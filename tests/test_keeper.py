@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from conftest import alive, wait_for
+from seqsup import policy
 from seqsup.beside import Beside, Site
 from seqsup.containment import keep
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
-from seqsup.events import AnyEvent
+from seqsup.events import AnyEvent, Unkillable
 from seqsup.host import Host
 from seqsup.model import Exit, Measure
 from seqsup.operator import Operator
@@ -111,6 +112,25 @@ def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
             assert await until(lambda: one.ended, world.wake) == Exit(code=7, signal=None)
 
     assert tell(story) == []
+
+
+def test_who_survives_its_kill_is_waited_for_and_told_of_once(
+    tell: Tell, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "KILL_DEADLINE", 0.05)
+    monkeypatch.setattr(Tree, "living", lambda _: 1)
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await started(one, world, stub("deaf"))
+            await one.stop(0)
+        assert isinstance(world.reaper, Reaper)
+        while world.reaper.keepers:
+            await world.wake.wait(1.0)
+            world.reaper.tidy()
+
+    (told,) = tell(story)
+    assert isinstance(told, Unkillable)
 
 
 @pytest.mark.parametrize("kind", ["setsid", "double-fork", "double-fork-setsid"])

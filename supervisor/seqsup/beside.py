@@ -52,6 +52,7 @@ class Beside:
         self._tree: Tree | None = None
         self.telemetry: Telemetry | None = None  # of its Node processes
         self._outputs: list[Output] = []  # stdout and stderr, from its start on
+        self._given_up = False  # somebody survived SIGKILL, and that is told
 
     @property
     def begun(self) -> bool:
@@ -159,7 +160,7 @@ class Beside:
         named."""
         tree, began, termed = self._tree, time.monotonic(), False
         met: tuple[ProcessMemory, ...] = ()
-        if tree is None:
+        if tree is None or self._given_up:
             return met
         while tree.living() or not self._keeper.childless:
             waited = time.monotonic() - began
@@ -167,6 +168,7 @@ class Beside:
                 grace = min(grace, waited)
             if waited >= grace + policy.KILL_DEADLINE:
                 self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=policy.KILL_DEADLINE))
+                self._given_up = True
                 break
             if waited >= grace:
                 tree.send(signal.SIGKILL)
