@@ -28,7 +28,7 @@ _WIDTH = 100  # columns where they are not known
 def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     """Try out what seqsup needs of this machine, and with PROFILE what that needs.
 
-    Nothing is started, stopped or changed. Exits 1 when something failed, 0 on warnings.
+    No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
     from ..finding import Level
 

@@ -22,7 +22,7 @@ from ._values import whole
     context_settings={"allow_interspersed_args": False},  # what follows CMD is its own, also without --
 )
 @click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped, with grace. Default: 75 % of --hard.")
-@click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, or what the machine has.")
+@click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine.")
 @click.option(
     "--retries",
     metavar="N",
