@@ -61,6 +61,17 @@ def test_work_on_limits_is_not_one(name: str) -> None:
         assert usage.find(presets.preset(name).usage_limit, said, NOW) is None
 
 
+def test_of_a_long_line_what_tells_is_said() -> None:
+    """As of `claude --output-format json`."""
+    told = "You've hit your 5-hour limit · resets 10:08am (UTC)"
+    line = '{"usage":{' + '"tokens":0,' * 99 + f'"is_error":true,"result":"{told}","uuid":"{"6" * 99}"}}'
+    limit = usage.find(presets.preset("claude").usage_limit, line, datetime(2026, 11, 24, 14, 0, tzinfo=UTC))
+    assert limit is not None
+    assert told in limit.said
+    assert len(limit.said) <= 200
+    assert limit.said.startswith("…")
+
+
 def test_of_many_the_last_one_counts() -> None:
     text = "quota will reset after 5s.\nexhausted your quota; reset after 10s\nexhausted your quota; reset after 1h\n"
     limit = usage.find(presets.preset("gemini").usage_limit, text, NOW)

@@ -52,8 +52,13 @@ def find(patterns: Iterable[str], text: str, now: datetime) -> Limit | None:
 
 
 def _line_of(match: re.Match[str]) -> str:
+    """Of one that is too long, as a result in JSON is, the part around the end of what was found."""
     start = match.string.rfind("\n", 0, match.start()) + 1
-    return " ".join(match.string[start:].split("\n", 1)[0].split())[:_LINE]
+    line, at = match.string[start:].split("\n", 1)[0], match.end() - start
+    if len(line) > _LINE and at > _LINE:
+        begin = min(at - _LINE // 2, len(line) - _LINE + 1)
+        line = f"…{line[begin:]}"
+    return " ".join(line.split())[:_LINE]
 
 
 def _resets_at(told: dict[str, str | None], now: datetime) -> float | None:
