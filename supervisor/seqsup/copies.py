@@ -10,7 +10,7 @@ from msgspec import Struct
 from . import nodeflags, placeholders
 from .model import Account, Detected, NodeBinary
 from .profile import Agent
-from .profile.lines import Path
+from .profile.lines import KeyPath
 from .profile.tables import LISTEN
 
 
@@ -55,7 +55,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     memory: int  # of the host, in bytes
     items: dict[str, tuple[str, ...]]  # of each agent with for_each
     found: dict[str, Found]  # for each copy
-    problems: dict[Path, str]  # key of the profile -> what is wrong
+    problems: dict[KeyPath, str]  # key of the profile -> what is wrong
     account: Account | None = None  # of run.user
     nodes: dict[str, str] = msgspec.field(default_factory=dict)  # companion -> the Node on its PATH
     listen: str | None = LISTEN  # where figures are served unless the profile says so

@@ -34,7 +34,7 @@ from .model import (
 from .profile import Agent, Companion, Profile, ProfileError, Rest, complaints
 from .profile.checks import variable
 from .profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
-from .profile.lines import Path
+from .profile.lines import KeyPath
 from .profile.order import in_order
 from .profile.tables import HOOKS
 from .selection import Choice, chosen, select
@@ -189,7 +189,7 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
 # What stands against it ---------------------------------------------------------------------------
 
 
-def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[tuple[Path, str]]:
+def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[tuple[KeyPath, str]]:
     place = {agent.name: n for n, agent in reversed([*enumerate(profile.agents)])}  # the first of a name has it
     for copy in taken:
         at = ("agents", place[copy.agent.name])
@@ -214,7 +214,7 @@ def _is_text(copy: Copy) -> bool:
     return True
 
 
-def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:
+def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
     has = f"this machine has {format_size(survey.memory)}"
     hard, floor, available = agent.memory.hard, agent.memory.host_floor, agent.drain.available
     if isinstance(hard, int) and hard > survey.memory:
@@ -227,7 +227,7 @@ def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[Path, str]]:
         yield ("memory", key), message
 
 
-def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[Path, str]]:
+def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
     node, agent = survey.found[copy.name].node, copy.agent
     if node is None:
         return

@@ -18,7 +18,7 @@ from .copies import Copy, Found, Survey, copies, runtime
 from .host import PORTABLE, total
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .profile import Agent, Companion, Profile
-from .profile.lines import Path as KeyPath
+from .profile.lines import KeyPath
 from .profile.tables import HOOKS, LISTEN, HooksTable, address
 from .runtime.detect import Detector, detect, find
 from .runtime.node import NoAnswer, probe

@@ -14,7 +14,7 @@ from ..model import SeqsupError
 from . import fields
 from .checks import check
 from .limits import disorder, resolve
-from .lines import Path, locate, nearest
+from .lines import KeyPath, locate, nearest
 from .tables import SHARED, Agent, Companion, MemoryTable, Profile
 
 __all__ = [
@@ -60,7 +60,7 @@ class Rest(Struct, frozen=True):
     """What can be read of a profile with mistakes, so that the machine's complaints can be told with them."""
 
     profile: "Profile"  # defaults stand where it is wrong
-    wrong: tuple[Path, ...]
+    wrong: tuple[KeyPath, ...]
 
     @property
     def unknown_agents(self) -> frozenset[int]:
@@ -78,7 +78,7 @@ def parse(text: str, file: str) -> Profile:
 
 
 def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") -> Profile:
-    wrong: dict[Path, str] = {}  # the first complaint of a key is its cause
+    wrong: dict[KeyPath, str] = {}  # the first complaint of a key is its cause
     given = fields.read(Profile, raw, (), wrong.setdefault)
     agents = given.setdefault("agents", ())
     source = {"file": file, "text": text}
@@ -110,7 +110,7 @@ def _of_preset(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
 
-    def impossible(at: Path, message: str) -> None:
+    def impossible(at: KeyPath, message: str) -> None:
         raise AssertionError(f"preset {name}: {spell(at)}: {message}")
 
     known = fields.keys(Agent)
@@ -119,7 +119,7 @@ def _of_preset(name: str | None) -> dict[str, Any]:
     }
 
 
-def complaints(profile: Profile, wrong: Iterable[tuple[Path, str]]) -> list[Complaint]:
+def complaints(profile: Profile, wrong: Iterable[tuple[KeyPath, str]]) -> list[Complaint]:
     """With their lines, in the order of the text; each once."""
     found = locate(profile.text)
     placed = [
@@ -134,13 +134,13 @@ def complaints(profile: Profile, wrong: Iterable[tuple[Path, str]]) -> list[Comp
     return sorted(placed, key=lambda complaint: complaint.line or 0)
 
 
-def _home(at: Path, found: dict[Path, int]) -> Path:
+def _home(at: KeyPath, found: dict[KeyPath, int]) -> KeyPath:
     """Where the user wrote what an agent inherits: at the top level, unless the agent's own table has it."""
     inherited = at[:1] == ("agents",) and at[2:3] and at[2] in SHARED and at not in found
     return at[2:] if inherited and (at[2:] in found or not found) else at
 
 
-def spell(at: Path) -> str:
+def spell(at: KeyPath) -> str:
     """agents[0].memory.hard"""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{_bare(key)}" for key in at).removeprefix(".")
 

@@ -9,11 +9,11 @@ from .. import placeholders
 from ..units import show
 from ..wording import nearest
 from .limits import disorder, resolve, too_small_for_node
-from .lines import Path
+from .lines import KeyPath
 from .order import in_order
 from .tables import Agent, Profile
 
-Wrong = Iterator[tuple[Path, str]]
+Wrong = Iterator[tuple[KeyPath, str]]
 
 # A name becomes a folder of the run and a word of the command line.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -26,7 +26,7 @@ _SIZES = (("memory",), ("node",))
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
 
-def check(profile: Profile, broken: Collection[Path]) -> Wrong:
+def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     """All that is wrong; `broken` are keys already complained of, whose default stands in their place."""
     yield from _run(profile)
     yield from _metrics(profile)
@@ -206,13 +206,13 @@ def _agent(agent: Agent) -> Wrong:
         yield from _regex(agent.success.output)
 
 
-def _variables(env: Iterable[str], at: Path) -> Wrong:
+def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
     for name in env:
         if not _VARIABLE.fullmatch(name):
             yield (*at, "env", name), "no variable can be called that: it is empty, or holds an equals sign"
 
 
-def _command(command: tuple[str, ...], at: Path) -> Wrong:
+def _command(command: tuple[str, ...], at: KeyPath) -> Wrong:
     if not command or not command[0]:
         yield at, 'empty; write program and arguments as a list, such as ["node", "agent.mjs"]'
 

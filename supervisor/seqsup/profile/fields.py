@@ -25,9 +25,9 @@ from ..units import (
     write_size,
 )
 from ..wording import nearest
-from .lines import Path
+from .lines import KeyPath
 
-Complain = Callable[[Path, str], object]
+Complain = Callable[[KeyPath, str], object]
 Schema = dict[str, Any]
 _MOST = 2**31  # of any whole number
 
@@ -216,7 +216,7 @@ def _kind_of(hint: Any) -> Kind:
 # Reading ----------------------------------------------------------------------------------------
 
 
-def read(table: type[Table], raw: object, at: Path, complain: Complain) -> dict[str, Any]:
+def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> dict[str, Any]:
     """What the user gave, units ended; what cannot be read is complained of and left out."""
     if not isinstance(raw, dict):
         complain(at, f"expected a table, not {show(raw)}")
@@ -236,7 +236,7 @@ def read(table: type[Table], raw: object, at: Path, complain: Complain) -> dict[
     return given
 
 
-def _read_value(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+def _read_value(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
     if get_origin(hint) is tuple:
         return _read_list(get_args(hint)[0], kind, value, at, complain)
     if get_origin(hint) is dict:
@@ -251,7 +251,7 @@ def _read_value(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Co
     return read(table, value, at, complain) if table else value
 
 
-def _read_list(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+def _read_list(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
     if not isinstance(value, list):
         wanted = f"tables, each begun by [[{at[-1]}]]" if _table_in(hint) else "a list in brackets"
         complain(at, f"expected {wanted}, not {show(value)}")
@@ -260,7 +260,7 @@ def _read_list(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Com
     return tuple(item for item in ended if item is not UNSET)
 
 
-def _read_map(hint: Any, kind: Kind | None, value: Any, at: Path, complain: Complain) -> Any:
+def _read_map(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
     if not isinstance(value, dict):
         complain(at, f"expected a table, not {show(value)}")
         return UNSET

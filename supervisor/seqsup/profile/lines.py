@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 # Strings and comments first, so that a bracket inside them counts for nothing.
 _TOKEN = re.compile(
@@ -36,11 +36,11 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
             start, first, depth = match.end(), line, 0
 
 
-def locate(text: str) -> dict[Path, int]:
+def locate(text: str) -> dict[KeyPath, int]:
     """Every key's path -> its line; a value written over several lines stands where it begins."""
-    found: dict[Path, int] = {}
-    newest: dict[Path, int] = {}  # index of the last element of an array of tables
-    table: Path = ()
+    found: dict[KeyPath, int] = {}
+    newest: dict[KeyPath, int] = {}  # index of the last element of an array of tables
+    table: KeyPath = ()
     for line, statement in statements(text):
         if statement.lstrip()[:1] in ("", "#"):  # nothing, or a comment
             continue
@@ -55,15 +55,15 @@ def locate(text: str) -> dict[Path, int]:
     return found
 
 
-def nearest(found: dict[Path, int], at: Path) -> int:
+def nearest(found: dict[KeyPath, int], at: KeyPath) -> int:
     """The line of a key, or of the table around it; 1 when the text has neither."""
     while at and at not in found:
         at = at[:-1]
     return found.get(at, 1)
 
 
-def _header(tree: Any, line: int, found: dict[Path, int], newest: dict[Path, int]) -> Path:
-    path: Path = ()
+def _header(tree: Any, line: int, found: dict[KeyPath, int], newest: dict[KeyPath, int]) -> KeyPath:
+    path: KeyPath = ()
     while isinstance(tree, dict) and tree:
         if path in newest:
             path = (*path, newest[path])
@@ -79,7 +79,7 @@ def _header(tree: Any, line: int, found: dict[Path, int], newest: dict[Path, int
     return path
 
 
-def _note(tree: Any, path: Path, line: int, found: dict[Path, int]) -> None:
+def _note(tree: Any, path: KeyPath, line: int, found: dict[KeyPath, int]) -> None:
     inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in inside:
         found.setdefault((*path, key), line)

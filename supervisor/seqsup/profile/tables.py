@@ -28,7 +28,7 @@ from .fields import (
     whole,
     whole_or_none,
 )
-from .lines import Path
+from .lines import KeyPath
 
 _NEVER_RETRIED = (  # or not for being listed: see usage_limit
     Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST, Reason.MISCONFIGURED, Reason.USAGE_LIMIT,
@@ -373,7 +373,7 @@ class Agent(Table, frozen=True):
     output: Annotated[OutputTable, "What is kept of what it prints."] = OutputTable()
     retry: Annotated[RetryTable, "Whether and how it is tried again."] = RetryTable()
 
-    def texts(self) -> list[tuple[Path, str]]:
+    def texts(self) -> list[tuple[KeyPath, str]]:
         """Every text that may hold placeholders, with its key."""
         return [
             *((("command", n), word) for n, word in enumerate(self.command)),
