@@ -20,6 +20,7 @@ import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
 from monitoring import free_port, up
 from seqsup import policy
+from seqsup.containment import tmpfs
 from seqsup.model import MIB
 from seqsup.units import format_size
 
@@ -114,6 +115,19 @@ def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, 
         assert str(old) not in each["why"]
     for each in others:
         assert f"System V segment {number} 9 MiB" in each["why"]
+
+
+def test_who_looks_for_files_in_memory_does_not_look_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 33,000 files in /dev/shm the supervisor watched nobody for six seconds, nor heard a Ctrl-C."""
+    for name in ("deep/er/file", "other/file"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(bytes(2 * MIB))
+    mounts = {str(tmp_path): "tmpfs", str(tmp_path / "other"): "ext4"}
+    monkeypatch.setattr(tmpfs, "_mounts", lambda: mounts)
+    assert str(tmp_path / "deep/er/file") in tmpfs.kept_since(0)
+    assert str(tmp_path / "other/file") not in tmpfs.kept_since(0)
+    monkeypatch.setattr(tmpfs, "_LONGEST", -1)
+    assert str(tmp_path / "deep/er/file") not in tmpfs.kept_since(0)
 
 
 def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, tmp_path: Path) -> None:
