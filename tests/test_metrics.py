@@ -1,6 +1,7 @@
 """The figures: what they say of any history, in what form, and that they reach whoever reads them."""
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -721,8 +722,11 @@ def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=False).returncode == 1
     assert path.read_bytes() == b"old"
-    with pytest.raises(IsADirectoryError):
-        publish(tmp_path, b"x")
+    os.mkfifo(pipe := tmp_path / "pipe")  # so would root replace /dev/null, for all
+    for other, why in ((tmp_path, "a folder"), (pipe, "no regular file")):
+        with pytest.raises(OSError, match=why):
+            publish(other, b"x")
+    assert pipe.is_fifo()
     assert sorted(tmp_path.parent.glob("*.new")) == []
     assert [each.name for each in tmp_path.glob("out*")] == ["out.prom"]
 
@@ -731,6 +735,8 @@ def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
     ("metrics", "said"),
     [
         ({"textfile": "."}, "metrics.textfile: . is a folder; name a file in it"),
+        ({"textfile": "/dev/null"}, "metrics.textfile: /dev/null is no regular file, and would be replaced by one"),
+        ({"file_sd": "/dev/stdout"}, "metrics.file_sd: /dev/stdout is no regular file, and would be replaced by one"),
         ({"listen": "none", "required": True}, "metrics.required: nothing is served"),
         ({"listen": "none", "file_sd": "sd.json"}, "metrics.file_sd: nothing is served"),
         ({"pushgateway": "http://x y"}, "metrics.pushgateway: 'http://x y': expected an address such as"),

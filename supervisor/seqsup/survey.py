@@ -16,6 +16,7 @@ from .containment.process import ADOPTS
 from .containment.shim import out_of_reach
 from .copies import Copy, Found, Survey, copies, runtime
 from .host import PORTABLE, total
+from .metrics.files import irreplaceable
 from .model import Account, Detected, NodeBinary, SeqsupError
 from .profile import Agent, Companion, Profile
 from .profile.lines import KeyPath
@@ -59,8 +60,8 @@ def gather(
         problems["run", "concurrency"] = _NEEDS_LINUX
     for key in ("textfile", "file_sd"):
         path = getattr(profile.metrics, key)
-        if path is not None and os.path.isdir(Path(folder, path)):  # noqa: PTH112 (Path's says no, or raises)
-            problems["metrics", key] = f"{path} is a folder; name a file in it"
+        if path is not None and (kind := irreplaceable(Path(folder, path))):
+            problems["metrics", key] = f"{path} is {kind}"
     for n, companion in enumerate(profile.companions):
         if companion.command and (why := _cannot_start(companion, folder, environ)):
             problems["companions", n, why[0]] = why[1]

@@ -5,8 +5,18 @@ import os
 from pathlib import Path
 
 
+def irreplaceable(path: Path) -> str:
+    """Why something that is there must not be replaced by a file, as /dev/null must not; nothing where it may be."""
+    if os.path.isdir(path):  # noqa: PTH112 (Path's says no, or raises)
+        return "a folder; name a file in it"
+    there = os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
+    return "no regular file, and would be replaced by one; name another" if there else ""
+
+
 def publish(path: Path, content: bytes) -> None:
     """Replace a file in one step, readable by all: a reader has the old one or the new one, whatever fails."""
+    if why := irreplaceable(path):
+        raise OSError(f"it is {why}")
     new = path.with_name(path.name + ".new")  # no *.prom, which a node_exporter would read
     try:
         with new.open("wb") as file:
