@@ -1,5 +1,6 @@
 """Process trees, real ones: whoever escapes is found, measured and stopped, and nobody else is."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from seqsup.containment.group import Group, Unavailable, own_directory, remove
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, read_stat
 from seqsup.containment.reaper import Reaper, Root
-from seqsup.containment.shared import Holding, once
+from seqsup.containment.shared import Holding, look, once
 from seqsup.containment.stop import stop
 from seqsup.containment.subreaper import Tree
 from seqsup.host import Host
@@ -422,6 +423,19 @@ def test_what_three_processes_map_counts_once_and_a_file_not_at_all(
 
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # on a disk, where /tmp may be memory
         within([sys.executable, "-c", f"import os; os.chdir({folder!r})\n{MAPS}", how, "150"], story)
+
+
+def test_what_is_mapped_may_be_called_anything() -> None:
+    """Python's lines end at more than the kernel's: by a name an agent could end its supervisor."""
+    fd = os.memfd_create("a\r\f\x1e\u2028b")
+    os.ftruncate(fd, MIB)
+    with mmap.mmap(fd, MIB) as mapped:
+        os.close(fd)
+        mapped[:] = bytes(MIB)
+        holding = look(os.getpid())
+    assert holding.mapped is not None
+    assert holding.resident >= MIB
+    assert sum(holding.mapped.values()) >= MIB
 
 
 # which pages of which segments each process has; all segments are of ten pages

@@ -413,7 +413,7 @@ def test_a_hook_that_no_event_of_claude_starts_is_told(
 
 def test_a_mount_whose_name_is_no_text_is_no_trouble(tmp_path: Path) -> None:
     """A stick from elsewhere, or a share: the kernel tells the bytes of its folder as they are."""
-    folder = f'"$(printf "{tmp_path}/b\\377")"'
+    folder = f'"$(printf "{tmp_path}/b\\377\\r\\f")"'
     told = levels(elsewhere(f"mkdir {folder} && mount -t tmpfs none {folder}").stdout)
     assert told["containment"] != "FAIL"
 

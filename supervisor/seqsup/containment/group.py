@@ -142,9 +142,24 @@ def write(path: Folder, text: str) -> None:
 def read(path: Folder) -> str:
     """Read a file whole; empty when it is not there."""
     try:
-        return Path(path).read_text(errors="surrogateescape")  # a mount's name may be any bytes
+        return _decoded(Path(path).read_bytes())
     except OSError:
         return ""
+
+
+def lines_of(file: Path) -> list[str]:
+    """Read the lines of a file of /proc that tells of names. OSError says why it cannot be read."""
+    return split(_decoded(file.read_bytes()))
+
+
+def _decoded(content: bytes) -> str:
+    """A mount's name, or a file's, may be any bytes; and reading text would take a \\r for a line's end."""
+    return content.decode(errors="surrogateescape")
+
+
+def split(text: str) -> list[str]:
+    """The lines as the kernel ends them: a name may hold what else ends one for Python."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def number(text: str) -> int | None:
@@ -278,7 +293,7 @@ def attempt_folder(run: Folder, name: str) -> str:
 
 def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str, Path]]:
     """Find where a hierarchy is mounted, "" being cgroup v2: the root within it that is shown, and the directory."""
-    for line in (read(Path("/proc/self/mountinfo")) if mountinfo is None else mountinfo).splitlines():
+    for line in split(read(Path("/proc/self/mountinfo")) if mountinfo is None else mountinfo):
         fields, _, kind = line.partition(" - ")
         filesystem, _, options = kind.split(" ", 2)
         if filesystem == "cgroup2" if not controller else filesystem == "cgroup" and controller in options.split(","):
@@ -293,7 +308,7 @@ def own_directory(controller: str) -> Path:
 
 def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
     """Find a group by what /proc/PID/cgroup and mountinfo say."""
-    lines = (line.split(":", 2) for line in cgroup.splitlines())
+    lines = (line.split(":", 2) for line in split(cgroup))
     path = next((path for _, controllers, path in lines if controller in controllers.split(",")), None)
     if path is None:
         raise Unavailable(f"there is no cgroup {f'v1 with {controller}' if controller else 'v2'}")

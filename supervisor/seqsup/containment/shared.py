@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from seqsup.model import MIB
 
+from .group import lines_of
 from .process import Member
 
 _STEP = MIB  # a process whose shared pages changed by less is not looked at again
@@ -103,7 +104,7 @@ def look(pid: int) -> Holding:
     if not resident:
         return Holding(0, {})
     try:
-        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+        lines = lines_of(Path(f"/proc/{pid}/maps"))
     except PermissionError:
         return Holding(resident, None)
     except OSError:
@@ -121,7 +122,7 @@ def look(pid: int) -> Holding:
 def _devices() -> frozenset[str]:
     """Where shared memory lies, as maps spells it: every tmpfs, and the kernel's own, which is mounted nowhere."""
     found = set()
-    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+    for line in lines_of(Path("/proc/self/mountinfo")):
         fields, _, kind = line.partition(" - ")
         if kind.startswith(("tmpfs ", "devtmpfs ")):
             major, _, minor = fields.split()[2].partition(":")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .group import unescaped
+from .group import lines_of, unescaped
 
 _LONGEST = 0.2  # seconds of a look: meanwhile nobody watches who runs beside
 _LEAST = 1024**2  # bytes; smaller ones explain nothing
@@ -43,7 +43,7 @@ def _files(when: float) -> Iterator[tuple[str, int]]:
 def _mounts() -> dict[str, str]:
     """By mount point: which kind of file system is seen there."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        lines = lines_of(Path("/proc/self/mountinfo"))
     except OSError:
         return {}
     return {unescaped(line.split(" ")[4]): line.partition(" - ")[2].partition(" ")[0] for line in lines}
