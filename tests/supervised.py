@@ -123,6 +123,7 @@ def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhil
         finally:
             wake.catch_up()
             world.host.close()
+            world.sockets.close()
 
     try:
         return Tried(supervised(story), events, folder)

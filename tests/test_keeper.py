@@ -44,6 +44,7 @@ def tell(tmp_path: Path) -> Tell:
                 assert reaper.keepers == []
             finally:
                 world.host.close()
+                world.sockets.close()
 
         try:
             supervised(whole)
