@@ -213,7 +213,7 @@ WRONG = [
     (AGENT + 'for_each = { glob = "*", lines = "x" }', "agents[0].for_each", "one of glob and lines"),
     (AGENT + "for_each = 3", "agents[0].for_each", "expected a list, or a table"),
     (AGENT + 'env = { "A=B" = "x" }', 'agents[0].env."A=B"', "no variable"),
-    (AGENT + "env = { A = 3 }", "agents[0].env.A", "expected text in quotes, not 3"),
+    (AGENT + "env = { A = 3 }", "agents[0].env.A", "expected text in quotes"),
     (AGENT + 'success.output = "("', "agents[0].success.output", "not a regular expression"),
     (AGENT + "success.codes = [256]", "agents[0].success.codes[0]", "from 0 to 255"),
     (AGENT + "success.codes = []", "agents[0].success.codes", "no exit code would be a success"),
@@ -249,6 +249,11 @@ WRONG = [
         "not several",
     ),
 ]
+
+
+@pytest.mark.parametrize("given", ['env = "TOKEN=4711"', "env = { TOKEN = 4711 }", 'env = ["TOKEN=4711"]', "stdin = 4711"])
+def test_a_secret_in_a_wrong_place_is_not_quoted(given: str) -> None:
+    assert "4711" not in str(complaints(AGENT + given))
 
 
 @pytest.mark.parametrize(("text", "key", "message"), WRONG, ids=[f"{key}-{n}" for n, (_, key, _) in enumerate(WRONG)])

@@ -62,7 +62,7 @@ class Key(Struct, frozen=True):
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text in quotes, not {show(value)}")
+        raise ValueError("expected text in quotes")  # what it is instead may be a secret, in env or stdin
     if "\0" in value:
         raise ValueError("holds a NUL character, which no command, path or variable can carry")
     if any("\ud800" <= character <= "\udfff" for character in value):  # as Python keeps an argument's odd bytes
@@ -262,7 +262,7 @@ def _read_list(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: 
 
 def _read_map(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
     if not isinstance(value, dict):
-        complain(at, f"expected a table, not {show(value)}")
+        complain(at, 'expected a table, such as { NAME = "value" }')  # the text of env may hold a secret
         return UNSET
     ended = {name: _read_value(hint, kind, item, (*at, name), complain) for name, item in value.items()}
     return {name: item for name, item in ended.items() if item is not UNSET}
