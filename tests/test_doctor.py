@@ -98,6 +98,15 @@ def test_other_commands_do_not_pay_for_it() -> None:
 # -- broken machines
 
 
+def test_too_few_open_files_for_any_run_are_told(seqsup: Cli) -> None:
+    """Start says so as well, and refuses."""
+    command = ["sh", "-c", 'ulimit -n 63; exec "$@"', "sh", sys.executable, "-m", "seqsup", "doctor"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "FAIL  open files      a run needs 64 open files at least, and `ulimit -n` allows 63\n" in ended.stdout
+
+
 def test_a_folder_that_cannot_be_written_fails_with_its_remedy(tmp_path: Path) -> None:
     state = tmp_path / "home" / "seqsup_state_dir"
     result = elsewhere(f"mount -t tmpfs -o ro none '{state}'")

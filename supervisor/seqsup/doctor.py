@@ -21,7 +21,7 @@ from .containment.process import children, read_stat
 from .containment.reaper import adopt_orphans
 from .finding import Finding, Level
 from .folder import straight
-from .host import PORTABLE, Host, total
+from .host import PORTABLE, Host, too_few_files, total
 from .journal import FILE, Journal, kept
 from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from .plan import enforcement, enforcing_key
@@ -64,6 +64,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "/proc": _proc,
         "PSI": _pressure,
         "oom_score_adj": _oom_score,
+        "open files": _files,
         "node": lambda: _node(examined.path),
         "runtimes": lambda: _runtimes(examined.plan),
         "agent CLIs": lambda: neighbours.clis(examined.path),
@@ -228,6 +229,11 @@ def _oom_score() -> Iterator[Finding]:
     except OSError:
         os._exit(1)
     os._exit(0)
+
+
+def _files() -> Iterator[Finding]:
+    if said := too_few_files():
+        yield Finding(Level.FAIL, "open files", said, "ulimit -n 1024")
 
 
 def _readable(file: Path) -> bool:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import resource
 import sys
 import time
 from contextlib import suppress
@@ -14,6 +15,7 @@ from .model import Surroundings
 TIER = os.environ.get("SEQSUP_TIER", "")
 PORTABLE = sys.platform != "linux" or TIER == "psutil"
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 
 
 class Host:
@@ -132,3 +134,9 @@ def give_back() -> None:
     gc.freeze()
     with suppress(AttributeError):  # glibc has it
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def too_few_files() -> str:
+    """Say that no run can begin here with as few open files as are allowed, if that is so."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"a run needs {_FILES} open files at least, and `ulimit -n` allows {allowed}" if allowed < _FILES else ""

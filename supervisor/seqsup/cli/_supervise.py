@@ -1,7 +1,6 @@
 """The wiring of `start` and `run`: the machine's turn, what the dead left, the run and its readers."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -29,7 +28,7 @@ from ..containment.tiers import choose
 from ..events import HaltRequested, Warned
 from ..folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from ..history import RunState, fold
-from ..host import PORTABLE, Host, give_back
+from ..host import PORTABLE, Host, give_back, too_few_files
 from ..journal import Journal, RunRow
 from ..log import Log, spoken
 from ..model import Halt, Plan, SeqsupError
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
 _PATIENCE = 5.0  # seconds
-_FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 _FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
 
 
@@ -120,8 +118,8 @@ def supervise(plan: Plan, manner: Manner) -> int:
 
 
 def _carry_out(plan: Plan, manner: Manner, packet: _Packet | None) -> int:
-    if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < _FILES:
-        raise SeqsupError(f"a run needs {_FILES} open files at least, and `ulimit -n` allows {files}: raise it")
+    if said := too_few_files():
+        raise SeqsupError(f"{said}: raise it")
     folder = Path(plan.state_dir)
     journal = Journal.open(folder, write=True)
     hold_signals()  # until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
