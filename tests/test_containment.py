@@ -298,6 +298,34 @@ def test_who_held_what_is_told_as_it_was_before_the_kernel_began_to_kill(
     within(stub("silent"), story)
 
 
+class Listed(Overfull):
+    """A group of the kernel's that has these."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.pids = lambda: pids  # type: ignore[method-assign]
+
+
+@pytest.mark.memory
+def test_who_is_in_the_group_is_named_before_a_walk_finds_him(within: Callable[..., None]) -> None:
+    """Where a walk takes long the next is not due yet: what he held was called shared memory."""
+
+    async def story(tree: Tree, wake: Wake, born: list[int]) -> None:
+        tree._group = cast("Group", Listed([tree.root.pid, *born]))
+        named = tree.describe(40 * MIB)
+        tree._group = None
+        assert [process.pid for process in named if process.bytes > 30 * MIB] == born
+        assert all(process.pid for process in named)
+
+    program = (
+        "import os, signal\n"
+        "if child := os.fork(): signal.pause()\n"
+        "held = b'x' * (40 << 20)\n"
+        "print('ready', os.getpid(), flush=True)\n"
+        "signal.pause()\n"
+    )
+    within([sys.executable, "-c", program], story)
+
+
 FORKS = """
 import mmap, os, signal, sys
 how, held = sys.argv[1], mmap.mmap(-1, 60 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

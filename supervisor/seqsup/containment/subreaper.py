@@ -207,17 +207,33 @@ class Tree:
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to what it was just found to use; forked pages count in each."""
         whole = self._measured() if used is None else used
-        if self._group is not None:  # else it has just read them all
-            self._members.sum_of(self._members.pids())
-        named = self._members.describe(self.root.pid)
-        rest = whole - sum(process.bytes for process in named)
-        if rest >= max(MIB, whole // 32) and self._measure in _AS_A_GROUP:
+        named, rest = self._named(whole)
+        much = max(MIB, whole // 32)
+        if rest >= much and self._take_grouped():
+            named, rest = self._named(whole)
+        if rest >= much and self._measure in _AS_A_GROUP:
             name = _SHARED if self._members.seen() else OTHER
             named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest),)
         self._named_at = max(whole, MIB)
         if self._reaper.ending(self.root) is None and not self._kernel_killed():
             self.last_whole = named
         return named
+
+    def _named(self, whole: int) -> tuple[tuple[ProcessMemory, ...], int]:
+        """Name its members, and say how much of the whole none of them has."""
+        if self._group is not None:  # else it has just read them all
+            self._members.sum_of(self._members.pids())
+        named = self._members.describe(self.root.pid)
+        return named, whole - sum(process.bytes for process in named)
+
+    def _take_grouped(self) -> bool:
+        """Take whom the group has and no walk has found: of many threads one takes long, and is not due at once."""
+        outsiders = self._reaper.outsiders()
+        unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
+        for pid in unknown:
+            if pid not in outsiders:
+                self._take(pid)
+        return bool(unknown)
 
     def held(self) -> tuple[ProcessMemory, ...]:
         """Name its processes as they are, or as they were before the kernel began to take them away."""
