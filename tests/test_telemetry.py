@@ -729,6 +729,14 @@ def test_the_text_says_all_of_it() -> None:
     assert "none known" in text(found(sites={}))
 
 
+def test_sites_that_no_node_would_tell_are_no_trouble() -> None:
+    """Whoever is in the tree may call itself a Node process, and say what it likes of itself."""
+    odd = (Site(bytes=10**18, frames=("f (/a.js:1)",)), Site(bytes=-(10**18), frames=()))
+    said = text(found(sites={7: odd}))
+    assert "of no function" in said
+    assert len(said) < 10_000
+
+
 @pytest.mark.memory
 def test_a_run_tells_it_in_every_place(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     memory = {"soft": "160MiB", "hard": "700MiB", "sustain": "300ms", "settle": "2s"}

@@ -303,7 +303,8 @@ def _sites(found: Forensics) -> Iterator[str]:
     for pid, whole in shares.most_common():
         yield f"  in pid {pid}"
         for site in found.known.sites[pid]:
-            share = site.bytes / max(whole, 1)
+            nearest, *callers = site.frames or ("of no function",)
+            share = min(site.bytes / max(whole, 1), 1.0)  # what calls itself a Node process may say anything
             bar = "█" * max(round(share * _BAR), 1)
-            yield f"    {bar: <{_BAR}} {share: >4.0%} {format_size(site.bytes): >9}  {printable(site.frames[0])}"
-            yield from (f"{'':{_BAR + 22}}← {printable(frame)}" for frame in site.frames[1:])
+            yield f"    {bar: <{_BAR}} {share: >4.0%} {format_size(site.bytes): >9}  {printable(nearest)}"
+            yield from (f"{'':{_BAR + 22}}← {printable(frame)}" for frame in callers)
