@@ -111,6 +111,10 @@ def test_status_says_which_hook_a_run_waits_for(seqsup: Seqsup, seqsup_started: 
     (hook,) = json.loads(seqsup("status", "--json").stdout)["hooks"]
     assert (hook["point"], hook["command"], hook["agent"]) == ("before_agent", waits, "a")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", hook["started"])
+    assert seqsup("pause").code == 0
+    assert "pauses before its next agent" in " ".join(seqsup("status").stdout.split())
+    assert seqsup("resume").code == 0
+    assert "pauses before" not in " ".join(seqsup("status").stdout.split())
     (tmp_path / "gate").touch()
     assert process.wait().code == 0, process.stderr
     assert json.loads(seqsup("status", "--json").stdout)["hooks"] == []

@@ -140,7 +140,8 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
             parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
         parts.append(_left(view, now.mono))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
-        parts += ["pauses after this agent"] if pauses and view.at_turn and not view.halt else []
+        if pauses and not view.paused and not view.halt and (view.at_turn or view.count(AgentState.PENDING)):
+            parts.append("pauses after this agent" if view.at_turn else "pauses before its next agent")
         return " · ".join(part for part in parts if part)
     if state == UNKNOWN:
         return f"unknown whether its supervisor (pid {view.supervisor}) lives"
