@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from seqsup.events import (
     AttemptEnded,
     AttemptStarted,
@@ -47,6 +48,13 @@ def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None
     embed = fold(told.agent_ended("embed", Reason.HARD, attempts=2).events).agents["embed"]
     assert (embed.state, embed.reason, embed.attempts) == (AgentState.GAVE_UP, Reason.HARD, 2)
     assert (embed.seconds, embed.peak, embed.left_over) == (7, 1031 * MIB, 3)
+
+
+def test_of_many_left_over_each_counts_and_what_is_of_no_process_does_not() -> None:
+    left = (process(7), replace(process(8), count=33), replace(process(0), count=0))
+    told = Told().run("a").started("a").ended("a", left_over=left)
+    told.drained("a", strays=(process(7), replace(process(9), count=5)))
+    assert fold(told.events).agents["a"].left_over == 39
 
 
 def test_what_one_left_over_is_counted_once_though_another_ended_meanwhile() -> None:

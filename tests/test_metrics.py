@@ -264,7 +264,7 @@ def test_two_attempts_of_one_lane_at_a_time_are_counted_while_they_run() -> None
 
 
 def test_leftovers_are_counted_by_what_ended_them() -> None:
-    some = [process(n) for n in range(5)]
+    some = [*(process(n) for n in range(1, 4)), replace(process(4), count=2), replace(process(0), count=0)]
     told = Told().run(*AGENTS).started("a").tell(stopped("a", "SIGTERM", None, some))
     told.tell(stopped("a", "SIGKILL", None, some[:2])).ended("a", left_over=tuple(some)).drained(
         "a", strays=(process(9),)

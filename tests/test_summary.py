@@ -168,7 +168,7 @@ def test_a_name_that_the_kernel_cut_is_told_to_the_end_of_its_word() -> None:
         ("npm exec vite -", "npm exec vite --port 5199", "npm exec vite --port"),
         ("next-server (v1", "next-server (v16.0.1)", "next-server (v16.0.1)"),
         ("Compositor-Task", "/usr/bin/other", "Compositor-Task"),
-        ("x" * 15, "x" * 200, "x" * 40),
+        ("x" * 15, "x" * 200, "x" * 60),
         ("Compositor-Task", "", "Compositor-Task"),
     ]:
         assert title(ProcessMemory(pid=1, name=name, command=command, bytes=0)) == said

@@ -36,6 +36,7 @@ from .events import (
     Spawned,
 )
 from .model import Halt, ProcessMemory, Reason, Restart
+from .wording import how_many
 
 
 class AgentState(StrEnum):
@@ -445,7 +446,7 @@ class History:
         agent.peak = max(agent.peak, event.peak)
         agent.hard = event.hard
         agent.forensics = f"{agent.folder}/{event.forensics}" if event.forensics and agent.folder else None
-        agent.left_over += len(event.left_over)
+        agent.left_over += how_many(event.left_over)
         self._strays[event.agent] = frozenset(process.pid for process in event.left_over)
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
@@ -466,8 +467,9 @@ class History:
         agent = self._agent(event.agent)
         agent.drained, agent.drain_reached = event.seconds, event.reached
         counted = self._strays.get(event.agent, frozenset())
-        self._strays[event.agent] = counted.union(process.pid for process in event.strays)
-        agent.left_over += len(self._strays[event.agent]) - len(counted)
+        new = [process for process in event.strays if process.pid not in counted]
+        self._strays[event.agent] = counted.union(process.pid for process in new)
+        agent.left_over += how_many(new)
 
     def _run_ended(self, event: RunEnded, at: float) -> None:
         view = self.view

@@ -329,7 +329,7 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
     command: str
     bytes: int
     kind: Kind = Kind.OTHER
-    count: int = 1
+    count: int = 1  # 0 for what is of no process
 
 
 class Heap(Struct, frozen=True, kw_only=True):

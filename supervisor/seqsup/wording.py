@@ -27,7 +27,7 @@ ASCII = {
 }  # fmt: skip
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
-_CUT, _LONGEST = 15, 40  # characters of a process's name: where the kernel cuts it, and where we do
+_CUT, _LONGEST = 15, 60  # characters of a process's name: where the kernel cuts it, and where we do
 OTHER = "other"  # programs together, also as a label
 # A shell is told by its name, and the rest is as the field calls it
 KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
@@ -86,6 +86,10 @@ def by_program(some: Iterable[ProcessMemory]) -> dict[str, int]:
     for process in some:
         sizes[title(process)] += process.bytes
     return dict(sizes.most_common())
+
+
+def how_many(some: Iterable[ProcessMemory]) -> int:
+    return sum(process.count for process in some)
 
 
 def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:

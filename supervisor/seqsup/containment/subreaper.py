@@ -213,7 +213,7 @@ class Tree:
             named, rest = self._named(whole)
         if rest >= much and self._measure in _AS_A_GROUP:
             name = _SHARED if self._members.seen() else OTHER
-            named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest),)
+            named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest, count=0),)
         self._named_at = max(whole, MIB)
         if self._reaper.ending(self.root) is None and not self._kernel_killed():
             self.last_whole = named

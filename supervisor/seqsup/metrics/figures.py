@@ -38,7 +38,7 @@ from ..events import (
 )
 from ..history import run_state
 from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
-from ..wording import OTHER, by_program
+from ..wording import OTHER, by_program, how_many
 from .catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
 
 RECENT = 60  # seconds
@@ -324,9 +324,9 @@ def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
     elif event.signal == "SIGKILL" != live.told:
         changes = {"escalations": agent.escalations + 1}
     if event.reason is None and event.signal == "SIGKILL":
-        live = replace(live, left_killed=live.left_killed + len(event.processes))
+        live = replace(live, left_killed=live.left_killed + how_many(event.processes))
     elif event.reason is None:
-        live = replace(live, left=live.left + len(event.processes))
+        live = replace(live, left=live.left + how_many(event.processes))
     live = replace(live, told=event.signal)
     now = replace(now, phase=Phase.KILLING, live={**now.live, event.agent: live})
     return _agent(now, event.agent, **changes)
@@ -353,7 +353,7 @@ def _drained(now: Figures, event: Drained) -> Figures:
     else:
         now = replace(now, timed_out=now.timed_out.add(event.seconds))
     if event.strays:
-        now = _agent(now, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, len(event.strays)))
+        now = _agent(now, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, how_many(event.strays)))
     return _at_rest(replace(now, residual=max(event.owned - now.baseline, 0)), Phase.STARTING)
 
 
