@@ -726,6 +726,18 @@ def test_who_becomes_another_program_is_named_by_it() -> None:
     members.close()
 
 
+def test_who_is_ending_is_named_by_what_it_ran() -> None:
+    """It has no command line any more."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        member = Member.open(process.pid)
+        assert member is not None
+        wait_for(lambda: member.describe().command == "sleep 1000")
+        process.kill()
+        wait_for(lambda: not Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        assert member.describe().command == "sleep 1000"
+        member.close()
+
+
 @pytest.mark.parametrize("name", ["a) Z 1 (b", "with space", ")", "(("])
 def test_a_name_of_brackets_and_spaces_is_read(tmp_path: Path, name: str) -> None:
     program = f"import ctypes; ctypes.CDLL(None).prctl(15, {name.encode()!r}, 0, 0, 0); print(flush=True); input()"

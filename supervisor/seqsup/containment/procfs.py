@@ -172,6 +172,8 @@ class Member:
         stat = read_stat(self.pid)
         if stat and stat.start == self.start:
             self.name = stat.name  # before its exec it had the supervisor's
+        if not line and self._called is not None:
+            line = self._called[1]  # who is ending has none any more
         if self._called != (called := (self.name, line, leader)):
             words = line.decode(errors="replace").split("\0") if line else []
             self._called = called
