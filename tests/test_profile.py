@@ -251,7 +251,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("given", ['env = "TOKEN=4711"', "env = { TOKEN = 4711 }", 'env = ["TOKEN=4711"]', "stdin = 4711"])
+@pytest.mark.parametrize(
+    "given", ['env = "TOKEN=4711"', "env = { TOKEN = 4711 }", 'env = ["TOKEN=4711"]', "stdin = 4711"]
+)
 def test_a_secret_in_a_wrong_place_is_not_quoted(given: str) -> None:
     assert "4711" not in str(complaints(AGENT + given))
 
