@@ -154,7 +154,8 @@ def test_a_journal_that_is_removed_stops_the_run(seqsup: Seqsup, tmp_path: Path)
 
 
 def test_a_journal_that_cannot_be_reached_any_more_stops_the_run(seqsup: Seqsup, tmp_path: Path) -> None:
-    moved = 'mv "$SEQSUP_STATE_DIR" moved; touch "$SEQSUP_STATE_DIR"'
+    # Between the two it would say that the journal was removed
+    moved = 'kill -STOP $PPID; mv "$SEQSUP_STATE_DIR" moved; touch "$SEQSUP_STATE_DIR"; kill -CONT $PPID'
     ended = seqsup("start", write(tmp_path, shell("a", moved), shell("b", "true")))
     assert (ended.code, "cannot be reached any more: Not a directory" in ended.stderr) == (4, True), ended.stderr
 
