@@ -267,7 +267,7 @@ def test_who_is_deaf_even_to_kill_is_not_forgotten_by_a_renewal(seqsup: Seqsup, 
         drain={"timeout": "200ms", "on_timeout": "continue"},
     )
     through = [sys.executable, str(STUBS / "hung_mount.py"), str(hung)]
-    run = renewing("start", path, through=through)
+    run = renewing("start", path, env={"UNKILLABLE": "1"}, through=through)
     try:
         ended = wait_for(lambda: run.poll() == 77 or of(parsed(seqsup("events").stdout), "run_ended"), 60)
         if ended is True:

@@ -1,5 +1,6 @@
 """seqsup itself, which finds itself grown after every chain. With WISHED it is sent that signal as it begins anew, with
-LATE at the last moment of the old image. With STOLEN somebody takes that port as the old image lets it go."""
+LATE at the last moment of the old image. With STOLEN somebody takes that port as the old image lets it go. With
+UNKILLABLE who is still there so many seconds after KILL is told, not after ten."""
 
 import os
 import socket
@@ -9,6 +10,7 @@ from seqsup import cli, policy
 from seqsup.run import Run
 
 policy.renewal_due = lambda own, first: True
+policy.KILL_DEADLINE = float(os.environ.get("UNKILLABLE", policy.KILL_DEADLINE))
 if wished := os.environ.pop("WISHED", ""):
     whole = Run._drain_chain  # the last before the wish is asked for
 
