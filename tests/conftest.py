@@ -76,9 +76,15 @@ def _spelled(fact: Callable[[], object]) -> str:
         return repr(fact)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A guest takes minutes: begun last, all would wait for it."""
-    items.sort(key=lambda item: item.get_closest_marker("guest") is None)
+    """A guest takes minutes: begun last, all would wait for it. So each is among the first of a worker's share."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = len(items) // workers
+    guests = [item for item in items if item.get_closest_marker("guest")]
+    items[:] = [item for item in items if item not in guests]
+    for number, guest in enumerate(guests):
+        items.insert(number % workers * share, guest)
 
 
 # -- a home of its own, and nothing left behind
