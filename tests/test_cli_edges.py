@@ -112,16 +112,27 @@ def test_a_ctrl_c_that_comes_before_it_listens_is_heard_and_cuts_no_agent_short(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("words", [["plan"], ["start"], ["run", "true"]], ids=lambda words: words[0])
-def test_where_proc_is_not_mounted_that_is_said(tmp_path: Path, words: list[str]) -> None:
-    profile = [str(write(tmp_path, shell("a", "true")))] if words[0] != "run" else []
-    mount = 'mount -t tmpfs x /proc || exit 99; exec "$@"'
+@pytest.mark.parametrize(
+    ("words", "proc", "told"),
+    [
+        *((words, "tmpfs x", "/proc is not mounted:") for words in (["plan"], ["start"], ["run", "true"])),
+        *((words, "proc -o subset=pid x", "/proc shows processes alone") for words in (["plan"], ["mem"])),
+    ],
+    ids=str,
+)
+def test_where_proc_is_not_mounted_that_is_said(tmp_path: Path, words: list[str], proc: str, told: str) -> None:
+    profile = [str(write(tmp_path, shell("a", "true")))] if words[0] in ("plan", "start") else []
+    mount = f'mount -t {proc} /proc || exit 99; exec "$@"'
     apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    if "subset" in proc and os.geteuid() == 0:
+        apart = ["unshare", *apart[3:]]  # in a namespace of users the kernel mounts no second one
     start = [sys.executable, "-m", "seqsup", *words, *profile]
     ended = subprocess.run([*apart, *start], env=environment(), capture_output=True, text=True, check=False)
     if ended.returncode == 99 or "unshare" in ended.stderr:
         pytest.skip("no namespace can be made here")
-    assert (ended.returncode, ended.stderr) == (2, "seqsup: /proc is not mounted: mount -t proc proc /proc\n")
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith(f"seqsup: {told}")
+    assert "mount -t proc proc /proc" in ended.stderr
 
 
 def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -172,9 +172,8 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, SeqsupError):
         _say(str(error))
         return error.exit_code
-    linux = sys.platform == "linux"
-    if linux and isinstance(error, FileNotFoundError) and not os.path.exists("/proc/self"):  # noqa: PTH110
-        _say("/proc is not mounted: mount -t proc proc /proc")
+    if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lacks := _proc_lacks()):
+        _say(lacks)
         return SeqsupError.exit_code
     if isinstance(error, OSError) and (told := denial(error)) is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
@@ -186,6 +185,15 @@ def _fail(error: Exception, traced: bool) -> int:
     _say(f"a fault of seqsup: {type(error).__name__}: {error}")
     click.echo("please report it, with the lines above and what you did, to the project's issues", err=True)
     return FAULT
+
+
+def _proc_lacks() -> str:
+    """What nobody can do without; empty where /proc is whole."""
+    if not os.path.exists("/proc/self"):  # noqa: PTH110
+        return "/proc is not mounted: mount -t proc proc /proc"
+    if not os.path.exists("/proc/meminfo"):  # noqa: PTH110
+        return "/proc shows processes alone: mount -t proc proc /proc, or leave out ProcSubset=pid of the service"
+    return ""
 
 
 def _trace(error: Exception) -> None:
