@@ -256,6 +256,15 @@ def test_a_port_that_is_taken_while_it_begins_anew_is_no_reason_to_give_up_half_
     assert "the run goes on, and serves figures once" in of(proven(result), "warned")[0]["message"]
 
 
+def test_where_python_was_removed_meanwhile_it_goes_on_as_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path, *agents(3), **of_chain(1))
+    result = renewed("start", path, "--json", env={"GONE": "1"})
+    assert result.code == 0, result.stderr
+    events = proven(result)
+    assert not of(events, "supervisor_renewed")
+    assert [each["message"].endswith(".gone is gone") for each in of(events, "warned")] == [True, True]
+
+
 def test_who_is_deaf_even_to_kill_is_not_forgotten_by_a_renewal(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
     (hung := tmp_path / "hung").mkdir()
     path = write(

@@ -45,6 +45,12 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
+def lacking() -> str | None:
+    """The file, if one is, that is gone since this image began: seqsup may have been removed, or its Python."""
+    needed = [sys.executable, *(word for word in sys.orig_argv[1:2] if not word.startswith("-"))]
+    return next((each for each in needed if not os.path.exists(each)), None)  # noqa: PTH110 (Path's may raise)
+
+
 def renew(packet: bytes, keep: tuple[int, ...], soft_nofile: int) -> NoReturn:
     """Begin anew with the same command line, these descriptors and this packet."""
     file = unnamed()

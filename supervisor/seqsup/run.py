@@ -61,7 +61,7 @@ from .model import (
 )
 from .operator import Operator
 from .placeholders import finish
-from .renewal import GoingOn
+from .renewal import GoingOn, lacking
 from .resumption import builds_on, gone, left_out, resumption
 from .retention import outdated, remove
 from .runtime import stand_in
@@ -383,6 +383,9 @@ class Run:
         own = self._world.host.own()
         self._first_own = self._first_own or own
         renewal = policy.renewal_due(own, self._first_own)
+        if renewal and (gone := lacking()) is not None:
+            self._emit(Warned(message=f"the supervisor has grown, and cannot begin anew: {gone} is gone"))
+            renewal = False
         if renewal:
             await self._companions.stop(Restart.SUPERVISOR)
         else:

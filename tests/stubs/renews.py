@@ -1,6 +1,6 @@
 """seqsup itself, which finds itself grown after every chain. With WISHED it is sent that signal as it begins anew, with
-LATE at the last moment of the old image. With STOLEN somebody takes that port as the old image lets it go. With
-UNKILLABLE who is still there so many seconds after KILL is told, not after ten."""
+LATE at the last moment of the old image. With STOLEN somebody takes that port as the old image lets it go, with GONE
+there is no Python any more. With UNKILLABLE who is still there so many seconds after KILL is told, not after ten."""
 
 import os
 import socket
@@ -37,4 +37,6 @@ if port := os.environ.pop("STOLEN", ""):
         goes(*args)
 
     os.execv = robbed
+if os.environ.pop("GONE", ""):
+    sys.executable += ".gone"
 sys.exit(cli.main(sys.argv[1:]))
