@@ -254,6 +254,21 @@ def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
     assert tell(story) == []
 
 
+def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
+    """A build in a lane is a million processes a day."""
+
+    async def story(world: World, site: Site) -> None:
+        assert isinstance(world.reaper, Reaper)
+        keeper = Keeper(world.reaper, "one")
+        keeper.saw(os.getpid(), 7)
+        for pid in range(2**22, 2**22 + 20_000):  # no process has such a number
+            keeper.saw(pid, 7)
+        assert keeper._seen[os.getpid()] == 7
+        assert len(keeper._seen) < 5000
+
+    assert tell(story) == []
+
+
 def test_a_story_that_fails_leaves_nothing(tell: Tell, stub: Stub) -> None:
     pids: list[int] = []
 

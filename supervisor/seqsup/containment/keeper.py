@@ -17,10 +17,11 @@ from seqsup.model import Exit
 from . import keep
 from .cookie import TREE
 from .members import own_children
-from .process import children, environment
+from .process import all_pids, children, environment
 from .reaper import Reaper, Root, born, with_descent
 
 _PATIENCE = 10.0  # seconds until a keeper says whom it started; it takes 20 ms
+_SEEN = 1000  # processes; of many who were seen the dead are forgotten
 
 
 class Keeper:
@@ -35,7 +36,8 @@ class Keeper:
         self.abandoned = reaper.abandoned
         self._ending: Exit | None = None
         self._heard = b""
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, int] = {}  # pid -> start, of those who live, and of some who did
+        self._too_many = _SEEN
         self._orphans: dict[int, int] | None = None  # of a keeper that was killed
 
     def another(self) -> "Keeper":
@@ -131,6 +133,10 @@ class Keeper:
 
     def saw(self, pid: int, start: int) -> None:
         self._seen[pid] = start
+        if len(self._seen) >= self._too_many:
+            living = set(all_pids())
+            self._seen = {pid: start for pid, start in self._seen.items() if pid in living}
+            self._too_many = 2 * len(self._seen) + _SEEN
 
     def reap(self) -> None:
         self._reaper.reap()
