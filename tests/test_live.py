@@ -260,3 +260,12 @@ def test_it_is_drawn_at_once_however_many_agents_come() -> None:
     many, began = scene(story), time.perf_counter()
     assert " next a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10 and 19989 others" in shown(many, 70)
     assert time.perf_counter() - began < 1
+
+
+def test_it_does_not_grow_with_the_agents_that_have_had_their_turn() -> None:
+    names = [f"a{n}" for n in range(500)]
+    many = Scene(view=fold(Told().run(*names).started("a7").events))
+    for name in names:
+        many.begin(name)
+    assert {"a7", "a499"} <= set(many.pulses)
+    assert len(many.pulses) < 100

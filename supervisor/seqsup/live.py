@@ -11,6 +11,7 @@ from .units import format_duration, format_share, format_size
 from .wording import HALTS, columns, counted, mark, printable
 
 _POINTS = 240  # of a curve; when it is full, each two become one
+_KEPT = 64  # pulses: one may be 10 KiB
 _WINDOW = 10  # seconds of growth
 _SLIGHT = 64 * 1024  # bytes/s: less is no growth
 _FAR = 3600.0  # seconds to a limit: farther says nothing
@@ -80,7 +81,10 @@ class Scene(Struct, kw_only=True):
     keys: str = ""  # what the keyboard does
 
     def begin(self, agent: str) -> None:
-        """An attempt of this agent begins."""
+        """An attempt of this agent begins. Of those whose turn is over few are kept: nothing is shown of them."""
+        if len(self.pulses) >= _KEPT:
+            turn = {each.name for each in self.view.at_turn}
+            self.pulses = {name: pulse for name, pulse in self.pulses.items() if name in turn}
         self.pulses[agent] = Pulse()
 
     @property
