@@ -453,6 +453,22 @@ def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_pat
     assert {complaint.message for complaint in caught.value.complaints} == {why}
 
 
+def test_what_cannot_be_read_and_a_home_that_nobody_has_are_told_by_their_keys(tmp_path: Path) -> None:
+    unreadable = "/proc/self/mem"  # a regular file, whose first byte is an error
+    text = "[run]\nstate_dir = '~no-such-user/x'\nmode = 'x'\n" + agents(
+        f"a\ncommand = ['sh']\nstdin_file = '{unreadable}'",
+        f"b\ncommand = ['sh']\nfor_each.lines = '{unreadable}'",
+    )
+    told = refusal(tmp_path, text)
+    assert [one.split(":")[0] for one in told] == [
+        "2 run.state_dir", "3 run.mode", "7 agents[0].stdin_file", "11 agents[1].for_each",
+    ]  # fmt: skip
+    assert all(one.endswith("cannot be read: Input/output error") for one in told[2:])
+    assert [one.split(":")[0] for one in refusal(tmp_path, text.replace("mode = 'x'", ""))] == [
+        "2 run.state_dir", "7 agents[0].stdin_file", "11 agents[1].for_each",
+    ]  # fmt: skip
+
+
 def test_who_leaves_out_the_ending_is_told_of_the_file(tmp_path: Path) -> None:
     profile_file(tmp_path, "")
     with pytest.raises(ProfileError, match=rf"No such file or directory \(did you mean {tmp_path}/p\.toml\?\)"):

@@ -7,7 +7,8 @@ import resource
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -247,11 +248,13 @@ def _items(agent: Agent, folder: str) -> tuple[str, ...]:
     return each.items
 
 
-def _open(file: Path) -> BufferedReader:
+@contextmanager
+def _open(file: Path) -> Iterator[BufferedReader]:
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
             raise _Unreadable(f"{file} is no regular file")
-        return file.open("rb")
+        with file.open("rb") as opened:
+            yield opened
     except (FileNotFoundError, NotADirectoryError):
         raise _Unreadable(f"there is no file {file}") from None
     except OSError as error:

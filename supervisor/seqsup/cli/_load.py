@@ -112,13 +112,24 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "
 
     choice = choice or Choice()
     survey = _survey(profile, folder, choice.task)
-    return make(profile, survey, choice=choice, state_dir=str(state_dir(profile)))
+    state = "" if survey.problems else str(state_dir(profile))
+    return make(profile, survey, choice=choice, state_dir=state)
 
 
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
+    from ..model import SeqsupError
     from ..runtime.packaged import with_node
     from ..survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
-    state = str(state_dir(profile))
-    return gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state, but=but)
+    state, homeless = None, ""
+    try:
+        state = str(state_dir(profile))
+    except SeqsupError as error:
+        if not profile.run.state_dir:
+            raise
+        homeless = str(error)
+    survey = gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state, but=but)
+    if homeless:
+        survey.problems["run", "state_dir"] = homeless
+    return survey
