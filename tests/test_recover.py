@@ -156,6 +156,8 @@ def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_
         assert (swept.code, dry.code, begun.code) == (0, 0, 0), begun.stderr
     lock.unlink()
     assert "lost while a ran" in seqsup("sweep").stdout
+    lock.unlink()
+    lock.symlink_to(LOCK)  # once it is put in order it may be closed
     assert seqsup("run", "--", "true").code == 0
 
 

@@ -145,13 +145,16 @@ def _unknown(journal: Journal, state_dir: Path) -> list[Recovered]:
 
 
 def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Recovered]:
-    """One whose folder is closed to us, unless its end is told, or nobody can be left of it since the machine began."""
-    parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
-    last = parts[-1] if parts else None
-    if not isinstance(last, RunStarted) or last.boot_id != boot_id():
+    """One whose folder is closed to us, unless its end is told, or another put it in order, as root does for all, or
+    nobody can be left of it since the machine began."""
+    kinds = RunStarted | RunEnded | AttemptStarted | AttemptLost
+    told = [each.body for each in journal.events(row.run) if isinstance(each.body, kinds)]
+    boots = [each.boot_id for each in told if isinstance(each, RunStarted)]
+    if not boots or boots[-1] != boot_id() or isinstance(told[-1], RunEnded | AttemptLost):
         return []
     folder = run_folder(state_dir, row.run)
-    unknown = f"whose, cannot be known ({why}): open {folder} (chmod -R u+rwX), or remove it if none of them runs"
+    remedy = f"open {folder} (chmod -R u+rwX), or `seqsup sweep` as its owner, or remove it if none of them runs"
+    unknown = f"whose, cannot be known ({why}): {remedy}"
     return [Recovered(label(row.run), row.name, None, (), unknown=unknown)]
 
 
