@@ -150,6 +150,7 @@ def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
     wait_for(lambda: "sleep" in seqsup("mem").stdout, 60)
     fields = json.loads(seqsup("mem", "--json").stdout)
     assert {(each["name"], each["owner"]) for each in fields["processes"]} >= {("sh", "a"), ("sleep", "a")}
+    assert sorted(each["kind"] for each in fields["processes"]) == ["agent", "other", "shell"]
 
 
 def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:

@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -185,16 +185,35 @@ def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
         for pid in pids:
             members.add(pid)
         used = members.used()
-        known = sorted((member.describe() for member in members.living()), key=lambda process: -process.bytes)
-        here = {process.pid for process in known}
+        living = members.living()
+        here = {member.pid for member in living}
+        owners = {pid: tree for pid in here if (tree := _tree(pid, here))}
+        leaders = _leaders([member.pid for member in living], owners)
+        known = [member.describe(leader=member.pid in leaders) for member in living]
+        known.sort(key=lambda process: -process.bytes)
         return Usage(
             used=used, processes=tuple(known), nodes=tuple(node for node in told.after if node.pid in here),
             available=host.available(), total=total(), why=told.why,
-            owners={pid: tree for pid in here if (tree := _tree(pid, here))},
+            owners=owners,
         )  # fmt: skip
     finally:
         members.close()
         host.close()
+
+
+def _leaders(pids: Iterable[int], owners: Mapping[int, str]) -> set[int]:
+    """Which of them are what a profile's command became: of each agent's tree the first that was seen."""
+    first: dict[str, int] = {}
+    for pid in pids:
+        if not (tree := owners.get(pid, "@")).startswith("@"):
+            first.setdefault(tree, pid)
+    return {pid for pid in first.values() if _has_a_session(pid)}
+
+
+def _has_a_session(pid: int) -> bool:
+    with suppress(OSError):
+        return os.getsid(pid) == pid
+    return False
 
 
 def _tree(pid: int, among: Set[int]) -> str:
