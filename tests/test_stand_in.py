@@ -11,7 +11,6 @@ from typing import Any
 import npm
 import pytest
 from conftest import STUBS, Result
-from msgspec.structs import replace
 from seqsup.events import AttemptStarted
 from seqsup.model import MIB, NodeStart
 from seqsup.runtime import stand_in
@@ -227,25 +226,7 @@ def test_so_has_every_process_of_a_server_behind_npx(
 
 
 @pytest.mark.memory
-def test_such_a_server_is_asked_as_its_agent_is_and_its_leak_is_named(
-    tmp_path: Path, stub: Callable[..., list[str]], node: Path
-) -> None:
-    sdk, server = npm.package("@modelcontextprotocol/sdk"), STUBS / "mcp_server.mjs"
-    command = stub("mcp_client", sdk, "hold", "node", server, "leaks", 450)
-    limits = {"soft": 300 * MIB, "hard": 800 * MIB, "settle": 1.0}
-    start = replace(node_start(node), telemetry=True)
-    watched = step(*command, cwd=tmp_path, runtime="node", node=start, limits=limits)
-    ended = tried(watched, tmp_path / "run", heap=300 * MIB)
-    assert ended.outcome.reason in ("soft", "hard")
-    assert "buffer-leak" in ended.outcome.why
-    known = json.loads((ended.folder / "forensics.json").read_bytes())["known"]["nodes"]
-    assert len(known) == 2  # the agent and its server have both said hello
-    [leaking] = [each for each in known if each["heap"]["external"] > 100 * MIB]
-    assert leaking["pid"] == max(ended.outcome.processes, key=lambda each: each.bytes).pid
-
-
-@pytest.mark.memory
-def test_so_is_the_server_of_an_agent_that_is_no_node_program(
+def test_the_server_of_an_agent_that_is_no_node_program_is_asked_and_its_leak_is_named(
     tmp_path: Path, stub: Callable[..., list[str]], node: Path, seqsup: Callable[..., Result]
 ) -> None:
     server = STUBS / "mcp_server.mjs"

@@ -104,6 +104,9 @@ def server_leak(node: Path, folder: Path, kind: str) -> None:
     proven(ended, kind, alone=LEAKS[kind][0] is Verdict.JS_LEAK)
     largest = max(ended.outcome.processes, key=lambda process: process.bytes)
     assert "mcp_leaks.mjs" in largest.command
+    nodes = known(ended)["known"]["nodes"]
+    assert len(nodes) == 2
+    assert max(nodes, key=lambda said: int(said["rss"]))["pid"] == largest.pid
     [done] = [event for event in ended.events if isinstance(event, GcDone)][-1:]
     assert (done.asked, done.answered) == (2, 2)
 

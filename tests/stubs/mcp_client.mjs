@@ -1,6 +1,6 @@
 // An agent with the official MCP client, which hands its servers six variables of its environment.
 // mcp_client.mjs SDK MODE COMMAND ARG…: prints what the processes of its server are and have, then ends as MODE says:
-// closes its server, holds it, or calls its first tool for ever.
+// closes its server, or calls its first tool for ever.
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -23,6 +23,5 @@ await client.connect(transport);
 const { tools } = await client.listTools();
 const processes = tree(transport.pid).map((pid) => ({ pid, command: words(pid, 'cmdline'), env: environment(pid) }));
 console.log(JSON.stringify({ tools: tools.map((tool) => tool.name), processes }));
-if (mode === 'hold') await new Promise(() => setInterval(() => {}, 1000));
 while (mode === 'call') await client.callTool({ name: tools[0].name });
 await client.close();
