@@ -120,6 +120,18 @@ def test_status_says_which_hook_a_run_waits_for(seqsup: Seqsup, seqsup_started: 
     assert json.loads(seqsup("status", "--json").stdout)["hooks"] == []
 
 
+def test_stop_says_which_hook_it_waits_for(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    """What comes after an agent has its work to do, however long that takes: a silent minute looked like a fault."""
+    waits = "sh -c 'until [ -e gate ]; do sleep 0.05; done'"
+    process = seqsup_started("start", write(tmp_path, shell("a", "true"), **hooks(after_agent=[waits])))
+    wait_for(lambda: "hook after_agent" in " ".join(seqsup("status").stdout.split()))
+    stopping = seqsup_started("stop", "--now")
+    wait_for(lambda: re.search(r"r1 \S+ ends now, once its hook after_agent \(pid \d+\) has ended", stopping.stderr))
+    (tmp_path / "gate").touch()
+    assert stopping.wait().code == 0
+    assert process.wait().code == 0, process.stderr
+
+
 def test_what_a_hook_leaves_behind_is_stopped_and_named(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), **hooks(after_agent=[" ".join(stub("orphans", 2))]))
     ended = of(proven(seqsup("start", profile, "--json")), "hook_ended")[0]

@@ -35,9 +35,15 @@ def stop(run: str | None, now: bool) -> int:
         return 0
     if was_suspended:
         click.echo(f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it is let go on", err=True)
-    running = [agent.name for agent in found.view().at_turn]
-    after = f"after {named(running)}" if running else "before its next agent"
-    click.echo(f"{found.label} {found.row.name} ends {'now' if now else after}", err=True)
+    view = found.view()
+    running = [agent.name for agent in view.at_turn]
+    when = f"after {named(running)}" if running else "before its next agent"
+    if now:  # hooks that come after something have their work to do
+        hooks = [
+            f"{each.point} (pid {each.pid})" for each in view.hooks.values() if not each.point.startswith("before")
+        ]
+        when = f"now, once its hook {named(hooks)} has ended" if hooks else "now"
+    click.echo(f"{found.label} {found.row.name} ends {when}", err=True)
     while now and found.lives():
         time.sleep(_LOOK_AGAIN)
     return 0
