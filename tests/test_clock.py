@@ -106,19 +106,21 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
 
 
 SET_BACK = """
-import sys, time
+import asyncio, sys, time
 from seqsup import agent, cli, policy
 policy.UNKNOWN_RESET = 1.0
 rightly, wait = time.time, agent.Agent._wait_until
-async def set_back(*args, **kwargs):
+def set_back():
     time.time = lambda: rightly() - 86400
-    await wait(*args, **kwargs)
-agent.Agent._wait_until = set_back
+async def wait_until(self, until):
+    asyncio.get_running_loop().call_soon(set_back)
+    await wait(self, until)
+agent.Agent._wait_until = wait_until
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_a_limit_that_does_not_say_when_it_resets_is_not_waited_for_by_a_calendar_that_is_set_back(
+def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was_said(
     tmp_path: Path,
 ) -> None:
     script = "[ -e tried ] || { touch tried; echo Claude AI usage limit reached; exit 1; }"

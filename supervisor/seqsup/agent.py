@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from math import inf
 
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
@@ -175,9 +174,8 @@ class Agent:
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
-        last = self._outcomes[-1]
-        if policy.awaited(self.step.retry, last):
-            await self._wait_until(time.time() + seconds, at_most=inf if last.resets_at is not None else seconds)
+        if policy.awaited(self.step.retry, self._outcomes[-1]):
+            await self._wait_until(time.time() + seconds)
             return
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < self._enough():
@@ -195,15 +193,15 @@ class Agent:
         why = f"until {clock(until, time.time())}, {then}"
         self._world.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
 
-    async def _wait_until(self, until: float, at_most: float = inf) -> None:
+    async def _wait_until(self, until: float) -> None:
         """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then.
 
-        One that we chose ourselves comes after `at_most` seconds, however far the clock was set back.
+        Where it is set back, that takes no longer than it was to take: too soon, the limit is only met once more.
         """
-        ends = time.monotonic() + at_most
-        while (
-            left := min(until - time.time(), ends - time.monotonic())
-        ) > 0 and self._world.operator.halt < self._enough():
+        ends = time.monotonic() + until - time.time()
+        while (left := min(until - time.time(), ends - time.monotonic())) > 0:
+            if self._world.operator.halt >= self._enough():
+                return
             await self._world.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
