@@ -314,13 +314,27 @@ def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -
     from seqsup.cli._load import load
 
     plan = load(str(write(tmp_path, shell("a", "true"))))
-    service = Service(command=("/b/seqsup",), profile="/p/$x.toml", path='/a"b:/c d', system=False)
+    service = Service(command=("/b/seqsup",), profile="/p/$x.toml", variables={"PATH": '/a"b:/c d'}, system=False)
     text = write_unit(service, plan)
     assert "ExecStart=/b/seqsup start /p/$$x.toml" in text
     assert 'Environment="PATH=/a\\"b:/c d"' in text
     assert "WantedBy=default.target" in text
     assert "systemctl --user daemon-reload" in text
     assert "enable-linger" in text
+
+
+def test_a_unit_keeps_its_runs_where_they_are_kept_here(seqsup: Cli, tmp_path: Path) -> None:
+    """In another state folder it would not wait for its turn behind ours, and no status would know it."""
+    profile, own, usual = write(tmp_path, shell("a", "true")), str(tmp_path / "100% own"), {"SEQSUP_STATE_DIR": ""}
+    for env, kept in (
+        ({"SEQSUP_STATE_DIR": own}, own),
+        ({**usual, "XDG_STATE_HOME": own}, f"{own}/seqsup"),
+        ({**usual, "XDG_STATE_HOME": ""}, None),
+    ):
+        text = seqsup("init", profile, "--systemd", "--timer", env=env).stdout
+        found = [line for line in text.splitlines() if "SEQSUP_STATE_DIR" in line]
+        escaped = (kept or "").replace("%", "%%")
+        assert found == ([f'Environment="SEQSUP_STATE_DIR={escaped}"', f"#   SEQSUP_STATE_DIR={kept}"] if kept else [])
 
 
 def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsup: Cli, tmp_path: Path) -> None:
@@ -332,7 +346,7 @@ def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsu
     told = tmp_path / "tell"
     told.write_text('#!/bin/sh\necho "$@"\n')
     told.chmod(0o755)
-    service = Service(command=(str(told),), profile=profile, path="/bin", system=False)
+    service = Service(command=(str(told),), profile=profile, variables={"PATH": "/bin"}, system=False)
     for text, name in ((write_unit(service, load(profile)), "service"), (timer(service, load(profile)), "timer")):
         save = next(line for line in text.splitlines() if line.startswith("# Save:"))
         subprocess.run(

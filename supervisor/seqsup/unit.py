@@ -16,7 +16,7 @@ _SPARE = 15.0  # seconds, for the last sweep and the journal
 class Service(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]  # what starts seqsup
     profile: str
-    path: str  # PATH
+    variables: dict[str, str]  # that it needs as they are here
     system: bool  # the system's manager, else the user's
 
 
@@ -26,6 +26,9 @@ def write(service: Service, plan: Plan) -> str:
     control = "systemctl" if service.system else "systemctl --user"
     linger = "" if service.system else "# To run while nobody is logged in:  loginctl enable-linger\n"
     online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
+    variables = "\n".join(
+        f"Environment={_quoted(f'{key}={value}', dollar='$')}" for key, value in service.variables.items()
+    )
     last = max((step.timeouts.grace + step.drain.timeout for step in plan.steps), default=0.0)
     return f"""\
 # Save:    {_saving(service, "--systemd", name)}
@@ -38,7 +41,7 @@ Description=seqsup: the agents of {_plain(plan.name)}, one at a time
 Type=exec
 ExecStart={" ".join(map(_quoted, (*service.command, "start", service.profile)))}
 WorkingDirectory={_plain(str(PurePath(service.profile).parent))}
-Environment={_quoted("PATH=" + service.path, dollar="$")}
+{variables}
 # A group of its own, with limits for each agent; seqsup itself stays outside of them.
 Delegate=yes
 DelegateSubgroup=supervisor
@@ -60,12 +63,13 @@ def timer(service: Service, plan: Plan) -> str:
     control = "systemctl" if service.system else "systemctl --user"
     start = " ".join(map(shlex.quote, (*service.command, "start", service.profile)))
     largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
+    variables = "\n".join(f"#   {key}={value}" for key, value in service.variables.items())
     watch = " ".join(map(shlex.quote, (*service.command, "mem", "--threshold", write_size(largest or GIB))))
     return f"""\
 # Save:    {_saving(service, "--timer", f"{name}.timer")}
 # Enable:  {control} daemon-reload && {control} enable --now {name}.timer   (the timer, not its service)
 # Without systemd, as lines of `crontab -e`: the run; and every ten minutes, what its memory is if that is too much.
-#   PATH={service.path}
+{variables}
 #   0 2 * * *     {_cron(start)} --quiet
 #   */10 * * * *  {_cron(watch)} > /dev/null || {_cron(watch)} 2>&1 | logger -t {name}
 

@@ -11,7 +11,7 @@ import click
 from ..host import total
 from ..model import GIB, SeqsupError
 from . import _complete
-from ._load import load
+from ._load import load, state_dir
 from ._output import put_file
 from ._values import text
 
@@ -125,8 +125,10 @@ def _unit(profile: str, systemd: bool, timer: bool) -> str:
     own = shutil.which("seqsup")
     command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
     assert plan.profile is not None
-    path = os.environ.get("PATH", os.defpath)
-    service = unit.Service(command=command, profile=plan.profile, path=path, system=os.geteuid() == 0)
+    variables = {"PATH": os.environ.get("PATH", os.defpath)}
+    if os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME"):  # else it would stand in another queue
+        variables["SEQSUP_STATE_DIR"] = str(state_dir())
+    service = unit.Service(command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0)
     texts = [unit.write(service, plan)] if systemd else []
     texts += [unit.timer(service, plan)] if timer else []
     return "\n".join(texts)
