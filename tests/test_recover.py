@@ -161,6 +161,18 @@ def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_
     assert seqsup("run", "--", "true").code == 0
 
 
+def test_of_a_run_that_lives_a_sweep_needs_no_list_of_whom_it_saw(seqsup: Seqsup) -> None:
+    state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
+    dead_run(state_dir, "", boot_id())
+    folder = run_folder(state_dir, 1)
+    (folder / MEMBERS).unlink()
+    (folder / MEMBERS).symlink_to(MEMBERS)
+    lock = hold(folder)
+    assert (seqsup("sweep").code, seqsup("status").code) == (0, 0)
+    os.close(lock)
+    assert (seqsup("sweep").code, seqsup("status").code) == (1, 1)
+
+
 def test_a_run_that_ended_is_told_as_that_though_its_folder_is_closed(seqsup: Seqsup) -> None:
     assert seqsup("run", "--", "true").code == 0
     folder = run_folder(Path(os.environ["SEQSUP_STATE_DIR"]), 1)

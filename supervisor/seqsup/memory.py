@@ -25,7 +25,7 @@ from msgspec import Struct
 from .containment.cookie import FOLDER, TREE
 from .containment.members import Members, descend
 from .containment.process import environment, read_stat
-from .folder import CHANNEL, MEMBERS, RUNS, alive, closed, state_dir
+from .folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 from .forensics import total as heaps
 from .host import Host, total
 from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
@@ -162,7 +162,7 @@ def _folder(run: Folder | None) -> Path | None:
     marked = os.environ.get(FOLDER)
     chosen = run or marked
     folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
-    return next((folder for folder in folders if not closed(folder) and alive(folder)), None)
+    return next((folder for folder in folders if surely_alive(folder)), None)
 
 
 def _usage(folder: Path | None, told: NodesTold) -> Usage:

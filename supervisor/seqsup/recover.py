@@ -16,7 +16,7 @@ from .containment.members import descend
 from .containment.process import Member, all_pids, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from .folder import KILLED, MEMBERS, QUEUE, alive, closed, hold, label, run_folder, tail, told
+from .folder import KILLED, MEMBERS, QUEUE, alive, closed, hold, label, run_folder, surely_alive, tail, told
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
@@ -139,7 +139,8 @@ def _unknown(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Of whom it cannot be told what they left, as their folder is closed to us, though there may be something."""
     found = []
     for row in journal.runs():
-        if why := closed(run_folder(state_dir, row.run)):
+        folder = run_folder(state_dir, row.run)
+        if (why := closed(folder)) and not surely_alive(folder):
             found += _untold(journal, state_dir, row, why)
     return found
 

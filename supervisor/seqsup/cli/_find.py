@@ -6,7 +6,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from ..folder import alive, closed, label, run_folder
+from ..folder import alive, closed, label, run_folder, surely_alive
 from ..history import RunState, RunView, fold
 from ..journal import Journal, NoJournal, RunRow
 from ..model import SeqsupError
@@ -83,7 +83,7 @@ def in_queue(given: str) -> Waiting | None:
         found = find(given)
     except SeqsupError:
         found = None
-    if found is not None and _lives(found):
+    if found is not None and surely_alive(found.folder):
         return None
     return next((each for each in queued(state_dir()) if given in (each.label, each.name)), None)
 
@@ -126,18 +126,10 @@ def _place(given: str | None) -> tuple[Path, str | None]:
 
 def _default(folder: Path, journal: Journal, rows: list[RunRow]) -> Found:
     every = (Found(folder, journal, row) for row in rows)
-    living = [found for found in every if _lives(found)]
+    living = [found for found in every if surely_alive(found.folder)]
     if len(living) > 1:  # one runs, the others wait for their turn
         living = [found for found in living if found.view().state is RunState.RUNNING] or living
     return living[-1] if living else Found(folder, journal, rows[-1])
-
-
-def _lives(found: Found) -> bool:
-    """As far as that can be known: a folder that is closed to us holds up nobody."""
-    try:
-        return found.lives()
-    except OSError:
-        return False
 
 
 def _of_profile(rows: list[RunRow], path: Path, name: str) -> list[RunRow]:
