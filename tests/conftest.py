@@ -100,7 +100,7 @@ def test_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(variable, _folder(tmp_path / "home" / variable.lower()))
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setenv("SEQSUP_METRICS_LISTEN", "none")  # two tests at a time, and one default port
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = _descendants()
     with TemporaryDirectory(prefix="seqsup-") as runtime:  # short: a socket's path must stay below 108 bytes
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         yield name
@@ -147,7 +147,7 @@ def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
     and descent from this process."""
     found: dict[psutil.Process, str] = {}
     cookie, argument = f"{MARK}={name}\0".encode(), f"--seqsup-test={name}\0".encode()
-    ours = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    ours = _descendants() - before
 
     def is_ours(pid: int) -> bool:
         return pid in ours or argument in _of(pid, "cmdline") or cookie in _of(pid, "environ")
@@ -164,6 +164,16 @@ def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def _descendants() -> set[int]:
+    """Whoever descends from this process: mostly nobody, which most kernels tell without a look at all processes."""
+    try:
+        if not any((thread / "children").read_bytes() for thread in Path("/proc/self/task").iterdir()):
+            return set()
+    except OSError:  # this one does not, or a thread has ended
+        pass
+    return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
 def _of(pid: int, file: str) -> bytes:
