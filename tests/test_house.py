@@ -7,6 +7,7 @@ import pkgutil
 import re
 import runpy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PACKAGE = SUPERVISOR / "seqsup"
 README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").read_text()
 CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
 
-FILES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 DOORS = ("__init__", "__main__")  # how others come in: they belong to no floor
 
 # Who may hold up everything, and why nobody is hurt by it
@@ -48,6 +49,11 @@ OWNERS = {
     "prometheus_client": {"metrics/exposition.py"},
     "tenacity": {"agent.py", "companions.py"},
 }
+
+
+@cache
+def parsed(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text())
 
 
 def rows(text: str, header: str) -> dict[str, str]:
@@ -84,7 +90,7 @@ def room_of(file: str) -> str:
 def arrows(file: str) -> Iterator[tuple[int, str]]:
     """Each import from our own package: its line, and the room it points to. Those in functions count as well."""
     parents = ["seqsup", *file.split("/")[:-1]]
-    for node in ast.walk(FILES[file]):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             targets = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -133,7 +139,7 @@ def test_the_folder_supervisor_is_no_package() -> None:
 
 @pytest.mark.parametrize(("library", "owners"), OWNERS.items(), ids=OWNERS)
 def test_a_library_is_known_in_one_place(library: str, owners: set[str]) -> None:
-    assert {file for file in FILES if library in _libraries(FILES[file])} == owners
+    assert {file for file in FILES if library in _libraries(parsed(file))} == owners
 
 
 def _libraries(tree: ast.AST) -> set[str]:
@@ -147,8 +153,8 @@ def _libraries(tree: ast.AST) -> set[str]:
 
 
 def test_nobody_sleeps_but_those_who_have_a_reason() -> None:
-    assert {file for file in FILES if "time.sleep" in _names(FILES[file])} == set(SLEEPERS)
-    assert {file for file in FILES if _names(FILES[file]) & {"asyncio.sleep", "asyncio.wait_for"}} == set(
+    assert {file for file in FILES if "time.sleep" in _names(parsed(file))} == set(SLEEPERS)
+    assert {file for file in FILES if _names(parsed(file)) & {"asyncio.sleep", "asyncio.wait_for"}} == set(
         ASYNC_SLEEPERS
     )
 
@@ -156,8 +162,8 @@ def test_nobody_sleeps_but_those_who_have_a_reason() -> None:
 def test_nobody_hides_a_sleep_behind_another_name() -> None:
     hidden = [
         file
-        for file, tree in FILES.items()
-        for node in ast.walk(tree)
+        for file in FILES
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.ImportFrom)
         and node.module in ("time", "asyncio")
         and {"sleep", "wait_for"} & {alias.name for alias in node.names}
@@ -166,7 +172,7 @@ def test_nobody_hides_a_sleep_behind_another_name() -> None:
 
 
 def test_tiers_sleeps_in_one_function_only() -> None:
-    functions = [node for node in ast.walk(FILES["containment/tiers.py"]) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(parsed("containment/tiers.py")) if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions if "time.sleep" in _names(function)] == ["_in_time"]
 
 
