@@ -119,7 +119,7 @@ METRICS = (
     Metric("drain_residual_bytes", G, "What it held beyond that after the last drain."),
     Metric("leftover_processes_reaped_total", C, "Processes left behind and stopped.", ("agent", "how")),
     Metric("leftover_processes", G, "Processes that took SIGKILL and are still there."),
-    Metric("sequence_violations_total", C, "Pairs of attempts that ran at the same time; must stay 0."),
+    Metric("sequence_violations_total", C, "Pairs of attempts that ran at the same time in one lane; must stay 0."),
     # run and queue
     Metric("phase", G, "1 for what the supervisor does, 0 for the others.", ("phase",)),
     Metric("queue_agents", G, "Agents by state; they add up to the plan.", ("status",)),
