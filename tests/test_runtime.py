@@ -17,6 +17,7 @@ from seqsup import nodeflags
 from seqsup.model import MIB, NodeStart
 from seqsup.runtime.detect import detect
 from seqsup.runtime.node import NoAnswer, node_options, own_options, probe
+from seqsup.runtime.node import _keep as keep
 
 NODE = shutil.which("node") or ""
 needs_node = pytest.mark.skipif(not NODE, reason="no node on PATH")
@@ -273,3 +274,10 @@ def test_heap_limit_gc_and_a_preload_with_a_space_arrive_in_a_real_node(tmp_path
 def test_an_option_is_refused_exactly_when_this_node_refuses_it(option: str) -> None:
     ended = subprocess.run([NODE, "-e", "0"], env={**os.environ, "NODE_OPTIONS": option}, capture_output=True)
     assert bool(nodeflags.refused([option], probe(NODE).allowed)) == (ended.returncode == 9)
+
+
+def test_a_cache_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    """With a full disk each start left an empty file there."""
+    (file := tmp_path / "node-x.json").mkdir()
+    keep(file, b"x")
+    assert list(tmp_path.iterdir()) == [file]

@@ -162,9 +162,10 @@ def _is_temporary(name: str) -> bool:
 
 def _open(folder: Path, name: str) -> int:
     """Never through a link, never into a pipe that waits, and only what the folder's owner owns (no hard link)."""
+    owner = folder.stat().st_uid
     fd = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != folder.stat().st_uid:
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
         os.close(fd)
         raise ArtifactError(f"{folder / name} is not a file of the agent's own")
     return fd

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -123,10 +124,12 @@ def _identity(real: str) -> Iterator[str]:
 
 def _keep(file: Path, content: bytes) -> None:
     """Whole or not at all; a cache that cannot be written costs only time."""
-    try:
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".node-", delete=False) as draft:
-            draft.write(content)
-        Path(draft.name).replace(file)
-    except OSError:
-        pass
+        number, draft = tempfile.mkstemp(dir=file.parent, prefix=".node-")
+        try:
+            with os.fdopen(number, "wb") as opened:
+                opened.write(content)
+            Path(draft).replace(file)
+        except OSError:
+            Path(draft).unlink()
