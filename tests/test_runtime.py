@@ -278,6 +278,6 @@ def test_an_option_is_refused_exactly_when_this_node_refuses_it(option: str) -> 
 
 def test_a_cache_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None:
     """With a full disk each start left an empty file there."""
-    (file := tmp_path / "node-x.json").mkdir()
+    (file := tmp_path / "cache" / "node-x.json").mkdir(parents=True)
     keep(file, b"x")
-    assert list(tmp_path.iterdir()) == [file]
+    assert list(file.parent.iterdir()) == [file]
