@@ -320,6 +320,16 @@ def test_a_mistake_hides_none_that_does_not_follow_from_it(text: str, keys: list
     assert [complaint.key for complaint in complaints(text)][-len(keys) :] == keys
 
 
+def test_one_circle_hides_no_other() -> None:
+    needs = {"a": "b", "b": "a", "c": "c", "d": "e", "e": "d", "f": "a"}
+    text = "".join(f'[[agents]]\nname = "{a}"\ncommand = ["x"]\nneeds = ["{b}"]\n' for a, b in needs.items())
+    assert [(complaint.key, complaint.message) for complaint in complaints(text)] == [
+        ("agents[0].needs", "goes in a circle: a needs b needs a"),
+        ("agents[2].needs", "goes in a circle: c needs c"),
+        ("agents[3].needs", "goes in a circle: d needs e needs d"),
+    ]
+
+
 def test_what_follows_from_a_mistake_is_not_told() -> None:
     assert [complaint.key for complaint in complaints('agents = ["a"]')] == ["agents[0]"]
 

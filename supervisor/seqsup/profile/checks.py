@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from .. import placeholders
 from ..units import show
 from ..wording import nearest
@@ -22,6 +24,7 @@ _TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndj
 _HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
 _GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
+_CIRCLES = 10  # of `needs`: each takes another look at all of them
 _SIZES = (("memory",), ("node",))
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
@@ -134,12 +137,17 @@ def _needs(profile: Profile) -> Wrong:
             if need not in names:
                 near = nearest(need, names - {agent.name})
                 yield ("agents", n, "needs", m), f"no agent is called {show(need)}{near}"
-    try:
-        in_order(profile.agents)
-    except CycleError as error:
-        circle = [profile.agents[n].name for n in reversed(error.args[1])]
-        first = min(error.args[1])
-        yield ("agents", first, "needs"), f"goes in a circle: {' needs '.join(circle)}"
+    agents = list(profile.agents)
+    for _ in range(_CIRCLES):
+        try:
+            in_order(agents)
+        except CycleError as error:
+            circle = [agents[n].name for n in reversed(error.args[1])]
+            yield ("agents", min(error.args[1]), "needs"), f"goes in a circle: {' needs '.join(circle)}"
+            for n in error.args[1]:
+                agents[n] = replace(agents[n], needs=())
+        else:
+            return
 
 
 def _placeholders(profile: Profile) -> Wrong:
