@@ -16,7 +16,7 @@ import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.finding import Level
-from seqsup.neighbours import proof
+from seqsup.neighbours import handshake, proof
 from seqsup.unit import Service, timer
 from seqsup.unit import write as write_unit
 from told import Told
@@ -432,6 +432,14 @@ def test_a_hook_that_no_event_of_claude_starts_is_told(
     (tmp_path / ".claude/settings.local.json").write_text(text)
     check = found(seqsup("doctor", "--json"))["claude settings"]
     assert (check["level"], told in check["finding"]) == (level, True)
+
+
+def test_a_node_that_is_gone_leaves_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime := tmp_path / "runtime"))
+    runtime.mkdir()
+    with pytest.raises(FileNotFoundError):
+        handshake(str(tmp_path / "node"))
+    assert list(runtime.iterdir()) == []
 
 
 def test_a_mount_whose_name_is_no_text_is_no_trouble(tmp_path: Path) -> None:

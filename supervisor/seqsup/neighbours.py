@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,18 @@ def handshake(node: str) -> Finding:
 
 
 async def _handshake(node: str) -> Finding:
-    try:
-        channel = Channel(sockets := Sockets())
-    except OSError as error:
-        told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
-        return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")
+    with ExitStack() as closing:
+        closing.callback((sockets := Sockets()).close)
+        try:
+            channel = Channel(sockets)
+        except OSError as error:
+            told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
+            return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")
+        closing.callback(channel.close)
+        return await _greeting(node, channel)
+
+
+async def _greeting(node: str, channel: Channel) -> Finding:
     env = {**os.environ, "NODE_OPTIONS": f'--require "{preload()}"', "SEQSUP_CHANNEL": str(channel.path)}
     process = await asyncio.create_subprocess_exec(
         node, "-e", "setTimeout(() => {}, 60000)", env=env,
@@ -174,8 +182,6 @@ async def _handshake(node: str) -> Finding:
             process.kill()
         await ended
         hello.cancel()
-        channel.close()
-        sockets.close()
 
 
 def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
