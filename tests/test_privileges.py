@@ -230,6 +230,25 @@ def test_a_file_that_it_may_not_read_is_not_handed_to_it(seqsup: Cli, open_folde
 
 
 @as_root
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_nothing_that_root_still_runs_loads_what_its_variables_name(seqsup: Cli, open_folder: Path, lanes: int) -> None:
+    """The file may be the agent's own. It is missing here, of which everything that would load it complains."""
+    env = {"LD_PRELOAD": "/not/there.so"}
+    beside = {"allow_concurrency": True, "concurrency": lanes} if lanes > 1 else {}
+    server = {"name": "c", "command": ["sh", "-c", "echo up; exec sleep 60"], "env": env, "ready": {"log": "up"}}
+    who = shell("a", "echo here $LD_PRELOAD", env=env, success={"output": "^here"})
+    result = seqsup("start", for_nobody(open_folder, who, run=beside, companions=[server]))
+    assert result.code == 0, result.stderr
+    assert printed(open_folder) == "here /not/there.so\n"
+    told = {
+        str(file.relative_to(open_folder / "state/runs/r1")): file.read_text().count("cannot be preloaded")
+        for file in (open_folder / "state/runs/r1").rglob("stderr.log")
+    }
+    # Their shells, and its sleep; the search for ^here is root's
+    assert told == {"a/1/stderr.log": 1, "a/1/check/stderr.log": 0, "@companions/c/1/stderr.log": 2}
+
+
+@as_root
 def test_its_node_is_never_asked_by_root(seqsup: Cli, open_folder: Path) -> None:
     node = open_folder / "bin" / "node"
     node.parent.mkdir()

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .model import Account, SeqsupError
@@ -15,6 +15,8 @@ from .wording import nearest
 # Root's own session, where another user has no business, and often no permission
 _PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")
 _PERSONAL_PREFIXES = ("XDG_", "SUDO_")
+# Whose values name files that a program is made of: the user's own, perhaps
+_LOADING = ("LD_", "GCONV_PATH")
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # its number, by machine
 _JOIN_SESSION_KEYRING = 1
 _LOOK = 'cd -- "$1" || exit 20; shift; for file do [ -x "$file" ] || exit 21; done'
@@ -75,6 +77,20 @@ def becoming(account: Account) -> list[str]:
         setpriv, "--reuid", str(account.uid), "--regid", str(account.gid),
         "--groups", ",".join(map(str, account.groups)), "--inh-caps", "-all", "--no-new-privs",
     ]  # fmt: skip
+
+
+def loading_late(
+    account: Account | None, command: Sequence[str], env: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Give a command and its environment so that nothing that root still runs takes in a file of the user's.
+
+    LD_LIBRARY_PATH with an empty part means the agent's own folder. These few values stand in an argument for a moment.
+    """
+    late = {name: value for name, value in env.items() if name.startswith(_LOADING)} if account is not None else {}
+    if not late:
+        return list(command), dict(env)
+    given = [f"{name}={value}" for name, value in late.items()]
+    return ["/usr/bin/env", *given, *command], {name: value for name, value in env.items() if name not in late}
 
 
 def out_of_reach(account: Account, folder: str, programs: tuple[str, ...] = ()) -> str:

@@ -112,7 +112,7 @@ async def _checked(
             cwd="/", stdin=printed, account=None, rlimits=Rlimits(),
             timeouts=replace(step.timeouts, wall=_SEARCH_DEADLINE),
         )  # fmt: skip
-        found = await _beside(search, number, place, replace(world, observe=None), env)
+        found = await _beside(search, number, place, replace(world, observe=None), place.marks)
         if found.reason is Reason.FAILED:
             found = replace(found, why="")
         if found.reason is Reason.TIMEOUT:
@@ -217,8 +217,9 @@ class _Vigil:
             ends_with_us = step.account is None  # a keeper sees to it but where the user changes
         else:
             ends_with_us = group is not None and reaper.sentinel is not None and reaper.sentinel.stands
+        words, env = account.loading_late(step.account, step.command, env)
         command = shim.wrap(
-            step.command, group.entry if group is not None else (), names=env,
+            words, group.entry if group is not None else (), names=env,
             die_with_us=not ends_with_us, bounds=shim.Bounds(step.rlimits, reaper.soft_nofile),
             becoming=account.becoming(step.account) if step.account is not None else (),
             parent=None if kept else os.getpid(),

@@ -78,8 +78,9 @@ class Beside:
         whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
         if node is not None:
             whole |= self._line_to(node, become, whole)
+        words, whole = account.loading_late(become, command, whole)
         wrapped = shim.wrap(
-            command, self._group.entry if self._group is not None else (), names=whole,
+            words, self._group.entry if self._group is not None else (), names=whole,
             die_with_us=become is not None,  # else the keeper sees to it
             bounds=shim.Bounds(Rlimits(), reaper.soft_nofile),
             becoming=account.becoming(become) if become is not None else (),
