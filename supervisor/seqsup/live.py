@@ -101,12 +101,12 @@ class Scene(Struct, kw_only=True):
 
 def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") -> list[list[Part]]:
     """The lines of the view, each at most `width` wide."""
-    view, agent = scene.view, scene.agent
+    view, agent, awaited = scene.view, scene.agent, scene.view.awaited
     lines = [_rule(width, encoding), _headline(view, now.mono, width, encoding)]
     if view.paused:
         symbol = mark("■", encoding)
         lines.append(_fit([("yellow", f"{symbol} paused  ")], [("", printable(view.paused))], width, encoding))
-    elif not view.awaited:
+    elif not awaited:
         lines.append(_fit([("bold", mark("–", encoding)), ("", f" {view.between}")], [], width, encoding))
     if agent is not None:
         lines.append(_turn(agent, scene, now, width, encoding))
@@ -115,7 +115,7 @@ def frame(scene: Scene, now: Now, width: int, encoding: str | None = "utf-8") ->
     others = [each.name for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
     lines += [_listed([("dim", " also ")], others, width, encoding)] if others else []
     if not view.paused:
-        waiting = [each for each in view.awaited if each.delayed and each is not agent]
+        waiting = [each for each in awaited if each.delayed and each is not agent]
         lines += [_delayed(each, "…", width, encoding) for each in waiting]
     lines += [_hook(each, now.mono, width, encoding) for each in view.hooks.values()]
     lines += _around(scene, width, encoding)
