@@ -16,7 +16,7 @@ from .containment.members import descend
 from .containment.process import Member, all_pids, read_stat
 from .containment.stop import stop
 from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from .folder import KILLED, MEMBERS, QUEUE, alive, closed, hold, label, run_folder, surely_alive, tail, told
+from .folder import KILLED, MEMBERS, QUEUE, RUNS, alive, closed, hold, label, run_folder, surely_alive, tail, told
 from .host import boot_id
 from .journal import Journal, RunRow
 from .model import Measure, ProcessMemory
@@ -132,13 +132,30 @@ async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left"
 
 
 def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
-    return [row for row in journal.runs() if not closed(folder := run_folder(state_dir, row.run)) and died(folder)]
+    rows = _out_of_order(journal, state_dir)
+    return [row for row in rows if not closed(folder := run_folder(state_dir, row.run)) and died(folder)]
+
+
+def _out_of_order(journal: Journal, state_dir: Path) -> list[RunRow]:
+    """The runs that live, died, or are closed to us: of the others, which may be thousands, no list is left."""
+    runs = os.fspath(state_dir / RUNS)
+    return [row for row in journal.runs() if _there(f"{runs}/{label(row.run)}/{MEMBERS}")]
+
+
+def _there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # who knows
+        return True
+    return True
 
 
 def _unknown(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Of whom it cannot be told what they left, as their folder is closed to us, though there may be something."""
     found = []
-    for row in journal.runs():
+    for row in _out_of_order(journal, state_dir):
         folder = run_folder(state_dir, row.run)
         if (why := closed(folder)) and not surely_alive(folder):
             found += _untold(journal, state_dir, row, why)
