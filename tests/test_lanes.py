@@ -123,7 +123,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
 
 def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_path: Path) -> None:
     available = psutil.virtual_memory().available
-    agents = [shell(name, "sleep 1", memory={"hard": int(available * 0.55), "soft": "none"}) for name in "abc"]
+    agents = [shell(name, "sleep 1", memory={"hard": int(available * 0.7), "soft": "none"}) for name in "abc"]
     events = proven(seqsup("start", write(tmp_path, *agents, **lanes(3)), "--json"))
     assert most_at_once(events) == 1
     waits = of(events, "admission_delayed")
@@ -136,7 +136,7 @@ def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_pa
 def test_what_an_agent_was_seen_to_take_counts_only_where_that_is_told(
     seqsup: Seqsup, tmp_path: Path, admit: str, together: int
 ) -> None:
-    hard = int(psutil.virtual_memory().available * 0.55)
+    hard = int(psutil.virtual_memory().available * 0.7)
     scripts = {"a": meet("a", "b"), "b": meet("b", "a")} if together == 2 else dict.fromkeys("ab", "sleep 0.3")
     agents = [shell(name, script, memory={"hard": hard, "soft": "none"}) for name, script in scripts.items()]
     profile = write(tmp_path, *agents, **lanes(2, admit=admit))
