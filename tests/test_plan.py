@@ -361,6 +361,21 @@ def test_what_a_user_should_know_is_noted(lines: str, found: Found, note: str) -
     assert any(note in each for each in notes), notes
 
 
+def test_summaries_that_may_be_too_long_for_a_command_are_told_before_they_are_made() -> None:
+    def noted(copies: int, key: str) -> bool:
+        sums = f"sum\nneeds = ['x']\n{key}"
+        text = agents(f"x\ncommand = ['x', '{{item}}']\nfor_each = {[str(n) for n in range(copies)]}", sums)
+        note = (
+            f"sum: {{summary:x}} of {copies} agents may be more than the 128 KiB that a word can have: stdin takes more"
+        )
+        return note in planned(text).notes
+
+    assert noted(32, "command = ['x', 'All of it: {summary:x}']")
+    assert noted(32, "env.ALL = '{summary:x}'")
+    assert not noted(31, "command = ['x', '{summary:x}']")
+    assert not noted(32, "stdin = '{summary:x}'")
+
+
 def test_what_is_the_same_for_many_agents_is_noted_once() -> None:
     found = node(user_options="--max-old-space-size=9")
     notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes

@@ -13,6 +13,7 @@ from .wording import named
 
 NO_TASK = "{task} is empty; it is given with --task"
 _NAMED = 3  # agents of which the same is noted
+_SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they print, fill the 128 KiB of a command's word
 _CHAIN = 5  # agents: the longest chain that is advised
 
 
@@ -34,6 +35,12 @@ def notes(
             alike.setdefault(NO_TASK, {})[agent.name] = None
         if copy.item is not None and ("item", None) not in texts:
             yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
+        for other in (other for kind, other in texts if kind == "summary" and other is not None):
+            words = (text for (key, *_), text in agent.texts() if key in ("command", "env"))
+            many, asked = len(names[other]), f"{{summary:{other}}}"
+            if many >= _SUMMARIES and any(asked in word for word in words):
+                told = f"{asked} of {many} agents may be more than the 128 KiB that a word can have: stdin takes more"
+                alike.setdefault(told, {})[agent.name] = None
         for need in agent.needs:
             if names[need] and all(name in skips for name in names[need]):
                 yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
