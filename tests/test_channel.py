@@ -174,6 +174,24 @@ def test_a_blocked_loop_answers_by_way_of_the_watch(
     told(story)
 
 
+@each_node
+def test_who_is_watched_ends_by_itself_without_a_word(node: Path, programs: Callable[..., Program]) -> None:
+    """Node says `Waiting for the debugger to disconnect...` where an inspector of its own is still connected."""
+
+    async def story(channel: Channel) -> None:
+        program = programs(node, "process.on('SIGTERM', () => process.exit(7)); " + IDLE, str(channel.path))
+        await until(lambda: program.pid in channel.nodes())
+        for question in ("sample", "watch"):
+            assert await channel.ask(program.pid, question, DEADLINE, interval=2048) is not None
+        await until(lambda: "watch" in channel.nodes()[program.pid].lines)
+        assert await channel.ask(program.pid, "mem", DEADLINE) is not None
+        program.process.terminate()
+        code, _, stderr = await asyncio.to_thread(program.ended)
+        assert (code, stderr) == (7, b"")
+
+    told(story)
+
+
 def test_without_a_watch_a_blocked_loop_is_not_waited_for(programs: Callable[..., Program], tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 

@@ -5,8 +5,10 @@
 const { workerData: channel } = require("worker_threads");
 const { Session } = require("inspector");
 
-const session = new Session();
-session.connectToMainThread();
+// Connected only while something is asked: a Node that ends by process.exit() says so on stderr while one is.
+let session;
+let asked = 0;
+
 const socket = require("net").connect(channel);
 socket.on("error", () => {});
 socket.on("connect", () => socket.write(`${JSON.stringify({ hello: "watch", pid: process.pid })}\n`));
@@ -19,8 +21,18 @@ socket.on("data", (text) => {
 });
 
 function hand(line) {
+  if (!session) {
+    session = new Session();
+    session.connectToMainThread();
+  }
+  asked += 1;
   const expression = `globalThis[Symbol.for("seqsup")](${JSON.stringify(line)})`;
   session.post("Runtime.evaluate", { expression, returnByValue: true, silent: true }, (error, answer) => {
+    asked -= 1;
+    if (!asked) {
+      session.disconnect();
+      session = undefined;
+    }
     if (error || typeof answer.result.value !== "string") return; // null: it was answered over there
     socket.write(`${answer.result.value}\n`);
     if (socket.writableLength > 0) socket.destroy();
