@@ -7,9 +7,9 @@ from pathlib import Path
 
 from .cgroup2 import Groups2
 from .group import (
-    Folder,
     Kept,
     Membership,
+    StrPath,
     Unavailable,
     attempt_folder,
     backstop,
@@ -30,7 +30,7 @@ _COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
 class Members1:
     """Who belongs together, in a hierarchy of v1."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: StrPath) -> None:
         self._folder = folder
         self.entry: tuple[str, ...] = (f"{folder}/cgroup.procs",)
         os.mkdir(folder)  # noqa: PTH102
@@ -51,7 +51,7 @@ class Members1:
 class Group1:
     """One attempt's group."""
 
-    def __init__(self, memory: Folder, pids: Folder | None, members: Membership) -> None:
+    def __init__(self, memory: StrPath, pids: StrPath | None, members: Membership) -> None:
         self._memory, self._pids, self._members = memory, pids, members
         own = [folder for folder in (memory, pids) if folder is not None]
         self.entry = tuple(dict.fromkeys([*members.entry, *(f"{folder}/cgroup.procs" for folder in own)]))

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .group import (
-    Folder,
     Kept,
+    StrPath,
     Unavailable,
     attempt_folder,
     backstop,
@@ -36,7 +36,7 @@ _UNITS = (".scope", ".service")
 class Group2:
     """One attempt's group."""
 
-    def __init__(self, folder: Folder, *, limits: bool = True) -> None:
+    def __init__(self, folder: StrPath, *, limits: bool = True) -> None:
         """Without `limits` it is for membership alone."""
         self._folder = folder
         procs = f"{folder}/cgroup.procs"

@@ -17,7 +17,7 @@ from seqsup.units import format_size
 
 NO_LIMIT = 2**60  # bytes, from which on it is none: v1 spells that as a number
 _RUN = re.compile(r"seqsup-([0-9a-f]{16})")
-Folder = Path | str  # of a group; a Path takes its time
+StrPath = Path | str  # to make a Path takes its time
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -94,7 +94,7 @@ class Kept:
 
     __slots__ = ("_numbers", "_told", "fd")
 
-    def __init__(self, path: Folder | None) -> None:
+    def __init__(self, path: StrPath | None) -> None:
         self._told, self._numbers, self.fd = b"", dict[str, int](), -1
         if path is not None:
             with contextlib.suppress(OSError):
@@ -128,7 +128,7 @@ class Kept:
         self.fd = -1
 
 
-def write(path: Folder, text: str) -> None:
+def write(path: StrPath, text: str) -> None:
     """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
     fd = os.open(path, os.O_WRONLY)
     try:
@@ -139,7 +139,7 @@ def write(path: Folder, text: str) -> None:
         os.close(fd)
 
 
-def read(path: Folder) -> str:
+def read(path: StrPath) -> str:
     """Read a file whole; empty when it is not there."""
     try:
         return _decoded(Path(path).read_bytes())
@@ -177,7 +177,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
     return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"
 
 
-def listed(folder: Folder) -> list[int]:
+def listed(folder: StrPath) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
     for each in with_nested(folder):
@@ -187,12 +187,12 @@ def listed(folder: Folder) -> list[int]:
     return found
 
 
-def with_nested(folder: Folder) -> Iterator[Folder]:
+def with_nested(folder: StrPath) -> Iterator[StrPath]:
     """Give a group, and those below it."""
     return (below for below, _, _ in os.walk(folder)) if nested(folder) else iter((folder,))
 
 
-def nested(folder: Folder) -> bool:
+def nested(folder: StrPath) -> bool:
     """Say whether there are groups below: an agent may be root, and make some."""
     try:
         return os.stat(folder).st_nlink > 2  # noqa: PTH116 (hot)
@@ -218,7 +218,7 @@ def kill_listed(pids: Callable[[], list[int]]) -> None:
             os.close(pidfd)
 
 
-def kill(folder: Folder) -> None:
+def kill(folder: StrPath) -> None:
     """Kill all that live in a group and below it, once, by the best means that it has."""
     with contextlib.suppress(*_GONE):
         if os.path.exists(f"{folder}/cgroup.kill"):  # noqa: PTH110
@@ -229,7 +229,7 @@ def kill(folder: Folder) -> None:
             kill_listed(lambda: listed(folder))
 
 
-def _kill_frozen(folder: Folder) -> None:
+def _kill_frozen(folder: StrPath) -> None:
     """Nobody forks while frozen; v1 lets nobody die before the thaw either, and who is below may be frozen itself."""
     write(f"{folder}/freezer.state", "FROZEN")
     try:
@@ -247,7 +247,7 @@ def frozen_by(pid: int) -> Path | None:
     return None
 
 
-def remove(folder: Folder) -> bool:
+def remove(folder: StrPath) -> bool:
     """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
     with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below
         os.rmdir(folder)  # noqa: PTH106
@@ -284,7 +284,7 @@ def make_run(base: Path, cookie: str) -> Path:
     return folder
 
 
-def attempt_folder(run: Folder, name: str) -> str:
+def attempt_folder(run: StrPath, name: str) -> str:
     """Name an attempt's directory; the prefix keeps an agent called memory.max from being taken for a file."""
     if "/" in name or "\n" in name:
         raise ValueError(f"no name for a group: {name!r}")
