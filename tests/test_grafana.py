@@ -301,10 +301,10 @@ def test_each_query_has_an_answer_on_a_real_run(
       }, 1500);
     """)
     unasked = ("--no-memory-reducer", "--no-incremental-marking")  # V8 collects nothing by itself meanwhile
-    leak = ["python3", "-c", "import time\nheld = []\nwhile 1: held.append(b'x' * 2**20); time.sleep(0.01)"]
+    leak = ["python3", "-c", "import time\nheld = []\nwhile 1: held.append(b'x' * 2**20); time.sleep(0.03)"]
     profile = write(
-        tmp_path, shell("works", "sleep 3"), shell("leaves", "sleep 60 & sleep 1"),
-        agent("collects", ["node", *unasked, drops], memory={"soft": "150MiB", "hard": "800MiB", "sustain": "4s"}),
+        tmp_path, shell("works", "sleep 7"), shell("leaves", "sleep 60 & sleep 1.5"),
+        agent("collects", ["node", *unasked, drops], memory={"soft": "150MiB", "hard": "800MiB", "sustain": "6s"}),
         agent("leaks", leak, memory={"hard": "120MiB", "enforce": "watch"}), run={"on_failure": "continue"},
         metrics={"listen": listen, "file_sd": str(targets)}, companions=[COMPANION],
     )  # fmt: skip

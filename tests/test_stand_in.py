@@ -231,7 +231,7 @@ def test_the_server_of_an_agent_that_is_no_node_program_is_asked_and_its_leak_is
 ) -> None:
     server = STUBS / "mcp_server.mjs"
     memory = {"warn": "none", "soft": "200MiB", "hard": "800MiB", "sustain": "300ms", "settle": "2s"}
-    file = write(tmp_path, agent("native", stub("asks_server", "node", server, "leaks", 450), memory=memory))
+    file = write(tmp_path, agent("native", stub("asks_server", "node", server, "leaks", 700), memory=memory))
     events = proven(seqsup("start", file, "--json"))
     [begun], [ended] = of(events, "attempt_started"), of(events, "attempt_ended")
     assert begun["runtime"] == "native"
