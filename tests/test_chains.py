@@ -85,6 +85,24 @@ def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profi
     assert events[-1]["why"].startswith("memory did not drain after chain 2: this run still owns")
 
 
+@pytest.mark.memory
+@pytest.mark.long
+def test_the_demonstration_goes_on_though_another_program_takes_memory_meanwhile(
+    seqsup_started: Callable[..., Started],
+) -> None:
+    demo = seqsup_started("start", ROOT / "profiles" / "demo.toml", "--json")
+    wait_for(lambda: '"spawned"' in demo.stdout)
+    holds = f"held = b'x' * {400 * MIB}; print('ready', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        ended = demo.wait(90)
+        other.kill()
+    assert ended.code == 0
+    [chain] = of([json.loads(line) for line in ended.stdout.splitlines()], "chain_ended")
+    assert not chain["reached"]
+
+
 def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, tmp_path: Path) -> None:
     """Also where no process holds it any more: a file in a tmpfs, a System V segment."""
     if not Path("/dev/shm").is_mount():
