@@ -2,7 +2,7 @@
 
 tree: whoever lives fills the places of those who died. setsid: the same, each in a session of its own.
 comet: each forks itself into a new session and exits, again and again, so that no pid lives long.
-It ends by itself after 30 seconds or 20,000 births (comets: 60,000). With --leave the first exits once it burns.
+It ends by itself after 100 seconds or 20,000 births (comets: 60,000). With --leave the first exits once it burns.
 """
 
 import mmap
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 kind, size = sys.argv[1], min(int(sys.argv[2]), 200)
-ends = time.monotonic() + 30
+ends = time.monotonic() + 100  # an emulated machine is ten times as slow
 shared = memoryview(mmap.mmap(-1, 4 * (size + 1))).cast("i")  # the pid in each place, and last the births so far
 births = size
 beat = max(0.001, size * 0.0001)  # seconds: ten thousand births a second are what two cores can do
