@@ -180,7 +180,7 @@ def test_a_power_cut_takes_no_start_and_no_end_from_before_a_wait(
         reached.append(os.pread(fd, MIB, 0))
         os.fdatasync(fd)
 
-    monkeypatch.setattr("seqsup.journal._sync", sync)
+    monkeypatch.setattr("seqsup.journal._reach_disk", sync)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "the-cookie")
     assert b"the-cookie" in reached[-1]

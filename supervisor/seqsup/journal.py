@@ -65,7 +65,7 @@ _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
 _ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
 _AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
 _WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
-_sync = getattr(os, "fdatasync", os.fsync)  # macOS has it not
+_reach_disk = getattr(os, "fdatasync", os.fsync)  # macOS has it not
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
@@ -248,7 +248,7 @@ class Journal:
         try:
             if self._wal_fd is None:
                 self._wal_fd = os.open(self._wal, os.O_RDWR)
-            _sync(self._wal_fd)
+            _reach_disk(self._wal_fd)
         except OSError as error:
             raise kind(_trouble(self._path, error)) from error
         self._owed = False

@@ -62,7 +62,7 @@ def write(
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     script = f"{folder}/{_NAME}"
     with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700), "wb") as file:
-        file.write(_script(node, tuple(ours), env).encode(errors="surrogateescape"))
+        file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
         file.truncate()
     if owner is not None:
         for path in (script, folder):
@@ -96,7 +96,7 @@ def _untouched(folder: str) -> bool:
     return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
 
-def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:
+def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
     carried = {name: value for name, value in env.items() if name.startswith(_CARRIED)}
     return _SCRIPT.format(
         exports="\n".join(f"export {name}={_quote(value)}" for name, value in carried.items()),
