@@ -1,7 +1,9 @@
 """Process trees, real ones: whoever escapes is found, measured and stopped, and nobody else is."""
 
+import ctypes
 import mmap
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -590,6 +592,49 @@ def test_who_was_frozen_by_somebody_is_told_with_what_thaws_it() -> None:
             process.kill()
             member.close()
     wait_for(lambda: remove(folder))
+
+
+HOLDS = """
+import sys, time
+held = bytearray(b"x") * int(sys.argv[1])
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@contextmanager
+def kept_from_its_end(pid: int) -> Iterator[None]:
+    """Stop a process, by ptrace(2), where it was killed and has its memory still."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, trace_exit, detach = 0x4206, 0x40, 17
+    if libc.ptrace(seize, pid, None, ctypes.c_void_p(trace_exit)):
+        pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        libc.ptrace(detach, pid, None, None)
+
+
+@pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (5, 15), reason="no process_mrelease")
+def test_who_has_most_of_the_memory_is_freed_of_it_before_its_own_end() -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", HOLDS, str(128 * MIB)], stdout=subprocess.PIPE) as large,
+        subprocess.Popen([sys.executable, "-c", HOLDS, str(16 * MIB)], stdout=subprocess.PIPE) as small,
+    ):
+        members, processes = Members(), {each.pid: psutil.Process(each.pid) for each in (large, small)}
+        for each in (large, small):
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"ready\n"
+            members.add(each.pid)
+        members.used()
+        with kept_from_its_end(large.pid):
+            members.kill_largest()
+            wait_for(lambda: processes[large.pid].memory_info().rss < 64 * MIB)
+            assert alive(large.pid)
+        assert processes[small.pid].memory_info().rss > 16 * MIB
+        members.send(signal.SIGKILL)
+        assert large.wait(DEADLINE) == small.wait(DEADLINE) == -signal.SIGKILL
+        members.close()
 
 
 def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:

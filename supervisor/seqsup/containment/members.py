@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from seqsup.model import Kind, Measure, ProcessMemory
+from seqsup.model import MIB, Kind, Measure, ProcessMemory
 from seqsup.wording import OTHER, title
 
 from .process import Member, glance, kinship, unmoved
@@ -19,6 +19,7 @@ _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one ru
 _SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
 _GLANCES = 20  # they may take 1/20 of the time: each takes 20 µs
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
+_LARGE = 64 * MIB  # takes the kernel 5 ms to free
 _NEVER = -_SURE, _ANY
 
 
@@ -126,6 +127,14 @@ class Members:
             if member.gone():
                 self.drop(member)
         return list(self._by_pid.values())
+
+    def kill_largest(self) -> None:
+        """Kill who has more memory than all others before them, if that is much: the end of its tree waits for that."""
+        if self._killing or not self._by_pid:
+            return
+        largest = max(self._by_pid.values(), key=lambda member: member.bytes)
+        if largest.bytes >= max(_LARGE, sum(member.bytes for member in self._by_pid.values()) / 2):
+            largest.kill_and_free()
 
     def send(self, signum: int) -> None:
         """Signal all; after SIGKILL whoever is added gets it too."""

@@ -70,6 +70,9 @@ class Member:
             return False
         return True
 
+    def kill_and_free(self) -> None:
+        """There is nothing by which its memory could be freed faster."""
+
     def gone(self) -> bool:
         with suppress(psutil.NoSuchProcess):
             return not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE

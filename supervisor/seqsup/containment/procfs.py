@@ -18,6 +18,7 @@ from seqsup.host import PAGE
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
 
+from .free import kill_and_free
 from .group import frozen_by
 from .stat import COMMAND, Stat
 
@@ -142,6 +143,11 @@ class Member:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+    def kill_and_free(self) -> None:
+        """Kill it and free its memory, which ends sooner than by its own. It may live on."""
+        if not self.gone():
+            kill_and_free(self.pid, self.pidfd)
 
     def gone(self) -> bool:
         """Say whether every thread has ended. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""

@@ -198,6 +198,8 @@ class Tree:
         return len(self._members)
 
     def send(self, signum: int) -> None:
+        if signum == signal.SIGKILL:
+            self._members.kill_largest()
         if signum == signal.SIGKILL and self._group is not None and not self._reaper.foreign:
             self._group.kill()
         self._members.send(signum)
