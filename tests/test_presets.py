@@ -154,6 +154,15 @@ def test_a_pause_can_be_ended_and_holds_for_who_resumes(
     assert (resumed[-1]["event"], resumed[-1]["exit_code"]) == ("run_ended", 0)
 
 
+def test_stop_ends_a_pause_and_does_not_say_that_it_waits_for_who_pauses(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
+    paused(started)
+    assert re.fullmatch(r"r1 \S+ ends before its next agent\n", seqsup("stop").stderr)
+    assert started.wait(40).code == 128 + signal.SIGINT
+
+
 def test_status_tells_of_a_pause(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
     until = paused(started)["until"]

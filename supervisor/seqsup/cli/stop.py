@@ -36,7 +36,7 @@ def stop(run: str | None, now: bool) -> int:
     if was_suspended:
         click.echo(f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it is let go on", err=True)
     view = found.view()
-    running = [agent.name for agent in view.at_turn]
+    running = [agent.name for agent in view.at_turn if agent.limit_until is None]  # a pause at a limit ends at once
     when = f"after {named(running)}" if running else "before its next agent"
     if now:  # hooks that come after something have their work to do
         hooks = [
