@@ -469,6 +469,40 @@ def test_of_a_journal_that_another_program_keeps_locked_nobody_says_to_set_it_as
     journal.close()
 
 
+def test_what_waits_for_no_lock_is_written_once_that_is_gone(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("nightly", None, "cookie")
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    journal.append(run, Warned(message="before"))
+    assert journal.flush_unless_locked()
+    other.execute("BEGIN IMMEDIATE")
+    journal.append(run, Warned(message="first"))
+    assert not journal.flush_unless_locked()
+    journal.append(run, Warned(message="second"))
+    assert not journal.flush_unless_locked()
+    other.execute("COMMIT")
+    journal.append(run, Warned(message="third"))
+    assert journal.flush_unless_locked()
+    said = [(event.seq, event.body.message) for event in journal.events(run) if isinstance(event.body, Warned)]
+    assert said == [(1, "before"), (2, "first"), (3, "second"), (4, "third")]
+    other.close()
+    journal.close()
+
+
+def test_of_a_lock_that_nobody_waits_for_it_is_told_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqsup.journal._PATIENCE", 0.0)
+    journal = Journal.open(tmp_path, write=True)
+    run = journal.begin("nightly", None, "cookie")
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.append(run, Warned(message="never"))
+    assert not journal.flush_unless_locked()
+    with pytest.raises(JournalLost, match="another program keeps it locked"):
+        journal.flush_unless_locked()
+    other.close()
+    journal.close()
+
+
 def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         with (disk / "filler").open("wb") as filler:

@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,6 +114,28 @@ def test_whom_the_kernel_killed_is_named_and_its_figures_are_said_once(
     for said in (log, table):
         assert " ".join(said.split()).count("(gone since the last look: python outruns.py") == 1, said
     assert re.search(rf"^ +{pid} +4\d MiB +python outruns.py$", told("one/1/forensics.txt"), re.MULTILINE)
+
+
+LOCKS = """
+import sqlite3, sys, time
+journal = sqlite3.connect(sys.argv[1], isolation_level=None)
+journal.execute("BEGIN IMMEDIATE")
+held = []
+while sum(map(len, held)) < int(sys.argv[2]):
+    held.append(bytes(1 << 20).replace(b"\\0", b"x"))
+    time.sleep(0.002)
+time.sleep(60)
+"""
+
+
+def test_whoever_keeps_the_journal_locked_is_killed_at_the_limit_all_the_same(seqsup: Cli, tmp_path: Path) -> None:
+    locks = [sys.executable, "-c", LOCKS, Path(os.environ["SEQSUP_STATE_DIR"], "journal.db"), TAKEN * MIB]
+    limits = {"hard": HARD, "soft": "none", "warn": 64 * MIB, "enforce": "watch"}
+    events = proven(seqsup("start", write(tmp_path, agent("one", locks), memory=limits), "--json"))
+    ended = of(events, "attempt_ended")[0]
+    assert ended["reason"] == "hard"
+    assert HARD <= ended["peak"] < HARD * 1.2
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
 def on_disk(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """Who hears of a run: the journal first, then readers of its events and onlookers at what is weighed."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ Observer = Callable[[Observation], None]
 Scale = Callable[[tuple[str, int]], None]
 
 T = TypeVar("T")
+
+_TRY_AGAIN = 0.1  # seconds
 
 
 class Audience:
@@ -52,8 +55,7 @@ class Audience:
         """
         recorded = self._journal.append(self._run, event)
         self._history.apply(recorded)
-        if not self._untold:
-            self._wake.put_off(self._catch_up)
+        self._wake.put_off(self._catch_up)
         self._untold.append(recorded)
 
     def note(self, event: AnyEvent) -> None:
@@ -70,7 +72,9 @@ class Audience:
     def _catch_up(self) -> None:
         """Bring journal and readers to where the run is."""
         while self._untold:
-            self._journal.flush()
+            if not self._journal.flush_unless_locked():
+                asyncio.get_running_loop().call_later(_TRY_AGAIN, self._wake.put_off, self._catch_up)
+                return
             self._hand(self._untold[0], self._readers)
             self._untold.popleft()
 

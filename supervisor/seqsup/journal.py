@@ -13,6 +13,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -64,6 +65,8 @@ _AT_ONCE = 500  # events
 _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
 _ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
 _AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
+_PATIENCE = 10.0  # seconds for which another program may keep it locked
+_PATIENT, _IMPATIENT = f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}", "PRAGMA busy_timeout = 0"
 _WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
 _reach_disk = getattr(os, "fdatasync", os.fsync)  # macOS has it not
 _encode = msgspec.json.Encoder().encode
@@ -119,6 +122,7 @@ class Journal:
         self._unwritten: list[tuple[int, int, float, float, str, int]] = []
         self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
         self._owed = False  # what was written must reach the disk before the next wait
+        self._locked = inf  # monotonic seconds, since when another program keeps it locked
         self._profiles: dict[int, str] = {}  # by run
         (self._format,) = connection.execute("PRAGMA user_version").fetchone()
         self._summed = "sum" if self._format > 1 else "NULL"
@@ -142,7 +146,7 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise JournalError(_trouble(path, error)) from error
         try:
-            db.execute("PRAGMA busy_timeout = 10000")
+            db.execute(_PATIENT)
             found = _format(path, db)
             if there and not found and any(path.parent.glob("runs/r*")):
                 raise sqlite3.DatabaseError("it is empty, though runs were kept here")
@@ -194,7 +198,7 @@ class Journal:
     def append(self, run: int, event: AnyEvent) -> Recorded:
         """Note one event; what must reach the disk is there on return, with all that was noted before it.
 
-        The rest is written by the next `flush`, which comes before the supervisor waits for anything.
+        The rest is written by the next flush, which comes before the supervisor waits for anything.
         JournalLost when it could not be, and then nobody may act on it. Stopped when an attempt's end would find no
         room, and then it must not start.
         """
@@ -225,6 +229,30 @@ class Journal:
             self._write()
         if self._owed:
             self._sync()
+
+    def flush_unless_locked(self) -> bool:
+        """The same, but False at once while another program keeps the journal locked, which no watch may wait for.
+
+        Then a later one writes it all. JournalLost where it is locked for ten seconds.
+        """
+        if not (rows := self._unwritten):
+            self.flush()
+            return True
+        numbers = dict(self._last)
+        self._db.execute(_IMPATIENT)
+        try:
+            self.flush()
+        except JournalLost as error:
+            now = time.monotonic()
+            self._locked = min(self._locked, now)
+            if not _is_locked(error.__cause__) or now - self._locked > _PATIENCE:
+                raise
+            self._unwritten, self._last = rows, numbers
+            return False
+        finally:
+            self._db.execute(_PATIENT)
+        self._locked = inf
+        return True
 
     def _write(self) -> None:
         rows, self._unwritten = self._unwritten, []
@@ -453,6 +481,10 @@ def _trouble(path: Path, error: Exception) -> str:
     return f"the journal {path} cannot be used: {why}; {_remedy(path, error)}"
 
 
+def _is_locked(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
 def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
     blocking = next(each for each in path.parents if os.path.exists(each))  # noqa: PTH110 (Path's raises at EACCES)
@@ -463,7 +495,7 @@ def _remedy(path: Path, error: Exception) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if _is_locked(error):
         return f"another program keeps it locked (`fuser {path}` says which): end that, then use --resume"
     if name.startswith("SQLITE_IOERR"):
         why = f"{folder} could not be read or written"  # also where a full disk has no room for what is beside the file
