@@ -5,6 +5,7 @@ from textwrap import dedent
 import pytest
 from seqsup.history import fold
 from seqsup.model import GIB, MIB, ProcessMemory, Reason
+from seqsup.profile.limits import auto_heap
 from seqsup.summary import body, headline, summary
 from seqsup.wording import processes, title
 from told import BEGAN, Told, process
@@ -75,6 +76,19 @@ def test_at_80_columns_only_long_names_are_cut() -> None:
     """)
 
 
+def test_a_name_gets_back_what_a_column_that_went_has_left() -> None:
+    told = Told().run("forgets-nothing", "fails-twice")
+    for agent in ("forgets-nothing", "fails-twice"):
+        told.attempt(agent, Reason.HARD, hard=GIB, ok=True, left_over=(process(7),))
+        told.drained(agent, seconds=30, why="96 MiB still owned").agent_ended(agent, Reason.HARD, ok=True)
+    assert summary(fold(told.run_ended(0, seconds=2).events), width=80) == text("""
+        nightly  2 of 2 completed · 2 s · highest peak 10 MiB (forgets-nothing)
+          agent            attempts  reason           time    peak  left over  drained
+          forgets-nothing         1  hard (expected)   1 s  10 MiB          1   > 30 s
+          fails-twice             1  hard (expected)   1 s  10 MiB          1   > 30 s
+    """)
+
+
 def test_a_completed_run_has_nothing_to_explain() -> None:
     told = Told().run("a").attempt("a").drained("a").agent_ended("a").run_ended(0, seconds=2)
     assert summary(fold(told.events)) == text("""
@@ -104,6 +118,19 @@ def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
 def test_a_command_has_no_profile_to_resume_or_change() -> None:
     told = Told().run("a", profile=None).attempt("a", Reason.HARD).agent_ended("a", Reason.HARD).run_ended(1)
     assert summary(fold(told.events)).endswith("next: seqsup report r42 · seqsup logs r42 a · raise --hard")
+
+
+@pytest.mark.parametrize(
+    ("heap", "remedy"),
+    [
+        (None, "raise node.max_old_space_size for a"),
+        (256 * MIB, "raise node.max_old_space_size for a"),
+        (auto_heap(GIB), "raise memory.hard for a"),  # a larger one may pass it
+    ],
+)
+def test_a_heap_that_ran_out_is_raised_where_it_comes_from(heap: int | None, remedy: str) -> None:
+    told = Told().run("a").attempt("a", Reason.HEAP_OOM, hard=GIB, heap=heap).agent_ended("a", Reason.HEAP_OOM)
+    assert summary(fold(told.run_ended(1).events)).endswith(remedy)
 
 
 def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:

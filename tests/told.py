@@ -69,7 +69,7 @@ class Told:
     def halt(self, halt: Halt) -> "Told":
         return self.tell(HaltRequested(halt=halt, by="SIGINT"))
 
-    def attempt_started(self, agent: str, number: int = 1, hard: int | None = None) -> "Told":
+    def attempt_started(self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None) -> "Told":
         return self.tell(
             AttemptStarted(
                 agent=agent,
@@ -78,7 +78,7 @@ class Told:
                 command=("node", f"{agent}.js"),
                 soft=None if hard is None else hard * 3 // 4,
                 hard=hard,
-                heap=None,
+                heap=heap,
                 folder=f"{agent}/{number}",
             )
         )
@@ -132,13 +132,14 @@ class Told:
         seconds: float = 1.0,
         peak: int = 10 * MIB,
         hard: int | None = None,
+        heap: int | None = None,
         exit_code: int | None = None,
         ok: bool | None = None,
         processes: tuple[ProcessMemory, ...] = (),
         left_over: tuple[ProcessMemory, ...] = (),
     ) -> "Told":
         return (
-            self.attempt_started(agent, number, hard)
+            self.attempt_started(agent, number, hard, heap)
             .spawned(agent, number)
             .ended(
                 agent,

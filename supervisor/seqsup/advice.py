@@ -6,8 +6,7 @@ from . import nodeflags, placeholders
 from .copies import Copy, Found, Survey
 from .model import ARTIFACT_ONLY, NodeBinary
 from .profile import Profile
-from .profile.limits import BARE_NODE, heap, resolve, scale
-from .profile.tables import NodeTable
+from .profile.limits import BARE_NODE, auto_heap, resolve, scale
 from .units import format_size
 from .wording import named
 
@@ -80,6 +79,6 @@ def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> I
     if nodeflags.sets_heap(copy.command):
         yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
     size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
-    auto = heap(NodeTable(), hard)[0]
+    auto = auto_heap(hard)
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
         yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -170,6 +170,15 @@ def _shown(profile: str, here: str) -> str:
     return shlex.quote(str(path.relative_to(here) if here and path.is_relative_to(here) else path))
 
 
+def _fills(agent: AgentView) -> bool:
+    """Say whether V8 ran out of what auto makes of memory.hard: a larger heap may pass that before V8 ends it."""
+    if agent.reason is not Reason.HEAP_OOM or agent.heap is None:
+        return False
+    from .profile.limits import auto_heap  # which no other summary waits for
+
+    return agent.heap == auto_heap(agent.hard)
+
+
 def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
     hints = ["seqsup sweep"] if unswept else []
@@ -182,7 +191,7 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
         if view.profile is None:
             hints += [_OF_COMMAND[agent.reason]] if agent.reason in _OF_COMMAND else []
         elif agent.reason in _REMEDIES:
-            hints.append(f"{_REMEDIES[agent.reason]} for {agent.name}")
+            hints.append(f"{_REMEDIES[Reason.HARD if _fills(agent) else agent.reason]} for {agent.name}")
     if not hints:
         return
     # A hint stays whole on its line: it is there to be copied

@@ -27,7 +27,8 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
     empty = [at for at in kept if columns[at].optional and all(row[at] == NONE for row in rows)]
     spare = [at for at in kept if columns[at].optional and at not in empty]
     name = next((at for at in kept if not columns[at].right), kept[0])
-    first = max(_SHORTEST, sizes[name] - 12)
+    longest = sizes[name]
+    first = max(_SHORTEST, longest - 12)
     for at in [*_by_rank(empty, columns), None, *_by_rank(spare, columns)]:
         if too_wide() <= 0:
             break
@@ -35,6 +36,7 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
             sizes[name] = min(sizes[name], max(first, sizes[name] - too_wide()))
         else:
             kept.remove(at)
+    sizes[name] = min(longest, sizes[name] + max(0, -too_wide()))  # a column that went may have left more than it took
     for at in sorted((at for at in kept if not columns[at].right), key=lambda at: -sizes[at]):
         sizes[at] = min(sizes[at], max(_SHORTEST, sizes[at] - max(0, too_wide())))
     lines = [[column.title for column in columns], *rows]

@@ -51,11 +51,16 @@ def drain_sizes(drain: DrainTable, total: int | None = None) -> tuple[int | None
     return threshold, available
 
 
+def auto_heap(hard: int | None) -> int | None:
+    """V8's heap limit where nobody set one."""
+    return None if hard is None else max(BARE_NODE, hard - max(OUTSIDE_HEAP, hard // 5))
+
+
 def heap(node: NodeTable, hard: int | None) -> tuple[int | None, int | None]:
     """V8's heap limit, and the highest that still fits under hard."""
     size = node.max_old_space_size
     if isinstance(size, str):  # auto
-        size = None if hard is None else max(BARE_NODE, hard - max(OUTSIDE_HEAP, hard // 5))
+        size = auto_heap(hard)
     if size is None or hard is None:
         return size, None
     return size, max(size, hard - OUTSIDE_HEAP)
