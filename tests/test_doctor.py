@@ -1,5 +1,6 @@
 """`seqsup doctor`: the real command line, on this machine and on machines broken on purpose."""
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.doctor import _mend
 from seqsup.finding import Level
 from seqsup.neighbours import handshake, proof
 from seqsup.unit import Service, timer
@@ -493,6 +495,21 @@ def test_a_home_that_cannot_be_written_is_told_with_another_folder(tmp_path: Pat
     result = elsewhere(f"mount --bind '{home}' '{home}' && mount -o remount,bind,ro '{home}'", "--json")
     assert found(result)["state folder"]["level"] == "FAIL"
     assert "SEQSUP_STATE_DIR" in found(result)["state folder"]["remedy"]
+
+
+@pytest.mark.parametrize("base", ["/", "/usr", "home", "home/.local"])
+def test_only_what_is_at_home_is_given_to_us(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's account whose home was never made was told to take over `/`."""
+    home, who = tmp_path / "home", 4242
+    (home / ".local").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(os, "geteuid", lambda: who)
+    remedy = _mend(PermissionError(errno.EACCES, "denied"), tmp_path / base)
+    assert "chown" not in remedy
+    assert "SEQSUP_STATE_DIR" in remedy
+    if os.getuid() == 0 and base == "home/.local":
+        os.chown(home, who, who)
+        assert _mend(PermissionError(errno.EACCES, "denied"), tmp_path / base) == f"sudo chown -R {who} {home}/.local"
 
 
 # -- the proof of a past run

@@ -337,12 +337,20 @@ def _mend(error: OSError, base: Path) -> str:
             return f"remount {base} writable, or set SEQSUP_STATE_DIR to another folder"
         case errno.ENOSPC | errno.EDQUOT:
             return f"free space on {base}"
-        case errno.EACCES | errno.EPERM if os.geteuid() != base.stat().st_uid:
-            return f"sudo chown -R {os.geteuid()} {base}"
-        case errno.EACCES | errno.EPERM:
-            return f"chmod u+rwx {base}"
+        case errno.EACCES | errno.EPERM if os.geteuid() == base.stat().st_uid:
+            return f"chmod u+rwx {shlex.quote(str(base))}"
+        case errno.EACCES | errno.EPERM if _at_home(base):
+            return f"sudo chown -R {os.geteuid()} {shlex.quote(str(base))}"
         case _:
             return "set SEQSUP_STATE_DIR to a folder that can be made"
+
+
+def _at_home(folder: Path) -> bool:
+    """Say whether a folder may be made ours with all in it: the home of an account that has none leads to `/`."""
+    with contextlib.suppress(OSError, RuntimeError):  # no home
+        home = Path.home().resolve()
+        return home in folder.resolve().parents and home.stat().st_uid == os.geteuid()
+    return False
 
 
 def _journal(folder: Path) -> Iterator[Finding]:
