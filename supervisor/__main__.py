@@ -87,7 +87,8 @@ def prepare(*extras):
     if not has_node():
         wanted.add("node")
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    have = json.loads(STAMP.read_text()) if STAMP.exists() and PYTHON.exists() else {"extras": []}
+    there = os.access(str(STAMP), os.R_OK) and os.access(str(PYTHON), os.X_OK)  # for us: another user may have made it
+    have = json.loads(STAMP.read_text()) if there else {"extras": []}
     if have.get("pyproject") != digest or not wanted <= set(have["extras"]):
         wanted |= set(have["extras"])
         install(wanted)
@@ -110,6 +111,9 @@ def has_node():
 
 
 def install(extras):
+    place = VENV if VENV.is_dir() else ROOT
+    if not os.access(str(place), os.W_OK):
+        give_up(f"{place} is not yours to write in, and this installs into .venv there: take a clone of your own")
     say("installing into .venv (only this once) …")
     uv = shutil.which("uv")
     if uv:

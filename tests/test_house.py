@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 import runpy
@@ -299,3 +300,17 @@ def test_the_readmes_first_commands_are_verbs_of_the_folder() -> None:
     for verb in {*verbs, *re.findall(r"`python3 supervisor (\w+)", README)}:
         assert callable(script[verb])
         assert f'"{verb}": {verb}' in Path(SUPERVISOR / "__main__.py").read_text()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_checkout_that_is_another_users_is_told(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root had run it there first, with a Python of its own: a traceback."""
+    prepare = runpy.run_path(str(SUPERVISOR / "__main__.py"))["prepare"]
+    if not there:
+        monkeypatch.setitem(prepare.__globals__, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SystemExit):
+        prepare()
+    assert "a clone of your own" in capsys.readouterr().err
