@@ -38,7 +38,8 @@ def scene(story: Told, pulse: Pulse | None = None) -> Scene:
     return Scene(
         view=fold(story.events), pulses={"embed": pulse or leaking()}, warn={"embed": 512 * MIB}, tries={"embed": 3},
         host=8 * GIB,
-        places=("metrics 127.0.0.1:9472", "seqsup logs r42"), keys="Ctrl-C: stop after this agent · twice: stop it now",
+        places=("metrics 127.0.0.1:9472", "seqsup logs r42"),
+        keys={Halt.NONE: "Ctrl-C: stop after this agent · twice: stop it now", Halt.NOW: "Ctrl-C: kill it"},
     )  # fmt: skip
 
 
@@ -111,6 +112,8 @@ def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
     said = shown(scene(draining), 80)
     assert "… embed  attempt 2 of 3  soft · its memory drains" in said
     assert "stops after this agent" in said
+    assert "Ctrl-C" not in said
+    assert "\n Ctrl-C: kill it" in shown(scene(draining.halt(Halt.NOW)), 80)
     first = shown(scene(Told().run("a", "b")), 80)
     assert "– before the first agent" in first
     assert "\n see  metrics 127.0.0.1:9472 · seqsup logs r42\n" in first

@@ -191,9 +191,9 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
     wait_for(lambda: (log := state / "runs/r1/deaf/1/stdout.log").exists() and "ready" in log.read_text())
     term.shows("▶ deaf", KEYS)
     term.press("C-c")
-    wait_for(lambda: "stops after this agent" in term.shown())
+    term.shows("stops after this agent", "Ctrl-C again: stop it now · twice: kill")
     term.press("C-c")
-    wait_for(lambda: "stops now, with its grace" in term.shown())
+    term.shows("stops now, with its grace", "Ctrl-C again: kill")
     term.press("C-c")
     assert term.code() == 130
     left = term.all()

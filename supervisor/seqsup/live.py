@@ -78,7 +78,7 @@ class Scene(Struct, kw_only=True):
     beside: dict[str, int] = field(default_factory=dict)  # bytes, by companion, where they are known
     host: int = 0  # bytes of the machine
     places: tuple[str, ...] = ()  # where else to look: the metrics' address, the run's folder
-    keys: str = ""  # what the keyboard does
+    keys: dict[Halt, str] = field(default_factory=dict)  # what the keyboard does, by the wish to stop so far
 
     def begin(self, agent: str) -> None:
         """An attempt of this agent begins. Of those whose turn is over few are kept: nothing is shown of them."""
@@ -242,8 +242,8 @@ def _around(scene: Scene, width: int, encoding: str | None) -> list[list[Part]]:
     if around:
         head = " see  " if available is None else " host "
         lines.append(_fit([("dim", head)], around, width, encoding))
-    if scene.keys:
-        lines.append(_fit([("", " ")], [("dim", part) for part in scene.keys.split(" · ")], width, encoding))
+    if keys := scene.keys.get(scene.view.halt):
+        lines.append(_fit([("", " ")], [("dim", part) for part in keys.split(" · ")], width, encoding))
     return lines
 
 

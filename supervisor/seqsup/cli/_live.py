@@ -8,13 +8,17 @@ from ..events import AttemptStarted, Recorded
 from ..history import AgentState, Now, RunView
 from ..host import total
 from ..live import Pulse, Scene, frame, paint
-from ..model import Observation, Plan
+from ..model import Halt, Observation, Plan
 from ..screen import Screen
 from ..units import format_duration, format_size
 from ..wording import by_program
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
-KEYS = "Ctrl-C: stop after this agent · twice: stop it now · three times: kill"
+KEYS = {
+    Halt.NONE: "Ctrl-C: stop after this agent · twice: stop it now · three times: kill",
+    Halt.AFTER_AGENT: "Ctrl-C again: stop it now · twice: kill",
+    Halt.NOW: "Ctrl-C again: kill",
+}
 
 
 class Live:

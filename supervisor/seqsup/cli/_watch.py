@@ -11,6 +11,7 @@ from ..events import AttemptStarted
 from ..history import History, Now
 from ..host import total
 from ..live import Pulse, Scene, frame, paint
+from ..model import Halt
 from ..screen import Screen
 from ..terminal import colourful, redrawable, symbols
 from ..timeline import FILE, lines
@@ -28,8 +29,8 @@ def watch(found: Found) -> None:
         )
     history = History()
     history.view.name = found.row.name
-    places = (f"seqsup logs {found.label}",)
-    scene = Scene(view=history.view, host=total(), places=places, keys="Ctrl-C: leave the run alone")
+    keys = dict.fromkeys(Halt, "Ctrl-C: leave the run alone")
+    scene = Scene(view=history.view, host=total(), places=(f"seqsup logs {found.label}",), keys=keys)
     encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
     screen = Screen(sys.stdout.fileno(), encoding)
     with ExitStack() as closing:
