@@ -19,7 +19,18 @@ import pytest
 from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
-from seqsup.events import AnyEvent, ChainEnded, Drained, Event, MemoryWarned, RunEnded, RunPaused, StopSent, Warned
+from seqsup.events import (
+    AnyEvent,
+    ChainEnded,
+    CompanionExited,
+    Drained,
+    Event,
+    MemoryWarned,
+    RunEnded,
+    RunPaused,
+    StopSent,
+    Warned,
+)
 from seqsup.line import LEVELS, say
 from seqsup.log import FILE, Log, spoken
 from seqsup.model import GIB, MIB, Halt, Reason
@@ -144,6 +155,21 @@ def simplest(of: Any) -> Any:
     if issubclass(kind, Struct):
         return kind(**{field.name: simplest(field.type) for field in fields(kind)})
     return "x" if kind is str else kind()
+
+
+def test_a_companion_that_node_could_not_start_is_told_in_nodes_words_for_it() -> None:
+    """Its stack took fifteen lines of a terminal, five times."""
+    stack = (
+        "node:internal/modules/cjs/loader:1210\n  throw err;\n  ^\n\nError: Cannot find module '/srv/mcp.mjs'\n"
+        "    at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {\n"
+        "  code: 'MODULE_NOT_FOUND',\n  requireStack: []\n}\n\nNode.js v20.20.2"
+    )
+    gone = CompanionExited(
+        companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=1, folder="mcp/1", output=stack
+    )
+    told = "mcp, 1 s after its start: exit 1; its output is in mcp/1"
+    assert say(gone).text == f"{told}: Error: Cannot find module '/srv/mcp.mjs'"
+    assert say(replace(gone, output="")).text == told
 
 
 def test_no_agent_can_forge_a_line_or_move_the_cursor(terminal: TextIO) -> None:

@@ -47,6 +47,7 @@ from .events import (
     Warned,
 )
 from .model import Reason
+from .outcome import last_words
 from .units import format_age, format_duration, format_size
 from .wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
 
@@ -272,7 +273,8 @@ def _(event: CompanionReady) -> Line:
 def _(event: CompanionExited) -> Line:
     text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
     text += f"; its output is in {event.folder}"
-    return Line(WARNING, "✖", "companion", text + (f": {event.output}" if event.output else ""))
+    said = last_words(event.output.encode())  # of Node's stack too: it may be told several times
+    return Line(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
 
 
 @say.register
