@@ -1,5 +1,6 @@
 """Process trees, real ones: whoever escapes is found, measured and stopped, and nobody else is."""
 
+import _thread
 import ctypes
 import mmap
 import os
@@ -603,6 +604,29 @@ time.sleep(100)
 
 
 @contextmanager
+def holding(size: int) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(size)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def members_of(*processes: "subprocess.Popen[bytes]") -> Members:
+    members = Members()
+    for process in processes:
+        members.add(process.pid)
+    members.used()
+    return members
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@contextmanager
 def kept_from_its_end(pid: int) -> Iterator[None]:
     """Stop a process, by ptrace(2), where it was killed and has its memory still."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -616,24 +640,30 @@ def kept_from_its_end(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (5, 15), reason="no process_mrelease")
-def test_who_has_most_of_the_memory_is_freed_of_it_before_its_own_end() -> None:
-    with (
-        subprocess.Popen([sys.executable, "-c", HOLDS, str(128 * MIB)], stdout=subprocess.PIPE) as large,
-        subprocess.Popen([sys.executable, "-c", HOLDS, str(16 * MIB)], stdout=subprocess.PIPE) as small,
-    ):
-        members, processes = Members(), {each.pid: psutil.Process(each.pid) for each in (large, small)}
-        for each in (large, small):
-            assert each.stdout is not None
-            assert each.stdout.readline() == b"ready\n"
-            members.add(each.pid)
-        members.used()
+def test_who_has_most_of_the_memory_is_killed_after_all_others_and_freed_of_it_before_its_own_end() -> None:
+    with holding(128 * MIB) as large, holding(16 * MIB) as small:
+        members, process = members_of(large, small), psutil.Process(large.pid)
         with kept_from_its_end(large.pid):
-            members.kill_largest()
-            wait_for(lambda: processes[large.pid].memory_info().rss < 64 * MIB)
+            members.kill_and_free()
+            assert small.wait(DEADLINE) == -signal.SIGKILL  # it could see the other's end, and go on
+            wait_for(lambda: process.memory_info().rss < 64 * MIB)
             assert alive(large.pid)
-        assert processes[small.pid].memory_info().rss > 16 * MIB
+        assert large.wait(DEADLINE) == -signal.SIGKILL
+        members.close()
+
+
+def test_where_no_thread_can_be_had_who_is_killed_is_freed_by_the_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    with holding(64 * MIB) as one:
+        members, before = members_of(one), open_files()
+        members.kill_and_free()
+        assert alive(one.pid)
+        assert open_files() == before
         members.send(signal.SIGKILL)
-        assert large.wait(DEADLINE) == small.wait(DEADLINE) == -signal.SIGKILL
+        assert one.wait(DEADLINE) == -signal.SIGKILL
         members.close()
 
 

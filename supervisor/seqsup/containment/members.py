@@ -128,13 +128,13 @@ class Members:
                 self.drop(member)
         return list(self._by_pid.values())
 
-    def kill_largest(self) -> None:
-        """Kill who has more memory than all others before them, if that is much: the end of its tree waits for that."""
+    def kill_and_free(self) -> None:
+        """Kill all, if one has more memory than the others, and much, and free that: their end waits for it."""
         if self._killing or not self._by_pid:
             return
         largest = max(self._by_pid.values(), key=lambda member: member.bytes)
         if largest.bytes >= max(_LARGE, sum(member.bytes for member in self._by_pid.values()) / 2):
-            largest.kill_and_free()
+            largest.kill_and_free(member for member in self._by_pid.values() if member is not largest)
 
     def send(self, signum: int) -> None:
         """Signal all; after SIGKILL whoever is added gets it too."""

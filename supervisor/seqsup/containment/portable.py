@@ -70,7 +70,7 @@ class Member:
             return False
         return True
 
-    def kill_and_free(self) -> None:
+    def kill_and_free(self, others: "Iterable[Member]") -> None:
         """There is nothing by which its memory could be freed faster."""
 
     def gone(self) -> bool:

@@ -199,7 +199,7 @@ class Tree:
 
     def send(self, signum: int) -> None:
         if signum == signal.SIGKILL:
-            self._members.kill_largest()
+            self._members.kill_and_free()
         if signum == signal.SIGKILL and self._group is not None and not self._reaper.foreign:
             self._group.kill()
         self._members.send(signum)
