@@ -37,6 +37,7 @@ SLEEPERS = {
     "cli/_follow.py": "only looks, from a process of its own",
     "cli/stop.py": "waits for another process to end; it watches nothing",
     "memory.py": "for programs of the user's own; nothing of ours calls it",
+    "containment/free.py": "for half a millisecond, once in an agent that was killed",
     "containment/tiers.py": "before the run: there is no loop yet, and no event to wait for",
 }
 # Who may wait elsewhere than in wait.Wake

@@ -3,12 +3,14 @@
 import _thread
 import ctypes
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from signal import SIGKILL, pidfd_send_signal
 
 _MRELEASE = 448  # since Linux 5.15
 _FEW = 64  # threads, which take 0.1 ms
+_AHEAD = 0.0005  # seconds
 
 
 def kill_and_free(pid: int, pidfd: int, others: Sequence[int]) -> None:
@@ -16,8 +18,8 @@ def kill_and_free(pid: int, pidfd: int, others: Sequence[int]) -> None:
 
     The kernel lets us until its last thread is on its way out, see process_mrelease(2), so nothing comes between: its
     threads, which wake up to their end, do not take our processor if they are SCHED_BATCH, and nobody waits for
-    Python's lock, as Thread.start() would. Who is to die with it, `others` by pidfd, is killed just before: it would go
-    on with what comes after its end, a shell with the next command.
+    Python's lock: we sleep meanwhile, where Thread.start() would wait. Who is to die with it, `others` by pidfd, is
+    killed just before: it would go on with what comes after its end, a shell with the next command.
     """
     with suppress(OSError):
         if len(threads := os.listdir(f"/proc/{pid}/task")) > _FEW:  # noqa: PTH208 (hot)
@@ -31,6 +33,7 @@ def kill_and_free(pid: int, pidfd: int, others: Sequence[int]) -> None:
         except RuntimeError:  # no more threads here
             os.close(own)
         else:
+            time.sleep(_AHEAD)
             signalled.acquire()  # until then nobody may close what it signals
 
 
