@@ -198,7 +198,7 @@ def test_a_table_keeps_what_matters_when_it_is_narrow() -> None:
     columns = (Column("agent", right=False), Column("attempts", optional=2), Column("reason", right=False))
     rows = [("the-long-name-of-an-agent", "3", "heap-oom (expected)")]
     assert render(columns, rows, 80)[1] == "  the-long-name-of-an-agent         3  heap-oom (expected)"
-    assert render(columns, rows, 44)[1] == "  the-long-nam…  heap-oom (expected)"
+    assert render(columns, rows, 44)[1] == "  the-long-name-of-an-…  heap-oom (expected)"
     assert max(map(len, render(columns, rows, 30))) <= 30
 
 

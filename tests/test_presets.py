@@ -219,7 +219,8 @@ def test_while_it_runs_the_watch_is_seen_to_go_on(seqsup: Cli, tmp_path: Path) -
     folder, peak = Path(told["folder"]), told["agents"][0]["peak"]
     seen = [(line.agent, line.attempt, *line.programs) for line in samples(folder)]
     assert seen
-    assert set(seen) == {("a", 1, "sleep")}
+    assert ("a", 1, "sleep") in seen
+    assert set(seen) <= {("a", 1, "sleep"), ("a", 1)}  # nobody is left in the last, or not yet named in the first
     assert peak >= max(line.peak for line in samples(folder)), "limits that tune suggests are to hold it too"
 
 
