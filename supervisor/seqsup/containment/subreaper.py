@@ -198,13 +198,14 @@ class Tree:
         return len(self._members)
 
     def send(self, signum: int) -> None:
-        if signum == signal.SIGKILL:
-            self._members.kill_and_free()
-        if signum == signal.SIGKILL and self._group is not None and not self._reaper.foreign:
+        if signum != signal.SIGKILL:
+            self._members.send(signum)
+            return
+        self._members.kill_and_free()
+        if self._group is not None and not self._reaper.foreign:
             self._group.kill()
         self._members.send(signum)
-        if signum == signal.SIGKILL:
-            self._reaper.kill_children()
+        self._reaper.kill_children()
 
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to what it was just found to use; forked pages count in each."""
