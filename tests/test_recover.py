@@ -46,13 +46,16 @@ def test_a_sweep_does_not_touch_a_run_that_lives(seqsup: Seqsup, seqsup_started:
     assert process.wait().code == 0
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not yet seen"])
 def test_of_a_copied_state_folder_a_run_that_lives_is_not_touched(
-    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, seen: bool
 ) -> None:
     script = "(exec setsid sleep 60) & echo $! > left; echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
     process = seqsup_started("start", write(tmp_path, shell("a", script)))
     (pid,) = wait_for(lambda: lines(tmp_path / "pid"))
     copy = shutil.copytree(os.environ["SEQSUP_STATE_DIR"], tmp_path / "copy")
+    if not seen:  # as a copy may have it that was made while the agent began
+        (run_folder(copy, 1) / MEMBERS).write_text("")
     there = {"SEQSUP_STATE_DIR": str(copy)}
     for command in (("sweep", "--dry-run"), ("sweep",)):
         swept = seqsup(*command, env=there)

@@ -95,6 +95,29 @@ def test_a_leak_in_a_child_is_found_out_too(kind: str, node: Path, tmp_path: Pat
     proven(leak(node, tmp_path, kind, 10, "child"), kind)
 
 
+@pytest.mark.memory
+@each_node
+def test_what_only_node_itself_allocated_later_does_not_stand_for_who_leaks(node: Path, tmp_path: Path) -> None:
+    script = tmp_path / "pours.mjs"
+    script.write_text("""
+        import { spawn } from "node:child_process";
+        const kept = [], page = Buffer.alloc(2 ** 21, "a");
+        const leaking = setInterval(function download() {
+          kept.push(page.toString("latin1"));
+          if (kept.length < 45) return;
+          clearInterval(leaking);
+          setTimeout(pour, 2500); // it has been looked into by then
+        }, 20);
+        function pour() {
+          const source = spawn("sh", ["-c", "while :; do head -c 500000 /dev/zero; sleep 0.02; done"]);
+          source.stdout.on("data", kept.push.bind(kept));
+        }
+    """)
+    ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
+    assert ended.reason is Reason.SOFT, ended.outcome.why
+    assert "buffer-leak: from download pours.mjs:" in ended.outcome.why
+
+
 def server_leak(node: Path, folder: Path, kind: str) -> None:
     sdk = package("@modelcontextprotocol/sdk")
     server = ("node", STUBS / "mcp_leaks.mjs", sdk, kind)

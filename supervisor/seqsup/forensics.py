@@ -229,6 +229,11 @@ def ranked(sites: Mapping[int, tuple[Site, ...]]) -> list[Site]:
     return sorted((site for some in sites.values() for site in some if site.frames), key=lambda site: -site.bytes)
 
 
+def names_a_file(sites: Iterable[Site]) -> bool:
+    """Say whether one of them is in code that is neither Node's nor V8's own."""
+    return any(_file(site.frames[0]) for site in sites if site.frames)
+
+
 def _file(frame: str) -> str:
     """The file of a frame; empty for what belongs to Node or V8 itself."""
     match = _FRAME.fullmatch(frame)

@@ -233,10 +233,10 @@ class _Left:
     def watched(self) -> bool:
         """Say whether its supervisor lives after all, as this folder is a copy: nobody holds the lock of one.
 
-        Only it is older than whom it saw, with them below it; who was given a dead one's pid since then is not.
+        Only it is older than whom it saw, if anybody yet, with them below it; who was given a dead one's pid is not.
         """
         supervisor = read_stat(self._row.pid)
-        if supervisor is None or not self._seen or self._oldest < supervisor.start:
+        if supervisor is None or self._oldest < supervisor.start:
             return False
         return not set(descend([self._row.pid])).isdisjoint(self.pids())
 

@@ -263,7 +263,8 @@ class Telemetry:
     async def _read_sites(self, pid: int, *, buffers: bool) -> None:
         answer = await self._channel.ask(pid, "sites", _SOON, buffers=buffers)
         if answer is not None:
-            self._sites[pid] = answer.sites or self._sites.pop(pid, ())
+            before = self._sites.pop(pid, ())
+            self._sites[pid] = answer.sites if forensics.names_a_file(answer.sites) or not before else before
             if len(self._sites) > _REMEMBERED:
                 del self._sites[next(iter(self._sites))]
             self._note(pid, answer)
