@@ -271,12 +271,21 @@ def _read_map(hint: Any, kind: Kind | None, value: Any, at: KeyPath, complain: C
 def build(table: type[Table], given: dict[str, Any]) -> Any:
     """The table's Struct; a key that was not given has its default."""
     values = dict(given)
-    for name, key in keys(table).items():
-        if name in given and get_origin(key.type) is tuple and (inner := _table_in(get_args(key.type)[0])):
-            values[name] = tuple(build(inner, item) for item in given[name])
-        elif name in given and (inner := _table_in(key.type)):
-            values[name] = build(inner, given[name])
+    for name, inner, many in _tables_of(table):
+        if name in given:
+            values[name] = tuple(build(inner, item) for item in given[name]) if many else build(inner, given[name])
     return table(**values)
+
+
+@cache
+def _tables_of(table: type[Table]) -> list[tuple[str, type[Table], bool]]:
+    """Which of its keys hold a table, or many of them, and of what type."""
+    found = []
+    for name, key in keys(table).items():
+        many = get_origin(key.type) is tuple
+        if inner := _table_in(get_args(key.type)[0] if many else key.type):
+            found.append((name, inner, many))
+    return found
 
 
 # JSON Schema ------------------------------------------------------------------------------------

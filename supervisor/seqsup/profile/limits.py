@@ -1,6 +1,7 @@
 """Memory limits as they apply: what the user left open follows another key, or the machine."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msgspec import UNSET
 
@@ -28,6 +29,7 @@ def _default(size: int, total: int | None) -> int:
     return int(size * scale(total)) // MIB * MIB
 
 
+@lru_cache  # of a hundred agents most have the same
 def resolve(memory: MemoryTable, total: int | None = None) -> Limits:
     hard = _default(HARD, total) if memory.hard is UNSET else memory.hard
     soft = memory.soft
