@@ -70,16 +70,10 @@ class Agent:
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
         self._begun = True
-        retrying = AsyncRetrying(
-            stop=lambda _: self._used_up(),
-            wait=self._wait,
-            retry=retry_if_result(self._may_retry),
-            before_sleep=self._scheduled,
-            sleep=self._pause,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-        )
         try:
-            last: Outcome = await retrying(self._once)
+            last = await self._once()
+            if self._may_retry(last):
+                last = await self._again(last)
         except (Stopped, OSError):
             if self._outcomes:
                 self._ended(self._outcomes[-1])
@@ -89,6 +83,24 @@ class Agent:
             resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
             raise AtUsageLimit(f"{self.step.name} is at a usage limit{resets}")
         return ok
+
+    async def _again(self, first: Outcome) -> Outcome:
+        """Go on as the profile's retry says after a first try: most agents need nobody who knows how to."""
+        retrying = AsyncRetrying(
+            stop=lambda _: self._used_up(),
+            wait=self._wait,
+            retry=retry_if_result(self._may_retry),
+            before_sleep=self._scheduled,
+            sleep=self._pause,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        tried = [first]
+
+        async def once() -> Outcome:
+            return tried.pop() if tried else await self._once()
+
+        last: Outcome = await retrying(once)
+        return last
 
     def _may_retry(self, last: Outcome) -> bool:
         return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())

@@ -66,8 +66,9 @@ class Line(Struct, frozen=True):
 
 
 @singledispatch
-def say(event: Event) -> Line:
-    """Put an event into words. Whoever stops, kills, waits or retries says why, with its numbers."""
+def say(event: Event) -> Line | None:
+    """Put an event into words, unless others say it already. Whoever stops, kills, waits or retries says why, with its
+    numbers."""
     raise TypeError(f"no words for {event!r}")
 
 
@@ -222,7 +223,9 @@ def _(event: LimitPaused) -> Line:
 
 
 @say.register
-def _(event: AgentEnded) -> Line:
+def _(event: AgentEnded) -> Line | None:
+    if event.reason is Reason.COMPLETED and event.attempts == 1:
+        return None  # its attempt did
     if event.reason is Reason.COMPLETED:
         return Line(DEBUG, "✔", "done", f"after {counted(event.attempts, 'attempt')}")
     if event.ok:

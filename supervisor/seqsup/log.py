@@ -69,7 +69,8 @@ class Log:
         event, self._run = recorded.body, recorded.run
         if isinstance(event, RunStarted):
             self._width = min(24, max(10, *(len(agent) for agent in event.agents), 0))
-        line = say(event)
+        if (line := say(event)) is None:
+            return
         agent, attempt = getattr(event, "agent", ""), getattr(event, "attempt", None)
         text = f"{line.word: <9}  {line.text}" if line.text else line.word
         logger.bind(

@@ -90,15 +90,22 @@ def backstop(hard: int) -> int:
 
 
 class Kept:
-    """A cgroup file kept open. None, a file that is missing, or whose group is gone, reads as empty."""
+    """A cgroup file kept open from its first use on. None, a file that is missing, or whose group is gone, reads as
+    empty."""
 
-    __slots__ = ("_numbers", "_told", "fd")
+    __slots__ = ("_fd", "_numbers", "_path", "_told")
 
     def __init__(self, path: StrPath | None) -> None:
-        self._told, self._numbers, self.fd = b"", dict[str, int](), -1
-        if path is not None:
+        self._path, self._fd = path, -1
+        self._told, self._numbers = b"", dict[str, int]()
+
+    @property
+    def fd(self) -> int:
+        if self._path is not None:
             with contextlib.suppress(OSError):
-                self.fd = os.open(path, os.O_RDONLY)
+                self._fd = os.open(self._path, os.O_RDONLY)
+            self._path = None
+        return self._fd
 
     def read(self, offset: int = 0) -> bytes:
         try:
@@ -123,9 +130,9 @@ class Kept:
         return [pid for pid in found if pid]
 
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._path, self._fd = None, -1
 
 
 def write(path: StrPath, text: str) -> None:

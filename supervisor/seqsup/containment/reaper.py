@@ -195,6 +195,8 @@ class Reaper:
 
     def still_abandoned(self) -> dict[int, int]:
         """Say who survived SIGKILL and lives still: bytes by pid."""
+        if not self.abandoned:
+            return {}
         members = Members()
         for pid, start in self.abandoned.items():
             if (member := members.add(pid)) is not None and member.start != start:
@@ -229,6 +231,8 @@ class Reaper:
 
     def let_go_bytes(self) -> int:
         """The memory of those."""
+        if not self.foreign:
+            return 0
         members = Members()
         for pid in self.let_go():
             members.add(pid)

@@ -61,9 +61,14 @@ def write(
     if not handed_on:
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     script = f"{folder}/{_NAME}"
-    with os.fdopen(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700), "wb") as file:
-        file.write(_script(node, list(ours), env).encode(errors="surrogateescape"))
-        file.truncate()
+    left = text = _script(node, list(ours), env).encode(errors="surrogateescape")
+    fd = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700)
+    try:
+        while left:  # a disk that fills takes a part, and then says why no more
+            left = left[os.write(fd, left) :]
+        os.ftruncate(fd, len(text))
+    finally:
+        os.close(fd)
     if owner is not None:
         for path in (script, folder):
             os.chown(path, *owner)
