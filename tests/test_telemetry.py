@@ -118,6 +118,18 @@ def test_what_only_node_itself_allocated_later_does_not_stand_for_who_leaks(node
     assert "buffer-leak: from download pours.mjs:" in ended.outcome.why
 
 
+def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_collector(node: Path, tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        ended = tried(node_step(node, tmp_path, "-e", "setTimeout(() => {}, 500)"), tmp_path / "run", heap=HEAP)
+        left = {type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("seqsup.")}
+    finally:
+        gc.enable()
+    assert ended.reason is Reason.COMPLETED, ended.outcome.why
+    assert left.isdisjoint({"Channel", "Output", "Place", "Stage", "Telemetry", "Tree", "Watch", "_Vigil"})
+
+
 def server_leak(node: Path, folder: Path, kind: str) -> None:
     sdk = package("@modelcontextprotocol/sdk")
     server = ("node", STUBS / "mcp_leaks.mjs", sdk, kind)

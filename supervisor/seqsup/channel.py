@@ -86,8 +86,9 @@ class Channel:
 
     def __init__(self, sockets: Sockets, account: Account | None = None) -> None:
         """Listen to processes of `account` (else of our own user) and nobody else. OSError says why not."""
-        self.greeted: Callable[[Node], None] = lambda _: None
-        self.operated: Callable[[str, Callable[[bytes], None]], None] = lambda _, answer: answer(b"{}")
+        self.greeted: Callable[[Node], None]
+        self.operated: Callable[[str, Callable[[bytes], None]], None]
+        self._turn_away()
         self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
         self._nodes: dict[int, Node] = {}
         self._lines: list[_Line] = []
@@ -135,6 +136,12 @@ class Channel:
             discard(self._listener, self.path)
         for line in tuple(self._lines):
             self._drop(line)
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Nobody hears any more: whoever did holds us, and all that an attempt was would stay until Python looks for
+        such circles."""
+        self.greeted, self.operated = lambda _: None, lambda _, answer: answer(b"{}")
 
     def _accept(self) -> None:
         """Take in a few; the rest wait in the backlog, so that a flood of them leaves time for everything else."""
