@@ -193,6 +193,7 @@ class _Vigil:
         self._heap = heap
         self._stopped_at = 0  # bytes of the tree, as the processes above had them
         self._collection: Collection | None = None  # the last that was told
+        self._oom_event: int | None = None
         self._telemetry = self._open_telemetry()
 
     def _open_telemetry(self) -> "Telemetry | None":
@@ -235,8 +236,6 @@ class _Vigil:
         world, step = self._world, self._step
         group = self._stage.group()
         tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, group)
-        if (oom_event := group.oom_event if group is not None else None) is not None:
-            asyncio.get_running_loop().add_reader(oom_event, world.wake.poke)
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             last = await self._watch_on(tree)
@@ -249,15 +248,16 @@ class _Vigil:
             await tree.destroy(world.wake)
             raise
         finally:
-            if oom_event is not None:
-                asyncio.get_running_loop().remove_reader(oom_event)
+            if self._oom_event is not None:
+                asyncio.get_running_loop().remove_reader(self._oom_event)
             tree.close()
             self._stage.close()
 
     async def _watch_on(self, tree: Tree) -> Sample:
         """Watch until it is over, and give the last sample."""
         world = self._world
-        sample, rate, moved = self._newborn(), 0.0, True
+        newborn, rate, moved = self._newborn(), 0.0, True
+        sample = newborn
         while True:
             self._still_at = sample.at
             self._watch, action = policy.step(self._watch, self._rules, sample)
@@ -281,12 +281,21 @@ class _Vigil:
                 case Action.WAIT | Action.WARN:
                     pass
             known = self._watch, self._rules, sample, rate, world.host.cpus
+            if sample is not newborn:  # most that end before they were looked at are small
+                self._hear_of_oom()
             pause = policy.pause(*known)
             most = pause if moved else policy.unmoved(*known)
             await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample, pause))
             before, sample = sample, self._look(tree)
             moved = sample.used != before.used
             rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
+
+    def _hear_of_oom(self) -> None:
+        """Be woken when the kernel meets the limit."""
+        group = self._stage.group()
+        if self._oom_event is None and group is not None and (event := group.oom_event) is not None:
+            self._oom_event = event
+            asyncio.get_running_loop().add_reader(event, self._world.wake.poke)
 
     def _newborn(self) -> Sample:
         """What is known without a look: a leader, who is a shell yet."""

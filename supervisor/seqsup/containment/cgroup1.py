@@ -59,17 +59,20 @@ class Group1:
             with contextlib.suppress(FileExistsError):  # without a freezer the members are kept here
                 os.mkdir(folder)  # noqa: PTH102
         self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
-        self.oom_event = self._listen()
+        self._event: int | None = None
 
-    def _listen(self) -> int | None:
+    @property
+    def oom_event(self) -> int | None:
         """The kernel tells before it kills, so oom_kills() may still be the same right after."""
-        event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        try:
-            write(f"{self._memory}/cgroup.event_control", f"{event} {self._oom.fd}")
-        except OSError:  # kernels for real time have it not
-            os.close(event)
-            return None
-        return event
+        if self._event is None:
+            event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            try:
+                write(f"{self._memory}/cgroup.event_control", f"{event} {self._oom.fd}")
+            except OSError:  # kernels for real time have it not
+                os.close(event)
+                return None
+            self._event = event
+        return self._event
 
     def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
@@ -96,9 +99,9 @@ class Group1:
         return number(read(f"{self._memory}/memory.max_usage_in_bytes"))
 
     def oom_kills(self) -> int:
-        if self.oom_event is not None:
+        if self._event is not None:
             with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.oom_event)
+                os.eventfd_read(self._event)
         return self._oom.numbers().get("oom_kill", 0)
 
     def figures(self) -> str:
@@ -118,9 +121,9 @@ class Group1:
     def close(self) -> bool:
         self._stat.close()
         self._oom.close()
-        if self.oom_event is not None:
-            os.close(self.oom_event)
-            self.oom_event = None
+        if self._event is not None:
+            os.close(self._event)
+            self._event = None
         gone = [self._members.close()]
         gone += [remove(folder) for folder in (self._memory, self._pids) if folder is not None]
         return all(gone)

@@ -46,11 +46,15 @@ class Group2:
             Kept(f"{folder}/{name}" if limits else None) for name in ("memory.stat", "memory.events", "pids.current")
         )
         self._epoll: select.epoll | None = None
-        if self._oom.fd >= 0:  # nested, as an event loop asks for POLLIN only, and that a cgroup file always has
+
+    @property
+    def oom_event(self) -> int | None:
+        """Nested, as an event loop asks for POLLIN only, and that a cgroup file always has."""
+        if self._epoll is None and self._oom.fd >= 0:
             self._epoll = select.epoll()
             self._epoll.register(self._oom.fd, select.EPOLLPRI)
             self._oom.read()
-        self.oom_event = self._epoll.fileno() if self._epoll else None
+        return self._epoll.fileno() if self._epoll else None
 
     def limit(self, hard: int | None, pids_max: int | None) -> None:
         if hard is not None:
@@ -94,7 +98,7 @@ class Group2:
             kept.close()
         if self._epoll is not None:
             self._epoll.close()
-            self.oom_event = None
+            self._epoll = None
         return remove(self._folder)
 
 

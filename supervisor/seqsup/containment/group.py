@@ -45,7 +45,10 @@ class Membership(Protocol):
 class Group(Membership, Protocol):
     """What one attempt lives in."""
 
-    oom_event: int | None  # readable once the kernel met the limit; oom_kills() makes it quiet again
+    @property
+    def oom_event(self) -> int | None:
+        """A descriptor that is readable once the kernel met the limit; oom_kills() makes it quiet again. It is made
+        when it is first asked for: who does not wait for it saves a job's hundredth."""
 
     def used(self) -> int | None:
         """Weigh it in bytes: anonymous memory and shmem, with neither page cache nor the kernel's own.
