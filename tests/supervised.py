@@ -101,8 +101,11 @@ class Tried(NamedTuple):
         return (self.folder / "stdout.log").read_text()
 
 
-def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None) -> Tried:
-    """Make one attempt. `meanwhile` hears each event, and may have wishes."""
+def tried(
+    step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None,
+    settle: Callable[[], None] = lambda: None,
+) -> Tried:  # fmt: skip
+    """Make one attempt. `meanwhile` hears each event, and may have wishes; `settle` has the journal reach the disk."""
     events: list[AnyEvent] = []
     folder = run / step.name / "1"
     run.mkdir(mode=0o700, exist_ok=True)
@@ -117,7 +120,7 @@ def tried(step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhil
                 meanwhile(event, operator)
 
         place = Place(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
-        world = World(reaper, Host(), wake, operator, emit)
+        world = World(reaper, Host(), wake, operator, emit, settle=settle)
         try:
             return await attempt(step, 1, heap, Stage(step, 1, place, world), world)
         finally:

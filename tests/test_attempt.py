@@ -12,7 +12,9 @@ import pytest
 from conftest import STUBS, alive, wait_for
 from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.host import Host
+from seqsup.journal import JournalLost
 from seqsup.model import MIB, Exit, Halt, Kind, NodeStart, Reason
+from seqsup.runtime.stand_in import FOLDER
 from supervised import Tried, step, tried, wish
 
 Stub = Callable[..., list[str]]
@@ -50,6 +52,17 @@ def test_completed(run: Run) -> None:
     assert (made.reason, made.outcome.why, made.outcome.exit) == (Reason.COMPLETED, "", Exit(code=0, signal=None))
     assert made.names == UNDISTURBED
     assert made.stdout == "ready\n"
+
+
+def test_nothing_is_started_whose_start_does_not_reach_the_disk(node: Path, tmp_path: Path) -> None:
+    def settle() -> None:
+        raise JournalLost("no room")
+
+    start = NodeStart(executable=str(node), version="", options=(), heap=None, heap_ceiling=None, telemetry=True)
+    with pytest.raises(JournalLost):
+        tried(step("touch", "started", cwd=tmp_path, node=start), tmp_path / "run", settle=settle)
+    assert not (tmp_path / "started").exists()
+    assert not (tmp_path / "run/agent/1" / FOLDER).exists()
 
 
 def test_failed(run: Run) -> None:

@@ -186,6 +186,7 @@ def test_a_power_cut_takes_no_start_and_no_end_from_before_a_wait(
     assert b"the-cookie" in reached[-1]
     start, spawned, end, drained = Told().attempt("a").drained("a").events
     journal.append(run, start.body)
+    journal.flush()  # as before its process is started
     assert b"attempt_started" in reached[-1]
     asked = len(reached)
     journal.append(run, spawned.body)

@@ -40,7 +40,20 @@ from .folder import FORENSICS, write_private
 from .forensics import EXAMINED, Known, examine, finding, no_room
 from .forensics import text as readable
 from .host import room
-from .model import Collection, Exit, Heap, Observation, Outcome, ProcessMemory, Reason, Rlimits, Sample, Step, Success
+from .model import (
+    Collection,
+    Exit,
+    Heap,
+    Observation,
+    Outcome,
+    ProcessMemory,
+    Reason,
+    Rlimits,
+    Sample,
+    SeqsupError,
+    Step,
+    Success,
+)
 from .policy import Action, Phase, Rules, Watch
 from .runtime import stand_in
 from .runtime.detect import find
@@ -92,6 +105,9 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         stage.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {_what(error, step)}"
         ended = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
+    except SeqsupError:
+        stage.close()
+        raise
     else:
         ended = await vigil.keep(root)
         ended = await _checked(ended, step, vigil.printed, number, place, world, env)
@@ -227,6 +243,7 @@ class _Vigil:
             parent=None if kept else os.getpid(),
         )  # fmt: skip
         with open_stdin(step) as stdin:
+            self._world.settle()
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin.fileno(),
                 stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd,

@@ -22,13 +22,14 @@ from msgspec import Struct
 
 from .denied import NO_ROOM
 from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from .folder import fallocate, label, private
+from .folder import fallocate, label, private, set_out
 from .learning import Past
 from .model import SeqsupError, Stopped
 
 FILE = "journal.db"
 FORMAT = 2
 DURABLE = (RunStarted, AttemptStarted, AttemptLost, RunEnded)
+# An AttemptStarted sets out for the disk at once, and is there with the next flush: its process is started after that.
 # An AttemptEnded, written at once, reaches the disk with the next of them, or before the next wait: a power cut in
 # those milliseconds is one in which the agent had not ended yet. An AgentEnded adds nothing to it.
 
@@ -196,7 +197,8 @@ class Journal:
                 self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
-        """Note one event; what must reach the disk is there on return, with all that was noted before it.
+        """Note one event; what must reach the disk is there on return, with all that was noted before it, but the start
+        of an attempt only after the next flush.
 
         The rest is written by the next flush, which comes before the supervisor waits for anything.
         JournalLost when it could not be, and then nobody may act on it. Stopped when an attempt's end would find no
@@ -215,13 +217,18 @@ class Journal:
             )  # fmt: skip
             self._write()
             self._owed = True
-        if isinstance(event, DURABLE):
+        if isinstance(event, AttemptStarted):
+            self._write()
+            self._owed = True
+            if self._wal_fd is not None:
+                set_out(self._wal_fd)
+        elif isinstance(event, DURABLE):
             self._write()
             self._sync()
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def flush(self) -> None:
-        """Write what was noted, which may reach the disk later; an attempt's end is there on return.
+        """Write what was noted, which may reach the disk later; an attempt's start and end are there on return.
 
         JournalLost when it could not be.
         """

@@ -106,7 +106,7 @@ class Run:
         self._containment = containment
         self._world = World(
             reaper, Host(), wake, operator, audience.emit, containment.groups, observe=audience.observe,
-            weigh=audience.weigh, since=lambda: audience.view.started or time.time(),
+            weigh=audience.weigh, settle=journal.flush, since=lambda: audience.view.started or time.time(),
         )  # fmt: skip
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
