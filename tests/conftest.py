@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 STUBS = Path(__file__).parent / "stubs"
 NO_NODE = Path(__file__).parent / "no_node"  # for PYTHONPATH
 MARK = "SEQSUP_TEST"  # the environment variable by which a test's processes are known
+os.environ.pop("PYTHONUNBUFFERED", None)  # a stub's line is one write, and read whole or not at all
 
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")

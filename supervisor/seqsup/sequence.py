@@ -6,7 +6,7 @@ from math import inf
 
 from msgspec import Struct
 
-from .events import AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunStarted, Spawned
+from .events import AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunStarted
 
 
 class _Interval(Struct):
@@ -15,7 +15,10 @@ class _Interval(Struct):
 
 
 def violations(events: Iterable[Recorded]) -> int:
-    """Count the pairs of attempts that ran at the same time in one lane; 0 is the proof of "one at a time"."""
+    """Count the pairs of attempts that ran at the same time in one lane; 0 is the proof of "one at a time".
+
+    An attempt begins when it is said to, which is before its process is started.
+    """
     count, boot = 0, None
     lanes: dict[int, list[_Interval]] = {}
     running: dict[tuple[str, int], _Interval] = {}
@@ -28,8 +31,6 @@ def violations(events: Iterable[Recorded]) -> int:
             case AttemptStarted(agent=agent, attempt=attempt, lane=lane):
                 running[agent, attempt] = _Interval(recorded.mono)
                 lanes.setdefault(lane, []).append(running[agent, attempt])
-            case Spawned(agent=agent, attempt=attempt) if (agent, attempt) in running:
-                running[agent, attempt].start = recorded.mono
             case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
                 if interval := running.pop((agent, attempt), None):
                     interval.end = max(recorded.mono, interval.start)  # less: lost in an earlier boot

@@ -13,7 +13,6 @@ class Wake:
     def __init__(self) -> None:
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle
         self._put_off: deque[Callable[[], object]] = deque()
         self._branches: WeakSet[Wake] = WeakSet()
 
@@ -53,23 +52,27 @@ class Wake:
             return
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
-        self._timer = loop.call_later(min(first, seconds), self._ring, waiter, loop.time() + seconds, still)
+        timer: list[asyncio.TimerHandle] = []
+        timer.append(loop.call_later(min(first, seconds), _ring, timer, waiter, loop.time() + seconds, still))
         try:
             await waiter
         finally:
-            self._timer.cancel()
+            timer.pop().cancel()
             self._waiter = None
             self._poked = False
 
-    def _ring(self, waiter: asyncio.Future[None], ends: float, still: Callable[[], float]) -> None:
-        if waiter.done():
-            return
-        loop = waiter.get_loop()
-        try:
-            now = loop.time()
-            if now < ends and (sure := still()) > 0:
-                self._timer = loop.call_at(min(now + sure, ends), self._ring, waiter, ends, still)
-            else:
-                waiter.set_result(None)
-        except Exception as error:  # the waiter's, not the loop's
-            waiter.set_exception(error)
+
+def _ring(
+    timer: list[asyncio.TimerHandle], waiter: asyncio.Future[None], ends: float, still: Callable[[], float]
+) -> None:
+    if waiter.done():
+        return
+    loop = waiter.get_loop()
+    try:
+        now = loop.time()
+        if now < ends and (sure := still()) > 0:
+            timer[0] = loop.call_at(min(now + sure, ends), _ring, timer, waiter, ends, still)
+        else:
+            waiter.set_result(None)
+    except Exception as error:  # the waiter's, not the loop's
+        waiter.set_exception(error)
