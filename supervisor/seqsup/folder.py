@@ -23,11 +23,11 @@ FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too 
 CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _SYNC_FILE_RANGE_WRITE = 0x2
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux, and Python does not know it
 if _sync_file_range is not None:
     _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def state_dir() -> Path:
