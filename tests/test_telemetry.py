@@ -18,13 +18,17 @@ from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
 from seqsup import account, channel, forensics
-from seqsup.channel import Node
+from seqsup.attempt import _Vigil
+from seqsup.channel import Channel, Node
 from seqsup.containment.reaper import Reaper
+from seqsup.containment.subreaper import Tree
 from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
 from seqsup.runtime.reports import clean
 from seqsup.sockets import Sockets
+from seqsup.stage import Stage
+from seqsup.streams import Output
 from seqsup.telemetry import Telemetry
 from seqsup.wait import Wake
 from supervised import LIMITS as DEFAULTS
@@ -122,11 +126,11 @@ def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_collector(nod
     gc.disable()
     try:
         ended = tried(node_step(node, tmp_path, "-e", "setTimeout(() => {}, 500)"), tmp_path / "run", heap=HEAP)
-        left = {type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("seqsup.")}
+        left = {type(each) for each in gc.get_objects()}
     finally:
         gc.enable()
     assert ended.reason is Reason.COMPLETED, ended.outcome.why
-    assert left.isdisjoint({"Channel", "Output", "Place", "Stage", "Telemetry", "Tree", "Watch", "_Vigil"})
+    assert left.isdisjoint({_Vigil, Channel, Output, Stage, Telemetry, Tree})
 
 
 def server_leak(node: Path, folder: Path, kind: str) -> None:
