@@ -123,7 +123,7 @@ def test_a_pause_holds_up_who_waits_for_memory_too(
 ) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     needy = shell("a", "touch ran", memory={"host_floor": total})
-    process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "2s", "available": "none"}))
+    process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "8s", "available": "none"}))
     wait_for(lambda: "admission_delayed" in kinds(seqsup))
     assert "pauses before its next agent" in seqsup("pause").stderr
     wait_for(lambda: "run_paused" in kinds(seqsup))
