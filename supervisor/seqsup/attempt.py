@@ -273,8 +273,7 @@ class _Vigil:
     async def _watch_on(self, tree: Tree) -> Sample:
         """Watch until it is over, and give the last sample."""
         world = self._world
-        newborn, rate, moved = self._newborn(), 0.0, True
-        sample = newborn
+        sample, rate, moved, looks = self._newborn(), 0.0, True, 0
         while True:
             self._still_at = sample.at
             self._watch, action = policy.step(self._watch, self._rules, sample)
@@ -300,13 +299,13 @@ class _Vigil:
                 case Action.WAIT | Action.WARN:
                     pass
             known = self._watch, self._rules, sample, rate, world.host.cpus
-            if sample is not newborn:  # most that end before they were looked at are small
+            if looks == 1:  # most that end before they were looked at are small
                 self._hear_of_oom()
             pause = policy.pause(*known)
             most = pause if moved else policy.unmoved(*known)
             await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample, pause))
             self._tell_start(tree)
-            before, sample = sample, self._look(tree)
+            before, sample, looks = sample, self._look(tree), looks + 1
             moved = sample.used != before.used
             rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
 
@@ -322,7 +321,7 @@ class _Vigil:
     def _hear_of_oom(self) -> None:
         """Be woken when the kernel meets the limit."""
         group = self._stage.group()
-        if self._oom_event is None and group is not None and (event := group.oom_event) is not None:
+        if group is not None and (event := group.oom_event) is not None:
             self._oom_event = event
             asyncio.get_running_loop().add_reader(event, self._world.wake.poke)
 

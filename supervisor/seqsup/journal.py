@@ -215,12 +215,10 @@ class Journal:
                 (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
+        if isinstance(event, (AttemptStarted, AttemptEnded)):
             self._write()
             self._owed = True
-        if isinstance(event, AttemptStarted):
-            self._write()
-            self._owed = True
-            if self._wal_fd is not None:
+            if isinstance(event, AttemptStarted) and self._wal_fd is not None:
                 set_out(self._wal_fd)
         elif isinstance(event, DURABLE):
             self._write()
