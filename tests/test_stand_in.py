@@ -20,7 +20,7 @@ from supervised import step, tried
 from profiles import agent, of, proven, write
 
 SHELLS = [shell for name in ("dash", "bash", "busybox") if (shell := shutil.which(name))]
-OURS = ["--expose-gc", "--max-old-space-size=300"]
+OURS = ("--expose-gc", "--max-old-space-size=300")
 SAFE = "--max-old-space-size=300"
 
 
@@ -33,7 +33,7 @@ def fake(folder: Path, said: str) -> Path:
     return file
 
 
-def given(place: Path, node: Path, env: dict[str, str] | None = None, ours: list[str] = OURS) -> str:
+def given(place: Path, node: Path, env: dict[str, str] | None = None, ours: tuple[str, ...] = OURS) -> str:
     """The PATH that begins with a stand-in in `place`."""
     place.mkdir(parents=True, exist_ok=True)
     whole = {"PATH": "", "SEQSUP_COOKIE": "c", **(env or {})}

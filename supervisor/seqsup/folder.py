@@ -121,7 +121,8 @@ def tail(file: Path, most: int) -> bytes:
     except OSError:
         return b""
     try:
-        return os.pread(fd, most, max(os.fstat(fd).st_size - most, 0))
+        size = os.fstat(fd).st_size
+        return os.pread(fd, most, max(size - most, 0)) if size else b""
     except OSError:
         return b""
     finally:

@@ -32,7 +32,8 @@ class Output:
         return os.fstat(self.fd).st_size
 
     def tail(self) -> bytes:
-        return os.pread(self.fd, _TAIL, max(self.size() - _TAIL, 0))
+        most = min(size := self.size(), _TAIL)  # no more than there is: who asks for a MiB is given it first
+        return os.pread(self.fd, most, size - most)
 
     def trim(self, most: int) -> bool:
         """Where more than `most` bytes are kept, drop the middle. Half of them stay as head, a quarter as tail."""

@@ -8,7 +8,7 @@ which an empty Node script runs.
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,13 @@ from .. import nodeflags
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
 _NAME = "node"
-_quote = lru_cache(maxsize=256)(shlex.quote)  # most of it is the same for each attempt
+_quote = lru_cache(maxsize=256)(shlex.quote)
 _CARRIED = ("SEQSUP_", "MALLOC_")
-_SCRIPT = """\
+_HEAD = """\
 #!/bin/sh
 # Made by seqsup for one attempt: sets what MCP clients drop from the environment, then is the next node on PATH.
-{exports}
+"""
+_REST = """\
 _seqsup_node={node}
 IFS=: && set -f
 for _seqsup_folder in ${{PATH-}}; do
@@ -45,7 +46,7 @@ exec "$_seqsup_node" "$@"
 
 
 def write(
-    place: Path, node: str, ours: Iterable[str], env: Mapping[str, str], owner: tuple[int, int] | None,
+    place: Path, node: str, ours: tuple[str, ...], env: Mapping[str, str], owner: tuple[int, int] | None,
     left_in: Path | None = None,
 ) -> None:  # fmt: skip
     """Make the stand-in in `place`, of the folder that an earlier attempt left in `left_in`, if there is one.
@@ -61,7 +62,7 @@ def write(
     if not handed_on:
         Path(folder).mkdir(mode=0o700, exist_ok=True)
     script = f"{folder}/{_NAME}"
-    left = text = _script(node, list(ours), env).encode(errors="surrogateescape")
+    left = text = _script(node, ours, env).encode(errors="surrogateescape")
     fd = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700)
     try:
         while left:  # a disk that fills takes a part, and then says why no more
@@ -101,10 +102,12 @@ def _untouched(folder: str) -> bool:
     return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
 
-def _script(node: str, ours: list[str], env: Mapping[str, str]) -> str:
-    carried = {name: value for name, value in env.items() if name.startswith(_CARRIED)}
-    return _SCRIPT.format(
-        exports="\n".join(f"export {name}={_quote(value)}" for name, value in carried.items()),
-        node=_quote(node), folder=FOLDER, full=_quote(nodeflags.join(ours)),
-        safe=_quote(nodeflags.join(nodeflags.everywhere(ours))),
-    )  # fmt: skip
+def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:
+    exports = (f"export {name}={_quote(value)}\n" for name, value in env.items() if name.startswith(_CARRIED))
+    return _HEAD + "".join(exports) + _rest(node, ours)
+
+
+@lru_cache(maxsize=256)  # mostly the same for each attempt
+def _rest(node: str, ours: tuple[str, ...]) -> str:
+    full, safe = nodeflags.join(ours), nodeflags.join(nodeflags.everywhere(ours))
+    return _REST.format(node=_quote(node), folder=FOLDER, full=_quote(full), safe=_quote(safe))
