@@ -79,7 +79,7 @@ class Ended(Struct, frozen=True):
     outcome: Outcome
     tree: str  # the mark of its processes
     last_available: int  # bytes of the host, when its tree was last measured
-    before: int  # the pid that was given out last before it
+    since: int  # the pid of its leader, or that was given out last before there could be none
     began: float  # monotonic seconds
 
 
@@ -97,7 +97,7 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
             soft=step.limits.soft,
         )
     )  # fmt: skip
-    before, began = world.reaper.last_pid(), time.monotonic()
+    since, began = world.reaper.last_pid(), time.monotonic()
     vigil = _Vigil(step, number, heap, stage, world)
     try:
         root = vigil.spawn(env, options)
@@ -109,12 +109,13 @@ async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world
         stage.close()
         raise
     else:
+        since = root.pid
         ended = await vigil.keep(root)
         ended = await _checked(ended, step, vigil.printed, number, place, world, env)
         if ended.reason is Reason.NO_RESULT:
             ended = vigil.in_view_of_preset(ended)
     world.emit(_ended(step, number, ended))
-    return Ended(ended, place.label, vigil.last_available, before, began)
+    return Ended(ended, place.label, vigil.last_available, since, began)
 
 
 async def _checked(

@@ -81,5 +81,5 @@ def _in_memory(since: float) -> str:
 
 
 def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:
-    born = world.reaper.born_since(ended.before) if time.monotonic() - ended.began < _QUICK else None
+    born = world.reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
     return bearers(cookie, ended.tree, except_pids=world.reaper.let_go(), among=born)

@@ -137,7 +137,8 @@ class Reaper:
 
     def ending(self, root: Root) -> Exit | None:
         """Say how a root ended; None while it lives."""
-        self.reap()
+        if self._roots[root.pid] is None:
+            self.reap()
         return self._roots[root.pid]
 
     def spawn(
@@ -159,7 +160,7 @@ class Reaper:
             except OSError:  # by now we may not
                 os.chdir("/")
         self.counted = 0 <= self.last_pid() - pid < _MEANWHILE
-        self._roots[pid] = None
+        self._roots[pid], self.childless = None, False
         return Root(pid)
 
     def children(self) -> list[int]:
