@@ -750,11 +750,13 @@ def test_the_shim_leaves_every_variable_as_it_was(env: dict[str, str]) -> None:
 
 
 @both
-def test_the_shim_serves_nobody_but_its_parent(env: dict[str, str]) -> None:
-    words = wrap(["/bin/echo", "served"], (), names=env, parent=os.getpid())
-    told = subprocess.run(
-        ["/bin/sh", "-c", '"$@"; exit $?', "sh", *words], env=env, capture_output=True, check=False, timeout=40
-    )
+@pytest.mark.parametrize("reaped", [False, True])
+def test_the_shim_serves_nobody_whose_parent_is_dead(env: dict[str, str], reaped: bool) -> None:
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as parent:
+        parent.kill()
+        os.waitid(os.P_PID, parent.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
+        words = wrap(["/bin/echo", "served"], (), names=env, parent=parent.pid)
+        told = subprocess.run(words, env=env, capture_output=True, check=False, timeout=40)
     assert (told.returncode, told.stdout) == (CANNOT_ENTER, b"")
 
 
