@@ -5,7 +5,6 @@ import platform
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from ..model import Observation, Plan
 from . import figures
 from .around import look
 from .endpoint import Endpoint, Taken
-from .figures import Figures
 from .files import publish, targets
 from .port import Port
 from .rows import Around, Row, rows
@@ -29,7 +27,6 @@ EVERY = 15.0  # seconds between two textfiles, or two pushes
 _SHARED = 64  # processes whose proportional share a scrape asks for: a Node's costs 0.8 ms
 _PUSH_TIMEOUT = 5.0  # seconds
 _LAST_WRITE = 10.0  # seconds that the last textfile and push may take
-_AT_ONCE = 64  # changes: taken in together each costs a quarter
 
 
 class Exporter:
@@ -41,8 +38,6 @@ class Exporter:
         `warn` may be called from any thread; `bounds` gives limit and room of each group with one that we live in."""
         self._wanted, self._profile, self._warn, self._bounds = plan.metrics, plan.name, warn, bounds
         self._figures = figures.begin(plan, baseline)
-        self._untaken: deque[Callable[[Figures], Figures]] = deque()  # what has happened since
-        self._taking = threading.Lock()
         self._complete = 0.0  # monotonic: since when the figures are the last ones
         self._warned: set[str] = set()
         self._endpoint: Endpoint | None = None
@@ -85,28 +80,15 @@ class Exporter:
     # -- what happens
 
     def __call__(self, recorded: Recorded) -> None:
-        self._note(lambda now: figures.apply(now, recorded))
+        self._figures = figures.apply(self._figures, recorded)
         if isinstance(recorded.body, RunEnded):
             self._complete = time.monotonic()
 
     def observe(self, seen: Observation) -> None:
-        at = time.time()
-        self._note(lambda now: figures.observe(now, seen, at))
+        self._figures = figures.observe(self._figures, seen, time.time())
 
     def weigh(self, companion: tuple[str, int]) -> None:
-        self._note(lambda now: figures.weigh(now, *companion))
-
-    def _note(self, change: Callable[[Figures], Figures]) -> None:
-        self._untaken.append(change)
-        if len(self._untaken) >= _AT_ONCE:
-            self._now()
-
-    def _now(self) -> Figures:
-        """The figures with all that has happened, for any thread."""
-        with self._taking:
-            while self._untaken:
-                self._figures = self._untaken.popleft()(self._figures)
-            return self._figures
+        self._figures = figures.weigh(self._figures, *companion)
 
     def go_on(self, earlier: Iterable[Recorded]) -> None:
         """Take up the figures of the image of this process before this one: they go on, as the run does."""
@@ -119,7 +101,7 @@ class Exporter:
     # -- what is told
 
     def _rows(self) -> Iterator[Row]:
-        now = self._now()  # once: a scrape is of one moment
+        now = self._figures  # once: a scrape is of one moment
         trees = {name: live.pids for name, live in now.live.items() if live.processes == len(live.pids) <= _SHARED}
         around = look(trees, self._bounds())
         return rows(now, around, (__version__, platform.python_version()))

@@ -1,6 +1,6 @@
 """What the metrics say, as one frozen value: an event or a sample in, the next value out. Pure.
 
-Whoever serves the figures takes the value that is there: no reader sees half a change.
+Whoever serves the figures takes the value that is there: no reader sees half a change, and nobody waits for a lock.
 """
 
 from bisect import bisect_left
