@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .model import Account, SeqsupError
-from .wording import nearest
+from seqsup.model import Account, SeqsupError
+from seqsup.wording import nearest
 
 # Root's own session, where another user has no business, and often no permission
 _PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from . import policy
-from .containment.ceiling import ceilings
-from .events import AdmissionDelayed
-from .host import PORTABLE, Host
-from .model import Halt, Observation, Sample, Step, Stopped
-from .world import World
+from seqsup import policy
+from seqsup.containment.ceiling import ceilings
+from seqsup.events import AdmissionDelayed
+from seqsup.host import PORTABLE, Host
+from seqsup.model import Halt, Observation, Sample, Step, Stopped
+from seqsup.world import World
 
 
 class Admission:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from . import nodeflags, placeholders
-from .copies import Copy, Found, Survey
-from .model import ARTIFACT_ONLY, NodeBinary
-from .profile import Profile
-from .profile.limits import BARE_NODE, auto_heap, resolve, scale
-from .units import format_size
-from .wording import named
+from seqsup import nodeflags, placeholders
+from seqsup.copies import Copy, Found, Survey
+from seqsup.model import ARTIFACT_ONLY, NodeBinary
+from seqsup.profile import Profile
+from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
+from seqsup.units import format_size
+from seqsup.wording import named
 
 NO_TASK = "{task} is empty; it is given with --task"
 _NAMED = 3  # agents of which the same is noted

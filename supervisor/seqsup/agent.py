@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
 
-from . import policy
-from .admission import Admission
-from .attempt import attempt
-from .containment.keeper import Keeper
-from .drain import drain
-from .events import AgentEnded, Drained, LimitPaused, RetryScheduled
-from .model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
-from .stage import Place, Stage
-from .units import clock, format_duration
-from .world import World
+from seqsup import policy
+from seqsup.admission import Admission
+from seqsup.attempt import attempt
+from seqsup.containment.keeper import Keeper
+from seqsup.drain import drain
+from seqsup.events import AgentEnded, Drained, LimitPaused, RetryScheduled
+from seqsup.model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
+from seqsup.stage import Place, Stage
+from seqsup.units import clock, format_duration
+from seqsup.world import World
 
 _LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)

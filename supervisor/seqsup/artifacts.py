@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from .folder import ARTIFACTS, STDOUT, at_once, tail
-from .model import SeqsupError
-from .units import format_size
-from .wording import unstyled
+from seqsup.folder import ARTIFACTS, STDOUT, at_once, tail
+from seqsup.model import SeqsupError
+from seqsup.units import format_size
+from seqsup.wording import unstyled
 
 SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB

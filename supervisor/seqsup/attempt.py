@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from . import account, environment, outcome, policy
-from .containment import shim
-from .containment.keeper import Keeper
-from .containment.reaper import Root
-from .containment.subreaper import Tree
-from .events import (
+from seqsup import account, environment, outcome, policy
+from seqsup.containment import shim
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.reaper import Root
+from seqsup.containment.subreaper import Tree
+from seqsup.events import (
     AttemptEnded,
     AttemptStarted,
     GcDone,
@@ -36,11 +36,11 @@ from .events import (
     Unkillable,
     Warned,
 )
-from .folder import FORENSICS, write_private
-from .forensics import EXAMINED, Known, examine, finding, no_room
-from .forensics import text as readable
-from .host import room
-from .model import (
+from seqsup.folder import FORENSICS, write_private
+from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
+from seqsup.forensics import text as readable
+from seqsup.host import room
+from seqsup.model import (
     Collection,
     Exit,
     Heap,
@@ -54,17 +54,17 @@ from .model import (
     Step,
     Success,
 )
-from .policy import Action, Phase, Rules, Watch
-from .runtime import stand_in
-from .runtime.detect import find
-from .runtime.node import copy_preload
-from .stage import Place, Stage
-from .streams import open_stdin
-from .units import format_duration
-from .world import World
+from seqsup.policy import Action, Phase, Rules, Watch
+from seqsup.runtime import stand_in
+from seqsup.runtime.detect import find
+from seqsup.runtime.node import copy_preload
+from seqsup.stage import Place, Stage
+from seqsup.streams import open_stdin
+from seqsup.units import format_duration
+from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
-    from .telemetry import Telemetry
+    from seqsup.telemetry import Telemetry
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _CHECK_DEADLINE = 300.0  # seconds for success.command

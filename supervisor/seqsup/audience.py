@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from .denied import NO_ROOM
-from .events import AnyEvent, Recorded, Warned
-from .history import History, RunView
-from .journal import Journal
-from .model import Observation, SeqsupError
-from .wait import Wake
+from seqsup.denied import NO_ROOM
+from seqsup.events import AnyEvent, Recorded, Warned
+from seqsup.history import History, RunView
+from seqsup.journal import Journal
+from seqsup.model import Observation, SeqsupError
+from seqsup.wait import Wake
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]

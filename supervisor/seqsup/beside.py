@@ -10,23 +10,23 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from . import account, policy
-from .containment import shim
-from .containment.cookie import marks
-from .containment.group import Group
-from .containment.keeper import Keeper
-from .containment.subreaper import Tree
-from .events import Unkillable, Warned
-from .folder import STDERR, STDOUT, private
-from .model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
-from .runtime import stand_in
-from .runtime.node import environment, preload
-from .stage import PIDS_MAX
-from .streams import Output
-from .world import World
+from seqsup import account, policy
+from seqsup.containment import shim
+from seqsup.containment.cookie import marks
+from seqsup.containment.group import Group
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.subreaper import Tree
+from seqsup.events import Unkillable, Warned
+from seqsup.folder import STDERR, STDOUT, private
+from seqsup.model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
+from seqsup.runtime import stand_in
+from seqsup.runtime.node import environment, preload
+from seqsup.stage import PIDS_MAX
+from seqsup.streams import Output
+from seqsup.world import World
 
 if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
-    from .telemetry import Telemetry
+    from seqsup.telemetry import Telemetry
 
 _SAID = 2000  # bytes
 
@@ -96,7 +96,7 @@ class Beside:
 
     def _line_to(self, node: str, become: Account | None, env: Mapping[str, str]) -> dict[str, str]:
         """Open the line to its Node processes; what leads them to it goes into their environment."""
-        from .telemetry import Telemetry
+        from seqsup.telemetry import Telemetry
 
         try:
             if become is not None:

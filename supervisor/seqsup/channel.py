@@ -19,8 +19,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from .model import Account, Heap, NodeProcess, Site
-from .sockets import Sockets, discard
+from seqsup.model import Account, Heap, NodeProcess, Site
+from seqsup.sockets import Sockets, discard
 
 _LONGEST_LINE = 65536  # bytes
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
-from . import outcome, policy
-from .beside import Beside, Site
-from .events import (
+from seqsup import outcome, policy
+from seqsup.beside import Beside, Site
+from seqsup.events import (
     CompanionExited,
     CompanionGcDone,
     CompanionGcRequested,
@@ -19,11 +19,11 @@ from .events import (
     CompanionStopped,
     Warned,
 )
-from .model import CompanionStart, Halt, Restart, Stopped
-from .ready import missing, taken
-from .units import format_duration, format_size
-from .wording import counted
-from .world import World
+from seqsup.model import CompanionStart, Halt, Restart, Stopped
+from seqsup.ready import missing, taken
+from seqsup.units import format_duration, format_size
+from seqsup.wording import counted
+from seqsup.world import World
 
 FOLDER = "@companions"  # within the run's: no agent can be called that
 TRIES = 5  # crashes in a row

@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from . import nodeflags, placeholders
-from .model import Account, Detected, NodeBinary
-from .profile import Agent
-from .profile.lines import KeyPath
-from .profile.tables import LISTEN
+from seqsup import nodeflags, placeholders
+from seqsup.model import Account, Detected, NodeBinary
+from seqsup.profile import Agent
+from seqsup.profile.lines import KeyPath
+from seqsup.profile.tables import LISTEN
 
 
 class Copy(Struct, frozen=True, kw_only=True):

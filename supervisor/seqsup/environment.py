@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import account
-from .model import Step
-from .runtime import stand_in
-from .runtime.node import environment, own_options, preload
+from seqsup import account
+from seqsup.model import Step
+from seqsup.runtime import stand_in
+from seqsup.runtime.node import environment, own_options, preload
 
 
 def of_agent(

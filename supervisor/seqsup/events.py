@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Surroundings, Verdict
+from seqsup.model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Surroundings, Verdict
 
 
 def _snake(name: str) -> str:

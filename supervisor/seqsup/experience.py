@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from .events import PeakRose
-from .journal import Journal
-from .learning import Expected, expect, need, risen
-from .model import Plan, Step
+from seqsup.events import PeakRose
+from seqsup.journal import Journal
+from seqsup.learning import Expected, expect, need, risen
+from seqsup.model import Plan, Step
 
 
 class Experience:

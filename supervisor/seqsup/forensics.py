@@ -7,10 +7,10 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
-from .kind import is_node
-from .model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
-from .units import format_duration, format_size, told_apart
-from .wording import printable, title
+from seqsup.kind import is_node
+from seqsup.model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
+from seqsup.units import format_duration, format_size, told_apart
+from seqsup.wording import printable, title
 
 EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})
 SAID = {

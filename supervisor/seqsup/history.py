@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from .events import (
+from seqsup.events import (
     AdmissionDelayed,
     AgentEnded,
     AgentSkipped,
@@ -35,8 +35,8 @@ from .events import (
     RunStarted,
     Spawned,
 )
-from .model import Halt, ProcessMemory, Reason, Restart
-from .wording import how_many
+from seqsup.model import Halt, ProcessMemory, Reason, Restart
+from seqsup.wording import how_many
 
 
 class AgentState(StrEnum):

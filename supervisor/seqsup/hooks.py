@@ -8,9 +8,9 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from . import outcome, policy
-from .beside import Beside, Site
-from .events import (
+from seqsup import outcome, policy
+from seqsup.beside import Beside, Site
+from seqsup.events import (
     AgentDue,
     AgentEnded,
     AnyEvent,
@@ -22,12 +22,12 @@ from .events import (
     Recorded,
     RunStarted,
 )
-from .model import Halt, Hooks, Reason, Stopped
-from .ndjson import encode
-from .streams import unnamed
-from .units import format_duration
-from .wording import STOPPED_BY_US
-from .world import World
+from seqsup.model import Halt, Hooks, Reason, Stopped
+from seqsup.ndjson import encode
+from seqsup.streams import unnamed
+from seqsup.units import format_duration
+from seqsup.wording import STOPPED_BY_US
+from seqsup.world import World
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
 LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}

@@ -20,11 +20,11 @@ from urllib.parse import quote_from_bytes
 import msgspec
 from msgspec import Struct
 
-from .denied import NO_ROOM
-from .events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from .folder import fallocate, label, private, set_out
-from .learning import Past
-from .model import SeqsupError, Stopped
+from seqsup.denied import NO_ROOM
+from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from seqsup.folder import fallocate, label, private, set_out
+from seqsup.learning import Past
+from seqsup.model import SeqsupError, Stopped
 
 FILE = "journal.db"
 FORMAT = 2

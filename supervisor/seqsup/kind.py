@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from .model import Kind, ProcessMemory
+from seqsup.model import Kind, ProcessMemory
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "ash"})
 INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "python3", "ruby"}  # named by what they run

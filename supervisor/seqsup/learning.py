@@ -5,7 +5,7 @@ from math import ceil
 
 from msgspec import Struct
 
-from .model import MIB, Reason
+from seqsup.model import MIB, Reason
 
 FEW = 3  # attempts from which limits are suggested
 ENOUGH = 5  # attempts with which a peak is compared

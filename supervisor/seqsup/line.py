@@ -4,7 +4,7 @@ from functools import singledispatch
 
 from msgspec import Struct
 
-from .events import (
+from seqsup.events import (
     AdmissionDelayed,
     AgentDue,
     AgentEnded,
@@ -46,10 +46,10 @@ from .events import (
     Unkillable,
     Warned,
 )
-from .model import Reason
-from .outcome import last_words
-from .units import format_age, format_duration, format_size
-from .wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
+from seqsup.model import Reason
+from seqsup.outcome import last_words
+from seqsup.units import format_age, format_duration, format_size
+from seqsup.wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
 
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
 LEVELS = (DEBUG, INFO, WARNING, ERROR)

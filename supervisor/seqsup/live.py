@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from .history import AgentState, AgentView, HookView, Now, RunView, remaining
-from .model import Halt, Heap
-from .units import format_duration, format_share, format_size
-from .wording import HALTS, columns, counted, mark, printable
+from seqsup.history import AgentState, AgentView, HookView, Now, RunView, remaining
+from seqsup.model import Halt, Heap
+from seqsup.units import format_duration, format_share, format_size
+from seqsup.wording import HALTS, columns, counted, mark, printable
 
 _POINTS = 240  # of a curve; when it is full, each two become one
 _KEPT = 64  # pulses: one may be 10 KiB

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from loguru import logger
 
-from .events import Recorded, RunStarted
-from .line import DEBUG, ERROR, INFO, SUCCESS, Line, say
-from .ndjson import timestamp
-from .outlet import Outlet
-from .screen import Screen
-from .terminal import colourful, symbols
-from .wording import columns, mark, printable, wrap
+from seqsup.events import Recorded, RunStarted
+from seqsup.line import DEBUG, ERROR, INFO, SUCCESS, Line, say
+from seqsup.ndjson import timestamp
+from seqsup.outlet import Outlet
+from seqsup.screen import Screen
+from seqsup.terminal import colourful, symbols
+from seqsup.wording import columns, mark, printable, wrap
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -22,13 +22,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from .containment.cookie import FOLDER, TREE
-from .containment.members import Members, descend
-from .containment.process import environment, read_stat
-from .folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
-from .forensics import total as heaps
-from .host import Host, total
-from .model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
+from seqsup.containment.cookie import FOLDER, TREE
+from seqsup.containment.members import Members, descend
+from seqsup.containment.process import environment, read_stat
+from seqsup.folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
+from seqsup.forensics import total as heaps
+from seqsup.host import Host, total
+from seqsup.model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
 
 __all__ = [
     "Freed",

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import msgspec
 
-from .events import Recorded
-from .outlet import Outlet
+from seqsup.events import Recorded
+from seqsup.outlet import Outlet
 
 SCHEMA = "seqsup.events/1"
 _encode = msgspec.json.Encoder().encode

@@ -11,19 +11,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .channel import Channel
-from .events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
-from .finding import Finding, Level
-from .metrics.endpoint import NO_HOST
-from .model import CompanionStart, Hooks, Metrics
-from .ready import address, taken
-from .runtime.detect import detect, find
-from .runtime.node import NoAnswer, preload, probe
-from .sequence import violations
-from .sockets import Sockets
-from .starter import COMMANDS
-from .units import format_duration
-from .wording import counted, nearest
+from seqsup.channel import Channel
+from seqsup.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
+from seqsup.finding import Finding, Level
+from seqsup.metrics.endpoint import NO_HOST
+from seqsup.model import CompanionStart, Hooks, Metrics
+from seqsup.ready import address, taken
+from seqsup.runtime.detect import detect, find
+from seqsup.runtime.node import NoAnswer, preload, probe
+from seqsup.sequence import violations
+from seqsup.sockets import Sockets
+from seqsup.starter import COMMANDS
+from seqsup.units import format_duration
+from seqsup.wording import counted, nearest
 
 _HELLO = 10.0  # seconds; it takes 0.1
 _SETTINGS = (".claude/settings.json", ".claude/settings.local.json")

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from .events import HaltRequested
-from .model import Halt
+from seqsup.events import HaltRequested
+from seqsup.model import Halt
 
 CTRL_C = "Ctrl-C"
 

@@ -6,10 +6,10 @@ import signal
 from collections.abc import Sequence
 from datetime import datetime
 
-from . import usage
-from .model import Exit, Preset, Reason, Success
-from .units import format_size
-from .wording import printable, unstyled
+from seqsup import usage
+from seqsup.model import Exit, Preset, Reason, Success
+from seqsup.units import format_size
+from seqsup.wording import printable, unstyled
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
 _V8_OOM = re.compile(rb"FATAL ERROR: [^\n]{0,200}JavaScript heap out of memory")

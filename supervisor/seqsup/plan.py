@@ -9,10 +9,10 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from . import nodeflags, placeholders, presets
-from .advice import notes
-from .copies import Copy, Found, Survey, copies, runtime
-from .model import (
+from seqsup import nodeflags, placeholders, presets
+from seqsup.advice import notes
+from seqsup.copies import Copy, Found, Survey, copies, runtime
+from seqsup.model import (
     ARTIFACT_ONLY,
     LANES,
     CompanionStart,
@@ -31,15 +31,15 @@ from .model import (
     Success,
     Timeouts,
 )
-from .profile import Agent, Companion, Profile, ProfileError, Rest, complaints
-from .profile.checks import variable
-from .profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
-from .profile.lines import KeyPath
-from .profile.order import in_order
-from .profile.tables import HOOKS
-from .selection import Choice, chosen, select
-from .units import format_size
-from .wording import named
+from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints
+from seqsup.profile.checks import variable
+from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
+from seqsup.profile.lines import KeyPath
+from seqsup.profile.order import in_order
+from seqsup.profile.tables import HOOKS
+from seqsup.selection import Choice, chosen, select
+from seqsup.units import format_size
+from seqsup.wording import named
 
 
 def make(

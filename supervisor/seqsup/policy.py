@@ -25,8 +25,8 @@ from math import inf
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .model import GIB, MIB, Halt, Limits, OnUsageLimit, Outcome, Reason, Retry, Sample, Timeouts
-from .units import format_duration, format_size, told_apart
+from seqsup.model import GIB, MIB, Halt, Limits, OnUsageLimit, Outcome, Reason, Retry, Sample, Timeouts
+from seqsup.units import format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does

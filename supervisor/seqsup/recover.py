@@ -8,20 +8,20 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from .containment import tiers
-from .containment.claim import Claim, abandoned
-from .containment.cookie import bearers, folders
-from .containment.group import listed, named_prefix, remove, run_prefix
-from .containment.members import descend
-from .containment.process import Member, all_pids, read_stat
-from .containment.stop import stop
-from .events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from .folder import KILLED, MEMBERS, QUEUE, RUNS, alive, closed, hold, label, run_folder, surely_alive, tail, told
-from .host import boot_id
-from .journal import Journal, RunRow
-from .model import Measure, ProcessMemory
-from .runtime.reports import REPORTS, settle
-from .wait import Wake
+from seqsup.containment import tiers
+from seqsup.containment.claim import Claim, abandoned
+from seqsup.containment.cookie import bearers, folders
+from seqsup.containment.group import listed, named_prefix, remove, run_prefix
+from seqsup.containment.members import descend
+from seqsup.containment.process import Member, all_pids, read_stat
+from seqsup.containment.stop import stop
+from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
+from seqsup.folder import KILLED, MEMBERS, QUEUE, RUNS, alive, closed, hold, label, run_folder, surely_alive, tail, told
+from seqsup.host import boot_id
+from seqsup.journal import Journal, RunRow
+from seqsup.model import Measure, ProcessMemory
+from seqsup.runtime.reports import REPORTS, settle
+from seqsup.wait import Wake
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
 

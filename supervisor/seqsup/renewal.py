@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from .model import SeqsupError
-from .streams import unnamed
+from seqsup.model import SeqsupError
+from seqsup.streams import unnamed
 
 VARIABLE = "SEQSUP_RENEWED"  # the descriptor of that file
 _SIGNALS = (

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from . import placeholders
-from .history import Completed, RunView
-from .model import Plan, Step
+from seqsup import placeholders
+from seqsup.history import Completed, RunView
+from seqsup.model import Plan, Step
 
 CHANGED = "its command, folder, environment or input has changed"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from .folder import MEMBERS, alive, hold, label, run_folder
-from .journal import Journal, RunRow
+from seqsup.folder import MEMBERS, alive, hold, label, run_folder
+from seqsup.journal import Journal, RunRow
 
 
 class Kept(Struct, frozen=True):

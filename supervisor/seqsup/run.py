@@ -10,21 +10,21 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from . import __version__, briefs, policy
-from .account import open_way
-from .admission import Admission
-from .agent import Agent
-from .artifacts import Summaries, summary
-from .audience import Audience
-from .beside import Site
-from .companions import Companions
-from .containment.cookie import bearers, marks
-from .containment.reaper import Reaper
-from .containment.stop import stop
-from .containment.tiers import PSUTIL, Chosen
-from .denied import denial
-from .drain import until_back
-from .events import (
+from seqsup import __version__, briefs, policy
+from seqsup.account import open_way
+from seqsup.admission import Admission
+from seqsup.agent import Agent
+from seqsup.artifacts import Summaries, summary
+from seqsup.audience import Audience
+from seqsup.beside import Site
+from seqsup.companions import Companions
+from seqsup.containment.cookie import bearers, marks
+from seqsup.containment.reaper import Reaper
+from seqsup.containment.stop import stop
+from seqsup.containment.tiers import PSUTIL, Chosen
+from seqsup.denied import denial
+from seqsup.drain import until_back
+from seqsup.events import (
     AgentDue,
     AgentEnded,
     AgentSkipped,
@@ -40,35 +40,24 @@ from .events import (
     SupervisorRenewed,
     Warned,
 )
-from .experience import Experience
-from .folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
-from .history import AgentState, RunView
-from .hooks import Hooking
-from .host import Host, boot_id, room
-from .journal import Journal
-from .lanes import Lanes
-from .model import (
-    ARTIFACT_ONLY,
-    AtUsageLimit,
-    Drain,
-    Halt,
-    OnTimeout,
-    Plan,
-    Reason,
-    Restart,
-    Step,
-    Stopped,
-)
-from .operator import Operator
-from .placeholders import finish
-from .renewal import GoingOn, lacking
-from .resumption import builds_on, gone, left_out, resumption
-from .retention import outdated, remove
-from .runtime import stand_in
-from .sequence import violations
-from .stage import Place
-from .wait import Wake
-from .world import World
+from seqsup.experience import Experience
+from seqsup.folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
+from seqsup.history import AgentState, RunView
+from seqsup.hooks import Hooking
+from seqsup.host import Host, boot_id, room
+from seqsup.journal import Journal
+from seqsup.lanes import Lanes
+from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
+from seqsup.operator import Operator
+from seqsup.placeholders import finish
+from seqsup.renewal import GoingOn, lacking
+from seqsup.resumption import builds_on, gone, left_out, resumption
+from seqsup.retention import outdated, remove
+from seqsup.runtime import stand_in
+from seqsup.sequence import violations
+from seqsup.stage import Place
+from seqsup.wait import Wake
+from seqsup.world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again

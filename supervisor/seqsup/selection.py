@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct, field
 
-from .profile import Agent, Complaint, ProfileError
-from .wording import nearest
+from seqsup.profile import Agent, Complaint, ProfileError
+from seqsup.wording import nearest
 
 
 class Choice(Struct, frozen=True, kw_only=True):

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .containment.group import Group
-from .folder import ARTIFACTS, STDERR, STDOUT, private, tail
-from .model import Enforce, Step
-from .outcome import last_words
-from .runtime import stand_in
-from .streams import Output
-from .world import World
+from seqsup.containment.group import Group
+from seqsup.folder import ARTIFACTS, STDERR, STDOUT, private, tail
+from seqsup.model import Enforce, Step
+from seqsup.outcome import last_words
+from seqsup.runtime import stand_in
+from seqsup.streams import Output
+from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
-    from .telemetry import Telemetry
+    from seqsup.telemetry import Telemetry
 
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
@@ -66,7 +66,7 @@ class Stage:
         """The line to its Node processes, where it is wanted; OSError says why there can be none."""
         step, world = self._step, self._world
         if self._telemetry is None and step.node is not None and step.node.telemetry:
-            from .telemetry import Telemetry
+            from seqsup.telemetry import Telemetry
 
             self._telemetry = Telemetry(step.limits, step.account, self.place.folder, world.wake, world.sockets)
         return self._telemetry

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from .units import write_size
+from seqsup.units import write_size
 
 # How each CLI is run once, without a person: of its documentation. Where nobody can be asked, what would have to be
 # asked is refused, so each is told that it may change files

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from . import account
-from .folder import at_once, fallocate
-from .model import OWN_STDIN, Step
-from .units import format_size
+from seqsup import account
+from seqsup.folder import at_once, fallocate
+from seqsup.model import OWN_STDIN, Step
+from seqsup.units import format_size
 
 _PUNCH_HOLE = 0x1 | 0x2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _BLOCK = 4096

@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from .history import AgentState, AgentView, RunState, RunView
-from .model import Reason
-from .table import NONE, Column, render
-from .units import format_duration, format_share, format_size
-from .wording import KILLED, counted, named, printable, processes, wrap
+from seqsup.history import AgentState, AgentView, RunState, RunView
+from seqsup.model import Reason
+from seqsup.table import NONE, Column, render
+from seqsup.units import format_duration, format_share, format_size
+from seqsup.wording import KILLED, counted, named, printable, processes, wrap
 
 COLUMNS = (
     Column("agent", right=False),
@@ -174,7 +174,7 @@ def _fills(agent: AgentView) -> bool:
     """Say whether V8 ran out of what auto makes of memory.hard: a larger heap may pass that before V8 ends it."""
     if agent.reason is not Reason.HEAP_OOM or agent.heap is None:
         return False
-    from .profile.limits import auto_heap  # which no other summary waits for
+    from seqsup.profile.limits import auto_heap  # which no other summary waits for
 
     return agent.heap == auto_heap(agent.hard)
 

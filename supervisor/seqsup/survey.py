@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from . import account, placeholders
-from .containment.process import ADOPTS
-from .containment.shim import out_of_reach
-from .copies import Copy, Found, Survey, copies, runtime
-from .host import PORTABLE, total
-from .metrics.files import irreplaceable
-from .model import Account, Detected, NodeBinary, SeqsupError
-from .profile import Agent, Companion, Profile
-from .profile.lines import KeyPath
-from .profile.tables import HOOKS, LISTEN, HooksTable, address
-from .runtime.detect import Detector, detect, find
-from .runtime.node import NoAnswer, probe
+from seqsup import account, placeholders
+from seqsup.containment.process import ADOPTS
+from seqsup.containment.shim import out_of_reach
+from seqsup.copies import Copy, Found, Survey, copies, runtime
+from seqsup.host import PORTABLE, total
+from seqsup.metrics.files import irreplaceable
+from seqsup.model import Account, Detected, NodeBinary, SeqsupError
+from seqsup.profile import Agent, Companion, Profile
+from seqsup.profile.lines import KeyPath
+from seqsup.profile.tables import HOOKS, LISTEN, HooksTable, address
+from seqsup.runtime.detect import Detector, detect, find
+from seqsup.runtime.node import NoAnswer, probe
 
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
 

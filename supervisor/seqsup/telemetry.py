@@ -11,16 +11,16 @@ from typing import Any
 
 import msgspec
 
-from . import forensics
-from .channel import Answer, Channel, Node
-from .folder import CHANNEL, private
-from .forensics import Known
-from .model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
-from .runtime.reports import REPORTS, clean, settle
-from .sockets import Sockets
-from .units import format_size
-from .wait import Wake
-from .wording import printable
+from seqsup import forensics
+from seqsup.channel import Answer, Channel, Node
+from seqsup.folder import CHANNEL, private
+from seqsup.forensics import Known
+from seqsup.model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
+from seqsup.runtime.reports import REPORTS, clean, settle
+from seqsup.sockets import Sockets
+from seqsup.units import format_size
+from seqsup.wait import Wake
+from seqsup.wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _EACH = 0.5  # and as many more as there are processes, while the tree stands still: to ask one takes 0.2 ms

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .events import (
+from seqsup.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
@@ -26,8 +26,8 @@ from .events import (
     Recorded,
     RunStarted,
 )
-from .model import Observation
-from .wording import by_program
+from seqsup.model import Observation
+from seqsup.wording import by_program
 
 FILE = "memory.ndjson"
 _NAMED = 8  # programs in a line

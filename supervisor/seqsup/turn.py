@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .folder import private
-from .host import boot_id
+from seqsup.folder import private
+from seqsup.host import boot_id
 
 if TYPE_CHECKING:  # who only looks must not pay for asyncio
-    from .wait import Wake
+    from seqsup.wait import Wake
 
 _LOOK_AGAIN = 0.2  # seconds; whoever is ahead may live in another pid namespace, so there is no pidfd to wait on
 

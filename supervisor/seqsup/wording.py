@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import PurePath
 
-from .kind import INTERPRETERS, script_name, subject
-from .model import Halt, Kind, ProcessMemory, Reason
-from .units import format_size
+from seqsup.kind import INTERPRETERS, script_name, subject
+from seqsup.model import Halt, Kind, ProcessMemory, Reason
+from seqsup.units import format_size
 
 KILLED = frozenset({
     Reason.HEAP_OOM, Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR,

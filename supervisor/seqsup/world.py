@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from .containment.group import Groups
-from .containment.keeper import Keeper
-from .containment.reaper import Reaper
-from .events import AnyEvent
-from .host import Host
-from .model import Observation, Sample, Step
-from .operator import Operator
-from .sockets import Sockets
-from .wait import Wake
+from seqsup.containment.group import Groups
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.reaper import Reaper
+from seqsup.events import AnyEvent
+from seqsup.host import Host
+from seqsup.model import Observation, Sample, Step
+from seqsup.operator import Operator
+from seqsup.sockets import Sockets
+from seqsup.wait import Wake
 
 
 class World(Struct, frozen=True):

@@ -9,9 +9,9 @@ from io import TextIOWrapper
 
 import click
 
-from .. import __version__
-from ..terminal import speak_plainly
-from ._group import Group
+from seqsup import __version__
+from seqsup.cli._group import Group
+from seqsup.terminal import speak_plainly
 
 UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 
@@ -151,7 +151,7 @@ def _usage(error: click.ClickException, context: click.Context | None) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return error.exit_code
-    from ._mistakes import told  # here, because `--version` has no use for it
+    from seqsup.cli._mistakes import told  # here, because `--version` has no use for it
 
     _say(told(error))
     at = getattr(error, "ctx", None)
@@ -166,8 +166,8 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
-    from ..denied import denial  # here, because `--version` has no use for it
-    from ..model import SeqsupError
+    from seqsup.denied import denial  # here, because `--version` has no use for it
+    from seqsup.model import SeqsupError
 
     if isinstance(error, SeqsupError):
         _say(str(error))

@@ -15,8 +15,8 @@ def profile(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The agents of PROFILE, with their commands."""
-    from ..model import SeqsupError
-    from ._load import read
+    from seqsup.cli._load import read
+    from seqsup.model import SeqsupError
 
     # While an option lacks its value, click leaves the words that follow in `args`
     path = context.params.get("profile") or next(iter(context.args), None)
@@ -28,7 +28,7 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from ..starter import COMMANDS
+    from seqsup.starter import COMMANDS
 
     return _starting(begun, ((name, "") for name in COMMANDS))
 
@@ -47,10 +47,10 @@ def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str)
 
 
 def _runs() -> Iterable[tuple[str, str]]:
-    from ..folder import label
-    from ..journal import Journal
-    from ..model import SeqsupError
-    from ._load import state_dir
+    from seqsup.cli._load import state_dir
+    from seqsup.folder import label
+    from seqsup.journal import Journal
+    from seqsup.model import SeqsupError
 
     try:
         rows = Journal.open(state_dir()).runs()[-_LATEST:]
@@ -61,8 +61,8 @@ def _runs() -> Iterable[tuple[str, str]]:
 
 
 def _agents(given: str | None) -> Iterable[tuple[str, str]]:
-    from ..model import SeqsupError
-    from ._find import find
+    from seqsup.cli._find import find
+    from seqsup.model import SeqsupError
 
     try:
         view = find(given).view()

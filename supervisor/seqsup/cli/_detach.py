@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ..folder import private
-from . import discard
+from seqsup.cli import discard
+from seqsup.folder import private
 
 LOG = "detached.log"  # in the state folder: what such a run would have told a terminal
 

@@ -6,13 +6,13 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from ..folder import alive, closed, label, run_folder, surely_alive
-from ..history import RunState, RunView, fold
-from ..journal import Journal, NoJournal, RunRow
-from ..model import SeqsupError
-from ..turn import Waiting, queued
-from ..wording import nearest
-from ._load import read, state_dir
+from seqsup.cli._load import read, state_dir
+from seqsup.folder import alive, closed, label, run_folder, surely_alive
+from seqsup.history import RunState, RunView, fold
+from seqsup.journal import Journal, NoJournal, RunRow
+from seqsup.model import SeqsupError
+from seqsup.turn import Waiting, queued
+from seqsup.wording import nearest
 
 
 class NeverRan(SeqsupError):

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import click
 
-from ..events import Recorded, RunEnded, RunStarted
-from ._find import Found
+from seqsup.cli._find import Found
+from seqsup.events import Recorded, RunEnded, RunStarted
 
 INTERVAL = 0.1
 

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..events import AttemptStarted, Recorded
-from ..history import AgentState, Now, RunView
-from ..host import total
-from ..live import Pulse, Scene, frame, paint
-from ..model import Halt, Observation, Plan
-from ..screen import Screen
-from ..units import format_duration, format_size
-from ..wording import by_program
+from seqsup.events import AttemptStarted, Recorded
+from seqsup.history import AgentState, Now, RunView
+from seqsup.host import total
+from seqsup.live import Pulse, Scene, frame, paint
+from seqsup.model import Halt, Observation, Plan
+from seqsup.screen import Screen
+from seqsup.units import format_duration, format_size
+from seqsup.wording import by_program
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
 KEYS = {

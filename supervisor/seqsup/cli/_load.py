@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..folder import at_home, straight
-from ..folder import state_dir as usual_state_dir
+from seqsup.folder import at_home, straight
+from seqsup.folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
-    from ..copies import Survey
-    from ..learning import Expected
-    from ..model import Plan
-    from ..profile import Profile
-    from ..selection import Choice
+    from seqsup.copies import Survey
+    from seqsup.learning import Expected
+    from seqsup.model import Plan
+    from seqsup.profile import Profile
+    from seqsup.selection import Choice
 
 # What stands in a profile under this key, `run` is told by that
 _OPTIONS = {
@@ -27,8 +27,8 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
-    from ..plan import with_objections
-    from ..profile import ProfileError
+    from seqsup.plan import with_objections
+    from seqsup.profile import ProfileError
 
     folder = straight(Path(profile_path)).parent
     try:
@@ -52,7 +52,7 @@ def for_command(
     timeout: str | None = None,
 ) -> "Plan":
     """The plan of one command, run where we are."""
-    from .. import profile
+    from seqsup import profile
 
     folder = straight(Path())
     try:
@@ -64,7 +64,7 @@ def for_command(
 
 
 def read(profile_path: str) -> "Profile":
-    from ..profile import Complaint, ProfileError, parse
+    from seqsup.profile import Complaint, ProfileError, parse
 
     try:
         with Path(profile_path).open("rb") as file:
@@ -85,8 +85,8 @@ def read(profile_path: str) -> "Profile":
 
 def expectations(plan: "Plan") -> "dict[str, Expected]":
     """What the plan's agents usually take, of those that ran before. It only looks."""
-    from ..journal import Journal, JournalError
-    from ..learning import expect
+    from seqsup.journal import Journal, JournalError
+    from seqsup.learning import expect
 
     try:
         journal = Journal.open(Path(plan.state_dir))
@@ -107,8 +107,8 @@ def state_dir(profile: "Profile | None" = None) -> Path:
 
 
 def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "Plan":
-    from ..plan import make
-    from ..selection import Choice
+    from seqsup.plan import make
+    from seqsup.selection import Choice
 
     choice = choice or Choice()
     survey = _survey(profile, folder, choice.task)
@@ -117,9 +117,9 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "
 
 
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
-    from ..model import SeqsupError
-    from ..runtime.packaged import with_node
-    from ..survey import gather
+    from seqsup.model import SeqsupError
+    from seqsup.runtime.packaged import with_node
+    from seqsup.survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
     state, homeless = None, ""

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..line import LEVELS
+from seqsup.line import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

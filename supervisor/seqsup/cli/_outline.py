@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from .. import environment
-from ..containment.tiers import Chosen, choose
-from ..folder import ARTIFACTS, CHANNEL, label
-from ..learning import Expected
-from ..model import (
+from seqsup import environment
+from seqsup.cli._take import Earlier, Taken
+from seqsup.containment.tiers import Chosen, choose
+from seqsup.folder import ARTIFACTS, CHANNEL, label
+from seqsup.learning import Expected
+from seqsup.model import (
     ARTIFACT_ONLY,
     MIB,
     CompanionStart,
@@ -30,15 +31,14 @@ from ..model import (
     SeqsupError,
     Step,
 )
-from ..placeholders import finish
-from ..plan import enforcement, enforcing_key
-from ..presets import tables
-from ..resumption import Resumption, gone, resumption
-from ..runtime.reports import REPORTS
-from ..table import Column, render
-from ..units import format_duration, format_size
-from ..wording import at_a_time, counted, named, narrowed, wrap
-from ._take import Earlier, Taken
+from seqsup.placeholders import finish
+from seqsup.plan import enforcement, enforcing_key
+from seqsup.presets import tables
+from seqsup.resumption import Resumption, gone, resumption
+from seqsup.runtime.reports import REPORTS
+from seqsup.table import Column, render
+from seqsup.units import format_duration, format_size
+from seqsup.wording import at_a_time, counted, named, narrowed, wrap
 
 _EACH = 50  # agents of which each is shown; of more, those that are alike stand together
 _COLUMNS = (

@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from ..model import SeqsupError
+from seqsup.model import SeqsupError
 
 
 def width(stream: TextIO | None = None) -> int | None:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..events import AttemptStarted, Recorded
-from ..folder import STDERR, STDOUT
-from ..outlet import Outlet
-from ..screen import Screen
-from ..streams import Reading
-from ..wording import printable, unstyled
+from seqsup.events import AttemptStarted, Recorded
+from seqsup.folder import STDERR, STDOUT
+from seqsup.outlet import Outlet
+from seqsup.screen import Screen
+from seqsup.streams import Reading
+from seqsup.wording import printable, unstyled
 
 _INTERVAL = 0.05  # seconds
 _BRIEF = 0.001  # seconds, for a reader that takes the next piece soon

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from ..host import PORTABLE
-from ._find import Found
+from seqsup.cli._find import Found
+from seqsup.host import PORTABLE
 
 
 def send(found: Found, *signums: signal.Signals) -> bool:

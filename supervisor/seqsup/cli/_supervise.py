@@ -15,47 +15,47 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 # isort: off
-from ..slim import asyncio  # the first of us, see there
+from seqsup.slim import asyncio  # the first of us, see there
 
 # isort: on
-from ..account import leave_keyring
-from ..audience import Audience
-from ..containment.ceiling import ceilings
-from ..containment.cookie import COOKIE, FOLDER
-from ..containment.reaper import Reaper, adopt_orphans
-from ..containment.sentinel import Sentinel
-from ..containment.tiers import choose
-from ..events import HaltRequested, Warned
-from ..folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
-from ..history import RunState, fold
-from ..host import PORTABLE, Host, give_back, too_few_files
-from ..journal import Journal, RunRow
-from ..log import Log, spoken
-from ..model import Halt, Plan, SeqsupError
-from ..ndjson import Stream
-from ..operator import CTRL_C, Operator
-from ..plan import enforcement, enforcing_key
-from ..recover import Recovered, recover, recover_elsewhere
-from ..renewal import GoingOn, hold_signals, renew, renewed
-from ..resumption import resumption
-from ..run import Identity, Run
-from ..screen import Screen
-from ..summary import summary
-from ..terminal import colourful, redrawable, symbols
-from ..timeline import Timeline
-from ..turn import Turn, introduced
-from ..units import format_duration
-from ..wait import Wake
-from ..wording import HALTS, narrowed, processes, wrap
-from ._detach import Detached
-from ._live import Live, Pulses, scene_of
-from ._load import state_dir
-from ._output import here, width
-from ._passage import Passage
-from ._take import Refused
+from seqsup.account import leave_keyring
+from seqsup.audience import Audience
+from seqsup.cli._detach import Detached
+from seqsup.cli._live import Live, Pulses, scene_of
+from seqsup.cli._load import state_dir
+from seqsup.cli._output import here, width
+from seqsup.cli._passage import Passage
+from seqsup.cli._take import Refused
+from seqsup.containment.ceiling import ceilings
+from seqsup.containment.cookie import COOKIE, FOLDER
+from seqsup.containment.reaper import Reaper, adopt_orphans
+from seqsup.containment.sentinel import Sentinel
+from seqsup.containment.tiers import choose
+from seqsup.events import HaltRequested, Warned
+from seqsup.folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
+from seqsup.history import RunState, fold
+from seqsup.host import PORTABLE, Host, give_back, too_few_files
+from seqsup.journal import Journal, RunRow
+from seqsup.log import Log, spoken
+from seqsup.model import Halt, Plan, SeqsupError
+from seqsup.ndjson import Stream
+from seqsup.operator import CTRL_C, Operator
+from seqsup.plan import enforcement, enforcing_key
+from seqsup.recover import Recovered, recover, recover_elsewhere
+from seqsup.renewal import GoingOn, hold_signals, renew, renewed
+from seqsup.resumption import resumption
+from seqsup.run import Identity, Run
+from seqsup.screen import Screen
+from seqsup.summary import summary
+from seqsup.terminal import colourful, redrawable, symbols
+from seqsup.timeline import Timeline
+from seqsup.turn import Turn, introduced
+from seqsup.units import format_duration
+from seqsup.wait import Wake
+from seqsup.wording import HALTS, narrowed, processes, wrap
 
 if TYPE_CHECKING:
-    from ..metrics.exporter import Exporter
+    from seqsup.metrics.exporter import Exporter
 
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
@@ -380,7 +380,7 @@ class _Supervision:
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
             return None
-        from ..metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
+        from seqsup.metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
 
         loop, host = asyncio.get_running_loop(), Host()
         baseline = host.own()

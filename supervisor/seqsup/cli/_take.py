@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from msgspec.structs import replace
 
-from ..folder import alive, label, run_folder, straight
-from ..history import RunView, fold
-from ..journal import Journal, NoJournal, RunRow
-from ..model import Plan, SeqsupError
-from ..resumption import resumption
-from ..selection import Choice
-from . import _complete
-from ._find import find
-from ._load import load, read, state_dir
-from ._values import text
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.cli._load import load, read, state_dir
+from seqsup.cli._values import text
+from seqsup.folder import alive, label, run_folder, straight
+from seqsup.history import RunView, fold
+from seqsup.journal import Journal, NoJournal, RunRow
+from seqsup.model import Plan, SeqsupError
+from seqsup.resumption import resumption
+from seqsup.selection import Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 

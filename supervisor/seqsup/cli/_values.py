@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..units import parse_size
+from seqsup.units import parse_size
 
 Read = Callable[[click.Context, click.Parameter, Any], Any]
 T = TypeVar("T", str, tuple[str, ...])

@@ -7,16 +7,16 @@ from typing import BinaryIO
 
 import click
 
-from ..events import AttemptStarted
-from ..history import History, Now
-from ..host import total
-from ..live import Pulse, Scene, frame, paint
-from ..model import Halt
-from ..screen import Screen
-from ..terminal import colourful, redrawable, symbols
-from ..timeline import FILE, lines
-from ._find import Found
-from ._follow import follow
+from seqsup.cli._find import Found
+from seqsup.cli._follow import follow
+from seqsup.events import AttemptStarted
+from seqsup.history import History, Now
+from seqsup.host import total
+from seqsup.live import Pulse, Scene, frame, paint
+from seqsup.model import Halt
+from seqsup.screen import Screen
+from seqsup.terminal import colourful, redrawable, symbols
+from seqsup.timeline import FILE, lines
 
 _LOOKED_EVERY = 0.5  # seconds
 

@@ -9,15 +9,15 @@ from shutil import copyfileobj
 import click
 from msgspec.structs import asdict
 
-from ..artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
-from ..folder import ARTIFACTS, closed, label, run_folder
-from ..table import NONE, Column, render
-from ..units import format_age, format_size
-from ..wording import counted, nearest, printable
-from . import _complete
-from ._group import Group
-from ._output import put_object, width
-from ._values import a_number_of_days, size
+from seqsup.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
+from seqsup.cli import _complete
+from seqsup.cli._group import Group
+from seqsup.cli._output import put_object, width
+from seqsup.cli._values import a_number_of_days, size
+from seqsup.folder import ARTIFACTS, closed, label, run_folder
+from seqsup.table import NONE, Column, render
+from seqsup.units import format_age, format_size
+from seqsup.wording import counted, nearest, printable
 
 SCHEMA = "seqsup.artifacts/1"
 _COLUMNS = (
@@ -71,7 +71,7 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
 @click.option("--json", "as_json", is_flag=True, help="One object, with sizes in bytes.")
 def list_command(run: str | None, as_json: bool) -> None:
     """What the agents of RUN have handed on: of each its last attempt."""
-    from ._find import find
+    from seqsup.cli._find import find
 
     found = find(run)
     attempts = [(agent.name, agent.attempt, found.folder / agent.folder)
@@ -151,9 +151,9 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
 
     `start` does so by itself for its profile's runs older than run.keep.
     """
-    from ..journal import Journal, NoJournal
-    from ..retention import kept, may_go, remove, too_much
-    from ._load import state_dir
+    from seqsup.cli._load import state_dir
+    from seqsup.journal import Journal, NoJournal
+    from seqsup.retention import kept, may_go, remove, too_much
 
     if days is None and max_size is None:
         raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)", click.get_current_context())
@@ -196,7 +196,7 @@ def _whence(attempt: Path) -> str:
 
 def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
     """Of the agent that is meant, or of each of the run's: its name, and the folder of its last attempt."""
-    from ._find import find_with_agent
+    from seqsup.cli._find import find_with_agent
 
     found, agent = find_with_agent(run, agent)
     agents = found.view().agents

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import _complete
-from ._load import load, read, state_dir
-from ._output import put_object, width
+from seqsup.cli import _complete
+from seqsup.cli._load import load, read, state_dir
+from seqsup.cli._output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
-    from ..finding import Finding
+    from seqsup.finding import Finding
 
 _WIDTH = 100  # columns where they are not known
 
@@ -30,7 +30,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
     No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
-    from ..finding import Level
+    from seqsup.finding import Level
 
     if run is not None and profile is not None:
         raise click.UsageError("--run looks at a past run and at no profile: give one of them")
@@ -44,12 +44,12 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
-    from ..doctor import Examined, examine
-    from ..finding import Finding, Level
-    from ..model import Metrics
-    from ..profile import ProfileError
-    from ..survey import serving
-    from ..wording import counted
+    from seqsup.doctor import Examined, examine
+    from seqsup.finding import Finding, Level
+    from seqsup.model import Metrics
+    from seqsup.profile import ProfileError
+    from seqsup.survey import serving
+    from seqsup.wording import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()
     if profile is not None:
@@ -67,15 +67,15 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
 
 
 def _prove(run: str) -> Iterator["Finding"]:
-    from ..neighbours import proof
-    from ._find import find
+    from seqsup.cli._find import find
+    from seqsup.neighbours import proof
 
     found = find(run)
     yield from proof(f"{found.label} {found.row.name}", found.journal.events(found.row.run))
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:
-    from ..wording import counted, printable, wrap
+    from seqsup.wording import counted, printable, wrap
 
     found, columns = list(found), width()
     room = max(len(finding.what) for finding in found)

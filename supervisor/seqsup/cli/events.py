@@ -4,10 +4,10 @@ import sys
 
 import click
 
-from ..ndjson import encode
-from . import _complete
-from ._find import find
-from ._follow import follow
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.cli._follow import follow
+from seqsup.ndjson import encode
 
 
 @click.command()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from ..host import total
-from ..model import GIB, SeqsupError
-from . import _complete
-from ._load import load, state_dir
-from ._output import put_file
-from ._values import text
+from seqsup.cli import _complete
+from seqsup.cli._load import load, state_dir
+from seqsup.cli._output import put_file
+from seqsup.cli._values import text
+from seqsup.host import total
+from seqsup.model import GIB, SeqsupError
 
 _FILE = "agents.toml"
 _SCHEMA = "seqsup.schema.json"
@@ -56,7 +56,7 @@ def init(
             )
         click.echo(_unit(profile, systemd, timer), nl=False)
         return
-    from .. import starter
+    from seqsup import starter
 
     path = Path(profile or _FILE)
     if path.suffix != ".toml":
@@ -77,8 +77,8 @@ def init(
 
 def _program(preset: str | None) -> str | None:
     """The CLI that is asked for, or the one that is here."""
-    from ..starter import COMMANDS
-    from ..wording import nearest
+    from seqsup.starter import COMMANDS
+    from seqsup.wording import nearest
 
     if preset is not None:
         if preset not in COMMANDS:
@@ -110,7 +110,7 @@ def _write_schema(path: Path) -> None:
     """For the editor, as the profile's first line says. A file of the same name that is not ours stays."""
     import json
 
-    from ..profile import schema
+    from seqsup.profile import schema
 
     described = schema()
     if path.exists() and described["title"] not in path.read_text(encoding="utf-8", errors="replace"):
@@ -119,7 +119,7 @@ def _write_schema(path: Path) -> None:
 
 
 def _unit(profile: str, systemd: bool, timer: bool) -> str:
-    from .. import unit
+    from seqsup import unit
 
     plan = load(profile)
     own = shutil.which("seqsup")

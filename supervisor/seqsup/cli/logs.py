@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import click
 
-from ..events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
-from ..folder import FORENSICS, STDERR, STDOUT
-from ..model import SeqsupError
-from ..streams import Reading
-from ..wording import nearest
-from . import _complete
-from ._find import find_with_agent
-from ._follow import follow
-from ._values import whole
+from seqsup.cli import _complete
+from seqsup.cli._find import find_with_agent
+from seqsup.cli._follow import follow
+from seqsup.cli._values import whole
+from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
+from seqsup.folder import FORENSICS, STDERR, STDOUT
+from seqsup.model import SeqsupError
+from seqsup.streams import Reading
+from seqsup.wording import nearest
 
 _PIECE = 64 * 1024
 

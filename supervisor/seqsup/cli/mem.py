@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..containment.cookie import FOLDER
-from ..forensics import SAID
-from ..journal import kept
-from ..memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
-from ..model import Heap, NodeProcess, SeqsupError
-from ..table import NONE, Column, render
-from ..units import format_size
-from ..wording import counted, title, wrap
-from . import _complete
-from ._find import find
-from ._load import state_dir
-from ._output import put_object, width
-from ._values import size
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.cli._load import state_dir
+from seqsup.cli._output import put_object, width
+from seqsup.cli._values import size
+from seqsup.containment.cookie import FOLDER
+from seqsup.forensics import SAID
+from seqsup.journal import kept
+from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
+from seqsup.model import Heap, NodeProcess, SeqsupError
+from seqsup.table import NONE, Column, render
+from seqsup.units import format_size
+from seqsup.wording import counted, title, wrap
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"

@@ -2,10 +2,10 @@
 
 import click
 
-from ..folder import PAUSED, write_private
-from ..wording import named
-from . import _complete
-from ._find import find
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.folder import PAUSED, write_private
+from seqsup.wording import named
 
 
 @click.command(short_help="Start no further agent of a run until resume.")

@@ -6,14 +6,14 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
-from ..containment.tiers import Chosen
-from ..folder import label
-from ..learning import Expected
-from ..placeholders import finish
-from ._load import expectations
-from ._outline import for_node, going_on, outline, told_of_stdin, would_find
-from ._output import put_object, width
-from ._take import Asked, Refused, Taken, take, taking_options
+from seqsup.cli._load import expectations
+from seqsup.cli._outline import for_node, going_on, outline, told_of_stdin, would_find
+from seqsup.cli._output import put_object, width
+from seqsup.cli._take import Asked, Refused, Taken, take, taking_options
+from seqsup.containment.tiers import Chosen
+from seqsup.folder import label
+from seqsup.learning import Expected
+from seqsup.placeholders import finish
 
 _WIDTH = 100  # columns where they are not known
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..timeline import read
-from . import _complete
-from ._find import find
-from ._output import put_file
-from .status import DIED, state_of
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.cli._output import put_file
+from seqsup.cli.status import DIED, state_of
+from seqsup.timeline import read
 
 SCHEMA = "seqsup.report/1"
 
@@ -33,11 +33,11 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     state, _ = state_of(found)
     events, samples = tuple(found.journal.events(found.row.run)), tuple(read(found.folder))
     if openmetrics:
-        from ..metrics import backfill
+        from seqsup.metrics import backfill
 
         _put(backfill.text(events, samples), output or "-")
         return
-    from ..report.story import tell
+    from seqsup.report.story import tell
 
     story = tell(events, samples)
     found.named(story.view)
@@ -47,7 +47,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
         told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
         _put(msgspec.json.encode(told) + b"\n", output or "-")
         return
-    from ..report.page import page as made_of
+    from seqsup.report.page import page as made_of
 
     files = {attempt.forensics: found.folder / attempt.forensics for attempt in story.attempts if attempt.forensics}
     forensics = {name: path.read_text(errors="replace") for name, path in files.items() if path.exists()}

@@ -4,12 +4,12 @@ import signal
 
 import click
 
-from ..folder import PAUSED
-from ..summary import resume as command
-from . import _complete
-from ._find import find
-from ._output import here
-from ._signal import send
+from seqsup.cli import _complete
+from seqsup.cli._find import find
+from seqsup.cli._output import here
+from seqsup.cli._signal import send
+from seqsup.folder import PAUSED
+from seqsup.summary import resume as command
 
 
 @click.command(short_help="Let a paused run go on.")

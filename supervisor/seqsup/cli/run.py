@@ -8,12 +8,12 @@ import sys
 import click
 from msgspec.structs import replace
 
-from ..model import OWN_STDIN
-from ..streams import unnamed
-from ._load import for_command
-from ._logging import log_options
-from ._supervise import Manner, supervise
-from ._values import whole
+from seqsup.cli._load import for_command
+from seqsup.cli._logging import log_options
+from seqsup.cli._supervise import Manner, supervise
+from seqsup.cli._values import whole
+from seqsup.model import OWN_STDIN
+from seqsup.streams import unnamed
 
 
 @click.command(

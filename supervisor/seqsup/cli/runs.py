@@ -5,17 +5,17 @@ import time
 import click
 from msgspec.structs import asdict
 
-from ..history import AgentState, RunView
-from ..journal import Journal, NoJournal
-from ..ndjson import timestamp
-from ..table import NONE, Column, render
-from ..turn import Waiting, queued
-from ..units import format_duration, format_size
-from ._find import Found
-from ._load import state_dir
-from ._output import put_object, width
-from ._values import whole
-from .status import DIED, state_of, tell_closed
+from seqsup.cli._find import Found
+from seqsup.cli._load import state_dir
+from seqsup.cli._output import put_object, width
+from seqsup.cli._values import whole
+from seqsup.cli.status import DIED, state_of, tell_closed
+from seqsup.history import AgentState, RunView
+from seqsup.journal import Journal, NoJournal
+from seqsup.ndjson import timestamp
+from seqsup.table import NONE, Column, render
+from seqsup.turn import Waiting, queued
+from seqsup.units import format_duration, format_size
 
 SCHEMA = "seqsup.runs/1"
 _COLUMNS = (

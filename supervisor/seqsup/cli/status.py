@@ -4,19 +4,19 @@ import time
 
 import click
 
-from ..folder import PAUSED
-from ..history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
-from ..model import ProcessMemory
-from ..ndjson import timestamp
-from ..summary import body, headline, resume
-from ..turn import Waiting, ahead, queued
-from ..units import format_duration, format_size
-from ..wording import HALTS, at_a_time, counted, named, printable, processes, wrap
-from . import _complete
-from ._find import Found, NeverRan, find, in_queue
-from ._load import state_dir
-from ._output import here, put_object, width
-from ._signal import suspended
+from seqsup.cli import _complete
+from seqsup.cli._find import Found, NeverRan, find, in_queue
+from seqsup.cli._load import state_dir
+from seqsup.cli._output import here, put_object, width
+from seqsup.cli._signal import suspended
+from seqsup.folder import PAUSED
+from seqsup.history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
+from seqsup.model import ProcessMemory
+from seqsup.ndjson import timestamp
+from seqsup.summary import body, headline, resume
+from seqsup.turn import Waiting, ahead, queued
+from seqsup.units import format_duration, format_size
+from seqsup.wording import HALTS, at_a_time, counted, named, printable, processes, wrap
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
@@ -50,7 +50,7 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
             click.echo(f"seqsup: {error}", err=True)
         return 3
     if watch:
-        from ._watch import watch as look_on
+        from seqsup.cli._watch import watch as look_on
 
         look_on(found)
     state, view = state_of(found)
@@ -113,7 +113,7 @@ def _text(
 
 
 def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
-    from ..recover import survivors  # costs 60 ms, and supervisors seldom die
+    from seqsup.recover import survivors  # costs 60 ms, and supervisors seldom die
 
     return survivors(found.journal, found.state_dir, found.row)
 

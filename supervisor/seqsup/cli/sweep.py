@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from ..journal import Journal, kept
-from ..recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
-from ..wait import Wake
-from ..wording import processes
-from ._load import state_dir
-from ._output import put_object
+from seqsup.cli._load import state_dir
+from seqsup.cli._output import put_object
+from seqsup.journal import Journal, kept
+from seqsup.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
+from seqsup.wait import Wake
+from seqsup.wording import processes
 
 
 @click.command(short_help="Find and stop what a dead supervisor left behind.")

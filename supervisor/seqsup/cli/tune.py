@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from ..journal import Journal, NoJournal
-from ..learning import FEW, Limits, Past, good, suggest
-from ..model import SeqsupError
-from ..profile import Agent, Profile
-from ..units import format_duration, format_size, write_duration, write_size
-from ..wording import counted, named
-from . import _complete
-from ._load import load, read, state_dir
-from ._output import put_object
+from seqsup.cli import _complete
+from seqsup.cli._load import load, read, state_dir
+from seqsup.cli._output import put_object
+from seqsup.journal import Journal, NoJournal
+from seqsup.learning import FEW, Limits, Past, good, suggest
+from seqsup.model import SeqsupError
+from seqsup.profile import Agent, Profile
+from seqsup.units import format_duration, format_size, write_duration, write_size
+from seqsup.wording import counted, named
 
 SCHEMA = "seqsup.tune/1"
 
@@ -98,7 +98,7 @@ def _fields(name: str, limits: Limits) -> dict[str, object]:
 def _write(profile: Path, suggested: dict[str, Limits]) -> None:
     import tomlkit  # only here, and slow to import
 
-    from ..profile import parse
+    from seqsup.profile import parse
 
     raw = profile.read_bytes()
     mark = BOM_UTF8 if raw.startswith(BOM_UTF8) else b""

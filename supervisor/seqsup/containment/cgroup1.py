@@ -5,8 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from .cgroup2 import Groups2
-from .group import (
+from seqsup.containment.cgroup2 import Groups2
+from seqsup.containment.group import (
     Kept,
     Membership,
     StrPath,

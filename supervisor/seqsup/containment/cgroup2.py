@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from .group import (
+from seqsup.containment.group import (
     Kept,
     StrPath,
     Unavailable,

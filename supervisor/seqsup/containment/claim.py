@@ -9,9 +9,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from seqsup.containment.group import run_prefix
 from seqsup.folder import private
-
-from .group import run_prefix
 
 CLAIMS = "groups"
 _LET_GO = b"let go\n"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
-from .process import all_pids, environment
+from seqsup.containment.process import all_pids, environment
 
 COOKIE = "SEQSUP_COOKIE"
 FOLDER = "SEQSUP_FOLDER"

@@ -8,11 +8,10 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from seqsup.containment.process import Member, glance, kinship, unmoved
+from seqsup.containment.shared import Shared
 from seqsup.model import MIB, Kind, Measure, ProcessMemory
 from seqsup.wording import OTHER, title
-
-from .process import Member, glance, kinship, unmoved
-from .shared import Shared
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs

@@ -11,10 +11,9 @@ from contextlib import suppress
 
 import psutil
 
+from seqsup.containment.stat import COMMAND, Stat
 from seqsup.kind import classify
 from seqsup.model import Measure, ProcessMemory
-
-from .stat import COMMAND, Stat
 
 ADOPTS = False  # whether orphans among our descendants fall to us
 

@@ -5,9 +5,31 @@ from typing import TYPE_CHECKING
 from seqsup.host import PORTABLE
 
 if TYPE_CHECKING or not PORTABLE:
-    from .procfs import ADOPTS, Member, all_pids, children, environment, glance, kin, kinship, read_stat, unmoved
+    from seqsup.containment.procfs import (
+        ADOPTS,
+        Member,
+        all_pids,
+        children,
+        environment,
+        glance,
+        kin,
+        kinship,
+        read_stat,
+        unmoved,
+    )
 else:
-    from .portable import ADOPTS, Member, all_pids, children, environment, glance, kin, kinship, read_stat, unmoved
+    from seqsup.containment.portable import (
+        ADOPTS,
+        Member,
+        all_pids,
+        children,
+        environment,
+        glance,
+        kin,
+        kinship,
+        read_stat,
+        unmoved,
+    )
 
 __all__ = [
     "ADOPTS",

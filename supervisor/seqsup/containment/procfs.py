@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from seqsup.containment.free import kill_and_free
+from seqsup.containment.group import frozen_by
+from seqsup.containment.stat import COMMAND, Stat
 from seqsup.host import PAGE
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
-
-from .free import kill_and_free
-from .group import frozen_by
-from .stat import COMMAND, Stat
 
 ADOPTS = True  # whether orphans among our descendants fall to us
 _LINE = 32768  # bytes of a command line that are read

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.containment.group import lines_of
+from seqsup.containment.process import Member
 from seqsup.model import MIB
-
-from .group import lines_of
-from .process import Member
 
 _STEP = MIB  # a process whose shared pages changed by less is not looked at again
 _SHARE = 20  # looks may take 1/20 of the time

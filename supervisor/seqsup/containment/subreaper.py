@@ -7,15 +7,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from seqsup.containment.group import Group
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.members import Members, descend
+from seqsup.containment.process import Member, kin, read_stat
+from seqsup.containment.reaper import Reaper, Root
 from seqsup.model import MIB, Measure, ProcessMemory
 from seqsup.wait import Wake
 from seqsup.wording import OTHER, processes
-
-from .group import Group
-from .keeper import Keeper
-from .members import Members, descend
-from .process import Member, kin, read_stat
-from .reaper import Reaper, Root
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)

@@ -11,17 +11,26 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.containment import cgroup2
+from seqsup.containment.cgroup1 import Groups1, with_freezer
+from seqsup.containment.claim import Claim
+from seqsup.containment.group import (
+    Groups,
+    Unavailable,
+    kill,
+    mounts,
+    named_prefix,
+    own_directory,
+    read,
+    remove,
+    run_name,
+)
+from seqsup.containment.shim import wrap
 from seqsup.folder import state_dir
 from seqsup.host import PORTABLE, TIER
 from seqsup.model import MIB, Enforce, SeqsupError
 from seqsup.wait import Wake
 from seqsup.wording import nearest
-
-from . import cgroup2
-from .cgroup1 import Groups1, with_freezer
-from .claim import Claim
-from .group import Groups, Unavailable, kill, mounts, named_prefix, own_directory, read, remove, run_name
-from .shim import wrap
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")

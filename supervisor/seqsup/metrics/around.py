@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .rows import Around
+from seqsup.metrics.rows import Around
 
 
 def look(trees: Mapping[str, Iterable[int]], bounds: Iterable[tuple[int, int]] = ()) -> Around:

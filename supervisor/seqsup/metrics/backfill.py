@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..events import AttemptStarted, MemorySampled, Recorded, RunStarted
-from ..model import Observation, ProcessMemory, Sample
-from ..timeline import steady
-from . import figures
-from .catalogue import BY_NAME, Phase
-from .exposition import openmetrics, timed
-from .figures import AgentFigures, CompanionFigures, Figures, Histogram
-from .rows import Around, Row, rows
+from seqsup.events import AttemptStarted, MemorySampled, Recorded, RunStarted
+from seqsup.metrics import figures
+from seqsup.metrics.catalogue import BY_NAME, Phase
+from seqsup.metrics.exposition import openmetrics, timed
+from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
+from seqsup.metrics.rows import Around, Row, rows
+from seqsup.model import Observation, ProcessMemory, Sample
+from seqsup.timeline import steady
 
 EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it
 STEP = 5.0  # seconds: around a counter's step it is told this often, or rate() over a short time would see one value

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from ..history import RunState
-from ..model import Reason, Restart
+from seqsup.history import RunState
+from seqsup.model import Reason, Restart
 
 
 class Status(StrEnum):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..model import SeqsupError
+from seqsup.model import SeqsupError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -109,7 +109,7 @@ class Endpoint:
         if not self._asked():
             return
         sys.setswitchinterval(_SWITCH)
-        from .http import server
+        from seqsup.metrics.http import server
 
         answer = self._answer_with(self._application())
         with self._ending:

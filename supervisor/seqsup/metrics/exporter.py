@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
-from ..events import Recorded, RunEnded
-from ..model import Observation, Plan
-from . import figures
-from .around import look
-from .endpoint import Endpoint, Taken
-from .files import publish, targets
-from .port import Port
-from .rows import Around, Row, rows
-from .totals import Totals
+from seqsup import __version__
+from seqsup.events import Recorded, RunEnded
+from seqsup.metrics import figures
+from seqsup.metrics.around import look
+from seqsup.metrics.endpoint import Endpoint, Taken
+from seqsup.metrics.files import publish, targets
+from seqsup.metrics.port import Port
+from seqsup.metrics.rows import Around, Row, rows
+from seqsup.metrics.totals import Totals
+from seqsup.model import Observation, Plan
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -107,7 +107,7 @@ class Exporter:
         return rows(now, around, (__version__, platform.python_version()))
 
     def _application(self) -> "WSGIApplication":
-        from .exposition import Collector, application
+        from seqsup.metrics.exposition import Collector, application
 
         return application(Collector(self._profile, self._scraped))
 
@@ -136,7 +136,7 @@ class Exporter:
     def _write(self) -> None:
         if self._totals is None:
             return
-        from .exposition import Collector, push, text
+        from seqsup.metrics.exposition import Collector, push, text
 
         told = list(self._totals.added(self._rows()))
         collector = Collector(self._profile, lambda: told)

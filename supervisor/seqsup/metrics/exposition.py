@@ -9,10 +9,10 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 
-from .catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
-from .catalogue import Metric as Entry
-from .figures import Histogram
-from .rows import Row
+from seqsup.metrics.catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
+from seqsup.metrics.catalogue import Metric as Entry
+from seqsup.metrics.figures import Histogram
+from seqsup.metrics.rows import Row
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..events import (
+from seqsup.events import (
     AgentEnded,
     AgentSkipped,
     AttemptEnded,
@@ -36,10 +36,10 @@ from ..events import (
     StopSent,
     Unkillable,
 )
-from ..history import run_state
-from ..model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
-from ..wording import OTHER, by_program, how_many
-from .catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
+from seqsup.history import run_state
+from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
+from seqsup.model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
+from seqsup.wording import OTHER, by_program, how_many
 
 RECENT = 60  # seconds
 NAMED = 5  # programs of a tree

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
-from .catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, Collected, Phase, Status, Swept
-from .figures import AgentFigures, CompanionFigures, Figures, Histogram, Live
+from seqsup.metrics.catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, Collected, Phase, Status, Swept
+from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram, Live
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from .. import presets
-from ..model import SeqsupError
-from . import fields
-from .checks import check
-from .limits import disorder, resolve
-from .lines import KeyPath, locate, nearest
-from .tables import SHARED, Agent, Companion, MemoryTable, Profile
+from seqsup import presets
+from seqsup.model import SeqsupError
+from seqsup.profile import fields
+from seqsup.profile.checks import check
+from seqsup.profile.limits import disorder, resolve
+from seqsup.profile.lines import KeyPath, locate, nearest
+from seqsup.profile.tables import SHARED, Agent, Companion, MemoryTable, Profile
 
 __all__ = [
     "Agent",
@@ -165,7 +165,7 @@ def for_command(
     timeout: str | None = None,
 ) -> Profile:
     """The profile of one command; what is None has the default of any profile."""
-    from ..placeholders import escape
+    from seqsup.placeholders import escape
 
     words = list(command)
     memory = {key: size for key, size in (("soft", soft), ("hard", hard)) if size is not None}

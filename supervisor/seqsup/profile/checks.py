@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from .. import placeholders
-from ..units import show
-from ..wording import nearest
-from .limits import disorder, resolve, too_small_for_node
-from .lines import KeyPath
-from .order import in_order
-from .tables import Agent, Profile
+from seqsup import placeholders
+from seqsup.profile.limits import disorder, resolve, too_small_for_node
+from seqsup.profile.lines import KeyPath
+from seqsup.profile.order import in_order
+from seqsup.profile.tables import Agent, Profile
+from seqsup.units import show
+from seqsup.wording import nearest
 
 Wrong = Iterator[tuple[KeyPath, str]]
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 import msgspec
 from msgspec import NODEFAULT, UNSET, Struct
 
-from ..units import (
+from seqsup.profile.lines import KeyPath
+from seqsup.units import (
     DURATION_FORMS,
     DURATION_PATTERN,
     SIZE_FORMS,
@@ -24,8 +25,7 @@ from ..units import (
     write_duration,
     write_size,
 )
-from ..wording import nearest
-from .lines import KeyPath
+from seqsup.wording import nearest
 
 Complain = Callable[[KeyPath, str], object]
 Schema = dict[str, Any]

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 from msgspec import UNSET
 
-from ..model import GIB, MIB, Enforce, Limits, Measure
-from ..units import format_size
-from .tables import DrainTable, MemoryTable, NodeTable
+from seqsup.model import GIB, MIB, Enforce, Limits, Measure
+from seqsup.profile.tables import DrainTable, MemoryTable, NodeTable
+from seqsup.units import format_size
 
 HARD = 8 * GIB
 HOST_FLOOR = 512 * MIB

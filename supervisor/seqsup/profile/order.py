@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
-from .tables import Agent
+from seqsup.profile.tables import Agent
 
 
 def in_order(agents: Sequence[Agent]) -> list[Agent]:

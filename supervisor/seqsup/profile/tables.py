@@ -7,10 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from .. import presets
-from ..model import OnTimeout, OnUsageLimit, Reason, Rlimits
-from ..units import show
-from .fields import (
+from seqsup import presets
+from seqsup.model import OnTimeout, OnUsageLimit, Reason, Rlimits
+from seqsup.profile.fields import (
     AMOUNT_OR_NONE,
     DURATION,
     DURATION_OR_AUTO,
@@ -28,7 +27,8 @@ from .fields import (
     whole,
     whole_or_none,
 )
-from .lines import KeyPath
+from seqsup.profile.lines import KeyPath
+from seqsup.units import show
 
 _NEVER_RETRIED = (  # or not for being listed: see usage_limit
     Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST, Reason.MISCONFIGURED, Reason.USAGE_LIMIT,

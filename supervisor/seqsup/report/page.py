@@ -7,13 +7,13 @@ from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
 
-from ..history import AgentState, RunState, RunView
-from ..summary import COLUMNS, headline, reasons, row
-from ..table import NONE
-from ..units import format_duration, format_share, format_size
-from ..wording import printable, title
-from .picture import SYMBOLS, host, in_turn, timeline
-from .story import Attempt, Kind, Stop, Story
+from seqsup.history import AgentState, RunState, RunView
+from seqsup.report.picture import SYMBOLS, host, in_turn, timeline
+from seqsup.report.story import Attempt, Kind, Stop, Story
+from seqsup.summary import COLUMNS, headline, reasons, row
+from seqsup.table import NONE
+from seqsup.units import format_duration, format_share, format_size
+from seqsup.wording import printable, title
 
 MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else

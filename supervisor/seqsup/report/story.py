@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from ..events import (
+from seqsup.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
@@ -26,11 +26,11 @@ from ..events import (
     Unkillable,
     Warned,
 )
-from ..history import AgentState, RunView, fold
-from ..model import ProcessMemory, Reason, Restart
-from ..timeline import steady
-from ..units import format_duration, format_size
-from ..wording import HALTS, processes
+from seqsup.history import AgentState, RunView, fold
+from seqsup.model import ProcessMemory, Reason, Restart
+from seqsup.timeline import steady
+from seqsup.units import format_duration, format_size
+from seqsup.wording import HALTS, processes
 
 
 class Kind(StrEnum):

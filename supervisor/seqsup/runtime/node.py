@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from .. import nodeflags
-from ..folder import at_home, state_dir
-from ..model import MIB, NodeBinary, NodeStart, SeqsupError
+from seqsup import nodeflags
+from seqsup.folder import at_home, state_dir
+from seqsup.model import MIB, NodeBinary, NodeStart, SeqsupError
 
 # Its own word for what it takes: right in 330 of 330 comparisons, 66 flags on five versions.
 _QUESTION = "JSON.stringify([process.version,process.execPath,[...process.allowedNodeEnvironmentFlags]])"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from .. import nodeflags
+from seqsup import nodeflags
 
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
