@@ -17,11 +17,11 @@ from seqsup.attempt import Ended, attempt
 from seqsup.containment.cookie import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
-from seqsup.host import Host
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
 from seqsup.model import MIB, Drain, Halt, Limits, Measure, OnTimeout, Outcome, Reason, Retry, Step, Success, Timeouts
 from seqsup.operator import Operator
 from seqsup.stage import Place, Stage
-from seqsup.wait import Wake
 from seqsup.world import World
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import STUBS, alive, wait_for
 from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
-from seqsup.host import Host
+from seqsup.host.machine import Host
 from seqsup.journal import JournalLost
 from seqsup.model import MIB, Exit, Halt, Kind, NodeStart, Reason
 from seqsup.runtime.stand_in import FOLDER

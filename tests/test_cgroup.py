@@ -34,8 +34,8 @@ from seqsup.containment.group import (
 )
 from seqsup.containment.process import Member
 from seqsup.containment.shim import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
+from seqsup.host.wake import Wake
 from seqsup.model import MIB, Enforce, Measure, SeqsupError
-from seqsup.wait import Wake
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 

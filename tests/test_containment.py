@@ -31,9 +31,9 @@ from seqsup.containment.reaper import Reaper, Root
 from seqsup.containment.shared import Holding, look, once
 from seqsup.containment.stop import stop
 from seqsup.containment.subreaper import Tree
-from seqsup.host import Host
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
 from seqsup.model import MIB, Exit, Measure
-from seqsup.wait import Wake
 from supervised import supervised, until
 
 Stub = Callable[..., list[str]]

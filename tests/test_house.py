@@ -30,7 +30,6 @@ README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").re
 CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
 
 FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
-DOORS = ("__init__", "__main__")  # how others come in: they belong to no floor
 
 # Who may hold up everything, and why nobody is hurt by it
 SLEEPERS = {
@@ -42,7 +41,7 @@ SLEEPERS = {
 }
 # Who may wait elsewhere than in wait.Wake
 ASYNC_SLEEPERS = {
-    "wait.py": "the one place that waits",
+    "host/wake.py": "the one place that waits",
     "cli/_passage.py": "hands output on beside the watch, which never waits for it",
 }
 # Who may know a library
@@ -69,67 +68,6 @@ def rows(text: str, header: str) -> dict[str, str]:
         first, second = (cell.strip() for cell in line.strip("|").split(" | ")[:2])
         found[first] = second
     return found
-
-
-def ticked(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
-
-
-# -- floors
-
-FLOORS = {
-    int(floor): [room.rstrip("/") for room in ticked(rooms)]
-    for floor, rooms in rows(DESIGN, "floor").items()
-    if floor.isdigit()
-}
-PLACES = {room: (floor, place) for floor, rooms in FLOORS.items() for place, room in enumerate(rooms)}
-
-
-def room_of(file: str) -> str:
-    return file.split("/")[0].removesuffix(".py")
-
-
-def arrows(file: str) -> Iterator[tuple[int, str]]:
-    """Each import from our own package: its line, and the room it points to. Those in functions count as well."""
-    parents = ["seqsup", *file.split("/")[:-1]]
-    for node in ast.walk(parsed(file)):
-        if isinstance(node, ast.Import):
-            targets = [alias.name.split(".") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = [*(parents[: len(parents) - node.level + 1] if node.level else []), *(node.module or "").split(".")]
-            targets = [[part for part in [*base, alias.name] if part] for alias in node.names]
-        else:
-            continue
-        yield from ((node.lineno, path[1]) for path in targets if path[0] == "seqsup" and len(path) > 1)
-
-
-def test_every_module_has_its_place_in_the_table_of_floors_and_every_place_a_module() -> None:
-    assert sorted(PLACES) == sorted({room_of(file) for file in FILES} - {*DOORS})
-    assert len(PLACES) == sum(map(len, FLOORS.values())), "a room stands there twice"
-
-
-@pytest.mark.parametrize("file", sorted(file for file in FILES if room_of(file) not in DOORS))
-def test_arrows_point_down_or_to_the_left_or_stay_in_the_room(file: str) -> None:
-    own = room_of(file)
-    wrong = [
-        f"{file}:{line} knows {room}"
-        for line, room in arrows(file)
-        if room not in (own, "__version__") and not _below(PLACES[room], PLACES[own])
-    ]
-    assert wrong == []
-
-
-def _below(there: tuple[int, int], here: tuple[int, int]) -> bool:
-    return there[0] < here[0] or (there[0] == here[0] and there[1] < here[1])
-
-
-def test_arrows_are_seen_wherever_they_stand() -> None:
-    """The proof of the instrument: known imports at the top, in a function, of the package itself, of a sibling."""
-    assert {"profile", "plan", "survey", "runtime"} <= {room for _, room in arrows("cli/_load.py")}
-    assert {room for _, room in arrows("turn.py")} == {"folder", "host", "wait"}
-    assert list(arrows("units.py")) == []
-    assert {"policy", "__version__", "containment"} <= {room for _, room in arrows("run.py")}
-    assert {"containment", "model", "wait"} <= {room for _, room in arrows("containment/stop.py")}
 
 
 def test_the_folder_supervisor_is_no_package() -> None:

@@ -17,10 +17,10 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import AnyEvent, Unkillable
-from seqsup.host import Host
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
 from seqsup.model import Exit, Measure
 from seqsup.operator import Operator
-from seqsup.wait import Wake
 from seqsup.world import World
 from supervised import supervised, until
 

@@ -20,13 +20,13 @@ from seqsup.containment.cookie import marks
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.events import AttemptEnded, AttemptStarted, Recorded
-from seqsup.host import Host
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
 from seqsup.journal import Journal
 from seqsup.model import MIB, Reason
 from seqsup.operator import Operator
 from seqsup.sequence import violations
 from seqsup.stage import Place, Stage
-from seqsup.wait import Wake
 from seqsup.world import World
 from supervised import step, supervised
 from test_learning import learned

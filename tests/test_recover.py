@@ -20,7 +20,7 @@ from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import tiers
 from seqsup.events import AttemptStarted, RunStarted
 from seqsup.folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
-from seqsup.host import boot_id
+from seqsup.host.machine import boot_id
 from seqsup.journal import Journal
 from seqsup.recover import _Left
 

@@ -17,20 +17,21 @@ import pytest
 from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
-from seqsup import account, channel, forensics
+from seqsup import channel, forensics
 from seqsup.attempt import _Vigil
 from seqsup.channel import Channel, Node
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
+from seqsup.host import users
+from seqsup.host.wake import Wake
 from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
 from seqsup.runtime.reports import clean
 from seqsup.sockets import Sockets
 from seqsup.stage import Stage
 from seqsup.streams import Output
 from seqsup.telemetry import Telemetry
-from seqsup.wait import Wake
 from supervised import LIMITS as DEFAULTS
 from supervised import Tried, step, supervised, tried, until
 
@@ -530,8 +531,8 @@ def test_an_agent_that_becomes_another_user_is_asked_too(node: Path, tmp_path: P
     for folder in (tmp_path, *tmp_path.parents):
         folder.chmod(folder.stat().st_mode | 0o111)
     script = shutil.copy(STUBS / "leaks.mjs", tmp_path)
-    nobody = account.look_up("nobody")
-    if nobody is None or account.out_of_reach(nobody, str(tmp_path), (str(node),)):
+    nobody = users.look_up("nobody")
+    if nobody is None or users.out_of_reach(nobody, str(tmp_path), (str(node),)):
         pytest.skip("nobody cannot start this node")
     (tmp_path / "run" / "agent" / "1").mkdir(parents=True)
     (tmp_path / "run" / "agent" / "1").chmod(0o711)

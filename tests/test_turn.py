@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, wait_for
+from seqsup.host.wake import Wake
 from seqsup.turn import Turn, waiting
-from seqsup.wait import Wake
 
 # Queues up under a name, says so, says when it has the turn, and keeps it until a line comes
 _STANDS = """

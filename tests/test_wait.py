@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from seqsup.wait import Wake
+from seqsup.host.wake import Wake
 
 LONG = 60.0  # seconds, of which none of these stories takes one
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from seqsup import policy
 from seqsup.containment.ceiling import ceilings
 from seqsup.events import AdmissionDelayed
-from seqsup.host import PORTABLE, Host
+from seqsup.host.machine import PORTABLE, Host
 from seqsup.model import Halt, Observation, Sample, Step, Stopped
 from seqsup.world import World
 

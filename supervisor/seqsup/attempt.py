@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import account, environment, outcome, policy
+from seqsup import environment, outcome, policy
 from seqsup.containment import shim
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
@@ -39,7 +39,8 @@ from seqsup.events import (
 from seqsup.folder import FORENSICS, write_private
 from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
 from seqsup.forensics import text as readable
-from seqsup.host import room
+from seqsup.host import users
+from seqsup.host.machine import room
 from seqsup.model import (
     Collection,
     Exit,
@@ -236,11 +237,11 @@ class _Vigil:
             ends_with_us = step.account is None  # a keeper sees to it but where the user changes
         else:
             ends_with_us = group is not None and reaper.sentinel is not None and reaper.sentinel.stands
-        words, env = account.loading_late(step.account, step.command, env)
+        words, env = users.loading_late(step.account, step.command, env)
         command = shim.wrap(
             words, group.entry if group is not None else (), names=env,
             die_with_us=not ends_with_us, bounds=shim.Bounds(step.rlimits, reaper.soft_nofile),
-            becoming=account.becoming(step.account) if step.account is not None else (),
+            becoming=users.becoming(step.account) if step.account is not None else (),
             parent=None if kept else os.getpid(),
         )  # fmt: skip
         with open_stdin(step) as stdin:

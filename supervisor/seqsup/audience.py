@@ -9,9 +9,9 @@ from typing import TypeVar
 from seqsup.denied import NO_ROOM
 from seqsup.events import AnyEvent, Recorded, Warned
 from seqsup.history import History, RunView
+from seqsup.host.wake import Wake
 from seqsup.journal import Journal
 from seqsup.model import Observation, SeqsupError
-from seqsup.wait import Wake
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup import account, policy
+from seqsup import policy
 from seqsup.containment import shim
 from seqsup.containment.cookie import marks
 from seqsup.containment.group import Group
@@ -18,6 +18,7 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import Unkillable, Warned
 from seqsup.folder import STDERR, STDOUT, private
+from seqsup.host import users
 from seqsup.model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, preload
@@ -75,15 +76,15 @@ class Beside:
             self._outputs.append(Output(self.folder / name))
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
-        whole = {**account.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
+        whole = {**users.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
         if node is not None:
             whole |= self._line_to(node, become, whole)
-        words, whole = account.loading_late(become, command, whole)
+        words, whole = users.loading_late(become, command, whole)
         wrapped = shim.wrap(
             words, self._group.entry if self._group is not None else (), names=whole,
             die_with_us=become is not None,  # else the keeper sees to it
             bounds=shim.Bounds(Rlimits(), reaper.soft_nofile),
-            becoming=account.becoming(become) if become is not None else (),
+            becoming=users.becoming(become) if become is not None else (),
         )  # fmt: skip
         self._keeper = Keeper(reaper, self.label)
         self._keeper.begin(
@@ -100,7 +101,7 @@ class Beside:
 
         try:
             if become is not None:
-                account.open_way(self.folder, self._site.folder.parent.parent)
+                users.open_way(self.folder, self._site.folder.parent.parent)
             self.telemetry = Telemetry(None, become, self.folder, self._wake, self._world.sockets)
             owner = (become.uid, become.gid) if become is not None else None
             options = ("--require", str(preload(self.folder if become is not None else None)))

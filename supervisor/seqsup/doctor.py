@@ -21,7 +21,7 @@ from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
 from seqsup.finding import Finding, Level
 from seqsup.folder import straight
-from seqsup.host import PORTABLE, Host, too_few_files, total
+from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.journal import FILE, Journal, kept
 from seqsup.model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from seqsup.plan import enforcement, enforcing_key

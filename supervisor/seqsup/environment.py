@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqsup import account
+from seqsup.host import users
 from seqsup.model import Step
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, own_options, preload
@@ -15,7 +15,7 @@ def of_agent(
     """`ours` is the supervisor's own."""
     env = {
         **(step.preset.env if step.preset is not None else {}),
-        **account.environment(step.account, ours), "PWD": step.cwd, **step.env, **marks,
+        **users.environment(step.account, ours), "PWD": step.cwd, **step.env, **marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(artifacts),
     }  # fmt: skip
     if previous is not None:

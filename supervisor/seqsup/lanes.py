@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from seqsup.host.wake import Wake
 from seqsup.model import Stopped
-from seqsup.wait import Wake
 
 
 class Lanes:

@@ -27,7 +27,7 @@ from seqsup.containment.members import Members, descend
 from seqsup.containment.process import environment, read_stat
 from seqsup.folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 from seqsup.forensics import total as heaps
-from seqsup.host import Host, total
+from seqsup.host.machine import Host, total
 from seqsup.model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
 
 __all__ = [

@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup import __version__, briefs, policy
-from seqsup.account import open_way
 from seqsup.admission import Admission
 from seqsup.agent import Agent
 from seqsup.artifacts import Summaries, summary
@@ -44,7 +43,9 @@ from seqsup.experience import Experience
 from seqsup.folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
 from seqsup.history import AgentState, RunView
 from seqsup.hooks import Hooking
-from seqsup.host import Host, boot_id, room
+from seqsup.host.machine import Host, boot_id, room
+from seqsup.host.users import open_way
+from seqsup.host.wake import Wake
 from seqsup.journal import Journal
 from seqsup.lanes import Lanes
 from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
@@ -56,7 +57,6 @@ from seqsup.retention import outdated, remove
 from seqsup.runtime import stand_in
 from seqsup.sequence import violations
 from seqsup.stage import Place
-from seqsup.wait import Wake
 from seqsup.world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75

@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from seqsup import account
 from seqsup.folder import at_once, fallocate
+from seqsup.host import users
 from seqsup.model import OWN_STDIN, Step
 from seqsup.units import format_size
 
@@ -144,7 +144,7 @@ def _file_stdin(step: Step, path: Path) -> IO[bytes]:
     status, refused = os.fstat(fd), None
     if not stat.S_ISREG(status.st_mode):
         refused = OSError(errno.EINVAL, "no regular file", str(path))
-    elif step.account is not None and not account.may_read(step.account, status):
+    elif step.account is not None and not users.may_read(step.account, status):
         refused = PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
     if refused is not None:
         os.close(fd)

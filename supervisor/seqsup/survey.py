@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from seqsup import account, placeholders
+from seqsup import placeholders
 from seqsup.containment.process import ADOPTS
 from seqsup.containment.shim import out_of_reach
 from seqsup.copies import Copy, Found, Survey, copies, runtime
-from seqsup.host import PORTABLE, total
+from seqsup.host import users
+from seqsup.host.machine import PORTABLE, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model import Account, Detected, NodeBinary, SeqsupError
 from seqsup.profile import Agent, Companion, Profile
@@ -120,7 +121,7 @@ class _Look:
         file = find(placeholders.finish(copy.command[0]), copy.cwd, path) or executable
         key = (become.uid, copy.cwd, file, executable)
         if key not in self._reached:
-            self._reached[key] = account.out_of_reach(become, copy.cwd, (file, executable))
+            self._reached[key] = users.out_of_reach(become, copy.cwd, (file, executable))
         return {"user": self._reached[key]} if self._reached[key] else {}
 
     def _node(
@@ -147,9 +148,9 @@ class _Look:
 
     def _ask(self, file: str, become: Account | None) -> NodeBinary | str:
         if file not in self._nodes:
-            words = account.becoming(become) if become is not None else []  # never run as root what is another's
+            words = users.becoming(become) if become is not None else []  # never run as root what is another's
             try:
-                self._nodes[file] = probe(file, words, account.environment(become, os.environ))
+                self._nodes[file] = probe(file, words, users.environment(become, os.environ))
             except NoAnswer as error:
                 self._nodes[file] = str(error)
         return self._nodes[file]
@@ -193,9 +194,9 @@ def _accounts(
     accounts: dict[str | None, Account | None] = {}
     for name, key in wanted.items():
         try:
-            become = accounts[name] = account.look_up(name)
-            why = account.out_of_reach(become, str(Path(state_dir).parent)) if become and state_dir else ""
-        except account.NoAccount as error:
+            become = accounts[name] = users.look_up(name)
+            why = users.out_of_reach(become, str(Path(state_dir).parent)) if become and state_dir else ""
+        except users.NoAccount as error:
             problems[key] = str(error)
             continue
         if why:

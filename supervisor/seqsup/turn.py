@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from seqsup.folder import private
-from seqsup.host import boot_id
+from seqsup.host.machine import boot_id
 
 if TYPE_CHECKING:  # who only looks must not pay for asyncio
-    from seqsup.wait import Wake
+    from seqsup.host.wake import Wake
 
 _LOOK_AGAIN = 0.2  # seconds; whoever is ahead may live in another pid namespace, so there is no pidfd to wait on
 

@@ -10,11 +10,11 @@ from seqsup.containment.group import Groups
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
-from seqsup.host import Host
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
 from seqsup.model import Observation, Sample, Step
 from seqsup.operator import Operator
 from seqsup.sockets import Sockets
-from seqsup.wait import Wake
 
 
 class World(Struct, frozen=True):

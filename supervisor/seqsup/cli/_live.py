@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from seqsup.events import AttemptStarted, Recorded
 from seqsup.history import AgentState, Now, RunView
-from seqsup.host import total
+from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import Halt, Observation, Plan
 from seqsup.screen import Screen

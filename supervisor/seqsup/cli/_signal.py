@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seqsup.cli._find import Found
-from seqsup.host import PORTABLE
+from seqsup.host.machine import PORTABLE
 
 
 def send(found: Found, *signums: signal.Signals) -> bool:

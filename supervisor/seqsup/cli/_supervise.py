@@ -15,10 +15,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 # isort: off
-from seqsup.slim import asyncio  # the first of us, see there
+from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 
 # isort: on
-from seqsup.account import leave_keyring
 from seqsup.audience import Audience
 from seqsup.cli._detach import Detached
 from seqsup.cli._live import Live, Pulses, scene_of
@@ -34,7 +33,9 @@ from seqsup.containment.tiers import choose
 from seqsup.events import HaltRequested, Warned
 from seqsup.folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from seqsup.history import RunState, fold
-from seqsup.host import PORTABLE, Host, give_back, too_few_files
+from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
+from seqsup.host.users import leave_keyring
+from seqsup.host.wake import Wake
 from seqsup.journal import Journal, RunRow
 from seqsup.log import Log, spoken
 from seqsup.model import Halt, Plan, SeqsupError
@@ -51,7 +52,6 @@ from seqsup.terminal import colourful, redrawable, symbols
 from seqsup.timeline import Timeline
 from seqsup.turn import Turn, introduced
 from seqsup.units import format_duration
-from seqsup.wait import Wake
 from seqsup.wording import HALTS, narrowed, processes, wrap
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from seqsup.cli._find import Found
 from seqsup.cli._follow import follow
 from seqsup.events import AttemptStarted
 from seqsup.history import History, Now
-from seqsup.host import total
+from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import Halt
 from seqsup.screen import Screen

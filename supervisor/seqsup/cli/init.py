@@ -12,7 +12,7 @@ from seqsup.cli import _complete
 from seqsup.cli._load import load, state_dir
 from seqsup.cli._output import put_file
 from seqsup.cli._values import text
-from seqsup.host import total
+from seqsup.host.machine import total
 from seqsup.model import GIB, SeqsupError
 
 _FILE = "agents.toml"

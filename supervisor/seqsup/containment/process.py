@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from seqsup.host import PORTABLE
+from seqsup.host.machine import PORTABLE
 
 if TYPE_CHECKING or not PORTABLE:
     from seqsup.containment.procfs import (

@@ -17,7 +17,7 @@ from pathlib import Path
 from seqsup.containment.free import kill_and_free
 from seqsup.containment.group import frozen_by
 from seqsup.containment.stat import COMMAND, Stat
-from seqsup.host import PAGE
+from seqsup.host.machine import PAGE
 from seqsup.kind import classify
 from seqsup.model import Kind, Measure, ProcessMemory
 

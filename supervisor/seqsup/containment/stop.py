@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from seqsup.containment.members import Members, descend
+from seqsup.host.wake import Wake
 from seqsup.model import ProcessMemory
-from seqsup.wait import Wake
 
 _EMPTY_PASSES = 2
 _AFTER_A_FIND = 10  # looks: whoever forks and exits each millisecond may hide from some

@@ -12,8 +12,8 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, kin, read_stat
 from seqsup.containment.reaper import Reaper, Root
+from seqsup.host.wake import Wake
 from seqsup.model import MIB, Measure, ProcessMemory
-from seqsup.wait import Wake
 from seqsup.wording import OTHER, processes
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem

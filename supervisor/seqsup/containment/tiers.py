@@ -27,9 +27,9 @@ from seqsup.containment.group import (
 )
 from seqsup.containment.shim import wrap
 from seqsup.folder import state_dir
-from seqsup.host import PORTABLE, TIER
+from seqsup.host.machine import PORTABLE, TIER
+from seqsup.host.wake import Wake
 from seqsup.model import MIB, Enforce, SeqsupError
-from seqsup.wait import Wake
 from seqsup.wording import nearest
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms

@@ -1,0 +1,1 @@
+"""This machine: its memory, its users, and the one place that waits."""
