@@ -18,9 +18,9 @@ from typing import NamedTuple, NoReturn, TypeVar
 import psutil
 import pytest
 from hypothesis import settings
-from seqsup import journal
 from seqsup.containment import tiers
 from seqsup.containment.group import remove
+from seqsup.state import journal
 
 ROOT = Path(__file__).parent.parent
 STUBS = Path(__file__).parent / "stubs"

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.artifacts import LONGEST, SUMMARY, ArtifactError, Summaries, files, has_summary, opened, put, summary
-from seqsup.folder import ARTIFACTS
+from seqsup.state.artifacts import LONGEST, SUMMARY, ArtifactError, Summaries, files, has_summary, opened, put, summary
+from seqsup.state.run_folder import ARTIFACTS
 
 from profiles import agent, proven, shell, write
 

@@ -12,9 +12,9 @@ import pytest
 from conftest import STUBS, alive, wait_for
 from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.host.machine import Host
-from seqsup.journal import JournalLost
 from seqsup.model import MIB, Exit, Halt, Kind, NodeStart, Reason
 from seqsup.runtime.stand_in import FOLDER
+from seqsup.state.journal import JournalLost
 from supervised import Tried, step, tried, wish
 
 Stub = Callable[..., list[str]]

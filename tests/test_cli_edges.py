@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, wait_for
-from seqsup.folder import write_private
+from seqsup.state.run_folder import write_private
 from test_journal import fill, tmpfs
 
 from profiles import agent, shell, write

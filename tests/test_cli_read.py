@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, Result, Started, wait_for
 from seqsup.cli import COMMANDS
 from seqsup.events import RunEnded
-from seqsup.folder import run_folder
 from seqsup.model import MIB, Halt, Reason
+from seqsup.state.run_folder import run_folder
 from told import Told
 from written import Written
 

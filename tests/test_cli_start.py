@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.cli._find import Found
 from seqsup.cli.status import state_of
-from seqsup.folder import KILLED, MEMBERS, PAUSED, QUEUE
-from seqsup.journal import Journal, JournalError
+from seqsup.state.journal import Journal, JournalError
+from seqsup.state.run_folder import KILLED, MEMBERS, PAUSED, QUEUE
 
 from profiles import agent, of, parsed, proven, reasons, shell, started, write
 

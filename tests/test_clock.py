@@ -142,12 +142,12 @@ CALENDAR = {
     "cli/report.py": "for people to read",
     "cli/runs.py": "for people to read",
     "cli/status.py": "for people to read",
-    "journal.py": "when an event was told, for people; beside it stands monotonic time",
+    "state/journal.py": "when an event was told, for people; beside it stands monotonic time",
     "log.py": "for people to read",
     "metrics/exporter.py": "Prometheus wants it",
-    "retention.py": "how old a run is; the last one of a profile always stays",
+    "state/retention.py": "how old a run is; the last one of a profile always stays",
     "run.py": "when an event was told, for people",
-    "timeline.py": "for people to read",
+    "state/samples.py": "for people to read",
 }
 
 

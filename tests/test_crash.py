@@ -25,9 +25,9 @@ from seqsup.events import (
     RunEnded,
     RunStarted,
 )
-from seqsup.journal import DURABLE as REACH_THE_DISK
-from seqsup.journal import Journal
 from seqsup.sequence import violations
+from seqsup.state.journal import DURABLE as REACH_THE_DISK
+from seqsup.state.journal import Journal
 
 from profiles import shell, write
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.events import AnyEvent, AttemptEnded, Warned
-from seqsup.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
 from seqsup.model import MIB, Stopped
+from seqsup.state.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
 from told import Told
 
 from profiles import parsed, reasons, shell, write
@@ -180,7 +180,7 @@ def test_a_power_cut_takes_no_start_and_no_end_from_before_a_wait(
         reached.append(os.pread(fd, MIB, 0))
         os.fdatasync(fd)
 
-    monkeypatch.setattr("seqsup.journal._reach_disk", sync)
+    monkeypatch.setattr("seqsup.state.journal._reach_disk", sync)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "the-cookie")
     assert b"the-cookie" in reached[-1]
@@ -491,7 +491,7 @@ def test_what_waits_for_no_lock_is_written_once_that_is_gone(tmp_path: Path) -> 
 
 
 def test_of_a_lock_that_nobody_waits_for_it_is_told_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsup.journal._PATIENCE", 0.0)
+    monkeypatch.setattr("seqsup.state.journal._PATIENCE", 0.0)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -537,7 +537,7 @@ def test_where_no_room_can_be_kept_a_run_goes_on_without(tmp_path: Path, monkeyp
     def refuses(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "")
 
-    monkeypatch.setattr("seqsup.journal.fallocate", refuses)
+    monkeypatch.setattr("seqsup.state.journal.fallocate", refuses)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     for recorded in Told().attempt("a").events:
@@ -695,7 +695,7 @@ def test_a_start_does_not_read_a_large_journal_whole(tmp_path: Path, monkeypatch
     damaged = bytearray(whole)
     damaged[-4096:] = b"\xff" * 4096  # the last page: of events, by their number
     _written_as(tmp_path, bytes(damaged))
-    monkeypatch.setattr("seqsup.journal._WHOLE", 0)
+    monkeypatch.setattr("seqsup.state.journal._WHOLE", 0)
     journal = Journal.open(tmp_path, write=True)
     assert len(journal.runs()) == 1
     with pytest.raises(JournalError, match="set it aside"):

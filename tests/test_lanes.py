@@ -22,11 +22,11 @@ from seqsup.containment.reaper import Reaper
 from seqsup.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal
 from seqsup.model import MIB, Reason
 from seqsup.operator import Operator
 from seqsup.sequence import violations
 from seqsup.stage import Place, Stage
+from seqsup.state.journal import Journal
 from seqsup.world import World
 from supervised import step, supervised
 from test_learning import learned

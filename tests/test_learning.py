@@ -11,11 +11,11 @@ import pytest
 from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.folder import private, run_folder
 from seqsup.history import fold, remaining
-from seqsup.journal import Journal
 from seqsup.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.model import MIB, Reason
+from seqsup.state.journal import Journal
+from seqsup.state.run_folder import private, run_folder
 from told import Told
 
 from profiles import agent, of, proven, shell, write

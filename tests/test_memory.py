@@ -265,7 +265,7 @@ def test_an_agent_can_ask_for_itself(seqsup: Cli, tmp_path: Path) -> None:
 
 def test_a_supervisor_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PATIENCE", {"mem": 0.1, "gc": 0.1})
-    from seqsup.folder import hold
+    from seqsup.state.run_folder import hold
 
     folder = tmp_path / "r1"
     (folder / "a" / "1").mkdir(parents=True)

@@ -8,8 +8,8 @@ import pytest
 from conftest import Result
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup import policy, streams
-from seqsup.streams import Output, Reading, cut_here
+from seqsup import policy
+from seqsup.state.output import Output, Reading, cut_here
 
 from profiles import of, parsed, proven, shell, write
 
@@ -38,7 +38,7 @@ def numbered(first: int, last: int) -> bytes:
 def holes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Also where a filesystem cannot have holes."""
     if request.param == "no holes":
-        monkeypatch.setattr(streams, "_punch", lambda *_: False)
+        monkeypatch.setattr("seqsup.state.output._punch", lambda *_: False)
     return bool(request.param == "holes")
 
 

@@ -16,7 +16,7 @@ from seqsup import presets
 from seqsup.profile import ProfileError, from_tables, schema
 from seqsup.profile.fields import read
 from seqsup.profile.tables import SHARED, Agent
-from seqsup.timeline import read as samples
+from seqsup.state.samples import read as samples
 from supervised import step, tried
 
 from profiles import agent, of, parsed, proven, reasons, shell, write

@@ -19,10 +19,10 @@ import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import tiers
 from seqsup.events import AttemptStarted, RunStarted
-from seqsup.folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
 from seqsup.host.machine import boot_id
-from seqsup.journal import Journal
 from seqsup.recover import _Left
+from seqsup.state.journal import Journal
+from seqsup.state.run_folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
 
 from profiles import agent, of, parsed, shell, write
 

@@ -13,9 +13,9 @@ from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.history import Completed
-from seqsup.journal import FILE, Journal
 from seqsup.model import Step
 from seqsup.resumption import CHANGED, builds_on, resumption
+from seqsup.state.journal import FILE, Journal
 from supervised import step
 
 from profiles import agent, of, parsed, shell, started, write

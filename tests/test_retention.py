@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.folder import LOCK, MEMBERS, private, run_folder
-from seqsup.journal import Journal
-from seqsup.retention import Kept, too_much
+from seqsup.state.journal import Journal
+from seqsup.state.retention import Kept, too_much
+from seqsup.state.run_folder import LOCK, MEMBERS, private, run_folder
 from told import Told
 
 from profiles import of, proven, shell, write

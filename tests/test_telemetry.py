@@ -30,7 +30,7 @@ from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, Pro
 from seqsup.runtime.reports import clean
 from seqsup.sockets import Sockets
 from seqsup.stage import Stage
-from seqsup.streams import Output
+from seqsup.state.output import Output
 from seqsup.telemetry import Telemetry
 from supervised import LIMITS as DEFAULTS
 from supervised import Tried, step, supervised, tried, until

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Result
-from seqsup import timeline
 from seqsup.model import MIB, Observation, ProcessMemory, Sample
-from seqsup.timeline import Timeline
+from seqsup.state import samples
+from seqsup.state.samples import Timeline
 from seqsup.wording import by_program
 from told import Told, process
 
@@ -26,7 +26,7 @@ def test_a_line_carries_the_peak_since_the_one_before(tmp_path: Path) -> None:
     keeper.observe(seen(2.0, 30, (process(1, "node a.js", 30),)))
     keeper.observe(seen(3.0, 40, (process(1, "node a.js", 25), process(2, "node a.js", 15))))
     keeper.close()
-    assert [(line.used, line.peak, line.programs) for line in timeline.read(tmp_path)] == [
+    assert [(line.used, line.peak, line.programs) for line in samples.read(tmp_path)] == [
         (30, 90, {"node a.js": 30}),
         (40, 40, {"node a.js": 40}),
     ]
@@ -43,7 +43,7 @@ def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Pa
             keeper.observe(seen(4.0, 5))  # over within a second
         keeper(recorded)
     keeper.close()
-    assert [(line.used, line.peak) for line in timeline.read(tmp_path)] == [(30, 30), (700, 700)]
+    assert [(line.used, line.peak) for line in samples.read(tmp_path)] == [(30, 30), (700, 700)]
 
 
 def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
@@ -59,19 +59,19 @@ def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
     for recorded in told.events:
         keeper(recorded)
     keeper.close()
-    assert [(line.agent, line.used, line.peak, line.programs) for line in timeline.read(tmp_path)] == [
+    assert [(line.agent, line.used, line.peak, line.programs) for line in samples.read(tmp_path)] == [
         (name, used, peak, {f"node {name}.js": 30}) for used, peak in ((30, 90), (700, 700)) for name in "ab"
     ]
 
 
 def test_a_torn_last_line_is_left_out_and_no_file_is_an_empty_timeline(tmp_path: Path) -> None:
-    assert list(timeline.read(tmp_path)) == []
+    assert list(samples.read(tmp_path)) == []
     keeper = Timeline(tmp_path)
     keeper.observe(seen(1.0, 30, ()))
     keeper.close()
-    path = tmp_path / timeline.FILE
+    path = tmp_path / samples.FILE
     path.write_bytes(path.read_bytes() * 2 + b'{"event":"memory_sampl')
-    assert len(list(timeline.read(tmp_path))) == 2
+    assert len(list(samples.read(tmp_path))) == 2
 
 
 def test_programs_are_summed_by_the_name_that_their_user_gives_them() -> None:
@@ -93,26 +93,26 @@ def test_a_run_keeps_a_timeline_of_what_lasts_and_its_journal_does_not_know_it(
     assert result.code == 0
     ended = {event["agent"]: event["seconds"] for event in of(proven(result), "attempt_ended")}
     folder = tmp_path / "state" / "runs" / "r1"
-    lines = list(timeline.read(folder))
+    lines = list(samples.read(folder))
     lines = [line for line in lines if line.agent == "long" or ended[line.agent] < 1]
     assert {line.agent for line in lines} == {"long"}
     assert 2 <= len(lines) <= ended["long"] + 3
     assert all(line.peak >= line.used for line in lines)
     assert lines[0].used > 0
     assert lines[0].programs
-    assert (folder / timeline.FILE).stat().st_mode & 0o777 == 0o600
+    assert (folder / samples.FILE).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_run_of_short_agents_leaves_no_timeline(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     result = seqsup("run", "--", "true", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
-    assert not list((tmp_path / "state").rglob(timeline.FILE))
+    assert not list((tmp_path / "state").rglob(samples.FILE))
 
 
 def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
     seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
-    in_the_way = shell("short", f"mkdir $SEQSUP_FOLDER/{timeline.FILE}")
+    in_the_way = shell("short", f"mkdir $SEQSUP_FOLDER/{samples.FILE}")
     profile = write(tmp_path, in_the_way, agent("long", [sys.executable, "-c", "import time; time.sleep(2.4)"]))
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, wait_for
 from seqsup.host.wake import Wake
-from seqsup.turn import Turn, waiting
+from seqsup.state.turn import Turn, waiting
 
 # Queues up under a name, says so, says when it has the turn, and keeps it until a line comes
 _STANDS = """

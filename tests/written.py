@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from seqsup.folder import hold, private, run_folder
-from seqsup.journal import Journal
+from seqsup.state.journal import Journal
+from seqsup.state.run_folder import hold, private, run_folder
 from told import Told
 
 

@@ -36,7 +36,6 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.folder import FORENSICS, write_private
 from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
 from seqsup.forensics import text as readable
 from seqsup.host import users
@@ -60,7 +59,8 @@ from seqsup.runtime import stand_in
 from seqsup.runtime.detect import find
 from seqsup.runtime.node import copy_preload
 from seqsup.stage import Place, Stage
-from seqsup.streams import open_stdin
+from seqsup.state.output import open_stdin
+from seqsup.state.run_folder import FORENSICS, write_private
 from seqsup.units import format_duration
 from seqsup.world import World
 

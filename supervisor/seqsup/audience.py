@@ -10,8 +10,8 @@ from seqsup.denied import NO_ROOM
 from seqsup.events import AnyEvent, Recorded, Warned
 from seqsup.history import History, RunView
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal
 from seqsup.model import Observation, SeqsupError
+from seqsup.state.journal import Journal
 
 Reader = Callable[[Recorded], None]
 Observer = Callable[[Observation], None]

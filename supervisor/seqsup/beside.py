@@ -17,13 +17,13 @@ from seqsup.containment.group import Group
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import Unkillable, Warned
-from seqsup.folder import STDERR, STDOUT, private
 from seqsup.host import users
 from seqsup.model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, preload
 from seqsup.stage import PIDS_MAX
-from seqsup.streams import Output
+from seqsup.state.output import Output
+from seqsup.state.run_folder import STDERR, STDOUT, private
 from seqsup.world import World
 
 if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it

@@ -7,10 +7,10 @@ leaves its summary.md beside it, and the next artifact-only run hands that on.
 import shlex
 from pathlib import Path
 
-from seqsup.artifacts import has_summary
-from seqsup.folder import ARTIFACTS, run_folder, write_private
-from seqsup.journal import Journal
 from seqsup.model import Step
+from seqsup.state.artifacts import has_summary
+from seqsup.state.journal import Journal
+from seqsup.state.run_folder import ARTIFACTS, run_folder, write_private
 
 FILE = "brief.md"
 FOLDER = "brief"  # in the agent's folder, where an attempt would have its number

@@ -15,20 +15,21 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup import __version__, environment, neighbours, nodeflags, recover, turn
+from seqsup import __version__, environment, neighbours, nodeflags, recover
 from seqsup.containment import shim, tiers
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
 from seqsup.finding import Finding, Level
-from seqsup.folder import straight
 from seqsup.host.machine import PORTABLE, Host, too_few_files, total
-from seqsup.journal import FILE, Journal, kept
 from seqsup.model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.profile.limits import resolve
 from seqsup.profile.tables import MemoryTable
 from seqsup.runtime.node import probe
 from seqsup.runtime.packaged import with_node
+from seqsup.state import turn
+from seqsup.state.journal import FILE, Journal, kept
+from seqsup.state.run_folder import straight
 from seqsup.units import format_size
 from seqsup.wording import counted, processes
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from seqsup.events import PeakRose
-from seqsup.journal import Journal
 from seqsup.learning import Expected, expect, need, risen
 from seqsup.model import Plan, Step
+from seqsup.state.journal import Journal
 
 
 class Experience:

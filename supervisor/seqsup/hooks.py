@@ -24,7 +24,7 @@ from seqsup.events import (
 )
 from seqsup.model import Halt, Hooks, Reason, Stopped
 from seqsup.ndjson import encode
-from seqsup.streams import unnamed
+from seqsup.state.output import unnamed
 from seqsup.units import format_duration
 from seqsup.wording import STOPPED_BY_US
 from seqsup.world import World

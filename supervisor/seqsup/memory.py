@@ -25,10 +25,10 @@ from msgspec import Struct
 from seqsup.containment.cookie import FOLDER, TREE
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import environment, read_stat
-from seqsup.folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 from seqsup.forensics import total as heaps
 from seqsup.host.machine import Host, total
 from seqsup.model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
+from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 
 __all__ = [
     "Freed",

@@ -16,12 +16,25 @@ from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat
 from seqsup.containment.stop import stop
 from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from seqsup.folder import KILLED, MEMBERS, QUEUE, RUNS, alive, closed, hold, label, run_folder, surely_alive, tail, told
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal, RunRow
 from seqsup.model import Measure, ProcessMemory
 from seqsup.runtime.reports import REPORTS, settle
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.run_folder import (
+    KILLED,
+    MEMBERS,
+    QUEUE,
+    RUNS,
+    alive,
+    closed,
+    hold,
+    label,
+    run_folder,
+    surely_alive,
+    tail,
+    told,
+)
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from seqsup.model import SeqsupError
-from seqsup.streams import unnamed
+from seqsup.state.output import unnamed
 
 VARIABLE = "SEQSUP_RENEWED"  # the descriptor of that file
 _SIGNALS = (

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from seqsup import __version__, briefs, policy
 from seqsup.admission import Admission
 from seqsup.agent import Agent
-from seqsup.artifacts import Summaries, summary
 from seqsup.audience import Audience
 from seqsup.beside import Site
 from seqsup.companions import Companions
@@ -40,23 +39,24 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.experience import Experience
-from seqsup.folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
 from seqsup.history import AgentState, RunView
 from seqsup.hooks import Hooking
 from seqsup.host.machine import Host, boot_id, room
 from seqsup.host.users import open_way
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal
 from seqsup.lanes import Lanes
 from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
 from seqsup.operator import Operator
 from seqsup.placeholders import finish
 from seqsup.renewal import GoingOn, lacking
 from seqsup.resumption import builds_on, gone, left_out, resumption
-from seqsup.retention import outdated, remove
 from seqsup.runtime import stand_in
 from seqsup.sequence import violations
 from seqsup.stage import Place
+from seqsup.state.artifacts import Summaries, summary
+from seqsup.state.journal import Journal
+from seqsup.state.retention import outdated, remove
+from seqsup.state.run_folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
 from seqsup.world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from seqsup.containment.group import Group
-from seqsup.folder import ARTIFACTS, STDERR, STDOUT, private, tail
 from seqsup.model import Enforce, Step
 from seqsup.outcome import last_words
 from seqsup.runtime import stand_in
-from seqsup.streams import Output
+from seqsup.state.output import Output
+from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
 from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it

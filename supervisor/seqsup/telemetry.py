@@ -13,12 +13,12 @@ import msgspec
 
 from seqsup import forensics
 from seqsup.channel import Answer, Channel, Node
-from seqsup.folder import CHANNEL, private
 from seqsup.forensics import Known
 from seqsup.host.wake import Wake
 from seqsup.model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
 from seqsup.runtime.reports import REPORTS, clean, settle
 from seqsup.sockets import Sockets
+from seqsup.state.run_folder import CHANNEL, private
 from seqsup.units import format_size
 from seqsup.wording import printable
 

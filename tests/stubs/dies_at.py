@@ -7,7 +7,7 @@ import sys
 
 from seqsup import cli
 from seqsup.events import AnyEvent, Recorded
-from seqsup.journal import Journal
+from seqsup.state.journal import Journal
 
 number, side = int(sys.argv[1]), sys.argv[2]
 assert side in ("before", "after")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seqsup import cli
 from seqsup.events import AnyEvent, Recorded
-from seqsup.journal import Journal
+from seqsup.state.journal import Journal
 
 number, who = int(sys.argv[1]), sys.argv[2]
 MARKS = {"agent": b"SEQSUP_ATTEMPT=1\0", "hook": b"SEQSUP_HOOK=", "companion": b"SEQSUP_TREE=@companions"}

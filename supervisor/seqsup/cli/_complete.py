@@ -48,9 +48,9 @@ def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str)
 
 def _runs() -> Iterable[tuple[str, str]]:
     from seqsup.cli._load import state_dir
-    from seqsup.folder import label
-    from seqsup.journal import Journal
     from seqsup.model import SeqsupError
+    from seqsup.state.journal import Journal
+    from seqsup.state.run_folder import label
 
     try:
         rows = Journal.open(state_dir()).runs()[-_LATEST:]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seqsup.cli import discard
-from seqsup.folder import private
+from seqsup.state.run_folder import private
 
 LOG = "detached.log"  # in the state folder: what such a run would have told a terminal
 

@@ -7,11 +7,11 @@ from typing import NamedTuple, NoReturn
 import click
 
 from seqsup.cli._load import read, state_dir
-from seqsup.folder import alive, closed, label, run_folder, surely_alive
 from seqsup.history import RunState, RunView, fold
-from seqsup.journal import Journal, NoJournal, RunRow
 from seqsup.model import SeqsupError
-from seqsup.turn import Waiting, queued
+from seqsup.state.journal import Journal, NoJournal, RunRow
+from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
+from seqsup.state.turn import Waiting, queued
 from seqsup.wording import nearest
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from seqsup.folder import at_home, straight
-from seqsup.folder import state_dir as usual_state_dir
+from seqsup.state.run_folder import at_home, straight
+from seqsup.state.run_folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from seqsup.copies import Survey
@@ -85,8 +85,8 @@ def read(profile_path: str) -> "Profile":
 
 def expectations(plan: "Plan") -> "dict[str, Expected]":
     """What the plan's agents usually take, of those that ran before. It only looks."""
-    from seqsup.journal import Journal, JournalError
     from seqsup.learning import expect
+    from seqsup.state.journal import Journal, JournalError
 
     try:
         journal = Journal.open(Path(plan.state_dir))

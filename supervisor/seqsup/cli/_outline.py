@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from seqsup import environment
 from seqsup.cli._take import Earlier, Taken
 from seqsup.containment.tiers import Chosen, choose
-from seqsup.folder import ARTIFACTS, CHANNEL, label
 from seqsup.learning import Expected
 from seqsup.model import (
     ARTIFACT_ONLY,
@@ -36,6 +35,7 @@ from seqsup.plan import enforcement, enforcing_key
 from seqsup.presets import tables
 from seqsup.resumption import Resumption, gone, resumption
 from seqsup.runtime.reports import REPORTS
+from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.table import Column, render
 from seqsup.units import format_duration, format_size
 from seqsup.wording import at_a_time, counted, named, narrowed, wrap

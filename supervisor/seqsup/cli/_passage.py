@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqsup.events import AttemptStarted, Recorded
-from seqsup.folder import STDERR, STDOUT
 from seqsup.outlet import Outlet
 from seqsup.screen import Screen
-from seqsup.streams import Reading
+from seqsup.state.output import Reading
+from seqsup.state.run_folder import STDERR, STDOUT
 from seqsup.wording import printable, unstyled
 
 _INTERVAL = 0.05  # seconds

@@ -31,12 +31,10 @@ from seqsup.containment.reaper import Reaper, adopt_orphans
 from seqsup.containment.sentinel import Sentinel
 from seqsup.containment.tiers import choose
 from seqsup.events import HaltRequested, Warned
-from seqsup.folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from seqsup.history import RunState, fold
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal, RunRow
 from seqsup.log import Log, spoken
 from seqsup.model import Halt, Plan, SeqsupError
 from seqsup.ndjson import Stream
@@ -47,10 +45,12 @@ from seqsup.renewal import GoingOn, hold_signals, renew, renewed
 from seqsup.resumption import resumption
 from seqsup.run import Identity, Run
 from seqsup.screen import Screen
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
+from seqsup.state.samples import Timeline
+from seqsup.state.turn import Turn, introduced
 from seqsup.summary import summary
 from seqsup.terminal import colourful, redrawable, symbols
-from seqsup.timeline import Timeline
-from seqsup.turn import Turn, introduced
 from seqsup.units import format_duration
 from seqsup.wording import HALTS, narrowed, processes, wrap
 

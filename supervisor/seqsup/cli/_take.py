@@ -12,12 +12,12 @@ from seqsup.cli import _complete
 from seqsup.cli._find import find
 from seqsup.cli._load import load, read, state_dir
 from seqsup.cli._values import text
-from seqsup.folder import alive, label, run_folder, straight
 from seqsup.history import RunView, fold
-from seqsup.journal import Journal, NoJournal, RunRow
 from seqsup.model import Plan, SeqsupError
 from seqsup.resumption import resumption
 from seqsup.selection import Choice
+from seqsup.state.journal import Journal, NoJournal, RunRow
+from seqsup.state.run_folder import alive, label, run_folder, straight
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,8 +15,8 @@ from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model import Halt
 from seqsup.screen import Screen
+from seqsup.state.samples import FILE, lines
 from seqsup.terminal import colourful, redrawable, symbols
-from seqsup.timeline import FILE, lines
 
 _LOOKED_EVERY = 0.5  # seconds
 

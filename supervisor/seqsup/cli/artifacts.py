@@ -9,12 +9,12 @@ from shutil import copyfileobj
 import click
 from msgspec.structs import asdict
 
-from seqsup.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.cli import _complete
 from seqsup.cli._group import Group
 from seqsup.cli._output import put_object, width
 from seqsup.cli._values import a_number_of_days, size
-from seqsup.folder import ARTIFACTS, closed, label, run_folder
+from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
+from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
 from seqsup.table import NONE, Column, render
 from seqsup.units import format_age, format_size
 from seqsup.wording import counted, nearest, printable
@@ -152,8 +152,8 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
     `start` does so by itself for its profile's runs older than run.keep.
     """
     from seqsup.cli._load import state_dir
-    from seqsup.journal import Journal, NoJournal
-    from seqsup.retention import kept, may_go, remove, too_much
+    from seqsup.state.journal import Journal, NoJournal
+    from seqsup.state.retention import kept, may_go, remove, too_much
 
     if days is None and max_size is None:
         raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)", click.get_current_context())

@@ -13,9 +13,9 @@ from seqsup.cli._find import find_with_agent
 from seqsup.cli._follow import follow
 from seqsup.cli._values import whole
 from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
-from seqsup.folder import FORENSICS, STDERR, STDOUT
 from seqsup.model import SeqsupError
-from seqsup.streams import Reading
+from seqsup.state.output import Reading
+from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
 from seqsup.wording import nearest
 
 _PIECE = 64 * 1024

@@ -14,9 +14,9 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._values import size
 from seqsup.containment.cookie import FOLDER
 from seqsup.forensics import SAID
-from seqsup.journal import kept
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from seqsup.model import Heap, NodeProcess, SeqsupError
+from seqsup.state.journal import kept
 from seqsup.table import NONE, Column, render
 from seqsup.units import format_size
 from seqsup.wording import counted, title, wrap

@@ -4,7 +4,7 @@ import click
 
 from seqsup.cli import _complete
 from seqsup.cli._find import find
-from seqsup.folder import PAUSED, write_private
+from seqsup.state.run_folder import PAUSED, write_private
 from seqsup.wording import named
 
 

@@ -11,7 +11,7 @@ from seqsup.cli import _complete
 from seqsup.cli._find import find
 from seqsup.cli._output import put_file
 from seqsup.cli.status import DIED, state_of
-from seqsup.timeline import read
+from seqsup.state.samples import read
 
 SCHEMA = "seqsup.report/1"
 

@@ -8,7 +8,7 @@ from seqsup.cli import _complete
 from seqsup.cli._find import find
 from seqsup.cli._output import here
 from seqsup.cli._signal import send
-from seqsup.folder import PAUSED
+from seqsup.state.run_folder import PAUSED
 from seqsup.summary import resume as command
 
 

@@ -13,7 +13,7 @@ from seqsup.cli._logging import log_options
 from seqsup.cli._supervise import Manner, supervise
 from seqsup.cli._values import whole
 from seqsup.model import OWN_STDIN
-from seqsup.streams import unnamed
+from seqsup.state.output import unnamed
 
 
 @click.command(

@@ -11,10 +11,10 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._values import whole
 from seqsup.cli.status import DIED, state_of, tell_closed
 from seqsup.history import AgentState, RunView
-from seqsup.journal import Journal, NoJournal
 from seqsup.ndjson import timestamp
+from seqsup.state.journal import Journal, NoJournal
+from seqsup.state.turn import Waiting, queued
 from seqsup.table import NONE, Column, render
-from seqsup.turn import Waiting, queued
 from seqsup.units import format_duration, format_size
 
 SCHEMA = "seqsup.runs/1"

@@ -9,12 +9,12 @@ from seqsup.cli._find import Found, NeverRan, find, in_queue
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, put_object, width
 from seqsup.cli._signal import suspended
-from seqsup.folder import PAUSED
 from seqsup.history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from seqsup.model import ProcessMemory
 from seqsup.ndjson import timestamp
+from seqsup.state.run_folder import PAUSED
+from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.summary import body, headline, resume
-from seqsup.turn import Waiting, ahead, queued
 from seqsup.units import format_duration, format_size
 from seqsup.wording import HALTS, at_a_time, counted, named, printable, processes, wrap
 

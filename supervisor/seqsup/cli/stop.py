@@ -9,7 +9,7 @@ from seqsup.cli import _complete
 from seqsup.cli._find import find, in_queue
 from seqsup.cli._load import state_dir
 from seqsup.cli._signal import send, send_to, suspended
-from seqsup.turn import Waiting, queued
+from seqsup.state.turn import Waiting, queued
 from seqsup.wording import named
 
 _LOOK_AGAIN = 0.05  # seconds

@@ -8,8 +8,8 @@ import click
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object
 from seqsup.host.wake import Wake
-from seqsup.journal import Journal, kept
 from seqsup.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
+from seqsup.state.journal import Journal, kept
 from seqsup.wording import processes
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seqsup.containment.group import run_prefix
-from seqsup.folder import private
+from seqsup.state.run_folder import private
 
 CLAIMS = "groups"
 _LET_GO = b"let go\n"

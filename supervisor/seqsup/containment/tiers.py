@@ -26,10 +26,10 @@ from seqsup.containment.group import (
     run_name,
 )
 from seqsup.containment.shim import wrap
-from seqsup.folder import state_dir
 from seqsup.host.machine import PORTABLE, TIER
 from seqsup.host.wake import Wake
 from seqsup.model import MIB, Enforce, SeqsupError
+from seqsup.state.run_folder import state_dir
 from seqsup.wording import nearest
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms

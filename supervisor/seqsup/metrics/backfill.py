@@ -15,7 +15,7 @@ from seqsup.metrics.exposition import openmetrics, timed
 from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
 from seqsup.metrics.rows import Around, Row, rows
 from seqsup.model import Observation, ProcessMemory, Sample
-from seqsup.timeline import steady
+from seqsup.state.samples import steady
 
 EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it
 STEP = 5.0  # seconds: around a counter's step it is told this often, or rate() over a short time would see one value

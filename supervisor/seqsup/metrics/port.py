@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.folder import private
+from seqsup.state.run_folder import private
 
 PATIENCE = 5.0  # seconds that a run waits for the one before it, which looks 20 times a second
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from seqsup.folder import private, write_private
 from seqsup.metrics.catalogue import BY_NAME
 from seqsup.metrics.figures import Histogram
 from seqsup.metrics.rows import Row
+from seqsup.state.run_folder import private, write_private
 
 # These stay although this run has none
 _LASTING = ("run_last_success_timestamp_seconds", "agent_last_success_timestamp_seconds")

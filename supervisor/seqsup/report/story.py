@@ -28,7 +28,7 @@ from seqsup.events import (
 )
 from seqsup.history import AgentState, RunView, fold
 from seqsup.model import ProcessMemory, Reason, Restart
-from seqsup.timeline import steady
+from seqsup.state.samples import steady
 from seqsup.units import format_duration, format_size
 from seqsup.wording import HALTS, processes
 

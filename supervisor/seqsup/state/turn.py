@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup.folder import private
 from seqsup.host.machine import boot_id
+from seqsup.state.run_folder import private
 
 if TYPE_CHECKING:  # who only looks must not pay for asyncio
     from seqsup.host.wake import Wake

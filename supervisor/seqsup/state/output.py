@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from seqsup.folder import at_once, fallocate
 from seqsup.host import users
 from seqsup.model import OWN_STDIN, Step
+from seqsup.state.run_folder import at_once, fallocate
 from seqsup.units import format_size
 
 _PUNCH_HOLE = 0x1 | 0x2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from seqsup.folder import MEMBERS, alive, hold, label, run_folder
-from seqsup.journal import Journal, RunRow
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.run_folder import MEMBERS, alive, hold, label, run_folder
 
 
 class Kept(Struct, frozen=True):

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from seqsup.folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.model import SeqsupError
+from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.units import format_size
 from seqsup.wording import unstyled
 

@@ -22,9 +22,9 @@ from msgspec import Struct
 
 from seqsup.denied import NO_ROOM
 from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from seqsup.folder import fallocate, label, private, set_out
 from seqsup.learning import Past
 from seqsup.model import SeqsupError, Stopped
+from seqsup.state.run_folder import fallocate, label, private, set_out
 
 FILE = "journal.db"
 FORMAT = 2
