@@ -18,7 +18,7 @@ from seqsup import __version__  # noqa: E402
 from seqsup.cli import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.profile import schema  # noqa: E402
-from seqsup.profile.tables import SHARED  # noqa: E402
+from seqsup.profile.keys import SHARED  # noqa: E402
 
 Block = tuple[str, str]  # what it is (text | code), and its lines
 MADE = "made by docs/make.py"

@@ -21,7 +21,7 @@ from seqsup.events import AnyEvent
 from seqsup.line import say
 from seqsup.model import Reason, SeqsupError
 from seqsup.profile import parse, schema
-from seqsup.profile.tables import SHARED
+from seqsup.profile.keys import SHARED
 from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 
 SUPERVISOR = ROOT / "supervisor"

@@ -10,9 +10,9 @@ import pytest
 from conftest import Result, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.placeholders import finish
 from seqsup.profile import parse
-from seqsup.starter import COMMANDS, write
+from seqsup.profile.placeholders import finish
+from seqsup.profile.starter import COMMANDS, write
 from test_terminal import Open, in_tmux, terminal  # noqa: F401  # a fixture
 
 from profiles import shell

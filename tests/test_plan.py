@@ -17,9 +17,9 @@ from seqsup.cli.plan import plan as plan_command
 from seqsup.cli.schema import schema as schema_command
 from seqsup.copies import Found, Survey, copies
 from seqsup.model import GIB, MIB, Detected, NodeBinary, Plan, SeqsupError, Step
-from seqsup.placeholders import escape, finish
 from seqsup.plan import make
 from seqsup.profile import ProfileError, parse
+from seqsup.profile.placeholders import escape, finish
 from seqsup.runtime.node import preload
 from seqsup.selection import Choice
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 from conftest import Result, Started, wait_for
-from seqsup import presets
-from seqsup.profile import ProfileError, from_tables, schema
+from seqsup.profile import ProfileError, from_tables, presets, schema
 from seqsup.profile.fields import read
-from seqsup.profile.tables import SHARED, Agent
+from seqsup.profile.keys import SHARED, Agent
 from seqsup.state.samples import read as samples
 from supervised import step, tried
 

@@ -17,8 +17,8 @@ from seqsup.plan import with_objections
 from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
 from seqsup.profile import limits as sizes
 from seqsup.profile.fields import build, keys
+from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import locate, nearest
-from seqsup.profile.tables import LISTEN
 from seqsup.survey import gather
 from seqsup.units import (
     format_duration,

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup import presets, usage
+from seqsup import usage
 from seqsup.model import Reason
 from seqsup.outcome import with_preset
+from seqsup.profile import presets
 from seqsup.units import clock
 
 NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)

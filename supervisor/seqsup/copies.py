@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from seqsup import nodeflags, placeholders
+from seqsup import nodeflags
 from seqsup.model import Account, Detected, NodeBinary
-from seqsup.profile import Agent
+from seqsup.profile import Agent, placeholders
+from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import KeyPath
-from seqsup.profile.tables import LISTEN
 
 
 class Copy(Struct, frozen=True, kw_only=True):

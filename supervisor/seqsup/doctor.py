@@ -23,8 +23,8 @@ from seqsup.finding import Finding, Level
 from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
 from seqsup.plan import enforcement, enforcing_key
+from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
-from seqsup.profile.tables import MemoryTable
 from seqsup.runtime.node import probe
 from seqsup.runtime.packaged import with_node
 from seqsup.state import turn

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from seqsup import nodeflags, placeholders, presets
+from seqsup import nodeflags
 from seqsup.advice import notes
 from seqsup.copies import Copy, Found, Survey, copies, runtime
 from seqsup.model import (
@@ -31,12 +31,12 @@ from seqsup.model import (
     Success,
     Timeouts,
 )
-from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints
+from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders, presets
 from seqsup.profile.checks import variable
+from seqsup.profile.keys import HOOKS
 from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
 from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
-from seqsup.profile.tables import HOOKS
 from seqsup.selection import Choice, chosen, select
 from seqsup.units import format_size
 from seqsup.wording import named

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from seqsup import placeholders
 from seqsup.history import Completed, RunView
 from seqsup.model import Plan, Step
+from seqsup.profile import placeholders
 
 CHANGED = "its command, folder, environment or input has changed"
 

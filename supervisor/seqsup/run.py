@@ -47,7 +47,7 @@ from seqsup.host.wake import Wake
 from seqsup.lanes import Lanes
 from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
 from seqsup.operator import Operator
-from seqsup.placeholders import finish
+from seqsup.profile.placeholders import finish
 from seqsup.renewal import GoingOn, lacking
 from seqsup.resumption import builds_on, gone, left_out, resumption
 from seqsup.runtime import stand_in

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from seqsup import placeholders
 from seqsup.containment.process import ADOPTS
 from seqsup.containment.shim import out_of_reach
 from seqsup.copies import Copy, Found, Survey, copies, runtime
@@ -20,9 +19,9 @@ from seqsup.host import users
 from seqsup.host.machine import PORTABLE, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model import Account, Detected, NodeBinary, SeqsupError
-from seqsup.profile import Agent, Companion, Profile
+from seqsup.profile import Agent, Companion, Profile, placeholders
+from seqsup.profile.keys import HOOKS, LISTEN, HooksTable, address
 from seqsup.profile.lines import KeyPath
-from seqsup.profile.tables import HOOKS, LISTEN, HooksTable, address
 from seqsup.runtime.detect import Detector, detect, find
 from seqsup.runtime.node import NoAnswer, probe
 

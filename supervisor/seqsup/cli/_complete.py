@@ -28,7 +28,7 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from seqsup.starter import COMMANDS
+    from seqsup.profile.starter import COMMANDS
 
     return _starting(begun, ((name, "") for name in COMMANDS))
 

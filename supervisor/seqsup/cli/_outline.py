@@ -30,9 +30,9 @@ from seqsup.model import (
     SeqsupError,
     Step,
 )
-from seqsup.placeholders import finish
 from seqsup.plan import enforcement, enforcing_key
-from seqsup.presets import tables
+from seqsup.profile.placeholders import finish
+from seqsup.profile.presets import tables
 from seqsup.resumption import Resumption, gone, resumption
 from seqsup.runtime.reports import REPORTS
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label

@@ -56,7 +56,7 @@ def init(
             )
         click.echo(_unit(profile, systemd, timer), nl=False)
         return
-    from seqsup import starter
+    from seqsup.profile import starter
 
     path = Path(profile or _FILE)
     if path.suffix != ".toml":
@@ -77,7 +77,7 @@ def init(
 
 def _program(preset: str | None) -> str | None:
     """The CLI that is asked for, or the one that is here."""
-    from seqsup.starter import COMMANDS
+    from seqsup.profile.starter import COMMANDS
     from seqsup.wording import nearest
 
     if preset is not None:

@@ -12,7 +12,7 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._take import Asked, Refused, Taken, take, taking_options
 from seqsup.containment.tiers import Chosen
 from seqsup.learning import Expected
-from seqsup.placeholders import finish
+from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import label
 
 _WIDTH = 100  # columns where they are not known

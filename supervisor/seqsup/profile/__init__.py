@@ -9,13 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from seqsup import presets
 from seqsup.model import SeqsupError
-from seqsup.profile import fields
+from seqsup.profile import fields, presets
 from seqsup.profile.checks import check
+from seqsup.profile.keys import SHARED, Agent, Companion, MemoryTable, Profile
 from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.lines import KeyPath, locate, nearest
-from seqsup.profile.tables import SHARED, Agent, Companion, MemoryTable, Profile
 
 __all__ = [
     "Agent",
@@ -165,7 +164,7 @@ def for_command(
     timeout: str | None = None,
 ) -> Profile:
     """The profile of one command; what is None has the default of any profile."""
-    from seqsup.placeholders import escape
+    from seqsup.profile.placeholders import escape
 
     words = list(command)
     memory = {key: size for key, size in (("soft", soft), ("hard", hard)) if size is not None}

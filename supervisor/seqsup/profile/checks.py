@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from seqsup import placeholders
+from seqsup.profile import placeholders
+from seqsup.profile.keys import Agent, Profile
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
-from seqsup.profile.tables import Agent, Profile
 from seqsup.units import show
 from seqsup.wording import nearest
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from msgspec import UNSET
 
 from seqsup.model import GIB, MIB, Enforce, Limits, Measure
-from seqsup.profile.tables import DrainTable, MemoryTable, NodeTable
+from seqsup.profile.keys import DrainTable, MemoryTable, NodeTable
 from seqsup.units import format_size
 
 HARD = 8 * GIB

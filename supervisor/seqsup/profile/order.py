@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
-from seqsup.profile.tables import Agent
+from seqsup.profile.keys import Agent
 
 
 def in_order(agents: Sequence[Agent]) -> list[Agent]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup import presets
 from seqsup.model import OnTimeout, OnUsageLimit, Reason, Rlimits
+from seqsup.profile import presets
 from seqsup.profile.fields import (
     AMOUNT_OR_NONE,
     DURATION,
