@@ -8,7 +8,7 @@ from conftest import Result
 from seqsup.containment.ceiling import Ceiling
 from seqsup.learning import Past, expect, need
 from seqsup.model import MIB
-from seqsup.policy import no_room
+from seqsup.policy.resources import no_room
 
 from profiles import of, proven, shell, write
 

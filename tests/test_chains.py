@@ -19,9 +19,9 @@ import psutil
 import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
 from monitoring import free_port, up
-from seqsup import policy
 from seqsup.containment import tmpfs
 from seqsup.model import MIB
+from seqsup.policy import resources
 from seqsup.units import format_size
 
 from profiles import Event, agent, of, parsed, proven, shell, write
@@ -44,7 +44,7 @@ def of_chain(size: int) -> dict[str, Any]:
     [(40, 35, False), (63, 35, False), (65, 35, True), (65, 60, False), (90, 60, False), (91, 60, True)],
 )
 def test_a_supervisor_begins_anew_when_it_has_grown_by_half_and_is_large(own: int, first: int, due: bool) -> None:
-    assert policy.renewal_due(own * MIB, first * MIB) is due
+    assert resources.renewal_due(own * MIB, first * MIB) is due
 
 
 def test_between_chains_companions_restart_memory_is_back_and_hooks_run(seqsup: Seqsup, tmp_path: Path) -> None:

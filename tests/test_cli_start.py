@@ -622,7 +622,7 @@ def test_to_look_at_a_run_does_not_disturb_its_start(seqsup_started: Start, seqs
     profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ]"))
     assert seqsup("start", profile).code == 1
     looking = (
-        "import sys, time\nfrom pathlib import Path\nfrom seqsup.folder import alive, run_folder\n"
+        "import sys, time\nfrom pathlib import Path\nfrom seqsup.state.run_folder import alive, run_folder\n"
         "ends = time.monotonic() + 60\nprint('ready', flush=True)\n"
         "while time.monotonic() < ends: alive(run_folder(Path(sys.argv[1]), 1))\n"
     )

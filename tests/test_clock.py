@@ -107,8 +107,9 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
 
 SET_BACK = """
 import asyncio, sys, time
-from seqsup import agent, cli, policy
-policy.UNKNOWN_RESET = 1.0
+from seqsup import agent, cli
+from seqsup.policy import retry
+retry.UNKNOWN_RESET = 1.0
 rightly, wait = time.time, agent.Agent._wait_until
 def set_back():
     time.time = lambda: rightly() - 86400

@@ -752,7 +752,7 @@ def test_the_host_is_busy_while_somebody_works_on_it(monkeypatch: pytest.MonkeyP
 def test_the_host_counts_as_busy_where_its_idle_time_is_not_told_by_the_kernel(
     tmp_path: Path, file: str, before: str, after: str
 ) -> None:
-    asks = """import sys; from seqsup.host import Host
+    asks = """import sys; from seqsup.host.machine import Host
 host = Host(); before = host.busy(); open(sys.argv[1], "r+").write(sys.argv[2])
 assert host.busy() > before"""
     (tmp_path / file).write_text(before)
@@ -764,7 +764,7 @@ assert host.busy() > before"""
 )
 def test_the_host_says_whether_all_get_huge_pages(tmp_path: Path, told: str, all_get_them: bool) -> None:
     (tmp_path / "enabled").write_text(told)
-    asks = f"from seqsup.host import Host; assert Host().huge_pages is {all_get_them}"
+    asks = f"from seqsup.host.machine import Host; assert Host().huge_pages is {all_get_them}"
     mounted_over("/sys/kernel/mm/transparent_hugepage/enabled", tmp_path / "enabled", asks)
 
 

@@ -29,7 +29,7 @@ _WRITER = """
 import os, sys, time
 from pathlib import Path
 from seqsup.events import AnyEvent, AttemptEnded, Warned
-from seqsup.journal import Journal
+from seqsup.state.journal import Journal
 journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
 run = journal.begin("killed", None, "cookie")
 for n in range(events):

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from conftest import alive, wait_for
-from seqsup import policy
 from seqsup.beside import Beside, Site
 from seqsup.containment import keep
 from seqsup.containment.keeper import Keeper
@@ -118,7 +117,7 @@ def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
 def test_who_survives_its_kill_is_waited_for_and_told_of_once(
     tell: Tell, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "KILL_DEADLINE", 0.05)
+    monkeypatch.setattr("seqsup.policy.watch.KILL_DEADLINE", 0.05)
     monkeypatch.setattr(Tree, "living", lambda _: 1)
 
     async def story(world: World, site: Site) -> None:

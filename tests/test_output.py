@@ -8,7 +8,7 @@ import pytest
 from conftest import Result
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup import policy
+from seqsup.policy import pacing
 from seqsup.state.output import Output, Reading, cut_here
 
 from profiles import of, parsed, proven, shell, write
@@ -119,7 +119,7 @@ def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
 
 @given(rate=st.floats(0, 1e12), most=st.integers(64 * KIB, 2**40))
 def test_the_next_look_comes_before_the_bound_is_reached_twice(rate: float, most: int) -> None:
-    wait = policy.until_trim(rate, most)
+    wait = pacing.until_trim(rate, most)
     assert 0.001 <= wait <= 1.0
     assert wait == 0.001 or rate * wait <= most
 

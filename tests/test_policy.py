@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from seqsup import policy
 from seqsup.model import (
     MIB,
     Collection,
@@ -24,11 +23,12 @@ from seqsup.model import (
     Timeouts,
     Verdict,
 )
-from seqsup.policy import (
+from seqsup.policy import resources, retry
+from seqsup.policy.pacing import FAR, pause, still_for, unmoved
+from seqsup.policy.resources import FRESH
+from seqsup.policy.watch import (
     COLLECT_EVERY,
     COMEBACKS,
-    FAR,
-    FRESH,
     KILL_DEADLINE,
     LASTING,
     LEFTOVER_GRACE,
@@ -37,10 +37,7 @@ from seqsup.policy import (
     Phase,
     Rules,
     Watch,
-    pause,
     step,
-    still_for,
-    unmoved,
 )
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
@@ -138,12 +135,12 @@ def test_for_the_hosts_floor_the_largest_is_stopped_first(
     stopped: dict[str, float], used: dict[str, int], first: set[str]
 ) -> None:
     seen = {agent: at(10, mib) for agent, mib in used.items()}
-    assert {agent for agent in seen if not policy.spared(agent, seen, stopped, 10)} == first
+    assert {agent for agent in seen if not resources.spared(agent, seen, stopped, 10)} == first
 
 
 def test_who_was_not_looked_at_lately_is_no_reason_to_spare_another() -> None:
     seen = {"a": at(10, 10), "b": at(10 - FRESH, 30)}
-    assert not policy.spared("a", seen, {}, 10)
+    assert not resources.spared("a", seen, {}, 10)
 
 
 # -- histories
@@ -677,7 +674,7 @@ def test_without_limits_it_looks_once_a_second() -> None:
 def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expected: bool) -> None:
     rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
     outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
-    assert policy.retryable(rule, expect, outcome, halt) is expected
+    assert retry.retryable(rule, expect, outcome, halt) is expected
 
 
 STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
@@ -703,19 +700,19 @@ def met(resets_at: float | None) -> Outcome:
 )
 def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
     outcome, now = met(resets_at), 1000.0
-    assert policy.retryable(rule, (), outcome, Halt.NONE, now) is again
-    assert policy.costless(rule, outcome) is free
-    assert policy.retry_wait(outcome, 4.0, now) == wait
-    assert not policy.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
-    assert not policy.retryable(rule, (), outcome, Halt.NOW, now)
+    assert retry.retryable(rule, (), outcome, Halt.NONE, now) is again
+    assert retry.costless(rule, outcome) is free
+    assert retry.retry_wait(outcome, 4.0, now) == wait
+    assert not retry.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
+    assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
 
 
 def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
     outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
-    assert policy.retryable(STOPS, (), outcome, Halt.NONE)
-    assert policy.costless(STOPS, outcome)
-    assert policy.retry_wait(outcome, 4.0, 0.0) == 0
-    assert not policy.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
+    assert retry.retryable(STOPS, (), outcome, Halt.NONE)
+    assert retry.costless(STOPS, outcome)
+    assert retry.retry_wait(outcome, 4.0, 0.0) == 0
+    assert not retry.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
 
 
 @pytest.mark.parametrize(
@@ -732,7 +729,7 @@ def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() 
     ],
 )
 def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason, expected: int | None) -> None:
-    assert policy.next_heap(heap, ceiling, grow, reason) == expected
+    assert retry.next_heap(heap, ceiling, grow, reason) == expected
 
 
 @pytest.mark.parametrize(
@@ -748,7 +745,7 @@ def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: R
     ],
 )
 def test_drained(available: int, owned: int, need: int | None, threshold: int | None, missing: list[str]) -> None:
-    said = policy.drained(
+    said = resources.drained(
         available=available * MIB,
         owned=owned * MIB,
         need_available=need * MIB if need is not None else None,
@@ -760,7 +757,7 @@ def test_drained(available: int, owned: int, need: int | None, threshold: int | 
 
 
 def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
-    said = policy.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
+    said = resources.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
     assert said == "pid 7 took SIGKILL, still there with 2 MiB"
 
 
@@ -775,4 +772,4 @@ def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
     ],
 )
 def test_ok(reason: Reason, expect: tuple[Reason, ...], expected: bool) -> None:
-    assert policy.ok(reason, expect) is expected
+    assert retry.ok(reason, expect) is expected

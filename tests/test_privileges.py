@@ -263,7 +263,7 @@ def test_only_root_can_change_the_user(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "touch ran"), run={"user": "daemon" if os.geteuid() else WHO})
     if os.geteuid() == 0:
         program = (
-            "import os, sys; from seqsup import account\n"
+            "import os, sys; from seqsup.host import users as account\n"
             "os.seteuid(1)\n"
             "try: account.look_up('nobody')\n"
             "except account.NoAccount as error: print(error)\n"

@@ -20,8 +20,8 @@ from seqsup.state.turn import Turn, waiting
 _STANDS = """
 import asyncio, sys
 from pathlib import Path
-from seqsup.turn import Turn
-from seqsup.wait import Wake
+from seqsup.state.turn import Turn
+from seqsup.host.wake import Wake
 turn = Turn.queue_up(Path(sys.argv[1]), sys.argv[2])
 print("queued", flush=True)
 asyncio.run(turn.wait(Wake(), lambda ahead: None, lambda: False))

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from seqsup import policy
 from seqsup.containment.ceiling import ceilings
 from seqsup.events import AdmissionDelayed
 from seqsup.host.machine import PORTABLE, Host
 from seqsup.model import Halt, Observation, Sample, Step, Stopped
+from seqsup.policy import resources
 from seqsup.world import World
 
 
@@ -70,7 +70,7 @@ class Admission:
     def _missing(self, step: Step, need: int | None) -> str:
         """Say what an agent still has to wait for; empty when it may start."""
         claimed = sum(max(may - self._holds(agent), 0) for agent, may in self._running.items())
-        return policy.no_room(
+        return resources.no_room(
             room=self._room(), most=self._most, need=need, floor=step.limits.host_floor,
             claimed=claimed if self._running else None,
         )  # fmt: skip
@@ -86,7 +86,7 @@ class Admission:
         self._seen[agent] = sample
         low = {name for name in self._running if sample.host_available < self._floors[name]}
         seen = {name: last for name, last in self._seen.items() if name in low}
-        if policy.spared(agent, seen, self._stopped, sample.at):
+        if resources.spared(agent, seen, self._stopped, sample.at):
             return True
         self._stopped.setdefault(agent, sample.at)
         return False

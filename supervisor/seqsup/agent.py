@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
 
-from seqsup import policy
 from seqsup.admission import Admission
 from seqsup.attempt import attempt
 from seqsup.containment.keeper import Keeper
 from seqsup.drain import drain
 from seqsup.events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from seqsup.model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
+from seqsup.policy import retry
 from seqsup.stage import Place, Stage
 from seqsup.units import clock, format_duration
 from seqsup.world import World
@@ -103,17 +103,17 @@ class Agent:
         return last
 
     def _may_retry(self, last: Outcome) -> bool:
-        return policy.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
+        return retry.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
 
     def _wait(self, state: RetryCallState) -> float:
         rule = self.step.retry
         backoff = wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4)
-        return policy.retry_wait(self._outcomes[-1], backoff(state), time.time())
+        return retry.retry_wait(self._outcomes[-1], backoff(state), time.time())
 
     def _used_up(self) -> bool:
         rule = self.step.retry
-        spent = sum(not policy.costless(rule, outcome) for outcome in self._outcomes)
-        return not policy.costless(rule, self._outcomes[-1]) and spent >= rule.attempts
+        spent = sum(not retry.costless(rule, outcome) for outcome in self._outcomes)
+        return not retry.costless(rule, self._outcomes[-1]) and spent >= rule.attempts
 
     async def _once(self) -> Outcome:
         if self._limit_until is not None and not self._outcomes:
@@ -156,7 +156,7 @@ class Agent:
 
     def _enough(self) -> Halt:
         """The wish that ends a wait: who has not been tried, or waits for hours, is not "this agent" yet."""
-        resting = not self._outcomes or policy.awaited(self.step.retry, self._outcomes[-1])
+        resting = not self._outcomes or retry.awaited(self.step.retry, self._outcomes[-1])
         return Halt.AFTER_AGENT if resting else Halt.NOW
 
     def _drained(self, drained: Drained) -> None:
@@ -173,8 +173,8 @@ class Agent:
         if self._bare:
             self._heap = None
         elif node is not None:
-            self._heap = policy.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
-        if policy.awaited(self.step.retry, last):
+            self._heap = retry.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
+        if retry.awaited(self.step.retry, last):
             self._limit_until = time.time() + state.upcoming_sleep
             self._tell_pause(self._limit_until, known=last.resets_at is not None)
             return
@@ -186,7 +186,7 @@ class Agent:
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:
-        if policy.awaited(self.step.retry, self._outcomes[-1]):
+        if retry.awaited(self.step.retry, self._outcomes[-1]):
             await self._wait_until(time.time() + seconds)
             return
         deadline = time.monotonic() + seconds
@@ -217,7 +217,7 @@ class Agent:
             await self._world.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
-        ok = policy.ok(last.reason, self.step.expect)
+        ok = retry.ok(last.reason, self.step.expect)
         self._world.emit(
             AgentEnded(
                 agent=self.step.name, content=self.step.content, reason=last.reason, why=last.why, ok=ok,

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import environment, outcome, policy
+from seqsup import environment, outcome
 from seqsup.containment import shim
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
@@ -54,7 +54,8 @@ from seqsup.model import (
     Step,
     Success,
 )
-from seqsup.policy import Action, Phase, Rules, Watch
+from seqsup.policy import pacing, retry, watch
+from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.runtime import stand_in
 from seqsup.runtime.detect import find
 from seqsup.runtime.node import copy_preload
@@ -259,7 +260,7 @@ class _Vigil:
         try:
             last = await self._watch_on(tree)
             if self._watch.phase is Phase.ABANDONED:
-                waited = policy.KILL_DEADLINE
+                waited = watch.KILL_DEADLINE
                 left, why = tree.describe(), tree.abandon()
                 world.emit(Unkillable(agent=step.name, processes=left, seconds=waited, why=why))
             return self._outcome(tree, world.reaper.ending(root), last.kernel_oom)
@@ -278,7 +279,7 @@ class _Vigil:
         sample, rate, moved, looks = self._newborn(), 0.0, True, 0
         while True:
             self._still_at = sample.at
-            self._watch, action = policy.step(self._watch, self._rules, sample)
+            self._watch, action = watch.step(self._watch, self._rules, sample)
             if action is not Action.WAIT:
                 self._tell_start(tree)
             if action is Action.WARN:
@@ -303,8 +304,8 @@ class _Vigil:
             known = self._watch, self._rules, sample, rate, world.host.cpus
             if looks == 1:  # most that end before they were looked at are small
                 self._hear_of_oom()
-            pause = policy.pause(*known)
-            most = pause if moved else policy.unmoved(*known)
+            pause = pacing.pause(*known)
+            most = pause if moved else pacing.unmoved(*known)
             await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample, pause))
             self._tell_start(tree)
             before, sample, looks = sample, self._look(tree), looks + 1
@@ -335,9 +336,9 @@ class _Vigil:
         """Say for how long the tree is sure to hold the very same, 0 if it does not: then there is nothing to decide or
         to tell. It is not even measured while the host was idle."""
         host, busy = self._world.host, inf
-        if pause > policy.FAR:
+        if pause > pacing.FAR:
             busy = host.busy()
-            if sure := policy.still_for(self._watch, self._rules, sample, busy - self._busy, host.cpus):
+            if sure := pacing.still_for(self._watch, self._rules, sample, busy - self._busy, host.cpus):
                 return sure
         if not tree.still(sample.used):
             return 0.0
@@ -431,7 +432,7 @@ class _Vigil:
                 )  # fmt: skip
         rate = (size - self._printed[1]) / max(now - self._printed[0], 1e-4)
         self._printed = (now, size)
-        self._next_trim = policy.until_trim(rate, most)
+        self._next_trim = pacing.until_trim(rate, most)
 
     def _warn(self, sample: Sample) -> None:
         warn = self._rules.limits.warn
@@ -455,7 +456,7 @@ class _Vigil:
         if ending is None or step.success.output is not None or step.success.command:
             return
         reason, why, _ = self._classify(ending, tree.kernel_oom())
-        if policy.ok(reason, step.expect):
+        if retry.ok(reason, step.expect):
             self._world.emit(
                 LeaderEnded(
                     agent=step.name, attempt=self._number, content=step.content, reason=reason, why=why,
@@ -597,7 +598,7 @@ def _what(error: OSError, step: Step) -> str:
 
 def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:
     return AttemptEnded(
-        agent=step.name, attempt=number, content=step.content, ok=policy.ok(ended.reason, step.expect),
+        agent=step.name, attempt=number, content=step.content, ok=retry.ok(ended.reason, step.expect),
         reason=ended.reason, why=ended.why,
         exit_code=ended.exit.code if ended.exit else None, signal=ended.exit.signal if ended.exit else None,
         seconds=ended.seconds, peak=ended.peak, hard=step.limits.hard,

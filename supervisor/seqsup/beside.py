@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup import policy
 from seqsup.containment import shim
 from seqsup.containment.cookie import marks
 from seqsup.containment.group import Group
@@ -19,6 +18,7 @@ from seqsup.containment.subreaper import Tree
 from seqsup.events import Unkillable, Warned
 from seqsup.host import users
 from seqsup.model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
+from seqsup.policy import watch
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, preload
 from seqsup.stage import PIDS_MAX
@@ -168,8 +168,8 @@ class Beside:
             waited = time.monotonic() - began
             if self._world.operator.halt is Halt.KILL:
                 grace = min(grace, waited)
-            if waited >= grace + policy.KILL_DEADLINE:
-                self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=policy.KILL_DEADLINE))
+            if waited >= grace + watch.KILL_DEADLINE:
+                self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=watch.KILL_DEADLINE))
                 self._given_up = True
                 break
             if waited >= grace:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
-from seqsup import outcome, policy
+from seqsup import outcome
 from seqsup.beside import Beside, Site
 from seqsup.events import (
     CompanionExited,
@@ -20,6 +20,7 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.model import CompanionStart, Halt, Restart, Stopped
+from seqsup.policy import pacing, resources, watch
 from seqsup.ready import missing, taken
 from seqsup.units import format_duration, format_size
 from seqsup.wording import counted
@@ -133,7 +134,7 @@ class Companion:
                 Warned(
                     message=f"the companion {self.name} holds {format_size(used)} before any agent has used it, over"
                     f" its memory.hard {format_size(hard)}: a restart would not help, so only at"
-                    f" {format_size(policy.far_over(hard))} is it ended; raise that limit"
+                    f" {format_size(resources.far_over(hard))} is it ended; raise that limit"
                 )
             )  # fmt: skip
 
@@ -195,7 +196,7 @@ class Companion:
                 self._died = tree.begun and tree.ended is not None
                 self._tell_exit(tree, crashed, time.monotonic() - began)
             stopping = time.monotonic()
-            left = await tree.stop(self.start.grace if self._end is not None else policy.LEFTOVER_GRACE)
+            left = await tree.stop(self.start.grace if self._end is not None else watch.LEFTOVER_GRACE)
             if self._end is not None and not crashed:
                 seconds = time.monotonic() - stopping
                 self._world.emit(
@@ -217,7 +218,7 @@ class Companion:
         try:
             await tree.start(
                 start.command, cwd=start.cwd, env=start.env, become=start.account,
-                hard=None if start.hard is None else policy.far_over(start.hard), measure=start.measure,
+                hard=None if start.hard is None else resources.far_over(start.hard), measure=start.measure,
                 node=start.node,
             )  # fmt: skip
         except OSError as error:
@@ -254,11 +255,11 @@ class Companion:
             self._hear(tree)
             if self._world.weigh is not None:
                 self._world.weigh(self.name, used)
-            if hard is not None and used >= policy.far_over(hard):
+            if hard is not None and used >= resources.far_over(hard):
                 await tree.stop(0)
                 return f"its tree reached {format_size(used)}, far over memory.hard {format_size(hard)}"
-            room = None if hard is None else policy.far_over(hard) - used
-            await self._world.wake.wait(policy.until_full(room, rate, self._world.host.cpus))
+            room = None if hard is None else resources.far_over(hard) - used
+            await self._world.wake.wait(pacing.until_full(room, rate, self._world.host.cpus))
             before, then, used, at = used, at, tree.used(), time.monotonic()
             rate = max(used - before, 0) / max(at - then, 1e-4)
         return ""

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from seqsup import policy
 from seqsup.attempt import Ended
 from seqsup.containment.cookie import bearers
 from seqsup.containment.stop import stop
 from seqsup.containment.tmpfs import kept_since
 from seqsup.events import Drained
 from seqsup.model import Drain, Halt, ProcessMemory, Step
+from seqsup.policy import resources, watch
 from seqsup.units import format_size
 from seqsup.wording import printable
 from seqsup.world import World
@@ -36,7 +36,7 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
     strays: tuple[ProcessMemory, ...] = ()
     if rule.sweep and any(_strays(cookie, ended, world)):
         strays, _ = await stop(
-            lambda: _strays(cookie, ended, world), world.wake, grace=policy.LEFTOVER_GRACE, deadline=rule.timeout
+            lambda: _strays(cookie, ended, world), world.wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
         )
     found = await until_back(rule, rule.available, world, began=began, enough=Halt.KILL)
     forced = world.operator.halt is Halt.KILL
@@ -56,7 +56,7 @@ async def until_back(rule: Drain, available_again: int | None, world: World, *, 
     interval = _FIRST_INTERVAL
     while True:
         available, owned = world.host.available(), world.host.own() + world.beside() + world.reaper.let_go_bytes()
-        missing = policy.drained(
+        missing = resources.drained(
             available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
             unkilled=world.reaper.still_abandoned(),
         )  # fmt: skip

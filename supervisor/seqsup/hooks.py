@@ -8,7 +8,7 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from seqsup import outcome, policy
+from seqsup import outcome
 from seqsup.beside import Beside, Site
 from seqsup.events import (
     AgentDue,
@@ -24,6 +24,7 @@ from seqsup.events import (
 )
 from seqsup.model import Halt, Hooks, Reason, Stopped
 from seqsup.ndjson import encode
+from seqsup.policy import watch
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
 from seqsup.wording import STOPPED_BY_US
@@ -115,7 +116,7 @@ class Hooking:
                 hook.used()  # whoever is seen is known for good
                 await world.wake.wait(min(left, _LOOK))
             ended = hook.ended
-            left_over = await hook.stop(policy.LEFTOVER_GRACE)
+            left_over = await hook.stop(watch.LEFTOVER_GRACE)
             complaint = hook.complaint()
             if ended is None:
                 why = f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import __version__, briefs, policy
+from seqsup import __version__, briefs
 from seqsup.admission import Admission
 from seqsup.agent import Agent
 from seqsup.audience import Audience
@@ -47,6 +47,7 @@ from seqsup.host.wake import Wake
 from seqsup.lanes import Lanes
 from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
 from seqsup.operator import Operator
+from seqsup.policy import resources, watch
 from seqsup.profile.placeholders import finish
 from seqsup.renewal import GoingOn, lacking
 from seqsup.resumption import builds_on, gone, left_out, resumption
@@ -371,7 +372,7 @@ class Run:
         """Between two chains: restart what is due, see memory back at where the run began, and ourselves not grown."""
         own = self._world.host.own()
         self._first_own = self._first_own or own
-        renewal = policy.renewal_due(own, self._first_own)
+        renewal = resources.renewal_due(own, self._first_own)
         if renewal and (gone := lacking()) is not None:
             self._emit(Warned(message=f"the supervisor has grown, and cannot begin anew: {gone} is gone"))
             renewal = False
@@ -422,7 +423,7 @@ class Run:
     def _hindrance(self) -> str:
         if os.path.exists(self._paused):  # noqa: PTH110 (before each agent)
             return f"by the operator; `seqsup resume {label(self._identity.run)}` lets it go on"
-        return policy.disk_too_full(*room(self._folder), self._plan.disk_floor)
+        return resources.disk_too_full(*room(self._folder), self._plan.disk_floor)
 
     async def _turn(self, agent: Agent, hooks: Hooking) -> bool:
         """One agent, with the hooks before and after it."""
@@ -517,7 +518,7 @@ class Run:
         let_go = self._let_go | self._world.reaper.let_go()
         found, _ = await stop(
             lambda: bearers(self._identity.cookie, except_pids=let_go), self._world.wake,
-            grace=policy.LEFTOVER_GRACE, deadline=policy.KILL_DEADLINE,
+            grace=watch.LEFTOVER_GRACE, deadline=watch.KILL_DEADLINE,
         )  # fmt: skip
         if found:
             names = ", ".join(f"{process.name} ({process.pid})" for process in found)

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from msgspec import Struct
 
 from seqsup.model import GIB, Plan
-from seqsup.policy import KILL_DEADLINE
+from seqsup.policy.watch import KILL_DEADLINE
 from seqsup.units import write_size
 
 _TERMED = 143  # what seqsup exits with after SIGTERM: a stop that was asked for, no failure

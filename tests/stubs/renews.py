@@ -6,11 +6,12 @@ import os
 import socket
 import sys
 
-from seqsup import cli, policy
+from seqsup import cli
+from seqsup.policy import resources, watch
 from seqsup.run import Run
 
-policy.renewal_due = lambda own, first: True
-policy.KILL_DEADLINE = float(os.environ.get("UNKILLABLE", policy.KILL_DEADLINE))
+resources.renewal_due = lambda own, first: True
+watch.KILL_DEADLINE = float(os.environ.get("UNKILLABLE", watch.KILL_DEADLINE))
 if wished := os.environ.pop("WISHED", ""):
     whole = Run._drain_chain  # the last before the wish is asked for
 

@@ -1,0 +1,83 @@
+"""Whether the machine has what an agent needs, before, beside and after it."""
+
+from collections.abc import Mapping
+
+from seqsup.model import MIB, Sample
+from seqsup.units import format_size, told_apart
+
+DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
+_WHIM = 0.95  # of what was available: a host's figure is never the same twice
+GIVES_BACK = 1.0  # seconds: RSS reads 0 up to half of one before the memory is back
+FRESH = 2.0  # seconds; a look comes after one at the latest
+
+
+def renewal_due(own: int, first: int) -> bool:
+    """Say whether the supervisor has grown enough to begin anew. `first` is what it held after its first chain."""
+    return own > max(64 * MIB, first * 3 // 2)
+
+
+def no_room(*, room: int, most: int, need: int | None, floor: int | None, claimed: int | None) -> str:
+    """Say what stands against the start of an agent, in words and numbers; empty when nothing does.
+
+    `room` is what may be taken now and `most` what it was before the run. `claimed` is what running agents may take
+    beyond what they have; None: none runs, and then nobody is asked for more than there ever was, so that waiting
+    can have an end.
+    """
+    least = floor or 0
+    if room < least:
+        return "{} are available, below memory.host_floor {}".format(*told_apart(room, least))
+    if need is None:
+        return ""
+    if claimed is None:
+        need = min(need, max(int(most * _WHIM) - least, 0))
+    if room >= need + (claimed or 0) + least:
+        return ""
+    others = f", running agents {format_size(claimed)} more" if claimed is not None else ""
+    above = f" above memory.host_floor {format_size(least)}" if least else ""
+    return f"it may take {format_size(need)}{others}{above}, and {format_size(room)} are available"
+
+
+def spared(agent: str, seen: Mapping[str, Sample], stopped: Mapping[str, float], now: float) -> bool:
+    """Say whether another agent is stopped for the host's floor first: one that holds more, or just gives back.
+
+    `seen` are the last looks at all that the floor is for, `stopped` says since when who is stopped for it.
+    """
+    if agent in stopped:
+        return False
+    if any(now - since < GIVES_BACK for since in stopped.values()):
+        return True
+    held = {other: sample.used for other, sample in seen.items() if other not in stopped and now - sample.at < FRESH}
+    return agent != max(held, key=held.__getitem__, default=agent)
+
+
+def far_over(hard: int) -> int:
+    """Where a companion is stopped at once; above `hard` itself it is restarted between agents."""
+    return hard * 3 // 2
+
+
+def drained(
+    *, available: int, owned: int, need_available: int | None, threshold: int | None, unkilled: Mapping[int, int]
+) -> str:
+    """Say what is still missing, in words and numbers; empty when memory is back.
+
+    `unkilled` survived SIGKILL: bytes by pid.
+    """
+    missing = [f"pid {pid} took SIGKILL, still there with {format_size(size)}" for pid, size in unkilled.items()]
+    if need_available is not None and available < need_available:
+        has, needed = told_apart(available, need_available)
+        missing.append(f"the host has {has} available, of {needed} that must be back")
+    if threshold is not None and owned > threshold:
+        most, has = told_apart(threshold, owned)
+        missing.append(f"this run still owns {has}, over drain.threshold {most}")
+    return "; ".join(missing)
+
+
+def disk_too_full(free: int, total: int, floor: int | str | None) -> str:
+    """Say that a disk has too little room to start an agent, with the numbers; empty when it has enough."""
+    if floor is None:
+        return ""
+    least = min(DISK_FLOOR, total // 20) if isinstance(floor, str) else floor
+    if free >= least:
+        return ""
+    has, wanted = format_size(free), format_size(least)
+    return f"the disk of the state folder has {has} free, below run.disk_floor {wanted}; free some, and it goes on"

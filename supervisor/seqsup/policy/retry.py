@@ -1,0 +1,49 @@
+"""Whether, when and with which heap an agent is tried again."""
+
+from seqsup.model import Halt, OnUsageLimit, Outcome, Reason, Retry
+
+UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
+
+
+def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0) -> bool:
+    """Say whether another attempt may help. `now` is of the epoch."""
+    if outcome.reason in expect or halt >= Halt.NOW:
+        return False
+    if outcome.reason is Reason.USAGE_LIMIT:
+        return retry.usage_limit is OnUsageLimit.WAIT or _soon(retry, outcome, now)
+    return outcome.blames_us or outcome.reason in retry.on
+
+
+def costless(retry: Retry, outcome: Outcome) -> bool:
+    """Say whether the attempt does not count: it could not have gone well, and the next one may."""
+    return outcome.blames_us or awaited(retry, outcome)
+
+
+def awaited(retry: Retry, outcome: Outcome) -> bool:
+    """Say whether the profile wants its usage limit to be waited for, however long that takes."""
+    return outcome.reason is Reason.USAGE_LIMIT and retry.usage_limit is OnUsageLimit.WAIT
+
+
+def retry_wait(outcome: Outcome, backoff: float, now: float) -> float:
+    """Seconds until the next attempt; `backoff` is what the number of attempts asks for, `now` is of the epoch."""
+    if outcome.reason is not Reason.USAGE_LIMIT:
+        return 0.0 if outcome.blames_us else backoff
+    until = now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
+    return max(until - now, backoff)
+
+
+def _soon(retry: Retry, outcome: Outcome, now: float) -> bool:
+    """A limit by the minute is no more than a reason to wait as usual."""
+    return outcome.resets_at is not None and outcome.resets_at - now <= retry.max_wait
+
+
+def next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason) -> int | None:
+    """The heap limit of the next attempt: grown after the heap ran out, as far as fits under the hard limit."""
+    if heap is None or reason is not Reason.HEAP_OOM:
+        return heap
+    grown = int(heap * grow)
+    return max(heap, min(grown, ceiling)) if ceiling is not None else grown
+
+
+def ok(reason: Reason, expect: tuple[Reason, ...]) -> bool:
+    return reason is Reason.COMPLETED or reason in expect
