@@ -25,7 +25,7 @@ from seqsup.events import (
     RunEnded,
     RunStarted,
 )
-from seqsup.sequence import violations
+from seqsup.policy.overlap import violations
 from seqsup.state.journal import DURABLE as REACH_THE_DISK
 from seqsup.state.journal import Journal
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, STUBS, Result
 from seqsup.events import AttemptEnded, RunEnded
-from seqsup.sequence import violations
+from seqsup.policy.overlap import violations
 from test_crash import ONCE, bodies, completed, journal, killed, kinds, ledger, running
 
 from profiles import shell, write

@@ -17,7 +17,7 @@ from seqsup.events import (
 )
 from seqsup.history import AgentState, History, RunState, RunView, fold
 from seqsup.model import MIB, Halt, Reason, Restart
-from seqsup.sequence import violations
+from seqsup.policy.overlap import violations
 from told import Told, process
 
 

@@ -24,7 +24,7 @@ from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model import MIB, Reason
 from seqsup.operator import Operator
-from seqsup.sequence import violations
+from seqsup.policy.overlap import violations
 from seqsup.stage import Place, Stage
 from seqsup.state.journal import Journal
 from seqsup.world import World

@@ -12,8 +12,8 @@ from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.history import fold, remaining
-from seqsup.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.model import MIB, Reason
+from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import private, run_folder
 from told import Told

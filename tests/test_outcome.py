@@ -2,7 +2,7 @@
 
 import pytest
 from seqsup.model import Exit, Reason, Success
-from seqsup.outcome import blamed, classify, describe, last_words
+from seqsup.policy.classify import blamed, classify, describe, last_words
 
 ZERO = Success(codes=(0,), file=None, output=None)
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import environment, outcome
+from seqsup import environment
 from seqsup.containment import shim
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
@@ -54,7 +54,7 @@ from seqsup.model import (
     Step,
     Success,
 )
-from seqsup.policy import pacing, retry, watch
+from seqsup.policy import classify, pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.runtime import stand_in
 from seqsup.runtime.detect import find
@@ -527,7 +527,8 @@ class _Vigil:
             reason=reason, why=why, exit=ending if reason is not Reason.SPAWN_FAILED else None,
             seconds=time.monotonic() - self._watch.started if self._seconds is None else self._seconds,
             peak=peak, processes=self._stopped, left_over=self._left_over, resets_at=resets_at, forensics=forensics,
-            blames_us=reason is Reason.MISCONFIGURED and bool(outcome.blamed(self._stage.stderr.tail(), self._options)),
+            blames_us=reason is Reason.MISCONFIGURED
+            and bool(classify.blamed(self._stage.stderr.tail(), self._options)),
         )  # fmt: skip
 
     def _examined(self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...]) -> tuple[str, str]:
@@ -553,12 +554,12 @@ class _Vigil:
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
         missing = f"it exited well but left no {file}" if file and not Path(step.cwd, file).exists() else ""
-        told = outcome.classify(
+        told = classify.classify(
             ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
-        if told == (Reason.FAILED, outcome.describe(ending)) and (said := self._stage.last_line()):
-            told = Reason.FAILED, f"{outcome.describe(ending)}: {said}"
+        if told == (Reason.FAILED, classify.describe(ending)) and (said := self._stage.last_line()):
+            told = Reason.FAILED, f"{classify.describe(ending)}: {said}"
         if step.success.output is not None or step.preset is not None:
             self.printed = self._stage.stdout.tail().decode(errors="replace")
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
@@ -573,7 +574,7 @@ class _Vigil:
         if self._step.preset is None:
             return reason, why, None
         printed, now = (self.printed, self._complained), datetime.now().astimezone()
-        return outcome.with_preset(self._step.preset, (reason, why), printed, now)
+        return classify.with_preset(self._step.preset, (reason, why), printed, now)
 
 
 def _must_be_program(word: str, cwd: str, path: str) -> None:

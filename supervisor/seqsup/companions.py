@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
-from seqsup import outcome
 from seqsup.beside import Beside, Site
 from seqsup.events import (
     CompanionExited,
@@ -20,7 +19,7 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.model import CompanionStart, Halt, Restart, Stopped
-from seqsup.policy import pacing, resources, watch
+from seqsup.policy import classify, pacing, resources, watch
 from seqsup.ready import missing, taken
 from seqsup.units import format_duration, format_size
 from seqsup.wording import counted
@@ -267,7 +266,7 @@ class Companion:
     def _how_it_ended(self, tree: Beside) -> str:
         ended = tree.ended
         assert ended is not None
-        why = tree.complaint() or outcome.describe(ended)
+        why = tree.complaint() or classify.describe(ended)
         return f"{why}, but a companion has to stay in the foreground" if ended.code == 0 else why
 
     def _tell_ready(self, seconds: float) -> None:

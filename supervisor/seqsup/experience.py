@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from seqsup.events import PeakRose
-from seqsup.learning import Expected, expect, need, risen
 from seqsup.model import Plan, Step
+from seqsup.policy.learning import Expected, expect, need, risen
 from seqsup.state.journal import Journal
 
 

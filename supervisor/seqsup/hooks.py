@@ -8,7 +8,6 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from seqsup import outcome
 from seqsup.beside import Beside, Site
 from seqsup.events import (
     AgentDue,
@@ -24,7 +23,7 @@ from seqsup.events import (
 )
 from seqsup.model import Halt, Hooks, Reason, Stopped
 from seqsup.ndjson import encode
-from seqsup.policy import watch
+from seqsup.policy import classify, watch
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
 from seqsup.wording import STOPPED_BY_US
@@ -123,7 +122,7 @@ class Hooking:
                 if self._unwanted(point):
                     why = "stopped by the operator"
             else:
-                why = complaint or ("" if ended.code == 0 else outcome.describe(ended))
+                why = complaint or ("" if ended.code == 0 else classify.describe(ended))
             told = _told(
                 point, command, recorded, label, began, why=why, output=hook.said() if why and not complaint else ""
             )

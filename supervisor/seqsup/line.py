@@ -47,7 +47,7 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.model import Reason
-from seqsup.outcome import last_words
+from seqsup.policy.classify import last_words
 from seqsup.units import format_age, format_duration, format_size
 from seqsup.wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
 

@@ -16,11 +16,11 @@ from seqsup.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStart
 from seqsup.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model import CompanionStart, Hooks, Metrics
+from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS
 from seqsup.ready import address, taken
 from seqsup.runtime.detect import detect, find
 from seqsup.runtime.node import NoAnswer, preload, probe
-from seqsup.sequence import violations
 from seqsup.sockets import Sockets
 from seqsup.units import format_duration
 from seqsup.wording import counted, nearest

@@ -48,11 +48,11 @@ from seqsup.lanes import Lanes
 from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
 from seqsup.operator import Operator
 from seqsup.policy import resources, watch
+from seqsup.policy.overlap import violations
 from seqsup.profile.placeholders import finish
 from seqsup.renewal import GoingOn, lacking
 from seqsup.resumption import builds_on, gone, left_out, resumption
 from seqsup.runtime import stand_in
-from seqsup.sequence import violations
 from seqsup.stage import Place
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.journal import Journal

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from seqsup.containment.group import Group
 from seqsup.model import Enforce, Step
-from seqsup.outcome import last_words
+from seqsup.policy.classify import last_words
 from seqsup.runtime import stand_in
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail

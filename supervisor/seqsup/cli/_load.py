@@ -12,8 +12,8 @@ from seqsup.state.run_folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from seqsup.copies import Survey
-    from seqsup.learning import Expected
     from seqsup.model import Plan
+    from seqsup.policy.learning import Expected
     from seqsup.profile import Profile
     from seqsup.selection import Choice
 
@@ -85,7 +85,7 @@ def read(profile_path: str) -> "Profile":
 
 def expectations(plan: "Plan") -> "dict[str, Expected]":
     """What the plan's agents usually take, of those that ran before. It only looks."""
-    from seqsup.learning import expect
+    from seqsup.policy.learning import expect
     from seqsup.state.journal import Journal, JournalError
 
     try:

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from seqsup import environment
 from seqsup.cli._take import Earlier, Taken
 from seqsup.containment.tiers import Chosen, choose
-from seqsup.learning import Expected
 from seqsup.model import (
     ARTIFACT_ONLY,
     MIB,
@@ -31,6 +30,7 @@ from seqsup.model import (
     Step,
 )
 from seqsup.plan import enforcement, enforcing_key
+from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.profile.presets import tables
 from seqsup.resumption import Resumption, gone, resumption

@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from seqsup.denied import NO_ROOM
 from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from seqsup.learning import Past
 from seqsup.model import SeqsupError, Stopped
+from seqsup.policy.learning import Past
 from seqsup.state.run_folder import fallocate, label, private, set_out
 
 FILE = "journal.db"

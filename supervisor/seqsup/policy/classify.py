@@ -6,8 +6,8 @@ import signal
 from collections.abc import Sequence
 from datetime import datetime
 
-from seqsup import usage
 from seqsup.model import Exit, Preset, Reason, Success
+from seqsup.policy import usage_limit
 from seqsup.units import format_size
 from seqsup.wording import printable, unstyled
 
@@ -124,14 +124,14 @@ def with_preset(
     reason, why = told
     if reason is Reason.COMPLETED:
         last = ("\n".join(text.splitlines()[-_LAST_LINES:]) for text in printed)
-        line = next((line for text in last if (line := usage.first_line(preset.failure, text))), "")
+        line = next((line for text in last if (line := usage_limit.first_line(preset.failure, text))), "")
         if not line:
             return reason, why, None
         reason, why = Reason.FAILED, f"it exited well, but said: {line}"
     if reason not in (Reason.FAILED, Reason.NO_RESULT):
         return reason, why, None
     for text in printed:
-        if (limit := usage.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
+        if (limit := usage_limit.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
             return Reason.USAGE_LIMIT, f"{preset.name} met its usage limit: {limit.said}", limit.resets_at
     return reason, why, None
 
