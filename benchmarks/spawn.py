@@ -16,7 +16,8 @@ def measure(lab: Lab) -> list[Row]:
     sys.path.insert(0, str(SOURCES))
     from seqsup.containment.shim import Bounds, wrap
     from seqsup.containment.tiers import choose
-    from seqsup.model import Enforce, Rlimits
+    from seqsup.model.enums import Enforce
+    from seqsup.model.plan import Rlimits
 
     chosen = choose(Enforce.AUTO, secrets.token_hex(16))
     group = chosen.groups.make("bench", None, None) if chosen.groups else None

@@ -19,9 +19,13 @@ from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Drain, Halt, Limits, Measure, OnTimeout, Outcome, Reason, Retry, Step, Success, Timeouts
+from seqsup.model.enums import Halt, Measure, OnTimeout
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Drain, Limits, Retry, Step, Success, Timeouts
+from seqsup.model.reason import Reason
 from seqsup.operator import Operator
 from seqsup.stage import Place, Stage
+from seqsup.units import MIB
 from seqsup.world import World
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import Result
 from seqsup.containment.ceiling import Ceiling
-from seqsup.model import MIB
 from seqsup.policy.learning import Past, expect, need
 from seqsup.policy.resources import no_room
+from seqsup.units import MIB
 
 from profiles import of, proven, shell, write
 

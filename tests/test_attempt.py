@@ -12,9 +12,13 @@ import pytest
 from conftest import STUBS, alive, wait_for
 from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.host.machine import Host
-from seqsup.model import MIB, Exit, Halt, Kind, NodeStart, Reason
+from seqsup.model.enums import Halt, ProcessKind
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import NodeStart
+from seqsup.model.reason import Reason
 from seqsup.runtime.stand_in import FOLDER
 from seqsup.state.journal import JournalLost
+from seqsup.units import MIB
 from supervised import Tried, step, tried, wish
 
 Stub = Callable[..., list[str]]
@@ -292,8 +296,13 @@ def test_whoever_is_stopped_is_told_by_what_it_was_for(run: Run, tmp_path: Path)
     assert made.stdout == "ready\n"
     (stop,) = [event for event in made.events if isinstance(event, StopSent)]
     kinds = {process.name: process.kind for process in stop.processes}
-    kinds["node"] = kinds.pop("MainThread", kinds.get("node", Kind.OTHER))  # newer ones name their first thread
-    assert kinds == {"sh": Kind.AGENT, "node": Kind.MCP_SERVER, "bash": Kind.SHELL, "sleep": Kind.OTHER}
+    kinds["node"] = kinds.pop("MainThread", kinds.get("node", ProcessKind.OTHER))  # newer ones name their first thread
+    assert kinds == {
+        "sh": ProcessKind.AGENT,
+        "node": ProcessKind.MCP_SERVER,
+        "bash": ProcessKind.SHELL,
+        "sleep": ProcessKind.OTHER,
+    }
     assert made.outcome.processes == stop.processes
 
 

@@ -34,8 +34,10 @@ from seqsup.containment.group import (
 )
 from seqsup.containment.process import Member
 from seqsup.containment.shim import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
+from seqsup.errors import SeqsupError
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Enforce, Measure, SeqsupError
+from seqsup.model.enums import Enforce, Measure
+from seqsup.units import MIB
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 
@@ -626,7 +628,8 @@ def python(text: str, *, before: Sequence[str] = ()) -> str:
 
 
 CHOOSE = """
-import secrets
+from seqsup.errors import SeqsupError
+from seqsup.model.enums import Enforce
 from seqsup.containment.tiers import choose
 from seqsup.model import Enforce, SeqsupError
 try:

@@ -20,9 +20,8 @@ import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
 from monitoring import free_port, up
 from seqsup.containment import tmpfs
-from seqsup.model import MIB
 from seqsup.policy import resources
-from seqsup.units import format_size
+from seqsup.units import MIB, format_size
 
 from profiles import Event, agent, of, parsed, proven, shell, write
 

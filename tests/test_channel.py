@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from npm import each_node
 from seqsup.channel import Channel
-from seqsup.model import MIB
 from seqsup.runtime.node import copy_preload, node_options, preload
 from seqsup.sockets import Sockets
+from seqsup.units import MIB
 
 DEADLINE = 30.0  # seconds, on a loaded machine
 IDLE = "setInterval(() => {}, 1000); console.log('ready')"

@@ -14,8 +14,10 @@ import pytest
 from conftest import ROOT, Result, Started, wait_for
 from seqsup.cli import COMMANDS
 from seqsup.events import RunEnded
-from seqsup.model import MIB, Halt, Reason
+from seqsup.model.enums import Halt
+from seqsup.model.reason import Reason
 from seqsup.state.run_folder import run_folder
+from seqsup.units import MIB
 from told import Told
 from written import Written
 

@@ -17,8 +17,9 @@ from typing import Any
 import npm
 import pytest
 from conftest import Result, Started, alive, wait_for
-from seqsup.model import MIB, Readiness
+from seqsup.model.plan import Readiness
 from seqsup.ready import missing, taken
+from seqsup.units import MIB
 
 from profiles import Event, agent, of, parsed, proven, shell, write
 

@@ -33,7 +33,9 @@ from seqsup.containment.stop import stop
 from seqsup.containment.subreaper import Tree
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Exit, Measure
+from seqsup.model.enums import Measure
+from seqsup.model.outcome import Exit
+from seqsup.units import MIB
 from supervised import supervised, until
 
 Stub = Callable[..., list[str]]

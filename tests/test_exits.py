@@ -6,8 +6,10 @@ from pathlib import Path
 
 import npm
 import pytest
-from seqsup.model import MIB, NodeStart, Reason, Rlimits
+from seqsup.model.plan import NodeStart, Rlimits
+from seqsup.model.reason import Reason
 from seqsup.runtime.node import probe
+from seqsup.units import MIB
 from supervised import Tried, step, tried
 
 from profiles import agent, of, proven, reasons, write

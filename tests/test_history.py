@@ -16,8 +16,10 @@ from seqsup.events import (
     Recorded,
 )
 from seqsup.history import AgentState, History, RunState, RunView, fold
-from seqsup.model import MIB, Halt, Reason, Restart
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.reason import Reason
 from seqsup.policy.overlap import violations
+from seqsup.units import MIB
 from told import Told, process
 
 

@@ -17,9 +17,10 @@ import pytest
 import seqsup
 from conftest import ROOT
 from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
+from seqsup.errors import SeqsupError
 from seqsup.events import AnyEvent
 from seqsup.line import say
-from seqsup.model import Reason, SeqsupError
+from seqsup.model.reason import Reason
 from seqsup.profile import parse, schema
 from seqsup.profile.keys import SHARED
 from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY

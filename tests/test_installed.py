@@ -167,7 +167,7 @@ def test_types_are_shipped(wheel: Path, tmp_path: Path) -> None:
     call(python, "-m", "pip", "install", "--quiet", wheel, "mypy")
     uses = tmp_path / "uses.py"
     uses.write_text(
-        "from seqsup.units import parse_size\nfrom seqsup.model import Plan\nreveal_type(parse_size('1G'))\n"
+        "from seqsup.units import parse_size\nfrom seqsup.model.plan import Plan\nreveal_type(parse_size('1G'))\n"
     )
     told = call(python, "-m", "mypy", "--strict", uses, cwd=tmp_path, env={"PYTHONPATH": ""})
     assert 'Revealed type is "int"' in told or "builtins.int" in told

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
+from seqsup.errors import Stopped
 from seqsup.events import AnyEvent, AttemptEnded, Warned
-from seqsup.model import MIB, Stopped
 from seqsup.state.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
+from seqsup.units import MIB
 from told import Told
 
 from profiles import parsed, reasons, shell, write

@@ -18,7 +18,8 @@ from seqsup.containment.subreaper import Tree
 from seqsup.events import AnyEvent, Unkillable
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model import Exit, Measure
+from seqsup.model.enums import Measure
+from seqsup.model.outcome import Exit
 from seqsup.operator import Operator
 from seqsup.world import World
 from supervised import supervised, until

@@ -4,16 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.kind import classify, script_name
-from seqsup.model import Kind, ProcessMemory
+from seqsup.model.enums import ProcessKind
+from seqsup.model.process import ProcessMemory
 from seqsup.wording import processes
 
-AGENT, MCP, SHELL, BROWSER, OTHER = Kind.AGENT, Kind.MCP_SERVER, Kind.SHELL, Kind.BROWSER, Kind.OTHER
+AGENT, MCP, SHELL, BROWSER, OTHER = (
+    ProcessKind.AGENT,
+    ProcessKind.MCP_SERVER,
+    ProcessKind.SHELL,
+    ProcessKind.BROWSER,
+    ProcessKind.OTHER,
+)
 NPX = "/root/.npm/_npx/15b07286cbcc3329/node_modules"
 UV = "/root/.cache/uv/archive-v0/Q2xhdWRl/bin"
 CHROME = "/root/.cache/ms-playwright/chromium-1194/chrome-linux/chrome"
 
 # the kernel's name for it; its arguments, in one text where it wrote over them itself
-REAL: list[tuple[str, list[str], Kind]] = [
+REAL: list[tuple[str, list[str], ProcessKind]] = [
     # MCP servers, and what starts them
     ("npm exec @model", ["npm exec @modelcontextprotocol/server-filesystem /tmp"], MCP),
     ("node", ["node", "/usr/local/bin/npx", "-y", "@modelcontextprotocol/server-everything"], MCP),
@@ -74,7 +81,7 @@ REAL: list[tuple[str, list[str], Kind]] = [
 
 
 @pytest.mark.parametrize(("name", "command", "kind"), REAL, ids=[" ".join(command)[-60:] for _, command, _ in REAL])
-def test_the_kind_of_a_real_command_line(name: str, command: list[str], kind: Kind) -> None:
+def test_the_kind_of_a_real_command_line(name: str, command: list[str], kind: ProcessKind) -> None:
     assert classify(name, command, leader=False) is kind
 
 
@@ -85,7 +92,7 @@ words = st.text(max_size=12) | st.sampled_from([word for _, command, _ in REAL f
 def test_whatever_a_process_calls_itself_it_has_a_kind_and_the_leader_is_the_agent(
     name: str, command: list[str]
 ) -> None:
-    assert isinstance(classify(name, command, leader=False), Kind)
+    assert isinstance(classify(name, command, leader=False), ProcessKind)
     assert classify(name, command, leader=True) is AGENT
 
 

@@ -22,11 +22,12 @@ from seqsup.containment.reaper import Reaper
 from seqsup.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Reason
+from seqsup.model.reason import Reason
 from seqsup.operator import Operator
 from seqsup.policy.overlap import violations
 from seqsup.stage import Place, Stage
 from seqsup.state.journal import Journal
+from seqsup.units import MIB
 from seqsup.world import World
 from supervised import step, supervised
 from test_learning import learned

@@ -12,10 +12,11 @@ from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.history import fold, remaining
-from seqsup.model import MIB, Reason
+from seqsup.model.reason import Reason
 from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import private, run_folder
+from seqsup.units import MIB
 from told import Told
 
 from profiles import agent, of, proven, shell, write

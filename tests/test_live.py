@@ -12,7 +12,10 @@ from seqsup.cli import _live
 from seqsup.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
 from seqsup.history import History, Now, fold
 from seqsup.live import Pulse, Scene, frame, paint
-from seqsup.model import GIB, MIB, Halt, Heap, Reason
+from seqsup.model.enums import Halt
+from seqsup.model.process import Heap
+from seqsup.model.reason import Reason
+from seqsup.units import GIB, MIB
 from seqsup.wording import columns
 from told import BEGAN, Told
 

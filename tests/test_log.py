@@ -33,7 +33,9 @@ from seqsup.events import (
 )
 from seqsup.line import LEVELS, say
 from seqsup.log import FILE, Log, spoken
-from seqsup.model import GIB, MIB, Halt, Reason
+from seqsup.model.enums import Halt
+from seqsup.model.reason import Reason
+from seqsup.units import GIB, MIB
 from told import Told, process
 
 SHOWN = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result
-from seqsup.model import MIB
+from seqsup.units import MIB
 
 from profiles import of, proven
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Result, Started, wait_for
 from seqsup import memory
-from seqsup.model import GIB, MIB
+from seqsup.units import GIB, MIB
 
 from profiles import agent, parsed, shell, write
 

@@ -45,7 +45,10 @@ from seqsup.metrics.files import publish
 from seqsup.metrics.http import OPEN
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
-from seqsup.model import MIB, Halt, Heap, Observation, ProcessMemory, Reason, Restart, Sample, Verdict
+from seqsup.model.enums import Halt, Restart, Verdict
+from seqsup.model.process import Heap, Observation, ProcessMemory, Sample
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
 from told import Told, process
 
 from profiles import agent, of, proven, shell, write

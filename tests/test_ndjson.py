@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.events import AnyEvent, Recorded
-from seqsup.model import MIB, Reason
+from seqsup.model.reason import Reason
 from seqsup.ndjson import Stream, encode
 from seqsup.outlet import Outlet
+from seqsup.units import MIB
 from told import Told
 
 EVENTS = (

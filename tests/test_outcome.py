@@ -1,7 +1,9 @@
 """How an attempt ended that we did not end: exits and stderr texts as Node 18 to 25 gave them, as one table."""
 
 import pytest
-from seqsup.model import Exit, Reason, Success
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import Success
+from seqsup.model.reason import Reason
 from seqsup.policy.classify import blamed, classify, describe, last_words
 
 ZERO = Success(codes=(0,), file=None, output=None)

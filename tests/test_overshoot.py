@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import STUBS, Result, Started, alive, wait_for
 from seqsup.containment.group import backstop
-from seqsup.model import MIB
+from seqsup.units import MIB
 from tiers import BEST, LIMITING, PATIENCE, TIERS, WEAKEST, environment, kept_by
 
 from profiles import agent, of, proven, write

@@ -12,8 +12,8 @@ import pytest
 from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.model import MIB
 from seqsup.policy.resources import DISK_FLOOR, disk_too_full
+from seqsup.units import MIB
 from test_journal import fill, tmpfs
 
 from profiles import of, parsed, shell, write

@@ -16,12 +16,14 @@ from seqsup.cli._load import for_command, load, state_dir
 from seqsup.cli.plan import plan as plan_command
 from seqsup.cli.schema import schema as schema_command
 from seqsup.copies import Found, Survey, copies
-from seqsup.model import GIB, MIB, Detected, NodeBinary, Plan, SeqsupError, Step
+from seqsup.errors import SeqsupError
+from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.plan import make
 from seqsup.profile import ProfileError, parse
 from seqsup.profile.placeholders import escape, finish
 from seqsup.runtime.node import preload
 from seqsup.selection import Choice
+from seqsup.units import GIB, MIB
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
 

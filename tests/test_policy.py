@@ -8,21 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from seqsup.model import (
-    MIB,
-    Collection,
-    Halt,
-    Heap,
-    Limits,
-    Measure,
-    OnUsageLimit,
-    Outcome,
-    Reason,
-    Retry,
-    Sample,
-    Timeouts,
-    Verdict,
-)
+from seqsup.model.enums import Halt, Measure, OnUsageLimit, Verdict
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Limits, Retry, Timeouts
+from seqsup.model.process import Collection, Heap, Sample
+from seqsup.model.reason import Reason
 from seqsup.policy import resources, retry
 from seqsup.policy.pacing import FAR, pause, still_for, unmoved
 from seqsup.policy.resources import FRESH
@@ -39,6 +29,7 @@ from seqsup.policy.watch import (
     Watch,
     step,
 )
+from seqsup.units import MIB
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
 COLLECT, SNAPSHOT = Action.COLLECT, Action.SNAPSHOT

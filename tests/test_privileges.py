@@ -19,7 +19,7 @@ import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, must_be_open_to_others, wait_for
 from seqsup.containment import shim
-from seqsup.model import Rlimits
+from seqsup.model.plan import Rlimits
 from supervised import step, tried
 
 from profiles import agent, of, parsed, proven, shell, write

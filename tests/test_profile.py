@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
-from seqsup.model import GIB, MIB, Reason
+from seqsup.model.reason import Reason
 from seqsup.plan import with_objections
 from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
 from seqsup.profile import limits as sizes
@@ -21,6 +21,8 @@ from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import locate, nearest
 from seqsup.survey import gather
 from seqsup.units import (
+    GIB,
+    MIB,
     format_duration,
     format_size,
     parse_duration,

@@ -8,8 +8,10 @@ from typing import Any
 
 import npm
 import pytest
-from seqsup.model import MIB, NodeStart, Reason
+from seqsup.model.plan import NodeStart
+from seqsup.model.reason import Reason
 from seqsup.runtime.node import probe
+from seqsup.units import MIB
 from supervised import Tried, step, tried
 
 HEAP = 300 * MIB

@@ -332,7 +332,7 @@ OWNER = """
 import os, subprocess, sys
 from seqsup.containment import tiers
 from seqsup.containment.shim import wrap
-from seqsup.model import Enforce
+from seqsup.model.enums import Enforce
 
 chosen = tiers.choose(Enforce.AUTO, sys.argv[1])
 if chosen.groups is None:

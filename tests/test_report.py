@@ -31,9 +31,12 @@ from seqsup.events import (
     StopSent,
 )
 from seqsup.metrics import backfill
-from seqsup.model import MIB, Halt, Heap, Reason, Restart, Verdict
+from seqsup.model.enums import Halt, Restart, Verdict
+from seqsup.model.process import Heap
+from seqsup.model.reason import Reason
 from seqsup.report.page import page
 from seqsup.report.story import Kind, Story, tell
+from seqsup.units import MIB
 from told import BEGAN, Told, process
 
 from profiles import agent, shell, write

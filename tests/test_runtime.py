@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup import nodeflags
-from seqsup.model import MIB, NodeStart
+from seqsup.model.plan import NodeStart
 from seqsup.runtime.detect import detect
 from seqsup.runtime.node import NoAnswer, node_options, own_options, probe
 from seqsup.runtime.node import _keep as keep
+from seqsup.units import MIB
 
 NODE = shutil.which("node") or ""
 needs_node = pytest.mark.skipif(not NODE, reason="no node on PATH")

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import NO_NODE, ROOT
-from seqsup.model import MIB, Reason
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
 from told import Told, process
 from written import Written
 

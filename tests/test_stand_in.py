@@ -12,9 +12,10 @@ import npm
 import pytest
 from conftest import STUBS, Result
 from seqsup.events import AttemptStarted
-from seqsup.model import MIB, NodeStart
+from seqsup.model.plan import NodeStart
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import probe
+from seqsup.units import MIB
 from supervised import step, tried
 
 from profiles import agent, of, proven, write

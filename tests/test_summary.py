@@ -4,9 +4,11 @@ from textwrap import dedent
 
 import pytest
 from seqsup.history import fold
-from seqsup.model import GIB, MIB, ProcessMemory, Reason
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
 from seqsup.profile.limits import auto_heap
 from seqsup.summary import body, headline, summary
+from seqsup.units import GIB, MIB
 from seqsup.wording import processes, title
 from told import BEGAN, Told, process
 

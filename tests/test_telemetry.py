@@ -26,12 +26,16 @@ from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.host import users
 from seqsup.host.wake import Wake
-from seqsup.model import GIB, MIB, Collection, Heap, NodeProcess, NodeStart, ProcessMemory, Reason, Site, Step, Verdict
+from seqsup.model.enums import Verdict
+from seqsup.model.plan import NodeStart, Step
+from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
+from seqsup.model.reason import Reason
 from seqsup.runtime.reports import clean
 from seqsup.sockets import Sockets
 from seqsup.stage import Stage
 from seqsup.state.output import Output
 from seqsup.telemetry import Telemetry
+from seqsup.units import GIB, MIB
 from supervised import LIMITS as DEFAULTS
 from supervised import Tried, step, supervised, tried, until
 

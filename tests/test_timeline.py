@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Result
-from seqsup.model import MIB, Observation, ProcessMemory, Sample
+from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state import samples
 from seqsup.state.samples import Timeline
+from seqsup.units import MIB
 from seqsup.wording import by_program
 from told import Told, process
 

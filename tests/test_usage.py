@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.model import Reason
+from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.policy.classify import with_preset
 from seqsup.profile import presets

@@ -16,7 +16,10 @@ from seqsup.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model import MIB, Halt, OnTimeout, ProcessMemory, Reason
+from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
 
 BEGAN = 1_795_000_000.0  # epoch
 

@@ -4,9 +4,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from seqsup.containment.ceiling import ceilings
+from seqsup.errors import Stopped
 from seqsup.events import AdmissionDelayed
 from seqsup.host.machine import PORTABLE, Host
-from seqsup.model import Halt, Observation, Sample, Step, Stopped
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Step
+from seqsup.model.process import Observation, Sample
 from seqsup.policy import resources
 from seqsup.world import World
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from seqsup import nodeflags
 from seqsup.copies import Copy, Found, Survey
-from seqsup.model import ARTIFACT_ONLY, NodeBinary
+from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
 from seqsup.profile import Profile, placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.units import format_size

@@ -10,8 +10,12 @@ from seqsup.admission import Admission
 from seqsup.attempt import attempt
 from seqsup.containment.keeper import Keeper
 from seqsup.drain import drain
+from seqsup.errors import AtUsageLimit, Stopped
 from seqsup.events import AgentEnded, Drained, LimitPaused, RetryScheduled
-from seqsup.model import AtUsageLimit, Halt, OnTimeout, Outcome, Reason, Step, Stopped
+from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Step
+from seqsup.model.reason import Reason
 from seqsup.policy import retry
 from seqsup.stage import Place, Stage
 from seqsup.units import clock, format_duration

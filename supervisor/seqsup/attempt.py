@@ -22,6 +22,7 @@ from seqsup.containment import shim
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
 from seqsup.containment.subreaper import Tree
+from seqsup.errors import SeqsupError
 from seqsup.events import (
     AttemptEnded,
     AttemptStarted,
@@ -40,20 +41,10 @@ from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
 from seqsup.forensics import text as readable
 from seqsup.host import users
 from seqsup.host.machine import room
-from seqsup.model import (
-    Collection,
-    Exit,
-    Heap,
-    Observation,
-    Outcome,
-    ProcessMemory,
-    Reason,
-    Rlimits,
-    Sample,
-    SeqsupError,
-    Step,
-    Success,
-)
+from seqsup.model.outcome import Exit, Outcome
+from seqsup.model.plan import Rlimits, Step, Success
+from seqsup.model.process import Collection, Heap, Observation, ProcessMemory, Sample
+from seqsup.model.reason import Reason
 from seqsup.policy import classify, pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.runtime import stand_in

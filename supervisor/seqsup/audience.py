@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from seqsup.denied import NO_ROOM
+from seqsup.errors import NO_ROOM, SeqsupError
 from seqsup.events import AnyEvent, Recorded, Warned
 from seqsup.history import History, RunView
 from seqsup.host.wake import Wake
-from seqsup.model import Observation, SeqsupError
+from seqsup.model.process import Observation
 from seqsup.state.journal import Journal
 
 Reader = Callable[[Recorded], None]

@@ -17,7 +17,10 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.subreaper import Tree
 from seqsup.events import Unkillable, Warned
 from seqsup.host import users
-from seqsup.model import Account, Exit, Halt, Measure, ProcessMemory, Rlimits
+from seqsup.model.enums import Halt, Measure
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import Account, Rlimits
+from seqsup.model.process import ProcessMemory
 from seqsup.policy import watch
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, preload

@@ -7,7 +7,7 @@ leaves its summary.md beside it, and the next artifact-only run hands that on.
 import shlex
 from pathlib import Path
 
-from seqsup.model import Step
+from seqsup.model.plan import Step
 from seqsup.state.artifacts import has_summary
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import ARTIFACTS, run_folder, write_private

@@ -19,7 +19,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from seqsup.model import Account, Heap, NodeProcess, Site
+from seqsup.model.plan import Account
+from seqsup.model.process import Heap, NodeProcess, Site
 from seqsup.sockets import Sockets, discard
 
 _LONGEST_LINE = 65536  # bytes

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
 from seqsup.beside import Beside, Site
+from seqsup.errors import Stopped
 from seqsup.events import (
     CompanionExited,
     CompanionGcDone,
@@ -18,7 +19,8 @@ from seqsup.events import (
     CompanionStopped,
     Warned,
 )
-from seqsup.model import CompanionStart, Halt, Restart, Stopped
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, pacing, resources, watch
 from seqsup.ready import missing, taken
 from seqsup.units import format_duration, format_size

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from seqsup import nodeflags
-from seqsup.model import Account, Detected, NodeBinary
+from seqsup.model.plan import Account, Detected, NodeBinary
 from seqsup.profile import Agent, placeholders
 from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import KeyPath

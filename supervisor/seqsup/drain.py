@@ -9,7 +9,9 @@ from seqsup.containment.cookie import bearers
 from seqsup.containment.stop import stop
 from seqsup.containment.tmpfs import kept_since
 from seqsup.events import Drained
-from seqsup.model import Drain, Halt, ProcessMemory, Step
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Drain, Step
+from seqsup.model.process import ProcessMemory
 from seqsup.policy import resources, watch
 from seqsup.units import format_size
 from seqsup.wording import printable

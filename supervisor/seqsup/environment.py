@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seqsup.host import users
-from seqsup.model import Step
+from seqsup.model.plan import Step
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import environment, own_options, preload
 

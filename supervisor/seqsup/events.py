@@ -2,7 +2,9 @@
 
 from msgspec import Struct
 
-from seqsup.model import Halt, Heap, OnTimeout, ProcessMemory, Reason, Restart, Surroundings, Verdict
+from seqsup.model.enums import Halt, OnTimeout, Restart, Verdict
+from seqsup.model.process import Heap, ProcessMemory, Surroundings
+from seqsup.model.reason import Reason
 
 
 def _snake(name: str) -> str:

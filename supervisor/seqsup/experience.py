@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from seqsup.events import PeakRose
-from seqsup.model import Plan, Step
+from seqsup.model.plan import Plan, Step
 from seqsup.policy.learning import Expected, expect, need, risen
 from seqsup.state.journal import Journal
 

@@ -8,8 +8,11 @@ from pathlib import PurePath
 from msgspec import Struct
 
 from seqsup.kind import is_node
-from seqsup.model import MIB, Collection, Heap, Limits, NodeProcess, ProcessMemory, Reason, Site, Verdict
-from seqsup.units import format_duration, format_size, told_apart
+from seqsup.model.enums import Verdict
+from seqsup.model.plan import Limits
+from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
+from seqsup.model.reason import Reason
+from seqsup.units import MIB, format_duration, format_size, told_apart
 from seqsup.wording import printable, title
 
 EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})

@@ -35,7 +35,9 @@ from seqsup.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model import Halt, ProcessMemory, Reason, Restart
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
 from seqsup.wording import how_many
 
 

@@ -9,6 +9,7 @@ from typing import IO
 from msgspec.structs import replace
 
 from seqsup.beside import Beside, Site
+from seqsup.errors import Stopped
 from seqsup.events import (
     AgentDue,
     AgentEnded,
@@ -21,7 +22,9 @@ from seqsup.events import (
     Recorded,
     RunStarted,
 )
-from seqsup.model import Halt, Hooks, Reason, Stopped
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Hooks
+from seqsup.model.reason import Reason
 from seqsup.ndjson import encode
 from seqsup.policy import classify, watch
 from seqsup.state.output import unnamed

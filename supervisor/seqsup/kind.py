@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from seqsup.model import Kind, ProcessMemory
+from seqsup.model.enums import ProcessKind
+from seqsup.model.process import ProcessMemory
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "ash"})
 INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "python3", "ruby"}  # named by what they run
@@ -29,25 +30,25 @@ _NODES = frozenset({"node", "nodejs", "MainThread", "node-MainThread"})  # so ne
 _LOOKED_AT = 3  # words that may name what a launcher starts: `pnpm dlx PACKAGE`, `uv tool run PACKAGE`
 
 
-def classify(name: str, command: Sequence[str], *, leader: bool) -> Kind:
+def classify(name: str, command: Sequence[str], *, leader: bool) -> ProcessKind:
     """Say what a process is for; `name` is the kernel's for it, `leader` that the profile's command became it.
 
     A shell between, such as npm's `sh -c mcp-server-x`, is a shell: what it starts is told for itself.
     """
     if leader:
-        return Kind.AGENT
+        return ProcessKind.AGENT
     words = _words(command)
     program = _base(words[0]) if words else name
     arguments = words[1:]
     if program in SHELLS:
-        return Kind.SHELL
+        return ProcessKind.SHELL
     if _BROWSERS.fullmatch(program) or _BROWSERS.fullmatch(name):
-        return Kind.BROWSER
+        return ProcessKind.BROWSER
     if _interprets(program) and (started := subject(program, arguments)):
         program, arguments = started, arguments[arguments.index(started) + 1 :]
     if _is_agent(program):
-        return Kind.MCP_SERVER if _SERVES & set(arguments[:1]) else Kind.AGENT
-    return Kind.MCP_SERVER if _speaks_mcp(program, arguments) else Kind.OTHER
+        return ProcessKind.MCP_SERVER if _SERVES & set(arguments[:1]) else ProcessKind.AGENT
+    return ProcessKind.MCP_SERVER if _speaks_mcp(program, arguments) else ProcessKind.OTHER
 
 
 def is_node(process: ProcessMemory) -> bool:

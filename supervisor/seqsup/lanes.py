@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from seqsup.errors import Stopped
 from seqsup.host.wake import Wake
-from seqsup.model import Stopped
 
 
 class Lanes:

@@ -46,7 +46,7 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.model import Reason
+from seqsup.model.reason import Reason
 from seqsup.policy.classify import last_words
 from seqsup.units import format_age, format_duration, format_size
 from seqsup.wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes

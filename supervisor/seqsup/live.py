@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 
 from seqsup.history import AgentState, AgentView, HookView, Now, RunView, remaining
-from seqsup.model import Halt, Heap
+from seqsup.model.enums import Halt
+from seqsup.model.process import Heap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.wording import HALTS, columns, counted, mark, printable
 

@@ -27,8 +27,9 @@ from seqsup.containment.members import Members, descend
 from seqsup.containment.process import environment, read_stat
 from seqsup.forensics import total as heaps
 from seqsup.host.machine import Host, total
-from seqsup.model import GIB, Collection, NodeProcess, NodesTold, ProcessMemory
+from seqsup.model.process import Collection, NodeProcess, NodesTold, ProcessMemory
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
+from seqsup.units import GIB
 
 __all__ = [
     "Freed",

@@ -15,7 +15,7 @@ from seqsup.channel import Channel
 from seqsup.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
-from seqsup.model import CompanionStart, Hooks, Metrics
+from seqsup.model.plan import CompanionStart, Hooks, Metrics
 from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS
 from seqsup.ready import address, taken

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from seqsup.events import HaltRequested
-from seqsup.model import Halt
+from seqsup.model.enums import Halt
 
 CTRL_C = "Ctrl-C"
 

@@ -12,20 +12,19 @@ from msgspec.structs import replace
 from seqsup import nodeflags
 from seqsup.advice import notes
 from seqsup.copies import Copy, Found, Survey, copies, runtime
-from seqsup.model import (
+from seqsup.errors import SeqsupError
+from seqsup.model.enums import Enforce, Measure
+from seqsup.model.plan import (
     ARTIFACT_ONLY,
     LANES,
     CompanionStart,
     Drain,
-    Enforce,
     Hooks,
-    Measure,
     Metrics,
     NodeStart,
     Plan,
     Readiness,
     Retry,
-    SeqsupError,
     Skip,
     Step,
     Success,

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from urllib.parse import urlsplit
 
-from seqsup.model import Readiness
+from seqsup.model.plan import Readiness
 
 _PATIENCE = 2.0  # seconds for one answer
 _NONSENSE = "nonsense"  # in place of a code: it is not HTTP

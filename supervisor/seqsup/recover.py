@@ -18,7 +18,8 @@ from seqsup.containment.stop import stop
 from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
-from seqsup.model import Measure, ProcessMemory
+from seqsup.model.enums import Measure
+from seqsup.model.process import ProcessMemory
 from seqsup.runtime.reports import REPORTS, settle
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import (

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 from seqsup.state.output import unnamed
 
 VARIABLE = "SEQSUP_RENEWED"  # the descriptor of that file

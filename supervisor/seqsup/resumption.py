@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from seqsup.history import Completed, RunView
-from seqsup.model import Plan, Step
+from seqsup.model.plan import Plan, Step
 from seqsup.profile import placeholders
 
 CHANGED = "its command, folder, environment or input has changed"

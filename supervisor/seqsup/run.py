@@ -20,8 +20,8 @@ from seqsup.containment.cookie import bearers, marks
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.stop import stop
 from seqsup.containment.tiers import PSUTIL, Chosen
-from seqsup.denied import denial
 from seqsup.drain import until_back
+from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.events import (
     AgentDue,
     AgentEnded,
@@ -45,7 +45,9 @@ from seqsup.host.machine import Host, boot_id, room
 from seqsup.host.users import open_way
 from seqsup.host.wake import Wake
 from seqsup.lanes import Lanes
-from seqsup.model import ARTIFACT_ONLY, AtUsageLimit, Drain, Halt, OnTimeout, Plan, Reason, Restart, Step, Stopped
+from seqsup.model.enums import Halt, OnTimeout, Restart
+from seqsup.model.plan import ARTIFACT_ONLY, Drain, Plan, Step
+from seqsup.model.reason import Reason
 from seqsup.operator import Operator
 from seqsup.policy import resources, watch
 from seqsup.policy.overlap import violations

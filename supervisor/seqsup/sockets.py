@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.model import Account
+from seqsup.model.plan import Account
 
 _PREFIX = "seqsup-node-"
 _LONGEST_PATH, _LONGEST_NAME = 107, 20  # bytes, of sockaddr_un, and of what follows the prefix

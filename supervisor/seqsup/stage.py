@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from seqsup.containment.group import Group
-from seqsup.model import Enforce, Step
+from seqsup.model.enums import Enforce
+from seqsup.model.plan import Step
 from seqsup.policy.classify import last_words
 from seqsup.runtime import stand_in
 from seqsup.state.output import Output

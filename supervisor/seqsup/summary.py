@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from seqsup.history import AgentState, AgentView, RunState, RunView
-from seqsup.model import Reason
+from seqsup.model.reason import Reason
 from seqsup.table import NONE, Column, render
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.wording import KILLED, counted, named, printable, processes, wrap

@@ -15,10 +15,11 @@ from pathlib import Path
 from seqsup.containment.process import ADOPTS
 from seqsup.containment.shim import out_of_reach
 from seqsup.copies import Copy, Found, Survey, copies, runtime
+from seqsup.errors import SeqsupError
 from seqsup.host import users
 from seqsup.host.machine import PORTABLE, total
 from seqsup.metrics.files import irreplaceable
-from seqsup.model import Account, Detected, NodeBinary, SeqsupError
+from seqsup.model.plan import Account, Detected, NodeBinary
 from seqsup.profile import Agent, Companion, Profile, placeholders
 from seqsup.profile.keys import HOOKS, LISTEN, HooksTable, address
 from seqsup.profile.lines import KeyPath

@@ -15,11 +15,12 @@ from seqsup import forensics
 from seqsup.channel import Answer, Channel, Node
 from seqsup.forensics import Known
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Account, Collection, Heap, Limits, NodeProcess, NodesTold, ProcessMemory, Site
+from seqsup.model.plan import Account, Limits
+from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, ProcessMemory, Site
 from seqsup.runtime.reports import REPORTS, clean, settle
 from seqsup.sockets import Sockets
 from seqsup.state.run_folder import CHANNEL, private
-from seqsup.units import format_size
+from seqsup.units import MIB, format_size
 from seqsup.wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert

@@ -5,9 +5,9 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
-from seqsup.model import GIB, Plan
+from seqsup.model.plan import Plan
 from seqsup.policy.watch import KILL_DEADLINE
-from seqsup.units import write_size
+from seqsup.units import GIB, write_size
 
 _TERMED = 143  # what seqsup exits with after SIGTERM: a stop that was asked for, no failure
 _SPARE = 15.0  # seconds, for the last sweep and the journal

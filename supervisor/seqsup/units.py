@@ -3,6 +3,9 @@
 import re
 import time
 
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
 SIZE_FORMS = 'a size such as "512M", "1.5GiB" (K, M, G and T are binary) or a number of bytes'
 DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
 

@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import PurePath
 
 from seqsup.kind import INTERPRETERS, script_name, subject
-from seqsup.model import Halt, Kind, ProcessMemory, Reason
+from seqsup.model.enums import Halt, ProcessKind
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
 from seqsup.units import format_size
 
 KILLED = frozenset({
@@ -30,7 +32,7 @@ _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 _CUT, _LONGEST = 15, 60  # characters of a process's name: where the kernel cuts it, and where we do
 OTHER = "other"  # programs together, also as a label
 # A shell is told by its name, and the rest is as the field calls it
-KINDS = {Kind.AGENT: "agent", Kind.MCP_SERVER: "MCP server", Kind.BROWSER: "browser"}
+KINDS = {ProcessKind.AGENT: "agent", ProcessKind.MCP_SERVER: "MCP server", ProcessKind.BROWSER: "browser"}
 
 
 def columns(text: str) -> int:

@@ -12,7 +12,8 @@ from seqsup.containment.reaper import Reaper
 from seqsup.events import AnyEvent
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model import Observation, Sample, Step
+from seqsup.model.plan import Step
+from seqsup.model.process import Observation, Sample
 from seqsup.operator import Operator
 from seqsup.sockets import Sockets
 

@@ -8,7 +8,9 @@ from seqsup.events import AttemptStarted, Recorded
 from seqsup.history import AgentState, Now, RunView
 from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
-from seqsup.model import Halt, Observation, Plan
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Plan
+from seqsup.model.process import Observation
 from seqsup.screen import Screen
 from seqsup.units import format_duration, format_size
 from seqsup.wording import by_program

@@ -12,7 +12,7 @@ from seqsup.state.run_folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from seqsup.copies import Survey
-    from seqsup.model import Plan
+    from seqsup.model.plan import Plan
     from seqsup.policy.learning import Expected
     from seqsup.profile import Profile
     from seqsup.selection import Choice
@@ -117,7 +117,7 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "
 
 
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
-    from seqsup.model import SeqsupError
+    from seqsup.errors import SeqsupError
     from seqsup.runtime.packaged import with_node
     from seqsup.survey import gather
 

@@ -13,22 +13,9 @@ from msgspec.structs import replace
 from seqsup import environment
 from seqsup.cli._take import Earlier, Taken
 from seqsup.containment.tiers import Chosen, choose
-from seqsup.model import (
-    ARTIFACT_ONLY,
-    MIB,
-    CompanionStart,
-    Drain,
-    Enforce,
-    Hooks,
-    Measure,
-    Metrics,
-    OnUsageLimit,
-    Plan,
-    Preset,
-    Rlimits,
-    SeqsupError,
-    Step,
-)
+from seqsup.errors import SeqsupError
+from seqsup.model.enums import Enforce, Measure, OnUsageLimit
+from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Preset, Rlimits, Step
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
@@ -37,7 +24,7 @@ from seqsup.resumption import Resumption, gone, resumption
 from seqsup.runtime.reports import REPORTS
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.table import Column, render
-from seqsup.units import format_duration, format_size
+from seqsup.units import MIB, format_duration, format_size
 from seqsup.wording import at_a_time, counted, named, narrowed, wrap
 
 _EACH = 50  # agents of which each is shown; of more, those that are alike stand together

@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 
 
 def width(stream: TextIO | None = None) -> int | None:

@@ -30,13 +30,15 @@ from seqsup.containment.cookie import COOKIE, FOLDER
 from seqsup.containment.reaper import Reaper, adopt_orphans
 from seqsup.containment.sentinel import Sentinel
 from seqsup.containment.tiers import choose
+from seqsup.errors import SeqsupError
 from seqsup.events import HaltRequested, Warned
 from seqsup.history import RunState, fold
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
 from seqsup.log import Log, spoken
-from seqsup.model import Halt, Plan, SeqsupError
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Plan
 from seqsup.ndjson import Stream
 from seqsup.operator import CTRL_C, Operator
 from seqsup.plan import enforcement, enforcing_key

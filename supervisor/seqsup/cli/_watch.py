@@ -13,7 +13,7 @@ from seqsup.events import AttemptStarted
 from seqsup.history import History, Now
 from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
-from seqsup.model import Halt
+from seqsup.model.enums import Halt
 from seqsup.screen import Screen
 from seqsup.state.samples import FILE, lines
 from seqsup.terminal import colourful, redrawable, symbols

@@ -46,7 +46,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.doctor import Examined, examine
     from seqsup.finding import Finding, Level
-    from seqsup.model import Metrics
+    from seqsup.model.plan import Metrics
     from seqsup.profile import ProfileError
     from seqsup.survey import serving
     from seqsup.wording import counted

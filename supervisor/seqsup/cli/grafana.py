@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 
 _INSTALLED = "share/seqsup/grafana/compose.yml"
 _PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")

@@ -12,8 +12,9 @@ from seqsup.cli import _complete
 from seqsup.cli._load import load, state_dir
 from seqsup.cli._output import put_file
 from seqsup.cli._values import text
+from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
-from seqsup.model import GIB, SeqsupError
+from seqsup.units import GIB
 
 _FILE = "agents.toml"
 _SCHEMA = "seqsup.schema.json"

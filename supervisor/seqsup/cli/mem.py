@@ -13,9 +13,10 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object, width
 from seqsup.cli._values import size
 from seqsup.containment.cookie import FOLDER
+from seqsup.errors import SeqsupError
 from seqsup.forensics import SAID
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
-from seqsup.model import Heap, NodeProcess, SeqsupError
+from seqsup.model.process import Heap, NodeProcess
 from seqsup.state.journal import kept
 from seqsup.table import NONE, Column, render
 from seqsup.units import format_size

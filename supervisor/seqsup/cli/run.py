@@ -12,7 +12,7 @@ from seqsup.cli._load import for_command
 from seqsup.cli._logging import log_options
 from seqsup.cli._supervise import Manner, supervise
 from seqsup.cli._values import whole
-from seqsup.model import OWN_STDIN
+from seqsup.model.plan import OWN_STDIN
 from seqsup.state.output import unnamed
 
 

@@ -10,7 +10,7 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, put_object, width
 from seqsup.cli._signal import suspended
 from seqsup.history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
-from seqsup.model import ProcessMemory
+from seqsup.model.process import ProcessMemory
 from seqsup.ndjson import timestamp
 from seqsup.state.run_folder import PAUSED
 from seqsup.state.turn import Waiting, ahead, queued

@@ -12,7 +12,7 @@ import click
 from seqsup.cli import _complete
 from seqsup.cli._load import load, read, state_dir
 from seqsup.cli._output import put_object
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 from seqsup.policy.learning import FEW, Limits, Past, good, suggest
 from seqsup.profile import Agent, Profile
 from seqsup.state.journal import Journal, NoJournal

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from seqsup.model import MIB
-from seqsup.units import format_size
+from seqsup.units import MIB, format_size
 
 NO_LIMIT = 2**60  # bytes, from which on it is none: v1 spells that as a number
 _RUN = re.compile(r"seqsup-([0-9a-f]{16})")

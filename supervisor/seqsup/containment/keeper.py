@@ -17,7 +17,7 @@ from seqsup.containment.cookie import TREE
 from seqsup.containment.members import own_children
 from seqsup.containment.process import all_pids, children, environment
 from seqsup.containment.reaper import Reaper, Root, born, with_descent
-from seqsup.model import Exit
+from seqsup.model.outcome import Exit
 
 _PATIENCE = 10.0  # seconds until a keeper says whom it started; it takes 20 ms
 _SEEN = 1000  # processes; of many who were seen the dead are forgotten

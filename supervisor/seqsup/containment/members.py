@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from seqsup.containment.process import Member, glance, kinship, unmoved
 from seqsup.containment.shared import Shared
-from seqsup.model import MIB, Kind, Measure, ProcessMemory
+from seqsup.model.enums import Measure, ProcessKind
+from seqsup.model.process import ProcessMemory
+from seqsup.units import MIB
 from seqsup.wording import OTHER, title
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
@@ -159,7 +161,7 @@ class Members:
 
     def _others(self, ranked: Iterable[Member]) -> Iterator[ProcessMemory]:
         """Give those who run the same program together, and what is small or unknown as `other`."""
-        together: dict[tuple[str, Kind], ProcessMemory] = {}
+        together: dict[tuple[str, ProcessKind], ProcessMemory] = {}
         for member in ranked:
             _, one = self._described.get(member.pid, _NEVER)
             key = title(one), one.kind

@@ -13,7 +13,8 @@ import psutil
 
 from seqsup.containment.stat import COMMAND, Stat
 from seqsup.kind import classify
-from seqsup.model import Measure, ProcessMemory
+from seqsup.model.enums import Measure
+from seqsup.model.process import ProcessMemory
 
 ADOPTS = False  # whether orphans among our descendants fall to us
 

@@ -19,7 +19,8 @@ from seqsup.containment.group import frozen_by
 from seqsup.containment.stat import COMMAND, Stat
 from seqsup.host.machine import PAGE
 from seqsup.kind import classify
-from seqsup.model import Kind, Measure, ProcessMemory
+from seqsup.model.enums import Measure, ProcessKind
+from seqsup.model.process import ProcessMemory
 
 ADOPTS = True  # whether orphans among our descendants fall to us
 _LINE = 32768  # bytes of a command line that are read
@@ -46,7 +47,7 @@ class Member:
         self._newborn, self._born_with = time.monotonic() + _NEWBORN if stat.forked else 0.0, 0
         self.told = b""  # what they were read from
         self._called: tuple[str, bytes, bool] | None = None  # what these two were told by
-        self._command, self._kind = "", Kind.OTHER
+        self._command, self._kind = "", ProcessKind.OTHER
         self.looked = 0  # what was shared when Shared looked at it last
         self.denied = ""  # what of it may not be read, and what follows from that
 

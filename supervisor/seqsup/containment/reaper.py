@@ -19,7 +19,8 @@ from msgspec import Struct
 from seqsup.containment.members import Members, descend, own_children
 from seqsup.containment.process import ADOPTS, read_stat
 from seqsup.containment.sentinel import Sentinel
-from seqsup.model import Exit, SeqsupError
+from seqsup.errors import SeqsupError
+from seqsup.model.outcome import Exit
 
 _PR_SET_CHILD_SUBREAPER = 36
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us

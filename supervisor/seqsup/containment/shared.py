@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from seqsup.containment.group import lines_of
 from seqsup.containment.process import Member
-from seqsup.model import MIB
+from seqsup.units import MIB
 
 _STEP = MIB  # a process whose shared pages changed by less is not looked at again
 _SHARE = 20  # looks may take 1/20 of the time

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from seqsup.containment.members import Members, descend
 from seqsup.host.wake import Wake
-from seqsup.model import ProcessMemory
+from seqsup.model.process import ProcessMemory
 
 _EMPTY_PASSES = 2
 _AFTER_A_FIND = 10  # looks: whoever forks and exits each millisecond may hide from some

@@ -13,7 +13,9 @@ from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, kin, read_stat
 from seqsup.containment.reaper import Reaper, Root
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Measure, ProcessMemory
+from seqsup.model.enums import Measure
+from seqsup.model.process import ProcessMemory
+from seqsup.units import MIB
 from seqsup.wording import OTHER, processes
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem

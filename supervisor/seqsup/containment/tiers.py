@@ -26,10 +26,12 @@ from seqsup.containment.group import (
     run_name,
 )
 from seqsup.containment.shim import wrap
+from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, TIER
 from seqsup.host.wake import Wake
-from seqsup.model import MIB, Enforce, SeqsupError
+from seqsup.model.enums import Enforce
 from seqsup.state.run_folder import state_dir
+from seqsup.units import MIB
 from seqsup.wording import nearest
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.model import Surroundings
+from seqsup.model.process import Surroundings
 
 # Without Linux psutil has to do, also where this variable, with which tests ask for a tier, asks for it
 TIER = os.environ.get("SEQSUP_TIER", "")

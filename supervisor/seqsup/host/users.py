@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqsup.model import Account, SeqsupError
+from seqsup.errors import SeqsupError
+from seqsup.model.plan import Account
 from seqsup.wording import nearest
 
 # Root's own session, where another user has no business, and often no permission

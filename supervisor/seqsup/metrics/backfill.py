@@ -14,7 +14,7 @@ from seqsup.metrics.catalogue import BY_NAME, Phase
 from seqsup.metrics.exposition import openmetrics, timed
 from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
 from seqsup.metrics.rows import Around, Row, rows
-from seqsup.model import Observation, ProcessMemory, Sample
+from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state.samples import steady
 
 EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it

@@ -5,7 +5,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from seqsup.history import RunState
-from seqsup.model import Reason, Restart
+from seqsup.model.enums import Restart
+from seqsup.model.reason import Reason
 
 
 class Status(StrEnum):

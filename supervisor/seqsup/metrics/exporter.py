@@ -18,7 +18,8 @@ from seqsup.metrics.files import publish, targets
 from seqsup.metrics.port import Port
 from seqsup.metrics.rows import Around, Row, rows
 from seqsup.metrics.totals import Totals
-from seqsup.model import Observation, Plan
+from seqsup.model.plan import Plan
+from seqsup.model.process import Observation
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

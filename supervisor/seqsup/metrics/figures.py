@@ -38,7 +38,11 @@ from seqsup.events import (
 )
 from seqsup.history import run_state
 from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
-from seqsup.model import MIB, Halt, Heap, Observation, Plan, ProcessMemory, Reason, Restart
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.plan import Plan
+from seqsup.model.process import Heap, Observation, ProcessMemory
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
 from seqsup.wording import OTHER, by_program, how_many
 
 RECENT = 60  # seconds

@@ -6,7 +6,9 @@ import signal
 from collections.abc import Sequence
 from datetime import datetime
 
-from seqsup.model import Exit, Preset, Reason, Success
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import Preset, Success
+from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.units import format_size
 from seqsup.wording import printable, unstyled

@@ -5,7 +5,8 @@ from math import ceil
 
 from msgspec import Struct
 
-from seqsup.model import MIB, Reason
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
 
 FEW = 3  # attempts from which limits are suggested
 ENOUGH = 5  # attempts with which a peak is compared

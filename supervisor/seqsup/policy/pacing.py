@@ -2,8 +2,9 @@
 
 from math import inf
 
-from seqsup.model import MIB, Sample
+from seqsup.model.process import Sample
 from seqsup.policy.watch import COLLECT_EVERY, Phase, Rules, Watch, settle
+from seqsup.units import MIB
 
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at
 _HUGE_RATE = 10_000 * MIB  # by huge pages, of memory that the host has at hand

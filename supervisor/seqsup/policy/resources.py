@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from seqsup.model import MIB, Sample
-from seqsup.units import format_size, told_apart
+from seqsup.model.process import Sample
+from seqsup.units import MIB, format_size, told_apart
 
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice

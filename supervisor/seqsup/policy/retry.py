@@ -1,6 +1,9 @@
 """Whether, when and with which heap an agent is tried again."""
 
-from seqsup.model import Halt, OnUsageLimit, Outcome, Reason, Retry
+from seqsup.model.enums import Halt, OnUsageLimit
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Retry
+from seqsup.model.reason import Reason
 
 UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
 

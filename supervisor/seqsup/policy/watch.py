@@ -22,8 +22,11 @@ from math import inf
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.model import GIB, MIB, Halt, Limits, Reason, Sample, Timeouts
-from seqsup.units import format_duration, format_size, told_apart
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Limits, Timeouts
+from seqsup.model.process import Sample
+from seqsup.model.reason import Reason
+from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does

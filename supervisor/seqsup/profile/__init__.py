@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 from seqsup.profile import fields, presets
 from seqsup.profile.checks import check
 from seqsup.profile.keys import SHARED, Agent, Companion, MemoryTable, Profile

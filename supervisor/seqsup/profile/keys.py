@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup.model import OnTimeout, OnUsageLimit, Reason, Rlimits
+from seqsup.model.enums import OnTimeout, OnUsageLimit
+from seqsup.model.plan import Rlimits
+from seqsup.model.reason import Reason
 from seqsup.profile import presets
 from seqsup.profile.fields import (
     AMOUNT_OR_NONE,

@@ -5,9 +5,10 @@ from functools import lru_cache
 
 from msgspec import UNSET
 
-from seqsup.model import GIB, MIB, Enforce, Limits, Measure
+from seqsup.model.enums import Enforce, Measure
+from seqsup.model.plan import Limits
 from seqsup.profile.keys import DrainTable, MemoryTable, NodeTable
-from seqsup.units import format_size
+from seqsup.units import GIB, MIB, format_size
 
 HARD = 8 * GIB
 HOST_FLOOR = 512 * MIB

@@ -27,7 +27,9 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.history import AgentState, RunView, fold
-from seqsup.model import ProcessMemory, Reason, Restart
+from seqsup.model.enums import Restart
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
 from seqsup.state.samples import steady
 from seqsup.units import format_duration, format_size
 from seqsup.wording import HALTS, processes

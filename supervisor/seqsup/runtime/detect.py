@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec.structs import replace
 
-from seqsup.model import Detected
+from seqsup.model.plan import Detected
 
 _NODE = re.compile(r"node(js)?([-.]?[0-9][0-9.]*)?")
 _BUN = re.compile(r"bunx?")

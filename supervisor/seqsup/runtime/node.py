@@ -12,8 +12,10 @@ from pathlib import Path
 import msgspec
 
 from seqsup import nodeflags
-from seqsup.model import MIB, NodeBinary, NodeStart, SeqsupError
+from seqsup.errors import SeqsupError
+from seqsup.model.plan import NodeBinary, NodeStart
 from seqsup.state.run_folder import at_home, state_dir
+from seqsup.units import MIB
 
 # Its own word for what it takes: right in 330 of 330 comparisons, 66 flags on five versions.
 _QUESTION = "JSON.stringify([process.version,process.execPath,[...process.allowedNodeEnvironmentFlags]])"

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw
 
-from seqsup.model import MIB
+from seqsup.units import MIB
 
 REPORTS = "reports"  # in the attempt's folder
 _LARGEST = 4 * MIB

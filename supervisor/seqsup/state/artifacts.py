@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.units import format_size
 from seqsup.wording import unstyled

@@ -20,9 +20,8 @@ from urllib.parse import quote_from_bytes
 import msgspec
 from msgspec import Struct
 
-from seqsup.denied import NO_ROOM
+from seqsup.errors import NO_ROOM, SeqsupError, Stopped
 from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
-from seqsup.model import SeqsupError, Stopped
 from seqsup.policy.learning import Past
 from seqsup.state.run_folder import fallocate, label, private, set_out
 

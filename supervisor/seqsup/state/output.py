@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from seqsup.host import users
-from seqsup.model import OWN_STDIN, Step
+from seqsup.model.plan import OWN_STDIN, Step
 from seqsup.state.run_folder import at_once, fallocate
 from seqsup.units import format_size
 

@@ -12,7 +12,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.model import SeqsupError
+from seqsup.errors import SeqsupError
 
 LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
 KILLED = "killed"  # there when its sentinel, at its supervisor's death, killed what ran

@@ -26,7 +26,7 @@ from seqsup.events import (
     Recorded,
     RunStarted,
 )
-from seqsup.model import Observation
+from seqsup.model.process import Observation
 from seqsup.wording import by_program
 
 FILE = "memory.ndjson"

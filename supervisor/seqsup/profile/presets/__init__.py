@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from seqsup.model import Preset
+from seqsup.model.plan import Preset
 
 _FOLDER = Path(__file__).parent
 _OWN = Preset.__struct_fields__  # the rest of a file are tables of an agent

@@ -1,6 +1,21 @@
-"""What the machine denies and its user can mend: no fault of ours, so no traceback."""
+"""What a user can mend: our errors, and what the machine denies. The latter is no fault of ours, so no traceback."""
 
 import errno
+
+
+class SeqsupError(Exception):
+    """What a user can mend: the message says what happened, why, and what to do."""
+
+    exit_code: int = 2  # what the command line ends with
+
+
+class Stopped(Exception):
+    """The run cannot go on, by the profile's own rules."""
+
+
+class AtUsageLimit(Stopped):
+    """An agent has met its provider's limit, and the profile does not want to wait."""
+
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FREE = ": free space there (df), or files (df -i)"

@@ -1,0 +1,1 @@
+"""Frozen values and facts; memory in bytes, time in seconds."""

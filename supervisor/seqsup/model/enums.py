@@ -1,0 +1,73 @@
+"""The words of a fixed set that a plan and its facts are written with."""
+
+from enum import IntEnum, StrEnum
+
+
+class Halt(IntEnum):
+    """The operator's wish to stop. It only grows."""
+
+    NONE = 0
+    AFTER_AGENT = 1
+    NOW = 2
+    KILL = 3
+
+
+class Measure(StrEnum):
+    """What of a process counts against the limits."""
+
+    PRIVATE = "private"  # resident - shared: equals the cgroup's figure; Σ RSS of Node trees overstates ×2.3
+    RSS = "rss"
+    PSS = "pss"
+    CGROUP = "cgroup"  # what the kernel counts for the group: anonymous memory and shmem
+
+
+class Enforce(StrEnum):
+    """By whom the hard limit is kept."""
+
+    AUTO = "auto"  # by the kernel where a group can be had, and always by watching
+    CGROUP = "cgroup"  # by the kernel, else nothing is started
+    WATCH = "watch"
+
+
+class OnTimeout(StrEnum):
+    RESTART_COMPANIONS = "restart-companions"
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+class OnUsageLimit(StrEnum):
+    """What follows when an agent meets its provider's limit."""
+
+    STOP = "stop"  # the run, with exit code 75
+    WAIT = "wait"  # until it resets; that attempt does not count
+
+
+class Restart(StrEnum):
+    """Why a companion was ended or started again."""
+
+    EVERY_N = "every-n"  # agents
+    CRASHED = "crashed"  # or was far over its limit
+    MEMORY = "memory"
+    DRAIN = "drain"  # memory did not come back after an agent
+    SUPERVISOR = "supervisor"  # that takes its own place anew
+    RUN_ENDED = "run-ended"
+
+
+class ProcessKind(StrEnum):
+    """What a process of an agent's tree is for."""
+
+    AGENT = "agent"  # the leader, or an agent's program that it started
+    MCP_SERVER = "mcp-server"
+    SHELL = "shell"
+    BROWSER = "browser"
+    OTHER = "other"
+
+
+class Verdict(StrEnum):
+    """What most of a tree's memory is, as a collection shows it."""
+
+    GARBAGE = "garbage"  # nothing needed it any more
+    JS_LEAK = "js-leak"  # objects that are still reachable
+    BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
+    OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps
+    UNKNOWN = "unknown"  # in Node processes that did not answer, or not since they grew

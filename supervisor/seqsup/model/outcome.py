@@ -1,0 +1,28 @@
+"""How an attempt ended."""
+
+from msgspec import Struct
+
+from seqsup.model.process import ProcessMemory
+from seqsup.model.reason import Reason
+
+
+class Exit(Struct, frozen=True, kw_only=True):
+    """How the leader ended: one of the two is set."""
+
+    code: int | None
+    signal: int | None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How one attempt ended, and why, with the numbers."""
+
+    reason: Reason
+    why: str
+    exit: Exit | None
+    seconds: float
+    peak: int
+    processes: tuple[ProcessMemory, ...] = ()
+    left_over: tuple[ProcessMemory, ...] = ()
+    blames_us: bool = False  # an option of ours broke it: without them it may run
+    forensics: str = ""  # the file that says more, in the attempt's folder
+    resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say

@@ -1,0 +1,224 @@
+"""What will be done: the plan, resolved. Memory in bytes, time in seconds."""
+
+from msgspec import Struct
+
+from seqsup.model.enums import Enforce, Measure, OnTimeout, OnUsageLimit
+from seqsup.model.reason import Reason
+
+OWN_STDIN = "-"  # as `stdin_file`: what the supervisor reads from
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Memory limits of one agent's tree, in bytes; None is off."""
+
+    warn: int | None
+    soft: int | None
+    hard: int | None
+    sustain: float
+    host_floor: int | None
+    measure: Measure
+    enforce: Enforce = Enforce.AUTO
+    settle: float = 5.0  # how long a collection may take to bring it below soft
+
+
+class Rlimits(Struct, frozen=True, kw_only=True):
+    """Limits of each single process, kept by the kernel; None is as the supervisor was started with."""
+
+    nofile: int | None = None
+    core: int | None = 0  # bytes; a core of a killed 8 GiB agent would fill the disk, and holds its secrets
+    data: int | None = None  # bytes
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """In seconds; None is off. `grace` lies between TERM and KILL."""
+
+    wall: float | None
+    stall: float | None
+    grace: float
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    attempts: int
+    on: tuple[Reason, ...]
+    wait: float
+    max_wait: float
+    grow_heap: float
+    usage_limit: OnUsageLimit = OnUsageLimit.STOP
+
+
+class Drain(Struct, frozen=True, kw_only=True):
+    timeout: float
+    interval: float
+    threshold: int | None
+    available: int | None
+    on_timeout: OnTimeout
+    sweep: bool
+    allow: tuple[str, ...]
+
+
+class Success(Struct, frozen=True, kw_only=True):
+    """What must be true for an exit to count as completed."""
+
+    codes: tuple[int, ...]
+    file: str | None
+    output: str | None  # a regular expression
+    command: tuple[str, ...] = ()
+
+
+class Preset(Struct, frozen=True, kw_only=True):
+    """What is known of an agent CLI, beside the keys of the profile that it sets."""
+
+    name: str
+    title: str
+    env: dict[str, str] = {}  # the user's own variables win
+    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
+    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage.find`
+    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
+
+
+class Detected(Struct, frozen=True, kw_only=True):
+    """What stands behind a command."""
+
+    kind: str  # node | bun | native
+    executable: str | None  # the binary that will run: of a script its interpreter. None: not found
+    why: str  # how that was found out, or what is missing and how to mend it
+
+
+class NodeBinary(Struct, frozen=True, kw_only=True):
+    """A Node, asked once."""
+
+    executable: str
+    version: str
+    allowed: tuple[str, ...]  # the flags it takes in NODE_OPTIONS; any other there ends it with exit 9
+
+
+class NodeStart(Struct, frozen=True, kw_only=True):
+    """What each Node process of an agent goes by: the agent itself, or what it starts."""
+
+    executable: str
+    version: str
+    options: tuple[str, ...]  # for NODE_OPTIONS: only what this binary allows there, without the heap limit
+    heap: int | None  # bytes for --max-old-space-size; None leaves V8's own
+    heap_ceiling: int | None  # what still fits under memory.hard
+    telemetry: bool = False  # the preload reports heap figures and collects on request
+    expose_gc: bool = False  # and defines globalThis.gc
+    snapshot: bool = False  # and writes a heap snapshot before a stop at memory.soft
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One agent of the plan, resolved: `plan` prints it, `start` carries it out."""
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]  # what the profile sets beyond the user's own environment
+    stdin: str | None
+    stdin_file: str | None
+    runtime: str
+    runtime_why: str  # how that was found out, and what of Node's options reaches it
+    node: NodeStart | None  # None: there is no node on its PATH
+    limits: Limits
+    timeouts: Timeouts
+    retry: Retry
+    drain: Drain
+    success: Success
+    expect: tuple[Reason, ...]
+    needs: tuple[str, ...]
+    content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
+    need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
+    rlimits: Rlimits = Rlimits()
+    account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
+    chosen: str = ""  # why it is taken, where something was chosen
+    output_max: int | None = None  # bytes kept of each of its two streams
+    preset: Preset | None = None
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """How a companion shows that it is ready: the first of these that is set; in seconds."""
+
+    http: str | None
+    port: int | None
+    log: str | None
+    delay: float
+    timeout: float
+
+
+class CompanionStart(Struct, frozen=True, kw_only=True):
+    """One companion of the plan, resolved."""
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]
+    ready: Readiness
+    restart_every: int
+    hard: int | None
+    grace: float
+    environment: dict[str, str]  # what agents and hooks find it by
+    account: Account | None = None
+    measure: Measure = Measure.PRIVATE
+    node: str | None = None  # the Node on its PATH: what runs in Node is asked for a collection; None: nothing is asked
+
+
+class Hooks(Struct, frozen=True, kw_only=True):
+    """What is run when something happens, and where."""
+
+    commands: dict[str, tuple[str, ...]]  # by point; each as a shell would split it
+    timeout: float
+    stop_on_error: bool
+    cwd: str
+
+
+class Skip(Struct, frozen=True, kw_only=True):
+    name: str
+    why: str
+    content: str = ""  # of a copy of for_each: its number may have been another's before
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """How the run's figures are told."""
+
+    listen: str | None = None  # host:port
+    required: bool = False
+    linger: float | None = None  # seconds; None: until one more scrape, if somebody scrapes
+    textfile: str | None = None
+    pushgateway: str | None = None
+    file_sd: str | None = None
+
+
+ARTIFACT_ONLY = "artifact-only"  # an execution mode
+LANES = "lanes"  # as an execution_mode
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    name: str
+    profile: str | None  # the file's path; None for `seqsup run`
+    state_dir: str
+    task: str
+    only: tuple[str, ...] = ()  # what was named on the command line, or is retried
+    start_from: str | None = None
+    steps: tuple[Step, ...]
+    skips: tuple[Skip, ...]
+    stop_on_failure: bool
+    chain: int
+    keep: float  # seconds
+    disk_floor: int | str | None = "auto"  # bytes
+    output_max: int | None = None  # bytes kept of each stream of a hook or a companion
+    notes: tuple[str, ...]  # advice
+    hooks: Hooks
+    companions: tuple[CompanionStart, ...]
+    concurrency: int = 1  # lanes
+    admit_learned: bool = False  # into a lane, by what an agent was seen to take and not by its hard limit
+    execution_mode: str = "sequential"
+    metrics: Metrics = Metrics()

@@ -1,0 +1,109 @@
+"""What was measured: processes, heaps, samples of a tree. Memory in bytes, time in monotonic seconds."""
+
+from msgspec import Struct
+
+from seqsup.model.enums import Halt, ProcessKind, Verdict
+
+
+class ProcessMemory(Struct, frozen=True, kw_only=True):
+    """One process of a tree, for the reader of a kill's reason; of small ones all that run the same program."""
+
+    pid: int  # of the largest; 0 for what is of no process, or of several programs
+    name: str
+    command: str
+    bytes: int
+    kind: ProcessKind = ProcessKind.OTHER
+    count: int = 1  # 0 for what is of no process
+
+
+class Heap(Struct, frozen=True, kw_only=True):
+    """What the V8 of an agent's Node process says of itself, in bytes."""
+
+    used: int
+    total: int
+    limit: int
+    external: int  # held by JavaScript outside V8's heap: Buffers, long strings
+    array_buffers: int  # part of external
+
+
+class NodeProcess(Struct, frozen=True, kw_only=True):
+    """The last that a Node process said of itself."""
+
+    pid: int
+    version: str
+    script: str
+    rss: int
+    heap: Heap
+    at: float  # monotonic seconds
+    workers: int = 0  # its worker threads, whose heaps are their own and not asked
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Where living objects were allocated, as the sampling profiler saw it."""
+
+    bytes: int
+    frames: tuple[str, ...]  # `function (file:line)`, the nearest first
+
+
+class Collection(Struct, frozen=True, kw_only=True):
+    """A collection that was asked for, and is over."""
+
+    at: float  # when it was asked for, in monotonic seconds
+    seconds: float
+    asked: int  # Node processes
+    answered: int
+    before: Heap  # the sums over those processes
+    after: Heap
+    used: int  # by the whole tree, when it was asked for
+    freed: int  # RSS of those processes
+    verdict: Verdict
+
+
+class NodesTold(Struct, frozen=True, kw_only=True):
+    """What the supervisor tells an operator of an attempt's Node processes."""
+
+    before: tuple[NodeProcess, ...] = ()
+    after: tuple[NodeProcess, ...] = ()
+    collection: Collection | None = None  # where one was asked for, and somebody answered
+    why: str = ""  # why nothing is known
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One look at a tree and its host. `at` is monotonic seconds; memory is bytes."""
+
+    at: float
+    used: int
+    processes: int
+    host_available: int
+    quiet: float = 0.0  # seconds since the last output
+    kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's group for want of memory
+    root_exited: bool = False
+    childless: bool = False  # the kernel's word that nobody descends from the supervisor
+    halt: Halt = Halt.NONE
+    collectable: bool = False  # a Node process of the tree answers
+    collection: Collection | None = None  # the last that is over
+    snapping: bool = False  # a heap snapshot is being written
+    spared: bool = False  # with lanes: for the host's floor another agent is stopped first
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What is read once a second beside a tree: the machine, and the supervisor itself. Bytes and seconds."""
+
+    host_total: int
+    own: int  # resident memory of the supervisor
+    cpu: float  # that the supervisor has taken
+    waiting: float | None = None  # in which some task waited for memory since boot; None: the kernel has no PSI
+    stalled: float | None = None  # in which all did
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """A sample, for those who look on: timeline, metrics, live view."""
+
+    agent: str
+    attempt: int
+    sample: Sample
+    took: float  # seconds, for the look itself
+    processes: tuple[ProcessMemory, ...] | None = None  # once a second, beginning with the second one
+    pids: tuple[int, ...] = ()  # of all processes, as often as those are named
+    heap: Heap | None = None
+    around: Surroundings | None = None  # as often
