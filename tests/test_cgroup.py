@@ -628,10 +628,10 @@ def python(text: str, *, before: Sequence[str] = ()) -> str:
 
 
 CHOOSE = """
+import secrets
+from seqsup.containment.tiers import choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce
-from seqsup.containment.tiers import choose
-from seqsup.model import Enforce, SeqsupError
 try:
     chosen = choose(Enforce({enforce!r}), {cookie!r})
 except SeqsupError as error:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seqsup.cli import COMMANDS, FAULT
 from seqsup.table import Column, render
-from seqsup.wording import wrap
+from seqsup.text import wrap
 
 from profiles import shell, write
 

@@ -3,10 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.kind import classify, script_name
 from seqsup.model.enums import ProcessKind
 from seqsup.model.process import ProcessMemory
-from seqsup.wording import processes
+from seqsup.model.process_names import classify, processes, script_name
 
 AGENT, MCP, SHELL, BROWSER, OTHER = (
     ProcessKind.AGENT,

@@ -15,8 +15,8 @@ from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
+from seqsup.text import columns
 from seqsup.units import GIB, MIB
-from seqsup.wording import columns
 from told import BEGAN, Told
 
 

@@ -5,11 +5,11 @@ from textwrap import dedent
 import pytest
 from seqsup.history import fold
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import processes, title
 from seqsup.model.reason import Reason
 from seqsup.profile.limits import auto_heap
 from seqsup.summary import body, headline, summary
 from seqsup.units import GIB, MIB
-from seqsup.wording import processes, title
 from told import BEGAN, Told, process
 
 HELD = (

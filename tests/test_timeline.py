@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conftest import Result
 from seqsup.model.process import Observation, ProcessMemory, Sample
+from seqsup.model.process_names import by_program
 from seqsup.state import samples
 from seqsup.state.samples import Timeline
 from seqsup.units import MIB
-from seqsup.wording import by_program
 from told import Told, process
 
 from profiles import agent, of, proven, shell, write

@@ -7,8 +7,8 @@ from seqsup.copies import Copy, Found, Survey
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
 from seqsup.profile import Profile, placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
+from seqsup.text import named
 from seqsup.units import format_size
-from seqsup.wording import named
 
 NO_TASK = "{task} is empty; it is given with --task"
 _NAMED = 3  # agents of which the same is noted

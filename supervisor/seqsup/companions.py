@@ -23,8 +23,8 @@ from seqsup.model.enums import Halt, Restart
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, pacing, resources, watch
 from seqsup.ready import missing, taken
+from seqsup.text import counted
 from seqsup.units import format_duration, format_size
-from seqsup.wording import counted
 from seqsup.world import World
 
 FOLDER = "@companions"  # within the run's: no agent can be called that

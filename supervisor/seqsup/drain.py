@@ -13,8 +13,8 @@ from seqsup.model.enums import Halt
 from seqsup.model.plan import Drain, Step
 from seqsup.model.process import ProcessMemory
 from seqsup.policy import resources, watch
+from seqsup.text import printable
 from seqsup.units import format_size
-from seqsup.wording import printable
 from seqsup.world import World
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's

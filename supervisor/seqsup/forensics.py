@@ -7,13 +7,13 @@ from pathlib import PurePath
 
 from msgspec import Struct
 
-from seqsup.kind import is_node
 from seqsup.model.enums import Verdict
 from seqsup.model.plan import Limits
 from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
+from seqsup.model.process_names import is_node, title
 from seqsup.model.reason import Reason
+from seqsup.text import printable
 from seqsup.units import MIB, format_duration, format_size, told_apart
-from seqsup.wording import printable, title
 
 EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})
 SAID = {

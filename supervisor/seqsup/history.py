@@ -37,8 +37,8 @@ from seqsup.events import (
 )
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import how_many
 from seqsup.model.reason import Reason
-from seqsup.wording import how_many
 
 
 class AgentState(StrEnum):

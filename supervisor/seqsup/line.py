@@ -46,10 +46,13 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.model.reason import Reason
+from seqsup.model.enums import HALTS
+from seqsup.model.outcome import ending
+from seqsup.model.process_names import processes
+from seqsup.model.reason import KILLED, STOPPED_BY_US, Reason
 from seqsup.policy.classify import last_words
+from seqsup.text import at_a_time, counted, named, narrowed
 from seqsup.units import format_age, format_duration, format_size
-from seqsup.wording import HALTS, KILLED, STOPPED_BY_US, at_a_time, counted, ending, named, narrowed, processes
 
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
 LEVELS = (DEBUG, INFO, WARNING, ERROR)

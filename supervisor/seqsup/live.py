@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 
 from seqsup.history import AgentState, AgentView, HookView, Now, RunView, remaining
-from seqsup.model.enums import Halt
+from seqsup.model.enums import HALTS, Halt
 from seqsup.model.process import Heap
+from seqsup.text import columns, counted, mark, printable
 from seqsup.units import format_duration, format_share, format_size
-from seqsup.wording import HALTS, columns, counted, mark, printable
 
 _POINTS = 240  # of a curve; when it is full, each two become one
 _KEPT = 64  # pulses: one may be 10 KiB

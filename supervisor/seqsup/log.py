@@ -16,7 +16,7 @@ from seqsup.ndjson import timestamp
 from seqsup.outlet import Outlet
 from seqsup.screen import Screen
 from seqsup.terminal import colourful, symbols
-from seqsup.wording import columns, mark, printable, wrap
+from seqsup.text import columns, mark, printable, wrap
 
 if TYPE_CHECKING:
     from loguru import Message, Record

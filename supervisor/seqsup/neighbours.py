@@ -22,8 +22,8 @@ from seqsup.ready import address, taken
 from seqsup.runtime.detect import detect, find
 from seqsup.runtime.node import NoAnswer, preload, probe
 from seqsup.sockets import Sockets
+from seqsup.text import counted, nearest
 from seqsup.units import format_duration
-from seqsup.wording import counted, nearest
 
 _HELLO = 10.0  # seconds; it takes 0.1
 _SETTINGS = (".claude/settings.json", ".claude/settings.local.json")

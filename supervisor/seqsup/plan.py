@@ -37,8 +37,8 @@ from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_smal
 from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
 from seqsup.selection import Choice, chosen, select
+from seqsup.text import named
 from seqsup.units import format_size
-from seqsup.wording import named
 
 
 def make(

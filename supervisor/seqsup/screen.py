@@ -7,7 +7,7 @@ import time
 from math import inf
 
 from seqsup.outlet import Outlet
-from seqsup.wording import columns
+from seqsup.text import columns
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 REDRAWN_EVERY = 0.5  # seconds

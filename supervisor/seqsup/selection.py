@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from msgspec import Struct, field
 
 from seqsup.profile import Agent, Complaint, ProfileError
-from seqsup.wording import nearest
+from seqsup.text import nearest
 
 
 class Choice(Struct, frozen=True, kw_only=True):

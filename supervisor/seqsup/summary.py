@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from seqsup.history import AgentState, AgentView, RunState, RunView
-from seqsup.model.reason import Reason
+from seqsup.model.process_names import processes
+from seqsup.model.reason import KILLED, Reason
 from seqsup.table import NONE, Column, render
+from seqsup.text import counted, named, printable, wrap
 from seqsup.units import format_duration, format_share, format_size
-from seqsup.wording import KILLED, counted, named, printable, processes, wrap
 
 COLUMNS = (
     Column("agent", right=False),

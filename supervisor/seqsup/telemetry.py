@@ -20,8 +20,8 @@ from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, Proce
 from seqsup.runtime.reports import REPORTS, clean, settle
 from seqsup.sockets import Sockets
 from seqsup.state.run_folder import CHANNEL, private
+from seqsup.text import printable
 from seqsup.units import MIB, format_size
-from seqsup.wording import printable
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _EACH = 0.5  # and as many more as there are processes, while the tree stands still: to ask one takes 0.2 ms

@@ -50,7 +50,7 @@ def _instead(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _worded(text: str) -> str:
-    from seqsup.wording import ASCII  # most terminals show everything
+    from seqsup.text import ASCII  # most terminals show everything
 
     return "".join(ASCII.get(character, character) for character in text)
 

@@ -166,10 +166,7 @@ def _fail(error: Exception, traced: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
-    from seqsup.errors import (
-        SeqsupError,
-        denial,  # here, because `--version` has no use for it
-    )
+    from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
 
     if isinstance(error, SeqsupError):
         _say(str(error))

@@ -12,7 +12,7 @@ from seqsup.history import RunState, RunView, fold
 from seqsup.state.journal import Journal, NoJournal, RunRow
 from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
 from seqsup.state.turn import Waiting, queued
-from seqsup.wording import nearest
+from seqsup.text import nearest
 
 
 class NeverRan(SeqsupError):

@@ -11,7 +11,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            from seqsup.wording import nearest  # slips are rare
+            from seqsup.text import nearest  # slips are rare
 
             raise click.UsageError(f'no command "{args[0]}"{nearest(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)

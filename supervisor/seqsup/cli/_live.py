@@ -11,9 +11,9 @@ from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
+from seqsup.model.process_names import by_program
 from seqsup.screen import Screen
 from seqsup.units import format_duration, format_size
-from seqsup.wording import by_program
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
 KEYS = {

@@ -4,7 +4,7 @@ import re
 
 import click
 
-from seqsup.wording import nearest
+from seqsup.text import nearest
 
 _TOO_MUCH = re.compile(r"Got unexpected extra arguments? \((.*)\)")
 _NO_CHOICE = re.compile(r"('.*') is not ")

@@ -24,8 +24,8 @@ from seqsup.resumption import Resumption, gone, resumption
 from seqsup.runtime.reports import REPORTS
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.table import Column, render
+from seqsup.text import at_a_time, counted, named, narrowed, wrap
 from seqsup.units import MIB, format_duration, format_size
-from seqsup.wording import at_a_time, counted, named, narrowed, wrap
 
 _EACH = 50  # agents of which each is shown; of more, those that are alike stand together
 _COLUMNS = (

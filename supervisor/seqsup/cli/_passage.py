@@ -13,7 +13,7 @@ from seqsup.outlet import Outlet
 from seqsup.screen import Screen
 from seqsup.state.output import Reading
 from seqsup.state.run_folder import STDERR, STDOUT
-from seqsup.wording import printable, unstyled
+from seqsup.text import printable, unstyled
 
 _INTERVAL = 0.05  # seconds
 _BRIEF = 0.001  # seconds, for a reader that takes the next piece soon

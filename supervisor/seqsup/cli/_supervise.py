@@ -37,8 +37,9 @@ from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
 from seqsup.log import Log, spoken
-from seqsup.model.enums import Halt
+from seqsup.model.enums import HALTS, Halt
 from seqsup.model.plan import Plan
+from seqsup.model.process_names import processes
 from seqsup.ndjson import Stream
 from seqsup.operator import CTRL_C, Operator
 from seqsup.plan import enforcement, enforcing_key
@@ -53,8 +54,8 @@ from seqsup.state.samples import Timeline
 from seqsup.state.turn import Turn, introduced
 from seqsup.summary import summary
 from seqsup.terminal import colourful, redrawable, symbols
+from seqsup.text import narrowed, wrap
 from seqsup.units import format_duration
-from seqsup.wording import HALTS, narrowed, processes, wrap
 
 if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter

@@ -49,7 +49,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.model.plan import Metrics
     from seqsup.profile import ProfileError
     from seqsup.survey import serving
-    from seqsup.wording import counted
+    from seqsup.text import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()
     if profile is not None:
@@ -75,7 +75,7 @@ def _prove(run: str) -> Iterator["Finding"]:
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:
-    from seqsup.wording import counted, printable, wrap
+    from seqsup.text import counted, printable, wrap
 
     found, columns = list(found), width()
     room = max(len(finding.what) for finding in found)

@@ -79,7 +79,7 @@ def init(
 def _program(preset: str | None) -> str | None:
     """The CLI that is asked for, or the one that is here."""
     from seqsup.profile.starter import COMMANDS
-    from seqsup.wording import nearest
+    from seqsup.text import nearest
 
     if preset is not None:
         if preset not in COMMANDS:

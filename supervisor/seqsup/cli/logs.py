@@ -16,7 +16,7 @@ from seqsup.errors import SeqsupError
 from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import Reading
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
-from seqsup.wording import nearest
+from seqsup.text import nearest
 
 _PIECE = 64 * 1024
 

@@ -17,10 +17,11 @@ from seqsup.errors import SeqsupError
 from seqsup.forensics import SAID
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from seqsup.model.process import Heap, NodeProcess
+from seqsup.model.process_names import title
 from seqsup.state.journal import kept
 from seqsup.table import NONE, Column, render
+from seqsup.text import counted, wrap
 from seqsup.units import format_size
-from seqsup.wording import counted, title, wrap
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"

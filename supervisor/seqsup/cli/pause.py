@@ -5,7 +5,7 @@ import click
 from seqsup.cli import _complete
 from seqsup.cli._find import find
 from seqsup.state.run_folder import PAUSED, write_private
-from seqsup.wording import named
+from seqsup.text import named
 
 
 @click.command(short_help="Start no further agent of a run until resume.")

@@ -10,13 +10,15 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, put_object, width
 from seqsup.cli._signal import suspended
 from seqsup.history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
+from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import processes
 from seqsup.ndjson import timestamp
 from seqsup.state.run_folder import PAUSED
 from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.summary import body, headline, resume
+from seqsup.text import at_a_time, counted, named, printable, wrap
 from seqsup.units import format_duration, format_size
-from seqsup.wording import HALTS, at_a_time, counted, named, printable, processes, wrap
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events

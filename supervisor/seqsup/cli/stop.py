@@ -10,7 +10,7 @@ from seqsup.cli._find import find, in_queue
 from seqsup.cli._load import state_dir
 from seqsup.cli._signal import send, send_to, suspended
 from seqsup.state.turn import Waiting, queued
-from seqsup.wording import named
+from seqsup.text import named
 
 _LOOK_AGAIN = 0.05  # seconds
 

@@ -8,9 +8,9 @@ import click
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object
 from seqsup.host.wake import Wake
+from seqsup.model.process_names import processes
 from seqsup.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
 from seqsup.state.journal import Journal, kept
-from seqsup.wording import processes
 
 
 @click.command(short_help="Find and stop what a dead supervisor left behind.")

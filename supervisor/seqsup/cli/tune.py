@@ -16,8 +16,8 @@ from seqsup.errors import SeqsupError
 from seqsup.policy.learning import FEW, Limits, Past, good, suggest
 from seqsup.profile import Agent, Profile
 from seqsup.state.journal import Journal, NoJournal
+from seqsup.text import counted, named
 from seqsup.units import format_duration, format_size, write_duration, write_size
-from seqsup.wording import counted, named
 
 SCHEMA = "seqsup.tune/1"
 

@@ -12,8 +12,8 @@ from seqsup.containment.process import Member, glance, kinship, unmoved
 from seqsup.containment.shared import Shared
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import OTHER, title
 from seqsup.units import MIB
-from seqsup.wording import OTHER, title
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs

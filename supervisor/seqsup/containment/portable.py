@@ -12,9 +12,9 @@ from contextlib import suppress
 import psutil
 
 from seqsup.containment.stat import COMMAND, Stat
-from seqsup.kind import classify
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import classify
 
 ADOPTS = False  # whether orphans among our descendants fall to us
 

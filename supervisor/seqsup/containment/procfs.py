@@ -18,9 +18,9 @@ from seqsup.containment.free import kill_and_free
 from seqsup.containment.group import frozen_by
 from seqsup.containment.stat import COMMAND, Stat
 from seqsup.host.machine import PAGE
-from seqsup.kind import classify
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import classify
 
 ADOPTS = True  # whether orphans among our descendants fall to us
 _LINE = 32768  # bytes of a command line that are read

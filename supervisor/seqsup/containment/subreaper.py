@@ -15,8 +15,8 @@ from seqsup.containment.reaper import Reaper, Root
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import OTHER, processes
 from seqsup.units import MIB
-from seqsup.wording import OTHER, processes
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)

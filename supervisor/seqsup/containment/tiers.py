@@ -31,8 +31,8 @@ from seqsup.host.machine import PORTABLE, TIER
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Enforce
 from seqsup.state.run_folder import state_dir
+from seqsup.text import nearest
 from seqsup.units import MIB
-from seqsup.wording import nearest
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")

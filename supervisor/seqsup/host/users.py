@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Account
-from seqsup.wording import nearest
+from seqsup.text import nearest
 
 # Root's own session, where another user has no business, and often no permission
 _PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")

@@ -41,9 +41,9 @@ from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.plan import Plan
 from seqsup.model.process import Heap, Observation, ProcessMemory
+from seqsup.model.process_names import OTHER, by_program, how_many
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
-from seqsup.wording import OTHER, by_program, how_many
 
 RECENT = 60  # seconds
 NAMED = 5  # programs of a tree

@@ -71,3 +71,11 @@ class Verdict(StrEnum):
     BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
     OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps
     UNKNOWN = "unknown"  # in Node processes that did not answer, or not since they grew
+
+
+HALTS = {
+    Halt.NONE: "not at all",
+    Halt.AFTER_AGENT: "after this agent",
+    Halt.NOW: "now, with its grace",
+    Halt.KILL: "at once",
+}

@@ -26,3 +26,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
     blames_us: bool = False  # an option of ours broke it: without them it may run
     forensics: str = ""  # the file that says more, in the attempt's folder
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
+
+
+def ending(exit_code: int | None, signal: int | None) -> str:
+    """Say how the leader of a tree ended, or nothing when that is not known."""
+    if signal is not None:
+        return f"signal {signal}"
+    return "" if exit_code is None else f"exit {exit_code}"

@@ -23,3 +23,10 @@ class Reason(StrEnum):
     HALTED = "halted"  # the operator's wish
     SKIPPED = "skipped"
     LOST = "lost"  # the supervisor died while it ran
+
+
+KILLED = frozenset({
+    Reason.HEAP_OOM, Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR,
+    Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
+})  # fmt: skip
+STOPPED_BY_US = KILLED - {Reason.HEAP_OOM, Reason.KERNEL_OOM}

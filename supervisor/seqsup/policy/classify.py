@@ -10,8 +10,8 @@ from seqsup.model.outcome import Exit
 from seqsup.model.plan import Preset, Success
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
+from seqsup.text import printable, unstyled
 from seqsup.units import format_size
-from seqsup.wording import printable, unstyled
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
 _V8_OOM = re.compile(rb"FATAL ERROR: [^\n]{0,200}JavaScript heap out of memory")

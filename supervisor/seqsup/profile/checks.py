@@ -12,8 +12,8 @@ from seqsup.profile.keys import Agent, Profile
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
+from seqsup.text import nearest
 from seqsup.units import show
-from seqsup.wording import nearest
 
 Wrong = Iterator[tuple[KeyPath, str]]
 

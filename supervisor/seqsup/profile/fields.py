@@ -14,6 +14,7 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, Struct
 
 from seqsup.profile.lines import KeyPath
+from seqsup.text import nearest
 from seqsup.units import (
     DURATION_FORMS,
     DURATION_PATTERN,
@@ -25,7 +26,6 @@ from seqsup.units import (
     write_duration,
     write_size,
 )
-from seqsup.wording import nearest
 
 Complain = Callable[[KeyPath, str], object]
 Schema = dict[str, Any]

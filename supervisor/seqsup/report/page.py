@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from seqsup.history import AgentState, RunState, RunView
+from seqsup.model.process_names import title
 from seqsup.report.picture import SYMBOLS, host, in_turn, timeline
 from seqsup.report.story import Attempt, Kind, Stop, Story
 from seqsup.summary import COLUMNS, headline, reasons, row
 from seqsup.table import NONE
+from seqsup.text import printable
 from seqsup.units import format_duration, format_share, format_size
-from seqsup.wording import printable, title
 
 MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else

@@ -27,12 +27,12 @@ from seqsup.events import (
     Warned,
 )
 from seqsup.history import AgentState, RunView, fold
-from seqsup.model.enums import Restart
+from seqsup.model.enums import HALTS, Restart
 from seqsup.model.process import ProcessMemory
+from seqsup.model.process_names import processes
 from seqsup.model.reason import Reason
 from seqsup.state.samples import steady
 from seqsup.units import format_duration, format_size
-from seqsup.wording import HALTS, processes
 
 
 class Kind(StrEnum):

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from seqsup.errors import SeqsupError
 from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
+from seqsup.text import unstyled
 from seqsup.units import format_size
-from seqsup.wording import unstyled
 
 SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB

@@ -27,7 +27,7 @@ from seqsup.events import (
     RunStarted,
 )
 from seqsup.model.process import Observation
-from seqsup.wording import by_program
+from seqsup.model.process_names import by_program
 
 FILE = "memory.ndjson"
 _NAMED = 8  # programs in a line

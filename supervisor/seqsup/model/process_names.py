@@ -1,11 +1,15 @@
 """What a process of an agent's tree is for, by its name and command line. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import PurePath
 
 from seqsup.model.enums import ProcessKind
 from seqsup.model.process import ProcessMemory
+from seqsup.text import printable
+from seqsup.units import format_size
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "ksh", "ash"})
 INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "python3", "ruby"}  # named by what they run
@@ -124,3 +128,71 @@ def _is_agent(program: str) -> bool:
         return True
     below = program.rpartition("node_modules/")[2].split("/")
     return len(below) > 1 and (below[1] if below[0].startswith("@") else below[0]) in _AGENTS
+
+
+_CUT, _LONGEST = 15, 60  # characters of a process's name: where the kernel cuts it, and where we do
+OTHER = "other"  # programs together, also as a label
+# A shell is told by its name, and the rest is as the field calls it
+KINDS = {ProcessKind.AGENT: "agent", ProcessKind.MCP_SERVER: "MCP server", ProcessKind.BROWSER: "browser"}
+
+
+def title(process: ProcessMemory) -> str:
+    """Name a process as its user would: `node embed.js`, not `MainThread`."""
+    return _title(process.name, process.command)
+
+
+@lru_cache(maxsize=256)  # the same ones are named each second
+def _title(name: str, command: str) -> str:
+    words = command.split()
+    program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), name)
+    program = program.removesuffix(".exe")
+    if program not in INTERPRETERS:
+        return printable(_whole(name, command, program).removesuffix(".exe"))
+    runs = subject(program, words[1:])
+    return printable(f"{program} {script_name(runs)}") if runs else program
+
+
+def _whole(name: str, command: str, program: str) -> str:
+    """A name that the kernel has cut, up to the end of its word; not beyond a `=`, which a secret may follow."""
+    if len(name) == _CUT:
+        for text in (command, program):
+            if text.startswith(name):
+                return f"{name}{re.split(r'[ =]', text[_CUT:_LONGEST], maxsplit=1)[0]}"
+    return name
+
+
+def by_program(some: Iterable[ProcessMemory]) -> dict[str, int]:
+    """Sum the bytes of processes of one name, the largest first."""
+    sizes = Counter[str]()
+    for process in some:
+        sizes[title(process)] += process.bytes
+    return dict(sizes.most_common())
+
+
+def how_many(some: Iterable[ProcessMemory]) -> int:
+    return sum(process.count for process in some)
+
+
+def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
+    """Say who held the memory: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
+    sizes, numbers = Counter[str](), Counter[str]()
+    for process in some:
+        name = f"{title(process)}{_kind(process)}"
+        sizes[name] += process.bytes
+        numbers[name] += process.count
+    other = sizes.pop(OTHER, 0)
+    ranked = sizes.most_common()
+    if len(ranked) == named + 1 and not other:
+        named += 1  # "other" would take the same room
+    said = [f"{_times(numbers[name])}{name} {format_size(size)}" for name, size in ranked[:named]]
+    if other := other + sum(size for _, size in ranked[named:]):
+        said.append(f"{OTHER} {format_size(other)}")
+    return " · ".join(said)
+
+
+def _kind(process: ProcessMemory) -> str:
+    return f" ({KINDS[process.kind]})" if process.kind in KINDS else ""
+
+
+def _times(number: int) -> str:
+    return f"{number} × " if number > 1 else ""
