@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from seqsup.attempt import Ended, attempt
 from seqsup.containment.cookie import marks
 from seqsup.containment.reaper import Reaper
-from seqsup.events import AnyEvent
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt, Measure, OnTimeout
+from seqsup.model.events import AnyEvent
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Drain, Limits, Retry, Step, Success, Timeouts
 from seqsup.model.reason import Reason

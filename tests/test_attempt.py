@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import STUBS, alive, wait_for
-from seqsup.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.host.machine import Host
 from seqsup.model.enums import Halt, ProcessKind
+from seqsup.model.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason

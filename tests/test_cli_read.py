@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Result, Started, wait_for
 from seqsup.cli import COMMANDS
-from seqsup.events import RunEnded
 from seqsup.model.enums import Halt
+from seqsup.model.events import RunEnded
 from seqsup.model.reason import Reason
 from seqsup.state.run_folder import run_folder
 from seqsup.units import MIB

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, STUBS, Result
-from seqsup.history import Now, fold, remaining
 from seqsup.live import Scene, frame, paint
+from seqsup.model.run_view import Now, fold, remaining
 from seqsup.summary import headline
 from told import BEGAN, Told
 from written import Written

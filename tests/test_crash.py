@@ -15,7 +15,7 @@ import pytest
 from conftest import MARK, ROOT, STUBS, Result, Started, alive, wait_for
 from seqsup.containment.cookie import COOKIE
 from seqsup.containment.group import run_name
-from seqsup.events import (
+from seqsup.model.events import (
     AnyEvent,
     AttemptEnded,
     AttemptLost,

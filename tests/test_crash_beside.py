@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, STUBS, Result
-from seqsup.events import AttemptEnded, RunEnded
+from seqsup.model.events import AttemptEnded, RunEnded
 from seqsup.policy.overlap import violations
 from test_crash import ONCE, bodies, completed, journal, killed, kinds, ledger, running
 

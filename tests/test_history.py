@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from seqsup.events import (
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
     AttemptEnded,
     AttemptStarted,
     CompanionReady,
@@ -15,9 +16,8 @@ from seqsup.events import (
     CompanionStopped,
     Recorded,
 )
-from seqsup.history import AgentState, History, RunState, RunView, fold
-from seqsup.model.enums import Halt, Restart
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import AgentState, History, RunState, RunView, fold
 from seqsup.policy.overlap import violations
 from seqsup.units import MIB
 from told import Told, process

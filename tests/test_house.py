@@ -18,8 +18,8 @@ import seqsup
 from conftest import ROOT
 from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
 from seqsup.errors import SeqsupError
-from seqsup.events import AnyEvent
 from seqsup.line import say
+from seqsup.model.events import AnyEvent
 from seqsup.model.reason import Reason
 from seqsup.profile import parse, schema
 from seqsup.profile.keys import SHARED

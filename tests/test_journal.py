@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.errors import Stopped
-from seqsup.events import AnyEvent, AttemptEnded, Warned
+from seqsup.model.events import AnyEvent, AttemptEnded, Warned
 from seqsup.state.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
 from seqsup.units import MIB
 from told import Told
@@ -29,7 +29,7 @@ MANY = 500
 _WRITER = """
 import os, sys, time
 from pathlib import Path
-from seqsup.events import AnyEvent, AttemptEnded, Warned
+from seqsup.model.events import AnyEvent, AttemptEnded, Warned
 from seqsup.state.journal import Journal
 journal, events = Journal.open(Path(sys.argv[1]), write=True), int(sys.argv[2])
 run = journal.begin("killed", None, "cookie")

@@ -15,10 +15,10 @@ from seqsup.containment import keep
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
-from seqsup.events import AnyEvent, Unkillable
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
+from seqsup.model.events import AnyEvent, Unkillable
 from seqsup.model.outcome import Exit
 from seqsup.operator import Operator
 from seqsup.world import World

@@ -19,9 +19,9 @@ from seqsup.attempt import Ended, attempt
 from seqsup.containment.cookie import marks
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
-from seqsup.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
+from seqsup.model.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.model.reason import Reason
 from seqsup.operator import Operator
 from seqsup.policy.overlap import violations

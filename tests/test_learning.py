@@ -11,8 +11,8 @@ import pytest
 from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.history import fold, remaining
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import fold, remaining
 from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import private, run_folder

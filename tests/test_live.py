@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.cli import _live
-from seqsup.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
-from seqsup.history import History, Now, fold
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
+from seqsup.model.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import History, Now, fold
 from seqsup.text import columns
 from seqsup.units import GIB, MIB
 from told import BEGAN, Told

@@ -19,7 +19,10 @@ import pytest
 from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
-from seqsup.events import (
+from seqsup.line import LEVELS, say
+from seqsup.log import FILE, Log, spoken
+from seqsup.model.enums import Halt
+from seqsup.model.events import (
     AnyEvent,
     ChainEnded,
     CompanionExited,
@@ -31,9 +34,6 @@ from seqsup.events import (
     StopSent,
     Warned,
 )
-from seqsup.line import LEVELS, say
-from seqsup.log import FILE, Log, spoken
-from seqsup.model.enums import Halt
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB
 from told import Told, process

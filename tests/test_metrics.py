@@ -22,7 +22,18 @@ from hypothesis import strategies as st
 from monitoring import binary, free_port, get, prometheus, promtool, running, up
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
-from seqsup.events import (
+from seqsup.metrics import figures
+from seqsup.metrics.around import look
+from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
+from seqsup.metrics.endpoint import Endpoint
+from seqsup.metrics.exposition import Collector, application, text
+from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
+from seqsup.metrics.files import publish
+from seqsup.metrics.http import OPEN
+from seqsup.metrics.rows import Around, rows
+from seqsup.metrics.totals import Totals
+from seqsup.model.enums import Halt, Restart, Verdict
+from seqsup.model.events import (
     CompanionGcDone,
     CompanionGcRequested,
     CompanionReady,
@@ -35,17 +46,6 @@ from seqsup.events import (
     StopSent,
     Unkillable,
 )
-from seqsup.metrics import figures
-from seqsup.metrics.around import look
-from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
-from seqsup.metrics.endpoint import Endpoint
-from seqsup.metrics.exposition import Collector, application, text
-from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
-from seqsup.metrics.files import publish
-from seqsup.metrics.http import OPEN
-from seqsup.metrics.rows import Around, rows
-from seqsup.metrics.totals import Totals
-from seqsup.model.enums import Halt, Restart, Verdict
 from seqsup.model.process import Heap, Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
 from seqsup.units import MIB

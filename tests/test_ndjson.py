@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.events import AnyEvent, Recorded
+from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.reason import Reason
 from seqsup.ndjson import Stream, encode
 from seqsup.outlet import Outlet

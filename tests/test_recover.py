@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment import tiers
-from seqsup.events import AttemptStarted, RunStarted
 from seqsup.host.machine import boot_id
+from seqsup.model.events import AttemptStarted, RunStarted
 from seqsup.recover import _Left
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder

@@ -18,7 +18,9 @@ from conftest import ROOT, Result, wait_for, without
 from monitoring import free_port, prometheus, promtool, up
 from msgspec import structs
 from npm import package
-from seqsup.events import (
+from seqsup.metrics import backfill
+from seqsup.model.enums import Halt, Restart, Verdict
+from seqsup.model.events import (
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
@@ -30,8 +32,6 @@ from seqsup.events import (
     RunEnded,
     StopSent,
 )
-from seqsup.metrics import backfill
-from seqsup.model.enums import Halt, Restart, Verdict
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
 from seqsup.report.page import page

@@ -12,8 +12,8 @@ import pytest
 from conftest import Result, Started, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.history import Completed
 from seqsup.model.plan import Step
+from seqsup.model.run_view import Completed
 from seqsup.resumption import CHANGED, builds_on, resumption
 from seqsup.state.journal import FILE, Journal
 from supervised import step

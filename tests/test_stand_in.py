@@ -11,7 +11,7 @@ from typing import Any
 import npm
 import pytest
 from conftest import STUBS, Result
-from seqsup.events import AttemptStarted
+from seqsup.model.events import AttemptStarted
 from seqsup.model.plan import NodeStart
 from seqsup.runtime import stand_in
 from seqsup.runtime.node import probe

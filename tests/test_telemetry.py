@@ -22,11 +22,11 @@ from seqsup.attempt import _Vigil
 from seqsup.channel import Channel, Node
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.subreaper import Tree
-from seqsup.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.host import users
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Verdict
+from seqsup.model.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.model.plan import NodeStart, Step
 from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
 from seqsup.model.reason import Reason
@@ -622,7 +622,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
 
 
 def test_events_and_table_tell_what_a_collection_freed() -> None:
-    from seqsup.history import fold
+    from seqsup.model.run_view import fold
     from seqsup.summary import summary
     from told import Told
 

@@ -1,6 +1,7 @@
 """Histories for tests, told event by event: `Told().run("a").attempt("a").agent_ended("a").run_ended(0).events`."""
 
-from seqsup.events import (
+from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.events import (
     AgentEnded,
     AgentSkipped,
     AnyEvent,
@@ -16,7 +17,6 @@ from seqsup.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model.enums import Halt, OnTimeout
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.units import MIB

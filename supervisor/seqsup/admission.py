@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from seqsup.containment.ceiling import ceilings
 from seqsup.errors import Stopped
-from seqsup.events import AdmissionDelayed
 from seqsup.host.machine import PORTABLE, Host
 from seqsup.model.enums import Halt
+from seqsup.model.events import AdmissionDelayed
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.policy import resources

@@ -11,8 +11,8 @@ from seqsup.attempt import attempt
 from seqsup.containment.keeper import Keeper
 from seqsup.drain import drain
 from seqsup.errors import AtUsageLimit, Stopped
-from seqsup.events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason

@@ -23,7 +23,11 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
 from seqsup.containment.subreaper import Tree
 from seqsup.errors import SeqsupError
-from seqsup.events import (
+from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
+from seqsup.forensics import text as readable
+from seqsup.host import users
+from seqsup.host.machine import room
+from seqsup.model.events import (
     AttemptEnded,
     AttemptStarted,
     GcDone,
@@ -37,10 +41,6 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
-from seqsup.forensics import text as readable
-from seqsup.host import users
-from seqsup.host.machine import room
 from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.plan import Rlimits, Step, Success
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory, Sample

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from seqsup.errors import NO_ROOM, SeqsupError
-from seqsup.events import AnyEvent, Recorded, Warned
-from seqsup.history import History, RunView
 from seqsup.host.wake import Wake
+from seqsup.model.events import AnyEvent, Recorded, Warned
 from seqsup.model.process import Observation
+from seqsup.model.run_view import History, RunView
 from seqsup.state.journal import Journal
 
 Reader = Callable[[Recorded], None]

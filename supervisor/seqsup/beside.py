@@ -15,9 +15,9 @@ from seqsup.containment.cookie import marks
 from seqsup.containment.group import Group
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.subreaper import Tree
-from seqsup.events import Unkillable, Warned
 from seqsup.host import users
 from seqsup.model.enums import Halt, Measure
+from seqsup.model.events import Unkillable, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import Account, Rlimits
 from seqsup.model.process import ProcessMemory

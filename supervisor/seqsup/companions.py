@@ -9,7 +9,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 
 from seqsup.beside import Beside, Site
 from seqsup.errors import Stopped
-from seqsup.events import (
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
     CompanionExited,
     CompanionGcDone,
     CompanionGcRequested,
@@ -19,7 +20,6 @@ from seqsup.events import (
     CompanionStopped,
     Warned,
 )
-from seqsup.model.enums import Halt, Restart
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, pacing, resources, watch
 from seqsup.ready import missing, taken

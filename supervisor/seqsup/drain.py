@@ -8,8 +8,8 @@ from seqsup.attempt import Ended
 from seqsup.containment.cookie import bearers
 from seqsup.containment.stop import stop
 from seqsup.containment.tmpfs import kept_since
-from seqsup.events import Drained
 from seqsup.model.enums import Halt
+from seqsup.model.events import Drained
 from seqsup.model.plan import Drain, Step
 from seqsup.model.process import ProcessMemory
 from seqsup.policy import resources, watch

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from seqsup.events import PeakRose
+from seqsup.model.events import PeakRose
 from seqsup.model.plan import Plan, Step
 from seqsup.policy.learning import Expected, expect, need, risen
 from seqsup.state.journal import Journal

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from seqsup.beside import Beside, Site
 from seqsup.errors import Stopped
-from seqsup.events import (
+from seqsup.model.enums import Halt
+from seqsup.model.events import (
     AgentDue,
     AgentEnded,
     AnyEvent,
@@ -22,7 +23,6 @@ from seqsup.events import (
     Recorded,
     RunStarted,
 )
-from seqsup.model.enums import Halt
 from seqsup.model.plan import Hooks
 from seqsup.model.reason import STOPPED_BY_US, Reason
 from seqsup.ndjson import encode

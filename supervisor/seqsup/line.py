@@ -4,7 +4,8 @@ from functools import singledispatch
 
 from msgspec import Struct
 
-from seqsup.events import (
+from seqsup.model.enums import HALTS
+from seqsup.model.events import (
     AdmissionDelayed,
     AgentDue,
     AgentEnded,
@@ -46,7 +47,6 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.model.enums import HALTS
 from seqsup.model.outcome import ending
 from seqsup.model.process_names import processes
 from seqsup.model.reason import KILLED, STOPPED_BY_US, Reason

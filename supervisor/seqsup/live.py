@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from seqsup.history import AgentState, AgentView, HookView, Now, RunView, remaining
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.process import Heap
+from seqsup.model.run_view import AgentState, AgentView, HookView, Now, RunView, remaining
 from seqsup.text import columns, counted, mark, printable
 from seqsup.units import format_duration, format_share, format_size
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from loguru import logger
 
-from seqsup.events import Recorded, RunStarted
 from seqsup.line import DEBUG, ERROR, INFO, SUCCESS, Line, say
+from seqsup.model.events import Recorded, RunStarted
 from seqsup.ndjson import timestamp
 from seqsup.outlet import Outlet
 from seqsup.screen import Screen

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import msgspec
 
-from seqsup.events import Recorded
+from seqsup.model.events import Recorded
 from seqsup.outlet import Outlet
 
 SCHEMA = "seqsup.events/1"

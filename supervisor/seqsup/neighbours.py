@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from seqsup.channel import Channel
-from seqsup.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
+from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
 from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from seqsup.events import HaltRequested
 from seqsup.model.enums import Halt
+from seqsup.model.events import HaltRequested
 
 CTRL_C = "Ctrl-C"
 

@@ -15,10 +15,10 @@ from seqsup.containment.group import listed, named_prefix, remove, run_prefix
 from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat
 from seqsup.containment.stop import stop
-from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
+from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.model.process import ProcessMemory
 from seqsup.runtime.reports import REPORTS, settle
 from seqsup.state.journal import Journal, RunRow

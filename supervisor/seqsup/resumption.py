@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from seqsup.history import Completed, RunView
 from seqsup.model.plan import Plan, Step
+from seqsup.model.run_view import Completed, RunView
 from seqsup.profile import placeholders
 
 CHANGED = "its command, folder, environment or input has changed"

@@ -22,7 +22,14 @@ from seqsup.containment.stop import stop
 from seqsup.containment.tiers import PSUTIL, Chosen
 from seqsup.drain import until_back
 from seqsup.errors import AtUsageLimit, Stopped, denial
-from seqsup.events import (
+from seqsup.experience import Experience
+from seqsup.hooks import Hooking
+from seqsup.host.machine import Host, boot_id, room
+from seqsup.host.users import open_way
+from seqsup.host.wake import Wake
+from seqsup.lanes import Lanes
+from seqsup.model.enums import Halt, OnTimeout, Restart
+from seqsup.model.events import (
     AgentDue,
     AgentEnded,
     AgentSkipped,
@@ -38,16 +45,9 @@ from seqsup.events import (
     SupervisorRenewed,
     Warned,
 )
-from seqsup.experience import Experience
-from seqsup.history import AgentState, RunView
-from seqsup.hooks import Hooking
-from seqsup.host.machine import Host, boot_id, room
-from seqsup.host.users import open_way
-from seqsup.host.wake import Wake
-from seqsup.lanes import Lanes
-from seqsup.model.enums import Halt, OnTimeout, Restart
 from seqsup.model.plan import ARTIFACT_ONLY, Drain, Plan, Step
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import AgentState, RunView
 from seqsup.operator import Operator
 from seqsup.policy import resources, watch
 from seqsup.policy.overlap import violations

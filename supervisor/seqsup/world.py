@@ -9,9 +9,9 @@ from msgspec import Struct, field
 from seqsup.containment.group import Groups
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
-from seqsup.events import AnyEvent
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
+from seqsup.model.events import AnyEvent
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.operator import Operator

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from seqsup import cli
-from seqsup.events import AnyEvent, Recorded
+from seqsup.model.events import AnyEvent, Recorded
 from seqsup.state.journal import Journal
 
 number, side = int(sys.argv[1]), sys.argv[2]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seqsup import cli
-from seqsup.events import AnyEvent, Recorded
+from seqsup.model.events import AnyEvent, Recorded
 from seqsup.state.journal import Journal
 
 number, who = int(sys.argv[1]), sys.argv[2]

@@ -8,7 +8,7 @@ import click
 
 from seqsup.cli._load import read, state_dir
 from seqsup.errors import SeqsupError
-from seqsup.history import RunState, RunView, fold
+from seqsup.model.run_view import RunState, RunView, fold
 from seqsup.state.journal import Journal, NoJournal, RunRow
 from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
 from seqsup.state.turn import Waiting, queued

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import click
 
 from seqsup.cli._find import Found
-from seqsup.events import Recorded, RunEnded, RunStarted
+from seqsup.model.events import Recorded, RunEnded, RunStarted
 
 INTERVAL = 0.1
 

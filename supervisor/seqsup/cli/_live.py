@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from seqsup.events import AttemptStarted, Recorded
-from seqsup.history import AgentState, Now, RunView
 from seqsup.host.machine import total
 from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
+from seqsup.model.events import AttemptStarted, Recorded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
+from seqsup.model.run_view import AgentState, Now, RunView
 from seqsup.screen import Screen
 from seqsup.units import format_duration, format_size
 

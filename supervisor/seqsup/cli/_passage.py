@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from seqsup.events import AttemptStarted, Recorded
+from seqsup.model.events import AttemptStarted, Recorded
 from seqsup.outlet import Outlet
 from seqsup.screen import Screen
 from seqsup.state.output import Reading

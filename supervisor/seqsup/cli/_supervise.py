@@ -31,15 +31,15 @@ from seqsup.containment.reaper import Reaper, adopt_orphans
 from seqsup.containment.sentinel import Sentinel
 from seqsup.containment.tiers import choose
 from seqsup.errors import SeqsupError
-from seqsup.events import HaltRequested, Warned
-from seqsup.history import RunState, fold
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
 from seqsup.log import Log, spoken
 from seqsup.model.enums import HALTS, Halt
+from seqsup.model.events import HaltRequested, Warned
 from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
+from seqsup.model.run_view import RunState, fold
 from seqsup.ndjson import Stream
 from seqsup.operator import CTRL_C, Operator
 from seqsup.plan import enforcement, enforcing_key

@@ -13,8 +13,8 @@ from seqsup.cli._find import find
 from seqsup.cli._load import load, read, state_dir
 from seqsup.cli._values import text
 from seqsup.errors import SeqsupError
-from seqsup.history import RunView, fold
 from seqsup.model.plan import Plan
+from seqsup.model.run_view import RunView, fold
 from seqsup.resumption import resumption
 from seqsup.selection import Choice
 from seqsup.state.journal import Journal, NoJournal, RunRow

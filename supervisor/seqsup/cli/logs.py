@@ -13,7 +13,7 @@ from seqsup.cli._find import find_with_agent
 from seqsup.cli._follow import follow
 from seqsup.cli._values import whole
 from seqsup.errors import SeqsupError
-from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
+from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import Reading
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
 from seqsup.text import nearest

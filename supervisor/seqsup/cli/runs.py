@@ -10,7 +10,7 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object, width
 from seqsup.cli._values import whole
 from seqsup.cli.status import DIED, state_of, tell_closed
-from seqsup.history import AgentState, RunView
+from seqsup.model.run_view import AgentState, RunView
 from seqsup.ndjson import timestamp
 from seqsup.state.journal import Journal, NoJournal
 from seqsup.state.turn import Waiting, queued

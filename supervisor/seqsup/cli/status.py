@@ -9,10 +9,10 @@ from seqsup.cli._find import Found, NeverRan, find, in_queue
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, put_object, width
 from seqsup.cli._signal import suspended
-from seqsup.history import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
+from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from seqsup.ndjson import timestamp
 from seqsup.state.run_folder import PAUSED
 from seqsup.state.turn import Waiting, ahead, queued

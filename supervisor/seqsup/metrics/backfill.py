@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.events import AttemptStarted, MemorySampled, Recorded, RunStarted
 from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME, Phase
 from seqsup.metrics.exposition import openmetrics, timed
 from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
 from seqsup.metrics.rows import Around, Row, rows
+from seqsup.model.events import AttemptStarted, MemorySampled, Recorded, RunStarted
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state.samples import steady
 

@@ -4,9 +4,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from seqsup.history import RunState
 from seqsup.model.enums import Restart
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import RunState
 
 
 class Status(StrEnum):

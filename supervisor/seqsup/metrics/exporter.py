@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqsup import __version__
-from seqsup.events import Recorded, RunEnded
 from seqsup.metrics import figures
 from seqsup.metrics.around import look
 from seqsup.metrics.endpoint import Endpoint, Taken
@@ -18,6 +17,7 @@ from seqsup.metrics.files import publish, targets
 from seqsup.metrics.port import Port
 from seqsup.metrics.rows import Around, Row, rows
 from seqsup.metrics.totals import Totals
+from seqsup.model.events import Recorded, RunEnded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
 

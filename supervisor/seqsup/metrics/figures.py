@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from seqsup.events import (
+from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
     AgentEnded,
     AgentSkipped,
     AttemptEnded,
@@ -36,13 +38,11 @@ from seqsup.events import (
     StopSent,
     Unkillable,
 )
-from seqsup.history import run_state
-from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
-from seqsup.model.enums import Halt, Restart
 from seqsup.model.plan import Plan
 from seqsup.model.process import Heap, Observation, ProcessMemory
 from seqsup.model.process_names import OTHER, by_program, how_many
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import run_state
 from seqsup.units import MIB
 
 RECENT = 60  # seconds

@@ -6,7 +6,7 @@ from math import inf
 
 from msgspec import Struct
 
-from seqsup.events import AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunStarted
+from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunStarted
 
 
 class _Interval(Struct):

@@ -7,8 +7,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
 
-from seqsup.history import AgentState, RunState, RunView
 from seqsup.model.process_names import title
+from seqsup.model.run_view import AgentState, RunState, RunView
 from seqsup.report.picture import SYMBOLS, host, in_turn, timeline
 from seqsup.report.story import Attempt, Kind, Stop, Story
 from seqsup.summary import COLUMNS, headline, reasons, row

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from seqsup.events import (
+from seqsup.model.enums import HALTS, Restart
+from seqsup.model.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
@@ -26,11 +27,10 @@ from seqsup.events import (
     Unkillable,
     Warned,
 )
-from seqsup.history import AgentState, RunView, fold
-from seqsup.model.enums import HALTS, Restart
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import AgentState, RunView, fold
 from seqsup.state.samples import steady
 from seqsup.units import format_duration, format_size
 

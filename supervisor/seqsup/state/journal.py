@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from seqsup.errors import NO_ROOM, SeqsupError, Stopped
-from seqsup.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from seqsup.model.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from seqsup.policy.learning import Past
 from seqsup.state.run_folder import fallocate, label, private, set_out
 

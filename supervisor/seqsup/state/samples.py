@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.events import (
+from seqsup.model.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,

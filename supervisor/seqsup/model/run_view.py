@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from seqsup.events import (
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
     AdmissionDelayed,
     AgentEnded,
     AgentSkipped,
@@ -35,7 +36,6 @@ from seqsup.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model.enums import Halt, Restart
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import how_many
 from seqsup.model.reason import Reason
