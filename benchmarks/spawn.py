@@ -14,8 +14,8 @@ JOB = ["/bin/true"]
 
 def measure(lab: Lab) -> list[Row]:
     sys.path.insert(0, str(SOURCES))
-    from seqsup.containment.shim import Bounds, wrap
-    from seqsup.containment.tiers import choose
+    from seqsup.containment.cgroup.tiers import choose
+    from seqsup.containment.launcher import Bounds, wrap
     from seqsup.model.enums import Enforce
     from seqsup.model.plan import Rlimits
 

@@ -18,8 +18,8 @@ from typing import NamedTuple, NoReturn, TypeVar
 import psutil
 import pytest
 from hypothesis import settings
-from seqsup.containment import tiers
-from seqsup.containment.group import remove
+from seqsup.containment.cgroup import tiers
+from seqsup.containment.cgroup.group import remove
 from seqsup.state import journal
 
 ROOT = Path(__file__).parent.parent

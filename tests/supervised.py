@@ -14,7 +14,7 @@ import pytest
 from conftest import DEADLINE
 from msgspec.structs import replace
 from seqsup.attempt import Ended, attempt
-from seqsup.containment.cookie import marks
+from seqsup.containment.mark import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Result
-from seqsup.containment.ceiling import Ceiling
+from seqsup.containment.cgroup.parent_limits import Ceiling
 from seqsup.policy.learning import Past, expect, need
 from seqsup.policy.resources import no_room
 from seqsup.units import MIB

@@ -16,10 +16,8 @@ from pathlib import Path
 
 import pytest
 from conftest import DEADLINE, alive, must_be_open_to_others, wait_for
-from seqsup.containment import tiers
-from seqsup.containment.cgroup1 import Group1, Groups1, Members1
-from seqsup.containment.cgroup2 import Group2
-from seqsup.containment.group import (
+from seqsup.containment.cgroup import tiers
+from seqsup.containment.cgroup.group import (
     Group,
     Groups,
     Kept,
@@ -32,8 +30,10 @@ from seqsup.containment.group import (
     named_prefix,
     run_name,
 )
+from seqsup.containment.cgroup.v1 import Group1, Groups1, Members1
+from seqsup.containment.cgroup.v2 import Group2
+from seqsup.containment.launcher import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
 from seqsup.containment.process import Member
-from seqsup.containment.shim import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
 from seqsup.errors import SeqsupError
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Enforce, Measure
@@ -629,7 +629,7 @@ def python(text: str, *, before: Sequence[str] = ()) -> str:
 
 CHOOSE = """
 import secrets
-from seqsup.containment.tiers import choose
+from seqsup.containment.cgroup.tiers import choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce
 try:
@@ -787,7 +787,7 @@ def test_the_leader_dies_with_its_supervisor() -> None:
         pytest.skip("no setpriv that can")
     supervisor = """
 import os, subprocess, sys
-from seqsup.containment.shim import wrap
+from seqsup.containment.launcher import wrap
 child = subprocess.Popen(wrap(["/bin/sleep", "60"], (), die_with_us=True), stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 while "sleep" not in open(f"/proc/{child.pid}/comm").read():

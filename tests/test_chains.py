@@ -19,7 +19,7 @@ import psutil
 import pytest
 from conftest import ROOT, STUBS, Result, Started, alive, as_in_a_terminal, wait_for
 from monitoring import free_port, up
-from seqsup.containment import tmpfs
+from seqsup.containment import memory_files
 from seqsup.policy import resources
 from seqsup.units import MIB, format_size
 
@@ -139,12 +139,12 @@ def test_who_looks_for_files_in_memory_does_not_look_for_long(tmp_path: Path, mo
     for name in ("deep/er/file", "other/file"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(bytes(2 * MIB))
-    mounts = {str(tmp_path): "tmpfs", str(tmp_path / "other"): "ext4"}
-    monkeypatch.setattr(tmpfs, "_mounts", lambda: mounts)
-    assert str(tmp_path / "deep/er/file") in tmpfs.kept_since(0)
-    assert str(tmp_path / "other/file") not in tmpfs.kept_since(0)
-    monkeypatch.setattr(tmpfs, "_LONGEST", -1)
-    assert str(tmp_path / "deep/er/file") not in tmpfs.kept_since(0)
+    mounts = {str(tmp_path): "memory_files", str(tmp_path / "other"): "ext4"}
+    monkeypatch.setattr(memory_files, "_mounts", lambda: mounts)
+    assert str(tmp_path / "deep/er/file") in memory_files.kept_since(0)
+    assert str(tmp_path / "other/file") not in memory_files.kept_since(0)
+    monkeypatch.setattr(memory_files, "_LONGEST", -1)
+    assert str(tmp_path / "deep/er/file") not in memory_files.kept_since(0)
 
 
 def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -22,15 +22,14 @@ import pytest
 from conftest import DEADLINE, alive, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.containment import procfs
-from seqsup.containment.cookie import bearers, folders, marks
-from seqsup.containment.group import Group, Unavailable, own_directory, remove
+from seqsup.containment.cgroup.group import Group, Unavailable, own_directory, remove
+from seqsup.containment.mark import bearers, folders, marks
 from seqsup.containment.members import Members, descend
-from seqsup.containment.process import Member, children, environment, read_stat
+from seqsup.containment.process import Member, children, environment, linux, read_stat
 from seqsup.containment.reaper import Reaper, Root
-from seqsup.containment.shared import Holding, look, once
+from seqsup.containment.shared_memory import Holding, look, once
 from seqsup.containment.stop import stop
-from seqsup.containment.subreaper import Tree
+from seqsup.containment.tree import Tree
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
@@ -215,7 +214,7 @@ def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], ho
 def test_the_sum_agrees_with_psutil(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, measure: Measure
 ) -> None:
-    monkeypatch.setattr(procfs, "_NEWBORN", 0.0)
+    monkeypatch.setattr(linux, "_NEWBORN", 0.0)
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree.living()
@@ -373,7 +372,7 @@ def test_who_is_about_to_become_another_program_is_not_charged_what_its_parent_h
         used = tree.used()
         assert sum(process.bytes for process in tree.describe()) == pytest.approx(used, abs=MIB)
 
-    monkeypatch.setattr(procfs, "_NEWBORN", inf)
+    monkeypatch.setattr(linux, "_NEWBORN", inf)
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", how], story, measure=measure)
 
 
@@ -384,7 +383,7 @@ def test_who_stays_what_its_parent_was_is_charged_in_the_end(
         await until(lambda: tree.living() == 2, wake)
         await until(lambda: tree.used() >= 2 * 60 * MIB, wake)
 
-    monkeypatch.setattr(procfs, "_NEWBORN", 0.1)
+    monkeypatch.setattr(linux, "_NEWBORN", 0.1)
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", "forks"], story)
 
 
@@ -398,7 +397,7 @@ def test_who_takes_long_to_become_another_program_and_has_its_parents_memory_is_
         for _look in range(3):
             assert 60 * MIB <= tree.used() < 1.5 * 60 * MIB
 
-    monkeypatch.setattr(procfs, "_NEWBORN", -1.0)
+    monkeypatch.setattr(linux, "_NEWBORN", -1.0)
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", "spawns"], story, measure=measure)
 
 
@@ -413,7 +412,7 @@ def test_whoever_cannot_be_held_for_want_of_descriptors_is_measured_and_named_as
         assert tree.used() < (counted + 0.5) * 60 * MIB
         assert [process.name for process in tree.describe()] == ["other"]
 
-    monkeypatch.setattr(procfs, "_SPARE", inf)
+    monkeypatch.setattr(linux, "_SPARE", inf)
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", how], story)
 
 

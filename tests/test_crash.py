@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import MARK, ROOT, STUBS, Result, Started, alive, wait_for
-from seqsup.containment.cookie import COOKIE
-from seqsup.containment.group import run_name
+from seqsup.containment.cgroup.group import run_name
+from seqsup.containment.mark import COOKIE
 from seqsup.model.events import (
     AnyEvent,
     AttemptEnded,

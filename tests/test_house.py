@@ -37,8 +37,8 @@ SLEEPERS = {
     "cli/_follow.py": "only looks, from a process of its own",
     "cli/stop.py": "waits for another process to end; it watches nothing",
     "memory.py": "for programs of the user's own; nothing of ours calls it",
-    "containment/free.py": "for half a millisecond, once in an agent that was killed",
-    "containment/tiers.py": "before the run: there is no loop yet, and no event to wait for",
+    "containment/fast_kill.py": "for half a millisecond, once in an agent that was killed",
+    "containment/cgroup/tiers.py": "before the run: there is no loop yet, and no event to wait for",
 }
 # Who may wait elsewhere than in wait.Wake
 ASYNC_SLEEPERS = {
@@ -113,7 +113,7 @@ def test_nobody_hides_a_sleep_behind_another_name() -> None:
 
 
 def test_tiers_sleeps_in_one_function_only() -> None:
-    functions = [node for node in ast.walk(parsed("containment/tiers.py")) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(parsed("containment/cgroup/tiers.py")) if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions if "time.sleep" in _names(function)] == ["_in_time"]
 
 

@@ -11,10 +11,10 @@ import psutil
 import pytest
 from conftest import alive, wait_for
 from seqsup.beside import Beside, Site
-from seqsup.containment import keep
+from seqsup.containment import keeper_main
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
-from seqsup.containment.subreaper import Tree
+from seqsup.containment.tree import Tree
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
@@ -237,7 +237,7 @@ def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPa
     woken, wakes = os.pipe2(os.O_NONBLOCK)
     with monkeypatch.context() as patched:
         patched.setattr(os, "waitid", lambda *_: next(ends, None))
-        assert keep._reap(1, -1, wakes)
+        assert keeper_main._reap(1, -1, wakes)
     assert sum(1 for _ in ends) > 4000
     assert os.read(woken, 9), "the rest is collected without another signal"
     for fd in (woken, wakes):

@@ -16,8 +16,8 @@ from conftest import Result, Started, alive, wait_for
 from msgspec.structs import replace
 from seqsup.admission import Admission
 from seqsup.attempt import Ended, attempt
-from seqsup.containment.cookie import marks
 from seqsup.containment.keeper import Keeper
+from seqsup.containment.mark import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import STUBS, Result, Started, alive, wait_for
-from seqsup.containment.group import backstop
+from seqsup.containment.cgroup.group import backstop
 from seqsup.units import MIB
 from tiers import BEST, LIMITING, PATIENCE, TIERS, WEAKEST, environment, kept_by
 

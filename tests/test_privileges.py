@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, must_be_open_to_others, wait_for
-from seqsup.containment import shim
+from seqsup.containment import launcher
 from seqsup.model.plan import Rlimits
 from supervised import step, tried
 
@@ -331,8 +331,8 @@ def test_the_shim_tells_of_a_limit_that_cannot_be_had_any_more(tmp_path: Path, o
 
 def test_the_shells_of_this_machine_set_the_limits() -> None:
     shells = [["dash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"]]
-    bounds = shim.Bounds(Rlimits(core=1 << 20, data=512 << 20), soft_nofile=100)
-    _, _, script, *rest = shim.wrap(["/bin/cat", "/proc/self/limits"], [], bounds=bounds)
+    bounds = launcher.Bounds(Rlimits(core=1 << 20, data=512 << 20), soft_nofile=100)
+    _, _, script, *rest = launcher.wrap(["/bin/cat", "/proc/self/limits"], [], bounds=bounds)
     for words in shells:
         if shutil.which(words[0]):
             shown = subprocess.run([*words, "-c", script, *rest], capture_output=True, text=True, check=True).stdout

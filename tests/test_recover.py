@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
-from seqsup.containment import tiers
+from seqsup.containment.cgroup import tiers
 from seqsup.host.machine import boot_id
 from seqsup.model.events import AttemptStarted, RunStarted
 from seqsup.recover import _Left
@@ -330,8 +330,8 @@ def swept(seqsup: Seqsup, *options: str) -> list[dict[str, Any]]:
 # It makes groups, has somebody live in one of them, of whom no mark tells, and holds until it is killed or told to end.
 OWNER = """
 import os, subprocess, sys
-from seqsup.containment import tiers
-from seqsup.containment.shim import wrap
+from seqsup.containment.cgroup import tiers
+from seqsup.containment.launcher import wrap
 from seqsup.model.enums import Enforce
 
 chosen = tiers.choose(Enforce.AUTO, sys.argv[1])

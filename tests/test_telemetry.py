@@ -21,7 +21,7 @@ from seqsup import channel, forensics
 from seqsup.attempt import _Vigil
 from seqsup.channel import Channel, Node
 from seqsup.containment.reaper import Reaper
-from seqsup.containment.subreaper import Tree
+from seqsup.containment.tree import Tree
 from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.host import users
 from seqsup.host.wake import Wake

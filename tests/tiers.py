@@ -8,7 +8,7 @@ import pytest
 from profiles import Event
 
 BEST, WEAKEST = "the best here", "subreaper"
-# As in seqsup.containment.tiers, and what a run is then kept by
+# As in seqsup.containment.cgroup.tiers, and what a run is then kept by
 TIERS = {
     "cgroup v2": "cgroup2",
     "cgroup v2 in a scope of systemd's": "cgroup2",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from seqsup.containment.ceiling import ceilings
+from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.errors import Stopped
 from seqsup.host.machine import PORTABLE, Host
 from seqsup.model.enums import Halt

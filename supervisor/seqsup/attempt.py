@@ -18,10 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup import environment
-from seqsup.containment import shim
+from seqsup.containment import launcher
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
-from seqsup.containment.subreaper import Tree
+from seqsup.containment.tree import Tree
 from seqsup.errors import SeqsupError
 from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
 from seqsup.forensics import text as readable
@@ -230,9 +230,9 @@ class _Vigil:
         else:
             ends_with_us = group is not None and reaper.sentinel is not None and reaper.sentinel.stands
         words, env = users.loading_late(step.account, step.command, env)
-        command = shim.wrap(
+        command = launcher.wrap(
             words, group.entry if group is not None else (), names=env,
-            die_with_us=not ends_with_us, bounds=shim.Bounds(step.rlimits, reaper.soft_nofile),
+            die_with_us=not ends_with_us, bounds=launcher.Bounds(step.rlimits, reaper.soft_nofile),
             becoming=users.becoming(step.account) if step.account is not None else (),
             parent=None if kept else os.getpid(),
         )  # fmt: skip
@@ -541,7 +541,7 @@ class _Vigil:
 
     def _classify(self, ending: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
         step, stderr = self._step, self._stage.stderr.tail()
-        if refused := shim.complaint(ending.code, stderr):
+        if refused := launcher.complaint(ending.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
         missing = f"it exited well but left no {file}" if file and not Path(step.cwd, file).exists() else ""

@@ -10,11 +10,11 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup.containment import shim
-from seqsup.containment.cookie import marks
-from seqsup.containment.group import Group
+from seqsup.containment import launcher
+from seqsup.containment.cgroup.group import Group
 from seqsup.containment.keeper import Keeper
-from seqsup.containment.subreaper import Tree
+from seqsup.containment.mark import marks
+from seqsup.containment.tree import Tree
 from seqsup.host import users
 from seqsup.model.enums import Halt, Measure
 from seqsup.model.events import Unkillable, Warned
@@ -83,10 +83,10 @@ class Beside:
         if node is not None:
             whole |= self._line_to(node, become, whole)
         words, whole = users.loading_late(become, command, whole)
-        wrapped = shim.wrap(
+        wrapped = launcher.wrap(
             words, self._group.entry if self._group is not None else (), names=whole,
             die_with_us=become is not None,  # else the keeper sees to it
-            bounds=shim.Bounds(Rlimits(), reaper.soft_nofile),
+            bounds=launcher.Bounds(Rlimits(), reaper.soft_nofile),
             becoming=users.becoming(become) if become is not None else (),
         )  # fmt: skip
         self._keeper = Keeper(reaper, self.label)
@@ -150,7 +150,7 @@ class Beside:
 
     def complaint(self) -> str | None:
         """Why the program could not be started; None when it was."""
-        return shim.complaint(self.ended.code if self.ended is not None else None, self._outputs[1].tail())
+        return launcher.complaint(self.ended.code if self.ended is not None else None, self._outputs[1].tail())
 
     def output(self) -> bytes:
         """What it printed lately, errors last."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from seqsup import __version__, environment, neighbours, nodeflags, recover
-from seqsup.containment import shim, tiers
+from seqsup.containment import launcher
+from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
 from seqsup.errors import SeqsupError
@@ -186,7 +187,7 @@ def _pidfd() -> Iterator[Finding]:
 
 
 def _death() -> Iterator[Finding]:
-    if shim.dying_with_us():
+    if launcher.dying_with_us():
         yield Finding(Level.OK, "setpriv", "an agent's leader dies with its supervisor")
     else:
         told = (

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from seqsup.attempt import Ended
-from seqsup.containment.cookie import bearers
+from seqsup.containment.mark import bearers
+from seqsup.containment.memory_files import kept_since
 from seqsup.containment.stop import stop
-from seqsup.containment.tmpfs import kept_since
 from seqsup.model.enums import Halt
 from seqsup.model.events import Drained
 from seqsup.model.plan import Drain, Step

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from seqsup.containment.cookie import FOLDER, TREE
+from seqsup.containment.mark import FOLDER, TREE
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import environment, read_stat
 from seqsup.forensics import total as heaps

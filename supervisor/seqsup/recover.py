@@ -8,10 +8,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.containment import tiers
-from seqsup.containment.claim import Claim, abandoned
-from seqsup.containment.cookie import bearers, folders
-from seqsup.containment.group import listed, named_prefix, remove, run_prefix
+from seqsup.containment.cgroup import tiers
+from seqsup.containment.cgroup.claim import Claim, abandoned
+from seqsup.containment.cgroup.group import listed, named_prefix, remove, run_prefix
+from seqsup.containment.mark import bearers, folders
 from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat
 from seqsup.containment.stop import stop

@@ -16,10 +16,10 @@ from seqsup.agent import Agent
 from seqsup.audience import Audience
 from seqsup.beside import Site
 from seqsup.companions import Companions
-from seqsup.containment.cookie import bearers, marks
+from seqsup.containment.cgroup.tiers import PSUTIL, Chosen
+from seqsup.containment.mark import bearers, marks
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.stop import stop
-from seqsup.containment.tiers import PSUTIL, Chosen
 from seqsup.drain import until_back
 from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.experience import Experience

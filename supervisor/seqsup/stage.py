@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup.containment.group import Group
+from seqsup.containment.cgroup.group import Group
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
 from seqsup.policy.classify import last_words

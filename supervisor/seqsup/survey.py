@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from seqsup.containment.launcher import out_of_reach
 from seqsup.containment.process import ADOPTS
-from seqsup.containment.shim import out_of_reach
 from seqsup.copies import Copy, Found, Survey, copies, runtime
 from seqsup.errors import SeqsupError
 from seqsup.host import users

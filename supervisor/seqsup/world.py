@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from seqsup.containment.group import Groups
+from seqsup.containment.cgroup.group import Groups
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host

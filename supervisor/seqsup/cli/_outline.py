@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from seqsup import environment
 from seqsup.cli._take import Earlier, Taken
-from seqsup.containment.tiers import Chosen, choose
+from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Preset, Rlimits, Step

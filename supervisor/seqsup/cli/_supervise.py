@@ -25,11 +25,11 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, width
 from seqsup.cli._passage import Passage
 from seqsup.cli._take import Refused
-from seqsup.containment.ceiling import ceilings
-from seqsup.containment.cookie import COOKIE, FOLDER
+from seqsup.containment.cgroup.parent_limits import ceilings
+from seqsup.containment.cgroup.tiers import choose
+from seqsup.containment.mark import COOKIE, FOLDER
 from seqsup.containment.reaper import Reaper, adopt_orphans
 from seqsup.containment.sentinel import Sentinel
-from seqsup.containment.tiers import choose
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring

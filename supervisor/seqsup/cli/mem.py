@@ -12,7 +12,7 @@ from seqsup.cli._find import find
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object, width
 from seqsup.cli._values import size
-from seqsup.containment.cookie import FOLDER
+from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.forensics import SAID
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage

@@ -1,0 +1,1 @@
+"""Process trees: find, measure and end them."""

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 
-from seqsup.containment import keep
-from seqsup.containment.cookie import TREE
+from seqsup.containment import keeper_main
+from seqsup.containment.mark import TREE
 from seqsup.containment.members import own_children
 from seqsup.containment.process import all_pids, children, environment
 from seqsup.containment.reaper import Reaper, Root, born, with_descent
@@ -51,7 +51,7 @@ class Keeper:
         theirs.set_inheritable(True)
         try:
             self._root = self._reaper.spawn(
-                [sys.executable, "-ISE", keep.__file__, str(theirs.fileno()), *command],
+                [sys.executable, "-ISE", keeper_main.__file__, str(theirs.fileno()), *command],
                 cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
             )  # fmt: skip
         except OSError:
@@ -148,13 +148,13 @@ class Keeper:
         return self._ending
 
     def kill_children(self) -> None:
-        self._order(keep.KILL)
+        self._order(keeper_main.KILL)
 
     def forget(self, _: Root) -> None:
         """Break the line: a keeper that is still there takes its tree with it, but for who may outlive its agent."""
         if self.outsiders():
             self._reaper.foreign.update(self.foreign)
-            self._order(keep.LET_GO)
+            self._order(keeper_main.LET_GO)
         asyncio.get_running_loop().remove_reader(self._line)
         self._line.close()
         self._reaper.tidy()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from seqsup.containment.process import Member, glance, kinship, unmoved
-from seqsup.containment.shared import Shared
+from seqsup.containment.shared_memory import Shared
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, title

@@ -5,8 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from seqsup.containment.cgroup2 import Groups2
-from seqsup.containment.group import (
+from seqsup.containment.cgroup.group import (
     Kept,
     Membership,
     StrPath,
@@ -23,6 +22,7 @@ from seqsup.containment.group import (
     spell,
     write,
 )
+from seqsup.containment.cgroup.v2 import Groups2
 
 _COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
 

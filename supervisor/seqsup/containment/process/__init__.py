@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from seqsup.host.machine import PORTABLE
 
 if TYPE_CHECKING or not PORTABLE:
-    from seqsup.containment.procfs import (
+    from seqsup.containment.process.linux import (
         ADOPTS,
         Member,
         all_pids,
@@ -18,7 +18,7 @@ if TYPE_CHECKING or not PORTABLE:
         unmoved,
     )
 else:
-    from seqsup.containment.portable import (
+    from seqsup.containment.process.portable import (
         ADOPTS,
         Member,
         all_pids,

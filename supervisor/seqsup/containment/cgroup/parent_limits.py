@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from seqsup.containment.group import NO_LIMIT, Kept, Unavailable, mounts, own_directory
+from seqsup.containment.cgroup.group import NO_LIMIT, Kept, Unavailable, mounts, own_directory
 
 
 class Ceiling:

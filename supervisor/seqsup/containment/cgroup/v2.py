@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from seqsup.containment.group import (
+from seqsup.containment.cgroup.group import (
     Kept,
     StrPath,
     Unavailable,

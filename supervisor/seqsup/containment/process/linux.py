@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from seqsup.containment.free import kill_and_free
-from seqsup.containment.group import frozen_by
-from seqsup.containment.stat import COMMAND, Stat
+from seqsup.containment.cgroup.group import frozen_by
+from seqsup.containment.fast_kill import kill_and_free
+from seqsup.containment.process.stat import COMMAND, Stat
 from seqsup.host.machine import PAGE
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.containment import cgroup2
-from seqsup.containment.cgroup1 import Groups1, with_freezer
-from seqsup.containment.claim import Claim
-from seqsup.containment.group import (
+from seqsup.containment.cgroup import v2
+from seqsup.containment.cgroup.claim import Claim
+from seqsup.containment.cgroup.group import (
     Groups,
     Unavailable,
     kill,
@@ -25,7 +24,8 @@ from seqsup.containment.group import (
     remove,
     run_name,
 )
-from seqsup.containment.shim import wrap
+from seqsup.containment.cgroup.v1 import Groups1, with_freezer
+from seqsup.containment.launcher import wrap
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, TIER
 from seqsup.host.wake import Wake
@@ -235,19 +235,19 @@ def _scope(cookie: str) -> Groups:
         raise Unavailable(f"{asked.stderr.strip() or 'systemd did not answer'} (try: {remedy()})")
     if not _in_time(lambda: own_directory("").name == name):
         raise Unavailable(f"systemd did not move this process to {name}")
-    return cgroup2.with_controllers(cookie)
+    return v2.with_controllers(cookie)
 
 
 def _beside(cookie: str) -> Groups:
-    return Groups1(cookie, cgroup2.without_controllers(cookie))
+    return Groups1(cookie, v2.without_controllers(cookie))
 
 
 TIERS: dict[str, Callable[[str], Groups]] = {
-    "cgroup v2": cgroup2.with_controllers,
+    "cgroup v2": v2.with_controllers,
     "cgroup v2 in a scope of systemd's": _scope,
     "cgroup v1 with the kill of v2": _beside,
     "cgroup v1": with_freezer,
-    "cgroup v2 without controllers": cgroup2.without_controllers,
+    "cgroup v2 without controllers": v2.without_controllers,
 }
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from seqsup.containment.group import Group
+from seqsup.containment.cgroup.group import Group
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, kin, read_stat

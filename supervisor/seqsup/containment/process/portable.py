@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import psutil
 
-from seqsup.containment.stat import COMMAND, Stat
+from seqsup.containment.process.stat import COMMAND, Stat
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import classify

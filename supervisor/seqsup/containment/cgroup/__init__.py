@@ -1,0 +1,1 @@
+"""Process trees kept together by the kernel: cgroup v1 and v2."""
