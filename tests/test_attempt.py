@@ -16,7 +16,7 @@ from seqsup.model.events import AttemptEnded, AttemptStarted, MemoryWarned, Spaw
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason
-from seqsup.runtime.stand_in import FOLDER
+from seqsup.node.stand_in import FOLDER
 from seqsup.state.journal import JournalLost
 from seqsup.units import MIB
 from supervised import Tried, step, tried, wish

@@ -18,9 +18,9 @@ from conftest import alive
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from npm import each_node
-from seqsup.channel import Channel
-from seqsup.runtime.node import copy_preload, node_options, preload
-from seqsup.sockets import Sockets
+from seqsup.node.binary import copy_preload, node_options, preload
+from seqsup.node.channel import Channel
+from seqsup.node.sockets import Sockets
 from seqsup.units import MIB
 
 DEADLINE = 30.0  # seconds, on a loaded machine
@@ -477,7 +477,7 @@ def test_thousands_of_connections_leave_room_for_others(programs: Callable[..., 
 
 
 def test_one_that_never_reads_is_shut_out_and_one_that_never_says_a_word_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsup.channel._SILENCE", 2.0)
+    monkeypatch.setattr("seqsup.node.channel._SILENCE", 2.0)
 
     async def story(channel: Channel) -> None:
         silent, deaf = connected(channel), connected(channel)

@@ -137,7 +137,7 @@ def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was
 CALENDAR = {
     "agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
     "attempt.py": "a provider's words tell a time of day",
-    "sockets.py": "how old what the dead have left is",
+    "node/sockets.py": "how old what the dead have left is",
     "cli/_live.py": "for people to read",
     "cli/_watch.py": "for people to read",
     "cli/report.py": "for people to read",

@@ -294,4 +294,4 @@ def test_importing_it_costs_no_loop() -> None:
         [sys.executable, "-c", "import seqsup.memory, sys; print(*sys.modules)"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert not {"asyncio", "loguru", "seqsup.channel"} & set(ended.stdout.split())
+    assert not {"asyncio", "loguru", "seqsup.node.channel"} & set(ended.stdout.split())

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from seqsup.runtime.detect import detect
-from seqsup.runtime.packaged import with_node
+from seqsup.node.detect import detect
+from seqsup.node.packaged import with_node
 
-OURS = ROOT / "supervisor/seqsup/runtime/npm"
+OURS = ROOT / "supervisor/seqsup/node/npm"
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from seqsup.cli.schema import schema as schema_command
 from seqsup.copies import Found, Survey, copies
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
+from seqsup.node.binary import preload
 from seqsup.plan import make
 from seqsup.profile import ProfileError, parse
 from seqsup.profile.placeholders import escape, finish
-from seqsup.runtime.node import preload
 from seqsup.selection import Choice
 from seqsup.units import GIB, MIB
 

@@ -10,7 +10,7 @@ import npm
 import pytest
 from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason
-from seqsup.runtime.node import probe
+from seqsup.node.binary import probe
 from seqsup.units import MIB
 from supervised import Tried, step, tried
 

@@ -13,11 +13,11 @@ import npm
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup import nodeflags
 from seqsup.model.plan import NodeStart
-from seqsup.runtime.detect import detect
-from seqsup.runtime.node import NoAnswer, node_options, own_options, probe
-from seqsup.runtime.node import _keep as keep
+from seqsup.node import flags
+from seqsup.node.binary import NoAnswer, node_options, own_options, probe
+from seqsup.node.binary import _keep as keep
+from seqsup.node.detect import detect
 from seqsup.units import MIB
 
 NODE = shutil.which("node") or ""
@@ -208,7 +208,7 @@ def test_what_does_not_answer_as_node_is_named(tmp_path: Path, text: str) -> Non
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1), max_size=5))
 def test_words_are_split_as_they_were_joined(words: list[str]) -> None:
-    assert nodeflags.split(nodeflags.join(words)) == words
+    assert flags.split(flags.join(words)) == words
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_words_are_split_as_they_were_joined(words: list[str]) -> None:
     ],
 )
 def test_node_options_are_split_as_node_does(text: str, words: list[str]) -> None:
-    assert nodeflags.split(text) == words
+    assert flags.split(text) == words
 
 
 def start(*options: str) -> NodeStart:
@@ -251,7 +251,7 @@ def test_ours_come_first_so_that_the_users_win(
 @needs_node
 def test_heap_limit_gc_and_a_preload_with_a_space_arrive_in_a_real_node(tmp_path: Path) -> None:
     allowed = probe(NODE).allowed
-    options = [] if nodeflags.refused(["--expose-gc"], allowed) else ["--expose-gc"]
+    options = [] if flags.refused(["--expose-gc"], allowed) else ["--expose-gc"]
     program(tmp_path / 'with "quote/pre load.cjs', "globalThis.preloaded = 1")
     begun = start(*options, f'--require={tmp_path}/with "quote/pre load.cjs')
     written = node_options(own_options(begun, 300 * MIB, ""), "--stack-trace-limit=7")
@@ -274,7 +274,7 @@ def test_heap_limit_gc_and_a_preload_with_a_space_arrive_in_a_real_node(tmp_path
 )  # fmt: skip
 def test_an_option_is_refused_exactly_when_this_node_refuses_it(option: str) -> None:
     ended = subprocess.run([NODE, "-e", "0"], env={**os.environ, "NODE_OPTIONS": option}, capture_output=True)
-    assert bool(nodeflags.refused([option], probe(NODE).allowed)) == (ended.returncode == 9)
+    assert bool(flags.refused([option], probe(NODE).allowed)) == (ended.returncode == 9)
 
 
 def test_a_cache_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None:

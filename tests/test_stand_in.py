@@ -13,8 +13,8 @@ import pytest
 from conftest import STUBS, Result
 from seqsup.model.events import AttemptStarted
 from seqsup.model.plan import NodeStart
-from seqsup.runtime import stand_in
-from seqsup.runtime.node import probe
+from seqsup.node import stand_in
+from seqsup.node.binary import probe
 from seqsup.units import MIB
 from supervised import step, tried
 

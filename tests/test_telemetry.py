@@ -17,12 +17,9 @@ import pytest
 from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
-from seqsup import channel, forensics
 from seqsup.attempt import _Vigil
-from seqsup.channel import Channel, Node
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.tree import Tree
-from seqsup.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
 from seqsup.host import users
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Verdict
@@ -30,11 +27,14 @@ from seqsup.model.events import GcDone, GcRequested, StopSent, Warned
 from seqsup.model.plan import NodeStart, Step
 from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
 from seqsup.model.reason import Reason
-from seqsup.runtime.reports import clean
-from seqsup.sockets import Sockets
+from seqsup.node import channel, forensics
+from seqsup.node.channel import Channel, Node
+from seqsup.node.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
+from seqsup.node.reports import clean
+from seqsup.node.sockets import Sockets
+from seqsup.node.telemetry import Telemetry
 from seqsup.stage import Stage
 from seqsup.state.output import Output
-from seqsup.telemetry import Telemetry
 from seqsup.units import GIB, MIB
 from supervised import LIMITS as DEFAULTS
 from supervised import Tried, step, supervised, tried, until
@@ -618,7 +618,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
     )  # fmt: skip
     modules = ended.stdout.split()
     assert "seqsup.attempt" in modules
-    assert not {"seqsup.channel", "seqsup.telemetry"} & set(modules)
+    assert not {"seqsup.node.channel", "seqsup.node.telemetry"} & set(modules)
 
 
 def test_events_and_table_tell_what_a_collection_freed() -> None:

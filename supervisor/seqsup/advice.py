@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from seqsup import nodeflags
 from seqsup.copies import Copy, Found, Survey
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
+from seqsup.node import flags
 from seqsup.profile import Profile, placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named
@@ -68,16 +68,16 @@ def notes(
 def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
     agent = copy.agent
     if agent.node.expose_gc and not agent.node.telemetry and not found.takes_gc:
-        yield f"Node {node.version} does not take {nodeflags.GC} in NODE_OPTIONS, so it starts without it"
+        yield f"Node {node.version} does not take {flags.GC} in NODE_OPTIONS, so it starts without it"
     if agent.node.heap_snapshot and not agent.node.telemetry:
         yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
-    for option in nodeflags.refused(nodeflags.split(found.user_options), node.allowed):
+    for option in flags.refused(flags.split(found.user_options), node.allowed):
         yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
     if found.sets_own_heap:
-        yield f"NODE_OPTIONS of your environment sets {nodeflags.HEAP}; yours is kept"
+        yield f"NODE_OPTIONS of your environment sets {flags.HEAP}; yours is kept"
         return
-    if nodeflags.sets_heap(copy.command):
-        yield f"the command sets {nodeflags.HEAP} itself, which counts for its own process"
+    if flags.sets_heap(copy.command):
+        yield f"the command sets {flags.HEAP} itself, which counts for its own process"
     size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
     auto = auto_heap(hard)
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):

@@ -23,8 +23,6 @@ from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
 from seqsup.containment.tree import Tree
 from seqsup.errors import SeqsupError
-from seqsup.forensics import EXAMINED, Known, examine, finding, no_room
-from seqsup.forensics import text as readable
 from seqsup.host import users
 from seqsup.host.machine import room
 from seqsup.model.events import (
@@ -45,11 +43,13 @@ from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.plan import Rlimits, Step, Success
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
+from seqsup.node import stand_in
+from seqsup.node.binary import copy_preload
+from seqsup.node.detect import find
+from seqsup.node.forensics import EXAMINED, Known, examine, finding, no_room
+from seqsup.node.forensics import text as readable
 from seqsup.policy import classify, pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
-from seqsup.runtime import stand_in
-from seqsup.runtime.detect import find
-from seqsup.runtime.node import copy_preload
 from seqsup.stage import Place, Stage
 from seqsup.state.output import open_stdin
 from seqsup.state.run_folder import FORENSICS, write_private
@@ -57,7 +57,7 @@ from seqsup.units import format_duration
 from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
-    from seqsup.telemetry import Telemetry
+    from seqsup.node.telemetry import Telemetry
 
 _DESCRIBED_EVERY = 1.0  # seconds; who is in the tree costs more than how much it holds
 _CHECK_DEADLINE = 300.0  # seconds for success.command

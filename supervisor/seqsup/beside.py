@@ -21,16 +21,16 @@ from seqsup.model.events import Unkillable, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import Account, Rlimits
 from seqsup.model.process import ProcessMemory
+from seqsup.node import stand_in
+from seqsup.node.binary import environment, preload
 from seqsup.policy import watch
-from seqsup.runtime import stand_in
-from seqsup.runtime.node import environment, preload
 from seqsup.stage import PIDS_MAX
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
 from seqsup.world import World
 
 if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
-    from seqsup.telemetry import Telemetry
+    from seqsup.node.telemetry import Telemetry
 
 _SAID = 2000  # bytes
 
@@ -100,7 +100,7 @@ class Beside:
 
     def _line_to(self, node: str, become: Account | None, env: Mapping[str, str]) -> dict[str, str]:
         """Open the line to its Node processes; what leads them to it goes into their environment."""
-        from seqsup.telemetry import Telemetry
+        from seqsup.node.telemetry import Telemetry
 
         try:
             if become is not None:

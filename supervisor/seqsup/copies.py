@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from seqsup import nodeflags
 from seqsup.model.plan import Account, Detected, NodeBinary
+from seqsup.node import flags
 from seqsup.profile import Agent, placeholders
 from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import KeyPath
@@ -41,11 +41,11 @@ class Found(Struct, frozen=True, kw_only=True):
 
     @property
     def sets_own_heap(self) -> bool:
-        return nodeflags.sets_heap(nodeflags.split(self.user_options))
+        return flags.sets_heap(flags.split(self.user_options))
 
     @property
     def takes_gc(self) -> bool:
-        return self.node is not None and not nodeflags.refused([nodeflags.GC], self.node.allowed)
+        return self.node is not None and not flags.refused([flags.GC], self.node.allowed)
 
 
 class Survey(Struct, frozen=True, kw_only=True):

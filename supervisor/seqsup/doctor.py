@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup import __version__, environment, neighbours, nodeflags, recover
+from seqsup import __version__, environment, neighbours, recover
 from seqsup.containment import launcher
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
@@ -26,11 +26,12 @@ from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Metrics, Plan
 from seqsup.model.process_names import processes
+from seqsup.node import flags
+from seqsup.node.binary import probe
+from seqsup.node.packaged import with_node
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
-from seqsup.runtime.node import probe
-from seqsup.runtime.packaged import with_node
 from seqsup.state import turn
 from seqsup.state.journal import FILE, Journal, kept
 from seqsup.state.run_folder import straight
@@ -274,12 +275,12 @@ def _folders(plan: Plan | None) -> list[str]:
 def _of_node(what: str, file: str) -> Finding:
     node = probe(file)
     told = f"{node.version} at {file}"
-    refused = nodeflags.refused([nodeflags.GC, nodeflags.HEAP], node.allowed)
+    refused = flags.refused([flags.GC, flags.HEAP], node.allowed)
     if _old(node.version):
         return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", _newer())
-    if nodeflags.HEAP in refused:
-        return Finding(Level.WARN, what, f"{told} does not take {nodeflags.HEAP} in NODE_OPTIONS")
-    taken = nodeflags.HEAP + ("" if refused else f" and {nodeflags.GC}")
+    if flags.HEAP in refused:
+        return Finding(Level.WARN, what, f"{told} does not take {flags.HEAP} in NODE_OPTIONS")
+    taken = flags.HEAP + ("" if refused else f" and {flags.GC}")
     return Finding(Level.OK, what, f"{told}; takes {taken} from outside")
 
 

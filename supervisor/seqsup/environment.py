@@ -5,8 +5,8 @@ from pathlib import Path
 
 from seqsup.host import users
 from seqsup.model.plan import Step
-from seqsup.runtime import stand_in
-from seqsup.runtime.node import environment, own_options, preload
+from seqsup.node import stand_in
+from seqsup.node.binary import environment, own_options, preload
 
 
 def of_agent(

@@ -25,9 +25,9 @@ from msgspec import Struct
 from seqsup.containment.mark import FOLDER, TREE
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import environment, read_stat
-from seqsup.forensics import total as heaps
 from seqsup.host.machine import Host, total
 from seqsup.model.process import Collection, NodeProcess, NodesTold, ProcessMemory
+from seqsup.node.forensics import total as heaps
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 from seqsup.units import GIB
 

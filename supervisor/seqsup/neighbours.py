@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from seqsup.channel import Channel
 from seqsup.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
+from seqsup.node.binary import NoAnswer, preload, probe
+from seqsup.node.channel import Channel
+from seqsup.node.detect import detect, find
+from seqsup.node.sockets import Sockets
 from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS
 from seqsup.ready import address, taken
-from seqsup.runtime.detect import detect, find
-from seqsup.runtime.node import NoAnswer, preload, probe
-from seqsup.sockets import Sockets
 from seqsup.text import counted, nearest
 from seqsup.units import format_duration
 

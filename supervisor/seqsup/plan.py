@@ -9,7 +9,6 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from seqsup import nodeflags
 from seqsup.advice import notes
 from seqsup.copies import Copy, Found, Survey, copies, runtime
 from seqsup.errors import SeqsupError
@@ -30,6 +29,7 @@ from seqsup.model.plan import (
     Success,
     Timeouts,
 )
+from seqsup.node import flags
 from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders, presets
 from seqsup.profile.checks import variable
 from seqsup.profile.keys import HOOKS
@@ -233,9 +233,9 @@ def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
     if runtime(agent, survey.found[copy.name].detected) == "node":
         for table, key, message in too_small_for_node(agent.node, resolve(agent.memory, survey.memory).hard):
             yield (table, key), message
-    if nodeflags.sets_heap(agent.node.options):
-        yield ("node", "options"), f"{nodeflags.HEAP} has its own key: node.max_old_space_size"
-    for option in nodeflags.refused(agent.node.options, node.allowed):
+    if flags.sets_heap(agent.node.options):
+        yield ("node", "options"), f"{flags.HEAP} has its own key: node.max_old_space_size"
+    for option in flags.refused(agent.node.options, node.allowed):
         why = f"Node {node.version} does not take {option} in NODE_OPTIONS: it would end each start with exit 9"
         yield ("node", "options"), f"{why}; write it into the command"
 
@@ -328,8 +328,8 @@ def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | Non
         return None
     # Elsewhere the preload offers it: another Node that the agent starts may refuse this, and end with exit 9
     told = not agent.node.telemetry and runtime(agent, found.detected) == "node"
-    wanted = told and agent.node.expose_gc and found.takes_gc and nodeflags.GC not in agent.node.options
-    gc = [nodeflags.GC] if wanted else []
+    wanted = told and agent.node.expose_gc and found.takes_gc and flags.GC not in agent.node.options
+    gc = [flags.GC] if wanted else []
     size, ceiling = heap(agent.node, hard)
     if found.sets_own_heap:
         size = ceiling = None

@@ -20,7 +20,7 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.model.process import ProcessMemory
-from seqsup.runtime.reports import REPORTS, settle
+from seqsup.node.reports import REPORTS, settle
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import (
     KILLED,

@@ -11,14 +11,14 @@ from msgspec import Struct
 from seqsup.containment.cgroup.group import Group
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
+from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
-from seqsup.runtime import stand_in
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
 from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
-    from seqsup.telemetry import Telemetry
+    from seqsup.node.telemetry import Telemetry
 
 PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
@@ -67,7 +67,7 @@ class Stage:
         """The line to its Node processes, where it is wanted; OSError says why there can be none."""
         step, world = self._step, self._world
         if self._telemetry is None and step.node is not None and step.node.telemetry:
-            from seqsup.telemetry import Telemetry
+            from seqsup.node.telemetry import Telemetry
 
             self._telemetry = Telemetry(step.limits, step.account, self.place.folder, world.wake, world.sockets)
         return self._telemetry

@@ -20,11 +20,11 @@ from seqsup.host import users
 from seqsup.host.machine import PORTABLE, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.plan import Account, Detected, NodeBinary
+from seqsup.node.binary import NoAnswer, probe
+from seqsup.node.detect import Detector, detect, find
 from seqsup.profile import Agent, Companion, Profile, placeholders
 from seqsup.profile.keys import HOOKS, LISTEN, HooksTable, address
 from seqsup.profile.lines import KeyPath
-from seqsup.runtime.detect import Detector, detect, find
-from seqsup.runtime.node import NoAnswer, probe
 
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
 

@@ -14,8 +14,8 @@ from seqsup.host.wake import Wake
 from seqsup.model.events import AnyEvent
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
+from seqsup.node.sockets import Sockets
 from seqsup.operator import Operator
-from seqsup.sockets import Sockets
 
 
 class World(Struct, frozen=True):

@@ -118,7 +118,7 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "
 
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
     from seqsup.errors import SeqsupError
-    from seqsup.runtime.packaged import with_node
+    from seqsup.node.packaged import with_node
     from seqsup.survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))

@@ -16,12 +16,12 @@ from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Preset, Rlimits, Step
+from seqsup.node.reports import REPORTS
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.profile.presets import tables
 from seqsup.resumption import Resumption, gone, resumption
-from seqsup.runtime.reports import REPORTS
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.table import Column, render
 from seqsup.text import at_a_time, counted, named, narrowed, wrap

@@ -14,10 +14,10 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._values import size
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
-from seqsup.forensics import SAID
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
 from seqsup.model.process import Heap, NodeProcess
 from seqsup.model.process_names import title
+from seqsup.node.forensics import SAID
 from seqsup.state.journal import kept
 from seqsup.table import NONE, Column, render
 from seqsup.text import counted, wrap

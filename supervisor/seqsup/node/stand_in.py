@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from seqsup import nodeflags
+from seqsup.node import flags
 
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
@@ -109,5 +109,5 @@ def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=256)  # mostly the same for each attempt
 def _rest(node: str, ours: tuple[str, ...]) -> str:
-    full, safe = nodeflags.join(ours), nodeflags.join(nodeflags.everywhere(ours))
+    full, safe = flags.join(ours), flags.join(flags.everywhere(ours))
     return _REST.format(node=_quote(node), folder=FOLDER, full=_quote(full), safe=_quote(safe))

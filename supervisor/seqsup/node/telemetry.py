@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from seqsup import forensics
-from seqsup.channel import Answer, Channel, Node
-from seqsup.forensics import Known
 from seqsup.host.wake import Wake
 from seqsup.model.plan import Account, Limits
 from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, ProcessMemory, Site
-from seqsup.runtime.reports import REPORTS, clean, settle
-from seqsup.sockets import Sockets
+from seqsup.node import forensics
+from seqsup.node.channel import Answer, Channel, Node
+from seqsup.node.forensics import Known
+from seqsup.node.reports import REPORTS, clean, settle
+from seqsup.node.sockets import Sockets
 from seqsup.state.run_folder import CHANNEL, private
 from seqsup.text import printable
 from seqsup.units import MIB, format_size

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from seqsup import nodeflags
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import NodeBinary, NodeStart
+from seqsup.node import flags
 from seqsup.state.run_folder import at_home, state_dir
 from seqsup.units import MIB
 
@@ -63,14 +63,14 @@ def copy_preload(to: Path) -> None:
 def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
     """What we put into NODE_OPTIONS for one attempt, where `user` stands there already."""
     options = ("--require", str(first), *start.options) if first is not None else start.options
-    if heap is None or nodeflags.sets_heap(nodeflags.split(user)):
+    if heap is None or flags.sets_heap(flags.split(user)):
         return options
-    return (*options, f"{nodeflags.HEAP}={max(heap // MIB, 1)}")
+    return (*options, f"{flags.HEAP}={max(heap // MIB, 1)}")
 
 
 def node_options(ours: Iterable[str], user: str) -> str:
     """NODE_OPTIONS for one attempt: ours first, since the last one wins and that is the user's."""
-    return " ".join(part for part in (nodeflags.join(ours), user.strip()) if part)
+    return " ".join(part for part in (flags.join(ours), user.strip()) if part)
 
 
 def environment(ours: Iterable[str], env: Mapping[str, str], *, offer_gc: bool) -> dict[str, str]:

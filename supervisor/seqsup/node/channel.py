@@ -1,6 +1,6 @@
 """The line to the Node processes of one attempt: a unix socket on which each says who it is, and is then asked.
 
-    runtime/preload.cjs, in the main thread:  {"hello":"node","pid":…}     then answers
+    node/preload.cjs, in the main thread:  {"hello":"node","pid":…}     then answers
     runtime/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
     another seqsup, such as `seqsup mem`:     {"hello":"operator","ask":…} is answered, once
 
@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from seqsup.model.plan import Account
 from seqsup.model.process import Heap, NodeProcess, Site
-from seqsup.sockets import Sockets, discard
+from seqsup.node.sockets import Sockets, discard
 
 _LONGEST_LINE = 65536  # bytes
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process

@@ -1,0 +1,1 @@
+"""What runs inside a tree in Node: found, started, asked and diagnosed."""
