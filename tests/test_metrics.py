@@ -23,13 +23,13 @@ from monitoring import binary, free_port, get, prometheus, promtool, running, up
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from seqsup.metrics import figures
-from seqsup.metrics.around import look
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
 from seqsup.metrics.endpoint import Endpoint
 from seqsup.metrics.exposition import Collector, application, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.files import publish
-from seqsup.metrics.http import OPEN
+from seqsup.metrics.host_figures import look
+from seqsup.metrics.http_server import OPEN
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
 from seqsup.model.enums import Halt, Restart, Verdict

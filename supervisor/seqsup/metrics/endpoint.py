@@ -109,7 +109,7 @@ class Endpoint:
         if not self._asked():
             return
         sys.setswitchinterval(_SWITCH)
-        from seqsup.metrics.http import server
+        from seqsup.metrics.http_server import server
 
         answer = self._answer_with(self._application())
         with self._ending:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from seqsup import __version__
 from seqsup.metrics import figures
-from seqsup.metrics.around import look
 from seqsup.metrics.endpoint import Endpoint, Taken
 from seqsup.metrics.files import publish, targets
+from seqsup.metrics.host_figures import look
 from seqsup.metrics.port import Port
 from seqsup.metrics.rows import Around, Row, rows
 from seqsup.metrics.totals import Totals
