@@ -14,8 +14,8 @@ from conftest import ROOT, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seqsup.cli import COMMANDS, FAULT
-from seqsup.table import Column, render
 from seqsup.text import wrap
+from seqsup.view.table import Column, render
 
 from profiles import shell, write
 

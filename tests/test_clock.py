@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, STUBS, Result
-from seqsup.live import Scene, frame, paint
 from seqsup.model.run_view import Now, fold, remaining
-from seqsup.summary import headline
+from seqsup.view.live_frame import Scene, frame, paint
+from seqsup.view.summary import headline
 from told import BEGAN, Told
 from written import Written
 
@@ -138,13 +138,13 @@ CALENDAR = {
     "agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
     "attempt.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
-    "cli/_live.py": "for people to read",
+    "view/live.py": "for people to read",
     "cli/_watch.py": "for people to read",
     "cli/report.py": "for people to read",
     "cli/runs.py": "for people to read",
     "cli/status.py": "for people to read",
     "state/journal.py": "when an event was told, for people; beside it stands monotonic time",
-    "log.py": "for people to read",
+    "view/log.py": "for people to read",
     "metrics/exporter.py": "Prometheus wants it",
     "state/retention.py": "how old a run is; the last one of a profile always stays",
     "run.py": "when an event was told, for people",

@@ -19,8 +19,8 @@ from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.doctor import _mend
 from seqsup.finding import Level
 from seqsup.neighbours import handshake, proof
-from seqsup.unit import Service, timer
-from seqsup.unit import write as write_unit
+from seqsup.view.systemd import Service, timer
+from seqsup.view.systemd import write as write_unit
 from told import Told
 
 from profiles import agent, shell, write

@@ -18,12 +18,12 @@ import seqsup
 from conftest import ROOT
 from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
 from seqsup.errors import SeqsupError
-from seqsup.line import say
 from seqsup.model.events import AnyEvent
 from seqsup.model.reason import Reason
 from seqsup.profile import parse, schema
 from seqsup.profile.keys import SHARED
 from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
+from seqsup.view.messages import say
 
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
@@ -43,11 +43,11 @@ SLEEPERS = {
 # Who may wait elsewhere than in wait.Wake
 ASYNC_SLEEPERS = {
     "host/wake.py": "the one place that waits",
-    "cli/_passage.py": "hands output on beside the watch, which never waits for it",
+    "view/relay.py": "hands output on beside the watch, which never waits for it",
 }
 # Who may know a library
 OWNERS = {
-    "loguru": {"log.py"},
+    "loguru": {"view/log.py"},
     "prometheus_client": {"metrics/exposition.py"},
     "tenacity": {"agent.py", "companions.py"},
 }

@@ -8,8 +8,6 @@ from textwrap import dedent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqsup.cli import _live
-from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
 from seqsup.model.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
 from seqsup.model.process import Heap
@@ -17,6 +15,8 @@ from seqsup.model.reason import Reason
 from seqsup.model.run_view import History, Now, fold
 from seqsup.text import columns
 from seqsup.units import GIB, MIB
+from seqsup.view import live
+from seqsup.view.live_frame import Pulse, Scene, frame, paint
 from told import BEGAN, Told
 
 
@@ -241,13 +241,13 @@ def test_in_lanes_one_that_runs_is_shown_before_one_that_waits_for_its_next_try(
 
 
 def test_in_plain_output_too_it_is_told_of_one_beside_which_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_live, "TOLD_EVERY", 0.3)
+    monkeypatch.setattr(live, "TOLD_EVERY", 0.3)
     said: list[str | None] = []
 
     async def lanes() -> None:
         history, told, heard = History(), Told().run("long", "a", "b", "c", "d"), 0
         told.attempt_started("long").spawned("long")
-        pulses = _live.Pulses(lambda: history.view, lambda agent, *_: said.append(agent))
+        pulses = live.Pulses(lambda: history.view, lambda agent, *_: said.append(agent))
         for agent in "abcd":
             for recorded in told.attempt(agent).events[heard:]:
                 history.apply(recorded)

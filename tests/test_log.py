@@ -19,8 +19,6 @@ import pytest
 from conftest import Result
 from msgspec import Struct
 from msgspec.structs import fields, replace
-from seqsup.line import LEVELS, say
-from seqsup.log import FILE, Log, spoken
 from seqsup.model.enums import Halt
 from seqsup.model.events import (
     AnyEvent,
@@ -36,6 +34,8 @@ from seqsup.model.events import (
 )
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB
+from seqsup.view.log import FILE, Log, spoken
+from seqsup.view.messages import LEVELS, say
 from told import Told, process
 
 SHOWN = """\
@@ -314,7 +314,7 @@ def test_a_level_says_how_much_the_terminal_shows(level: str, least: int, termin
 
 
 def test_the_file_is_rotated_and_old_parts_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsup.log._ROTATION", "2 KB")
+    monkeypatch.setattr("seqsup.view.log._ROTATION", "2 KB")
     told = Told().run("a")
     for n in range(200):
         told.tell(Warned(message=f"{n} {'x' * 100}"))

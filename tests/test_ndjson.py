@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.reason import Reason
-from seqsup.ndjson import Stream, encode
-from seqsup.outlet import Outlet
 from seqsup.units import MIB
+from seqsup.view.ndjson import Stream, encode
+from seqsup.view.nonblocking import Outlet
 from told import Told
 
 EVENTS = (

@@ -34,9 +34,9 @@ from seqsup.model.events import (
 )
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
-from seqsup.report.page import page
-from seqsup.report.story import Kind, Story, tell
 from seqsup.units import MIB
+from seqsup.view.report.page import page
+from seqsup.view.report.story import Kind, Story, tell
 from told import BEGAN, Told, process
 
 from profiles import agent, shell, write

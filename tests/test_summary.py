@@ -8,8 +8,8 @@ from seqsup.model.process_names import processes, title
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import fold
 from seqsup.profile.limits import auto_heap
-from seqsup.summary import body, headline, summary
 from seqsup.units import GIB, MIB
+from seqsup.view.summary import body, headline, summary
 from told import BEGAN, Told, process
 
 HELD = (

@@ -623,7 +623,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
 
 def test_events_and_table_tell_what_a_collection_freed() -> None:
     from seqsup.model.run_view import fold
-    from seqsup.summary import summary
+    from seqsup.view.summary import summary
     from told import Told
 
     heap = Heap(used=MIB, total=MIB, limit=MIB, external=0, array_buffers=0)

@@ -25,10 +25,10 @@ from seqsup.model.events import (
 )
 from seqsup.model.plan import Hooks
 from seqsup.model.reason import STOPPED_BY_US, Reason
-from seqsup.ndjson import encode
 from seqsup.policy import classify, watch
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
+from seqsup.view.ndjson import encode
 from seqsup.world import World
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that

@@ -11,7 +11,7 @@ import click
 
 from seqsup import __version__
 from seqsup.cli._group import Group
-from seqsup.terminal import speak_plainly
+from seqsup.view.terminal import speak_plainly
 
 UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from seqsup.line import LEVELS
+from seqsup.view.messages import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

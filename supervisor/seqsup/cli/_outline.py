@@ -23,9 +23,9 @@ from seqsup.profile.placeholders import finish
 from seqsup.profile.presets import tables
 from seqsup.resumption import Resumption, gone, resumption
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
-from seqsup.table import Column, render
 from seqsup.text import at_a_time, counted, named, narrowed, wrap
 from seqsup.units import MIB, format_duration, format_size
+from seqsup.view.table import Column, render
 
 _EACH = 50  # agents of which each is shown; of more, those that are alike stand together
 _COLUMNS = (

@@ -20,10 +20,8 @@ from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 # isort: on
 from seqsup.audience import Audience
 from seqsup.cli._detach import Detached
-from seqsup.cli._live import Live, Pulses, scene_of
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, width
-from seqsup.cli._passage import Passage
 from seqsup.cli._take import Refused
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.cgroup.tiers import choose
@@ -34,28 +32,30 @@ from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
-from seqsup.log import Log, spoken
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.events import HaltRequested, Warned
 from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import RunState, fold
-from seqsup.ndjson import Stream
 from seqsup.operator import CTRL_C, Operator
 from seqsup.plan import enforcement, enforcing_key
 from seqsup.recover import Recovered, recover, recover_elsewhere
 from seqsup.renewal import GoingOn, hold_signals, renew, renewed
 from seqsup.resumption import resumption
 from seqsup.run import Identity, Run
-from seqsup.screen import Screen
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from seqsup.state.samples import Timeline
 from seqsup.state.turn import Turn, introduced
-from seqsup.summary import summary
-from seqsup.terminal import colourful, redrawable, symbols
 from seqsup.text import narrowed, wrap
 from seqsup.units import format_duration
+from seqsup.view.live import Live, Pulses, scene_of
+from seqsup.view.log import Log, spoken
+from seqsup.view.ndjson import Stream
+from seqsup.view.relay import Passage
+from seqsup.view.screen import Screen
+from seqsup.view.summary import summary
+from seqsup.view.terminal import colourful, redrawable, symbols
 
 if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter

@@ -10,13 +10,13 @@ import click
 from seqsup.cli._find import Found
 from seqsup.cli._follow import follow
 from seqsup.host.machine import total
-from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptStarted
 from seqsup.model.run_view import History, Now
-from seqsup.screen import Screen
 from seqsup.state.samples import FILE, lines
-from seqsup.terminal import colourful, redrawable, symbols
+from seqsup.view.live_frame import Pulse, Scene, frame, paint
+from seqsup.view.screen import Screen
+from seqsup.view.terminal import colourful, redrawable, symbols
 
 _LOOKED_EVERY = 0.5  # seconds
 

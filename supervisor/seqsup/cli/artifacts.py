@@ -15,9 +15,9 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._values import a_number_of_days, size
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
-from seqsup.table import NONE, Column, render
 from seqsup.text import counted, nearest, printable
 from seqsup.units import format_age, format_size
+from seqsup.view.table import NONE, Column, render
 
 SCHEMA = "seqsup.artifacts/1"
 _COLUMNS = (

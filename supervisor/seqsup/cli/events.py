@@ -7,7 +7,7 @@ import click
 from seqsup.cli import _complete
 from seqsup.cli._find import find
 from seqsup.cli._follow import follow
-from seqsup.ndjson import encode
+from seqsup.view.ndjson import encode
 
 
 @click.command()

@@ -119,8 +119,8 @@ def _write_schema(path: Path) -> None:
     path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _unit(profile: str, systemd: bool, timer: bool) -> str:
-    from seqsup import unit
+def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
+    from seqsup.view.systemd import Service, timer, write
 
     plan = load(profile)
     own = shutil.which("seqsup")
@@ -129,7 +129,7 @@ def _unit(profile: str, systemd: bool, timer: bool) -> str:
     variables = {"PATH": os.environ.get("PATH", os.defpath)}
     if os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME"):  # else it would stand in another queue
         variables["SEQSUP_STATE_DIR"] = str(state_dir())
-    service = unit.Service(command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0)
-    texts = [unit.write(service, plan)] if systemd else []
-    texts += [unit.timer(service, plan)] if timer else []
+    service = Service(command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0)
+    texts = [write(service, plan)] if with_unit else []
+    texts += [timer(service, plan)] if with_timer else []
     return "\n".join(texts)

@@ -19,9 +19,9 @@ from seqsup.model.process import Heap, NodeProcess
 from seqsup.model.process_names import title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal import kept
-from seqsup.table import NONE, Column, render
 from seqsup.text import counted, wrap
 from seqsup.units import format_size
+from seqsup.view.table import NONE, Column, render
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"

@@ -37,7 +37,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
 
         _put(backfill.text(events, samples), output or "-")
         return
-    from seqsup.report.story import tell
+    from seqsup.view.report.story import tell
 
     story = tell(events, samples)
     found.named(story.view)
@@ -47,7 +47,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
         told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
         _put(msgspec.json.encode(told) + b"\n", output or "-")
         return
-    from seqsup.report.page import page as made_of
+    from seqsup.view.report.page import page as made_of
 
     files = {attempt.forensics: found.folder / attempt.forensics for attempt in story.attempts if attempt.forensics}
     forensics = {name: path.read_text(errors="replace") for name, path in files.items() if path.exists()}

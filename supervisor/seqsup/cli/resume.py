@@ -9,7 +9,7 @@ from seqsup.cli._find import find
 from seqsup.cli._output import here
 from seqsup.cli._signal import send
 from seqsup.state.run_folder import PAUSED
-from seqsup.summary import resume as command
+from seqsup.view.summary import resume as command
 
 
 @click.command(short_help="Let a paused run go on.")

@@ -11,11 +11,11 @@ from seqsup.cli._output import put_object, width
 from seqsup.cli._values import whole
 from seqsup.cli.status import DIED, state_of, tell_closed
 from seqsup.model.run_view import AgentState, RunView
-from seqsup.ndjson import timestamp
 from seqsup.state.journal import Journal, NoJournal
 from seqsup.state.turn import Waiting, queued
-from seqsup.table import NONE, Column, render
 from seqsup.units import format_duration, format_size
+from seqsup.view.ndjson import timestamp
+from seqsup.view.table import NONE, Column, render
 
 SCHEMA = "seqsup.runs/1"
 _COLUMNS = (

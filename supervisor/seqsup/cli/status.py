@@ -13,12 +13,12 @@ from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
-from seqsup.ndjson import timestamp
 from seqsup.state.run_folder import PAUSED
 from seqsup.state.turn import Waiting, ahead, queued
-from seqsup.summary import body, headline, resume
 from seqsup.text import at_a_time, counted, named, printable, wrap
 from seqsup.units import format_duration, format_size
+from seqsup.view.ndjson import timestamp
+from seqsup.view.summary import body, headline, resume
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events

@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from seqsup.model.events import Recorded
-from seqsup.outlet import Outlet
+from seqsup.view.nonblocking import Outlet
 
 SCHEMA = "seqsup.events/1"
 _encode = msgspec.json.Encoder().encode

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from seqsup.model.process_names import processes
 from seqsup.model.reason import KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
-from seqsup.table import NONE, Column, render
 from seqsup.text import counted, named, printable, wrap
 from seqsup.units import format_duration, format_share, format_size
+from seqsup.view.table import NONE, Column, render
 
 COLUMNS = (
     Column("agent", right=False),

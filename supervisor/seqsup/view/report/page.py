@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, RunState, RunView
-from seqsup.report.picture import SYMBOLS, host, in_turn, timeline
-from seqsup.report.story import Attempt, Kind, Stop, Story
-from seqsup.summary import COLUMNS, headline, reasons, row
-from seqsup.table import NONE
 from seqsup.text import printable
 from seqsup.units import format_duration, format_share, format_size
+from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
+from seqsup.view.report.story import Attempt, Kind, Stop, Story
+from seqsup.view.summary import COLUMNS, headline, reasons, row
+from seqsup.view.table import NONE
 
 MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else

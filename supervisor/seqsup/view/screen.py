@@ -6,8 +6,8 @@ import re
 import time
 from math import inf
 
-from seqsup.outlet import Outlet
 from seqsup.text import columns
+from seqsup.view.nonblocking import Outlet
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 REDRAWN_EVERY = 0.5  # seconds

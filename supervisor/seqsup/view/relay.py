@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqsup.model.events import AttemptStarted, Recorded
-from seqsup.outlet import Outlet
-from seqsup.screen import Screen
 from seqsup.state.output import Reading
 from seqsup.state.run_folder import STDERR, STDOUT
 from seqsup.text import printable, unstyled
+from seqsup.view.nonblocking import Outlet
+from seqsup.view.screen import Screen
 
 _INTERVAL = 0.05  # seconds
 _BRIEF = 0.001  # seconds, for a reader that takes the next piece soon

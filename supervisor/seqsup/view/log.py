@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from loguru import logger
 
-from seqsup.line import DEBUG, ERROR, INFO, SUCCESS, Line, say
 from seqsup.model.events import Recorded, RunStarted
-from seqsup.ndjson import timestamp
-from seqsup.outlet import Outlet
-from seqsup.screen import Screen
-from seqsup.terminal import colourful, symbols
 from seqsup.text import columns, mark, printable, wrap
+from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Line, say
+from seqsup.view.ndjson import timestamp
+from seqsup.view.nonblocking import Outlet
+from seqsup.view.screen import Screen
+from seqsup.view.terminal import colourful, symbols
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -9,8 +9,8 @@ from html import escape
 from itertools import groupby
 from math import inf
 
-from seqsup.report.story import Attempt, Kind, Mark, Story
 from seqsup.units import MIB, format_size
+from seqsup.view.report.story import Attempt, Kind, Mark, Story
 
 WIDTH, HEIGHT = 1000, 300
 LEFT, RIGHT, TOP, BOTTOM = 74, 10, 36, 46

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 
 from seqsup.host.machine import total
-from seqsup.live import Pulse, Scene, frame, paint
 from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptStarted, Recorded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
 from seqsup.model.run_view import AgentState, Now, RunView
-from seqsup.screen import Screen
 from seqsup.units import format_duration, format_size
+from seqsup.view.live_frame import Pulse, Scene, frame, paint
+from seqsup.view.screen import Screen
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
 KEYS = {
