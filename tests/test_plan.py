@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from seqsup.cli._load import for_command, load, state_dir
 from seqsup.cli.plan import plan as plan_command
 from seqsup.cli.schema import schema as schema_command
-from seqsup.copies import Found, Survey, copies
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload
-from seqsup.plan import make
+from seqsup.plan.expand import Found, Survey, copies
+from seqsup.plan.make import make
+from seqsup.plan.select import Choice
 from seqsup.profile import ProfileError, parse
 from seqsup.profile.placeholders import escape, finish
-from seqsup.selection import Choice
 from seqsup.units import GIB, MIB
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")

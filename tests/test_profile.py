@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
 from seqsup.model.reason import Reason
-from seqsup.plan import with_objections
+from seqsup.plan.make import with_objections
+from seqsup.plan.survey import gather
 from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
 from seqsup.profile import limits as sizes
 from seqsup.profile.fields import build, keys
 from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import locate, nearest
-from seqsup.survey import gather
 from seqsup.units import (
     GIB,
     MIB,

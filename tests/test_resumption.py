@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqsup.model.plan import Step
 from seqsup.model.run_view import Completed
-from seqsup.resumption import CHANGED, builds_on, resumption
+from seqsup.plan.resume import CHANGED, builds_on, resumption
 from seqsup.state.journal import FILE, Journal
 from supervised import step
 

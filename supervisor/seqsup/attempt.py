@@ -17,7 +17,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import environment
 from seqsup.containment import launcher
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
@@ -48,6 +47,7 @@ from seqsup.node.binary import copy_preload
 from seqsup.node.detect import find
 from seqsup.node.forensics import EXAMINED, Known, examine, finding, no_room
 from seqsup.node.forensics import text as readable
+from seqsup.plan import environment
 from seqsup.policy import classify, pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.stage import Place, Stage

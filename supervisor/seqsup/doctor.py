@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup import __version__, environment, neighbours, recover
+from seqsup import __version__, neighbours, recover
 from seqsup.containment import launcher
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
@@ -29,7 +29,8 @@ from seqsup.model.process_names import processes
 from seqsup.node import flags
 from seqsup.node.binary import probe
 from seqsup.node.packaged import with_node
-from seqsup.plan import enforcement, enforcing_key
+from seqsup.plan import environment
+from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
 from seqsup.state import turn

@@ -50,11 +50,11 @@ from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.node import stand_in
 from seqsup.operator import Operator
+from seqsup.plan.resume import builds_on, gone, left_out, resumption
 from seqsup.policy import resources, watch
 from seqsup.policy.overlap import violations
 from seqsup.profile.placeholders import finish
 from seqsup.renewal import GoingOn, lacking
-from seqsup.resumption import builds_on, gone, left_out, resumption
 from seqsup.stage import Place
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.journal import Journal

@@ -11,11 +11,11 @@ from seqsup.state.run_folder import at_home, straight
 from seqsup.state.run_folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
-    from seqsup.copies import Survey
     from seqsup.model.plan import Plan
+    from seqsup.plan.expand import Survey
+    from seqsup.plan.select import Choice
     from seqsup.policy.learning import Expected
     from seqsup.profile import Profile
-    from seqsup.selection import Choice
 
 # What stands in a profile under this key, `run` is told by that
 _OPTIONS = {
@@ -27,7 +27,7 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
-    from seqsup.plan import with_objections
+    from seqsup.plan.make import with_objections
     from seqsup.profile import ProfileError
 
     folder = straight(Path(profile_path)).parent
@@ -107,8 +107,8 @@ def state_dir(profile: "Profile | None" = None) -> Path:
 
 
 def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "Plan":
-    from seqsup.plan import make
-    from seqsup.selection import Choice
+    from seqsup.plan.make import make
+    from seqsup.plan.select import Choice
 
     choice = choice or Choice()
     survey = _survey(profile, folder, choice.task)
@@ -119,7 +119,7 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "
 def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
     from seqsup.errors import SeqsupError
     from seqsup.node.packaged import with_node
-    from seqsup.survey import gather
+    from seqsup.plan.survey import gather
 
     os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
     state, homeless = None, ""

@@ -38,10 +38,10 @@ from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import RunState, fold
 from seqsup.operator import CTRL_C, Operator
-from seqsup.plan import enforcement, enforcing_key
+from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.resume import resumption
 from seqsup.recover import Recovered, recover, recover_elsewhere
 from seqsup.renewal import GoingOn, hold_signals, renew, renewed
-from seqsup.resumption import resumption
 from seqsup.run import Identity, Run
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, write_private

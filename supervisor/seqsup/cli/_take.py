@@ -15,8 +15,8 @@ from seqsup.cli._values import text
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Plan
 from seqsup.model.run_view import RunView, fold
-from seqsup.resumption import resumption
-from seqsup.selection import Choice
+from seqsup.plan.resume import resumption
+from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, NoJournal, RunRow
 from seqsup.state.run_folder import alive, label, run_folder, straight
 

@@ -47,8 +47,8 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.doctor import Examined, examine
     from seqsup.finding import Finding, Level
     from seqsup.model.plan import Metrics
+    from seqsup.plan.survey import serving
     from seqsup.profile import ProfileError
-    from seqsup.survey import serving
     from seqsup.text import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()

@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from seqsup import environment
 from seqsup.cli._take import Earlier, Taken
 from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Preset, Rlimits, Step
 from seqsup.node.reports import REPORTS
-from seqsup.plan import enforcement, enforcing_key
+from seqsup.plan import environment
+from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.resume import Resumption, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.profile.presets import tables
-from seqsup.resumption import Resumption, gone, resumption
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.text import at_a_time, counted, named, narrowed, wrap
 from seqsup.units import MIB, format_duration, format_size

@@ -9,8 +9,6 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from seqsup.advice import notes
-from seqsup.copies import Copy, Found, Survey, copies, runtime
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure
 from seqsup.model.plan import (
@@ -30,13 +28,15 @@ from seqsup.model.plan import (
     Timeouts,
 )
 from seqsup.node import flags
+from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
+from seqsup.plan.notes import notes
+from seqsup.plan.select import Choice, chosen, select
 from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders, presets
 from seqsup.profile.checks import variable
 from seqsup.profile.keys import HOOKS
 from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
 from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
-from seqsup.selection import Choice, chosen, select
 from seqsup.text import named
 from seqsup.units import format_size
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from seqsup.copies import Copy, Found, Survey
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
 from seqsup.node import flags
+from seqsup.plan.expand import Copy, Found, Survey
 from seqsup.profile import Profile, placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named

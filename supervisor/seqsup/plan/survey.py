@@ -14,7 +14,6 @@ from pathlib import Path
 
 from seqsup.containment.launcher import out_of_reach
 from seqsup.containment.process import ADOPTS
-from seqsup.copies import Copy, Found, Survey, copies, runtime
 from seqsup.errors import SeqsupError
 from seqsup.host import users
 from seqsup.host.machine import PORTABLE, total
@@ -22,6 +21,7 @@ from seqsup.metrics.files import irreplaceable
 from seqsup.model.plan import Account, Detected, NodeBinary
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
+from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
 from seqsup.profile import Agent, Companion, Profile, placeholders
 from seqsup.profile.keys import HOOKS, LISTEN, HooksTable, address
 from seqsup.profile.lines import KeyPath

@@ -1,0 +1,1 @@
+"""From a profile and this machine to a plan: what will be done, resolved."""
