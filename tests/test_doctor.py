@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
-from seqsup.doctor import _mend
-from seqsup.finding import Level
-from seqsup.neighbours import handshake, proof
+from seqsup.doctor.checks import _mend
+from seqsup.doctor.finding import Level
+from seqsup.doctor.tools import handshake, proof
 from seqsup.view.systemd import Service, timer
 from seqsup.view.systemd import write as write_unit
 from told import Told

@@ -11,7 +11,7 @@ from seqsup.cli._load import load, read, state_dir
 from seqsup.cli._output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
-    from seqsup.finding import Finding
+    from seqsup.doctor.finding import Finding
 
 _WIDTH = 100  # columns where they are not known
 
@@ -30,7 +30,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
     No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
-    from seqsup.finding import Level
+    from seqsup.doctor.finding import Level
 
     if run is not None and profile is not None:
         raise click.UsageError("--run looks at a past run and at no profile: give one of them")
@@ -44,8 +44,8 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
-    from seqsup.doctor import Examined, examine
-    from seqsup.finding import Finding, Level
+    from seqsup.doctor.checks import Examined, examine
+    from seqsup.doctor.finding import Finding, Level
     from seqsup.model.plan import Metrics
     from seqsup.plan.survey import serving
     from seqsup.profile import ProfileError
@@ -68,7 +68,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
 
 def _prove(run: str) -> Iterator["Finding"]:
     from seqsup.cli._find import find
-    from seqsup.neighbours import proof
+    from seqsup.doctor.tools import proof
 
     found = find(run)
     yield from proof(f"{found.label} {found.row.name}", found.journal.events(found.row.run))

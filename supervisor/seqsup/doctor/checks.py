@@ -15,13 +15,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup import __version__, neighbours, recover
+from seqsup import __version__, recover
 from seqsup.containment import launcher
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
+from seqsup.doctor import tools
+from seqsup.doctor.finding import Finding, Level
 from seqsup.errors import SeqsupError
-from seqsup.finding import Finding, Level
 from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Metrics, Plan
@@ -74,11 +75,11 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "open files": _files,
         "node": lambda: _node(examined.path),
         "runtimes": lambda: _runtimes(examined.plan),
-        "agent CLIs": lambda: neighbours.clis(examined.path),
-        "claude settings": lambda: neighbours.claude_settings(_folders(examined.plan)),
-        "metrics port": lambda: neighbours.metrics_port(examined.plan.metrics if examined.plan else examined.metrics),
-        "companion port": lambda: neighbours.companion_ports(examined.plan.companions if examined.plan else ()),
-        "hooks": lambda: neighbours.hooks(examined.plan.hooks) if examined.plan is not None else (),
+        "agent CLIs": lambda: tools.clis(examined.path),
+        "claude settings": lambda: tools.claude_settings(_folders(examined.plan)),
+        "metrics port": lambda: tools.metrics_port(examined.plan.metrics if examined.plan else examined.metrics),
+        "companion port": lambda: tools.companion_ports(examined.plan.companions if examined.plan else ()),
+        "hooks": lambda: tools.hooks(examined.plan.hooks) if examined.plan is not None else (),
         "state folder": lambda: _state(examined.state_dir),
         "journal": lambda: _journal(examined.state_dir),
         "turn": lambda: _turn(examined.queue),
@@ -260,7 +261,7 @@ def _node(path: str) -> Iterator[Finding]:
             found = _of_node(what, file)
             yield found
             if found.level is Level.OK and (what == "node" or own is None):
-                yield neighbours.handshake(file)
+                yield tools.handshake(file)
     if own is None and packaged is None:
         told = "none on PATH, and none packaged: native agents only"
         yield Finding(Level.WARN, "node", told, _PACKAGED)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from seqsup.finding import Finding, Level
+from seqsup.doctor.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
