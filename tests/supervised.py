@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 from conftest import DEADLINE
 from msgspec.structs import replace
-from seqsup.attempt import Ended, attempt
 from seqsup.containment.mark import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
@@ -23,10 +22,11 @@ from seqsup.model.events import AnyEvent
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Drain, Limits, Retry, Step, Success, Timeouts
 from seqsup.model.reason import Reason
-from seqsup.operator import Operator
-from seqsup.stage import Place, Stage
+from seqsup.runner.attempt import Ended, attempt
+from seqsup.runner.context import World
+from seqsup.runner.stop_request import Operator
+from seqsup.runner.workspace import Place, Stage
 from seqsup.units import MIB
-from seqsup.world import World
 
 PR_SET_CHILD_SUBREAPER = 36
 T = TypeVar("T")

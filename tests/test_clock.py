@@ -107,7 +107,8 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
 
 SET_BACK = """
 import asyncio, sys, time
-from seqsup import agent, cli
+from seqsup import cli
+from seqsup.runner import agent
 from seqsup.policy import retry
 retry.UNKNOWN_RESET = 1.0
 rightly, wait = time.time, agent.Agent._wait_until
@@ -135,8 +136,8 @@ def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was
 
 # Who may ask the calendar, and why nobody waits, is limited or is stopped by what it says
 CALENDAR = {
-    "agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
-    "attempt.py": "a provider's words tell a time of day",
+    "runner/agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
+    "runner/attempt.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",
     "cli/_watch.py": "for people to read",
@@ -147,7 +148,7 @@ CALENDAR = {
     "view/log.py": "for people to read",
     "metrics/exporter.py": "Prometheus wants it",
     "state/retention.py": "how old a run is; the last one of a profile always stays",
-    "run.py": "when an event was told, for people",
+    "runner/run.py": "when an event was told, for people",
     "state/samples.py": "for people to read",
 }
 

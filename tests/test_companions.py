@@ -18,7 +18,7 @@ import npm
 import pytest
 from conftest import Result, Started, alive, wait_for
 from seqsup.model.plan import Readiness
-from seqsup.ready import missing, taken
+from seqsup.runner.readiness import missing, taken
 from seqsup.units import MIB
 
 from profiles import Event, agent, of, parsed, proven, shell, write

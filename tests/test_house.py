@@ -22,7 +22,7 @@ from seqsup.model.events import AnyEvent
 from seqsup.model.reason import Reason
 from seqsup.profile import parse, schema
 from seqsup.profile.keys import SHARED
-from seqsup.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
+from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 from seqsup.view.messages import say
 
 SUPERVISOR = ROOT / "supervisor"
@@ -49,7 +49,7 @@ ASYNC_SLEEPERS = {
 OWNERS = {
     "loguru": {"view/log.py"},
     "prometheus_client": {"metrics/exposition.py"},
-    "tenacity": {"agent.py", "companions.py"},
+    "tenacity": {"runner/agent.py", "runner/companions.py"},
 }
 
 

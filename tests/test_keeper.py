@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from conftest import alive, wait_for
-from seqsup.beside import Beside, Site
 from seqsup.containment import keeper_main
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
@@ -20,8 +19,9 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.events import AnyEvent, Unkillable
 from seqsup.model.outcome import Exit
-from seqsup.operator import Operator
-from seqsup.world import World
+from seqsup.runner.context import World
+from seqsup.runner.side_process import Beside, Site
+from seqsup.runner.stop_request import Operator
 from supervised import supervised, until
 
 Stub = Callable[..., list[str]]

@@ -14,8 +14,6 @@ import psutil
 import pytest
 from conftest import Result, Started, alive, wait_for
 from msgspec.structs import replace
-from seqsup.admission import Admission
-from seqsup.attempt import Ended, attempt
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.mark import marks
 from seqsup.containment.reaper import Reaper
@@ -23,12 +21,14 @@ from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.model.reason import Reason
-from seqsup.operator import Operator
 from seqsup.policy.overlap import violations
-from seqsup.stage import Place, Stage
+from seqsup.runner.admission import Admission
+from seqsup.runner.attempt import Ended, attempt
+from seqsup.runner.context import World
+from seqsup.runner.stop_request import Operator
+from seqsup.runner.workspace import Place, Stage
 from seqsup.state.journal import Journal
 from seqsup.units import MIB
-from seqsup.world import World
 from supervised import step, supervised
 from test_learning import learned
 

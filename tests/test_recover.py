@@ -20,7 +20,7 @@ from conftest import ROOT, Result, Started, alive, wait_for
 from seqsup.containment.cgroup import tiers
 from seqsup.host.machine import boot_id
 from seqsup.model.events import AttemptStarted, RunStarted
-from seqsup.recover import _Left
+from seqsup.runner.recover import _Left
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import KILLED, LOCK, MEMBERS, QUEUE, hold, private, run_folder
 

@@ -17,7 +17,6 @@ import pytest
 from conftest import NO_NODE, ROOT, STUBS, Result
 from msgspec.structs import replace
 from npm import each_node, package
-from seqsup.attempt import _Vigil
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.tree import Tree
 from seqsup.host import users
@@ -33,7 +32,8 @@ from seqsup.node.forensics import Known, examine, finding, no_room, overridden, 
 from seqsup.node.reports import clean
 from seqsup.node.sockets import Sockets
 from seqsup.node.telemetry import Telemetry
-from seqsup.stage import Stage
+from seqsup.runner.attempt import _Vigil
+from seqsup.runner.workspace import Stage
 from seqsup.state.output import Output
 from seqsup.units import GIB, MIB
 from supervised import LIMITS as DEFAULTS
@@ -617,7 +617,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     modules = ended.stdout.split()
-    assert "seqsup.attempt" in modules
+    assert "seqsup.runner.attempt" in modules
     assert not {"seqsup.node.channel", "seqsup.node.telemetry"} & set(modules)
 
 

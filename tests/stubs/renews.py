@@ -8,7 +8,7 @@ import sys
 
 from seqsup import cli
 from seqsup.policy import resources, watch
-from seqsup.run import Run
+from seqsup.runner.run import Run
 
 resources.renewal_due = lambda own, first: True
 watch.KILL_DEADLINE = float(os.environ.get("UNKILLABLE", watch.KILL_DEADLINE))

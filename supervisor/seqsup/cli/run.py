@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from seqsup.cli._load import for_command
 from seqsup.cli._logging import log_options
-from seqsup.cli._supervise import Manner, supervise
 from seqsup.cli._values import whole
 from seqsup.model.plan import OWN_STDIN
+from seqsup.runner.supervisor import Manner, supervise
 from seqsup.state.output import unnamed
 
 

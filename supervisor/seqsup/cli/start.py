@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from seqsup.cli._detach import detach as in_background
 from seqsup.cli._load import state_dir
 from seqsup.cli._logging import log_options
-from seqsup.cli._supervise import Manner, go_on, supervise
 from seqsup.cli._take import Asked, take, taking_options
 from seqsup.plan.notes import NO_TASK
+from seqsup.runner.detached import detach as in_background
+from seqsup.runner.supervisor import Manner, go_on, supervise
 
 
 @click.command(short_help="Run a profile's agents one at a time.")

@@ -115,7 +115,7 @@ def _text(
 
 
 def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
-    from seqsup.recover import survivors  # costs 60 ms, and supervisors seldom die
+    from seqsup.runner.recover import survivors  # costs 60 ms, and supervisors seldom die
 
     return survivors(found.journal, found.state_dir, found.row)
 

@@ -9,7 +9,7 @@ from seqsup.cli._load import state_dir
 from seqsup.cli._output import put_object
 from seqsup.host.wake import Wake
 from seqsup.model.process_names import processes
-from seqsup.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
+from seqsup.runner.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
 from seqsup.state.journal import Journal, kept
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup import __version__, recover
+from seqsup import __version__
 from seqsup.containment import launcher
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
@@ -34,6 +34,7 @@ from seqsup.plan import environment
 from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
+from seqsup.runner import recover
 from seqsup.state import turn
 from seqsup.state.journal import FILE, Journal, kept
 from seqsup.state.run_folder import straight

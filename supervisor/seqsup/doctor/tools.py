@@ -21,7 +21,7 @@ from seqsup.node.detect import detect, find
 from seqsup.node.sockets import Sockets
 from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS
-from seqsup.ready import address, taken
+from seqsup.runner.readiness import address, taken
 from seqsup.text import counted, nearest
 from seqsup.units import format_duration
 

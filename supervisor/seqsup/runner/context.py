@@ -15,7 +15,7 @@ from seqsup.model.events import AnyEvent
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.node.sockets import Sockets
-from seqsup.operator import Operator
+from seqsup.runner.stop_request import Operator
 
 
 class World(Struct, frozen=True):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
 
-from seqsup.beside import Beside, Site
 from seqsup.errors import Stopped
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
@@ -22,10 +21,11 @@ from seqsup.model.events import (
 )
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, pacing, resources, watch
-from seqsup.ready import missing, taken
+from seqsup.runner.context import World
+from seqsup.runner.readiness import missing, taken
+from seqsup.runner.side_process import Beside, Site
 from seqsup.text import counted
 from seqsup.units import format_duration, format_size
-from seqsup.world import World
 
 FOLDER = "@companions"  # within the run's: no agent can be called that
 TRIES = 5  # crashes in a row

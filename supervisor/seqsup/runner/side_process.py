@@ -24,10 +24,10 @@ from seqsup.model.process import ProcessMemory
 from seqsup.node import stand_in
 from seqsup.node.binary import environment, preload
 from seqsup.policy import watch
-from seqsup.stage import PIDS_MAX
+from seqsup.runner.context import World
+from seqsup.runner.workspace import PIDS_MAX
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
-from seqsup.world import World
 
 if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
     from seqsup.node.telemetry import Telemetry

@@ -50,11 +50,11 @@ from seqsup.node.forensics import text as readable
 from seqsup.plan import environment
 from seqsup.policy import classify, pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
-from seqsup.stage import Place, Stage
+from seqsup.runner.context import World
+from seqsup.runner.workspace import Place, Stage
 from seqsup.state.output import open_stdin
 from seqsup.state.run_folder import FORENSICS, write_private
 from seqsup.units import format_duration
-from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry

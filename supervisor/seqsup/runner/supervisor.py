@@ -18,8 +18,6 @@ from msgspec.structs import replace
 from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 
 # isort: on
-from seqsup.audience import Audience
-from seqsup.cli._detach import Detached
 from seqsup.cli._load import state_dir
 from seqsup.cli._output import here, width
 from seqsup.cli._take import Refused
@@ -37,12 +35,14 @@ from seqsup.model.events import HaltRequested, Warned
 from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import RunState, fold
-from seqsup.operator import CTRL_C, Operator
 from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.plan.resume import resumption
-from seqsup.recover import Recovered, recover, recover_elsewhere
-from seqsup.renewal import GoingOn, hold_signals, renew, renewed
-from seqsup.run import Identity, Run
+from seqsup.runner.detached import Detached
+from seqsup.runner.emitter import Audience
+from seqsup.runner.recover import Recovered, recover, recover_elsewhere
+from seqsup.runner.renewal import GoingOn, hold_signals, renew, renewed
+from seqsup.runner.run import Identity, Run
+from seqsup.runner.stop_request import CTRL_C, Operator
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
 from seqsup.state.samples import Timeline

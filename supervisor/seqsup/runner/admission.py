@@ -11,7 +11,7 @@ from seqsup.model.events import AdmissionDelayed
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.policy import resources
-from seqsup.world import World
+from seqsup.runner.context import World
 
 
 class Admission:

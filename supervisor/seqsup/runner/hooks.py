@@ -8,7 +8,6 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from seqsup.beside import Beside, Site
 from seqsup.errors import Stopped
 from seqsup.model.enums import Halt
 from seqsup.model.events import (
@@ -26,10 +25,11 @@ from seqsup.model.events import (
 from seqsup.model.plan import Hooks
 from seqsup.model.reason import STOPPED_BY_US, Reason
 from seqsup.policy import classify, watch
+from seqsup.runner.context import World
+from seqsup.runner.side_process import Beside, Site
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
 from seqsup.view.ndjson import encode
-from seqsup.world import World
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
 LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}

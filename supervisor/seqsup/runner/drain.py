@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from seqsup.attempt import Ended
 from seqsup.containment.mark import bearers
 from seqsup.containment.memory_files import kept_since
 from seqsup.containment.stop import stop
@@ -13,9 +12,10 @@ from seqsup.model.events import Drained
 from seqsup.model.plan import Drain, Step
 from seqsup.model.process import ProcessMemory
 from seqsup.policy import resources, watch
+from seqsup.runner.attempt import Ended
+from seqsup.runner.context import World
 from seqsup.text import printable
 from seqsup.units import format_size
-from seqsup.world import World
 
 _FIRST_INTERVAL = 0.01  # seconds; it grows to the profile's
 _QUICK = 1.0  # seconds: in less, numbers of processes do not come round to where they were

@@ -10,24 +10,15 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup import __version__, briefs
-from seqsup.admission import Admission
-from seqsup.agent import Agent
-from seqsup.audience import Audience
-from seqsup.beside import Site
-from seqsup.companions import Companions
+from seqsup import __version__
 from seqsup.containment.cgroup.tiers import PSUTIL, Chosen
 from seqsup.containment.mark import bearers, marks
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.stop import stop
-from seqsup.drain import until_back
 from seqsup.errors import AtUsageLimit, Stopped, denial
-from seqsup.experience import Experience
-from seqsup.hooks import Hooking
 from seqsup.host.machine import Host, boot_id, room
 from seqsup.host.users import open_way
 from seqsup.host.wake import Wake
-from seqsup.lanes import Lanes
 from seqsup.model.enums import Halt, OnTimeout, Restart
 from seqsup.model.events import (
     AgentDue,
@@ -49,18 +40,28 @@ from seqsup.model.plan import ARTIFACT_ONLY, Drain, Plan, Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.node import stand_in
-from seqsup.operator import Operator
 from seqsup.plan.resume import builds_on, gone, left_out, resumption
 from seqsup.policy import resources, watch
 from seqsup.policy.overlap import violations
 from seqsup.profile.placeholders import finish
-from seqsup.renewal import GoingOn, lacking
-from seqsup.stage import Place
+from seqsup.runner import artifact_only
+from seqsup.runner.admission import Admission
+from seqsup.runner.agent import Agent
+from seqsup.runner.companions import Companions
+from seqsup.runner.context import World
+from seqsup.runner.drain import until_back
+from seqsup.runner.emitter import Audience
+from seqsup.runner.expectations import Experience
+from seqsup.runner.hooks import Hooking
+from seqsup.runner.lanes import Lanes
+from seqsup.runner.renewal import GoingOn, lacking
+from seqsup.runner.side_process import Site
+from seqsup.runner.stop_request import Operator
+from seqsup.runner.workspace import Place
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
-from seqsup.world import World
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
@@ -359,10 +360,10 @@ class Run:
                 return
             if step.name in self._ok:
                 continue
-            place = self._place(step, briefs.FOLDER, -1)
+            place = self._place(step, artifact_only.FOLDER, -1)
             private(place.artifacts)
-            briefs.write(self._filled_in(step, place), place.folder, self._summaries.file.read_text())
-            found = briefs.standing(self._journal, state_dir, self._plan.profile, step.name, self._identity.run)
+            artifact_only.write(self._filled_in(step, place), place.folder, self._summaries.file.read_text())
+            found = artifact_only.standing(self._journal, state_dir, self._plan.profile, step.name, self._identity.run)
             if found is not None:
                 self._standing[step.name] = found
             stands = str(found.relative_to(state_dir / RUNS)) if found is not None else ""

@@ -13,9 +13,9 @@ from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
 from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
+from seqsup.runner.context import World
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
-from seqsup.world import World
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry

@@ -6,10 +6,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
 
-from seqsup.admission import Admission
-from seqsup.attempt import attempt
 from seqsup.containment.keeper import Keeper
-from seqsup.drain import drain
 from seqsup.errors import AtUsageLimit, Stopped
 from seqsup.model.enums import Halt, OnTimeout
 from seqsup.model.events import AgentEnded, Drained, LimitPaused, RetryScheduled
@@ -17,9 +14,12 @@ from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.policy import retry
-from seqsup.stage import Place, Stage
+from seqsup.runner.admission import Admission
+from seqsup.runner.attempt import attempt
+from seqsup.runner.context import World
+from seqsup.runner.drain import drain
+from seqsup.runner.workspace import Place, Stage
 from seqsup.units import clock, format_duration
-from seqsup.world import World
 
 _LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
