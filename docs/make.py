@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
 from seqsup import __version__  # noqa: E402
-from seqsup.cli import COMMANDS, seqsup  # noqa: E402
+from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.profile import schema  # noqa: E402
 from seqsup.profile.keys import SHARED  # noqa: E402
@@ -48,7 +48,7 @@ def documents() -> dict[str, str]:
 def _commands() -> Iterator[tuple[str, click.Command, click.Context]]:
     for section in COMMANDS.values():
         for name in section:
-            command: click.Command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
+            command: click.Command = getattr(importlib.import_module(f"seqsup.cli.commands.{name}"), name)
             yield from _with_those_below(name, command)
 
 

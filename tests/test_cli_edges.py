@@ -68,7 +68,7 @@ def importing(folder: Path, at: str, how: str, start: str = "-m") -> "subprocess
 
 
 @pytest.mark.parametrize("start", ["-m", "script"])
-@pytest.mark.parametrize("at", ["seqsup.cli", "click", "seqsup.cli.runs", "msgspec"])
+@pytest.mark.parametrize("at", ["seqsup.cli.app", "click", "seqsup.cli.commands.runs", "msgspec"])
 def test_a_ctrl_c_that_comes_while_it_is_loaded_ends_it_like_any_program(tmp_path: Path, at: str, start: str) -> None:
     ended = importing(tmp_path, at, "default_int_handler", start)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
@@ -91,7 +91,7 @@ def test_where_too_few_files_may_be_open_a_run_does_not_begin(seqsup: Seqsup, tm
 
 INTERRUPTED = """
 import asyncio, os, signal, sys
-from seqsup.cli import main
+from seqsup.cli.app import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 listen = asyncio.SelectorEventLoop.add_signal_handler
 def interrupted(*args):

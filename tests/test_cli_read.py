@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Result, Started, wait_for
-from seqsup.cli import COMMANDS
+from seqsup.cli.app import COMMANDS
 from seqsup.model.enums import Halt
 from seqsup.model.events import RunEnded
 from seqsup.model.reason import Reason

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT, Result, Started, alive, wait_for
-from seqsup.cli._find import Found
-from seqsup.cli.status import state_of
+from seqsup.cli.commands.status import state_of
+from seqsup.cli.find_run import Found
 from seqsup.state.journal import Journal, JournalError
 from seqsup.state.run_folder import KILLED, MEMBERS, PAUSED, QUEUE
 

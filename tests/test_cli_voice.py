@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from seqsup.cli import COMMANDS, FAULT
+from seqsup.cli.app import COMMANDS, FAULT
 from seqsup.text import wrap
 from seqsup.view.table import Column, render
 
@@ -29,7 +29,7 @@ LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"s
 
 DRIVER = """
 import json, os, sys
-from seqsup.cli import main
+from seqsup.cli.app import main
 answers = os.fdopen(int(sys.argv[1]), "w")
 out = os.dup(1)
 for line in sys.stdin:

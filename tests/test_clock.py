@@ -107,7 +107,7 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
 
 SET_BACK = """
 import asyncio, sys, time
-from seqsup import cli
+from seqsup.cli import app
 from seqsup.runner import agent
 from seqsup.policy import retry
 retry.UNKNOWN_RESET = 1.0
@@ -118,7 +118,7 @@ async def wait_until(self, until):
     asyncio.get_running_loop().call_soon(set_back)
     await wait(self, until)
 agent.Agent._wait_until = wait_until
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(app.main(sys.argv[1:]))
 """
 
 
@@ -140,10 +140,10 @@ CALENDAR = {
     "runner/attempt.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",
-    "cli/_watch.py": "for people to read",
-    "cli/report.py": "for people to read",
-    "cli/runs.py": "for people to read",
-    "cli/status.py": "for people to read",
+    "cli/watch.py": "for people to read",
+    "cli/commands/report.py": "for people to read",
+    "cli/commands/runs.py": "for people to read",
+    "cli/commands/status.py": "for people to read",
     "state/journal.py": "when an event was told, for people; beside it stands monotonic time",
     "view/log.py": "for people to read",
     "metrics/exporter.py": "Prometheus wants it",

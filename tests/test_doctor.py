@@ -88,7 +88,7 @@ def test_it_leaves_nothing_behind(seqsup: Cli, tmp_path: Path) -> None:
 
 def test_other_commands_do_not_pay_for_it() -> None:
     program = (
-        "import sys; from seqsup.cli import main; "
+        "import sys; from seqsup.cli.app import main; "
         "[main([*words]) for words in (['--version'], ['--help'], ['status'], ['doctor', '--help'])]; "
         "print([name for name in ('asyncio', 'psutil', 'sqlite3', 'seqsup.doctor.checks') if name in sys.modules])"
     )
@@ -313,7 +313,7 @@ def test_a_unit_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> No
 
 
 def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -> None:
-    from seqsup.cli._load import load
+    from seqsup.cli.load_plan import load
 
     plan = load(str(write(tmp_path, shell("a", "true"))))
     service = Service(command=("/b/seqsup",), profile="/p/$x.toml", variables={"PATH": '/a"b:/c d'}, system=False)
@@ -340,7 +340,7 @@ def test_a_unit_keeps_its_runs_where_they_are_kept_here(seqsup: Cli, tmp_path: P
 
 
 def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsup: Cli, tmp_path: Path) -> None:
-    from seqsup.cli._load import load
+    from seqsup.cli.load_plan import load
 
     odd = tmp_path / "a b's"
     odd.mkdir()

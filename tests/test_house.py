@@ -16,7 +16,7 @@ import click
 import pytest
 import seqsup
 from conftest import ROOT
-from seqsup.cli import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
+from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AnyEvent
 from seqsup.model.reason import Reason
@@ -34,8 +34,8 @@ FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
 # Who may hold up everything, and why nobody is hurt by it
 SLEEPERS = {
-    "cli/_follow.py": "only looks, from a process of its own",
-    "cli/stop.py": "waits for another process to end; it watches nothing",
+    "cli/find_run.py": "only looks, from a process of its own",
+    "cli/commands/stop.py": "waits for another process to end; it watches nothing",
     "memory.py": "for programs of the user's own; nothing of ours calls it",
     "containment/fast_kill.py": "for half a millisecond, once in an agent that was killed",
     "containment/cgroup/tiers.py": "before the run: there is no loop yet, and no event to wait for",
@@ -142,7 +142,7 @@ def test_the_readme_has_every_command_and_no_other() -> None:
 def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exists() -> None:
     for cell, text in rows(README, "command").items():
         for name in re.findall(r"`seqsup (\w+)", cell)[:1]:
-            command = getattr(importlib.import_module(f"seqsup.cli.{name}"), name)
+            command = getattr(importlib.import_module(f"seqsup.cli.commands.{name}"), name)
             inner = command.commands.values() if isinstance(command, click.Group) else ()
             known = {option for each in (command, *inner) for parameter in each.params for option in parameter.opts}
             assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name

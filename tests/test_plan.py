@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from seqsup.cli._load import for_command, load, state_dir
-from seqsup.cli.plan import plan as plan_command
-from seqsup.cli.schema import schema as schema_command
+from seqsup.cli.commands.plan import plan as plan_command
+from seqsup.cli.commands.schema import schema as schema_command
+from seqsup.cli.load_plan import for_command, load, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload

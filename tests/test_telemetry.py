@@ -607,7 +607,9 @@ def test_without_telemetry_nothing_is_opened(node: Path, tmp_path: Path) -> None
 
 
 def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
-    code = "import sys; from seqsup.cli import main; main(['run', '--', '/bin/true']); print(*sys.modules, sep='\\n')"
+    code = (
+        "import sys; from seqsup.cli.app import main; main(['run', '--', '/bin/true']); print(*sys.modules, sep='\\n')"
+    )
     import subprocess
     import sys as system
 

@@ -7,7 +7,7 @@ def main() -> int:
     """Load the command line and answer. A Ctrl-C while it loads ends us like any program; `cli` then takes it over."""
     if getsignal(SIGINT) is default_int_handler:  # else it is ignored
         signal(SIGINT, SIG_DFL)
-    from seqsup.cli import main as answer
+    from seqsup.cli.app import main as answer
 
     return answer()
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from seqsup import cli
+from seqsup.cli import app
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.state.journal import Journal
 
@@ -30,4 +30,4 @@ def dying(journal: Journal, run: int, event: AnyEvent) -> Recorded:
 
 
 Journal.append = dying  # type: ignore[method-assign]
-sys.exit(cli.main(sys.argv[3:]))
+sys.exit(app.main(sys.argv[3:]))

@@ -4,11 +4,11 @@ import random
 import sys
 import time
 
-from seqsup import cli
+from seqsup.cli import app
 
 DAY = 86400.0
 rightly = time.time
 dice = random.Random(4711)
 
 time.time = lambda: rightly() + dice.choice([-DAY, 0.0, DAY])
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(app.main(sys.argv[1:]))

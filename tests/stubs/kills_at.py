@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup import cli
+from seqsup.cli import app
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.state.journal import Journal
 
@@ -41,4 +41,4 @@ def killing(journal: Journal, run: int, event: AnyEvent) -> Recorded:
 
 
 Journal.append = killing  # type: ignore[method-assign]
-sys.exit(cli.main(sys.argv[3:]))
+sys.exit(app.main(sys.argv[3:]))

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 
-from seqsup import cli
+from seqsup.cli import app
 from seqsup.policy import resources, watch
 from seqsup.runner.run import Run
 
@@ -40,4 +40,4 @@ if port := os.environ.pop("STOLEN", ""):
     os.execv = robbed
 if os.environ.pop("GONE", ""):
     sys.executable += ".gone"
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(app.main(sys.argv[1:]))

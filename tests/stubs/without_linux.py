@@ -25,9 +25,9 @@ for module, names in (
         delattr(module, name)
 sys.platform = "darwin"
 
-from seqsup import cli  # noqa: E402
+from seqsup.cli import app  # noqa: E402
 
 if sys.argv[1].endswith(".py"):
     del sys.argv[0]
     runpy.run_path(str(Path(__file__).with_name(sys.argv[0])), run_name="__main__")
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(app.main(sys.argv[1:]))

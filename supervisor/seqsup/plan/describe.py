@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from seqsup.cli._take import Earlier, Taken
+from seqsup.cli.choose import Earlier, Taken
 from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seqsup.cli import discard
+from seqsup.cli.app import discard
 from seqsup.state.run_folder import private
 
 LOG = "detached.log"  # in the state folder: what such a run would have told a terminal

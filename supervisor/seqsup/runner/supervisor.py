@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 
 # isort: on
-from seqsup.cli._load import state_dir
-from seqsup.cli._output import here, width
-from seqsup.cli._take import Refused
+from seqsup.cli.choose import Refused
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.output import here, width
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.cgroup.tiers import choose
 from seqsup.containment.mark import COOKIE, FOLDER

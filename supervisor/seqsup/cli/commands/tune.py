@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._load import load, read, state_dir
-from seqsup.cli._output import put_object
+from seqsup.cli import complete
+from seqsup.cli.load_plan import load, read, state_dir
+from seqsup.cli.output import put_object
 from seqsup.errors import SeqsupError
 from seqsup.policy.learning import FEW, Limits, Past, good, suggest
 from seqsup.profile import Agent, Profile
@@ -27,7 +27,7 @@ class CannotWrite(SeqsupError):
 
 
 @click.command(short_help="Limits suggested from what agents have taken so far.")
-@click.argument("profile", shell_complete=_complete.profile)
+@click.argument("profile", shell_complete=complete.profile)
 @click.option("--write", is_flag=True, help="Write them into PROFILE, and leave all else in it as it is.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
 def tune(profile: str, write: bool, as_json: bool) -> None:

@@ -6,9 +6,9 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
-from seqsup.cli._load import expectations
-from seqsup.cli._output import put_object, width
-from seqsup.cli._take import Asked, Refused, Taken, take, taking_options
+from seqsup.cli.choose import Asked, Refused, Taken, take, taking_options
+from seqsup.cli.load_plan import expectations
+from seqsup.cli.output import put_object, width
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin, would_find
 from seqsup.policy.learning import Expected

@@ -9,10 +9,10 @@ from shutil import copyfileobj
 import click
 from msgspec.structs import asdict
 
-from seqsup.cli import _complete
-from seqsup.cli._group import Group
-from seqsup.cli._output import put_object, width
-from seqsup.cli._values import a_number_of_days, size
+from seqsup.cli import complete
+from seqsup.cli.app import Group
+from seqsup.cli.arguments import a_number_of_days, size
+from seqsup.cli.output import put_object, width
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
 from seqsup.text import counted, nearest, printable
@@ -67,11 +67,11 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
 
 
 @artifacts.command("list", short_help="What the agents of a run have handed on.")
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 @click.option("--json", "as_json", is_flag=True, help="One object, with sizes in bytes.")
 def list_command(run: str | None, as_json: bool) -> None:
     """What the agents of RUN have handed on: of each its last attempt."""
-    from seqsup.cli._find import find
+    from seqsup.cli.find_run import find
 
     found = find(run)
     attempts = [(agent.name, agent.attempt, found.folder / agent.folder)
@@ -102,8 +102,8 @@ def list_command(run: str | None, as_json: bool) -> None:
 
 
 @artifacts.command("summary", short_help="The summaries of a run's agents, or of one.")
-@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
-@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
+@click.argument("run", required=False, shell_complete=complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 def summary_command(run: str | None, agent: str | None) -> None:
     """The summary of AGENT; without AGENT, of all of RUN's, each under its name.
 
@@ -119,8 +119,8 @@ def summary_command(run: str | None, agent: str | None) -> None:
 
 
 @artifacts.command("show", short_help="All that an agent has handed on.")
-@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
-@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
+@click.argument("run", required=False, shell_complete=complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 @click.option("--file", "wanted", metavar="NAME", help="The content of this file, and nothing else.")
 def show_command(run: str | None, agent: str | None, wanted: str | None) -> None:
     """AGENT's summary and the files beside it, or the content of one of them. Without AGENT, of each of RUN's."""
@@ -151,7 +151,7 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
 
     `start` does so by itself for its profile's runs older than run.keep.
     """
-    from seqsup.cli._load import state_dir
+    from seqsup.cli.load_plan import state_dir
     from seqsup.state.journal import Journal, NoJournal
     from seqsup.state.retention import kept, may_go, remove, too_much
 
@@ -196,7 +196,7 @@ def _whence(attempt: Path) -> str:
 
 def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
     """Of the agent that is meant, or of each of the run's: its name, and the folder of its last attempt."""
-    from seqsup.cli._find import find_with_agent
+    from seqsup.cli.find_run import find_with_agent
 
     found, agent = find_with_agent(run, agent)
     agents = found.view().agents

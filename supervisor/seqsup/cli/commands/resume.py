@@ -4,16 +4,16 @@ import signal
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
-from seqsup.cli._output import here
-from seqsup.cli._signal import send
+from seqsup.cli import complete
+from seqsup.cli.find_run import find
+from seqsup.cli.output import here
+from seqsup.cli.signals import send
 from seqsup.state.run_folder import PAUSED
 from seqsup.view.summary import resume as command
 
 
 @click.command(short_help="Let a paused run go on.")
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 def resume(run: str | None) -> int:
     """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._load import load, state_dir
-from seqsup.cli._output import put_file
-from seqsup.cli._values import text
+from seqsup.cli import complete
+from seqsup.cli.arguments import text
+from seqsup.cli.load_plan import load, state_dir
+from seqsup.cli.output import put_file
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
 from seqsup.units import GIB
@@ -22,12 +22,12 @@ _LARGEST = 4 * GIB
 
 
 @click.command(short_help="Write a first profile; print units and timers for one.")
-@click.argument("profile", required=False, shell_complete=_complete.profile)
+@click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option(
     "--preset",
     metavar="CLI",
     help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here.",
-    shell_complete=_complete.preset,
+    shell_complete=complete.preset,
 )
 @click.option(
     "--prompt",

@@ -1,13 +1,16 @@
 """Which run is meant: `r42`, `42`, a profile's name or file, or nothing for the one that runs or ran last."""
 
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import click
 
-from seqsup.cli._load import read, state_dir
+from seqsup.cli.load_plan import read, state_dir
 from seqsup.errors import SeqsupError
+from seqsup.model.events import Recorded, RunEnded, RunStarted
 from seqsup.model.run_view import RunState, RunView, fold
 from seqsup.state.journal import Journal, NoJournal, RunRow
 from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
@@ -141,3 +144,23 @@ def _of_profile(rows: list[RunRow], path: Path, name: str) -> list[RunRow]:
 def _unknown(given: str, rows: list[RunRow]) -> NoReturn:
     known = {row.name for row in rows} | {label(row.run) for row in rows}
     raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')
+
+
+INTERVAL = 0.1
+
+
+def follow(found: Found, interval: float = INTERVAL) -> Iterator[list[Recorded]]:
+    """Yield what is there, then what is new at each look, until the run or its supervisor ended."""
+    after, over = 0, False
+    while True:
+        lives = found.lives()
+        batch = list(found.journal.events(found.row.run, after))
+        for recorded in batch:
+            after = recorded.seq
+            over = isinstance(recorded.body, RunEnded) or (over and not isinstance(recorded.body, RunStarted))
+        yield batch
+        if over or not lives:
+            if not over:
+                click.echo(f"seqsup: the supervisor of {found.label} died", err=True)
+            return
+        time.sleep(interval)

@@ -4,11 +4,11 @@ import time
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import Found, NeverRan, find, in_queue
-from seqsup.cli._load import state_dir
-from seqsup.cli._output import here, put_object, width
-from seqsup.cli._signal import suspended
+from seqsup.cli import complete
+from seqsup.cli.find_run import Found, NeverRan, find, in_queue
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.output import here, put_object, width
+from seqsup.cli.signals import suspended
 from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
@@ -28,7 +28,7 @@ WAITING = "waiting"  # told by the queue
 
 
 @click.command()
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 @click.option(
     "-w", "--watch", is_flag=True, help="Show it while it goes on, as `start` does. Ctrl-C leaves the run alone."
 )
@@ -52,7 +52,7 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
             click.echo(f"seqsup: {error}", err=True)
         return 3
     if watch:
-        from seqsup.cli._watch import watch as look_on
+        from seqsup.cli.watch import watch as look_on
 
         look_on(found)
     state, view = state_of(found)

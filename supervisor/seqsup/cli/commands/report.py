@@ -7,17 +7,17 @@ from pathlib import Path
 import click
 import msgspec
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
-from seqsup.cli._output import put_file
-from seqsup.cli.status import DIED, state_of
+from seqsup.cli import complete
+from seqsup.cli.commands.status import DIED, state_of
+from seqsup.cli.find_run import find
+from seqsup.cli.output import put_file
 from seqsup.state.samples import read
 
 SCHEMA = "seqsup.report/1"
 
 
 @click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 @click.option("-o", "--output", metavar="FILE", help='Where to write it; "-" is stdout. Default: NAME-rN.html here.')
 @click.option("--json", "as_json", is_flag=True, help="One object instead, with bytes and seconds as numbers.")
 @click.option("--openmetrics", is_flag=True, help="The metrics over time instead, for promtool's create-blocks-from.")

@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 import click
 
-from seqsup.cli._find import Found
-from seqsup.cli._follow import follow
+from seqsup.cli.find_run import Found, follow
 from seqsup.host.machine import total
 from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptStarted

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from seqsup.cli._load import state_dir
-from seqsup.cli._logging import log_options
-from seqsup.cli._take import Asked, take, taking_options
+from seqsup.cli.arguments import log_options
+from seqsup.cli.choose import Asked, take, taking_options
+from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import detach as in_background
 from seqsup.runner.supervisor import Manner, go_on, supervise

@@ -46,7 +46,7 @@ def grafana(folder: str) -> None:
 
 def _source() -> Path:
     """The folder in a checkout, or where the installer has put it."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     if (checkout := package.parents[1] / "grafana" / "make.py").exists():
         return checkout.parent
     installed = [Path(str(file.locate())) for file in metadata.files("seqsup") or () if file.match(_INSTALLED)]

@@ -5,11 +5,11 @@ import time
 import click
 from msgspec.structs import asdict
 
-from seqsup.cli._find import Found
-from seqsup.cli._load import state_dir
-from seqsup.cli._output import put_object, width
-from seqsup.cli._values import whole
-from seqsup.cli.status import DIED, state_of, tell_closed
+from seqsup.cli.arguments import whole
+from seqsup.cli.commands.status import DIED, state_of, tell_closed
+from seqsup.cli.find_run import Found
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.output import put_object, width
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.journal import Journal, NoJournal
 from seqsup.state.turn import Waiting, queued

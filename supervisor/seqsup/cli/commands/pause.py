@@ -2,14 +2,14 @@
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
+from seqsup.cli import complete
+from seqsup.cli.find_run import find
 from seqsup.state.run_folder import PAUSED, write_private
 from seqsup.text import named
 
 
 @click.command(short_help="Start no further agent of a run until resume.")
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 def pause(run: str | None) -> int:
     """Start no further agent of RUN (the one that runs) until `seqsup resume`. The running agent runs on to its end.
 

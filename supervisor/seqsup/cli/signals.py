@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from seqsup.cli._find import Found
+from seqsup.cli.find_run import Found
 from seqsup.host.machine import PORTABLE
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from msgspec.structs import replace
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
-from seqsup.cli._load import load, read, state_dir
-from seqsup.cli._values import text
+from seqsup.cli import complete
+from seqsup.cli.arguments import text
+from seqsup.cli.find_run import find
+from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Plan
 from seqsup.model.run_view import RunView, fold
@@ -61,7 +61,7 @@ class Taken(NamedTuple):
 def taking_options(command: F) -> F:
     """Add PROFILE and the options that choose its agents."""
     options = (
-        click.argument("profile", required=False, shell_complete=_complete.profile),
+        click.argument("profile", required=False, shell_complete=complete.profile),
         click.option(
             "--task",
             default="",
@@ -74,14 +74,14 @@ def taking_options(command: F) -> F:
             multiple=True,
             metavar="NAME",
             help="Take only this agent (may be given more than once).",
-            shell_complete=_complete.agent_of_profile,
+            shell_complete=complete.agent_of_profile,
         ),
         click.option(
             "--from",
             "start_from",
             metavar="NAME",
             help="Begin with this agent.",
-            shell_complete=_complete.agent_of_profile,
+            shell_complete=complete.agent_of_profile,
         ),
         click.option(
             "--resume",
@@ -89,7 +89,7 @@ def taking_options(command: F) -> F:
             flag_value="",
             metavar="[RUN]",
             help="Go on with the profile's last run (or RUN): what completed is not run again.",
-            shell_complete=_complete.run,
+            shell_complete=complete.run,
         ),
         click.option(
             "--retry-failed",

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._load import load, read, state_dir
-from seqsup.cli._output import put_object, width
+from seqsup.cli import complete
+from seqsup.cli.load_plan import load, read, state_dir
+from seqsup.cli.output import put_object, width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
     from seqsup.doctor.finding import Finding
@@ -17,12 +17,12 @@ _WIDTH = 100  # columns where they are not known
 
 
 @click.command(short_help="What works on this machine, what does not, and how to mend it.")
-@click.argument("profile", required=False, shell_complete=_complete.profile)
+@click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option(
     "--run",
     metavar="RUN",
     help="Instead, what a past run proves: one at a time, and memory back after each.",
-    shell_complete=_complete.run,
+    shell_complete=complete.run,
 )
 @click.option("--json", "as_json", is_flag=True, help="One object for programs.")
 def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
@@ -67,7 +67,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
 
 
 def _prove(run: str) -> Iterator["Finding"]:
-    from seqsup.cli._find import find
+    from seqsup.cli.find_run import find
     from seqsup.doctor.tools import proof
 
     found = find(run)

@@ -16,7 +16,7 @@ def completion(shell: str) -> None:
     zsh   echo 'eval "$(seqsup completion zsh)"' >> ~/.zshrc      (behind compinit)
     fish  echo 'seqsup completion fish | source' >> ~/.config/fish/config.fish
     """
-    from seqsup.cli import seqsup
+    from seqsup.cli.app import seqsup
 
     script = get_completion_class(shell)
     assert script is not None

@@ -15,7 +15,7 @@ def profile(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The agents of PROFILE, with their commands."""
-    from seqsup.cli._load import read
+    from seqsup.cli.load_plan import read
     from seqsup.errors import SeqsupError
 
     # While an option lacks its value, click leaves the words that follow in `args`
@@ -47,7 +47,7 @@ def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str)
 
 
 def _runs() -> Iterable[tuple[str, str]]:
-    from seqsup.cli._load import state_dir
+    from seqsup.cli.load_plan import state_dir
     from seqsup.errors import SeqsupError
     from seqsup.state.journal import Journal
     from seqsup.state.run_folder import label
@@ -61,7 +61,7 @@ def _runs() -> Iterable[tuple[str, str]]:
 
 
 def _agents(given: str | None) -> Iterable[tuple[str, str]]:
-    from seqsup.cli._find import find
+    from seqsup.cli.find_run import find
     from seqsup.errors import SeqsupError
 
     try:

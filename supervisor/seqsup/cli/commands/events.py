@@ -4,14 +4,13 @@ import sys
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
-from seqsup.cli._follow import follow
+from seqsup.cli import complete
+from seqsup.cli.find_run import find, follow
 from seqsup.view.ndjson import encode
 
 
 @click.command()
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends.")
 @click.option("--json", is_flag=True, hidden=True, help="They always are.")
 def events(run: str | None, following: bool, json: bool) -> None:

@@ -5,10 +5,10 @@ import time
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find, in_queue
-from seqsup.cli._load import state_dir
-from seqsup.cli._signal import send, send_to, suspended
+from seqsup.cli import complete
+from seqsup.cli.find_run import find, in_queue
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.signals import send, send_to, suspended
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named
 
@@ -16,7 +16,7 @@ _LOOK_AGAIN = 0.05  # seconds
 
 
 @click.command(short_help="End a run after its running agent, or now.")
-@click.argument("run", required=False, shell_complete=_complete.run)
+@click.argument("run", required=False, shell_complete=complete.run)
 @click.option("--now", is_flag=True, help="Stop the running agent too, with its grace, and wait for the end.")
 def stop(run: str | None, now: bool) -> int:
     """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.

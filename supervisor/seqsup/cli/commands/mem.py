@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find
-from seqsup.cli._load import state_dir
-from seqsup.cli._output import put_object, width
-from seqsup.cli._values import size
+from seqsup.cli import complete
+from seqsup.cli.arguments import size
+from seqsup.cli.find_run import find
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.output import put_object, width
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
@@ -38,7 +38,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=_complete.run)
+@click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=complete.run)
 @click.option("--gc", is_flag=True, help="Ask the run's Node processes for a collection, and say what it freed.")
 @click.option("--threshold", metavar="SIZE", callback=size, help="Exit 1 if more than this is held, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes as numbers.")

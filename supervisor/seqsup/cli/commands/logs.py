@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import click
 
-from seqsup.cli import _complete
-from seqsup.cli._find import find_with_agent
-from seqsup.cli._follow import follow
-from seqsup.cli._values import whole
+from seqsup.cli import complete
+from seqsup.cli.arguments import whole
+from seqsup.cli.find_run import find_with_agent, follow
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import Reading
@@ -30,8 +29,8 @@ class _Start(NamedTuple):
 
 
 @click.command()
-@click.argument("run", required=False, shell_complete=_complete.run_or_agent)
-@click.argument("agent", required=False, shell_complete=_complete.agent_of_run)
+@click.argument("run", required=False, shell_complete=complete.run_or_agent)
+@click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
 @click.option("--attempt", metavar="N", callback=whole(1), help="Which one; the last without it.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:

@@ -8,9 +8,8 @@ import sys
 import click
 from msgspec.structs import replace
 
-from seqsup.cli._load import for_command
-from seqsup.cli._logging import log_options
-from seqsup.cli._values import whole
+from seqsup.cli.arguments import log_options, whole
+from seqsup.cli.load_plan import for_command
 from seqsup.model.plan import OWN_STDIN
 from seqsup.runner.supervisor import Manner, supervise
 from seqsup.state.output import unnamed

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from seqsup.cli._load import state_dir
-from seqsup.cli._output import put_object
+from seqsup.cli.load_plan import state_dir
+from seqsup.cli.output import put_object
 from seqsup.host.wake import Wake
 from seqsup.model.process_names import processes
 from seqsup.runner.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere

@@ -1,0 +1,225 @@
+"""The command line: its commands, one voice for errors, the exit codes."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from io import TextIOWrapper
+
+import click
+
+from seqsup import __version__
+from seqsup.view.terminal import speak_plainly
+
+UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
+
+# Each is a click command of its own name in the module of its name, and may return its exit code.
+COMMANDS = {
+    "Run": {
+        "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
+        "run": "Run one command under the same supervision, in the same queue.",
+        "pause": "Start no further agent of a run until resume.",
+        "resume": "Let a paused run go on.",
+        "stop": "End a run after its running agent, or now.",
+        "sweep": "Find and stop what a dead supervisor left behind.",
+    },
+    "Look": {
+        "plan": "Say what start would do, and start nothing.",
+        "status": "The run now, or the last one.",
+        "runs": "The list of runs.",
+        "logs": "What an agent printed.",
+        "events": "A run's events, as lines of JSON.",
+        "mem": "Memory of the run that goes on, or of any process; asks for a collection.",
+        "report": "A run on one HTML page: its memory over time, and what was stopped and why.",
+        "artifacts": "What agents hand on: summaries and files.",
+        "doctor": "What works on this machine, what does not, and how to mend it.",
+    },
+    "Write": {
+        "init": "Write a first profile; print units and timers for one.",
+        "tune": "Limits suggested from what agents have taken so far.",
+        "schema": "The JSON Schema of profiles, for editors.",
+        "grafana": "A Grafana dashboard and alerts for Prometheus, as files.",
+        "completion": "The script that makes a shell complete.",
+    },
+}
+
+
+def _debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    context.find_root().ensure_object(dict)["debug"] = wanted or _debugging(context)
+
+
+def _debugging(context: click.Context | None) -> bool:
+    return bool(context is not None and (context.find_root().obj or {}).get("debug"))
+
+
+_DEBUG_HELP = "Show where in seqsup an error came from."
+_DEBUG_TOO = click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False, callback=_debug)
+
+
+class Group(click.Group):
+    """Tells of a command that it has not."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            from seqsup.text import nearest  # slips are rare
+
+            raise click.UsageError(f'no command "{args[0]}"{nearest(args[0], known)}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Commands(Group):
+    """Imports a command's module when it is asked for: `--version` and `status` must not pay for asyncio."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(import_module(f"seqsup.cli.commands.{cmd_name}"), cmd_name)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by __main__, until all is loaded
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _DEBUG_TOO not in command.params:
+            command.params.append(_DEBUG_TOO)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all completed · 1 an agent gave up · 2 usage or profile · 3 refused to start · "
+    "4 stopped by policy · 70 a fault of seqsup · 75 stopped at a usage limit · 128+n ended by signal n.",
+)
+@click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help=_DEBUG_HELP)
+@click.version_option(__version__, "-V", "--version", message="seqsup %(version)s")
+def seqsup() -> None:
+    """Runs AI agents strictly one at a time, each in a contained process tree, and proves that memory is back
+    before the next."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        return _answer(argv)
+    except OSError:  # there is no room on stderr to say what is wrong
+        discard(2)
+        return UNTOLD
+
+
+def _answer(argv: Sequence[str] | None) -> int:
+    _open_streams()
+    args = list(sys.argv[1:] if argv is None else argv)
+    context = None
+    try:
+        # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
+        if asked := os.environ.get("_SEQSUP_COMPLETE"):  # by the script of `seqsup completion`
+            from click.shell_completion import shell_complete
+
+            return shell_complete(seqsup, {}, "seqsup", "_SEQSUP_COMPLETE", asked)
+        with seqsup.make_context("seqsup", args or ["--help"]) as context:
+            code = seqsup.invoke(context)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        return _usage(error, context)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except click.Abort:  # the same, or a Ctrl-D, where something was asked
+        click.echo(err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        discard(1)
+        return PIPE_CLOSED
+    except Exception as error:
+        if _debugging(context):
+            _trace(error)
+        return _fail(error, traced=_debugging(context))
+    return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """Make sure that there are standard streams, and that they take any text."""
+    # Where `>&-` closed one, the journal would get its number, and output would be written into the journal
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            speak_plainly(stream)
+
+
+def _usage(error: click.ClickException, context: click.Context | None) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    from seqsup.cli.mistakes import told  # here, because `--version` has no use for it
+
+    _say(told(error))
+    at = getattr(error, "ctx", None)
+    if at is not None:
+        click.echo(f"try: {at.command_path} -h", err=True)
+    elif context is not None and context.invoked_subcommand:
+        click.echo(f"try: {context.command_path} {context.invoked_subcommand} -h", err=True)
+    return error.exit_code
+
+
+def _fail(error: Exception, traced: bool) -> int:
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
+        _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
+        return 2
+    from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
+
+    if isinstance(error, SeqsupError):
+        _say(str(error))
+        return error.exit_code
+    if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lacks := _proc_lacks()):
+        _say(lacks)
+        return SeqsupError.exit_code
+    if isinstance(error, OSError) and (told := denial(error)) is not None:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
+        _say(f"{where}{told}")
+        discard(1)
+        return SeqsupError.exit_code
+    if not traced:
+        _trace(error)
+    _say(f"a fault of seqsup: {type(error).__name__}: {error}")
+    click.echo("please report it, with the lines above and what you did, to the project's issues", err=True)
+    return FAULT
+
+
+def _proc_lacks() -> str:
+    """What nobody can do without; empty where /proc is whole."""
+    if not os.path.exists("/proc/self"):  # noqa: PTH110
+        return "/proc is not mounted: mount -t proc proc /proc"
+    if not os.path.exists("/proc/meminfo"):  # noqa: PTH110
+        return "/proc shows processes alone: mount -t proc proc /proc, or leave out ProcSubset=pid of the service"
+    return ""
+
+
+def _trace(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error)
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        click.echo(f"seqsup: {line}", err=True)
+
+
+def discard(fd: int) -> None:
+    """Let the interpreter's last flush of a broken stream go nowhere instead of complaining."""
+    os.close(fd)
+    os.open(os.devnull, os.O_WRONLY)  # gets this number, the lowest that is free: there may be no other
