@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
+
 from seqsup import __version__  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402

@@ -1,80 +1,34 @@
 """What every test stands on: a home of its own, honest stubs, waiting for facts, no process left behind."""
 
 import contextlib
-import inspect
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, NoReturn, TypeVar
 
 import psutil
 import pytest
 from hypothesis import settings
+
+from helpers.command_line import MARK, Result, Started, as_in_a_terminal, environment
+from helpers.paths import STUBS
+from helpers.waiting import DEADLINE
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.group import remove
 from seqsup.state import journal
 
-ROOT = Path(__file__).parent.parent
-STUBS = Path(__file__).parent / "stubs"
-NO_NODE = Path(__file__).parent / "no_node"  # for PYTHONPATH
-MARK = "SEQSUP_TEST"  # the environment variable by which a test's processes are known
 os.environ.pop("PYTHONUNBUFFERED", None)  # a stub's line is one write, and read whole or not at all
 
+
 settings.register_profile("untimed", settings.default, deadline=None)
+
+
 settings.load_profile("untimed")
-
-T = TypeVar("T")
-
-DEADLINE = 40  # seconds, for what comes at once where the machine is not busy; stubs live for 60
-
-
-def wait_for(fact: Callable[[], T], deadline: float = DEADLINE) -> T:
-    """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds."""
-    ends = time.monotonic() + deadline
-    while not (answer := fact()):
-        if time.monotonic() > ends:
-            pytest.fail(f"not within {deadline} s (last answer {answer!r}): {_spelled(fact)}")
-        time.sleep(0.005)
-    return answer
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs. A zombie does not, unless it is one by its first thread only: an init may take seconds
-    to reap what it adopted."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
-    except psutil.NoSuchProcess:
-        return False
-
-
-def without(message: str, excuse: str) -> NoReturn:
-    """Skip for want of something that CI installs: there it fails, unless .ci/run found that this system has it not."""
-    if os.environ.get("CI") and excuse not in os.environ:
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
-
-
-def must_be_open_to_others() -> None:
-    """Skip where another user cannot run this seqsup: it may lie below root's home, which is closed to him."""
-    for folder in (ROOT, *ROOT.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            pytest.skip(f"nobody else can enter {folder}")
-
-
-def _spelled(fact: Callable[[], object]) -> str:
-    try:
-        return " ".join(inspect.getsource(fact).split())
-    except (OSError, TypeError):
-        return repr(fact)
 
 
 @pytest.hookimpl(trylast=True)
@@ -219,64 +173,9 @@ def stub(test_id: str) -> Callable[..., list[str]]:
 @pytest.fixture
 def node(request: pytest.FixtureRequest) -> Path:
     """A Node binary: the one on PATH, or those of `@npm.each_node`."""
-    import npm
+    from helpers import npm
 
     return npm.node_binary(getattr(request, "param", npm.ON_PATH))
-
-
-# -- the real command line
-
-
-class Result(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-@dataclass
-class Started:
-    """A seqsup in the background; its output goes to files, so nobody has to read along."""
-
-    process: subprocess.Popen[bytes]
-    folder: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def stdout(self) -> str:
-        return (self.folder / "stdout").read_text()
-
-    @property
-    def stderr(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    def send(self, signum: signal.Signals) -> None:
-        self.process.send_signal(signum)
-
-    def wait(self, deadline: float = DEADLINE) -> Result:
-        """The end, which must come by itself."""
-        try:
-            code = self.process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {deadline} s\n{self.stdout}\n{self.stderr}")
-        return Result(code, self.stdout, self.stderr)
-
-    def end(self) -> None:
-        """End it, politely first, so that it can take its agents with it."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), **extra}
 
 
 @pytest.fixture
@@ -294,7 +193,7 @@ def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
             [sys.executable, "-m", "seqsup", *map(str, args)],
             input=stdin,
             cwd=cwd,
-            env=_environment(env or {}),
+            env=environment(env or {}),
             timeout=deadline,
             capture_output=True,
             text=True,
@@ -303,17 +202,6 @@ def seqsup(test_id: str, tmp_path: Path) -> Callable[..., Result]:
         return Result(ended.returncode, ended.stdout, ended.stderr)
 
     return run
-
-
-@contextlib.contextmanager
-def as_in_a_terminal() -> Iterator[None]:
-    """Behind a script's `&`, or nohup, signals are ignored, and what we start would inherit that."""
-    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @pytest.fixture
@@ -337,7 +225,7 @@ def seqsup_started(test_id: str, tmp_path: Path) -> Iterator[Callable[..., Start
                 stdout=stdout,
                 stderr=stderr,
                 cwd=cwd,
-                env=_environment(env or {}),
+                env=environment(env or {}),
                 start_new_session=True,  # a Ctrl-C typed at pytest is not meant for it
             )
         all_started.append(Started(process, folder))

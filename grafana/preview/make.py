@@ -79,7 +79,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def photograph(url: str, height: int, file: Path) -> None:
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if browser is None:
-        sys.exit("no chromium: see tests/browser/install")
+        sys.exit("no chromium: see tests/system/browser/install")
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--log-level=3")
     size, patience = f"--window-size={WIDTH},{height}", "--virtual-time-budget=30000"
     call(browser, *flags, size, patience, f"--screenshot={file}", url)

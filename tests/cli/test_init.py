@@ -1,0 +1,169 @@
+"""`seqsup init`: what it writes can be planned, and it writes over nothing."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.command_line import Result
+from helpers.profiles import shell
+from helpers.profiles import write as write_profile
+from helpers.terminals import Open, in_tmux, terminal  # noqa: F401  # a fixture
+from helpers.waiting import wait_for
+from seqsup.profile import parse
+from seqsup.profile.placeholders import finish
+from seqsup.profile.starter import COMMANDS, write
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts programs of these names on PATH."""
+
+    def install(*names: str) -> None:
+        for name in names:
+            program = tmp_path / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            program.write_text("#!/bin/sh\nexit 0\n")
+            program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+
+    return install
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, None])
+def test_what_it_writes_can_be_planned(
+    seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str | None
+) -> None:
+    clis(*([name] if name else []))
+    ended = seqsup("init")
+    assert (ended.code, ended.stdout) == (0, "")
+    assert "next: seqsup plan agents.toml" in ended.stderr
+    planned = seqsup("plan", "agents.toml")
+    assert (planned.code, planned.stderr) == (0, "")
+    assert "agents  2 agents, one at a time" in planned.stdout
+    assert f"$ {name or 'echo'} " in planned.stdout
+    assert parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents[0].preset == name
+    assert '"seqsup profile"' in (tmp_path / "seqsup.schema.json").read_text()
+
+
+def test_a_prompt_that_no_profile_can_hold_is_refused(seqsup: Cli, tmp_path: Path) -> None:
+    refused = seqsup("init", "--prompt", "fine", "--prompt", "not \udcff")
+    assert (refused.code, refused.stderr.splitlines()[0]) == (2, "seqsup: --prompt: holds bytes that are not UTF-8")
+    assert not (tmp_path / "agents.toml").exists()
+
+
+def test_prompts_and_preset_are_taken_from_the_command_line(
+    seqsup: Cli, clis: Callable[..., None], tmp_path: Path
+) -> None:
+    clis("claude", "gemini")
+    words = ["init", "night.toml", "--preset", "gemini", "--prompt", 'say "hi"', "--prompt", "and\tbye"]
+    assert seqsup(*words).code == 0
+    agents = parse((tmp_path / "night.toml").read_text(), "night.toml").agents
+    assert [list(agent.command) for agent in agents] == [
+        ["gemini", "--approval-mode", "auto_edit", "-p", 'say "hi"'],
+        ["gemini", "--approval-mode", "auto_edit", "-p", "and\tbye"],
+    ]
+    assert agents[1].needs == ("agent-1",)
+
+
+def test_a_cli_that_is_not_here_yet_is_told(seqsup: Cli, clis: Callable[..., None]) -> None:
+    clis("claude")
+    assert "agents run by codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
+    assert "on PATH" not in seqsup("init", "now.toml", "--preset", "claude").stderr
+
+
+def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., None], tmp_path: Path) -> None:
+    clis()
+    (tmp_path / "agents.toml").write_text("mine")
+    (tmp_path / "seqsup.schema.json").write_text("mine as well")
+    ended = seqsup("init")
+    assert ended.code == 2
+    assert "is there already" in ended.stderr
+    assert (tmp_path / "agents.toml").read_text() == "mine"
+    assert seqsup("init", "--force").code == 0
+    assert (tmp_path / "agents.toml").read_text() != "mine"
+    assert (tmp_path / "seqsup.schema.json").read_text() == "mine as well"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--preset", "gemeni"], "no preset gemeni (did you mean gemini?)"),
+        (["profile.yaml"], "ends in .toml: try profile.yaml.toml"),
+        (["."], "try agents.toml"),
+        (["x.toml", "--timer", "--prompt", "x"], "write no profile"),
+        (["--timer"], "which profile? (seqsup init PROFILE --timer)"),
+    ],
+)
+def test_a_slip_is_said(seqsup: Cli, words: list[str], told: str) -> None:
+    ended = seqsup("init", *words)
+    assert ended.code == 2
+    assert told in ended.stderr
+
+
+@given(
+    st.sampled_from([*COMMANDS, None]),
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), max_size=3),
+    st.integers(2**30, 2**40),
+)
+def test_any_prompt_comes_back_as_it_was(program: str | None, prompts: list[str], hard: int) -> None:
+    agents = parse(write(program, hard, prompts), "x.toml").agents
+    if prompts:
+        assert [finish(agent.command[-1]) for agent in agents] == prompts
+
+
+def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, shell("a", "true"))
+    ended = seqsup("init", profile, "--timer")
+    assert ended.code == 0
+    assert f"start {profile} --quiet" in ended.stdout
+    assert "seqsup-nightly.timer" in ended.stdout
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze to ask")
+    (tmp_path / "seqsup-nightly.timer").write_text(ended.stdout)
+    (tmp_path / "seqsup-nightly.service").write_text(seqsup("init", profile, "--systemd").stdout)
+    asked = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "seqsup-nightly.timer"], capture_output=True, text=True, check=False,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )  # fmt: skip
+    assert [line for line in asked.stderr.splitlines() if "seqsup" in line] == []
+
+
+@in_tmux
+@pytest.mark.parametrize("key", ["C-c", "C-d"])
+def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:  # noqa: F811
+    term = terminal()
+    term.type("init")
+    term.shows("One line for each agent", "1:")
+    term.press(key)
+    assert term.code() == 130
+    assert "Traceback" not in term.shown()
+    assert not (tmp_path / "agents.toml").exists()
+
+
+@in_tmux
+@pytest.mark.long
+def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:  # noqa: F811
+    clis("claude", "qwen")
+    term = terminal()
+    term.type("init")
+    wait_for(lambda: "Which CLI runs your agents?" in term.shown())
+    term._call("send-keys", "-l", "qwen")
+    term.press("Enter")
+    wait_for(lambda: "One line for each agent" in term.shown())
+    for line in ("find bugs", "mend them", ""):
+        term._call("send-keys", "-l", line) if line else None
+        term.press("Enter")
+    assert term.code() == 0
+    agents = parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents
+    assert [list(agent.command) for agent in agents] == [
+        [*COMMANDS["qwen"], "find bugs"],
+        [*COMMANDS["qwen"], "mend them"],
+    ]

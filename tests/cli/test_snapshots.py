@@ -1,0 +1,316 @@
+"""What a person reads, whole: sessions of the real command line, held to tests/snapshots.
+
+SEQSUP_SNAPSHOTS=write renews them; the change is then seen in `git diff`.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from helpers.paths import NO_NODE, ROOT
+from helpers.told import Told, process
+from helpers.written import Written
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
+
+SNAPSHOTS = ROOT / "tests" / "snapshots"
+HERE = "/home/maria/projects"  # as long as the folder that it stands for, or lines would break elsewhere
+PROFILE = """\
+[memory]
+hard = "1GiB"
+host_floor = "none"
+[drain]
+available = "none"
+threshold = "1GiB"
+[retry]
+attempts = 2
+wait = "50ms"
+[run]
+on_failure = "continue"
+
+[[agents]]
+name = "triage"
+command = ["sh", "-c", "echo three issues; sleep 0.3"]
+[[agents]]
+name = "embed"
+command = ["sh", "-c", "echo trouble >&2; sleep 0.3; exit 3"]
+[[agents]]
+name = "publish"
+command = ["true"]
+needs = ["embed"]
+[[agents]]
+name = "servers"
+command = ["sh", "-c", "sleep 1000 & sleep 0.3; echo done"]
+"""
+
+
+def _folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="seqsup-", dir="/tmp") as name:
+        assert len(name) == len(HERE)
+        yield Path(name)
+
+
+here = pytest.fixture(_folder)
+
+
+class Session:
+    """A terminal of which all is kept: commands, what they print, their exit codes."""
+
+    def __init__(self, here: Path, env: Mapping[str, str]) -> None:
+        self.here = here
+        self._env = env
+        self._told: list[str] = []
+
+    def type(self, line: str, **env: str) -> None:
+        ended = subprocess.run(
+            [sys.executable, "-m", "seqsup", *shlex.split(line)], cwd=self.here, env={**self._env, **env},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        told = [f"$ {' '.join((*(f'{name}={value}' for name, value in env.items()), 'seqsup', line))}"]
+        told += ended.stdout.splitlines() + [f"2| {text}" for text in ended.stderr.splitlines()]
+        told += [f"[exit {ended.returncode}]"] if ended.returncode else []
+        self._told.append("\n".join(told) + "\n")
+
+    def text(self, normal: Callable[[str], str]) -> str:
+        return normal("\n".join(self._told).replace(str(self.here), HERE))
+
+
+def dated(text: str) -> str:
+    """Without what the clock and the processes of the day add."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-25 02:00", text)
+    text = re.sub(r"[\d.:]+( ms| s)? ago", "5 s ago", text)
+    return re.sub(r"(?<=, for )[\d.]+ m?s|(?<=completed · )[\d.]+ m?s(?= · highest)", "5 s", text)
+
+
+def measured(text: str) -> str:
+    """Without what a run takes: times, sizes, pids, and the columns that these make."""
+    text = re.sub(r"\d\d:\d\d:\d\d", "02:00:00", dated(text))
+    text = re.sub(r"\b[\d.]+ m?s\b", "1 s", text)
+    text = re.sub(r"\b[\d.]+ ([KMG]i)?B\b", "1 MiB", text)
+    text = re.sub(r"(?<=pid )\d+", "4711", re.sub(r"\d+ %", "1 %", text))
+    return re.sub(r"(?<=\S)  +", "  ", re.sub(r"  peak 1 MiB of 1 MiB", "", text))
+
+
+@pytest.fixture
+def session(here: Path, test_id: str) -> Session:
+    (here / "bin").mkdir()
+    for name in ("sh", "sleep", "true"):
+        (here / "bin" / name).symlink_to(f"/bin/{name}")
+    env = {
+        "PATH": f"{here}/bin", "PYTHONPATH": f"{NO_NODE}:{ROOT / 'supervisor'}", "HOME": str(here), "TZ": "UTC",
+        "LC_ALL": "C.UTF-8", "COLUMNS": "80", "SEQSUP_STATE_DIR": str(here / "state"), "SEQSUP_TIER": "subreaper",
+        "SEQSUP_METRICS_LISTEN": "none", "SEQSUP_TEST": test_id, "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],
+    }  # fmt: skip
+    return Session(here, env)
+
+
+def hold_to(name: str, text: str) -> None:
+    """The snapshot is what is said, to the letter."""
+    path = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("SEQSUP_SNAPSHOTS") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == (path.read_text() if path.exists() else ""), f"SEQSUP_SNAPSHOTS=write renews {path.name}"
+
+
+# -- what runs have left
+
+
+def failed() -> Told:
+    told = Told().run("triage", "embed", "publish", "servers")
+    told.attempt("triage", peak=374 * MIB, hard=1024 * MIB, seconds=445).drained("triage", seconds=0.4).agent_ended(
+        "triage"
+    )
+    why = "its tree was over 768 MiB for 3 s (memory.soft)"
+    held = (process(4712, "node embed.js", 589 * MIB), process(4713, "chrome", 237 * MIB))
+    for number in (1, 2):
+        told.attempt(
+            "embed", Reason.SOFT, number=number, why=why, peak=1031 * MIB, hard=1024 * MIB, seconds=424, processes=held
+        )
+        told.drained("embed", number, seconds=1.2)
+        if number == 1:
+            told.retry("embed")
+    told.agent_ended("embed", Reason.SOFT, why=why, attempts=2).skipped(
+        "publish", "it needs embed, which did not complete"
+    )
+    told.attempt(
+        "servers", peak=46 * MIB, hard=1024 * MIB, seconds=0.6, left_over=(process(4720, "server-files", 30 * MIB),)
+    )
+    return told.drained("servers").agent_ended("servers").run_ended(1)
+
+
+def completed() -> Told:
+    told = Told("weekly").run("triage", "report", profile="weekly.toml")
+    for agent in ("triage", "report"):
+        told.attempt(agent, peak=374 * MIB, hard=1024 * MIB, seconds=445).drained(agent).agent_ended(agent)
+    return told.run_ended(0)
+
+
+LOOKS = (
+    "status", "status weekly", "runs", "logs", "logs embed --attempt 1", "artifacts list", "artifacts show",
+    "artifacts summary triage", "doctor --run nightly", "stop", "pause", "resume",
+)  # fmt: skip
+
+
+@pytest.fixture
+def past(session: Session) -> Iterator[Written]:
+    written = Written(session.here / "state")
+    written.run(completed(), profile=str(session.here / "weekly.toml"))
+    nightly = written.run(failed(), profile=str(session.here / "nightly.toml"))
+    written.printed(nightly, "triage/1", "three issues\n")
+    written.printed(nightly, "servers/1", "done\n")
+    for number in (1, 2):
+        written.printed(nightly, f"embed/{number}", "embedding …\n", f"trouble {number}\n")
+    yield written
+    written.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "env"), [("past", {}), ("past-narrow", {"COLUMNS": "40"}), ("past-ascii", {"LC_ALL": "C"})]
+)
+def test_what_is_said_of_past_runs(session: Session, past: Written, name: str, env: dict[str, str]) -> None:
+    for line in LOOKS:
+        session.type(line, **env)
+    hold_to(name, session.text(dated))
+
+
+# -- what runs now, or does not
+
+
+def test_what_is_said_before_anything_ran(session: Session) -> None:
+    (session.here / "nightly.toml").write_text(PROFILE)
+    for line in ("status", "runs", "logs", "events", "report", "artifacts list", "artifacts clean --days 7", "stop",
+                 "pause", "resume", "sweep", "tune nightly.toml", "start nightly.toml --retry-failed",
+                 "status nightly.toml", "doctor --run r1"):  # fmt: skip
+        session.type(line)
+    hold_to("nothing-yet", session.text(dated))
+
+
+def test_what_is_said_of_a_run_that_goes_on_or_died(session: Session) -> None:
+    written = Written(session.here / "state")
+    told = Told().run("triage", "embed", "report").attempt("triage", peak=374 * MIB, seconds=445).drained("triage")
+    number = written.run(told.agent_ended("triage").started("embed"), profile=str(session.here / "nightly.toml"))
+    written.live(number)
+    for line in ("status", "runs", "artifacts list", "sweep"):
+        session.type(line)
+    written.die(number)
+    for line in ("status", "runs", "sweep --dry-run"):
+        session.type(line)
+    written.close()
+    hold_to("going-on-and-died", session.text(dated))
+
+
+# -- real runs
+
+
+def test_what_a_profile_is_planned_and_run_with(session: Session) -> None:
+    (session.here / "nightly.toml").write_text(PROFILE)
+    session.type("plan nightly.toml")
+    session.type("plan nightly.toml", COLUMNS="40")
+    session.type("plan nightly.toml --only embed --from triage")
+    hold_to("plan", re.sub(r"\n +better: .*?(?=\n {3}profile)", "", session.text(dated), flags=re.DOTALL))
+
+
+def test_what_is_said_while_a_profile_runs(session: Session) -> None:
+    (session.here / "nightly.toml").write_text(PROFILE)
+    for line in ("start nightly.toml", "start nightly.toml --resume", "start nightly.toml --retry-failed --quiet",
+                 "start nightly.toml --only triage", "start nightly.toml --from servers --follow",
+                 "run -- sh -c 'echo hello; sleep 0.3; exit 4'", "run -- true"):  # fmt: skip
+        session.type(line, COLUMNS="200")
+    hold_to("start", session.text(measured))
+
+
+# -- mistakes
+
+
+MISTAKES = (
+    "strat", "--jsn", "status --jsn", "status a b", "status nigthly", "status r9", "start", "start no.toml",
+    "start . --only", "start nightly.toml --only embde", "start nightly.toml --from embde",
+    "start nightly.toml --resume r9", "start nightly.toml --progress fast", "start nightly.toml --follow --json",
+    "plan", "plan nightly.toml --only triage --from publish", "run --", "run -- no-such-program",
+    "run --hard big -- true", "run --soft 2G --hard 1G -- true", "run --timeout soon -- true",
+    "run --retries -1 -- true", "run --name 'a b' -- true", "logs --attempt 0", "logs embde", "logs embed --attempt 7",
+    "mem abc", "mem 4194305", "mem --threshold big", "mem --gc 1", "artifacts lis", "artifacts show embde",
+    "artifacts show embed --file no.md", "artifacts show --file no.md", "artifacts put --summary well",
+    "artifacts clean", "artifacts clean --days x", "report --json --openmetrics", "report -o no/where.html",
+    "doctor --run r9", "doctor nightly.toml --run r2", "init --preset claud", "init nightly.toml",
+    "init --systemd", "tune no.toml", "completion tcsh", "status --watch",
+)  # fmt: skip
+
+
+def test_what_is_said_of_mistakes_on_the_command_line(session: Session, past: Written) -> None:
+    (session.here / "nightly.toml").write_text(PROFILE)
+    for line in MISTAKES:
+        session.type(line)
+    hold_to("mistakes", session.text(dated))
+
+
+WRONG = {
+    "words": """nmae = "nightly"
+[run]
+mode = "paralel"
+on_failure = 7
+[memory]
+hard = "lots"
+soft = "2GiB"
+[retry]
+on = ["heap-oom", "sof"]
+[[agents]]
+name = "a b"
+command = "true"
+[[agents]]
+name = "b"
+command = ["no-such-program"]
+needs = ["c"]
+[[agents]]
+name = "b"
+command = ["true"]
+timeouts = { wall = "soon" }
+""",
+    "empty": "",
+    "broken": '[[agents]\nname = "a"\n',
+    "circle": """[[agents]]
+name = "a"
+command = ["true"]
+needs = ["b"]
+[[agents]]
+name = "b"
+command = ["true"]
+needs = ["a"]
+""",
+}
+
+
+def test_what_is_said_of_mistakes_in_a_profile(session: Session) -> None:
+    for name, text in WRONG.items():
+        (session.here / f"{name}.toml").write_text(text)
+        session.type(f"plan {name}.toml")
+    (session.here / "latin.toml").write_bytes('name = "né"\n'.encode("latin-1"))
+    for line in ("plan latin.toml", "plan bin", "plan /dev/null"):
+        session.type(line)
+    hold_to("profile-mistakes", session.text(dated))
+
+
+# -- a first profile, and help
+
+
+def test_what_init_writes(session: Session) -> None:
+    session.type("init")
+    session.type("init")
+    (session.here / "bin" / "claude").symlink_to("/bin/true")
+    session.type("init --force --prompt 'Fix the tests' --prompt 'Say what you did'")
+    hold_to("init", f"{session.text(dated)}\n== agents.toml\n{(session.here / 'agents.toml').read_text()}")
+
+
+def test_what_help_is_given(session: Session) -> None:
+    """Of two pages: docs/cli.md, which is made from the code, has the text of all."""
+    session.type("")
+    session.type("start -h")
+    hold_to("help", session.text(dated))

@@ -1,0 +1,237 @@
+"""One voice: what went wrong, why, and what to do; as wide as the terminal; no traceback for what a user can cause."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.command_line import Result
+from helpers.paths import ROOT
+from helpers.profiles import shell, write
+from seqsup.cli.app import COMMANDS, FAULT
+from seqsup.text import wrap
+from seqsup.view.table import Column, render
+
+Cli = Callable[..., Result]
+
+LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"start", "run", "init"})
+
+
+# -- no traceback
+
+
+DRIVER = """
+import json, os, sys
+from seqsup.cli.app import main
+answers = os.fdopen(int(sys.argv[1]), "w")
+out = os.dup(1)
+for line in sys.stdin:
+    words = [word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape") for word in json.loads(line)]
+    print(main(words), file=answers, flush=True)
+    os.dup2(out, 1)  # a full disk, say, has made it give up its output
+"""
+
+
+class Driver:
+    """One interpreter that runs many command lines: a process for each would take a minute."""
+
+    def __init__(self, folder: Path) -> None:
+        self._errors: IO[str] = (folder / "stderr").open("w+")
+        answers, give = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(give)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=self._errors, text=True, cwd=folder, pass_fds=[give],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
+        )  # fmt: skip
+        os.close(give)
+        self._answers = os.fdopen(answers)
+
+    def run(self, words: list[str]) -> tuple[int, str]:
+        self._errors.truncate(0)
+        self._errors.seek(0)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        code = int(self._answers.readline())
+        self._errors.seek(0)
+        return code, self._errors.read()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(40)
+        self._answers.close()
+        self._errors.close()
+
+
+@pytest.fixture
+def driver(tmp_path: Path, seqsup: Cli) -> Iterator[Driver]:
+    seqsup("start", write(tmp_path, shell("a", "echo hello")))
+    driver = Driver(tmp_path)
+    yield driver
+    driver.close()
+
+
+_WORDS = st.one_of(
+    st.sampled_from([
+        "nightly.toml", "nightly", "r1", "1", "r0", "r9999999999999999999", "a", "-f", "--json", "--now", "--all",
+        "-n", "-1", "0", "--attempt", "--task", "--only", "--from", "--resume", "--no-wait", "--quiet", "--force",
+        "--dry-run", "--", "-", "", ".", "..", "/", "/dev/null", "/proc/self/mem", "~", "stdout", "\udcff", "é", "=",
+        "--=", "-h", "--debug", "--help", "--version", "a" * 300, "x.toml",
+    ]),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+    st.sampled_from(LOOKS),
+)  # fmt: skip
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["", *LOOKS]), st.lists(_WORDS, max_size=5))
+def test_no_command_line_makes_a_traceback(driver: Driver, command: str, words: list[str]) -> None:
+    if "-f" in words and command in ("logs", "events"):
+        words = [word for word in words if word != "-f"]  # it would follow a dead run's log, and end; a live one's not
+    code, told = driver.run([word for word in (command, *words) if word or word is not command])
+    assert code != FAULT, told
+    assert "--debug" in words or "Traceback" not in told
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(_WORDS, st.binary(max_size=8).map(lambda raw: raw.decode("utf-8", "replace"))), max_size=4))
+def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "x.toml").write_text("".join(f"{word}\n" for word in words), errors="replace")
+    code, told = driver.run(["plan", "x.toml"])
+    assert (code, "Traceback" in told) == (2, False)
+    assert told.startswith("seqsup: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["strat"], 2, 'no command "strat" (did you mean start'),
+        (["status", "--jsn"], 2, "no option --jsn (did you mean --json?)"),
+        (["status", "a", "b"], 2, "too much: b; the form is seqsup status [OPTIONS] [RUN]"),
+        (["plan"], 2, "which profile? (seqsup plan PROFILE)"),
+        (["run", "--"], 2, "incomplete: seqsup run -- CMD"),
+        (["start", "--only"], 2, "--only wants a value\ntry: seqsup start -h"),
+        (["status", "--json=yes"], 2, "--json takes no value\ntry: seqsup status -h"),
+        (["start", "--progress", "fast"], 2, "--progress: expected one of auto, plain, not 'fast'"),
+        (["artifacts", "lis"], 2, 'no command "lis" (did you mean list?)'),
+        (["artifacts", "clean", "--days", "nan"], 2, "--days: expected a number of days, not 'nan'"),
+        (["artifacts", "clean", "--max-size", "big"], 2, "--max-size: expected a size"),
+        (["run", "--retries", "-1", "--", "true"], 2, "--retries: expected a whole number from 0, not '-1'"),
+        (["start"], 2, "which profile? (seqsup start PROFILE)"),
+        (["start", ""], 2, "which profile? (seqsup start PROFILE)"),
+        (["--debug"], 2, "missing command\ntry: seqsup -h"),
+        (["plan", "no.toml"], 2, "no.toml: cannot be read: No such file or directory"),
+        (["status", "r9"], 2, 'no run "r9"'),
+        (["status", "nigthly"], 2, "did you mean nightly?"),
+        (["logs", "--attempt", "0"], 2, "--attempt: expected a whole number from 1, not '0'"),
+        (["init", "--systemd"], 2, "which profile?"),
+        (["init", "no/where.toml"], 2, "there is no folder no: make it"),
+        (["completion"], 2, "incomplete: seqsup completion {bash|zsh|fish}"),
+        (["mem", "abc"], 2, 'seqsup: no run "abc"'),
+        (["run", "--", "no-such-program"], 2, "seqsup: the command: there is no program"),
+        (["run", "--hard", "big", "--", "true"], 2, "seqsup: --hard: expected a size"),
+        (["run", "--soft", "2G", "--hard", "1G", "--", "true"], 2, "seqsup: --soft: soft (2 GiB) is above hard"),
+        (["run", "--timeout", "soon", "--", "true"], 2, "seqsup: --timeout: expected a duration"),
+        (["run", "--name", "a b", "--", "true"], 2, "seqsup: --name: 'a b': a name is"),
+    ],
+)
+def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code: int, told: str) -> None:
+    ended, said = driver.run(args)
+    assert ended == code
+    assert told in said
+    assert all(line.startswith(("seqsup: ", "try: ")) for line in said.splitlines()), said
+
+
+def test_what_is_wrong_with_a_name_is_said_once(driver: Driver) -> None:
+    assert driver.run(["run", "--name", "a b", "--", "true"])[1].count("seqsup: ") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "artifacts"])
+def test_help_that_nobody_asked_for_is_still_help(driver: Driver, command: str) -> None:
+    code, told = driver.run([command])
+    assert (code, told.startswith(f"Usage: seqsup {command}"), "seqsup: " in told) == (2, True, False)
+
+
+@pytest.mark.parametrize("args", [["--debug", "status", "r9"], ["status", "r9", "--debug"]])
+def test_debug_shows_where_an_error_came_from(driver: Driver, args: list[str]) -> None:
+    code, said = driver.run(args)
+    assert code == 2
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1].startswith("seqsup: no run")
+
+
+def test_a_library_that_is_missing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise ModuleNotFoundError(\"No module named 'msgspec'\", name='msgspec')")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'supervisor'}"}
+    command = [sys.executable, "-m", "seqsup", "status"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"seqsup: msgspec is missing from {sys.executable}")
+
+
+# -- widths
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("command", ["plan", "status", "runs", "doctor"])
+def test_what_is_printed_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str, columns: int) -> None:
+    """But for single words, such as paths, which stay whole so that they can be copied."""
+    long = "writes-the-report-of-the-night"
+    profile = write(tmp_path, shell(long, "true"), shell("b", "exit 1", needs=[long]))
+    seqsup("start", profile)
+    args = [command, profile] if command in ("plan", "doctor") else [command]
+    lines = seqsup(*args, env={"COLUMNS": str(columns)}).stdout.splitlines()
+    assert len(lines) > 1
+    wide = [line for line in lines if len(line) > columns and " " in line.strip()[: columns - 12]]
+    assert [line for line in wide if not any(copied in line for copied in ("$ ", "→ ", "seqsup "))] == []
+
+
+def test_a_table_keeps_what_matters_when_it_is_narrow() -> None:
+    columns = (Column("agent", right=False), Column("attempts", optional=2), Column("reason", right=False))
+    rows = [("the-long-name-of-an-agent", "3", "heap-oom (expected)")]
+    assert render(columns, rows, 80)[1] == "  the-long-name-of-an-agent         3  heap-oom (expected)"
+    assert render(columns, rows, 44)[1] == "  the-long-name-of-an-…  heap-oom (expected)"
+    assert max(map(len, render(columns, rows, 30))) <= 30
+
+
+def test_a_copy_keeps_its_number_when_its_name_is_cut() -> None:
+    columns = (Column("agent", right=False), Column("reason", right=False))
+    rows = [(f"migrate-the-components.{number}", "completed") for number in (9, 10)]
+    assert render(columns, rows, 30)[1:] == ["  migrate-the-co….9  completed", "  migrate-the-c….10  completed"]
+
+
+@given(st.text("ab ", max_size=60), st.integers(1, 80))
+def test_a_wrapped_line_has_all_words_and_no_broken_one(text: str, width: int) -> None:
+    lines = wrap(text, width)
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= max(width, 22) or len(line.split()) == 1 for line in lines)
+
+
+def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path: Path) -> None:
+    profile, plain = write(tmp_path, shell("a", "true")), {"LC_ALL": "C"}
+    ended = seqsup("start", profile, "--task", "naïve", env=plain)
+    said = ended.stderr + seqsup("status", env=plain).stdout + seqsup("doctor", profile, env=plain).stdout
+    assert not set(said) & {"–", "…", "→", "✔", "▶", "·"}
+    assert len({line.index("a   ") for line in said.splitlines() if re.match(r"\d\d:\d\d:\d\d .* a   ", line)}) == 1
+    assert json.loads(seqsup("status", "--json", env=plain).stdout)["task"] == "naïve"
+
+
+def test_what_an_agent_says_is_not_lost_where_the_locale_is_c(seqsup: Cli, tmp_path: Path) -> None:
+    profile, plain = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1")), {"LC_ALL": "C"}
+    assert re.search(r"failed .*  naïve - 漢字\n", seqsup("start", profile, env=plain).stderr)
+
+
+@pytest.mark.parametrize("terminal", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}])
+def test_json_is_utf_8_whatever_the_terminal_takes(seqsup: Cli, tmp_path: Path, terminal: dict[str, str]) -> None:
+    profile = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1"))
+    told = seqsup("start", profile, "--log-format", "json", env=terminal).stderr
+    assert any("naïve – 漢字" in json.loads(line)["message"] for line in told.splitlines())

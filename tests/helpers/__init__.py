@@ -1,0 +1,1 @@
+"""What tests share: histories, profiles, real programs, waiting for facts."""

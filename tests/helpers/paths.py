@@ -1,0 +1,11 @@
+"""Where things are."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+STUBS = ROOT / "tests" / "stubs"
+
+
+NO_NODE = ROOT / "tests" / "no_node"  # for PYTHONPATH

@@ -1,0 +1,283 @@
+"""Trees beside the agent's: whose an orphan is, what ends with whom, and that nothing is left whoever is killed."""
+
+import os
+import secrets
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from helpers.supervised import supervised, until
+from helpers.waiting import alive, wait_for
+from seqsup.containment import keeper_main
+from seqsup.containment.keeper import Keeper
+from seqsup.containment.reaper import Reaper
+from seqsup.containment.tree import Tree
+from seqsup.host.machine import Host
+from seqsup.host.wake import Wake
+from seqsup.model.enums import Measure
+from seqsup.model.events import AnyEvent, Unkillable
+from seqsup.model.outcome import Exit
+from seqsup.runner.context import World
+from seqsup.runner.side_process import Beside, Site
+from seqsup.runner.stop_request import Operator
+
+Stub = Callable[..., list[str]]
+Story = Callable[[World, Site], Awaitable[None]]
+Tell = Callable[[Story], list[AnyEvent]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Tell:
+    """Let a story happen in a world without groups: descent alone must do. Gives the events of it."""
+
+    def tell(story: Story) -> list[AnyEvent]:
+        events: list[AnyEvent] = []
+        ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+        async def whole(reaper: Reaper, wake: Wake) -> None:
+            world = World(reaper, Host(), wake, Operator(lambda _: wake.poke()), events.append)
+            try:
+                await story(world, Site(tmp_path, secrets.token_hex(8), ledger))
+                assert reaper.keepers == []
+            finally:
+                world.host.close()
+                world.sockets.close()
+
+        try:
+            supervised(whole)
+        finally:
+            os.close(ledger)
+        return events
+
+    return tell
+
+
+async def started(beside: Beside, world: World, command: list[str]) -> list[int]:
+    """Start it, wait until it says ready, and give the pids that it named."""
+    await beside.start(tuple(command), cwd="/", env={})
+    words = await until(lambda: beside.output().decode().rpartition("\n")[0].split(), world.wake)
+    assert words[0] == "ready"
+    return [int(word) for word in words[1:]]
+
+
+def agents_tree(world: World, site: Site, command: list[str], folder: Path) -> Tree:
+    """A tree below the supervisor itself, as the running agent's is."""
+    assert isinstance(world.reaper, Reaper)
+    with (folder / "said").open("w") as said:
+        root = world.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
+    return Tree(world.reaper, root, Measure.PRIVATE, site.ledger, None)
+
+
+def keeper_of(beside: Beside) -> int:
+    assert beside.pid is not None
+    return psutil.Process(beside.pid).ppid()
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("exit 0", Exit(code=0, signal=None)),
+        ("exit 7", Exit(code=7, signal=None)),
+        ("kill -SEGV $$", Exit(code=None, signal=signal.SIGSEGV)),
+        ("kill -STOP $PPID; exit 7", Exit(code=7, signal=None)),
+    ],
+)
+def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await one.start(("sh", "-c", script), cwd="/", env={})
+            assert await until(lambda: one.ended, world.wake) == how
+            assert await one.stop(5) == ()
+
+    assert tell(story) == []
+
+
+def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
+    tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            waits = f"until [ -e {tmp_path}/go ]; do sleep 0.01; done; exit 7"
+            await one.start(("sh", "-c", waits), cwd="/", env={})
+            keeper, listen = psutil.Process(keeper_of(one)), Keeper._listen
+
+            def listens(self: Keeper) -> None:
+                listen(self)
+                (tmp_path / "go").touch()
+                wait_for(lambda: not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE)
+
+            monkeypatch.setattr(Keeper, "_listen", listens)
+            assert await until(lambda: one.ended, world.wake) == Exit(code=7, signal=None)
+
+    assert tell(story) == []
+
+
+def test_who_survives_its_kill_is_waited_for_and_told_of_once(
+    tell: Tell, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqsup.policy.watch.KILL_DEADLINE", 0.05)
+    monkeypatch.setattr(Tree, "living", lambda _: 1)
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await started(one, world, stub("deaf"))
+            await one.stop(0)
+        assert isinstance(world.reaper, Reaper)
+        while world.reaper.keepers:
+            await world.wake.wait(1.0)
+            world.reaper.tidy()
+
+    (told,) = tell(story)
+    assert isinstance(told, Unkillable)
+
+
+@pytest.mark.parametrize("kind", ["setsid", "double-fork", "double-fork-setsid"])
+def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_path: Path, kind: str) -> None:
+    async def story(world: World, site: Site) -> None:
+        leaves = stub("escapes", kind, "--leave")
+        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
+            ones, others = await started(one, world, leaves), await started(other, world, leaves)
+            tree = agents_tree(world, site, leaves, tmp_path)
+            agents = [int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], world.wake)]
+            await until(lambda: world.reaper.ending(tree.root), world.wake)
+            tree.walk()
+            assert {process.pid for process in tree.describe()} >= set(agents)
+            assert not {process.pid for process in tree.describe()} & {*ones, *others}
+            await tree.destroy(world.wake)
+            assert tree.living() == 0
+            tree.close()
+            assert not any(map(alive, agents))
+            assert all(map(alive, (*ones, *others)))
+            assert {process.pid for process in await one.stop(5)} == set(ones)
+            assert not any(map(alive, ones))
+            assert all(map(alive, others))
+
+    assert tell(story) == []
+
+
+def test_who_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await started(one, world, stub("deaf"))
+            await one.stop(0.1)
+            assert one.ended == Exit(code=None, signal=signal.SIGKILL)
+
+    assert tell(story) == []
+
+
+def test_a_tree_that_forks_widely_is_ended_whole(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            pids = await started(one, world, stub("forks", 3, 3))
+            await until(lambda: one.used() > 0, world.wake)  # on a slow machine a walk is not due at once
+            await one.stop(0)
+            assert not any(map(alive, pids))
+
+    assert tell(story) == []
+
+
+@pytest.mark.parametrize("stub_name", ["escapes double-fork-setsid", "env_cleared --stay"])
+def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, tmp_path: Path, stub_name: str) -> None:
+    """They are known by their mark; who has cleared that, by having been seen before."""
+
+    async def story(world: World, site: Site) -> None:
+        name, *args = stub_name.split()
+        async with Beside("one", site, world) as one:
+            pids = await started(one, world, stub(name, *args))
+            await until(lambda: one.used() and {each.pid for each in one.describe()} > set(pids), world.wake)
+            tree = agents_tree(world, site, stub("orphans"), tmp_path)
+            os.kill(keeper_of(one), signal.SIGKILL)
+            await until(lambda: one.ended, world.wake)
+            tree.walk()
+            await tree.destroy(world.wake)
+            tree.close()
+            assert all(map(alive, pids))
+            await one.stop(0)
+            assert not any(map(alive, pids))
+
+    assert tell(story) == []
+
+
+def test_who_killed_its_keeper_before_it_was_seen_and_bears_no_mark_is_stopped_all_the_same(
+    tell: Tell, stub: Stub
+) -> None:
+    """Where every tree has a keeper, who falls to us and is nobody's comes from one that was killed."""
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
+            others = await started(other, world, stub("escapes", "double-fork-setsid"))
+            pids = await started(one, world, stub("flees", "env-i"))
+            os.kill(keeper_of(one), signal.SIGKILL)
+            await until(lambda: one.ended, world.wake)
+            await one.stop(0)
+            assert not any(map(alive, pids))
+            assert all(map(alive, others))
+
+    assert tell(story) == []
+
+
+def test_a_keeper_takes_its_tree_with_it_when_the_line_breaks(tell: Tell, stub: Stub) -> None:
+    async def story(world: World, site: Site) -> None:
+        one = Beside("one", site, world)
+        pids = await started(one, world, stub("escapes", "double-fork-setsid"))
+        one._keeper._line.shutdown(2)  # as the kernel does when the supervisor dies
+        await until(lambda: one._keeper.over, world.wake)
+        assert not any(map(alive, pids))
+        await one.__aexit__(None, None, None)
+
+    assert tell(story) == []
+
+
+def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It collected until nobody ended any more: of a fork bomb, on many processors, as long as that went on."""
+    ends = iter([SimpleNamespace(si_pid=2**22)] * 5000)
+    woken, wakes = os.pipe2(os.O_NONBLOCK)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "waitid", lambda *_: next(ends, None))
+        assert keeper_main._reap(1, -1, wakes)
+    assert sum(1 for _ in ends) > 4000
+    assert os.read(woken, 9), "the rest is collected without another signal"
+    for fd in (woken, wakes):
+        os.close(fd)
+
+
+def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            await one.start((str(tmp_path / "nothing"),), cwd="/", env={})
+            await until(lambda: one.ended, world.wake)
+            assert one.complaint()
+
+    assert tell(story) == []
+
+
+def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
+    """A build in a lane is a million processes a day."""
+
+    async def story(world: World, site: Site) -> None:
+        assert isinstance(world.reaper, Reaper)
+        keeper = Keeper(world.reaper, "one")
+        keeper.saw(os.getpid(), 7)
+        for pid in range(2**22, 2**22 + 20_000):  # no process has such a number
+            keeper.saw(pid, 7)
+        assert keeper._seen[os.getpid()] == 7
+        assert len(keeper._seen) < 5000
+
+    assert tell(story) == []
+
+
+def test_a_story_that_fails_leaves_nothing(tell: Tell, stub: Stub) -> None:
+    pids: list[int] = []
+
+    async def story(world: World, site: Site) -> None:
+        async with Beside("one", site, world) as one:
+            pids.extend(await started(one, world, stub("escapes", "setsid")))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        tell(story)
+    wait_for(lambda: not any(map(alive, pids)))

@@ -1,0 +1,249 @@
+"""What past attempts let expect: pure, and as plan, status, tune and the log tell it."""
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.command_line import Result, Started
+from helpers.past import learned, state_dir
+from helpers.profiles import agent, of, proven, shell, write
+from helpers.told import Told
+from helpers.waiting import wait_for
+from seqsup.model.reason import Reason
+from seqsup.model.run_view import fold, remaining
+from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
+from seqsup.units import MIB
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+PEAKS = st.integers(0, 2**40)
+PASTS = st.lists(
+    st.builds(
+        Past, run=st.integers(1, 99), attempt=st.integers(1, 3), content=st.sampled_from("AB"),
+        reason=st.sampled_from(Reason), ok=st.booleans(), seconds=st.floats(0, 1e6), peak=PEAKS,
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+def past(*peaks: int, ok: bool = True, reason: str = "completed", seconds: float = 10) -> list[Past]:
+    return [Past(n, 1, "A", reason, ok, seconds, peak * MIB) for n, peak in enumerate(peaks)]
+
+
+@given(values=st.lists(st.floats(0, 1e9), min_size=1), share=st.floats(0.01, 1))
+def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: list[float], share: float) -> None:
+    found = quantile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-6
+
+
+@given(known=PASTS, content=st.sampled_from("ABC"))
+def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: str) -> None:
+    usual = expect(known, content)
+    well = [each for each in relevant(known, content) if each.ok]
+    assert (usual is None) == (not well)
+    if usual is not None:
+        peaks = [each.peak for each in well if each.peak]
+        assert (usual.attempts, usual.weighed) == (len(well), len(peaks))
+        assert min(peaks, default=0) <= usual.peak <= usual.high <= max(peaks, default=0)
+        assert usual.seconds <= usual.long
+
+
+@given(known=PASTS)
+def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: list[Past]) -> None:
+    limits = suggest(known)
+    if limits is None:
+        assert good(known) < FEW
+        return
+    assert limits.of.high < limits.soft < limits.hard  # between them it is asked to collect
+    assert limits.wall >= max(60, 2 * limits.of.long)
+    assert all(size % (64 * MIB) == 0 for size in (limits.soft, limits.hard))
+    for each in known:
+        if each.reason in ("hard", "soft", "kernel-oom", "heap-oom"):
+            assert limits.soft >= each.peak
+
+
+@given(known=PASTS, peak=PEAKS)
+def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: list[Past], peak: int) -> None:
+    usual = expect(known, "A")
+    if usual is not None and risen(peak, usual):
+        assert peak > 2 * usual.peak
+        assert usual.weighed >= ENOUGH
+        assert not risen(usual.peak, usual)
+
+
+@pytest.mark.parametrize(
+    ("peak", "known", "told"),
+    [
+        (211, past(*[100] * 5), True),
+        (199, past(*[100] * 5), False),
+        (211, past(*[100] * 4), False),
+        (30, past(*[10] * 5), False),
+        (211, past(*[100] * 5, ok=False), False),
+        (211, past(*[100] * 4, 0, 0), False),
+        (211, past(*[100] * 5, *[0] * 9), True),
+    ],
+    ids=["twice", "not yet", "too few", "a whim", "none went well", "too few were weighed", "enough were"],
+)
+def test_when_a_peak_is_told(peak: int, known: list[Past], told: bool) -> None:
+    usual = expect(known, "A")
+    assert (usual is not None and risen(peak * MIB, usual)) == told
+
+
+def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
+    usual = expect(past(0, 0, 100, 0))
+    assert usual is not None
+    assert (usual.attempts, usual.weighed, usual.peak, usual.high) == (4, 1, 100 * MIB, 100 * MIB)
+    assert need(usual, None) is None
+    assert need(expect(past(0, 100, 100, 100)), None) == 125 * MIB
+
+
+def test_the_time_that_is_left_is_that_of_those_to_come() -> None:
+    told = Told().run("a", "b", "c")
+    body = told.events[0].body
+    view = fold([*told.attempt("a").agent_ended("a").started("b").events])
+    view.expected = {"a": 100, "b": 50, "c": 7}
+    assert view.agents["b"].began is not None
+    assert remaining(view, view.agents["b"].began + 20) == (37, 0)
+    assert remaining(view, view.agents["b"].began + 99) == (7, 0)
+    del view.expected["c"]
+    assert remaining(view, 1e6) == (0, 1)
+    assert body == told.events[0].body
+
+
+def test_plan_says_what_agents_usually_take_and_why_they_are_taken(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("ui", "true", when=["button", "form"]), shell("db", "true", when=["sql"]))
+    learned(profile, "ui", 300, 310, 320)
+    shown = seqsup("plan", profile, "--task", "Mend the Button").stdout
+    assert "usually            30 s, highest peak 310 MiB" in shown
+    assert "30 s, peak 310 MiB; of 3 attempts 95 % within 30 s and 320 MiB" in " ".join(shown.split())
+    assert "taken" in shown
+    assert "the task has button" in shown
+    assert "db: the task has none of the words sql" in shown
+    told = json.loads(seqsup("plan", profile, "--task", "Mend the Button", "--json").stdout)
+    assert told["routing"] == [
+        {"agent": "ui", "taken": True, "why": "the task has button"},
+        {"agent": "db", "taken": False, "why": "the task has none of the words sql"},
+    ]
+    assert told["steps"][0]["expected"]["peak"] == 310 * MIB
+    fresh = json.loads(seqsup("plan", profile, "--only", "db", "--json").stdout)
+    assert (fresh["routing"][0]["why"], fresh["steps"][0]["expected"]) == ("named with --only", None)
+
+
+def test_status_says_about_how_long_the_rest_will_take(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    waits = "touch ran; while [ ! -e gate ]; do sleep 0.01; done"
+    profile = write(tmp_path, shell("a", waits), shell("b", "true"), shell("new", "true"))
+    learned(profile, "b", 10, seconds=300)
+    process = seqsup_started("start", profile)
+    wait_for((tmp_path / "ran").exists)
+    status = " ".join(seqsup("status").stdout.split())
+    assert "about 5:00 left, and 2 agents that never ran" in status
+    assert json.loads(seqsup("status", "--json").stdout)["remaining"] == {"seconds": 300, "agents_unknown": 2}
+    (tmp_path / "gate").touch()
+    assert process.wait().code == 0
+
+
+@pytest.mark.memory
+def test_a_risen_peak_is_told_with_its_numbers(seqsup: Seqsup, tmp_path: Path) -> None:
+    grows = f"held = b'x' * {200 * MIB}; import time; time.sleep(1)"
+    profile = write(tmp_path, agent("a", [sys.executable, "-c", grows]))
+    learned(profile, "a", 20, 21, 22, 23, 24)
+    events = proven(seqsup("start", profile, "--json"))
+    (rose,) = of(events, "peak_rose")
+    assert (rose["agent"], rose["usual"], rose["attempts"]) == ("a", 22 * MIB, 5)
+    assert rose["peak"] > 150 * MIB
+    log = (state_dir() / "runs/r6/seqsup.log").read_text()
+    assert "its median 22 MiB of 5 attempts" in log
+
+
+def test_tune_suggests_and_writes_and_leaves_the_rest_as_it_is(seqsup: Seqsup, tmp_path: Path) -> None:
+    text = """# nightly, by hand
+[memory]
+host_floor = "none"
+
+[[agents]]
+name = "one"  # the first
+command = ["true"]
+memory = { hard = "4GiB" }   # too much
+
+[[agents]]
+name = "each"
+command = ["echo", "{item}"]
+for_each = ["x", "y"]
+[agents.env]
+MODE = "fast"
+
+[[agents]]
+name = "new"
+command = ["true"]
+"""
+    profile = tmp_path / "nightly.toml"
+    profile.write_text(text)
+    learned(profile, "one", 300, 310, 320)
+    learned(profile, "each.1", 90, 100)
+    learned(profile, "each.2", 110)
+    shown = seqsup("tune", profile)
+    assert shown.code == 0, shown.stderr
+    told = tomllib.loads(shown.stdout)["agents"]
+    assert told == [
+        {"name": "one", "memory": {"soft": "448MiB", "hard": "512MiB"}, "timeouts": {"wall": "2m"}},
+        {"name": "each", "memory": {"soft": "192MiB", "hard": "256MiB"}, "timeouts": {"wall": "2m"}},
+    ]
+    assert "too little is known of new (has 0): it takes 3 attempts that went well" in shown.stderr
+    assert profile.read_text() == text
+    assert seqsup("tune", profile, "--write").code == 0
+    changed = profile.read_text()
+    assert [line for line in text.splitlines() if line not in changed.splitlines()] == [
+        'memory = { hard = "4GiB" }   # too much'
+    ]
+    steps = json.loads(seqsup("plan", profile, "--json").stdout)["steps"]
+    assert [step["limits"]["hard"] // MIB for step in steps[:3]] == [512, 256, 256]
+    assert [step["timeouts"]["wall"] for step in steps] == [120, 120, 120, 3600]
+    tuned = json.loads(seqsup("tune", profile, "--json").stdout)
+    assert (tuned["schema"], tuned["agents"][0]["peak_p95"]) == ("seqsup.tune/1", 320 * MIB)
+
+
+@pytest.mark.parametrize(("begins", "ends"), [("", "\r\n"), ("\ufeff", "\n"), ("\ufeff", "\r\n")])
+def test_tune_keeps_a_profile_as_an_editor_of_another_system_leaves_it(
+    seqsup: Seqsup, tmp_path: Path, begins: str, ends: str
+) -> None:
+    lines = ["# by hand", "[[agents]]", 'name = "a"', 'command = ["true"]', 'memory = { hard = "4GiB" }', ""]
+    (tmp_path / "kept").mkdir()
+    profile, link = tmp_path / "kept/nightly.toml", tmp_path / "nightly.toml"
+    profile.write_bytes((begins + ends.join(lines)).encode())
+    os.chown(profile, *(owner := (1234, 1234) if os.geteuid() == 0 else (os.geteuid(), os.getegid())))
+    link.symlink_to(profile)
+    learned(link, "a", 300, 310, 320)
+    tuned = seqsup("tune", link, "--write")
+    assert tuned.code == 0, tuned.stderr
+    changed = profile.read_bytes().decode()
+    assert changed.startswith(begins + ends.join(lines[:4]))
+    assert (changed.count("\n"), changed.count(ends)) == (6, 6)
+    assert json.loads(seqsup("plan", profile, "--json").stdout)["steps"][0]["limits"]["hard"] == 512 * MIB
+    assert (link.is_symlink(), (profile.stat().st_uid, profile.stat().st_gid)) == (True, owner)
+
+
+def test_tune_leaves_alone_what_it_could_not_write_whole(seqsup: Seqsup, tmp_path: Path) -> None:
+    text = (
+        '[[agents]]\nname = "a"\ncommand = ["true"]\n\n[run]\nchain = 3\n\n[[agents]]\nname = "b"\ncommand = ["true"]\n'
+    )
+    profile = tmp_path / "nightly.toml"
+    profile.write_text(text)
+    learned(profile, "a", 300, 310, 320)
+    refused = seqsup("tune", profile, "--write")
+    assert refused.code in (0, 2)
+    if refused.code == 2:
+        assert (profile.read_text(), "[[agents]] next to each other" in refused.stderr) == (text, True)
+
+
+def test_before_anything_ran_tune_has_nothing_to_say(seqsup: Seqsup, tmp_path: Path) -> None:
+    tuned = seqsup("tune", write(tmp_path, shell("a", "true")))
+    assert (tuned.code, tuned.stdout) == (0, "")
+    assert "too little is known" in tuned.stderr

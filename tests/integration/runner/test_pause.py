@@ -1,0 +1,249 @@
+"""A run that pauses between agents: at its operator's wish, or while its disk has too little room."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.command_line import Result, Started
+from helpers.disks import fill, tmpfs
+from helpers.profiles import of, parsed, shell, write
+from helpers.waiting import wait_for
+from seqsup.policy.resources import DISK_FLOOR, disk_too_full
+from seqsup.units import MIB
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+WAITS = "echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
+
+
+LANES = {"concurrency": 2, "allow_concurrency": True, "chain": 20}
+
+
+def kinds(seqsup: Seqsup) -> list[str]:
+    return [event["event"] for event in parsed(seqsup("events").stdout)]
+
+
+@given(
+    free=st.integers(0, 2**50), total=st.integers(0, 2**50), floor=st.none() | st.just("auto") | st.integers(0, 2**50)
+)
+def test_a_disk_is_too_full_exactly_below_its_floor(free: int, total: int, floor: int | str | None) -> None:
+    least = {None: 0, "auto": min(DISK_FLOOR, total // 20)}.get(floor, floor)  # type: ignore[arg-type]
+    assert bool(disk_too_full(free, total, floor)) == (free < int(least or 0))
+
+
+def test_after_the_running_agent_no_next_one_starts_until_resume(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    paused = seqsup("pause")
+    assert (paused.code, "pauses after a; `seqsup resume r1`" in paused.stderr) == (0, True)
+    assert "pauses after this agent" in " ".join(seqsup("status").stdout.split())
+    (tmp_path / "gate").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    status = seqsup("status")
+    assert (status.code, "pauses after" in status.stdout) == (0, False)
+    assert "nothing of the run lives now: it is between agents" in seqsup("mem").stdout
+    assert "paused: by the operator; `seqsup resume r1` lets it go on" in " ".join(status.stdout.split())
+    assert not (tmp_path / "ran").exists()
+    assert "goes on" in seqsup("resume").stderr
+    assert process.wait().code == 0
+    assert (tmp_path / "ran").exists()
+    assert kinds(seqsup).count("run_continued") == 1
+    assert seqsup("resume").stderr == "r1 nightly does not run\n"
+    assert "does not run" in seqsup("pause").stderr
+
+
+def both_wait(tmp_path: Path, run: dict[str, object]) -> Path:
+    """Two that run side by side, each until its gate opens, and two to come."""
+    waits = [shell(name, f"touch {name}; while [ ! -e gate-{name} ]; do sleep 0.01; done") for name in "ab"]
+    rest = [shell(name, f"touch {name}") for name in "cd"]
+    return write(tmp_path, *waits, *rest, run={**LANES, **run}, memory={"hard": "64MiB"})
+
+
+def ended(seqsup: Seqsup, *which: object) -> int:
+    return len(of(parsed(seqsup("events", *which).stdout), "agent_ended"))
+
+
+def test_a_pause_starts_nobody_while_another_lane_still_runs(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    process = seqsup_started("start", both_wait(tmp_path, {}))
+    wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    assert "pauses after a, b;" in seqsup("pause").stderr
+    (tmp_path / "gate-a").touch()
+    wait_for(lambda: ended(seqsup) == 1)
+    (tmp_path / "gate-b").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    assert (ended(seqsup), (tmp_path / "c").exists()) == (2, False)
+    assert seqsup("resume").code == 0
+    assert process.wait().code == 0
+    assert (tmp_path / "d").exists()
+
+
+def test_a_full_disk_starts_nobody_while_another_lane_still_runs(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        profile = both_wait(tmp_path, {"state_dir": str(disk / "state"), "disk_floor": "8MiB"})
+        process = seqsup_started("start", profile)
+        wait_for(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, 26 * MIB)
+        (tmp_path / "gate-a").touch()
+        wait_for(lambda: ended(seqsup, profile) == 1)
+        (tmp_path / "gate-b").touch()
+        wait_for(lambda: "below run.disk_floor 8 MiB" in process.stderr)
+        assert (ended(seqsup, profile), (tmp_path / "c").exists()) == (2, False)
+        (disk / "filler").unlink()
+        assert process.wait().code == 0, process.stderr
+
+
+def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    assert seqsup("pause", "r1").code == 0
+    (tmp_path / "gate").touch()
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    process.send(signal.SIGINT)
+    assert process.wait(40).code == 130
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("run", [{}, LANES])
+def test_a_pause_holds_up_who_waits_for_memory_too(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, run: dict[str, object]
+) -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    needy = shell("a", "touch ran", memory={"host_floor": total})
+    process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "8s", "available": "none"}))
+    wait_for(lambda: "admission_delayed" in kinds(seqsup))
+    assert "pauses before its next agent" in seqsup("pause").stderr
+    wait_for(lambda: "run_paused" in kinds(seqsup))
+    assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())
+    assert seqsup("resume").code == 0
+    assert process.wait().code == 4, "it still waits no longer than it may"
+    assert kinds(seqsup).count("run_continued") == 1
+
+
+def test_status_says_what_an_agent_waits_for(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    needy = shell("a", "true", memory={"host_floor": total})
+    process = seqsup_started("start", write(tmp_path, needy, drain={"timeout": "1h", "available": "none"}))
+    wait_for(lambda: "admission_delayed" in kinds(seqsup))
+    assert "· a waits for memory: " in " ".join(seqsup("status").stdout.split())
+    assert "below memory.host_floor" in json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"]
+    process.send(signal.SIGINT)
+    assert process.wait().code == 130
+    assert json.loads(seqsup("status", "--json").stdout)["agents"][0]["delayed"] == ""
+
+
+def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", WAITS), shell("b", "touch ran"))
+    process = seqsup_started("start", profile)
+    wait_for((tmp_path / "pid").exists)
+    assert seqsup("pause").code == 0
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    again = seqsup_started("start", profile, "--resume", "--quiet")
+    wait_for(lambda: "paused     by the operator; `seqsup resume r1` lets it go on" in again.stderr)
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "gate").touch()
+    assert seqsup("resume").code == 0
+    assert again.wait().code == 0
+
+
+def test_a_full_disk_holds_the_next_agent_back_until_there_is_room(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        profile = write(
+            tmp_path, shell("a", WAITS), shell("b", "touch ran"),
+            run={"state_dir": str(disk / "state"), "disk_floor": "8MiB"},
+        )  # fmt: skip
+        process = seqsup_started("start", profile)
+        wait_for((tmp_path / "pid").exists)
+        with (disk / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, 26 * MIB)
+        (tmp_path / "gate").touch()
+        wait_for(lambda: "below run.disk_floor 8 MiB" in process.stderr)
+        assert "paused: the disk of the state folder" in " ".join(seqsup("status", profile).stdout.split())
+        assert not (tmp_path / "ran").exists()
+        (disk / "filler").unlink()
+        assert process.wait().code == 0, process.stderr
+        assert (tmp_path / "ran").exists()
+        (paused,) = of(parsed(seqsup("events", profile).stdout), "run_paused")
+        assert "MiB free" in paused["why"]
+
+
+def test_on_a_small_disk_the_floor_is_small(seqsup: Seqsup, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=8m") as disk:
+        profile = write(tmp_path, shell("a", "true"), run={"state_dir": str(disk / "state")})
+        assert seqsup("start", profile).code == 0
+        assert of(parsed(seqsup("events", profile).stdout), "run_paused") == []
+        fill(disk / "filler")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_suspended_supervisor_is_told_of_and_can_be_stopped(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, now: bool
+) -> None:
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
+    wait_for((tmp_path / "pid").exists)
+    process.send(signal.SIGSTOP)
+    wait_for(lambda: "SUSPENDED" in seqsup("status").stdout)
+    stopped = seqsup("stop", *(["--now"] if now else []), deadline=20)
+    assert "was suspended" in stopped.stderr
+    (tmp_path / "gate").touch()
+    assert process.wait().code == (143 if now else 130)
+    assert not (tmp_path / "ran").exists()
+
+
+FULL_OF_FILES = "i=0; while true >{disk}/f$i; do i=$((i+1)); done 2>/dev/null; [ -e {disk}/../ok ]"
+
+
+@pytest.mark.parametrize("beside", ["", "hooks", "companions"])
+def test_a_disk_that_takes_no_more_files_ends_the_run_in_order(seqsup: Seqsup, tmp_path: Path, beside: str) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m,nr_inodes=100") as disk:
+        agents = [shell("a", FULL_OF_FILES.format(disk=disk)), shell("b", "true")]
+        run = {"state_dir": str(disk / "state"), "disk_floor": "none", "chain": 1, "on_failure": "continue"}
+        keys: dict[str, Any] = {}
+        if beside == "hooks":
+            keys = {"hooks": {"after_agent": ["true"]}}
+        if beside == "companions":
+            (tmp_path / "ok").touch()
+            keys = {"companions": [{"name": "c", "command": ["sleep", "60"], "ready": {"delay": "1ms"}}]}
+        profile = write(tmp_path, *agents, run=run, retry={"attempts": 2, "wait": "1ms"}, **keys)
+        stopped = seqsup("start", profile)
+        told = " ".join(stopped.stderr.split())
+        assert (stopped.code, "No space left on device" in told) == (4, True), stopped.stderr
+        assert ("it could not be started" in told) == bool(beside), stopped.stderr
+        status = json.loads(seqsup("status", profile, "--json").stdout)
+        a = "completed" if beside == "companions" else "gave-up"
+        assert [status["state"], *(agent["state"] for agent in status["agents"])] == ["stopped", a, "pending"]
+        for filler in disk.glob("f*"):
+            filler.unlink()
+        write(tmp_path, shell("a", "true"), shell("b", "true"), run=run, **keys)
+        assert seqsup("start", profile, "--resume").code == 0
+
+
+def test_a_folder_that_takes_nothing_more_ends_the_run_in_order(seqsup: Seqsup, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=32m") as disk:
+        state = disk / "state"
+        sealed = f"mount --bind {state} {state} && mount -o remount,bind,ro {state}; exit 1"
+        run, env = {"disk_floor": "none"}, {"SEQSUP_STATE_DIR": str(state)}
+        profile = write(tmp_path, shell("a", sealed), run=run, retry={"attempts": 2, "wait": "1ms"})
+        stopped = seqsup("start", profile, env=env)
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
+        assert (stopped.code, "Read-only file system" in " ".join(stopped.stderr.split())) == (4, True), stopped.stderr
+        assert "why a gave up: exit 1" in stopped.stderr
+        write(tmp_path, shell("a", "true"), run=run)
+        assert seqsup("start", profile, "--resume", env=env).code == 0

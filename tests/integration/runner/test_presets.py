@@ -1,0 +1,239 @@
+"""Presets: what they set, that the user's own wins, and runs that meet a usage limit."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.command_line import Result, Started
+from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
+from helpers.supervised import step, tried
+from helpers.waiting import wait_for
+from seqsup.profile import ProfileError, from_tables, presets, schema
+from seqsup.profile.fields import read
+from seqsup.profile.keys import SHARED, Agent
+from seqsup.state.samples import read as samples
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
+
+
+def profiled(preset: str, **tables: Any) -> Agent:
+    own = tables.pop("own", {})
+    return from_tables({"agents": [agent("a", ["x"], preset=preset, **own)], **tables}).agents[0]
+
+
+def test_there_are_these() -> None:
+    assert presets.names() == KNOWN
+    described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
+    assert described["enum"] == ["", *KNOWN]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_each_sets_only_what_there_is(name: str) -> None:
+    preset, tables = presets.preset(name), presets.tables(name)
+    assert preset.title
+    for pattern in (*preset.failure, *preset.usage_limit):
+        assert set(re.compile(pattern).groupindex) <= {"epoch", "after", "at", "zone"}
+    wrong: list[object] = []
+    read(Agent, {"name": "a", "command": ["x"], **tables}, (), lambda *said: wrong.append(said))
+    assert wrong == []
+    assert set(tables) <= set(SHARED)
+    profiled(name)
+
+
+def test_one_that_is_not_known_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ProfileError, match=r"agents\[0\]\.preset: .*'gemin' \(did you mean gemini\?\)"):
+        profiled("gemin")
+    assert profiled("").preset is None
+
+
+def test_the_users_own_keys_win_over_it_the_agents_over_all() -> None:
+    assert profiled("opencode").timeouts.stall == 900
+    assert profiled("opencode", timeouts={"stall": "1h"}).timeouts.stall == 3600
+    assert profiled("opencode", timeouts={"stall": "1h"}, own={"timeouts": {"stall": "none"}}).timeouts.stall is None
+    assert profiled("opencode", timeouts={"wall": "1h"}).timeouts.stall == 900
+
+
+def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN_CODE_MAX_TOOL_CONCURRENCY", "7")
+    said = 'echo "$QWEN_CODE_NO_RELAUNCH $QWEN_CODE_MAX_TOOL_CONCURRENCY"'
+    told = tried(step("sh", "-c", said, cwd=tmp_path, preset=presets.preset("qwen")), tmp_path / "run")
+    assert told.stdout == "true 7\n"
+
+
+def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true", preset="gemini", env={"MINE": "x"}), shell("b", "true", preset="qwen"))
+    shown = " ".join(seqsup("plan", profile, env={"QWEN_CODE_NO_RELAUNCH": "no"}).stdout.split())
+    assert "preset gemini: Gemini CLI" in shown
+    assert "GEMINI_CLI_NO_RELAUNCH=true, timeouts.grace=10s; keys of the profile win" in shown
+    assert "QWEN_CODE_NO_RELAUNCH as you set it, QWEN_CODE_MAX_TOOL_CONCURRENCY=1" in shown
+    preset = presets.preset("gemini")
+    for said in (*preset.failure, *preset.usage_limit, *preset.leaks):
+        assert said.replace("\n", "\\n") in shown
+    assert "then the run stops" in shown
+
+
+# Usage limits
+
+LIMITED = 'n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; [ "$n" -ge {times} ] || '
+LIMITED += '{{ echo "Claude AI usage limit reached|$(($(date +%s) + {seconds}))"; exit 1; }}'
+
+
+def limited(folder: Path, seconds: int, times: int = 1, **retry: object) -> Path:
+    """A profile of two agents, the first of which meets a limit so many times."""
+    meets = shell("meets", LIMITED.format(seconds=seconds, times=times), preset="claude", cwd=str(folder))
+    return write(folder, meets, shell("other", "true"), retry={"attempts": 1, **retry})
+
+
+def test_at_a_limit_the_run_stops_and_resume_goes_on(seqsup: Cli, tmp_path: Path) -> None:
+    profile = limited(tmp_path, 3600)
+    events = proven(stopped := seqsup("start", profile, "--json"))
+    assert stopped.code == 75
+    assert reasons(events) == {"meets": "usage-limit"}
+    assert re.match(
+        r"claude met its usage limit: Claude AI usage limit reached\|\d+", of(events, "agent_ended")[0]["why"]
+    )
+    assert re.fullmatch(r"meets is at a usage limit, which resets at .*\d\d:\d\d", events[-1]["why"])
+    assert not of(events, "limit_paused")
+    resumed = seqsup("start", profile, "--json", "--resume")
+    assert resumed.code == 0
+    assert reasons(parsed(resumed.stdout)) == {"meets": "completed", "other": "completed"}
+
+
+def test_a_limit_is_waited_for_if_the_profile_says_so_and_costs_no_attempt(seqsup: Cli, tmp_path: Path) -> None:
+    events = proven(seqsup("start", limited(tmp_path, 2, times=2, usage_limit="wait"), "--json"))
+    assert reasons(events) == {"meets": "completed", "other": "completed"}
+    assert [ended["reason"] for ended in of(events, "attempt_ended")][:2] == ["usage-limit"] * 2
+    ended = of(events, "attempt_ended", "attempt_started", "limit_paused")
+    for pause, after in pairwise(ended):
+        if pause["event"] == "limit_paused":
+            assert re.fullmatch(r"until \d\d:\d\d, the limit of claude resets then", pause["why"])
+            assert at(after) >= pause["until"]
+
+
+def test_a_limit_by_the_minute_is_waited_for_in_any_case_but_counts(seqsup: Cli, tmp_path: Path) -> None:
+    profile = limited(tmp_path, 1, times=2, attempts=2, max_wait="30s")
+    events = proven(result := seqsup("start", profile, "--json"))
+    assert (result.code, reasons(events)) == (75, {"meets": "usage-limit"})
+    assert len(of(events, "retry_scheduled")) == 1
+    assert len(of(events, "attempt_ended")) == 2
+
+
+def at(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["ts"]).timestamp() + 0.001  # it is cut to milliseconds
+
+
+def paused(started: Started) -> dict[str, Any]:
+    said = wait_for(lambda: of(parsed(started.stdout[: started.stdout.rfind("\n") + 1]), "limit_paused"))
+    return said[-1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_pause_can_be_ended_and_holds_for_who_resumes(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, how: signal.Signals
+) -> None:
+    profile = limited(tmp_path, 5, usage_limit="wait")
+    started = seqsup_started("start", profile, "--json")
+    until = paused(started)["until"]
+    started.send(how)
+    ended = started.wait(40)
+    assert ended.code == (-9 if how is signal.SIGKILL else 128 + how)
+    resumed = parsed(seqsup("start", profile, "--json", "--resume").stdout)
+    if pauses := of(resumed, "limit_paused"):  # else it took so long that nothing was left to wait for
+        assert [pause["until"] for pause in pauses] == [until]
+    assert at(of(resumed, "attempt_started")[0]) >= until
+    assert (resumed[-1]["event"], resumed[-1]["exit_code"]) == ("run_ended", 0)
+
+
+def test_stop_ends_a_pause_and_does_not_say_that_it_waits_for_who_pauses(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
+    paused(started)
+    assert re.fullmatch(r"r1 \S+ ends before its next agent\n", seqsup("stop").stderr)
+    assert started.wait(40).code == 128 + signal.SIGINT
+
+
+def test_status_tells_of_a_pause(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
+    until = paused(started)["until"]
+    assert until - time.time() > 3000
+    assert "meets" in seqsup("status").stdout
+    started.send(signal.SIGINT)
+    assert started.wait().code == 130
+
+
+# success.command
+
+
+def checked(folder: Path, *command: str, **changes: Any) -> Any:
+    success = {"command": command, **changes.pop("success", {})}
+    script = 'echo made > made; echo "$SEQSUP_AGENT"'
+    return tried(step("sh", "-c", script, cwd=folder, success=success, **changes), folder / "run")
+
+
+def test_a_success_command_runs_where_the_agent_ran_and_as_it_was(tmp_path: Path) -> None:
+    said = 'test "$(cat made)$SEQSUP_AGENT$X" = madeagentx && pwd > where'
+    told = checked(tmp_path, "sh", "-c", said, env={"X": "x"})
+    assert told.reason == "completed"
+    assert (tmp_path / "where").read_text().strip() == str(tmp_path)
+    assert told.names == ["AttemptStarted", "Spawned", "AttemptEnded"]
+    assert told.stdout == "agent\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["sh", "-c", "echo first; echo two tests failed >&2; exit 3"], "exit 3: two tests failed"),
+        (["sh", "-c", "echo two tests failed; false"], "exit 1: two tests failed"),
+        (["false"], "exit 1"),
+        (["no-such-program"], "not found on PATH"),
+        (["sh", "-c", "kill -SEGV $$"], "killed by SIGSEGV"),
+    ],
+)
+def test_one_that_fails_leaves_no_result(tmp_path: Path, command: list[str], words: str) -> None:
+    outcome = checked(tmp_path, *command).outcome
+    assert outcome.reason == "no-result"
+    assert outcome.why.endswith(words)
+
+
+def test_it_is_asked_only_after_the_other_checks_hold(tmp_path: Path) -> None:
+    outcome = checked(tmp_path, "touch", "asked", success={"file": "none"}).outcome
+    assert outcome.reason == "no-result"
+    assert not (tmp_path / "asked").exists()
+
+
+def test_while_it_runs_the_watch_is_seen_to_go_on(seqsup: Cli, tmp_path: Path) -> None:
+    """It may take minutes: figures that stand still meanwhile say that nobody looks."""
+    assert seqsup("start", write(tmp_path, shell("a", "true", success={"command": ["sleep", "2.5"]}))).code == 0
+    told = json.loads(seqsup("status", "--json").stdout)
+    folder, peak = Path(told["folder"]), told["agents"][0]["peak"]
+    seen = [(line.agent, line.attempt, *line.programs) for line in samples(folder)]
+    assert seen
+    assert ("a", 1, "sleep") in seen
+    assert set(seen) <= {("a", 1, "sleep"), ("a", 1)}  # nobody is left in the last, or not yet named in the first
+    assert peak >= max(line.peak for line in samples(folder)), "limits that tune suggests are to hold it too"
+
+
+def test_what_it_leaves_behind_is_swept(tmp_path: Path) -> None:
+    told = checked(tmp_path, "sh", "-c", "sleep 100 & echo $! > pid")
+    assert told.reason == "completed"
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_its_words_are_filled_in(seqsup: Cli, tmp_path: Path) -> None:
+    success = {"command": ["sh", "-c", 'test "$0" = "a {{b}} task"', "a {{b}} {task}"]}
+    profile = write(tmp_path, shell("a", "true", success=success))
+    assert "then sh -c" in seqsup("plan", profile, "--task", "task").stdout
+    assert seqsup("start", profile, "--task", "task").code == 0
+    wrong = write(tmp_path, shell("a", "true", success={"command": ["x", "{summary:a}"]}))
+    assert seqsup("plan", wrong).code == 2

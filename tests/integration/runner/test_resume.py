@@ -1,0 +1,416 @@
+"""A profile edited between stop and resume: what changed runs again, and what builds on it, and nothing else."""
+
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.command_line import Result, Started
+from helpers.profiles import agent, of, parsed, shell, started, write
+from helpers.supervised import step
+from helpers.waiting import wait_for
+from seqsup.model.plan import Step
+from seqsup.model.run_view import Completed
+from seqsup.plan.resume import CHANGED, builds_on, resumption
+from seqsup.state.journal import FILE, Journal
+
+Seqsup = Callable[..., Result]
+Start = Callable[..., Started]
+HERE = Path()
+
+
+def made(name: str, content: str, *needs: str, words: Iterable[str] = ()) -> Step:
+    return step("x", *words, cwd=HERE, name=name, content=content, needs=needs)
+
+
+def had(**entries: tuple[str, int]) -> dict[str, Completed]:
+    return {name: Completed(content, seq, f"{name}/1") for name, (content, seq) in entries.items()}
+
+
+def test_what_an_agent_builds_on_is_what_it_needs_and_what_it_is_handed() -> None:
+    one = step(
+        "x", "{summary:a}{artifacts:b}{artifacts}{{summary:no}", cwd=HERE, env={"E": "{summary:c}"},
+        stdin="{summary:a} {artifacts:d}", needs=("e", "a"),
+    )  # fmt: skip
+    assert builds_on(one) == ["e", "a", "b", "c", "d"]
+
+
+A, B, C = made("a", "A"), made("b", "B", "a"), made("c", "C")
+CASES = {
+    "nothing changed": ([A, B, C], had(a=("A", 1), b=("B", 2), c=("C", 3)), "abc", {}),
+    "the first never completed": ([A, B, C], had(c=("C", 3)), "c", {}),
+    "one changed": ([A, B, C], had(a=("A", 1), b=("B", 2), c=("old", 3)), "ab", {"c": CHANGED}),
+    "what builds on it runs too": (
+        [A, B, C], had(a=("old", 1), b=("B", 2), c=("C", 3)), "c",
+        {"a": CHANGED, "b": "a, which it builds on, runs again"},
+    ),
+    "also if it is only handed on": (
+        [A, made("b", "B", words=["{summary:a}"])], had(b=("B", 2)), "", {"b": "a, which it builds on, runs again"},
+    ),
+    "all the way": (
+        [A, B, made("c", "C", "b")], had(a=("old", 1), b=("B", 2), c=("C", 3)), "",
+        {"a": CHANGED, "b": "a, which it builds on, runs again", "c": "b, which it builds on, runs again"},
+    ),
+    "what it builds on ran again, and then the run was stopped": (
+        [A, B], had(a=("A", 9), b=("B", 2)), "a", {"b": "a, which it builds on, has completed since"},
+    ),
+    "it was changed and changed back": ([A, B], had(a=("A'", 5), b=("B", 6)), "",
+        {"a": CHANGED, "b": "a, which it builds on, runs again"}),
+    "it has another name by now": ([made("z", "A"), B], had(a=("A", 1), b=("B", 2)), "zb", {}),
+    "what it needs is not taken now": ([B], had(a=("old", 1), b=("B", 2)), "b", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "completed", "done", "again"), CASES.values(), ids=CASES)
+def test_what_runs_again_and_why(
+    steps: list[Step], completed: dict[str, Completed], done: str, again: dict[str, str]
+) -> None:
+    found = resumption(steps, completed)
+    assert (sorted(found.done), found.again) == (sorted(done), again)
+
+
+def test_copies_are_known_by_their_items_wherever_they_stand() -> None:
+    before = had(**{"each.1": ("x", 1), "each.2": ("y", 2), "each.3": ("y", 3)})
+    now = [made("each.1", "w"), made("each.2", "x"), made("each.3", "y"), made("each.4", "y")]
+    found = resumption(now, before)
+    assert {name: each.folder for name, each in found.done.items()} == {
+        "each.2": "each.1/1", "each.3": "each.3/1", "each.4": "each.2/1",
+    }  # fmt: skip
+    assert found.again == {}
+
+
+@given(data=st.data(), size=st.integers(1, 8))
+def test_whatever_was_edited_nothing_that_holds_builds_on_what_does_not(data: st.DataObject, size: int) -> None:
+    names = [f"n{n}" for n in range(size)]
+    contents = st.sampled_from("ABC")
+    steps = [
+        made(name, data.draw(contents), *[each for each in names[:n] if data.draw(st.booleans())])
+        for n, name in enumerate(names)
+    ]  # fmt: skip
+    known = data.draw(st.lists(st.sampled_from(names), unique=True))
+    completed = {name: Completed(data.draw(contents), seq, f"{name}/1") for seq, name in enumerate(known)}
+    found = resumption(steps, completed)
+    assert set(found.done) & set(found.again) == set()
+    for each in steps:
+        if each.name in found.done:
+            assert found.done[each.name].content == each.content
+            assert all(base in found.done and found.done[base].seq < found.done[each.name].seq for base in each.needs)
+    folders = [each.folder for each in found.done.values()]
+    assert len(set(folders)) == len(folders), "one attempt stands for one agent"
+
+
+# -- the real thing
+
+
+def test_an_edited_profile_runs_what_changed_and_what_builds_on_it_and_says_so_first(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    def profile(word: str) -> Path:
+        return write(
+            tmp_path, shell("a", f"echo {word}"), agent("b", ["echo", "b of {summary:a}"]), shell("c", "echo c"),
+            shell("last", "[ -e mended ]"),
+        )  # fmt: skip
+
+    assert seqsup("start", profile("one")).code == 1
+    (tmp_path / "mended").touch()
+    resumed = seqsup("start", profile("two"), "--resume")
+    assert resumed.code == 0, resumed.stderr
+    assert f"again: a ({CHANGED}), b (a, which it builds on, runs again)" in resumed.stderr
+    second = parsed(seqsup("events").stdout)[-1:0:-1]
+    again = started(reversed([*second[: [event["event"] for event in second].index("run_started")]]))
+    assert again == ["a", "b", "last"]
+    assert seqsup("logs", "b").stdout == "b of two\n"
+    assert "nothing to resume" in seqsup("start", profile("two"), "--resume").stderr
+    assert seqsup("start", profile("three"), "--resume").code == 0
+    assert seqsup("logs", "b").stdout == "b of three\n"
+
+
+def test_items_that_come_and_go_leave_the_others_as_they_are(seqsup: Seqsup, tmp_path: Path) -> None:
+    def profile(*items: str) -> Path:
+        each = shell("each", "echo {item} | tee -a ran", for_each=list(items))
+        return write(tmp_path, each, agent("all", ["echo", "{summary:each}"]))
+
+    assert seqsup("start", profile("x", "y")).code == 0
+    assert seqsup("start", profile("w", "x", "y"), "--resume").code == 0
+    assert seqsup("start", profile("w", "v", "x", "y"), "--resume").code == 0
+    assert (tmp_path / "ran").read_text().split() == ["x", "y", "w", "v"]
+    assert seqsup("logs", "all").stdout == "w\nv\nx\ny\n"
+
+
+def test_only_what_gave_up_is_retried_with_what_needed_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(
+        tmp_path, shell("good", "echo good >> ran"), shell("bad", "echo bad >> ran; [ -e mended ]"),
+        shell("after", "echo after >> ran", needs=["bad"]), shell("docs", "echo docs >> ran", when=["docs"]),
+        run={"on_failure": "continue"},
+    )  # fmt: skip
+    assert seqsup("start", profile, "--task", "code").code == 1
+    (tmp_path / "mended").touch()
+    retried = seqsup("start", profile, "--retry-failed")
+    assert retried.code == 0, retried.stderr
+    assert (tmp_path / "ran").read_text().split() == ["good", "bad", "bad", "after"]
+    assert "3 of 4 completed (1 before)" in retried.stderr
+    again = seqsup("start", profile, "--retry-failed")
+    assert (again.code, again.stderr) == (0, "seqsup: nothing to retry: no agent gave up\n")
+
+
+def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    """As the disk would be: the supervisor had no time to tell of its end, and the machine has another boot id."""
+    profile = write(tmp_path, shell("a", "echo a >> ran"), shell("b", "echo b >> ran; [ -e mended ] || exec sleep 60"))
+    process = seqsup_started("start", profile)
+    wait_for(lambda: "b" in ((tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""))
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    seqsup("sweep")
+    with sqlite3.connect(state / FILE) as before:
+        before.execute("UPDATE events SET sum = NULL, body = json_set(body, '$.boot_id', 'another') WHERE seq = 1")
+        before.execute("DELETE FROM events WHERE json_extract(body, '$.event') = 'attempt_lost'")
+    before.close()
+    (state / "runs/r1/members").write_text(f"{os.getpid()} 1\n")
+    (tmp_path / "mended").touch()
+    resumed = seqsup("start", profile, "--resume", "--json")
+    assert resumed.code == 0, resumed.stderr
+    assert (tmp_path / "ran").read_text().split() == ["a", "b", "b"]
+    assert [event["agent"] for event in of(parsed(seqsup("events").stdout), "attempt_lost")] == ["b"]
+    journal = Journal.open(state)
+    journal.check()
+    journal.close()
+
+
+# -- what is taken
+
+
+def ran(folder: Path) -> list[str]:
+    """Who ran since the last look."""
+    file = folder / "ran"
+    found = file.read_text().split() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return found
+
+
+def four(folder: Path, **keys: Any) -> Path:
+    """Each notes that it ran, and completes once there is a file of its name."""
+    return write(
+        folder, *(shell(name, f"echo {name} >> ran; [ -e {name} ]", **keys) for name in "abcd"),
+        run={"on_failure": "continue"},
+    )  # fmt: skip
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    first = seqsup("start", profile, "--only", "b", "--only", "c")
+    assert (first.code, ran(tmp_path)) == (1, ["b", "c"])
+    assert "2 agents, one at a time" in first.stderr
+    assert "; only b, c\n" in first.stderr
+    narrower = seqsup("start", profile, "--resume", "--only", "c")
+    assert (narrower.code, ran(tmp_path)) == (1, ["c"])
+    assert "; only c; none of them completed before\n" in narrower.stderr
+    (tmp_path / "b").touch()
+    (tmp_path / "c").touch()
+    assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (0, ["b", "c"])
+    over = seqsup("start", profile, "--resume")
+    assert over.code == 0
+    assert "r1 nightly has completed what it was begun with (only b, c); --only or --from take others\n" in over.stderr
+    wider = seqsup("start", profile, "--resume", "--from", "a")
+    assert (wider.code, ran(tmp_path)) == (1, ["a", "d"])
+    assert "; all from a on; 2 of them completed before\n" in wider.stderr
+    assert seqsup("start", profile, "--from", "c").code == 1
+    assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (1, ["c", "d", "d"])
+
+
+def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_between(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    (tmp_path / "a").touch()
+    assert seqsup("start", profile, "--retry-failed", "--only", "a").code == 0
+    assert ran(tmp_path) == ["a", "b", "c", "d", "a"]
+    assert "start nightly.toml --resume" in seqsup("status").stdout, "some are still to complete"
+    for name in "bcd":
+        (tmp_path / name).touch()
+    waits = write(
+        tmp_path, shell("a", "echo a >> ran; [ -e a ]"), shell("b", "echo b >> ran; exec sleep 60"),
+        *(shell(name, f"echo {name} >> ran; [ -e {name} ]") for name in "cd"),
+    )  # fmt: skip
+    process = seqsup_started("start", waits, "--retry-failed")
+    wait_for(lambda: (tmp_path / "ran").exists())
+    still = seqsup("start", profile, "--retry-failed")
+    assert (still.code, "r1 still runs" in still.stderr) == (3, True)
+    process.send(signal.SIGTERM)
+    assert process.wait().code == 143
+    assert ran(tmp_path) == ["b"]
+    assert "b, c, d" in seqsup("plan", four(tmp_path), "--retry-failed").stdout
+    last = seqsup("start", profile, "--retry-failed")
+    assert (last.code, ran(tmp_path)) == (0, ["b", "c", "d"])
+    assert "; only b, c, d; none of them completed before\n" in last.stderr
+    assert seqsup("start", profile, "--retry-failed").stderr == "seqsup: nothing to retry: no agent gave up\n"
+
+
+def test_one_that_was_lost_with_its_supervisor_is_retried(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ] || { touch said; exec sleep 60; }"))
+    process = seqsup_started("start", profile)
+    wait_for((tmp_path / "said").exists)
+    process.send(signal.SIGKILL)
+    process.process.wait()
+    (tmp_path / "mended").touch()
+    assert (seqsup("start", profile, "--retry-failed").code, ran(tmp_path)) == (0, ["a", "a"])
+
+
+def test_agents_that_the_profile_no_longer_has_are_told(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile, "--only", "a", "--only", "b").code == 1
+    write(tmp_path, shell("z", "echo a >> ran; [ -e a ]"), shell("c", "true"))
+    refused = seqsup("start", profile, "--resume")
+    assert refused.code == 2
+    assert "--only of r1: no agent is called a; there are z, c" in refused.stderr
+    retried = seqsup("start", profile, "--retry-failed")
+    assert retried.code == 2
+    assert "--retry-failed leaves no agent of nightly to run: it has no a, b any more" in retried.stderr
+    resumed = seqsup("start", profile, "--resume", "--from", "z")
+    assert "; no longer in the profile: a, b\n" in resumed.stderr
+
+
+def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    other = write(tmp_path, shell("x", "true"), name="other")
+    refused = seqsup("start", other, "--resume", "r1")
+    assert refused.code == 3
+    assert f"r1 is a run of {profile}, not of {other}" in refused.stderr
+    assert "there is no run r7" in seqsup("start", other, "--resume", "r7").stderr
+    assert seqsup("start", "--resume", "r1").code == 1
+    assert 'no run "r9"' in seqsup("start", "--resume", "r9").stderr
+    assert seqsup("run", "--", "true").code == 0
+    assert "r2 is a run of one command" in seqsup("start", "--resume", "2").stderr
+    assert "r2 is a run of one command" in seqsup("start", other, "--resume", "2").stderr
+
+
+def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    profile = four(tmp_path)
+    assert (seqsup("start", profile).code, ran(tmp_path)) == (1, ["a", "b", "c", "d"])
+    renamed = profile.rename(tmp_path / "weekly.toml")
+    renamed.write_text('name = "nightly"\n' + renamed.read_text())
+    refused = seqsup("start", renamed, "--resume")
+    assert (refused.code, ran(tmp_path)) == (3, [])
+    assert f"If {profile}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
+    assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
+
+
+def test_what_gave_up_is_retried_though_its_item_has_another_place_by_now(seqsup: Seqsup, tmp_path: Path) -> None:
+    """And what has its place, or its number, is not taken for it."""
+
+    def made(*items: str) -> Path:
+        each = shell("each", "echo {item} >>ran; [ {item} != y ] || [ -e mended ]", for_each=list(items))
+        return write(tmp_path, each, shell("all", "echo all >>ran", needs=["each"]), run={"on_failure": "continue"})
+
+    assert seqsup("start", made("x", "y", "z")).code == 1
+    retried = seqsup("start", made("y", "z", "new"), "--retry-failed")
+    assert (retried.code, ran(tmp_path)) == (1, ["x", "y", "z", "y"])
+    assert "1 of 4 completed (1 before) · 1 gave up · 2 skipped" in retried.stderr
+    (tmp_path / "mended").touch()
+    assert seqsup("start", made("z", "y"), "--retry-failed").code == 0
+    assert ran(tmp_path) == ["y", "all"]
+    told = json.loads(seqsup("status", "--json").stdout)
+    assert {each["name"]: (each["state"], each["reason"]) for each in told["agents"]} == dict.fromkeys(
+        ["each.1", "each.2", "all"], ("completed", "completed")
+    )
+
+
+def test_what_completed_before_another_try_at_something_else_failed_is_told_as_completed(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    for script, other, code in (("echo one", "true", 0), ("false", "true", 1), ("echo one", "echo other", 0)):
+        path = write(tmp_path, shell("a", script), shell("b", other), retry={"attempts": 1})
+        assert seqsup("start", path, "--resume").code == code
+    (told, _) = json.loads(seqsup("status", "--json").stdout)["agents"]
+    assert (told["state"], told["reason"]) == ("completed", "completed")
+    assert "expected" not in seqsup("status").stdout
+
+
+def test_logs_of_who_completed_under_another_name_are_found_by_the_present_one(seqsup: Seqsup, tmp_path: Path) -> None:
+    """By the one before they were another's: of each item those of an item before it."""
+
+    def made(*items: str, name: str = "a") -> Path:
+        return write(tmp_path, shell(name, "echo a"), shell("each", "echo {item}", for_each=list(items)))
+
+    seqsup("start", made("x", "y", "z"))
+    assert seqsup("start", made("y", "new", "x", name="b"), "--resume").code == 0
+    shown = {name: seqsup("logs", name).stdout for name in ("b", "each.1", "each.2", "each.3")}
+    assert shown == {"b": "a\n", "each.1": "y\n", "each.2": "new\n", "each.3": "x\n"}
+    together = [part.split(" ")[0] for part in seqsup("logs").stdout.split("==> ")[1:]]
+    assert sorted(together) == sorted(shown)
+    assert seqsup("logs", "each.1", "--attempt", "1").stdout == "y\n"
+
+
+def test_a_profile_that_was_renamed_since_is_not_begun_anew(seqsup: Seqsup, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    profile = four(tmp_path)
+    first = profile.rename(tmp_path / "first.toml")
+    assert (seqsup("start", first).code, ran(tmp_path)) == (1, ["a", "b", "c", "d"])
+    renamed = first.rename(profile)
+    refused = seqsup("start", renamed, "--resume")
+    assert (refused.code, ran(tmp_path)) == (3, [])
+    assert f"If {first}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
+
+
+def test_a_new_profile_beside_one_that_is_gone_is_begun(seqsup: Seqsup, tmp_path: Path) -> None:
+    first = write(tmp_path, shell("a", "true"), shell("b", "exit 1"), name="first")
+    assert seqsup("start", first).code == 1
+    first.unlink()
+    other = write(tmp_path, shell("c", "true"), name="other")
+    begun = seqsup("start", other, "--resume")
+    assert (begun.code, "other never ran: it starts from its first agent" in begun.stderr) == (0, True)
+
+
+def test_a_run_that_was_given_another_name_goes_on(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = four(tmp_path)
+    assert seqsup("start", profile).code == 1
+    profile.write_text('name = "other"\n' + profile.read_text())
+    assert "resumed" in seqsup("start", profile, "--resume").stderr
+    assert [run["name"] for run in json.loads(seqsup("runs", "--json").stdout)["runs"]] == ["other"]
+
+
+def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path: Path) -> None:
+    def profile(word: str) -> Path:
+        return write(
+            tmp_path, shell("a", "true"), shell("b", f"echo {word}"), agent("c", ["echo", "{summary:b}"]),
+            shell("d", "false"),
+        )  # fmt: skip
+
+    assert "never ran" in seqsup("plan", profile("one"), "--resume").stdout
+    assert seqsup("start", profile("one")).code == 1
+    text = seqsup("plan", profile("two"), "--resume").stdout
+    assert "goes on with r1" in text
+    for line in (
+        "completed, and not run again: a", f"b runs again: {CHANGED}",
+        "c runs again: b, which it builds on, runs again", "did not complete yet: d",
+    ):  # fmt: skip
+        assert line in text
+    told = json.loads(seqsup("plan", profile("two"), "--resume", "r1", "--json").stdout)["resumes"]
+    assert told["run"] == "r1"
+    assert (list(told["completed"]), list(told["again"]), told["gone"]) == (["a"], ["b", "c"], [])
+    assert json.loads(seqsup("plan", profile("two"), "--retry-failed", "--json").stdout)["only"] == ["d"]
+    assert len(seqsup("runs").stdout.splitlines()) == 2, "it starts nothing"
+
+
+def test_a_run_whose_task_takes_nobody_has_nothing_to_resume(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "echo a >> ran", when=["red"]))
+    assert seqsup("start", profile, "--task", "blue").code == 0
+    resumed = seqsup("start", profile, "--resume")
+    assert "nothing to resume: r1 nightly has completed every agent of the profile but those skipped" in resumed.stderr
+    assert resumed.code == 0
+    assert seqsup("plan", profile, "--resume").code == 0
+    assert (seqsup("start", profile, "--resume", "--task", "red").code, ran(tmp_path)) == (0, ["a"])

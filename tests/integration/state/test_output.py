@@ -1,0 +1,158 @@
+"""What is kept of what agents print: within its bound, head and tail, and what went is said where it was."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.command_line import Result
+from helpers.profiles import of, parsed, proven, shell, write
+from seqsup.policy import pacing
+from seqsup.state.output import Output, Reading, cut_here
+
+Seqsup = Callable[..., Result]
+KIB = 1024
+MOST = 256 * KIB
+
+
+def on_disk(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+def read(path: Path) -> bytes:
+    reading, pieces = Reading(path), []
+    while piece := reading.read(64 * KIB):
+        pieces.append(piece)
+    reading.close()
+    return b"".join(pieces)
+
+
+def numbered(first: int, last: int) -> bytes:
+    return b"".join(b"%07d\n" % n for n in range(first, last))
+
+
+@pytest.fixture(params=["holes", "no holes"])
+def holes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Also where a filesystem cannot have holes."""
+    if request.param == "no holes":
+        monkeypatch.setattr("seqsup.state.output._punch", lambda *_: False)
+    return bool(request.param == "holes")
+
+
+def test_the_middle_goes_and_whoever_writes_goes_on(tmp_path: Path, holes: bool) -> None:
+    output = Output(tmp_path / "log")
+    agents = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND)  # as the agent has it
+    for block in range(100):
+        os.write(agents, numbered(block * 4096, (block + 1) * 4096))
+        output.trim(MOST)
+        assert on_disk(tmp_path / "log") <= MOST + 8 * KIB
+    os.write(agents, b"the end\n")
+    kept = read(tmp_path / "log")
+    assert kept.startswith(numbered(0, MOST // 2 // 8))
+    assert kept.endswith(numbered(100 * 4096 - MOST // 4 // 8, 100 * 4096) + b"the end\n")
+    assert b"\0" not in kept
+    assert kept.count(b"of output cut here") == (1 if holes else kept.count(b"of output cut here"))
+    assert len(kept) <= MOST + 8 * KIB
+    if holes:
+        assert cut_here(output.size() - len(kept) + len(cut_here(output.size() - len(kept)))) in kept
+    output.close()
+    os.close(agents)
+
+
+def test_who_reads_along_goes_on_behind_what_was_cut(tmp_path: Path) -> None:
+    output, reading = Output(tmp_path / "log"), Reading(tmp_path / "log")
+    os.write(output.fd, numbered(0, 10_000))
+    assert reading.read(80) == numbered(0, 10)
+    os.write(output.fd, numbered(10_000, 200_000))
+    output.trim(MOST)
+    rest = b"".join(iter(lambda: reading.read(64 * KIB), b""))
+    assert rest.startswith(numbered(10, 20))
+    assert rest.count(b"of output cut here") == 1
+    assert rest.endswith(numbered(199_000, 200_000))
+    os.write(output.fd, b"more\n")
+    assert reading.read(100) == b"more\n"
+    reading.close()
+    output.close()
+
+
+def test_output_that_its_agent_empties_is_read_anew(tmp_path: Path) -> None:
+    output, reading = Output(tmp_path / "log"), Reading(tmp_path / "log")
+    os.write(output.fd, numbered(0, 200_000))
+    output.trim(MOST)
+    while reading.read(64 * KIB):
+        pass
+    os.truncate(tmp_path / "log", 0)
+    os.write(output.fd, b"anew\n")
+    assert not output.trim(MOST)
+    assert reading.read(100) == b"anew\n"
+    reading.close()
+    output.close()
+
+
+@given(sizes=st.lists(st.integers(0, 400 * KIB), max_size=12), most=st.integers(64 * KIB, 512 * KIB))
+def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int
+) -> None:
+    path = tmp_path_factory.mktemp("output") / "log"
+    output, written = Output(path), b""
+    for number, size in enumerate(sizes):
+        piece = bytes([65 + number]) * size
+        os.write(output.fd, piece)
+        written += piece
+        output.trim(most)
+        assert on_disk(path) <= most + 8 * KIB
+    kept = read(path)
+    head, mark, tail = kept.partition(b"\n[seqsup: ")
+    assert written.startswith(head)
+    if not mark:
+        assert kept == written
+    else:
+        tail = tail.partition(b"see output.max]\n")[2]
+        assert written.endswith(tail)
+        assert len(tail) >= most // 4
+        assert len(head) >= most // 2 - 4096
+    output.close()
+
+
+@given(rate=st.floats(0, 1e12), most=st.integers(64 * KIB, 2**40))
+def test_the_next_look_comes_before_the_bound_is_reached_twice(rate: float, most: int) -> None:
+    wait = pacing.until_trim(rate, most)
+    assert 0.001 <= wait <= 1.0
+    assert wait == 0.001 or rate * wait <= most
+
+
+def test_an_agent_that_prints_without_end_is_told_of_once_and_its_log_stays_small(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    prints = "echo first; head -c 40000000 /dev/zero | tr '\\0' x; echo last"
+    profile = write(tmp_path, shell("a", prints), output={"max": "256KiB"})
+    events = proven(seqsup("start", profile, "--json"))
+    (cut,) = of(events, "output_cut")
+    assert (cut["agent"], cut["stream"], cut["most"]) == ("a", "stdout", MOST)
+    log = next(Path(os.environ["SEQSUP_STATE_DIR"]).glob("runs/r1/a/1/stdout.log"))
+    assert log.stat().st_size == 40_000_011
+    assert on_disk(log) <= MOST + 8 * KIB
+    shown = seqsup("logs", "a").stdout
+    assert shown.startswith("first\n")
+    assert shown.endswith("xlast\n")
+    assert "MiB of output cut here, see output.max]" in shown
+    assert seqsup("artifacts", "summary", "a").stdout.endswith("xlast\n")
+
+
+def test_a_command_hands_on_what_is_there_and_says_what_went(seqsup: Seqsup) -> None:
+    result = seqsup("run", "--", "head", "-c", "3000000", "/dev/zero")
+    assert (result.code, len(result.stdout)) == (0, 3_000_000)
+
+
+@pytest.mark.parametrize("size", ["1KiB", "0", "many"])
+def test_a_bound_that_keeps_nothing_is_refused(seqsup: Seqsup, tmp_path: Path, size: str) -> None:
+    profile = write(tmp_path, shell("a", "true"), output={"max": size})
+    assert seqsup("plan", profile).code == 2
+
+
+def test_the_bound_can_be_turned_off(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "head -c 1000000 /dev/zero"), output={"max": "none"})
+    assert of(parsed(seqsup("start", profile, "--json").stdout), "output_cut") == []

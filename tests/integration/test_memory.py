@@ -1,0 +1,299 @@
+"""`seqsup mem` and seqsup.memory: what programs learn of a run that goes on, and have it do."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.command_line import Result, Started
+from helpers.paths import ROOT
+from helpers.profiles import agent, parsed, shell, write
+from helpers.waiting import wait_for
+from seqsup import memory
+from seqsup.units import GIB, MIB
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+
+HOARDS = """
+const kept = [];
+setTimeout(() => {
+  for (let n = 0; n < 1_500_000; n++) kept.push({ n, text: `message ${n}` });
+  kept.length = 0;
+  console.log("ready");
+}, 300);
+setInterval(() => {}, 1000);
+"""
+WAITS = "console.log('ready'); setInterval(() => {}, 1000)"
+
+
+def going(start: Start, folder: Path, script: str, **keys: Any) -> Started:
+    """A run whose agent has said that it is ready, and is on the line."""
+    (folder / "agent.mjs").write_text(script)
+    keys = {"memory": {"soft": "2GiB", "hard": "3GiB", "host_floor": "none"}, **keys}
+    started = start("start", write(folder, agent("a", ["node", "agent.mjs"], **keys)))
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    wait_for(lambda: [log for log in state.glob("runs/r1/a/1/stdout.log") if "ready" in log.read_text()], 60)
+    return started
+
+
+@pytest.mark.memory
+def test_gc_is_asked_of_the_run_that_goes_on(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    started = going(seqsup_started, tmp_path, HOARDS)
+    wait_for(lambda: "GC available: yes" in seqsup("mem", "--gc").stdout, 60)
+    said = seqsup("mem", "--gc")
+    before, available, freed, after, *_ = said.stdout.splitlines()
+    assert before.startswith("[Before] RSS ")
+    assert "heap " in before
+    assert "external " in before
+    assert available == "GC available: yes (1 Node process)"
+    assert re.match(r"Freed: .* of .*; most of it (is|was) ", freed)
+    assert after.startswith("[After]  RSS ")
+    assert "node agent.mjs" in said.stdout
+    fields = json.loads(seqsup("mem", "--json", "--gc", "--threshold", "1MiB").stdout)
+    assert fields["gc"]["available"] is True
+    assert fields["high"] is True
+    assert fields["processes"][0]["heap"]["used"] < 50 * MIB
+    started.end()
+    kinds = [event["event"] for event in parsed(seqsup("events").stdout)]
+    assert kinds.count("gc_done") >= 3
+    assert "gc_requested" not in kinds
+
+
+@pytest.mark.parametrize("option", [(), ("--gc",)])
+def test_a_supervisor_that_is_suspended_is_not_waited_for(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    started = going(seqsup_started, tmp_path, WAITS)
+    wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)
+    started.send(signal.SIGSTOP)
+    wait_for(lambda: "SUSPENDED" in seqsup("status").stdout)
+    said = seqsup("mem", *option, deadline=10)
+    started.send(signal.SIGCONT)
+    assert said.code == 0
+    assert f"is suspended and watches nothing: `kill -CONT {started.pid}` lets it go on" in said.stdout + said.stderr
+    assert "node agent.mjs" in said.stdout
+
+
+def test_memory_of_the_run_that_goes_on_and_its_threshold(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    started = going(seqsup_started, tmp_path, WAITS)
+    wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)
+    said = seqsup("mem")
+    assert said.code == 0
+    assert "node agent.mjs" in said.stdout
+    assert "together, 1 process" in said.stdout
+    assert said.stdout.splitlines()[-1].startswith("host: ")
+    assert seqsup("mem", "--threshold", "10GiB").code == 0
+    assert seqsup("mem", "--threshold", "1MiB").code == 1
+    refused = seqsup("mem", "--gc", str(started.pid))
+    assert (refused.code, "leave out the PIDs" in refused.stderr) == (2, True)
+    fields = json.loads(seqsup("mem", "--json").stdout)
+    assert fields["schema"] == "seqsup.mem/1"
+    assert fields["used"] >= fields["processes"][0]["heap"]["used"] > MIB
+    pid = fields["processes"][0]["pid"]
+    by_pid = json.loads(seqsup("mem", "--json", str(pid)).stdout)
+    assert by_pid["processes"][0]["heap"] is not None
+
+
+def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.mjs").write_text(WAITS)
+    beside = {"name": "api", "command": ["sleep", "600"], "ready": {"delay": "10ms"}}
+    profile = write(tmp_path, agent("a", ["node", "agent.mjs"]), companions=[beside])
+    started = seqsup_started("start", profile)
+    wait_for(lambda: "n/a" in (said := seqsup("mem", "r1").stdout) and "agent.mjs" in said, 60)
+    fields = json.loads(seqsup("mem", profile, "--json").stdout)
+    assert {each["owner"] for each in fields["processes"] if each["name"] != "seqsup-keeper"} >= {"a", "api"}
+    titles = seqsup("mem", "r1").stdout.splitlines()[0].split()
+    assert "owner" in titles
+    assert seqsup("mem", "r1", "--gc").code == 0
+    for words, why in [(("r2",), "r2"), (("r1", "7"), "r1 is no PID"), (("0",), "0 is no PID")]:
+        wrong = seqsup("mem", *words)
+        assert (wrong.code, why in wrong.stderr) == (2, True), wrong
+    started.end()
+    over = seqsup("mem", "r1")
+    assert (over.code, over.stderr) == (2, "seqsup: r1 does not go on: it holds nothing\n")
+
+
+def test_companions_are_asked_too(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    (tmp_path / "agent.mjs").write_text(WAITS)
+    beside = {"command": ["node", "agent.mjs"], "memory": {"hard": "2GiB"}, "ready": {"log": "ready"}}
+    companions = [{"name": name, **beside} for name in ("api", "db")]
+    started = seqsup_started("start", write(tmp_path, agent("a", ["node", "agent.mjs"]), companions=companions))
+    wait_for(lambda: len(found := heaps(seqsup)) == 3 and all(found.values()))
+    freed = json.loads(seqsup("mem", "--gc", "--json").stdout)["gc"]
+    assert (freed["collection"]["asked"], freed["collection"]["answered"]) == (3, 3)
+    assert freed["collection"]["before"]["used"] > 3 * MIB
+    started.end()
+
+
+def heaps(seqsup: Cli) -> dict[str, Any]:
+    said = json.loads(seqsup("mem", "--json").stdout)
+    return {each["owner"]: each["heap"] for each in said["processes"] if each["name"] != "seqsup-keeper"}
+
+
+def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    """MCP clients hand their servers six variables."""
+    starts = "spawn('sh', ['-c', 'sleep 600; :'], { env: {} })"
+    going(seqsup_started, tmp_path, f"import {{ spawn }} from 'child_process'; {starts}; {WAITS}")
+    wait_for(lambda: "sleep" in seqsup("mem").stdout, 60)
+    fields = json.loads(seqsup("mem", "--json").stdout)
+    assert {(each["name"], each["owner"]) for each in fields["processes"]} >= {("sh", "a"), ("sleep", "a")}
+    assert sorted(each["kind"] for each in fields["processes"]) == ["agent", "other", "shell"]
+
+
+def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:
+    said = seqsup("mem", "--threshold", "1MiB")
+    assert said.code == 0
+    assert said.stdout.startswith("no run goes on\nhost: ")
+    asked = seqsup("mem", "--gc")
+    assert asked.code == 0
+    assert "GC available: no (no run goes on)" in asked.stdout
+    assert json.loads(seqsup("mem", "--json").stdout)["heap_unknown"] == "no run goes on"
+
+
+def test_any_process_can_be_weighed_and_is_not_touched(seqsup: Cli, stub: Callable[..., list[str]]) -> None:
+    program = subprocess.Popen(["node", "-e", WAITS], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout
+        program.stdout.readline()
+        said = seqsup("mem", program.pid)
+        assert said.code == 0
+        assert f"{program.pid}" in said.stdout
+        assert "n/a" in said.stdout
+        assert seqsup("mem", program.pid, "--threshold", "1MiB").code == 1
+        assert program.poll() is None
+    finally:
+        program.kill()
+        program.communicate()
+    gone = seqsup("mem", program.pid)
+    assert (gone.code, "there is no process" in gone.stderr) == (2, True)
+    never = seqsup("mem", 10**30)
+    assert (never.code, never.stderr) == (2, f"seqsup: there is no process {10**30} that could be read\n")
+    assert seqsup("mem", "--threshold", "plenty").code == 2
+
+
+def test_an_agent_that_is_no_node_program_cannot_collect(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, stub: Callable[..., list[str]]
+) -> None:
+    seqsup_started("start", write(tmp_path, shell("a", "sleep 60")))
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    wait_for(lambda: list(state.glob("runs/r1/a/1/stdout.log")), 60)
+    said = wait_for(lambda: (each := seqsup("mem", "--gc")).stdout.count("sleep") and each, 60)
+    assert "GC available: no (no Node process of it answers" in said.stdout
+    assert "RSS" in said.stdout
+    assert "heap n/a" in said.stdout
+
+
+# -- for programs
+
+
+@pytest.mark.memory
+def test_the_five_functions(seqsup_started: Start, tmp_path: Path) -> None:
+    going(seqsup_started, tmp_path, HOARDS)
+    wait_for(lambda: memory.memory_usage().nodes, 60)
+    usage = memory.memory_usage()
+    assert usage.used > 10 * MIB
+    assert usage.nodes[0].heap.limit > 100 * MIB
+    assert 0 < usage.available < usage.total
+    assert memory.is_memory_high(MIB)
+    assert not memory.is_memory_high()
+    freed = memory.force_gc()
+    assert freed.collection is not None
+    assert freed.why == ""
+    assert freed.bytes >= 0
+    assert freed.after.nodes[0].heap.used < 50 * MIB
+    assert memory.wait_for_memory_cleanup(GIB, timeout=10, interval=0.01)
+    assert not memory.wait_for_memory_cleanup(MIB, timeout=0.05, interval=0.01)
+    cleaned = memory.cleanup_between_agents(GIB)
+    assert cleaned.reached
+    assert cleaned.after.used < GIB
+    assert not memory.cleanup_between_agents(MIB, timeout=0.0).reached
+
+
+def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
+    assert memory.memory_usage().used == 0
+    assert memory.force_gc().why == "no run goes on"
+    assert not memory.is_memory_high(0)
+    assert memory.cleanup_between_agents().reached
+    assert memory.memory_usage(tmp_path / "nothing").why == "no run goes on"
+    assert memory.memory_usage(str(tmp_path / "nothing")).why == "no run goes on"
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: memory.memory_of([0]), "a pid is at least 1, not 0"),
+        (lambda: memory.is_memory_high(-1), "threshold is at least 0, not -1"),
+        (lambda: memory.wait_for_memory_cleanup(timeout=-1.0), "timeout is at least 0, not -1.0"),
+        (lambda: memory.wait_for_memory_cleanup(timeout=nan), "timeout is at least 0, not nan"),
+        (lambda: memory.cleanup_between_agents(interval=0), "interval is at least 0.001, not 0"),
+    ],
+)
+def test_what_nobody_can_mean_is_an_error(call: Callable[[], object], why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        call()
+
+
+def test_an_agent_can_ask_for_itself(seqsup: Cli, tmp_path: Path) -> None:
+    code = (
+        "import time; from seqsup.memory import *\n"
+        "ends = time.monotonic() + 40\n"
+        "while (why := force_gc().why) and time.monotonic() < ends: time.sleep(0.05)\n"  # until its Node is on the line
+        "print(memory_usage().used > 0, repr(why))"
+    )
+    (tmp_path / "agent.mjs").write_text(f"""
+        import {{ spawn }} from "node:child_process";
+        spawn({json.dumps(sys.executable)}, ["-c", {json.dumps(code)}], {{ stdio: "inherit" }});
+    """)
+    env = {"PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_STATE_DIR": str(tmp_path / "elsewhere")}
+    result = seqsup("start", write(tmp_path, agent("a", ["node", "agent.mjs"], env=env)))
+    assert result.code == 0, result.stderr
+    assert seqsup("logs", "r1", "a").stdout == "True ''\n"
+
+
+def test_a_supervisor_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_PATIENCE", {"mem": 0.1, "gc": 0.1})
+    from seqsup.state.run_folder import hold
+
+    folder = tmp_path / "r1"
+    (folder / "a" / "1").mkdir(parents=True)
+    lock = hold(folder)
+    try:
+        (folder / "deaf").touch()
+        (folder / "a" / "1" / "channel").symlink_to(folder / "deaf")
+        assert "does not answer" in memory.memory_usage(folder).why
+        began = time.monotonic()
+        assert memory.force_gc(folder).collection is None
+        assert time.monotonic() - began < 30
+    finally:
+        os.close(lock)
+
+
+def test_each_function_is_in_the_docs_with_what_it_takes() -> None:
+    page = (ROOT / "docs" / "node.md").read_text()
+    for name in memory.__all__:
+        if inspect.isfunction(function := getattr(memory, name)):
+            takes = [parameter for parameter in inspect.signature(function).parameters if parameter != "run"]
+            assert f"| `{name}({', '.join(takes)})` |" in page
+
+
+def test_importing_it_costs_no_loop() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import seqsup.memory, sys; print(*sys.modules)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not {"asyncio", "loguru", "seqsup.node.channel"} & set(ended.stdout.split())

@@ -1,0 +1,347 @@
+"""What a run's events come to: tables for the cases, hypothesis for all the others."""
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from helpers.told import Told, process
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    Recorded,
+)
+from seqsup.model.reason import Reason
+from seqsup.model.run_view import AgentState, History, RunState, RunView, fold
+from seqsup.policy.overlap import violations
+from seqsup.units import MIB
+
+
+def test_before_anything_happened_a_run_is_starting() -> None:
+    assert fold([]) == RunView()
+    assert fold([]).state is RunState.STARTING
+
+
+def test_a_completed_agent_has_its_figures() -> None:
+    told = Told().run("triage")
+    told.attempt("triage", seconds=445, peak=374 * MIB, hard=1024 * MIB, exit_code=0)
+    told.drained("triage", seconds=0.4).agent_ended("triage").run_ended(0)
+    view = fold(told.events)
+    triage = view.agents["triage"]
+    assert (view.state, view.exit_code, view.name) == (RunState.COMPLETED, 0, "nightly")
+    assert (triage.state, triage.reason, triage.attempts) == (AgentState.COMPLETED, Reason.COMPLETED, 1)
+    assert (triage.seconds, triage.peak, triage.hard) == (445, 374 * MIB, 1024 * MIB)
+    assert (triage.drained, triage.drain_reached, triage.exit_code, triage.pid) == (0.4, True, 0, None)
+    assert {name: each.content for name, each in view.completed.items()} == {"triage": "content of triage"}
+
+
+def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None:
+    told = Told().run("embed")
+    left = (process(7), process(8))
+    told.attempt("embed", Reason.SOFT, seconds=3, peak=1031 * MIB, left_over=left)
+    told.drained("embed", strays=(process(8), process(9)))  # 8 is counted already
+    told.retry("embed").attempt("embed", Reason.HARD, number=2, seconds=4, peak=900 * MIB)
+    embed = fold(told.agent_ended("embed", Reason.HARD, attempts=2).events).agents["embed"]
+    assert (embed.state, embed.reason, embed.attempts) == (AgentState.GAVE_UP, Reason.HARD, 2)
+    assert (embed.seconds, embed.peak, embed.left_over) == (7, 1031 * MIB, 3)
+
+
+def test_of_many_left_over_each_counts_and_what_is_of_no_process_does_not() -> None:
+    left = (process(7), replace(process(8), count=33), replace(process(0), count=0))
+    told = Told().run("a").started("a").ended("a", left_over=left)
+    told.drained("a", strays=(process(7), replace(process(9), count=5)))
+    assert fold(told.events).agents["a"].left_over == 39
+
+
+def test_what_one_left_over_is_counted_once_though_another_ended_meanwhile() -> None:
+    """As in lanes."""
+    told = Told().run("a", "b").started("a").started("b")
+    told.ended("a", left_over=(process(7),)).ended("b", left_over=(process(8),))
+    agents = fold(told.drained("a", strays=(process(7),)).drained("b", strays=(process(9),)).events).agents
+    assert (agents["a"].left_over, agents["b"].left_over) == (1, 2)
+
+
+def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> None:
+    told = Told().run("a", "b").started("a", pid=42)
+    view = fold(told.events)
+    (current,) = view.at_turn
+    assert current is view.agents["a"]
+    assert (current.state, current.pid, current.folder) == (AgentState.RUNNING, 42, "a/1")
+    told.ended("a", Reason.FAILED)
+    assert fold(told.events).agents["a"].state is AgentState.DRAINING
+    told.retry("a", wait=20)
+    (waiting,) = fold(told.events).at_turn
+    assert (waiting.state, waiting.retry_at) == (AgentState.BACKOFF, told.events[-1].at + 20)
+
+
+def test_nothing_of_a_dead_supervisors_run_has_a_pid_or_a_next_attempt() -> None:
+    """Pids come back: whoever ends one that is told ends a stranger."""
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    told = Told().run("a", "b").tell(start).tell(CompanionReady(companion="mcp", number=1, seconds=0.1))
+    for died in (fold(told.started("a", pid=8).events), fold(told.ended("a", Reason.FAILED).retry("a").events)):
+        died.lose()
+        agent, companion = died.agents["a"], died.companions["mcp"]
+        assert (agent.state, agent.pid, agent.retry_at) == (AgentState.LOST, None, None)
+        assert (companion.state, companion.pid) == ("lost", None)
+
+
+def test_a_companion_that_starts_again_says_why_before_it_is_ready() -> None:
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    stop = CompanionStopped(companion="mcp", number=1, reason=Restart.EVERY_N, seconds=0.1, processes=())
+    told = Told().run("a").tell(start).tell(CompanionReady(companion="mcp", number=1, seconds=0.1)).tell(stop)
+    companion = fold(told.tell(start).events).companions["mcp"]
+    assert (companion.state, companion.starts, companion.why) == ("starting", 2, "every-n")
+    told.tell(CompanionRestarted(companion="mcp", number=2, reason=Restart.EVERY_N, why="5 agents since"))
+    told.tell(CompanionStopped(companion="mcp", number=2, reason=Restart.RUN_ENDED, seconds=0.1, processes=()))
+    companion = fold(told.events).companions["mcp"]
+    assert (companion.state, companion.why) == ("stopped", "every-n: 5 agents since")
+
+
+def test_a_reason_that_the_profile_expects_counts_as_completed() -> None:
+    told = Told().run("leak").attempt("leak", Reason.HARD, ok=True).agent_ended("leak", Reason.HARD, ok=True)
+    view = fold(told.events)
+    assert view.agents["leak"].state is AgentState.COMPLETED
+    assert view.agents["leak"].expected
+    assert set(view.completed) == {"leak"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        (Reason.HARD, AgentState.GAVE_UP),
+        (Reason.SPAWN_FAILED, AgentState.GAVE_UP),
+        (Reason.HALTED, AgentState.HALTED),
+        (Reason.SKIPPED, AgentState.SKIPPED),
+        (Reason.LOST, AgentState.LOST),
+    ],
+)
+def test_an_agents_state_follows_from_its_reason(reason: Reason, state: AgentState) -> None:
+    assert fold(Told().run("a").attempt("a", reason).agent_ended("a", reason).events).agents["a"].state is state
+
+
+def test_who_resumes_knows_until_when_a_usage_limit_holds() -> None:
+    told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a", wait=600.0)
+    until = told.events[-1].at + 600.0
+    agent = fold(told.events).agents["a"]
+    assert (agent.state, agent.retry_at, agent.limit_until) == (AgentState.BACKOFF, until, until)
+    assert (
+        fold(told.agent_ended("a", Reason.HALTED).run_ended(130).run("a", resumed=True).events).agents["a"].limit_until
+    )
+    assert fold(told.attempt("a", number=2).events).agents["a"].limit_until is None
+
+
+def test_who_waits_on_for_a_usage_limit_is_told_with_that_reason() -> None:
+    told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a").run("a", resumed=True).paused("a")
+    agent = fold(told.events).agents["a"]
+    assert (agent.state, agent.reason) == (AgentState.BACKOFF, Reason.USAGE_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        (0, RunState.COMPLETED),
+        (1, RunState.FAILED),
+        (4, RunState.STOPPED),
+        (70, RunState.FAILED),
+        (75, RunState.STOPPED),
+        (130, RunState.STOPPED),
+        (143, RunState.STOPPED),
+    ],
+)
+def test_a_runs_state_follows_from_its_exit_code(code: int, state: RunState) -> None:
+    assert fold(Told().run("a").run_ended(code).events).state is state
+
+
+def test_the_wish_to_stop_only_grows_and_ends_with_the_start_it_was_meant_for() -> None:
+    told = Told().run("a").halt(Halt.NOW).halt(Halt.AFTER_AGENT)
+    assert fold(told.events).halt is Halt.NOW
+    assert fold(told.run("a", resumed=True).events).halt is Halt.NONE
+
+
+def test_a_resumed_run_keeps_what_was_completed_and_takes_the_rest_again() -> None:
+    told = Told().run("a", "b", "c").attempt("a", seconds=5).agent_ended("a").started("b", pid=42).lost("b")
+    assert fold(told.events).agents["b"].state is AgentState.LOST
+    told.run("a", "b", "c", resumed=True, before=("a",))
+    view = fold(told.events)
+    states = {name: agent.state for name, agent in view.agents.items()}
+    assert states == {"a": AgentState.COMPLETED, "b": AgentState.PENDING, "c": AgentState.PENDING}
+    assert (view.state, view.resumes, view.agents["a"].before) == (RunState.RUNNING, 1, True)
+    told.attempt("b", number=2).agent_ended("b")
+    assert fold(told.events).agents["b"].attempts == 2, "the lost one counts, and its folder is not used again"
+
+
+def test_a_resumed_run_follows_the_profile_as_it_is_now() -> None:
+    told = Told().run("a", "b").attempt("b").agent_ended("b")
+    told.run("c", "b", resumed=True)
+    view = fold(told.events)
+    assert list(view.agents) == ["c", "b"]
+    assert view.agents["b"].state is AgentState.PENDING, "it changed, or it would be among the completed"
+    brought_back = fold(told.run("a", "b", resumed=True).events)
+    assert brought_back.agents["b"].attempts == 1
+
+
+def test_an_agent_that_completed_is_known_even_if_the_supervisor_died_in_its_drain() -> None:
+    view = fold(Told().run("a").attempt("a").events)
+    assert view.agents["a"].state is AgentState.DRAINING
+    assert {name: each.content for name, each in view.completed.items()} == {"a": "content of a"}
+
+
+def test_of_a_dead_supervisors_agents_those_between_tries_are_lost_too_but_not_who_had_ended_well() -> None:
+    told = Told().run("ended", "drains", "waits", "halted", "to come").attempt("ended").agent_ended("ended")
+    told.attempt("drains").attempt("waits", Reason.FAILED).retry("waits").attempt("halted", Reason.HALTED)
+    view = fold(told.events)
+    view.lose()
+    assert {name: str(agent.state) for name, agent in view.agents.items()} == {
+        "ended": "completed", "drains": "completed", "waits": "lost", "halted": "halted", "to come": "pending",
+    }  # fmt: skip
+    assert list(view.failed) == ["waits"], "the one that --retry-failed takes"
+    told.run("ended", "drains", resumed=True, before=("ended",)).attempt("drains", Reason.FAILED, number=2)
+    view = fold(told.events)
+    view.lose()
+    assert view.agents["drains"].state is AgentState.LOST, "what it completed was another content"
+
+
+def test_agents_that_the_plan_leaves_out_are_skipped_from_the_start() -> None:
+    view = fold(Told().run("a", skips={"b": "not in the task"}).events)
+    assert (view.agents["b"].state, view.agents["b"].why) == (AgentState.SKIPPED, "not in the task")
+
+
+# -- one at a time ------------------------------------------------------------------------------------------------
+
+
+def _at(*moments: tuple[float, str, str]) -> Iterator[Recorded]:
+    """Events from `(mono, "+" or "-" or "lost", agent)`."""
+    told = Told(tick=0)
+    for mono, what, agent in moments:
+        told.clock = mono
+        match what:
+            case "+":
+                told.attempt_started(agent)
+            case "-":
+                told.ended(agent)
+            case "lost":
+                told.lost(agent)
+            case "boot":
+                told.run(boot_id=agent)
+    yield from told.events
+
+
+@pytest.mark.parametrize(
+    ("pairs", "moments"),
+    [
+        (0, [(1, "+", "a"), (2, "-", "a"), (2, "+", "b"), (3, "-", "b")]),
+        (1, [(1, "+", "a"), (2, "+", "b"), (3, "-", "a"), (4, "-", "b")]),
+        (3, [(1, "+", "a"), (2, "+", "b"), (3, "+", "c"), (4, "-", "a"), (4, "-", "b"), (4, "-", "c")]),
+        (1, [(1, "+", "a"), (2, "+", "b"), (2, "-", "b"), (3, "-", "a")]),  # an instant within another counts
+        (1, [(1, "+", "a"), (2, "+", "b"), (3, "-", "b")]),  # nobody saw a's end
+        (0, [(1, "+", "a"), (5, "lost", "a"), (6, "+", "a"), (7, "-", "a")]),
+        (0, [(0, "boot", "x"), (100, "+", "a"), (5, "lost", "a"), (6, "boot", "y"), (7, "+", "a"), (8, "-", "a")]),
+        (0, [(0, "boot", "x"), (100, "+", "a"), (6, "boot", "y"), (200, "+", "a"), (201, "-", "a")]),
+    ],
+)
+def test_pairs_of_attempts_at_the_same_time_are_counted(pairs: int, moments: list[tuple[float, str, str]]) -> None:
+    assert violations(_at(*moments)) == pairs
+
+
+def test_an_attempt_begins_before_its_process() -> None:
+    told = Told(tick=0)
+    told.clock = 1.0
+    told.attempt_started("a")
+    told.attempt_started("b")
+    told.clock = 2.0
+    told.ended("a")
+    told.clock = 3.0
+    told.spawned("b").ended("b")
+    assert violations(told.events) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), max_size=12))
+def test_counting_agrees_with_comparing_every_pair(spans: list[tuple[int, int]]) -> None:
+    intervals = [(start, start + length) for start, length in spans]
+    moments = [(end, 0, "-", f"a{at}") for at, (_, end) in enumerate(intervals)]
+    moments += [(start, -1 if start == end else 1, "+", f"a{at}") for at, (start, end) in enumerate(intervals)]
+    expected = sum(a[0] < b[1] and b[0] < a[1] for at, a in enumerate(intervals) for b in intervals[at + 1 :])
+    assert violations(_at(*((moment[0], moment[2], moment[3]) for moment in sorted(moments)))) == expected
+
+
+# -- any history ---------------------------------------------------------------------------------------------------
+
+_REASONS = st.sampled_from(list(Reason))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Recorded]:
+    """A valid history: starts that end, stop, or die at any point, each resumed by the next."""
+    told = Told()
+    names = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5, unique=True))
+    done: set[str] = set()
+    for part in range(draw(st.integers(1, 3))):
+        told.run(*names, resumed=part > 0, before=tuple(sorted(done)))
+        for name in names:
+            if name not in done and not _live(draw, told, name, done):
+                break
+        else:
+            told.run_ended(0 if done == set(names) else 1)
+    return told.events
+
+
+def _live(draw: st.DrawFn, told: Told, name: str, done: set[str]) -> bool:
+    """One agent's way; False when its supervisor died on it."""
+    if draw(st.integers(0, 5)) == 0:
+        told.skipped(name)
+        return True
+    reason = Reason.COMPLETED
+    for number in range(1, draw(st.integers(1, 3)) + 1):
+        told.started(name, number=number, pid=draw(st.integers(2, 50)))
+        if draw(st.integers(0, 9)) == 0:
+            told.lost(name, number)
+            return False
+        reason = draw(_REASONS)
+        told.ended(name, reason, number=number, left_over=tuple(map(process, draw(st.sets(st.integers(2, 9))))))
+        if reason is Reason.COMPLETED:
+            done.add(name)
+        if draw(st.integers(0, 9)) == 0:
+            return False
+        told.drained(name, number=number)
+        if reason is Reason.COMPLETED:
+            break
+        told.retry(name, number=number + 1)
+    told.agent_ended(name, reason)
+    return True
+
+
+@given(histories(), st.data())
+def test_folding_bit_by_bit_is_folding_the_whole(events: list[Recorded], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(events)))
+    history = History()
+    for recorded in events[:cut]:
+        history.apply(recorded)
+    assert history.view == fold(events[:cut]), "any prefix is a history"
+    for recorded in events[cut:]:
+        history.apply(recorded)
+    assert history.view == fold(events)
+
+
+@given(histories())
+def test_the_view_agrees_with_a_plain_count_of_the_events(events: list[Recorded]) -> None:
+    view = fold(events)
+    bodies = [recorded.body for recorded in events]
+    assert sum(agent.attempts for agent in view.agents.values()) == _count(bodies, AttemptStarted)
+    assert set(view.completed) == {b.agent for b in bodies if isinstance(b, AttemptEnded) and b.ok}
+    assert sum(agent.left_over for agent in view.agents.values()) == sum(
+        len(body.left_over) for body in bodies if isinstance(body, AttemptEnded)
+    )
+    running = [agent for agent in view.agents.values() if agent.state is AgentState.RUNNING]
+    assert len(running) <= 1
+    assert violations(events) == 0
+
+
+def _count(bodies: Iterable[object], kind: type) -> int:
+    return sum(isinstance(body, kind) for body in bodies)

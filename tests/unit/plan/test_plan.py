@@ -1,0 +1,707 @@
+"""Plans: what is taken and skipped, what is filled in, limits by machine, and `seqsup plan` on this machine."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from seqsup.cli.commands.plan import plan as plan_command
+from seqsup.cli.commands.schema import schema as schema_command
+from seqsup.cli.load_plan import for_command, load, state_dir
+from seqsup.errors import SeqsupError
+from seqsup.model.plan import Detected, NodeBinary, Plan, Step
+from seqsup.node.binary import preload
+from seqsup.plan.expand import Found, Survey, copies
+from seqsup.plan.make import make
+from seqsup.plan.select import Choice
+from seqsup.profile import ProfileError, parse
+from seqsup.profile.placeholders import escape, finish
+from seqsup.units import GIB, MIB
+
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
+
+FLAGS = ("--expose-gc", "--max-old-space-size", "--title")
+NODE = NodeBinary(executable="/bin/node", version="v20.20.2", allowed=FLAGS)
+OLD_NODE = NodeBinary(executable="/bin/node", version="v20.10.0", allowed=("--max-old-space-size",))
+NATIVE = Found(detected=Detected(kind="native", executable="/bin/x", why=""))
+
+
+def agents(*tables: str) -> str:
+    """One agent for each text: its name, then its further lines."""
+    parts = []
+    for table in tables:
+        name, _, rest = table.partition("\n")
+        command = "" if "command" in rest else 'command = ["x"]\n'
+        parts.append(f'[[agents]]\nname = "{name}"\n{command}{rest}\n')
+    return "".join(parts)
+
+
+def planned(
+    text: str,
+    *,
+    found: Found = NATIVE,
+    memory: int = 64 * GIB,
+    items: dict[str, tuple[str, ...]] | None = None,
+    task: str | None = None,
+    only: tuple[str, ...] = (),
+    start_from: str | None = None,
+) -> Plan:
+    """The plan of a profile on a machine that has everything."""
+    profile = parse(text, "p.toml")
+    each = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
+    names = [c.name for a in profile.agents for c in copies(a, each.get(a.name), "/home/me", task)]
+    survey = Survey(folder="/home/me", memory=memory, items=each, found=dict.fromkeys(names, found), problems={})
+    choice = Choice(task=task, only=only, start_from=start_from)
+    return make(profile, survey, choice=choice, state_dir="/state")
+
+
+def names(plan: Plan) -> list[str]:
+    return [step.name for step in plan.steps]
+
+
+def skips(plan: Plan) -> dict[str, str]:
+    return {skip.name: skip.why for skip in plan.skips}
+
+
+def node(**more: Any) -> Found:
+    return Found(detected=Detected(kind="node", executable="/bin/node", why=""), **{"node": NODE, **more})
+
+
+# What reaches which runtime
+
+
+def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
+    bun = Found(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
+    [step] = planned(agents("a"), found=bun).steps
+    assert (step.runtime, step.node) == ("bun", None)
+    assert "compiled by Bun; Bun reads no NODE_OPTIONS, and it finds no node on its PATH" in step.runtime_why
+    [step] = planned(agents("a"), found=node()).steps
+    assert step.runtime_why.endswith("its options reach the Node programs that it starts too")
+    [step] = planned(agents("a"), found=replace(NATIVE, node=NODE)).steps
+    assert step.runtime == "native"
+    assert "nothing to it, but what it starts in Node (v20.20.2 on its PATH) has them" in step.runtime_why
+    [step] = planned(agents('a\nruntime = "native"'), found=bun).steps
+    assert step.runtime_why.startswith('runtime = "native" in the profile, though /bin/claude was compiled by Bun')
+
+
+def test_a_table_of_its_own_for_a_node_that_is_not_there_is_told() -> None:
+    table = 'a\nnode = { max_old_space_size = "1GiB" }'
+    assert any("its [node] has no effect" in note for note in planned(agents(table)).notes)
+    assert not any("no effect" in note for note in planned(agents(table), found=node()).notes)
+    assert not any("no effect" in note for note in planned('node.max_old_space_size = "1GiB"\n' + agents("a")).notes)
+
+
+def test_of_many_agents_those_that_are_alike_stand_together(tmp_path: Path) -> None:
+    each = "each\ncommand = ['echo', '{item}']\nfor_each = [" + ", ".join(f"'{n}'" for n in range(300)) + "]"
+    others = [f"other-{n}\ncommand = ['echo']\ntimeouts = {{ wall = {n + 1} }}" for n in range(60)]
+    path = profile_file(tmp_path, agents("first\ncommand = ['echo']\nexpect = ['hard']", each, *others))
+    text = invoked(path).output
+    assert "361 agents, one at a time" in text
+    assert "   1  first" in text
+    assert " 2–301  each.1 … each.300" in text
+    assert "2–301. each.1 … each.300, like this one:\n   $ echo 0\n" in text
+    assert "each.2" not in text
+    assert "349. other-47" in text
+    assert "12 more agents: --only NAME shows one, --json all of them" in text
+    only = invoked(path, "--only", "each.7").output
+    assert (
+        "first, each.1, each.2, each.3, each.4, each.5, each.6, each.8 and 352 more: not named with --only"
+        in " ".join(only.split())
+    )
+    assert len(json.loads(invoked(path, "--json").output)["steps"]) == 361
+
+
+# What is taken
+
+
+def test_agents_keep_their_order_but_never_come_before_what_they_need() -> None:
+    assert names(planned(agents("a\nneeds = ['d']", "b", "c\nneeds = ['a']", "d"))) == ["b", "d", "a", "c"]
+
+
+@given(st.data())
+def test_needs_always_come_first_whatever_the_order(data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(6)))
+    tables = []
+    for n in order:
+        needs = data.draw(st.sets(st.integers(0, n - 1))) if n else set()
+        tables.append(f"a{n}\nneeds = {[f'a{m}' for m in sorted(needs)]}")
+    plan = planned(agents(*tables))
+    for place, step in enumerate(plan.steps):
+        assert set(step.needs) <= set(names(plan)[:place])
+
+
+@pytest.mark.parametrize(
+    ("task", "taken"),
+    [
+        (None, ["a", "b", "c"]),
+        ("", ["a", "b", "c"]),
+        ("Add a BUTTON.", ["a", "b", "c"]),
+        ("the form-field", ["a", "b", "c"]),
+        ("buttons and forms", ["a"]),
+        ("fix c++ code", ["a"]),
+    ],
+)
+def test_when_takes_an_agent_by_whole_words_of_the_task(task: str | None, taken: list[str]) -> None:
+    plan = planned(agents("a", "b\nwhen = ['button', 'form']", "c\nneeds = ['b']"), task=task)
+    assert names(plan) == taken
+    if "b" not in taken:
+        assert skips(plan) == {
+            "b": "the task has none of the words button, form",
+            "c": "needs b, skipped as well",
+        }
+
+
+def test_a_word_of_when_may_hold_signs() -> None:
+    assert names(planned(agents("a\nwhen = ['c++']"), task="fix C++ code")) == ["a"]
+
+
+def test_only_takes_the_named_even_without_what_they_need_and_against_when() -> None:
+    text = agents("a", "b\nneeds = ['a']\nwhen = ['never']", "c")
+    plan = planned(text, only=("b",), task="x")
+    assert names(plan) == ["b"]
+    assert plan.steps[0].needs == ()
+    assert skips(plan) == {"a": "not named with --only", "c": "not named with --only"}
+    assert any("needs a, which is not taken now" in note for note in plan.notes)
+
+
+def test_from_skips_what_comes_before() -> None:
+    plan = planned(agents("a", "b", "c"), start_from="b")
+    assert names(plan) == ["b", "c"]
+    assert skips(plan) == {"a": "before --from b"}
+
+
+def test_unknown_names_on_the_command_line_are_complained_of_together() -> None:
+    with pytest.raises(ProfileError) as caught:
+        planned(agents("worker", "other"), only=("wroker", "other"), start_from="zzz")
+    assert str(caught.value).splitlines() == [
+        "--only: no agent is called wroker (did you mean worker?)",
+        "--from: no agent is called zzz; there are worker, other",
+    ]
+
+
+def test_for_each_makes_a_copy_for_each_item() -> None:
+    text = agents("a\nfor_each = ['x', 'y/z', 'x']\ncommand = ['do', '{item}']", "b\nneeds = ['a']")
+    plan = planned(text)
+    assert names(plan) == ["a.1", "a.2", "a.3", "b"]
+    assert [step.command for step in plan.steps[:3]] == [("do", "x"), ("do", "y/z"), ("do", "x")]
+    assert plan.steps[3].needs == ("a.1", "a.2", "a.3")
+    assert names(planned(text, only=("a.2",))) == ["a.2"]
+    assert names(planned(text, start_from="a.3")) == ["a.3", "b"]
+
+
+def test_for_each_that_finds_nothing_skips_the_agent_and_who_needs_it() -> None:
+    plan = planned(agents("a\nfor_each = { glob = '*' }", "b\nneeds = ['a']", "c"), items={"a": ()})
+    assert names(plan) == ["c"]
+    assert skips(plan) == {"a": "for_each found nothing", "b": "needs a, skipped as well"}
+
+
+# What is filled in
+
+
+def finished(step: Step) -> list[str]:
+    return [finish(word, lambda name, argument: f"<{name} {argument}>") for word in step.command]
+
+
+def test_the_task_is_filled_in_and_what_only_the_run_knows_stays() -> None:
+    text = agents("a", "b\ncommand = ['{task}', '{summary:a} {artifacts:a} {artifacts}', '{{task}', '{}']")
+    step = planned(text, task="do {summary:a} {{x}").steps[1]
+    assert finished(step) == [
+        "do {summary:a} {{x}",
+        "<summary a> <artifacts a> <artifacts None>",
+        "{task}",
+        "{}",
+    ]
+
+
+@given(st.text(), st.text())
+def test_whatever_the_task_and_the_item_are_they_arrive_as_they_are(task: str, item: str) -> None:
+    text = agents("a\ncommand = ['{task}|{item}']\nfor_each = ['?']")
+    assert finished(planned(text, task=task, items={"a": (item,)}).steps[0]) == [f"{task}|{item}"]
+
+
+@given(st.text())
+def test_an_escaped_text_is_given_back(text: str) -> None:
+    assert finish(escape(text), lambda name, argument: "wrong") == text
+
+
+def test_what_is_asked_of_an_agent_with_for_each_is_asked_of_each_copy() -> None:
+    text = agents("a\nfor_each = ['{', 'y']\nstdin = '{item}'", "b\nstdin = '{summary:a}'\nneeds = ['a']")
+    assert planned(text).steps[2].stdin == "{summary:a.1}\n{summary:a.2}"
+
+
+def test_paths_are_relative_to_the_profile_and_may_hold_the_item() -> None:
+    lines = "cwd = 'pkg/{item}'\nstdin_file = '{item}.md'\nsuccess.file = 'out/{item}'\nfor_each = ['x']"
+    [step] = planned(agents(f"a\n{lines}")).steps
+    assert (step.cwd, step.stdin_file) == ("/home/me/pkg/x", "/home/me/x.md")
+    assert step.success.file == "/home/me/pkg/x/out/x"
+
+
+def test_the_content_of_a_step_is_what_it_is_given_and_nothing_else() -> None:
+    base = agents("a\ncommand = ['x', '{task}']\nstdin_file = 'in'")
+
+    def content(text: str = base, task: str = "t", **found: Any) -> str:
+        return planned(text, task=task, found=Found(detected=NATIVE.detected, **found)).steps[0].content
+
+    assert content() == content(base + "memory.hard = '1GiB'\nretry.attempts = 9\n")
+    assert content() == content(base.replace('"a"', '"b"'))
+    different = [
+        content(task="u"), content(stdin_digest="1"), content(base + "env.A = '1'"), content(base + "env.A = '2'"),
+        content(base + "cwd = 'sub'"), content(base.replace("stdin_file = 'in'", "stdin = 'in'")), content(),
+    ]  # fmt: skip
+    assert len(set(different)) == len(different)
+
+
+# Limits by machine
+
+
+def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
+    plan = planned(agents("a"), memory=5 * GIB)
+    limits, drain = plan.steps[0].limits, plan.steps[0].drain
+    assert (limits.warn, limits.soft, limits.hard) == (2 * GIB, 3 * GIB, 4 * GIB)
+    assert (limits.host_floor, drain.threshold, drain.available) == (256 * MIB, 2 * GIB, 512 * MIB)
+    assert plan.notes == ("this machine has 5 GiB: default limits are 50% of the usual ones",)
+    assert planned(agents("a")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "key", "message"),
+    [
+        ("memory.hard = '6GiB'", NATIVE, "agents[0].memory.hard", "6 GiB, but this machine has 5 GiB"),
+        ("memory.soft = '4500M'", NATIVE, "agents[0].memory.soft", "soft (4.4 GiB) is above hard (4 GiB)"),
+        ("memory.host_floor = '6GiB'", NATIVE, "agents[0].memory.host_floor", "can never be available"),
+        (
+            "memory.measure = 'cgroup'\nmemory.enforce = 'watch'",
+            NATIVE,
+            "agents[0].memory.measure",
+            'memory.enforce = "watch" asks for none',
+        ),
+        ("drain.available = '6GiB'", NATIVE, "agents[0].drain.available", "can never be available"),
+        ("memory.hard = '63M'", node(), "agents[0].memory.hard", "needs about 64 MiB"),
+        ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),
+        ("node.max_old_space_size = 4096", node(), "agents[0].node.max_old_space_size", "a number alone is bytes"),
+        ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not take --trace-gc"),
+        ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
+        ("", Found(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_named_with_its_key(lines: str, found: Found, key: str, message: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        planned(agents(f"a\n{lines}"), found=found, memory=5 * GIB)
+    [complaint] = caught.value.complaints
+    assert complaint.key == key
+    assert message in complaint.message
+
+
+def test_limits_too_small_for_node_are_enough_for_a_native_program() -> None:
+    plan = planned("[node]\nmax_old_space_size = '4GiB'\n" + agents("a\nmemory.hard = '10M'"))
+    assert plan.steps[0].limits.hard == 10 * MIB
+
+
+def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
+    gone = Found(detected=NATIVE.detected, problems={"command": "gone"})
+    profile = parse(agents("a", "b"), "p.toml")
+    survey = Survey(folder="/", memory=64 * GIB, items={}, found={"a": gone, "b": NATIVE}, problems={})
+    assert names(make(profile, survey, choice=Choice(only=("b",)), state_dir="/state")) == ["b"]
+
+
+# Node
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "options", "heap", "ceiling"),
+    [
+        ("", node(), (), 819, 824),
+        ("node.telemetry = false", node(), ("--expose-gc",), 819, 824),
+        ("node = { telemetry = false, expose_gc = false }", node(), (), 819, 824),
+        ("node.telemetry = false", node(node=OLD_NODE), (), 819, 824),
+        ("node.options = ['--title=x']", node(), ("--title=x",), 819, 824),
+        ("node.options = ['--expose-gc']", node(), ("--expose-gc",), 819, 824),
+        ("node.max_old_space_size = '300M'", node(), (), 300, 824),
+        ("node.max_old_space_size = '900M'", node(), (), 900, 900),
+        ("node.max_old_space_size = 'none'", node(), (), None, None),
+        ("", node(user_options="--max_old_space_size=99"), (), None, None),
+        ("node.telemetry = false", replace(NATIVE, node=NODE), (), 819, 824),
+        ("memory.hard = '10M'", replace(NATIVE, node=NODE), (), 64, 64),
+    ],
+)
+def test_a_node_agent_starts_with_what_its_node_takes(
+    lines: str, found: Found, options: tuple[str, ...], heap: int | None, ceiling: int | None
+) -> None:
+    hard = "" if "memory.hard" in lines else "memory.hard = '1GiB'\n"
+    start = planned(agents(f"a\n{hard}{lines}"), found=found).steps[0].node
+    assert start is not None
+    assert start.options == options
+    assert [size and size // MIB for size in (start.heap, start.heap_ceiling)] == [heap, ceiling]
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "note"),
+    [
+        (
+            "node.telemetry = false",
+            node(node=OLD_NODE),
+            "a: Node v20.10.0 does not take --expose-gc in NODE_OPTIONS",
+        ),
+        ("node = { telemetry = false, heap_snapshot = true }", node(), "a: node.heap_snapshot has no effect"),
+        ("", node(user_options="--trace-gc"), "refuses it and exits with 9"),
+        ("", node(user_options="--max-old-space-size=9"), "yours is kept"),
+        ("command = ['node', '--max-old-space-size=9', 'x']", node(), "the command sets --max-old-space-size itself"),
+        ("node.max_old_space_size = '950M'", node(), "auto is 819 MiB"),
+        ("stdin = '{task}'", node(), "a: {task} is empty; it is given with --task"),
+        ("for_each = ['x']", node(), "{item} stands nowhere"),
+    ],
+)
+def test_what_a_user_should_know_is_noted(lines: str, found: Found, note: str) -> None:
+    notes = planned(agents(f"a\nmemory.hard = '1GiB'\n{lines}"), found=found).notes
+    assert any(note in each for each in notes), notes
+
+
+def test_summaries_that_may_be_too_long_for_a_command_are_told_before_they_are_made() -> None:
+    def noted(copies: int, key: str) -> bool:
+        sums = f"sum\nneeds = ['x']\n{key}"
+        text = agents(f"x\ncommand = ['x', '{{item}}']\nfor_each = {[str(n) for n in range(copies)]}", sums)
+        note = (
+            f"sum: {{summary:x}} of {copies} agents may be more than the 128 KiB that a word can have: stdin takes more"
+        )
+        return note in planned(text).notes
+
+    assert noted(32, "command = ['x', 'All of it: {summary:x}']")
+    assert noted(32, "env.ALL = '{summary:x}'")
+    assert not noted(31, "command = ['x', '{summary:x}']")
+    assert not noted(32, "stdin = '{summary:x}'")
+
+
+def test_what_is_the_same_for_many_agents_is_noted_once() -> None:
+    found = node(user_options="--max-old-space-size=9")
+    notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes
+    assert [note for note in notes if "yours is kept" in note] == [
+        "a, b, c and 2 more: NODE_OPTIONS of your environment sets --max-old-space-size; yours is kept"
+    ]
+
+
+# On this machine
+
+
+def profile_file(folder: Path, text: str) -> str:
+    file = folder / "p.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def refusal(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ProfileError) as caught:
+        load(profile_file(folder, text))
+    return [f"{complaint.line} {complaint.key}: {complaint.message}" for complaint in caught.value.complaints]
+
+
+def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -> None:
+    (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
+    text = (
+        "[hooks]\nafter_run = ['./hook.sh', 'no-such-hook', '-c']\n"
+        + agents("a\ncommand = ['no-such-program']", "b\ncwd = 'nowhere'\ncommand = ['sh']")
+        + agents("c\ncommand = ['sh']\nstdin_file = 'nothing'", "d\ncommand = ['sh']\nfor_each.lines = 'gone'")
+    )
+    assert refusal(tmp_path, text) == [
+        f"2 hooks.after_run[0]: {tmp_path}/hook.sh is not executable; mend it with: chmod +x {tmp_path}/hook.sh",
+        "2 hooks.after_run[1]: there is no program no-such-hook on PATH: install it, or give its path",
+        "2 hooks.after_run[2]: '-c' would be a hook of its own: arguments stand in a hook's line, as in"
+        ' ["notify --quiet"]',
+        "5 agents[0].command: there is no program no-such-program on PATH: install it, or give its path",
+        f"8 agents[1].cwd: there is no folder {tmp_path}/nowhere",
+        f"13 agents[2].stdin_file: there is no file {tmp_path}/nothing",
+        f"17 agents[3].for_each: there is no file {tmp_path}/gone",
+    ]
+
+
+def test_what_cannot_be_looked_at_is_told_by_its_key_as_well(tmp_path: Path) -> None:
+    long = "n" * 300
+    text = f"[hooks]\nafter_run = ['{long}']\n[metrics]\ntextfile = '{long}'\n" + agents(
+        f"a\ncommand = ['./{long}']", f"b\ncommand = ['{long}']", f"c\ncommand = ['sh']\ncwd = '{long}'",
+        f"d\ncommand = ['sh']\nstdin_file = '{long}'", f"e\ncommand = ['sh']\nfor_each.lines = '{long}'",
+    )  # fmt: skip
+    keys = ["hooks.after_run[0]", *(f"agents[{n}].command" for n in (0, 1))]
+    keys += ["agents[2].cwd", "agents[3].stdin_file", "agents[4].for_each"]
+    told = refusal(tmp_path, text)
+    assert [one.split()[1] for one in told] == [f"{key}:" for key in keys]
+    assert all(one.endswith("File name too long") for one in told)
+
+
+def test_a_command_line_in_one_word_is_told_to_be_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "a.sh").chmod(0o755)
+    text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
+    assert refusal(tmp_path, text) == [
+        "3 agents[0].command: there is no program sh -c true on PATH: write each of its words by itself",
+        f"6 agents[1].command: there is no {tmp_path}/a.sh -x: write each of its words by itself",
+        f"9 agents[2].command: there is no {tmp_path}/b.sh -x",
+    ]
+
+
+def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
+    missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
+    assert refusal(tmp_path, missing) == [
+        "4 agents[0].success: there is no program no-such-program on PATH: install it, or give its path"
+    ]
+    later = agents("a\ncommand = ['sh']\nsuccess.command = ['./made-by-the-agent']")
+    assert names(load(profile_file(tmp_path, later))) == ["a"]
+
+
+def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_path: Path) -> None:
+    room = "x" * 131_061
+    text = agents(
+        f"a\ncommand = ['echo', '{room}{{task}}']", f"b\ncommand = ['echo']\nenv.A = '{room[2:]}{{task}}'",
+        f"c\ncommand = ['sh']\nsuccess.command = ['echo', '{room}{{task}}']",
+    )  # fmt: skip
+    file = profile_file(tmp_path, text)
+    load(file, Choice(task="0123456789"))
+    with pytest.raises(ProfileError) as caught:
+        load(file, Choice(task="0123456789a"))
+    why = "a word of 131072 bytes or more: Linux takes less than 128 KiB; stdin, or a file, takes more"
+    assert [(complaint.line, complaint.key) for complaint in caught.value.complaints] == [
+        (3, "agents[0].command"), (7, "agents[1].env"), (11, "agents[2].success"),
+    ]  # fmt: skip
+    assert {complaint.message for complaint in caught.value.complaints} == {why}
+
+
+def test_what_cannot_be_read_and_a_home_that_nobody_has_are_told_by_their_keys(tmp_path: Path) -> None:
+    unreadable = "/proc/self/mem"  # a regular file, whose first byte is an error
+    text = "[run]\nstate_dir = '~no-such-user/x'\nmode = 'x'\n" + agents(
+        f"a\ncommand = ['sh']\nstdin_file = '{unreadable}'",
+        f"b\ncommand = ['sh']\nfor_each.lines = '{unreadable}'",
+    )
+    told = refusal(tmp_path, text)
+    assert [one.split(":")[0] for one in told] == [
+        "2 run.state_dir", "3 run.mode", "7 agents[0].stdin_file", "11 agents[1].for_each",
+    ]  # fmt: skip
+    assert all(one.endswith("cannot be read: Input/output error") for one in told[2:])
+    assert [one.split(":")[0] for one in refusal(tmp_path, text.replace("mode = 'x'", ""))] == [
+        "2 run.state_dir", "7 agents[0].stdin_file", "11 agents[1].for_each",
+    ]  # fmt: skip
+
+
+def test_who_leaves_out_the_ending_is_told_of_the_file(tmp_path: Path) -> None:
+    profile_file(tmp_path, "")
+    with pytest.raises(ProfileError, match=rf"No such file or directory \(did you mean {tmp_path}/p\.toml\?\)"):
+        load(str(tmp_path / "p"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read: No such file"), (b"name = '\xff'", ":1: not UTF-8"), (b"\x00", ":1: not TOML")],
+)
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "p.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ProfileError) as caught:
+        load(str(file))
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_globs_and_lines_become_copies_in_a_steady_order(tmp_path: Path) -> None:
+    for name in ("src/b.ts", "src/deep/a.ts", "src/c.js", "prompts/two.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "todo").write_text("\ufefffirst\n\n  second  \r\n")
+    text = agents(
+        "g\ncommand = ['sh', '{item}']\nfor_each = { glob = 'src/**/*.ts' }",
+        "l\ncommand = ['sh', '{item}']\nfor_each = { lines = 'todo' }",
+        "p\ncommand = ['sh']\nstdin_file = '{item}'\nfor_each = { glob = 'prompts/*' }",
+    )
+    plan = load(profile_file(tmp_path, text))
+    assert [step.command[1:] for step in plan.steps[:4]] == [("src/b.ts",), ("src/deep/a.ts",), ("first",), ("second",)]
+    assert plan.steps[4].stdin_file == str(tmp_path / "prompts/two.md")
+    before = plan.steps[4].content
+    (tmp_path / "prompts/two.md").write_text("changed")
+    assert load(profile_file(tmp_path, text)).steps[4].content != before
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.md")).write_text("")
+    text = agents("a\ncommand = ['sh', '{item}']\nfor_each = { glob = '*.md' }")
+    assert ["not UTF-8" in line for line in refusal(tmp_path, text)] == [True]
+    with pytest.raises(ProfileError, match="not UTF-8"):
+        for_command(["sh", os.fsdecode(b"\xff")])
+
+
+def test_an_input_that_an_earlier_agent_may_write_can_be_missing_still(tmp_path: Path) -> None:
+    text = agents("a\ncommand = ['sh']", "b\ncommand = ['sh']\nneeds = ['a']\nstdin_file = 'later.md'")
+    assert names(load(profile_file(tmp_path, text))) == ["a", "b"]
+
+
+def test_a_profile_has_one_path_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    profile_file(tmp_path, agents("a\ncommand = ['sh']"))
+    plan = load("../p.toml")
+    assert (plan.profile, plan.steps[0].cwd) == (str(tmp_path / "p.toml"), str(tmp_path))
+
+
+def test_a_program_is_found_where_the_agent_runs_and_on_its_own_path(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin/tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    text = agents("a\ncommand = ['./tool']\ncwd = 'bin'", f"b\ncommand = ['tool']\nenv.PATH = '{tmp_path}/bin'")
+    assert [step.runtime for step in load(profile_file(tmp_path, text)).steps] == ["native", "native"]
+
+
+def test_one_command_is_planned_by_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", "{task} {{ {}"]
+    plan = for_command(command, soft="100M", hard="200M", retries=2, timeout="5m", name="mine")
+    [step] = plan.steps
+    assert [finish(word) for word in step.command] == command
+    assert (plan.name, plan.profile, step.name, step.cwd) == ("mine", None, "mine", str(tmp_path))
+    assert (step.limits.soft, step.limits.hard) == (100 * MIB, 200 * MIB)
+    assert (step.retry.attempts, step.timeouts.wall) == (3, 300)
+    assert for_command(["/bin/sh"]).name == "sh"
+
+
+def test_wrong_options_of_one_command_are_named_without_a_file() -> None:
+    with pytest.raises(ProfileError) as caught:
+        for_command(["no-such-program"], soft="2GiB", hard="1GiB")
+    assert str(caught.value).startswith("--soft: soft (2 GiB) is above hard (1024 MiB)")
+
+
+def test_the_state_folder_is_the_profiles_or_the_environments_or_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = parse('[run]\nstate_dir = "../state"\n' + agents("a"), str(tmp_path / "sub/p.toml"))
+    for variable in ("SEQSUP_STATE_DIR", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_dir(profile) == tmp_path / "state"
+    assert state_dir() == tmp_path / ".local/state/seqsup"
+    monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
+    assert state_dir() == Path("/xdg/seqsup")
+    monkeypatch.setenv("SEQSUP_STATE_DIR", "/own")
+    assert state_dir() == Path("/own")
+    assert state_dir(profile) == tmp_path / "state"
+
+
+# The commands
+
+
+def invoked(*arguments: str) -> Result:
+    return CliRunner().invoke(plan_command, arguments)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    text = agents(
+        'first\ncommand = ["sh", "-c", "echo {task}\\u001b[2J"]\nenv.TOKEN = "hush-hush"',
+        'second\ncommand = ["sh", "{summary:first}"]\nneeds = ["first"]\nwhen = ["button"]',
+    )
+    return profile_file(tmp_path, text)
+
+
+def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
+    shown = invoked(small, "--task", "paint the wall " * 60).output
+    for expected in ("execution_mode", "sequential", "containment", "TOKEN", "1:00:00", "second: the task has none of"):
+        assert expected in shown
+    assert "hush" not in shown
+    assert "\x1b" not in shown
+    assert max(len(line) for line in shown.splitlines() if "/" not in line and "paint" not in line) <= 100
+    assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_what_most_agents_have_is_said_once(tmp_path: Path) -> None:
+    one = 'memory.hard = "1GiB"\ndrain.available = "none"\nneeds = ["a"]'
+    texts = [
+        f'{name}\ncommand = ["sh"]\n{rest}'
+        for name, rest in zip("abcd", ("", "", one, "retry.attempts = 1"), strict=True)
+    ]
+    shown = invoked(profile_file(tmp_path, agents(*texts))).output
+    common, own = shown.split("1. a\n")
+    assert "every agent, unless another value stands with it" in common
+    assert [own.count(f"   {fact} ") for fact in ("memory", "retried", "drained", "needs", "grace")] == [1, 1, 1, 1, 0]
+    assert "hard 1024 MiB" in own
+    assert "owned within 30 s" in own
+
+
+def test_the_object_has_numbers_and_no_values_of_the_environment(small: str) -> None:
+    result = invoked(small, "--json", "--task", "a button")
+    told = json.loads(result.output)
+    kept = told["containment"]
+    assert kept["tier"] in ("cgroup2", "cgroup1", "cgroup2 without controllers", "subreaper")
+    assert bool(kept["remedy"]) == (kept["tier"] in ("cgroup2 without controllers", "subreaper"))
+    assert (told["schema"], told["execution_mode"]) == ("seqsup.plan/1", "sequential")
+    first, second = told["steps"]
+    assert (first["env"], first["timeouts"]["wall"], first["limits"]["soft"]) == (["TOKEN"], 3600, 6 * GIB)
+    assert (second["command"], second["needs"]) == (["sh", "{summary:first}"], ["first"])
+    assert "hush" not in result.output
+
+
+def test_a_wrong_profile_is_a_message_and_never_a_traceback(tmp_path: Path) -> None:
+    result = invoked(profile_file(tmp_path, "nope = 1\n"))
+    assert isinstance(result.exception, SeqsupError)
+    assert result.exception.exit_code == 2
+
+
+@needs_node
+def test_the_options_of_a_real_node_are_shown_as_they_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_OPTIONS", "--no-warnings")
+    file = profile_file(tmp_path, agents("a\ncommand = ['node', 'x.js']\nmemory.hard = '1GiB'"))
+    [step] = json.loads(invoked(file, "--json").output)["steps"]
+    assert step["runtime"] == "node"
+    assert step["node"]["node_options"] == f"--require {preload()} --max-old-space-size=819 --no-warnings"
+    assert step["node"]["environment"] == {
+        "NODE_OPTIONS": step["node"]["node_options"], "MALLOC_TRIM_THRESHOLD_": "131072", "SEQSUP_EXPOSE_GC": "1",
+        "SEQSUP_CHANNEL": "{attempt}/channel", "SEQSUP_REPORTS": "{attempt}/reports",
+        "PATH": "{attempt}/.seqsup-node:$PATH",
+    }  # fmt: skip
+    shown = " ".join(invoked(file).output.split())  # where a line ends depends on how long our own path is
+    assert "--max-old-space-size=819 --no-warnings" in shown
+    assert "SEQSUP_CHANNEL={attempt}/channel" in shown
+
+
+def test_the_schema_is_printed_as_json() -> None:
+    assert json.loads(CliRunner().invoke(schema_command).output)["required"] == ["agents"]
+
+
+def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        '[memory]\nhrad = "1GiB"\n[hooks]\nafter_agent = ["./hook.sh"]\n'
+        '[[agents]]\nname = "a"\ncommand = ["no-such-program"]\nneeds = ["b"]\n'
+        '[[agents]]\nname = "a"\ncommand = []\n'
+        '[[agents]]\nname = "c"\ncommand = ["sh"]\ncwd = "nowhere"\nretry = { on = ["hrad"] }\n'
+        '[[agents]]\nname = "d"\ncommand = ["no-such-program"]\nruntime = "deno"\nstdin_file = 1\n'
+    )
+    with pytest.raises(ProfileError) as raised:
+        load(str(profile))
+    assert [(complaint.line, complaint.key) for complaint in raised.value.complaints] == [
+        (2, "memory.hrad"),
+        (4, "hooks.after_agent[0]"),
+        (7, "agents[0].command"),
+        (8, "agents[0].needs[0]"),
+        (10, "agents[1].name"),
+        (11, "agents[1].command"),
+        (15, "agents[2].cwd"),
+        (16, "agents[2].retry.on[0]"),
+        (19, "agents[3].command"),
+        (20, "agents[3].runtime"),
+        (21, "agents[3].stdin_file"),
+    ]
+
+
+def test_what_is_wrong_in_one_line_is_told_in_the_order_in_which_it_is_written(tmp_path: Path) -> None:
+    keys = [f"{letter}rong" for letter in "hgfedcba"]
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        f"run = {{ {', '.join(f'{key} = 1' for key in keys)} }}\n[[agents]]\nname = 'a'\ncommand = ['sh']\n"
+    )
+    with pytest.raises(ProfileError) as raised:
+        load(str(profile))
+    assert [complaint.key for complaint in raised.value.complaints] == [f"run.{key}" for key in keys]

@@ -1,0 +1,255 @@
+"""How an attempt ended that we did not end: exits and stderr texts as Node 18 to 25 gave them, as one table."""
+
+import pytest
+
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import Success
+from seqsup.model.reason import Reason
+from seqsup.policy.classify import blamed, classify, describe, last_words
+
+ZERO = Success(codes=(0,), file=None, output=None)
+
+OOM_20 = b"""
+<--- Last few GCs --->
+
+[23369:0x1da50000]     3718 ms: Scavenge 494.1 (504.3) -> 493.6 (505.1) MB, 11.01 / 0.00 ms  allocation failure;
+
+<--- JS stacktrace --->
+
+FATAL ERROR: Ineffective mark-compacts near heap limit Allocation failed - JavaScript heap out of memory
+----- Native stack trace -----
+ 1: 0xb78db3 node::OOMErrorHandler(char const*, v8::OOMDetails const&) [bin/node20]
+"""
+OOM_24_CUT = (  # the last line of the collector is cut short, without a newline
+    b"[23632:0x102a3000]     3001 ms: Scavenge (interleaved) 500.9 (504.1) -> 500.4 (508.9) MB, pooled"
+    b"FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n"
+)
+OOM_SEMI_SPACE = b"FATAL ERROR: Committing semi space failed. Allocation failed - JavaScript heap out of memory\n"
+WORKER_OOM = (
+    b"Error [ERR_WORKER_OUT_OF_MEMORY]: Worker terminated due to reaching memory limit: JS heap out of memory\n"
+)
+NOT_ALLOWED = b"/usr/bin/node: --expose-gc is not allowed in NODE_OPTIONS\n"
+BAD_OPTION = b"node: bad option: --max-old-space-sise=100\n"
+BAD_VALUE = b"node: invalid value for NODE_OPTIONS (unterminated string)\n"
+PRELOAD = b"Error: Cannot find module '/run/seqsup/preload.cjs'\nRequire stack:\n- internal/preload\n"
+THROWN = b"Error: nothing works\n    at work (/agents/a.mjs:3:9)\n"
+DENO = b"""error: Uncaught (in promise) Error: nothing works
+throw new Error("nothing works")
+      ^
+    at file:///agents/a.ts:1:7
+"""
+BUN = b"""1 | throw new Error("nothing works")
+              ^
+error: nothing works
+      at /agents/a.ts:1:11
+
+Bun v1.4.5 (Linux x64)
+"""
+NPM_MISSING = b"""npm error code E404
+npm error 404 Not Found - GET https://registry.npmjs.org/agnet
+npm error 404
+npm error 404 Note that you can also install from a
+npm error 404 tarball, folder, http url, or git url.
+npm error A complete log of this run can be found in: /root/.npm/_logs/2026-11-29T08_13_22_301Z-debug-0.log
+"""
+NPM_SCRIPT = b"""npm error Missing script: "go"
+npm error
+npm error To see a list of scripts, run:
+npm error   npm run
+npm error A complete log of this run can be found in: /root/.npm/_logs/2026-11-29T08_13_22_301Z-debug-0.log
+"""
+UNCAUGHT = b"""/agents/a.cjs:1
+require('./nowhere.cjs')
+^
+
+Error: Cannot find module './nowhere.cjs'
+Require stack:
+- /agents/a.cjs
+    at Module._resolveFilename (node:internal/modules/cjs/loader:1207:15) {
+  code: 'MODULE_NOT_FOUND',
+  requireStack: [ '/agents/a.cjs' ]
+}
+
+Node.js v20.20.2
+"""
+
+
+def code(number: int) -> Exit:
+    return Exit(code=number, signal=None)
+
+
+def signal(number: int) -> Exit:
+    return Exit(code=None, signal=number)
+
+
+EXITS: list[tuple[str, Exit, bytes, bool, Reason]] = [
+    ("a good end", code(0), b"", False, Reason.COMPLETED),
+    ("a good end, though a child of it ran out of heap", code(0), OOM_20, False, Reason.COMPLETED),
+    ("a good end, while the kernel killed somebody", code(0), b"", True, Reason.COMPLETED),
+    ("thrown", code(1), THROWN, False, Reason.FAILED),
+    ("no text at all", code(1), b"", False, Reason.FAILED),
+    ("a top-level await that never settled", code(13), b"", False, Reason.FAILED),
+    ("gemini without credentials", code(41), b"", False, Reason.FAILED),
+    ("command not found, told by a shell", code(127), b"sh: 1: nope: not found\n", False, Reason.FAILED),
+    ("a worker out of memory", code(1), WORKER_OOM, False, Reason.HEAP_OOM),
+    ("a worker out of memory, which its process outlived", code(0), WORKER_OOM, False, Reason.COMPLETED),
+    ("V8 out of heap, Node 20, direct", signal(6), OOM_20, False, Reason.HEAP_OOM),
+    ("V8 out of heap, Node 24, cut line", signal(6), OOM_24_CUT, False, Reason.HEAP_OOM),
+    ("V8 out of heap, under RLIMIT_DATA", signal(6), OOM_SEMI_SPACE, False, Reason.HEAP_OOM),
+    ("V8 out of heap, through sh, npx or tsx", code(134), OOM_20, False, Reason.HEAP_OOM),
+    ("V8 out of heap, through a CLI that relaunches itself", code(1), OOM_24_CUT, False, Reason.HEAP_OOM),
+    ("V8 out of heap, dead of SIGTRAP", signal(5), OOM_24_CUT, False, Reason.HEAP_OOM),
+    ("V8 out of heap, though the kernel killed somebody too", signal(6), OOM_20, True, Reason.HEAP_OOM),
+    ("process.abort()", signal(6), b"Native stack trace\n", False, Reason.CRASHED),
+    ("process.abort() through sh", code(134), b"", False, Reason.CRASHED),
+    ("SIGSEGV", signal(11), b"", False, Reason.CRASHED),
+    ("SIGSEGV through sh", code(139), b"Segmentation fault\n", False, Reason.CRASHED),
+    ("SIGTRAP through sh", code(133), b"", False, Reason.CRASHED),
+    ("SIGTERM that was not ours", signal(15), b"", False, Reason.CRASHED),
+    ("SIGTERM that was not ours, told by a launcher: may be its own code", code(143), b"", False, Reason.FAILED),
+    ("a real-time signal", signal(40), b"", False, Reason.CRASHED),
+    ("SIGKILL that was not ours", signal(9), b"", False, Reason.CRASHED),
+    ("SIGKILL by the kernel, for want of memory", signal(9), b"", True, Reason.KERNEL_OOM),
+    ("the same through sh", code(137), b"Killed\n", True, Reason.KERNEL_OOM),
+    ("137 while the kernel killed nobody", code(137), b"Killed\n", False, Reason.CRASHED),
+    ("an abort while the kernel killed somebody", signal(6), b"", True, Reason.CRASHED),
+    ("an option that Node does not allow there", code(9), NOT_ALLOWED, False, Reason.MISCONFIGURED),
+    ("what a shell did not find", code(127), b"sh: nope: not found\n", False, Reason.FAILED),
+    ("an option that Node does not know", code(9), BAD_OPTION, False, Reason.MISCONFIGURED),
+    ("options that cannot be read", code(9), BAD_VALUE, False, Reason.MISCONFIGURED),
+    ("9 for a reason of its own", code(9), THROWN, False, Reason.FAILED),
+    ("a preload that is not there", code(1), PRELOAD, False, Reason.MISCONFIGURED),
+    ("words of a refused option, but another code", code(3), NOT_ALLOWED, False, Reason.FAILED),
+]
+
+
+@pytest.mark.parametrize(
+    ("ending", "stderr", "kernel_oom", "reason"), [row[1:] for row in EXITS], ids=[r[0] for r in EXITS]
+)
+def test_exit(ending: Exit, stderr: bytes, kernel_oom: str, reason: Reason) -> None:
+    found, why = classify(ending=ending, stderr=stderr, kernel_oom=kernel_oom, success=ZERO, missing="")
+    assert found is reason
+    assert bool(why) == (reason is not Reason.COMPLETED)
+
+
+def test_the_words_of_v8_are_kept_and_nothing_of_its_stack() -> None:
+    _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom="", success=ZERO, missing="")
+    assert "Ineffective mark-compacts near heap limit" in why
+    assert "SIGABRT" in why
+    assert "\n" not in why
+
+
+def test_who_died_is_named_by_the_last_line_of_its_collector() -> None:
+    _, why = classify(ending=code(1), stderr=OOM_20 + b"x\n" + OOM_24_CUT, kernel_oom="", success=ZERO, missing="")
+    assert why.startswith("V8 of process 23369 reached its heap limit (exit 1): FATAL ERROR: Ineffective")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "options", "option"),
+    [
+        (NOT_ALLOWED, ("--expose-gc", "--max-old-space-size=9"), "--expose-gc"),
+        (NOT_ALLOWED, ("--max-old-space-size=9",), ""),
+        (b"node: --max-heap-size=9 is not allowed in NODE_OPTIONS\n", ("--max-heap-size=9",), "--max-heap-size=9"),
+        (b"node: --max-heap-size=9 is not allowed in NODE_OPTIONS\n", ("--max-heap-size=8",), ""),
+        (BAD_OPTION, ("--expose-gc",), ""),
+        (BAD_VALUE, ("--expose-gc",), ""),
+        (PRELOAD, ("--require=/run/seqsup/preload.cjs",), "the preload /run/seqsup/preload.cjs"),
+        (PRELOAD, ("--require", "/run/seqsup/preload.cjs"), "the preload /run/seqsup/preload.cjs"),
+        (PRELOAD, ("--require=/run/seqsup/other.cjs",), ""),
+        (b"", ("--expose-gc",), ""),
+    ],
+)
+def test_we_are_blamed_for_our_own_options_only(stderr: bytes, options: tuple[str, ...], option: str) -> None:
+    assert blamed(stderr, options) == option
+    reason, why = classify(ending=code(3), stderr=stderr, kernel_oom="", success=ZERO, missing="", options=options)
+    assert reason is (Reason.MISCONFIGURED if option else Reason.FAILED)
+    assert option in why
+
+
+def test_a_crash_under_a_limit_of_data_may_be_its_doing() -> None:
+    for number, suspect in ((11, True), (5, True), (9, False)):
+        _, why = classify(
+            ending=signal(number), stderr=b"", kernel_oom="", success=ZERO, missing="", data_limit=1 << 30
+        )
+        assert ("rlimits.data (1024 MiB)" in why) is suspect
+    _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom="", success=ZERO, missing="", data_limit=1 << 30)
+    assert why.endswith("; or rlimits.data (1024 MiB) refused it more")
+
+
+def test_what_is_no_text_at_all_does_no_harm() -> None:
+    reason, why = classify(
+        ending=signal(6), stderr=b"\xff\xfeFATAL ERROR: \xff - JavaScript heap out of memory\0", kernel_oom="",
+        success=ZERO, missing="",
+    )  # fmt: skip
+    assert reason is Reason.HEAP_OOM
+    assert "�" in why
+
+
+def test_a_success_check_that_found_nothing() -> None:
+    assert classify(ending=code(0), stderr=b"", kernel_oom="", success=ZERO, missing="no file") == (
+        Reason.NO_RESULT,
+        "no file",
+    )
+
+
+def test_a_success_check_is_not_asked_about_a_failure() -> None:
+    reason, _ = classify(ending=code(1), stderr=b"", kernel_oom="", success=ZERO, missing="no file")
+    assert reason is Reason.FAILED
+
+
+@pytest.mark.parametrize(("number", "reason"), [(0, Reason.FAILED), (3, Reason.COMPLETED), (134, Reason.COMPLETED)])
+def test_the_profile_says_which_codes_are_good(number: int, reason: Reason) -> None:
+    success = Success(codes=(3, 134), file=None, output=None)
+    found, why = classify(ending=code(number), stderr=b"", kernel_oom="", success=success, missing="")
+    assert found is reason
+    assert why == ("exit 0, and success.codes are 3, 134" if reason is Reason.FAILED else "")
+
+
+def test_words_far_apart_on_one_line_are_not_v8s() -> None:
+    stderr = b"FATAL ERROR: " * 80_000 + b"JavaScript heap out of memory"  # sought in all that follows each: 20 s
+    assert classify(ending=code(1), stderr=stderr[:-1], kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
+    far = b"FATAL ERROR: " + b" " * 1000 + b"JavaScript heap out of memory"
+    assert classify(ending=code(1), stderr=far, kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (b"", ""),
+        (b"first\nno credentials\n\n", "no credentials"),
+        (b"10 %\r20 %\r\x1b[31mError: \x1b[1mno credentials\x1b[0m\n", "Error: no credentials"),
+        (b"a\x08b\x07\xff\n", "ab\ufffd"),
+        (b"no credentials\n" + b"\0" * 300 + b"\n", "no credentials"),
+        (b"x" * 1000, "x" * 199 + "…"),
+        (THROWN, "Error: nothing works"),
+        (UNCAUGHT, "Error: Cannot find module './nowhere.cjs'"),
+        (b"Node.js v20.20.2\n", "Node.js v20.20.2"),
+        (DENO, "error: Uncaught (in promise) Error: nothing works"),
+        (BUN, "error: nothing works"),
+        (UNCAUGHT + b'error: script "go" exited with code 1\n', "Error: Cannot find module './nowhere.cjs'"),
+        (UNCAUGHT + b"[ELIFECYCLE] Command failed with exit code 1.\n", "Error: Cannot find module './nowhere.cjs'"),
+        (NPM_MISSING, "npm error 404 Not Found - GET https://registry.npmjs.org/agnet"),
+        (NPM_SCRIPT, 'npm error Missing script: "go"'),
+        (b"npm error code 1\nnpm error path /agents\n", "npm error path /agents"),
+        (b"^\n", "^"),
+        (b"Uncaught:\n5\n(Use `node --trace-uncaught`)\n\nNode.js v20.20.2\n", "(Use `node --trace-uncaught`)"),
+    ],
+)
+def test_what_it_said_last(output: bytes, words: str) -> None:
+    assert last_words(output) == words
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (code(0), "exit 0"),
+        (code(3), "exit 3"),
+        (signal(9), "killed by SIGKILL"),
+        (signal(40), "killed by signal 40"),
+        (code(134), "exit 134: SIGABRT, told by a shell or launcher"),
+        (code(143), "exit 143"),
+        (code(255), "exit 255"),
+    ],
+)
+def test_an_exit_in_words(ending: Exit, words: str) -> None:
+    assert describe(ending) == words

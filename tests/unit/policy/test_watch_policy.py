@@ -1,0 +1,767 @@
+"""Every decision about a running tree, as histories: samples in, actions out. No process, no clock."""
+
+from collections.abc import Iterable
+from math import inf
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from seqsup.model.enums import Halt, Measure, OnUsageLimit, Verdict
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Limits, Retry, Timeouts
+from seqsup.model.process import Collection, Heap, Sample
+from seqsup.model.reason import Reason
+from seqsup.policy import resources, retry
+from seqsup.policy.pacing import FAR, pause, still_for, unmoved
+from seqsup.policy.resources import FRESH
+from seqsup.policy.watch import (
+    COLLECT_EVERY,
+    COMEBACKS,
+    KILL_DEADLINE,
+    LASTING,
+    LEFTOVER_GRACE,
+    LINGER,
+    Action,
+    Phase,
+    Rules,
+    Watch,
+    step,
+)
+from seqsup.units import MIB
+
+WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
+COLLECT, SNAPSHOT = Action.COLLECT, Action.SNAPSHOT
+RULES = Rules(
+    limits=Limits(
+        warn=100 * MIB, soft=200 * MIB, hard=400 * MIB, sustain=2.0, host_floor=500 * MIB, measure=Measure.PRIVATE
+    ),
+    timeouts=Timeouts(wall=60.0, stall=30.0, grace=10.0),
+    sweep=True,
+)
+LEFT_ALONE = replace(RULES, sweep=False)
+SNAPPED = replace(RULES, snapshot=True)
+LEAPING = replace(RULES, leaps=True)
+UNLIMITED = Rules(
+    limits=Limits(warn=None, soft=None, hard=None, sustain=0.0, host_floor=None, measure=Measure.PRIVATE),
+    timeouts=Timeouts(wall=None, stall=None, grace=0.0),
+    sweep=True,
+)
+
+
+def at(
+    seconds: float, mib: int = 50, *, processes: int = 1, host: int = 8000, quiet: float = 0.0,
+    gone: bool = False, halt: Halt = Halt.NONE,
+) -> Sample:  # fmt: skip
+    """A sample; `gone`: the leader has exited."""
+    return Sample(
+        at=seconds, used=mib * MIB, processes=processes, host_available=host * MIB, quiet=quiet, root_exited=gone,
+        halt=halt,
+    )  # fmt: skip
+
+
+def node(seconds: float, mib: int, collected: float | None = None) -> Sample:
+    """A sample of a tree with a Node that answers; `collected`: when the last collection, that freed 41 MiB, ended."""
+    heap = Heap(used=0, total=0, limit=0, external=0, array_buffers=0)
+    done = Collection(
+        at=(collected or 0) - 0.5, seconds=0.5, asked=1, answered=1, before=heap, after=heap, used=0, freed=41 * MIB,
+        verdict=Verdict.JS_LEAK,
+    )  # fmt: skip
+    return replace(at(seconds, mib), collectable=True, collection=done if collected is not None else None)
+
+
+def snapping(seconds: float, mib: int = 250) -> Sample:
+    return replace(at(seconds, mib), snapping=True)
+
+
+def spared(seconds: float, host: int) -> Sample:
+    return replace(at(seconds, host=host), spared=True)
+
+
+def empty(seconds: float, host: int = 8000) -> Sample:
+    return at(seconds, 0, processes=0, gone=True, host=host)
+
+
+class Taken(NamedTuple):
+    sample: Sample
+    watch: Watch
+    action: Action
+
+
+def take(rules: Rules, samples: Iterable[Sample]) -> list[Taken]:
+    """Feed a history, up to its END."""
+    watch, taken = Watch(started=0.0), list[Taken]()
+    for sample in samples:
+        watch, action = step(watch, rules, sample)
+        taken.append(Taken(sample, watch, action))
+        if action is END:
+            break
+    return taken
+
+
+def actions(rules: Rules, *samples: Sample) -> list[Action]:
+    return [each.action for each in take(rules, samples)]
+
+
+def last(rules: Rules, *samples: Sample) -> Watch:
+    return take(rules, samples)[-1].watch
+
+
+# -- side by side
+
+
+@pytest.mark.parametrize(
+    ("stopped", "used", "first"),
+    [
+        ({}, {"a": 10, "b": 30, "c": 20}, {"b"}),
+        ({}, {"a": 30, "b": 30}, {"a"}),
+        ({"b": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b"}),  # what it held is not back yet
+        ({"b": 9.0}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),  # that was not enough, or it does not end
+        ({"b": 8.0, "c": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),
+        ({"b": 7.0, "c": 8.0}, {"a": 10, "b": 30, "c": 20}, {"a", "b", "c"}),
+    ],
+)
+def test_for_the_hosts_floor_the_largest_is_stopped_first(
+    stopped: dict[str, float], used: dict[str, int], first: set[str]
+) -> None:
+    seen = {agent: at(10, mib) for agent, mib in used.items()}
+    assert {agent for agent in seen if not resources.spared(agent, seen, stopped, 10)} == first
+
+
+def test_who_was_not_looked_at_lately_is_no_reason_to_spare_another() -> None:
+    seen = {"a": at(10, 10), "b": at(10 - FRESH, 30)}
+    assert not resources.spared("a", seen, {}, 10)
+
+
+# -- histories
+
+NOW, FORCE = Halt.NOW, Halt.KILL
+HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | None]] = {
+    "a quiet life, and nobody is left": (
+        RULES, [at(0), at(1), empty(2), empty(2.01)], [WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "one empty look is not enough: somebody had only just forked": (
+        RULES,
+        [empty(1), at(1.01, gone=True), empty(1.02), empty(1.03)],
+        [WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "warned of once, though it stays above and comes again": (
+        RULES, [at(0, 100), at(1, 150), at(2, 50), at(3, 120)], [WARN, WAIT, WAIT, WAIT], Phase.RUNNING, None,
+    ),
+    "above soft for a moment only": (
+        RULES, [at(0, 250), at(1.9, 250), at(2, 199), at(2.1, 250), at(4, 250)], [WARN, WAIT, WAIT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "above soft for as long as sustain": (
+        RULES, [at(0), at(1, 250), at(3, 250)], [WAIT, WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "above soft, and a collection helps": (
+        RULES, [node(0, 250), node(2, 250), node(3, 120, 2.6), node(4, 120, 2.6)], [WARN, COLLECT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "above soft, and `settle` after a collection still": (
+        RULES, [node(0, 250), node(2, 250), node(3, 240, 2.6), node(6.9, 240, 2.6), node(7, 240, 2.6)],
+        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "a collection that takes longer than `settle` is waited for, as nothing grows meanwhile": (
+        RULES, [node(0, 250), node(2, 250), node(8, 250), node(8.5, 120, 8.4)], [WARN, COLLECT, WAIT, WAIT],
+        Phase.RUNNING, None,
+    ),
+    "but not for ever": (
+        RULES, [node(0, 256), node(2, 256), node(11.9, 256), node(12, 256)], [WARN, COLLECT, WAIT, TERMINATE],
+        Phase.STOPPING, Reason.SOFT,
+    ),
+    "a collection in the agent's last hour ends with it": (
+        RULES, [node(0, 250), node(2, 250), empty(2.5), empty(2.6)], [WARN, COLLECT, WAIT, END], Phase.ENDED, None,
+    ),
+    "a heap snapshot is written before TERM": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(13), at(14, 250)],
+        [WARN, COLLECT, SNAPSHOT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "one that takes longer than grace ends with it": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(21.9), snapping(22)],
+        [WARN, COLLECT, SNAPSHOT, WAIT, KILL], Phase.KILLING, Reason.SOFT,
+    ),
+    "above hard while one is written": (
+        SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(12.5, 400)],
+        [WARN, COLLECT, SNAPSHOT, KILL], Phase.KILLING, Reason.SOFT,
+    ),
+    "none is wanted of a tree without a Node that answers": (
+        SNAPPED, [at(0, 250), at(2, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "above hard while a collection goes on": (
+        RULES, [node(0, 250), node(2, 250), node(3, 400)], [WARN, COLLECT, KILL], Phase.KILLING, Reason.HARD,
+    ),
+    "garbage comes back: collected again, but not all the time": (
+        RULES,
+        [node(0, 250), node(2, 250), node(3, 90, 2.6), node(5, 250, 2.6), node(7, 250, 2.6), node(12, 250, 2.6)],
+        [WARN, COLLECT, WAIT, WAIT, WAIT, COLLECT], Phase.RUNNING, None,
+    ),
+    "no Node answers any more: nothing is left to try": (
+        RULES, [node(0, 250), node(2, 250), node(3, 90, 2.6), at(5, 250), at(7, 250)],
+        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "below soft while it is being stopped: it is stopped all the same, and not killed for memory": (
+        RULES, [at(0, 250), at(2, 250), at(2.5, 20), at(11.9, 20), empty(12), empty(12.1)],
+        [WARN, TERMINATE, WAIT, WAIT, WAIT, END], Phase.ENDED, Reason.SOFT,
+    ),
+    "deaf to TERM until the grace is over": (
+        RULES, [at(0, 250), at(2, 250), at(11.9, 250), at(12, 250), at(12.1, 250), empty(13), empty(13.1)],
+        [WARN, TERMINATE, WAIT, KILL, KILL, WAIT, END], Phase.ENDED, Reason.SOFT,
+    ),
+    "hard at once, and again for each who is still there": (
+        RULES, [at(0), at(1, 400), at(1.1, 90), at(1.2, 0, gone=True), empty(1.3), empty(1.4)],
+        [WAIT, KILL, KILL, KILL, WAIT, END], Phase.ENDED, Reason.HARD,
+    ),
+    "hard, one byte below": (RULES, [at(0, 399)], [WARN], Phase.RUNNING, None),
+    "over hard while it is being stopped for the time: the first cause stays": (
+        RULES, [at(60), at(60.1, 500), empty(61), empty(61.1)], [TERMINATE, KILL, WAIT, END],
+        Phase.ENDED, Reason.TIMEOUT,
+    ),
+    "the host below its floor": (
+        RULES, [at(0, host=500), at(1, host=499), empty(2), empty(2.1)], [WAIT, KILL, WAIT, END],
+        Phase.ENDED, Reason.HOST_FLOOR,
+    ),
+    "the host below its floor, while another agent is stopped for it first": (
+        RULES, [spared(0, 499), spared(1, 250), spared(2, 249), empty(3), empty(3.1)], [WAIT, WAIT, KILL, WAIT, END],
+        Phase.ENDED, Reason.HOST_FLOOR,
+    ),
+    "the host below its floor, but the tree is gone by itself: nobody to blame": (
+        RULES, [empty(1, host=10), empty(1.1, host=10)], [WAIT, END], Phase.ENDED, None,
+    ),
+    "as long as wall allows": (
+        RULES, [at(59.9), at(60)], [WAIT, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
+    ),
+    "silent for as long as stall allows": (
+        RULES, [at(31, quiet=29.9), at(31.1, quiet=30)], [WAIT, TERMINATE], Phase.STOPPING, Reason.STALLED,
+    ),
+    "the operator wants an end after this agent: it goes on": (
+        RULES, [at(0, halt=Halt.AFTER_AGENT), empty(1), empty(1.1)], [WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "the operator wants an end now, then by force": (
+        RULES, [at(0), at(1, halt=NOW), at(2, halt=NOW), at(3, halt=FORCE), empty(4), empty(4.1)],
+        [WAIT, TERMINATE, WAIT, KILL, WAIT, END], Phase.ENDED, Reason.HALTED,
+    ),
+    "the operator's force at once": (
+        RULES, [at(1, halt=FORCE), empty(2), empty(2.1)], [KILL, WAIT, END], Phase.ENDED, Reason.HALTED,
+    ),
+    "too long and above soft in the same look: the time comes first": (
+        RULES, [at(57, 250), at(60, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
+    ),
+    "stopped by the operator and above hard in the same look: memory comes first": (
+        RULES, [at(1, 400, halt=FORCE)], [KILL], Phase.KILLING, Reason.HARD,
+    ),
+    "leftovers that go by themselves while they may linger": (
+        RULES, [at(0), at(1, gone=True), at(1.2, gone=True), empty(1.21), empty(1.22)],
+        [WAIT, WAIT, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers that heed TERM": (
+        RULES, [at(1, gone=True), at(1 + LINGER, gone=True), at(2, gone=True), empty(3), empty(3.1)],
+        [WAIT, TERMINATE, WAIT, WAIT, END], Phase.ENDED, None,
+    ),
+    "deaf leftovers: nobody waits a whole grace for them": (
+        RULES, [at(1, gone=True), at(1.5, gone=True), at(3.4, gone=True), at(3.5, gone=True), empty(4), empty(4.1)],
+        [WAIT, TERMINATE, WAIT, KILL, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers that pass hard: killed, but what had ended by itself is not blamed": (
+        RULES, [at(1, gone=True), at(1.1, 400, gone=True), empty(2), empty(2.1)], [WAIT, KILL, WAIT, END],
+        Phase.ENDED, None,
+    ),
+    "leftovers when the operator is in a hurry: no lingering": (
+        RULES, [at(1, gone=True), at(1.01, gone=True, halt=NOW), at(1.02, gone=True, halt=FORCE), empty(2), empty(3)],
+        [WAIT, TERMINATE, KILL, WAIT, END], Phase.ENDED, None,
+    ),
+    "leftovers of a leader that was stopped get the rest of its grace": (
+        RULES, [at(60), at(61, gone=True), at(69.9, gone=True), at(70, gone=True), empty(71), empty(72)],
+        [TERMINATE, WAIT, WAIT, KILL, WAIT, END], Phase.ENDED, Reason.TIMEOUT,
+    ),
+    "leftovers where the profile lets them stay": (
+        LEFT_ALONE, [at(0), at(1, processes=3, gone=True)], [WAIT, END], Phase.ENDED, None,
+    ),
+    "a tree over hard is killed wherever leftovers may stay": (
+        LEFT_ALONE, [at(0), at(1, 400), at(1.1, gone=True), empty(2), empty(2.1)], [WAIT, KILL, KILL, WAIT, END],
+        Phase.ENDED, Reason.HARD,
+    ),
+    "what does not die of KILL is given up, and named": (
+        RULES, [at(1, 400), at(10.9), at(11)], [KILL, KILL, END], Phase.ABANDONED, Reason.HARD,
+    ),
+    "without any limit": (
+        UNLIMITED, [at(0, 10_000, host=0, quiet=1e6), at(1e9, 100_000, host=0)], [WAIT, WAIT], Phase.RUNNING, None,
+    ),
+    "without a grace": (
+        UNLIMITED, [at(0, halt=NOW), at(0.1), empty(0.2), empty(0.3)], [TERMINATE, KILL, WAIT, END],
+        Phase.ENDED, Reason.HALTED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history(name: str) -> None:
+    rules, samples, expected, phase, reason = HISTORIES[name]
+    taken = take(rules, samples)
+    assert [each.action for each in taken] == expected
+    assert (taken[-1].watch.phase, taken[-1].watch.reason) == (phase, reason)
+
+
+def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_numbers() -> None:
+    assert "412 MiB" in last(RULES, at(0, 412)).why
+    assert "400 MiB" in last(RULES, at(0, 412)).why
+    assert last(RULES, at(0, 400)).why == "its tree reached memory.hard 400 MiB"
+    assert "499 MiB" in last(RULES, at(0, 60, host=499)).why
+    assert "1:00" in last(RULES, at(60)).why
+    assert "30 s" in last(RULES, at(40, quiet=31)).why
+    soft = last(RULES, at(0, 250), at(3, 270)).why
+    assert all(number in soft for number in ("200 MiB", "3 s", "270 MiB"))
+    assert "3 left over" in last(RULES, at(0, processes=3, gone=True), at(1, processes=3, gone=True)).note
+    assert "2 still there" in last(RULES, at(60, processes=2), at(70, processes=2)).note
+
+
+def _returning(every: float, times: int) -> list[Sample]:
+    """A tree that is over soft for three seconds, and below it after each collection."""
+    return [
+        sample
+        for start in (n * every for n in range(times))
+        for sample in (node(start, 250, start or None), node(start + 2, 250, start or None), node(start + 3, 90))
+    ]
+
+
+def test_collections_that_never_last_come_to_an_end() -> None:
+    taken = take(replace(RULES, timeouts=UNLIMITED.timeouts), _returning(COLLECT_EVERY + 5, COMEBACKS + 1))
+    assert [each.action for each in taken].count(COLLECT) == COMEBACKS
+    stopped = next(each for each in taken if each.action is TERMINATE)
+    assert stopped.watch.reason is Reason.SOFT
+    assert all(word in stopped.watch.why for word in ("200 MiB", "250 MiB", "41 MiB", f"{COMEBACKS}th"))
+
+
+def test_collections_that_last_go_on_for_as_long_as_the_agent() -> None:
+    taken = take(replace(RULES, timeouts=UNLIMITED.timeouts), _returning(LASTING + 5, 3 * COMEBACKS))
+    assert [each.action for each in taken].count(COLLECT) == 3 * COMEBACKS
+
+
+def test_why_it_was_stopped_says_what_the_collection_did() -> None:
+    tried = [node(0, 250), node(2, 250)]
+    assert "5 s after a collection that freed 41 MiB" in last(RULES, *tried, node(7, 240, 2.6)).why
+    assert "a collection asked for 10 s ago is not over" in last(RULES, *tried, node(12, 240)).why
+
+
+def test_the_peak_is_the_highest_sample() -> None:
+    assert last(RULES, at(0, 10), at(1, 300), at(2, 20)).peak == 300 * MIB
+
+
+# -- any history at all
+
+SIZES = [0, 1, 99, 100, 199, 200, 300, 399, 400, 401, 2000]
+
+
+spans = st.sampled_from([None, 0.01, 1.0, 5.0, 100.0])
+sizes = st.sampled_from([None, *(mib * MIB for mib in SIZES[1:])])
+any_rules = st.builds(
+    Rules,
+    limits=st.builds(
+        Limits, warn=sizes, soft=sizes, hard=sizes, sustain=st.sampled_from([0.0, 1.0, 3.0]), host_floor=sizes,
+        measure=st.just(Measure.PRIVATE),
+    ),
+    timeouts=st.builds(Timeouts, wall=spans, stall=spans, grace=st.sampled_from([0.0, 0.5, 2.0, 10.0])),
+    sweep=st.booleans(),
+    snapshot=st.booleans(),
+)  # fmt: skip
+looks = st.lists(
+    st.tuples(
+        st.sampled_from([0.001, 0.1, 0.26, 1.0, 2.5, 11.0]),  # seconds since the look before
+        st.sampled_from(SIZES),  # used
+        st.sampled_from(SIZES),  # host
+        st.sampled_from([0.0, 0.5, 7.0]),  # quiet
+        st.sampled_from([0, 0, 1, 2]),  # processes besides the leader
+        st.sampled_from(["", "", "", "", "exit", "exit", "oom", "after agent", "now", "kill"]),
+        st.sampled_from([None, 0.0, 1.0, 100.0]),  # a Node that answers, and when its last collection ended
+        st.booleans(),  # a snapshot is being written
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+Look = tuple[float, int, int, float, int, str, float | None, bool]
+
+
+def history(looks: list[Look]) -> list[Sample]:
+    """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
+    now, halt, gone, oom = 0.0, Halt.NONE, False, ""
+    samples = []
+    for passed, used, host, quiet, others, news, collected, written in looks:
+        now += passed
+        halt = max(halt, {"after agent": Halt.AFTER_AGENT, "now": Halt.NOW, "kill": Halt.KILL}.get(news, halt))
+        gone = gone or news == "exit"
+        oom = oom or ("oom_kill 1" if news == "oom" else "")  # the kernel's count never falls
+        processes = others + (not gone)
+        held = used if processes else 0
+        sample = at(now, held, processes=processes, host=host, quiet=quiet, gone=gone, halt=halt)
+        answers = node(now, held, collected).collection if collected is not None and collected < now else None
+        answering = collected is not None and not gone
+        samples.append(replace(sample, collectable=answering, collection=answers, kernel_oom=oom, snapping=written))
+    return samples
+
+
+def breach(limits: Limits, sample: Sample) -> bool:
+    """Told apart from the code: what allows KILL without a TERM before it."""
+    over = limits.hard is not None and sample.used >= limits.hard
+    low = limits.host_floor is not None and sample.host_available < limits.host_floor
+    return over or low or sample.halt is Halt.KILL or bool(sample.kernel_oom)
+
+
+def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
+    begun: float | None = None
+    termed = killing = False
+    for sample, watch, action in taken:
+        if action is SNAPSHOT:
+            assert begun is None, "it comes first, and takes of the grace"
+            begun = sample.at
+        if action is TERMINATE:
+            assert not termed, "TERM is sent once"
+            termed, begun = True, sample.at if begun is None else begun
+        if action is KILL:
+            grace = rules.timeouts.grace if watch.reason else min(rules.timeouts.grace, LEFTOVER_GRACE)
+            over = begun is not None and sample.at - begun >= grace
+            assert killing or over or breach(rules.limits, sample)
+            killing = True
+
+
+def nobody_is_killed_for_memory_below_the_limit(rules: Rules, taken: list[Taken]) -> None:
+    for sample, watch, action in taken:
+        if action in (KILL, TERMINATE) and watch.phase is not Phase.SWEEPING and watch.since == sample.at:
+            limits = rules.limits
+            if watch.reason is Reason.SOFT and action is TERMINATE:
+                assert limits.soft is not None
+                assert sample.used >= limits.soft
+            if watch.reason is Reason.HARD:
+                assert limits.hard is not None
+                assert sample.used >= limits.hard
+            if watch.reason is Reason.KERNEL_OOM:
+                assert sample.kernel_oom
+            if watch.reason is Reason.HOST_FLOOR:
+                assert limits.host_floor is not None
+                assert sample.host_available < limits.host_floor
+
+
+def a_collection_is_asked_for_above_soft_only_and_not_all_the_time(rules: Rules, taken: list[Taken]) -> None:
+    asked: float | None = None
+    for sample, _, action in taken:
+        if action is COLLECT:
+            assert rules.limits.soft is not None
+            assert sample.used >= rules.limits.soft
+            assert sample.collectable
+            assert asked is None or sample.at - asked >= COLLECT_EVERY
+            asked = sample.at
+
+
+def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
+    for sample, watch, action in taken:
+        if (rules.limits.hard is not None and sample.used >= rules.limits.hard) or sample.kernel_oom:
+            assert action is KILL or watch.phase is Phase.ABANDONED or not sample.processes
+
+
+def the_first_reason_is_kept_and_none_given_to_what_ended_by_itself(rules: Rules, taken: list[Taken]) -> None:
+    reason: Reason | None = None
+    before = Phase.RUNNING
+    for sample, watch, action in taken:
+        if reason is not None:
+            assert watch.reason is reason
+        elif watch.reason is not None:
+            assert before is Phase.RUNNING
+            assert action in (TERMINATE, SNAPSHOT, KILL)
+            assert sample.processes
+        assert bool(watch.reason) == bool(watch.why)
+        reason, before = watch.reason, watch.phase
+
+
+def it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up(
+    rules: Rules, taken: list[Taken]
+) -> None:
+    if taken[-1].action is not END:
+        return
+    watch, tail = taken[-1].watch, [each.sample for each in taken[-2:]]
+    if watch.phase is Phase.ABANDONED:
+        killed = next(each.sample.at for each in taken if each.action is KILL)
+        assert tail[-1].at - killed >= KILL_DEADLINE
+    elif all(not sample.processes for sample in tail):
+        assert len(tail) == 2
+        assert all(sample.root_exited for sample in tail)
+    else:
+        assert not rules.sweep
+        assert tail[-1].root_exited
+        assert watch.reason is None
+
+
+def the_pause_stays_within_a_millisecond_and_a_second(rules: Rules, taken: list[Taken]) -> None:
+    for sample, watch, action in taken:
+        for rate, cpus in ((0.0, 1), (5e9, 2), (1e12, 256)):
+            assert action is END or 0.001 <= pause(watch, rules, sample, rate, cpus) <= 1.0
+
+
+def every_stop_comes_to_an_end(rules: Rules, taken: list[Taken]) -> None:
+    """Whatever came before: once somebody is to be stopped, the end comes, though they never die."""
+    sample, watch, action = taken[-1]
+    bound = LINGER + LEFTOVER_GRACE + rules.timeouts.grace + KILL_DEADLINE + 2
+    now = sample.at
+    while action is not END:
+        now += 0.5
+        deaf = replace(sample, at=now, used=0, processes=1, halt=max(sample.halt, Halt.NOW))
+        watch, action = step(watch, rules, deaf)
+        assert now - sample.at <= bound
+
+
+LAWS = [
+    kill_comes_only_after_term_and_grace_or_for_a_breach,
+    nobody_is_killed_for_memory_below_the_limit,
+    at_or_above_hard_nothing_waits,
+    a_collection_is_asked_for_above_soft_only_and_not_all_the_time,
+    the_first_reason_is_kept_and_none_given_to_what_ended_by_itself,
+    it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up,
+    the_pause_stays_within_a_millisecond_and_a_second,
+    every_stop_comes_to_an_end,
+]
+anything = settings(max_examples=200)
+
+
+@anything
+@given(any_rules, looks)
+def test_any_history_keeps_every_law(rules: Rules, looks: list[Look]) -> None:
+    taken = take(rules, history(looks))
+    for law in LAWS:
+        law(rules, taken)
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_the_histories_of_the_table_keep_every_law(name: str) -> None:
+    rules, samples, *_ = HISTORIES[name]
+    for law in LAWS:
+        law(rules, take(rules, samples))
+
+
+@anything
+@given(st.integers(0, 399), st.integers(0, 399), st.floats(0, 1e10), st.integers(1, 8))
+def test_the_nearer_to_the_limit_the_shorter_the_pause(one: int, other: int, rate: float, cpus: int) -> None:
+    low, high = sorted((one, other))
+    watch = Watch(started=0.0)
+    assert pause(watch, RULES, at(0, high), rate, cpus) <= pause(watch, RULES, at(0, low), rate, cpus)
+    near, far = at(0, host=500 + low), at(0, host=500 + high)
+    assert pause(watch, RULES, near, rate, cpus) <= pause(watch, RULES, far, rate, cpus)
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 20_000), st.integers(1, 8))
+def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int, pace: float, cpus: int) -> None:
+    waited = pause(Watch(started=0.0), RULES, at(0, mib), pace * MIB, cpus)
+    assert mib + waited * pace <= 400 or waited == 0.001
+
+
+@anything
+@given(st.integers(0, 399), st.integers(1, 8))
+def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
+    waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), 0.0, cpus)
+    assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 60), st.floats(0, 1), st.integers(1, 8))
+def test_a_leap_by_huge_pages_passes_hard_by_two_percent_at_most(
+    mib: int, since: float, busy: float, cpus: int
+) -> None:
+    known = Watch(started=0.0, level_since=since), LEAPING, at(60, mib)
+    waited, rest = pause(*known, 0.0, cpus), still_for(*known, busy, cpus)
+    assert mib + waited * 10_000 < 408.001 or waited == 0.001
+    assert mib + (busy + 0.01 + rest) * 10_000 < 408.001 or rest == 0
+    assert waited <= pause(known[0], RULES, known[2], 0.0, cpus)
+
+
+@anything
+@given(st.integers(0, 399), st.integers(0, 10_000), st.floats(0, 1e10), st.integers(1, 8))
+def test_a_tree_that_holds_the_same_is_sampled_for_all_but_hard(mib: int, host: int, rate: float, cpus: int) -> None:
+    watch, sample = Watch(started=0.0), at(59, mib, host=host)
+    rest = unmoved(watch, RULES, sample, rate, cpus)
+    assert pause(watch, RULES, sample, rate, cpus) <= rest <= 1.0
+    nearer = replace(RULES, limits=replace(RULES.limits, hard=mib * MIB + 1))
+    assert unmoved(watch, nearer, sample, rate, cpus) == rest
+
+
+@anything
+@given(st.integers(0, 399), st.floats(0, 1), st.integers(1, 8))
+def test_a_tree_that_is_not_measured_as_all_was_idle_cannot_reach_hard(mib: int, busy: float, cpus: int) -> None:
+    rest = still_for(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), busy, cpus)
+    most = mib + (busy + 0.01) * 4000 + rest * 2000 * min(cpus, 3)
+    assert rest == 0 or (most <= 400 and rest >= FAR)
+
+
+def test_a_tree_is_measured_where_it_may_have_grown() -> None:
+    def rest(busy: float, mib: int = 100, rules: Rules = RULES) -> float:
+        return still_for(Watch(started=0.0, level_since=0.0), rules, at(60, mib), busy, 1)
+
+    assert rest(0.0) == pytest.approx((225 - 40) / 2000)
+    assert rest(0.01) == pytest.approx((225 - 80) / 2000)
+    assert rest(0.05) == 0  # for less than FAR
+    assert rest(0.0, mib=300) == 0
+    assert rest(-0.5) == 0  # processors were added
+    assert rest(0.0, rules=UNLIMITED) == inf
+
+
+def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:
+    def waited(*samples: Sample) -> float:
+        return pause(last(RULES, *samples), RULES, samples[-1], 0.0, 1)
+
+    young, grown, calm = at(8, 196), at(9, 300), at(10, 303)  # 100 MiB at 2000 MiB/s: 0.05 s
+    assert waited(young, grown) == pytest.approx(0.025)
+    assert waited(young, grown, calm) == pytest.approx(0.0485 * 3 / 4)
+    assert waited(young, grown, calm, at(10.5, 290)) == pytest.approx(0.055 * 3 / 4)
+    assert waited(young, grown, calm, at(10.5, 290), at(10.6, 295)) == pytest.approx(0.0525 / 2)
+
+
+# -- tables
+
+
+@pytest.mark.parametrize(
+    ("watch", "sample", "expected"),
+    [
+        (Watch(started=0.0), at(0.001), 0.02),
+        (Watch(started=0.0), at(0.03), 0.02),
+        (Watch(started=0.0), at(0.2), 0.05),
+        (Watch(started=0.0), at(59.95), 0.05),
+        (Watch(started=0.0), at(1, quiet=29.95), 0.05),
+        (Watch(started=0.0, over_soft_since=1.0), at(2.99, 210), 0.01),
+        (Watch(started=0.0, over_soft_since=1.0), at(2.5, 210), 0.0475),  # hard is nearer: 190 MiB at 4 GB/s, half
+        (Watch(started=0.0), at(1), 0.0875),
+        (Watch(started=0.0, level_since=0.0), at(1), 0.13125),
+        (Watch(started=0.0), at(1, 400), 0.001),
+        (Watch(started=0.0), at(1, host=510), 0.0025),
+        (Watch(started=0.0, phase=Phase.KILLING), at(1), 0.001),
+        (Watch(started=0.0, empty=1), at(1), 0.001),
+        (Watch(started=0.0, phase=Phase.LINGERING, since=1.0), at(1), 0.005),
+        (Watch(started=0.0, phase=Phase.STOPPING, since=1.0), at(1), 0.02),
+        (Watch(started=0.0, phase=Phase.STOPPING, since=1.0), at(10.99), 0.01),
+    ],
+)
+def test_pause(watch: Watch, sample: Sample, expected: float) -> None:
+    assert pause(watch, RULES, sample, rate=0.0, cpus=1) == pytest.approx(expected)
+
+
+def test_without_limits_it_looks_once_a_second() -> None:
+    assert pause(Watch(started=0.0), UNLIMITED, at(4, 10_000, host=1), rate=1e12, cpus=64) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "halt", "expected"),
+    [
+        (Reason.FAILED, (), Halt.NONE, True),
+        (Reason.FAILED, (), Halt.AFTER_AGENT, True),  # "after this agent" is after its retries
+        (Reason.FAILED, (), Halt.NOW, False),
+        (Reason.FAILED, (), Halt.KILL, False),
+        (Reason.FAILED, (Reason.FAILED,), Halt.NONE, False),
+        (Reason.HARD, (Reason.FAILED,), Halt.NONE, True),
+        (Reason.COMPLETED, (), Halt.NONE, False),
+        (Reason.HALTED, (), Halt.NONE, False),
+        (Reason.TIMEOUT, (), Halt.NONE, False),  # not in `on`
+    ],
+)
+def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expected: bool) -> None:
+    rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
+    outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
+    assert retry.retryable(rule, expect, outcome, halt) is expected
+
+
+STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
+WAITS = replace(STOPS, usage_limit=OnUsageLimit.WAIT)
+
+
+def met(resets_at: float | None) -> Outcome:
+    return Outcome(reason=Reason.USAGE_LIMIT, why="", exit=None, seconds=1.0, peak=0, resets_at=resets_at)
+
+
+@pytest.mark.parametrize(
+    ("rule", "resets_at", "again", "free", "wait"),
+    [
+        (STOPS, None, False, False, 900),
+        (STOPS, 1061, False, False, 61),
+        (STOPS, 1060, True, False, 60),  # within max_wait
+        (STOPS, 1001, True, False, 4),  # the back-off is longer
+        (STOPS, 900, True, False, 4),
+        (WAITS, None, True, True, 900),
+        (WAITS, 5000, True, True, 4000),
+        (WAITS, 900, True, True, 4),
+    ],
+)
+def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
+    outcome, now = met(resets_at), 1000.0
+    assert retry.retryable(rule, (), outcome, Halt.NONE, now) is again
+    assert retry.costless(rule, outcome) is free
+    assert retry.retry_wait(outcome, 4.0, now) == wait
+    assert not retry.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
+    assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
+
+
+def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
+    outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
+    assert retry.retryable(STOPS, (), outcome, Halt.NONE)
+    assert retry.costless(STOPS, outcome)
+    assert retry.retry_wait(outcome, 4.0, 0.0) == 0
+    assert not retry.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
+
+
+@pytest.mark.parametrize(
+    ("heap", "ceiling", "grow", "reason", "expected"),
+    [
+        (100, 1000, 1.5, Reason.HEAP_OOM, 150),
+        (100, 120, 1.5, Reason.HEAP_OOM, 120),
+        (100, 80, 1.5, Reason.HEAP_OOM, 100),  # never smaller
+        (100, None, 1.5, Reason.HEAP_OOM, 150),
+        (100, 1000, 1.0, Reason.HEAP_OOM, 100),
+        (100, 1000, 1.5, Reason.HARD, 100),
+        (100, 1000, 1.5, Reason.FAILED, 100),
+        (None, 1000, 1.5, Reason.HEAP_OOM, None),
+    ],
+)
+def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason, expected: int | None) -> None:
+    assert retry.next_heap(heap, ceiling, grow, reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("available", "owned", "need", "threshold", "missing"),
+    [
+        (1000, 10, 1000, 10, []),
+        (999, 10, 1000, 10, ["999 MiB", "1000 MiB"]),
+        (1000, 11, 1000, 10, ["11 MiB", "10 MiB"]),
+        (1, 11, 1000, 10, ["1 MiB", "1000 MiB", "11 MiB", "10 MiB"]),
+        (1, 11, None, 10, ["11 MiB", "10 MiB"]),
+        (1, 11, 1000, None, ["1 MiB", "1000 MiB"]),
+        (1, 11, None, None, []),
+    ],
+)
+def test_drained(available: int, owned: int, need: int | None, threshold: int | None, missing: list[str]) -> None:
+    said = resources.drained(
+        available=available * MIB,
+        owned=owned * MIB,
+        need_available=need * MIB if need is not None else None,
+        threshold=threshold * MIB if threshold is not None else None,
+        unkilled={},
+    )
+    assert bool(said) == bool(missing)
+    assert all(number in said for number in missing)
+
+
+def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
+    said = resources.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
+    assert said == "pid 7 took SIGKILL, still there with 2 MiB"
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "expected"),
+    [
+        (Reason.COMPLETED, (), True),
+        (Reason.COMPLETED, (Reason.HARD,), True),
+        (Reason.HARD, (Reason.HARD,), True),
+        (Reason.HARD, (), False),
+        (Reason.HALTED, (Reason.HARD,), False),
+    ],
+)
+def test_ok(reason: Reason, expect: tuple[Reason, ...], expected: bool) -> None:
+    assert retry.ok(reason, expect) is expected

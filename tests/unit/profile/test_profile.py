@@ -1,0 +1,524 @@
+"""Profiles: units, every complaint with its line, inheritance, the schema."""
+
+import math
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from helpers.paths import ROOT
+from seqsup.model.reason import Reason
+from seqsup.plan.make import with_objections
+from seqsup.plan.survey import gather
+from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
+from seqsup.profile import limits as sizes
+from seqsup.profile.fields import build, keys
+from seqsup.profile.keys import LISTEN
+from seqsup.profile.lines import locate, nearest
+from seqsup.units import (
+    GIB,
+    MIB,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    told_apart,
+    write_duration,
+    write_size,
+)
+
+EXAMPLE = (ROOT / "tests/data/profile.toml").read_text()
+AGENT = '[[agents]]\nname = "a"\ncommand = ["true"]\n'
+
+
+def complaints(text: str) -> list[Complaint]:
+    with pytest.raises(ProfileError) as caught:
+        parse(text, "p.toml")
+    return list(caught.value.complaints)
+
+
+# Units
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1.5GiB", 3 * GIB // 2), ("512M", 512 * MIB), ("2GB", 2 * GIB), ("2 gib", 2 * GIB), ("1k", 1024),
+        ("7", 7), (7, 7), ("7B", 7), ("1T", 1024 * GIB), ("0.5K", 512),
+    ],
+)  # fmt: skip
+def test_a_size_is_read_as_bytes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "1 G G", "-1", -1, 1.5, True, None, "1e3", "0x10", "1P", [], 2**70])
+def test_what_is_no_size_is_refused_with_the_forms(text: object) -> None:
+    with pytest.raises(ValueError, match=r'a size such as "512M"'):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30), ("5m", 300), ("1h30m", 5400), ("7d", 604800), ("250ms", 0.25), ("90", 90), (90, 90),
+        (0.5, 0.5), ("1m 30s", 90), ("1.5h", 5400), ("1d1h1m1s1ms", 90061.001), ("0s", 0),
+    ],
+)  # fmt: skip
+def test_a_duration_is_read_as_seconds(text: object, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "30m1h", "1hour", "-1s", -1, True, None, math.nan, math.inf, [], "1e3"])
+def test_what_is_no_duration_is_refused_with_the_forms(text: object) -> None:
+    with pytest.raises(ValueError, match=r'a duration such as "250ms"'):
+        parse_duration(text)
+
+
+@given(st.integers(0, 2**50))
+def test_a_written_size_is_read_back_exactly(size: int) -> None:
+    assert parse_size(write_size(size)) == size
+
+
+@given(st.integers(0, 10**12))
+def test_a_written_duration_is_read_back_exactly(milliseconds: int) -> None:
+    seconds = milliseconds / 1000
+    assert parse_duration(write_duration(seconds)) == pytest.approx(seconds, abs=1e-6)
+
+
+@given(st.integers(0, 2**50))
+def test_a_size_shown_to_people_is_near(size: int) -> None:
+    assert parse_size(format_size(size)) == pytest.approx(size, rel=0.06, abs=600)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"), (374 * MIB, "374 MiB"), (1031 * MIB, "1031 MiB"), (GIB, "1024 MiB"),
+        (1288490189, "1.2 GiB"), (8 * GIB, "8 GiB"), (-41 * MIB, "-41 MiB"), (3 * MIB // 2, "1.5 MiB"),
+    ],
+)  # fmt: skip
+def test_a_size_is_shown_short(size: int, shown: str) -> None:
+    assert format_size(size) == shown
+
+
+def test_two_sizes_are_shown_so_that_they_differ() -> None:
+    assert told_apart(22 * GIB, 23 * GIB) == ("22 GiB", "23 GiB")
+    assert told_apart(22 * GIB - MIB, 22 * GIB) == ("22527 MiB", "22528 MiB")
+    assert told_apart(22 * GIB - 2048, 22 * GIB) == ("23068670 KiB", "23068672 KiB")
+    assert told_apart(22 * GIB - 1, 22 * GIB) == ("23622320127 B", "23622320128 B")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"), (0.04, "40 ms"), (0.4, "0.4 s"), (1.2, "1.2 s"), (12, "12 s"), (59.6, "1:00"),
+        (445, "7:25"), (3912, "1:05:12"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_shown_short(seconds: float, shown: str) -> None:
+    assert format_duration(seconds) == shown
+
+
+# What is read
+
+
+def test_the_example_of_the_contract_is_read_with_all_its_units_ended() -> None:
+    profile = parse(EXAMPLE, "p.toml")
+    first, second = profile.agents
+    assert (profile.memory.warn, profile.memory.hard, profile.run.keep) == (4 * GIB, 8 * GIB, 604800)
+    assert (profile.timeouts.wall, profile.timeouts.stall, profile.timeouts.grace) == (3600, None, 10)
+    assert profile.retry.on[:3] == (Reason.HARD, Reason.SOFT, Reason.HEAP_OOM)
+    assert profile.companions[0].memory.hard == GIB
+    assert (first.memory.soft, first.memory.hard, first.env) == (3 * GIB // 2, 2 * GIB, {"LOG_LEVEL": "info"})
+    assert second.for_each is not None
+    assert second.for_each.items == ("src/a.ts", "src/b.ts")
+
+
+def test_the_smallest_profile_has_the_defaults_of_the_contract() -> None:
+    """The example spells each default, but for the values that show what can be written."""
+    small, example = parse(AGENT, "small.toml"), parse(EXAMPLE, "p.toml")
+    assert small.name == "small"
+    for table in ("run", "node", "timeouts", "retry"):
+        assert getattr(small, table) == getattr(example, table), table
+    assert replace(small.metrics, listen=LISTEN) == example.metrics
+    assert sizes.resolve(small.memory) == sizes.resolve(example.memory)
+    assert sizes.drain_sizes(small.drain) == sizes.drain_sizes(example.drain)
+
+
+def test_an_agents_table_overrides_the_top_level_key_by_key() -> None:
+    profile = parse(f'[timeouts]\nwall = "2h"\ngrace = "1s"\n{AGENT}timeouts.grace = "4s"\n', "p.toml")
+    assert (profile.agents[0].timeouts.wall, profile.agents[0].timeouts.grace) == (7200, 4)
+
+
+@pytest.mark.parametrize(
+    ("top", "own", "applied"),
+    [
+        ("", 'hard = "1GiB"', (512, 768, 1024)),
+        ("", 'soft = "900M"\nmemory.hard = "1GiB"', (600, 900, 1024)),
+        ("", 'soft = "none"', (4096, None, 8192)),
+        ("", 'hard = "none"', (None, None, None)),
+        ('soft = "6GiB"\nwarn = "4GiB"', 'hard = "1GiB"', (512, 768, 1024)),
+        ('warn = "4GiB"', 'soft = "1536M"\nmemory.hard = "2GiB"', (1024, 1536, 2048)),
+        ('warn = "100M"', 'hard = "1GiB"', (100, 768, 1024)),
+    ],
+)
+def test_limits_left_open_follow_those_that_are_set(top: str, own: str, applied: tuple[int | None, ...]) -> None:
+    profile = parse(f"[memory]\n{top}\n{AGENT}memory.{own}\n", "p.toml")
+    limits = sizes.resolve(profile.agents[0].memory)
+    assert tuple(size and size // MIB for size in (limits.warn, limits.soft, limits.hard)) == applied
+
+
+@pytest.mark.parametrize(
+    ("hard", "heap", "ceiling"),
+    [(8192, 6553, 7992), (1024, 819, 824), (512, 312, 312), (256, 64, 64), (64, 64, 64)],
+)
+def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, ceiling: int) -> None:
+    profile = parse(AGENT, "p.toml")
+    found = sizes.heap(profile.node, hard * MIB)
+    assert tuple(size and size // MIB for size in found) == (heap, ceiling)
+
+
+# What is wrong
+
+
+WRONG = [
+    ("", "agents", "missing"),
+    ("agents = []", "agents", "no agents"),
+    ("agents = 3", "agents", "expected tables, each begun by [[agents]], not 3"),
+    ('[agents]\nname = "a"', "agents", "expected tables, each begun by [[agents]], not a table"),
+    ("agents = [3]", "agents[0]", "expected a table, not 3"),
+    ("[[agents]]", "agents[0].name", "missing"),
+    (AGENT + "memori = {}", "agents[0].memori", "did you mean memory"),
+    (AGENT + 'comand = "x"', "agents[0].comand", "did you mean command?"),
+    ('[[agents]]\nname = "a"\ncommand = "true x"', "agents[0].command", "expected a list in brackets"),
+    ('[[agents]]\nname = "a"\ncommand = []', "agents[0].command", "empty"),
+    ('[[agents]]\nname = "a"\ncommand = ["a\\u0000"]', "agents[0].command[0]", "NUL"),
+    ('[[agents]]\nname = "../a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
+    ('[[agents]]\nname = ".a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
+    (AGENT + AGENT, "agents[1].name", "agents[0] is called a already"),
+    (AGENT + 'for_each = ["x"]\n' + AGENT.replace('"a"', '"a.1"'), "agents[1].name", "copy of a"),
+    (AGENT + 'needs = ["b"]', "agents[0].needs[0]", "no agent is called 'b'"),
+    (AGENT + 'needs = ["a"]', "agents[0].needs", "in a circle: a needs a"),
+    (AGENT + 'stdin = "{tsk}"', "agents[0].stdin", "unknown placeholder {tsk} (did you mean task?)"),
+    (AGENT + 'stdin = "{item}"', "agents[0].stdin", "only in an agent with for_each"),
+    (AGENT + 'stdin = "{x:1}"', "agents[0].stdin", "{{ is a brace, and } needs no doubling"),
+    (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "unknown placeholder {summary}"),
+    (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent is called 'b'"),
+    (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "that is the agent itself; its own folder is {artifacts}"),
+    (AGENT + 'cwd = "{artifacts}"', "agents[0].cwd", "known only when the agent starts"),
+    (AGENT + 'stdin = "x"\nstdin_file = "y"', "agents[0].stdin_file", "stdin is set too"),
+    (AGENT + 'for_each = { glob = "*", lines = "x" }', "agents[0].for_each", "one of glob and lines"),
+    (AGENT + "for_each = 3", "agents[0].for_each", "expected a list, or a table"),
+    (AGENT + 'env = { "A=B" = "x" }', 'agents[0].env."A=B"', "no variable"),
+    (AGENT + "env = { A = 3 }", "agents[0].env.A", "expected text in quotes"),
+    (AGENT + 'success.output = "("', "agents[0].success.output", "not a regular expression"),
+    (AGENT + "success.codes = [256]", "agents[0].success.codes[0]", "from 0 to 255"),
+    (AGENT + "success.codes = []", "agents[0].success.codes", "no exit code would be a success"),
+    (AGENT + 'expect = ["hrd"]', "agents[0].expect[0]", "did you mean hard?"),
+    (AGENT + 'retry.on = ["completed"]', "agents[0].retry.on[0]", "expected one of"),
+    (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
+    ("[memory]\nhard = 8\n" + AGENT, "memory.hard", "8 B is too little for any program; a number alone is bytes"),
+    (AGENT + "memory.soft = 6", "agents[0].memory.soft", "6 B is too little for any program"),
+    (AGENT + 'memory.soft = "9GiB"', "agents[0].memory.soft", "soft (9 GiB) is above hard (8 GiB)"),
+    (AGENT + 'memory.warn = "7GiB"', "agents[0].memory.warn", "warn (7 GiB) is above soft (6 GiB)"),
+    (AGENT + 'memory.hard = "0"', "agents[0].memory.hard", '"none" turns it off'),
+    (AGENT + 'memory.hard = "1Gx"', "agents[0].memory.hard", 'a size such as "512M"'),
+    (AGENT + 'memory.hard = "None"', "agents[0].memory.hard", 'write "none"'),
+    (AGENT + "rlimits.nofile = 4_000_000_000", "agents[0].rlimits.nofile", "must be at most 2147483648"),
+    (AGENT + "rlimits.nofile = 3", "agents[0].rlimits.nofile", 'a whole number from 64, or "none"'),
+    (AGENT + 'runtime = "node"\nmemory.hard = "63M"', "agents[0].memory.hard", "needs about 64 MiB"),
+    (AGENT + 'runtime = "node"\nnode.max_old_space_size = "8G"', "agents[0].node.max_old_space_size", "not fit"),
+    (AGENT + 'timeouts.wall = "soon"', "agents[0].timeouts.wall", 'a duration such as "250ms"'),
+    (AGENT + "timeouts.grace = true", "agents[0].timeouts.grace", "a number of seconds, not true"),
+    (AGENT + 'timeouts.grace = "none"', "agents[0].timeouts.grace", "expected a duration"),
+    ('[rlimits]\ncore = "lots"\n' + AGENT, "rlimits.core", 'a size such as "512M"'),
+    ("[run]\nconcurrency = 2\n" + AGENT, "run.concurrency", "one at a time"),
+    ("[run]\nchain = 0\n" + AGENT, "run.chain", "from 1"),
+    ('[run]\non_failure = "stopp"\n' + AGENT, "run.on_failure", "did you mean stop?"),
+    ("[node]\nexpose_gc = 1\n" + AGENT, "node.expose_gc", "true or false"),
+    ('[metrics]\nlisten = "9472"\n' + AGENT, "metrics.listen", "host:port"),
+    ('name = "a/b"\n' + AGENT, "name", "letters, digits"),
+    ("nope = 1979-05-27\n" + AGENT, "nope", "unknown key"),
+    ('[[companions]]\nname = "x"\ncommand = []\n' + AGENT, "companions[0].command", "empty"),
+    (
+        '[[companions]]\nname = "x"\ncommand = ["x"]\nready = { port = 1, log = "x" }\n' + AGENT,
+        "companions[0].ready",
+        "not several",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "given", ['env = "TOKEN=4711"', "env = { TOKEN = 4711 }", 'env = ["TOKEN=4711"]', "stdin = 4711"]
+)
+def test_a_secret_in_a_wrong_place_is_not_quoted(given: str) -> None:
+    assert "4711" not in str(complaints(AGENT + given))
+
+
+@pytest.mark.parametrize(("text", "key", "message"), WRONG, ids=[f"{key}-{n}" for n, (_, key, _) in enumerate(WRONG)])
+def test_what_is_wrong_is_named_with_its_key(text: str, key: str, message: str) -> None:
+    found = [complaint for complaint in complaints(text) if complaint.key == key]
+    assert len(found) == 1, complaints(text)
+    assert message in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("a = 1\nb = = 2\n", "p.toml:2: not TOML"),
+        ('a = 1\nb = "x', "p.toml:2: not TOML"),
+        ("a = 1\na = 2\n", "p.toml:2: not TOML"),
+        ("a = " + "[" * 5000, "p.toml:1: "),
+        ("a = " + "9" * 5000, "p.toml:1: not TOML"),
+    ],
+)
+def test_what_is_no_toml_is_named_with_its_line(text: str, start: str) -> None:
+    [complaint] = complaints(text)
+    assert str(complaint).startswith(start)
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 5000 + "a = 1", "[" + "a." * 5000 + "a]", "a = " + "{a = " * 200 + "1" + "}" * 200]
+)
+def test_keys_nested_beyond_reason_are_complained_of_like_any_other(text: str) -> None:
+    assert complaints(f"{text}\n{AGENT}")[0].message.startswith(("unknown key", "nested too deeply"))
+
+
+def test_comments_are_not_read_to_find_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake below a million of them was a minute's search."""
+    read: list[str] = []
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: read.append(text) or loads(text))
+    assert locate("# x\n\n  # y\n" * 10 + AGENT)["agents", 0, "name"] == 32
+    assert len(read) == 3
+
+
+def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:
+    text = 'nam = "x"\n[memory]\nsoft = "9GiB"\n' + AGENT + 'needs = ["b"]\n[drain]\nsweep = 2\n'
+    assert [(complaint.line, complaint.key) for complaint in complaints(text)] == [
+        (1, "nam"), (3, "memory.soft"), (7, "agents[0].needs[0]"), (9, "drain.sweep"),
+    ]  # fmt: skip
+    assert str(complaints(text)[0]) == "p.toml:1: nam: unknown key (did you mean name?)"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('name = 3\n[[companions]]\nname = 3\ncommand = ["x"]\n' + AGENT + 'needs = ["b"]', ["agents[0].needs[0]"]),
+        ('[[agents]]\ncommand = ["x"]\n' + AGENT + AGENT, ["agents[2].name"]),
+        (
+            AGENT + "memory.softt = 1\n" + AGENT.replace('"a"', '"b"') + 'memory.soft = "9GiB"',
+            ["agents[1].memory.soft"],
+        ),
+        (AGENT + 'needs = ["a"]\nstdin = "{summary:b}"', ["agents[0].needs", "agents[0].stdin"]),
+    ],
+)
+def test_a_mistake_hides_none_that_does_not_follow_from_it(text: str, keys: list[str]) -> None:
+    assert [complaint.key for complaint in complaints(text)][-len(keys) :] == keys
+
+
+def test_one_circle_hides_no_other() -> None:
+    needs = {"a": "b", "b": "a", "c": "c", "d": "e", "e": "d", "f": "a"}
+    text = "".join(f'[[agents]]\nname = "{a}"\ncommand = ["x"]\nneeds = ["{b}"]\n' for a, b in needs.items())
+    assert [(complaint.key, complaint.message) for complaint in complaints(text)] == [
+        ("agents[0].needs", "goes in a circle: a needs b needs a"),
+        ("agents[2].needs", "goes in a circle: c needs c"),
+        ("agents[3].needs", "goes in a circle: d needs e needs d"),
+    ]
+
+
+def test_what_follows_from_a_mistake_is_not_told() -> None:
+    assert [complaint.key for complaint in complaints('agents = ["a"]')] == ["agents[0]"]
+
+
+def test_a_wrong_key_at_the_top_level_is_complained_of_once_for_all_agents() -> None:
+    text = '[memory]\nsoft = "9GiB"\n' + AGENT + AGENT.replace('"a"', '"b"')
+    assert [complaint.key for complaint in complaints(text)] == ["memory.soft"]
+
+
+def test_braces_that_begin_no_name_are_themselves() -> None:
+    parse('[[agents]]\nname = "a"\ncommand = ["find", "{}", \'{"a": {"b": 1}}\', "{{task}", "a{2,3}"]', "p.toml")
+
+
+def test_agents_run_after_what_they_need() -> None:
+    text = "".join(
+        f'[[agents]]\nname = "{n}"\ncommand = ["{{summary:{m}}}"]\nneeds = ["{m}"]\n' for n, m in ["ab", "bc"]
+    )
+    parse(text + '[[agents]]\nname = "c"\ncommand = ["x"]\n', "p.toml")
+
+
+# Whatever is written
+
+
+def refusal(read: Callable[[], Profile]) -> ProfileError | None:
+    try:
+        read()
+    except ProfileError as error:
+        return error
+    return None
+
+
+TOML_WORDS = [*EXAMPLE.splitlines(keepends=True), "[[agents]]\n", "[memory]\n", '"""', "'''", *"{}[]=#\n\\"]
+
+
+@given(st.lists(st.sampled_from(TOML_WORDS) | st.text(max_size=8), max_size=30).map("".join))
+def test_no_text_ends_in_anything_but_a_profile_or_complaints(text: str) -> None:
+    if error := refusal(lambda: parse(text, "p.toml")):
+        assert error.complaints
+        assert all(1 <= (complaint.line or 0) <= text.count("\n") + 1 for complaint in error.complaints)
+
+
+KEYS = st.sampled_from(sorted({*keys(Profile), *keys(type(parse(AGENT, "p").agents[0])), "hard", "soft", "on", "glob"}))
+VALUES = st.recursive(
+    st.none().map(lambda _: "none") | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    | st.sampled_from(["1GiB", "5m", "auto", "a", "{item}", "{summary:a}", "hard"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=5))
+def test_no_value_ends_in_anything_but_a_profile_or_complaints(raw: dict[str, Any]) -> None:
+    if error := refusal(lambda: from_tables(raw)):
+        assert error.complaints
+
+
+@given(st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3), st.dictionaries(KEYS, VALUES, max_size=3))
+def test_of_what_can_be_read_the_machine_can_be_asked(agents: list[dict[str, Any]], tables: dict[str, Any]) -> None:
+    error = refusal(lambda: from_tables({**tables, "agents": agents}))
+    if error is not None and error.rest is not None:
+        profile, unknown = error.rest.profile, error.rest.unknown_agents
+        survey = gather(profile, folder="/", task=None, environ={"PATH": "/bin"}, but=unknown)
+        assert set(error.complaints) <= set(with_objections(error, error.rest, survey, None).complaints)
+
+
+# Lines
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """Valid TOML in which every key has a name of its own and all layouts are mixed."""
+    counter = iter(range(10_000))
+    values = st.sampled_from([
+        '"x"', "'#'", "[1, 2]", '[\n  1, # "one"\n\n  "]",\n]', '"""a\nb = 1\n[x]\n"""', "'''\n[[y]]\n'''",
+        '"""\\"""" # c', "[[1], [2]]", "1979-05-27", '"a\\"]"', '""',
+    ])  # fmt: skip
+    parts = []
+
+    def key() -> str:
+        name = f"k{next(counter)}_"
+        return draw(st.sampled_from([name, f'"{name}"', f"'{name}'", f"{name}.k{next(counter)}_"]))
+
+    def pairs(prefix: str) -> None:
+        for _ in range(draw(st.integers(0, 3))):
+            value = draw(values)
+            if draw(st.booleans()):
+                value = f"{{ {key()} = {value if chr(10) not in value else 1}, k{next(counter)}_ = 1 }}"
+            if " # c" in value:
+                value = value if value.startswith('"') else "1"
+            parts.append(f"{prefix}{key()} = {value}\n" + draw(st.sampled_from(["", "\n", "# k = 1\n", "\r\n"])))
+
+    pairs("")
+    arrays = [f"k{next(counter)}_" for _ in range(2)]
+    for _ in range(draw(st.integers(0, 5))):
+        array = draw(st.sampled_from(arrays))
+        opened = any(part.startswith(f"[[{array}]]") for part in parts)
+        headers = [f"[[{array}]]", f"[ {key()} ]", f"[{key()}.k{next(counter)}_]"]
+        if opened:
+            headers += [f"[{array}.k{next(counter)}_]", f"[[ {array} . k{next(counter)}_ ]]"]
+        parts.append(draw(st.sampled_from(headers)) + "\n")
+        pairs(draw(st.sampled_from(["", "  ", "\t"])))
+    return "".join(parts)
+
+
+def paths(tree: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path for key, value in inside for path in ((*at, key), *paths(value, (*at, key)))]
+
+
+@given(documents())
+def test_the_line_of_a_key_holds_that_key(text: str) -> None:
+    found, rows = locate(text), text.split("\n")
+    expected = paths(tomllib.loads(text))
+    assert set(found) == set(expected)
+    for path in expected:
+        if isinstance(path[-1], str):
+            assert path[-1] in rows[found[path] - 1]
+
+
+def test_a_line_is_found_through_comments_strings_and_agents_that_stand_apart() -> None:
+    text = (
+        '# [memory]\nname = """\n[x]\n"""\n[[agents]]\nname = "a"\ncommand = [\n  "x",\n  5,\n]\n'
+        '[memory]\nhard = "1GiB"\n[[agents]]\nname = "b"\nmemory.hart = 1\n[agents.env]\nX = 1\n'
+    )
+    found = locate(text)
+    assert found["agents", 0, "command"] == 7
+    assert found["memory", "hard"] == 12
+    assert found["agents", 1, "memory", "hart"] == 15
+    assert found["agents", 1, "env", "X"] == 17
+    assert nearest(found, ("agents", 0, "command", 1, "deeper")) == 7
+    assert nearest(found, ("run", "chain")) == 1
+
+
+# The schema
+
+
+def schema_paths(tree: dict[str, Any], at: str = "") -> set[str]:
+    found = set()
+    for name, inner in tree.get("properties", {}).items():
+        found |= {f"{at}{name}", *schema_paths(inner, f"{at}{name}.")}
+    for option in (*tree.get("anyOf", ()), *([tree["items"]] if "items" in tree else [])):
+        found |= schema_paths(option, at)
+    return found
+
+
+def test_every_key_of_the_contract_is_in_the_schema_and_valid_by_it() -> None:
+    raw = tomllib.loads(EXAMPLE)
+    jsonschema.Draft7Validator.check_schema(schema())
+    jsonschema.Draft7Validator(schema()).validate(raw)
+    written = {".".join(str(key) for key in path if isinstance(key, str)) for path in paths(raw)}
+    assert written - {"agents.env.LOG_LEVEL"} <= schema_paths(schema())
+
+
+def test_every_key_of_the_schema_is_described() -> None:
+    def undescribed(tree: dict[str, Any]) -> list[str]:
+        here = [name for name, inner in tree.get("properties", {}).items() if not inner.get("description")]
+        options = [*tree.get("properties", {}).values(), *tree.get("anyOf", ()), tree.get("items", {})]
+        return here + [name for option in options if option for name in undescribed(option)]
+
+    assert undescribed(schema()) == []
+
+
+def test_the_defaults_that_the_schema_tells_are_those_that_are_used() -> None:
+    def told(tree: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: inner["default"] if "default" in inner else told(inner)
+            for name, inner in tree["properties"].items()
+            if "default" in inner or "properties" in inner
+        }
+
+    top = told({"properties": {n: s for n, s in schema()["properties"].items() if n not in ("agents", "companions")}})
+    top.pop("name")
+    spelled, silent = (from_tables({**tables, "agents": [{"name": "a", "command": ["x"]}]}) for tables in (top, {}))
+    assert sizes.resolve(spelled.memory) == sizes.resolve(silent.memory)
+    assert sizes.drain_sizes(spelled.drain) == sizes.drain_sizes(silent.drain)
+    for table in ("run", "node", "timeouts", "retry", "hooks"):
+        assert getattr(spelled, table) == getattr(silent, table)
+    assert silent.metrics.listen is UNSET  # as the environment says, else:
+    assert spelled.metrics == replace(silent.metrics, listen=LISTEN)
+
+
+@pytest.mark.parametrize(("text", "key", "message"), WRONG[:8] + WRONG[36:])
+def test_the_schema_never_refuses_what_is_read_and_is_a_schema(text: str, key: str, message: str) -> None:
+    """An editor may know less than we do; what it does not refuse must at least not break it."""
+    list(jsonschema.Draft7Validator(schema()).iter_errors(tomllib.loads(text)))
+
+
+def test_a_table_is_built_with_its_defaults() -> None:
+    assert build(Profile, {}) == Profile()

@@ -1,0 +1,256 @@
+"""The house: which room may know which, who may wait, and that the documents say what the code does."""
+
+import ast
+import importlib
+import importlib.util
+import os
+import pkgutil
+import re
+import runpy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import seqsup
+from helpers.paths import ROOT
+from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
+from seqsup.errors import SeqsupError
+from seqsup.model.events import AnyEvent
+from seqsup.model.reason import Reason
+from seqsup.profile import parse, schema
+from seqsup.profile.keys import SHARED
+from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
+from seqsup.view.messages import say
+
+SUPERVISOR = ROOT / "supervisor"
+PACKAGE = SUPERVISOR / "seqsup"
+README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").read_text()
+CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
+
+FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
+
+# Who may hold up everything, and why nobody is hurt by it
+SLEEPERS = {
+    "cli/find_run.py": "only looks, from a process of its own",
+    "cli/commands/stop.py": "waits for another process to end; it watches nothing",
+    "memory.py": "for programs of the user's own; nothing of ours calls it",
+    "containment/fast_kill.py": "for half a millisecond, once in an agent that was killed",
+    "containment/cgroup/tiers.py": "before the run: there is no loop yet, and no event to wait for",
+}
+# Who may wait elsewhere than in wait.Wake
+ASYNC_SLEEPERS = {
+    "host/wake.py": "the one place that waits",
+    "view/relay.py": "hands output on beside the watch, which never waits for it",
+}
+# Who may know a library
+OWNERS = {
+    "loguru": {"view/log.py"},
+    "prometheus_client": {"metrics/exposition.py"},
+    "tenacity": {"runner/agent.py", "runner/companions.py"},
+}
+
+
+@cache
+def parsed(file: str) -> ast.Module:
+    return ast.parse((PACKAGE / file).read_text())
+
+
+def rows(text: str, header: str) -> dict[str, str]:
+    """The table under this header: first cell to second."""
+    lines = iter(text.splitlines())
+    assert any(line.startswith(f"| {header} |") for line in lines), header
+    found: dict[str, str] = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        first, second = (cell.strip() for cell in line.strip("|").split(" | ")[:2])
+        found[first] = second
+    return found
+
+
+def test_the_folder_supervisor_is_no_package() -> None:
+    assert not (SUPERVISOR / "__init__.py").exists()
+
+
+# -- who may know or do what
+
+
+@pytest.mark.parametrize(("library", "owners"), OWNERS.items(), ids=OWNERS)
+def test_a_library_is_known_in_one_place(library: str, owners: set[str]) -> None:
+    assert {file for file in FILES if library in _libraries(parsed(file))} == owners
+
+
+def _libraries(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_nobody_sleeps_but_those_who_have_a_reason() -> None:
+    assert {file for file in FILES if "time.sleep" in _names(parsed(file))} == set(SLEEPERS)
+    assert {file for file in FILES if _names(parsed(file)) & {"asyncio.sleep", "asyncio.wait_for"}} == set(
+        ASYNC_SLEEPERS
+    )
+
+
+def test_nobody_hides_a_sleep_behind_another_name() -> None:
+    hidden = [
+        file
+        for file in FILES
+        for node in ast.walk(parsed(file))
+        if isinstance(node, ast.ImportFrom)
+        and node.module in ("time", "asyncio")
+        and {"sleep", "wait_for"} & {alias.name for alias in node.names}
+    ]
+    assert hidden == []
+
+
+def test_tiers_sleeps_in_one_function_only() -> None:
+    functions = [node for node in ast.walk(parsed("containment/cgroup/tiers.py")) if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions if "time.sleep" in _names(function)] == ["_in_time"]
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """Every `module.name` that is used."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+# -- the documents
+
+
+def test_the_guide_to_endings_has_every_reason_and_no_other() -> None:
+    said = [reason for reason in rows(CRASHES, "reason") if "--" not in reason]
+    assert sorted(said) == sorted(Reason)
+
+
+def test_the_readme_has_every_command_and_no_other() -> None:
+    said = {word for cell in rows(README, "command") for word in re.findall(r"`seqsup (\w+)", cell)}
+    assert said == {name for section in COMMANDS.values() for name in section}
+
+
+def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exists() -> None:
+    for cell, text in rows(README, "command").items():
+        for name in re.findall(r"`seqsup (\w+)", cell)[:1]:
+            command = getattr(importlib.import_module(f"seqsup.cli.commands.{name}"), name)
+            inner = command.commands.values() if isinstance(command, click.Group) else ()
+            known = {option for each in (command, *inner) for parameter in each.params for option in parameter.opts}
+            assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name
+
+
+def test_the_guide_to_runs_has_every_exit_code() -> None:
+    said = {int(code) for code in rows(RUNNING, "exit code") if code.isdigit()}
+    assert "128+n" in rows(RUNNING, "exit code")
+    ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT, FAULT, *_refusals()}
+    assert ours <= said
+    assert all(code > 128 for code in (INTERRUPTED, PIPE_CLOSED))
+
+
+def _refusals() -> set[int]:
+    """What every error of ours ends with."""
+    for module in pkgutil.walk_packages(seqsup.__path__, "seqsup."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, todo = set(), [SeqsupError]
+    while todo:
+        error = todo.pop()
+        found.add(error.exit_code)
+        todo += error.__subclasses__()
+    return found
+
+
+def _keys(table: dict[str, Any]) -> Iterator[str]:
+    """The names of a table's keys, and of the tables in it."""
+    for name, value in table.get("properties", {}).items():
+        yield name
+        for inner in (value, value.get("items", {}), *value.get("anyOf", ())):
+            yield from _keys(inner)
+
+
+def _tables() -> dict[str, list[str]]:
+    """What the document of keys must say, by heading."""
+    top = schema()["properties"]
+    tables = {"(top)": ["name"]}
+    for name, table in top.items():
+        if name == "agents":
+            own = {key: value for key, value in table["items"]["properties"].items() if key not in SHARED}
+            tables["[[agents]]"] = list(_keys({"properties": own}))
+        elif table["type"] == "array":
+            tables[f"[[{name}]]"] = list(_keys(table["items"]))
+        elif table["type"] == "object":
+            tables[f"[{name}]"] = list(_keys(table))
+    return tables
+
+
+def test_the_document_of_keys_has_every_key_of_a_profile_in_its_table_and_no_other() -> None:
+    said = {}
+    for section in KEYS.split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        said[heading] = [cell.strip("`").rpartition(".")[2] for cell in rows(text, "key") if "--" not in cell]
+    assert {name: sorted(keys) for name, keys in said.items()} == {
+        name: sorted(keys) for name, keys in _tables().items()
+    }
+
+
+def test_the_readmes_profile_is_one() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert [each.name for each in parse(text, "README.md").agents] == ["plan", "build"]
+
+
+def test_every_event_has_words_of_its_own() -> None:
+    without = [event.__name__ for event in AnyEvent.__args__ if say.dispatch(event) is say.dispatch(object)]
+    assert without == []
+
+
+def test_there_is_a_changelog_and_the_readme_leads_to_it() -> None:
+    assert (ROOT / "CHANGELOG.md").read_text().startswith("# Changelog")
+    assert "(CHANGELOG.md)" in README
+
+
+def test_links_within_the_documents_lead_somewhere() -> None:
+    for text, folder in ((README, ROOT), (DESIGN, SUPERVISOR)):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = f'"{seqsup.__version__}"'
+    said = [file for file in PACKAGE.rglob("*.py") if version in file.read_text()]
+    assert said == [PACKAGE / "__init__.py"]
+    project = (ROOT / "pyproject.toml").read_text()
+    assert "seqsup.__version__" in project
+    assert version not in project
+
+
+def test_the_readmes_first_commands_are_verbs_of_the_folder() -> None:
+    verbs = re.findall(r"^python3 supervisor (\w+)", README, re.MULTILINE)
+    assert verbs == ["demo", "test"]
+    script = runpy.run_path(str(SUPERVISOR / "__main__.py"))
+    for verb in {*verbs, *re.findall(r"`python3 supervisor (\w+)", README)}:
+        assert callable(script[verb])
+        assert f'"{verb}": {verb}' in Path(SUPERVISOR / "__main__.py").read_text()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_checkout_that_is_another_users_is_told(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root had run it there first, with a Python of its own: a traceback."""
+    prepare = runpy.run_path(str(SUPERVISOR / "__main__.py"))["prepare"]
+    if not there:
+        monkeypatch.setitem(prepare.__globals__, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SystemExit):
+        prepare()
+    assert "a clone of your own" in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"""Events as lines of JSON, and a way out that never holds up a run."""
+
+import json
+import os
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.told import Told
+from seqsup.model.events import AnyEvent, Recorded
+from seqsup.model.reason import Reason
+from seqsup.units import MIB
+from seqsup.view.ndjson import Stream, encode
+from seqsup.view.nonblocking import Outlet
+
+EVENTS = (
+    Told().run("a").attempt("a", peak=374 * MIB, exit_code=0).retry("a").drained("a")
+    .lost("a").skipped("b", 'needs "a"\n').agent_ended("a", Reason.HARD, ok=True).run_ended(1).events
+)  # fmt: skip
+
+
+def test_a_line_is_flat_and_complete() -> None:
+    line = json.loads(encode(EVENTS[3]))
+    assert line == {
+        "schema": "seqsup.events/1",
+        "ts": "2026-11-18T11:06:44.000Z",
+        "seq": 4,
+        "run": "r42",
+        "event": "attempt_ended",
+        "agent": "a",
+        "attempt": 1,
+        "content": "content of a",
+        "reason": "completed",
+        "why": "",
+        "ok": True,
+        "exit_code": 0,
+        "signal": None,
+        "seconds": 1.0,
+        "peak": 374 * MIB,
+        "hard": None,
+        "processes": [],
+        "left_over": [],
+        "forensics": "",
+    }
+
+
+def test_every_event_is_one_line_that_reads_back() -> None:
+    for recorded in EVENTS:
+        line = encode(recorded)
+        assert b"\n" not in line
+        assert msgspec.json.decode(line, type=AnyEvent) == recorded.body  # type: ignore[arg-type]
+
+
+def test_no_event_has_a_field_of_the_envelope() -> None:
+    envelope = {"schema", "ts", "seq", "run"}
+    for kind in AnyEvent.__args__:
+        assert not envelope & set(kind.__struct_fields__), kind
+
+
+@given(st.integers(0, 2**53 // 1000))
+def test_times_have_milliseconds_and_sort_as_text(at: int) -> None:
+    stamp = json.loads(encode(_at(at / 1000)))["ts"]
+    assert len(stamp) == 24
+    assert stamp.endswith("Z")
+    assert stamp <= json.loads(encode(_at(at / 1000 + 1)))["ts"]
+
+
+def _at(at: float) -> Recorded:
+    return Recorded(run="r1", seq=1, at=at % 4e9, mono=1.0, body=EVENTS[0].body)
+
+
+# -- the way out -------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_writes_each_event_at_once() -> None:
+    reading, writing = os.pipe()
+    stream = Stream(writing)
+    stream(EVENTS[0])
+    assert os.read(reading, 65536) == encode(EVENTS[0]) + b"\n"
+    stream.close()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    stream = Stream(writing)
+    os.close(reading)
+    for recorded in EVENTS:
+        stream(recorded)
+    stream.close()
+    os.close(writing)
+
+
+def test_a_slow_reader_holds_nobody_up_and_misses_nothing() -> None:
+    reading, writing = os.pipe()
+    outlet = Outlet(writing)
+    lines = [f"{number} {'x' * 3000}\n".encode() for number in range(100)]  # a pipe holds 64 KiB
+    for line in lines:
+        outlet.write(line)
+    whole = b"".join(lines)
+    assert not outlet.pump()
+    got = b""
+    while len(got) < len(whole):
+        got += os.read(reading, 65536)
+        outlet.pump()
+    assert got == whole
+    assert outlet.pump()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
+    reading, writing = os.pipe()
+    outlet = Outlet(writing, backlog=100_000)
+    for _ in range(1000):
+        outlet.write(b"x" * 999 + b"\n")
+    got = os.read(reading, 65536)
+    while not outlet.pump():
+        got += os.read(reading, 65536)
+    os.close(writing)
+    while more := os.read(reading, 65536):
+        got += more
+    os.close(reading)
+    assert 100_000 <= len(got) < 200_000  # the backlog, and what a pipe holds
+    assert set(got.splitlines()) == {b"x" * 999}
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/full"])
+def test_where_it_goes_does_not_matter(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    outlet = Outlet(fd)
+    outlet.write(b"lost\n")
+    assert outlet.broken is (path == "/dev/full")
+    outlet.close()
+    os.close(fd)
+
+
+def test_a_closed_descriptor_is_no_failure() -> None:
+    fd = os.open(os.devnull, os.O_WRONLY)
+    os.close(fd)
+    outlet = Outlet(fd)
+    outlet.write(b"lost\n")
+    assert outlet.broken
