@@ -58,10 +58,10 @@ def test(arguments):
 
 
 def lint(_):
-    """Lint, format, types."""
+    """Lint, format, types, and that imports point down."""
     prepare("dev")
     checks = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
-    return max([call(PYTHON, "-m", *check) for check in checks])
+    return max([call(PYTHON, "-m", *check) for check in checks] + [call(VENV / "bin" / "lint-imports")])
 
 
 def preview(arguments):

@@ -39,3 +39,9 @@ def denial(error: OSError) -> str | None:
     """Say what was denied and what mends it; None where it may be a mistake of ours."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{error.strerror}{remedy}" if remedy is not None else None
+
+
+class Refused(SeqsupError):
+    """Nothing was started."""
+
+    exit_code = 3

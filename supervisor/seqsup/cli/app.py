@@ -10,7 +10,7 @@ from io import TextIOWrapper
 import click
 
 from seqsup import __version__
-from seqsup.view.terminal import speak_plainly
+from seqsup.view.terminal import discard, speak_plainly
 
 UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 
@@ -217,9 +217,3 @@ def _trace(error: Exception) -> None:
 def _say(message: str) -> None:
     for line in message.splitlines():
         click.echo(f"seqsup: {line}", err=True)
-
-
-def discard(fd: int) -> None:
-    """Let the interpreter's last flush of a broken stream go nowhere instead of complaining."""
-    os.close(fd)
-    os.open(os.devnull, os.O_WRONLY)  # gets this number, the lowest that is free: there may be no other

@@ -12,21 +12,15 @@ from seqsup.cli import complete
 from seqsup.cli.arguments import text
 from seqsup.cli.find_run import find
 from seqsup.cli.load_plan import load, read, state_dir
-from seqsup.errors import SeqsupError
+from seqsup.errors import Refused, SeqsupError
 from seqsup.model.plan import Plan
-from seqsup.model.run_view import RunView, fold
-from seqsup.plan.resume import resumption
+from seqsup.model.run_view import fold
+from seqsup.plan.resume import Earlier, Taken, resumption
 from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, NoJournal, RunRow
 from seqsup.state.run_folder import alive, label, run_folder, straight
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Refused(SeqsupError):
-    """Nothing was started."""
-
-    exit_code = 3
 
 
 class NothingToDo(SeqsupError):
@@ -43,19 +37,6 @@ class Asked(NamedTuple):
     start_from: str | None
     resume: str | None
     retry_failed: bool
-
-
-class Earlier(NamedTuple):
-    """The run that is gone on with."""
-
-    run: int
-    view: RunView
-
-
-class Taken(NamedTuple):
-    plan: Plan
-    earlier: Earlier | None
-    note: str = ""  # to be said first
 
 
 def taking_options(command: F) -> F:

@@ -1,32 +1,11 @@
 """What commands put out."""
 
-import os
-import sys
 from pathlib import Path
-from typing import TextIO
 
 import click
 import msgspec
 
 from seqsup.errors import SeqsupError
-
-
-def width(stream: TextIO | None = None) -> int | None:
-    """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
-    if (told := os.environ.get("COLUMNS", "")).isdecimal() and int(told) > 0:
-        return int(told)
-    stream = sys.stdout if stream is None else stream
-    if stream is None or not stream.isatty():
-        return None
-    return os.get_terminal_size(stream.fileno()).columns or None  # 0: a terminal that never told its size
-
-
-def here() -> str:
-    """The folder we are in, or nothing when it was removed."""
-    try:
-        return str(Path.cwd())
-    except FileNotFoundError:
-        return ""
 
 
 def put_file(path: Path, content: bytes) -> None:

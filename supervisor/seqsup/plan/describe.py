@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from seqsup.cli.choose import Earlier, Taken
 from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
@@ -18,7 +17,7 @@ from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metri
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.make import enforcement, enforcing_key
-from seqsup.plan.resume import Resumption, gone, resumption
+from seqsup.plan.resume import Earlier, Resumption, Taken, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.profile.presets import tables

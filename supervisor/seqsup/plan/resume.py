@@ -1,6 +1,7 @@
 """What of an earlier part of a run still holds, and what is to be done again, and why. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -96,3 +97,16 @@ def _stale(own: Completed, bases: Iterable[str], done: Mapping[str, Completed]) 
         if done[name].seq > own.seq:
             return f"{name}, which it builds on, has completed since"
     return ""
+
+
+class Earlier(NamedTuple):
+    """The run that is gone on with."""
+
+    run: int
+    view: RunView
+
+
+class Taken(NamedTuple):
+    plan: Plan
+    earlier: Earlier | None
+    note: str = ""  # to be said first

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from seqsup.cli.app import discard
 from seqsup.state.run_folder import private
+from seqsup.view.terminal import discard
 
 LOG = "detached.log"  # in the state folder: what such a run would have told a terminal
 

@@ -18,15 +18,12 @@ from msgspec.structs import replace
 from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 
 # isort: on
-from seqsup.cli.choose import Refused
-from seqsup.cli.load_plan import state_dir
-from seqsup.cli.output import here, width
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.cgroup.tiers import choose
 from seqsup.containment.mark import COOKIE, FOLDER
 from seqsup.containment.reaper import Reaper, adopt_orphans
 from seqsup.containment.sentinel import Sentinel
-from seqsup.errors import SeqsupError
+from seqsup.errors import Refused, SeqsupError
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
@@ -44,7 +41,7 @@ from seqsup.runner.renewal import GoingOn, hold_signals, renew, renewed
 from seqsup.runner.run import Identity, Run
 from seqsup.runner.stop_request import CTRL_C, Operator
 from seqsup.state.journal import Journal, RunRow
-from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, write_private
+from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, state_dir, write_private
 from seqsup.state.samples import Timeline
 from seqsup.state.turn import Turn, introduced
 from seqsup.text import narrowed, wrap
@@ -55,7 +52,7 @@ from seqsup.view.ndjson import Stream
 from seqsup.view.relay import Passage
 from seqsup.view.screen import Screen
 from seqsup.view.summary import summary
-from seqsup.view.terminal import colourful, redrawable, symbols
+from seqsup.view.terminal import colourful, here, redrawable, symbols, width
 
 if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter

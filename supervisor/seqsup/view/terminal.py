@@ -2,8 +2,10 @@
 
 import codecs
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TextIO
 
 _PLAIN = "seqsup_plain"
@@ -70,3 +72,27 @@ def _find(name: str) -> codecs.CodecInfo | None:
         return None
     utf8 = codecs.lookup("utf-8")
     return codecs.CodecInfo(_plainly, utf8.decode, incrementalencoder=_Plain, name=_PLAIN)
+
+
+def width(stream: TextIO | None = None) -> int | None:
+    """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
+    if (told := os.environ.get("COLUMNS", "")).isdecimal() and int(told) > 0:
+        return int(told)
+    stream = sys.stdout if stream is None else stream
+    if stream is None or not stream.isatty():
+        return None
+    return os.get_terminal_size(stream.fileno()).columns or None  # 0: a terminal that never told its size
+
+
+def here() -> str:
+    """The folder we are in, or nothing when it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
+def discard(fd: int) -> None:
+    """Let the interpreter's last flush of a broken stream go nowhere instead of complaining."""
+    os.close(fd)
+    os.open(os.devnull, os.O_WRONLY)  # gets this number, the lowest that is free: there may be no other

@@ -12,12 +12,13 @@ from msgspec.structs import asdict
 from seqsup.cli import complete
 from seqsup.cli.app import Group
 from seqsup.cli.arguments import a_number_of_days, size
-from seqsup.cli.output import put_object, width
+from seqsup.cli.output import put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
 from seqsup.text import counted, nearest, printable
 from seqsup.units import format_age, format_size
 from seqsup.view.table import NONE, Column, render
+from seqsup.view.terminal import width
 
 SCHEMA = "seqsup.artifacts/1"
 _COLUMNS = (

@@ -8,7 +8,8 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.load_plan import load, read, state_dir
-from seqsup.cli.output import put_object, width
+from seqsup.cli.output import put_object
+from seqsup.view.terminal import width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
     from seqsup.doctor.finding import Finding

@@ -11,7 +11,7 @@ from seqsup.cli import complete
 from seqsup.cli.arguments import size
 from seqsup.cli.find_run import find
 from seqsup.cli.load_plan import state_dir
-from seqsup.cli.output import put_object, width
+from seqsup.cli.output import put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
@@ -22,6 +22,7 @@ from seqsup.state.journal import kept
 from seqsup.text import counted, wrap
 from seqsup.units import format_size
 from seqsup.view.table import NONE, Column, render
+from seqsup.view.terminal import width
 
 SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"

@@ -6,14 +6,17 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
-from seqsup.cli.choose import Asked, Refused, Taken, take, taking_options
+from seqsup.cli.choose import Asked, take, taking_options
 from seqsup.cli.load_plan import expectations
-from seqsup.cli.output import put_object, width
+from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
+from seqsup.errors import Refused
 from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin, would_find
+from seqsup.plan.resume import Taken
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import label
+from seqsup.view.terminal import width
 
 _WIDTH = 100  # columns where they are not known
 

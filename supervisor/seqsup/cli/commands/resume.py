@@ -6,10 +6,10 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.find_run import find
-from seqsup.cli.output import here
 from seqsup.cli.signals import send
 from seqsup.state.run_folder import PAUSED
 from seqsup.view.summary import resume as command
+from seqsup.view.terminal import here
 
 
 @click.command(short_help="Let a paused run go on.")

@@ -9,13 +9,14 @@ from seqsup.cli.arguments import whole
 from seqsup.cli.commands.status import DIED, state_of, tell_closed
 from seqsup.cli.find_run import Found
 from seqsup.cli.load_plan import state_dir
-from seqsup.cli.output import put_object, width
+from seqsup.cli.output import put_object
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.journal import Journal, NoJournal
 from seqsup.state.turn import Waiting, queued
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
+from seqsup.view.terminal import width
 
 SCHEMA = "seqsup.runs/1"
 _COLUMNS = (

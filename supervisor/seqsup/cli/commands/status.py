@@ -7,7 +7,7 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.find_run import Found, NeverRan, find, in_queue
 from seqsup.cli.load_plan import state_dir
-from seqsup.cli.output import here, put_object, width
+from seqsup.cli.output import put_object
 from seqsup.cli.signals import suspended
 from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
@@ -19,6 +19,7 @@ from seqsup.text import at_a_time, counted, named, printable, wrap
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
 from seqsup.view.summary import body, headline, resume
+from seqsup.view.terminal import here, width
 
 SCHEMA = "seqsup.status/1"
 DIED = "died"  # told by the lock of its folder, never by its events
