@@ -97,7 +97,7 @@ class Endpoint:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _serve(self) -> None:
-        # The main thread's, also while it holds them: in any other they would end with the image that begins anew
+        # Signals are the main thread's
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._socket is None:
             if self._closed.wait(_RETRY):

@@ -15,7 +15,7 @@ from seqsup.metrics.endpoint import Endpoint, Taken
 from seqsup.metrics.files import publish, targets
 from seqsup.metrics.host_figures import look
 from seqsup.metrics.port import Port
-from seqsup.metrics.rows import Around, Row, rows
+from seqsup.metrics.rows import Row, rows
 from seqsup.metrics.totals import Totals
 from seqsup.model.events import Recorded, RunEnded
 from seqsup.model.plan import Plan
@@ -50,8 +50,8 @@ class Exporter:
         self._writer: threading.Thread | None = None
         self._state_dir = state_dir
 
-    def open(self, *, going_on: bool = False) -> bool:
-        """Begin to serve; Taken when the port is another's and the profile requires it, for a run that is not going on.
+    def open(self) -> bool:
+        """Begin to serve; Taken when the port is another's and the profile requires it.
 
         False: the run before is about to give the port up. Ask again soon.
         """
@@ -62,7 +62,7 @@ class Exporter:
             try:
                 self._endpoint.open()
             except Taken as taken:
-                if wanted.required and not going_on:
+                if wanted.required:
                     raise Taken(f"{taken}, and metrics.required is set; free it, or name another") from None
                 self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
                 self._endpoint.keep_trying()
@@ -90,14 +90,6 @@ class Exporter:
 
     def weigh(self, companion: tuple[str, int]) -> None:
         self._figures = figures.weigh(self._figures, *companion)
-
-    def go_on(self, earlier: Iterable[Recorded]) -> None:
-        """Take up the figures of the image of this process before this one: they go on, as the run does."""
-        for recorded in earlier:
-            if figures.knows(self._figures, recorded.body):  # a profile that was changed since may have left some out
-                self._figures = figures.apply(self._figures, recorded)
-        if self._totals is not None:
-            self._totals.without(rows(self._figures, Around(), ("", "")))
 
     # -- what is told
 

@@ -46,12 +46,6 @@ class Totals:
             yield name, labels, _sum(value, before)
         yield from ((name, labels, value) for (name, labels), value in lasting.items())
 
-    def without(self, rows: Iterable[Row]) -> None:
-        """Take off what an earlier image of this process has added, and this one tells too."""
-        for name, labels, value in rows:
-            if _is_total(name) and (name, labels) in self._before:
-                self._before[name, labels] = _sum(self._before[name, labels], _negative(value))
-
     def keep(self, rows: Iterable[Row]) -> None:
         """Write down what `added` has given, before anyone is shown it."""
         kept = {key: value for key, value in self._before.items() if _is_total(key[0])}  # agents of an earlier profile
@@ -61,12 +55,6 @@ class Totals:
         told = [(name, labels, value) for (name, labels), value in kept.items()]
         write_private(new, msgspec.json.encode(told).decode())
         new.replace(self._path)
-
-
-def _negative(value: float | Histogram) -> float | Histogram:
-    if isinstance(value, Histogram):
-        return Histogram(tuple(-count for count in value.counts), -value.sum)
-    return -value
 
 
 def _is_total(name: str) -> bool:

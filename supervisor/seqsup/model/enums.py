@@ -49,7 +49,6 @@ class Restart(StrEnum):
     CRASHED = "crashed"  # or was far over its limit
     MEMORY = "memory"
     DRAIN = "drain"  # memory did not come back after an agent
-    SUPERVISOR = "supervisor"  # that takes its own place anew
     RUN_ENDED = "run-ended"
 
 

@@ -332,13 +332,6 @@ class ChainEnded(Event, frozen=True):
     why: str = ""
 
 
-class SupervisorRenewed(Event, frozen=True):
-    """The supervisor had grown, and took its own place anew; run, locks and pid are the same."""
-
-    before: int  # its own bytes
-    after: int
-
-
 class HookStarted(Event, frozen=True):
     point: str
     command: str
@@ -437,7 +430,7 @@ AnyEvent = (
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
     | CompanionGcRequested | CompanionGcDone
-    | ChainEnded | SupervisorRenewed | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
+    | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
     | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 

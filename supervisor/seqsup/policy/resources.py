@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from seqsup.model.process import Sample
 from seqsup.units import MIB, format_size, told_apart
 
+_MODEST = 96 * MIB  # of the supervisor's own memory
 DISK_FLOOR = 256 * MIB  # "auto", on a disk of 5 GiB and more
 _WHIM = 0.95  # of what was available: a host's figure is never the same twice
 GIVES_BACK = 1.0  # seconds: RSS reads 0 up to half of one before the memory is back
 FRESH = 2.0  # seconds; a look comes after one at the latest
 
 
-def renewal_due(own: int, first: int) -> bool:
-    """Say whether the supervisor has grown enough to begin anew. `first` is what it held after its first chain."""
-    return own > max(64 * MIB, first * 3 // 2)
+def supervisor_grew(own: int, first: int) -> bool:
+    """Return whether the supervisor uses half more than the `first` bytes it used after its first chain."""
+    return own > max(_MODEST, first * 3 // 2)
 
 
 def no_room(*, room: int, most: int, need: int | None, floor: int | None, claimed: int | None) -> str:

@@ -306,15 +306,15 @@ class Companions:
         """What all of them hold, in bytes."""
         return sum(companion.used() for companion in self._all)
 
-    async def start(self, because: Restart | None = None, why: str = "") -> None:
+    async def start(self) -> None:
         for companion in self._all:
-            companion.begin(because, why)
+            companion.begin()
             await companion.up()
 
-    async def stop(self, because: Restart = Restart.RUN_ENDED) -> None:
+    async def stop(self) -> None:
         """End all, the last one first."""
         for companion in reversed(self._all):
-            await companion.end(because)
+            await companion.end(Restart.RUN_ENDED)
 
     async def abandon(self) -> None:
         for companion in self._all:

@@ -33,7 +33,6 @@ from seqsup.model.events import (
     RunPaused,
     RunsRemoved,
     RunStarted,
-    SupervisorRenewed,
     Warned,
 )
 from seqsup.model.plan import ARTIFACT_ONLY, Drain, Plan, Step
@@ -54,7 +53,6 @@ from seqsup.runner.emitter import Audience
 from seqsup.runner.expectations import Experience
 from seqsup.runner.hooks import Hooking
 from seqsup.runner.lanes import Lanes
-from seqsup.runner.renewal import GoingOn, lacking
 from seqsup.runner.side_process import Site
 from seqsup.runner.stop_request import Operator
 from seqsup.runner.workspace import Place
@@ -62,6 +60,7 @@ from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import ARTIFACTS, MEMBERS, PAUSED, RUNS, SUMMARIES, label, private
+from seqsup.units import told_apart
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 _LOOK_AGAIN = 1.0  # seconds: a disk says nothing when there is room again
@@ -73,14 +72,6 @@ class Identity(Struct, frozen=True):
     run: int
     cookie: str
     goes_on: bool = False  # there are events of its earlier parts
-
-
-class _Renewal(Exception):
-    """The supervisor is to begin anew."""
-
-    def __init__(self, own: int) -> None:
-        super().__init__(own)
-        self.own = own
 
 
 class Run:
@@ -106,6 +97,7 @@ class Run:
         self._standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier ones
         self._chain = self._in_chain = 0  # chains that are over, and agents of the present one
         self._baseline = self._first_own = 0  # bytes
+        self._grown = False  # the supervisor, and that was reported
         self._admission = Admission(self._world.host, self._may_go_on)
         if plan.concurrency > 1:
             audience.add_observer(self._admission.observe)
@@ -114,19 +106,13 @@ class Run:
     def _view(self) -> RunView:
         return self._audience.view
 
-    async def carry_out(self, lock: int, waited: float, going_on: GoingOn | None = None) -> int | GoingOn:
-        """Run the plan and return the exit code, or with what it goes on in a fresh image of this process.
+    async def carry_out(self, lock: int, waited: float) -> int:
+        """Run the plan and return the exit code.
 
         `lock` is the run's, which is let go in the end. `waited` is how long the machine's turn took, in seconds.
-        `going_on` comes from such an image before this one.
         """
-        began = going_on.began if going_on else time.monotonic()
-        if going_on is not None:
-            self._let_go = frozenset(going_on.let_go)
-            self._world.reaper.foreign.update(going_on.foreign)
-            self._world.reaper.abandoned.update(going_on.abandoned)
-            self._chain, self._baseline = going_on.chain, going_on.baseline
-        elif self._identity.goes_on:
+        began = time.monotonic()
+        if self._identity.goes_on:
             # What the dead had left is stopped by now: this is what an earlier part of this run let go
             self._let_go = frozenset(bearers(self._identity.cookie))
         members = self._folder / MEMBERS
@@ -138,17 +124,14 @@ class Run:
         if self._plan.hooks.commands:
             self._audience.add_reader(hooks)
         try:
-            self._summaries = Summaries(self._folder / SUMMARIES, anew=going_on is None)
-            if going_on is None:
-                self._start(waited)
-                self._remove_old()
-            else:
-                self._go_on(going_on.was)
+            self._summaries = Summaries(self._folder / SUMMARIES)
+            self._start(waited)
+            self._remove_old()
             stopped: Stopped | None = None
             try:
                 await hooks.after("before_run", RunStarted)
-                self._baseline = self._baseline or self._world.host.available()
-                await companions.start(*((Restart.SUPERVISOR, "the supervisor began anew") if going_on else ()))
+                self._baseline = self._world.host.available()
+                await companions.start()
                 if self._plan.execution_mode == ARTIFACT_ONLY:
                     self._write_briefs()
                 elif self._plan.concurrency > 1:
@@ -159,14 +142,6 @@ class Run:
                 stopped = reason
             except OSError as error:
                 stopped = self._without_place(error)
-            except _Renewal as due:
-                self._world.wake.catch_up()
-                kept = os.dup(lock)
-                return GoingOn(
-                    lock=kept, began=began, waited=waited, chain=self._chain, baseline=self._baseline, was=due.own,
-                    let_go=tuple(self._let_go), foreign=self._world.reaper.foreign,
-                    abandoned=self._world.reaper.abandoned,
-                )  # fmt: skip
             await companions.stop()
             stopped = await self._after_run(hooks, stopped, began)
             await self._last_sweep()
@@ -222,14 +197,6 @@ class Run:
             self._emit(Warned(message=self._containment.detail))
         for name in stand:
             self._hand_on(name)
-
-    def _go_on(self, was: int) -> None:
-        """Take up the run where the image of this process before this one left it, also what it handed on."""
-        ended = (AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.SKIPPED)
-        for name, agent in self._view.agents.items():
-            if agent.state in ended:
-                self._ok[name] = agent.state is AgentState.COMPLETED
-        self._emit(SupervisorRenewed(before=was, after=self._world.host.own()))
 
     def _remove_old(self) -> None:
         plan, journal = self._plan, self._journal
@@ -372,20 +339,12 @@ class Run:
             self._hand_on(step.name)
 
     async def _chain_end(self, rule: Drain, hooks: Hooking) -> None:
-        """Between two chains: restart what is due, see memory back at where the run began, and ourselves not grown."""
-        own = self._world.host.own()
-        self._first_own = self._first_own or own
-        renewal = resources.renewal_due(own, self._first_own)
-        if renewal and (gone := lacking()) is not None:
-            self._emit(Warned(message=f"the supervisor has grown, and cannot begin anew: {gone} is gone"))
-            renewal = False
-        if renewal:
-            await self._companions.stop(Restart.SUPERVISOR)
-        else:
-            await self._companions.between()
+        """Between two chains: restart what is due, and see memory back at where the run began."""
+        self._warn_if_grown()
+        await self._companions.between()
         self._chain += 1
         ended = await self._drain_chain(rule)
-        if not ended.reached and rule.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions and not renewal:
+        if not ended.reached and rule.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions:
             self._emit(ended)
             await self._companions.restart(Restart.DRAIN, f"after chain {self._chain} {ended.why}")
             ended = await self._drain_chain(rule)
@@ -394,8 +353,15 @@ class Run:
         await hooks.after("chain_end", ChainEnded)
         if not ended.reached and rule.on_timeout is not OnTimeout.CONTINUE:
             raise Stopped(f"memory did not drain after chain {self._chain}: {ended.why}")
-        if renewal and self._world.operator.halt is Halt.NONE:
-            raise _Renewal(own)
+
+    def _warn_if_grown(self) -> None:
+        """Warn once if the supervisor itself uses much more memory than after its first chain."""
+        own = self._world.host.own()
+        self._first_own = self._first_own or own
+        if not self._grown and resources.supervisor_grew(own, self._first_own):
+            self._grown = True
+            before, now = told_apart(self._first_own, own)
+            self._emit(Warned(message=f"the supervisor grew from {before} to {now}: please report this"))
 
     async def _drain_chain(self, rule: Drain) -> ChainEnded:
         """Wait until the host has as much as before the first agent, but for what the run may own."""

@@ -11,13 +11,10 @@ CTRL_C = "Ctrl-C"
 class Operator:
     """Remembers the wish and who had it. `told` hears of each new wish once."""
 
-    def __init__(
-        self, told: Callable[[HaltRequested], None], halt: Halt = Halt.NONE, signum: int | None = None
-    ) -> None:  # fmt: skip
-        """`halt` and `signum` are what was wished already."""
+    def __init__(self, told: Callable[[HaltRequested], None]) -> None:
         self._told = told
-        self.halt = halt
-        self.signal = signum  # the one whose 128 + n is the exit code
+        self.halt = Halt.NONE
+        self.signal: int | None = None  # the one whose 128 + n is the exit code
 
     def interrupt(self, signum: int) -> None:
         """Ctrl-C: after this agent, then now, then by force."""

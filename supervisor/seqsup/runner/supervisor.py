@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 # isort: off
 from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
@@ -21,7 +19,7 @@ from seqsup.host.slim_asyncio import asyncio  # the first of us, see there
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.cgroup.tiers import choose
 from seqsup.containment.mark import COOKIE, FOLDER
-from seqsup.containment.reaper import Reaper, adopt_orphans
+from seqsup.containment.reaper import Reaper
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import Refused, SeqsupError
 from seqsup.host.machine import PORTABLE, Host, give_back, too_few_files
@@ -37,7 +35,6 @@ from seqsup.plan.resume import resumption
 from seqsup.runner.detached import Detached
 from seqsup.runner.emitter import Audience
 from seqsup.runner.recover import Recovered, recover, recover_elsewhere
-from seqsup.runner.renewal import GoingOn, hold_signals, renew, renewed
 from seqsup.runner.run import Identity, Run
 from seqsup.runner.stop_request import CTRL_C, Operator
 from seqsup.state.journal import Journal, RunRow
@@ -57,6 +54,9 @@ from seqsup.view.terminal import colourful, here, redrawable, symbols, width
 if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter
 
+_SIGNALS = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP,
+)  # fmt: skip
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
 _PATIENCE = 5.0  # seconds
@@ -79,33 +79,6 @@ class Manner(Struct, frozen=True, kw_only=True):
     log_json: bool = False  # log lines are objects
 
 
-class _Packet(Struct, frozen=True, kw_only=True):
-    """What a fresh image of this process goes on with."""
-
-    plan: Plan
-    manner: Manner
-    run: int
-    cookie: str
-    ticket: tuple[str, int, int]
-    going_on: GoingOn
-    halt: Halt  # what was wished meanwhile, and by which signal
-    signal: int | None
-
-
-def go_on() -> int | None:
-    """Go on with the run of the image before this one, if there was one."""
-    if (packet := renewed()) is None:
-        return None
-    try:
-        found = msgspec.json.decode(packet, type=_Packet)
-    except msgspec.MsgspecError as error:
-        raise SeqsupError(
-            f"seqsup was replaced while a run went on, and this one cannot take it over ({error}):"
-            " go on with `seqsup start PROFILE --resume`"
-        ) from error
-    return _carry_out(found.plan, found.manner, found)
-
-
 def supervise(plan: Plan, manner: Manner) -> int:
     """Carry out a plan and return the exit code."""
     if inside := os.environ.get(COOKIE):
@@ -114,29 +87,24 @@ def supervise(plan: Plan, manner: Manner) -> int:
             f"this is already inside agent {agent} of {run}: a run in a run would wait for itself;"
             " call the command directly"
         )
-    return _carry_out(plan, manner, None)
-
-
-def _carry_out(plan: Plan, manner: Manner, packet: _Packet | None) -> int:
     if said := too_few_files():
         raise SeqsupError(f"{said}: raise it")
     folder = Path(plan.state_dir)
     journal = Journal.open(folder, write=True)
-    hold_signals()  # until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
+    # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        return asyncio.run(_Supervision(plan, manner, journal, folder, packet).main())
+        return asyncio.run(_Supervision(plan, manner, journal, folder).main())
     finally:
         journal.close()
 
 
 class _Supervision:
-    def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path, packet: _Packet | None) -> None:
-        self._packet = packet
+    def __init__(self, plan: Plan, manner: Manner, journal: Journal, folder: Path) -> None:
         self._plan, self._manner, self._journal, self._folder = plan, manner, journal, folder
         self._here = here()  # whoever may not enter it cannot go back there either
         self._wake = Wake()
-        wished = (packet.halt, packet.signal) if packet is not None else ()
-        self._operator = Operator(self._told, *wished)
+        self._operator = Operator(self._told)
         self._audience: Audience | None = None  # of the run, while it has one
         self._readers: list[Log | Stream | Timeline | Live | Pulses] = []
         self._passage: Passage | None = None
@@ -149,16 +117,9 @@ class _Supervision:
     async def main(self) -> int:
         if self._listen():
             await self._wake.wait(0.001)  # that is heard before an agent starts
-        if self._packet is not None:
-            turn = self._turn = Turn.taken(*self._packet.ticket)
-            try:
-                return await self._carry_out(self._packet.going_on.waited)
-            finally:
-                turn.leave()
-                await self._farewell()
         began = time.monotonic()
         try:
-            turn = self._turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
+            turn = Turn.queue_up(state_dir(), introduced(self._plan.name))
         except OSError as error:
             why = f"the queue in {state_dir()} cannot be used: {error.strerror}"
             raise Refused(f"{why}; free space there, make it writable, or set SEQSUP_STATE_DIR to another") from error
@@ -184,7 +145,7 @@ class _Supervision:
         return next((output.lost for output in outputs if output is not None and output.lost is not None), None)
 
     def _listen(self) -> bool:
-        """Hear signals from here on. True: some came before, while it began, at all or anew."""
+        """Hear signals from here on. True: some came before, while it began."""
         loop, operator = asyncio.get_running_loop(), self._operator
         if not _ignored(signal.SIGINT):
             loop.add_signal_handler(signal.SIGINT, operator.interrupt, signal.SIGINT)
@@ -250,10 +211,9 @@ class _Supervision:
 
     async def _carry_out(self, waited: float) -> int:
         plan, manner = self._plan, self._manner
-        packet = self._packet
-        if packet is None and manner.note:
+        if manner.note:
             self._say(manner.note)
-        row = self._resumed() if packet is None else None
+        row = self._resumed()
         if row is not None and self._complete(row):
             begun = narrowed(plan.only, plan.start_from)
             part = f"what it was begun with ({begun}); --only or --from take others"
@@ -261,16 +221,11 @@ class _Supervision:
             self._say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
             return 0
         exporter = self._exporter = await self._exporting()
-        cookie = packet.cookie if packet else row.cookie if row is not None else os.urandom(16).hex()
+        cookie = row.cookie if row is not None else os.urandom(16).hex()
         # This may refuse, so the journal hears of the run only after it
         containment = choose(enforcement(plan), cookie, enforcing_key(plan))
-        if packet is not None:
-            identity, lock = Identity(packet.run, cookie, goes_on=True), packet.going_on.lock
-        else:
-            identity, lock = self._begun(row, cookie)
+        identity, lock = self._begun(row, cookie)
         self._number = label(identity.run)
-        if exporter is not None and packet is not None:
-            exporter.go_on(self._journal.events(identity.run))
         folder = run_folder(self._folder, identity.run)
         write_private(folder / QUEUE, str(state_dir()))
         if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
@@ -311,35 +266,10 @@ class _Supervision:
             audience.add_reader(lambda _: detached.announce(label(identity.run), plan.name))
         give_back()
         with reaper:
-            outcome = await run.carry_out(lock, waited, packet.going_on if packet is not None else None)
+            self._code = await run.carry_out(lock, waited)
         if sentinel is not None:
             sentinel.dismiss()
-        if isinstance(outcome, GoingOn):
-            await self._renew(outcome, identity, reaper)
-        else:
-            self._code = outcome
-        return outcome
-
-    async def _renew(self, going_on: GoingOn, identity: Identity, reaper: Reaper) -> NoReturn:
-        """Let all go that a fresh image opens for itself, and become that."""
-        await self._end_readers(self._stuck())
-        if self._exporter is not None:
-            self._exporter.close()
-        hold_signals()
-        await Wake().wait(0.001)  # what came before is heard
-        self._journal.close()
-        adopt_orphans(False)  # it begins as we did: its sentinel is to leave its tree
-        ticket = self._turn.handed_on()
-        packet = _Packet(
-            plan=self._plan, manner=replace(self._manner, detached=None), run=identity.run, cookie=identity.cookie,
-            ticket=ticket, going_on=going_on, halt=self._operator.halt, signal=self._operator.signal,
-        )  # fmt: skip
-        renew(msgspec.json.encode(packet), (going_on.lock, ticket[2]), reaper.soft_nofile)
-
-    def _stuck(self) -> Callable[[], bool]:
-        """Give what says that whoever reads us takes nothing any more: he is not to hold up the agents to come."""
-        began, passage = time.monotonic(), self._passage
-        return lambda: time.monotonic() - max(began, passage.moved if passage is not None else 0.0) >= _PATIENCE
+        return self._code
 
     def _onlooker(self, audience: Audience, log: Log, number: int) -> Live | Pulses:
         if self._screen is None:
@@ -395,7 +325,7 @@ class _Supervision:
             return [each for ceiling in above if (each := ceiling.bounds()) is not None]
 
         exporter = Exporter(self._plan, self._folder, state_dir(), baseline, warn, bounds)
-        while not exporter.open(going_on=self._packet is not None):
+        while not exporter.open():
             await self._wake.wait(_LOOK_AGAIN)
         return exporter
 

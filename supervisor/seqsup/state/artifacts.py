@@ -92,9 +92,9 @@ def opened(attempt: Path, name: str) -> BinaryIO:
 class Summaries:
     """One file with the summaries of those before, in Markdown: a heading for each agent. It grows with the run."""
 
-    def __init__(self, file: Path, *, anew: bool = True) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
-        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if anew else 0), 0o600)
+        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
 
     def add(self, agent: str, how: str, text: str) -> None:
         """`how` it ended, if not well."""

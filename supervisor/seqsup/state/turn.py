@@ -62,15 +62,6 @@ class Turn:
     def label(self) -> str:
         return f"q{self._number}"
 
-    @staticmethod
-    def taken(queue: str, number: int, fd: int) -> "Turn":
-        """The ticket that the image of this process before this one held: see `handed_on`."""
-        os.set_inheritable(fd, False)
-        return Turn(Path(queue), number, fd)
-
-    def handed_on(self) -> tuple[str, int, int]:
-        return str(self._queue), self._number, self._fd
-
     def ahead(self) -> list[str]:
         """Say who is ahead, the one with the turn first. Tickets of the dead are removed on the way."""
         with _door(self._queue):

@@ -43,7 +43,6 @@ from seqsup.model.events import (
     RunStarted,
     Spawned,
     StopSent,
-    SupervisorRenewed,
     Unkillable,
     Warned,
 )
@@ -316,12 +315,6 @@ def _(event: ChainEnded) -> Line:
         return Line(INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}")
     text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
     return Line(ERROR, "!", "chain", text)
-
-
-@say.register
-def _(event: SupervisorRenewed) -> Line:
-    text = f"the supervisor held {format_size(event.before)} and began anew with {format_size(event.after)}"
-    return Line(INFO, "↻", "renewed", text)
 
 
 @say.register

@@ -345,19 +345,6 @@ def test_a_collection_is_counted_by_what_came_of_it() -> None:
     assert table(native)["gc_requests_total", ("b", "unsupported")] == 1
 
 
-def test_a_fresh_image_of_the_supervisor_goes_on_with_what_the_one_before_had_counted(tmp_path: Path) -> None:
-    before = after(Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a").drained("a"))
-    totals = Totals(tmp_path, "nightly")
-    totals.keep(list(totals.added(rows(before, AROUND, ("1", "3")))))
-    totals = Totals(tmp_path, "nightly")
-    totals.without(rows(before, AROUND, ("1", "3")))
-    found = {(name, labels): value for name, labels, value in totals.added(rows(before, AROUND, ("1", "3")))}
-    assert found["agent_kills_total", ("a", "hard")] == 1
-    drained = found["drain_duration_seconds", ("drained",)]
-    assert isinstance(drained, Histogram)
-    assert sum(drained.counts) == 1
-
-
 def test_drains_fall_into_buckets() -> None:
     told = (
         Told()

@@ -72,14 +72,6 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
     assert (gone.code, "does not run" in gone.stderr) == (0, True)
 
 
-def test_a_supervisor_that_begins_anew_goes_on_there_too(tmp_path: Path) -> None:
-    agents = [shell(name, "true") for name in "abc"]
-    profile = write(tmp_path, *agents, run={"chain": 1})
-    events = proven(elsewhere(tmp_path, "renews.py", "start", profile, "--json"))
-    assert len(of(events, "supervisor_renewed")) == 2
-    assert reasons(events) == dict.fromkeys("abc", "completed")
-
-
 def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"))
     assert "psutil: not Linux: " in seqsup("plan", profile, env=PORTABLE).stdout

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from helpers.command_line import Result
 from helpers.paths import ROOT
 from helpers.profiles import agent, proven, shell, write
-from seqsup.state.artifacts import LONGEST, SUMMARY, ArtifactError, Summaries, files, has_summary, opened, put, summary
+from seqsup.state.artifacts import LONGEST, SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS
 
 Seqsup = Callable[..., Result]
@@ -153,14 +153,6 @@ def test_without_a_summary_the_end_of_the_output_stands_for_it(attempt: Path) ->
     (attempt / "stdout.log").write_bytes(b"first" + b"x" * 10_000 + b"\xff\0the end\n")
     assert summary(attempt).endswith("x\ufffdthe end")
     assert len(summary(attempt)) < 4001
-
-
-def test_a_supervisor_that_renews_itself_goes_on_with_the_summaries(tmp_path: Path) -> None:
-    for anew, agent_name in ((True, "a"), (False, "b")):
-        summaries = Summaries(tmp_path / "summaries.md", anew=anew)
-        summaries.add(agent_name, "", "done")
-        summaries.close()
-    assert (tmp_path / "summaries.md").read_text() == "## a\n\ndone\n\n## b\n\ndone\n\n"
 
 
 # -- from inside an agent

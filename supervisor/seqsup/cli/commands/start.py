@@ -11,7 +11,7 @@ from seqsup.cli.choose import Asked, take, taking_options
 from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import detach as in_background
-from seqsup.runner.supervisor import Manner, go_on, supervise
+from seqsup.runner.supervisor import Manner, supervise
 
 
 @click.command(short_help="Run a profile's agents one at a time.")
@@ -42,8 +42,6 @@ def start(
     three times    kill
     A stopped run goes on with --resume.
     """
-    if (code := go_on()) is not None:
-        return code
     if follow and as_json:
         raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
