@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.command_line import Result
 from helpers.profiles import shell
 from helpers.profiles import write as write_profile
-from helpers.terminals import Open, in_tmux, terminal  # noqa: F401  # a fixture
+from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.profile import parse
 from seqsup.profile.placeholders import finish
@@ -138,7 +138,7 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
 
 @in_tmux
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
-def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:  # noqa: F811
+def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:
     term = terminal()
     term.type("init")
     term.shows("One line for each agent", "1:")
@@ -150,7 +150,7 @@ def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> Non
 
 @in_tmux
 @pytest.mark.long
-def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:  # noqa: F811
+def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:
     clis("claude", "qwen")
     term = terminal()
     term.type("init")

@@ -152,7 +152,7 @@ def test_a_newcomer_never_overtakes_though_the_tickets_ahead_were_freed(
 
 def test_twenty_who_come_at_once_get_twenty_places(tmp_path: Path) -> None:
     comes = (
-        "import sys\nfrom pathlib import Path\nfrom seqsup.turn import Turn\n"
+        "import sys\nfrom pathlib import Path\nfrom seqsup.state.turn import Turn\n"
         "sys.stdin.readline()\nTurn.queue_up(Path(sys.argv[1]), sys.argv[2])\nprint('queued', flush=True)\n"
         "sys.stdin.readline()\n"
     )
