@@ -107,10 +107,9 @@ class Tried(NamedTuple):
 
 
 def tried(
-    step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None,
-    settle: Callable[[], None] = lambda: None,
+    step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None
 ) -> Tried:  # fmt: skip
-    """Make one attempt. `meanwhile` hears each event, and may have wishes; `settle` has the journal reach the disk."""
+    """Make one attempt. `meanwhile` hears each event, and may have wishes or fail."""
     events: list[AnyEvent] = []
     folder = run / step.name / "1"
     run.mkdir(mode=0o700, exist_ok=True)
@@ -125,11 +124,10 @@ def tried(
                 meanwhile(event, operator)
 
         place = Place(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
-        world = World(reaper, Host(), wake, operator, emit, settle=settle)
+        world = World(reaper, Host(), wake, operator, emit)
         try:
             return await attempt(step, 1, heap, Stage(step, 1, place, world), world)
         finally:
-            wake.catch_up()
             world.host.close()
             world.sockets.close()
 

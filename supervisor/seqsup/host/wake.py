@@ -1,7 +1,6 @@
 """The one place that waits: for a poke, for an end, or until the time is over."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from weakref import WeakSet
@@ -13,13 +12,11 @@ class Wake:
     def __init__(self) -> None:
         self._poked = False
         self._waiter: asyncio.Future[None] | None = None
-        self._put_off: deque[Callable[[], object]] = deque()
         self._branches: WeakSet[Wake] = WeakSet()
 
     def branch(self) -> "Wake":
-        """Give one for another who waits meanwhile: it hears every poke of this one, and does what this one put off."""
+        """Return a Wake for another waiter. A poke of this one also pokes the branch."""
         branch = Wake()
-        branch._put_off = self._put_off
         self._branches.add(branch)
         return branch
 
@@ -30,22 +27,12 @@ class Wake:
         for branch in tuple(self._branches):
             branch.poke()
 
-    def put_off(self, work: Callable[[], object]) -> None:
-        """Have this done before the next wait, when there is time: an agent that was just started runs meanwhile."""
-        self._put_off.append(work)
-
-    def catch_up(self) -> None:
-        """Do what was put off, each once, whatever becomes of it."""
-        while self._put_off:
-            self._put_off.popleft()()
-
     async def wait(self, seconds: float, first: float = inf, still: Callable[[], float] = lambda: 0.0) -> None:
-        """Catch up, then wait until poked, at most this long, and no longer than all is still: for how many seconds
-        from now that is sure is asked after `first`, and again when they are over.
+        """Wait for a poke, at most `seconds`. Only one task may wait at a time; others take a `branch`.
 
-        To ask takes no more than a turn of the loop: whoever waits sleeps on.
+        After `first` seconds `still` is called. The wait goes on while it returns a positive number of seconds.
         """
-        self.catch_up()
+        assert self._waiter is None, "a second task waits on one Wake: it needs a branch"
         if self._poked:
             self._poked = False
             await asyncio.sleep(0)

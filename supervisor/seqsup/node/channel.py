@@ -93,8 +93,6 @@ class Channel:
         self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
         self._nodes: dict[int, Node] = {}
         self._lines: list[_Line] = []
-        self._own = account is None
-        self._visited = False
         self._sockets = sockets
         self._listener, self.path = sockets.listen(account)
         self._loop = asyncio.get_running_loop()
@@ -131,10 +129,7 @@ class Channel:
         if self._resting is not None:
             self._resting.cancel()
         self._loop.remove_reader(self._listener.fileno())
-        if self._own and not self._visited:
-            self._sockets.give_back(self._listener, self.path)
-        else:
-            discard(self._listener, self.path)
+        discard(self._listener, self.path)
         for line in tuple(self._lines):
             self._drop(line)
         self._turn_away()
@@ -153,7 +148,6 @@ class Channel:
                 return
             except OSError:  # out of descriptors, or it went again
                 break
-            self._visited = True
             self._admit(connection)
         self._loop.remove_reader(self._listener.fileno())
         self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener.fileno(), self._accept)

@@ -21,7 +21,6 @@ class Sockets:
     def __init__(self) -> None:
         self._folders: dict[bool, Path] = {}
         self._given = 0
-        self._unused: list[tuple[socket.socket, Path]] = []
 
     def listen(self, account: Account | None = None) -> tuple[socket.socket, Path]:
         """Give one that listens to processes of `account` (else of our own user) and nobody else, and its path.
@@ -29,12 +28,6 @@ class Sockets:
         OSError says why there is none.
         """
         path = self._new_path(shared=account is not None)
-        while account is None and self._unused:
-            listener, earlier = self._unused.pop()
-            with suppress(OSError):  # who tidies up there may have taken it
-                os.rename(earlier, path)  # noqa: PTH104
-                return listener, path
-            listener.close()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listener.bind(os.fspath(path))
@@ -47,20 +40,7 @@ class Sockets:
             raise
         return listener, path
 
-    def give_back(self, listener: socket.socket, path: Path) -> None:
-        """Take one of our own user's. If nobody came to it, the next has it, under another path: to make one takes
-        0.1 ms, on ext4 without a journal more."""
-        with suppress(OSError):
-            try:
-                listener.accept()[0].close()
-            except BlockingIOError:
-                self._unused.append((listener, path))
-                return
-        discard(listener, path)
-
     def close(self) -> None:
-        while self._unused:
-            discard(*self._unused.pop())
         for folder in self._folders.values():
             with suppress(OSError):
                 folder.rmdir()

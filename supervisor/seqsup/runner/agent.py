@@ -47,37 +47,19 @@ class Agent:
         self._limit_until = limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
-        self._ready: Stage | None = None
-        self._begun = False
-
-    def get_ready(self) -> None:
-        """Set the stage of the first attempt, while another agent runs. What fails now is tried anew in its turn."""
-        if self._begun:  # the other was too quick
-            return
-        stage = None
-        try:
-            stage = Stage(self.step, self._next, self._place(self._next), self._world)
-            stage.group()
-            stage.telemetry()
-        except OSError:
-            if stage is not None:
-                stage.discard()
-        else:
-            self._ready = stage
-
-    def dismiss(self) -> None:
-        """Say that its turn does not come."""
-        self._begun = True  # it may be told to get ready after this
-        if self._ready is not None:
-            self._ready.discard()
 
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
-        self._begun = True
+        retrying = AsyncRetrying(
+            stop=lambda _: self._used_up(),
+            wait=self._wait,
+            retry=retry_if_result(self._may_retry),
+            before_sleep=self._scheduled,
+            sleep=self._pause,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
         try:
-            last = await self._once()
-            if self._may_retry(last):
-                last = await self._again(last)
+            last: Outcome = await retrying(self._once)
         except (Stopped, OSError):
             if self._outcomes:
                 self._ended(self._outcomes[-1])
@@ -87,24 +69,6 @@ class Agent:
             resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
             raise AtUsageLimit(f"{self.step.name} is at a usage limit{resets}")
         return ok
-
-    async def _again(self, first: Outcome) -> Outcome:
-        """Go on as the profile's retry says after a first try: most agents need nobody who knows how to."""
-        retrying = AsyncRetrying(
-            stop=lambda _: self._used_up(),
-            wait=self._wait,
-            retry=retry_if_result(self._may_retry),
-            before_sleep=self._scheduled,
-            sleep=self._pause,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-        )
-        tried = [first]
-
-        async def once() -> Outcome:
-            return tried.pop() if tried else await self._once()
-
-        last: Outcome = await retrying(once)
-        return last
 
     def _may_retry(self, last: Outcome) -> bool:
         return retry.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
@@ -131,7 +95,7 @@ class Agent:
             return _HALTED
         number, self._next = self._next, self._next + 1
         step = replace(self.step, node=None) if self._bare else self.step
-        stage, self._ready = self._ready or Stage(step, number, self._place(number), self._world), None
+        stage = Stage(step, number, self._place(number), self._world)
         step = self._fill_in(step, stage.place)
         try:
             ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))

@@ -195,7 +195,6 @@ class _Vigil:
         self._still_at = self._watch.started  # when the tree was last seen to hold what the last sample says
         self._busy = 0.0  # of the host, as the tree was last measured
         self._described = self._watch.started  # when observers last heard who is in the tree
-        self._begun = False  # its start was told
         self._high = False  # it was told that soft was passed
         self._left = False  # it was told that the leader left processes behind
         self._told = -1.0  # since when the phase lasts that was told last
@@ -221,8 +220,7 @@ class _Vigil:
             line = self._telemetry.line if self._telemetry is not None else None
             owner = (step.account.uid, step.account.gid) if step.account is not None else None
             env = env | environment.for_node(step, options, env, folder, line)
-            left_in = self._stage.place.run if owner is None else None
-            stand_in.write(folder, step.node.executable, options, env, owner, left_in)
+            stand_in.write(folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         group, reaper = self._stage.group(), self._world.reaper
         if kept := isinstance(reaper, Keeper):
@@ -237,7 +235,6 @@ class _Vigil:
             parent=None if kept else os.getpid(),
         )  # fmt: skip
         with open_stdin(step) as stdin:
-            self._world.settle()
             return self._world.reaper.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin.fileno(),
                 stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd,
@@ -249,6 +246,7 @@ class _Vigil:
         group = self._stage.group()
         tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, group)
         try:
+            world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             last = await self._watch_on(tree)
             if self._watch.phase is Phase.ABANDONED:
                 waited = watch.KILL_DEADLINE
@@ -271,8 +269,6 @@ class _Vigil:
         while True:
             self._still_at = sample.at
             self._watch, action = watch.step(self._watch, self._rules, sample)
-            if action is not Action.WAIT:
-                self._tell_start(tree)
             if action is Action.WARN:
                 self._warn(sample)
             if self._watch.over_soft_since is not None and not self._high:
@@ -298,19 +294,9 @@ class _Vigil:
             pause = pacing.pause(*known)
             most = pause if moved else pacing.unmoved(*known)
             await world.wake.wait(min(most, self._next_trim), pause, partial(self._still, tree, sample, pause))
-            self._tell_start(tree)
             before, sample, looks = sample, self._look(tree), looks + 1
             moved = sample.used != before.used
             rate = max(sample.used - before.used, 0) / max(sample.at - self._still_at, 1e-4)
-
-    def _tell_start(self, tree: Tree) -> None:
-        """Once, at the first look, 20 ms after the spawn at most: of who has ended by then both is written at once."""
-        if not self._begun:
-            self._begun = True
-            spawned = Spawned(
-                agent=self._step.name, attempt=self._number, pid=tree.root.pid, start_time=tree.root_start
-            )  # fmt: skip
-            self._world.emit(spawned)
 
     def _hear_of_oom(self) -> None:
         """Be woken when the kernel meets the limit."""

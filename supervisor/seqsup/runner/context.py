@@ -29,7 +29,6 @@ class World(Struct, frozen=True):
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
     spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first
     weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
-    settle: Callable[[], None] = lambda: None  # has what was told reach the disk
     since: Callable[[], float] = time.time  # when the run began
     sockets: Sockets = field(default_factory=Sockets)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))  # ours: agents have it too

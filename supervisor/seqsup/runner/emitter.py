@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TypeVar
 
 from seqsup.errors import NO_ROOM, SeqsupError
-from seqsup.host.wake import Wake
 from seqsup.model.events import AnyEvent, Recorded, Warned
 from seqsup.model.process import Observation
 from seqsup.model.run_view import History, RunView
@@ -23,13 +22,15 @@ _TRY_AGAIN = 0.1  # seconds
 
 
 class Audience:
-    def __init__(self, run: int, journal: Journal, wake: Wake) -> None:
-        self._run, self._journal, self._wake = run, journal, wake
+    def __init__(self, run: int, journal: Journal) -> None:
+        self._run, self._journal = run, journal
         self._history = History()
         for recorded in journal.events(run):  # of earlier parts
             self._history.apply(recorded)
         self._readers: list[Reader] = []
         self._untold: deque[Recorded] = deque()
+        self._telling = False
+        self._again: asyncio.TimerHandle | None = None
         self._observers: list[Observer] = []
         self._scales: list[Scale] = []
 
@@ -49,14 +50,15 @@ class Audience:
         self._scales.append(scale)
 
     def emit(self, event: AnyEvent) -> None:
-        """Tell what happened: the journal first, and its failure stops the run.
+        """Write an event to the journal, then pass it to the readers. If the journal fails, the run stops.
 
-        The readers hear of it once there is time, that is before the next wait: an agent's start waits for none.
+        While another program keeps the journal locked, events wait here and are passed on later: the watch goes on.
         """
         recorded = self._journal.append(self._run, event)
         self._history.apply(recorded)
-        self._wake.put_off(self._catch_up)
         self._untold.append(recorded)
+        if not self._telling:
+            self._tell()
 
     def note(self, event: AnyEvent) -> None:
         """Tell what happens beside the run, at any moment of it."""
@@ -69,14 +71,20 @@ class Audience:
     def weigh(self, companion: str, used: int) -> None:
         self._hand((companion, used), self._scales)
 
-    def _catch_up(self) -> None:
-        """Bring journal and readers to where the run is."""
-        while self._untold:
-            if not self._journal.flush_unless_locked():
-                asyncio.get_running_loop().call_later(_TRY_AGAIN, self._wake.put_off, self._catch_up)
-                return
-            self._hand(self._untold[0], self._readers)
-            self._untold.popleft()
+    def _tell(self) -> None:
+        """Pass on what is written; a reader may emit events meanwhile."""
+        self._telling = True
+        try:
+            while self._untold and self._journal.flush_unless_locked():
+                self._hand(self._untold.popleft(), self._readers)
+        finally:
+            self._telling = False
+        if self._untold and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_TRY_AGAIN, self._try_again)
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._tell()
 
     def _hand(self, news: T, listeners: list[Callable[[T], None]]) -> None:
         """Tell all of them; whoever fails is told nothing more, and that is told when all have heard this."""

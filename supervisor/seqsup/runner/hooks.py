@@ -63,8 +63,6 @@ class Hooking:
 
     async def after(self, point: str, event: type[AnyEvent], agent: str = "") -> None:
         """Run a point's hooks on the last event of this kind, if one was told."""
-        if self.wants(point):
-            self._world.wake.catch_up()  # it may not have been told yet
         if recorded := self._last.pop((event, agent), None):
             await self.on(point, recorded)
 
@@ -80,8 +78,6 @@ class Hooking:
 
     async def settle(self) -> None:
         """Wait for those that were begun in the background; Stopped, if one failed and may do that."""
-        if self.wants("memory_high") or self.wants("killed"):
-            self._world.wake.catch_up()
         while self._background:
             await self._background.pop()
 

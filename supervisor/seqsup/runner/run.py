@@ -90,7 +90,7 @@ class Run:
         self._containment = containment
         self._world = World(
             reaper, Host(), wake, operator, audience.emit, containment.groups, observe=audience.observe,
-            weigh=audience.weigh, settle=journal.flush, since=lambda: audience.view.started or time.time(),
+            weigh=audience.weigh, since=lambda: audience.view.started or time.time(),
         )  # fmt: skip
         self._summaries: Summaries | None = None
         self._paused = folder / PAUSED
@@ -151,7 +151,6 @@ class Run:
             if not abandoned:  # else the next seqsup is to look for them
                 with suppress(OSError):  # nobody is found by it any more
                     members.unlink()
-            self._world.wake.catch_up()
             return ended.exit_code
         finally:
             await companions.abandon()
@@ -213,34 +212,21 @@ class Run:
             self._emit(RunsRemoved(runs=labels, bytes=sum(each.size for each in gone), keep=plan.keep))
 
     async def _agents(self, ledger: int, hooks: Hooking) -> None:
-        agents = (self._agent(step, ledger) for step in self._plan.steps if step.name not in self._ok)
-        ahead = next(agents, None)
-        try:
-            while (agent := ahead) is not None and self._world.operator.halt is Halt.NONE:
-                if not await self._may_go_on():
-                    return
-                ahead = next(agents, None)
-                step = agent.step
-                if failed := [name for name in step.needs if not self._ok.get(name, False)]:
-                    self._skip(step, failed)
-                    agent.dismiss()
-                    continue
-                try:
-                    await self._between(step.drain, hooks)
-                except BaseException:
-                    agent.dismiss()
-                    raise
-                if ahead is not None:
-                    self._world.wake.put_off(ahead.get_ready)
-                self._ok[step.name] = await self._turn(agent, hooks)
-                self._in_chain += 1
-                self._hand_on(step.name)
-                self._world.wake.put_off(partial(self._compare, step))
-                if not self._ok[step.name] and self._plan.stop_on_failure:
-                    return
-        finally:
-            if ahead is not None:
-                ahead.dismiss()
+        for step in self._plan.steps:
+            if step.name in self._ok:
+                continue
+            if self._world.operator.halt > Halt.NONE or not await self._may_go_on():
+                return
+            if failed := [name for name in step.needs if not self._ok.get(name, False)]:
+                self._skip(step, failed)
+                continue
+            await self._between(step.drain, hooks)
+            self._ok[step.name] = await self._turn(self._agent(step, ledger), hooks)
+            self._in_chain += 1
+            self._hand_on(step.name)
+            self._compare(step)
+            if not self._ok[step.name] and self._plan.stop_on_failure:
+                return
 
     async def _in_lanes(self, ledger: int, hooks: Hooking) -> None:
         """Several at a time, as far as their memory fits; between chains, and to restart companions, none.
@@ -309,7 +295,7 @@ class Run:
             ok = await self._turn(self._agent(step, ledger, lane), hooks)
         finally:
             self._admission.let_go(step.name)  # where a hook took it its turn
-        self._world.wake.put_off(partial(self._compare, step))
+        self._compare(step)
         return ok
 
     async def _between(self, rule: Drain, hooks: Hooking) -> None:
@@ -408,7 +394,6 @@ class Run:
             ok = await agent.run()
             self._companions.count_agent()
         finally:
-            agent.dismiss()
             await hooks.settle()
             await hooks.after("after_agent", AgentEnded, step.name)
         return ok

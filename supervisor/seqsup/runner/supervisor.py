@@ -231,7 +231,7 @@ class _Supervision:
         if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
             leave_keyring()
         reaper = Reaper(self._wake.poke)
-        audience = self._audience = Audience(identity.run, self._journal, self._wake)
+        audience = self._audience = Audience(identity.run, self._journal)
         run = Run(
             plan, identity, folder, self._journal, audience, self._wake, self._operator, reaper, containment
         )  # fmt: skip

@@ -1,8 +1,6 @@
 """Where one attempt takes place: its folder and files, its group of the kernel's, the line to its Node processes."""
 
 import os
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +40,7 @@ class Place(Struct, frozen=True):
 
 
 class Stage:
-    """Files, group and line of one attempt. They can be made ahead, and given up if it never comes to that."""
+    """Files, group and line of one attempt."""
 
     def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
         self.place, self._step, self._number, self._world = place, step, number, world
@@ -75,12 +73,10 @@ class Stage:
     def close(self) -> None:
         if self._telemetry is not None:
             self._telemetry.close()
-        put_off = self._world.wake.put_off
         if self._group is not None:
-            put_off(self._group.close)
+            self._group.close()
         if self._step.node is not None:
-            left_in = self.place.run if self._step.account is None else None
-            put_off(partial(stand_in.remove, self.place.folder, left_in))
+            stand_in.remove(self.place.folder)
         self.stdout.close()
         self.stderr.close()
 
@@ -90,13 +86,3 @@ class Stage:
             if said := last_words(tail(self.place.folder / log, _LATELY)):
                 return said
         return ""
-
-    def discard(self) -> None:
-        """Leave no trace of it."""
-        self.close()
-        folder = self.place.folder
-        with suppress(OSError):
-            for log in (folder / STDOUT, folder / STDERR):
-                log.unlink()
-            for each in (self.place.artifacts, folder, folder.parent):  # refused where an earlier attempt is in it
-                each.rmdir()

@@ -23,11 +23,11 @@ from msgspec import Struct
 from seqsup.errors import NO_ROOM, SeqsupError, Stopped
 from seqsup.model.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from seqsup.policy.learning import Past
-from seqsup.state.run_folder import fallocate, label, private, set_out
+from seqsup.state.run_folder import fallocate, label, private
 
 FILE = "journal.db"
 FORMAT = 2
-DURABLE = (RunStarted, AttemptStarted, AttemptLost, RunEnded)
+DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
 # An AttemptStarted sets out for the disk at once, and is there with the next flush: its process is started after that.
 # An AttemptEnded, written at once, reaches the disk with the next of them, or before the next wait: a power cut in
 # those milliseconds is one in which the agent had not ended yet. An AgentEnded adds nothing to it.
@@ -121,7 +121,6 @@ class Journal:
         self._last: dict[int, int] = {}
         self._unwritten: list[tuple[int, int, float, float, str, int]] = []
         self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
-        self._owed = False  # what was written must reach the disk before the next wait
         self._locked = inf  # monotonic seconds, since when another program keeps it locked
         self._profiles: dict[int, str] = {}  # by run
         (self._format,) = connection.execute("PRAGMA user_version").fetchone()
@@ -196,10 +195,9 @@ class Journal:
                 self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
-        """Note one event; what must reach the disk is there on return, with all that was noted before it, but the start
-        of an attempt only after the next flush.
+        """Note one event; what must reach the disk is there on return, with all that was noted before it.
+        The rest is written by the next flush.
 
-        The rest is written by the next flush, which comes before the supervisor waits for anything.
         JournalLost when it could not be, and then nobody may act on it. Stopped when an attempt's end would find no
         room, and then it must not start.
         """
@@ -214,25 +212,18 @@ class Journal:
                 (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
                  event.seconds, event.peak)
             )  # fmt: skip
-        if isinstance(event, (AttemptStarted, AttemptEnded)):
-            self._write()
-            self._owed = True
-            if isinstance(event, AttemptStarted) and self._wal_fd is not None:
-                set_out(self._wal_fd)
-        elif isinstance(event, DURABLE):
+        if isinstance(event, DURABLE):
             self._write()
             self._sync()
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def flush(self) -> None:
-        """Write what was noted, which may reach the disk later; an attempt's start and end are there on return.
+        """Write what was noted, which may reach the disk later.
 
         JournalLost when it could not be.
         """
         if self._unwritten:
             self._write()
-        if self._owed:
-            self._sync()
 
     def flush_unless_locked(self) -> bool:
         """The same, but False at once while another program keeps the journal locked, which no watch may wait for.
@@ -283,7 +274,6 @@ class Journal:
             _reach_disk(self._wal_fd)
         except OSError as error:
             raise kind(_trouble(self._path, error)) from error
-        self._owed = False
 
     def _reserve(self) -> None:
         """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.

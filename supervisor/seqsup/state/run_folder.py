@@ -24,10 +24,6 @@ CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node p
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-_SYNC_FILE_RANGE_WRITE = 0x2
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux, and Python does not know it
-if _sync_file_range is not None:
-    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 def state_dir() -> Path:
@@ -100,13 +96,6 @@ def fallocate(fd: int, mode: int, at: int, length: int) -> None:
     call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     if call(fd, mode, at, length):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def set_out(fd: int) -> None:
-    """Have what was written to a file begin to reach the disk, where that can be asked for: a later fdatasync(2) waits
-    for the rest."""
-    if _sync_file_range is not None:
-        _sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
 def at_once(path: str, flags: int) -> int:

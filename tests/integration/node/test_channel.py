@@ -21,7 +21,7 @@ from helpers.npm import each_node
 from helpers.waiting import alive
 from seqsup.node.binary import copy_preload, node_options, preload
 from seqsup.node.channel import Channel
-from seqsup.node.sockets import Sockets
+from seqsup.node.sockets import Sockets, discard
 from seqsup.units import MIB
 
 DEADLINE = 30.0  # seconds, on a loaded machine
@@ -506,29 +506,6 @@ def test_its_socket_removed_it_goes_on_with_those_it_has(programs: Callable[...,
     told(story)
 
 
-def test_a_socket_that_nobody_came_to_serves_the_next_under_another_path() -> None:
-    sockets = Sockets()
-    first, path = sockets.listen()
-    sockets.give_back(first, path)
-    again, other = sockets.listen()
-    assert again is first
-    assert other != path
-    assert not path.exists(), "who outlived its attempt finds nobody there"
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(other))
-        sockets.give_back(again, other)
-        assert not other.exists()
-        third, late = sockets.listen()
-        assert third is not first
-        sockets.give_back(third, late)
-        late.unlink()
-        fourth, last = sockets.listen()
-        assert last.exists(), "somebody tidied up"
-        sockets.give_back(fourth, last)
-    sockets.close()
-    assert not path.parent.exists()
-
-
 def test_nobody_else_may_enter() -> None:
     async def story(channel: Channel) -> None:
         assert channel.path.parent.stat().st_mode & 0o777 == 0o700
@@ -580,7 +557,7 @@ def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
         others = Sockets()
         listener, path = others.listen()
         assert path.parent != channel.path.parent
-        others.give_back(listener, path)
+        discard(listener, path)
         others.close()
         assert channel.path.exists(), "it listens"
 

@@ -15,11 +15,12 @@ from helpers.supervised import Tried, step, tried, wish
 from helpers.waiting import alive, wait_for
 from seqsup.host.machine import Host
 from seqsup.model.enums import Halt, ProcessKind
-from seqsup.model.events import AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
+from seqsup.model.events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason
 from seqsup.node.stand_in import FOLDER
+from seqsup.runner.stop_request import Operator
 from seqsup.state.journal import JournalLost
 from seqsup.units import MIB
 
@@ -61,12 +62,12 @@ def test_completed(run: Run) -> None:
 
 
 def test_nothing_is_started_whose_start_does_not_reach_the_disk(node: Path, tmp_path: Path) -> None:
-    def settle() -> None:
+    def fails(event: AnyEvent, operator: Operator) -> None:
         raise JournalLost("no room")
 
     start = NodeStart(executable=str(node), version="", options=(), heap=None, heap_ceiling=None, telemetry=True)
     with pytest.raises(JournalLost):
-        tried(step("touch", "started", cwd=tmp_path, node=start), tmp_path / "run", settle=settle)
+        tried(step("touch", "started", cwd=tmp_path, node=start), tmp_path / "run", meanwhile=fails)
     assert not (tmp_path / "started").exists()
     assert not (tmp_path / "run/agent/1" / FOLDER).exists()
 
