@@ -106,6 +106,13 @@ class Tried(NamedTuple):
         return (self.folder / "stdout.log").read_text()
 
 
+def poking(wake: Wake) -> Operator:
+    """Return a stop request that wakes whatever waits."""
+    operator = Operator()
+    operator.subscribe(lambda _: wake.poke())
+    return operator
+
+
 def tried(
     step: Step, run: Path, *, heap: int | None = None, meanwhile: Meanwhile | None = None
 ) -> Tried:  # fmt: skip
@@ -116,7 +123,7 @@ def tried(
     ledger = os.open(run / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def story(reaper: Reaper, wake: Wake) -> Ended:
-        operator = Operator(lambda _: wake.poke())
+        operator = poking(wake)
 
         def emit(event: AnyEvent) -> None:
             events.append(event)

@@ -15,12 +15,15 @@ from seqsup.runner.context import World
 
 
 class Admission:
-    def __init__(self, host: Host, may_go_on: Callable[[], Awaitable[bool]] | None = None) -> None:
-        """Make it while nothing of the run lives: no agent can ask for more than there is now.
+    def __init__(
+        self, host: Host, need: Callable[[Step], int | None], unpaused: Callable[[], Awaitable[bool]]
+    ) -> None:  # fmt: skip
+        """Construct it while nothing of the run lives: no agent can ask for more than there is now.
 
-        `may_go_on` waits while the run pauses; False when it is to end.
+        `need` gives the bytes that must be available for an agent. `unpaused` waits while the run pauses, and returns
+        False when the run is to end.
         """
-        self._host, self._may_go_on = host, may_go_on
+        self._host, self._need, self._unpaused = host, need, unpaused
         self._ceilings = [] if PORTABLE else ceilings()
         self._most = self._room()
         self._running: dict[str, int] = {}  # what each may take
@@ -38,17 +41,17 @@ class Admission:
         """Who runs beside others has taken a part of what it may."""
         self._seen[seen.agent] = seen.sample
 
-    def fits(self, step: Step, need: int | None, world: World) -> bool:
-        """Say whether an agent may start now; that it waits is told once, and for what."""
-        if not (why := self._missing(step, need)):
+    def fits(self, step: Step, world: World) -> bool:
+        """Return whether an agent may start now. If it may not, report once what it waits for."""
+        if not (why := self._missing(step)):
             self._told.discard(step.name)
             return True
         if step.name not in self._told:
             self._told.add(step.name)
-            world.emit(AdmissionDelayed(agent=step.name, need=need, room=self._room(), why=why))
+            world.emit(AdmissionDelayed(agent=step.name, need=self._need(step), room=self._room(), why=why))
         return False
 
-    async def admit(self, step: Step, need: int | None, world: World, enough: Halt, *, first: bool = True) -> bool:
+    async def admit(self, step: Step, world: World, enough: Halt, *, first: bool) -> bool:
         """Wait for the memory that an agent may take, and count it as running. Its `first` try waits out a pause too.
 
         False when the operator's wish is `enough` to wait no longer; Stopped, when nobody runs whose end may help.
@@ -57,24 +60,24 @@ class Admission:
         deadline = time.monotonic() + rule.timeout
         while True:
             paused = time.monotonic()
-            if first and self._may_go_on is not None and not await self._may_go_on():
+            if first and not await self._unpaused():
                 return False
             deadline += time.monotonic() - paused
-            if self.fits(step, need, world):
+            if self.fits(step, world):
                 break
             if world.operator.halt >= enough:
                 return False
             if time.monotonic() >= deadline and not self._running:
-                raise Stopped(f"{step.name} was not started: {self._missing(step, need)}")
+                raise Stopped(f"{step.name} was not started: {self._missing(step)}")
             await world.wake.wait(rule.interval)
-        self.take_in(step, need)
+        self._running[step.name], self._floors[step.name] = self._need(step) or 0, step.limits.host_floor or 0
         return True
 
-    def _missing(self, step: Step, need: int | None) -> str:
+    def _missing(self, step: Step) -> str:
         """Say what an agent still has to wait for; empty when it may start."""
         claimed = sum(max(may - self._holds(agent), 0) for agent, may in self._running.items())
         return resources.no_room(
-            room=self._room(), most=self._most, need=need, floor=step.limits.host_floor,
+            room=self._room(), most=self._most, need=self._need(step), floor=step.limits.host_floor,
             claimed=claimed if self._running else None,
         )  # fmt: skip
 
@@ -98,13 +101,6 @@ class Admission:
     def crowded(self) -> bool:
         """Whether more than one agent runs."""
         return len(self._running) > 1
-
-    def runs(self, agent: str) -> bool:
-        return agent in self._running
-
-    def take_in(self, step: Step, need: int | None) -> None:
-        """Count an agent as running; nothing of it is there yet."""
-        self._running[step.name], self._floors[step.name] = need or 0, step.limits.host_floor or 0
 
     def let_go(self, agent: str) -> None:
         for known in (self._running, self._seen, self._stopped):

@@ -13,11 +13,13 @@ from seqsup.model.events import AgentEnded, Drained, LimitPaused, RetryScheduled
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import AgentView
 from seqsup.policy import retry
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
 from seqsup.runner.context import World
 from seqsup.runner.drain import drain
+from seqsup.runner.inputs import Inputs
 from seqsup.runner.workspace import Place, Stage
 from seqsup.units import clock, format_duration
 
@@ -29,22 +31,22 @@ class Agent:
     """One agent of the plan, being tried."""
 
     def __init__(
-        self, step: Step, place: Callable[[int], Place], fill_in: Callable[[Step, Place], Step], cookie: str,
-        world: World, relieve: Callable[[Drained], Awaitable[bool]], admission: Admission, *, need: int | None,
-        beside_others: bool, tried_before: int, limit_until: float | None = None,
+        self, step: Step, lane: int, inputs: Inputs, world: World, admission: Admission,
+        relieve: Callable[[Drained], Awaitable[bool]], earlier: AgentView, poke: Callable[[], None], *,
+        beside_others: bool,
     ) -> None:  # fmt: skip
-        """`place` says where an attempt works, `fill_in` completes the step for it.
+        """`relieve` restarts what uses memory beside it, and returns False if there is nothing.
 
-        `relieve` restarts what holds memory beside it; False: there is nothing. `need` is what it may take, in bytes.
-        `tried_before` counts the attempts of earlier parts of the run; `limit_until` is when the usage limit resets
-        that the last of them met, in seconds of the epoch.
+        `earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met. `poke` is called
+        once it is admitted.
         """
-        self.step, self._place, self._fill_in, self._cookie, self._world = step, place, fill_in, cookie, world
-        self._beside_others = beside_others
-        self._relieve, self._admission, self._need = relieve, admission, need
-        self._next = tried_before + 1
+        self.step, self._lane, self._inputs, self._world = step, lane, inputs, world
+        self._admission, self._relieve, self._beside_others = admission, relieve, beside_others
+        self._poke = poke
+        self.started = False  # it was admitted once
+        self._next = (earlier.attempt or 0) + 1
         self._heap = step.node.heap if step.node else None
-        self._limit_until = limit_until
+        self._limit_until = earlier.limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
 
@@ -89,23 +91,24 @@ class Agent:
         if self._world.operator.halt >= self._enough():  # tenacity tries once more after a pause that was cut short
             return _HALTED
         admission, own = self._admission, self.step
-        if not admission.runs(own.name) and not await admission.admit(
-            own, self._need, self._world, self._enough(), first=not self._outcomes
-        ):
+        if not await admission.admit(own, self._world, self._enough(), first=not self._outcomes):
             return _HALTED
+        if not self.started:
+            self.started = True
+            self._poke()
         number, self._next = self._next, self._next + 1
         step = replace(self.step, node=None) if self._bare else self.step
-        stage = Stage(step, number, self._place(number), self._world)
-        step = self._fill_in(step, stage.place)
         try:
+            stage = Stage(step, number, self._inputs.place(step, str(number), self._lane), self._world)
+            step = self._inputs.filled_in(step, stage.place)
             ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))
             self._outcomes.append(ended.outcome)
-            drained = await drain(self._to_drain(), number, ended, self._cookie, self._world)
+            drained = await drain(self._to_drain(), number, ended, self._inputs.cookie, self._world)
         finally:
             admission.let_go(own.name)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
             self._world.emit(drained)
-            drained = await drain(self.step, number, ended, self._cookie, self._world)
+            drained = await drain(self.step, number, ended, self._inputs.cookie, self._world)
         self._drained(drained)
         return ended.outcome
 

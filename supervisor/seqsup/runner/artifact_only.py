@@ -7,10 +7,14 @@ leaves its summary.md beside it, and the next artifact-only run hands that on.
 import shlex
 from pathlib import Path
 
-from seqsup.model.plan import Step
+from seqsup.model.events import BriefWritten
+from seqsup.model.plan import Plan, Step
+from seqsup.runner.begun import BegunRun
+from seqsup.runner.context import World
+from seqsup.runner.inputs import Inputs
 from seqsup.state.artifacts import has_summary
 from seqsup.state.journal import Journal
-from seqsup.state.run_folder import ARTIFACTS, run_folder, write_private
+from seqsup.state.run_folder import ARTIFACTS, RUNS, private, run_folder, write_private
 
 FILE = "brief.md"
 FOLDER = "brief"  # in the agent's folder, where an attempt would have its number
@@ -43,3 +47,25 @@ def standing(journal: Journal, state_dir: Path, profile: str | None, agent: str,
             if each and (has_summary(folder / each) or (each != FOLDER and (folder / each).exists())):
                 return folder / each
     return None
+
+
+def carry_out(
+    plan: Plan, begun: BegunRun, inputs: Inputs, world: World, journal: Journal, ok: dict[str, bool]
+) -> None:  # fmt: skip
+    """Write a brief for each agent that is not yet in `ok`. Whatever else the profile says, nothing is spawned."""
+    state_dir = begun.folder.parent.parent
+    for step in plan.steps:
+        if world.operator.halt:
+            return
+        if step.name in ok:
+            continue
+        place = inputs.place(step, FOLDER)
+        private(place.artifacts)
+        write(inputs.filled_in(step, place), place.folder, inputs.so_far())
+        found = standing(journal, state_dir, plan.profile, step.name, begun.number)
+        if found is not None:
+            inputs.standing[step.name] = found
+        stands = str(found.relative_to(state_dir / RUNS)) if found is not None else ""
+        world.emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
+        ok[step.name] = True
+        inputs.hand_on(step.name, ok=True)

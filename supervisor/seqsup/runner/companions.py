@@ -297,6 +297,7 @@ class Companions:
 
     def __init__(self, starts: Sequence[CompanionStart], site: Site, world: World) -> None:
         self._all = [Companion(start, site, world) for start in starts]
+        self._changing = asyncio.Lock()  # two lanes may want them restarted
         self.environment = {name: value for start in starts for name, value in start.environment.items()}
 
     def __bool__(self) -> bool:
@@ -341,7 +342,8 @@ class Companions:
 
     async def restart(self, reason: Restart, why: str) -> None:
         """Restart all of them."""
-        await self._restart(dict.fromkeys(self._all, (reason, why)))
+        async with self._changing:
+            await self._restart(dict.fromkeys(self._all, (reason, why)))
 
     async def _restart(self, due: dict[Companion, tuple[Restart, str]]) -> None:
         for companion in reversed(due):

@@ -1,7 +1,7 @@
 """Lanes: agents side by side, for who accepts that their memory adds up. Each lane runs one at a time."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from seqsup.errors import Stopped
@@ -11,7 +11,7 @@ from seqsup.host.wake import Wake
 class Lanes:
     def __init__(self, number: int, wake: Wake) -> None:
         self._free = list(range(number, 0, -1))
-        self._wake = wake
+        self._wake = wake.branch()
         self._tasks: dict[asyncio.Task[bool], tuple[str, int]] = {}
         self.stopped: Stopped | None = None  # what the first agent said that may end the run
 
@@ -26,10 +26,13 @@ class Lanes:
     def running(self) -> set[str]:
         return {agent for agent, _ in self._tasks.values()}
 
-    def start(self, agent: str, turn: Callable[[int], Coroutine[Any, Any, bool]]) -> None:
-        """Let an agent have its turn in a free lane."""
-        lane = self._free.pop()
-        task = asyncio.create_task(turn(lane))
+    def take(self) -> int:
+        """Return the number of a free lane, which `start` must use next."""
+        return self._free.pop()
+
+    def start(self, agent: str, lane: int, turn: Coroutine[Any, Any, bool]) -> None:
+        """Let an agent have its turn in a lane."""
+        task = asyncio.create_task(turn)
         task.add_done_callback(lambda _: self._wake.poke())
         self._tasks[task] = agent, lane
 

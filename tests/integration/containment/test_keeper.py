@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from helpers.supervised import supervised, until
+from helpers.supervised import poking, supervised, until
 from helpers.waiting import alive, wait_for
 from seqsup.containment import keeper_main
 from seqsup.containment.keeper import Keeper
@@ -23,7 +23,6 @@ from seqsup.model.events import AnyEvent, Unkillable
 from seqsup.model.outcome import Exit
 from seqsup.runner.context import World
 from seqsup.runner.side_process import Beside, Site
-from seqsup.runner.stop_request import Operator
 
 Stub = Callable[..., list[str]]
 Story = Callable[[World, Site], Awaitable[None]]
@@ -39,7 +38,7 @@ def tell(tmp_path: Path) -> Tell:
         ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
         async def whole(reaper: Reaper, wake: Wake) -> None:
-            world = World(reaper, Host(), wake, Operator(lambda _: wake.poke()), events.append)
+            world = World(reaper, Host(), wake, poking(wake), events.append)
             try:
                 await story(world, Site(tmp_path, secrets.token_hex(8), ledger))
                 assert reaper.keepers == []

@@ -17,20 +17,20 @@ from msgspec.structs import replace
 from helpers.command_line import Result, Started
 from helpers.past import learned
 from helpers.profiles import Event, of, parsed, proven, shell, write
-from helpers.supervised import step, supervised
+from helpers.supervised import poking, step, supervised
 from helpers.waiting import alive, wait_for
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.mark import marks
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
+from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptEnded, AttemptStarted, Recorded
 from seqsup.model.reason import Reason
 from seqsup.policy.overlap import violations
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import Ended, attempt
 from seqsup.runner.context import World
-from seqsup.runner.stop_request import Operator
 from seqsup.runner.workspace import Place, Stage
 from seqsup.state.journal import Journal
 from seqsup.units import MIB
@@ -97,9 +97,12 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
     ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def story(reaper: Reaper, wake: Wake) -> list[Ended]:
-        admission = Admission(_Tight())
+        async def unpaused() -> bool:
+            return True
+
+        admission = Admission(_Tight(), lambda _: None, unpaused)
         world = World(
-            reaper, _Tight(), wake, Operator(lambda _: wake.poke()), lambda _: None, spares=admission.spares,
+            reaper, _Tight(), wake, poking(wake), lambda _: None, spares=admission.spares,
             observe=admission.observe,
         )  # fmt: skip
 
@@ -107,8 +110,8 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             wanted = step(
                 sys.executable, "-c", holds, str(mib), name=name, cwd=tmp_path, limits={"host_floor": 150 * MIB}
             )
-            admission.take_in(wanted, None)
             own = replace(world, reaper=Keeper(reaper, name), wake=wake.branch())
+            await admission.admit(wanted, own, Halt.NOW, first=True)
             place = Place(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
             try:
                 return await attempt(wanted, 1, None, Stage(wanted, 1, place, own), own)

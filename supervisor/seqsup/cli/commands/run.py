@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from seqsup.cli.arguments import log_options, whole
 from seqsup.cli.load_plan import for_command
 from seqsup.model.plan import OWN_STDIN
-from seqsup.runner.supervisor import Manner, supervise
+from seqsup.runner.readers import Manner
+from seqsup.runner.supervisor import supervise
 from seqsup.state.output import unnamed
 
 
@@ -48,7 +49,8 @@ def run(
         _keep_stdin()
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     level = log_level and log_level.upper()
-    return supervise(plan, Manner(wait=not no_wait, passage=True, log_level=level, log_json=log_format == "json"))
+    manner = Manner(passage=True, log_level=level, log_json=log_format == "json")
+    return supervise(plan, manner, wait=not no_wait)
 
 
 def _keep_stdin() -> None:

@@ -10,8 +10,10 @@ from seqsup.cli.arguments import log_options
 from seqsup.cli.choose import Asked, take, taking_options
 from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
+from seqsup.runner.detached import Detached
 from seqsup.runner.detached import detach as in_background
-from seqsup.runner.supervisor import Manner, supervise
+from seqsup.runner.readers import Manner
+from seqsup.runner.supervisor import supervise
 
 
 @click.command(short_help="Run a profile's agents one at a time.")
@@ -48,16 +50,20 @@ def start(
     plan = taken.plan
     unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
     manner = Manner(
-        resume=taken.earlier and taken.earlier.run, note=taken.note or unsaid, wait=not no_wait, json=as_json,
-        quiet=quiet or detach, follow=follow, plain=progress == "plain", log_level=log_level and log_level.upper(),
-        log_json=log_format == "json",
+        note=taken.note or unsaid, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
+        log_level=log_level and log_level.upper(), log_json=log_format == "json",
     )  # fmt: skip
+    of = taken.earlier and taken.earlier.run
     if not detach:
-        return supervise(plan, manner)
+        return supervise(plan, manner, resume=of, wait=not no_wait)
     if as_json or follow:
         raise click.UsageError(
             "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
         )
     folder = Path(plan.state_dir)
     found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
-    return in_background(folder, lambda detached: supervise(plan, replace(manner, detached=detached)), found_by)
+
+    def in_child(detached: Detached) -> int:
+        return supervise(plan, replace(manner, detached=detached), resume=of, wait=not no_wait)
+
+    return in_background(folder, in_child, found_by)

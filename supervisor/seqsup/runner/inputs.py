@@ -1,0 +1,71 @@
+"""What an attempt begins with: its folder, its marks, and what earlier agents left for it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from seqsup.containment.mark import marks
+from seqsup.host.users import open_way
+from seqsup.model.plan import Step
+from seqsup.model.run_view import RunView
+from seqsup.profile.placeholders import finish
+from seqsup.runner.begun import BegunRun
+from seqsup.runner.workspace import Place
+from seqsup.state.artifacts import Summaries, summary
+from seqsup.state.run_folder import ARTIFACTS, SUMMARIES, private
+
+
+class Inputs:
+    def __init__(
+        self, begun: BegunRun, ledger: int, companions: Mapping[str, str], view: Callable[[], RunView]
+    ) -> None:  # fmt: skip
+        """`ledger` is the members file's descriptor; `companions` are variables by which agents find them."""
+        self._ledger, self._companions, self._view = ledger, companions, view
+        self._folder, self.cookie = begun.folder, begun.cookie
+        self._summaries = Summaries(self._folder / SUMMARIES)
+        self.standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier runs
+
+    def place(self, step: Step, name: str, lane: int = 1) -> Place:
+        """Return where an attempt works. `name` is its number, or that of a folder in its place."""
+        label = f"{step.name}/{name}"
+        marked = {**marks(self.cookie, self._folder, label), **self._companions}
+        place = Place(
+            self._folder, self._folder / label, label, self._ledger, marked, previous=self._summaries.file, lane=lane
+        )  # fmt: skip
+        if step.account is not None:
+            open_way(private(place.folder), self._folder.parent.parent)
+        return place
+
+    def filled_in(self, step: Step, place: Place) -> Step:
+        """Put in what only the run knows: where this attempt works, and what earlier agents left."""
+        if step.account is not None:
+            self._summaries.hand_to(step.account.uid, step.account.gid)
+
+        def value(name: str, agent: str | None) -> str:
+            if name == "summary":
+                return summary(self._last_folder(agent or step.name))
+            return str(self._last_folder(agent) / ARTIFACTS if agent else place.artifacts)
+
+        return replace(
+            step,
+            command=tuple(finish(word, value) for word in step.command),
+            env={key: finish(text, value) for key, text in step.env.items()},
+            stdin=finish(step.stdin, value) if step.stdin is not None else None,
+        )
+
+    def hand_on(self, agent: str, *, ok: bool) -> None:
+        """Let later agents read what this one did."""
+        how = "" if ok else str(self._view().agents[agent].reason or "")
+        self._summaries.add(agent, how, summary(self._last_folder(agent)))
+
+    def so_far(self) -> str:
+        """Return the summaries of the agents before, in Markdown."""
+        return self._summaries.file.read_text()
+
+    def _last_folder(self, agent: str) -> Path:
+        """Return where an agent's last attempt left its output and files."""
+        return self.standing.get(agent) or self._folder / (self._view().agents[agent].folder or agent)
+
+    def close(self) -> None:
+        self._summaries.close()

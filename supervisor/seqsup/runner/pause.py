@@ -1,0 +1,41 @@
+"""Pauses of a run: at the operator's request, or while the disk is too full to start another agent."""
+
+import os
+import time
+from pathlib import Path
+
+from seqsup.host.machine import room
+from seqsup.model.enums import Halt
+from seqsup.model.events import RunContinued, RunPaused
+from seqsup.policy import resources
+from seqsup.runner.context import World
+from seqsup.state.run_folder import PAUSED, label
+
+_LOOK_AGAIN = 1.0  # seconds: a disk does not report that it has room again
+
+
+class Pause:
+    def __init__(self, folder: Path, run: int, disk_floor: int | str | None, world: World) -> None:
+        """`folder` is the run's; `disk_floor` is in bytes, "auto" or None."""
+        self._folder, self._label, self._disk_floor, self._world = folder, label(run), disk_floor, world
+        self._file = str(folder / PAUSED)
+
+    def why(self) -> str:
+        """Return why no agent may start now, or an empty string."""
+        if os.path.exists(self._file):  # noqa: PTH110 (before each agent)
+            return f"by the operator; `seqsup resume {self._label}` lets it go on"
+        return resources.disk_too_full(*room(self._folder), self._disk_floor)
+
+    async def over(self) -> bool:
+        """Wait until agents may start. Return False if the operator stops the run meanwhile."""
+        if not (why := self.why()):
+            return True
+        world, began = self._world, time.monotonic()
+        world.emit(RunPaused(why=why))
+        while why and world.operator.halt is Halt.NONE:
+            await world.wake.wait(_LOOK_AGAIN)
+            why = self.why()
+        if why:
+            return False
+        world.emit(RunContinued(seconds=time.monotonic() - began))
+        return True

@@ -1,0 +1,252 @@
+"""Readers of a run while it is carried out: log and samples on disk, metrics, and what a terminal shows."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from msgspec import Struct
+
+from seqsup.containment.cgroup.parent_limits import ceilings
+from seqsup.host.machine import PORTABLE, Host
+from seqsup.host.wake import Wake
+from seqsup.model.enums import HALTS, Halt
+from seqsup.model.events import HaltRequested, Warned
+from seqsup.model.plan import Plan
+from seqsup.model.run_view import RunState
+from seqsup.runner.begun import BegunRun
+from seqsup.runner.detached import Detached
+from seqsup.runner.emitter import Audience
+from seqsup.runner.stop_request import CTRL_C
+from seqsup.state.run_folder import label, state_dir
+from seqsup.state.samples import Timeline
+from seqsup.text import wrap
+from seqsup.units import format_duration
+from seqsup.view.live import Live, Pulses, scene_of
+from seqsup.view.log import Log, spoken
+from seqsup.view.ndjson import Stream
+from seqsup.view.relay import Passage
+from seqsup.view.screen import Screen
+from seqsup.view.summary import summary
+from seqsup.view.terminal import colourful, here, redrawable, symbols, width
+
+if TYPE_CHECKING:
+    from seqsup.metrics.exporter import Exporter
+
+_LONG = 1.0  # seconds: a wait that is worth a word
+_LOOK_AGAIN = 0.05  # seconds
+_FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
+
+
+class Readers:
+    """What every run has: a log and samples in its folder, and metrics where the plan wants them. Nothing is shown."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._audience: Audience | None = None  # of the run, once it has begun
+        self._run = ""  # its label
+        self._wake: Wake | None = None
+        self._exporter: Exporter | None = None
+        self._on_disk: list[Log | Timeline] = []
+
+    def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
+        """Report what is no event of a run, such as waiting for the machine's turn."""
+
+    def wait(self, ticket: str, ahead: list[str]) -> None:
+        """Report that other runs are ahead in the queue. `ticket` names this one's place."""
+        others = len(ahead) - 1
+        self.say(f"waiting for {ahead[0]}" + (f" and {others} more in the queue" if others else ""))
+
+    async def prepare(self, wake: Wake) -> None:
+        """Open what may refuse, before the journal hears of the run: the port for metrics."""
+        self._wake = wake
+        wanted = self._plan.metrics
+        if not (wanted.listen or wanted.textfile or wanted.pushgateway):
+            return
+        from seqsup.metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
+
+        loop, host = asyncio.get_running_loop(), Host()
+        baseline = host.own()
+        host.close()
+        above = [] if PORTABLE else ceilings()
+
+        def warn(message: str) -> None:
+            loop.call_soon_threadsafe(self._warn, message)
+
+        exporter = self._exporter = Exporter(
+            self._plan, Path(self._plan.state_dir), state_dir(), baseline,
+            warn, lambda: [each for ceiling in above if (each := ceiling.bounds()) is not None],
+        )  # fmt: skip
+        while not exporter.open():
+            await wake.wait(_LOOK_AGAIN)
+
+    def begin(self, begun: BegunRun, audience: Audience) -> None:
+        """Read along from the run's first event on."""
+        self._audience, self._run = audience, label(begun.number)
+        timeline = Timeline(begun.folder)
+        audience.add_observer(timeline.observe)
+        audience.add_scale(timeline.weigh)
+        self._on_disk = [self._log(begun), timeline]
+        if (exporter := self._exporter) is not None:
+            audience.add_reader(exporter)
+            audience.add_observer(exporter.observe)
+            audience.add_scale(exporter.weigh)
+        for reader in self._on_disk:
+            audience.add_reader(reader)
+
+    async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
+        """Write what is left, and let the last metrics be read. `code` is None if the run did not reach its end.
+
+        `give_up` returns True when nothing is to be waited for any longer.
+        """
+        for reader in self._on_disk:
+            reader.close()
+        if self._exporter is not None:
+            await self._linger(self._exporter, stopped=(code or 0) > 128, give_up=give_up)
+
+    def _log(self, begun: BegunRun) -> Log:
+        return Log(begun.folder, terminal=None)
+
+    def _warn(self, message: str) -> None:
+        if self._audience is not None and self._audience.view.state is RunState.RUNNING:
+            self._audience.note(Warned(message=message))
+        else:
+            self.say(message, minor=True)
+
+    async def _linger(self, exporter: "Exporter", *, stopped: bool, give_up: Callable[[], bool]) -> None:
+        """Let the last figures be read. Everything is told by now, and the next run has its turn."""
+        assert self._wake is not None
+        told = False
+        while not stopped and (left := exporter.linger()) > 0 and not give_up():
+            if not told and left > _LONG:
+                told = True
+                message = f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)"
+                self.say(message, "lingering", minor=True)
+            await self._wake.wait(min(left, _LOOK_AGAIN))
+        exporter.close()
+
+
+class Manner(Struct, frozen=True, kw_only=True):
+    """How a run is shown on the terminal."""
+
+    note: str = ""  # to be said first
+    json: bool = False
+    quiet: bool = False
+    passage: bool = False  # the agent's output goes on to our own
+    detached: Detached | None = None  # in the background
+    follow: bool = False  # so does the agents' output, each line with its agent's name
+    plain: bool = False  # nothing is redrawn
+    log_level: str | None = None  # the least that is shown on stderr
+    log_json: bool = False  # log lines are objects
+
+
+class TerminalReaders(Readers):
+    """Shows a run to people on stderr, or to programs on stdout."""
+
+    def __init__(self, plan: Plan, manner: Manner) -> None:
+        super().__init__(plan)
+        self._manner = manner
+        self._here = here()  # a folder that may not be entered cannot be entered later either
+        self._screen: Screen | None = None
+        self._stream: Stream | None = None
+        self._passage: Passage | None = None
+        self._onlooker: Live | Pulses | None = None
+
+    @property
+    def _quiet(self) -> bool:
+        return self._manner.json or self._manner.quiet or self._manner.passage
+
+    def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
+        if minor and self._manner.quiet:
+            return
+        with suppress(OSError):  # where stderr takes nothing, the run goes on all the same
+            self._say(message, event)
+
+    def _say(self, message: str, event: str) -> None:
+        if self._manner.log_json:
+            click.echo(spoken(message, event, run=self._run).encode(), err=True)
+            return
+        lines = "\n".join(wrap(f"seqsup: {message}", width(sys.stderr)))
+        if self._screen is not None:
+            self._screen.write(f"{lines}\n".encode())
+        else:
+            click.echo(lines, err=True)
+
+    def stops(self, request: HaltRequested) -> None:
+        """Answer a Ctrl-C, where the log does not show it."""
+        manner = self._manner
+        if request.by == CTRL_C and not manner.json and not manner.log_level and (manner.passage or manner.quiet):
+            self.say(f"stops {HALTS[request.halt]}{_FURTHER.get(request.halt, '')}")
+
+    def wait(self, ticket: str, ahead: list[str]) -> None:
+        super().wait(ticket, ahead)
+        if self._manner.detached is not None:
+            self._manner.detached.announce(ticket, self._plan.name)
+
+    async def prepare(self, wake: Wake) -> None:
+        if self._manner.note:
+            self.say(self._manner.note)
+        await super().prepare(wake)
+
+    def begin(self, begun: BegunRun, audience: Audience) -> None:
+        manner = self._manner
+        if not (self._quiet or manner.plain or manner.log_json) and redrawable((sys.stdout, sys.stderr)):
+            self._screen = Screen(sys.stderr.fileno(), symbols(sys.stderr))
+        super().begin(begun, audience)
+        if manner.json:
+            self._stream = Stream()
+            audience.add_reader(self._stream)
+        if not self._quiet:
+            self._onlooker = self._look_on(audience)
+            audience.add_reader(self._onlooker)
+        if manner.passage or manner.follow:
+            self._passage = Passage(begun.folder, onto=self._screen, named=manner.follow)
+            audience.add_reader(self._passage)
+        if (detached := manner.detached) is not None:
+            audience.add_reader(lambda _: detached.announce(label(begun.number), self._plan.name))
+
+    def _log(self, begun: BegunRun) -> Log:
+        manner = self._manner
+        return Log(
+            begun.folder, terminal=None if manner.json else sys.stderr, quiet=self._quiet, screen=self._screen,
+            level=manner.log_level, as_json=manner.log_json,
+        )  # fmt: skip
+
+    def _look_on(self, audience: Audience) -> Live | Pulses:
+        if self._screen is None:
+            log = next(reader for reader in self._on_disk if isinstance(reader, Log))
+            pulses = Pulses(lambda: audience.view, log.pulse)
+            audience.add_observer(pulses.observe)
+            return pulses
+        address = self._exporter.address if self._exporter is not None else None
+        served = (f"metrics {address}",) if address else ()
+        scene = scene_of(self._plan, audience.view, (*served, f"seqsup logs {self._run}"))
+        live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
+        audience.add_observer(live.observe)
+        audience.add_scale(live.weigh)
+        return live
+
+    async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
+        if self._passage is not None:
+            await self._passage.close(give_up)
+        for reader in (self._stream, self._onlooker):
+            if reader is not None:
+                reader.close()
+        for written in self._on_disk:
+            written.close()
+        self._on_disk, self._screen = [], None  # the log has closed it
+        manner = self._manner
+        shown = not (manner.json or manner.log_json or (manner.passage and code == 0))
+        if self._audience is not None and code is not None and shown:
+            elsewhere = self._plan.state_dir != str(state_dir())
+            table = summary(self._audience.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
+            click.echo(table, err=True)
+        await super().end(code, give_up)
+
+    def lost(self) -> OSError | None:
+        """Return why output that was asked for did not reach its place. A log may fail: what it says is kept."""
+        outputs = (self._passage, self._stream)
+        return next((output.lost for output in outputs if output is not None and output.lost is not None), None)

@@ -1,0 +1,180 @@
+"""Carrying out a plan, as a library call: for the command line, a queue's worker or a test.
+
+    code = await run_plan(plan, stop, readers, wake)
+
+The caller passes `readers`, which are told what happens, and `stop`, by which it can end the run. One run at a time in
+a process: the run owns the process's children.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from seqsup.containment.cgroup.tiers import choose
+from seqsup.containment.reaper import Reaper
+from seqsup.containment.sentinel import Sentinel
+from seqsup.errors import Refused, SeqsupError
+from seqsup.host.machine import Host, give_back, too_few_files
+from seqsup.host.users import leave_keyring
+from seqsup.host.wake import Wake
+from seqsup.model.enums import Halt
+from seqsup.model.plan import Plan
+from seqsup.model.process_names import processes
+from seqsup.model.run_view import fold
+from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.resume import resumption
+from seqsup.runner.begun import BegunRun
+from seqsup.runner.context import World
+from seqsup.runner.emitter import Audience
+from seqsup.runner.readers import Readers
+from seqsup.runner.recover import Recovered, recover, recover_elsewhere
+from seqsup.runner.run import Run
+from seqsup.runner.stop_request import Operator
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, state_dir, write_private
+from seqsup.state.turn import Turn, introduced
+from seqsup.text import narrowed
+
+
+async def run_plan(
+    plan: Plan, stop: Operator, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True
+) -> int:
+    """Wait for the machine's turn, run the plan, and return the exit code.
+
+    `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume.
+    Without `wait`, Refused is raised if another run has the machine. SeqsupError says what a user can mend.
+    """
+    if said := too_few_files():
+        raise SeqsupError(f"{said}: raise it")
+    journal = Journal.open(Path(plan.state_dir), write=True)
+    began = time.monotonic()
+    stop.subscribe(lambda _: wake.poke())
+    code: int | None = None
+    try:
+        turn = _queue_up(plan)
+        try:
+            if not wait and (ahead := turn.ahead()):
+                raise Refused(f"another run has the machine: {', '.join(ahead)}; without --no-wait this one waits")
+            if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
+                readers.say("stopped while it waited; nothing was started")
+                return 128 + (stop.signal or signal.SIGINT)
+            await _put_in_order(plan, journal, wake, readers)
+            code = await _with_turn(plan, journal, stop, readers, wake, resume, began)
+        finally:
+            turn.leave()  # the next run need not wait for whatever reads this one
+            stop.done()  # from here on a new request ends only waiting
+            await readers.end(code, lambda: stop.halt > Halt.NONE)
+        return code
+    finally:
+        journal.close()
+
+
+def _queue_up(plan: Plan) -> Turn:
+    try:
+        return Turn.queue_up(state_dir(), introduced(plan.name))
+    except OSError as error:
+        why = f"the queue in {state_dir()} cannot be used: {error.strerror}"
+        raise Refused(f"{why}; free space there, make it writable, or set SEQSUP_STATE_DIR to another") from error
+
+
+async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Readers) -> None:
+    """Stop what dead supervisors left. Refused, where nobody can tell whether they left anything."""
+    folder, unknown = Path(plan.state_dir), []
+    for found in await recover(journal, folder, wake):
+        if found.unknown:
+            unknown.append(f"{found.run} {found.name} may have left processes behind; {found.unknown}")
+            continue
+        left = "ended, but for what survived SIGKILL" if found.over else "was left by a supervisor that died"
+        lost = f" while {found.lost} ran" if found.lost else ""
+        readers.say(f"{found.run} {found.name} {left}{lost}{_recovered(found)}")
+    others = await recover_elsewhere(journal, folder, state_dir(), wake)
+    if others is not None and (others.processes or others.remains):  # an empty group is not worth a word
+        readers.say(f"a dead supervisor of another state folder left something{_recovered(others)}")
+    if unknown:
+        raise Refused("\n".join(unknown))
+
+
+async def _with_turn(
+    plan: Plan, journal: Journal, stop: Operator, readers: Readers, wake: Wake, resume: int | None, began: float
+) -> int:
+    """Run the plan; no other run of this queue does anything meanwhile."""
+    waited = time.monotonic() - began
+    row = _resumed(journal, resume)
+    if row is not None and _complete(journal, row, plan):
+        begun_with = narrowed(plan.only, plan.start_from)
+        part = f"what it was begun with ({begun_with}); --only or --from take others"
+        those = part if begun_with else "every agent of the profile" + " but those skipped" * bool(plan.skips)
+        readers.say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
+        return 0
+    await readers.prepare(wake)
+    cookie = row.cookie if row is not None else os.urandom(16).hex()
+    # This may refuse, so the journal hears of the run only after it
+    containment = choose(enforcement(plan), cookie, enforcing_key(plan))
+    begun = _begin(plan, journal, row, cookie, waited)
+    write_private(begun.folder / QUEUE, str(state_dir()))
+    if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
+        leave_keyring()
+    reaper = Reaper(wake.poke)
+    audience = Audience(begun.number, journal)
+    world = World(
+        reaper, Host(), wake, stop, audience.emit, containment.groups, observe=audience.observe, weigh=audience.weigh,
+        since=lambda: audience.view.started or time.time(),
+    )  # fmt: skip
+    run = Run(plan, begun, journal, audience, world, containment)
+    readers.begin(begun, audience)
+    note = stop.subscribe(lambda request: audience.note(request))
+    kill_file = containment.groups.kill_file if containment.groups is not None else None
+    sentinel = reaper.sentinel = Sentinel(kill_file, begun.folder / KILLED) if kill_file is not None else None
+    give_back()
+    try:
+        with reaper:
+            code = await run.carry_out()
+    finally:
+        stop.unsubscribe(note)
+    if sentinel is not None:
+        sentinel.dismiss()
+    return code
+
+
+def _resumed(journal: Journal, wanted: int | None) -> RunRow | None:
+    if wanted is None:
+        return None
+    row = next((row for row in journal.runs() if row.run == wanted), None)
+    if row is None:
+        raise Refused(f"{label(wanted)} was removed while this waited for its turn")
+    return row
+
+
+def _complete(journal: Journal, row: RunRow, plan: Plan) -> bool:
+    view = fold(journal.events(row.run))
+    if view.ended is None:
+        return False  # its supervisor died after its last agent: its end is still to be written
+    return len(resumption(plan.steps, view.completed).done) == len(plan.steps)
+
+
+def _begin(plan: Plan, journal: Journal, row: RunRow | None, cookie: str, waited: float) -> BegunRun:
+    """Enter the run into the journal and take its lock: a run whose lock is free counts as left by the dead."""
+    locks, folder = list[int](), Path(plan.state_dir)
+
+    def claim(run: int) -> None:
+        locks.append(hold(private(run_folder(folder, run))))
+
+    if row is None:
+        number, continues = journal.begin(plan.name, plan.profile, cookie, claim), False
+    else:
+        claim(row.run)
+        journal.adopt(row, plan.name, plan.profile)
+        number, continues = row.run, journal.last_heard(row.run) is not None
+    return BegunRun(
+        number=number, cookie=cookie, folder=run_folder(folder, number), lock=locks[0], continues=continues,
+        waited=waited,
+    )  # fmt: skip
+
+
+def _recovered(found: Recovered) -> str:
+    return (
+        (f"; stopped {processes(found.processes)}" if found.processes else "")
+        + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
+        + (f"; groups that could not be removed: {', '.join(found.groups_remaining)}" if found.groups_remaining else "")
+    )
