@@ -5,6 +5,7 @@ from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Retry
 from seqsup.model.reason import Reason
 
+_DOUBLINGS = 30  # beyond, every wait is the longest
 UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
 
 
@@ -27,12 +28,18 @@ def awaited(retry: Retry, outcome: Outcome) -> bool:
     return outcome.reason is Reason.USAGE_LIMIT and retry.usage_limit is OnUsageLimit.WAIT
 
 
-def retry_wait(outcome: Outcome, backoff: float, now: float) -> float:
-    """Seconds until the next attempt; `backoff` is what the number of attempts asks for, `now` is of the epoch."""
+def backoff(first: float, most: float, failures: int, jitter: float = 0.0) -> float:
+    """Return the seconds to wait after so many failures in a row: doubled each time, plus `jitter`, up to `most`."""
+    return min(first * 2.0 ** min(failures - 1, _DOUBLINGS) + jitter, most)
+
+
+def retry_wait(retry: Retry, outcome: Outcome, failures: int, now: float, chance: float) -> float:
+    """Return the seconds until the next attempt. `now` is of the epoch, `chance` a random number from 0 to 1."""
+    pause = backoff(retry.wait, retry.max_wait, failures, chance * retry.wait / 4)
     if outcome.reason is not Reason.USAGE_LIMIT:
-        return 0.0 if outcome.blames_us else backoff
+        return 0.0 if outcome.blames_us else pause
     until = now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
-    return max(until - now, backoff)
+    return max(until - now, pause)
 
 
 def _soon(retry: Retry, outcome: Outcome, now: float) -> bool:

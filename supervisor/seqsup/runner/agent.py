@@ -1,10 +1,11 @@
 """One agent: attempts, each with its drain, until it completes or another try would not help."""
 
+import random
 import time
 from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from seqsup.containment.keeper import Keeper
 from seqsup.errors import AtUsageLimit, Stopped
@@ -76,9 +77,8 @@ class Agent:
         return retry.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
 
     def _wait(self, state: RetryCallState) -> float:
-        rule = self.step.retry
-        backoff = wait_exponential_jitter(initial=rule.wait, max=rule.max_wait, jitter=rule.wait / 4)
-        return retry.retry_wait(self._outcomes[-1], backoff(state), time.time())
+        failures, chance = state.attempt_number, random.random()
+        return retry.retry_wait(self.step.retry, self._outcomes[-1], failures, time.time(), chance)
 
     def _used_up(self) -> bool:
         rule = self.step.retry

@@ -9,14 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from seqsup.model.enums import Halt, Measure, OnUsageLimit, Verdict
-from seqsup.model.outcome import Outcome
-from seqsup.model.plan import Limits, Retry, Timeouts
+from seqsup.model.enums import Halt, Measure, Verdict
+from seqsup.model.plan import Limits, Timeouts
 from seqsup.model.process import Collection, Heap, Sample
 from seqsup.model.reason import Reason
-from seqsup.policy import resources, retry
 from seqsup.policy.pacing import FAR, pause, still_for, unmoved
-from seqsup.policy.resources import FRESH
 from seqsup.policy.watch import (
     COLLECT_EVERY,
     COMEBACKS,
@@ -110,29 +107,6 @@ def last(rules: Rules, *samples: Sample) -> Watch:
 
 
 # -- side by side
-
-
-@pytest.mark.parametrize(
-    ("stopped", "used", "first"),
-    [
-        ({}, {"a": 10, "b": 30, "c": 20}, {"b"}),
-        ({}, {"a": 30, "b": 30}, {"a"}),
-        ({"b": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b"}),  # what it held is not back yet
-        ({"b": 9.0}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),  # that was not enough, or it does not end
-        ({"b": 8.0, "c": 9.5}, {"a": 10, "b": 30, "c": 20}, {"b", "c"}),
-        ({"b": 7.0, "c": 8.0}, {"a": 10, "b": 30, "c": 20}, {"a", "b", "c"}),
-    ],
-)
-def test_for_the_hosts_floor_the_largest_is_stopped_first(
-    stopped: dict[str, float], used: dict[str, int], first: set[str]
-) -> None:
-    seen = {agent: at(10, mib) for agent, mib in used.items()}
-    assert {agent for agent in seen if not resources.spared(agent, seen, stopped, 10)} == first
-
-
-def test_who_was_not_looked_at_lately_is_no_reason_to_spare_another() -> None:
-    seen = {"a": at(10, 10), "b": at(10 - FRESH, 30)}
-    assert not resources.spared("a", seen, {}, 10)
 
 
 # -- histories
@@ -647,121 +621,3 @@ def test_pause(watch: Watch, sample: Sample, expected: float) -> None:
 
 def test_without_limits_it_looks_once_a_second() -> None:
     assert pause(Watch(started=0.0), UNLIMITED, at(4, 10_000, host=1), rate=1e12, cpus=64) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("reason", "expect", "halt", "expected"),
-    [
-        (Reason.FAILED, (), Halt.NONE, True),
-        (Reason.FAILED, (), Halt.AFTER_AGENT, True),  # "after this agent" is after its retries
-        (Reason.FAILED, (), Halt.NOW, False),
-        (Reason.FAILED, (), Halt.KILL, False),
-        (Reason.FAILED, (Reason.FAILED,), Halt.NONE, False),
-        (Reason.HARD, (Reason.FAILED,), Halt.NONE, True),
-        (Reason.COMPLETED, (), Halt.NONE, False),
-        (Reason.HALTED, (), Halt.NONE, False),
-        (Reason.TIMEOUT, (), Halt.NONE, False),  # not in `on`
-    ],
-)
-def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expected: bool) -> None:
-    rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
-    outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
-    assert retry.retryable(rule, expect, outcome, halt) is expected
-
-
-STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
-WAITS = replace(STOPS, usage_limit=OnUsageLimit.WAIT)
-
-
-def met(resets_at: float | None) -> Outcome:
-    return Outcome(reason=Reason.USAGE_LIMIT, why="", exit=None, seconds=1.0, peak=0, resets_at=resets_at)
-
-
-@pytest.mark.parametrize(
-    ("rule", "resets_at", "again", "free", "wait"),
-    [
-        (STOPS, None, False, False, 900),
-        (STOPS, 1061, False, False, 61),
-        (STOPS, 1060, True, False, 60),  # within max_wait
-        (STOPS, 1001, True, False, 4),  # the back-off is longer
-        (STOPS, 900, True, False, 4),
-        (WAITS, None, True, True, 900),
-        (WAITS, 5000, True, True, 4000),
-        (WAITS, 900, True, True, 4),
-    ],
-)
-def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
-    outcome, now = met(resets_at), 1000.0
-    assert retry.retryable(rule, (), outcome, Halt.NONE, now) is again
-    assert retry.costless(rule, outcome) is free
-    assert retry.retry_wait(outcome, 4.0, now) == wait
-    assert not retry.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
-    assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
-
-
-def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
-    outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
-    assert retry.retryable(STOPS, (), outcome, Halt.NONE)
-    assert retry.costless(STOPS, outcome)
-    assert retry.retry_wait(outcome, 4.0, 0.0) == 0
-    assert not retry.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
-
-
-@pytest.mark.parametrize(
-    ("heap", "ceiling", "grow", "reason", "expected"),
-    [
-        (100, 1000, 1.5, Reason.HEAP_OOM, 150),
-        (100, 120, 1.5, Reason.HEAP_OOM, 120),
-        (100, 80, 1.5, Reason.HEAP_OOM, 100),  # never smaller
-        (100, None, 1.5, Reason.HEAP_OOM, 150),
-        (100, 1000, 1.0, Reason.HEAP_OOM, 100),
-        (100, 1000, 1.5, Reason.HARD, 100),
-        (100, 1000, 1.5, Reason.FAILED, 100),
-        (None, 1000, 1.5, Reason.HEAP_OOM, None),
-    ],
-)
-def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason, expected: int | None) -> None:
-    assert retry.next_heap(heap, ceiling, grow, reason) == expected
-
-
-@pytest.mark.parametrize(
-    ("available", "owned", "need", "threshold", "missing"),
-    [
-        (1000, 10, 1000, 10, []),
-        (999, 10, 1000, 10, ["999 MiB", "1000 MiB"]),
-        (1000, 11, 1000, 10, ["11 MiB", "10 MiB"]),
-        (1, 11, 1000, 10, ["1 MiB", "1000 MiB", "11 MiB", "10 MiB"]),
-        (1, 11, None, 10, ["11 MiB", "10 MiB"]),
-        (1, 11, 1000, None, ["1 MiB", "1000 MiB"]),
-        (1, 11, None, None, []),
-    ],
-)
-def test_drained(available: int, owned: int, need: int | None, threshold: int | None, missing: list[str]) -> None:
-    said = resources.drained(
-        available=available * MIB,
-        owned=owned * MIB,
-        need_available=need * MIB if need is not None else None,
-        threshold=threshold * MIB if threshold is not None else None,
-        unkilled={},
-    )
-    assert bool(said) == bool(missing)
-    assert all(number in said for number in missing)
-
-
-def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
-    said = resources.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
-    assert said == "pid 7 took SIGKILL, still there with 2 MiB"
-
-
-@pytest.mark.parametrize(
-    ("reason", "expect", "expected"),
-    [
-        (Reason.COMPLETED, (), True),
-        (Reason.COMPLETED, (Reason.HARD,), True),
-        (Reason.HARD, (Reason.HARD,), True),
-        (Reason.HARD, (), False),
-        (Reason.HALTED, (Reason.HARD,), False),
-    ],
-)
-def test_ok(reason: Reason, expect: tuple[Reason, ...], expected: bool) -> None:
-    assert retry.ok(reason, expect) is expected

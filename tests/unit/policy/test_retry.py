@@ -1,0 +1,115 @@
+"""Retries: which outcome is tried again, after how long, and with which heap."""
+
+import pytest
+from msgspec.structs import replace
+
+from seqsup.model.enums import Halt, OnUsageLimit
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Retry
+from seqsup.model.reason import Reason
+from seqsup.policy import retry
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "halt", "expected"),
+    [
+        (Reason.FAILED, (), Halt.NONE, True),
+        (Reason.FAILED, (), Halt.AFTER_AGENT, True),  # "after this agent" is after its retries
+        (Reason.FAILED, (), Halt.NOW, False),
+        (Reason.FAILED, (), Halt.KILL, False),
+        (Reason.FAILED, (Reason.FAILED,), Halt.NONE, False),
+        (Reason.HARD, (Reason.FAILED,), Halt.NONE, True),
+        (Reason.COMPLETED, (), Halt.NONE, False),
+        (Reason.HALTED, (), Halt.NONE, False),
+        (Reason.TIMEOUT, (), Halt.NONE, False),  # not in `on`
+    ],
+)
+def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expected: bool) -> None:
+    rule = Retry(attempts=3, on=(Reason.FAILED, Reason.HARD), wait=1.0, max_wait=60.0, grow_heap=1.5)
+    outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
+    assert retry.retryable(rule, expect, outcome, halt) is expected
+
+
+STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
+
+
+WAITS = replace(STOPS, usage_limit=OnUsageLimit.WAIT)
+
+
+def met(resets_at: float | None) -> Outcome:
+    return Outcome(reason=Reason.USAGE_LIMIT, why="", exit=None, seconds=1.0, peak=0, resets_at=resets_at)
+
+
+@pytest.mark.parametrize(
+    ("rule", "resets_at", "again", "free", "wait"),
+    [
+        (STOPS, None, False, False, 900),
+        (STOPS, 1061, False, False, 61),
+        (STOPS, 1060, True, False, 60),  # within max_wait
+        (STOPS, 1001, True, False, 4),  # the back-off is longer
+        (STOPS, 900, True, False, 4),
+        (WAITS, None, True, True, 900),
+        (WAITS, 5000, True, True, 4000),
+        (WAITS, 900, True, True, 4),
+    ],
+)
+def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
+    outcome, now = met(resets_at), 1000.0
+    assert retry.retryable(rule, (), outcome, Halt.NONE, now) is again
+    assert retry.costless(rule, outcome) is free
+    assert retry.retry_wait(rule, outcome, 3, now, 0.0) == wait
+    assert not retry.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
+    assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
+
+
+def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
+    outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
+    assert retry.retryable(STOPS, (), outcome, Halt.NONE)
+    assert retry.costless(STOPS, outcome)
+    assert retry.retry_wait(STOPS, outcome, 3, 0.0, 1.0) == 0
+    assert not retry.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
+
+
+@pytest.mark.parametrize(
+    ("heap", "ceiling", "grow", "reason", "expected"),
+    [
+        (100, 1000, 1.5, Reason.HEAP_OOM, 150),
+        (100, 120, 1.5, Reason.HEAP_OOM, 120),
+        (100, 80, 1.5, Reason.HEAP_OOM, 100),  # never smaller
+        (100, None, 1.5, Reason.HEAP_OOM, 150),
+        (100, 1000, 1.0, Reason.HEAP_OOM, 100),
+        (100, 1000, 1.5, Reason.HARD, 100),
+        (100, 1000, 1.5, Reason.FAILED, 100),
+        (None, 1000, 1.5, Reason.HEAP_OOM, None),
+    ],
+)
+def test_next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason, expected: int | None) -> None:
+    assert retry.next_heap(heap, ceiling, grow, reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "expect", "expected"),
+    [
+        (Reason.COMPLETED, (), True),
+        (Reason.COMPLETED, (Reason.HARD,), True),
+        (Reason.HARD, (Reason.HARD,), True),
+        (Reason.HARD, (), False),
+        (Reason.HALTED, (Reason.HARD,), False),
+    ],
+)
+def test_ok(reason: Reason, expect: tuple[Reason, ...], expected: bool) -> None:
+    assert retry.ok(reason, expect) is expected
+
+
+@pytest.mark.parametrize(
+    ("failures", "jitter", "expected"),
+    [(1, 0.0, 0.5), (2, 0.0, 1.0), (3, 0.0, 2.0), (2, 0.1, 1.1), (7, 0.0, 30.0), (7, 5.0, 30.0), (10**6, 0.0, 30.0)],
+)
+def test_backoff_doubles_up_to_the_longest_wait(failures: int, jitter: float, expected: float) -> None:
+    assert retry.backoff(0.5, 30.0, failures, jitter) == expected
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.0, 1.0), (0.5, 1.125), (1.0, 1.25)])
+def test_a_quarter_of_the_first_wait_is_left_to_chance(chance: float, expected: float) -> None:
+    outcome = Outcome(reason=Reason.FAILED, why="", exit=None, seconds=1.0, peak=0)
+    assert retry.retry_wait(STOPS, outcome, 1, 0.0, chance) == expected
