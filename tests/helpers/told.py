@@ -1,6 +1,6 @@
 """Histories for tests, told event by event: `Told().run("a").attempt("a").agent_ended("a").run_ended(0).events`."""
 
-from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.enums import Halt, OnTimeout, Verdict
 from seqsup.model.events import (
     AgentEnded,
     AgentSkipped,
@@ -17,11 +17,20 @@ from seqsup.model.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model.process import ProcessMemory
+from seqsup.model.outcome import Exit, Outcome
+from seqsup.model.process import Collection, Heap, ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
 
 BEGAN = 1_795_000_000.0  # epoch
+
+
+def collected(freed: int = 0, *, asked: int = 1, answered: int = 1, verdict: Verdict = Verdict.GARBAGE) -> Collection:
+    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
+    return Collection(
+        at=0.0, seconds=0.1, asked=asked, answered=answered, before=heap, after=heap, used=9, freed=freed,
+        verdict=verdict,
+    )  # fmt: skip
 
 
 def process(pid: int, command: str = "server", size: int = MIB) -> ProcessMemory:
@@ -66,13 +75,26 @@ class Told:
                 containment="subreaper",
                 resumed=resumed,
                 completed_before=before,
+                taken_over={},
+                again={},
+                expected={},
+                waited=0.0,
+                concurrency=1,
+                listen=None,
+                file_sd=None,
+                python="3",
+                only=(),
+                start_from=None,
+                gone=(),
             )
         )
 
     def halt(self, halt: Halt) -> "Told":
         return self.tell(HaltRequested(halt=halt, by="SIGINT"))
 
-    def attempt_started(self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None) -> "Told":
+    def attempt_started(
+        self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None, lane: int = 1
+    ) -> "Told":
         return self.tell(
             AttemptStarted(
                 agent=agent,
@@ -83,6 +105,9 @@ class Told:
                 hard=hard,
                 heap=heap,
                 folder=f"{agent}/{number}",
+                runtime="",
+                options=(),
+                lane=lane,
             )
         )
 
@@ -112,16 +137,17 @@ class Told:
                 agent=agent,
                 attempt=number,
                 content=f"content of {agent}",
-                reason=reason,
-                why=why,
                 ok=reason is Reason.COMPLETED if ok is None else ok,
-                exit_code=exit_code,
-                signal=None,
-                seconds=seconds,
-                peak=peak,
                 hard=hard,
-                processes=processes,
-                left_over=left_over,
+                outcome=Outcome(
+                    reason=reason,
+                    why=why,
+                    exit=None if exit_code is None else Exit(code=exit_code, signal=None),
+                    seconds=seconds,
+                    peak=peak,
+                    processes=processes,
+                    left_over=left_over,
+                ),
             )
         )
 

@@ -55,6 +55,5 @@ def _read_on(timeline: BinaryIO, scene: Scene) -> None:
         if agent is None or sampled.attempt != agent.attempt:
             continue
         pulse = scene.pulses.setdefault(sampled.agent, Pulse())
-        at = sampled.at if sampled.mono is None else sampled.mono
-        pulse.add(at, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
+        pulse.add(sampled.mono, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
         pulse.programs, pulse.heap = sampled.programs, sampled.heap

@@ -13,7 +13,7 @@ from seqsup.metrics.catalogue import BY_NAME, Phase
 from seqsup.metrics.exposition import openmetrics, timed
 from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
 from seqsup.metrics.rows import Around, Row, rows
-from seqsup.model.events import AttemptStarted, MemorySampled, Recorded, RunStarted
+from seqsup.model.events import AnyEvent, AttemptStarted, GcDone, GcRequested, MemorySampled, Recorded, RunStarted
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state.samples import steady
 
@@ -110,7 +110,7 @@ def _moments(
                     yield last, now, seen
             if isinstance(each.body, AttemptStarted):
                 now = _limited(now, each.body)
-            if companion := getattr(each.body, "companion", ""):
+            if companion := _companion_of(each.body):
                 now = _known(now, companion)
             now = figures.apply(now, each)
         if now is not None:
@@ -122,6 +122,12 @@ def _observe(now: Figures, sample: MemorySampled) -> Figures:
     for companion, used in sample.companions.items():
         now = figures.weigh(_known(now, companion), companion, used)
     return figures.observe(now, _observation(sample), sample.at)
+
+
+def _companion_of(event: AnyEvent) -> str:
+    if isinstance(event, GcRequested | GcDone):
+        return event.owner.name if event.owner.companion else ""
+    return getattr(event, "companion", "")
 
 
 def _known(now: Figures, companion: str) -> Figures:

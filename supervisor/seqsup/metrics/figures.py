@@ -17,14 +17,11 @@ from seqsup.model.events import (
     AttemptEnded,
     AttemptStarted,
     CompanionExited,
-    CompanionGcDone,
-    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
     CompanionStopped,
     Drained,
-    Event,
     GcDone,
     GcRequested,
     HaltRequested,
@@ -204,12 +201,6 @@ def divide(
 # -- events
 
 
-def knows(now: Figures, event: Event) -> bool:
-    """Say whether the agent or companion that an event is about is the plan's."""
-    agent, companion = getattr(event, "agent", ""), getattr(event, "companion", "")
-    return (not agent or agent in now.agents) and (not companion or companion in now.companions)
-
-
 def apply(now: Figures, recorded: Recorded) -> Figures:
     """Take in an event."""
     at = recorded.at
@@ -224,9 +215,11 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             now = replace(now, phase=Phase.RUNNING, live={**now.live, agent: Live(agent=agent, lane=lane)})
             before = now.agents[agent]
             return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
-        case GcRequested(agent=agent):
-            now = _live(replace(now, phase=Phase.GC), agent, collected=True)
-            return _agent(now, agent, last_collection=at)
+        case GcRequested(owner=owner) if owner.companion:
+            return _companion(now, owner.name, asked=True)
+        case GcRequested(owner=owner):
+            now = _live(replace(now, phase=Phase.GC), owner.name, collected=True)
+            return _agent(now, owner.name, last_collection=at)
         case GcDone() as event:
             return _gc_done(now, event)
         case StopSent() as event:
@@ -242,11 +235,6 @@ def apply(now: Figures, recorded: Recorded) -> Figures:
             return _agent(now, agent, retries=now.agents[agent].retries + 1)
         case CompanionStarted(companion=companion):
             return _companion(_at_rest(now, Phase.COMPANIONS), companion, agents=0, asked=False)
-        case CompanionGcRequested(companion=companion):
-            return _companion(now, companion, asked=True)
-        case CompanionGcDone(companion=companion) as event:
-            collections = _more(now.companions[companion].collections, _result(event))
-            return _companion(now, companion, collections=collections)
         case CompanionStopped(companion=companion, reason=Restart.MEMORY) if not now.companions[companion].asked:
             collections = _more(now.companions[companion].collections, Collected.UNSUPPORTED)
             return _companion(now, companion, up=False, used=0, collections=collections)
@@ -303,16 +291,14 @@ def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
 
 
 def _gc_done(now: Figures, event: GcDone) -> Figures:
-    agent = now.agents[event.agent]
-    phase = Phase.RUNNING if now.phase is Phase.GC else now.phase
-    collections, freed = _more(agent.collections, _result(event)), agent.freed + max(event.freed, 0)
-    return _agent(replace(now, phase=phase), event.agent, collections=collections, freed=freed)
-
-
-def _result(event: GcDone | CompanionGcDone) -> Collected:
-    if not event.answered:
-        return Collected.FAILED
-    return Collected.FREED if event.freed >= MIB else Collected.NO_EFFECT
+    name, done = event.owner.name, event.collection
+    result = Collected.FREED if done.freed >= MIB else Collected.NO_EFFECT
+    result = result if done.answered else Collected.FAILED
+    if event.owner.companion:
+        return _companion(now, name, collections=_more(now.companions[name].collections, result))
+    agent, phase = now.agents[name], Phase.RUNNING if now.phase is Phase.GC else now.phase
+    collections, freed = _more(agent.collections, result), agent.freed + max(done.freed, 0)
+    return _agent(replace(now, phase=phase), name, collections=collections, freed=freed)
 
 
 def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
@@ -337,16 +323,16 @@ def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
 
 
 def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
-    agent = now.agents[event.agent]
-    code = event.exit_code if event.signal is None else 128 + event.signal
+    agent, outcome = now.agents[event.agent], event.outcome
+    code = outcome.exit_code if outcome.signal is None else 128 + outcome.signal
     others = {name: live for name, live in now.live.items() if name != event.agent}
     swept = agent.swept
     if (live := now.live.get(event.agent)) is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
         _at_rest(replace(now, live=others), Phase.DRAINING), event.agent,
-        peak=event.peak, exits=_more(agent.exits, event.reason), seconds=agent.seconds + event.seconds,
-        last_duration=event.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
+        peak=outcome.peak, exits=_more(agent.exits, outcome.reason), seconds=agent.seconds + outcome.seconds,
+        last_duration=outcome.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
         last_success=at if event.ok else agent.last_success, swept=swept,
     )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from msgspec import Struct
 
-from seqsup.model.enums import Halt, OnTimeout, Restart, Verdict
-from seqsup.model.process import Heap, ProcessMemory, Surroundings
+from seqsup.model.enums import Halt, OnTimeout, Restart
+from seqsup.model.outcome import Outcome
+from seqsup.model.process import Collection, Heap, ProcessMemory, Surroundings
 from seqsup.model.reason import Reason
 
 
@@ -25,19 +26,19 @@ class RunStarted(Event, frozen=True):
     boot_id: str
     version: str
     containment: str
-    resumed: bool = False
-    completed_before: tuple[str, ...] = ()  # agents of the plan that an earlier part of this run completed
-    taken_over: dict[str, str] = {}  # of those: agent -> the folder of the attempt that stands for it
-    again: dict[str, str] = {}  # agents that had completed and run again -> why
-    expected: dict[str, float] = {}  # agents that are to run -> seconds, of those that ran before
-    waited: float = 0.0  # for the machine's turn
-    concurrency: int = 1  # agents at a time
-    listen: str | None = None  # where its figures are served
-    file_sd: str | None = None  # the file that leads Prometheus there
-    python: str = ""  # version
-    only: tuple[str, ...] = ()  # agents named with --only, or retried
-    start_from: str | None = None  # as given with --from
-    gone: tuple[str, ...] = ()  # agents of an earlier part of this run that the profile has no more
+    resumed: bool
+    completed_before: tuple[str, ...]  # agents of the plan that an earlier part of this run completed
+    taken_over: dict[str, str]  # of those: agent -> the folder of the attempt that stands for it
+    again: dict[str, str]  # agents that had completed and run again -> why
+    expected: dict[str, float]  # agents that are to run -> seconds, of those that ran before
+    waited: float  # for the machine's turn
+    concurrency: int  # agents at a time
+    listen: str | None  # where its figures are served
+    file_sd: str | None  # the file that leads Prometheus there
+    python: str  # version
+    only: tuple[str, ...]  # agents named with --only, or retried
+    start_from: str | None  # as given with --from
+    gone: tuple[str, ...]  # agents of an earlier part of this run that the profile has no more
 
 
 class HaltRequested(Event, frozen=True):
@@ -55,10 +56,10 @@ class AttemptStarted(Event, frozen=True):
     hard: int | None
     heap: int | None
     folder: str
-    runtime: str = ""
-    options: tuple[str, ...] = ()  # what we put into NODE_OPTIONS; never the user's own
-    soft: int | None = None
-    lane: int = 1
+    runtime: str
+    options: tuple[str, ...]  # what we put into NODE_OPTIONS; never the user's own
+    soft: int | None
+    lane: int
 
 
 class Spawned(Event, frozen=True):
@@ -72,6 +73,7 @@ class MemorySampled(Event, frozen=True):
     """Once a second of an attempt that lasts longer. Told to nobody: the run's timeline keeps them (see `timeline`)."""
 
     at: float  # seconds since the epoch
+    mono: float  # the same moment in monotonic seconds
     agent: str
     attempt: int
     used: int
@@ -82,7 +84,6 @@ class MemorySampled(Event, frozen=True):
     heap: Heap | None = None
     around: Surroundings | None = None
     companions: dict[str, int] = {}  # what the tree of each holds
-    mono: float | None = None  # the same moment in monotonic seconds; None: of an earlier version
 
 
 class MemoryWarned(Event, frozen=True):
@@ -111,29 +112,29 @@ class MemoryHigh(Event, frozen=True):
     soft: int
 
 
-class GcRequested(Event, frozen=True):
-    """A collection was asked for, since the tree was over its soft limit."""
+class Owner(Struct, frozen=True, kw_only=True):
+    """An attempt of an agent, or a start of a companion: its tree is what an event is about."""
 
-    agent: str
-    attempt: int
+    name: str
+    number: int
+    companion: bool = False
+
+
+class GcRequested(Event, frozen=True):
+    """A collection was asked for, since the tree was over its limit."""
+
+    owner: Owner
     used: int
-    soft: int
+    limit: int  # memory.soft of an agent, memory.hard of a companion
     processes: int  # Node processes that answer
 
 
 class GcDone(Event, frozen=True):
-    """What a collection came to, whoever asked for it."""
+    """What a collection came to, also one that an operator asked for."""
 
-    agent: str
-    attempt: int
-    seconds: float
-    asked: int  # Node processes
-    answered: int
-    before: Heap  # sums over those that answered
-    after: Heap
-    freed: int  # of their RSS
+    owner: Owner
     used: int  # by the whole tree, now
-    verdict: Verdict
+    collection: Collection
 
 
 class StopSent(Event, frozen=True):
@@ -155,13 +156,8 @@ class LeaderEnded(Event, frozen=True):
     agent: str
     attempt: int
     content: str
-    reason: Reason
-    why: str
-    exit_code: int | None
-    signal: int | None
-    seconds: float
-    peak: int
     hard: int | None
+    outcome: Outcome
 
 
 class AttemptEnded(Event, frozen=True):
@@ -169,16 +165,8 @@ class AttemptEnded(Event, frozen=True):
     attempt: int
     content: str
     ok: bool  # completed, or a reason that the profile expects: a resumed run does not take this agent again
-    reason: Reason
-    why: str
-    exit_code: int | None
-    signal: int | None
-    seconds: float
-    peak: int
     hard: int | None
-    processes: tuple[ProcessMemory, ...]
-    left_over: tuple[ProcessMemory, ...]
-    forensics: str = ""  # in the attempt's folder: what is known of a tree that grew too large
+    outcome: Outcome
 
 
 class AdmissionDelayed(Event, frozen=True):
@@ -283,31 +271,6 @@ class CompanionStopped(Event, frozen=True):
     reason: Restart
     seconds: float
     processes: tuple[ProcessMemory, ...]
-
-
-class CompanionGcRequested(Event, frozen=True):
-    """A collection was asked for between agents, since its tree was over its limit."""
-
-    companion: str
-    number: int
-    used: int
-    hard: int
-    processes: int  # Node processes that answer
-
-
-class CompanionGcDone(Event, frozen=True):
-    """What a collection came to, whoever asked for it."""
-
-    companion: str
-    number: int
-    seconds: float
-    asked: int  # Node processes
-    answered: int
-    before: Heap  # sums over those that answered
-    after: Heap
-    freed: int  # of their RSS
-    used: int  # by the whole tree, now
-    verdict: Verdict
 
 
 class CompanionRestarted(Event, frozen=True):
@@ -429,7 +392,6 @@ AnyEvent = (
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
-    | CompanionGcRequested | CompanionGcDone
     | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
     | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
@@ -443,3 +405,11 @@ class Recorded(Struct, frozen=True, kw_only=True):
     at: float  # seconds since the epoch, for people
     mono: float  # monotonic seconds since boot, for intervals
     body: AnyEvent
+
+
+def about(event: AnyEvent) -> tuple[str, int | None]:
+    """Name the agent and the attempt that an event is about, as far as it is about any."""
+    if isinstance(event, GcRequested | GcDone):
+        owner = event.owner
+        return ("", None) if owner.companion else (owner.name, owner.number)
+    return getattr(event, "agent", ""), getattr(event, "attempt", None)

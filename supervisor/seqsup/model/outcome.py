@@ -27,9 +27,17 @@ class Outcome(Struct, frozen=True, kw_only=True):
     forensics: str = ""  # the file that says more, in the attempt's folder
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
 
+    @property
+    def exit_code(self) -> int | None:
+        return self.exit.code if self.exit else None
 
-def ending(exit_code: int | None, signal: int | None) -> str:
+    @property
+    def signal(self) -> int | None:
+        return self.exit.signal if self.exit else None
+
+
+def ending(ended: Exit | None) -> str:
     """Say how the leader of a tree ended, or nothing when that is not known."""
-    if signal is not None:
-        return f"signal {signal}"
-    return "" if exit_code is None else f"exit {exit_code}"
+    if ended is None:
+        return ""
+    return f"exit {ended.code}" if ended.signal is None else f"signal {ended.signal}"

@@ -305,14 +305,14 @@ class History:
                 self._attempt_started(event, recorded)
             case Spawned(agent=agent, pid=pid):
                 self._agent(agent).pid = pid
-            case LeaderEnded(agent=agent, content=content, attempt=attempt, reason=reason):
+            case LeaderEnded(agent=agent, content=content, attempt=attempt, outcome=outcome):
                 folder = self._agent(agent).folder or f"{agent}/{attempt}"
-                self.view.leaving[agent] = reason, Completed(content, recorded.seq, folder, reason)
+                self.view.leaving[agent] = outcome.reason, Completed(content, recorded.seq, folder, outcome.reason)
             case AttemptEnded() as event:
                 self._attempt_ended(event, recorded.seq)
-            case GcDone(agent=agent, freed=freed):
-                collected = self._agent(agent)
-                collected.gc_freed = (collected.gc_freed or 0) + freed
+            case GcDone(owner=owner, collection=collection) if not owner.companion:
+                collected = self._agent(owner.name)
+                collected.gc_freed = (collected.gc_freed or 0) + collection.freed
             case AdmissionDelayed(agent=agent, why=why):
                 self._agent(agent).delayed = why
             case RetryScheduled(agent=agent, wait=wait):
@@ -440,19 +440,19 @@ class History:
 
     def _attempt_ended(self, event: AttemptEnded, seq: int) -> None:
         self.view.leaving.pop(event.agent, None)
-        agent = self._agent(event.agent)
+        agent, outcome = self._agent(event.agent), event.outcome
         agent.state = AgentState.DRAINING
-        agent.reason, agent.why, agent.processes = event.reason, event.why, event.processes
-        agent.exit_code, agent.signal, agent.pid = event.exit_code, event.signal, None
-        agent.seconds += event.seconds
-        agent.peak = max(agent.peak, event.peak)
+        agent.reason, agent.why, agent.processes = outcome.reason, outcome.why, outcome.processes
+        agent.exit_code, agent.signal, agent.pid = outcome.exit_code, outcome.signal, None
+        agent.seconds += outcome.seconds
+        agent.peak = max(agent.peak, outcome.peak)
         agent.hard = event.hard
-        agent.forensics = f"{agent.folder}/{event.forensics}" if event.forensics and agent.folder else None
-        agent.left_over += how_many(event.left_over)
-        self._strays[event.agent] = frozenset(process.pid for process in event.left_over)
+        agent.forensics = f"{agent.folder}/{outcome.forensics}" if outcome.forensics and agent.folder else None
+        agent.left_over += how_many(outcome.left_over)
+        self._strays[event.agent] = frozenset(process.pid for process in outcome.left_over)
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
-            self.view.completed[event.agent] = Completed(event.content, seq, folder, event.reason)
+            self.view.completed[event.agent] = Completed(event.content, seq, folder, outcome.reason)
             self.view.failed.pop(event.agent, None)
 
     def _agent_ended(self, event: AgentEnded) -> None:

@@ -33,6 +33,7 @@ from seqsup.model.events import (
     MemoryHigh,
     MemoryWarned,
     OutputCut,
+    Owner,
     Spawned,
     StopSent,
     Unkillable,
@@ -380,13 +381,7 @@ class _Vigil:
             self._world.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.collected():
             self._collection = done
-            self._world.emit(
-                GcDone(
-                    agent=self._step.name, attempt=self._number, seconds=done.seconds, asked=done.asked,
-                    answered=done.answered, before=done.before, after=done.after, freed=done.freed, used=used,
-                    verdict=done.verdict,
-                )
-            )  # fmt: skip
+            self._world.emit(GcDone(owner=Owner(name=self._step.name, number=self._number), used=used, collection=done))
         return telemetry.answered, self._collection
 
     def _quiet(self, now: float) -> float:
@@ -434,11 +429,12 @@ class _Vigil:
             return
         reason, why, _ = self._classify(ending, tree.kernel_oom())
         if retry.ok(reason, step.expect):
+            ended = Outcome(
+                reason=reason, why=why, exit=ending, seconds=self._seconds or 0.0, peak=self._watch.peak
+            )  # fmt: skip
             self._world.emit(
                 LeaderEnded(
-                    agent=step.name, attempt=self._number, content=step.content, reason=reason, why=why,
-                    exit_code=ending.code, signal=ending.signal, seconds=self._seconds or 0.0, peak=self._watch.peak,
-                    hard=step.limits.hard,
+                    agent=step.name, attempt=self._number, content=step.content, hard=step.limits.hard, outcome=ended
                 )
             )  # fmt: skip
 
@@ -448,7 +444,7 @@ class _Vigil:
         assert telemetry is not None
         self._world.emit(
             GcRequested(
-                agent=self._step.name, attempt=self._number, used=sample.used, soft=soft,
+                owner=Owner(name=self._step.name, number=self._number), used=sample.used, limit=soft,
                 processes=len(telemetry.answering()),
             )
         )  # fmt: skip
@@ -577,8 +573,5 @@ def _what(error: OSError, step: Step) -> str:
 def _ended(step: Step, number: int, ended: Outcome) -> AttemptEnded:
     return AttemptEnded(
         agent=step.name, attempt=number, content=step.content, ok=retry.ok(ended.reason, step.expect),
-        reason=ended.reason, why=ended.why,
-        exit_code=ended.exit.code if ended.exit else None, signal=ended.exit.signal if ended.exit else None,
-        seconds=ended.seconds, peak=ended.peak, hard=step.limits.hard,
-        processes=ended.processes, left_over=ended.left_over, forensics=ended.forensics,
+        hard=step.limits.hard, outcome=ended,
     )  # fmt: skip

@@ -11,12 +11,13 @@ from seqsup.errors import Stopped
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     CompanionExited,
-    CompanionGcDone,
-    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
     CompanionStopped,
+    GcDone,
+    GcRequested,
+    Owner,
     Warned,
 )
 from seqsup.model.plan import CompanionStart
@@ -109,11 +110,7 @@ class Companion:
             return
         if (telemetry := tree.telemetry) is None or not (asked := telemetry.answering()):
             return
-        self._world.emit(
-            CompanionGcRequested(
-                companion=self.name, number=self._number, used=used, hard=hard, processes=len(asked)
-            )
-        )  # fmt: skip
+        self._world.emit(GcRequested(owner=self._owner(), used=used, limit=hard, processes=len(asked)))
         collection, deadline = telemetry.collect(), time.monotonic() + _COLLECTS
         collection.add_done_callback(lambda _: self._everyone.poke())
         while not collection.done() and self._world.operator.halt is Halt.NONE:
@@ -143,13 +140,10 @@ class Companion:
         """Tell of the collections that are over."""
         for done in tree.telemetry.collected() if tree.telemetry is not None else ():
             self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
-            self._world.emit(
-                CompanionGcDone(
-                    companion=self.name, number=self._number, seconds=done.seconds, asked=done.asked,
-                    answered=done.answered, before=done.before, after=done.after, freed=done.freed, used=tree.used(),
-                    verdict=done.verdict,
-                )
-            )  # fmt: skip
+            self._world.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
+
+    def _owner(self) -> Owner:
+        return Owner(name=self.name, number=self._number, companion=True)
 
     # -- one life
 

@@ -29,7 +29,7 @@ from seqsup.runner.context import World
 from seqsup.runner.side_process import Beside, Site
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
-from seqsup.view.ndjson import encode
+from seqsup.view.ndjson import encode, flat
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
 LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}
@@ -55,7 +55,7 @@ class Hooking:
         match event:
             case MemoryHigh():
                 self._begin("memory_high", recorded)
-            case AttemptEnded(reason=reason) if reason in LIMITS:
+            case AttemptEnded(outcome=outcome) if outcome.reason in LIMITS:
                 self._begin("killed", recorded)
 
     def wants(self, point: str) -> bool:
@@ -133,12 +133,8 @@ class Hooking:
         return self._world.operator.halt >= (Halt.NOW if point.startswith("before") else Halt.KILL)
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
-        event = recorded.body
-        about = {
-            f"SEQSUP_{field.upper()}": str(getattr(event, field))
-            for field in ("agent", "attempt", "reason")
-            if hasattr(event, field)
-        }
+        facts = flat(recorded.body)
+        about = {f"SEQSUP_{name.upper()}": str(facts[name]) for name in ("agent", "attempt", "reason") if name in facts}
         return {**self._env, **about, "SEQSUP_HOOK": point}
 
 

@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.claim import Claim, abandoned
@@ -206,9 +207,8 @@ def _end(last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...])
     if isinstance(last, AttemptStarted):
         return AttemptLost(agent=last.agent, attempt=last.attempt, content=last.content, stopped=stopped)
     return AttemptEnded(
-        agent=last.agent, attempt=last.attempt, content=last.content, ok=True, reason=last.reason, why=last.why,
-        exit_code=last.exit_code, signal=last.signal, seconds=last.seconds, peak=last.peak, hard=last.hard,
-        processes=(), left_over=stopped,
+        agent=last.agent, attempt=last.attempt, content=last.content, ok=True, hard=last.hard,
+        outcome=replace(last.outcome, left_over=stopped),
     )  # fmt: skip
 
 

@@ -209,8 +209,8 @@ class Journal:
         self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
         if isinstance(event, AttemptEnded):
             self._ended.append(
-                (self._profile(run), event.agent, run, event.attempt, event.content, event.reason, event.ok,
-                 event.seconds, event.peak)
+                (self._profile(run), event.agent, run, event.attempt, event.content, event.outcome.reason, event.ok,
+                 event.outcome.seconds, event.outcome.peak)
             )  # fmt: skip
         if isinstance(event, DURABLE):
             self._write()

@@ -118,9 +118,7 @@ def steady(
         for each in recorded if isinstance(each.body, AttemptStarted)
     }  # fmt: skip
     return recorded, tuple(
-        replace(each, at=zero + each.mono)
-        if each.mono is not None and (zero := zeros.get((each.agent, each.attempt))) is not None
-        else each
+        replace(each, at=zero + each.mono) if (zero := zeros.get((each.agent, each.attempt))) is not None else each
         for each in samples
     )
 

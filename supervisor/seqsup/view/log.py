@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from loguru import logger
 
-from seqsup.model.events import Recorded, RunStarted
+from seqsup.model.events import Recorded, RunStarted, about
 from seqsup.text import columns, mark, printable, wrap
 from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Line, say
-from seqsup.view.ndjson import timestamp
+from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import Outlet
 from seqsup.view.screen import Screen
 from seqsup.view.terminal import colourful, symbols
@@ -71,7 +71,7 @@ class Log:
             self._width = min(24, max(10, *(len(agent) for agent in event.agents), 0))
         if (line := say(event)) is None:
             return
-        agent, attempt = getattr(event, "agent", ""), getattr(event, "attempt", None)
+        agent, attempt = about(event)
         text = f"{line.word: <9}  {line.text}" if line.text else line.word
         logger.bind(
             run=recorded.run,
@@ -87,8 +87,7 @@ class Log:
 
     def _object(self, recorded: Recorded, line: Line, agent: str, attempt: int | None, text: str) -> str:
         level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
-        event = str(type(recorded.body).__struct_config__.tag)
-        return _as_object(recorded.at, level, recorded.run, agent, attempt, event, " ".join(text.split()))
+        return _as_object(recorded.at, level, recorded.run, agent, attempt, kind(recorded.body), " ".join(text.split()))
 
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""

@@ -16,8 +16,6 @@ from seqsup.model.events import (
     BriefWritten,
     ChainEnded,
     CompanionExited,
-    CompanionGcDone,
-    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
@@ -123,7 +121,7 @@ def _(event: OutputCut) -> Line:
 
 @say.register
 def _(event: LeaderEnded) -> Line:
-    ended = ending(event.exit_code, event.signal)
+    ended = ending(event.outcome.exit)
     return Line(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
 
 
@@ -159,25 +157,26 @@ def _(event: MemoryHigh) -> Line:
 @say.register
 def _(event: GcRequested) -> Line:
     asked = counted(event.processes, "Node process", "Node processes")
-    text = f"{format_size(event.used)} is over soft = {format_size(event.soft)}: a collection is asked of {asked}"
+    limit = "hard" if event.owner.companion else "soft"
+    text = f"{format_size(event.used)} is over {limit} = {format_size(event.limit)}: a collection is asked of {asked}"
+    if event.owner.companion:
+        return Line(INFO, "↻", "companion", f"{event.owner.name}: {text}")
     return Line(INFO, "↻", "memory", text)
 
 
 @say.register
 def _(event: GcDone) -> Line:
-    return Line(INFO, "↻", "collected", _collected(event))
-
-
-def _collected(event: GcDone | CompanionGcDone) -> str:
-    before, after = event.before, event.after
+    done, before, after = event.collection, event.collection.before, event.collection.after
     text = (
-        f"freed {format_size(event.freed)} in {format_duration(event.seconds)}, the tree has {format_size(event.used)}:"
+        f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree has {format_size(event.used)}:"
         f" heap {format_size(before.used)} → {format_size(after.used)},"
-        f" external {format_size(before.external)} → {format_size(after.external)}; {event.verdict}"
+        f" external {format_size(before.external)} → {format_size(after.external)}; {done.verdict}"
     )
-    if event.answered < event.asked:
-        text += f"; {event.asked - event.answered} of {event.asked} Node processes did not answer"
-    return text
+    if done.answered < done.asked:
+        text += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
+    if event.owner.companion:
+        return Line(INFO, "↻", "companion", f"{event.owner.name}: {text}")
+    return Line(INFO, "↻", "collected", text)
 
 
 @say.register
@@ -192,18 +191,19 @@ def _(event: StopSent) -> Line:
 
 @say.register
 def _(event: AttemptEnded) -> Line:
-    parts = [ending(event.exit_code, event.signal), format_duration(event.seconds)]
-    if event.peak:
-        parts.append(f"peak {format_size(event.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
-    if event.left_over:
-        parts.append(f"left behind {processes(event.left_over)}")
+    outcome = event.outcome
+    parts = [ending(outcome.exit), format_duration(outcome.seconds)]
+    if outcome.peak:
+        parts.append(f"peak {format_size(outcome.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
+    if outcome.left_over:
+        parts.append(f"left behind {processes(outcome.left_over)}")
     text = "  ".join(part for part in parts if part)
-    if event.reason is Reason.COMPLETED:
-        return Line(SUCCESS, "✔", event.reason, text)
-    told = event.reason in STOPPED_BY_US or (event.reason is Reason.KERNEL_OOM and event.processes)
-    if not told and event.why != parts[0]:  # else StopSent, or its exit code, has said why
-        text += f"  {event.why.removeprefix(f'{parts[0]}: ')}"
-    return Line(WARNING, "☠" if event.reason in KILLED else "✖", event.reason, text)
+    if outcome.reason is Reason.COMPLETED:
+        return Line(SUCCESS, "✔", outcome.reason, text)
+    told = outcome.reason in STOPPED_BY_US or (outcome.reason is Reason.KERNEL_OOM and outcome.processes)
+    if not told and outcome.why != parts[0]:  # else StopSent, or its exit code, has said why
+        text += f"  {outcome.why.removeprefix(f'{parts[0]}: ')}"
+    return Line(WARNING, "☠" if outcome.reason in KILLED else "✖", outcome.reason, text)
 
 
 @say.register
@@ -287,18 +287,6 @@ def _(event: CompanionStopped) -> Line:
     held = f": {processes(event.processes)}" if event.processes else ""
     text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
     return Line(DEBUG, "■", "companion", text)
-
-
-@say.register
-def _(event: CompanionGcRequested) -> Line:
-    asked = counted(event.processes, "Node process", "Node processes")
-    over = f"{format_size(event.used)} is over hard = {format_size(event.hard)}"
-    return Line(INFO, "↻", "companion", f"{event.companion}: {over}: a collection is asked of {asked}")
-
-
-@say.register
-def _(event: CompanionGcDone) -> Line:
-    return Line(INFO, "↻", "companion", f"{event.companion}: {_collected(event)}")
 
 
 @say.register

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from helpers.command_line import Result, Started
 from helpers.monitoring import binary, free_port, get, prometheus, promtool, running, up
 from helpers.profiles import agent, of, proven, shell, write
-from helpers.told import Told, process
+from helpers.told import Told, collected, process
 from helpers.waiting import alive, wait_for
 from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME, METRICS, Collected
@@ -36,16 +36,15 @@ from seqsup.metrics.host_figures import look
 from seqsup.metrics.http_server import OPEN
 from seqsup.metrics.rows import Around, rows
 from seqsup.metrics.totals import Totals
-from seqsup.model.enums import Halt, Restart, Verdict
+from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
-    CompanionGcDone,
-    CompanionGcRequested,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
     CompanionStopped,
     GcDone,
     GcRequested,
+    Owner,
     RunStarted,
     StopSent,
     Unkillable,
@@ -101,14 +100,9 @@ def companion(reason: Restart) -> Told:
 
 
 def collection(agent: str, freed: int, answered: int = 1) -> Told:
-    told = Told().tell(GcRequested(agent=agent, attempt=1, used=9, soft=8, processes=1))
-    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
-    return told.tell(
-        GcDone(
-            agent=agent, attempt=1, seconds=0.1, asked=1, answered=answered, before=heap, after=heap, freed=freed,
-            used=9, verdict=Verdict.GARBAGE,
-        )
-    )  # fmt: skip
+    owner = Owner(name=agent, number=1)
+    told = Told().tell(GcRequested(owner=owner, used=9, limit=8, processes=1))
+    return told.tell(GcDone(owner=owner, used=9, collection=collected(freed, answered=answered)))
 
 
 # -- any history
@@ -295,14 +289,9 @@ def test_what_a_resumed_run_had_completed_is_in_its_queue() -> None:
 
 
 def test_a_companions_collections_are_counted_and_a_restart_without_one() -> None:
-    told = Told().tell(CompanionGcRequested(companion="mcp", number=1, used=9, hard=8, processes=1))
-    heap = Heap(used=1, total=2, limit=3, external=4, array_buffers=5)
-    told.tell(
-        CompanionGcDone(
-            companion="mcp", number=1, seconds=0.5, asked=1, answered=1, before=heap, after=heap, freed=MIB, used=9,
-            verdict=Verdict.GARBAGE,
-        )
-    )  # fmt: skip
+    mcp = Owner(name="mcp", number=1, companion=True)
+    told = Told().tell(GcRequested(owner=mcp, used=9, limit=8, processes=1))
+    told.tell(GcDone(owner=mcp, used=9, collection=collected(MIB)))
     now = after(companion(Restart.MEMORY), after(told))
     found = table(after(companion(Restart.MEMORY), now))
     results = {result: found["companion_gc_requests_total", ("mcp", result)] for result in Collected}

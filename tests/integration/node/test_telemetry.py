@@ -27,7 +27,7 @@ from seqsup.containment.tree import Tree
 from seqsup.host import users
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Verdict
-from seqsup.model.events import GcDone, GcRequested, StopSent, Warned
+from seqsup.model.events import GcDone, GcRequested, Owner, StopSent, Warned
 from seqsup.model.plan import NodeStart, Step
 from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
 from seqsup.model.reason import Reason
@@ -77,7 +77,7 @@ def proven(ended: Tried, kind: str, *, alone: bool = True) -> None:
     """`alone`: nothing else makes Buffers and strings, of which some live on for a while and are sampled too."""
     expected, function = LEAKS[kind]
     assert ended.reason is Reason.SOFT, ended.outcome.why
-    done = next(event for event in ended.events if isinstance(event, GcDone))
+    done = next(event for event in ended.events if isinstance(event, GcDone)).collection
     assert done.verdict is expected, ended.events
     assert "collection" in ended.outcome.why
     assert f"{expected}: " in ended.outcome.why
@@ -152,7 +152,7 @@ def server_leak(node: Path, folder: Path, kind: str) -> None:
     assert len(nodes) == 2
     assert max(nodes, key=lambda said: int(said["rss"]))["pid"] == largest.pid
     [done] = [event for event in ended.events if isinstance(event, GcDone)][-1:]
-    assert (done.asked, done.answered) == (2, 2)
+    assert (done.collection.asked, done.collection.answered) == (2, 2)
 
 
 @pytest.mark.memory
@@ -209,11 +209,11 @@ def test_garbage_is_collected_and_the_agent_goes_on(node: Path, tmp_path: Path) 
     ended = tried(lasting, tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.COMPLETED, ended.outcome.why
     assert ended.stdout == "freed\n"
-    done = next(event for event in ended.events if isinstance(event, GcDone))
+    done = next(event for event in ended.events if isinstance(event, GcDone)).collection
     assert done.verdict is Verdict.GARBAGE
     assert (done.asked, done.answered) == (1, 1)
     asked = next(event for event in ended.events if isinstance(event, GcRequested))
-    assert asked.used >= asked.soft == LIMITS["soft"]
+    assert asked.used >= asked.limit == LIMITS["soft"]
 
 
 @pytest.mark.memory
@@ -331,7 +331,7 @@ def test_a_child_without_our_environment_is_named_and_not_called_outside_javascr
     """)
     ended = tried(node_step(node, tmp_path, script), tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.SOFT
-    assert next(event for event in ended.events if isinstance(event, GcDone)).verdict is Verdict.UNKNOWN
+    assert next(event for event in ended.events if isinstance(event, GcDone)).collection.verdict is Verdict.UNKNOWN
     assert ended.outcome.why.endswith("; unknown: node child.mjs did not answer")
 
 
@@ -345,7 +345,7 @@ def test_a_leak_in_a_worker_thread_is_not_called_outside_javascript(node: Path, 
     """)
     ended = tried(node_step(node, tmp_path, "starts.mjs"), tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.SOFT
-    assert next(event for event in ended.events if isinstance(event, GcDone)).verdict is Verdict.UNKNOWN
+    assert next(event for event in ended.events if isinstance(event, GcDone)).collection.verdict is Verdict.UNKNOWN
     assert ended.outcome.why.endswith(" MiB may be in worker threads of node starts.mjs, which are not asked")
 
 
@@ -625,15 +625,11 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
 
 
 def test_events_and_table_tell_what_a_collection_freed() -> None:
-    from helpers.told import Told
+    from helpers.told import Told, collected
     from seqsup.model.run_view import fold
     from seqsup.view.summary import summary
 
-    heap = Heap(used=MIB, total=MIB, limit=MIB, external=0, array_buffers=0)
-    done = GcDone(
-        agent="a", attempt=1, seconds=1.0, asked=1, answered=1, before=heap, after=heap, freed=100 * MIB, used=2,
-        verdict=Verdict.GARBAGE,
-    )  # fmt: skip
+    done = GcDone(owner=Owner(name="a", number=1), used=2, collection=collected(100 * MIB))
     told = Told().run("a", "b").started("a").tell(done).tell(done).ended("a").agent_ended("a").run_ended(0)
     view = fold(told.events)
     assert view.agents["a"].gc_freed == 200 * MIB

@@ -281,7 +281,7 @@ def test_its_time_is_its_own_and_not_its_leftovers(run: Run) -> None:
     made = run("orphans", 1)
     assert made.outcome.seconds < 30
     (ended,) = [event for event in made.events if isinstance(event, AttemptEnded)]
-    assert ended.seconds == made.outcome.seconds
+    assert ended.outcome.seconds == made.outcome.seconds
 
 
 def spawned(made: Tried) -> Spawned:

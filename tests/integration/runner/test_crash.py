@@ -230,6 +230,6 @@ def test_how_an_agent_ended_is_noted_while_what_it_left_is_stopped_unless_it_may
     )
     seqsup("start", nightly)
     noted = [body for body in bodies(journal()) if isinstance(body, LeaderEnded)]
-    assert [(body.agent, body.reason, body.exit_code) for body in noted] == [
+    assert [(body.agent, body.outcome.reason, body.outcome.exit_code) for body in noted] == [
         ("leaves", "completed", 0), ("should-fail", "failed", 3)
     ]  # fmt: skip

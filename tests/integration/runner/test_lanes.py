@@ -18,6 +18,7 @@ from helpers.command_line import Result, Started
 from helpers.past import learned
 from helpers.profiles import Event, of, parsed, proven, shell, write
 from helpers.supervised import poking, step, supervised
+from helpers.told import Told
 from helpers.waiting import alive, wait_for
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.mark import marks
@@ -25,7 +26,7 @@ from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
-from seqsup.model.events import AttemptEnded, AttemptStarted, Recorded
+from seqsup.model.events import Recorded
 from seqsup.model.reason import Reason
 from seqsup.policy.overlap import violations
 from seqsup.runner.admission import Admission
@@ -315,14 +316,12 @@ def test_without_a_limit_nobody_runs_beside_others(seqsup: Seqsup, tmp_path: Pat
 
 def test_two_in_one_lane_are_a_violation_and_two_in_two_are_none() -> None:
     def told(*lanes: int) -> list[Recorded]:
-        bodies = [
-            *(AttemptStarted(agent=f"{n}", attempt=1, content="", command=(), hard=MIB, heap=None, folder="", lane=lane)
-              for n, lane in enumerate(lanes)),
-            *(AttemptEnded(agent=f"{n}", attempt=1, content="", ok=True, reason="completed", why="", exit_code=0,
-                           signal=None, seconds=1.0, peak=0, hard=None, processes=(), left_over=())
-              for n, _ in enumerate(lanes)),
-        ]  # fmt: skip
-        return [Recorded(run="r1", seq=n, at=n, mono=n, body=body) for n, body in enumerate(bodies)]
+        history = Told()
+        for n, lane in enumerate(lanes):
+            history.attempt_started(str(n), lane=lane)
+        for n, _ in enumerate(lanes):
+            history.ended(str(n))
+        return history.events
 
     assert violations(told(1, 1)) == 1
     assert violations(told(1, 2)) == 0

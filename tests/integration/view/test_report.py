@@ -21,7 +21,7 @@ from helpers.monitoring import free_port, prometheus, promtool, up
 from helpers.npm import package
 from helpers.paths import ROOT
 from helpers.profiles import agent, shell, write
-from helpers.told import BEGAN, Told, process
+from helpers.told import BEGAN, Told, collected, process
 from helpers.waiting import wait_for, without
 from seqsup.metrics import backfill
 from seqsup.model.enums import Halt, Restart, Verdict
@@ -33,6 +33,7 @@ from seqsup.model.events import (
     GcDone,
     GcRequested,
     MemorySampled,
+    Owner,
     Recorded,
     RunEnded,
     StopSent,
@@ -48,7 +49,7 @@ HEAP = Heap(used=60 * MIB, total=80 * MIB, limit=512 * MIB, external=200 * MIB, 
 
 def sample(at: float, name: str, number: int, used: int, peak: int | None = None) -> MemorySampled:
     return MemorySampled(
-        at=BEGAN + at, agent=name, attempt=number, used=used, peak=used if peak is None else peak, processes=2,
+        at=BEGAN + at, mono=at, agent=name, attempt=number, used=used, peak=used if peak is None else peak, processes=2,
         host_available=4096 * MIB - used, programs={f"node {name}.js": used}, heap=HEAP,
     )  # fmt: skip
 
@@ -65,13 +66,9 @@ def night() -> tuple[Told, list[MemorySampled]]:
         began = told.clock
         samples += [sample(began + n, "crawl", number, n * 20 * MIB) for n in range(20)]
         told.clock += 15
-        told.tell(GcRequested(agent="crawl", attempt=number, used=310 * MIB, soft=300 * MIB, processes=1))
-        told.tell(
-            GcDone(
-                agent="crawl", attempt=number, seconds=0.4, asked=1, answered=1, before=HEAP, after=HEAP, freed=0,
-                used=312 * MIB, verdict=Verdict.BUFFER_LEAK,
-            )
-        )  # fmt: skip
+        crawl = Owner(name="crawl", number=number)
+        told.tell(GcRequested(owner=crawl, used=310 * MIB, limit=300 * MIB, processes=1))
+        told.tell(GcDone(owner=crawl, used=312 * MIB, collection=collected(verdict=Verdict.BUFFER_LEAK)))
         why = "its tree reached 410 MiB (memory.hard 400 MiB)"
         told.tell(
             StopSent(
@@ -92,7 +89,6 @@ def night() -> tuple[Told, list[MemorySampled]]:
 def test_the_picture_is_the_same_whatever_the_calendar_does(jump: int) -> None:
     """It is set while the first agent runs, and again between the two parts of the run."""
     told, samples = night()
-    samples = [structs.replace(each, mono=each.at - BEGAN) for each in samples]
     steady = tell(told.events, samples)
 
     def shifted(at: float) -> float:
@@ -115,7 +111,7 @@ def test_figures_filled_in_later_are_the_same_whatever_the_calendar_does(jump: i
     told.ended("a").drained("a").agent_ended("a").started("b")
     told.clock += 30
     told.ended("b").run_ended(0)
-    samples = [structs.replace(sample(3 + n, "a", 1, n * MIB), mono=3.0 + n) for n in range(30)]
+    samples = [sample(3 + n, "a", 1, n * MIB) for n in range(30)]
 
     def shifted(each: Recorded | MemorySampled) -> Any:
         return structs.replace(each, at=each.at + jump * (each.at > BEGAN + 20))

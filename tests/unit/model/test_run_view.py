@@ -336,7 +336,7 @@ def test_the_view_agrees_with_a_plain_count_of_the_events(events: list[Recorded]
     assert sum(agent.attempts for agent in view.agents.values()) == _count(bodies, AttemptStarted)
     assert set(view.completed) == {b.agent for b in bodies if isinstance(b, AttemptEnded) and b.ok}
     assert sum(agent.left_over for agent in view.agents.values()) == sum(
-        len(body.left_over) for body in bodies if isinstance(body, AttemptEnded)
+        len(body.outcome.left_over) for body in bodies if isinstance(body, AttemptEnded)
     )
     running = [agent for agent in view.agents.values() if agent.state is AgentState.RUNNING]
     assert len(running) <= 1

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.told import Told
-from seqsup.model.events import AnyEvent, Recorded
+from helpers.told import Told, collected
+from seqsup.model.events import AnyEvent, GcDone, GcRequested, LeaderEnded, Owner, Recorded
+from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
-from seqsup.view.ndjson import Stream, encode
+from seqsup.view.ndjson import Stream, encode, flat
 from seqsup.view.nonblocking import Outlet
 
 EVENTS = (
@@ -46,11 +47,47 @@ def test_a_line_is_flat_and_complete() -> None:
     }
 
 
-def test_every_event_is_one_line_that_reads_back() -> None:
+def test_every_event_is_one_line_that_has_all_of_it() -> None:
     for recorded in EVENTS:
         line = encode(recorded)
         assert b"\n" not in line
-        assert msgspec.json.decode(line, type=AnyEvent) == recorded.body  # type: ignore[arg-type]
+        facts = json.loads(line)
+        if not hasattr(recorded.body, "outcome"):
+            assert facts == facts | json.loads(msgspec.json.encode(recorded.body))
+
+
+@pytest.mark.parametrize(
+    ("owner", "names", "limit"),
+    [
+        (Owner(name="a", number=2), ("gc_requested", "gc_done", {"agent": "a", "attempt": 2}), "soft"),
+        (
+            Owner(name="mcp", number=2, companion=True),
+            ("companion_gc_requested", "companion_gc_done", {"companion": "mcp", "number": 2}),
+            "hard",
+        ),
+    ],
+    ids=["agent", "companion"],
+)
+def test_a_collection_is_told_of_an_agent_or_of_a_companion(
+    owner: Owner, names: tuple[str, str, dict[str, object]], limit: str
+) -> None:
+    asked, done, of = names
+    heap = {"used": 1, "total": 2, "limit": 3, "external": 4, "array_buffers": 5}
+    result = {"seconds": 0.1, "asked": 1, "answered": 1, "freed": 7, "used": 10, "verdict": "garbage"}
+    assert flat(GcRequested(owner=owner, used=9, limit=8, processes=1)) == {
+        "event": asked, **of, "used": 9, limit: 8, "processes": 1,
+    }  # fmt: skip
+    assert msgspec.to_builtins(flat(GcDone(owner=owner, used=10, collection=collected(7)))) == {
+        "event": done, **of, **result, "before": heap, "after": heap,
+    }  # fmt: skip
+
+
+def test_an_agent_that_left_processes_is_told_as_it_ended() -> None:
+    outcome = Outcome(reason=Reason.FAILED, why="exit 3", exit=Exit(code=3, signal=None), seconds=1.0, peak=MIB)
+    assert flat(LeaderEnded(agent="a", attempt=1, content="c", hard=9, outcome=outcome)) == {
+        "event": "leader_ended", "agent": "a", "attempt": 1, "content": "c", "reason": "failed", "why": "exit 3",
+        "exit_code": 3, "signal": None, "seconds": 1.0, "peak": MIB, "hard": 9,
+    }  # fmt: skip
 
 
 def test_no_event_has_a_field_of_the_envelope() -> None:

@@ -198,11 +198,11 @@ def _attempts(recorded: tuple[Recorded, ...]) -> list[Attempt]:
                 )
                 last[agent].stops += (stop,)
             case AttemptEnded(agent=agent) as event if agent in last:
-                attempt = last[agent]
-                attempt.ended, attempt.over, attempt.peak = each.at, True, event.peak
-                attempt.seconds = event.seconds
-                attempt.reason, attempt.why, attempt.ok = event.reason, event.why, event.ok
-                attempt.forensics = f"{attempt.folder}/{event.forensics}" if event.forensics else ""
+                attempt, outcome = last[agent], event.outcome
+                attempt.ended, attempt.over, attempt.peak = each.at, True, outcome.peak
+                attempt.seconds = outcome.seconds
+                attempt.reason, attempt.why, attempt.ok = outcome.reason, outcome.why, event.ok
+                attempt.forensics = f"{attempt.folder}/{outcome.forensics}" if outcome.forensics else ""
             case AttemptLost(agent=agent) if agent in last:
                 last[agent].reason, last[agent].why = Reason.LOST, "its supervisor died"
             case Drained(agent=agent, seconds=seconds, reached=reached) if agent in last:
@@ -242,12 +242,12 @@ def _mark(each: Recorded) -> Mark | None:
             held = processes(event.processes)
             text = f"{event.signal}{to}: {event.why}" + (f" ({held})" if held else "")
             return Mark(at=at, kind=Kind.DRAIN if reason is None else Kind.KILL, agent=agent, text=text)
-        case GcRequested(agent=agent) as event:
-            text = f"collection asked for: {format_size(event.used)} over soft {format_size(event.soft)}"
-            return Mark(at=at, kind=Kind.COLLECTION, agent=agent, text=text)
-        case GcDone(agent=agent) as event:
-            text = f"collection freed {format_size(event.freed)} in {format_duration(event.seconds)}: {event.verdict}"
-            return Mark(at=at, kind=Kind.COLLECTION, agent=agent, text=text)
+        case GcRequested(owner=owner) as event if not owner.companion:
+            text = f"collection asked for: {format_size(event.used)} over soft {format_size(event.limit)}"
+            return Mark(at=at, kind=Kind.COLLECTION, agent=owner.name, text=text)
+        case GcDone(owner=owner, collection=done) if not owner.companion:
+            text = f"collection freed {format_size(done.freed)} in {format_duration(done.seconds)}: {done.verdict}"
+            return Mark(at=at, kind=Kind.COLLECTION, agent=owner.name, text=text)
         case RetryScheduled(agent=agent) as event:
             text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}"
             return Mark(at=at, kind=Kind.RETRY, agent=agent, text=text)
