@@ -20,7 +20,8 @@ from helpers.paths import STUBS
 from helpers.waiting import DEADLINE
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.group import remove
-from seqsup.state import journal
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import FILE, JournalError
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # a stub's line is one write, and read whole or not at all
 
@@ -67,9 +68,9 @@ def test_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def _remove_groups(folder: Path) -> None:
     """Remove what supervisors that the test killed have left below the cgroups: it is empty by now."""
-    for path in folder.rglob(journal.FILE):
-        with contextlib.suppress(journal.JournalError):
-            cookies = [row.cookie for row in journal.Journal.open(path.parent).runs()]
+    for path in folder.rglob(FILE):
+        with contextlib.suppress(JournalError):
+            cookies = [row.cookie for row in Journal.open(path.parent).runs()]
             for group in tiers.stale(lambda prefix, of=cookies: any(cookie.startswith(prefix) for cookie in of)):
                 remove(group)
 

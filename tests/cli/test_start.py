@@ -17,7 +17,8 @@ from helpers.profiles import agent, of, parsed, proven, reasons, shell, started,
 from helpers.waiting import alive, wait_for
 from seqsup.cli.commands.status import state_of
 from seqsup.cli.find_run import Found
-from seqsup.state.journal import Journal, JournalError
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import JournalError
 from seqsup.state.run_folder import KILLED, MEMBERS, PAUSED, QUEUE
 
 Seqsup = Callable[..., Result]

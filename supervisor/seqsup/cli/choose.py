@@ -17,7 +17,8 @@ from seqsup.model.plan import Plan
 from seqsup.model.run_view import fold
 from seqsup.plan.resume import Earlier, Taken, resumption
 from seqsup.plan.select import Choice
-from seqsup.state.journal import Journal, NoJournal, RunRow
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, label, run_folder, straight
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,7 +12,8 @@ from seqsup.cli.load_plan import read, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.events import Recorded, RunEnded, RunStarted
 from seqsup.model.run_view import RunState, RunView, fold
-from seqsup.state.journal import Journal, NoJournal, RunRow
+from seqsup.state.journal import Journal, RunRow
+from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import nearest

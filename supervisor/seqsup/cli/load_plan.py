@@ -86,7 +86,8 @@ def read(profile_path: str) -> "Profile":
 def expectations(plan: "Plan") -> "dict[str, Expected]":
     """What the plan's agents usually take, of those that ran before. It only looks."""
     from seqsup.policy.learning import expect
-    from seqsup.state.journal import Journal, JournalError
+    from seqsup.state.journal import Journal
+    from seqsup.state.journal_schema import JournalError
 
     try:
         journal = Journal.open(Path(plan.state_dir))

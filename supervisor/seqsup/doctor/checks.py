@@ -36,7 +36,8 @@ from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
 from seqsup.runner import recover
 from seqsup.state import turn
-from seqsup.state.journal import FILE, Journal, kept
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import FILE, kept
 from seqsup.state.run_folder import straight
 from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size

@@ -21,7 +21,7 @@ from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason
 from seqsup.node.stand_in import FOLDER
 from seqsup.runner.stop_request import Operator
-from seqsup.state.journal import JournalLost
+from seqsup.state.journal_schema import JournalLost
 from seqsup.units import MIB
 
 Stub = Callable[..., list[str]]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from helpers.waiting import wait_for
 from seqsup.model.plan import Step
 from seqsup.model.run_view import Completed
 from seqsup.plan.resume import CHANGED, builds_on, resumption
-from seqsup.state.journal import FILE, Journal
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import FILE
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
@@ -170,7 +172,9 @@ def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, t
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     seqsup("sweep")
     with sqlite3.connect(state / FILE) as before:
-        before.execute("UPDATE events SET sum = NULL, body = json_set(body, '$.boot_id', 'another') WHERE seq = 1")
+        before.execute("UPDATE events SET body = json_set(body, '$.boot_id', 'another') WHERE seq = 1")
+        before.create_function("sum_of", 1, lambda body: zlib.crc32(f"1/1/{body}".encode()))
+        before.execute("UPDATE events SET sum = sum_of(body) WHERE seq = 1")
         before.execute("DELETE FROM events WHERE json_extract(body, '$.event') = 'attempt_lost'")
     before.close()
     (state / "runs/r1/members").write_text(f"{os.getpid()} 1\n")

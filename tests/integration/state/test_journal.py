@@ -25,7 +25,8 @@ from helpers.told import Told
 from helpers.waiting import alive, wait_for
 from seqsup.errors import Stopped
 from seqsup.model.events import AnyEvent, AttemptEnded, Warned
-from seqsup.state.journal import FILE, FORMAT, Journal, JournalError, JournalLost, NoJournal
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import FILE, FORMAT, JournalError, JournalLost, NoJournal
 from seqsup.units import MIB
 
 MANY = 500
@@ -145,7 +146,7 @@ def test_start_and_end_of_an_attempt_are_on_disk_on_return(tmp_path: Path, monke
         reached.append(os.pread(fd, MIB, 0))
         os.fdatasync(fd)
 
-    monkeypatch.setattr("seqsup.state.journal._reach_disk", sync)
+    monkeypatch.setattr("seqsup.state.journal_schema._reach_disk", sync)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "the-cookie")
     assert b"the-cookie" in reached[-1]
@@ -247,13 +248,21 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
-def test_what_a_newer_seqsup_wrote_is_left_as_it_is(tmp_path: Path) -> None:
-    newer = sqlite3.connect(tmp_path / FILE)
-    newer.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    newer.close()
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (FORMAT + 1, rf"newer seqsup \(format {FORMAT + 1}.*: upgrade"),
+        (FORMAT - 1, rf"unknown format {FORMAT - 1} .*: set it aside \(mv .*journal.db .*journal.db.{FORMAT - 1};"),
+    ],
+    ids=["newer", "older"],
+)
+def test_a_journal_of_another_format_is_left_as_it_is(tmp_path: Path, found: int, said: str) -> None:
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute(f"PRAGMA user_version = {found}")
+    other.close()
     before = files(tmp_path)
     for write_too in (True, False):
-        with pytest.raises(JournalError, match=rf"newer seqsup \(format {FORMAT + 1}.*: upgrade"):
+        with pytest.raises(JournalError, match=said):
             Journal.open(tmp_path, write=write_too)
     assert files(tmp_path) == before
 
@@ -455,7 +464,7 @@ def test_what_waits_for_no_lock_is_written_once_that_is_gone(tmp_path: Path) -> 
 
 
 def test_of_a_lock_that_nobody_waits_for_it_is_told_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsup.state.journal._PATIENCE", 0.0)
+    monkeypatch.setattr("seqsup.state.journal.PATIENCE", 0.0)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -501,7 +510,7 @@ def test_where_no_room_can_be_kept_a_run_goes_on_without(tmp_path: Path, monkeyp
     def refuses(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "")
 
-    monkeypatch.setattr("seqsup.state.journal.fallocate", refuses)
+    monkeypatch.setattr("seqsup.state.journal_schema.fallocate", refuses)
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     for recorded in Told().attempt("a").events:
@@ -635,31 +644,12 @@ def test_after_a_journal_was_set_aside_runs_are_numbered_on_and_folders_not_mixe
     journal.close()
 
 
-def test_what_an_older_seqsup_wrote_is_read_as_it_is_and_brought_up_to_date_by_a_start(tmp_path: Path) -> None:
-    _told(tmp_path)
-    with sqlite3.connect(tmp_path / FILE) as older:
-        for table in ("events", "runs"):
-            older.execute(f"ALTER TABLE {table} DROP COLUMN sum")
-        older.execute("DROP TABLE attempts")
-        older.execute("PRAGMA user_version = 1")
-    older.close()
-    looks = Journal.open(tmp_path)
-    assert len(list(looks.events(1))) == 16
-    assert looks.past("nightly.toml", "a") == []
-    looks.close()
-    journal = Journal.open(tmp_path, write=True)
-    assert [past.run for past in journal.past("nightly.toml", "a")] == [1]
-    assert journal.append(1, Warned(message="and on")).seq == 17
-    journal.check()
-    journal.close()
-
-
 def test_a_start_does_not_read_a_large_journal_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _told(tmp_path)
     damaged = bytearray(whole)
     damaged[-4096:] = b"\xff" * 4096  # the last page: of events, by their number
     _written_as(tmp_path, bytes(damaged))
-    monkeypatch.setattr("seqsup.state.journal._WHOLE", 0)
+    monkeypatch.setattr("seqsup.state.journal_schema._WHOLE", 0)
     journal = Journal.open(tmp_path, write=True)
     assert len(journal.runs()) == 1
     with pytest.raises(JournalError, match="set it aside"):

@@ -153,7 +153,8 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
     `start` does so by itself for its profile's runs older than run.keep.
     """
     from seqsup.cli.load_plan import state_dir
-    from seqsup.state.journal import Journal, NoJournal
+    from seqsup.state.journal import Journal
+    from seqsup.state.journal_schema import NoJournal
     from seqsup.state.retention import kept, may_go, remove, too_much
 
     if days is None and max_size is None:

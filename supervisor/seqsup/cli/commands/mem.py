@@ -18,7 +18,7 @@ from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, me
 from seqsup.model.process import Heap, NodeProcess
 from seqsup.model.process_names import title
 from seqsup.node.forensics import SAID
-from seqsup.state.journal import kept
+from seqsup.state.journal_schema import kept
 from seqsup.text import counted, wrap
 from seqsup.units import format_size
 from seqsup.view.table import NONE, Column, render

@@ -15,7 +15,8 @@ from seqsup.cli.output import put_object
 from seqsup.errors import SeqsupError
 from seqsup.policy.learning import FEW, Limits, Past, good, suggest
 from seqsup.profile import Agent, Profile
-from seqsup.state.journal import Journal, NoJournal
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import NoJournal
 from seqsup.text import counted, named
 from seqsup.units import format_duration, format_size, write_duration, write_size
 

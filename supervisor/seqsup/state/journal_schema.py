@@ -1,0 +1,239 @@
+"""The journal's file: what is in it, how it is opened and made, and its room on the disk."""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+from seqsup.errors import NO_ROOM, SeqsupError, Stopped
+from seqsup.state.run_folder import fallocate, private
+
+FILE = "journal.db"
+FORMAT = 3
+PATIENCE = 10.0  # seconds for which another program may keep it locked
+
+_TABLES = (
+    """
+    CREATE TABLE runs (
+        run INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, profile TEXT,
+        cookie TEXT NOT NULL UNIQUE, pid INTEGER NOT NULL, started REAL NOT NULL, sum INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE events (
+        run INTEGER NOT NULL REFERENCES runs, seq INTEGER NOT NULL, at REAL NOT NULL, mono REAL NOT NULL,
+        body TEXT NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (run, seq)
+    ) WITHOUT ROWID
+    """,
+    # What attempts came to, by agent: it outlives its run's events, and an expectation is one look
+    """
+    CREATE TABLE attempts (
+        profile TEXT NOT NULL, agent TEXT NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,
+        content TEXT NOT NULL, reason TEXT NOT NULL, ok INTEGER NOT NULL, seconds REAL NOT NULL, peak INTEGER NOT NULL,
+        PRIMARY KEY (profile, agent, run, attempt)
+    ) WITHOUT ROWID
+    """,
+)
+_WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
+_KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
+_ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
+_AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
+_WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
+_reach_disk = getattr(os, "fdatasync", os.fsync)  # macOS has it not
+
+
+class JournalError(SeqsupError):
+    """The journal cannot be read or written: nothing is started, or what runs is stopped."""
+
+    exit_code = 3
+
+
+class JournalLost(JournalError):
+    """The journal could not be written in the midst of a run."""
+
+    exit_code = 4
+
+
+class NoJournal(JournalError):
+    """Nothing ever ran here."""
+
+
+def kept(state_dir: Path) -> bool:
+    """Say whether a state folder has a journal; JournalError where that cannot be known."""
+    path = state_dir / FILE
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise JournalError(trouble(path, error)) from error
+    if not stat.S_ISREG(mode):  # a pipe would wait for ever
+        raise JournalError(f"the journal {path} is no regular file: set it aside, or set SEQSUP_STATE_DIR to another")
+    return True
+
+
+def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the journal of a state folder; with `write` it is made where there is none."""
+    path = state_dir / FILE
+    there = kept(state_dir)
+    if not write and not there:
+        raise NoJournal(f"nothing ever ran here, there is no {path}; `seqsup start PROFILE` makes one")
+    try:
+        if write:
+            private(state_dir)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        mode = "rw" if write else "ro&immutable=1" if _sealed(path) else "ro"
+        name = quote_from_bytes(bytes(path.absolute()))  # as_uri() of Python 3.14 loads urllib.request, and TLS
+        db = sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise JournalError(trouble(path, error)) from error
+    try:
+        wait_for_lock(db, PATIENCE)
+        found = _format(path, db)
+        if there and not found and any(path.parent.glob("runs/r*")):
+            raise sqlite3.DatabaseError("it is empty, though runs were kept here")
+        if not found and not write:  # its making was cut short, or goes on
+            raise NoJournal(f"nothing ever ran here: {path} is empty")
+        if write:
+            _prepare(path, db, found)
+    except sqlite3.Error as error:
+        db.close()
+        raise JournalError(trouble(path, error)) from error
+    except JournalError:
+        db.close()
+        raise
+    return db
+
+
+def wait_for_lock(db: sqlite3.Connection, seconds: float) -> None:
+    """From now on wait so long for another program that keeps it locked."""
+    db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
+
+def _format(path: Path, db: sqlite3.Connection) -> int:
+    """Return its format, 0 where it is empty. One of another format is refused, and stays as it is."""
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found > FORMAT:
+        raise JournalError(f"{path} was written by a newer seqsup (format {found}, this one knows {FORMAT}): upgrade")
+    if found not in (0, FORMAT):
+        raise JournalError(
+            f"{path} has the unknown format {found} (this seqsup knows {FORMAT}):"
+            f" set it aside (mv {path} {path}.{found}; a new one is made)"
+        )
+    return int(found)
+
+
+def _prepare(path: Path, db: sqlite3.Connection, found: int) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")  # else see Wal
+    db.execute(f"PRAGMA wal_autocheckpoint = {_WRITTEN_ANEW}")
+    if found:
+        _look_for_damage(path, db)
+        return
+    # BEGIN EXCLUSIVE: two seqsups may meet here, and the other was faster
+    db.execute("BEGIN EXCLUSIVE")
+    if not _format(path, db):
+        for table in _TABLES:
+            db.execute(table)
+        _begin_above(path, db)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("COMMIT")
+
+
+def _begin_above(path: Path, db: sqlite3.Connection) -> None:
+    """Number runs from where the folders end: a journal that was set aside had them, and they are not to be mixed."""
+    numbers = [int(entry.name[1:]) for entry in path.parent.glob("runs/r*") if entry.name[1:].isdigit()]
+    if numbers:
+        db.execute("INSERT INTO sqlite_sequence VALUES ('runs', ?)", (max(numbers),))
+
+
+def _sealed(path: Path) -> bool:
+    """Whether nobody can write here, and nobody left off in the midst of it. SQLite reads that only when told so."""
+    rest = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (rest.exists() and rest.stat().st_size)
+
+
+def _look_for_damage(path: Path, db: sqlite3.Connection) -> None:
+    tables = [""] if path.stat().st_size <= _WHOLE else ["(runs)", "(sqlite_schema)"]
+    for table in tables:
+        (verdict,) = db.execute(f"PRAGMA quick_check{table}").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+
+
+class Wal:
+    """SQLite's write-ahead log of the journal: its room on the disk, and when it is there.
+
+    SQLite would do the latter with `synchronous = FULL`, but to switch that on and off takes longer than half of these
+    commits.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal, self._path = journal, f"{journal}-wal"
+        self._fd: int | None = None
+        self._reserved = 0  # bytes that have their room on the disk
+
+    def reserve(self) -> None:
+        """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.
+
+        Stopped, where there is none. It is the WAL's own, beyond its end: nobody can take it, and no reader sees it. A
+        filesystem that knows no such thing promises nothing, nor does one that copies on write, but for files that it
+        was told not to (chattr +C).
+        """
+        try:
+            written = os.stat(self._path).st_size  # noqa: PTH116 (hot)
+            if written + _ROOM <= self._reserved:
+                return
+            fd = os.open(self._path, os.O_WRONLY)
+            try:
+                fallocate(fd, _KEEP_SIZE, 0, written + _AHEAD)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                why = f"the journal {self._journal} has no room for another agent's end: {error.strerror}"
+                raise Stopped(f"{why}; free space in {self._journal.parent}") from error
+        else:
+            self._reserved = written + _AHEAD
+
+    def reach_disk(self) -> None:
+        """Have all that was written reach the disk; OSError where it cannot."""
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_RDWR)
+        _reach_disk(self._fd)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+# -- what is wrong, with its remedy
+
+
+def trouble(path: Path, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"the journal {path} cannot be used: {why}; {_remedy(path, error)}"
+
+
+def is_locked(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    folder = path.parent
+    blocking = next(each for each in path.parents if os.path.exists(each))  # noqa: PTH110 (Path's raises at EACCES)
+    if not blocking.is_dir():
+        return f"{blocking} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
+    if isinstance(error, OSError):
+        return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
+    if is_locked(error):
+        return f"another program keeps it locked (`fuser {path}` says which): end that, then use --resume"
+    if name.startswith("SQLITE_IOERR"):
+        why = f"{folder} could not be read or written"  # also where a full disk has no room for what is beside the file
+        return f"{why}: free space there, look at `ulimit -f` and at the kernel's log, then use --resume"
+    return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
