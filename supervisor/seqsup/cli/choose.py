@@ -13,8 +13,8 @@ from seqsup.cli.arguments import text
 from seqsup.cli.find_run import find
 from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.errors import Refused, SeqsupError
+from seqsup.model.history import fold
 from seqsup.model.plan import Plan
-from seqsup.model.run_view import fold
 from seqsup.plan.resume import Earlier, Taken, resumption
 from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, RunRow

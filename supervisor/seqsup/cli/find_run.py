@@ -11,7 +11,8 @@ import click
 from seqsup.cli.load_plan import read, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.events import Recorded, RunEnded, RunStarted
-from seqsup.model.run_view import RunState, RunView, fold
+from seqsup.model.history import fold
+from seqsup.model.run_view import RunState, RunView
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive

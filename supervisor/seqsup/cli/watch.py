@@ -11,7 +11,8 @@ from seqsup.cli.find_run import Found, follow
 from seqsup.host.machine import total
 from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptStarted
-from seqsup.model.run_view import History, Now
+from seqsup.model.history import History
+from seqsup.model.run_view import Now
 from seqsup.state.samples import FILE, lines
 from seqsup.view.live_frame import Pulse, Scene, frame, paint
 from seqsup.view.screen import Screen

@@ -14,12 +14,12 @@ from msgspec import Struct
 from seqsup.doctor.finding import Finding, Level
 from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
+from seqsup.model.history import fold
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
 from seqsup.node.binary import NoAnswer, preload, probe
 from seqsup.node.channel import Channel
 from seqsup.node.detect import detect, find
 from seqsup.node.sockets import Sockets
-from seqsup.policy.overlap import violations
 from seqsup.profile.starter import COMMANDS
 from seqsup.runner.readiness import address, taken
 from seqsup.text import counted, nearest
@@ -187,7 +187,7 @@ async def _greeting(node: str, channel: Channel) -> Finding:
 def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
     """What a past run proves: one at a time, each begun when the memory of the one before was back."""
     told = list(events)
-    pairs = violations(told)
+    pairs = fold(told).sequence_violations
     over = [each.body for each in told if isinstance(each.body, (AttemptEnded, AttemptLost))]
     tried = counted(len(over), "attempt")
     lanes = max((each.body.concurrency for each in told if isinstance(each.body, RunStarted)), default=1)

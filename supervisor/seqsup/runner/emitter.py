@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from seqsup.errors import NO_ROOM, SeqsupError
 from seqsup.model.events import AnyEvent, Recorded, Warned
+from seqsup.model.history import History
 from seqsup.model.process import Observation
-from seqsup.model.run_view import History, RunView
+from seqsup.model.run_view import RunView
 from seqsup.state.journal import Journal
 
 Reader = Callable[[Recorded], None]

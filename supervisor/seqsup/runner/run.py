@@ -20,7 +20,6 @@ from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.plan.resume import gone, left_out, resumption
 from seqsup.policy import watch
-from seqsup.policy.overlap import violations
 from seqsup.runner import artifact_only
 from seqsup.runner.admission import Admission
 from seqsup.runner.agent import Agent
@@ -253,7 +252,7 @@ class Run:
             gave_up=count(AgentState.GAVE_UP), skipped=count(AgentState.SKIPPED),
             seconds=time.monotonic() - self._began,
             not_run=count(AgentState.PENDING, AgentState.HALTED, AgentState.LOST),
-            sequence_violations=violations(self._journal.events(self._begun.number)),
+            sequence_violations=self._view.sequence_violations,
         )  # fmt: skip
 
     def _exit_code(self, stopped: Stopped | None) -> int:

@@ -19,9 +19,9 @@ from seqsup.host.machine import Host, give_back, too_few_files
 from seqsup.host.users import leave_keyring
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
+from seqsup.model.history import fold
 from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
-from seqsup.model.run_view import fold
 from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.plan.resume import resumption
 from seqsup.runner.begun import BegunRun

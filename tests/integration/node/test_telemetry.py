@@ -626,7 +626,7 @@ def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., A
 
 def test_events_and_table_tell_what_a_collection_freed() -> None:
     from helpers.told import Told, collected
-    from seqsup.model.run_view import fold
+    from seqsup.model.history import fold
     from seqsup.view.summary import summary
 
     done = GcDone(owner=Owner(name="a", number=1), used=2, collection=collected(100 * MIB))

@@ -16,7 +16,8 @@ from helpers.paths import ROOT, STUBS
 from helpers.profiles import of, parsed, reasons, shell, started, write
 from helpers.told import BEGAN, Told
 from helpers.written import Written
-from seqsup.model.run_view import Now, fold, remaining
+from seqsup.model.history import fold
+from seqsup.model.run_view import Now, remaining
 from seqsup.view.live_frame import Scene, frame, paint
 from seqsup.view.summary import headline
 

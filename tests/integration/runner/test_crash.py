@@ -17,7 +17,7 @@ from helpers.profiles import shell, write
 from helpers.waiting import alive, wait_for
 from seqsup.containment.cgroup.group import run_name
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
-from seqsup.policy.overlap import violations
+from seqsup.model.history import fold
 from seqsup.state.journal import DURABLE as REACH_THE_DISK
 
 Seqsup = Callable[..., Result]
@@ -113,7 +113,7 @@ def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
     assert completed(after) == set(AGENTS)
     assert all(ledger(tmp_path)[agent] == 1 for agent in done)
     assert all(ledger(tmp_path)[agent] in (1, 2) for agent in again)  # 2: it was at its end, but not yet known to be
-    assert violations(after) == 0
+    assert fold(after).sequence_violations == 0
     last = bodies(after)[-1]
     assert isinstance(last, RunEnded)
     assert (last.exit_code, last.sequence_violations, last.completed) == (0, 0, len(AGENTS))
@@ -140,7 +140,7 @@ def test_who_is_killed_while_it_puts_a_dead_run_in_order_leaves_that_to_the_next
     assert not any(isinstance(body, AttemptLost) for body in events)
     assert len([body for body in events if isinstance(body, RunStarted)]) == 2
     assert ledger(tmp_path) == Counter(AGENTS)
-    assert violations(journal()) == 0
+    assert fold(journal()).sequence_violations == 0
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

@@ -16,7 +16,7 @@ from helpers.crashes import ONCE, bodies, completed, journal, killed, kinds, led
 from helpers.paths import ROOT, STUBS
 from helpers.profiles import shell, write
 from seqsup.model.events import AttemptEnded, RunEnded
-from seqsup.policy.overlap import violations
+from seqsup.model.history import fold
 
 Seqsup = Callable[..., Result]
 
@@ -131,5 +131,5 @@ def as_undisturbed(folder: Path, test: str, *, twice: int) -> None:
     last = bodies(events)[-1]
     assert isinstance(last, RunEnded)
     assert (last.exit_code, last.sequence_violations, last.completed) == (0, 0, len(AGENTS))
-    assert violations(events) == 0
+    assert fold(events).sequence_violations == 0
     assert running(test) == []

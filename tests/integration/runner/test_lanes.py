@@ -27,8 +27,8 @@ from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.events import Recorded
+from seqsup.model.history import fold
 from seqsup.model.reason import Reason
-from seqsup.policy.overlap import violations
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import Ended, attempt
 from seqsup.runner.context import World
@@ -323,6 +323,6 @@ def test_two_in_one_lane_are_a_violation_and_two_in_two_are_none() -> None:
             history.ended(str(n))
         return history.events
 
-    assert violations(told(1, 1)) == 1
-    assert violations(told(1, 2)) == 0
-    assert violations(told(1, 2, 1)) == 1
+    assert fold(told(1, 1)).sequence_violations == 1
+    assert fold(told(1, 2)).sequence_violations == 0
+    assert fold(told(1, 2, 1)).sequence_violations == 1

@@ -16,8 +16,9 @@ from helpers.past import learned, state_dir
 from helpers.profiles import agent, of, proven, shell, write
 from helpers.told import Told
 from helpers.waiting import wait_for
+from seqsup.model.history import fold
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import fold, remaining
+from seqsup.model.run_view import remaining
 from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.units import MIB
 

@@ -42,7 +42,7 @@ from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
 from seqsup.view.report.page import page
-from seqsup.view.report.story import Kind, Story, tell
+from seqsup.view.report.story import MarkKind, Story, tell
 
 HEAP = Heap(used=60 * MIB, total=80 * MIB, limit=512 * MIB, external=200 * MIB, array_buffers=190 * MIB)
 
@@ -170,7 +170,7 @@ def test_attempts_marks_and_parts_are_told() -> None:
     ]  # fmt: skip
     assert [len(attempt.samples) for attempt in found.attempts] == [55, 20, 20]
     kinds = [mark.kind for mark in found.marks]
-    assert (kinds.count(Kind.KILL), kinds.count(Kind.COLLECTION), kinds.count(Kind.RETRY)) == (2, 4, 1)
+    assert (kinds.count(MarkKind.KILL), kinds.count(MarkKind.COLLECTION), kinds.count(MarkKind.RETRY)) == (2, 4, 1)
     assert len(found.parts) == 2
     assert found.parts[1].began - found.parts[0].ended > 7 * 3600
     assert [kill.agent for kill in found.kills] == ["crawl", "crawl"]
@@ -328,7 +328,7 @@ def test_memory_that_did_not_come_back_is_so_in_both_tables() -> None:
 
 def test_what_went_on_when_the_supervisor_died_is_lost_among_its_attempts_too() -> None:
     died = tell(Told().run("a", "b").attempt("a").drained("a").agent_ended("a").started("b").events, [])
-    died.lose()
+    died.view.lose()
     assert [(attempt.reason, attempt.ok) for attempt in died.attempts] == [("completed", True), ("lost", False)]
 
 
@@ -350,7 +350,7 @@ def test_companions_have_marks_and_a_table() -> None:
         )
     )  # fmt: skip
     found = tell(told.agent_ended("a").run_ended(0).events, samples)
-    assert [mark.kind for mark in found.marks] == [Kind.RESTART, Kind.RESTART, Kind.TROUBLE]
+    assert [mark.kind for mark in found.marks] == [MarkKind.RESTART, MarkKind.RESTART, MarkKind.TROUBLE]
     text = " ".join(read(made(found)).text.split())
     assert "companion restarted" in text
     rows = re.findall(r"<tr><td>mcp</td>.*?</tr>", made(found))

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from helpers.told import BEGAN, Told
 from seqsup.model.enums import Halt
 from seqsup.model.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
+from seqsup.model.history import History, fold
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import History, Now, fold
+from seqsup.model.run_view import Now
 from seqsup.text import columns
 from seqsup.units import GIB, MIB
 from seqsup.view import live

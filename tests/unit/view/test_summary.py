@@ -5,10 +5,10 @@ from textwrap import dedent
 import pytest
 
 from helpers.told import BEGAN, Told, process
+from seqsup.model.history import fold
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes, title
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import fold
 from seqsup.profile.limits import auto_heap
 from seqsup.units import GIB, MIB
 from seqsup.view.summary import body, headline, summary

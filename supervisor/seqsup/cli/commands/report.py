@@ -42,7 +42,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     story = tell(events, samples)
     found.named(story.view)
     if state == DIED:
-        story.lose()
+        story.view.lose()
     if as_json:
         told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
         _put(msgspec.json.encode(told) + b"\n", output or "-")

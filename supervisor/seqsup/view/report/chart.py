@@ -9,8 +9,9 @@ from html import escape
 from itertools import groupby
 from math import inf
 
+from seqsup.model.run_view import AttemptView
 from seqsup.units import MIB, format_size
-from seqsup.view.report.story import Attempt, Kind, Mark, Story
+from seqsup.view.report.story import Mark, MarkKind, Story
 
 WIDTH, HEIGHT = 1000, 300
 LEFT, RIGHT, TOP, BOTTOM = 74, 10, 36, 46
@@ -23,9 +24,14 @@ _SHORTEST = 3  # letters of a name
 _SAID = 100  # letters that a mark says
 _NARROW, _TOGETHER = 4.0, 12.0  # pixels of an attempt, and of those that are drawn as one
 SYMBOLS = {
-    Kind.KILL: "☠", Kind.COLLECTION: "♻", Kind.RETRY: "↻", Kind.DRAIN: "▾", Kind.TROUBLE: "!", Kind.HALT: "■",
-    Kind.RESTART: "⇄",
-}  # fmt: skip
+    MarkKind.KILL: "☠",
+    MarkKind.COLLECTION: "♻",
+    MarkKind.RETRY: "↻",
+    MarkKind.DRAIN: "▾",
+    MarkKind.TROUBLE: "!",
+    MarkKind.HALT: "■",
+    MarkKind.RESTART: "⇄",
+}
 
 Place = Callable[[float], float]
 
@@ -136,9 +142,9 @@ def _columns(samples: list[tuple[float, int, int]], x: Place) -> list[tuple[int,
     return [(column, *found[column]) for column in sorted(found)]
 
 
-def _groups(attempts: Iterable[Attempt], x: Place) -> Iterator[tuple[Attempt, ...]]:
+def _groups(attempts: Iterable[AttemptView], x: Place) -> Iterator[tuple[AttemptView, ...]]:
     """Attempts that are drawn as one: a few pixels of such as went well, each too narrow to be told from the next."""
-    group: tuple[Attempt, ...] = ()
+    group: tuple[AttemptView, ...] = ()
     for attempt in attempts:
         narrow = attempt.over and attempt.ok and x(attempt.ended) - x(attempt.started) < _NARROW
         if group and not (narrow and x(attempt.ended) - x(group[0].started) < _TOGETHER):
@@ -152,7 +158,7 @@ def _groups(attempts: Iterable[Attempt], x: Place) -> Iterator[tuple[Attempt, ..
         yield group
 
 
-def _points(attempt: Attempt) -> list[tuple[float, int, int]]:
+def _points(attempt: AttemptView) -> list[tuple[float, int, int]]:
     """Time, lowest and highest."""
     # A tree that is gone holds nothing, which is no spike downwards
     points = [(sample.at, sample.used or sample.peak, sample.peak) for sample in attempt.samples]
@@ -171,7 +177,7 @@ def _points(attempt: Attempt) -> list[tuple[float, int, int]]:
     return points
 
 
-def _group(group: tuple[Attempt, ...], number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
+def _group(group: tuple[AttemptView, ...], number: int, x: Place, y: Place, floor: int) -> Iterator[str]:
     first = group[0]
     points = [point for attempt in group for point in _points(attempt)]
     if first.over and first.samples:
@@ -207,7 +213,7 @@ def _names(story: Story, x: Place, y: Place, floor: int) -> Iterator[str]:
             yield _name(name, (left + right) / 2, floor + 15)
 
 
-def _names_at_peaks(attempts: Iterable[Attempt], x: Place, y: Place) -> Iterator[str]:
+def _names_at_peaks(attempts: Iterable[AttemptView], x: Place, y: Place) -> Iterator[str]:
     taken: list[tuple[float, float, float]] = []
     for attempt in attempts:
         if x(attempt.ended) - x(attempt.started) < _SHORTEST * _NAME:
@@ -227,7 +233,7 @@ def _name(name: str, x: float, y: float) -> str:
     return f'<text class="name" x="{x:.1f}" y="{y:.1f}">{escape(name)}</text>'
 
 
-def _titled(group: tuple[Attempt, ...]) -> str:
+def _titled(group: tuple[AttemptView, ...]) -> str:
     highest = max(group, key=lambda attempt: attempt.peak)
     if len(group) > 1:
         peak = f"peak {format_size(highest.peak)} ({highest.agent})"
@@ -252,7 +258,7 @@ def _limits(story: Story, x: Place, y: Place) -> Iterator[str]:
 
 
 def _marks(story: Story, x: Place) -> Iterator[str]:
-    last: dict[Kind, float] = {}
+    last: dict[MarkKind, float] = {}
     before, high = -inf, False
     for mark in story.marks:
         at = x(mark.at)

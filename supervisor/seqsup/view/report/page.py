@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from seqsup.model.process_names import title
-from seqsup.model.run_view import AgentState, RunState, RunView
+from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
 from seqsup.text import printable
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
-from seqsup.view.report.story import Attempt, Kind, Stop, Story
+from seqsup.view.report.story import MarkKind, Story
 from seqsup.view.summary import COLUMNS, headline, reasons, row
 from seqsup.view.table import NONE
 
@@ -20,9 +20,14 @@ MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else
 FULL = 30_000  # characters for what was stopped: then only how each ended
 _WORDS = {
-    Kind.KILL: "stopped", Kind.COLLECTION: "collection", Kind.RETRY: "tried again", Kind.DRAIN: "leftovers stopped",
-    Kind.TROUBLE: "trouble", Kind.HALT: "stop asked", Kind.RESTART: "companion restarted",
-}  # fmt: skip
+    MarkKind.KILL: "stopped",
+    MarkKind.COLLECTION: "collection",
+    MarkKind.RETRY: "tried again",
+    MarkKind.DRAIN: "leftovers stopped",
+    MarkKind.TROUBLE: "trouble",
+    MarkKind.HALT: "stop asked",
+    MarkKind.RESTART: "companion restarted",
+}
 _COMMAND = 160  # characters
 _Column = tuple[str, bool]  # heading, and whether it is a number
 
@@ -92,7 +97,7 @@ def _reasons(view: RunView) -> list[str]:
     return said
 
 
-def _anchor(attempt: Attempt) -> str:
+def _anchor(attempt: AttemptView) -> str:
     return escape(f"{attempt.agent}-{attempt.number}")
 
 
@@ -125,7 +130,7 @@ def _memory(story: Story, zone: tzinfo) -> Iterator[str]:
     yield "<li>— — red: memory.hard</li><li>· · · orange: memory.soft</li>"
     if any(attempt.drained is not None for attempt in story.attempts):
         yield "<li>▬ on the axis: until memory was back</li>"
-    yield from (f"<li>{SYMBOLS[kind]} {_WORDS[kind]}</li>" for kind in Kind if kind in marked)
+    yield from (f"<li>{SYMBOLS[kind]} {_WORDS[kind]}</li>" for kind in MarkKind if kind in marked)
     yield "</ul>"
     told = [(name, {getattr(attempt, name) for attempt in story.attempts} - {None}) for name in ("soft", "hard")]
     limits = "; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in told if sizes)
@@ -198,7 +203,7 @@ def _kills(story: Story, forensics: Mapping[str, str], zone: tzinfo) -> Iterator
     yield "</section>"
 
 
-def _kill(attempt: Attempt, known: str, zone: tzinfo) -> Iterator[str]:
+def _kill(attempt: AttemptView, known: str, zone: tzinfo) -> Iterator[str]:
     yield f'<article id="{_anchor(attempt)}">'
     yield f"<h3>{_text(attempt.agent)}, attempt {attempt.number}: {attempt.reason or 'running'}</h3>"
     yield f"<p>{_text(attempt.why)}</p>"
@@ -217,7 +222,7 @@ def _kill(attempt: Attempt, known: str, zone: tzinfo) -> Iterator[str]:
     yield "</article>"
 
 
-def _grown(attempt: Attempt) -> Iterator[str]:
+def _grown(attempt: AttemptView) -> Iterator[str]:
     """How it came to that, in the last half minute."""
     if len(attempt.samples) < 2:
         return
@@ -247,7 +252,7 @@ def _processes(stop: Stop, of: str) -> Iterator[str]:
     yield from _table(columns, rows, f"Who was in the tree of {of}, the largest first.")
 
 
-def _drained(attempt: Attempt) -> str:
+def _drained(attempt: AttemptView) -> str:
     if attempt.draining is None:
         return NONE
     return ("" if attempt.drain_reached else "> ") + format_duration(attempt.draining)
