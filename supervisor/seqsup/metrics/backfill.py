@@ -6,14 +6,14 @@ They have the labels that a scrape would have given them, so that the dashboard 
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from seqsup.metrics import figures
-from seqsup.metrics.catalogue import BY_NAME, Phase
+from seqsup.metrics.catalogue import BY_NAME
 from seqsup.metrics.exposition import openmetrics, timed
-from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram
+from seqsup.metrics.figures import Figures, Histogram
 from seqsup.metrics.rows import Around, Row, rows
-from seqsup.model.events import AnyEvent, AttemptStarted, GcDone, GcRequested, MemorySampled, Recorded, RunStarted
+from seqsup.model.events import MemorySampled, Recorded, RunStarted
+from seqsup.model.history import History
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state.samples import steady
 
@@ -95,24 +95,20 @@ def _moments(
     """The figures after each event and sample, and at least once in STEP seconds while a supervisor lived."""
     news: list[tuple[float, int, Recorded | MemorySampled]] = [(each.at, 0, each) for each in events]
     news += [(each.at, 1, each) for each in samples]
-    now: Figures | None = None
+    history, now = History(), None
     last, seen = 0.0, None
     for at, _, each in sorted(news, key=lambda one: one[:2]):
         if isinstance(each, MemorySampled):
-            seen = each
-            now = now and _observe(now, each)
-        elif isinstance(each.body, RunStarted):
-            now = figures.apply(_begin(each.body, now), each)
-        elif now is not None:
-            if at - last < EVERY * 60:
+            seen, now = each, now and _observe(now, each)
+        else:
+            if isinstance(each.body, RunStarted):
+                now = now or Figures(profile=each.body.name)
+            elif now is not None and at - last < EVERY * 60:
                 while at - last > STEP:
                     last += STEP
                     yield last, now, seen
-            if isinstance(each.body, AttemptStarted):
-                now = _limited(now, each.body)
-            if companion := _companion_of(each.body):
-                now = _known(now, companion)
-            now = figures.apply(now, each)
+            history.apply(each)
+            now = now and figures.apply(now, each, history.view)
         if now is not None:
             yield at, now, seen
             last = at
@@ -120,33 +116,8 @@ def _moments(
 
 def _observe(now: Figures, sample: MemorySampled) -> Figures:
     for companion, used in sample.companions.items():
-        now = figures.weigh(_known(now, companion), companion, used)
+        now = figures.weigh(now, companion, used)
     return figures.observe(now, _observation(sample), sample.at)
-
-
-def _companion_of(event: AnyEvent) -> str:
-    if isinstance(event, GcRequested | GcDone):
-        return event.owner.name if event.owner.companion else ""
-    return getattr(event, "companion", "")
-
-
-def _known(now: Figures, companion: str) -> Figures:
-    if companion in now.companions:
-        return now
-    return replace(now, companions={**now.companions, companion: CompanionFigures()})
-
-
-def _begin(event: RunStarted, before: Figures | None) -> Figures:
-    agents = {name: AgentFigures() for name in (*event.agents, *event.skips)}
-    if before is not None:
-        agents |= {name: each for name, each in before.agents.items() if name in agents}
-        return replace(before, agents=agents, phase=Phase.STARTING, live={})
-    return Figures(profile=event.name, agents=agents, baseline=0)
-
-
-def _limited(now: Figures, event: AttemptStarted) -> Figures:
-    agent = replace(now.agents.get(event.agent, AgentFigures()), limit=event.hard, gc_threshold=event.soft)
-    return replace(now, agents={**now.agents, event.agent: agent})
 
 
 def _observation(sample: MemorySampled) -> Observation:

@@ -6,21 +6,10 @@ from msgspec import Struct
 
 from seqsup.model.enums import Restart
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import RunState
+from seqsup.model.run_view import AgentState, RunState
 
 
-class Status(StrEnum):
-    """Of an agent, for a queue that must add up to the plan."""
-
-    PENDING = "pending"
-    RUNNING = "running"  # or its memory drains, or it waits for its next attempt
-    COMPLETED = "completed"  # or ended by a reason that the profile expects
-    GAVE_UP = "gave-up"
-    HALTED = "halted"
-    SKIPPED = "skipped"
-
-
-class Phase(StrEnum):
+class RunPhase(StrEnum):
     """What the supervisor does."""
 
     IDLE = "idle"  # the run is over, and the figures can still be read
@@ -58,6 +47,15 @@ class Metric(Struct, frozen=True):
     labels: tuple[str, ...] = ()  # after profile, which all of them have
 
 
+# An agent is told to be in one of these, so that the queue adds up to the plan
+STATES = (
+    AgentState.PENDING, AgentState.RUNNING, AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.HALTED,
+    AgentState.SKIPPED,
+)  # fmt: skip
+TOLD_AS = {
+    AgentState.DRAINING: AgentState.RUNNING, AgentState.BACKOFF: AgentState.RUNNING,
+    AgentState.LOST: AgentState.PENDING,  # a resumed run takes it again
+}  # fmt: skip
 LEFTOVER = "leftover"  # as the reason of a kill: nobody's limit, only the agent's end
 EXITS = tuple(reason for reason in Reason if reason not in (Reason.SKIPPED, Reason.LOST))
 KILLS = (

@@ -20,6 +20,7 @@ from seqsup.metrics.totals import Totals
 from seqsup.model.events import Recorded, RunEnded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
+from seqsup.model.run_view import RunView
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -39,6 +40,7 @@ class Exporter:
         `warn` may be called from any thread; `bounds` gives limit and room of each group with one that we live in."""
         self._wanted, self._profile, self._warn, self._bounds = plan.metrics, plan.name, warn, bounds
         self._figures = figures.begin(plan, baseline)
+        self._view = RunView()
         self._complete = 0.0  # monotonic: since when the figures are the last ones
         self._warned: set[str] = set()
         self._endpoint: Endpoint | None = None
@@ -80,8 +82,12 @@ class Exporter:
 
     # -- what happens
 
+    def follow(self, view: RunView) -> None:
+        """Take the view of the run that begins: it is up to date whenever an event is told."""
+        self._view = view
+
     def __call__(self, recorded: Recorded) -> None:
-        self._figures = figures.apply(self._figures, recorded)
+        self._figures = figures.apply(self._figures, recorded, self._view)
         if isinstance(recorded.body, RunEnded):
             self._complete = time.monotonic()
 

@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, Phase, Status, Swept
+from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, RunPhase, Swept
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     AgentEnded,
     AgentSkipped,
+    AnyEvent,
     AttemptEnded,
+    AttemptLost,
     AttemptStarted,
+    BriefWritten,
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
@@ -36,10 +39,10 @@ from seqsup.model.events import (
     Unkillable,
 )
 from seqsup.model.plan import Plan
-from seqsup.model.process import Heap, Observation, ProcessMemory
+from seqsup.model.process import Collection, Heap, Observation, ProcessMemory
 from seqsup.model.process_names import OTHER, by_program, how_many
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import run_state
+from seqsup.model.run_view import AgentState, RunState, RunView
 from seqsup.units import MIB
 
 RECENT = 60  # seconds
@@ -62,7 +65,7 @@ class AgentFigures(Struct, frozen=True, kw_only=True):
 
     limit: int | None = None
     gc_threshold: int | None = None
-    status: Status = Status.PENDING
+    state: AgentState = AgentState.PENDING
     peak: int = 0
     starts: int = 0
     exits: Mapping[str, int] = field(default_factory=dict)
@@ -92,11 +95,13 @@ class CompanionFigures(Struct, frozen=True, kw_only=True):
     asked: bool = False  # for one, since it was last started
 
 
-class Live(Struct, frozen=True, kw_only=True):
+_NO_AGENT, _NO_COMPANION = AgentFigures(), CompanionFigures()
+
+
+class LiveAgent(Struct, frozen=True, kw_only=True):
     """An attempt that runs: one, unless the profile allows several at a time."""
 
     agent: str
-    lane: int = 1
     used: int = 0
     processes: int = 0
     parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0})  # by program; they add up to `used`
@@ -114,13 +119,13 @@ class Figures(Struct, frozen=True, kw_only=True):
     """All that the run and its agents have come to."""
 
     profile: str
-    agents: Mapping[str, AgentFigures]
+    agents: Mapping[str, AgentFigures] = field(default_factory=dict)
     companions: Mapping[str, CompanionFigures] = field(default_factory=dict)
-    baseline: int  # bytes that the supervisor held before the first agent
+    baseline: int = 0  # bytes that the supervisor held before the first agent
     tier: str = ""
     concurrency: int = 1
-    phase: Phase = Phase.STARTING
-    live: Mapping[str, Live] = field(default_factory=dict)  # by agent
+    phase: RunPhase = RunPhase.STARTING
+    live: Mapping[str, LiveAgent] = field(default_factory=dict)  # by agent
     names: frozenset[str] = frozenset()  # programs that have a series of their own
     drained: Histogram = Histogram()
     timed_out: Histogram = Histogram()
@@ -139,7 +144,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 def begin(plan: Plan, baseline: int) -> Figures:
     agents = {step.name: AgentFigures(limit=step.limits.hard, gc_threshold=step.limits.soft) for step in plan.steps} | {
-        skip.name: AgentFigures(status=Status.SKIPPED) for skip in plan.skips
+        skip.name: AgentFigures(state=AgentState.SKIPPED) for skip in plan.skips
     }
     companions = {start.name: CompanionFigures() for start in plan.companions}
     return Figures(profile=plan.name, agents=agents, companions=companions, baseline=baseline)
@@ -201,72 +206,81 @@ def divide(
 # -- events
 
 
-def apply(now: Figures, recorded: Recorded) -> Figures:
-    """Take in an event."""
+def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
+    """Take in an event; `view` is the run after it."""
     at = recorded.at
     match recorded.body:
-        case RunStarted() as event:
-            return _run_started(now, event, at)
-        case HaltRequested(halt=halt) if halt >= Halt.NOW:
-            return replace(now, phase=Phase.STOPPING)
-        case AttemptStarted(agent=agent, lane=lane):
-            overlaps = sum(other.lane == lane for other in now.live.values() if other.agent != agent)
-            now = replace(now, violations=now.violations + overlaps)
-            now = replace(now, phase=Phase.RUNNING, live={**now.live, agent: Live(agent=agent, lane=lane)})
-            before = now.agents[agent]
-            return _agent(now, agent, status=Status.RUNNING, peak=0, starts=before.starts + 1, last_start=at)
-        case GcRequested(owner=owner) if owner.companion:
-            return _companion(now, owner.name, asked=True)
-        case GcRequested(owner=owner):
-            now = _live(replace(now, phase=Phase.GC), owner.name, collected=True)
-            return _agent(now, owner.name, last_collection=at)
-        case GcDone() as event:
-            return _gc_done(now, event)
-        case StopSent() as event:
-            return _stop_sent(now, event, at)
+        case AttemptStarted() as event:
+            return _attempt_started(now, view, event, at)
         case AttemptEnded() as event:
-            return _attempt_ended(now, event, at)
-        case Unkillable(processes=processes):
-            return replace(now, survivors=len(processes))
+            return _attempt_ended(now, view, event, at)
         case Drained() as event:
-            return _drained(now, event)
-        case RetryScheduled(agent=agent):
-            now = _at_rest(now, Phase.BACKOFF)
-            return _agent(now, agent, retries=now.agents[agent].retries + 1)
-        case CompanionStarted(companion=companion):
-            return _companion(_at_rest(now, Phase.COMPANIONS), companion, agents=0, asked=False)
-        case CompanionStopped(companion=companion, reason=Restart.MEMORY) if not now.companions[companion].asked:
-            collections = _more(now.companions[companion].collections, Collected.UNSUPPORTED)
-            return _companion(now, companion, up=False, used=0, collections=collections)
-        case CompanionReady(companion=companion):
-            return _companion(_at_rest(now, Phase.STARTING), companion, up=True)
-        case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
-            return _companion(now, companion, up=False, used=0)
-        case CompanionRestarted(companion=companion, reason=reason):
-            restarts = _more(now.companions[companion].restarts, reason)
-            return _companion(now, companion, restarts=restarts, last_restart=at)
-        case LimitPaused() | RunPaused():
-            return _at_rest(now, Phase.BACKOFF)
-        case RunContinued():
-            return replace(now, phase=Phase.STARTING)
-        case AgentEnded(agent=agent) as event:
+            return _drained(now, view, event)
+        case AgentEnded(agent=agent):
             for companion, figures in now.companions.items():
                 now = _companion(now, companion, agents=figures.agents + 1)
-            return _agent(_at_rest(now, Phase.STARTING), agent, status=_status(event))
-        case AgentSkipped(agent=agent):
-            return _agent(now, agent, status=Status.SKIPPED)
-        case RunEnded() as event:
-            return _run_ended(now, event, at)
+            return _agent(_at_rest(now, RunPhase.STARTING), view, agent)
+        case GcRequested(owner=owner) if not owner.companion:
+            now = _live(replace(now, phase=RunPhase.GC), owner.name, collected=True)
+            return _agent(now, view, owner.name, last_collection=at)
+        case GcDone(owner=owner, collection=collection) if not owner.companion:
+            return _gc_done(now, view, owner.name, collection)
+        case StopSent() as event:
+            return _stop_sent(now, view, event, at)
+        case RetryScheduled(agent=agent):
+            now = _at_rest(now, RunPhase.BACKOFF)
+            return _agent(now, view, agent, retries=now.agents[agent].retries + 1)
+        case LimitPaused(agent=agent):
+            return _agent(_at_rest(now, RunPhase.BACKOFF), view, agent)
+        case AgentSkipped(agent=agent) | BriefWritten(agent=agent) | AttemptLost(agent=agent):
+            return _agent(now, view, agent)
+        case Unkillable(processes=processes):
+            return replace(now, survivors=len(processes))
+        case RunPaused():
+            return _at_rest(now, RunPhase.BACKOFF)
+        case RunContinued():
+            return replace(now, phase=RunPhase.STARTING)
+        case HaltRequested(halt=halt) if halt >= Halt.NOW:
+            return replace(now, phase=RunPhase.STOPPING)
+        case RunStarted():
+            return _run_started(now, view)
+        case RunEnded():
+            return _run_ended(now, view)
+    return _companion_event(now, recorded.body, at)
+
+
+def _companion_event(now: Figures, event: AnyEvent, at: float) -> Figures:
+    match event:
+        case CompanionStarted(companion=name):
+            return _companion(_at_rest(now, RunPhase.COMPANIONS), name, agents=0, asked=False)
+        case CompanionReady(companion=name):
+            return _companion(_at_rest(now, RunPhase.STARTING), name, up=True)
+        case CompanionExited(companion=name):
+            return _companion(now, name, up=False, used=0)
+        case CompanionStopped(companion=name, reason=reason):
+            before = now.companions.get(name, _NO_COMPANION)
+            alone = reason is Restart.MEMORY and not before.asked
+            collections = _more(before.collections, Collected.UNSUPPORTED) if alone else before.collections
+            return _companion(now, name, up=False, used=0, collections=collections)
+        case CompanionRestarted(companion=name, reason=reason):
+            restarts = _more(now.companions.get(name, _NO_COMPANION).restarts, reason)
+            return _companion(now, name, restarts=restarts, last_restart=at)
+        case GcRequested(owner=owner):
+            return _companion(now, owner.name, asked=True)
+        case GcDone(owner=owner, collection=collection):
+            before = now.companions.get(owner.name, _NO_COMPANION)
+            return _companion(now, owner.name, collections=_more(before.collections, _result(collection)))
     return now
 
 
-def _at_rest(now: Figures, phase: Phase) -> Figures:
+def _at_rest(now: Figures, phase: RunPhase) -> Figures:
     """Go over to a phase, unless an agent runs on: in another lane, or while a companion starts anew."""
-    return replace(now, phase=Phase.RUNNING if now.live else phase)
+    return replace(now, phase=RunPhase.RUNNING if now.live else phase)
 
 
-def _agent(now: Figures, name: str, **changes: object) -> Figures:
-    return replace(now, agents={**now.agents, name: replace(now.agents[name], **changes)})
+def _agent(now: Figures, view: RunView, name: str, **changes: object) -> Figures:
+    agent = replace(now.agents[name], state=view.agents[name].state, **changes)
+    return replace(now, agents={**now.agents, name: agent})
 
 
 def _live(now: Figures, agent: str, **changes: object) -> Figures:
@@ -276,32 +290,43 @@ def _live(now: Figures, agent: str, **changes: object) -> Figures:
 
 
 def _companion(now: Figures, name: str, **changes: object) -> Figures:
-    return replace(now, companions={**now.companions, name: replace(now.companions[name], **changes)})
+    companion = replace(now.companions.get(name, _NO_COMPANION), **changes)
+    return replace(now, companions={**now.companions, name: companion})
 
 
 def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
     return {**counts, key: counts.get(key, 0) + by}
 
 
-def _run_started(now: Figures, event: RunStarted, at: float) -> Figures:
-    now = replace(now, tier=event.containment, concurrency=event.concurrency, started=at, live={})
-    for name in now.agents.keys() & set(event.completed_before):
-        now = _agent(now, name, status=Status.COMPLETED)
-    return now
+def _run_started(now: Figures, view: RunView) -> Figures:
+    agents = {name: replace(now.agents.get(name, _NO_AGENT), state=agent.state) for name, agent in view.agents.items()}
+    return replace(
+        now, agents=agents, phase=RunPhase.STARTING, live={}, tier=view.containment, concurrency=view.concurrency,
+        started=view.resumed,
+    )  # fmt: skip
 
 
-def _gc_done(now: Figures, event: GcDone) -> Figures:
-    name, done = event.owner.name, event.collection
-    result = Collected.FREED if done.freed >= MIB else Collected.NO_EFFECT
-    result = result if done.answered else Collected.FAILED
-    if event.owner.companion:
-        return _companion(now, name, collections=_more(now.companions[name].collections, result))
-    agent, phase = now.agents[name], Phase.RUNNING if now.phase is Phase.GC else now.phase
-    collections, freed = _more(agent.collections, result), agent.freed + max(done.freed, 0)
-    return _agent(replace(now, phase=phase), name, collections=collections, freed=freed)
+def _attempt_started(now: Figures, view: RunView, event: AttemptStarted, at: float) -> Figures:
+    live = {**now.live, event.agent: LiveAgent(agent=event.agent)}
+    return _agent(
+        replace(now, phase=RunPhase.RUNNING, live=live, violations=view.sequence_violations), view, event.agent,
+        limit=event.hard, gc_threshold=event.soft, peak=0, starts=now.agents[event.agent].starts + 1, last_start=at,
+    )  # fmt: skip
 
 
-def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
+def _gc_done(now: Figures, view: RunView, name: str, done: Collection) -> Figures:
+    agent, phase = now.agents[name], RunPhase.RUNNING if now.phase is RunPhase.GC else now.phase
+    collections, freed = _more(agent.collections, _result(done)), agent.freed + max(done.freed, 0)
+    return _agent(replace(now, phase=phase), view, name, collections=collections, freed=freed)
+
+
+def _result(done: Collection) -> Collected:
+    if not done.answered:
+        return Collected.FAILED
+    return Collected.FREED if done.freed >= MIB else Collected.NO_EFFECT
+
+
+def _stop_sent(now: Figures, view: RunView, event: StopSent, at: float) -> Figures:
     agent, live = now.agents[event.agent], now.live.get(event.agent)
     reason = event.reason or LEFTOVER
     if live is None:
@@ -318,11 +343,11 @@ def _stop_sent(now: Figures, event: StopSent, at: float) -> Figures:
     elif event.reason is None:
         live = replace(live, left=live.left + how_many(event.processes))
     live = replace(live, told=event.signal)
-    now = replace(now, phase=Phase.KILLING, live={**now.live, event.agent: live})
-    return _agent(now, event.agent, **changes)
+    now = replace(now, phase=RunPhase.KILLING, live={**now.live, event.agent: live})
+    return _agent(now, view, event.agent, **changes)
 
 
-def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
+def _attempt_ended(now: Figures, view: RunView, event: AttemptEnded, at: float) -> Figures:
     agent, outcome = now.agents[event.agent], event.outcome
     code = outcome.exit_code if outcome.signal is None else 128 + outcome.signal
     others = {name: live for name, live in now.live.items() if name != event.agent}
@@ -330,32 +355,28 @@ def _attempt_ended(now: Figures, event: AttemptEnded, at: float) -> Figures:
     if (live := now.live.get(event.agent)) is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
-        _at_rest(replace(now, live=others), Phase.DRAINING), event.agent,
+        _at_rest(replace(now, live=others), RunPhase.DRAINING), view, event.agent,
         peak=outcome.peak, exits=_more(agent.exits, outcome.reason), seconds=agent.seconds + outcome.seconds,
         last_duration=outcome.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
         last_success=at if event.ok else agent.last_success, swept=swept,
     )  # fmt: skip
 
 
-def _drained(now: Figures, event: Drained) -> Figures:
+def _drained(now: Figures, view: RunView, event: Drained) -> Figures:
     if event.reached:
         now = replace(now, drained=now.drained.add(event.seconds), survivors=0)
     else:
         now = replace(now, timed_out=now.timed_out.add(event.seconds))
     if event.strays:
-        now = _agent(now, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, how_many(event.strays)))
-    return _at_rest(replace(now, residual=max(event.owned - now.baseline, 0)), Phase.STARTING)
+        now = _agent(
+            now, view, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, how_many(event.strays))
+        )
+    return _at_rest(replace(now, residual=max(event.owned - now.baseline, 0)), RunPhase.STARTING)
 
 
-def _run_ended(now: Figures, event: RunEnded, at: float) -> Figures:
+def _run_ended(now: Figures, view: RunView) -> Figures:
     return replace(
-        now, phase=Phase.IDLE, live={}, ended=at, seconds=event.seconds,
-        violations=max(now.violations, event.sequence_violations),
-        runs=_more(now.runs, run_state(event.exit_code)), last_success=at if event.exit_code == 0 else now.last_success,
+        now, phase=RunPhase.IDLE, live={}, ended=view.ended, seconds=view.seconds, violations=view.sequence_violations,
+        runs=_more(now.runs, view.state),
+        last_success=view.ended if view.state is RunState.COMPLETED else now.last_success,
     )  # fmt: skip
-
-
-def _status(event: AgentEnded) -> Status:
-    if event.ok:
-        return Status.COMPLETED
-    return {Reason.HALTED: Status.HALTED, Reason.SKIPPED: Status.SKIPPED}.get(event.reason, Status.GAVE_UP)

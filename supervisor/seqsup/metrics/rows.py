@@ -4,8 +4,19 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 
-from seqsup.metrics.catalogue import DRAINS, EXITS, KILLS, RESTARTS, RUNS, Collected, Phase, Status, Swept
-from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram, Live
+from seqsup.metrics.catalogue import (
+    DRAINS,
+    EXITS,
+    KILLS,
+    RESTARTS,
+    RUNS,
+    STATES,
+    TOLD_AS,
+    Collected,
+    RunPhase,
+    Swept,
+)
+from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram, LiveAgent
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
 
@@ -34,7 +45,7 @@ def rows(
     yield "build_info", versions, 1
 
 
-def _live(live: Live, around: Around) -> Iterator[Row]:
+def _live(live: LiveAgent, around: Around) -> Iterator[Row]:
     agent = (live.agent,)
     yield "agent_tree_rss_bytes", agent, live.used
     yield "agent_tree_rss_recent_max_bytes", agent, max((most for _, most in live.recent), default=0)
@@ -54,8 +65,8 @@ def _live(live: Live, around: Around) -> Iterator[Row]:
 
 def _agent(name: str, agent: AgentFigures) -> Iterator[Row]:
     yield "agent_tree_rss_peak_bytes", (name,), agent.peak
-    for status in Status:
-        yield "agent_status", (name, status), agent.status is status
+    state = TOLD_AS.get(agent.state, agent.state)
+    yield from (("agent_status", (name, each), state is each) for each in STATES)
     yield "agent_starts_total", (name,), agent.starts
     yield from (("agent_exits_total", (name, reason), agent.exits.get(reason, 0)) for reason in EXITS)
     yield from (("agent_kills_total", (name, reason), agent.kills.get(reason, 0)) for reason in KILLS)
@@ -98,9 +109,9 @@ def _run(now: Figures) -> Iterator[Row]:
     yield "drain_baseline_bytes", (), now.baseline
     yield "leftover_processes", (), now.survivors
     yield "sequence_violations_total", (), now.violations
-    yield from (("phase", (phase,), now.phase is phase) for phase in Phase)
-    states = [agent.status for agent in now.agents.values()]
-    yield from (("queue_agents", (status,), states.count(status)) for status in Status)
+    yield from (("phase", (phase,), now.phase is phase) for phase in RunPhase)
+    states = [TOLD_AS.get(agent.state, agent.state) for agent in now.agents.values()]
+    yield from (("queue_agents", (state,), states.count(state)) for state in STATES)
     yield from (("runs_total", (outcome,), now.runs.get(outcome, 0)) for outcome in RUNS)
     yield "run_concurrency", (), now.concurrency
     yield "samples_total", (), now.samples

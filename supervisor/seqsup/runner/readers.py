@@ -91,6 +91,7 @@ class Readers:
         audience.add_scale(timeline.weigh)
         self._on_disk = [self._log(begun), timeline]
         if (exporter := self._exporter) is not None:
+            exporter.follow(audience.view)
             audience.add_reader(exporter)
             audience.add_observer(exporter.observe)
             audience.add_scale(exporter.weigh)

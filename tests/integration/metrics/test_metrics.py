@@ -45,10 +45,12 @@ from seqsup.model.events import (
     GcDone,
     GcRequested,
     Owner,
+    Recorded,
     RunStarted,
     StopSent,
     Unkillable,
 )
+from seqsup.model.history import History
 from seqsup.model.process import Heap, Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
@@ -62,16 +64,25 @@ AROUND = Around(
 )
 
 
-def fresh(*agents: str) -> Figures:
+class Counted(Figures, frozen=True, kw_only=True):
+    """Figures with the events that they are of, so that a test can go on from them."""
+
+    told: tuple[Recorded, ...] = ()
+
+
+def fresh(*agents: str) -> Counted:
     made = {name: AgentFigures(limit=1024 * MIB, gc_threshold=768 * MIB) for name in agents or AGENTS}
-    return Figures(profile="nightly", agents=made, companions={"mcp": CompanionFigures()}, baseline=20 * MIB)
+    return Counted(profile="nightly", agents=made, companions={"mcp": CompanionFigures()}, baseline=20 * MIB)
 
 
-def after(told: Told, now: Figures | None = None) -> Figures:
-    now = now or fresh()
+def after(told: Told, now: Counted | None = None) -> Counted:
+    now, history = now or fresh(), History()
+    for recorded in now.told:
+        history.apply(recorded)
     for recorded in told.events:
-        now = apply(now, recorded)
-    return now
+        history.apply(recorded)
+        now = apply(now, recorded, history.view)
+    return replace(now, told=(*now.told, *told.events))
 
 
 def table(now: Figures) -> dict[tuple[str, tuple[str, ...]], float | Histogram]:
@@ -255,9 +266,8 @@ def test_two_attempts_of_one_lane_at_a_time_are_counted_while_they_run() -> None
     assert table(now)["sequence_violations_total", ()] == 0
     now = after(Told().started("b"), now)
     assert table(now)["sequence_violations_total", ()] == 1
-    beside = Told().started("a").events
-    other = replace(beside[0], body=replace(beside[0].body, agent="c", lane=2))
-    assert table(apply(now, other))["sequence_violations_total", ()] == 1
+    beside = Told().attempt_started("c", lane=2)
+    assert table(after(beside, now))["sequence_violations_total", ()] == 1
     assert table(after(Told().run_ended(0), now))["sequence_violations_total", ()] == 1
 
 
@@ -437,7 +447,9 @@ def test_a_profile_of_200_agents_has_as_many_series_as_the_readme_says() -> None
     told = Told().run(*names)
     for name in names:
         for reason in (Reason.HARD, Reason.SOFT):
-            told.started(name).tell(stopped(name, "SIGKILL", reason)).ended(name, exit_code=1).drained(name)
+            told.attempt_started(name, hard=1024 * MIB).tell(stopped(name, "SIGKILL", reason)).ended(
+                name, exit_code=1
+            ).drained(name)
     lines = [line for line in exposed(after(told, fresh(*names))).splitlines() if not line.startswith(b"#")]
     assert 50 * 200 <= len(lines) <= 90 + 60 * 200
 
