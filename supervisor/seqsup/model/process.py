@@ -38,7 +38,7 @@ class NodeProcess(Struct, frozen=True, kw_only=True):
     workers: int = 0  # its worker threads, whose heaps are their own and not asked
 
 
-class Site(Struct, frozen=True, kw_only=True):
+class AllocationSite(Struct, frozen=True, kw_only=True):
     """Where living objects were allocated, as the sampling profiler saw it."""
 
     bytes: int

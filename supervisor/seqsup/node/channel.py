@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from seqsup.model.plan import Account
-from seqsup.model.process import Heap, NodeProcess, Site
+from seqsup.model.process import AllocationSite, Heap, NodeProcess
 from seqsup.node.sockets import Sockets, discard
 
 _LONGEST_LINE = 65536  # bytes
@@ -58,7 +58,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     id: Size
     before: Reading | None = None
     after: Reading | None = None
-    sites: Annotated[tuple[Site, ...], Meta(max_length=20)] = ()
+    sites: Annotated[tuple[AllocationSite, ...], Meta(max_length=20)] = ()
     error: Text = ""
 
 

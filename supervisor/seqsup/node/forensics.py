@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from seqsup.model.enums import Verdict
 from seqsup.model.plan import Limits
-from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
+from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, ProcessMemory
 from seqsup.model.process_names import is_node, title
 from seqsup.model.reason import Reason
 from seqsup.text import printable
@@ -37,7 +37,7 @@ class Known(Struct, frozen=True, kw_only=True):
 
     nodes: tuple[NodeProcess, ...] = ()
     collections: tuple[Collection, ...] = ()
-    sites: dict[int, tuple[Site, ...]] = {}  # by pid
+    sites: dict[int, tuple[AllocationSite, ...]] = {}  # by pid
     reports: tuple[str, ...] = ()  # files that Node wrote as V8 gave up
     snapshot: str = ""  # what came of a heap snapshot, if one was wanted
 
@@ -227,12 +227,12 @@ def _unsaid(found: Forensics) -> str:
     return f"{title(largest)} did not answer{spoke}{others}"
 
 
-def ranked(sites: Mapping[int, tuple[Site, ...]]) -> list[Site]:
+def ranked(sites: Mapping[int, tuple[AllocationSite, ...]]) -> list[AllocationSite]:
     """All processes' sites, the largest first."""
     return sorted((site for some in sites.values() for site in some if site.frames), key=lambda site: -site.bytes)
 
 
-def names_a_file(sites: Iterable[Site]) -> bool:
+def names_a_file(sites: Iterable[AllocationSite]) -> bool:
     """Say whether one of them is in code that is neither Node's nor V8's own."""
     return any(_file(site.frames[0]) for site in sites if site.frames)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from seqsup.host.wake import Wake
 from seqsup.model.plan import Account, Limits
-from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, ProcessMemory, Site
+from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node import forensics
 from seqsup.node.channel import Answer, Channel, Node
 from seqsup.node.forensics import Known
@@ -60,7 +60,7 @@ class Telemetry:
         self._watched: set[int] = set()  # pids whose allocations are sampled
         self._looked_into: set[int] = set()  # and of which many are, for a moment
         self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
-        self._sites: dict[int, tuple[Site, ...]] = {}
+        self._sites: dict[int, tuple[AllocationSite, ...]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[None] | None = None  # the next look
         self._collecting: asyncio.Task[Collection] | None = None

@@ -55,7 +55,7 @@ class Output:
         os.close(self.fd)
 
 
-class Reading:
+class OutputReader:
     """Reads output from its beginning, as it grows: a file that may not be there yet, or be emptied by its writer."""
 
     def __init__(self, path: Path) -> None:

@@ -12,14 +12,14 @@ from loguru import logger
 
 from seqsup.model.events import Recorded, RunStarted, about
 from seqsup.text import columns, mark, printable, wrap
-from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Line, say
+from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Message, say
 from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import Outlet
 from seqsup.view.screen import Screen
 from seqsup.view.terminal import colourful, symbols
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    import loguru
 
 FILE = "seqsup.log"
 _ROTATION, _RETENTION = "16 MB", 4  # of a run's file: 80 MB at most
@@ -85,7 +85,7 @@ class Log:
             json=self._object(recorded, line, agent, attempt, text) if self._as_json else "",
         ).log(line.level, printable(text))
 
-    def _object(self, recorded: Recorded, line: Line, agent: str, attempt: int | None, text: str) -> str:
+    def _object(self, recorded: Recorded, line: Message, agent: str, attempt: int | None, text: str) -> str:
         level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
         return _as_object(recorded.at, level, recorded.run, agent, attempt, kind(recorded.body), " ".join(text.split()))
 
@@ -96,7 +96,7 @@ class Log:
             json=self._pulse(agent, attempt, text),
         ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
 
-    def _short(self, record: "Record") -> str:
+    def _short(self, record: "loguru.Record") -> str:
         """The format of the terminal's line. What it alone shows is put together only for what it shows."""
         extra = record["extra"]
         extra["clock"] = time.strftime("%H:%M:%S", time.localtime(extra["at"]))
@@ -112,11 +112,11 @@ class Log:
     def _pulse(self, agent: str, attempt: int | None, text: str) -> str:
         return spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
 
-    def _to_terminal(self, message: "Message") -> None:
+    def _to_terminal(self, message: "loguru.Message") -> None:
         assert self._outlet is not None
         self._outlet.write(self._wrapped(message).encode(*self._codec))
 
-    def _wrapped(self, message: "Message") -> str:
+    def _wrapped(self, message: "loguru.Message") -> str:
         """Broken at words where the terminal would break within them, what follows below the line's own text."""
         width = 0
         if self._terminal is not None:

@@ -57,7 +57,9 @@ _COMMAND = 300  # characters: a prompt may be pages long
 _SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
 
 
-class Line(Struct, frozen=True):
+class Message(Struct, frozen=True):
+    """One line of the log."""
+
     level: str
     mark: str
     word: str
@@ -66,14 +68,14 @@ class Line(Struct, frozen=True):
 
 
 @singledispatch
-def say(event: Event) -> Line | None:
+def say(event: Event) -> Message | None:
     """Put an event into words, unless others say it already. Whoever stops, kills, waits or retries says why, with its
     numbers."""
     raise TypeError(f"no words for {event!r}")
 
 
 @say.register
-def _(event: RunStarted) -> Line:
+def _(event: RunStarted) -> Message:
     agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency)}"
     text = f"{event.name}: {agents}, in {event.containment}"
     if event.waited >= _SLOW:
@@ -87,85 +89,85 @@ def _(event: RunStarted) -> Line:
         text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"
     if event.gone:
         text += f"; no longer in the profile: {named(event.gone)}"
-    return Line(INFO, "▶", "resumed" if event.resumed else "started", text)
+    return Message(INFO, "▶", "resumed" if event.resumed else "started", text)
 
 
 @say.register
-def _(event: HaltRequested) -> Line:
-    return Line(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
+def _(event: HaltRequested) -> Message:
+    return Message(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
 
 
 @say.register
-def _(event: AttemptStarted) -> Line:
+def _(event: AttemptStarted) -> Message:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
     how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
-    return Line(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
+    return Message(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
 
 
 @say.register
-def _(event: Spawned) -> Line:
+def _(event: Spawned) -> Message:
     again = f"  attempt {event.attempt}" if event.attempt > 1 else ""
-    return Line(INFO, "▶", "started", f"pid {event.pid}{again}")
+    return Message(INFO, "▶", "started", f"pid {event.pid}{again}")
 
 
 @say.register
-def _(event: MemoryWarned) -> Line:
-    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
+def _(event: MemoryWarned) -> Message:
+    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
 
 
 @say.register
-def _(event: OutputCut) -> Line:
+def _(event: OutputCut) -> Message:
     text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
-    return Line(WARNING, "!", "output", text)
+    return Message(WARNING, "!", "output", text)
 
 
 @say.register
-def _(event: LeaderEnded) -> Line:
+def _(event: LeaderEnded) -> Message:
     ended = ending(event.outcome.exit)
-    return Line(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
+    return Message(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
 
 
 @say.register
-def _(event: BriefWritten) -> Line:
+def _(event: BriefWritten) -> Message:
     stands = f"for it stands {event.stands}" if event.stands else "it has left no summary yet"
-    return Line(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
+    return Message(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
 
 
 @say.register
-def _(event: PeakRose) -> Line:
+def _(event: PeakRose) -> Message:
     factor = f"{event.peak / event.usual:.1f} × " if event.usual else ""
     usual = f"{format_size(event.usual)} of {event.attempts} attempts"
     text = f"peak {format_size(event.peak)} is {factor}its median {usual}"
-    return Line(WARNING, "!", "more", text)
+    return Message(WARNING, "!", "more", text)
 
 
 @say.register
-def _(event: RunPaused) -> Line:
-    return Line(ERROR, "■", "paused", event.why)  # as long as somebody likes, so --quiet says it too
+def _(event: RunPaused) -> Message:
+    return Message(ERROR, "■", "paused", event.why)  # as long as somebody likes, so --quiet says it too
 
 
 @say.register
-def _(event: RunContinued) -> Line:
-    return Line(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
+def _(event: RunContinued) -> Message:
+    return Message(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
 
 
 @say.register
-def _(event: MemoryHigh) -> Line:
-    return Line(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
+def _(event: MemoryHigh) -> Message:
+    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
 
 
 @say.register
-def _(event: GcRequested) -> Line:
+def _(event: GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
     limit = "hard" if event.owner.companion else "soft"
     text = f"{format_size(event.used)} is over {limit} = {format_size(event.limit)}: a collection is asked of {asked}"
     if event.owner.companion:
-        return Line(INFO, "↻", "companion", f"{event.owner.name}: {text}")
-    return Line(INFO, "↻", "memory", text)
+        return Message(INFO, "↻", "companion", f"{event.owner.name}: {text}")
+    return Message(INFO, "↻", "memory", text)
 
 
 @say.register
-def _(event: GcDone) -> Line:
+def _(event: GcDone) -> Message:
     done, before, after = event.collection, event.collection.before, event.collection.after
     text = (
         f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree has {format_size(event.used)}:"
@@ -175,22 +177,22 @@ def _(event: GcDone) -> Line:
     if done.answered < done.asked:
         text += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
     if event.owner.companion:
-        return Line(INFO, "↻", "companion", f"{event.owner.name}: {text}")
-    return Line(INFO, "↻", "collected", text)
+        return Message(INFO, "↻", "companion", f"{event.owner.name}: {text}")
+    return Message(INFO, "↻", "collected", text)
 
 
 @say.register
-def _(event: StopSent) -> Line:
+def _(event: StopSent) -> Message:
     held = processes(event.processes)
     text = f"{event.signal}: {event.why}"
     if event.reason is None:
-        return Line(INFO, "↻", "leftovers", text + (f": {held}" if held else ""))
+        return Message(INFO, "↻", "leftovers", text + (f": {held}" if held else ""))
     text += f"; {held}" if held else ""
-    return Line(WARNING, "☠", event.reason, text)
+    return Message(WARNING, "☠", event.reason, text)
 
 
 @say.register
-def _(event: AttemptEnded) -> Line:
+def _(event: AttemptEnded) -> Message:
     outcome = event.outcome
     parts = [ending(outcome.exit), format_duration(outcome.seconds)]
     if outcome.peak:
@@ -199,51 +201,51 @@ def _(event: AttemptEnded) -> Line:
         parts.append(f"left behind {processes(outcome.left_over)}")
     text = "  ".join(part for part in parts if part)
     if outcome.reason is Reason.COMPLETED:
-        return Line(SUCCESS, "✔", outcome.reason, text)
+        return Message(SUCCESS, "✔", outcome.reason, text)
     told = outcome.reason in STOPPED_BY_US or (outcome.reason is Reason.KERNEL_OOM and outcome.processes)
     if not told and outcome.why != parts[0]:  # else StopSent, or its exit code, has said why
         text += f"  {outcome.why.removeprefix(f'{parts[0]}: ')}"
-    return Line(WARNING, "☠" if outcome.reason in KILLED else "✖", outcome.reason, text)
+    return Message(WARNING, "☠" if outcome.reason in KILLED else "✖", outcome.reason, text)
 
 
 @say.register
-def _(event: AdmissionDelayed) -> Line:
-    return Line(WARNING, "…", "waits", f"for memory: {event.why}")
+def _(event: AdmissionDelayed) -> Message:
+    return Message(WARNING, "…", "waits", f"for memory: {event.why}")
 
 
 @say.register
-def _(event: RetryScheduled) -> Line:
+def _(event: RetryScheduled) -> Message:
     grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
     grown += ", without seqsup's Node options" if event.bare else ""
     text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
-    return Line(INFO, "↻", "retry", text)
+    return Message(INFO, "↻", "retry", text)
 
 
 @say.register
-def _(event: LimitPaused) -> Line:
-    return Line(ERROR, "…", "paused", event.why)  # for hours, so --quiet says it too
+def _(event: LimitPaused) -> Message:
+    return Message(ERROR, "…", "paused", event.why)  # for hours, so --quiet says it too
 
 
 @say.register
-def _(event: AgentEnded) -> Line | None:
+def _(event: AgentEnded) -> Message | None:
     if event.reason is Reason.COMPLETED and event.attempts == 1:
         return None  # its attempt did
     if event.reason is Reason.COMPLETED:
-        return Line(DEBUG, "✔", "done", f"after {counted(event.attempts, 'attempt')}")
+        return Message(DEBUG, "✔", "done", f"after {counted(event.attempts, 'attempt')}")
     if event.ok:
-        return Line(SUCCESS, "✔", event.reason, "as the profile expects")
+        return Message(SUCCESS, "✔", event.reason, "as the profile expects")
     if event.reason is Reason.HALTED:
-        return Line(WARNING, "■", event.reason, event.why)
-    return Line(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
+        return Message(WARNING, "■", event.reason, event.why)
+    return Message(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
 
 
 @say.register
-def _(event: AgentSkipped) -> Line:
-    return Line(INFO, "–", "skipped", event.why)
+def _(event: AgentSkipped) -> Message:
+    return Message(INFO, "–", "skipped", event.why)
 
 
 @say.register
-def _(event: Drained) -> Line:
+def _(event: Drained) -> Message:
     freed = f"freed {format_size(event.freed)}" if event.freed >= 0 else f"{format_size(-event.freed)} less"
     text = (
         f"the host had {format_size(event.before)}, has {format_size(event.after)}: {freed};"
@@ -254,99 +256,101 @@ def _(event: Drained) -> Line:
     if event.reached:
         seconds = format_duration(event.seconds)
         level = INFO if event.strays or event.seconds >= _SLOW else DEBUG
-        return Line(level, "✔", "drained", f"in {seconds}: {text}")
+        return Message(level, "✔", "drained", f"in {seconds}: {text}")
     then = f"; {event.on_timeout} follows" if event.on_timeout else ""
-    return Line(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
+    return Message(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
 
 
 @say.register
-def _(event: AgentDue) -> Line:
-    return Line(DEBUG, "▶", "its turn")
+def _(event: AgentDue) -> Message:
+    return Message(DEBUG, "▶", "its turn")
 
 
 @say.register
-def _(event: CompanionStarted) -> Line:
-    return Line(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
+def _(event: CompanionStarted) -> Message:
+    return Message(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
 
 
 @say.register
-def _(event: CompanionReady) -> Line:
-    return Line(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
+def _(event: CompanionReady) -> Message:
+    return Message(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
 
 
 @say.register
-def _(event: CompanionExited) -> Line:
+def _(event: CompanionExited) -> Message:
     text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
     text += f"; its output is in {event.folder}"
     said = last_words(event.output.encode())  # of Node's stack too: it may be told several times
-    return Line(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
+    return Message(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
 
 
 @say.register
-def _(event: CompanionStopped) -> Line:
+def _(event: CompanionStopped) -> Message:
     held = f": {processes(event.processes)}" if event.processes else ""
     text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
-    return Line(DEBUG, "■", "companion", text)
+    return Message(DEBUG, "■", "companion", text)
 
 
 @say.register
-def _(event: CompanionRestarted) -> Line:
-    return Line(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
+def _(event: CompanionRestarted) -> Message:
+    return Message(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
 
 
 @say.register
-def _(event: ChainEnded) -> Line:
+def _(event: ChainEnded) -> Message:
     over = f"{event.chain} is over after {counted(event.agents, 'agent')}"
     had, holds = format_size(event.baseline), f"the run holds {format_size(event.owned)}"
     if event.reached:
         has = format_size(event.available)
-        return Line(INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}")
+        return Message(
+            INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}"
+        )
     text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
-    return Line(ERROR, "!", "chain", text)
+    return Message(ERROR, "!", "chain", text)
 
 
 @say.register
-def _(event: HookStarted) -> Line:
-    return Line(DEBUG, "▶", "hook", f"{event.point}: pid {event.pid}  {event.command[:_COMMAND]}")
+def _(event: HookStarted) -> Message:
+    return Message(DEBUG, "▶", "hook", f"{event.point}: pid {event.pid}  {event.command[:_COMMAND]}")
 
 
 @say.register
-def _(event: HookEnded) -> Line:
+def _(event: HookEnded) -> Message:
     text = f"{event.point}: {event.command}  {format_duration(event.seconds)}"
     if event.left_over:
         text += f"; left behind {processes(event.left_over)}"
     if event.ok:
-        return Line(DEBUG, "✔", "hook", text)
+        return Message(DEBUG, "✔", "hook", text)
     said = f"; its output is in {event.folder}: {event.output}" if event.output else ""
-    return Line(WARNING, "✖", "hook", f"{text}  {event.why}{said}")
+    return Message(WARNING, "✖", "hook", f"{text}  {event.why}{said}")
 
 
 @say.register
-def _(event: Unkillable) -> Line:
+def _(event: Unkillable) -> Message:
     who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
     text = f"still there {format_duration(event.seconds)} after SIGKILL: {who}"
-    return Line(ERROR, "!", "unkillable", text)
+    return Message(ERROR, "!", "unkillable", text)
 
 
 @say.register
-def _(event: AttemptLost) -> Line:
+def _(event: AttemptLost) -> Message:
     stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
-    return Line(ERROR, "✖", "lost", f"its supervisor died{stopped}")
+    return Message(ERROR, "✖", "lost", f"its supervisor died{stopped}")
 
 
 @say.register
-def _(event: Warned) -> Line:
-    return Line(WARNING, "!", event.message)
+def _(event: Warned) -> Message:
+    return Message(WARNING, "!", event.message)
 
 
 @say.register
-def _(event: RunsRemoved) -> Line:
+def _(event: RunsRemoved) -> Message:
     text = f"{', '.join(event.runs)}: older than run.keep {format_age(event.keep)}; {format_size(event.bytes)} freed"
-    return Line(INFO, "–", "removed", text)
+    return Message(INFO, "–", "removed", text)
 
 
 @say.register
-def _(event: RunEnded) -> Line:
+def _(event: RunEnded) -> Message:
     text = (
         f"exit {event.exit_code}  {format_duration(event.seconds)}  {event.completed} completed,"
         f" {event.gave_up} gave up, {event.skipped} skipped, {event.not_run} not run"
@@ -354,6 +358,6 @@ def _(event: RunEnded) -> Line:
     if event.sequence_violations:
         pairs = counted(event.sequence_violations, "pair")
         text += f"; {pairs} of attempts ran at the same time: a fault of seqsup"
-        return Line(ERROR, "✖", "ended", text)
+        return Message(ERROR, "✖", "ended", text)
     text += f"  {event.why}" if event.why else ""
-    return Line(ERROR if event.exit_code else SUCCESS, "■", "ended", text, table=True)
+    return Message(ERROR if event.exit_code else SUCCESS, "■", "ended", text, table=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqsup.model.events import AttemptStarted, Recorded
-from seqsup.state.output import Reading
+from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import STDERR, STDOUT
 from seqsup.text import printable, unstyled
 from seqsup.view.nonblocking import Outlet
@@ -27,14 +27,14 @@ class _Pipe:
 
     def __init__(self, outlet: Outlet | Screen, named: bool) -> None:
         self._outlet, self._named = outlet, named
-        self._file: Reading | None = None
+        self._file: OutputReader | None = None
         self._lines: _Lines | None = None
         self.idle = True  # nothing is left, for now
 
     def open(self, path: Path, agent: str) -> None:
         self.close()
         self._lines = _Lines(agent) if self._named else None
-        self._file = Reading(path)
+        self._file = OutputReader(path)
 
     def move(self) -> bool:
         """Hand on a piece. False: there was none (`idle`), or the reader takes none now."""

@@ -29,7 +29,7 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Verdict
 from seqsup.model.events import GcDone, GcRequested, Owner, StopSent, Warned
 from seqsup.model.plan import NodeStart, Step
-from seqsup.model.process import Collection, Heap, NodeProcess, ProcessMemory, Site
+from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.node import channel, forensics
 from seqsup.node.channel import Channel, Node
@@ -702,8 +702,11 @@ def found(collected: bool = True, reason: Reason = Reason.SOFT, **parts: Any) ->
         verdict=Verdict.JS_LEAK,
     )  # fmt: skip
     sites = {
-        7: (Site(bytes=300 * MIB, frames=("step (/a/embed.js:9)", "main (/a/embed.js:40)")),),
-        8: (Site(bytes=50 * MIB, frames=("read (node:fs:1)",)), Site(bytes=30 * MIB, frames=("keep (/b/mcp.js:2)",))),
+        7: (AllocationSite(bytes=300 * MIB, frames=("step (/a/embed.js:9)", "main (/a/embed.js:40)")),),
+        8: (
+            AllocationSite(bytes=50 * MIB, frames=("read (node:fs:1)",)),
+            AllocationSite(bytes=30 * MIB, frames=("keep (/b/mcp.js:2)",)),
+        ),
     }
     said = Known(nodes=(node,), collections=(collection,) if collected else (), sites=sites, reports=("report.1.json",))
     processes = (ProcessMemory(pid=7, name="node", command="node /a/embed.js", bytes=600 * MIB),)
@@ -776,7 +779,7 @@ def test_the_text_says_all_of_it() -> None:
 
 def test_sites_that_no_node_would_tell_are_no_trouble() -> None:
     """Whoever is in the tree may call itself a Node process, and say what it likes of itself."""
-    odd = (Site(bytes=10**18, frames=("f (/a.js:1)",)), Site(bytes=-(10**18), frames=()))
+    odd = (AllocationSite(bytes=10**18, frames=("f (/a.js:1)",)), AllocationSite(bytes=-(10**18), frames=()))
     said = text(found(sites={7: odd}))
     assert "of no function" in said
     assert len(said) < 10_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helpers.command_line import Result
 from helpers.profiles import of, parsed, proven, shell, write
 from seqsup.policy import pacing
-from seqsup.state.output import Output, Reading, cut_here
+from seqsup.state.output import Output, OutputReader, cut_here
 
 Seqsup = Callable[..., Result]
 KIB = 1024
@@ -23,7 +23,7 @@ def on_disk(path: Path) -> int:
 
 
 def read(path: Path) -> bytes:
-    reading, pieces = Reading(path), []
+    reading, pieces = OutputReader(path), []
     while piece := reading.read(64 * KIB):
         pieces.append(piece)
     reading.close()
@@ -63,7 +63,7 @@ def test_the_middle_goes_and_whoever_writes_goes_on(tmp_path: Path, holes: bool)
 
 
 def test_who_reads_along_goes_on_behind_what_was_cut(tmp_path: Path) -> None:
-    output, reading = Output(tmp_path / "log"), Reading(tmp_path / "log")
+    output, reading = Output(tmp_path / "log"), OutputReader(tmp_path / "log")
     os.write(output.fd, numbered(0, 10_000))
     assert reading.read(80) == numbered(0, 10)
     os.write(output.fd, numbered(10_000, 200_000))
@@ -79,7 +79,7 @@ def test_who_reads_along_goes_on_behind_what_was_cut(tmp_path: Path) -> None:
 
 
 def test_output_that_its_agent_empties_is_read_anew(tmp_path: Path) -> None:
-    output, reading = Output(tmp_path / "log"), Reading(tmp_path / "log")
+    output, reading = Output(tmp_path / "log"), OutputReader(tmp_path / "log")
     os.write(output.fd, numbered(0, 200_000))
     output.trim(MOST)
     while reading.read(64 * KIB):

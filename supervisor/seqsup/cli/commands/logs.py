@@ -13,7 +13,7 @@ from seqsup.cli.arguments import whole
 from seqsup.cli.find_run import find_with_agent, follow
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
-from seqsup.state.output import Reading
+from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
 from seqsup.text import nearest
 
@@ -104,7 +104,7 @@ class _Reader:
     def __init__(self, run_folder: Path, several: bool) -> None:
         self._run_folder = run_folder
         self._headed = several or sys.stdout.isatty()
-        self._tails: dict[_Start, tuple[Reading, Reading]] = {}  # of those that may still print
+        self._tails: dict[_Start, tuple[OutputReader, OutputReader]] = {}  # of those that may still print
         self._at_line_start = True
         self.attempt: _Start | None = None  # whose output was shown last
 
@@ -116,7 +116,7 @@ class _Reader:
         folder = self._run_folder / event.folder
         if not folder.is_dir():
             click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
-        self._tails[event] = Reading(folder / STDOUT), Reading(folder / STDERR)
+        self._tails[event] = OutputReader(folder / STDOUT), OutputReader(folder / STDERR)
 
     def _head(self, event: _Start) -> None:
         self.attempt = event
