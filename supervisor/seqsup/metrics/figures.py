@@ -10,34 +10,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, RunPhase, Swept
+from seqsup.model import events
 from seqsup.model.enums import Halt, Restart
-from seqsup.model.events import (
-    AgentEnded,
-    AgentSkipped,
-    AnyEvent,
-    AttemptEnded,
-    AttemptLost,
-    AttemptStarted,
-    BriefWritten,
-    CompanionExited,
-    CompanionReady,
-    CompanionRestarted,
-    CompanionStarted,
-    CompanionStopped,
-    Drained,
-    GcDone,
-    GcRequested,
-    HaltRequested,
-    LimitPaused,
-    Recorded,
-    RetryScheduled,
-    RunContinued,
-    RunEnded,
-    RunPaused,
-    RunStarted,
-    StopSent,
-    Unkillable,
-)
+from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory
 from seqsup.model.process_names import OTHER, by_program, how_many
@@ -210,64 +185,64 @@ def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
     """Take in an event; `view` is the run after it."""
     at = recorded.at
     match recorded.body:
-        case AttemptStarted() as event:
+        case events.AttemptStarted() as event:
             return _attempt_started(now, view, event, at)
-        case AttemptEnded() as event:
+        case events.AttemptEnded() as event:
             return _attempt_ended(now, view, event, at)
-        case Drained() as event:
+        case events.Drained() as event:
             return _drained(now, view, event)
-        case AgentEnded(agent=agent):
+        case events.AgentEnded(agent=agent):
             for companion, figures in now.companions.items():
                 now = _companion(now, companion, agents=figures.agents + 1)
             return _agent(_at_rest(now, RunPhase.STARTING), view, agent)
-        case GcRequested(owner=owner) if not owner.companion:
+        case events.GcRequested(owner=owner) if not owner.companion:
             now = _live(replace(now, phase=RunPhase.GC), owner.name, collected=True)
             return _agent(now, view, owner.name, last_collection=at)
-        case GcDone(owner=owner, collection=collection) if not owner.companion:
+        case events.GcDone(owner=owner, collection=collection) if not owner.companion:
             return _gc_done(now, view, owner.name, collection)
-        case StopSent() as event:
+        case events.StopSent() as event:
             return _stop_sent(now, view, event, at)
-        case RetryScheduled(agent=agent):
+        case events.RetryScheduled(agent=agent):
             now = _at_rest(now, RunPhase.BACKOFF)
             return _agent(now, view, agent, retries=now.agents[agent].retries + 1)
-        case LimitPaused(agent=agent):
+        case events.LimitPaused(agent=agent):
             return _agent(_at_rest(now, RunPhase.BACKOFF), view, agent)
-        case AgentSkipped(agent=agent) | BriefWritten(agent=agent) | AttemptLost(agent=agent):
+        case events.AgentSkipped(agent=agent) | events.BriefWritten(agent=agent) | events.AttemptLost(agent=agent):
             return _agent(now, view, agent)
-        case Unkillable(processes=processes):
+        case events.Unkillable(processes=processes):
             return replace(now, survivors=len(processes))
-        case RunPaused():
+        case events.RunPaused():
             return _at_rest(now, RunPhase.BACKOFF)
-        case RunContinued():
+        case events.RunContinued():
             return replace(now, phase=RunPhase.STARTING)
-        case HaltRequested(halt=halt) if halt >= Halt.NOW:
+        case events.HaltRequested(halt=halt) if halt >= Halt.NOW:
             return replace(now, phase=RunPhase.STOPPING)
-        case RunStarted():
+        case events.RunStarted():
             return _run_started(now, view)
-        case RunEnded():
+        case events.RunEnded():
             return _run_ended(now, view)
     return _companion_event(now, recorded.body, at)
 
 
 def _companion_event(now: Figures, event: AnyEvent, at: float) -> Figures:
     match event:
-        case CompanionStarted(companion=name):
+        case events.CompanionStarted(companion=name):
             return _companion(_at_rest(now, RunPhase.COMPANIONS), name, agents=0, asked=False)
-        case CompanionReady(companion=name):
+        case events.CompanionReady(companion=name):
             return _companion(_at_rest(now, RunPhase.STARTING), name, up=True)
-        case CompanionExited(companion=name):
+        case events.CompanionExited(companion=name):
             return _companion(now, name, up=False, used=0)
-        case CompanionStopped(companion=name, reason=reason):
+        case events.CompanionStopped(companion=name, reason=reason):
             before = now.companions.get(name, _NO_COMPANION)
             alone = reason is Restart.MEMORY and not before.asked
             collections = _more(before.collections, Collected.UNSUPPORTED) if alone else before.collections
             return _companion(now, name, up=False, used=0, collections=collections)
-        case CompanionRestarted(companion=name, reason=reason):
+        case events.CompanionRestarted(companion=name, reason=reason):
             restarts = _more(now.companions.get(name, _NO_COMPANION).restarts, reason)
             return _companion(now, name, restarts=restarts, last_restart=at)
-        case GcRequested(owner=owner):
+        case events.GcRequested(owner=owner):
             return _companion(now, owner.name, asked=True)
-        case GcDone(owner=owner, collection=collection):
+        case events.GcDone(owner=owner, collection=collection):
             before = now.companions.get(owner.name, _NO_COMPANION)
             return _companion(now, owner.name, collections=_more(before.collections, _result(collection)))
     return now
@@ -306,7 +281,7 @@ def _run_started(now: Figures, view: RunView) -> Figures:
     )  # fmt: skip
 
 
-def _attempt_started(now: Figures, view: RunView, event: AttemptStarted, at: float) -> Figures:
+def _attempt_started(now: Figures, view: RunView, event: events.AttemptStarted, at: float) -> Figures:
     live = {**now.live, event.agent: LiveAgent(agent=event.agent)}
     return _agent(
         replace(now, phase=RunPhase.RUNNING, live=live, violations=view.sequence_violations), view, event.agent,
@@ -326,7 +301,7 @@ def _result(done: Collection) -> Collected:
     return Collected.FREED if done.freed >= MIB else Collected.NO_EFFECT
 
 
-def _stop_sent(now: Figures, view: RunView, event: StopSent, at: float) -> Figures:
+def _stop_sent(now: Figures, view: RunView, event: events.StopSent, at: float) -> Figures:
     agent, live = now.agents[event.agent], now.live.get(event.agent)
     reason = event.reason or LEFTOVER
     if live is None:
@@ -347,7 +322,7 @@ def _stop_sent(now: Figures, view: RunView, event: StopSent, at: float) -> Figur
     return _agent(now, view, event.agent, **changes)
 
 
-def _attempt_ended(now: Figures, view: RunView, event: AttemptEnded, at: float) -> Figures:
+def _attempt_ended(now: Figures, view: RunView, event: events.AttemptEnded, at: float) -> Figures:
     agent, outcome = now.agents[event.agent], event.outcome
     code = outcome.exit_code if outcome.signal is None else 128 + outcome.signal
     others = {name: live for name, live in now.live.items() if name != event.agent}
@@ -362,7 +337,7 @@ def _attempt_ended(now: Figures, view: RunView, event: AttemptEnded, at: float) 
     )  # fmt: skip
 
 
-def _drained(now: Figures, view: RunView, event: Drained) -> Figures:
+def _drained(now: Figures, view: RunView, event: events.Drained) -> Figures:
     if event.reached:
         now = replace(now, drained=now.drained.add(event.seconds), survivors=0)
     else:

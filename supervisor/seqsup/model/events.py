@@ -386,13 +386,13 @@ class RunEnded(Event, frozen=True):
     sequence_violations: int
 
 
+CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
     | OutputCut | StopSent
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
-    | AgentDue | CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
-    | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
+    | AgentDue | CompanionEvent | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
     | RunPaused | RunContinued | RunsRemoved | RunEnded
 )  # fmt: skip
 

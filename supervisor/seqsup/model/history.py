@@ -4,36 +4,9 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from seqsup.model import events
 from seqsup.model.enums import Halt, Restart
-from seqsup.model.events import (
-    AdmissionDelayed,
-    AgentEnded,
-    AgentSkipped,
-    AttemptEnded,
-    AttemptLost,
-    AttemptStarted,
-    BriefWritten,
-    CompanionExited,
-    CompanionReady,
-    CompanionRestarted,
-    CompanionStarted,
-    CompanionStopped,
-    Drained,
-    GcDone,
-    HaltRequested,
-    HookEnded,
-    HookStarted,
-    LeaderEnded,
-    LimitPaused,
-    Recorded,
-    RetryScheduled,
-    RunContinued,
-    RunEnded,
-    RunPaused,
-    RunStarted,
-    Spawned,
-    StopSent,
-)
+from seqsup.model.events import Recorded
 from seqsup.model.process_names import how_many
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import (
@@ -50,13 +23,11 @@ from seqsup.model.run_view import (
     run_state,
 )
 
-_CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 
-
-def fold(events: Iterable[Recorded]) -> RunView:
+def fold(records: Iterable[Recorded]) -> RunView:
     """Read a whole history, or as much of it as there is."""
     history = History()
-    for recorded in events:
+    for recorded in records:
         history.apply(recorded)
     return history.view
 
@@ -75,91 +46,91 @@ class History:
     def apply(self, recorded: Recorded) -> None:
         self.view.run = recorded.run
         match recorded.body:  # the most frequent ones first
-            case AttemptStarted() as event:
+            case events.AttemptStarted() as event:
                 self._attempt_started(event, recorded)
-            case Spawned(agent=name, pid=pid):
+            case events.Spawned(agent=name, pid=pid):
                 self._agent(name).pid = pid
-            case AttemptEnded() as event:
+            case events.AttemptEnded() as event:
                 self._attempt_ended(event, recorded)
-            case Drained() as event:
+            case events.Drained() as event:
                 self._drained(event, recorded.at)
-            case AgentEnded() as event:
+            case events.AgentEnded() as event:
                 self._agent_ended(event)
-            case StopSent() as event:
+            case events.StopSent() as event:
                 self._stop_sent(event, recorded.at)
-            case GcDone(owner=owner, collection=collection) if not owner.companion:
+            case events.GcDone(owner=owner, collection=collection) if not owner.companion:
                 agent = self._agent(owner.name)
                 agent.gc_freed = (agent.gc_freed or 0) + collection.freed
-            case RetryScheduled(agent=name, wait=wait):
+            case events.RetryScheduled(agent=name, wait=wait):
                 agent = self._agent(name)
                 agent.state = AgentState.BACKOFF
                 agent.retry_at, agent.due = recorded.at + wait, recorded.mono + wait
-            case LimitPaused(agent=name, until=until):
+            case events.LimitPaused(agent=name, until=until):
                 agent = self._agent(name)
                 agent.state, agent.reason = AgentState.BACKOFF, Reason.USAGE_LIMIT
                 agent.retry_at = agent.limit_until = until
-            case AdmissionDelayed(agent=name, why=why):
+            case events.AdmissionDelayed(agent=name, why=why):
                 self._agent(name).delayed = why
-            case LeaderEnded() as event:
+            case events.LeaderEnded() as event:
                 self._leader_ended(event, recorded.seq)
-            case AgentSkipped(agent=name, why=why):
+            case events.AgentSkipped(agent=name, why=why):
                 self._skip(name, why)
                 self.view.failed[name] = None
                 self.view.contents.pop(name, None)
-            case BriefWritten(agent=name, folder=folder):
+            case events.BriefWritten(agent=name, folder=folder):
                 agent = self._agent(name)
                 agent.state, agent.reason, agent.folder = AgentState.COMPLETED, Reason.COMPLETED, folder
                 self.view.failed.pop(name, None)
-            case AttemptLost() as event:
+            case events.AttemptLost() as event:
                 self._attempt_lost(event)
-            case CompanionStarted() | CompanionReady() | CompanionExited() | CompanionStopped() | CompanionRestarted():
-                self._companion_event(recorded.body)
             case _:
-                self._run_event(recorded)
+                self._other_event(recorded)
 
-    def _run_event(self, recorded: Recorded) -> None:
+    def _other_event(self, recorded: Recorded) -> None:
         match recorded.body:
-            case RunStarted() as event:
+            case events.RunStarted() as event:
                 self._run_started(event, recorded)
-            case RunEnded() as event:
+            case events.RunEnded() as event:
                 self._run_ended(event, recorded.at)
-            case RunPaused(why=why):
+            case events.RunPaused(why=why):
                 self.view.paused = why
-            case RunContinued():
+            case events.RunContinued():
                 self.view.paused = ""
-            case HaltRequested(halt=halt):
+            case events.HaltRequested(halt=halt):
                 self.view.halt = max(halt, self.view.halt)
-            case HookStarted() as event:
+            case events.HookStarted() as event:
                 self.view.hooks[event.folder] = HookView(
                     point=event.point, command=event.command, agent=event.agent, pid=event.pid, started=recorded.at,
                     began=recorded.mono,
                 )  # fmt: skip
-            case HookEnded(folder=folder):
+            case events.HookEnded(folder=folder):
                 self.view.hooks.pop(folder, None)
+            case event if isinstance(event, events.CompanionEvent):
+                self._companion_event(event)
 
-    def _companion_event(self, event: _CompanionEvent) -> None:
+    def _companion_event(self, event: events.CompanionEvent) -> None:
         name = event.companion
         companion = self.view.companions.setdefault(name, CompanionView(name=name))
         lives = self.view.lives.get(name) or CompanionLives(name=name)  # kept once it has started
         match event:
-            case CompanionStarted(pid=pid):
+            case events.CompanionStarted(pid=pid):
                 companion.state, companion.pid, companion.starts = "starting", pid, companion.starts + 1
                 self.view.lives[name], lives.starts = lives, lives.starts + 1
-            case CompanionReady(seconds=seconds):
+            case events.CompanionReady(seconds=seconds):
                 companion.state, lives.ready = "ready", seconds
-            case CompanionExited(why=why):
+            case events.CompanionExited(why=why):
                 companion.state, companion.pid, companion.why = "exited", None, why
                 lives.exits, lives.why = lives.exits + 1, why
-            case CompanionStopped(reason=stopped):
+            case events.CompanionStopped(reason=stopped):
                 companion.state, companion.pid = "stopped", None
                 if stopped is not Restart.RUN_ENDED:  # of its next start, which is told whole once it is ready
                     companion.why = str(stopped)
-            case CompanionRestarted(reason=restart, why=why):
+            case events.CompanionRestarted(reason=restart, why=why):
                 companion.why, lives.why = f"{restart}: {why}", why
                 lives.restarts[restart] = lives.restarts.get(restart, 0) + 1
 
     def _agent(self, name: str) -> AgentView:
-        """Find an agent; one that no RunStarted named is taken in too."""
+        """Find an agent; one that no events.RunStarted named is taken in too."""
         if (agent := self.view.agents.get(name)) is None:
             agent = self.view.agents[name] = self._ever.setdefault(name, AgentView(name=name))
         return agent
@@ -168,7 +139,7 @@ class History:
         agent = self._agent(name)
         agent.state, agent.reason, agent.why = AgentState.SKIPPED, Reason.SKIPPED, why
 
-    def _run_started(self, event: RunStarted, recorded: Recorded) -> None:
+    def _run_started(self, event: events.RunStarted, recorded: Recorded) -> None:
         view = self.view
         view.name, view.profile, view.task, view.supervisor = event.name, event.profile, event.task, event.supervisor
         view.expected, view.concurrency = event.expected, event.concurrency
@@ -220,7 +191,7 @@ class History:
                 found[name] = replace(known.get(folder, AgentView(name=name)))
         return found
 
-    def _attempt_started(self, event: AttemptStarted, recorded: Recorded) -> None:
+    def _attempt_started(self, event: events.AttemptStarted, recorded: Recorded) -> None:
         agent = self._agent(event.agent)
         self.view.sequence_violations += list(self._lanes.values()).count(event.lane)
         self._lanes[event.agent, event.attempt] = event.lane
@@ -238,16 +209,16 @@ class History:
         agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
         agent.pid = agent.retry_at = agent.due = agent.limit_until = agent.exit_code = agent.signal = None
 
-    def _stop_sent(self, event: StopSent, at: float) -> None:
+    def _stop_sent(self, event: events.StopSent, at: float) -> None:
         if (attempt := self._last.get(event.agent)) is not None:
             stop = Stop(at=at, signal=event.signal, reason=event.reason, why=event.why, processes=event.processes)
             attempt.stops += (stop,)
 
-    def _leader_ended(self, event: LeaderEnded, seq: int) -> None:
+    def _leader_ended(self, event: events.LeaderEnded, seq: int) -> None:
         folder, reason = self._agent(event.agent).folder or f"{event.agent}/{event.attempt}", event.outcome.reason
         self.view.leaving[event.agent] = reason, Completed(event.content, seq, folder, reason)
 
-    def _attempt_ended(self, event: AttemptEnded, recorded: Recorded) -> None:
+    def _attempt_ended(self, event: events.AttemptEnded, recorded: Recorded) -> None:
         self.view.leaving.pop(event.agent, None)
         self._lanes.pop((event.agent, event.attempt), None)
         agent, outcome = self._agent(event.agent), event.outcome
@@ -269,7 +240,7 @@ class History:
             self.view.completed[event.agent] = Completed(event.content, recorded.seq, folder, outcome.reason)
             self.view.failed.pop(event.agent, None)
 
-    def _agent_ended(self, event: AgentEnded) -> None:
+    def _agent_ended(self, event: events.AgentEnded) -> None:
         agent = self._agent(event.agent)
         agent.state = _ended_state(event)
         agent.reason, agent.why, agent.retry_at, agent.delayed = event.reason, event.why, None, ""
@@ -279,7 +250,7 @@ class History:
         if agent.state in (AgentState.GAVE_UP, AgentState.SKIPPED, AgentState.LOST):
             self.view.failed[event.agent] = None
 
-    def _attempt_lost(self, event: AttemptLost) -> None:
+    def _attempt_lost(self, event: events.AttemptLost) -> None:
         self._lanes.pop((event.agent, event.attempt), None)
         agent = self._agent(event.agent)
         agent.state, agent.reason, agent.pid = AgentState.LOST, Reason.LOST, None
@@ -288,7 +259,7 @@ class History:
         if (attempt := self._last.get(event.agent)) is not None:
             attempt.reason, attempt.why = agent.reason, agent.why
 
-    def _drained(self, event: Drained, at: float) -> None:
+    def _drained(self, event: events.Drained, at: float) -> None:
         agent = self._agent(event.agent)
         if (attempt := self._last.get(event.agent)) is not None:
             attempt.drained, attempt.draining, attempt.drain_reached = at, event.seconds, event.reached
@@ -298,7 +269,7 @@ class History:
         self._strays[event.agent] = counted.union(process.pid for process in new)
         agent.left_over += how_many(new)
 
-    def _run_ended(self, event: RunEnded, at: float) -> None:
+    def _run_ended(self, event: events.RunEnded, at: float) -> None:
         view = self.view
         view.state, view.paused = run_state(event.exit_code), ""
         view.stop_waiting()
@@ -313,7 +284,7 @@ _NOT_TRIED_OUT = {
 }
 
 
-def _ended_state(event: AgentEnded) -> AgentState:
+def _ended_state(event: events.AgentEnded) -> AgentState:
     if event.ok:
         return AgentState.COMPLETED
     return _NOT_TRIED_OUT.get(event.reason, AgentState.GAVE_UP)

@@ -4,46 +4,9 @@ from functools import singledispatch
 
 from msgspec import Struct
 
+from seqsup.model import events
 from seqsup.model.enums import HALTS
-from seqsup.model.events import (
-    AdmissionDelayed,
-    AgentDue,
-    AgentEnded,
-    AgentSkipped,
-    AttemptEnded,
-    AttemptLost,
-    AttemptStarted,
-    BriefWritten,
-    ChainEnded,
-    CompanionExited,
-    CompanionReady,
-    CompanionRestarted,
-    CompanionStarted,
-    CompanionStopped,
-    Drained,
-    Event,
-    GcDone,
-    GcRequested,
-    HaltRequested,
-    HookEnded,
-    HookStarted,
-    LeaderEnded,
-    LimitPaused,
-    MemoryHigh,
-    MemoryWarned,
-    OutputCut,
-    PeakRose,
-    RetryScheduled,
-    RunContinued,
-    RunEnded,
-    RunPaused,
-    RunsRemoved,
-    RunStarted,
-    Spawned,
-    StopSent,
-    Unkillable,
-    Warned,
-)
+from seqsup.model.events import Event
 from seqsup.model.outcome import ending
 from seqsup.model.process_names import processes
 from seqsup.model.reason import KILLED, STOPPED_BY_US, Reason
@@ -75,7 +38,7 @@ def say(event: Event) -> Message | None:
 
 
 @say.register
-def _(event: RunStarted) -> Message:
+def _(event: events.RunStarted) -> Message:
     agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency)}"
     text = f"{event.name}: {agents}, in {event.containment}"
     if event.waited >= _SLOW:
@@ -93,48 +56,48 @@ def _(event: RunStarted) -> Message:
 
 
 @say.register
-def _(event: HaltRequested) -> Message:
+def _(event: events.HaltRequested) -> Message:
     return Message(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
 
 
 @say.register
-def _(event: AttemptStarted) -> Message:
+def _(event: events.AttemptStarted) -> Message:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
     how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
     return Message(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
 
 
 @say.register
-def _(event: Spawned) -> Message:
+def _(event: events.Spawned) -> Message:
     again = f"  attempt {event.attempt}" if event.attempt > 1 else ""
     return Message(INFO, "▶", "started", f"pid {event.pid}{again}")
 
 
 @say.register
-def _(event: MemoryWarned) -> Message:
+def _(event: events.MemoryWarned) -> Message:
     return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
 
 
 @say.register
-def _(event: OutputCut) -> Message:
+def _(event: events.OutputCut) -> Message:
     text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
     return Message(WARNING, "!", "output", text)
 
 
 @say.register
-def _(event: LeaderEnded) -> Message:
+def _(event: events.LeaderEnded) -> Message:
     ended = ending(event.outcome.exit)
     return Message(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
 
 
 @say.register
-def _(event: BriefWritten) -> Message:
+def _(event: events.BriefWritten) -> Message:
     stands = f"for it stands {event.stands}" if event.stands else "it has left no summary yet"
     return Message(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
 
 
 @say.register
-def _(event: PeakRose) -> Message:
+def _(event: events.PeakRose) -> Message:
     factor = f"{event.peak / event.usual:.1f} × " if event.usual else ""
     usual = f"{format_size(event.usual)} of {event.attempts} attempts"
     text = f"peak {format_size(event.peak)} is {factor}its median {usual}"
@@ -142,22 +105,22 @@ def _(event: PeakRose) -> Message:
 
 
 @say.register
-def _(event: RunPaused) -> Message:
+def _(event: events.RunPaused) -> Message:
     return Message(ERROR, "■", "paused", event.why)  # as long as somebody likes, so --quiet says it too
 
 
 @say.register
-def _(event: RunContinued) -> Message:
+def _(event: events.RunContinued) -> Message:
     return Message(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
 
 
 @say.register
-def _(event: MemoryHigh) -> Message:
+def _(event: events.MemoryHigh) -> Message:
     return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
 
 
 @say.register
-def _(event: GcRequested) -> Message:
+def _(event: events.GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
     limit = "hard" if event.owner.companion else "soft"
     text = f"{format_size(event.used)} is over {limit} = {format_size(event.limit)}: a collection is asked of {asked}"
@@ -167,7 +130,7 @@ def _(event: GcRequested) -> Message:
 
 
 @say.register
-def _(event: GcDone) -> Message:
+def _(event: events.GcDone) -> Message:
     done, before, after = event.collection, event.collection.before, event.collection.after
     text = (
         f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree has {format_size(event.used)}:"
@@ -182,7 +145,7 @@ def _(event: GcDone) -> Message:
 
 
 @say.register
-def _(event: StopSent) -> Message:
+def _(event: events.StopSent) -> Message:
     held = processes(event.processes)
     text = f"{event.signal}: {event.why}"
     if event.reason is None:
@@ -192,7 +155,7 @@ def _(event: StopSent) -> Message:
 
 
 @say.register
-def _(event: AttemptEnded) -> Message:
+def _(event: events.AttemptEnded) -> Message:
     outcome = event.outcome
     parts = [ending(outcome.exit), format_duration(outcome.seconds)]
     if outcome.peak:
@@ -203,18 +166,18 @@ def _(event: AttemptEnded) -> Message:
     if outcome.reason is Reason.COMPLETED:
         return Message(SUCCESS, "✔", outcome.reason, text)
     told = outcome.reason in STOPPED_BY_US or (outcome.reason is Reason.KERNEL_OOM and outcome.processes)
-    if not told and outcome.why != parts[0]:  # else StopSent, or its exit code, has said why
+    if not told and outcome.why != parts[0]:  # else events.StopSent, or its exit code, has said why
         text += f"  {outcome.why.removeprefix(f'{parts[0]}: ')}"
     return Message(WARNING, "☠" if outcome.reason in KILLED else "✖", outcome.reason, text)
 
 
 @say.register
-def _(event: AdmissionDelayed) -> Message:
+def _(event: events.AdmissionDelayed) -> Message:
     return Message(WARNING, "…", "waits", f"for memory: {event.why}")
 
 
 @say.register
-def _(event: RetryScheduled) -> Message:
+def _(event: events.RetryScheduled) -> Message:
     grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
     grown += ", without seqsup's Node options" if event.bare else ""
     text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
@@ -222,12 +185,12 @@ def _(event: RetryScheduled) -> Message:
 
 
 @say.register
-def _(event: LimitPaused) -> Message:
+def _(event: events.LimitPaused) -> Message:
     return Message(ERROR, "…", "paused", event.why)  # for hours, so --quiet says it too
 
 
 @say.register
-def _(event: AgentEnded) -> Message | None:
+def _(event: events.AgentEnded) -> Message | None:
     if event.reason is Reason.COMPLETED and event.attempts == 1:
         return None  # its attempt did
     if event.reason is Reason.COMPLETED:
@@ -240,12 +203,12 @@ def _(event: AgentEnded) -> Message | None:
 
 
 @say.register
-def _(event: AgentSkipped) -> Message:
+def _(event: events.AgentSkipped) -> Message:
     return Message(INFO, "–", "skipped", event.why)
 
 
 @say.register
-def _(event: Drained) -> Message:
+def _(event: events.Drained) -> Message:
     freed = f"freed {format_size(event.freed)}" if event.freed >= 0 else f"{format_size(-event.freed)} less"
     text = (
         f"the host had {format_size(event.before)}, has {format_size(event.after)}: {freed};"
@@ -262,22 +225,22 @@ def _(event: Drained) -> Message:
 
 
 @say.register
-def _(event: AgentDue) -> Message:
+def _(event: events.AgentDue) -> Message:
     return Message(DEBUG, "▶", "its turn")
 
 
 @say.register
-def _(event: CompanionStarted) -> Message:
+def _(event: events.CompanionStarted) -> Message:
     return Message(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
 
 
 @say.register
-def _(event: CompanionReady) -> Message:
+def _(event: events.CompanionReady) -> Message:
     return Message(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
 
 
 @say.register
-def _(event: CompanionExited) -> Message:
+def _(event: events.CompanionExited) -> Message:
     text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
     text += f"; its output is in {event.folder}"
     said = last_words(event.output.encode())  # of Node's stack too: it may be told several times
@@ -285,19 +248,19 @@ def _(event: CompanionExited) -> Message:
 
 
 @say.register
-def _(event: CompanionStopped) -> Message:
+def _(event: events.CompanionStopped) -> Message:
     held = f": {processes(event.processes)}" if event.processes else ""
     text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
     return Message(DEBUG, "■", "companion", text)
 
 
 @say.register
-def _(event: CompanionRestarted) -> Message:
+def _(event: events.CompanionRestarted) -> Message:
     return Message(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
 
 
 @say.register
-def _(event: ChainEnded) -> Message:
+def _(event: events.ChainEnded) -> Message:
     over = f"{event.chain} is over after {counted(event.agents, 'agent')}"
     had, holds = format_size(event.baseline), f"the run holds {format_size(event.owned)}"
     if event.reached:
@@ -310,12 +273,12 @@ def _(event: ChainEnded) -> Message:
 
 
 @say.register
-def _(event: HookStarted) -> Message:
+def _(event: events.HookStarted) -> Message:
     return Message(DEBUG, "▶", "hook", f"{event.point}: pid {event.pid}  {event.command[:_COMMAND]}")
 
 
 @say.register
-def _(event: HookEnded) -> Message:
+def _(event: events.HookEnded) -> Message:
     text = f"{event.point}: {event.command}  {format_duration(event.seconds)}"
     if event.left_over:
         text += f"; left behind {processes(event.left_over)}"
@@ -326,31 +289,31 @@ def _(event: HookEnded) -> Message:
 
 
 @say.register
-def _(event: Unkillable) -> Message:
+def _(event: events.Unkillable) -> Message:
     who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
     text = f"still there {format_duration(event.seconds)} after SIGKILL: {who}"
     return Message(ERROR, "!", "unkillable", text)
 
 
 @say.register
-def _(event: AttemptLost) -> Message:
+def _(event: events.AttemptLost) -> Message:
     stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
     return Message(ERROR, "✖", "lost", f"its supervisor died{stopped}")
 
 
 @say.register
-def _(event: Warned) -> Message:
+def _(event: events.Warned) -> Message:
     return Message(WARNING, "!", event.message)
 
 
 @say.register
-def _(event: RunsRemoved) -> Message:
+def _(event: events.RunsRemoved) -> Message:
     text = f"{', '.join(event.runs)}: older than run.keep {format_age(event.keep)}; {format_size(event.bytes)} freed"
     return Message(INFO, "–", "removed", text)
 
 
 @say.register
-def _(event: RunEnded) -> Message:
+def _(event: events.RunEnded) -> Message:
     text = (
         f"exit {event.exit_code}  {format_duration(event.seconds)}  {event.completed} completed,"
         f" {event.gave_up} gave up, {event.skipped} skipped, {event.not_run} not run"

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from seqsup.model.events import AnyEvent, AttemptEnded, GcDone, GcRequested, LeaderEnded, Owner, Recorded
 from seqsup.model.outcome import Outcome
+from seqsup.model.process import Collection
 from seqsup.view.nonblocking import Outlet
 
 SCHEMA = "seqsup.events/1"
@@ -34,24 +35,20 @@ def encode(recorded: Recorded) -> bytes:
 
 def flat(event: AnyEvent) -> dict[str, Any]:
     """Return an event's facts without nesting, as programs read them."""
+    facts = {"event": kind(event), **structs.asdict(event)}
     match event:
-        case AttemptEnded(outcome=outcome):
-            ended = {"processes": outcome.processes, "left_over": outcome.left_over, "forensics": outcome.forensics}
-            facts = {**_attempt(event), "ok": event.ok, **_ended(outcome, event.hard), **ended}
-        case LeaderEnded(outcome=outcome):
-            facts = {**_attempt(event), **_ended(outcome, event.hard)}
+        case AttemptEnded(outcome=outcome) | LeaderEnded(outcome=outcome):
+            del facts["outcome"]
+            facts |= _facts(outcome, "reason", "why", "exit_code", "signal", "seconds", "peak")
+            if isinstance(event, AttemptEnded):
+                facts |= _facts(outcome, "processes", "left_over", "forensics")
         case GcRequested(owner=owner):
-            limit = "hard" if owner.companion else "soft"
-            facts = {**_owner(owner), "used": event.used, limit: event.limit, "processes": event.processes}
-        case GcDone(owner=owner, collection=done):
-            facts = {
-                **_owner(owner), "seconds": done.seconds, "asked": done.asked, "answered": done.answered,
-                "before": done.before, "after": done.after, "freed": done.freed, "used": event.used,
-                "verdict": done.verdict,
-            }  # fmt: skip
-        case _:
-            facts = structs.asdict(event)
-    return {"event": kind(event), **facts}
+            facts |= _owner(facts.pop("owner")) | {"hard" if owner.companion else "soft": facts.pop("limit")}
+        case GcDone(collection=collection):
+            del facts["collection"]
+            facts |= _owner(facts.pop("owner"))
+            facts |= _facts(collection, "seconds", "asked", "answered", "before", "after", "freed", "verdict")
+    return facts
 
 
 def kind(event: AnyEvent) -> str:
@@ -60,21 +57,13 @@ def kind(event: AnyEvent) -> str:
     return f"companion_{tag}" if isinstance(event, GcRequested | GcDone) and event.owner.companion else tag
 
 
-def _attempt(event: AttemptEnded | LeaderEnded) -> dict[str, object]:
-    return {"agent": event.agent, "attempt": event.attempt, "content": event.content}
+def _facts(part: Outcome | Collection, *names: str) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in names}
 
 
-def _ended(outcome: Outcome, hard: int | None) -> dict[str, object]:
-    return {
-        "reason": outcome.reason, "why": outcome.why, "exit_code": outcome.exit_code, "signal": outcome.signal,
-        "seconds": outcome.seconds, "peak": outcome.peak, "hard": hard,
-    }  # fmt: skip
-
-
-def _owner(owner: Owner) -> dict[str, object]:
-    if owner.companion:
-        return {"companion": owner.name, "number": owner.number}
-    return {"agent": owner.name, "attempt": owner.number}
+def _owner(owner: Owner) -> dict[str, Any]:
+    names = ("companion", "number") if owner.companion else ("agent", "attempt")
+    return dict(zip(names, (owner.name, owner.number), strict=True))
 
 
 class Stream:
