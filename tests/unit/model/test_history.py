@@ -12,6 +12,7 @@ from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     AttemptEnded,
     AttemptStarted,
+    CompanionExited,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
@@ -102,6 +103,23 @@ def test_a_companion_that_starts_again_says_why_before_it_is_ready() -> None:
     told.tell(CompanionStopped(companion="mcp", number=2, reason=Restart.RUN_ENDED, seconds=0.1, processes=()))
     companion = fold(told.events).companions["mcp"]
     assert (companion.state, companion.why) == ("stopped", "every-n: 5 agents since")
+
+
+def test_attempts_and_companions_of_every_part_are_kept_though_the_profile_has_them_no_more() -> None:
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    exited = CompanionExited(
+        companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=2.0, folder="@companions/mcp/1",
+        output="",
+    )  # fmt: skip
+    told = Told().run("a", "gone").tell(start).tell(exited).tell(start)
+    told.attempt("gone", Reason.HARD).drained("gone").started("a").lost("a").run("a", resumed=True).started("a", 2)
+    view = fold(told.events)
+    assert [(each.agent, each.number, each.reason) for each in view.attempts] == [
+        ("gone", 1, Reason.HARD), ("a", 1, Reason.LOST), ("a", 2, None),
+    ]  # fmt: skip
+    assert (view.attempts[0].over, view.attempts[0].draining) == (True, 0.1)
+    assert (view.companions, list(view.agents)) == ({}, ["a"])
+    assert (view.lives["mcp"].starts, view.lives["mcp"].exits, view.lives["mcp"].why) == (2, 1, "exit 1")
 
 
 def test_a_reason_that_the_profile_expects_counts_as_completed() -> None:
