@@ -1,4 +1,4 @@
-"""From a checkout to a running seqsup with nothing but Python: `python3 supervisor demo`, `… test`, `… lint`.
+"""From a checkout to a running seqsup with nothing but Python: `python3 supervisor demo`, `… check`, `… test`.
 
 It makes .venv in the checkout (with uv where there is one), installs seqsup there, and Node too where the
 machine has none; a second call finds all that done. Outside the checkout it installs nothing. Arguments after
@@ -24,14 +24,13 @@ OLDEST_NODE = 18
 
 def main(arguments):
     """Carry out one verb and give its exit code."""
-    verbs = {"demo": demo, "test": test, "lint": lint, "preview": preview, "clean": clean}
-    if not arguments or arguments[0] not in verbs:
-        say(f"usage: python3 supervisor {{{','.join(verbs)}}} [ARGUMENT]...")
+    if not arguments or arguments[0] not in VERBS:
+        say(f"usage: python3 supervisor {{{','.join(VERBS)}}} [ARGUMENT]...")
         return 2
     os.chdir(str(ROOT))
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # each of the tests' thousand starts would compile it all anew
         os.environ["PYTHONPYCACHEPREFIX"] = str(VENV / "compiled")
-    return verbs[arguments[0]](arguments[1:])
+    return VERBS[arguments[0]](arguments[1:])
 
 
 def demo(arguments):
@@ -41,20 +40,38 @@ def demo(arguments):
     os.execv(seqsup, [seqsup, "start", "profiles/demo.toml", *arguments])  # in our place: Ctrl-C is seqsup's
 
 
-def test(arguments):
-    """All tests: side by side, an emulated machine among them, then, alone, those that measure memory or kill by it.
+def check(arguments):
+    """Lint and the unit tests: half a minute, for before a commit."""
+    return max(lint(arguments), call(PYTHON, "-m", "pytest", "-q", *side_by_side(), "tests/unit", *arguments))
 
-    Under CI also the long ones, each of which repeats in full width what a quick one tries once.
+
+def test(arguments):
+    """Run all tests but the long ones; under CI the long ones too."""
+    return run_tests(arguments, long=bool(os.environ.get("CI")))
+
+
+def test_all(arguments):
+    """Run all tests. A test that needs a program which is not installed is skipped, except under CI."""
+    return run_tests(arguments, long=True)
+
+
+def run_tests(arguments, long):
+    """Run tests side by side, an emulated machine among them; then, alone, those that measure memory or kill by it.
+
+    A long test repeats in full width what a quick one tries once.
     """
     prepare("dev")
-    but_long = "" if os.environ.get("CI") else " and not long"
-    workers = str((os.cpu_count() or 1) + 1)
-    side_by_side = ("-n", workers, "--dist", "worksteal")  # whoever has a guest has little else
-    beside = call(PYTHON, "-m", "pytest", *side_by_side, "-m", "not memory" + but_long, *arguments)
+    but_long = "" if long else " and not long"
+    beside = call(PYTHON, "-m", "pytest", *side_by_side(), "-m", "not memory" + but_long, *arguments)
     alone = call(PYTHON, "-m", "pytest", "-m", "memory" + but_long, *arguments)
     nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
     codes = {beside, alone}
     return max(codes - {nothing}) if codes != {nothing} else nothing
+
+
+def side_by_side():
+    """Return pytest's options for several tests at a time. A worker that has an emulated machine has little else."""
+    return "-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"
 
 
 def lint(_):
@@ -72,10 +89,22 @@ def preview(arguments):
 
 def clean(_):
     """Remove what this file and its tools have made."""
-    names = (".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "build", "dist")
+    caches = (".import_linter_cache", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+    names = (".venv", *caches, "build", "dist")
     for folder in (*map(ROOT.joinpath, names), *ROOT.glob("supervisor/*.egg-info")):
         shutil.rmtree(str(folder), ignore_errors=True)
     return 0
+
+
+VERBS = {
+    "demo": demo,
+    "check": check,
+    "test": test,
+    "test-all": test_all,
+    "lint": lint,
+    "preview": preview,
+    "clean": clean,
+}
 
 
 # -- the environment
