@@ -17,7 +17,7 @@ from helpers.paths import ROOT
 from helpers.told import Told
 from helpers.waiting import wait_for
 from helpers.written import Written
-from seqsup.cli.app import COMMANDS
+from seqsup.cli.app import COMMANDS, ISSUES
 from seqsup.model.enums import Halt
 from seqsup.model.events import RunEnded
 from seqsup.model.reason import Reason
@@ -107,7 +107,7 @@ def test_a_fault_of_ours_is_shown_whole_and_asked_to_be_reported(seqsup: Seqsup,
     assert (result.code, result.stdout) == (70, "")
     assert "Traceback" in result.stderr
     assert "\nseqsup: a fault of seqsup: TypeError: " in result.stderr
-    assert "report it" in result.stderr
+    assert result.stderr.endswith(f"report it, with the lines above and what you did: {ISSUES}\n")
 
 
 def test_a_run_whose_supervisor_died_before_its_first_word_has_its_name(seqsup: Seqsup, written: Written) -> None:

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import re
 import runpy
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 import seqsup
 from helpers.paths import ROOT
-from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, PIPE_CLOSED
+from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, ISSUES, PIPE_CLOSED
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AnyEvent
 from seqsup.model.reason import Reason
@@ -235,6 +236,11 @@ def test_the_version_stands_in_one_place() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     assert "seqsup.__version__" in project
     assert version not in project
+
+
+def test_an_internal_error_names_the_issues_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Issues"] == ISSUES
 
 
 def test_the_readme_begins_with_two_verbs_of_the_folder() -> None:

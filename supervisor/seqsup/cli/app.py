@@ -13,6 +13,7 @@ from seqsup import __version__
 from seqsup.view.terminal import discard, speak_plainly
 
 UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
+ISSUES = "https://github.com/seqsup/seqsup/issues"
 
 # Each is a click command of its own name in the module of its name, and may return its exit code.
 COMMANDS = {
@@ -195,7 +196,7 @@ def _fail(error: Exception, traced: bool) -> int:
     if not traced:
         _trace(error)
     _say(f"a fault of seqsup: {type(error).__name__}: {error}")
-    click.echo("please report it, with the lines above and what you did, to the project's issues", err=True)
+    click.echo(f"please report it, with the lines above and what you did: {ISSUES}", err=True)
     return FAULT
 
 
