@@ -218,8 +218,10 @@ def test_every_event_has_words_of_its_own() -> None:
     assert without == []
 
 
-def test_there_is_a_changelog_and_the_readme_leads_to_it() -> None:
-    assert (ROOT / "CHANGELOG.md").read_text().startswith("# Changelog")
+def test_the_changelog_has_this_version_and_the_readme_leads_to_it() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert text.startswith("# Changelog")
+    assert re.search(rf"^## {re.escape(seqsup.__version__)} \(.+\)$", text, re.MULTILINE)
     assert "(CHANGELOG.md)" in README
 
 
