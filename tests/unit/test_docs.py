@@ -2,12 +2,21 @@
 
 import re
 import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers.paths import ROOT
 
+DOCUMENTS = [
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "docs/**/*.md", "grafana/*.md", "supervisor/*.md")
+    for path in ROOT.glob(pattern)
+]
+FOR_CONTRIBUTORS = [path for path in DOCUMENTS if path.name == "CONTRIBUTING.md" or path.parent.name == "contributing"]
+VERBS = set(runpy.run_path(str(ROOT / "supervisor/__main__.py"))["VERBS"])
+TARGETS = set(" ".join(re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)).split())
 MAKE: dict[str, Any] = runpy.run_path(str(ROOT / "docs/make.py"))
 MADE: dict[str, str] = MAKE["documents"]()
 
@@ -17,18 +26,38 @@ def test_what_is_made_from_the_code_is_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text() == MADE[path], "python docs/make.py"
 
 
-def test_every_document_has_a_title_and_leads_somewhere() -> None:
-    for document in (ROOT / "docs").glob("*.md"):
-        text = document.read_text()
-        assert re.search(r"^# \w", text, re.MULTILINE), document
-        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_a_document_has_a_title_and_its_links_lead_somewhere(document: Path) -> None:
+    text = (ROOT / document).read_text()
+    assert re.search(r"^# \w", text, re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
+        assert (ROOT / document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=str)
+def test_every_path_that_contributors_are_told_of_exists(document: Path) -> None:
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / document).read_text()):
+        assert any((base / path).exists() for base in (ROOT, ROOT / "supervisor/seqsup")), path
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
     """A | divides cells in `code` too, unless it is escaped."""
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        prose = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for document in DOCUMENTS:
+        prose = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
         for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE):
             head, *rows = [re.sub(r"\\\|", "", row).count("|") for row in table.splitlines()]
-            assert set(rows) == {head}, f"{document.name}: {table}"
+            assert set(rows) == {head}, f"{document}: {table}"
+
+
+def test_the_readme_begins_with_two_verbs_of_the_folder() -> None:
+    assert re.findall(r"^python3 supervisor (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE) == ["demo", "test"]
+
+
+def test_every_verb_in_the_documents_exists() -> None:
+    for text in ((ROOT / document).read_text() for document in DOCUMENTS):
+        assert set(re.findall(r"(?:^|`)python3 supervisor ([\w-]+)", text, re.MULTILINE)) <= VERBS
+        assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)) <= TARGETS
+
+
+def test_make_has_every_verb() -> None:
+    assert TARGETS - {"dashboard-preview"} == VERBS - {"preview"}

@@ -29,12 +29,8 @@ from seqsup.view.messages import say
 
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
-README, DESIGN = (ROOT / "README.md").read_text(), (SUPERVISOR / "DESIGN.md").read_text()
+README = (ROOT / "README.md").read_text()
 CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
-
-DOCUMENTS = [path.read_text() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
-VERBS = set(runpy.run_path(str(SUPERVISOR / "__main__.py"))["VERBS"])
-TARGETS = set(" ".join(re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)).split())
 
 FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
@@ -225,12 +221,6 @@ def test_the_changelog_has_this_version_and_the_readme_leads_to_it() -> None:
     assert "(CHANGELOG.md)" in README
 
 
-def test_links_within_the_documents_lead_somewhere() -> None:
-    for text, folder in ((README, ROOT), (DESIGN, SUPERVISOR)):
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (folder / target).exists(), target
-
-
 def test_the_version_stands_in_one_place() -> None:
     version = f'"{seqsup.__version__}"'
     said = [file for file in PACKAGE.rglob("*.py") if version in file.read_text()]
@@ -243,20 +233,6 @@ def test_the_version_stands_in_one_place() -> None:
 def test_an_internal_error_names_the_issues_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["urls"]["Issues"] == ISSUES
-
-
-def test_the_readme_begins_with_two_verbs_of_the_folder() -> None:
-    assert re.findall(r"^python3 supervisor (\w+)", README, re.MULTILINE) == ["demo", "test"]
-
-
-def test_every_verb_in_the_documents_exists() -> None:
-    for document in DOCUMENTS:
-        assert set(re.findall(r"(?:^|`)python3 supervisor ([\w-]+)", document, re.MULTILINE)) <= VERBS
-        assert set(re.findall(r"(?:^|`)make ([\w-]+)", document, re.MULTILINE)) <= TARGETS
-
-
-def test_make_has_every_verb() -> None:
-    assert TARGETS - {"dashboard-preview"} == VERBS - {"preview"}
 
 
 @pytest.mark.parametrize("there", [True, False])
