@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def test_a_document_has_a_title_and_its_links_lead_somewhere(document: Path) -> 
 def test_every_path_that_contributors_are_told_of_exists(document: Path) -> None:
     for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / document).read_text()):
         assert any((base / path).exists() for base in (ROOT, ROOT / "supervisor/seqsup")), path
+
+
+def test_contributors_are_told_of_the_layers_in_their_order() -> None:
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [name for layer in contract["layers"] for name in re.findall(r"\w+", layer) if name != "__main__"]
+    _, _, table = (ROOT / "CONTRIBUTING.md").read_text().partition("| folder | owns |\n")
+    rows = [line.split(" | ")[0] for line in table.partition("\n\n")[0].splitlines()[1:]]
+    assert [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)] == layers
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
