@@ -10,10 +10,8 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from seqsup.errors import SeqsupError
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 PATH = "/metrics"
 NO_HOST = "no host can be called that"
-LONGEST_LINGER = 60.0  # seconds
-_SHORTEST_LINGER = 2.0  # a reader may be late by more than half of a short interval
 _RETRY = 1.0  # seconds between looks whether a taken port is free
 _SWITCH = 0.0005  # seconds that the thread may keep the interpreter from the watch; Python's default is 0.005
 _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of a seqsup run.\n'
@@ -49,8 +45,6 @@ class Endpoint:
         self._server: Any = None
         self._closed = threading.Event()
         self._ending = threading.Lock()  # from then on no server is made; one that is made serves, and hears of it
-        self._begun: deque[float] = deque(maxlen=16)  # monotonic
-        self._answered = 0.0  # when the last answered scrape began
 
     def open(self) -> None:
         """Take the port and serve; Taken when it is another's."""
@@ -91,7 +85,7 @@ class Endpoint:
     @property
     def address(self) -> str | None:
         """Where it serves now; None while the port is another's."""
-        if self._socket is None:
+        if self._socket is None or self._closed.is_set():
             return None
         host, port, *_ = self._socket.getsockname()
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -135,37 +129,17 @@ class Endpoint:
             if path != PATH:
                 start("404 Not Found", [("Content-Type", "text/plain")])
                 return [f"not here: {PATH}\n".encode()]
-            began = time.monotonic()
-            body = application(environ, start)
-            if environ["REQUEST_METHOD"] == "GET":  # a probe with HEAD takes no figures
-                self._begun.append(began)
-                self._answered = began
-            return body
+            return application(environ, start)
 
         return answer
-
-    # -- the end
-
-    def linger(self) -> float:
-        """How long to wait at most for one more scrape, in seconds: 2.5 of its intervals, 0 when nobody scrapes."""
-        times = list(self._begun)
-        if len(times) < 2:
-            return 0.0
-        from statistics import median  # costs 5 ms, and few runs are scraped
-
-        interval = median(later - sooner for sooner, later in pairwise(times))
-        return min(max(2.5 * interval, _SHORTEST_LINGER), LONGEST_LINGER)
-
-    def read_since(self, moment: float) -> bool:
-        """Say whether a scrape that began after this monotonic moment was answered."""
-        return self._answered > moment
 
     def close(self) -> None:
         with self._ending:
             self._closed.set()
+        if self._socket is None:
+            return
+        with suppress(OSError):  # macOS: it has no peer
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which waits for a request
         if self._server is not None:
             self._server.shutdown()
-            self._server.server_close()
-        elif self._socket is not None:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which waits for the first request
-            self._socket.close()
+        self._socket.close()

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from seqsup import __version__
 from seqsup.metrics import figures
 from seqsup.metrics.endpoint import Endpoint, Taken
 from seqsup.metrics.files import publish, targets
 from seqsup.metrics.host_figures import look
-from seqsup.metrics.port import Port
 from seqsup.metrics.rows import Row, rows
-from seqsup.metrics.totals import Totals
-from seqsup.model.events import Recorded, RunEnded
+from seqsup.model.events import Recorded
 from seqsup.model.plan import Plan
 from seqsup.model.process import Observation
 from seqsup.model.run_view import RunView
@@ -33,34 +33,26 @@ _LAST_WRITE = 10.0  # seconds that the last textfile and push may take
 
 class Exporter:
     def __init__(
-        self, plan: Plan, state_dir: Path, queue: Path, baseline: int, warn: Callable[[str], None],
+        self, plan: Plan, baseline: int, last_success: float | None, warn: Callable[[str], None],
         bounds: Callable[[], Iterable[tuple[int, int]]] = tuple,
     ) -> None:  # fmt: skip
-        """`queue` is the state folder whose turn this run has; `baseline` is what the supervisor holds now, in bytes;
-        `warn` may be called from any thread; `bounds` gives limit and room of each group with one that we live in."""
+        """`baseline` is what the supervisor holds now, in bytes; `last_success` is when a run of this profile last
+        completed, in seconds since the epoch; `warn` may be called from any thread; `bounds` gives limit and room of
+        each group with one that we live in."""
         self._wanted, self._profile, self._warn, self._bounds = plan.metrics, plan.name, warn, bounds
-        self._figures = figures.begin(plan, baseline)
+        self._figures = replace(figures.begin(plan, baseline), last_success=last_success)
         self._view = RunView()
-        self._complete = 0.0  # monotonic: since when the figures are the last ones
         self._warned: set[str] = set()
         self._endpoint: Endpoint | None = None
         if listen := plan.metrics.listen:
             self._endpoint = Endpoint(listen, self._application)
-            self._port = Port(queue, int(listen.rpartition(":")[2]))
-        self._totals: Totals | None = None
         self._over = threading.Event()
         self._writer: threading.Thread | None = None
-        self._state_dir = state_dir
 
-    def open(self) -> bool:
-        """Begin to serve; Taken when the port is another's and the profile requires it.
-
-        False: the run before is about to give the port up. Ask again soon.
-        """
+    def open(self) -> None:
+        """Begin to serve; Taken when the port is another's and the profile requires it."""
         wanted = self._wanted
         if self._endpoint is not None:
-            if not self._port.claim():
-                return False
             try:
                 self._endpoint.open()
             except Taken as taken:
@@ -69,11 +61,8 @@ class Exporter:
                 self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
                 self._endpoint.keep_trying()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:
-            if wanted.textfile or wanted.pushgateway:
-                self._totals = Totals(self._state_dir, self._profile)
             self._writer = threading.Thread(target=self._write_on, name="metrics-writer", daemon=True)
             self._writer.start()
-        return True
 
     @property
     def address(self) -> str | None:
@@ -88,8 +77,6 @@ class Exporter:
 
     def __call__(self, recorded: Recorded) -> None:
         self._figures = figures.apply(self._figures, recorded, self._view)
-        if isinstance(recorded.body, RunEnded):
-            self._complete = time.monotonic()
 
     def observe(self, seen: Observation) -> None:
         self._figures = figures.observe(self._figures, seen, time.time())
@@ -133,14 +120,12 @@ class Exporter:
                 publish(Path(path), targets(address, self._profile))
 
     def _write(self) -> None:
-        if self._totals is None:
+        if not (self._wanted.textfile or self._wanted.pushgateway):
             return
         from seqsup.metrics.exposition import Collector, push, text
 
-        told = list(self._totals.added(self._rows()))
-        collector = Collector(self._profile, lambda: told)
-        with self._complaining("metrics totals"):
-            self._totals.keep(told)
+        listed = list(self._rows())
+        collector = Collector(self._profile, lambda: listed)
         if path := self._wanted.textfile:
             with self._complaining(f"metrics.textfile {path}"):
                 publish(Path(path), text(collector))
@@ -165,27 +150,19 @@ class Exporter:
 
     # -- the end
 
-    def linger(self) -> float:
-        """How long the figures should still be readable now, in seconds; 0 when nobody waits for them."""
-        endpoint = self._endpoint
-        if endpoint is None or endpoint.address is None or not self._complete or self.read() or self._port.wanted:
-            return 0.0
-        wanted = self._wanted.linger
-        whole = endpoint.linger() if wanted is None else wanted
-        return max(0.0, self._complete + whole - time.monotonic())
-
-    def read(self) -> bool:
-        """Say whether the last figures were read, where that is what one waits for."""
-        return self._wanted.linger is None and self._endpoint is not None and self._endpoint.read_since(self._complete)
-
-    def close(self) -> None:
-        """Give up the port, and write for the last time."""
+    def stop_serving(self) -> None:
+        """Give up the port; the writer then writes for the last time."""
+        if self._over.is_set():
+            return
         self._over.set()
         if self._wanted.file_sd:
             with contextlib.suppress(OSError):
                 Path(self._wanted.file_sd).unlink()
         if self._endpoint is not None:
             self._endpoint.close()
-            self._port.give_up()
+
+    def close(self) -> None:
+        """Stop serving, if it still does, and wait for the writer."""
+        self.stop_serving()
         if self._writer is not None:
             self._writer.join(_LAST_WRITE)

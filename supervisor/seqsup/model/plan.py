@@ -191,7 +191,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
     listen: str | None = None  # host:port
     required: bool = False
-    linger: float | None = None  # seconds; None: until one more scrape, if somebody scrapes
+    linger: float = 0.0  # seconds for which the figures can still be read after the run
     textfile: str | None = None
     pushgateway: str | None = None
     file_sd: str | None = None

@@ -178,7 +178,7 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
     return Metrics(
         listen=survey.listen if given.listen is UNSET else given.listen,
         required=given.required,
-        linger=given.linger if isinstance(given.linger, float) else None,
+        linger=given.linger,
         textfile=path(given.textfile),
         pushgateway=given.pushgateway,
         file_sd=path(given.file_sd),

@@ -170,7 +170,6 @@ AMOUNT_OR_NONE = _or_word("none", None, Kind(parse_size, _SIZE_SCHEMA, write_siz
 OUTPUT_OR_NONE = _or_word("none", None, Kind(_at_least(parse_size, 64 * 1024), _SIZE_SCHEMA, write_size), SIZE_FORMS)
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
-DURATION_OR_AUTO = _or_word("auto", "auto", DURATION, DURATION_FORMS)
 
 
 # Types ------------------------------------------------------------------------------------------

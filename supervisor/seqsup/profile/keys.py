@@ -14,7 +14,6 @@ from seqsup.profile import presets
 from seqsup.profile.fields import (
     AMOUNT_OR_NONE,
     DURATION,
-    DURATION_OR_AUTO,
     FLAG,
     OUTPUT_OR_NONE,
     SIZE_AUTO_OR_NONE,
@@ -259,10 +258,8 @@ class MetricsTable(Table, frozen=True):
     ] = UNSET
     required: Annotated[bool, FLAG, "Refuse to start when the port is taken."] = False
     linger: Annotated[
-        float | str,
-        DURATION_OR_AUTO,
-        "How long the figures can still be read after the run. auto: if somebody scrapes, until it happens once more.",
-    ] = "auto"
+        float, DURATION, "How long the figures can still be read after the run, unless another run begins."
+    ] = 0.0
     textfile: Annotated[str | None, TEXT_OR_NONE, "File for node_exporter's textfile collector."] = None
     pushgateway: Annotated[str | None, TEXT_OR_NONE, "Address of a Prometheus Pushgateway."] = None
     file_sd: Annotated[

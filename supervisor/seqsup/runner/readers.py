@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +21,10 @@ from seqsup.runner.begun import BegunRun
 from seqsup.runner.detached import Detached
 from seqsup.runner.emitter import Audience
 from seqsup.runner.stop_request import CTRL_C
+from seqsup.state.journal import Journal
 from seqsup.state.run_folder import label, state_dir
 from seqsup.state.samples import Timeline
+from seqsup.state.turn import queued, waiting
 from seqsup.text import wrap
 from seqsup.units import format_duration
 from seqsup.view.live import Live, Pulses, scene_of
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
+_PATIENCE = 2.0  # seconds that the run before may take to close the port
 _FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
 
 
@@ -60,12 +63,13 @@ class Readers:
         others = len(ahead) - 1
         self.say(f"waiting for {ahead[0]}" + (f" and {others} more in the queue" if others else ""))
 
-    async def prepare(self, wake: Wake) -> None:
+    async def prepare(self, wake: Wake, journal: Journal) -> None:
         """Open what may refuse, before the journal hears of the run: the port for metrics."""
         self._wake = wake
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
             return
+        from seqsup.metrics.endpoint import Taken
         from seqsup.metrics.exporter import Exporter  # 1 MiB that a run without metrics has no use for
 
         loop, host = asyncio.get_running_loop(), Host()
@@ -76,12 +80,23 @@ class Readers:
         def warn(message: str) -> None:
             loop.call_soon_threadsafe(self._warn, message)
 
-        exporter = self._exporter = Exporter(
-            self._plan, Path(self._plan.state_dir), state_dir(), baseline,
+        # A textfile and a Pushgateway forget it, a Prometheus does not
+        keeps = wanted.textfile or wanted.pushgateway
+        last_success = journal.last_success(self._plan.name) if keeps else None
+        exporter = Exporter(
+            self._plan, baseline, last_success,
             warn, lambda: [each for ceiling in above if (each := ceiling.bounds()) is not None],
         )  # fmt: skip
-        while not exporter.open():
-            await wake.wait(_LOOK_AGAIN)
+        give_up = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                exporter.open()
+                break
+            except Taken:
+                if time.monotonic() > give_up:
+                    raise
+                await wake.wait(_LOOK_AGAIN)  # the run before may be about to close it
+        self._exporter = exporter
 
     def begin(self, begun: BegunRun, audience: Audience) -> None:
         """Read along from the run's first event on."""
@@ -98,6 +113,11 @@ class Readers:
         for reader in self._on_disk:
             audience.add_reader(reader)
 
+    def release(self, code: int | None) -> None:
+        """Close the port before the next run has its turn, unless the last metrics are to be read."""
+        if self._exporter is not None and (not self._lingers(code) or queued(state_dir())):
+            self._exporter.stop_serving()
+
     async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
         """Write what is left, and let the last metrics be read. `code` is None if the run did not reach its end.
 
@@ -106,7 +126,9 @@ class Readers:
         for reader in self._on_disk:
             reader.close()
         if self._exporter is not None:
-            await self._linger(self._exporter, stopped=(code or 0) > 128, give_up=give_up)
+            if self._lingers(code) and self._exporter.address is not None:
+                await self._linger(give_up)
+            self._exporter.close()
 
     def _log(self, begun: BegunRun) -> Log:
         return Log(begun.folder, terminal=None)
@@ -117,17 +139,20 @@ class Readers:
         else:
             self.say(message, minor=True)
 
-    async def _linger(self, exporter: "Exporter", *, stopped: bool, give_up: Callable[[], bool]) -> None:
-        """Let the last figures be read. Everything is told by now, and the next run has its turn."""
+    def _lingers(self, code: int | None) -> bool:
+        """Say whether the last metrics are to be read; not after a run that the user stopped."""
+        return self._plan.metrics.linger > 0 and code is not None and code <= 128
+
+    async def _linger(self, give_up: Callable[[], bool]) -> None:
+        """Let the last metrics be read until another run begins. Everything else is written by now."""
         assert self._wake is not None
-        told = False
-        while not stopped and (left := exporter.linger()) > 0 and not give_up():
-            if not told and left > _LONG:
-                told = True
-                message = f"waiting at most {format_duration(left)} for a last scrape (Ctrl-C: do not wait)"
-                self.say(message, "lingering", minor=True)
+        linger = self._plan.metrics.linger
+        end = time.monotonic() + linger
+        if linger > _LONG:
+            message = f"waiting at most {format_duration(linger)} for a last scrape (Ctrl-C: do not wait)"
+            self.say(message, "lingering", minor=True)
+        while (left := end - time.monotonic()) > 0 and not give_up() and not waiting(state_dir()):
             await self._wake.wait(min(left, _LOOK_AGAIN))
-        exporter.close()
 
 
 class Manner(Struct, frozen=True, kw_only=True):
@@ -187,10 +212,10 @@ class TerminalReaders(Readers):
         if self._manner.detached is not None:
             self._manner.detached.announce(ticket, self._plan.name)
 
-    async def prepare(self, wake: Wake) -> None:
+    async def prepare(self, wake: Wake, journal: Journal) -> None:
         if self._manner.note:
             self.say(self._manner.note)
-        await super().prepare(wake)
+        await super().prepare(wake, journal)
 
     def begin(self, begun: BegunRun, audience: Audience) -> None:
         manner = self._manner

@@ -62,6 +62,7 @@ async def run_plan(
             await _put_in_order(plan, journal, wake, readers)
             code = await _with_turn(plan, journal, stop, readers, wake, resume, began)
         finally:
+            readers.release(code)
             turn.leave()  # the next run need not wait for whatever reads this one
             stop.done()  # from here on a new request ends only waiting
             await readers.end(code, lambda: stop.halt > Halt.NONE)
@@ -107,7 +108,7 @@ async def _with_turn(
         those = part if begun_with else "every agent of the profile" + " but those skipped" * bool(plan.skips)
         readers.say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
         return 0
-    await readers.prepare(wake)
+    await readers.prepare(wake, journal)
     cookie = row.cookie if row is not None else os.urandom(16).hex()
     # This may refuse, so the journal hears of the run only after it
     containment = choose(enforcement(plan), cookie, enforcing_key(plan))

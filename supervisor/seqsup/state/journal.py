@@ -34,6 +34,10 @@ from seqsup.state.run_folder import label
 
 # These are on the disk when append() returns. An AgentEnded adds nothing to the end of its last attempt.
 DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
+_LAST_EVENTS = """
+SELECT at, body FROM runs JOIN events USING (run)
+WHERE name = ? AND seq = (SELECT max(seq) FROM events AS other WHERE other.run = runs.run) ORDER BY run DESC
+"""
 _REMEMBERED = 50  # attempts of an agent
 _AT_ONCE = 500  # events
 _encode = msgspec.json.Encoder().encode
@@ -255,6 +259,12 @@ class Journal:
                 Past(run, attempt, content, reason, bool(ok), *rest)
                 for run, attempt, content, reason, ok, *rest in rows
             ]
+
+    def last_success(self, name: str) -> float | None:
+        """Return when the last successful run of this name ended, in seconds since the epoch; None without one."""
+        with self._telling():
+            ends = ((at, _decode(body)) for at, body in self._db.execute(_LAST_EVENTS, (name,)))
+            return next((at for at, event in ends if isinstance(event, RunEnded) and event.exit_code == 0), None)
 
     def last_heard(self, run: int) -> float | None:
         """When a run's last event was told, in seconds since the epoch; None where nothing was."""

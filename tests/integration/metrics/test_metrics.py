@@ -35,7 +35,6 @@ from seqsup.metrics.files import publish
 from seqsup.metrics.host_figures import look
 from seqsup.metrics.http_server import OPEN
 from seqsup.metrics.rows import Around, rows
-from seqsup.metrics.totals import Totals
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     CompanionReady,
@@ -367,34 +366,6 @@ def test_a_container_that_has_less_than_the_machine_counts() -> None:
     assert whole.totals[names[0]] == look({}, [(2**50, 2**50)]).totals[names[0]] > 7 * MIB
 
 
-def test_totals_go_on_from_run_to_run_and_success_is_remembered(tmp_path: Path) -> None:
-    killed = (
-        Told().run(*AGENTS).started("a").tell(stopped("a", "SIGKILL", Reason.HARD)).ended("a").drained("a").run_ended(0)
-    )
-    counted = []
-    for told in (killed, killed, Told().run(*AGENTS)):
-        totals = Totals(tmp_path, "nightly")
-        listed = list(totals.added(rows(after(told), AROUND, ("1", "3"))))
-        totals.keep(listed)
-        found = {(name, labels): value for name, labels, value in listed}
-        counted.append(found["agent_kills_total", ("a", "hard")])
-        assert found["host_oom_kills_total", ()] == 2  # the host's own
-        assert ("run_last_success_timestamp_seconds", ()) in found
-        drained = found["drain_duration_seconds", ("drained",)]
-    assert counted == [1, 2, 2]
-    assert isinstance(drained, Histogram)
-    assert sum(drained.counts) == 2
-
-
-def test_torn_totals_begin_anew(tmp_path: Path) -> None:
-    totals = Totals(tmp_path, "nightly")
-    totals.keep(list(rows(fresh(), AROUND, ("1", "3"))))
-    (tmp_path / "metrics" / "nightly.json").write_text("[[")
-    assert list(Totals(tmp_path, "nightly").added([("runs_total", ("completed",), 1)])) == [
-        ("runs_total", ("completed",), 1)
-    ]
-
-
 # -- the form
 
 
@@ -480,15 +451,13 @@ def _share(by_program: Mapping[tuple[tuple[str, str], ...], float], program: str
     return sum(size for labels, size in by_program.items() if ("process", program) in labels) / whole if whole else 0
 
 
-def test_a_run_serves_its_figures_and_keeps_its_word_to_the_end(
-    seqsup_started: Callable[..., Started], tmp_path: Path
-) -> None:
-    """Scraped while it runs, it stays until a last scrape has seen the kill."""
+def test_a_run_serves_its_figures_to_the_end(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    """While it lingers, a last scrape sees the kill."""
     port = free_port()
     profile = write(
         tmp_path, shell("first", f"for n in $(seq 20); do sleep 60 & pids=\"$pids $!\"; done; {GATE}; kill $pids"),
         shell("hangs", "trap '' TERM; sleep 60", timeouts={"wall": "1s", "grace": "100ms"}),
-        run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{port}"},
+        run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{port}", "linger": "60s"},
     )  # fmt: skip
     run = seqsup_started("start", profile)
     url = f"http://127.0.0.1:{port}/metrics"
@@ -505,12 +474,15 @@ def test_a_run_serves_its_figures_and_keeps_its_word_to_the_end(
     (tmp_path / "gate").touch()
     killed = (("agent", "hangs"), ("reason", "timeout"))
     wait_for(lambda: scraped(url)["seqsup_agent_kills_total"].get(killed))
+    wait_for(lambda: "for a last scrape" in " ".join(run.stderr.split()))
+    assert scraped(url)["seqsup_runs_total"][(("outcome", "failed"),)] == 1
+    run.send(signal.SIGINT)
     result = run.wait()
     assert result.code == 1
     assert "not here" not in result.stderr
 
 
-def test_a_run_that_nobody_scrapes_ends_at_once_and_one_that_is_told_to_stays(
+def test_run_ends_at_once_unless_it_lingers(
     seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     port = free_port()
@@ -545,27 +517,40 @@ def test_a_taken_port_is_said_and_the_run_goes_on_unless_figures_are_required(
         assert "metrics.required is set" in result.stderr
 
 
-def test_a_run_that_stays_for_a_last_scrape_gives_its_port_to_the_next(
+@pytest.mark.parametrize("linger", ["0s", "60s"])
+def test_runs_that_wait_for_each_other_serve_on_one_port(
+    seqsup_started: Callable[..., Started], tmp_path: Path, linger: str
+) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    metrics = {"listen": listen, "linger": linger, "required": True}
+    first = seqsup_started("start", write(tmp_path, shell("a", GATE), name="first", metrics=metrics))
+    wait_for(lambda: up(f"http://{listen}/metrics"))
+    second = seqsup_started("start", write(tmp_path, shell("b", "true"), name="second", metrics=metrics))
+    wait_for(lambda: "waiting for first" in second.stderr)
+    (tmp_path / "gate").touch()
+    assert first.wait().code == 0
+    if linger != "0s":
+        wait_for(lambda: "for a last scrape" in " ".join(second.stderr.split()))
+        second.send(signal.SIGINT)
+    ended = second.wait()
+    assert ended.code == 0, ended.stderr
+    assert "in use" not in ended.stderr
+
+
+def test_run_that_lingers_gives_its_port_to_the_next(
     seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     listen = f"127.0.0.1:{free_port()}"
     stays = write(tmp_path, shell("a", "exit 0"), name="stays", metrics={"listen": listen, "linger": "60s"})
-    first = seqsup_started("start", stays)
-    strict = write(tmp_path, shell("b", "exit 0"), name="strict", metrics={"listen": listen, "required": True})
+    first = seqsup_started("start", stays, "--log-format", "json")
     wait_for(lambda: "waiting at most" in first.stderr)
+    line = json.loads(first.stderr.splitlines()[-1])
+    assert (line["run"], line["agent"], line["attempt"], line["event"]) == ("r1", None, None, "lingering")
+    strict = write(tmp_path, shell("b", "exit 0"), name="strict", metrics={"listen": listen, "required": True})
     second = seqsup("start", strict)
     assert second.code == 0, second.stderr
     assert "in use" not in second.stderr
     assert first.wait(40).code == 0
-    first = seqsup_started("start", stays, "--log-format", "json")
-    wait_for(lambda: "waiting at most" in first.stderr)
-    line = json.loads(first.stderr.splitlines()[-1])
-    assert (line["run"], line["agent"], line["attempt"], line["event"]) == ("r3", None, None, "lingering")
-    other = write(tmp_path, shell("c", "exit 0"), name="other", metrics={"listen": f"127.0.0.1:{free_port()}"})
-    assert seqsup("start", other).code == 0
-    assert first.process.poll() is None  # another's port is no reason
-    first.send(signal.SIGINT)
-    assert first.wait().code == 0
 
 
 def test_a_port_that_becomes_free_is_served(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
@@ -635,19 +620,6 @@ def test_only_metrics_are_served(seqsup_started: Callable[..., Started], tmp_pat
         assert run.wait().code == 143
 
 
-def test_a_probe_that_takes_no_figures_is_no_scrape(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
-    port = free_port()
-    run = seqsup_started("start", write(tmp_path, shell("a", GATE), metrics={"listen": f"127.0.0.1:{port}"}))
-    wait_for(lambda: up(f"http://127.0.0.1:{port}/"))
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", port)) as probe:
-            probe.sendall(b"HEAD /metrics HTTP/1.0\r\n\r\n")
-            assert probe.recv(100).startswith(b"HTTP/1.0 405")
-    (tmp_path / "gate").touch()
-    ended = run.wait()
-    assert (ended.code, "last scrape" in ended.stderr) == (0, False)
-
-
 def test_hundreds_of_readers_that_say_nothing_cost_little_and_no_word(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
@@ -669,17 +641,19 @@ def test_hundreds_of_readers_that_say_nothing_cost_little_and_no_word(
     assert (ended.code, "Traceback" in ended.stderr) == (143, False)
 
 
-def test_a_textfile_has_what_earlier_runs_had_and_others_may_read_it(
-    seqsup: Callable[..., Result], tmp_path: Path
-) -> None:
-    profile = write(
-        tmp_path, shell("a", "exit 7"), metrics={"textfile": "out.prom", "file_sd": "sd.json"}
-    )  # fmt: skip
-    for expected in (1, 2):
-        assert seqsup("start", profile).code == 1
+def test_textfile_keeps_last_success_and_others_may_read_it(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+    script = "[ ! -e fails ] || exit 7"
+    profile = write(tmp_path, shell("a", script), metrics={"textfile": "out.prom", "file_sd": "sd.json"})
+    succeeded = []
+    for code in (0, 1):
+        assert seqsup("start", profile).code == code
         written = (tmp_path / "out.prom").read_text()
-        assert f'seqsup_agent_exits_total{{agent="a",profile="nightly",reason="failed"}} {expected}.0' in written
-        assert "process_resident" not in written
+        succeeded += [line for line in written.splitlines() if "seqsup_run_last_success_timestamp_seconds{" in line]
+        (tmp_path / "fails").touch()
+    assert len(succeeded) == 2
+    assert len(set(succeeded)) == 1
+    assert 'seqsup_agent_exits_total{agent="a",profile="nightly",reason="failed"} 1.0' in written
+    assert "process_resident" not in written
     assert (tmp_path / "out.prom").stat().st_mode & 0o777 == 0o644
     promtool("check", "metrics", stdin=(tmp_path / "out.prom").read_bytes())
     assert not (tmp_path / "sd.json").exists()
@@ -824,7 +798,8 @@ def test_a_real_prometheus_has_the_last_kill_of_a_run(seqsup_started: Callable[.
     )
     profile = write(
         tmp_path, shell("first", GATE), agent("leaks", LEAK, memory={"hard": "200MiB", "enforce": "watch"}),
-        run={"on_failure": "continue"}, metrics={"listen": f"127.0.0.1:{free_port()}", "file_sd": str(targets)},
+        run={"on_failure": "continue"},
+        metrics={"listen": f"127.0.0.1:{free_port()}", "file_sd": str(targets), "linger": "10s"},
     )  # fmt: skip
     with prometheus(tmp_path, config) as server:
         run = seqsup_started("start", profile)
