@@ -49,6 +49,7 @@ ASYNC_SLEEPERS = {
 }
 # Who may know a library
 OWNERS = {
+    "jinja2": {"view/report/page.py"},
     "loguru": {"view/log.py"},
     "prometheus_client": {"metrics/exposition.py"},
     "tenacity": {"runner/agent.py", "runner/companions.py"},

@@ -1,11 +1,15 @@
-"""The report as one HTML page that needs nothing else: no script, no address, readable on paper and aloud. Pure."""
+"""The report as one HTML page that needs nothing else: no script, no address, readable on paper and aloud.
+
+Here is what it shows; page.html.j2 says how.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
-from html import escape
-from itertools import repeat
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
@@ -18,7 +22,7 @@ from seqsup.view.table import NONE
 
 MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else
-FULL = 30_000  # characters for what was stopped: then only how each ended
+FULL = 15_000  # characters for what was stopped: then only how each ended
 _WORDS = {
     MarkKind.KILL: "stopped",
     MarkKind.COLLECTION: "collection",
@@ -29,80 +33,105 @@ _WORDS = {
     MarkKind.RESTART: "companion restarted",
 }
 _COMMAND = 160  # characters
-_Column = tuple[str, bool]  # heading, and whether it is a number
+_COMPANIONS = (
+    ("companion", False), ("starts", True), ("ended itself", True), ("peak", True), ("ready in", True),
+    ("restarts", False), ("the last time", False),
+)  # fmt: skip
+_PROCESSES = (("pid", True), ("memory", True), ("process", False), ("what for", False), ("command", False))
+_ATTEMPTS = (
+    ("began", False), ("agent", False), ("attempt", True), ("reason", False), ("time", True), ("peak", True),
+    ("of limit", True), ("drained", True),
+)  # fmt: skip
+_MARKS = (("at", False), ("what", False), ("of", False), ("how", False))
 
 T = TypeVar("T")
 
-_STYLE = Path(__file__).with_name("style.css")
+
+class _Table(NamedTuple):
+    caption: str
+    columns: tuple[tuple[str, bool], ...]  # heading, and whether it is a number
+    rows: Sequence[tuple[str, ...]]
+    bad: frozenset[int] = frozenset()  # places of the rows that went wrong
+    left_out: str = ""  # how many rows, and of what
+
+    @property
+    def numbers(self) -> str:
+        """The classes that align columns of numbers."""
+        return " ".join(f"r{n}" for n, (_, right) in enumerate(self.columns, 1) if right)
+
+
+class _Memory(NamedTuple):
+    timeline: Markup
+    host: Markup
+    drained: bool
+    marks: list[str]
+    limits: str
+
+
+class _Stopped(NamedTuple):
+    """What is known of an attempt that was stopped."""
+
+    anchor: str
+    title: str
+    why: str
+    command: str
+    lines: list[str]
+    processes: _Table | None
+    known: list[str]
+
+    def length(self) -> int:
+        """Its characters, about."""
+        cells = [cell for row in self.processes.rows for cell in row] if self.processes is not None else []
+        return sum(map(len, [self.why, self.command, *self.lines, *self.known, *cells]))
 
 
 def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str | None = None) -> str:
     """The whole page. `forensics` are the texts of files that attempts left; `state` is the run's, where its events
     cannot tell it."""
-    view = story.view
-    said = state or str(view.state)
-    body = [
-        "<header>", f"<h1>{_text(view.name)} <span class=soft>{_text(view.run)}</span></h1>",
-        f"<p class=lead>{_lead(view)}</p>", *_why(story), *_facts(story, said, zone), "</header>",
-        "<main>", *_memory(story, zone), *_agents(story), *_companions(story), *_kills(story, forensics, zone),
-        *_attempts(story, zone), *_happened(story, zone), "</main>",
-    ]  # fmt: skip
-    return "\n".join([
-        "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>{_text(view.name)} {_text(view.run)}: {said}</title>",
-        f"<style>\n{_STYLE.read_text()}</style>", "</head>", "<body>", *body, "</body>", "</html>", "",
-    ])  # fmt: skip
+    view, said = story.view, state or str(story.view.state)
+    stopped = list(_full(_stopped(attempt, forensics.get(attempt.forensics, ""), zone) for attempt in story.kills))
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_shown, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return templates.get_template("page.html.j2").render(
+        view=view, state=said, lead=headline(view).partition("  ")[2].split(" · "), first=FIRST, most=MOST,
+        reasons=list(_reasons(story)), facts=_facts(view, said, zone),
+        memory=_memory(story, zone) if story.attempts else None,
+        agents=_agents(view), companions=_companions(story), stopped=stopped,
+        in_short=[(_anchor(attempt), _in_short(attempt)) for attempt in story.kills[len(stopped) :]],
+        attempts=_attempts(story, zone), marks=_marks(story, zone),
+    )  # fmt: skip
 
 
-def _text(text: str) -> str:
-    return escape(printable(text))
+def _shown(value: object) -> object:
+    return printable(value) if type(value) is str else value
 
 
 def _clock(at: float | None, zone: tzinfo) -> str:
     return "" if at is None else datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _lead(view: RunView) -> str:
-    parts = _text(headline(view).partition("  ")[2]).split(" · ")
-    return " · ".join(f"<strong>{part}</strong>" if part.endswith(("gave up", "lost")) else part for part in parts)
-
-
-def _why(story: Story) -> Iterator[str]:
-    """What did not complete, each with a link to what is known of it."""
-    said = _reasons(story.view)
-    if not said:
-        return
-    last = {kill.agent: kill for kill in story.kills}
-    yield '<ul class="why">'
-    for line in said[:FIRST]:
-        what, _, why = line.removeprefix("why ").partition(": ")
-        kill = last.get(what.partition(" ")[0])
-        link = f' <a href="#{_anchor(kill)}">who held what</a>' if kill is not None else ""
-        yield f"<li><strong>✖ {_text(what)}</strong>: {_text(why)}{link}</li>"
-    yield "</ul>"
-    if len(said) > FIRST:
-        yield f'<p class="more">{len(said) - FIRST} more below the table of agents.</p>'
-
-
-def _reasons(view: RunView) -> list[str]:
-    """Each on one line."""
-    said: list[str] = []
-    for line in reasons(view, 10_000):
+def _reasons(story: Story) -> Iterator[tuple[str, str, str]]:
+    """What did not complete, why, and where what is known of it stands."""
+    joined: list[str] = []
+    for line in reasons(story.view, 10_000):
         if line.startswith(" "):
-            said[-1] += line[1:]
+            joined[-1] += line[1:]
         else:
-            said.append(line)
-    return said
+            joined.append(line)
+    last = {attempt.agent: attempt for attempt in story.kills}
+    for line in joined:
+        what, _, why = line.removeprefix("why ").partition(": ")
+        attempt = last.get(what.partition(" ")[0])
+        yield what, why, _anchor(attempt) if attempt is not None else ""
 
 
 def _anchor(attempt: AttemptView) -> str:
-    return escape(f"{attempt.agent}-{attempt.number}")
+    return f"{attempt.agent}-{attempt.number}"
 
 
-def _facts(story: Story, state: str, zone: tzinfo) -> Iterator[str]:
-    view = story.view
+def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
     facts = {
         "state": state + (f", exit {view.exit_code}" if view.exit_code is not None else "")
         + (f": {view.why}" if view.why else ""),
@@ -113,46 +142,27 @@ def _facts(story: Story, state: str, zone: tzinfo) -> Iterator[str]:
         "contained by": view.containment,
         "seqsup": view.version,
     }  # fmt: skip
-    yield "<dl>"
-    yield from (f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items() if value)
-    yield "</dl>"
+    return [(name, value) for name, value in facts.items() if value]
 
 
-def _memory(story: Story, zone: tzinfo) -> Iterator[str]:
-    yield "<section><h2>Memory</h2>"
-    if not story.attempts:
-        yield "<p>Nothing ran.</p></section>"
-        return
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="Memory of the agents over time">'
-    yield f"{timeline(story, zone)}</div>"
+def _memory(story: Story, zone: tzinfo) -> _Memory:
     marked = {mark.kind for mark in story.marks}
-    yield '<ul class="legend">'
-    yield "<li>— — red: memory.hard</li><li>· · · orange: memory.soft</li>"
-    if any(attempt.drained is not None for attempt in story.attempts):
-        yield "<li>▬ on the axis: until memory was back</li>"
-    yield from (f"<li>{SYMBOLS[kind]} {_WORDS[kind]}</li>" for kind in MarkKind if kind in marked)
-    yield "</ul>"
-    told = [(name, {getattr(attempt, name) for attempt in story.attempts} - {None}) for name in ("soft", "hard")]
-    limits = "; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in told if sizes)
-    yield f'<p class="more">Limits: {limits or "none"}; those far above all that was used are not drawn.'
-    yield "Of each column of pixels the lowest and the highest sample are shown.</p>"
-    if picture := host(story):
-        yield "<h3>Available on the machine</h3>"
-        yield f'<div class="scroll" tabindex="0" role="region" aria-label="Available on the machine">{picture}</div>'
-    yield "</section>"
+    given = [(name, {getattr(attempt, name) for attempt in story.attempts} - {None}) for name in ("soft", "hard")]
+    return _Memory(
+        timeline=Markup(timeline(story, zone)), host=Markup(host(story)),
+        drained=any(attempt.drained is not None for attempt in story.attempts),
+        marks=[f"{SYMBOLS[kind]} {_WORDS[kind]}" for kind in MarkKind if kind in marked],
+        limits="; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in given if sizes),
+    )  # fmt: skip
 
 
-def _agents(story: Story) -> Iterator[str]:
-    view = story.view
+def _agents(view: RunView) -> _Table:
     over = view.state not in (RunState.STARTING, RunState.RUNNING)
-    columns = [(column.title, column.right) for column in COLUMNS]
-    yield "<section><h2>Agents</h2>"
+    columns = tuple((column.title, column.right) for column in COLUMNS)
     kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
-    bad = [agent.state in (AgentState.GAVE_UP, AgentState.LOST) for agent in kept]
-    yield from _table(columns, (row(agent, over) for agent in kept), "In the order of the plan.", bad)
-    yield from _rest(len(view.agents), "agents")
-    yield from (f"<p>{_text(line)}</p>" for line in _reasons(view)[FIRST:MOST])
-    yield "</section>"
+    bad = frozenset(n for n, agent in enumerate(kept) if agent.state in (AgentState.GAVE_UP, AgentState.LOST))
+    left_out = _left_out(len(view.agents), "agents")
+    return _Table("In the order of the plan.", columns, [row(agent, over) for agent in kept], bad, left_out)
 
 
 def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
@@ -162,13 +172,7 @@ def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
     return [listed[n] for n in sorted(chosen)]
 
 
-def _companions(story: Story) -> Iterator[str]:
-    if not story.companions:
-        return
-    columns = [
-        ("companion", False), ("starts", True), ("ended itself", True), ("peak", True), ("ready in", True),
-        ("restarts", False), ("the last time", False),
-    ]  # fmt: skip
+def _companions(story: Story) -> _Table:
     rows = [
         (
             each.name, str(each.starts), str(each.exits or NONE), format_size(each.peak) if each.peak else NONE,
@@ -177,49 +181,37 @@ def _companions(story: Story) -> Iterator[str]:
         )
         for each in story.companions
     ]  # fmt: skip
-    yield "<section><h2>Companions</h2>"
-    yield from _table(columns, rows, "What lived beside the agents.")
-    yield "</section>"
+    return _Table("What lived beside the agents.", _COMPANIONS, rows)
 
 
-def _kills(story: Story, forensics: Mapping[str, str], zone: tzinfo) -> Iterator[str]:
-    if not story.kills:
-        return
-    yield "<section><h2>What was stopped</h2>"
-    told, room = 0, FULL
-    for attempt in story.kills:
-        lines = list(_kill(attempt, forensics.get(attempt.forensics, ""), zone))
-        if told and (room := room - sum(map(len, lines))) < 0:
-            break
-        told += 1
-        yield from lines
-    if rest := story.kills[told:]:
-        yield f"<details><summary>{len(rest)} more, in short: `seqsup logs` has what is known of each</summary><ul>"
-        for attempt in rest[:MOST]:
-            which = f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}"
-            yield f'<li id="{_anchor(attempt)}">{_text(_shortened(which))}</li>'
-        yield "</ul></details>"
-        yield from _rest(len(rest), "that were stopped")
-    yield "</section>"
+def _full(stopped: Iterable[_Stopped]) -> Iterator[_Stopped]:
+    """As many as there is room for, and at least one."""
+    room = FULL
+    for n, each in enumerate(stopped):
+        if n and (room := room - each.length()) < 0:
+            return
+        yield each
 
 
-def _kill(attempt: AttemptView, known: str, zone: tzinfo) -> Iterator[str]:
-    yield f'<article id="{_anchor(attempt)}">'
-    yield f"<h3>{_text(attempt.agent)}, attempt {attempt.number}: {attempt.reason or 'running'}</h3>"
-    yield f"<p>{_text(attempt.why)}</p>"
-    yield f"<p><code>{_text(_shortened(' '.join(attempt.command)))}</code></p>"
-    yield from (f"<p>{line}</p>" for line in _grown(attempt))
+def _in_short(attempt: AttemptView) -> str:
+    return _shortened(f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}")
+
+
+def _stopped(attempt: AttemptView, known: str, zone: tzinfo) -> _Stopped:
+    which = f"{attempt.agent}, attempt {attempt.number}"
     stops = [stop for stop in attempt.stops if stop.reason is not None]
+    held = next((stop for stop in stops if stop.processes), None)
+    return _Stopped(
+        anchor=_anchor(attempt), title=f"{which}: {attempt.reason or 'running'}", why=attempt.why,
+        command=_shortened(" ".join(attempt.command)), lines=[*_grown(attempt), *_signals(stops, attempt.why, zone)],
+        processes=_processes(held, which) if held is not None else None, known=known.splitlines(),
+    )  # fmt: skip
+
+
+def _signals(stops: list[Stop], why: str, zone: tzinfo) -> Iterator[str]:
     for n, stop in enumerate(stops):
-        again = f", {format_duration(stop.at - stops[0].at)} later" if n else ""
-        why = "" if stop.why in attempt.why else f": {_text(stop.why)}"
-        yield f"<p>{stop.signal} at {_clock(stop.at, zone)}{again}{why}</p>"
-    if held := next((stop for stop in stops if stop.processes), None):
-        yield from _processes(held, f"{attempt.agent}, attempt {attempt.number}")
-    if known:
-        yield "<details open><summary>What is known of its memory</summary>"
-        yield f"<pre>{escape(_lines(known))}</pre></details>"
-    yield "</article>"
+        later = f", {format_duration(stop.at - stops[0].at)} later" if n else ""
+        yield f"{stop.signal} at {_clock(stop.at, zone)}{later}" + ("" if stop.why in why else f": {stop.why}")
 
 
 def _grown(attempt: AttemptView) -> Iterator[str]:
@@ -243,13 +235,12 @@ def _grown(attempt: AttemptView) -> Iterator[str]:
         )
 
 
-def _processes(stop: Stop, of: str) -> Iterator[str]:
-    columns = [("pid", True), ("memory", True), ("process", False), ("what for", False), ("command", False)]
+def _processes(stop: Stop, of: str) -> _Table:
     rows = [
         (str(each.pid), format_size(each.bytes), title(each), str(each.kind), _shortened(each.command))
         for each in stop.processes
     ]
-    yield from _table(columns, rows, f"Who was in the tree of {of}, the largest first.")
+    return _Table(f"Who was in the tree of {of}, the largest first.", _PROCESSES, rows)
 
 
 def _drained(attempt: AttemptView) -> str:
@@ -258,11 +249,7 @@ def _drained(attempt: AttemptView) -> str:
     return ("" if attempt.drain_reached else "> ") + format_duration(attempt.draining)
 
 
-def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
-    columns = [
-        ("began", False), ("agent", False), ("attempt", True), ("reason", False), ("time", True), ("peak", True),
-        ("of limit", True), ("drained", True),
-    ]  # fmt: skip
+def _attempts(story: Story, zone: tzinfo) -> _Table:
     kept = _kept(story.attempts, lambda attempt: attempt.ok)
     rows = [
         (
@@ -273,49 +260,21 @@ def _attempts(story: Story, zone: tzinfo) -> Iterator[str]:
         )
         for attempt in kept
     ]  # fmt: skip
-    bad = [attempt.over and not attempt.ok for attempt in kept]
-    yield "<section><h2>Attempts</h2>"
-    yield from _table(columns, rows, f"{in_turn(story).capitalize()}.", bad)
-    yield from _rest(len(story.attempts), "attempts")
-    yield "</section>"
+    bad = frozenset(n for n, attempt in enumerate(kept) if attempt.over and not attempt.ok)
+    left_out = _left_out(len(story.attempts), "attempts")
+    return _Table(f"{in_turn(story).capitalize()}.", _ATTEMPTS, rows, bad, left_out)
 
 
-def _happened(story: Story, zone: tzinfo) -> Iterator[str]:
-    if not story.marks:
-        return
-    columns = [("at", False), ("what", False), ("of", False), ("how", False)]
+def _marks(story: Story, zone: tzinfo) -> _Table:
     rows = [
         (_clock(mark.at, zone), f"{SYMBOLS[mark.kind]} {_WORDS[mark.kind]}", mark.agent, mark.text)
         for mark in story.marks[:MOST]
     ]
-    yield "<section><h2>What happened</h2>"
-    yield from _table(columns, rows, "The marks of the picture, in words.")
-    yield from _rest(len(story.marks), "marks")
-    yield "</section>"
+    return _Table("The marks of the picture, in words.", _MARKS, rows, left_out=_left_out(len(story.marks), "marks"))
 
 
-def _rest(number: int, what: str) -> Iterator[str]:
-    if number > MOST:
-        yield f'<p class="more">{number - MOST} more {what}: `seqsup report --json` has them all.</p>'
-
-
-def _table(
-    columns: list[_Column], rows: Iterable[tuple[str, ...]], caption: str, bad: Sequence[bool] = ()
-) -> Iterator[str]:  # fmt: skip
-    """`bad` are the rows, in their order, that went wrong."""
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
-    yield f'<table class="{" ".join(f"r{n}" for n, (_, right) in enumerate(columns, 1) if right)}">'
-    yield f"<caption>{escape(caption)}</caption><thead><tr>"
-    yield "".join(f'<th scope="col">{escape(name)}</th>' for name, _ in columns)
-    yield "</tr></thead><tbody>"
-    for cells, went_wrong in zip(rows, bad or repeat(False), strict=False):
-        of = ' class="bad"' if went_wrong else ""
-        yield f"<tr{of}>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
-    yield "</tbody></table></div>"
-
-
-def _lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.splitlines())
+def _left_out(number: int, what: str) -> str:
+    return f"{number - MOST} more {what}" if number > MOST else ""
 
 
 def _shortened(command: str) -> str:
