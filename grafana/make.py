@@ -4,8 +4,11 @@ Classic format, schemaVersion 42: what Grafana provisions from files. It refuses
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "supervisor"))
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, gauge, prometheus, stat, statetimeline, table
 from grafana_foundation_sdk.builders import timeseries as series
@@ -13,6 +16,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as c
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from seqsup.model.reason import AT_A_LIMIT, OF_MEMORY
 
 FILE = Path(__file__).parent / "dashboards" / "seqsup-memory.json"
 UID = "seqsup-memory"
@@ -26,8 +31,8 @@ STATUSES = {  # in the order of their numbers: the timeline shows the highest
     "skipped": "#5a5a5a",
 }  # fmt: skip
 WHY = {
-    "soft|hard|heap-oom|kernel-oom|host-floor": "red",
-    "timeout|stalled": "orange",
+    "|".join(OF_MEMORY): "red",
+    "|".join(reason for reason in AT_A_LIMIT if reason not in OF_MEMORY): "orange",
     "leftover": "purple",
 }
 

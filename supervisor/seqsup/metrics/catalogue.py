@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from seqsup.model.enums import Restart
-from seqsup.model.reason import Reason
+from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, ended_by
 from seqsup.model.run_view import AgentState, RunState
 
 
@@ -57,11 +57,8 @@ TOLD_AS = {
     AgentState.LOST: AgentState.PENDING,  # a resumed run takes it again
 }  # fmt: skip
 LEFTOVER = "leftover"  # as the reason of a kill: nobody's limit, only the agent's end
-EXITS = tuple(reason for reason in Reason if reason not in (Reason.SKIPPED, Reason.LOST))
-KILLS = (
-    Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR, Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
-    LEFTOVER,
-)  # fmt: skip
+EXITS = tuple(reason for reason in Reason if CONSEQUENCES[reason].by is not EndedBy.NOTHING)
+KILLS = (*ended_by(EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER), LEFTOVER)
 RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
 DRAINS = ("drained", "timed_out")

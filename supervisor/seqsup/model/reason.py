@@ -1,6 +1,8 @@
-"""Why an attempt ended."""
+"""Why an attempt ended, and what follows from each reason: one table, from which all other lists of reasons come."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+
+from msgspec import Struct
 
 
 class Reason(StrEnum):
@@ -25,8 +27,73 @@ class Reason(StrEnum):
     LOST = "lost"  # the supervisor died while it ran
 
 
-KILLED = frozenset({
-    Reason.HEAP_OOM, Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HOST_FLOOR,
-    Reason.TIMEOUT, Reason.STALLED, Reason.HALTED,
-})  # fmt: skip
-STOPPED_BY_US = KILLED - {Reason.HEAP_OOM, Reason.KERNEL_OOM}
+class EndedBy(Enum):
+    """What ended an attempt."""
+
+    ITSELF = auto()  # also a signal that seqsup did not send, or no start at all
+    V8 = auto()
+    KERNEL = auto()
+    SEQSUP = auto()  # at a limit
+    USER = auto()  # by seqsup, at the user's wish
+    NOTHING = auto()  # it never ran, or its end was not seen
+
+
+class Retried(Enum):
+    """Whether an attempt that ended so is followed by another."""
+
+    BY_DEFAULT = auto()
+    IF_LISTED = auto()  # in retry.on
+    NEVER = auto()  # or by other rules than retry.on
+
+
+class Consequences(Struct, frozen=True, kw_only=True):
+    """What follows from a reason."""
+
+    by: EndedBy = EndedBy.ITSELF
+    retried: Retried = Retried.NEVER
+    memory: bool = False  # the memory of its tree is examined
+    limit: str = ""  # key of the profile that is to be raised
+    option: str = ""  # the same for `seqsup run`, whose heap limit follows --hard
+
+
+# In the order in which lists of reasons are shown: memory first
+CONSEQUENCES = {
+    Reason.HARD: Consequences(
+        by=EndedBy.SEQSUP, retried=Retried.BY_DEFAULT, memory=True, limit="memory.hard", option="--hard",
+    ),
+    Reason.SOFT: Consequences(
+        by=EndedBy.SEQSUP, retried=Retried.BY_DEFAULT, memory=True, limit="memory.soft", option="--soft",
+    ),
+    Reason.HEAP_OOM: Consequences(
+        by=EndedBy.V8, retried=Retried.BY_DEFAULT, memory=True, limit="node.max_old_space_size", option="--hard",
+    ),
+    Reason.KERNEL_OOM: Consequences(
+        by=EndedBy.KERNEL, retried=Retried.BY_DEFAULT, memory=True, limit="memory.hard", option="--hard",
+    ),
+    Reason.HOST_FLOOR: Consequences(by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, memory=True),
+    Reason.CRASHED: Consequences(retried=Retried.BY_DEFAULT),
+    Reason.TIMEOUT: Consequences(
+        by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, limit="timeouts.wall", option="--timeout",
+    ),
+    Reason.STALLED: Consequences(by=EndedBy.SEQSUP, retried=Retried.BY_DEFAULT, limit="timeouts.stall"),
+    Reason.FAILED: Consequences(retried=Retried.BY_DEFAULT),
+    Reason.NO_RESULT: Consequences(retried=Retried.IF_LISTED),
+    Reason.SPAWN_FAILED: Consequences(retried=Retried.IF_LISTED),
+    Reason.MISCONFIGURED: Consequences(),
+    Reason.USAGE_LIMIT: Consequences(),
+    Reason.COMPLETED: Consequences(),
+    Reason.HALTED: Consequences(by=EndedBy.USER),
+    Reason.SKIPPED: Consequences(by=EndedBy.NOTHING),
+    Reason.LOST: Consequences(by=EndedBy.NOTHING),
+}  # fmt: skip
+
+
+def ended_by(*some: EndedBy) -> tuple[Reason, ...]:
+    """Return the reasons of attempts that these end."""
+    return tuple(reason for reason, follows in CONSEQUENCES.items() if follows.by in some)
+
+
+AT_A_LIMIT = ended_by(EndedBy.SEQSUP, EndedBy.KERNEL)
+STOPPED_BY_US = ended_by(EndedBy.SEQSUP, EndedBy.USER)
+KILLED = ended_by(EndedBy.V8, EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER)
+OF_MEMORY = tuple(reason for reason, follows in CONSEQUENCES.items() if follows.memory)

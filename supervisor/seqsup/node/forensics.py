@@ -15,7 +15,6 @@ from seqsup.model.reason import Reason
 from seqsup.text import printable
 from seqsup.units import MIB, format_duration, format_size, told_apart
 
-EXAMINED = frozenset({Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM, Reason.HOST_FLOOR})
 SAID = {
     Verdict.GARBAGE: "most of it was garbage",
     Verdict.JS_LEAK: "most of it is JavaScript objects that something still holds",

@@ -5,7 +5,7 @@ from math import ceil
 
 from msgspec import Struct
 
-from seqsup.model.reason import Reason
+from seqsup.model.reason import CONSEQUENCES, OF_MEMORY
 from seqsup.units import MIB
 
 FEW = 3  # attempts from which limits are suggested
@@ -13,7 +13,7 @@ ENOUGH = 5  # attempts with which a peak is compared
 _RISE, _LEAST_RISE = 2.0, 64 * MIB  # a peak is news beyond twice the median, if that is more than a runtime's whim
 _SOFT, _HARD, _STEP = 1.25, 1.5, 64 * MIB  # over what 95 % of the attempts stay below
 _WALL, _SHORTEST_WALL = 3, 60.0
-_HELD_BACK = (Reason.SOFT, Reason.HARD, Reason.KERNEL_OOM, Reason.HEAP_OOM)
+_HELD_BACK = tuple(reason for reason in OF_MEMORY if CONSEQUENCES[reason].limit)  # by a limit of its own
 
 
 class Past(Struct, frozen=True):

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType, field
 
 from seqsup.model.enums import OnTimeout, OnUsageLimit
 from seqsup.model.plan import Rlimits
-from seqsup.model.reason import Reason
+from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
 from seqsup.profile import presets
 from seqsup.profile.fields import (
     AMOUNT_OR_NONE,
@@ -31,11 +31,9 @@ from seqsup.profile.fields import (
 from seqsup.profile.lines import KeyPath
 from seqsup.units import show
 
-_NEVER_RETRIED = (  # or not for being listed: see usage_limit
-    Reason.COMPLETED, Reason.HALTED, Reason.SKIPPED, Reason.LOST, Reason.MISCONFIGURED, Reason.USAGE_LIMIT,
-)  # fmt: skip
-_NEVER_EXPECTED = (Reason.HALTED, Reason.SKIPPED, Reason.LOST)
-_RETRIED = one_of([reason for reason in Reason if reason not in _NEVER_RETRIED], Reason)
+_RETRIED = one_of([reason for reason in Reason if CONSEQUENCES[reason].retried is not Retried.NEVER], Reason)
+_RETRIED_BY_DEFAULT = tuple(reason for reason, follows in CONSEQUENCES.items() if follows.retried is Retried.BY_DEFAULT)
+_NEVER_EXPECTED = ended_by(EndedBy.USER, EndedBy.NOTHING)
 _EXPECTED = one_of([reason for reason in Reason if reason not in _NEVER_EXPECTED], Reason)
 _WORDS: dict[str, Any] = {"minItems": 1}
 
@@ -224,15 +222,7 @@ class OutputTable(Table, frozen=True):
 
 class RetryTable(Table, frozen=True):
     attempts: Annotated[int, whole(1), "Tries at an agent, the first one included."] = 3
-    on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is tried again."] = (
-        Reason.HARD,
-        Reason.SOFT,
-        Reason.HEAP_OOM,
-        Reason.KERNEL_OOM,
-        Reason.CRASHED,
-        Reason.STALLED,
-        Reason.FAILED,
-    )
+    on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is tried again."] = _RETRIED_BY_DEFAULT
     wait: Annotated[float, DURATION, "Before the second attempt; then doubled each time, with jitter."] = 1.0
     max_wait: Annotated[float, DURATION, "The longest wait between attempts."] = 60.0
     usage_limit: Annotated[

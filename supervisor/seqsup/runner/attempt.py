@@ -42,11 +42,11 @@ from seqsup.model.events import (
 from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.plan import Rlimits, Step, Success
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory, Sample
-from seqsup.model.reason import Reason
+from seqsup.model.reason import OF_MEMORY, Reason
 from seqsup.node import stand_in
 from seqsup.node.binary import copy_preload
 from seqsup.node.detect import find
-from seqsup.node.forensics import EXAMINED, Known, examine, finding, no_room
+from seqsup.node.forensics import Known, examine, finding, no_room
 from seqsup.node.forensics import text as readable
 from seqsup.plan import environment
 from seqsup.policy import classify, pacing, retry, watch
@@ -506,7 +506,7 @@ class _Vigil:
 
     def _examined(self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...]) -> tuple[str, str]:
         """Write down what is known of a tree that grew too large: the reason with the finding, and the file's name."""
-        if reason not in EXAMINED:
+        if reason not in OF_MEMORY:
             return why, ""
         known = self._telemetry.known() if self._telemetry is not None else Known()
         used = peak if reason is Reason.KERNEL_OOM or not self._stopped else self._stopped_at

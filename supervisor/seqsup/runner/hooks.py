@@ -23,7 +23,7 @@ from seqsup.model.events import (
     RunStarted,
 )
 from seqsup.model.plan import Hooks
-from seqsup.model.reason import STOPPED_BY_US, Reason
+from seqsup.model.reason import AT_A_LIMIT
 from seqsup.policy import classify, watch
 from seqsup.runner.context import World
 from seqsup.runner.side_process import Beside, Site
@@ -32,7 +32,6 @@ from seqsup.units import format_duration
 from seqsup.view.ndjson import encode, flat
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
-LIMITS = STOPPED_BY_US - {Reason.HALTED} | {Reason.KERNEL_OOM}
 _POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "after_agent", ChainEnded: "chain_end"}
 _LOOK = 1.0  # seconds between looks at who is in its tree
 
@@ -55,7 +54,7 @@ class Hooking:
         match event:
             case MemoryHigh():
                 self._begin("memory_high", recorded)
-            case AttemptEnded(outcome=outcome) if outcome.reason in LIMITS:
+            case AttemptEnded(outcome=outcome) if outcome.reason in AT_A_LIMIT:
                 self._begin("killed", recorded)
 
     def wants(self, point: str) -> bool:

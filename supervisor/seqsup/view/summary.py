@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from seqsup.model.process_names import processes
-from seqsup.model.reason import KILLED, Reason
+from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
 from seqsup.text import counted, named, printable, wrap
 from seqsup.units import format_duration, format_share, format_size
@@ -23,21 +23,6 @@ COLUMNS = (
     Column("drained", optional=3),
 )
 _TEXT = 100  # characters of a line of prose where the width is not known
-_REMEDIES = {
-    Reason.SOFT: "raise memory.soft",
-    Reason.HARD: "raise memory.hard",
-    Reason.KERNEL_OOM: "raise memory.hard",
-    Reason.HEAP_OOM: "raise node.max_old_space_size",
-    Reason.TIMEOUT: "raise timeouts.wall",
-    Reason.STALLED: "raise timeouts.stall",
-}
-_OF_COMMAND = {  # of `run`, which has options and no profile; its heap follows --hard
-    Reason.SOFT: "raise --soft",
-    Reason.HARD: "raise --hard",
-    Reason.KERNEL_OOM: "raise --hard",
-    Reason.HEAP_OOM: "raise --hard",
-    Reason.TIMEOUT: "raise --timeout",
-}
 
 
 def summary(view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False) -> str:
@@ -189,10 +174,13 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
     hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
     hints += resume(view, here)
     for agent in gave_up:
+        if agent.reason is None:
+            continue
+        follows = CONSEQUENCES[Reason.HARD if _fills(agent) else agent.reason]
         if view.profile is None:
-            hints += [_OF_COMMAND[agent.reason]] if agent.reason in _OF_COMMAND else []
-        elif agent.reason in _REMEDIES:
-            hints.append(f"{_REMEDIES[Reason.HARD if _fills(agent) else agent.reason]} for {agent.name}")
+            hints += [f"raise {follows.option}"] if follows.option else []
+        elif follows.limit:
+            hints.append(f"raise {follows.limit} for {agent.name}")
     if not hints:
         return
     # A hint stays whole on its line: it is there to be copied
