@@ -14,9 +14,9 @@ from seqsup.model.events import AttemptStarted
 from seqsup.model.history import History
 from seqsup.model.run_view import Now
 from seqsup.state.samples import FILE, lines
-from seqsup.view.live_frame import Pulse, Scene, frame, paint
+from seqsup.view.live_frame import Pulse, Scene, frame
 from seqsup.view.screen import Screen
-from seqsup.view.terminal import colourful, redrawable, symbols
+from seqsup.view.terminal import redrawable
 
 _LOOKED_EVERY = 0.5  # seconds
 
@@ -31,8 +31,7 @@ def watch(found: Found) -> None:
     history.view.name = found.row.name
     keys = dict.fromkeys(Halt, "Ctrl-C: leave the run alone")
     scene = Scene(view=history.view, host=total(), places=(f"seqsup logs {found.label}",), keys=keys)
-    encoding, colour = symbols(sys.stdout), colourful(sys.stdout)
-    screen = Screen(sys.stdout.fileno(), encoding)
+    screen = Screen(sys.stdout)
     with ExitStack() as closing:
         closing.callback(screen.close)
         timeline: BinaryIO | None = None
@@ -45,8 +44,9 @@ def watch(found: Found) -> None:
                 timeline = closing.enter_context((found.folder / FILE).open("rb"))
             if timeline is not None:
                 _read_on(timeline, scene)
-            drawn = frame(scene, Now(time.time(), time.monotonic()), screen.size[0], encoding)
-            screen.draw([paint(line, colour) for line in drawn])
+            canvas = screen.canvas
+            drawn = frame(scene, Now(time.time(), time.monotonic()), canvas)
+            screen.draw([canvas.paint(line) for line in drawn])
 
 
 def _read_on(timeline: BinaryIO, scene: Scene) -> None:

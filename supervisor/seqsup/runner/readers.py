@@ -33,7 +33,7 @@ from seqsup.view.ndjson import Stream
 from seqsup.view.relay import Passage
 from seqsup.view.screen import Screen
 from seqsup.view.summary import summary
-from seqsup.view.terminal import colourful, here, redrawable, symbols, width
+from seqsup.view.terminal import here, redrawable, width
 
 if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter
@@ -220,7 +220,7 @@ class TerminalReaders(Readers):
     def begin(self, begun: BegunRun, audience: Audience) -> None:
         manner = self._manner
         if not (self._quiet or manner.plain or manner.log_json) and redrawable((sys.stdout, sys.stderr)):
-            self._screen = Screen(sys.stderr.fileno(), symbols(sys.stderr))
+            self._screen = Screen(sys.stderr)
         super().begin(begun, audience)
         if manner.json:
             self._stream = Stream()
@@ -250,7 +250,7 @@ class TerminalReaders(Readers):
         address = self._exporter.address if self._exporter is not None else None
         served = (f"metrics {address}",) if address else ()
         scene = scene_of(self._plan, audience.view, (*served, f"seqsup logs {self._run}"))
-        live = Live(self._screen, scene, encoding=symbols(sys.stderr), colour=colourful(sys.stderr))
+        live = Live(self._screen, scene)
         audience.add_observer(live.observe)
         audience.add_scale(live.weigh)
         return live

@@ -12,7 +12,7 @@ from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
 from seqsup.model.run_view import AgentState, Now, RunView
 from seqsup.units import format_duration, format_size
-from seqsup.view.live_frame import Pulse, Scene, frame, paint
+from seqsup.view.live_frame import Pulse, Scene, frame
 from seqsup.view.screen import Screen
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
@@ -26,8 +26,8 @@ KEYS = {
 class Live:
     """A reader and observer of a run, which redraws the lines below the log."""
 
-    def __init__(self, screen: Screen, scene: Scene, *, encoding: str, colour: bool) -> None:
-        self._screen, self._scene, self._encoding, self._colour = screen, scene, encoding, colour
+    def __init__(self, screen: Screen, scene: Scene) -> None:
+        self._screen, self._scene = screen, scene
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
@@ -44,8 +44,9 @@ class Live:
 
     def _tick(self) -> None:
         if self._screen.due:
-            lines = frame(self._scene, Now(time.time(), time.monotonic()), self._screen.size[0], self._encoding)
-            self._screen.draw([paint(line, self._colour) for line in lines])
+            canvas = self._screen.canvas
+            lines = frame(self._scene, Now(time.time(), time.monotonic()), canvas)
+            self._screen.draw([canvas.paint(line) for line in lines])
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def close(self) -> None:

@@ -5,9 +5,12 @@ import os
 import re
 import time
 from math import inf
+from typing import TextIO
 
 from seqsup.text import columns
+from seqsup.view.canvas import Canvas
 from seqsup.view.nonblocking import Outlet
+from seqsup.view.terminal import colourful, symbols
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 REDRAWN_EVERY = 0.5  # seconds
@@ -21,9 +24,9 @@ class Screen:
     It is painted at most twice a second: what comes sooner waits for the next `draw` that is due, unless it is much.
     """
 
-    def __init__(self, fd: int, encoding: str = "utf-8") -> None:
-        self._fd, self._encoding = fd, encoding
-        self._outlet = Outlet(fd)
+    def __init__(self, stream: TextIO) -> None:
+        self._fd, self._encoding, self._colour = stream.fileno(), symbols(stream), colourful(stream)
+        self._outlet = Outlet(self._fd)
         self._drawn: list[str] = []
         self._size = (0, 0)
         self._above = bytearray()  # that waits
@@ -37,6 +40,11 @@ class Screen:
         except OSError:  # it went away
             return 80, 24
         return size.columns or 80, size.lines or 24
+
+    @property
+    def canvas(self) -> Canvas:
+        """What can be drawn on now."""
+        return Canvas(self.size[0], self._encoding, self._colour)
 
     def write(self, lines: bytes) -> None:
         """Print whole lines, which scroll."""

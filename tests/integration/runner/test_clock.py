@@ -18,7 +18,8 @@ from helpers.told import BEGAN, Told
 from helpers.written import Written
 from seqsup.model.history import fold
 from seqsup.model.run_view import Now, remaining
-from seqsup.view.live_frame import Scene, frame, paint
+from seqsup.view.canvas import Canvas
+from seqsup.view.live_frame import Scene, frame
 from seqsup.view.summary import headline
 
 DAY = 86400.0
@@ -60,7 +61,7 @@ def test_a_run_goes_its_way_while_the_calendar_jumps_by_a_day(tmp_path: Path) ->
 
 
 def spoken(told: Told, now: Now) -> str:
-    return "\n".join(paint(line, False) for line in frame(Scene(view=fold(told.events)), now, 80))
+    return "\n".join(Canvas(80).paint(line) for line in frame(Scene(view=fold(told.events)), now, Canvas(80)))
 
 
 @pytest.mark.parametrize("jump", [-DAY, 0.0, DAY])

@@ -19,7 +19,8 @@ from seqsup.model.run_view import Now
 from seqsup.text import columns
 from seqsup.units import GIB, MIB
 from seqsup.view import live
-from seqsup.view.live_frame import Pulse, Scene, frame, paint
+from seqsup.view.canvas import Canvas
+from seqsup.view.live_frame import Pulse, Scene, frame
 
 
 def leaking(seconds: int = 40, rate: int = 16 * MIB) -> Pulse:
@@ -54,7 +55,8 @@ def running() -> Scene:
 
 def shown(scene: Scene, width: int, after: float = 192, encoding: str = "utf-8") -> str:
     now = (scene.view.began or 0.0) + after
-    return "\n".join(paint(line, False).rstrip() for line in frame(scene, Now(BEGAN + now, now), width, encoding))
+    canvas = Canvas(width, encoding)
+    return "\n".join(canvas.paint(line).rstrip() for line in frame(scene, Now(BEGAN + now, now), canvas))
 
 
 def text(block: str) -> str:
@@ -107,7 +109,7 @@ def test_between_attempts_it_says_when_the_next_one_comes() -> None:
     waiting = scene(told())
     due = waiting.view.agents["embed"].due
     assert due is not None
-    said = "\n".join(paint(line, False) for line in frame(waiting, Now(BEGAN, due - 12), 80))
+    said = "\n".join(Canvas(80).paint(line) for line in frame(waiting, Now(BEGAN, due - 12), Canvas(80)))
     assert "↻ embed  next attempt in 12 s · after soft" in said
     assert " mem " not in said
 
@@ -139,9 +141,9 @@ def running_story() -> Told:
 
 
 def test_colour_follows_the_limits_and_is_left_out_on_request() -> None:
-    line = next(line for line in frame(running(), Now(BEGAN, 99.0), 80) if line[0][1] == " mem  ")
-    assert "\x1b[31m█" in paint(line, True)  # over soft
-    assert "\x1b" not in paint(line, False)
+    line = next(line for line in frame(running(), Now(BEGAN, 99.0), Canvas(80)) if line[0][1] == " mem  ")
+    assert "\x1b[31m█" in Canvas(80, colour=True).paint(line)  # over soft
+    assert "\x1b" not in Canvas(80).paint(line)
 
 
 @given(st.integers(1, 200), st.sampled_from(["utf-8", "ascii", "latin-1"]), st.text(max_size=60), st.integers(0, 300))
@@ -149,8 +151,8 @@ def test_no_line_is_wider_than_the_terminal(width: int, encoding: str, name: str
     pulse = leaking(seconds)
     pulse.programs = {name: 5 * MIB}
     drawn = scene(running_story(), pulse)
-    for line in frame(drawn, Now(BEGAN, 99.0), width, encoding):
-        assert columns(paint(line, False)) <= width
+    for line in frame(drawn, Now(BEGAN, 99.0), Canvas(width, encoding)):
+        assert columns(Canvas(width).paint(line)) <= width
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 2**40)), max_size=900))
