@@ -11,7 +11,8 @@ from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME
 from seqsup.metrics.exposition import openmetrics, timed
 from seqsup.metrics.figures import Figures, Histogram
-from seqsup.metrics.rows import Around, Row, rows
+from seqsup.metrics.host_figures import HostFigures
+from seqsup.metrics.rows import Row, rows
 from seqsup.model.events import MemorySampled, Recorded, RunStarted
 from seqsup.model.history import History
 from seqsup.model.process import Observation, ProcessMemory, Sample
@@ -47,7 +48,7 @@ def text(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> bytes:
         profile = now.profile
         if at - whole >= STEP:
             before, whole = None, at
-        for row in (*rows(now, Around(totals=_machine(seen)), versions, before), *_supervisor(seen)):
+        for row in (*rows(now, HostFigures(totals=_machine(seen)), versions, before), *_supervisor(seen)):
             _keep(kept, row, at)
         before = now
     return openmetrics(timed(profile, {"job": JOB, "instance": listen}, {key: each.told for key, each in kept.items()}))

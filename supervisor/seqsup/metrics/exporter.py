@@ -89,8 +89,7 @@ class Exporter:
     def _rows(self) -> Iterator[Row]:
         now = self._figures  # once: a scrape is of one moment
         trees = {name: live.pids for name, live in now.live.items() if live.processes == len(live.pids) <= _SHARED}
-        around = look(trees, self._bounds())
-        return rows(now, around, (__version__, platform.python_version()))
+        return rows(now, look(trees, self._bounds()), (__version__, platform.python_version()))
 
     def _application(self) -> "WSGIApplication":
         from seqsup.metrics.exposition import Collector, application

@@ -3,17 +3,24 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from seqsup.metrics.rows import Around
+from msgspec import Struct, field
 
 
-def look(trees: Mapping[str, Iterable[int]], bounds: Iterable[tuple[int, int]] = ()) -> Around:
+class HostFigures(Struct, frozen=True, kw_only=True):
+    """What is read when somebody asks: the machine, and what costs too much to be read with every sample."""
+
+    totals: Mapping[str, float] = field(default_factory=dict)  # metric -> value
+    shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # agent -> PSS and swap, in bytes
+
+
+def look(trees: Mapping[str, Iterable[int]], bounds: Iterable[tuple[int, int]] = ()) -> HostFigures:
     """Read it, in the thread that asks: `trees` are the pids of each agent, `bounds` the limit and the room of each
     group with one that we live in. What cannot be read is left out."""
     found = {agent: [share for pid in pids if (share := _share(pid)) is not None] for agent, pids in trees.items()}
     shares = {
         agent: (sum(pss for pss, _ in some), sum(swap for _, swap in some)) for agent, some in found.items() if some
     }
-    return Around(totals={**_memory(tuple(bounds)), **_pressure(), **_kills()}, shares=shares)
+    return HostFigures(totals={**_memory(tuple(bounds)), **_pressure(), **_kills()}, shares=shares)
 
 
 def _memory(bounds: tuple[tuple[int, int], ...]) -> dict[str, float]:

@@ -1,8 +1,6 @@
 """Figures as rows: metric, label values, value. Every counter has its row from the start: one born at 1 never rose."""
 
-from collections.abc import Iterator, Mapping
-
-from msgspec import Struct, field
+from collections.abc import Iterator
 
 from seqsup.metrics.catalogue import (
     DRAINS,
@@ -17,42 +15,36 @@ from seqsup.metrics.catalogue import (
     Swept,
 )
 from seqsup.metrics.figures import AgentFigures, CompanionFigures, Figures, Histogram, LiveAgent
+from seqsup.metrics.host_figures import HostFigures
 
 Row = tuple[str, tuple[str, ...], float | Histogram]  # the labels after profile
 
 
-class Around(Struct, frozen=True, kw_only=True):
-    """What is read when somebody asks: the machine, and what costs too much to be read with every sample."""
-
-    totals: Mapping[str, float] = field(default_factory=dict)  # metric -> value
-    shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # agent -> PSS and swap, in bytes
-
-
 def rows(
-    now: Figures, around: Around, versions: tuple[str, str], before: Figures | None = None
+    now: Figures, host: HostFigures, versions: tuple[str, str], before: Figures | None = None
 ) -> Iterator[Row]:  # fmt: skip
     """All rows of this moment, but those of agents that are as they were `before`; `versions` are seqsup's and
     Python's."""
     for live in now.live.values():
-        yield from _live(live, around)
+        yield from _live(live, host)
     for name, agent in now.agents.items():
         if before is None or agent is not before.agents.get(name):
             yield from _agent(name, agent)
     for name, companion in now.companions.items():
         yield from _companion(name, companion)
     yield from _run(now)
-    yield from ((name, (), value) for name, value in around.totals.items())
+    yield from ((name, (), value) for name, value in host.totals.items())
     yield "build_info", versions, 1
 
 
-def _live(live: LiveAgent, around: Around) -> Iterator[Row]:
+def _live(live: LiveAgent, host: HostFigures) -> Iterator[Row]:
     agent = (live.agent,)
     yield "agent_tree_rss_bytes", agent, live.used
     yield "agent_tree_rss_recent_max_bytes", agent, max((most for _, most in live.recent), default=0)
     yield "agent_processes", agent, live.processes
     for program, size in live.parts.items():
         yield "agent_process_rss_bytes", (live.agent, program), size
-    if (share := around.shares.get(live.agent)) is not None:
+    if (share := host.shares.get(live.agent)) is not None:
         yield "agent_tree_pss_bytes", agent, share[0]
         yield "agent_tree_swap_bytes", agent, share[1]
     if (heap := live.heap) is not None:

@@ -32,9 +32,9 @@ from seqsup.metrics.endpoint import Endpoint
 from seqsup.metrics.exposition import Collector, application, text
 from seqsup.metrics.figures import NAMED, NAMES, AgentFigures, CompanionFigures, Figures, Histogram, apply, divide
 from seqsup.metrics.files import publish
-from seqsup.metrics.host_figures import look
+from seqsup.metrics.host_figures import HostFigures, look
 from seqsup.metrics.http_server import OPEN
-from seqsup.metrics.rows import Around, rows
+from seqsup.metrics.rows import rows
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     CompanionReady,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 AGENTS = ("a", "b", "c")
-AROUND = Around(
+HOST = HostFigures(
     totals={"host_memory_available_bytes": 1.0, "host_oom_kills_total": 2.0}, shares=dict.fromkeys("abc", (5, 0))
 )
 
@@ -85,7 +85,7 @@ def after(told: Told, now: Counted | None = None) -> Counted:
 
 
 def table(now: Figures) -> dict[tuple[str, tuple[str, ...]], float | Histogram]:
-    listed = list(rows(now, AROUND, ("1", "3")))
+    listed = list(rows(now, HOST, ("1", "3")))
     assert len({(name, labels) for name, labels, _ in listed}) == len(listed), "two rows of one series"
     return {(name, labels): value for name, labels, value in listed}
 
@@ -216,7 +216,7 @@ def test_what_is_kept_of_earlier_scrapes_is_what_the_library_would_write_now(
     news: list[Told | Observation], accept: str
 ) -> None:
     now = after(Told().run(*AGENTS))
-    answer = application(Collector("nightly", lambda: rows(now, AROUND, ("1", "3"))))
+    answer = application(Collector("nightly", lambda: rows(now, HOST, ("1", "3"))))
     for each in news:
         now = figures.observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
         kept, anew = (lines_of(answer, accept, query) for query in ("", "anew"))
@@ -353,7 +353,7 @@ def test_drains_fall_into_buckets() -> None:
         .drained("a", seconds=7)
         .drained("a", why="x")
     )
-    exposed = text(Collector("nightly", lambda: rows(after(told), AROUND, ("1", "3")))).decode()
+    exposed = text(Collector("nightly", lambda: rows(after(told), HOST, ("1", "3")))).decode()
     assert 'seqsup_drain_duration_seconds_bucket{le="0.1",profile="nightly",result="drained"} 1.0' in exposed
     assert 'seqsup_drain_duration_seconds_bucket{le="10.0",profile="nightly",result="drained"} 2.0' in exposed
     assert 'seqsup_drain_duration_seconds_count{profile="nightly",result="timed_out"} 1.0' in exposed
@@ -380,7 +380,7 @@ def everything() -> Figures:
 
 
 def exposed(now: Figures) -> bytes:
-    return text(Collector("nightly", lambda: rows(now, AROUND, ("1", "3"))))
+    return text(Collector("nightly", lambda: rows(now, HOST, ("1", "3"))))
 
 
 def test_promtool_has_no_complaint() -> None:
