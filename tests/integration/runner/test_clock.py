@@ -152,6 +152,7 @@ CALENDAR = {
     "metrics/exporter.py": "Prometheus wants it",
     "state/retention.py": "how old a run is; the last one of a profile always stays",
     "runner/run.py": "when an event was told, for people",
+    "runner/run_plan.py": "when the run began, for files that are older",
     "state/samples.py": "for people to read",
 }
 
