@@ -18,6 +18,7 @@ import click  # noqa: E402
 from seqsup import __version__  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
+from seqsup.model.preset import PresetFile, preset_names, read_preset  # noqa: E402
 from seqsup.profile import schema  # noqa: E402
 from seqsup.profile.keys import SHARED  # noqa: E402
 
@@ -38,6 +39,7 @@ def documents() -> dict[str, str]:
         "docs/cli.md": "\n".join(_cli()) + "\n",
         "docs/profile.md": "\n".join(_profile()) + "\n",
         "docs/metrics.md": "\n".join(_metrics()) + "\n",
+        "docs/presets.md": _presets((ROOT / "docs/presets.md").read_text()),
         "man/seqsup.1": "\n".join(_man()) + "\n",
         "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -107,6 +109,26 @@ def _metrics() -> Iterator[str]:
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{full_name(metric)}` | {metric.kind} | {labels} | {_cell(metric.help)} |"
+
+
+def _presets(page: str) -> str:
+    """The page with its table made anew; the rest of it is written by hand."""
+    rows = ["| preset | for | variables | keys | known of it |", "| --- | --- | --- | --- | --- |"]
+    rows += [f"| {' | '.join(map(_cell, _preset_cells(read_preset(name))))} |" for name in preset_names()]
+    before, marker, after = page.partition(f"{MADE} -->\n\n")
+    return "".join((before, marker, "\n".join(rows), "\n\n", after.partition("\n\n")[2]))
+
+
+def _preset_cells(preset: PresetFile) -> tuple[str, ...]:
+    resets = any(re.compile(pattern).groupindex for pattern in preset.usage_limit)
+    limit = "usage limit" + (" with its reset" if resets else "") if preset.usage_limit else ""
+    return (
+        preset.name,
+        preset.title,
+        ", ".join(f"{name}={value}" for name, value in preset.env.items()),
+        ", ".join(f"{table}.{key} {value}" for table, keys in preset.keys.items() for key, value in keys.items()),
+        ", ".join(filter(None, ("failures" if preset.failure else "", limit))),
+    )
 
 
 def _profile() -> Iterator[str]:

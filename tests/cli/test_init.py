@@ -15,9 +15,10 @@ from helpers.profiles import shell
 from helpers.profiles import write as write_profile
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
+from seqsup.model.preset import start_commands
 from seqsup.profile import parse
 from seqsup.profile.placeholders import finish
-from seqsup.profile.starter import COMMANDS, write
+from seqsup.profile.starter import write
 
 Cli = Callable[..., Result]
 
@@ -37,7 +38,7 @@ def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, None])
+@pytest.mark.parametrize("name", [*start_commands(), None])
 def test_what_it_writes_can_be_planned(
     seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str | None
 ) -> None:
@@ -109,7 +110,7 @@ def test_a_slip_is_said(seqsup: Cli, words: list[str], told: str) -> None:
 
 
 @given(
-    st.sampled_from([*COMMANDS, None]),
+    st.sampled_from([*start_commands(), None]),
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), max_size=3),
     st.integers(2**30, 2**40),
 )
@@ -164,6 +165,6 @@ def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_pa
     assert term.code() == 0
     agents = parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents
     assert [list(agent.command) for agent in agents] == [
-        [*COMMANDS["qwen"], "find bugs"],
-        [*COMMANDS["qwen"], "mend them"],
+        [*start_commands()["qwen"], "find bugs"],
+        [*start_commands()["qwen"], "mend them"],
     ]

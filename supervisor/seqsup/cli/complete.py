@@ -28,9 +28,9 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from seqsup.profile.starter import COMMANDS
+    from seqsup.model.preset import start_commands
 
-    return _starting(begun, ((name, "") for name in COMMANDS))
+    return _starting(begun, ((name, "") for name in start_commands()))
 
 
 def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -16,11 +16,11 @@ from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
+from seqsup.model.preset import start_commands
 from seqsup.node.binary import NoAnswer, preload, probe
 from seqsup.node.channel import Channel
 from seqsup.node.detect import detect, find
 from seqsup.node.sockets import Sockets
-from seqsup.profile.starter import COMMANDS
 from seqsup.runner.readiness import address, taken
 from seqsup.text import counted, nearest
 from seqsup.units import format_duration
@@ -47,7 +47,7 @@ class _ClaudeSettings(Struct):
 def clis(path: str) -> Iterator[Finding]:
     """Which agent CLIs are here, and what they run in."""
     found = False
-    for name in COMMANDS:
+    for name in start_commands():
         if (file := find(name, "/", path)) is None:
             continue
         found = True
@@ -57,7 +57,7 @@ def clis(path: str) -> Iterator[Finding]:
         else:
             yield Finding(Level.OK, name, f"{file}: {_runtime(runtime.kind, runtime.executable)}")
     if not found:
-        yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(COMMANDS)} is on PATH")
+        yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(start_commands())} is on PATH")
 
 
 def _runtime(kind: str, executable: str) -> str:

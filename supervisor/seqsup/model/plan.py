@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from seqsup.model.enums import Enforce, Measure, OnTimeout, OnUsageLimit
+from seqsup.model.preset import Preset
 from seqsup.model.reason import Reason
 
 OWN_STDIN = "-"  # as `stdin_file`: what the supervisor reads from
@@ -74,17 +75,6 @@ class Success(Struct, frozen=True, kw_only=True):
     file: str | None
     output: str | None  # a regular expression
     command: tuple[str, ...] = ()
-
-
-class Preset(Struct, frozen=True, kw_only=True):
-    """What is known of an agent CLI, beside the keys of the profile that it sets."""
-
-    name: str
-    title: str
-    env: dict[str, str] = {}  # the user's own variables win
-    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
-    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage.find`
-    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
 
 
 class Detected(Struct, frozen=True, kw_only=True):

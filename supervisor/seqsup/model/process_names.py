@@ -1,12 +1,13 @@
-"""What a process of an agent's tree is for, by its name and command line. Pure."""
+"""What a process of an agent's tree is for, by its name and command line."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import PurePath
 
 from seqsup.model.enums import ProcessKind
+from seqsup.model.preset import agent_programs
 from seqsup.model.process import ProcessMemory
 from seqsup.text import printable
 from seqsup.units import format_size
@@ -16,10 +17,8 @@ INTERPRETERS = SHELLS | {"node", "nodejs", "bun", "deno", "npx", "python", "pyth
 _LAUNCHERS = frozenset({
     "npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "uv", "uvx", "pipx", "docker", "podman",
 })  # fmt: skip
-_AGENTS = frozenset({
-    "claude", "claude-code", "codex", "gemini", "gemini-cli", "qwen", "qwen-code", "opencode", "aider", "goose", "amp",
-    "copilot", "cursor-agent", "crush", "droid",
-})  # fmt: skip
+# Agent CLIs beyond those that have a preset
+_OTHER_AGENTS = frozenset({"aider", "goose", "amp", "copilot", "cursor-agent", "crush", "droid"})
 _BROWSERS = re.compile(
     r"(google-)?chrom(e|ium)([-_](stable|beta|browser|headless[-_]shell|crashpad(_handler)?))?"
     r"|headless_shell|firefox(-bin|-esr)?|msedge|brave|chromedriver|geckodriver|MiniBrowser|(WPE|WebKit)\w*Process"
@@ -123,11 +122,16 @@ def _package(script: str) -> str:
     return "/".join(parts[-2:])
 
 
+@cache
+def _agents() -> frozenset[str]:
+    return agent_programs() | _OTHER_AGENTS
+
+
 def _is_agent(program: str) -> bool:
-    if _base(program) in _AGENTS:
+    if _base(program) in _agents():
         return True
     below = program.rpartition("node_modules/")[2].split("/")
-    return len(below) > 1 and (below[1] if below[0].startswith("@") else below[0]) in _AGENTS
+    return len(below) > 1 and (below[1] if below[0].startswith("@") else below[0]) in _agents()
 
 
 _CUT, _LONGEST = 15, 60  # characters of a process's name: where the kernel cuts it, and where we do

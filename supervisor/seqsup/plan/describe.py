@@ -13,14 +13,14 @@ from msgspec.structs import replace
 from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
-from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Preset, Rlimits, Step
+from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Rlimits, Step
+from seqsup.model.preset import Preset, read_preset
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.plan.resume import Earlier, Resumption, Taken, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
-from seqsup.profile.presets import tables
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
 from seqsup.text import at_a_time, counted, named, narrowed, wrap
 from seqsup.units import MIB, format_duration, format_size
@@ -344,7 +344,8 @@ def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
         f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"
         for name, value in preset.env.items()
     ]
-    sets += [f"{table}.{key}={value}" for table, keys in tables(preset.name).items() for key, value in keys.items()]
+    tables = read_preset(preset.name).keys
+    sets += [f"{table}.{key}={value}" for table, keys in tables.items() for key, value in keys.items()]
     yield "it sets", ", ".join(sets) + ("; keys of the profile win" if sets else "")
     yield "a failure", _shown(" or ".join(preset.failure))
     follows = "the run waits until it resets" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"

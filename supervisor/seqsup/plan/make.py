@@ -27,11 +27,12 @@ from seqsup.model.plan import (
     Success,
     Timeouts,
 )
+from seqsup.model.preset import read_preset
 from seqsup.node import flags
 from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
 from seqsup.plan.notes import notes
 from seqsup.plan.select import Choice, chosen, select
-from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders, presets
+from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders
 from seqsup.profile.checks import variable
 from seqsup.profile.keys import HOOKS
 from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
@@ -305,7 +306,7 @@ def _step(
         rlimits=agent.rlimits.applied(),
         account=found.account,
         output_max=agent.output.max,
-        preset=presets.preset(agent.preset) if agent.preset is not None else None,
+        preset=read_preset(agent.preset).preset if agent.preset is not None else None,
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from seqsup.model.outcome import Exit
-from seqsup.model.plan import Preset, Success
+from seqsup.model.plan import Success
+from seqsup.model.preset import Preset
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.text import printable, unstyled

@@ -4,17 +4,18 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
 from seqsup.errors import SeqsupError
-from seqsup.profile import fields, presets
+from seqsup.model.preset import read_preset
+from seqsup.profile import fields
 from seqsup.profile.checks import check
 from seqsup.profile.keys import SHARED, Agent, Companion, MemoryTable, Profile
 from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.lines import KeyPath, locate, nearest
+from seqsup.text import nearest as similar
 
 __all__ = [
     "Agent",
@@ -81,7 +82,7 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     given = fields.read(Profile, raw, (), wrong.setdefault)
     agents = given.setdefault("agents", ())
     source = {"file": file, "text": text}
-    built = [agent | {name: _inherit(name, given, agent) for name in SHARED} for agent in agents]
+    built = [_inherit(given, agent) for agent in agents]
     name = given.get("name") or _stem(file)
     profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
     for at, message in check(profile, tuple(wrong)):
@@ -92,10 +93,15 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     return profile
 
 
-def _inherit(table: str, given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
-    """The agent's table over the top level's over its preset's, key by key."""
-    top, own = given.get(table, {}), agent.get(table, {})
-    merged: dict[str, Any] = _of_preset(agent.get("preset")).get(table, {}) | top | own
+def _inherit(given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
+    """The agent with its tables over the top level's over its preset's, key by key."""
+    preset = _of_preset(agent.get("preset"))
+    tables = {name: (preset.get(name, {}), given.get(name, {}), agent.get(name, {})) for name in SHARED}
+    return agent | {name: _merge(name, *layers) for name, layers in tables.items()}
+
+
+def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = preset | top | own
     if table == "memory" and ("hard" in own or "soft" in own):
         # A lower limit of its own is a narrower frame: what lies outside follows it, as if it were not set.
         for key in ("soft", "warn"):
@@ -104,18 +110,20 @@ def _inherit(table: str, given: dict[str, Any], agent: dict[str, Any]) -> dict[s
     return merged
 
 
-@cache
-def _of_preset(name: str | None) -> dict[str, Any]:
+def _of_preset(name: str | None) -> dict[str, dict[str, Any]]:
+    """Return the tables that a preset sets. A mistake in its file is ours: ValueError."""
     if name is None:
         return {}
 
-    def impossible(at: KeyPath, message: str) -> None:
-        raise AssertionError(f"preset {name}: {spell(at)}: {message}")
+    def refuse(at: KeyPath, message: str) -> None:
+        raise ValueError(f"preset {name}: {spell(at)}: {message}")
 
-    known = fields.keys(Agent)
-    return {
-        table: fields.read(known[table].type, raw, (table,), impossible) for table, raw in presets.tables(name).items()
-    }
+    given, known = {}, fields.keys(Agent)
+    for table, raw in read_preset(name).keys.items():
+        if table not in SHARED:
+            refuse(("keys", table), f"no table that a preset sets{similar(table, SHARED)}")
+        given[table] = fields.read(known[table].type, raw, ("keys", table), refuse)
+    return given
 
 
 def complaints(profile: Profile, wrong: Iterable[tuple[KeyPath, str]]) -> list[Complaint]:

@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType, field
 
 from seqsup.model.enums import OnTimeout, OnUsageLimit
 from seqsup.model.plan import Rlimits
+from seqsup.model.preset import preset_names
 from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
-from seqsup.profile import presets
 from seqsup.profile.fields import (
     AMOUNT_OR_NONE,
     DURATION,
@@ -58,8 +58,8 @@ def _preset(value: object) -> str | None:
     return name
 
 
-_NAMED = one_of(presets.names())
-_PRESET = Kind(_preset, {"enum": ["", *presets.names()]}, off="")
+_NAMED = one_of(preset_names())
+_PRESET = Kind(_preset, {"enum": ["", *preset_names()]}, off="")
 _ADDRESS = Kind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 

@@ -3,17 +3,9 @@
 import json
 from collections.abc import Sequence
 
+from seqsup.model.preset import start_commands
 from seqsup.units import write_size
 
-# How each CLI is run once, without a person: of its documentation. Where nobody can be asked, what would have to be
-# asked is refused, so each is told that it may change files
-COMMANDS = {
-    "claude": ("claude", "--permission-mode", "acceptEdits", "-p"),
-    "gemini": ("gemini", "--approval-mode", "auto_edit", "-p"),
-    "qwen": ("qwen", "--approval-mode", "auto-edit", "-p"),
-    "codex": ("codex", "exec", "--sandbox", "workspace-write"),
-    "opencode": ("opencode", "run"),
-}
 _MAY = """\
 # Each may change files. What else it may do without a person to ask, such as running tests, is for its own options
 # and settings to say: what would have to be asked is refused.
@@ -23,8 +15,8 @@ _EXAMPLES = ("Review the last commit and write what you find to review.md", "Fix
 
 
 def write(program: str | None, hard: int, prompts: Sequence[str] = ()) -> str:
-    """The profile's text: one agent for each prompt. `program` is one of COMMANDS, or None for a profile that runs
-    anywhere; `hard` is bytes."""
+    """The profile's text: one agent for each prompt. `program` is one of
+    `start_commands`, or None for a profile that runs anywhere; `hard` is bytes."""
     agents = "\n".join(_agent(program, number, prompt) for number, prompt in enumerate(prompts or _EXAMPLES, 1))
     return f"""\
 #:schema ./seqsup.schema.json
@@ -52,7 +44,7 @@ attempts = 2 # in all
 
 def _agent(program: str | None, number: int, prompt: str) -> str:
     prompt = prompt.replace("{", "{{")  # no placeholder
-    command = [*COMMANDS[program], prompt] if program else ["echo", prompt]
+    command = [*start_commands()[program], prompt] if program else ["echo", prompt]
     needs = f'needs = ["agent-{number - 1}"] # only if that one completed\n' if number > 1 else ""
     preset = f'preset = "{program}" # what is known of this CLI: its environment, limits and signs of failure\n'
     return f"""\

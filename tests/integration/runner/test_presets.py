@@ -16,38 +16,18 @@ from helpers.command_line import Result, Started
 from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import wait_for
-from seqsup.profile import ProfileError, from_tables, presets, schema
-from seqsup.profile.fields import read
-from seqsup.profile.keys import SHARED, Agent
+from seqsup.model.preset import read_preset
+from seqsup.profile import ProfileError, from_tables
+from seqsup.profile.keys import Agent
 from seqsup.state.samples import read as samples
 
 Cli = Callable[..., Result]
 Start = Callable[..., Started]
-KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
 
 
 def profiled(preset: str, **tables: Any) -> Agent:
     own = tables.pop("own", {})
     return from_tables({"agents": [agent("a", ["x"], preset=preset, **own)], **tables}).agents[0]
-
-
-def test_there_are_these() -> None:
-    assert presets.names() == KNOWN
-    described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
-    assert described["enum"] == ["", *KNOWN]
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_each_sets_only_what_there_is(name: str) -> None:
-    preset, tables = presets.preset(name), presets.tables(name)
-    assert preset.title
-    for pattern in (*preset.failure, *preset.usage_limit):
-        assert set(re.compile(pattern).groupindex) <= {"epoch", "after", "at", "zone"}
-    wrong: list[object] = []
-    read(Agent, {"name": "a", "command": ["x"], **tables}, (), lambda *said: wrong.append(said))
-    assert wrong == []
-    assert set(tables) <= set(SHARED)
-    profiled(name)
 
 
 def test_one_that_is_not_known_is_refused_with_the_nearest() -> None:
@@ -66,7 +46,7 @@ def test_the_users_own_keys_win_over_it_the_agents_over_all() -> None:
 def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QWEN_CODE_MAX_TOOL_CONCURRENCY", "7")
     said = 'echo "$QWEN_CODE_NO_RELAUNCH $QWEN_CODE_MAX_TOOL_CONCURRENCY"'
-    told = tried(step("sh", "-c", said, cwd=tmp_path, preset=presets.preset("qwen")), tmp_path / "run")
+    told = tried(step("sh", "-c", said, cwd=tmp_path, preset=read_preset("qwen").preset), tmp_path / "run")
     assert told.stdout == "true 7\n"
 
 
@@ -76,7 +56,7 @@ def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:
     assert "preset gemini: Gemini CLI" in shown
     assert "GEMINI_CLI_NO_RELAUNCH=true, timeouts.grace=10s; keys of the profile win" in shown
     assert "QWEN_CODE_NO_RELAUNCH as you set it, QWEN_CODE_MAX_TOOL_CONCURRENCY=1" in shown
-    preset = presets.preset("gemini")
+    preset = read_preset("gemini")
     for said in (*preset.failure, *preset.usage_limit, *preset.leaks):
         assert said.replace("\n", "\\n") in shown
     assert "then the run stops" in shown

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqsup.model.preset import preset_names, read_preset
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.policy.classify import with_preset
-from seqsup.profile import presets
 from seqsup.units import clock
 
 NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
@@ -50,24 +50,24 @@ FOUND: list[tuple[str, str, str | None]] = [  # preset, what it says, when that 
 
 @pytest.mark.parametrize(("name", "said", "resets"), FOUND)
 def test_a_limit_is_found_with_the_time_at_which_it_resets(name: str, said: str, resets: str | None) -> None:
-    limit = usage_limit.find(presets.preset(name).usage_limit, f"working\n{said}\n", NOW)
+    limit = usage_limit.find(read_preset(name).usage_limit, f"working\n{said}\n", NOW)
     assert limit is not None
     assert limit.said == " ".join(said.split("\n")[0].split())[:200]
     at = limit.resets_at and datetime.fromtimestamp(limit.resets_at, UTC).replace(tzinfo=None).isoformat()
     assert at == resets
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", preset_names())
 def test_work_on_limits_is_not_one(name: str) -> None:
     for said in ("I raised the limit to 5pm.", "the heap limit was reached", "all quotas are fine", ""):
-        assert usage_limit.find(presets.preset(name).usage_limit, said, NOW) is None
+        assert usage_limit.find(read_preset(name).usage_limit, said, NOW) is None
 
 
 def test_of_a_long_line_what_tells_is_said() -> None:
     """As of `claude --output-format json`."""
     told = "You've hit your 5-hour limit · resets 10:08am (UTC)"
     line = '{"usage_limit":{' + '"tokens":0,' * 99 + f'"is_error":true,"result":"{told}","uuid":"{"6" * 99}"}}'
-    limit = usage_limit.find(presets.preset("claude").usage_limit, line, datetime(2026, 11, 24, 14, 0, tzinfo=UTC))
+    limit = usage_limit.find(read_preset("claude").usage_limit, line, datetime(2026, 11, 24, 14, 0, tzinfo=UTC))
     assert limit is not None
     assert told in limit.said
     assert len(limit.said) <= 200
@@ -76,7 +76,7 @@ def test_of_a_long_line_what_tells_is_said() -> None:
 
 def test_of_many_the_last_one_counts() -> None:
     text = "quota will reset after 5s.\nexhausted your quota; reset after 10s\nexhausted your quota; reset after 1h\n"
-    limit = usage_limit.find(presets.preset("gemini").usage_limit, text, NOW)
+    limit = usage_limit.find(read_preset("gemini").usage_limit, text, NOW)
     assert limit is not None
     assert limit.resets_at == NOW.timestamp() + 3600
 
@@ -84,23 +84,21 @@ def test_of_many_the_last_one_counts() -> None:
 @pytest.mark.parametrize("number", ["9" * 20, "1" + "0" * 400])
 def test_a_reset_that_no_calendar_has_is_not_told(number: str) -> None:
     """A model may print anything: it ended the run, and one of inf the journal's reader too."""
-    limit = usage_limit.find(
-        presets.preset("codex").usage_limit, f"hit your usage limit. try again in {number} days", NOW
-    )
+    limit = usage_limit.find(read_preset("codex").usage_limit, f"hit your usage limit. try again in {number} days", NOW)
     assert limit is not None
     assert limit.resets_at is None
 
 
 def test_a_time_of_day_is_of_its_own_zone_also_over_a_change_of_clocks() -> None:
     night = datetime(2026, 10, 24, 23, 0, tzinfo=ZoneInfo("Europe/Berlin"))  # at 3:00 they are put back
-    limit = usage_limit.find(presets.preset("claude").usage_limit, "limit reached, resets 5am (Europe/Berlin)", night)
+    limit = usage_limit.find(read_preset("claude").usage_limit, "limit reached, resets 5am (Europe/Berlin)", night)
     assert limit is not None
     assert limit.resets_at == night.timestamp() + 7 * 3600
 
 
-@given(st.sampled_from(presets.names()), st.sampled_from([row[1] for row in FOUND]), st.text(), st.integers(0, 60))
+@given(st.sampled_from(preset_names()), st.sampled_from([row[1] for row in FOUND]), st.text(), st.integers(0, 60))
 def test_whatever_is_said_there_is_an_answer(name: str, said: str, noise: str, cut: int) -> None:
-    preset = presets.preset(name)
+    preset = read_preset(name)
     for text in (noise, said[:cut] + noise + said[cut:], noise + said + noise):
         limit = usage_limit.find(preset.usage_limit, text, NOW)
         assert limit is None or limit.resets_at is None or limit.resets_at > 0
@@ -109,7 +107,7 @@ def test_whatever_is_said_there_is_an_answer(name: str, said: str, noise: str, c
 
 # Taken with how the agent ended
 
-GEMINI, LIMIT = presets.preset("gemini"), "[API Error: You have exhausted your daily quota on this model.]\n"
+GEMINI, LIMIT = read_preset("gemini"), "[API Error: You have exhausted your daily quota on this model.]\n"
 
 
 def told(reason: Reason, *printed: str) -> Reason:

@@ -14,6 +14,7 @@ from seqsup.cli.load_plan import load, state_dir
 from seqsup.cli.output import put_file
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
+from seqsup.model.preset import start_commands
 from seqsup.units import GIB
 
 _FILE = "agents.toml"
@@ -26,7 +27,7 @@ _LARGEST = 4 * GIB
 @click.option(
     "--preset",
     metavar="CLI",
-    help="For this CLI: claude, gemini, qwen, codex or opencode. Default: one that is here.",
+    help=f"For this CLI: {', '.join(start_commands())}. Default: one that is here.",
     shell_complete=complete.preset,
 )
 @click.option(
@@ -78,15 +79,15 @@ def init(
 
 def _program(preset: str | None) -> str | None:
     """The CLI that is asked for, or the one that is here."""
-    from seqsup.profile.starter import COMMANDS
     from seqsup.text import nearest
 
+    commands = start_commands()
     if preset is not None:
-        if preset not in COMMANDS:
-            known = nearest(preset, COMMANDS) or f": {', '.join(COMMANDS)}"
+        if preset not in commands:
+            known = nearest(preset, commands) or f": {', '.join(commands)}"
             raise click.UsageError(f"no preset {preset}{known}", click.get_current_context())
         return preset
-    here = [name for name in COMMANDS if shutil.which(name)]
+    here = [name for name in commands if shutil.which(name)]
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():
         choice: str = click.prompt("Which CLI runs your agents?", type=click.Choice(here), default=here[0])
         return choice

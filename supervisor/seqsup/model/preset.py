@@ -1,0 +1,63 @@
+"""What is known of agent CLIs and their like, as data: one TOML file for each in presets/."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+FOLDER = Path(__file__).parent / "presets"
+
+
+class Preset(Struct, frozen=True, kw_only=True):
+    """What is known of an agent CLI, beside the keys of the profile that it sets."""
+
+    name: str
+    title: str
+    env: dict[str, str] = {}  # the user's own variables win
+    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
+    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage_limit.find`
+    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
+
+
+class PresetFile(Preset, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of presets/: a preset, the keys of the profile that it sets, and how its program is called and started."""
+
+    keys: dict[str, dict[str, Any]] = {}  # by table, as a profile spells them; a user's own keys win
+    programs: tuple[str, ...] = ()  # names of the executable and of its package
+    # How it is run once, without a person; a prompt follows. What would have to be asked is refused, so it is told that
+    # it may change files
+    start: tuple[str, ...] = ()
+
+    @property
+    def preset(self) -> Preset:
+        return msgspec.convert(self, Preset, from_attributes=True)
+
+
+@cache
+def preset_names() -> tuple[str, ...]:
+    return tuple(sorted(file.stem for file in FOLDER.glob("*.toml")))
+
+
+@cache
+def read_preset(name: str) -> PresetFile:
+    """Read a preset's file. Raise ValueError with its path if it has an unknown key or a value of a wrong type."""
+    file = FOLDER / f"{name}.toml"
+    try:
+        return msgspec.convert({"name": name, **tomllib.loads(file.read_text())}, PresetFile)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+@cache
+def start_commands() -> dict[str, tuple[str, ...]]:
+    """Return by preset the command that a prompt follows, of those that have one."""
+    return {name: start for name in preset_names() if (start := read_preset(name).start)}
+
+
+@cache
+def agent_programs() -> frozenset[str]:
+    """Return the names of all presets' programs."""
+    return frozenset(program for name in preset_names() for program in read_preset(name).programs)

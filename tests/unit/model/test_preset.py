@@ -1,0 +1,76 @@
+"""Files of presets: what each has, and how a mistake in one is reported."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seqsup.model import preset as presets
+from seqsup.model.preset import agent_programs, preset_names, read_preset, start_commands
+from seqsup.profile import from_tables, schema
+
+KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
+
+
+def test_there_are_these() -> None:
+    assert preset_names() == KNOWN
+    described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
+    assert described["enum"] == ["", *KNOWN]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_each_can_be_read_and_used(name: str) -> None:
+    preset = read_preset(name)
+    assert preset.title
+    for pattern in (*preset.failure, *preset.usage_limit):
+        assert set(re.compile(pattern).groupindex) <= {"epoch", "after", "at", "zone"}
+    assert from_tables({"agents": [{"name": "a", "command": ["x"], "preset": name}]}).agents[0].preset == name
+
+
+def test_programs_and_commands_come_from_the_files() -> None:
+    assert set(start_commands()) == {"claude", "codex", "gemini", "opencode", "qwen"}
+    assert all(words[0] in agent_programs() for words in start_commands().values())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of presets."""
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    read_preset.cache_clear()
+    yield tmp_path
+    read_preset.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('title = "X"\nfialure = ["x"]', "unknown field `fialure`"),
+        ('title = "X"\n[timeouts]\ngrace = "1s"', "unknown field `timeouts`"),
+        ('title = "X"\nfailure = "x"', "`$.failure`"),
+        ('title = "X"\nstart = [1]', "`$.start[0]`"),
+        ("programs = []", "`title`"),
+        ("title =", "Invalid value"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file_and_the_key(folder: Path, text: str, message: str) -> None:
+    (folder / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        read_preset("mine")
+    assert str(folder / "mine.toml") in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[keys.timeout]\ngrace = "1s"', "keys.timeout: no table that a preset sets (did you mean timeouts?)"),
+        ('[keys.timeouts]\ngrcae = "1s"', "keys.timeouts.grcae: unknown key (did you mean grace?)"),
+        ('[keys.memory]\nhard = "big"', "keys.memory.hard: expected"),
+    ],
+)
+def test_a_mistake_in_a_key_that_a_preset_sets_names_the_preset_and_the_key(
+    folder: Path, text: str, message: str
+) -> None:
+    (folder / "claude.toml").write_text(f'title = "X"\n{text}')
+    with pytest.raises(ValueError, match=re.escape(f"preset claude: {message}")):
+        from_tables({"agents": [{"name": "a", "command": ["x"], "preset": "claude"}]})
