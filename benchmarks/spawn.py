@@ -17,7 +17,7 @@ def measure(lab: Lab) -> list[Row]:
     from seqsup.containment.cgroup.tiers import choose
     from seqsup.containment.launcher import Bounds, wrap
     from seqsup.model.enums import Enforce
-    from seqsup.model.plan import Rlimits
+    from seqsup.model.profile import Rlimits
 
     chosen = choose(Enforce.AUTO, secrets.token_hex(16))
     group = chosen.groups.make("bench", None, None) if chosen.groups else None

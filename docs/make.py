@@ -19,8 +19,8 @@ from seqsup import __version__  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.model.preset import PresetFile, preset_names, read_preset  # noqa: E402
-from seqsup.profile import schema  # noqa: E402
-from seqsup.profile.keys import SHARED  # noqa: E402
+from seqsup.model.profile import SHARED  # noqa: E402
+from seqsup.profile.schema import schema  # noqa: E402
 
 Block = tuple[str, str]  # what it is (text | code), and its lines
 MADE = "made by docs/make.py"

@@ -16,7 +16,7 @@ from helpers.profiles import write as write_profile
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.model.preset import start_commands
-from seqsup.profile import parse
+from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import finish
 from seqsup.profile.starter import write
 

@@ -21,7 +21,8 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt, Measure, OnTimeout
 from seqsup.model.events import AnyEvent
 from seqsup.model.outcome import Outcome
-from seqsup.model.plan import Drain, Limits, Retry, Step, Success, Timeouts
+from seqsup.model.plan import Drain, Limits, Step
+from seqsup.model.profile import Retry, Success, Timeouts
 from seqsup.model.reason import Reason
 from seqsup.runner.attempt import Ended, attempt
 from seqsup.runner.context import World

@@ -21,9 +21,10 @@ from helpers.paths import ROOT
 from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, ISSUES, PIPE_CLOSED
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AnyEvent
+from seqsup.model.profile import SHARED
 from seqsup.model.reason import Reason
-from seqsup.profile import parse, schema
-from seqsup.profile.keys import SHARED
+from seqsup.profile.parse import parse
+from seqsup.profile.schema import schema
 from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 from seqsup.view.messages import say
 

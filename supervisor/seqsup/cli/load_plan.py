@@ -12,10 +12,10 @@ from seqsup.state.run_folder import state_dir as usual_state_dir
 
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from seqsup.model.plan import Plan
+    from seqsup.model.profile import Profile
     from seqsup.plan.expand import Survey
     from seqsup.plan.select import Choice
     from seqsup.policy.learning import Expected
-    from seqsup.profile import Profile
 
 # What stands in a profile under this key, `run` is told by that
 _OPTIONS = {
@@ -28,7 +28,7 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
     from seqsup.plan.make import with_objections
-    from seqsup.profile import ProfileError
+    from seqsup.profile.complaint import ProfileError
 
     folder = straight(Path(profile_path)).parent
     try:
@@ -52,19 +52,21 @@ def for_command(
     timeout: str | None = None,
 ) -> "Plan":
     """The plan of one command, run where we are."""
-    from seqsup import profile
+    from seqsup.profile.complaint import ProfileError
+    from seqsup.profile.parse import from_command
 
     folder = straight(Path())
     try:
-        made = profile.for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+        made = from_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
         return _plan(made, folder)
-    except profile.ProfileError as error:
+    except ProfileError as error:
         typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
-        raise profile.ProfileError(dict.fromkeys(typed)) from None
+        raise ProfileError(dict.fromkeys(typed)) from None
 
 
 def read(profile_path: str) -> "Profile":
-    from seqsup.profile import Complaint, ProfileError, parse
+    from seqsup.profile.complaint import Complaint, ProfileError
+    from seqsup.profile.parse import parse
 
     try:
         with Path(profile_path).open("rb") as file:

@@ -14,7 +14,7 @@ from functools import cache
 
 from msgspec import Struct
 
-from seqsup.model.plan import Rlimits
+from seqsup.model.profile import Rlimits
 
 CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127
 _SAYS = (b"seqsup: ", b"setpriv: ")  # what shells put before their complaints is their $0

@@ -27,12 +27,12 @@ from seqsup.host.machine import PORTABLE, Host, too_few_files, total
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Metrics, Plan
 from seqsup.model.process_names import processes
+from seqsup.model.profile import MemoryTable
 from seqsup.node import flags
 from seqsup.node.binary import probe
 from seqsup.node.packaged import with_node
 from seqsup.plan import environment
 from seqsup.plan.make import enforcement, enforcing_key
-from seqsup.profile.keys import MemoryTable
 from seqsup.profile.limits import resolve
 from seqsup.runner import recover
 from seqsup.state import turn

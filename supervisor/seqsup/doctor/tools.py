@@ -134,9 +134,8 @@ def _holder(port: int) -> str:
 
 def hooks(hooks: Hooks) -> Iterator[Finding]:
     """Say which hooks there are; what cannot be started the plan has refused."""
-    commands = {point: of for point, of in hooks.commands.items() if of}
-    if commands:
-        told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in commands.items())
+    if hooks.commands:
+        told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in hooks.commands.items())
         yield Finding(Level.OK, "hooks", f"{told}: found, and may be run")
 
 

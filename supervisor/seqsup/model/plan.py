@@ -2,32 +2,31 @@
 
 from msgspec import Struct
 
-from seqsup.model.enums import Enforce, Measure, OnTimeout, OnUsageLimit
+from seqsup.model.enums import Measure
 from seqsup.model.preset import Preset
+from seqsup.model.profile import (
+    DrainTable,
+    HooksTable,
+    MemoryTable,
+    MetricsTable,
+    Readiness,
+    Retry,
+    Rlimits,
+    Success,
+    Timeouts,
+)
 from seqsup.model.reason import Reason
 
 OWN_STDIN = "-"  # as `stdin_file`: what the supervisor reads from
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """Memory limits of one agent's tree, in bytes; None is off."""
+class Limits(MemoryTable, frozen=True, kw_only=True):
+    """Memory limits of one agent's tree, with the sizes that the profile leaves open."""
 
     warn: int | None
     soft: int | None
     hard: int | None
-    sustain: float
     host_floor: int | None
-    measure: Measure
-    enforce: Enforce = Enforce.AUTO
-    settle: float = 5.0  # how long a collection may take to bring it below soft
-
-
-class Rlimits(Struct, frozen=True, kw_only=True):
-    """Limits of each single process, kept by the kernel; None is as the supervisor was started with."""
-
-    nofile: int | None = None
-    core: int | None = 0  # bytes; a core of a killed 8 GiB agent would fill the disk, and holds its secrets
-    data: int | None = None  # bytes
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -41,40 +40,11 @@ class Account(Struct, frozen=True, kw_only=True):
     shell: str
 
 
-class Timeouts(Struct, frozen=True, kw_only=True):
-    """In seconds; None is off. `grace` lies between TERM and KILL."""
+class Drain(DrainTable, frozen=True, kw_only=True):
+    """The proof that memory is back, with the sizes that the profile leaves open."""
 
-    wall: float | None
-    stall: float | None
-    grace: float
-
-
-class Retry(Struct, frozen=True, kw_only=True):
-    attempts: int
-    on: tuple[Reason, ...]
-    wait: float
-    max_wait: float
-    grow_heap: float
-    usage_limit: OnUsageLimit = OnUsageLimit.STOP
-
-
-class Drain(Struct, frozen=True, kw_only=True):
-    timeout: float
-    interval: float
     threshold: int | None
     available: int | None
-    on_timeout: OnTimeout
-    sweep: bool
-    allow: tuple[str, ...]
-
-
-class Success(Struct, frozen=True, kw_only=True):
-    """What must be true for an exit to count as completed."""
-
-    codes: tuple[int, ...]
-    file: str | None
-    output: str | None  # a regular expression
-    command: tuple[str, ...] = ()
 
 
 class Detected(Struct, frozen=True, kw_only=True):
@@ -134,16 +104,6 @@ class Step(Struct, frozen=True, kw_only=True):
     preset: Preset | None = None
 
 
-class Readiness(Struct, frozen=True, kw_only=True):
-    """How a companion shows that it is ready: the first of these that is set; in seconds."""
-
-    http: str | None
-    port: int | None
-    log: str | None
-    delay: float
-    timeout: float
-
-
 class CompanionStart(Struct, frozen=True, kw_only=True):
     """One companion of the plan, resolved."""
 
@@ -161,12 +121,9 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
     node: str | None = None  # the Node on its PATH: what runs in Node is asked for a collection; None: nothing is asked
 
 
-class Hooks(Struct, frozen=True, kw_only=True):
+class Hooks(HooksTable, frozen=True, kw_only=True):
     """What is run when something happens, and where."""
 
-    commands: dict[str, tuple[str, ...]]  # by point; each as a shell would split it
-    timeout: float
-    stop_on_error: bool
     cwd: str
 
 
@@ -176,15 +133,10 @@ class Skip(Struct, frozen=True, kw_only=True):
     content: str = ""  # of a copy of for_each: its number may have been another's before
 
 
-class Metrics(Struct, frozen=True, kw_only=True):
-    """How the run's figures are told."""
+class Metrics(MetricsTable, frozen=True, kw_only=True):
+    """How the run's figures are told, with absolute paths."""
 
-    listen: str | None = None  # host:port
-    required: bool = False
-    linger: float = 0.0  # seconds for which the figures can still be read after the run
-    textfile: str | None = None
-    pushgateway: str | None = None
-    file_sd: str | None = None
+    listen: str | None = None
 
 
 ARTIFACT_ONLY = "artifact-only"  # an execution mode

@@ -1,6 +1,5 @@
 """What is known of agent CLIs and their like, as data: one TOML file for each in presets/."""
 
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,8 @@ def preset_names() -> tuple[str, ...]:
 @cache
 def read_preset(name: str) -> PresetFile:
     """Read a preset's file. Raise ValueError with its path if it has an unknown key or a value of a wrong type."""
+    import tomllib  # most commands read no preset
+
     file = FOLDER / f"{name}.toml"
     try:
         return msgspec.convert({"name": name, **tomllib.loads(file.read_text())}, PresetFile)

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from seqsup.containment.cgroup.tiers import Chosen, choose
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
-from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Rlimits, Step
+from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Step
 from seqsup.model.preset import Preset, read_preset
+from seqsup.model.profile import Readiness, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.make import enforcement, enforcing_key
@@ -197,21 +198,25 @@ def _metrics(wanted: Metrics) -> str:
 
 
 def _companion(companion: CompanionStart) -> str:
-    ready = companion.ready
-    by = (
-        f"{ready.http} answers" if ready.http is not None
-        else f"port {ready.port} answers" if ready.port is not None
-        else f"it prints {ready.log!r}" if ready.log is not None
-        else f"{format_duration(ready.delay)} are over" if ready.delay
-        else "it runs"
-    )  # fmt: skip
     told = [
         f"{companion.name}  {_shown(shlex.join(companion.command))}",
-        f"ready when {by}, within {format_duration(ready.timeout)}",
+        f"ready when {_ready(companion.ready)}, within {format_duration(companion.ready.timeout)}",
         f"restarted after {counted(companion.restart_every, 'agent')}",
         f"hard {_size(companion.hard)}" + (", a collection first" if companion.hard and companion.node else ""),
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
+
+
+def _ready(ready: Readiness) -> str:
+    match ready.probe:
+        case "http", url:
+            return f"{url} answers"
+        case "port", port:
+            return f"port {port} answers"
+        case "log", text:
+            return f"it prints {text!r}"
+        case _, seconds:
+            return f"{format_duration(seconds)} are over" if seconds else "it runs"
 
 
 def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
@@ -237,7 +242,7 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
     for point, commands in hooks.commands.items():
         yield from (f"{point}  {_shown(command)}" for command in commands)
     if hooks.commands:
-        then = "the run stops" if hooks.stop_on_error else "it is told"
+        then = "the run stops" if hooks.on_error == "stop" else "it is told"
         yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
 
 

@@ -7,17 +7,17 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
+from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
+from seqsup.model.profile import LISTEN, AgentTable
 from seqsup.node import flags
-from seqsup.profile import Agent, placeholders
-from seqsup.profile.keys import LISTEN
-from seqsup.profile.lines import KeyPath
+from seqsup.profile import placeholders
 
 
 class Copy(Struct, frozen=True, kw_only=True):
     """An agent with {task} and {item} filled in; one of several where for_each says so."""
 
-    agent: Agent
+    agent: AgentTable
     name: str
     item: str | None
     command: tuple[str, ...]  # this, env and stdin still with what only the run can fill in
@@ -61,18 +61,18 @@ class Survey(Struct, frozen=True, kw_only=True):
     listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
-def copies(agent: Agent, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
+def copies(agent: AgentTable, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
     """The agent itself, or one for each item, called agent.1, agent.2, …"""
     if items is None:
         return [_copy(agent, agent.name, None, folder, task)]
     return [_copy(agent, f"{agent.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
 
 
-def runtime(agent: Agent, detected: Detected) -> str:
+def runtime(agent: AgentTable, detected: Detected) -> str:
     return detected.kind if agent.runtime == "auto" else agent.runtime
 
 
-def _copy(agent: Agent, name: str, item: str | None, folder: str, task: str | None) -> Copy:
+def _copy(agent: AgentTable, name: str, item: str | None, folder: str, task: str | None) -> Copy:
     values: placeholders.Values = {("task", None): placeholders.escape(task or "")}
     if item is not None:
         values["item", None] = placeholders.escape(item)

@@ -7,36 +7,22 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure
-from seqsup.model.plan import (
-    ARTIFACT_ONLY,
-    LANES,
-    CompanionStart,
-    Drain,
-    Hooks,
-    Metrics,
-    NodeStart,
-    Plan,
-    Readiness,
-    Retry,
-    Skip,
-    Step,
-    Success,
-    Timeouts,
-)
+from seqsup.model.kinds import KeyPath
+from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Plan, Skip, Step
 from seqsup.model.preset import read_preset
+from seqsup.model.profile import HOOK_POINTS, AgentTable, CompanionTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
 from seqsup.plan.notes import notes
 from seqsup.plan.select import Choice, chosen, select
-from seqsup.profile import Agent, Companion, Profile, ProfileError, Rest, complaints, placeholders
+from seqsup.profile import placeholders
 from seqsup.profile.checks import variable
-from seqsup.profile.keys import HOOKS
-from seqsup.profile.limits import disorder, drain_sizes, heap, resolve, too_small_for_node
-from seqsup.profile.lines import KeyPath
+from seqsup.profile.complaint import ProfileError, Rest, complaints
+from seqsup.profile.limits import disorder, heap, resolve, resolve_drain, too_small_for_node
 from seqsup.profile.order import in_order
 from seqsup.text import named
 from seqsup.units import format_size
@@ -104,16 +90,13 @@ def make(
     )
 
 
-def _companion(companion: Companion, profile: Profile, survey: Survey) -> CompanionStart:
-    ready = companion.ready
+def _companion(companion: CompanionTable, profile: Profile, survey: Survey) -> CompanionStart:
     return CompanionStart(
         name=companion.name,
         command=companion.command,
         cwd=str(PurePosixPath(survey.folder, companion.cwd)),
         env=companion.env,
-        ready=Readiness(
-            http=ready.http, port=ready.port, log=ready.log, delay=ready.delay or 0.0, timeout=ready.timeout
-        ),
+        ready=companion.ready,
         restart_every=companion.restart_every or profile.run.chain,
         hard=companion.memory.hard,
         grace=profile.timeouts.grace,
@@ -124,7 +107,7 @@ def _companion(companion: Companion, profile: Profile, survey: Survey) -> Compan
     )
 
 
-def _address(companion: Companion) -> dict[str, str]:
+def _address(companion: CompanionTable) -> dict[str, str]:
     """By which variables agents find a companion: SEQSUP_COMPANION_FILES_MCP_URL and so on."""
     if companion.ready.http is not None:
         parts = urlsplit(companion.ready.http)
@@ -138,13 +121,9 @@ def _address(companion: Companion) -> dict[str, str]:
 
 
 def _hooks(profile: Profile, folder: str, *, spawns: bool) -> Hooks:
-    table = profile.hooks
-    return Hooks(
-        commands={point: commands for point in HOOKS if spawns and (commands := getattr(table, point))},
-        timeout=table.timeout,
-        stop_on_error=table.on_error == "stop",
-        cwd=folder,
-    )
+    table = asdict(profile.hooks)
+    none = {} if spawns else dict.fromkeys(HOOK_POINTS, ())
+    return Hooks(**table | none, cwd=folder)
 
 
 def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str | None) -> ProfileError:
@@ -176,14 +155,12 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
     def path(text: str | None) -> str | None:
         return None if text is None else str(PurePosixPath(survey.folder, text))
 
-    return Metrics(
-        listen=survey.listen if given.listen is UNSET else given.listen,
-        required=given.required,
-        linger=given.linger,
-        textfile=path(given.textfile),
-        pushgateway=given.pushgateway,
-        file_sd=path(given.file_sd),
-    )
+    resolved = {
+        "listen": survey.listen if given.listen is UNSET else given.listen,
+        "textfile": path(given.textfile),
+        "file_sd": path(given.file_sd),
+    }
+    return Metrics(**asdict(given) | resolved)
 
 
 # What stands against it ---------------------------------------------------------------------------
@@ -214,7 +191,7 @@ def _is_text(copy: Copy) -> bool:
     return True
 
 
-def _wrong_sizes(agent: Agent, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
+def _wrong_sizes(agent: AgentTable, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
     has = f"this machine has {format_size(survey.memory)}"
     hard, floor, available = agent.memory.hard, agent.memory.host_floor, agent.drain.available
     if isinstance(hard, int) and hard > survey.memory:
@@ -259,7 +236,7 @@ def _step(
 ) -> Step:
     agent, found = copy.agent, survey.found[copy.name]
     applied = resolve(agent.memory, survey.memory)
-    threshold, available = drain_sizes(agent.drain, survey.memory)
+    drain = resolve_drain(agent.drain, survey.memory)
 
     def fill(text: str) -> str:
         return placeholders.fill(text, values)
@@ -275,42 +252,22 @@ def _step(
         runtime_why=_runtime_why(agent, found),
         node=_node_start(agent, found, applied.hard),
         limits=applied,
-        timeouts=Timeouts(wall=agent.timeouts.wall, stall=agent.timeouts.stall, grace=agent.timeouts.grace),
-        retry=Retry(
-            attempts=agent.retry.attempts,
-            on=agent.retry.on,
-            wait=agent.retry.wait,
-            max_wait=agent.retry.max_wait,
-            grow_heap=agent.retry.grow_heap,
-            usage_limit=agent.retry.usage_limit,
-        ),
-        drain=Drain(
-            timeout=agent.drain.timeout,
-            interval=agent.drain.interval,
-            threshold=threshold,
-            available=available,
-            on_timeout=agent.drain.on_timeout,
-            sweep=agent.drain.sweep,
-            allow=agent.drain.allow,
-        ),
-        success=Success(
-            codes=agent.success.codes,
-            file=copy.success_file,
-            output=agent.success.output,
-            command=copy.success_command,
-        ),
+        timeouts=agent.timeouts,
+        retry=agent.retry,
+        drain=drain,
+        success=replace(agent.success, file=copy.success_file, command=copy.success_command),
         expect=agent.expect,
         needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
         content=_content(copy, found),
-        need=available if agent.memory.hard is UNSET or applied.hard is None else applied.hard,
-        rlimits=agent.rlimits.applied(),
+        need=drain.available if agent.memory.hard is UNSET or applied.hard is None else applied.hard,
+        rlimits=agent.rlimits,
         account=found.account,
         output_max=agent.output.max,
         preset=read_preset(agent.preset).preset if agent.preset is not None else None,
     )
 
 
-def _runtime_why(agent: Agent, found: Found) -> str:
+def _runtime_why(agent: AgentTable, found: Found) -> str:
     """How the runtime was found out, and which of our means reach it."""
     why, kind = found.detected.why, runtime(agent, found.detected)
     if agent.runtime not in ("auto", found.detected.kind):
@@ -324,7 +281,7 @@ def _runtime_why(agent: Agent, found: Found) -> str:
     return f"{why}; {own}, but {inner}; memory.soft and memory.hard hold it all"
 
 
-def _node_start(agent: Agent, found: Found, hard: int | None) -> NodeStart | None:
+def _node_start(agent: AgentTable, found: Found, hard: int | None) -> NodeStart | None:
     if found.node is None:
         return None
     # Elsewhere the preload offers it: another Node that the agent starts may refuse this, and end with exit 9

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
+from seqsup.model.profile import Profile
 from seqsup.node import flags
 from seqsup.plan.expand import Copy, Found, Survey
-from seqsup.profile import Profile, placeholders
+from seqsup.profile import placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named
 from seqsup.units import format_size

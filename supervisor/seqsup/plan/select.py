@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from msgspec import Struct, field
 
-from seqsup.profile import Agent, Complaint, ProfileError
+from seqsup.model.profile import AgentTable
+from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.text import nearest
 
 
@@ -20,7 +21,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     of: str = ""  # the run whose --only and --from these were
 
 
-def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:
+def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:
     """Who is skipped, and why: names of copies, or of an agent that has none."""
     _known(copies, choice)
     skips: dict[str, str] = {}
@@ -46,7 +47,7 @@ def select(ordered: Sequence[Agent], copies: Mapping[str, Sequence[str]], choice
     return skips
 
 
-def chosen(agent: Agent, name: str, choice: Choice) -> str:
+def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
     """Why a copy is taken, where the command line chose."""
     if {name, agent.name} & set(choice.only):
         return "named with --only"
@@ -57,7 +58,7 @@ def chosen(agent: Agent, name: str, choice: Choice) -> str:
     return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
 
 
-def _unfit(agent: Agent, copies: Sequence[str], task: str | None, missing: Set[str], *, named: bool) -> str | None:
+def _unfit(agent: AgentTable, copies: Sequence[str], task: str | None, missing: Set[str], *, named: bool) -> str | None:
     if not copies:
         return "for_each found nothing"
     if not named and agent.when and task is not None and not _mentions(task, agent.when):

@@ -18,13 +18,13 @@ from seqsup.errors import SeqsupError
 from seqsup.host import users
 from seqsup.host.machine import PORTABLE, total
 from seqsup.metrics.files import irreplaceable
+from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
+from seqsup.model.profile import HOOK_POINTS, LISTEN, AgentTable, CompanionTable, HooksTable, Profile, address
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
 from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
-from seqsup.profile import Agent, Companion, Profile, placeholders
-from seqsup.profile.keys import HOOKS, LISTEN, HooksTable, address
-from seqsup.profile.lines import KeyPath
+from seqsup.profile import placeholders
 
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
 
@@ -44,7 +44,7 @@ def gather(
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, agent in enumerate(profile.agents):
-        for key, told in out_of_reach(agent.rlimits.applied()):
+        for key, told in out_of_reach(agent.rlimits):
             problems["agents", n, "rlimits", key] = told
         if n in but:
             continue
@@ -206,7 +206,7 @@ def _accounts(
     return accounts
 
 
-def _cannot_start(companion: Companion, folder: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+def _cannot_start(companion: CompanionTable, folder: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The key that stands against a companion, and why."""
     cwd = str(Path(folder, companion.cwd))
     if not ADOPTS:
@@ -228,16 +228,16 @@ def _closed(folder: str) -> str:
     return ""
 
 
-def _node_of(companion: Companion, folder: str, environ: Mapping[str, str]) -> str | None:
+def _node_of(companion: CompanionTable, folder: str, environ: Mapping[str, str]) -> str | None:
     """The Node that it, or what it starts, would find."""
     return find("node", str(Path(folder, companion.cwd)), _path(companion, environ))
 
 
-def _path(companion: Companion, environ: Mapping[str, str]) -> str:
+def _path(companion: CompanionTable, environ: Mapping[str, str]) -> str:
     return companion.env.get("PATH", environ.get("PATH", os.defpath))
 
 
-def _items(agent: Agent, folder: str) -> tuple[str, ...]:
+def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
     each = agent.for_each
     assert each is not None
     if each.glob is not None:
@@ -264,7 +264,7 @@ def _open(file: Path) -> Iterator[BufferedReader]:
 
 def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
     problems: dict[KeyPath, str] = {}
-    for name in HOOKS:
+    for name in HOOK_POINTS:
         for n, command in enumerate(getattr(hooks, name)):
             if not ADOPTS:
                 problems["hooks", name, n] = _NEEDS_LINUX

@@ -5,14 +5,17 @@ import re
 import signal
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from seqsup.model.outcome import Exit
-from seqsup.model.plan import Success
-from seqsup.model.preset import Preset
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.text import printable, unstyled
 from seqsup.units import format_size
+
+if TYPE_CHECKING:  # commands that only look need `last_words`, and no key of a profile
+    from seqsup.model.preset import Preset
+    from seqsup.model.profile import Success
 
 # Not at a line's start only: Node 24 may cut its last GC line short, without a newline, before FATAL.
 _V8_OOM = re.compile(rb"FATAL ERROR: [^\n]{0,200}JavaScript heap out of memory")
@@ -47,7 +50,7 @@ def classify(
     ending: Exit,
     stderr: bytes,
     kernel_oom: str,
-    success: Success,
+    success: "Success",
     missing: str,
     options: Sequence[str] = (),
     data_limit: int | None = None,
@@ -118,7 +121,7 @@ def _line_of(match: re.Match[bytes], text: bytes) -> str:
 
 
 def with_preset(
-    preset: Preset, told: tuple[Reason, str], printed: Sequence[str], now: datetime
+    preset: "Preset", told: tuple[Reason, str], printed: Sequence[str], now: datetime
 ) -> tuple[Reason, str, float | None]:
     """Take into account what is known of an agent CLI: failures that exit 0, and its provider's limit.
 

@@ -2,7 +2,7 @@
 
 from seqsup.model.enums import Halt, OnUsageLimit
 from seqsup.model.outcome import Outcome
-from seqsup.model.plan import Retry
+from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
 
 _DOUBLINGS = 30  # beyond, every wait is the longest

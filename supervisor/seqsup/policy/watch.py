@@ -23,8 +23,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup.model.enums import Halt
-from seqsup.model.plan import Limits, Timeouts
+from seqsup.model.plan import Limits
 from seqsup.model.process import Sample
+from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from seqsup.model.kinds import KeyPath
+from seqsup.model.profile import AgentTable, Profile
 from seqsup.profile import placeholders
-from seqsup.profile.keys import Agent, Profile
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
-from seqsup.profile.lines import KeyPath
 from seqsup.profile.order import in_order
 from seqsup.text import nearest
 from seqsup.units import show
@@ -85,7 +85,7 @@ def _companions(profile: Profile) -> Wrong:
         names.add(companion.name)
         yield from _command(companion.command, (*at, "command"))
         ready = companion.ready
-        if sum(value is not None for value in (ready.http, ready.port, ready.log, ready.delay)) > 1:
+        if sum(getattr(ready, probe) is not None for probe in ready.PROBES) > 1:
             yield (*at, "ready"), "one of http, port, log and delay, not several"
         if ready.http is not None and (why := _unfit(ready.http)):
             yield (*at, "ready", "http"), f"{show(ready.http)}: {why}"
@@ -162,7 +162,7 @@ def _placeholders(profile: Profile) -> Wrong:
                     yield ("agents", n, *at), wrong
 
 
-def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
+def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
     written = f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
     if not placeholders.known(name, argument):
         near = nearest(name, {*placeholders.PLAIN, *placeholders.OF_AGENT})
@@ -183,7 +183,7 @@ def _placeholder(agent: Agent, key: str, name: str, argument: str | None, rank: 
     return None
 
 
-def _memory(n: int, agent: Agent) -> Wrong:
+def _memory(n: int, agent: AgentTable) -> Wrong:
     applied = resolve(agent.memory)
     for key, message in disorder(applied):
         yield ("agents", n, "memory", key), message
@@ -192,12 +192,12 @@ def _memory(n: int, agent: Agent) -> Wrong:
             yield ("agents", n, table, key), message
 
 
-def _surely_node(agent: Agent) -> bool:
+def _surely_node(agent: AgentTable) -> bool:
     program = agent.command[0].rpartition("/")[2] if agent.command else ""
     return agent.runtime == "node" or (agent.runtime == "auto" and program in _NODE_PROGRAMS)
 
 
-def _agent(agent: Agent) -> Wrong:
+def _agent(agent: AgentTable) -> Wrong:
     yield from _command(agent.command, ("command",))
     if agent.stdin and agent.stdin_file:
         yield ("stdin_file",), "stdin is set too; an agent has one standard input"

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from seqsup.model.enums import Enforce, Measure
-from seqsup.model.plan import Limits
-from seqsup.profile.keys import DrainTable, MemoryTable, NodeTable
+from seqsup.model.plan import Drain, Limits
+from seqsup.model.profile import DrainTable, MemoryTable, NodeTable
 from seqsup.units import GIB, MIB, format_size
 
 HARD = 8 * GIB
@@ -40,18 +41,13 @@ def resolve(memory: MemoryTable, total: int | None = None) -> Limits:
     if warn is UNSET:
         warn = soft * 2 // 3 if soft else hard // 2 if hard else None
     floor = _default(HOST_FLOOR, total) if memory.host_floor is UNSET else memory.host_floor
-    measure = Measure.PRIVATE if memory.measure == "auto" else Measure(memory.measure)
-    return Limits(
-        warn=warn, soft=soft, hard=hard, sustain=memory.sustain, host_floor=floor, measure=measure,
-        enforce=Enforce(memory.enforce), settle=memory.settle,
-    )  # fmt: skip
+    return Limits(**asdict(memory) | {"warn": warn, "soft": soft, "hard": hard, "host_floor": floor})
 
 
-def drain_sizes(drain: DrainTable, total: int | None = None) -> tuple[int | None, int | None]:
-    """Threshold and available."""
+def resolve_drain(drain: DrainTable, total: int | None = None) -> Drain:
     threshold = _default(THRESHOLD, total) if drain.threshold is UNSET else drain.threshold
     available = _default(AVAILABLE, total) if drain.available is UNSET else drain.available
-    return threshold, available
+    return Drain(**asdict(drain) | {"threshold": threshold, "available": available})
 
 
 def auto_heap(hard: int | None) -> int | None:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-KeyPath = tuple[str | int, ...]
+from seqsup.model.kinds import KeyPath
 
 # Strings and comments first, so that a bracket inside them counts for nothing.
 _TOKEN = re.compile(

@@ -4,10 +4,10 @@ import heapq
 from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
-from seqsup.profile.keys import Agent
+from seqsup.model.profile import AgentTable
 
 
-def in_order(agents: Sequence[Agent]) -> list[Agent]:
+def in_order(agents: Sequence[AgentTable]) -> list[AgentTable]:
     """graphlib.CycleError when `needs` go in a circle; unknown names are left to the checks."""
     place = {agent.name: n for n, agent in enumerate(agents)}
     sorter = TopologicalSorter(

@@ -40,8 +40,9 @@ from seqsup.model.events import (
     Warned,
 )
 from seqsup.model.outcome import Exit, Outcome
-from seqsup.model.plan import Rlimits, Step, Success
+from seqsup.model.plan import Step
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory, Sample
+from seqsup.model.profile import Rlimits, Success
 from seqsup.model.reason import OF_MEMORY, Reason
 from seqsup.node import stand_in
 from seqsup.node.binary import copy_preload

@@ -9,7 +9,6 @@ from typing import IO
 from msgspec.structs import replace
 
 from seqsup.errors import Stopped
-from seqsup.model.enums import Halt
 from seqsup.model.events import (
     AgentDue,
     AgentEnded,
@@ -23,6 +22,7 @@ from seqsup.model.events import (
     RunStarted,
 )
 from seqsup.model.plan import Hooks
+from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
 from seqsup.policy import classify, watch
 from seqsup.runner.context import World
@@ -72,7 +72,7 @@ class Hooking:
                 return
             ended = await self._run(point, command, recorded)
             self._world.emit(ended)
-            if not ended.ok and self._rules.stop_on_error and not self._unwanted(point):
+            if not ended.ok and self._rules.on_error == "stop" and not self._unwanted(point):
                 raise Stopped(f"the hook {command} ({point}) failed: {ended.why}")
 
     async def settle(self) -> None:
@@ -129,7 +129,7 @@ class Hooking:
 
     def _unwanted(self, point: str) -> bool:
         """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
-        return self._world.operator.halt >= (Halt.NOW if point.startswith("before") else Halt.KILL)
+        return self._world.operator.halt >= HOOK_POINTS[point].abandoned
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
         facts = flat(recorded.body)

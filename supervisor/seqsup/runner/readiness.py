@@ -4,7 +4,7 @@ import asyncio
 import signal
 from urllib.parse import urlsplit
 
-from seqsup.model.plan import Readiness
+from seqsup.model.profile import Readiness
 
 _PATIENCE = 2.0  # seconds for one answer
 _NONSENSE = "nonsense"  # in place of a code: it is not HTTP
@@ -12,15 +12,17 @@ _NONSENSE = "nonsense"  # in place of a code: it is not HTTP
 
 async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
     """Say what a companion lacks to be ready; empty when it is. `said` is its output, `seconds` its age."""
-    if ready.http is not None:
-        if urlsplit(ready.http).scheme == "https":  # asyncio is without TLS here: see `slim`
-            return await asyncio.to_thread(_https_missing, ready.http)
-        return await _http_missing(ready.http)
-    if ready.port is not None:
-        return await _port_missing(ready.port)
-    if ready.log is not None:
-        return "" if ready.log.encode() in said else f"it has not printed {ready.log!r}"
-    return "" if seconds >= ready.delay else f"its delay of {ready.delay} s is not over"
+    match ready.probe:
+        case "http", url:
+            if urlsplit(url).scheme == "https":  # asyncio is without TLS here: see `slim`
+                return await asyncio.to_thread(_https_missing, url)
+            return await _http_missing(url)
+        case "port", port:
+            return await _port_missing(port)
+        case "log", text:
+            return "" if text.encode() in said else f"it has not printed {text!r}"
+        case _, delay:
+            return "" if seconds >= delay else f"its delay of {delay} s is not over"
 
 
 async def taken(ready: Readiness) -> str:

@@ -19,8 +19,9 @@ from seqsup.host import users
 from seqsup.model.enums import Halt, Measure
 from seqsup.model.events import Unkillable, Warned
 from seqsup.model.outcome import Exit
-from seqsup.model.plan import Account, Rlimits
+from seqsup.model.plan import Account
 from seqsup.model.process import ProcessMemory
+from seqsup.model.profile import Rlimits
 from seqsup.node import stand_in
 from seqsup.node.binary import environment, preload
 from seqsup.policy import watch

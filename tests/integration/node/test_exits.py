@@ -9,7 +9,8 @@ import pytest
 from helpers import npm
 from helpers.profiles import agent, of, proven, reasons, write
 from helpers.supervised import Tried, step, tried
-from seqsup.model.plan import NodeStart, Rlimits
+from seqsup.model.plan import NodeStart
+from seqsup.model.profile import Rlimits
 from seqsup.model.reason import Reason
 from seqsup.node.binary import probe
 from seqsup.units import MIB

@@ -20,7 +20,7 @@ from helpers import npm
 from helpers.command_line import Result, Started
 from helpers.profiles import Event, agent, of, parsed, proven, shell, write
 from helpers.waiting import alive, wait_for
-from seqsup.model.plan import Readiness
+from seqsup.model.profile import Readiness
 from seqsup.runner.readiness import missing, taken
 from seqsup.units import MIB
 

@@ -17,15 +17,16 @@ from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import wait_for
 from seqsup.model.preset import read_preset
-from seqsup.profile import ProfileError, from_tables
-from seqsup.profile.keys import Agent
+from seqsup.model.profile import AgentTable
+from seqsup.profile.complaint import ProfileError
+from seqsup.profile.parse import from_tables
 from seqsup.state.samples import read as samples
 
 Cli = Callable[..., Result]
 Start = Callable[..., Started]
 
 
-def profiled(preset: str, **tables: Any) -> Agent:
+def profiled(preset: str, **tables: Any) -> AgentTable:
     own = tables.pop("own", {})
     return from_tables({"agents": [agent("a", ["x"], preset=preset, **own)], **tables}).agents[0]
 

@@ -24,7 +24,7 @@ from helpers.profiles import agent, of, parsed, proven, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import alive, must_be_open_to_others, wait_for
 from seqsup.containment import launcher
-from seqsup.model.plan import Rlimits
+from seqsup.model.profile import Rlimits
 
 Cli = Callable[..., Result]
 Start = Callable[..., Started]

@@ -8,7 +8,8 @@ import pytest
 
 from seqsup.model import preset as presets
 from seqsup.model.preset import agent_programs, preset_names, read_preset, start_commands
-from seqsup.profile import from_tables, schema
+from seqsup.profile.parse import from_tables
+from seqsup.profile.schema import schema
 
 KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
 

@@ -22,7 +22,8 @@ from seqsup.node.binary import preload
 from seqsup.plan.expand import Found, Survey, copies
 from seqsup.plan.make import make
 from seqsup.plan.select import Choice
-from seqsup.profile import ProfileError, parse
+from seqsup.profile.complaint import ProfileError
+from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import escape, finish
 from seqsup.units import GIB, MIB
 

@@ -3,7 +3,7 @@
 import pytest
 
 from seqsup.model.outcome import Exit
-from seqsup.model.plan import Success
+from seqsup.model.profile import Success
 from seqsup.model.reason import Reason
 from seqsup.policy.classify import blamed, classify, describe, last_words
 

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from seqsup.model.enums import Halt, OnUsageLimit
 from seqsup.model.outcome import Outcome
-from seqsup.model.plan import Retry
+from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
 from seqsup.policy import retry
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from seqsup.model.enums import Halt, Measure, Verdict
-from seqsup.model.plan import Limits, Timeouts
+from seqsup.model.plan import Limits
 from seqsup.model.process import Collection, Heap, Sample
+from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
 from seqsup.policy.pacing import FAR, pause, still_for, unmoved
 from seqsup.policy.watch import (

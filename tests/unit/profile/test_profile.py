@@ -13,14 +13,16 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from helpers.paths import ROOT
+from seqsup.model.profile import LISTEN, Profile
 from seqsup.model.reason import Reason
 from seqsup.plan.make import with_objections
 from seqsup.plan.survey import gather
-from seqsup.profile import Complaint, Profile, ProfileError, from_tables, parse, schema
 from seqsup.profile import limits as sizes
+from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.fields import build, keys
-from seqsup.profile.keys import LISTEN
 from seqsup.profile.lines import locate, nearest
+from seqsup.profile.parse import from_tables, parse
+from seqsup.profile.schema import schema
 from seqsup.units import (
     GIB,
     MIB,
@@ -148,7 +150,7 @@ def test_the_smallest_profile_has_the_defaults_of_the_contract() -> None:
         assert getattr(small, table) == getattr(example, table), table
     assert replace(small.metrics, listen=LISTEN) == example.metrics
     assert sizes.resolve(small.memory) == sizes.resolve(example.memory)
-    assert sizes.drain_sizes(small.drain) == sizes.drain_sizes(example.drain)
+    assert sizes.resolve_drain(small.drain) == sizes.resolve_drain(example.drain)
 
 
 def test_an_agents_table_overrides_the_top_level_key_by_key() -> None:
@@ -507,7 +509,7 @@ def test_the_defaults_that_the_schema_tells_are_those_that_are_used() -> None:
     top.pop("name")
     spelled, silent = (from_tables({**tables, "agents": [{"name": "a", "command": ["x"]}]}) for tables in (top, {}))
     assert sizes.resolve(spelled.memory) == sizes.resolve(silent.memory)
-    assert sizes.drain_sizes(spelled.drain) == sizes.drain_sizes(silent.drain)
+    assert sizes.resolve_drain(spelled.drain) == sizes.resolve_drain(silent.drain)
     for table in ("run", "node", "timeouts", "retry", "hooks"):
         assert getattr(spelled, table) == getattr(silent, table)
     assert silent.metrics.listen is UNSET  # as the environment says, else:

@@ -49,7 +49,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.doctor.finding import Finding, Level
     from seqsup.model.plan import Metrics
     from seqsup.plan.survey import serving
-    from seqsup.profile import ProfileError
+    from seqsup.profile.complaint import ProfileError
     from seqsup.text import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()

@@ -112,7 +112,7 @@ def _write_schema(path: Path) -> None:
     """For the editor, as the profile's first line says. A file of the same name that is not ours stays."""
     import json
 
-    from seqsup.profile import schema
+    from seqsup.profile.schema import schema
 
     described = schema()
     if path.exists() and described["title"] not in path.read_text(encoding="utf-8", errors="replace"):

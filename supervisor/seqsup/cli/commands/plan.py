@@ -11,6 +11,7 @@ from seqsup.cli.load_plan import expectations
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused
+from seqsup.model.profile import HOOK_POINTS
 from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin, would_find
 from seqsup.plan.resume import Taken
 from seqsup.policy.learning import Expected
@@ -60,6 +61,10 @@ def _as_object(taken: Taken, chosen: Chosen | str, usual: dict[str, Expected]) -
         }  # fmt: skip
     for companion in fields["companions"]:
         companion["env"] = sorted(companion["env"])
+        companion["ready"]["delay"] = companion["ready"]["delay"] or 0.0
+    hooks = fields["hooks"]
+    commands = {point: told for point in HOOK_POINTS if (told := hooks.pop(point))}
+    fields["hooks"] = {"commands": commands, "stop_on_error": hooks.pop("on_error") == "stop", **hooks}
     fields["resumes"] = None
     if taken.earlier is not None:
         found, away = going_on(made, taken.earlier)

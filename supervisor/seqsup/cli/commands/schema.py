@@ -14,6 +14,6 @@ def schema() -> None:
     and as the first line of a profile:
     #:schema ./seqsup.schema.json
     """
-    from seqsup.profile import schema as describe
+    from seqsup.profile.schema import schema as describe
 
     click.echo(json.dumps(describe(), indent=2, ensure_ascii=False))

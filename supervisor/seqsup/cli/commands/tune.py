@@ -13,8 +13,8 @@ from seqsup.cli import complete
 from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.cli.output import put_object
 from seqsup.errors import SeqsupError
+from seqsup.model.profile import AgentTable, Profile
 from seqsup.policy.learning import FEW, Limits, Past, good, suggest
-from seqsup.profile import Agent, Profile
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.text import counted, named
@@ -54,7 +54,7 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
         click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
 
 
-def _pasts(profile: Profile, path: str | None) -> Iterator[tuple[Agent, list[Past]]]:
+def _pasts(profile: Profile, path: str | None) -> Iterator[tuple[AgentTable, list[Past]]]:
     try:
         journal = Journal.open(state_dir(profile))
     except NoJournal:
@@ -63,7 +63,7 @@ def _pasts(profile: Profile, path: str | None) -> Iterator[tuple[Agent, list[Pas
         yield agent, list(_past(journal, path, agent))
 
 
-def _past(journal: Journal, path: str | None, agent: Agent) -> Iterator[Past]:
+def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Past]:
     if agent.for_each is None:
         yield from journal.past(path, agent.name)
         return
@@ -99,7 +99,7 @@ def _fields(name: str, limits: Limits) -> dict[str, object]:
 def _write(profile: Path, suggested: dict[str, Limits]) -> None:
     import tomlkit  # only here, and slow to import
 
-    from seqsup.profile import parse
+    from seqsup.profile.parse import parse
 
     raw = profile.read_bytes()
     mark = BOM_UTF8 if raw.startswith(BOM_UTF8) else b""

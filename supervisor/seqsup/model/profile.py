@@ -1,17 +1,15 @@
 """The keys of a profile: their types, units ended (bytes, seconds, None for "none"), defaults and meaning.
 
 UNSET is a limit that the user left to us: it follows another key or the machine (see `limits`).
+A table without `Table` in its name is also the plan's value. `model.plan` extends the others where it resolves them.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
-from seqsup.model.enums import OnTimeout, OnUsageLimit
-from seqsup.model.plan import Rlimits
-from seqsup.model.preset import preset_names
-from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
-from seqsup.profile.fields import (
+from seqsup.model.enums import Enforce, Halt, Measure, OnTimeout, OnUsageLimit
+from seqsup.model.kinds import (
     AMOUNT_OR_NONE,
     DURATION,
     FLAG,
@@ -21,14 +19,16 @@ from seqsup.profile.fields import (
     SPAN,
     SPAN_OR_NONE,
     TEXT_OR_NONE,
-    Kind,
+    KeyPath,
     Table,
+    ValueKind,
     number,
     one_of,
     whole,
     whole_or_none,
 )
-from seqsup.profile.lines import KeyPath
+from seqsup.model.preset import preset_names
+from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
 from seqsup.units import show
 
 _RETRIED = one_of([reason for reason in Reason if CONSEQUENCES[reason].retried is not Retried.NEVER], Reason)
@@ -59,8 +59,8 @@ def _preset(value: object) -> str | None:
 
 
 _NAMED = one_of(preset_names())
-_PRESET = Kind(_preset, {"enum": ["", *preset_names()]}, off="")
-_ADDRESS = Kind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
+_PRESET = ValueKind(_preset, {"enum": ["", *preset_names()]}, off="")
+_ADDRESS = ValueKind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 
 def _items(value: object) -> object:
@@ -71,7 +71,14 @@ def _items(value: object) -> object:
     return value
 
 
-_LIST_OF_ITEMS = Kind(_items, {"type": "array", "items": {"type": "string"}})
+def _measure(value: object) -> Measure:
+    word: str = _MEASURES.read(value)
+    return Measure.PRIVATE if word == "auto" else Measure(word)
+
+
+_MEASURES = one_of(["auto", Measure.RSS, Measure.PSS, Measure.CGROUP])
+_MEASURE = ValueKind(_measure, _MEASURES.schema, lambda measure: "auto" if measure is Measure.PRIVATE else str(measure))
+_LIST_OF_ITEMS = ValueKind(_items, {"type": "array", "items": {"type": "string"}})
 
 
 class RunTable(Table, frozen=True):
@@ -129,10 +136,9 @@ class NodeTable(Table, frozen=True):
 class MemoryTable(Table, frozen=True):
     """Of the agent's whole process tree."""
 
-    measure: Annotated[
-        Literal["auto", "rss", "pss", "cgroup"],
-        "What of a process counts. auto: what is its own, as a cgroup counts.",
-    ] = "auto"
+    measure: Annotated[Measure, _MEASURE, "What of a process counts. auto: what is its own, as a cgroup counts."] = (
+        Measure.PRIVATE
+    )
     warn: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
@@ -161,23 +167,18 @@ class MemoryTable(Table, frozen=True):
         "MemAvailable of the host: below it the agent is stopped (side by side the largest first) and none is started.",
         {"default": "512MiB"},
     ] = UNSET
-    enforce: Annotated[
-        Literal["auto", "cgroup", "watch"],
-        "By whom hard is kept. cgroup: refuse to start where none can be had.",
-    ] = "auto"
+    enforce: Annotated[Enforce, "By whom hard is kept. cgroup: refuse to start where none can be had."] = Enforce.AUTO
 
 
-class RlimitsTable(Table, frozen=True):
-    """Of each single process, kept by the kernel; "none": as seqsup was started with."""
+class Rlimits(Table, frozen=True):
+    """Limits of each single process, kept by the kernel; "none" is what seqsup was started with."""
 
     nofile: Annotated[int | None, whole_or_none(64), "Open files."] = None
+    # By default none: that of a killed 8 GiB agent would fill the disk, and holds its secrets
     core: Annotated[int | None, AMOUNT_OR_NONE, "Size of the file that a crash leaves."] = 0
     data: Annotated[int | None, SIZE_OR_NONE, "Private writable memory, a second fence: whoever meets it crashes."] = (
         None
     )
-
-    def applied(self) -> Rlimits:
-        return Rlimits(nofile=self.nofile, core=self.core, data=self.data)
 
 
 class DrainTable(Table, frozen=True):
@@ -204,7 +205,7 @@ class DrainTable(Table, frozen=True):
     allow: Annotated[tuple[str, ...], "Program patterns that may outlive their agent."] = ()
 
 
-class TimeoutsTable(Table, frozen=True):
+class Timeouts(Table, frozen=True):
     wall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may take, from its spawn, never while queued."] = (
         3600.0
     )
@@ -220,7 +221,7 @@ class OutputTable(Table, frozen=True):
     ] = 64 * 1024**2
 
 
-class RetryTable(Table, frozen=True):
+class Retry(Table, frozen=True):
     attempts: Annotated[int, whole(1), "Tries at an agent, the first one included."] = 3
     on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is tried again."] = _RETRIED_BY_DEFAULT
     wait: Annotated[float, DURATION, "Before the second attempt; then doubled each time, with jitter."] = 1.0
@@ -257,33 +258,61 @@ class MetricsTable(Table, frozen=True):
     ] = None
 
 
-HOOKS = ("before_run", "before_agent", "after_agent", "memory_high", "killed", "chain_end", "after_run")
+class HookPoint(Struct, frozen=True):
+    """A moment at which hooks run. As a mark of a key it makes that key a list of commands."""
+
+    abandoned: Halt = Halt.KILL  # the stop that its hooks are not waited for
+
+
+_BEFORE = HookPoint(abandoned=Halt.NOW)  # of no use where nothing starts any more
+_POINT = HookPoint()
 
 
 class HooksTable(Table, frozen=True):
     """Commands; JSON of the event on stdin, SEQSUP_* in the environment."""
 
-    before_run: Annotated[tuple[str, ...], "Before the first agent."] = ()
-    before_agent: Annotated[tuple[str, ...], "Before each agent."] = ()
-    after_agent: Annotated[tuple[str, ...], "After each agent."] = ()
-    memory_high: Annotated[tuple[str, ...], "When an agent goes over its soft limit, while it runs on."] = ()
-    killed: Annotated[tuple[str, ...], "When an agent was stopped by a limit of memory or time."] = ()
-    chain_end: Annotated[tuple[str, ...], "At the end of each chain."] = ()
-    after_run: Annotated[tuple[str, ...], "After the last agent."] = ()
+    before_run: Annotated[tuple[str, ...], _BEFORE, "Before the first agent."] = ()
+    before_agent: Annotated[tuple[str, ...], _BEFORE, "Before each agent."] = ()
+    after_agent: Annotated[tuple[str, ...], _POINT, "After each agent."] = ()
+    memory_high: Annotated[tuple[str, ...], _POINT, "When an agent goes over its soft limit, while it runs on."] = ()
+    killed: Annotated[tuple[str, ...], _POINT, "When an agent was stopped by a limit of memory or time."] = ()
+    chain_end: Annotated[tuple[str, ...], _POINT, "At the end of each chain."] = ()
+    after_run: Annotated[tuple[str, ...], _POINT, "After the last agent."] = ()
     timeout: Annotated[float, SPAN, "How long a hook may take; then it is stopped, and has failed."] = 60.0
     on_error: Annotated[
         Literal["warn", "stop"], "What follows when a hook fails: its exit code is not 0, or it took too long."
     ] = "warn"
 
+    @property
+    def commands(self) -> dict[str, tuple[str, ...]]:
+        """Return the commands by point, of points that have some."""
+        return {point: commands for point in HOOK_POINTS if (commands := getattr(self, point))}
 
-class Ready(Table, frozen=True):
+
+HOOK_POINTS = {
+    name: mark
+    for name, hint in get_type_hints(HooksTable, include_extras=True).items()
+    for mark in get_args(hint)
+    if isinstance(mark, HookPoint)
+}
+
+
+class Readiness(Table, frozen=True):
     """How a companion shows that it is ready: one of these; without any it is as soon as it runs."""
+
+    PROBES: ClassVar[tuple[str, ...]] = ("http", "port", "log", "delay")
 
     http: Annotated[str | None, TEXT_OR_NONE, "An address that answers, with neither 404 nor 5xx."] = None
     port: Annotated[int | None, whole(1, 65535), "A local port that takes connections."] = None
     log: Annotated[str | None, TEXT_OR_NONE, "Text that it prints."] = None
     delay: Annotated[float | None, DURATION, "Simply a time."] = None
     timeout: Annotated[float, SPAN, "How long it may take to be ready; then it has failed."] = 60.0
+
+    @property
+    def probe(self) -> tuple[str, Any]:
+        """Return name and value of the probe that is set; a delay of 0 seconds if none is."""
+        found = ((name, value) for name in self.PROBES if (value := getattr(self, name)) is not None)
+        return next(found, ("delay", 0.0))
 
 
 class CompanionMemory(Table, frozen=True):
@@ -295,7 +324,7 @@ class CompanionMemory(Table, frozen=True):
     ] = None
 
 
-class Companion(Table, frozen=True):
+class CompanionTable(Table, frozen=True):
     """Lives beside the agents: an MCP server, a gateway, a dev server."""
 
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
@@ -304,7 +333,7 @@ class Companion(Table, frozen=True):
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
     cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
     env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
-    ready: Annotated[Ready, "How it shows that it is ready."] = Ready()
+    ready: Annotated[Readiness, "How it shows that it is ready."] = Readiness()
     restart_every: Annotated[int | None, whole(1), "In agents; by default run.chain."] = None
     memory: Annotated[CompanionMemory, "Limits of its process tree."] = CompanionMemory()
 
@@ -331,7 +360,7 @@ class ForEach(Table, frozen=True):
         return (self.items, self.glob, self.lines)
 
 
-class Agent(Table, frozen=True):
+class AgentTable(Table, frozen=True):
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
 
     name: Annotated[str, "Unique; ASCII letters, digits, '.', '_' and '-'."] = ""
@@ -356,11 +385,11 @@ class Agent(Table, frozen=True):
     for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "One agent for each item; {item} is the item."] = None
     node: Annotated[NodeTable, "What it is started with if it is a Node program."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
-    rlimits: Annotated[RlimitsTable, "Limits of each of its processes."] = RlimitsTable()
+    rlimits: Annotated[Rlimits, "Limits of each of its processes."] = Rlimits()
     drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
-    timeouts: Annotated[TimeoutsTable, "How long it may take."] = TimeoutsTable()
+    timeouts: Annotated[Timeouts, "How long it may take."] = Timeouts()
     output: Annotated[OutputTable, "What is kept of what it prints."] = OutputTable()
-    retry: Annotated[RetryTable, "Whether and how it is tried again."] = RetryTable()
+    retry: Annotated[Retry, "Whether and how it is tried again."] = Retry()
 
     def texts(self) -> list[tuple[KeyPath, str]]:
         """Every text that may hold placeholders, with its key."""
@@ -388,15 +417,17 @@ class Profile(Table, frozen=True):
     run: Annotated[RunTable, "The run as a whole."] = RunTable()
     node: Annotated[NodeTable, "What every Node process of an agent goes by."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
-    rlimits: Annotated[RlimitsTable, "Limits of each single process of an agent."] = RlimitsTable()
+    rlimits: Annotated[Rlimits, "Limits of each single process of an agent."] = Rlimits()
     drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
-    timeouts: Annotated[TimeoutsTable, "How long an agent may take."] = TimeoutsTable()
+    timeouts: Annotated[Timeouts, "How long an agent may take."] = Timeouts()
     output: Annotated[OutputTable, "What is kept of what agents, companions and hooks print."] = OutputTable()
-    retry: Annotated[RetryTable, "Whether and how an agent is tried again."] = RetryTable()
+    retry: Annotated[Retry, "Whether and how an agent is tried again."] = Retry()
     metrics: Annotated[MetricsTable, "Figures for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands run when something happens."] = HooksTable()
-    companions: Annotated[tuple[Companion, ...], "Processes that live beside the agents."] = ()
-    agents: Annotated[tuple[Agent, ...], "The agents, in order; at least one, with a name and a command.", _WORDS] = ()
+    companions: Annotated[tuple[CompanionTable, ...], "Processes that live beside the agents."] = ()
+    agents: Annotated[
+        tuple[AgentTable, ...], "The agents, in order; at least one, with a name and a command.", _WORDS
+    ] = ()
 
     file: str | None = None  # as the user named it; None when it came from a command line
     text: str = ""

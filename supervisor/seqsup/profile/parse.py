@@ -1,0 +1,117 @@
+"""TOML text, tables or a command line into a Profile, or all that is wrong with it at once. Pure."""
+
+import posixpath
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from seqsup.model.kinds import KeyPath
+from seqsup.model.preset import read_preset
+from seqsup.model.profile import SHARED, AgentTable, MemoryTable, Profile
+from seqsup.profile import fields
+from seqsup.profile.checks import check
+from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, spell
+from seqsup.profile.limits import disorder, resolve
+from seqsup.profile.placeholders import escape
+from seqsup.text import nearest
+
+
+def parse(text: str, file: str) -> Profile:
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProfileError([_syntax(error, text, file)]) from None
+    return from_tables(raw, file, text)
+
+
+def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") -> Profile:
+    wrong: dict[KeyPath, str] = {}  # the first complaint of a key is its cause
+    given = fields.read(Profile, raw, (), wrong.setdefault)
+    agents = given.setdefault("agents", ())
+    source = {"file": file, "text": text}
+    built = [_inherit(given, agent) for agent in agents]
+    name = given.get("name") or _stem(file)
+    profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
+    for at, message in check(profile, tuple(wrong)):
+        if not any(at[:n] in wrong for n in range(1, len(at) + 1)):  # nor what follows from the table's not being one
+            wrong[at] = message
+    if wrong:
+        raise ProfileError(complaints(profile, wrong.items()), Rest(profile, tuple(wrong)))
+    return profile
+
+
+def _inherit(given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
+    """The agent with its tables over the top level's over its preset's, key by key."""
+    preset = _of_preset(agent.get("preset"))
+    tables = {name: (preset.get(name, {}), given.get(name, {}), agent.get(name, {})) for name in SHARED}
+    return agent | {name: _merge(name, *layers) for name, layers in tables.items()}
+
+
+def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = preset | top | own
+    if table == "memory" and ("hard" in own or "soft" in own):
+        # A lower limit of its own is a narrower frame: what lies outside follows it, as if it were not set.
+        for key in ("soft", "warn"):
+            if key not in own and key in dict(disorder(resolve(fields.build(MemoryTable, merged)))):
+                del merged[key]
+    return merged
+
+
+def _of_preset(name: str | None) -> dict[str, dict[str, Any]]:
+    """Return the tables that a preset sets. A mistake in its file is ours: ValueError."""
+    if name is None:
+        return {}
+
+    def refuse(at: KeyPath, message: str) -> None:
+        raise ValueError(f"preset {name}: {spell(at)}: {message}")
+
+    given, known = {}, fields.keys(AgentTable)
+    for table, raw in read_preset(name).keys.items():
+        if table not in SHARED:
+            refuse(("keys", table), f"no table that a preset sets{nearest(table, SHARED)}")
+        given[table] = fields.read(known[table].type, raw, ("keys", table), refuse)
+    return given
+
+
+def from_command(
+    command: Iterable[str],
+    *,
+    name: str | None = None,
+    soft: str | None = None,
+    hard: str | None = None,
+    retries: int | None = None,
+    timeout: str | None = None,
+) -> Profile:
+    """The profile of one command; what is None has the default of any profile."""
+    words = list(command)
+    memory = {key: size for key, size in (("soft", soft), ("hard", hard)) if size is not None}
+    name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
+    raw: dict[str, Any] = {
+        "name": name,
+        "memory": memory,
+        "agents": [{"name": name, "command": [escape(word) for word in words]}],
+    }
+    if retries is not None:
+        raw["retry"] = {"attempts": retries + 1}
+    if timeout is not None:
+        raw["timeouts"] = {"wall": timeout}
+    return from_tables(raw)
+
+
+def _stem(file: str | None) -> str:
+    name = posixpath.basename(file or "").removesuffix(".toml")
+    return _safe(name) or "profile"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-.")[:64]
+
+
+def _syntax(error: Exception, text: str, file: str) -> Complaint:
+    if isinstance(error, RecursionError):
+        return Complaint(file=file, line=1, message="nested too deeply")
+    message = str(error)
+    place = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", message)
+    line = int(place[1]) if place and place[1] else text.count("\n") + (not text.endswith("\n"))
+    return Complaint(file=file, line=max(line, 1), message=f"not TOML: {message}")
