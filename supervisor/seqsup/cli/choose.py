@@ -15,7 +15,7 @@ from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.history import fold
 from seqsup.model.plan import Plan
-from seqsup.plan.resume import Earlier, Taken, resumption
+from seqsup.plan.resume import Earlier, PlannedRun, resumption
 from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
@@ -84,7 +84,7 @@ def taking_options(command: F) -> F:
     return command
 
 
-def take(profile: str | None, asked: Asked) -> Taken:
+def take(profile: str | None, asked: Asked) -> PlannedRun:
     """Make the plan. A run that goes on takes what it was begun with, unless told otherwise."""
     resume = asked.resume
     if profile is None and resume:
@@ -94,7 +94,7 @@ def take(profile: str | None, asked: Asked) -> Taken:
         raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
     choice = Choice(task=asked.task or None, only=asked.only, start_from=asked.start_from)
     if resume is None and not asked.retry_failed:
-        return Taken(load(profile, choice), None)
+        return PlannedRun(load(profile, choice), None)
     earlier = _earlier(profile, resume or "", to_retry=asked.retry_failed)
     if earlier is None:
         if asked.retry_failed:
@@ -102,7 +102,7 @@ def take(profile: str | None, asked: Asked) -> Taken:
         plan = load(profile, choice)
         if (was := _renamed(plan)) is not None:
             raise _never_ran(plan.profile or "", was)
-        return Taken(plan, None, f"{plan.name} never ran: it starts from its first agent")
+        return PlannedRun(plan, None, f"{plan.name} never ran: it starts from its first agent")
     view = earlier.view
     choice = replace(choice, task=choice.task or view.task or None)
     if asked.retry_failed:
@@ -111,7 +111,7 @@ def take(profile: str | None, asked: Asked) -> Taken:
         choice = replace(choice, failed=tuple(view.failed), contents=view.contents)
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
-    return Taken(load(profile, choice), earlier)
+    return PlannedRun(load(profile, choice), earlier)
 
 
 def _apart(given: str) -> tuple[str, str]:

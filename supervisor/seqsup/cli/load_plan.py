@@ -13,8 +13,8 @@ from seqsup.state.run_folder import state_dir as usual_state_dir
 if TYPE_CHECKING:  # `status` and `runs` ask only for the state folder, and must not pay for the rest
     from seqsup.model.plan import Plan
     from seqsup.model.profile import Profile
-    from seqsup.plan.expand import Survey
     from seqsup.plan.select import Choice
+    from seqsup.plan.survey import Survey
     from seqsup.policy.learning import Expected
 
 # What stands in a profile under this key, `run` is told by that
@@ -27,7 +27,7 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 
 def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
-    from seqsup.plan.make import with_objections
+    from seqsup.plan.objections import with_objections
     from seqsup.profile.complaint import ProfileError
 
     folder = straight(Path(profile_path)).parent

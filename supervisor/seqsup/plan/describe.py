@@ -1,7 +1,6 @@
-"""A plan in words for people, with what a start would find: it makes a group to see whether one can be had."""
+"""A plan in words for people."""
 
 import os
-import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,16 +9,14 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from seqsup.containment.cgroup.tiers import Chosen, choose
-from seqsup.errors import SeqsupError
+from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Step
 from seqsup.model.preset import Preset, read_preset
 from seqsup.model.profile import Readiness, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
-from seqsup.plan.make import enforcement, enforcing_key
-from seqsup.plan.resume import Earlier, Resumption, Taken, gone, resumption
+from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
@@ -58,16 +55,6 @@ def _containment(chosen: Chosen | str) -> Iterator[tuple[str, str]]:
         yield "", f"better: {chosen.remedy}"
 
 
-def would_find(made: Plan) -> Chosen | str:
-    """Say what a start would find, by making a group, starting a process in it and killing that; or why it refuses."""
-    try:
-        chosen = choose(enforcement(made), secrets.token_hex(16), enforcing_key(made))
-    except SeqsupError as error:
-        return str(error)
-    chosen.close()
-    return chosen
-
-
 def going_on(made: Plan, earlier: Earlier) -> tuple[Resumption, tuple[str, ...]]:
     found = resumption(made.steps, earlier.view.completed)
     return found, gone(earlier.view, made, found)
@@ -85,7 +72,7 @@ def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
         yield f"no longer in the profile: {named(away)}"
 
 
-def outline(taken: Taken, found: Chosen | str, usual: dict[str, Expected], columns: int) -> Iterator[str]:
+def outline(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], columns: int) -> Iterator[str]:
     made = taken.plan
     how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
     yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"

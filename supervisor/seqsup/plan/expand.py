@@ -1,4 +1,4 @@
-"""A profile's agents, each as often as for_each says, and what the machine has for them. Pure."""
+"""A profile's agents, each as often as for_each says. Pure."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,17 +7,15 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from seqsup.model.kinds import KeyPath
-from seqsup.model.plan import Account, Detected, NodeBinary
-from seqsup.model.profile import LISTEN, AgentTable
-from seqsup.node import flags
+from seqsup.model.plan import Detected
+from seqsup.model.profile import AgentTable
 from seqsup.profile import placeholders
 
 
-class Copy(Struct, frozen=True, kw_only=True):
+class ExpandedAgent(Struct, frozen=True, kw_only=True):
     """An agent with {task} and {item} filled in; one of several where for_each says so."""
 
-    agent: AgentTable
+    table: AgentTable
     name: str
     item: str | None
     command: tuple[str, ...]  # this, env and stdin still with what only the run can fill in
@@ -28,51 +26,30 @@ class Copy(Struct, frozen=True, kw_only=True):
     success_file: str | None
     success_command: tuple[str, ...]
 
-
-class Found(Struct, frozen=True, kw_only=True):
-    """What the machine has for one copy."""
-
-    detected: Detected
-    account: Account | None = None  # whom it becomes
-    node: NodeBinary | None = None  # where Node will run
-    user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
-    stdin_digest: str = ""
-    problems: dict[str, str] = msgspec.field(default_factory=dict)  # key of the agent -> what is wrong
-
     @property
-    def sets_own_heap(self) -> bool:
-        return flags.sets_heap(flags.split(self.user_options))
+    def is_text(self) -> bool:
+        """Say whether all of it is UTF-8. Names of files and words of a command line may be any bytes; JSON cannot
+        carry those."""
+        try:
+            msgspec.json.encode(
+                (self.command, self.env, self.stdin, self.stdin_file, self.cwd, self.success_file, self.success_command)
+            )
+        except UnicodeEncodeError:
+            return False
+        return True
 
-    @property
-    def takes_gc(self) -> bool:
-        return self.node is not None and not flags.refused([flags.GC], self.node.allowed)
-
-
-class Survey(Struct, frozen=True, kw_only=True):
-    """What the machine has for a profile."""
-
-    folder: str  # absolute; where the profile's relative paths begin
-    memory: int  # of the host, in bytes
-    items: dict[str, tuple[str, ...]]  # of each agent with for_each
-    found: dict[str, Found]  # for each copy
-    problems: dict[KeyPath, str]  # key of the profile -> what is wrong
-    account: Account | None = None  # of run.user
-    nodes: dict[str, str] = msgspec.field(default_factory=dict)  # companion -> the Node on its PATH
-    listen: str | None = LISTEN  # where figures are served unless the profile says so
+    def runtime(self, detected: Detected) -> str:
+        return detected.kind if self.table.runtime == "auto" else self.table.runtime
 
 
-def copies(agent: AgentTable, items: Sequence[str] | None, folder: str, task: str | None) -> list[Copy]:
+def expand(table: AgentTable, items: Sequence[str] | None, folder: str, task: str | None) -> list[ExpandedAgent]:
     """The agent itself, or one for each item, called agent.1, agent.2, …"""
     if items is None:
-        return [_copy(agent, agent.name, None, folder, task)]
-    return [_copy(agent, f"{agent.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
+        return [_filled(table, table.name, None, folder, task)]
+    return [_filled(table, f"{table.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
 
 
-def runtime(agent: AgentTable, detected: Detected) -> str:
-    return detected.kind if agent.runtime == "auto" else agent.runtime
-
-
-def _copy(agent: AgentTable, name: str, item: str | None, folder: str, task: str | None) -> Copy:
+def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: str | None) -> ExpandedAgent:
     values: placeholders.Values = {("task", None): placeholders.escape(task or "")}
     if item is not None:
         values["item", None] = placeholders.escape(item)
@@ -83,18 +60,18 @@ def _copy(agent: AgentTable, name: str, item: str | None, folder: str, task: str
     def path(base: str, text: str | None) -> str | None:
         return None if text is None else _path(base, placeholders.finish(fill(text)))
 
-    cwd = path(folder, agent.cwd) or folder
-    return Copy(
-        agent=agent,
+    cwd = path(folder, table.cwd) or folder
+    return ExpandedAgent(
+        table=table,
         name=name,
         item=item,
-        command=tuple(map(fill, agent.command)),
-        env={variable: fill(value) for variable, value in agent.env.items()},
-        stdin=None if agent.stdin is None else fill(agent.stdin),
-        stdin_file=path(folder, agent.stdin_file),
+        command=tuple(map(fill, table.command)),
+        env={variable: fill(value) for variable, value in table.env.items()},
+        stdin=None if table.stdin is None else fill(table.stdin),
+        stdin_file=path(folder, table.stdin_file),
         cwd=cwd,
-        success_file=path(cwd, agent.success.file),
-        success_command=tuple(placeholders.finish(fill(word)) for word in agent.success.command),
+        success_file=path(cwd, table.success.file),
+        success_command=tuple(placeholders.finish(fill(word)) for word in table.success.command),
     )
 
 

@@ -1,7 +1,7 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -11,79 +11,89 @@ from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
 from seqsup.model.enums import Enforce, Measure
-from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Plan, Skip, Step
 from seqsup.model.preset import read_preset
-from seqsup.model.profile import HOOK_POINTS, AgentTable, CompanionTable, Profile
+from seqsup.model.profile import HOOK_POINTS, CompanionTable, Profile
 from seqsup.node import flags
-from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
+from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.notes import notes
-from seqsup.plan.select import Choice, chosen, select
+from seqsup.plan.objections import objections
+from seqsup.plan.select import Choice, Selection, chosen, select
+from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
 from seqsup.profile.checks import variable
-from seqsup.profile.complaint import ProfileError, Rest, complaints
-from seqsup.profile.limits import disorder, heap, resolve, resolve_drain, too_small_for_node
+from seqsup.profile.complaint import ProfileError, complaints
+from seqsup.profile.limits import heap, resolve, resolve_drain
 from seqsup.profile.order import in_order
 from seqsup.text import named
-from seqsup.units import format_size
 
 
-def make(
-    profile: Profile,
-    survey: Survey,
-    *,
-    choice: Choice,
-    state_dir: str,
-) -> Plan:
-    """ProfileError says all that stands against it on this machine."""
+def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) -> Plan:
+    """Raise ProfileError with all that stands against it on this machine."""
     choice = replace(choice, task=choice.task or None)
-    task = choice.task
     ordered = in_order(profile.agents)
-    made = {agent.name: copies(agent, survey.items.get(agent.name), survey.folder, task) for agent in ordered}
-    names = {name: [copy.name for copy in some] for name, some in made.items()}
+    expanded = {
+        table.name: expand(table, survey.items.get(table.name), survey.folder, choice.task) for table in ordered
+    }
     contents = {
-        copy.name: _content(copy, survey.found[copy.name])
-        for some in made.values() for copy in some if copy.item is not None and _is_text(copy)
+        agent.name: _content(agent, survey.agents[agent.name])
+        for some in expanded.values() for agent in some if agent.item is not None and agent.is_text
     }  # fmt: skip
     if choice.failed is not None:
         choice = replace(choice, failed=_by_present_names(choice.failed, choice.contents, contents))
+    names = {name: [agent.name for agent in some] for name, some in expanded.items()}
     skips = select(ordered, names, choice)
-    taken = [copy for some in made.values() for copy in some if copy.name not in skips]
-    if wrong := [*survey.problems.items(), *_wrong(profile, survey, taken)]:
+    taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
+    if wrong := [*survey.problems.items(), *objections(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
+    selection = Selection(taken, skips, names)
+    if not taken:
+        _refuse_nothing(profile.name, choice, selection)
+    return _resolved(profile, survey, choice, selection, contents, state_dir)
+
+
+def _refuse_nothing(profile: str, choice: Choice, selection: Selection) -> None:
+    """Raise SeqsupError if the options of the command line leave no agent."""
     options = ["--only"] * bool(choice.only) + ["--from"] * (choice.start_from is not None)
     options += ["--retry-failed"] * (choice.failed is not None)
-    if options and not taken:
+    if options:
         leaves = "leave" if len(options) > 1 else "leaves"
-        away = [name for name in choice.failed or () if not any(name in some for some in names.values())]
+        known = {name for some in selection.names.values() for name in some}
+        away = [name for name in choice.failed or () if name not in known]
         raise SeqsupError(
-            f"{' and '.join(options)} {leaves} no agent of {profile.name} to run"
+            f"{' and '.join(options)} {leaves} no agent of {profile} to run"
             + (f": it has no {named(away)} any more" if away else "")
         )
-    values = _of_copies(names)
-    spawns = profile.run.mode != ARTIFACT_ONLY
-    lanes = spawns and profile.run.concurrency > 1
+
+
+def _resolved(
+    profile: Profile, survey: Survey, choice: Choice, selection: Selection, contents: Mapping[str, str], state_dir: str
+) -> Plan:
+    run, taken = profile.run, selection.taken
+    values = _of_expanded(selection.names)
+    spawns = run.mode != ARTIFACT_ONLY
+    lanes = spawns and run.concurrency > 1
     return Plan(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
         state_dir=state_dir,
-        task=task or "",
-        only=choice.only if choice.failed is None else tuple(copy.name for copy in taken),
+        task=choice.task or "",
+        only=choice.only if choice.failed is None else tuple(agent.name for agent in taken),
         start_from=choice.start_from,
         steps=tuple(
-            replace(_step(copy, survey, names, skips, values), chosen=chosen(copy.agent, copy.name, choice))
-            for copy in taken
+            replace(_step(agent, survey, selection, values), chosen=chosen(agent.table, agent.name, choice))
+            for agent in taken
         ),
-        skips=tuple(Skip(name=name, why=why, content=contents.get(name, "")) for name, why in skips.items()),
-        stop_on_failure=profile.run.on_failure == "stop",
-        chain=profile.run.chain,
-        keep=profile.run.keep,
-        disk_floor=profile.run.disk_floor,
+        skips=tuple(Skip(name=name, why=why, content=contents.get(name, "")) for name, why in selection.skips.items()),
+        stop_on_failure=run.on_failure == "stop",
+        chain=run.chain,
+        keep=run.keep,
+        disk_floor=run.disk_floor,
         output_max=profile.output.max,
-        execution_mode=LANES if lanes else profile.run.mode,
-        concurrency=profile.run.concurrency if lanes else 1,
-        admit_learned=lanes and profile.run.admit == "learned",
-        notes=tuple(dict.fromkeys(notes(profile, survey, taken, names, skips, task))),
+        execution_mode=LANES if lanes else run.mode,
+        concurrency=run.concurrency if lanes else 1,
+        admit_learned=lanes and run.admit == "learned",
+        notes=tuple(dict.fromkeys(notes(profile, survey, selection, choice.task))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey.folder, spawns=spawns),
         companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
@@ -126,15 +136,6 @@ def _hooks(profile: Profile, folder: str, *, spawns: bool) -> Hooks:
     return Hooks(**table | none, cwd=folder)
 
 
-def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str | None) -> ProfileError:
-    """Add what the machine has against a profile that is wrong already: every complaint at once."""
-    agents = [agent for n, agent in enumerate(rest.profile.agents) if n not in rest.unknown_agents]
-    made = [copy for each in agents for copy in copies(each, survey.items.get(each.name), survey.folder, task or None)]
-    wrong = [*survey.problems.items(), *_wrong(rest.profile, survey, made)]
-    more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
-    return ProfileError(sorted(dict.fromkeys((*error.complaints, *more)), key=lambda complaint: complaint.line or 0))
-
-
 def enforcement(plan: Plan) -> Enforce:
     """What the run as a whole asks of the machine: the strictest that any of its agents does."""
     if plan.execution_mode == ARTIFACT_ONLY:
@@ -163,66 +164,8 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
     return Metrics(**asdict(given) | resolved)
 
 
-# What stands against it ---------------------------------------------------------------------------
-
-
-def _wrong(profile: Profile, survey: Survey, taken: Iterable[Copy]) -> Iterator[tuple[KeyPath, str]]:
-    place = {agent.name: n for n, agent in reversed([*enumerate(profile.agents)])}  # the first of a name has it
-    for copy in taken:
-        at = ("agents", place[copy.agent.name])
-        for key, message in survey.found[copy.name].problems.items():
-            yield (*at, key), message
-        if not _is_text(copy):
-            yield (*at, "command"), "with its folder, task or item it holds bytes that are not UTF-8"
-        for inner, message in _wrong_sizes(copy.agent, survey):
-            yield (*at, *inner), message
-        for inner, message in _wrong_node(copy, survey):
-            yield (*at, *inner), message
-
-
-def _is_text(copy: Copy) -> bool:
-    """Names of files and words of a command line may be any bytes; journal and JSON cannot carry those."""
-    try:
-        msgspec.json.encode(
-            (copy.command, copy.env, copy.stdin, copy.stdin_file, copy.cwd, copy.success_file, copy.success_command)
-        )
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _wrong_sizes(agent: AgentTable, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
-    has = f"this machine has {format_size(survey.memory)}"
-    hard, floor, available = agent.memory.hard, agent.memory.host_floor, agent.drain.available
-    if isinstance(hard, int) and hard > survey.memory:
-        yield ("memory", "hard"), f"{format_size(hard)}, but {has}; lower it"
-    if isinstance(floor, int) and floor > survey.memory:
-        yield ("memory", "host_floor"), f"{format_size(floor)} can never be available: {has}; lower it"
-    if isinstance(available, int) and available > survey.memory:
-        yield ("drain", "available"), f"{format_size(available)} can never be available: {has}"
-    for key, message in disorder(resolve(agent.memory, survey.memory)):
-        yield ("memory", key), message
-
-
-def _wrong_node(copy: Copy, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
-    node, agent = survey.found[copy.name].node, copy.agent
-    if node is None:
-        return
-    if runtime(agent, survey.found[copy.name].detected) == "node":
-        for table, key, message in too_small_for_node(agent.node, resolve(agent.memory, survey.memory).hard):
-            yield (table, key), message
-    if flags.sets_heap(agent.node.options):
-        yield ("node", "options"), f"{flags.HEAP} has its own key: node.max_old_space_size"
-    for option in flags.refused(agent.node.options, node.allowed):
-        why = f"Node {node.version} does not take {option} in NODE_OPTIONS: it would end each start with exit 9"
-        yield ("node", "options"), f"{why}; write it into the command"
-
-
-# Steps --------------------------------------------------------------------------------------------
-
-
-def _of_copies(names: dict[str, list[str]]) -> placeholders.Values:
-    """What is asked of an agent with for_each is asked of each of its copies."""
+def _of_expanded(names: dict[str, list[str]]) -> placeholders.Values:
+    """What is asked of an agent with for_each is asked of each agent that it expands to."""
     return {
         (kind, name): "\n".join(f"{{{kind}:{each}}}" for each in some)
         for name, some in names.items()
@@ -231,47 +174,45 @@ def _of_copies(names: dict[str, list[str]]) -> placeholders.Values:
     }
 
 
-def _step(
-    copy: Copy, survey: Survey, names: dict[str, list[str]], skips: dict[str, str], values: placeholders.Values
-) -> Step:
-    agent, found = copy.agent, survey.found[copy.name]
-    applied = resolve(agent.memory, survey.memory)
-    drain = resolve_drain(agent.drain, survey.memory)
+def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: placeholders.Values) -> Step:
+    table, found = agent.table, survey.agents[agent.name]
+    applied = resolve(table.memory, survey.memory)
+    drain = resolve_drain(table.drain, survey.memory)
 
     def fill(text: str) -> str:
         return placeholders.fill(text, values)
 
     return Step(
-        name=copy.name,
-        command=tuple(map(fill, copy.command)),
-        cwd=copy.cwd,
-        env={variable: fill(value) for variable, value in copy.env.items()},
-        stdin=None if copy.stdin is None else fill(copy.stdin),
-        stdin_file=copy.stdin_file,
-        runtime=runtime(agent, found.detected),
+        name=agent.name,
+        command=tuple(map(fill, agent.command)),
+        cwd=agent.cwd,
+        env={variable: fill(value) for variable, value in agent.env.items()},
+        stdin=None if agent.stdin is None else fill(agent.stdin),
+        stdin_file=agent.stdin_file,
+        runtime=agent.runtime(found.detected),
         runtime_why=_runtime_why(agent, found),
         node=_node_start(agent, found, applied.hard),
         limits=applied,
-        timeouts=agent.timeouts,
-        retry=agent.retry,
+        timeouts=table.timeouts,
+        retry=table.retry,
         drain=drain,
-        success=replace(agent.success, file=copy.success_file, command=copy.success_command),
-        expect=agent.expect,
-        needs=tuple(name for need in agent.needs for name in names[need] if name not in skips),
-        content=_content(copy, found),
-        need=drain.available if agent.memory.hard is UNSET or applied.hard is None else applied.hard,
-        rlimits=agent.rlimits,
+        success=replace(table.success, file=agent.success_file, command=agent.success_command),
+        expect=table.expect,
+        needs=tuple(name for need in table.needs for name in selection.names[need] if name not in selection.skips),
+        content=_content(agent, found),
+        need=drain.available if table.memory.hard is UNSET or applied.hard is None else applied.hard,
+        rlimits=table.rlimits,
         account=found.account,
-        output_max=agent.output.max,
-        preset=read_preset(agent.preset).preset if agent.preset is not None else None,
+        output_max=table.output.max,
+        preset=read_preset(table.preset).preset if table.preset is not None else None,
     )
 
 
-def _runtime_why(agent: AgentTable, found: Found) -> str:
+def _runtime_why(agent: ExpandedAgent, found: AgentSurvey) -> str:
     """How the runtime was found out, and which of our means reach it."""
-    why, kind = found.detected.why, runtime(agent, found.detected)
-    if agent.runtime not in ("auto", found.detected.kind):
-        why = f'runtime = "{agent.runtime}" in the profile, though {why}'
+    why, kind = found.detected.why, agent.runtime(found.detected)
+    if agent.table.runtime not in ("auto", found.detected.kind):
+        why = f'runtime = "{agent.table.runtime}" in the profile, though {why}'
     if kind == "node":
         return f"{why}; its options reach the Node programs that it starts too"
     own = "Bun reads no NODE_OPTIONS" if kind == "bun" else "Node's options are nothing to it"
@@ -281,25 +222,26 @@ def _runtime_why(agent: AgentTable, found: Found) -> str:
     return f"{why}; {own}, but {inner}; memory.soft and memory.hard hold it all"
 
 
-def _node_start(agent: AgentTable, found: Found, hard: int | None) -> NodeStart | None:
+def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> NodeStart | None:
     if found.node is None:
         return None
     # Elsewhere the preload offers it: another Node that the agent starts may refuse this, and end with exit 9
-    told = not agent.node.telemetry and runtime(agent, found.detected) == "node"
-    wanted = told and agent.node.expose_gc and found.takes_gc and flags.GC not in agent.node.options
+    node = agent.table.node
+    told = not node.telemetry and agent.runtime(found.detected) == "node"
+    wanted = told and node.expose_gc and found.takes_gc and flags.GC not in node.options
     gc = [flags.GC] if wanted else []
-    size, ceiling = heap(agent.node, hard)
+    size, ceiling = heap(node, hard)
     if found.sets_own_heap:
         size = ceiling = None
     return NodeStart(
         executable=found.node.executable,
         version=found.node.version,
-        options=(*gc, *agent.node.options),
+        options=(*gc, *node.options),
         heap=size,
         heap_ceiling=ceiling,
-        telemetry=agent.node.telemetry,
-        expose_gc=agent.node.expose_gc,
-        snapshot=agent.node.telemetry and agent.node.heap_snapshot,
+        telemetry=node.telemetry,
+        expose_gc=node.expose_gc,
+        snapshot=node.telemetry and node.heap_snapshot,
     )
 
 
@@ -313,15 +255,15 @@ def _by_present_names(
     return tuple(now for name in failed for now in here.get(were.get(name, ""), [name]))
 
 
-def _content(copy: Copy, found: Found) -> str:
+def _content(agent: ExpandedAgent, found: AgentSurvey) -> str:
     """What resume knows an agent by: all that it is given, and nothing of its place or its limits."""
     given = (
-        copy.command,
-        copy.cwd,
-        sorted(copy.env.items()),
-        copy.stdin,
-        copy.stdin_file,
+        agent.command,
+        agent.cwd,
+        sorted(agent.env.items()),
+        agent.stdin,
+        agent.stdin_file,
         found.stdin_digest,
-        copy.item,
+        agent.item,
     )
     return hashlib.sha256(msgspec.json.encode(given)).hexdigest()

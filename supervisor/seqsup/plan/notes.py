@@ -1,11 +1,13 @@
 """What is worth a note of a plan: what has no effect, what costs, what the user may not have meant. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
 from seqsup.model.profile import Profile
 from seqsup.node import flags
-from seqsup.plan.expand import Copy, Found, Survey
+from seqsup.plan.expand import ExpandedAgent
+from seqsup.plan.select import Selection
+from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
 from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named
@@ -17,39 +19,33 @@ _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they prin
 _CHAIN = 5  # agents: the longest chain that is advised
 
 
-def notes(
-    profile: Profile,
-    survey: Survey,
-    taken: Sequence[Copy],
-    names: dict[str, list[str]],
-    skips: dict[str, str],
-    task: str | None,
-) -> Iterator[str]:
+def notes(profile: Profile, survey: Survey, selection: Selection, task: str | None) -> Iterator[str]:
+    names, skips = selection.names, selection.skips
     if (factor := scale(survey.memory)) < 1:
         yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
     alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
-    for copy in taken:
-        agent = copy.agent
-        texts = {found for _, text in agent.texts() for found in placeholders.found(text)}
+    for agent in selection.taken:
+        table = agent.table
+        texts = {found for _, text in table.texts() for found in placeholders.found(text)}
         if ("task", None) in texts and task is None:
-            alike.setdefault(NO_TASK, {})[agent.name] = None
-        if copy.item is not None and ("item", None) not in texts:
-            yield f"{agent.name}: {{item}} stands nowhere in it, so all its copies do the same"
+            alike.setdefault(NO_TASK, {})[table.name] = None
+        if agent.item is not None and ("item", None) not in texts:
+            yield f"{table.name}: {{item}} stands nowhere in it, so all its copies do the same"
         for other in (other for kind, other in texts if kind == "summary" and other is not None):
-            words = (text for (key, *_), text in agent.texts() if key in ("command", "env"))
+            words = (text for (key, *_), text in table.texts() if key in ("command", "env"))
             many, asked = len(names[other]), f"{{summary:{other}}}"
             if many >= _SUMMARIES and any(asked in word for word in words):
                 told = f"{asked} of {many} agents may be more than the 128 KiB that a word can have: stdin takes more"
-                alike.setdefault(told, {})[agent.name] = None
-        for need in agent.needs:
+                alike.setdefault(told, {})[table.name] = None
+        for need in table.needs:
             if names[need] and all(name in skips for name in names[need]):
-                yield f"{agent.name} needs {need}, which is not taken now: what it left earlier must do"
-        found = survey.found[copy.name]
-        if found.node is None and agent.node != profile.node:
-            yield f"{agent.name}: its [node] has no effect: there is no node on its PATH"
+                yield f"{table.name} needs {need}, which is not taken now: what it left earlier must do"
+        found = survey.agents[agent.name]
+        if found.node is None and table.node != profile.node:
+            yield f"{table.name}: its [node] has no effect: there is no node on its PATH"
         elif found.node is not None:
-            for note in _node_notes(copy, found, found.node, survey):
-                alike.setdefault(note, {})[agent.name] = None
+            for note in _node_notes(agent, found, found.node, survey):
+                alike.setdefault(note, {})[table.name] = None
     for note, agents in alike.items():
         yield f"{named(agents, _NAMED)}: {note}"
     if profile.run.mode == ARTIFACT_ONLY:
@@ -59,27 +55,27 @@ def notes(
             f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk. Their memory"
             " adds up, and one that grows may take what another needs; one at a time is what seqsup is for"
         )
-    if profile.run.chain > _CHAIN and len(taken) > _CHAIN:
+    if profile.run.chain > _CHAIN and len(selection.taken) > _CHAIN:
         yield (
             f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
             " longer before they are restarted"
         )
 
 
-def _node_notes(copy: Copy, found: Found, node: NodeBinary, survey: Survey) -> Iterator[str]:
-    agent = copy.agent
-    if agent.node.expose_gc and not agent.node.telemetry and not found.takes_gc:
+def _node_notes(agent: ExpandedAgent, found: AgentSurvey, node: NodeBinary, survey: Survey) -> Iterator[str]:
+    table = agent.table
+    if table.node.expose_gc and not table.node.telemetry and not found.takes_gc:
         yield f"Node {node.version} does not take {flags.GC} in NODE_OPTIONS, so it starts without it"
-    if agent.node.heap_snapshot and not agent.node.telemetry:
+    if table.node.heap_snapshot and not table.node.telemetry:
         yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
     for option in flags.refused(flags.split(found.user_options), node.allowed):
         yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
     if found.sets_own_heap:
         yield f"NODE_OPTIONS of your environment sets {flags.HEAP}; yours is kept"
         return
-    if flags.sets_heap(copy.command):
+    if flags.sets_heap(agent.command):
         yield f"the command sets {flags.HEAP} itself, which counts for its own process"
-    size, hard = agent.node.max_old_space_size, resolve(agent.memory, survey.memory).hard
+    size, hard = table.node.max_old_space_size, resolve(table.memory, survey.memory).hard
     auto = auto_heap(hard)
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
         yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"

@@ -106,7 +106,9 @@ class Earlier(NamedTuple):
     view: RunView
 
 
-class Taken(NamedTuple):
+class PlannedRun(NamedTuple):
+    """A plan, and the run that it goes on with."""
+
     plan: Plan
     earlier: Earlier | None
     note: str = ""  # to be said first

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from seqsup.model.profile import AgentTable
+from seqsup.plan.expand import ExpandedAgent
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.text import nearest
 
@@ -19,6 +21,14 @@ class Choice(Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] | None = None  # with --retry-failed: who gave up, and who was skipped for want of them
     contents: Mapping[str, str] = field(default_factory=dict)  # what those were that had been tried
     of: str = ""  # the run whose --only and --from these were
+
+
+class Selection(NamedTuple):
+    """Which of a profile's agents the plan takes."""
+
+    taken: Sequence[ExpandedAgent]
+    skips: dict[str, str]  # name -> why
+    names: dict[str, list[str]]  # agent of the profile -> those that it expands to
 
 
 def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:

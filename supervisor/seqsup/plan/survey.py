@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from msgspec import Struct, field
+
 from seqsup.containment.launcher import out_of_reach
 from seqsup.containment.process import ADOPTS
 from seqsup.errors import SeqsupError
@@ -21,12 +23,45 @@ from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
 from seqsup.model.profile import HOOK_POINTS, LISTEN, AgentTable, CompanionTable, HooksTable, Profile, address
+from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
-from seqsup.plan.expand import Copy, Found, Survey, copies, runtime
+from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
 
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
+
+
+class AgentSurvey(Struct, frozen=True, kw_only=True):
+    """What the machine has for one agent."""
+
+    detected: Detected
+    account: Account | None = None  # whom it becomes
+    node: NodeBinary | None = None  # where Node will run
+    user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
+    stdin_digest: str = ""
+    problems: dict[str, str] = field(default_factory=dict)  # key of the agent -> what is wrong
+
+    @property
+    def sets_own_heap(self) -> bool:
+        return flags.sets_heap(flags.split(self.user_options))
+
+    @property
+    def takes_gc(self) -> bool:
+        return self.node is not None and not flags.refused([flags.GC], self.node.allowed)
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What the machine has for a profile."""
+
+    folder: str  # absolute; where the profile's relative paths begin
+    memory: int  # of the host, in bytes
+    items: dict[str, tuple[str, ...]]  # of each agent with for_each
+    agents: dict[str, AgentSurvey]  # by name, of expanded agents
+    problems: dict[KeyPath, str]  # key of the profile -> what is wrong
+    account: Account | None = None  # of run.user
+    nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node on its PATH
+    listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
 class _Unreadable(Exception):
@@ -39,23 +74,23 @@ def gather(
 ) -> Survey:  # fmt: skip
     """Look for all agents of the profile but those at these places, of which not enough is known."""
     items: dict[str, tuple[str, ...]] = {}
-    found: dict[str, Found] = {}
+    agents: dict[str, AgentSurvey] = {}
     problems = dict(_hooks(profile.hooks, folder, environ.get("PATH", os.defpath)))
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
-    for n, agent in enumerate(profile.agents):
-        for key, told in out_of_reach(agent.rlimits):
+    for n, table in enumerate(profile.agents):
+        for key, told in out_of_reach(table.rlimits):
             problems["agents", n, "rlimits", key] = told
         if n in but:
             continue
-        if agent.for_each is not None:
+        if table.for_each is not None:
             try:
-                items[agent.name] = _items(agent, folder)
+                items[table.name] = _items(table, folder)
             except _Unreadable as error:
-                items[agent.name] = ()
+                items[table.name] = ()
                 problems["agents", n, "for_each"] = str(error)
-        for copy in copies(agent, items.get(agent.name), folder, task):
-            found[copy.name] = look.at(copy, accounts.get(agent.user or profile.run.user))
+        for agent in expand(table, items.get(table.name), folder, task):
+            agents[agent.name] = look.at(agent, accounts.get(table.user or profile.run.user))
     memory = total()
     listen = serving(environ)
     if profile.run.concurrency > 1 and not ADOPTS:
@@ -68,7 +103,7 @@ def gather(
         if companion.command and (why := _cannot_start(companion, folder, environ)):
             problems["companions", n, why[0]] = why[1]
     return Survey(
-        folder=folder, memory=memory, items=items, found=found, problems=problems, listen=listen,
+        folder=folder, memory=memory, items=items, agents=agents, problems=problems, listen=listen,
         account=accounts.get(profile.run.user),
         nodes={each.name: node for each in profile.companions if (node := _node_of(each, folder, environ))},
     )  # fmt: skip
@@ -83,7 +118,7 @@ def serving(environ: Mapping[str, str]) -> str | None:
 
 
 class _Look:
-    """Looks at copies; what is the same for many is looked at once."""
+    """Looks at agents; what is the same for many is looked at once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -92,44 +127,44 @@ class _Look:
         self._nodes: dict[str, NodeBinary | str] = {}
         self._reached: dict[tuple[int, str, str, str], str] = {}
 
-    def at(self, copy: Copy, become: Account | None) -> Found:
+    def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
         problems: dict[str, str] = {}
-        path = copy.env.get("PATH", self._environ.get("PATH", os.defpath))
-        detected = self._detector.detect(tuple(map(placeholders.finish, copy.command)), copy.cwd, path)
-        if why := _closed(copy.cwd):
+        path = agent.env.get("PATH", self._environ.get("PATH", os.defpath))
+        detected = self._detector.detect(tuple(map(placeholders.finish, agent.command)), agent.cwd, path)
+        if why := _closed(agent.cwd):
             problems["cwd"] = why
         elif detected.executable is None:
             problems["command"] = detected.why
         elif become is not None:
-            problems |= self._out_of_reach(copy, detected.executable, become, path)
-        node = self._node(copy, detected, path, become, problems) if not problems else None
-        checks = placeholders.finish(copy.success_command[0]) if copy.success_command else ""
+            problems |= self._out_of_reach(agent, detected.executable, become, path)
+        node = self._node(agent, detected, path, become, problems) if not problems else None
+        checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
             problems["success"] = f"there is no program {checks} on PATH: install it, or give its path"
         if not problems:
-            problems |= _too_long(copy)
-        return Found(
+            problems |= _too_long(agent)
+        return AgentSurvey(
             account=become,
             detected=detected,
             node=node,
-            user_options=copy.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
-            stdin_digest=self._stdin(copy, problems),
+            user_options=agent.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
+            stdin_digest=self._stdin(agent, problems),
             problems=problems,
         )
 
-    def _out_of_reach(self, copy: Copy, executable: str, become: Account, path: str) -> dict[str, str]:
-        file = find(placeholders.finish(copy.command[0]), copy.cwd, path) or executable
-        key = (become.uid, copy.cwd, file, executable)
+    def _out_of_reach(self, agent: ExpandedAgent, executable: str, become: Account, path: str) -> dict[str, str]:
+        file = find(placeholders.finish(agent.command[0]), agent.cwd, path) or executable
+        key = (become.uid, agent.cwd, file, executable)
         if key not in self._reached:
-            self._reached[key] = users.out_of_reach(become, copy.cwd, (file, executable))
+            self._reached[key] = users.out_of_reach(become, agent.cwd, (file, executable))
         return {"user": self._reached[key]} if self._reached[key] else {}
 
     def _node(
-        self, copy: Copy, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
+        self, agent: ExpandedAgent, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
     ) -> NodeBinary | None:
         """The Node that it is, or the one that what it starts finds on its PATH: MCP servers under any agent."""
-        is_node = runtime(copy.agent, detected) == "node"
-        file = detected.executable if detected.kind == "node" else self._find_node(copy.cwd, path)
+        is_node = agent.runtime(detected) == "node"
+        file = detected.executable if detected.kind == "node" else self._find_node(agent.cwd, path)
         if file is None:
             if is_node:
                 problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
@@ -155,24 +190,24 @@ class _Look:
                 self._nodes[file] = str(error)
         return self._nodes[file]
 
-    def _stdin(self, copy: Copy, problems: dict[str, str]) -> str:
-        if copy.stdin_file is None:
+    def _stdin(self, agent: ExpandedAgent, problems: dict[str, str]) -> str:
+        if agent.stdin_file is None:
             return ""
         try:
-            with _open(Path(copy.stdin_file)) as file:
+            with _open(Path(agent.stdin_file)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except _Unreadable as error:
-            if not copy.agent.needs:  # else an earlier agent may still write it
+            if not agent.table.needs:  # else an earlier agent may still write it
                 problems["stdin_file"] = str(error)
             return ""
 
 
-def _too_long(copy: Copy) -> dict[str, str]:
+def _too_long(agent: ExpandedAgent) -> dict[str, str]:
     """What the kernel would refuse to start: it bounds each word, and each variable with its name."""
     given = {
-        "command": map(placeholders.finish, copy.command),
-        "env": (f"{name}={placeholders.finish(value)}" for name, value in copy.env.items()),
-        "success": copy.success_command,
+        "command": map(placeholders.finish, agent.command),
+        "env": (f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()),
+        "success": agent.success_command,
     }
     most = 32 * resource.getpagesize()
     why = f"a word of {most} bytes or more: Linux takes less than {most // 1024} KiB; stdin, or a file, takes more"

@@ -39,7 +39,7 @@ class Expected(Struct, frozen=True):
     weighed: int  # attempts whose peak is known: one may be over before its first weighing
 
 
-class Limits(Struct, frozen=True):
+class SuggestedLimits(Struct, frozen=True):
     """What is suggested for an agent, in bytes and seconds."""
 
     soft: int
@@ -88,7 +88,7 @@ def good(past: Iterable[Past]) -> int:
     return sum(each.ok and each.peak > 0 for each in past)
 
 
-def suggest(past: Iterable[Past]) -> Limits | None:
+def suggest(past: Iterable[Past]) -> SuggestedLimits | None:
     """Limits with a margin over what was seen; None where too little was."""
     known = [each for each in past if each.peak]
     usual = expect(known)
@@ -99,7 +99,7 @@ def suggest(past: Iterable[Past]) -> Limits | None:
     soft = _up(high * _SOFT, _STEP)
     hard = max(_up(high * _HARD, _STEP), soft + _STEP)
     wall = max(_WALL * usual.long, _SHORTEST_WALL)
-    return Limits(soft, hard, float(_up(wall, 60)), usual, len(held_back))
+    return SuggestedLimits(soft, hard, float(_up(wall, 60)), usual, len(held_back))
 
 
 def quantile(values: Sequence[float], share: float) -> float:

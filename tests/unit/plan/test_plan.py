@@ -19,9 +19,10 @@ from seqsup.cli.load_plan import for_command, load, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload
-from seqsup.plan.expand import Found, Survey, copies
+from seqsup.plan.expand import expand
 from seqsup.plan.make import make
 from seqsup.plan.select import Choice
+from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import escape, finish
@@ -32,7 +33,7 @@ needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PAT
 FLAGS = ("--expose-gc", "--max-old-space-size", "--title")
 NODE = NodeBinary(executable="/bin/node", version="v20.20.2", allowed=FLAGS)
 OLD_NODE = NodeBinary(executable="/bin/node", version="v20.10.0", allowed=("--max-old-space-size",))
-NATIVE = Found(detected=Detected(kind="native", executable="/bin/x", why=""))
+NATIVE = AgentSurvey(detected=Detected(kind="native", executable="/bin/x", why=""))
 
 
 def agents(*tables: str) -> str:
@@ -48,7 +49,7 @@ def agents(*tables: str) -> str:
 def planned(
     text: str,
     *,
-    found: Found = NATIVE,
+    found: AgentSurvey = NATIVE,
     memory: int = 64 * GIB,
     items: dict[str, tuple[str, ...]] | None = None,
     task: str | None = None,
@@ -58,8 +59,8 @@ def planned(
     """The plan of a profile on a machine that has everything."""
     profile = parse(text, "p.toml")
     each = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
-    names = [c.name for a in profile.agents for c in copies(a, each.get(a.name), "/home/me", task)]
-    survey = Survey(folder="/home/me", memory=memory, items=each, found=dict.fromkeys(names, found), problems={})
+    names = [c.name for a in profile.agents for c in expand(a, each.get(a.name), "/home/me", task)]
+    survey = Survey(folder="/home/me", memory=memory, items=each, agents=dict.fromkeys(names, found), problems={})
     choice = Choice(task=task, only=only, start_from=start_from)
     return make(profile, survey, choice=choice, state_dir="/state")
 
@@ -72,15 +73,15 @@ def skips(plan: Plan) -> dict[str, str]:
     return {skip.name: skip.why for skip in plan.skips}
 
 
-def node(**more: Any) -> Found:
-    return Found(detected=Detected(kind="node", executable="/bin/node", why=""), **{"node": NODE, **more})
+def node(**more: Any) -> AgentSurvey:
+    return AgentSurvey(detected=Detected(kind="node", executable="/bin/node", why=""), **{"node": NODE, **more})
 
 
 # What reaches which runtime
 
 
 def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
-    bun = Found(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
+    bun = AgentSurvey(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
     [step] = planned(agents("a"), found=bun).steps
     assert (step.runtime, step.node) == ("bun", None)
     assert "compiled by Bun; Bun reads no NODE_OPTIONS, and it finds no node on its PATH" in step.runtime_why
@@ -249,7 +250,7 @@ def test_the_content_of_a_step_is_what_it_is_given_and_nothing_else() -> None:
     base = agents("a\ncommand = ['x', '{task}']\nstdin_file = 'in'")
 
     def content(text: str = base, task: str = "t", **found: Any) -> str:
-        return planned(text, task=task, found=Found(detected=NATIVE.detected, **found)).steps[0].content
+        return planned(text, task=task, found=AgentSurvey(detected=NATIVE.detected, **found)).steps[0].content
 
     assert content() == content(base + "memory.hard = '1GiB'\nretry.attempts = 9\n")
     assert content() == content(base.replace('"a"', '"b"'))
@@ -290,10 +291,12 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("node.max_old_space_size = 4096", node(), "agents[0].node.max_old_space_size", "a number alone is bytes"),
         ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not take --trace-gc"),
         ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
-        ("", Found(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
+        ("", AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
     ],
 )
-def test_what_this_machine_cannot_do_is_named_with_its_key(lines: str, found: Found, key: str, message: str) -> None:
+def test_what_this_machine_cannot_do_is_named_with_its_key(
+    lines: str, found: AgentSurvey, key: str, message: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
         planned(agents(f"a\n{lines}"), found=found, memory=5 * GIB)
     [complaint] = caught.value.complaints
@@ -307,9 +310,9 @@ def test_limits_too_small_for_node_are_enough_for_a_native_program() -> None:
 
 
 def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
-    gone = Found(detected=NATIVE.detected, problems={"command": "gone"})
+    gone = AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"})
     profile = parse(agents("a", "b"), "p.toml")
-    survey = Survey(folder="/", memory=64 * GIB, items={}, found={"a": gone, "b": NATIVE}, problems={})
+    survey = Survey(folder="/", memory=64 * GIB, items={}, agents={"a": gone, "b": NATIVE}, problems={})
     assert names(make(profile, survey, choice=Choice(only=("b",)), state_dir="/state")) == ["b"]
 
 
@@ -334,7 +337,7 @@ def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
     ],
 )
 def test_a_node_agent_starts_with_what_its_node_takes(
-    lines: str, found: Found, options: tuple[str, ...], heap: int | None, ceiling: int | None
+    lines: str, found: AgentSurvey, options: tuple[str, ...], heap: int | None, ceiling: int | None
 ) -> None:
     hard = "" if "memory.hard" in lines else "memory.hard = '1GiB'\n"
     start = planned(agents(f"a\n{hard}{lines}"), found=found).steps[0].node
@@ -360,7 +363,7 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         ("for_each = ['x']", node(), "{item} stands nowhere"),
     ],
 )
-def test_what_a_user_should_know_is_noted(lines: str, found: Found, note: str) -> None:
+def test_what_a_user_should_know_is_noted(lines: str, found: AgentSurvey, note: str) -> None:
     notes = planned(agents(f"a\nmemory.hard = '1GiB'\n{lines}"), found=found).notes
     assert any(note in each for each in notes), notes
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from helpers.paths import ROOT
 from seqsup.model.profile import LISTEN, Profile
 from seqsup.model.reason import Reason
-from seqsup.plan.make import with_objections
+from seqsup.plan.objections import with_objections
 from seqsup.plan.survey import gather
 from seqsup.profile import limits as sizes
 from seqsup.profile.complaint import Complaint, ProfileError

@@ -9,11 +9,12 @@ from msgspec.structs import asdict
 from seqsup.cli.choose import Asked, take, taking_options
 from seqsup.cli.load_plan import expectations
 from seqsup.cli.output import put_object
-from seqsup.containment.cgroup.tiers import Chosen
+from seqsup.containment.cgroup.tiers import Chosen, would_choose
 from seqsup.errors import Refused
 from seqsup.model.profile import HOOK_POINTS
-from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin, would_find
-from seqsup.plan.resume import Taken
+from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin
+from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.resume import PlannedRun
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import label
@@ -34,7 +35,8 @@ def plan(
     Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
-    usual, found = expectations(taken.plan), would_find(taken.plan)
+    usual = expectations(taken.plan)
+    found = would_choose(enforcement(taken.plan), enforcing_key(taken.plan))
     if as_json:
         put_object("seqsup.plan/1", _as_object(taken, found, usual))
     else:
@@ -42,7 +44,7 @@ def plan(
     return Refused.exit_code if isinstance(found, str) else 0
 
 
-def _as_object(taken: Taken, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:
+def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:
     made = taken.plan
     fields: dict[str, Any] = msgspec.to_builtins(made)
     for step, told in zip(made.steps, fields["steps"], strict=True):

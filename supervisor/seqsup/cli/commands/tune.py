@@ -14,7 +14,7 @@ from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.cli.output import put_object
 from seqsup.errors import SeqsupError
 from seqsup.model.profile import AgentTable, Profile
-from seqsup.policy.learning import FEW, Limits, Past, good, suggest
+from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.text import counted, named
@@ -73,7 +73,7 @@ def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Pas
         number += 1
 
 
-def _patch(suggested: dict[str, Limits]) -> Iterator[str]:
+def _patch(suggested: dict[str, SuggestedLimits]) -> Iterator[str]:
     for name, limits in suggested.items():
         of = limits.of
         yield f"# {name}: {counted(of.attempts, 'attempt')} that went well; median {format_size(of.peak)},"
@@ -87,7 +87,7 @@ def _patch(suggested: dict[str, Limits]) -> Iterator[str]:
         yield ""
 
 
-def _fields(name: str, limits: Limits) -> dict[str, object]:
+def _fields(name: str, limits: SuggestedLimits) -> dict[str, object]:
     of = limits.of
     return {
         "agent": name, "soft": limits.soft, "hard": limits.hard, "wall": limits.wall, "attempts": of.attempts,
@@ -96,7 +96,7 @@ def _fields(name: str, limits: Limits) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _write(profile: Path, suggested: dict[str, Limits]) -> None:
+def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
     import tomlkit  # only here, and slow to import
 
     from seqsup.profile.parse import parse

@@ -136,6 +136,16 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
     return Chosen(None, SUBREAPER, "", tuple(why), remedy=better)
 
 
+def would_choose(enforce: Enforce, key: str) -> Chosen | str:
+    """Return what a start would be given, or why it would refuse. Makes groups to find that out, and removes them."""
+    try:
+        chosen = choose(enforce, secrets.token_hex(16), key)
+    except SeqsupError as error:
+        return str(error)
+    chosen.close()
+    return chosen
+
+
 def _claimed(cookie: str) -> Claim | None:
     """A plan may be made where nothing can be written; nobody finds its groups then, should it be killed."""
     try:

@@ -1,0 +1,66 @@
+"""What stands against a profile on this machine. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+from seqsup.model.kinds import KeyPath
+from seqsup.model.profile import AgentTable, Profile
+from seqsup.node import flags
+from seqsup.plan.expand import ExpandedAgent, expand
+from seqsup.plan.survey import Survey
+from seqsup.profile.complaint import ProfileError, Rest, complaints
+from seqsup.profile.limits import disorder, resolve, too_small_for_node
+from seqsup.units import format_size
+
+
+def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]) -> Iterator[tuple[KeyPath, str]]:
+    place = {table.name: n for n, table in reversed([*enumerate(profile.agents)])}  # the first of a name has it
+    for agent in agents:
+        at = ("agents", place[agent.table.name])
+        for key, message in survey.agents[agent.name].problems.items():
+            yield (*at, key), message
+        if not agent.is_text:
+            yield (*at, "command"), "with its folder, task or item it holds bytes that are not UTF-8"
+        for inner, message in _wrong_sizes(agent.table, survey):
+            yield (*at, *inner), message
+        for inner, message in _wrong_node(agent, survey):
+            yield (*at, *inner), message
+
+
+def _wrong_sizes(table: AgentTable, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
+    has = f"this machine has {format_size(survey.memory)}"
+    hard, floor, available = table.memory.hard, table.memory.host_floor, table.drain.available
+    if isinstance(hard, int) and hard > survey.memory:
+        yield ("memory", "hard"), f"{format_size(hard)}, but {has}; lower it"
+    if isinstance(floor, int) and floor > survey.memory:
+        yield ("memory", "host_floor"), f"{format_size(floor)} can never be available: {has}; lower it"
+    if isinstance(available, int) and available > survey.memory:
+        yield ("drain", "available"), f"{format_size(available)} can never be available: {has}"
+    for key, message in disorder(resolve(table.memory, survey.memory)):
+        yield ("memory", key), message
+
+
+def _wrong_node(agent: ExpandedAgent, survey: Survey) -> Iterator[tuple[KeyPath, str]]:
+    found, table = survey.agents[agent.name], agent.table
+    node = found.node
+    if node is None:
+        return
+    if agent.runtime(found.detected) == "node":
+        hard = resolve(table.memory, survey.memory).hard
+        for *key, message in too_small_for_node(table.node, hard):
+            yield tuple(key), message
+    if flags.sets_heap(table.node.options):
+        yield ("node", "options"), f"{flags.HEAP} has its own key: node.max_old_space_size"
+    for option in flags.refused(table.node.options, node.allowed):
+        why = f"Node {node.version} does not take {option} in NODE_OPTIONS: it would end each start with exit 9"
+        yield ("node", "options"), f"{why}; write it into the command"
+
+
+def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str | None) -> ProfileError:
+    """Add what the machine has against a profile that is wrong already: every complaint at once."""
+    tables = [table for n, table in enumerate(rest.profile.agents) if n not in rest.unknown_agents]
+    agents = [
+        agent for table in tables for agent in expand(table, survey.items.get(table.name), survey.folder, task or None)
+    ]
+    wrong = [*survey.problems.items(), *objections(rest.profile, survey, agents)]
+    more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
+    return ProfileError(sorted(dict.fromkeys((*error.complaints, *more)), key=lambda complaint: complaint.line or 0))
