@@ -55,10 +55,15 @@ def for_command(
     from seqsup.profile.complaint import ProfileError
     from seqsup.profile.parse import from_command
 
+    given: dict[str, dict[str, str | int | None]] = {
+        "memory": {"soft": soft, "hard": hard},
+        "timeouts": {"wall": timeout},
+        "retry": {"attempts": None if retries is None else retries + 1},
+    }
+    tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
     folder = straight(Path())
     try:
-        made = from_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
-        return _plan(made, folder)
+        return _plan(from_command(command, name, tables), folder)
     except ProfileError as error:
         typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
         raise ProfileError(dict.fromkeys(typed)) from None

@@ -74,29 +74,12 @@ def _of_preset(name: str | None) -> dict[str, dict[str, Any]]:
     return given
 
 
-def from_command(
-    command: Iterable[str],
-    *,
-    name: str | None = None,
-    soft: str | None = None,
-    hard: str | None = None,
-    retries: int | None = None,
-    timeout: str | None = None,
-) -> Profile:
-    """The profile of one command; what is None has the default of any profile."""
+def from_command(command: Iterable[str], name: str | None, tables: dict[str, dict[str, Any]]) -> Profile:
+    """Return the profile of one command, with these tables at the top level."""
     words = list(command)
-    memory = {key: size for key, size in (("soft", soft), ("hard", hard)) if size is not None}
     name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
-    raw: dict[str, Any] = {
-        "name": name,
-        "memory": memory,
-        "agents": [{"name": name, "command": [escape(word) for word in words]}],
-    }
-    if retries is not None:
-        raw["retry"] = {"attempts": retries + 1}
-    if timeout is not None:
-        raw["timeouts"] = {"wall": timeout}
-    return from_tables(raw)
+    agent = {"name": name, "command": [escape(word) for word in words]}
+    return from_tables({"name": name, "agents": [agent], **tables})
 
 
 def _stem(file: str | None) -> str:
