@@ -18,7 +18,7 @@ import click  # noqa: E402
 from seqsup import __version__  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
-from seqsup.model.preset import PresetFile, preset_names, read_preset  # noqa: E402
+from seqsup.model.preset import Preset, preset_names, read_preset  # noqa: E402
 from seqsup.model.profile import SHARED  # noqa: E402
 from seqsup.profile.schema import schema  # noqa: E402
 
@@ -119,7 +119,7 @@ def _presets(page: str) -> str:
     return "".join((before, marker, "\n".join(rows), "\n\n", after.partition("\n\n")[2]))
 
 
-def _preset_cells(preset: PresetFile) -> tuple[str, ...]:
+def _preset_cells(preset: Preset) -> tuple[str, ...]:
     resets = any(re.compile(pattern).groupindex for pattern in preset.usage_limit)
     limit = "usage limit" + (" with its reset" if resets else "") if preset.usage_limit else ""
     return (

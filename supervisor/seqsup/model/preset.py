@@ -10,29 +10,20 @@ from msgspec import Struct
 FOLDER = Path(__file__).parent / "presets"
 
 
-class Preset(Struct, frozen=True, kw_only=True):
-    """What is known of an agent CLI, beside the keys of the profile that it sets."""
+class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of an agent CLI: a file of presets/."""
 
     name: str
     title: str
-    env: dict[str, str] = {}  # the user's own variables win
-    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
-    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage_limit.find`
-    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
-
-
-class PresetFile(Preset, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of presets/: a preset, the keys of the profile that it sets, and how its program is called and started."""
-
-    keys: dict[str, dict[str, Any]] = {}  # by table, as a profile spells them; a user's own keys win
     programs: tuple[str, ...] = ()  # names of the executable and of its package
     # How it is run once, without a person; a prompt follows. What would have to be asked is refused, so it is told that
     # it may change files
     start: tuple[str, ...] = ()
-
-    @property
-    def preset(self) -> Preset:
-        return msgspec.convert(self, Preset, from_attributes=True)
+    env: dict[str, str] = {}  # the user's own variables win
+    keys: dict[str, dict[str, Any]] = {}  # of the profile, by table, as one spells them; the user's own win
+    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
+    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage_limit.find`
+    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
 
 
 @cache
@@ -41,13 +32,13 @@ def preset_names() -> tuple[str, ...]:
 
 
 @cache
-def read_preset(name: str) -> PresetFile:
+def read_preset(name: str) -> Preset:
     """Read a preset's file. Raise ValueError with its path if it has an unknown key or a value of a wrong type."""
     import tomllib  # most commands read no preset
 
     file = FOLDER / f"{name}.toml"
     try:
-        return msgspec.convert({"name": name, **tomllib.loads(file.read_text())}, PresetFile)
+        return msgspec.convert({"name": name, **tomllib.loads(file.read_text())}, Preset)
     except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from None
 

@@ -6,7 +6,7 @@ A table without `Table` in its name is also the plan's value. `model.plan` exten
 
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, UnsetType, field
 
 from seqsup.model.enums import Enforce, Halt, Measure, OnTimeout, OnUsageLimit
 from seqsup.model.kinds import (
@@ -258,26 +258,17 @@ class MetricsTable(Table, frozen=True):
     ] = None
 
 
-class HookPoint(Struct, frozen=True):
-    """A moment at which hooks run. As a mark of a key it makes that key a list of commands."""
-
-    abandoned: Halt = Halt.KILL  # the stop that its hooks are not waited for
-
-
-_BEFORE = HookPoint(abandoned=Halt.NOW)  # of no use where nothing starts any more
-_POINT = HookPoint()
-
-
 class HooksTable(Table, frozen=True):
     """Commands; JSON of the event on stdin, SEQSUP_* in the environment."""
 
-    before_run: Annotated[tuple[str, ...], _BEFORE, "Before the first agent."] = ()
-    before_agent: Annotated[tuple[str, ...], _BEFORE, "Before each agent."] = ()
-    after_agent: Annotated[tuple[str, ...], _POINT, "After each agent."] = ()
-    memory_high: Annotated[tuple[str, ...], _POINT, "When an agent goes over its soft limit, while it runs on."] = ()
-    killed: Annotated[tuple[str, ...], _POINT, "When an agent was stopped by a limit of memory or time."] = ()
-    chain_end: Annotated[tuple[str, ...], _POINT, "At the end of each chain."] = ()
-    after_run: Annotated[tuple[str, ...], _POINT, "After the last agent."] = ()
+    # A point is marked with the stop at which its commands are abandoned
+    before_run: Annotated[tuple[str, ...], Halt.NOW, "Before the first agent."] = ()
+    before_agent: Annotated[tuple[str, ...], Halt.NOW, "Before each agent."] = ()
+    after_agent: Annotated[tuple[str, ...], Halt.KILL, "After each agent."] = ()
+    memory_high: Annotated[tuple[str, ...], Halt.KILL, "When an agent goes over its soft limit, while it runs on."] = ()
+    killed: Annotated[tuple[str, ...], Halt.KILL, "When an agent was stopped by a limit of memory or time."] = ()
+    chain_end: Annotated[tuple[str, ...], Halt.KILL, "At the end of each chain."] = ()
+    after_run: Annotated[tuple[str, ...], Halt.KILL, "After the last agent."] = ()
     timeout: Annotated[float, SPAN, "How long a hook may take; then it is stopped, and has failed."] = 60.0
     on_error: Annotated[
         Literal["warn", "stop"], "What follows when a hook fails: its exit code is not 0, or it took too long."
@@ -289,12 +280,8 @@ class HooksTable(Table, frozen=True):
         return {point: commands for point in HOOK_POINTS if (commands := getattr(self, point))}
 
 
-HOOK_POINTS = {
-    name: mark
-    for name, hint in get_type_hints(HooksTable, include_extras=True).items()
-    for mark in get_args(hint)
-    if isinstance(mark, HookPoint)
-}
+_HOOK_HINTS = get_type_hints(HooksTable, include_extras=True)
+HOOK_POINTS = {name: mark for name, hint in _HOOK_HINTS.items() for mark in get_args(hint) if isinstance(mark, Halt)}
 
 
 class Readiness(Table, frozen=True):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Step
-from seqsup.model.preset import Preset, read_preset
+from seqsup.model.preset import Preset
 from seqsup.model.profile import Readiness, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
@@ -336,8 +336,7 @@ def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
         f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"
         for name, value in preset.env.items()
     ]
-    tables = read_preset(preset.name).keys
-    sets += [f"{table}.{key}={value}" for table, keys in tables.items() for key, value in keys.items()]
+    sets += [f"{table}.{key}={value}" for table, keys in preset.keys.items() for key, value in keys.items()]
     yield "it sets", ", ".join(sets) + ("; keys of the profile win" if sets else "")
     yield "a failure", _shown(" or ".join(preset.failure))
     follows = "the run waits until it resets" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"

@@ -204,7 +204,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         rlimits=table.rlimits,
         account=found.account,
         output_max=table.output.max,
-        preset=read_preset(table.preset).preset if table.preset is not None else None,
+        preset=read_preset(table.preset) if table.preset is not None else None,
     )
 
 

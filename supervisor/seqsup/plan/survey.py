@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import cache, partial
 from io import BufferedReader
 from pathlib import Path
 
@@ -123,9 +124,9 @@ class _Look:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._detector = Detector()
-        self._on_path: dict[tuple[str, str], str | None] = {}  # node, by folder and PATH
-        self._nodes: dict[str, NodeBinary | str] = {}
-        self._reached: dict[tuple[int, str, str, str], str] = {}
+        self._find_node = cache(partial(find, "node"))
+        self._out_of_reach = cache(users.out_of_reach)
+        self._ask = cache(_ask)
 
     def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
         problems: dict[str, str] = {}
@@ -136,7 +137,9 @@ class _Look:
         elif detected.executable is None:
             problems["command"] = detected.why
         elif become is not None:
-            problems |= self._out_of_reach(agent, detected.executable, become, path)
+            file = find(placeholders.finish(agent.command[0]), agent.cwd, path) or detected.executable
+            if why := self._out_of_reach(become, agent.cwd, (file, detected.executable)):
+                problems["user"] = why
         node = self._node(agent, detected, path, become, problems) if not problems else None
         checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
@@ -151,13 +154,6 @@ class _Look:
             stdin_digest=self._stdin(agent, problems),
             problems=problems,
         )
-
-    def _out_of_reach(self, agent: ExpandedAgent, executable: str, become: Account, path: str) -> dict[str, str]:
-        file = find(placeholders.finish(agent.command[0]), agent.cwd, path) or executable
-        key = (become.uid, agent.cwd, file, executable)
-        if key not in self._reached:
-            self._reached[key] = users.out_of_reach(become, agent.cwd, (file, executable))
-        return {"user": self._reached[key]} if self._reached[key] else {}
 
     def _node(
         self, agent: ExpandedAgent, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
@@ -176,20 +172,6 @@ class _Look:
             problems["command"] = answer
         return None
 
-    def _find_node(self, cwd: str, path: str) -> str | None:
-        if (cwd, path) not in self._on_path:
-            self._on_path[cwd, path] = find("node", cwd, path)
-        return self._on_path[cwd, path]
-
-    def _ask(self, file: str, become: Account | None) -> NodeBinary | str:
-        if file not in self._nodes:
-            words = users.becoming(become) if become is not None else []  # never run as root what is another's
-            try:
-                self._nodes[file] = probe(file, words, users.environment(become, os.environ))
-            except NoAnswer as error:
-                self._nodes[file] = str(error)
-        return self._nodes[file]
-
     def _stdin(self, agent: ExpandedAgent, problems: dict[str, str]) -> str:
         if agent.stdin_file is None:
             return ""
@@ -200,6 +182,15 @@ class _Look:
             if not agent.table.needs:  # else an earlier agent may still write it
                 problems["stdin_file"] = str(error)
             return ""
+
+
+def _ask(file: str, become: Account | None) -> NodeBinary | str:
+    """Return what a Node says of itself, or why it did not."""
+    words = users.becoming(become) if become is not None else []  # never run as root what is another's
+    try:
+        return probe(file, words, users.environment(become, os.environ))
+    except NoAnswer as error:
+        return str(error)
 
 
 def _too_long(agent: ExpandedAgent) -> dict[str, str]:

@@ -129,7 +129,7 @@ class Hooking:
 
     def _unwanted(self, point: str) -> bool:
         """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
-        return self._world.operator.halt >= HOOK_POINTS[point].abandoned
+        return self._world.operator.halt >= HOOK_POINTS[point]
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
         facts = flat(recorded.body)

@@ -47,7 +47,7 @@ def test_the_users_own_keys_win_over_it_the_agents_over_all() -> None:
 def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QWEN_CODE_MAX_TOOL_CONCURRENCY", "7")
     said = 'echo "$QWEN_CODE_NO_RELAUNCH $QWEN_CODE_MAX_TOOL_CONCURRENCY"'
-    told = tried(step("sh", "-c", said, cwd=tmp_path, preset=read_preset("qwen").preset), tmp_path / "run")
+    told = tried(step("sh", "-c", said, cwd=tmp_path, preset=read_preset("qwen")), tmp_path / "run")
     assert told.stdout == "true 7\n"
 
 
