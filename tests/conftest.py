@@ -19,7 +19,7 @@ from helpers.command_line import MARK, Result, Started, as_in_a_terminal, enviro
 from helpers.paths import STUBS
 from helpers.waiting import DEADLINE
 from seqsup.containment.cgroup import tiers
-from seqsup.containment.cgroup.group import remove
+from seqsup.containment.cgroup.files import remove
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE, JournalError
 

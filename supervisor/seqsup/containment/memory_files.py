@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import lines_of, unescaped
+from seqsup.containment.cgroup.files import lines_of, unescaped
 
 _LONGEST = 0.2  # seconds of a look: meanwhile nobody watches who runs beside
 _LEAST = 1024**2  # bytes; smaller ones explain nothing

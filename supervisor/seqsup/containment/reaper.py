@@ -37,7 +37,7 @@ class Root(Struct, frozen=True):
     pid: int
 
 
-class Kept(Protocol):
+class KeptTree(Protocol):
     """A tree that is none of the agent's, below a process of its own."""
 
     @property
@@ -59,7 +59,7 @@ class Reaper:
         self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
-        self.keepers: list[Kept] = []
+        self.keepers: list[KeptTree] = []
         self.abandoned: dict[int, int] = {}  # of what survived SIGKILL
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
 

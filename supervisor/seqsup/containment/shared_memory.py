@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.containment.cgroup.group import lines_of
+from seqsup.containment.cgroup.files import lines_of
 from seqsup.containment.process import Member
 from seqsup.units import MIB
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from seqsup.containment.cgroup.group import Group
+from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, kin, read_stat
@@ -32,7 +32,9 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
-    def __init__(self, reaper: Reaper | Keeper, root: Root, measure: Measure, ledger: int, group: Group | None) -> None:
+    def __init__(
+        self, reaper: Reaper | Keeper, root: Root, measure: Measure, ledger: int, group: Cgroup | None
+    ) -> None:
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
@@ -142,7 +144,7 @@ class Tree:
             return kernels + self._used_elsewhere(self._group)
         return self._members.used()
 
-    def _used_elsewhere(self, group: Group) -> int:
+    def _used_elsewhere(self, group: Cgroup) -> int:
         """Sum what members hold that entered another group: a user's scope of their own, a container without root.
 
         What they held as they left stays charged where it was, and counts twice until they free it or exec.

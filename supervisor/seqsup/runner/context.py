@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 
-from seqsup.containment.cgroup.group import Groups
+from seqsup.containment.cgroup.group import Cgroups
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
@@ -24,7 +24,7 @@ class World(Struct, frozen=True):
     wake: Wake
     operator: Operator
     emit: Callable[[AnyEvent], None]
-    groups: Groups | None = None  # where the kernel keeps trees together
+    groups: Cgroups | None = None  # where the kernel keeps trees together
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
     spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.claim import Claim, abandoned
-from seqsup.containment.cgroup.group import listed, named_prefix, remove, run_prefix
+from seqsup.containment.cgroup.files import listed, named_prefix, remove, run_prefix
 from seqsup.containment.mark import bearers, folders
 from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 from msgspec import Struct
 
 from seqsup.containment import launcher
-from seqsup.containment.cgroup.group import Group
+from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.mark import marks
 from seqsup.containment.tree import Tree
@@ -53,7 +53,7 @@ class Beside:
         self.label, self._site, self._world = label, site, world
         self.folder = site.folder / label
         self._wake = world.wake
-        self._group: Group | None = None
+        self._group: Cgroup | None = None
         self._tree: Tree | None = None
         self.telemetry: Telemetry | None = None  # of its Node processes
         self._outputs: list[Output] = []  # stdout and stderr, from its start on

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from seqsup.containment.cgroup.group import Group
+from seqsup.containment.cgroup.group import Cgroup
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
 from seqsup.node import stand_in
@@ -45,7 +45,7 @@ class Stage:
     def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
         self.place, self._step, self._number, self._world = place, step, number, world
         self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
-        self._group: Group | None = None
+        self._group: Cgroup | None = None
         self._telemetry: Telemetry | None = None
         for each in (place.folder.parent, place.folder, place.artifacts):  # mostly none of them is there
             private(each)
@@ -54,7 +54,7 @@ class Stage:
             for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
 
-    def group(self) -> Group | None:
+    def group(self) -> Cgroup | None:
         """The kernel's group, if there can be one; OSError where it refuses."""
         if self._group is None and self.groups is not None:
             name = f"{self._step.name}-{self._number}"

@@ -1,4 +1,4 @@
-"""Groups of the kernel's on the real thing: each kind that this machine has is tested, any other skips with the reason.
+"""Cgroups on the real thing: each kind that this machine has is tested, any other skips with the reason.
 
 cgroup v2 with controllers runs where the tests are started in a delegated group, or as root in the hierarchy's root.
 """
@@ -19,21 +19,18 @@ import pytest
 from helpers.paths import ROOT
 from helpers.waiting import DEADLINE, alive, must_be_open_to_others, wait_for
 from seqsup.containment.cgroup import tiers
-from seqsup.containment.cgroup.group import (
-    Group,
-    Groups,
-    Kept,
-    Unavailable,
+from seqsup.containment.cgroup.files import (
+    KeptFile,
     attempt_folder,
-    backstop,
     kill_listed,
     locate,
     mounts,
     named_prefix,
     run_name,
 )
-from seqsup.containment.cgroup.v1 import Group1, Groups1, Members1
-from seqsup.containment.cgroup.v2 import Group2
+from seqsup.containment.cgroup.group import Cgroup, Cgroups, Unavailable, backstop
+from seqsup.containment.cgroup.v1 import CgroupsV1, CgroupV1, MembershipV1
+from seqsup.containment.cgroup.v2 import CgroupV2
 from seqsup.containment.launcher import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
 from seqsup.containment.process import Member
 from seqsup.errors import SeqsupError
@@ -73,7 +70,7 @@ async def swept(groups: list[Path]) -> list[Path]:
     return await tiers.sweep(groups, Wake(), deadline=DEADLINE)
 
 
-def opened(kind: str, cookie: str) -> Groups:
+def opened(kind: str, cookie: str) -> Cgroups:
     try:
         return tiers.TIERS[kind](cookie)
     except (Unavailable, OSError) as error:
@@ -81,21 +78,21 @@ def opened(kind: str, cookie: str) -> Groups:
 
 
 @pytest.fixture(params=IN_PLACE)
-def groups(request: pytest.FixtureRequest, cookie: str) -> Iterator[Groups]:
+def groups(request: pytest.FixtureRequest, cookie: str) -> Iterator[Cgroups]:
     groups = opened(request.param, cookie)
     yield groups
     assert wait_for(groups.close)
 
 
 @pytest.fixture
-def limiting(groups: Groups) -> Groups:
+def limiting(groups: Cgroups) -> Cgroups:
     if not groups.limits:
         pytest.skip(f"{groups.tier} has no limits")
     return groups
 
 
 @pytest.fixture
-def group(groups: Groups) -> Iterator[Group]:
+def group(groups: Cgroups) -> Iterator[Cgroup]:
     group = groups.make("g", None, None)
     yield group
     destroy(group)
@@ -103,14 +100,14 @@ def group(groups: Groups) -> Iterator[Group]:
 
 
 @pytest.fixture
-def limited(limiting: Groups) -> Iterator[Group]:
+def limited(limiting: Cgroups) -> Iterator[Cgroup]:
     group = limiting.make("limited", HARD, 64)
     yield group
     destroy(group)
     assert wait_for(group.close)
 
 
-def destroy(group: Group) -> None:
+def destroy(group: Cgroup) -> None:
     def gone() -> bool:
         group.kill()
         return group.empty()
@@ -145,7 +142,7 @@ def start(test_id: str) -> Iterator[Start]:
     """Start Python text in a group: `start(group, text, *args)`."""
     with contextlib.ExitStack() as stack:
 
-        def start(group: Group, text: str, *args: object) -> Started:
+        def start(group: Cgroup, text: str, *args: object) -> Started:
             command = [sys.executable, "-c", text, *map(str, args), f"--seqsup-test={test_id}"]
             child = Started(wrap(command, group.entry), stdout=subprocess.PIPE, start_new_session=True)
             stack.enter_context(child)
@@ -194,7 +191,7 @@ signal.pause()
 
 
 @pytest.mark.parametrize("how", ["child", "setsid", "double fork", "leaderless", "env -i", "zeroed"])
-def test_nobody_leaves_a_group(group: Group, start: Start, how: str) -> None:
+def test_nobody_leaves_a_group(group: Cgroup, start: Start, how: str) -> None:
     leader = start(group, ESCAPES, how)
     escaped = int(leader.line())
     assert escaped != leader.pid
@@ -240,7 +237,7 @@ while burns():
 
 
 @pytest.mark.parametrize("bomb", ["tree", "setsid", "comet"])
-def test_a_fork_bomb_of_60_is_killed(group: Group, start: Start, bomb: str) -> None:
+def test_a_fork_bomb_of_60_is_killed(group: Cgroup, start: Start, bomb: str) -> None:
     leader = start(group, BOMB, bomb, 60)
     assert leader.line() == "ready"
     wait_for(lambda: len(group.pids()) >= 30)
@@ -249,7 +246,7 @@ def test_a_fork_bomb_of_60_is_killed(group: Group, start: Start, bomb: str) -> N
     assert group.pids() == []
 
 
-def test_who_enters_or_leaves_changes_the_number_of_tasks_where_it_is_told(limiting: Groups, start: Start) -> None:
+def test_who_enters_or_leaves_changes_the_number_of_tasks_where_it_is_told(limiting: Cgroups, start: Start) -> None:
     group = limiting.make("counted", None, None)
     told = group.tasks() is not None
     child = start(group, HOLDS, 1, 1, 2)
@@ -274,7 +271,7 @@ def test_who_enters_or_leaves_changes_the_number_of_tasks_where_it_is_told(limit
     assert group.tasks() is None
 
 
-def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
+def test_a_group_below_belongs_to_it(group: Cgroup, start: Start) -> None:
     """An agent that is root may make groups of its own, as a nested seqsup does, and freeze them."""
     child = start(group, ESCAPES, "child")
     pid = int(child.line())
@@ -291,14 +288,14 @@ def test_a_group_below_belongs_to_it(group: Group, start: Start) -> None:
     wait_for(lambda: not alive(pid))
 
 
-def test_however_many_are_in_a_group_the_supervisor_keeps_its_share_of_the_processor(groups: Groups) -> None:
+def test_however_many_are_in_a_group_the_supervisor_keeps_its_share_of_the_processor(groups: Cgroups) -> None:
     top = Path(groups.kill_file or "/").parent.parent
     if groups.tier != "cgroup2" or "cpu" not in (top / "cgroup.controllers").read_text().split():
         pytest.skip("shares are not ours to give here")
     assert "cpu" in (top / "cgroup.subtree_control").read_text().split()
 
 
-def test_a_group_with_somebody_in_it_is_not_removed(groups: Groups, start: Start) -> None:
+def test_a_group_with_somebody_in_it_is_not_removed(groups: Cgroups, start: Start) -> None:
     group = groups.make("busy", None, None)
     child = start(group, ESCAPES, "child")
     child.line()
@@ -311,7 +308,7 @@ def test_a_group_with_somebody_in_it_is_not_removed(groups: Groups, start: Start
     assert group.close(), "asked again it still is gone"
 
 
-def test_two_runs_side_by_side_do_not_meet(groups: Groups, group: Group, start: Start) -> None:
+def test_two_runs_side_by_side_do_not_meet(groups: Cgroups, group: Cgroup, start: Start) -> None:
     other_cookie = secrets.token_hex(16)
     kind = next(kind for kind in IN_PLACE if kind_of(kind, groups))
     others = opened(kind, other_cookie)
@@ -331,9 +328,9 @@ def test_two_runs_side_by_side_do_not_meet(groups: Groups, group: Group, start: 
         assert wait_for(others.close)
 
 
-def kind_of(kind: str, groups: Groups) -> bool:
+def kind_of(kind: str, groups: Cgroups) -> bool:
     """Say whether a kind is that of these groups."""
-    if not isinstance(groups, Groups1):
+    if not isinstance(groups, CgroupsV1):
         return groups.limits == (kind == "cgroup v2") and not kind.startswith("cgroup v1")
     return kind == ("cgroup v1 with the kill of v2" if "kill" in groups.detail else "cgroup v1")
 
@@ -370,7 +367,7 @@ signal.pause()
 
 
 @pytest.mark.memory
-def test_used_is_what_is_private_and_what_is_shared_once(limiting: Groups, start: Start) -> None:
+def test_used_is_what_is_private_and_what_is_shared_once(limiting: Cgroups, start: Start) -> None:
     group = limiting.make("used", None, None)
     leader = start(group, HOLDS, 20, 30, 2)
     for _ in range(3):
@@ -390,7 +387,7 @@ def test_used_is_what_is_private_and_what_is_shared_once(limiting: Groups, start
 
 
 @pytest.mark.memory
-def test_used_equals_the_sum_of_independent_processes(limiting: Groups, start: Start) -> None:
+def test_used_equals_the_sum_of_independent_processes(limiting: Cgroups, start: Start) -> None:
     group = limiting.make("used", None, None)
     started = [start(group, HOLDS, 20, 0, 0) for _ in range(3)]
     assert [child.line() for child in started] == ["ready"] * 3
@@ -416,7 +413,7 @@ print("grown", flush=True)
 
 
 @pytest.mark.memory
-def test_the_kernel_stops_what_outgrows_the_limit_and_says_so(limited: Group, start: Start) -> None:
+def test_the_kernel_stops_what_outgrows_the_limit_and_says_so(limited: Cgroup, start: Start) -> None:
     assert limited.oom_kills() == 0
     child = start(limited, GROWS, 200)
     assert limited.oom_event is not None
@@ -433,7 +430,7 @@ def test_the_kernel_stops_what_outgrows_the_limit_and_says_so(limited: Group, st
 
 
 @pytest.mark.memory
-def test_when_a_descendant_outgrows_the_limit_the_rest_can_be_finished(limited: Group, start: Start) -> None:
+def test_when_a_descendant_outgrows_the_limit_the_rest_can_be_finished(limited: Cgroup, start: Start) -> None:
     child = start(limited, GROWS, 0, "grandchild")
     wait_for(limited.oom_kills)
     limited.kill()
@@ -442,7 +439,7 @@ def test_when_a_descendant_outgrows_the_limit_the_rest_can_be_finished(limited: 
 
 
 @pytest.mark.memory
-def test_page_cache_does_not_count(limited: Group, start: Start, tmp_path: Path) -> None:
+def test_page_cache_does_not_count(limited: Cgroup, start: Start, tmp_path: Path) -> None:
     if filesystem(tmp_path) in ("tmpfs", "ramfs"):
         pytest.skip("no disk below the temporary folder")
     child = start(limited, """
@@ -468,7 +465,7 @@ def filesystem(path: Path) -> str:
 
 
 @pytest.mark.memory
-def test_files_in_tmpfs_count_until_they_are_removed(limited: Group, start: Start) -> None:
+def test_files_in_tmpfs_count_until_they_are_removed(limited: Cgroup, start: Start) -> None:
     file = Path("/dev/shm") / f"seqsup-test-{secrets.token_hex(8)}"
     try:
         child = start(limited, "import sys; open(sys.argv[1], 'wb').write(bytes(20 << 20))", file)
@@ -482,14 +479,14 @@ def test_files_in_tmpfs_count_until_they_are_removed(limited: Group, start: Star
 
 
 @pytest.mark.memory
-def test_the_peak_outlives_the_process(limited: Group, start: Start) -> None:
+def test_the_peak_outlives_the_process(limited: Cgroup, start: Start) -> None:
     child = start(limited, GROWS, 30)
     assert child.line() == "grown"
     assert ends(child) == 0
     assert 30 * MIB <= (limited.peak() or 0) <= backstop(HARD)
 
 
-def test_pids_max_stops_a_fork_bomb_at_its_source(limiting: Groups, start: Start) -> None:
+def test_pids_max_stops_a_fork_bomb_at_its_source(limiting: Cgroups, start: Start) -> None:
     group = limiting.make("few", None, 8)
     child = start(group, """
 import os, signal
@@ -521,21 +518,21 @@ def test_the_limit_stands_a_little_above_hard() -> None:
 
 
 def test_a_file_that_is_missing_reads_as_empty(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "nothing")
+    kept = KeptFile(tmp_path / "nothing")
     assert (kept.read(), kept.numbers(), kept.pids()) == (b"", {}, [])
     kept.close()
 
 
 @pytest.mark.parametrize("kind", ["cgroup1", "cgroup2"])
 def test_a_group_without_its_files_answers_that_it_knows_nothing(tmp_path: Path, kind: str) -> None:
-    group: Group
+    group: Cgroup
     top = tmp_path / "top"
     top.mkdir()
     if kind == "cgroup1":
-        group = Group1(top / "memory", top / "pids", Members1(top / "freezer"))
+        group = CgroupV1(top / "memory", top / "pids", MembershipV1(top / "freezer"))
     else:
         (top / "group").mkdir()
-        group = Group2(top / "group")
+        group = CgroupV2(top / "group")
     assert (group.used(), group.tasks(), group.peak(), group.oom_kills(), group.figures()) == (None, None, None, 0, "")
     assert (group.pids(), group.empty(), group.oom_event) == ([], True, None)
     group.kill()
@@ -543,7 +540,7 @@ def test_a_group_without_its_files_answers_that_it_knows_nothing(tmp_path: Path,
     assert list(top.iterdir()) == []
 
 
-def test_a_group_that_was_removed_meanwhile_answers_still(groups: Groups) -> None:
+def test_a_group_that_was_removed_meanwhile_answers_still(groups: Cgroups) -> None:
     group = groups.make("short", HARD, 8)
     for procs in group.entry:
         Path(procs).parent.rmdir()
@@ -553,7 +550,7 @@ def test_a_group_that_was_removed_meanwhile_answers_still(groups: Groups) -> Non
     assert group.close()
 
 
-def test_what_the_kernel_refuses_leaves_nothing(limiting: Groups) -> None:
+def test_what_the_kernel_refuses_leaves_nothing(limiting: Cgroups) -> None:
     with pytest.raises(OSError, match=r"pids\.max"):
         limiting.make("refused", HARD, -2)
     assert limiting.make("refused", HARD, 2).close()
@@ -565,7 +562,7 @@ def test_no_name_leads_out_of_the_run(name: str) -> None:
         attempt_folder(Path("/x"), name)
 
 
-def test_an_agent_may_be_called_like_a_file_of_the_kernels(groups: Groups) -> None:
+def test_an_agent_may_be_called_like_a_file_of_the_kernels(groups: Cgroups) -> None:
     assert groups.make("cgroup.procs", None, None).close()
     assert groups.make("..", None, None).close()
 
@@ -644,7 +641,7 @@ else:
 """
 
 
-def test_what_is_chosen_was_rehearsed(groups: Groups) -> None:
+def test_what_is_chosen_was_rehearsed(groups: Cgroups) -> None:
     tiers.rehearse(groups)
 
 
@@ -691,7 +688,7 @@ def test_enforce_cgroup_takes_only_groups_with_a_limit(cookie: str) -> None:
 
 
 def test_groups_of_dead_runs_are_swept_and_those_of_the_living_left(
-    groups: Groups, group: Group, start: Start, cookie: str
+    groups: Cgroups, group: Cgroup, start: Start, cookie: str
 ) -> None:
     child = start(group, BOMB, "setsid", 10)
     assert child.line() == "ready"
@@ -710,7 +707,7 @@ def test_groups_of_dead_runs_are_swept_and_those_of_the_living_left(
     assert tiers.stale(lambda prefix: prefix == cookie[:16]) == []
 
 
-def test_a_resumed_run_finds_its_old_directory_empty_and_takes_it(groups: Groups, cookie: str) -> None:
+def test_a_resumed_run_finds_its_old_directory_empty_and_takes_it(groups: Cgroups, cookie: str) -> None:
     kind = next(kind for kind in IN_PLACE if kind_of(kind, groups))
     again = opened(kind, cookie)
     assert again.make("g", None, None).close()

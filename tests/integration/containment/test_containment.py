@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from helpers.supervised import supervised, until
 from helpers.waiting import DEADLINE, alive, wait_for
-from seqsup.containment.cgroup.group import Group, Unavailable, own_directory, remove
+from seqsup.containment.cgroup.files import own_directory, remove
+from seqsup.containment.cgroup.group import Cgroup, Unavailable
 from seqsup.containment.mark import bearers, folders, marks
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, linux, read_stat
@@ -291,7 +292,7 @@ def test_who_held_what_is_told_as_it_was_before_the_kernel_began_to_kill(
     """Whoever is told to kill may come second: what is left then explains nothing."""
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        tree._group = group = cast("Group", Overfull())
+        tree._group = group = cast("Cgroup", Overfull())
         whole = tree.held()
         assert [process.pid for process in whole] == [tree.root.pid]
         assert whole[0].bytes
@@ -315,7 +316,7 @@ def test_who_is_in_the_group_is_named_before_a_walk_finds_him(within: Callable[.
     """Where a walk takes long the next is not due yet: what he held was called shared memory."""
 
     async def story(tree: Tree, wake: Wake, born: list[int]) -> None:
-        tree._group = cast("Group", Listed([tree.root.pid, *born]))
+        tree._group = cast("Cgroup", Listed([tree.root.pid, *born]))
         named = tree.describe(40 * MIB)
         tree._group = None
         assert [process.pid for process in named if process.bytes > 30 * MIB] == born

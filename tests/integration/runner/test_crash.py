@@ -15,7 +15,7 @@ from helpers.command_line import Result, Started
 from helpers.crashes import ONCE, bodies, completed, journal, killed, kinds, ledger, running
 from helpers.profiles import shell, write
 from helpers.waiting import alive, wait_for
-from seqsup.containment.cgroup.group import run_name
+from seqsup.containment.cgroup.files import run_name
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
 from seqsup.model.history import fold
 from seqsup.state.journal import DURABLE as REACH_THE_DISK

@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import run_prefix
+from seqsup.containment.cgroup.files import run_prefix
 from seqsup.state.run_folder import private
 
 CLAIMS = "groups"

@@ -1,333 +1,82 @@
-"""Groups of processes that the kernel keeps together (cgroups), and the few verbs that both kinds are written with.
+"""What a tier of cgroups must implement: a cgroup for each tree, and the maker of a run's cgroups.
 
-A group is the companion of one attempt's tree: nobody leaves it by forking, it is killed and weighed as one, and its
-limit stands a little above `hard`, for what grows faster than the watcher looks.
+Nothing leaves a cgroup by forking. It is killed and measured as one, and its limit stands a little above `hard`, for
+what grows faster than the watcher looks.
 """
 
-import contextlib
-import os
-import re
-import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
-from seqsup.units import MIB, format_size
-
-NO_LIMIT = 2**60  # bytes, from which on it is none: v1 spells that as a number
-_RUN = re.compile(r"seqsup-([0-9a-f]{16})")
-StrPath = Path | str  # to make a Path takes its time
-_GONE = (FileNotFoundError, ProcessLookupError)
+from seqsup.units import MIB
 
 
 class Unavailable(Exception):
-    """This machine does not give such groups; the message says why."""
+    """This machine does not give such cgroups; the message says why."""
 
 
 class Membership(Protocol):
-    """Who belongs together."""
+    """The processes that belong together."""
 
-    entry: tuple[str, ...]  # the files by which a process enters: see shim
+    entry: tuple[str, ...]  # the files by which a process enters: see launcher
 
     def pids(self) -> list[int]:
-        """List who lives in it, and below it."""
+        """List the processes in it and below it."""
 
     def kill(self) -> None:
-        """Kill whoever is in it, once."""
+        """Kill every process in it, once."""
 
     def empty(self) -> bool: ...
 
     def close(self) -> bool:
-        """Remove it if it is empty, and say whether it is gone. Waits for nothing; may be called again."""
+        """Remove it if it is empty, and return whether it is gone. Does not wait; may be called again."""
 
 
-class Group(Membership, Protocol):
-    """What one attempt lives in."""
+class Cgroup(Membership, Protocol):
+    """The cgroup of one tree."""
 
     @property
     def oom_event(self) -> int | None:
-        """A descriptor that is readable once the kernel met the limit; oom_kills() makes it quiet again. It is made
-        when it is first asked for: who does not wait for it saves a job's hundredth."""
+        """A descriptor that is readable once the kernel met the limit; oom_kills() resets it.
+
+        It is made on first use: a job that does not wait for it saves a hundredth of its cost.
+        """
 
     def used(self) -> int | None:
-        """Weigh it in bytes: anonymous memory and shmem, with neither page cache nor the kernel's own.
+        """Return its anonymous and shared memory in bytes, without page cache and kernel memory.
 
-        The kernel may be behind by 128 pages a CPU, for two seconds at most. Whoever is not in weighed() is not in it.
+        The kernel may be behind by 128 pages a CPU, for two seconds at most. It covers only what weighed() lists.
         """
 
     def tasks(self) -> int | None:
-        """Count its threads and those below it, where the kernel tells: who enters or leaves changes that."""
+        """Count the threads in it and below it, where the kernel tells; a process that enters or leaves changes it."""
 
     def weighed(self) -> list[int]:
-        """List whose memory is charged here: an agent's process may enter another group than its own."""
+        """List the processes whose memory is charged here: one of the tree may enter another cgroup."""
 
     def peak(self) -> int | None:
-        """The most that was ever charged, in bytes. Page cache counts in it: only an upper bound of used()."""
+        """Return the most that was ever charged, in bytes. It includes page cache: an upper bound of used()."""
 
     def oom_kills(self) -> int:
-        """How often the kernel killed here for memory. No number of processes: a group kill counts one twice."""
+        """Return how often the kernel killed here for memory. A group kill counts a process twice."""
 
     def figures(self) -> str:
-        """The kernel's own figures, for a reader of the reason kernel-oom."""
+        """Return the kernel's own figures, for a reader of the reason kernel-oom."""
 
 
-class Groups(Protocol):
-    """What the groups of one run are made from."""
+class Cgroups(Protocol):
+    """Makes the cgroups of one run."""
 
     tier: str
     detail: str
     limits: bool  # whether the kernel keeps `hard`
     kill_file: str | None  # a write to it kills all of the run
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group:
-        """Make the group of one attempt, without swap; OSError says what the kernel refused."""
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> Cgroup:
+        """Make the cgroup of one tree, without swap; OSError says what the kernel refused."""
 
     def close(self) -> bool:
-        """Remove all of the run that is empty, and say whether everything is gone."""
+        """Remove the run's empty cgroups, and return whether all are gone."""
 
 
 def backstop(hard: int) -> int:
-    """Where the kernel's limit stands: far enough above hard that the watcher, who can name causes, comes first."""
+    """Return the kernel's limit in bytes: so far above hard that the watcher, which can name causes, comes first."""
     return hard + max(hard * 2 // 100, 16 * MIB)
-
-
-class Kept:
-    """A cgroup file kept open from its first use on. None, a file that is missing, or whose group is gone, reads as
-    empty."""
-
-    __slots__ = ("_fd", "_numbers", "_path", "_told")
-
-    def __init__(self, path: StrPath | None) -> None:
-        self._path, self._fd = path, -1
-        self._told, self._numbers = b"", dict[str, int]()
-
-    @property
-    def fd(self) -> int:
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                self._fd = os.open(self._path, os.O_RDONLY)
-            self._path = None
-        return self._fd
-
-    def read(self, offset: int = 0) -> bytes:
-        try:
-            return os.pread(self.fd, 32768, offset)
-        except OSError:  # ENODEV: removed meanwhile
-            return b""
-
-    def numbers(self) -> dict[str, int]:
-        """Read a file of lines such as `oom_kill 3`."""
-        if (told := self.read()) != self._told:
-            pairs = (line.split() for line in told.decode().splitlines())
-            self._told, self._numbers = told, {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
-        return self._numbers
-
-    def pids(self) -> list[int]:
-        """Read a cgroup.procs. 0 is a process of another pid namespace."""
-        found: list[int] = []
-        offset = 0
-        while chunk := self.read(offset):
-            offset += len(chunk)
-            found += map(int, chunk.split())
-        return [pid for pid in found if pid]
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._path, self._fd = None, -1
-
-
-def write(path: StrPath, text: str) -> None:
-    """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        os.close(fd)
-
-
-def read(path: StrPath) -> str:
-    """Read a file whole; empty when it is not there."""
-    try:
-        return _decoded(Path(path).read_bytes())
-    except OSError:
-        return ""
-
-
-def lines_of(file: Path) -> list[str]:
-    """Read the lines of a file of /proc that tells of names. OSError says why it cannot be read."""
-    return split(_decoded(file.read_bytes()))
-
-
-def _decoded(content: bytes) -> str:
-    """A mount's name, or a file's, may be any bytes; and reading text would take a \\r for a line's end."""
-    return content.decode(errors="surrogateescape")
-
-
-def split(text: str) -> list[str]:
-    """The lines as the kernel ends them: a name may hold what else ends one for Python."""
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def number(text: str) -> int | None:
-    text = text.strip()
-    return int(text) if text.isdigit() else None
-
-
-def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> str:
-    """Spell what the kernel says of a group's memory; empty when it says nothing."""
-    if not counts:
-        return ""
-    numbers = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    most = "unknown" if peak is None else format_size(peak)
-    limited = limit.strip().isdigit() and int(limit) < NO_LIMIT
-    return f"{file}: {numbers}; peak {most} of {format_size(int(limit)) if limited else 'no limit'}"
-
-
-def listed(folder: StrPath) -> list[int]:
-    """List who lives in a group and below it, by files opened anew."""
-    found: list[int] = []
-    for each in with_nested(folder):
-        procs = Kept(f"{each}/cgroup.procs")
-        found += procs.pids()
-        procs.close()
-    return found
-
-
-def with_nested(folder: StrPath) -> Iterator[StrPath]:
-    """Give a group, and those below it."""
-    return (below for below, _, _ in os.walk(folder)) if nested(folder) else iter((folder,))
-
-
-def nested(folder: StrPath) -> bool:
-    """Say whether there are groups below: an agent may be root, and make some."""
-    try:
-        return os.stat(folder).st_nlink > 2  # noqa: PTH116 (hot)
-    except OSError:
-        return False
-
-
-def kill_listed(pids: Callable[[], list[int]]) -> None:
-    """Kill whoever is listed, once.
-
-    Who is in the second list under a pid whose descriptor was opened before is that very process, or gone.
-    """
-    held: dict[int, int] = {}
-    try:
-        for pid in pids():
-            with contextlib.suppress(OSError):
-                held[pid] = os.pidfd_open(pid)
-        for pid in held.keys() & set(pids()):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(held[pid], signal.SIGKILL)
-    finally:
-        for pidfd in held.values():
-            os.close(pidfd)
-
-
-def kill(folder: StrPath) -> None:
-    """Kill all that live in a group and below it, once, by the best means that it has."""
-    with contextlib.suppress(*_GONE):
-        if os.path.exists(f"{folder}/cgroup.kill"):  # noqa: PTH110
-            write(f"{folder}/cgroup.kill", "1")
-        elif os.path.exists(f"{folder}/freezer.state"):  # noqa: PTH110
-            _kill_frozen(folder)
-        else:
-            kill_listed(lambda: listed(folder))
-
-
-def _kill_frozen(folder: StrPath) -> None:
-    """Nobody forks while frozen; v1 lets nobody die before the thaw either, and who is below may be frozen itself."""
-    write(f"{folder}/freezer.state", "FROZEN")
-    try:
-        kill_listed(lambda: listed(folder))
-    finally:
-        for each in with_nested(folder):
-            write(f"{each}/freezer.state", "THAWED")
-
-
-def frozen_by(pid: int) -> Path | None:
-    """Find by which file of cgroup v1 a process is frozen: SIGKILL waits for the thaw. Our own groups are thawed."""
-    with contextlib.suppress(Unavailable):
-        state = locate("freezer", read(f"/proc/{pid}/cgroup"), read("/proc/self/mountinfo")) / "freezer.state"
-        return state if read(state).strip() in ("FROZEN", "FREEZING") else None
-    return None
-
-
-def remove(folder: StrPath) -> bool:
-    """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
-    with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below
-        os.rmdir(folder)  # noqa: PTH106
-        return True
-    if listed(folder):
-        return False
-    for below, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):
-            os.rmdir(below)  # noqa: PTH106
-    return not os.path.exists(folder)  # noqa: PTH110
-
-
-def run_prefix(cookie: str) -> str:
-    """As much of a run's cookie as is in the names of its groups."""
-    return cookie[:16]
-
-
-def run_name(cookie: str) -> str:
-    return f"seqsup-{run_prefix(cookie)}"
-
-
-def named_prefix(name: str) -> str | None:
-    """Read the start of a run's cookie from its directory's name; None when it is none of ours."""
-    match = _RUN.fullmatch(name)
-    return match[1] if match else None
-
-
-def make_run(base: Path, cookie: str) -> Path:
-    """Make a run's directory. One of this name that is there already is of the same run, before it was resumed."""
-    folder = base / run_name(cookie)
-    if folder.exists():
-        remove(folder)
-    folder.mkdir()
-    return folder
-
-
-def attempt_folder(run: StrPath, name: str) -> str:
-    """Name an attempt's directory; the prefix keeps an agent called memory.max from being taken for a file."""
-    if "/" in name or "\n" in name:
-        raise ValueError(f"no name for a group: {name!r}")
-    return f"{run}/agent-{name}"
-
-
-def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str, Path]]:
-    """Find where a hierarchy is mounted, "" being cgroup v2: the root within it that is shown, and the directory."""
-    for line in split(read(Path("/proc/self/mountinfo")) if mountinfo is None else mountinfo):
-        fields, _, kind = line.partition(" - ")
-        filesystem, _, options = kind.split(" ", 2)
-        if filesystem == "cgroup2" if not controller else filesystem == "cgroup" and controller in options.split(","):
-            shown, where = (unescaped(field) for field in fields.split(" ")[3:5])
-            yield shown, Path(where)
-
-
-def own_directory(controller: str) -> Path:
-    """Find the group this process is in, "" being cgroup v2."""
-    return locate(controller, read(Path("/proc/self/cgroup")), read(Path("/proc/self/mountinfo")))
-
-
-def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
-    """Find a group by what /proc/PID/cgroup and mountinfo say."""
-    lines = (line.split(":", 2) for line in split(cgroup))
-    path = next((path for _, controllers, path in lines if controller in controllers.split(",")), None)
-    if path is None:
-        raise Unavailable(f"there is no cgroup {f'v1 with {controller}' if controller else 'v2'}")
-    for shown, where in mounts(controller, mountinfo):
-        shown = shown.rstrip("/")
-        if path.startswith("/..") or not f"{path}/".startswith(f"{shown}/"):
-            continue  # a container that shows another part of the tree
-        return where / path.removeprefix(shown).lstrip("/")
-    raise Unavailable(f"the cgroup of this process, {path}, is not mounted here")
-
-
-def unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

@@ -3,14 +3,15 @@
 import contextlib
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import NO_LIMIT, Kept, Unavailable, mounts, own_directory
+from seqsup.containment.cgroup.files import NO_LIMIT, KeptFile, mounts, own_directory
+from seqsup.containment.cgroup.group import Unavailable
 
 
 class Ceiling:
     """One group above us that has a limit."""
 
     def __init__(self, limit: Path, used: Path, stat: Path, cache: str) -> None:
-        self._limit, self._used, self._stat, self._cache = Kept(limit), Kept(used), Kept(stat), cache
+        self._limit, self._used, self._stat, self._cache = KeptFile(limit), KeptFile(used), KeptFile(stat), cache
 
     def room(self) -> int | None:
         """What may still be taken, in bytes, with the page cache that the kernel gives up for it; None: no limit."""

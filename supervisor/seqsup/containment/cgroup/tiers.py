@@ -13,18 +13,9 @@ from msgspec import Struct
 
 from seqsup.containment.cgroup import v2
 from seqsup.containment.cgroup.claim import Claim
-from seqsup.containment.cgroup.group import (
-    Groups,
-    Unavailable,
-    kill,
-    mounts,
-    named_prefix,
-    own_directory,
-    read,
-    remove,
-    run_name,
-)
-from seqsup.containment.cgroup.v1 import Groups1, with_freezer
+from seqsup.containment.cgroup.files import kill, mounts, named_prefix, own_directory, read, remove, run_name
+from seqsup.containment.cgroup.group import Cgroups, Unavailable
+from seqsup.containment.cgroup.v1 import CgroupsV1, with_freezer
 from seqsup.containment.launcher import wrap
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, TIER
@@ -72,7 +63,7 @@ class NoGroup(SeqsupError):
 class Chosen(Struct, frozen=True):
     """What an agent's tree is kept by, besides session, subreaper and cookie."""
 
-    groups: Groups | None
+    groups: Cgroups | None
     tier: str
     detail: str
     why: tuple[str, ...]  # of each better one: why it was not had
@@ -168,7 +159,7 @@ def _contained() -> bool:
     return any((where / "cgroup.type").exists() for _, where in mounts(""))
 
 
-def rehearse(groups: Groups) -> None:
+def rehearse(groups: Cgroups) -> None:
     """Start a process in a group, see it there, kill it with the group, and remove that."""
     group = groups.make("rehearsal", 64 * MIB, 64)
     try:
@@ -225,7 +216,7 @@ async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path
         await wake.wait(0.002)
 
 
-def _scope(cookie: str) -> Groups:
+def _scope(cookie: str) -> Cgroups:
     """Ask systemd to delegate a scope to this very process: the user's manager, or as root the system's."""
     if not any("memory" in read(where / "cgroup.controllers").split() for _, where in mounts("")):
         raise Unavailable("cgroup v2 has no memory controller on this machine")
@@ -248,11 +239,11 @@ def _scope(cookie: str) -> Groups:
     return v2.with_controllers(cookie)
 
 
-def _beside(cookie: str) -> Groups:
-    return Groups1(cookie, v2.without_controllers(cookie))
+def _beside(cookie: str) -> Cgroups:
+    return CgroupsV1(cookie, v2.without_controllers(cookie))
 
 
-TIERS: dict[str, Callable[[str], Groups]] = {
+TIERS: dict[str, Callable[[str], Cgroups]] = {
     "cgroup v2": v2.with_controllers,
     "cgroup v2 in a scope of systemd's": _scope,
     "cgroup v1 with the kill of v2": _beside,

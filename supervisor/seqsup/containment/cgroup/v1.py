@@ -1,17 +1,14 @@
-"""Groups of cgroup v1: memory and pids keep the limits; the freezer, or cgroup v2 beside them, keeps who belongs."""
+"""Cgroup v1: memory and pids keep the limits; the freezer, or cgroup v2 beside them, keeps who belongs."""
 
 import contextlib
 import os
 import re
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import (
-    Kept,
-    Membership,
+from seqsup.containment.cgroup.files import (
+    KeptFile,
     StrPath,
-    Unavailable,
     attempt_folder,
-    backstop,
     kill,
     listed,
     make_run,
@@ -22,12 +19,13 @@ from seqsup.containment.cgroup.group import (
     spell,
     write,
 )
-from seqsup.containment.cgroup.v2 import Groups2
+from seqsup.containment.cgroup.group import Membership, Unavailable, backstop
+from seqsup.containment.cgroup.v2 import CgroupsV2
 
 _COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
 
 
-class Members1:
+class MembershipV1:
     """Who belongs together, in a hierarchy of v1."""
 
     def __init__(self, folder: StrPath) -> None:
@@ -48,7 +46,7 @@ class Members1:
         return remove(self._folder)
 
 
-class Group1:
+class CgroupV1:
     """One attempt's group."""
 
     def __init__(self, memory: StrPath, pids: StrPath | None, members: Membership) -> None:
@@ -58,7 +56,7 @@ class Group1:
         for folder in own:
             with contextlib.suppress(FileExistsError):  # without a freezer the members are kept here
                 os.mkdir(folder)  # noqa: PTH102
-        self._stat, self._oom = Kept(f"{memory}/memory.stat"), Kept(f"{memory}/memory.oom_control")
+        self._stat, self._oom = KeptFile(f"{memory}/memory.stat"), KeptFile(f"{memory}/memory.oom_control")
         self._event: int | None = None
 
     @property
@@ -129,12 +127,12 @@ class Group1:
         return all(gone)
 
 
-class Groups1:
+class CgroupsV1:
     """One run's groups. `beside` is cgroup v2 for membership and kill, which closes with them."""
 
     limits = True
 
-    def __init__(self, cookie: str, beside: Groups2 | None = None) -> None:
+    def __init__(self, cookie: str, beside: CgroupsV2 | None = None) -> None:
         self._beside = beside
         self._runs: dict[str, Path] = {}
         self.tier = "cgroup1"
@@ -153,16 +151,16 @@ class Groups1:
         if beside is not None:
             self.detail += f"; {beside.detail}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group1:
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> CgroupV1:
         memory = attempt_folder(self._runs["memory"], name)
         pids = attempt_folder(self._runs["pids"], name) if "pids" in self._runs else None
         members: Membership
         if self._beside is not None:
             members = self._beside.make(name, None, None)
         else:
-            members = Members1(attempt_folder(self._runs.get("freezer", self._runs["memory"]), name))
+            members = MembershipV1(attempt_folder(self._runs.get("freezer", self._runs["memory"]), name))
         try:
-            group = Group1(memory, pids, members)
+            group = CgroupV1(memory, pids, members)
         except OSError:
             members.close()
             raise
@@ -180,5 +178,5 @@ class Groups1:
         return all(gone)
 
 
-def with_freezer(cookie: str) -> Groups1:
-    return Groups1(cookie)
+def with_freezer(cookie: str) -> CgroupsV1:
+    return CgroupsV1(cookie)

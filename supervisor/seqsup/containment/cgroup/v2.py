@@ -1,4 +1,4 @@
-"""Groups of cgroup v2: with its memory and pids controllers where we may use them, else for membership and kill."""
+"""Cgroup v2: with its memory and pids controllers where we may use them, else for membership and kill."""
 
 import contextlib
 import os
@@ -9,12 +9,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import (
-    Kept,
+from seqsup.containment.cgroup.files import (
+    KeptFile,
     StrPath,
-    Unavailable,
     attempt_folder,
-    backstop,
     kill,
     listed,
     make_run,
@@ -26,6 +24,7 @@ from seqsup.containment.cgroup.group import (
     spell,
     write,
 )
+from seqsup.containment.cgroup.group import Unavailable, backstop
 
 _WANTED = ("memory", "pids")
 _COUNTED = re.compile(rb"^(?:anon|shmem) (\d+)$", re.MULTILINE)
@@ -33,7 +32,7 @@ _ROOM = "supervisor"
 _UNITS = (".scope", ".service")
 
 
-class Group2:
+class CgroupV2:
     """One attempt's group."""
 
     def __init__(self, folder: StrPath, *, limits: bool = True) -> None:
@@ -41,9 +40,10 @@ class Group2:
         self._folder = folder
         procs = f"{folder}/cgroup.procs"
         self.entry: tuple[str, ...] = (procs,)
-        self._procs = Kept(procs)
+        self._procs = KeptFile(procs)
         self._stat, self._oom, self._tasks = (
-            Kept(f"{folder}/{name}" if limits else None) for name in ("memory.stat", "memory.events", "pids.current")
+            KeptFile(f"{folder}/{name}" if limits else None)
+            for name in ("memory.stat", "memory.events", "pids.current")
         )
         self._epoll: select.epoll | None = None
 
@@ -102,7 +102,7 @@ class Group2:
         return remove(self._folder)
 
 
-class Groups2:
+class CgroupsV2:
     """One run's groups."""
 
     def __init__(self, run: Path, *, limits: bool, undo: Callable[[], None] = lambda: None) -> None:
@@ -111,10 +111,10 @@ class Groups2:
         self.tier = "cgroup2" if limits else "cgroup2 without controllers"
         self.detail = f"{'memory, pids' if limits else 'membership'} and kill below {run.parent}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> Group2:
+    def make(self, name: str, hard: int | None, pids_max: int | None) -> CgroupV2:
         folder = attempt_folder(self._run, name)
         os.mkdir(folder)  # noqa: PTH102
-        group = Group2(folder, limits=self.limits)
+        group = CgroupV2(folder, limits=self.limits)
         if self.limits:
             try:
                 group.limit(hard, pids_max)
@@ -129,11 +129,11 @@ class Groups2:
         return gone
 
 
-def without_controllers(cookie: str) -> Groups2:
-    return Groups2(make_run(own_directory(""), cookie), limits=False)
+def without_controllers(cookie: str) -> CgroupsV2:
+    return CgroupsV2(make_run(own_directory(""), cookie), limits=False)
 
 
-def with_controllers(cookie: str) -> Groups2:
+def with_controllers(cookie: str) -> CgroupsV2:
     """Make groups with limits where this process is, if that may hand out controllers."""
     base = _base()
     missing = set(_WANTED) - set(read(base / "cgroup.controllers").split())
@@ -152,7 +152,7 @@ def with_controllers(cookie: str) -> Groups2:
     except OSError:
         undo()
         raise
-    return Groups2(run, limits=True, undo=undo)
+    return CgroupsV2(run, limits=True, undo=undo)
 
 
 def _base() -> Path:
@@ -191,7 +191,7 @@ def _enable(base: Path) -> Callable[[], None]:
     missing = [controller for controller in _WANTED if controller not in enabled]
     if not missing:
         return lambda: None
-    within = Kept(base / "cgroup.procs")
+    within = KeptFile(base / "cgroup.procs")
     pids = within.pids()
     within.close()
     if not _delegated(base):
@@ -229,7 +229,7 @@ class _Undo:
 
 
 def _move_all(source: Path, target: Path) -> None:
-    procs = Kept(source / "cgroup.procs")
+    procs = KeptFile(source / "cgroup.procs")
     try:
         for _ in range(10):  # who forks meanwhile is met in the next round
             for pid in procs.pids():

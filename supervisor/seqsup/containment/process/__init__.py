@@ -7,7 +7,6 @@ from seqsup.host.machine import PORTABLE
 if TYPE_CHECKING or not PORTABLE:
     from seqsup.containment.process.linux import (
         ADOPTS,
-        Member,
         all_pids,
         children,
         environment,
@@ -17,10 +16,12 @@ if TYPE_CHECKING or not PORTABLE:
         read_stat,
         unmoved,
     )
+    from seqsup.containment.process.linux import (
+        LinuxMember as Member,
+    )
 else:
     from seqsup.containment.process.portable import (
         ADOPTS,
-        Member,
         all_pids,
         children,
         environment,
@@ -29,6 +30,9 @@ else:
         kinship,
         read_stat,
         unmoved,
+    )
+    from seqsup.containment.process.portable import (
+        PortableMember as Member,
     )
 
 __all__ = [

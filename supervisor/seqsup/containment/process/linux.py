@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import frozen_by
+from seqsup.containment.cgroup.files import frozen_by
 from seqsup.containment.fast_kill import kill_and_free
 from seqsup.containment.process.stat import COMMAND, Stat
 from seqsup.host.machine import PAGE
@@ -31,7 +31,7 @@ _FORKED = 0x40  # the kernel's PF_FORKNOEXEC
 _HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 
 
-class Member:
+class LinuxMember:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Member:
         self.denied = ""  # what of it may not be read, and what follows from that
 
     @staticmethod
-    def open(pid: int) -> "Member | None":
+    def open(pid: int) -> "LinuxMember | None":
         """Take hold of a process; None when it is gone. One that we may not look into is held all the same."""
         try:
             pidfd = os.pidfd_open(pid)
@@ -72,7 +72,7 @@ class Member:
             os.close(pidfd)
             raise
         stat = read_stat(pid)
-        member = Member(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
+        member = LinuxMember(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
         if member.gone():  # what was read may then be of a stranger with its pid
             member.close()
             return None
@@ -144,7 +144,7 @@ class Member:
             return False
         return True
 
-    def kill_and_free(self, others: "Iterable[Member]") -> None:
+    def kill_and_free(self, others: "Iterable[LinuxMember]") -> None:
         """Kill it with these and free its memory, which ends sooner than by its own. All may live on."""
         if not self.gone():
             kill_and_free(self.pid, self.pidfd, [member.pidfd for member in others])
@@ -195,7 +195,7 @@ class Member:
             os.close(self.statm)
 
 
-def unmoved(members: Iterable[Member], what: Measure) -> bool:
+def unmoved(members: Iterable[LinuxMember], what: Measure) -> bool:
     """Say whether all hold what they were measured at last. (Hot: to call each would take half as long again.)"""
     pread = os.pread
     try:

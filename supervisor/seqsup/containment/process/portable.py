@@ -19,7 +19,7 @@ from seqsup.model.process_names import classify
 ADOPTS = False  # whether orphans among our descendants fall to us
 
 
-class Member:
+class PortableMember:
     """A process that belongs to a tree."""
 
     copied = 0  # as far as one can know
@@ -32,11 +32,11 @@ class Member:
         self.bytes, self.shared, self.looked, self.denied = 0, 0, 0, ""
 
     @staticmethod
-    def open(pid: int) -> "Member | None":
+    def open(pid: int) -> "PortableMember | None":
         """Take hold of a process; None when it is gone."""
         stat = read_stat(pid)
         with suppress(psutil.NoSuchProcess):
-            member = Member(psutil.Process(pid), stat) if stat is not None else None
+            member = PortableMember(psutil.Process(pid), stat) if stat is not None else None
             return None if member is None or member.gone() else member
         return None
 
@@ -70,7 +70,7 @@ class Member:
             return False
         return True
 
-    def kill_and_free(self, others: "Iterable[Member]") -> None:
+    def kill_and_free(self, others: "Iterable[PortableMember]") -> None:
         """There is nothing by which its memory could be freed faster."""
 
     def gone(self) -> bool:
@@ -97,7 +97,7 @@ class Member:
         """There is nothing to let go of."""
 
 
-def unmoved(members: Iterable[Member], what: Measure) -> bool:
+def unmoved(members: Iterable[PortableMember], what: Measure) -> bool:
     """Say whether all hold what they were measured at last."""
     try:
         return all(member.bytes == member.measure(what) for member in members)
@@ -108,7 +108,7 @@ def unmoved(members: Iterable[Member], what: Measure) -> bool:
 def glance(pid: int, what: Measure) -> int:
     """Measure in bytes who could not be held a moment ago; 0 when it is gone."""
     with suppress(OSError):
-        member = Member.open(pid)
+        member = PortableMember.open(pid)
         return member.measure(what) if member is not None else 0
     return 0
 
