@@ -75,6 +75,14 @@ class Keeper:
         return self.root
 
     @property
+    def parent_pid(self) -> None:
+        return None
+
+    def kills_leader(self, *, grouped: bool, becomes: bool) -> bool:
+        """The leader asked for PDEATHSIG before its own words, and a change of user clears that."""
+        return not becomes
+
+    @property
     def root(self) -> Root:
         """The leader; its pid may be another's by the time it is looked at, so it is never signalled by it."""
         return Root(self.leader or self._root.pid)
@@ -107,15 +115,6 @@ class Keeper:
         self.foreign = with_descent(self.foreign)
         return self.foreign.keys()
 
-    def let_go(self) -> Set[int]:
-        return self._reaper.let_go() | self.outsiders()
-
-    def let_go_bytes(self) -> int:
-        return self._reaper.let_go_bytes()
-
-    def still_abandoned(self) -> dict[int, int]:
-        return self._reaper.still_abandoned()
-
     @property
     def top(self) -> int | None:
         return None if self.over else self._root.pid
@@ -126,9 +125,6 @@ class Keeper:
 
     def last_pid(self) -> int:
         return self._reaper.last_pid()
-
-    def born_since(self, pid: int) -> range | None:
-        return self._reaper.born_since(pid)
 
     def saw(self, pid: int, start: int) -> None:
         self._seen[pid] = start

@@ -62,10 +62,12 @@ class Reaper:
         self.keepers: list[KeptTree] = []
         self.abandoned: dict[int, int] = {}  # of what survived SIGKILL
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
+        self.soft_nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # of the user: ours is raised
+        self._gate = self._home = -1  # descriptors, while it is entered
 
     def __enter__(self) -> "Reaper":
         adopt_orphans()
-        self.soft_nofile, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
@@ -79,6 +81,14 @@ class Reaper:
                     os.set_inheritable(fd, False)
         self._before = born(descend(own_children()))
         return self
+
+    @property
+    def parent_pid(self) -> int:
+        return os.getpid()
+
+    def kills_leader(self, *, grouped: bool, becomes: bool) -> bool:
+        """The sentinel kills what is in a cgroup, whatever its user."""
+        return grouped and self.sentinel is not None and self.sentinel.stands
 
     @property
     def proven_empty(self) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from seqsup.containment.cgroup.group import Cgroup
-from seqsup.containment.keeper import Keeper
 from seqsup.containment.members import Members, descend
+from seqsup.containment.owner import TreeOwner
 from seqsup.containment.process import Member, kin, read_stat
-from seqsup.containment.reaper import Reaper, Root
+from seqsup.containment.reaper import Root
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
@@ -32,14 +32,12 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
-    def __init__(
-        self, reaper: Reaper | Keeper, root: Root, measure: Measure, ledger: int, group: Cgroup | None
-    ) -> None:
+    def __init__(self, owner: TreeOwner, root: Root, measure: Measure, ledger: int, group: Cgroup | None) -> None:
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
         """
-        self._reaper = reaper
+        self._owner = owner
         self._ledger = ledger
         self._members = Members(measure)
         self._measure = measure
@@ -55,7 +53,7 @@ class Tree:
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self.root = root
-        if isinstance(reaper, Keeper):
+        if owner.parent_pid is None:
             self.walk()  # its leader's pid may be another's by now
         else:
             self._take(root.pid)
@@ -68,12 +66,12 @@ class Tree:
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
         began, found = time.monotonic(), 0
-        self._last_pid = self._reaper.last_pid()
+        self._last_pid = self._owner.last_pid()
         self._unborn.clear()
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
         kindred = kin(self.root.pid, self._members.pids())
-        for pid in descend((*self._reaper.children(), *grouped, *kindred), self._reaper.outsiders()):
+        for pid in descend((*self._owner.children(), *grouped, *kindred), self._owner.outsiders()):
             if pid in self._members:
                 continue
             found += 1
@@ -84,9 +82,9 @@ class Tree:
 
     def _keep_up(self) -> None:
         """Find new members where there may be some: all of them by a walk, or among the few that were born since."""
-        last, since_walk = self._reaper.last_pid(), time.monotonic() - self._walked
+        last, since_walk = self._owner.last_pid(), time.monotonic() - self._walked
         least, most = _WALK_EVERY
-        idle = max(least, min(_IDLE_SHARE * self._walk_cost, most)) * (_COUNTED if self._reaper.counted else 1)
+        idle = max(least, min(_IDLE_SHARE * self._walk_cost, most)) * (_COUNTED if self._owner.counted else 1)
         if since_walk >= idle:
             self.walk()
         elif last != self._last_pid or (self._unborn and time.monotonic() >= self._again):
@@ -101,7 +99,7 @@ class Tree:
         Numbers go up, so parents come before their children; who lost its parents since is a child of the top.
         """
         few = self._last_pid <= last <= self._last_pid + _FEW * len(self._members) - len(self._unborn)
-        if not (few and self._reaper.counted and not self._members.unheld and (top := self._reaper.top)):
+        if not (few and self._owner.counted and not self._members.unheld and (top := self._owner.top)):
             return False
         numbers = range(self._last_pid + 1, last + 1)
         parents, now = _parents(numbers), time.monotonic()
@@ -111,7 +109,7 @@ class Tree:
         if parents is None:
             return False
         self._unborn = self._unborn.union(numbers).difference(parents)
-        outsiders, ours = self._reaper.outsiders(), {top}
+        outsiders, ours = self._owner.outsiders(), {top}
         for pid, parent in parents.items():
             if pid not in outsiders and (parent in ours or parent in self._members):
                 ours.add(pid)
@@ -120,7 +118,7 @@ class Tree:
 
     def _take(self, pid: int) -> None:
         if (member := self._members.add(pid)) is not None:
-            self._reaper.saw(member.pid, member.start)
+            self._owner.saw(member.pid, member.start)
             with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
                 os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
 
@@ -149,7 +147,7 @@ class Tree:
 
         What they held as they left stays charged where it was, and counts twice until they free it or exec.
         """
-        now, who = time.monotonic(), (group.tasks(), self._reaper.last_pid(), len(self._members))
+        now, who = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
         same = who == self._who and who[0] is not None
         if now - self._listed >= (_WALK_EVERY[0] if same else _WALK_SHARE * self._list_cost):
             self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
@@ -182,7 +180,7 @@ class Tree:
         Whoever was seen and is gone by now may have left a child unseen; and while the kernel says that we have
         children, though no outsider lives, one of the tree does.
         """
-        if self._reaper.proven_empty and not (self._group and self._group.pids()):
+        if self._owner.proven_empty and not (self._group and self._group.pids()):
             found = 0
             self._members.unheld.clear()
         else:
@@ -190,8 +188,8 @@ class Tree:
         seen = len(self._members.living()) + len(self._members.unheld) or found
         if seen:
             return seen
-        self._reaper.reap()
-        return 0 if self._reaper.childless or self._reaper.outsiders() else 1
+        self._owner.reap()
+        return 0 if self._owner.childless or self._owner.outsiders() else 1
 
     def __contains__(self, pid: int) -> bool:
         return pid in self._members
@@ -205,10 +203,10 @@ class Tree:
             self._members.send(signum)
             return
         self._members.kill_and_free()
-        if self._group is not None and not self._reaper.foreign:
+        if self._group is not None and not self._owner.foreign:
             self._group.kill()
         self._members.send(signum)
-        self._reaper.kill_children()
+        self._owner.kill_children()
 
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to what it was just found to use; forked pages count in each."""
@@ -221,7 +219,7 @@ class Tree:
             name = _SHARED if self._members.seen() else OTHER
             named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest, count=0),)
         self._named_at = max(whole, MIB)
-        if self._reaper.ending(self.root) is None and not self._kernel_killed():
+        if self._owner.ending(self.root) is None and not self._kernel_killed():
             self.last_whole = named
         return named
 
@@ -234,7 +232,7 @@ class Tree:
 
     def _take_grouped(self) -> bool:
         """Take whom the group has and no walk has found: of many threads one takes long, and is not due at once."""
-        outsiders = self._reaper.outsiders()
+        outsiders = self._owner.outsiders()
         unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
         for pid in unknown:
             if pid not in outsiders:
@@ -256,7 +254,7 @@ class Tree:
     def abandon(self) -> str:
         """Remember who survived SIGKILL, and say why: it is let go by close(), but not forgotten."""
         left = self._members.living()
-        self._reaper.abandoned.update({member.pid: member.start for member in left})
+        self._owner.abandoned.update({member.pid: member.start for member in left})
         return ", ".join(f"pid {member.pid} ({member.name}): {member.holdup()}" for member in left)
 
     def release(self, allowed: tuple[str, ...]) -> None:
@@ -270,7 +268,7 @@ class Tree:
                 self._let_go(member)
 
     def _let_go(self, member: Member) -> None:
-        self._reaper.foreign[member.pid] = member.start
+        self._owner.foreign[member.pid] = member.start
         self._members.drop(member)
 
     async def destroy(self, wake: Wake) -> None:
@@ -280,14 +278,14 @@ class Tree:
             empty = 0 if self.living() else empty + 1
             self.send(signal.SIGKILL)
             await wake.wait(0.001)
-            self._reaper.reap()
+            self._owner.reap()
 
     def close(self) -> None:
         """End the watch; whoever still lives is let go, so that it is no part of the next tree."""
         for member in self._members.living():
             self._let_go(member)
         self._members.close()
-        self._reaper.forget(self.root)
+        self._owner.forget(self.root)
 
 
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:

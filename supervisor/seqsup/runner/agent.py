@@ -114,10 +114,9 @@ class Agent:
 
     def _own_world(self, place: Place) -> World:
         """In a lane beside others its tree hangs below a keeper."""
-        reaper = self._world.reaper
-        if not self._beside_others or isinstance(reaper, Keeper):
+        if not self._beside_others:
             return self._world
-        return replace(self._world, reaper=Keeper(reaper, place.label))
+        return replace(self._world, keeper=Keeper(self._world.reaper, place.label))
 
     def _to_drain(self) -> Step:
         """While others run, what the host has available is theirs to take: admission sees to it."""

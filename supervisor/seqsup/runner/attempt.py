@@ -18,7 +18,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup.containment import launcher
-from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Root
 from seqsup.containment.tree import Tree
 from seqsup.errors import SeqsupError
@@ -162,8 +161,7 @@ async def _beside(check: Step, number: int, place: Place, world: World, env: dic
         check, stdin_file=None, node=None, preset=None, timeouts=replace(check.timeouts, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
-    reaper = world.reaper.another() if isinstance(world.reaper, Keeper) else world.reaper
-    quiet = replace(world, reaper=reaper, emit=lambda _: None)
+    quiet = replace(world, keeper=world.keeper and world.keeper.another(), emit=lambda _: None)
     stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
     vigil = _Vigil(check, number, None, stage, quiet)
     try:
@@ -224,20 +222,17 @@ class _Vigil:
             env = env | environment.for_node(step, options, env, folder, line)
             stand_in.write(folder, step.node.executable, options, env, owner)
         _must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        group, reaper = self._stage.group(), self._world.reaper
-        if kept := isinstance(reaper, Keeper):
-            ends_with_us = step.account is None  # a keeper sees to it but where the user changes
-        else:
-            ends_with_us = group is not None and reaper.sentinel is not None and reaper.sentinel.stands
+        group, tree_owner = self._stage.group(), self._world.owner
+        ends_with_us = tree_owner.kills_leader(grouped=group is not None, becomes=step.account is not None)
         words, env = users.loading_late(step.account, step.command, env)
         command = launcher.wrap(
             words, group.entry if group is not None else (), names=env,
-            die_with_us=not ends_with_us, bounds=launcher.Bounds(step.rlimits, reaper.soft_nofile),
+            die_with_us=not ends_with_us, bounds=launcher.Bounds(step.rlimits, tree_owner.soft_nofile),
             becoming=users.becoming(step.account) if step.account is not None else (),
-            parent=None if kept else os.getpid(),
+            parent=tree_owner.parent_pid,
         )  # fmt: skip
         with open_stdin(step) as stdin:
-            return self._world.reaper.spawn(
+            return tree_owner.spawn(
                 command, cwd=step.cwd, env=env, stdin=stdin.fileno(),
                 stdout=self._stage.stdout.fd, stderr=self._stage.stderr.fd,
             )  # fmt: skip
@@ -246,7 +241,7 @@ class _Vigil:
         """Watch until nobody is left; where watching fails, see to it that nobody is."""
         world, step = self._world, self._step
         group = self._stage.group()
-        tree = Tree(world.reaper, root, step.limits.measure, self._stage.place.ledger, group)
+        tree = Tree(world.owner, root, step.limits.measure, self._stage.place.ledger, group)
         try:
             world.emit(Spawned(agent=step.name, attempt=self._number, pid=root.pid, start_time=tree.root_start))
             last = await self._watch_on(tree)
@@ -254,7 +249,7 @@ class _Vigil:
                 waited = watch.KILL_DEADLINE
                 left, why = tree.describe(), tree.abandon()
                 world.emit(Unkillable(agent=step.name, processes=left, seconds=waited, why=why))
-            return self._outcome(tree, world.reaper.ending(root), last.kernel_oom)
+            return self._outcome(tree, world.owner.ending(root), last.kernel_oom)
         except BaseException:
             await tree.destroy(world.wake)
             raise
@@ -347,7 +342,7 @@ class _Vigil:
 
     def _sample(self, tree: Tree) -> Sample:
         world = self._world
-        root_exited = world.reaper.ending(tree.root) is not None
+        root_exited = world.owner.ending(tree.root) is not None
         if root_exited:
             if self._seconds is None:
                 self._seconds = time.monotonic() - self._watch.started
@@ -366,7 +361,7 @@ class _Vigil:
         collectable, collection = self._hear(tree, now, used)
         sample = Sample(
             at=now, used=used, processes=processes, host_available=available,
-            quiet=self._quiet(now), root_exited=root_exited, childless=world.reaper.proven_empty,
+            quiet=self._quiet(now), root_exited=root_exited, childless=world.owner.proven_empty,
             halt=world.operator.halt, kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
             snapping=self._telemetry is not None and self._telemetry.snapping,
         )  # fmt: skip
@@ -425,7 +420,7 @@ class _Vigil:
     def _tell_leader(self, tree: Tree) -> None:
         """The leader ended by itself. What that comes to is known already, but where a check is still to be asked."""
         self._left = True
-        step, ending = self._step, self._world.reaper.ending(tree.root)
+        step, ending = self._step, self._world.owner.ending(tree.root)
         if ending is None or step.success.output is not None or step.success.command:
             return
         reason, why, _ = self._classify(ending, tree.kernel_oom())

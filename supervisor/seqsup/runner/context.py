@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from seqsup.containment.cgroup.group import Cgroups
 from seqsup.containment.keeper import Keeper
+from seqsup.containment.owner import TreeOwner
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
@@ -19,7 +20,7 @@ from seqsup.runner.stop_request import Operator
 
 
 class World(Struct, frozen=True):
-    reaper: Reaper | Keeper
+    reaper: Reaper
     host: Host
     wake: Wake
     operator: Operator
@@ -32,3 +33,9 @@ class World(Struct, frozen=True):
     since: Callable[[], float] = time.time  # when the run began
     sockets: Sockets = field(default_factory=Sockets)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))  # ours: agents have it too
+    keeper: Keeper | None = None  # of the tree at hand, where it runs next to others
+
+    @property
+    def owner(self) -> TreeOwner:
+        """The owner of the tree at hand."""
+        return self.keeper or self.reaper

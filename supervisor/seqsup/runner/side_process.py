@@ -74,7 +74,6 @@ class Beside:
         With the `node` of its PATH, its Node processes can be asked.
         """
         reaper, groups = self._world.reaper, self._world.groups
-        assert not isinstance(reaper, Keeper)
         private(self.folder)
         for name in (STDOUT, STDERR):
             self._outputs.append(Output(self.folder / name))

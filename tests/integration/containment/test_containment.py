@@ -118,7 +118,7 @@ def test_whoever_escapes_is_found_and_killed(
         assert named
         assert set(named) <= pids(tree)
         if "--leave" in args or name in ("orphans",):
-            ending = await until(lambda: tree._reaper.ending(tree.root), wake)
+            ending = await until(lambda: tree._owner.ending(tree.root), wake)
             assert ending == Exit(code=0, signal=None)
             await until(lambda: set(named) == pids(tree), wake)
 
@@ -502,7 +502,7 @@ def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.used() > 30 * MIB
         tree.send(signal.SIGKILL)
-        await until(lambda: tree._reaper.ending(tree.root), wake)
+        await until(lambda: tree._owner.ending(tree.root), wake)
         assert tree.used() == 0
         assert tree.count() == 0
 
@@ -880,7 +880,7 @@ def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stu
         tree.send(signal.SIGSTOP)
         await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_STOPPED, wake)
         await tree.destroy(wake)
-        assert tree._reaper.ending(tree.root) == Exit(code=None, signal=signal.SIGKILL)
+        assert tree._owner.ending(tree.root) == Exit(code=None, signal=signal.SIGKILL)
 
     within(stub("deaf"), story)
 
@@ -892,7 +892,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
 
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         let_go.extend(named)
-        reaper = tree._reaper
+        reaper = tree._owner
         await until(lambda: reaper.ending(tree.root), wake)
         tree.release(("orphans.py",))
         assert tree.living() == 0
@@ -911,7 +911,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
 
 def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
-        reaper = tree._reaper
+        reaper = tree._owner
         await until(lambda: reaper.ending(tree.root), wake)
         tree.release(("",))
         (server,) = named
@@ -991,7 +991,7 @@ def test_each_end_is_told_as_it_was(
     within: Callable[..., None], stub: Stub, name: str, args: list[object], ending: Exit
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        assert await until(lambda: tree._reaper.ending(tree.root), wake) == ending
+        assert await until(lambda: tree._owner.ending(tree.root), wake) == ending
 
     within(stub(name, *args), story)
 

@@ -65,7 +65,6 @@ async def started(beside: Beside, world: World, command: list[str]) -> list[int]
 
 def agents_tree(world: World, site: Site, command: list[str], folder: Path) -> Tree:
     """A tree below the supervisor itself, as the running agent's is."""
-    assert isinstance(world.reaper, Reaper)
     with (folder / "said").open("w") as said:
         root = world.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
     return Tree(world.reaper, root, Measure.PRIVATE, site.ledger, None)
@@ -125,7 +124,6 @@ def test_who_survives_its_kill_is_waited_for_and_told_of_once(
         async with Beside("one", site, world) as one:
             await started(one, world, stub("deaf"))
             await one.stop(0)
-        assert isinstance(world.reaper, Reaper)
         while world.reaper.keepers:
             await world.wake.wait(1.0)
             world.reaper.tidy()
@@ -258,7 +256,6 @@ def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
     """A build in a lane is a million processes a day."""
 
     async def story(world: World, site: Site) -> None:
-        assert isinstance(world.reaper, Reaper)
         keeper = Keeper(world.reaper, "one")
         keeper.saw(os.getpid(), 7)
         for pid in range(2**22, 2**22 + 20_000):  # no process has such a number

@@ -111,7 +111,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             wanted = step(
                 sys.executable, "-c", holds, str(mib), name=name, cwd=tmp_path, limits={"host_floor": 150 * MIB}
             )
-            own = replace(world, reaper=Keeper(reaper, name), wake=wake.branch())
+            own = replace(world, keeper=Keeper(reaper, name), wake=wake.branch())
             await admission.admit(wanted, own, Halt.NOW, first=True)
             place = Place(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
             try:

@@ -1,0 +1,79 @@
+"""The owner of a process tree: it starts the leader, collects its exit, and tells which processes are the tree's."""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Protocol
+
+from seqsup.containment.reaper import Root
+from seqsup.model.outcome import Exit
+
+
+class TreeOwner(Protocol):
+    """The Reaper for a tree that runs alone, a Keeper for one that runs next to others."""
+
+    soft_nofile: int  # the user's soft limit of open files, before the supervisor raised its own
+    foreign: dict[int, int]  # pid -> start, of processes that may outlive their agent
+    abandoned: dict[int, int]  # pid -> start, of processes that survived SIGKILL
+
+    # -- starting
+
+    def spawn(
+        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+    ) -> Root:
+        """Start the tree's leader; OSError says why it could not be started."""
+
+    @property
+    def parent_pid(self) -> int | None:
+        """This process's pid, where it is the leader's parent: the leader's pid stays its own until reap().
+
+        None: the leader has another parent, and its pid may be reused.
+        """
+
+    def kills_leader(self, *, grouped: bool, becomes: bool) -> bool:
+        """Return whether the leader is killed when this process dies, without PDEATHSIG in its own words.
+
+        `grouped`: it is in a cgroup. `becomes`: it changes its user.
+        """
+
+    # -- the leader's exit
+
+    def reap(self) -> object:
+        """Collect the exits of this process's children."""
+
+    def ending(self, root: Root) -> Exit | None:
+        """Return how the leader ended; None while it lives."""
+
+    def forget(self, root: Root) -> None:
+        """End the care for a tree whose watch is over."""
+
+    # -- the tree
+
+    @property
+    def top(self) -> int | None:
+        """The pid to which the tree's orphans fall; None where that is unknown."""
+
+    @property
+    def childless(self) -> bool:
+        """Whether the last reap() found no child."""
+
+    @property
+    def proven_empty(self) -> bool:
+        """Whether the kernel's word proves that no process of the tree is left."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether last_pid() counts as the tree's processes are numbered: some containers show another's."""
+
+    def last_pid(self) -> int:
+        """Return the pid that was given out last: while it is the same, nothing forked."""
+
+    def children(self) -> list[int]:
+        """List the processes at which a walk of the tree begins."""
+
+    def outsiders(self) -> Set[int]:
+        """Return the processes below `top` that are not the tree's."""
+
+    def saw(self, pid: int, start: int) -> None:
+        """Note a process that was found in the tree."""
+
+    def kill_children(self) -> None:
+        """Kill the tree's processes as they are listed, faster than one that forks and exits can be looked at."""
