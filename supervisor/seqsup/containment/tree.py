@@ -12,7 +12,6 @@ from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import TreeOwner
 from seqsup.containment.process import Member, kin, read_stat
 from seqsup.containment.reaper import Root
-from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
@@ -57,11 +56,8 @@ class Tree:
             self.walk()  # its leader's pid may be another's by now
         else:
             self._take(root.pid)
-        if (leader := self._members.get(root.pid)) is not None:
-            self.root_start = leader.start
-        else:  # not reaped yet: that waits for the loop
-            stat = read_stat(root.pid)
-            self.root_start = stat.start if stat else 0
+        leader = self._members.get(root.pid) or read_stat(root.pid)  # ended, it is not reaped before the loop runs
+        self.root_start = leader.start if leader else 0
 
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
@@ -174,6 +170,11 @@ class Tree:
         """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
         return (self._group.peak() if self._group is not None else None) or 0
 
+    @property
+    def looks(self) -> int:
+        """How many looks in a row must find no process until none is left: one, where the kernel proves it."""
+        return 1 if self._owner.proven_empty else 2
+
     def living(self) -> int:
         """Count who lives now, after a walk.
 
@@ -270,15 +271,6 @@ class Tree:
     def _let_go(self, member: Member) -> None:
         self._owner.foreign[member.pid] = member.start
         self._members.drop(member)
-
-    async def destroy(self, wake: Wake) -> None:
-        """Kill until two looks in a row find nobody, or ten seconds are over."""
-        deadline, empty = time.monotonic() + 10, 0
-        while empty < 2 and time.monotonic() < deadline:
-            empty = 0 if self.living() else empty + 1
-            self.send(signal.SIGKILL)
-            await wake.wait(0.001)
-            self._owner.reap()
 
     def close(self) -> None:
         """End the watch; whoever still lives is let go, so that it is no part of the next tree."""

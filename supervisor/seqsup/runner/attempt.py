@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from seqsup.containment import launcher
 from seqsup.containment.reaper import Root
+from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
 from seqsup.errors import SeqsupError
 from seqsup.host import users
@@ -251,7 +252,7 @@ class _Vigil:
                 world.emit(Unkillable(agent=step.name, processes=left, seconds=waited, why=why))
             return self._outcome(tree, world.owner.ending(root), last.kernel_oom)
         except BaseException:
-            await tree.destroy(world.wake)
+            await stop(tree, world.wake, grace=0, deadline=watch.KILL_DEADLINE)
             raise
         finally:
             if self._oom_event is not None:

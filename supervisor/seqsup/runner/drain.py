@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from seqsup.containment.mark import bearers
 from seqsup.containment.memory_files import kept_since
-from seqsup.containment.stop import stop
+from seqsup.containment.stop import stop_leftovers
 from seqsup.model.enums import Halt
 from seqsup.model.events import Drained
 from seqsup.model.plan import Drain, Step
@@ -37,7 +37,7 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
     rule = step.drain
     strays: tuple[ProcessMemory, ...] = ()
     if rule.sweep and any(_strays(cookie, ended, world)):
-        strays, _ = await stop(
+        strays, _ = await stop_leftovers(
             lambda: _strays(cookie, ended, world), world.wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
         )
     found = await until_back(rule, rule.available, world, began=began, enough=Halt.KILL)

@@ -15,7 +15,7 @@ from seqsup.containment.cgroup.files import listed, named_prefix, remove, run_pr
 from seqsup.containment.mark import bearers, folders
 from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat
-from seqsup.containment.stop import stop
+from seqsup.containment.stop import stop_leftovers
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
@@ -39,6 +39,7 @@ from seqsup.state.run_folder import (
 )
 
 GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
+_ONCE_MORE = 0.01  # seconds
 
 
 class Recovered(Struct, frozen=True):
@@ -118,7 +119,7 @@ async def recover_elsewhere(journal: Journal | None, state_dir: Path, queue: Pat
     try:
         if not others.groups and not any(others.pids()):
             return None
-        stopped, remaining = await stop(others.pids, wake, grace=GRACE, deadline=DEADLINE)
+        stopped, remaining = await stop_leftovers(others.pids, wake, grace=GRACE, deadline=DEADLINE)
         staying = await _remove(others.groups, remaining, wake)
         return others.told(stopped, remaining, staying)
     finally:
@@ -127,11 +128,11 @@ async def recover_elsewhere(journal: Journal | None, state_dir: Path, queue: Pat
 
 async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake: Wake) -> list[Path]:
     """Remove them, or say which could not be; where somebody survived a kill already, that is tried once more only."""
-    return await tiers.sweep(groups, wake, deadline=0 if remaining else DEADLINE)
+    return await tiers.sweep(groups, wake, deadline=_ONCE_MORE if remaining else DEADLINE)
 
 
 async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left", wake: Wake) -> Recovered:
-    stopped, remaining = await stop(left.pids, wake, grace=GRACE, deadline=DEADLINE)
+    stopped, remaining = await stop_leftovers(left.pids, wake, grace=GRACE, deadline=DEADLINE)
     staying = await _remove(left.groups, remaining, wake)
     folder, unended = run_folder(state_dir, row.run), _unended(journal, row)
     for each in unended:

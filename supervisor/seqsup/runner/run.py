@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from seqsup import __version__
 from seqsup.containment.cgroup.tiers import PSUTIL, Chosen
 from seqsup.containment.mark import bearers
-from seqsup.containment.stop import stop
+from seqsup.containment.stop import stop_leftovers
 from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.host.machine import boot_id
 from seqsup.model.enums import Restart
@@ -229,7 +229,7 @@ class Run:
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
         let_go = self._let_go | self._world.reaper.let_go()
-        found, _ = await stop(
+        found, _ = await stop_leftovers(
             lambda: bearers(self._begun.cookie, except_pids=let_go), self._world.wake,
             grace=watch.LEFTOVER_GRACE, deadline=watch.KILL_DEADLINE,
         )  # fmt: skip

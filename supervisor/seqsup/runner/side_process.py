@@ -1,7 +1,6 @@
 """One command in a tree of its own, beside whatever agent runs: a companion or a hook. Weighed, and ended whole."""
 
 import os
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from seqsup.containment import launcher
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.mark import marks
+from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
 from seqsup.host import users
 from seqsup.model.enums import Halt, Measure
@@ -161,27 +161,18 @@ class Beside:
         return self.output()[-_SAID:].decode(errors="replace").strip()
 
     async def stop(self, grace: float) -> tuple[ProcessMemory, ...]:
-        """TERM, after `grace` seconds or at the operator's third wish KILL, until nobody is left; whoever was there is
-        named."""
-        tree, began, termed = self._tree, time.monotonic(), False
-        met: tuple[ProcessMemory, ...] = ()
+        """Stop its tree: KILL comes after `grace` seconds, or at the operator's third wish. Name what was there."""
+        tree = self._tree
         if tree is None or self._given_up:
-            return met
-        while tree.living() or not self._keeper.childless:
-            waited = time.monotonic() - began
-            if self._world.operator.halt is Halt.KILL:
-                grace = min(grace, waited)
-            if waited >= grace + watch.KILL_DEADLINE:
-                self._world.emit(Unkillable(agent=self.label, processes=tree.describe(), seconds=watch.KILL_DEADLINE))
-                self._given_up = True
-                break
-            if waited >= grace:
-                tree.send(signal.SIGKILL)
-            elif not termed:
-                met, termed = tree.describe(), True
-                tree.send(signal.SIGTERM)
-                tree.send(signal.SIGCONT)
-            await self._wake.wait(0.001 if waited >= grace else min(0.02, grace - waited))
+            return ()
+        met = tree.describe() if grace and tree.living() else ()
+        left = await stop(
+            tree, self._wake, grace=grace, deadline=grace + watch.KILL_DEADLINE,
+            hurry=lambda: self._world.operator.halt is Halt.KILL,
+        )  # fmt: skip
+        if left is not None:
+            self._world.emit(Unkillable(agent=self.label, processes=left, seconds=watch.KILL_DEADLINE))
+            self._given_up = True
         return met
 
     async def __aenter__(self) -> "Beside":

@@ -31,7 +31,7 @@ from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, linux, read_stat
 from seqsup.containment.reaper import Reaper, Root
 from seqsup.containment.shared_memory import Holding, look, once
-from seqsup.containment.stop import stop
+from seqsup.containment.stop import stop, stop_leftovers
 from seqsup.containment.tree import Tree
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
@@ -63,7 +63,7 @@ def within(tmp_path: Path) -> Callable[..., None]:
                 assert words[0] == "ready"
                 await story(tree, wake, [int(word) for word in words[1:]])
             finally:
-                await tree.destroy(wake)
+                await stop(tree, wake, grace=0, deadline=10)
                 assert tree.living() == 0
                 tree.close()
 
@@ -853,7 +853,7 @@ def test_a_fork_bomb_is_killed_to_the_last(within: Callable[..., None], stub: St
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.living()
-        await tree.destroy(wake)
+        await stop(tree, wake, grace=0, deadline=10)
         assert tree.living() == 0
 
     within(command, story)
@@ -867,7 +867,7 @@ def test_a_fork_bomb_that_bears_the_mark_is_stopped_from_outside(stub: Stub, tmp
     async def story(reaper: Reaper, wake: Wake) -> None:
         spawned(reaper, stub("fork_bomb", kind, BOMB[kind]), said)
         await until(said.read_text, wake)
-        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=0.1, deadline=DEADLINE)
+        stopped, remaining = await stop_leftovers(lambda: bearers(COOKIE), wake, grace=0.1, deadline=DEADLINE)
         assert stopped
         assert not remaining
         assert not list(bearers(COOKIE))
@@ -879,7 +879,7 @@ def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stu
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree.send(signal.SIGSTOP)
         await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_STOPPED, wake)
-        await tree.destroy(wake)
+        await stop(tree, wake, grace=0, deadline=10)
         assert tree._owner.ending(tree.root) == Exit(code=None, signal=signal.SIGKILL)
 
     within(stub("deaf"), story)
@@ -893,11 +893,12 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         let_go.extend(named)
         reaper = tree._owner
+        assert isinstance(reaper, Reaper)
         await until(lambda: reaper.ending(tree.root), wake)
         tree.release(("orphans.py",))
         assert tree.living() == 0
         assert reaper.let_go_bytes() > 0
-        await tree.destroy(wake)
+        await stop(tree, wake, grace=0, deadline=10)
         assert all(map(alive, named))
         os.kill(named[0], signal.SIGKILL)
         await until(lambda: not alive(named[0]), wake)
@@ -912,6 +913,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
 def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         reaper = tree._owner
+        assert isinstance(reaper, Reaper)
         await until(lambda: reaper.ending(tree.root), wake)
         tree.release(("",))
         (server,) = named
@@ -946,7 +948,7 @@ def test_the_mark_finds_its_bearers_and_their_folder(stub: Stub, tmp_path: Path)
         assert set(bearers(COOKIE, except_pids=frozenset(list(named)[:1]))) == set(list(named)[1:])
         assert not list(bearers(COOKIE[:-1]))
         assert {pid for pid, folder in folders() if folder == tmp_path} == named
-        stopped, remaining = await stop(lambda: bearers(COOKIE), wake, grace=5, deadline=DEADLINE)
+        stopped, remaining = await stop_leftovers(lambda: bearers(COOKIE), wake, grace=5, deadline=DEADLINE)
         assert {process.pid for process in stopped} == named
         assert not remaining
 
@@ -960,7 +962,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub(name), said)
         await until(said.read_text, wake)
-        (stopped,), remaining = await stop(lambda: bearers(COOKIE), wake, grace=grace, deadline=DEADLINE)
+        (stopped,), remaining = await stop_leftovers(lambda: bearers(COOKIE), wake, grace=grace, deadline=DEADLINE)
         assert stopped.pid == root.pid
         assert not remaining
         expected = signal.SIGTERM if name == "silent" else signal.SIGKILL
@@ -971,7 +973,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
 
 def test_stop_with_nobody_to_stop() -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
-        assert await stop(list, wake, grace=1, deadline=2) == ((), ())
+        assert await stop_leftovers(list, wake, grace=1, deadline=2) == ((), ())
 
     supervised(story)
 

@@ -15,6 +15,7 @@ from helpers.waiting import alive, wait_for
 from seqsup.containment import keeper_main
 from seqsup.containment.keeper import Keeper
 from seqsup.containment.reaper import Reaper
+from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
@@ -144,7 +145,7 @@ def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_p
             tree.walk()
             assert {process.pid for process in tree.describe()} >= set(agents)
             assert not {process.pid for process in tree.describe()} & {*ones, *others}
-            await tree.destroy(world.wake)
+            await stop(tree, world.wake, grace=0, deadline=10)
             assert tree.living() == 0
             tree.close()
             assert not any(map(alive, agents))
@@ -190,7 +191,7 @@ def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, t
             os.kill(keeper_of(one), signal.SIGKILL)
             await until(lambda: one.ended, world.wake)
             tree.walk()
-            await tree.destroy(world.wake)
+            await stop(tree, world.wake, grace=0, deadline=10)
             tree.close()
             assert all(map(alive, pids))
             await one.stop(0)

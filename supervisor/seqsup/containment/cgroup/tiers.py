@@ -17,10 +17,12 @@ from seqsup.containment.cgroup.files import kill, mounts, named_prefix, own_dire
 from seqsup.containment.cgroup.group import Cgroups, Unavailable
 from seqsup.containment.cgroup.v1 import CgroupsV1, with_freezer
 from seqsup.containment.launcher import wrap
+from seqsup.containment.stop import stop
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import PORTABLE, TIER
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Enforce
+from seqsup.model.process import ProcessMemory
 from seqsup.state.run_folder import state_dir
 from seqsup.text import nearest
 from seqsup.units import MIB
@@ -206,14 +208,30 @@ def stale(is_dead: Callable[[str], bool]) -> list[Path]:
 
 async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path]:
     """Kill all that live in these groups and remove them; `deadline` is in seconds. Returns those that remain."""
-    ends = time.monotonic() + deadline
-    while True:
-        for group in groups:
+    stale = _Stale(groups)
+    await stop(stale, wake, grace=0, deadline=deadline)
+    return stale.remaining
+
+
+class _Stale:
+    """Groups that are killed and removed together."""
+
+    looks = 1  # a group that could be removed was empty
+
+    def __init__(self, groups: list[Path]) -> None:
+        self.remaining = groups
+
+    def living(self) -> int:
+        """Remove those that are empty, and count the others."""
+        self.remaining = [group for group in self.remaining if not remove(group)]
+        return len(self.remaining)
+
+    def send(self, _: int) -> None:
+        for group in self.remaining:
             kill(group)
-        groups = [group for group in groups if not remove(group)]
-        if not groups or time.monotonic() >= ends:
-            return groups
-        await wake.wait(0.002)
+
+    def describe(self) -> tuple[ProcessMemory, ...]:
+        return ()
 
 
 def _scope(cookie: str) -> Cgroups:
