@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seqsup.cli.find_run import Found
-from seqsup.host.machine import PORTABLE
+from seqsup.host.machine import LINUX
 
 
 def send(found: Found, *signums: signal.Signals) -> bool:
@@ -17,7 +17,7 @@ def send(found: Found, *signums: signal.Signals) -> bool:
 def send_to(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bool:
     """Signal a process, if it lives once we hold it: its number may be another's by now. False when it is gone."""
     try:
-        pidfd = os.pidfd_open(pid) if not PORTABLE else None  # else `lives` is asked right before the signal
+        pidfd = os.pidfd_open(pid) if LINUX else None  # else `lives` is asked right before the signal
         try:
             if not lives():
                 return False

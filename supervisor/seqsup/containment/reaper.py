@@ -8,7 +8,6 @@ import ctypes
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
@@ -17,14 +16,15 @@ from typing import Protocol
 from msgspec import Struct
 
 from seqsup.containment.members import Members, descend, own_children
-from seqsup.containment.process import ADOPTS, read_stat
+from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import SeqsupError
+from seqsup.host.machine import LINUX
 from seqsup.model.outcome import Exit
 
 _PR_SET_CHILD_SUBREAPER = 36
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us
-_WALL = 0x40000000 if sys.platform == "linux" else 0  # children of every kind, clone()'s too
+_WALL = 0x40000000 if LINUX else 0  # children of every kind, clone()'s too
 _CHASES = 100
 _AT_ONCE = 100  # ends: 2 to 10 ms
 _FEW = 64  # numbers: to try each costs less than to list whoever lives
@@ -72,10 +72,10 @@ class Reaper:
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
-        self._gate = os.open("/proc/loadavg", os.O_RDONLY) if ADOPTS else -1
+        self._gate = os.open("/proc/loadavg", os.O_RDONLY) if LINUX else -1
         here = "." if os.access(".", os.X_OK) else "/"  # `sudo -u agent` in a folder of root's: nothing leads out of it
         self._home = os.open(here, getattr(os, "O_PATH", os.O_RDONLY))
-        for fd in map(int, os.listdir("/proc/self/fd" if ADOPTS else "/dev/fd")):  # noqa: PTH208
+        for fd in map(int, os.listdir("/proc/self/fd" if LINUX else "/dev/fd")):  # noqa: PTH208
             if fd > 2:  # whoever started us may have left us some
                 with suppress(OSError):  # the one that listed them is closed
                     os.set_inheritable(fd, False)
@@ -93,12 +93,12 @@ class Reaper:
     @property
     def proven_empty(self) -> bool:
         """Nobody descends from us: of a subreaper, to have no child is the proof."""
-        return ADOPTS and self.childless
+        return LINUX and self.childless
 
     @property
     def top(self) -> int | None:
         """Whose children are the agent's, but outsiders."""
-        return os.getpid() if ADOPTS else None
+        return os.getpid() if LINUX else None
 
     def last_pid(self) -> int:
         """The number that this pid namespace gave out last: where it is the same, nobody forked."""
@@ -258,7 +258,7 @@ class Reaper:
 
 def adopt_orphans(yes: bool = True) -> None:
     """Be the one to whom orphans among the descendants fall, or no longer, where the system knows of that."""
-    if ADOPTS and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
+    if LINUX and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
 
 

@@ -17,14 +17,12 @@ from msgspec import Struct
 
 from seqsup import __version__
 from seqsup.containment import launcher
-from seqsup.containment.cgroup import tiers
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
 from seqsup.doctor import tools
 from seqsup.doctor.finding import Finding, Level
 from seqsup.errors import SeqsupError
-from seqsup.host.machine import PORTABLE, Host, too_few_files, total
-from seqsup.model.enums import Enforce
+from seqsup.host.machine import LINUX, Host, too_few_files, total
 from seqsup.model.plan import Metrics, Plan
 from seqsup.model.process_names import processes
 from seqsup.model.profile import MemoryTable
@@ -32,7 +30,7 @@ from seqsup.node import flags
 from seqsup.node.binary import probe
 from seqsup.node.packaged import with_node
 from seqsup.plan import environment
-from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.containment import contain
 from seqsup.profile.limits import resolve
 from seqsup.runner import recover
 from seqsup.state import turn
@@ -90,7 +88,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "user": lambda: _user(examined.plan),
     }
     for what, check in checks.items():
-        if PORTABLE and what in _LINUX_ONLY:
+        if not LINUX and what in _LINUX_ONLY:
             continue
         try:
             yield from check()
@@ -102,15 +100,14 @@ def examine(examined: Examined) -> Iterator[Finding]:
 
 def _seqsup() -> Iterator[Finding]:
     told = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-    yield Finding(Level.WARN if PORTABLE else Level.OK, "seqsup", told, "run it on Linux" if PORTABLE else "")
+    yield Finding(Level.OK if LINUX else Level.WARN, "seqsup", told, "" if LINUX else "run it on Linux")
 
 
 # -- containment
 
 
 def _containment(plan: Plan | None) -> Iterator[Finding]:
-    enforce = enforcement(plan) if plan is not None else Enforce.AUTO
-    chosen = tiers.choose(enforce, secrets.token_hex(16), enforcing_key(plan) if plan is not None else "")
+    chosen = contain(plan, secrets.token_hex(16))
     chosen.close()
     told = f"{chosen.tier}: {chosen.detail or 'memory.hard is kept by watching, not by the kernel'}"
     notes = tuple(f"not {why}" for why in chosen.why)

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from seqsup.model.process import Surroundings
 
-# Without Linux psutil has to do, also where this variable, with which tests ask for a tier, asks for it
-TIER = os.environ.get("SEQSUP_TIER", "")
-PORTABLE = sys.platform != "linux" or TIER == "psutil"
+LINUX = sys.platform == "linux"  # else psutil has to do
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 
@@ -22,24 +20,28 @@ class Host:
     """Reads what changes through descriptors kept open: the watcher asks up to a thousand times a second."""
 
     def __init__(self) -> None:
-        self._meminfo = -1 if PORTABLE else os.open("/proc/meminfo", os.O_RDONLY)
-        self._own = -1 if PORTABLE else os.open("/proc/self/statm", os.O_RDONLY)
-        self._psi = -1
-        with suppress(OSError):
-            self._psi = -1 if PORTABLE else os.open("/proc/pressure/memory", os.O_RDONLY)
-        self._processors, self._uptime = os.cpu_count() or 1, -1
-        if not PORTABLE and _of_the_kernel("/proc/uptime", "/proc/stat"):
-            # All that it sums up: os.cpu_count() may be those that are ours, or what a variable says
-            self._processors = Path("/proc/stat").read_bytes().count(b"\ncpu")
-            self._uptime = os.open("/proc/uptime", os.O_RDONLY)
-        self.cpus = self._processors if PORTABLE else len(os.sched_getaffinity(0))  # that are ours
+        self._meminfo, self._own, self._psi, self._uptime = -1, -1, -1, -1
+        self.cpus = self._processors = os.cpu_count() or 1
+        if LINUX:
+            self._open()
         self.huge_pages = False  # for whoever grows, asked for or not
         with suppress(OSError):
             self.huge_pages = "[always]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
 
+    def _open(self) -> None:
+        self._meminfo = os.open("/proc/meminfo", os.O_RDONLY)
+        self._own = os.open("/proc/self/statm", os.O_RDONLY)
+        with suppress(OSError):
+            self._psi = os.open("/proc/pressure/memory", os.O_RDONLY)
+        if _of_the_kernel("/proc/uptime", "/proc/stat"):
+            # All that it sums up: os.cpu_count() may be those that are ours, or what a variable says
+            self._processors = Path("/proc/stat").read_bytes().count(b"\ncpu")
+            self._uptime = os.open("/proc/uptime", os.O_RDONLY)
+        self.cpus = len(os.sched_getaffinity(0))  # that are ours
+
     def available(self) -> int:
         """MemAvailable in bytes."""
-        if PORTABLE:
+        if not LINUX:
             import psutil
 
             return int(psutil.virtual_memory().available)
@@ -47,7 +49,7 @@ class Host:
 
     def own(self) -> int:
         """The supervisor's own memory in bytes, shared pages left out."""
-        if PORTABLE:
+        if not LINUX:
             import psutil
 
             return int(psutil.Process().memory_info().rss)
@@ -55,7 +57,7 @@ class Host:
         return (int(fields[1]) - int(fields[2])) * PAGE
 
     def surroundings(self) -> Surroundings:
-        if PORTABLE:
+        if not LINUX:
             return Surroundings(host_total=total(), own=self.own(), cpu=time.process_time())
         resident = int(os.pread(self._own, 128, 0).split()[1]) * PAGE
         waiting, stalled = self._pressure()
@@ -81,7 +83,7 @@ class Host:
 
     def oom_kills(self) -> int:
         """Kills by the kernel for want of memory since boot."""
-        if PORTABLE:
+        if not LINUX:
             return 0
         _, _, rest = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")  # there since Linux 4.13
         return int(rest.split(None, 1)[0]) if rest else 0
@@ -104,7 +106,7 @@ def room(folder: Path) -> tuple[int, int]:
 
 
 def boot_id() -> str:
-    if PORTABLE:
+    if not LINUX:
         import psutil
 
         return str(int(psutil.boot_time()))
@@ -113,7 +115,7 @@ def boot_id() -> str:
 
 def total() -> int:
     """The machine's memory in bytes, or a container's, where lxcfs mounts a /proc/meminfo that says so."""
-    if PORTABLE:
+    if not LINUX:
         import psutil
 
         return int(psutil.virtual_memory().total)

@@ -10,7 +10,6 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
-from seqsup.model.enums import Enforce, Measure
 from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Plan, Skip, Step
 from seqsup.model.preset import read_preset
 from seqsup.model.profile import HOOK_POINTS, CompanionTable, Profile
@@ -134,20 +133,6 @@ def _hooks(profile: Profile, folder: str, *, spawns: bool) -> Hooks:
     table = asdict(profile.hooks)
     none = {} if spawns else dict.fromkeys(HOOK_POINTS, ())
     return Hooks(**table | none, cwd=folder)
-
-
-def enforcement(plan: Plan) -> Enforce:
-    """What the run as a whole asks of the machine: the strictest that any of its agents does."""
-    if plan.execution_mode == ARTIFACT_ONLY:
-        return Enforce.WATCH
-    asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
-    return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
-
-
-def enforcing_key(plan: Plan) -> str:
-    """The key of the profile that asks for limits kept by the kernel, if one does."""
-    enforced = any(step.limits.enforce is Enforce.CGROUP for step in plan.steps)
-    return "memory.enforce" if enforced else "memory.measure"
 
 
 def _metrics(profile: Profile, survey: Survey) -> Metrics:

@@ -16,10 +16,9 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from seqsup.containment.launcher import out_of_reach
-from seqsup.containment.process import ADOPTS
 from seqsup.errors import SeqsupError
 from seqsup.host import users
-from seqsup.host.machine import PORTABLE, total
+from seqsup.host.machine import LINUX, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
@@ -94,7 +93,7 @@ def gather(
             agents[agent.name] = look.at(agent, accounts.get(table.user or profile.run.user))
     memory = total()
     listen = serving(environ)
-    if profile.run.concurrency > 1 and not ADOPTS:
+    if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
     for key in ("textfile", "file_sd"):
         path = getattr(profile.metrics, key)
@@ -144,7 +143,7 @@ class _Look:
         checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
             problems["success"] = f"there is no program {checks} on PATH: install it, or give its path"
-        if not problems:
+        if LINUX and not problems:
             problems |= _too_long(agent)
         return AgentSurvey(
             account=become,
@@ -202,11 +201,7 @@ def _too_long(agent: ExpandedAgent) -> dict[str, str]:
     }
     most = 32 * resource.getpagesize()
     why = f"a word of {most} bytes or more: Linux takes less than {most // 1024} KiB; stdin, or a file, takes more"
-    return (
-        {}
-        if PORTABLE
-        else {key: why for key, words in given.items() if any(len(os.fsencode(word)) >= most for word in words)}
-    )
+    return {key: why for key, words in given.items() if any(len(os.fsencode(word)) >= most for word in words)}
 
 
 def _accounts(
@@ -235,7 +230,7 @@ def _accounts(
 def _cannot_start(companion: CompanionTable, folder: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The key that stands against a companion, and why."""
     cwd = str(Path(folder, companion.cwd))
-    if not ADOPTS:
+    if not LINUX:
         return "command", _NEEDS_LINUX
     if why := _closed(cwd):
         return "cwd", why
@@ -292,7 +287,7 @@ def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
     problems: dict[KeyPath, str] = {}
     for name in HOOK_POINTS:
         for n, command in enumerate(getattr(hooks, name)):
-            if not ADOPTS:
+            if not LINUX:
                 problems["hooks", name, n] = _NEEDS_LINUX
             elif why := _unfit(command, folder, path):
                 problems["hooks", name, n] = why

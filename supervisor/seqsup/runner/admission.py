@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.errors import Stopped
-from seqsup.host.machine import PORTABLE, Host
+from seqsup.host.machine import Host
 from seqsup.model.enums import Halt
 from seqsup.model.events import AdmissionDelayed
 from seqsup.model.plan import Step
@@ -24,7 +24,7 @@ class Admission:
         False when the run is to end.
         """
         self._host, self._need, self._unpaused = host, need, unpaused
-        self._ceilings = [] if PORTABLE else ceilings()
+        self._ceilings = ceilings()
         self._most = self._room()
         self._running: dict[str, int] = {}  # what each may take
         self._floors: dict[str, int] = {}  # of the host, for each

@@ -11,7 +11,7 @@ import click
 from msgspec import Struct
 
 from seqsup.containment.cgroup.parent_limits import ceilings
-from seqsup.host.machine import PORTABLE, Host
+from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.events import HaltRequested, Warned
@@ -75,7 +75,7 @@ class Readers:
         loop, host = asyncio.get_running_loop(), Host()
         baseline = host.own()
         host.close()
-        above = [] if PORTABLE else ceilings()
+        above = ceilings()
 
         def warn(message: str) -> None:
             loop.call_soon_threadsafe(self._warn, message)

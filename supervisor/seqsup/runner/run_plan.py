@@ -11,7 +11,6 @@ import signal
 import time
 from pathlib import Path
 
-from seqsup.containment.cgroup.tiers import choose
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import Refused, SeqsupError
@@ -22,7 +21,7 @@ from seqsup.model.enums import Halt
 from seqsup.model.history import fold
 from seqsup.model.plan import Plan
 from seqsup.model.process_names import processes
-from seqsup.plan.make import enforcement, enforcing_key
+from seqsup.plan.containment import contain
 from seqsup.plan.resume import resumption
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.context import World
@@ -111,7 +110,7 @@ async def _with_turn(
     await readers.prepare(wake, journal)
     cookie = row.cookie if row is not None else os.urandom(16).hex()
     # This may refuse, so the journal hears of the run only after it
-    containment = choose(enforcement(plan), cookie, enforcing_key(plan))
+    containment = contain(plan, cookie)
     begun = _begin(plan, journal, row, cookie, waited)
     write_private(begun.folder / QUEUE, str(state_dir()))
     if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):

@@ -1,31 +1,29 @@
-"""seqsup by psutil alone, as where there is no Linux: the whole way of an attempt; what cannot be promised is said."""
+"""seqsup where there is no Linux, by psutil: the whole way of an attempt; what cannot be promised is said."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from helpers.command_line import Result, Started
+from helpers.command_line import Result
 from helpers.paths import ROOT, STUBS
 from helpers.profiles import agent, of, proven, reasons, shell, write
 from helpers.waiting import alive, wait_for
 
-Cli = Callable[..., Result]
 Stub = Callable[..., list[str]]
-PORTABLE = {"SEQSUP_TIER": "psutil"}
 
 
-def elsewhere(folder: Path, *args: object, env: Mapping[str, str] = os.environ) -> Result:
+def elsewhere(folder: Path, *args: object) -> Result:
     """Run the command line without anything that only Linux has."""
     ended = subprocess.run(
         [sys.executable, STUBS / "without_linux.py", *map(str, args)], capture_output=True, text=True, check=False,
-        cwd=folder, env={**env, "PYTHONPATH": str(ROOT / "supervisor")}, timeout=60,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, timeout=60,
     )  # fmt: skip
     return Result(ended.returncode, ended.stdout, ended.stderr)
 
@@ -72,16 +70,16 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
     assert (gone.code, "does not run" in gone.stderr) == (0, True)
 
 
-def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:
+def test_what_it_cannot_promise_is_said(tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"))
-    assert "psutil: not Linux: " in seqsup("plan", profile, env=PORTABLE).stdout
-    checks = {check["what"]: check for check in json.loads(seqsup("doctor", "--json", env=PORTABLE).stdout)["checks"]}
+    assert "psutil: not Linux: " in elsewhere(tmp_path, "plan", profile).stdout
+    checks = {check["what"]: check for check in json.loads(elsewhere(tmp_path, "doctor", "--json").stdout)["checks"]}
     assert (checks["containment"]["level"], "subreaper" in checks) == ("warn", False)
     assert "by the mark in its environment only" in checks["containment"]["finding"]
-    events = proven(seqsup("start", profile, "--json", env=PORTABLE))
+    events = proven(elsewhere(tmp_path, "start", profile, "--json"))
     assert events[0]["containment"] == "psutil"
     assert of(events, "warned")[0]["message"].startswith("not Linux")
-    refused = seqsup("start", write(tmp_path, shell("a", "true"), memory={"enforce": "cgroup"}), env=PORTABLE)
+    refused = elsewhere(tmp_path, "start", write(tmp_path, shell("a", "true"), memory={"enforce": "cgroup"}))
     assert (refused.code, "only Linux has cgroups" in refused.stderr) == (3, True)
 
 
@@ -89,25 +87,24 @@ def test_what_it_cannot_promise_is_said(seqsup: Cli, tmp_path: Path) -> None:
     ("name", "args"),
     [("orphans", [3]), ("forks", [2, 2]), ("escapes", ["double-fork"]), ("escapes", ["setsid"]), ("detaches", [])],
 )
-def test_leftovers_are_found_and_stopped(
-    seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path, name: str, args: list[object]
-) -> None:
+def test_leftovers_are_found_and_stopped(stub: Stub, tmp_path: Path, name: str, args: list[object]) -> None:
     profile = write(tmp_path, agent("a", stub(name, *args), timeouts={"grace": "500ms"}))
-    run = seqsup_started("start", profile, "--json", env=PORTABLE)
-    output = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1/a/1/stdout.log")
-    said = wait_for(lambda: output.exists() and output.read_text().endswith("\n") and output.read_text().split())
-    assert said[0] == "ready"
-    run.send(signal.SIGTERM)  # some have ended by themselves
-    events = proven(run.wait())
+    with beginning_elsewhere(tmp_path, "start", profile, "--json") as run:
+        output = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1/a/1/stdout.log")
+        said = wait_for(lambda: output.exists() and output.read_text().endswith("\n") and output.read_text().split())
+        assert said[0] == "ready"
+        run.send_signal(signal.SIGTERM)  # some have ended by themselves
+        stdout, stderr = run.communicate(timeout=40)
+    events = proven(Result(run.returncode, stdout, stderr))
     assert not any(alive(int(pid)) for pid in said[1:])
     assert of(events, "drained")[0]["reached"]
 
 
 @pytest.mark.memory
-def test_a_tree_over_hard_is_killed_whole(seqsup: Cli, tmp_path: Path) -> None:
+def test_a_tree_over_hard_is_killed_whole(tmp_path: Path) -> None:
     program = "import os,time\nfor _ in range(3):\n  if not os.fork(): break\nx = b'x' * (60 << 20)\ntime.sleep(60)"
     profile = write(tmp_path, agent("a", [sys.executable, "-c", program]), memory={"hard": "200MiB"})
-    events = proven(seqsup("start", profile, "--json", env=PORTABLE))
+    events = proven(elsewhere(tmp_path, "start", profile, "--json"))
     assert reasons(events) == {"a": "hard"}
     (stop,) = of(events, "stop_sent")
     assert len(stop["processes"]) == 4

@@ -9,11 +9,11 @@ from msgspec.structs import asdict
 from seqsup.cli.choose import Asked, take, taking_options
 from seqsup.cli.load_plan import expectations
 from seqsup.cli.output import put_object
-from seqsup.containment.cgroup.tiers import Chosen, would_choose
+from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused
 from seqsup.model.profile import HOOK_POINTS
+from seqsup.plan.containment import would_contain
 from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin
-from seqsup.plan.make import enforcement, enforcing_key
 from seqsup.plan.resume import PlannedRun
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
@@ -36,7 +36,7 @@ def plan(
     """
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
     usual = expectations(taken.plan)
-    found = would_choose(enforcement(taken.plan), enforcing_key(taken.plan))
+    found = would_contain(taken.plan)
     if as_json:
         put_object("seqsup.plan/1", _as_object(taken, found, usual))
     else:

@@ -65,7 +65,6 @@ class Cgroup(Membership, Protocol):
 class Cgroups(Protocol):
     """Makes the cgroups of one run."""
 
-    tier: str
     detail: str
     limits: bool  # whether the kernel keeps `hard`
     kill_file: str | None  # a write to it kills all of the run

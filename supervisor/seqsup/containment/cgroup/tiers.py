@@ -15,11 +15,11 @@ from seqsup.containment.cgroup import v2
 from seqsup.containment.cgroup.claim import Claim
 from seqsup.containment.cgroup.files import kill, mounts, named_prefix, own_directory, read, remove, run_name
 from seqsup.containment.cgroup.group import Cgroups, Unavailable
-from seqsup.containment.cgroup.v1 import CgroupsV1, with_freezer
+from seqsup.containment.cgroup.v1 import CgroupsV1
 from seqsup.containment.launcher import wrap
 from seqsup.containment.stop import stop
 from seqsup.errors import SeqsupError
-from seqsup.host.machine import PORTABLE, TIER
+from seqsup.host.machine import LINUX
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Enforce
 from seqsup.model.process import ProcessMemory
@@ -79,42 +79,34 @@ class Chosen(Struct, frozen=True):
             self.claim.give_up(gone=gone)
 
 
-def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen:
-    """Take the strongest groups that work, for the run of this cookie. May move this process to a scope of its own.
+def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce", tier: str = "") -> Chosen:
+    """Take the strongest tier that works, for the run of this cookie. May move this process to a scope of its own.
 
     Call it before the reaper starts. With enforce = "cgroup" the kernel must keep hard, else SeqsupError; `key` is
-    the profile's that asks for it.
+    the profile's that asks for it. With `tier` no other is tried.
     """
-    why: list[str] = []
-    if TIER and TIER not in (known := [*TIERS, SUBREAPER, PSUTIL]):
-        near = nearest(TIER, known)
-        raise NoGroup(f"SEQSUP_TIER = {TIER!r} is no tier{near}; unset it, or take one of {', '.join(known)}")
-    if PORTABLE:
+    if not LINUX:
         if enforce is Enforce.CGROUP:
             raise NoGroup(f'{key} = "cgroup", but only Linux has cgroups: leave {key} at auto')
         return Chosen(None, PSUTIL, WITHOUT_LINUX, (), remedy="run it on Linux")
+    if tier and tier not in (known := [*TIERS, SUBREAPER]):
+        near = nearest(tier, known)
+        raise NoGroup(f"SEQSUP_TIER = {tier!r} is no tier{near}; unset it, or take one of {', '.join(known)}")
     if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115
         raise NoGroup(_ELSEWHERE)
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "no group is asked for; memory.hard is kept by watching", ())
-    claim = _claimed(cookie)
-    for tier, give in TIERS.items():
-        if TIER not in ("", tier):
+    claim, why = _claimed(cookie), list[str]()
+    for name, give in TIERS.items():
+        if tier not in ("", name):
             continue
         try:
-            groups = give(cookie)
-            try:
-                rehearse(groups)
-            except (OSError, Unavailable):
-                groups.close()
-                raise
+            groups = _rehearsed(give(cookie))
         except (OSError, Unavailable) as error:
-            why.append(f"{tier}: {_spelled(error)}")
+            why.append(f"{name}: {_spelled(error)}")
             continue
         if groups.limits or enforce is not Enforce.CGROUP:
-            return Chosen(
-                groups, groups.tier, groups.detail, tuple(why), claim, remedy="" if groups.limits else remedy()
-            )  # fmt: skip
+            return Chosen(groups, name, groups.detail, tuple(why), claim, remedy="" if groups.limits else remedy())
         groups.close()
     if claim is not None:
         claim.give_up(gone=True)
@@ -129,14 +121,13 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce") -> Chosen
     return Chosen(None, SUBREAPER, "", tuple(why), remedy=better)
 
 
-def would_choose(enforce: Enforce, key: str) -> Chosen | str:
-    """Return what a start would be given, or why it would refuse. Makes groups to find that out, and removes them."""
+def _rehearsed(groups: Cgroups) -> Cgroups:
     try:
-        chosen = choose(enforce, secrets.token_hex(16), key)
-    except SeqsupError as error:
-        return str(error)
-    chosen.close()
-    return chosen
+        rehearse(groups)
+    except (OSError, Unavailable):
+        groups.close()
+        raise
+    return groups
 
 
 def _claimed(cookie: str) -> Claim | None:
@@ -261,12 +252,13 @@ def _beside(cookie: str) -> Cgroups:
     return CgroupsV1(cookie, v2.without_controllers(cookie))
 
 
+# By the names that plan, doctor, journal and metrics have for them too
 TIERS: dict[str, Callable[[str], Cgroups]] = {
-    "cgroup v2": v2.with_controllers,
-    "cgroup v2 in a scope of systemd's": _scope,
-    "cgroup v1 with the kill of v2": _beside,
-    "cgroup v1": with_freezer,
-    "cgroup v2 without controllers": v2.without_controllers,
+    "cgroup2": v2.with_controllers,
+    "cgroup2 scope": _scope,
+    "cgroup1 with cgroup2": _beside,
+    "cgroup1": CgroupsV1,
+    "cgroup2 without controllers": v2.without_controllers,
 }
 
 

@@ -135,7 +135,6 @@ class CgroupsV1:
     def __init__(self, cookie: str, beside: CgroupsV2 | None = None) -> None:
         self._beside = beside
         self._runs: dict[str, Path] = {}
-        self.tier = "cgroup1"
         self.kill_file = beside.kill_file if beside else None
         try:
             self._runs["memory"] = make_run(own_directory("memory"), cookie)
@@ -176,7 +175,3 @@ class CgroupsV1:
         if self._beside is not None:
             gone.append(self._beside.close())
         return all(gone)
-
-
-def with_freezer(cookie: str) -> CgroupsV1:
-    return CgroupsV1(cookie)

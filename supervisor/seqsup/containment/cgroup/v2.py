@@ -108,7 +108,6 @@ class CgroupsV2:
     def __init__(self, run: Path, *, limits: bool, undo: Callable[[], None] = lambda: None) -> None:
         self._run, self.limits, self._undo = run, limits, undo
         self.kill_file = str(run / "cgroup.kill") if (run / "cgroup.kill").exists() else None  # since Linux 5.14
-        self.tier = "cgroup2" if limits else "cgroup2 without controllers"
         self.detail = f"{'memory, pids' if limits else 'membership'} and kill below {run.parent}"
 
     def make(self, name: str, hard: int | None, pids_max: int | None) -> CgroupV2:

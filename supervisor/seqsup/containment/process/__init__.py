@@ -2,26 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from seqsup.host.machine import PORTABLE
+from seqsup.host.machine import LINUX
 
-if TYPE_CHECKING or not PORTABLE:
-    from seqsup.containment.process.linux import (
-        ADOPTS,
-        all_pids,
-        children,
-        environment,
-        glance,
-        kin,
-        kinship,
-        read_stat,
-        unmoved,
-    )
+if TYPE_CHECKING or LINUX:
     from seqsup.containment.process.linux import (
         LinuxMember as Member,
     )
-else:
-    from seqsup.containment.process.portable import (
-        ADOPTS,
+    from seqsup.containment.process.linux import (
         all_pids,
         children,
         environment,
@@ -31,12 +18,22 @@ else:
         read_stat,
         unmoved,
     )
+else:
     from seqsup.containment.process.portable import (
         PortableMember as Member,
     )
+    from seqsup.containment.process.portable import (
+        all_pids,
+        children,
+        environment,
+        glance,
+        kin,
+        kinship,
+        read_stat,
+        unmoved,
+    )
 
 __all__ = [
-    "ADOPTS",
     "Member",
     "all_pids",
     "children",

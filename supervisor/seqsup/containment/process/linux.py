@@ -22,7 +22,6 @@ from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import classify
 
-ADOPTS = True  # whether orphans among our descendants fall to us
 _LINE = 32768  # bytes of a command line that are read
 _SPARE = 16  # descriptors: without any, nobody can look whose child is whose
 _NEWBORN = 0.5  # seconds that a fork may take to exec

@@ -16,8 +16,6 @@ from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import classify
 
-ADOPTS = False  # whether orphans among our descendants fall to us
-
 
 class PortableMember:
     """A process that belongs to a tree."""
