@@ -18,8 +18,8 @@ from hypothesis import settings
 from helpers.command_line import MARK, Result, Started, as_in_a_terminal, environment
 from helpers.paths import STUBS
 from helpers.waiting import DEADLINE
-from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.files import remove
+from seqsup.containment.cgroup.stale import find_stale
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE, JournalError
 
@@ -71,7 +71,7 @@ def _remove_groups(folder: Path) -> None:
     for path in folder.rglob(FILE):
         with contextlib.suppress(JournalError):
             cookies = [row.cookie for row in Journal.open(path.parent).runs()]
-            for group in tiers.stale(lambda prefix, of=cookies: any(cookie.startswith(prefix) for cookie in of)):
+            for group in find_stale(lambda prefix, of=cookies: any(cookie.startswith(prefix) for cookie in of)):
                 remove(group)
 
 

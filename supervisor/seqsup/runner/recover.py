@@ -9,9 +9,9 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.containment.cgroup import tiers
 from seqsup.containment.cgroup.claim import Claim, abandoned
 from seqsup.containment.cgroup.files import listed, named_prefix, remove, run_prefix
+from seqsup.containment.cgroup.stale import find_stale, sweep
 from seqsup.containment.mark import bearers, folders
 from seqsup.containment.members import descend
 from seqsup.containment.process import Member, all_pids, read_stat
@@ -128,7 +128,7 @@ async def recover_elsewhere(journal: Journal | None, state_dir: Path, queue: Pat
 
 async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake: Wake) -> list[Path]:
     """Remove them, or say which could not be; where somebody survived a kill already, that is tried once more only."""
-    return await tiers.sweep(groups, wake, deadline=_ONCE_MORE if remaining else DEADLINE)
+    return await sweep(groups, wake, deadline=_ONCE_MORE if remaining else DEADLINE)
 
 
 async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left", wake: Wake) -> Recovered:
@@ -220,7 +220,7 @@ class _Left:
         self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
         self._seen: set[tuple[int, int]] = set()  # under a pid that somebody has now: else it is gone for good
         self._oldest = inf  # start of whoever was ever seen
-        self.groups = tiers.stale(row.cookie.startswith)
+        self.groups = find_stale(row.cookie.startswith)
         parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
         self._over = bool(parts) and isinstance(parts[-1], RunEnded)
         begun = [part for part in parts if isinstance(part, RunStarted)]
@@ -284,7 +284,7 @@ class _Others:
                 claim.release()
             else:
                 self._claims[claim.prefix] = claim
-        found = tiers.stale(self._claims.__contains__) if self._claims else []
+        found = find_stale(self._claims.__contains__) if self._claims else []
         self._let_go = [group for group in found if self._claims[named_prefix(group.name) or ""].let_go]
         self.groups = [group for group in found if group not in self._let_go]
 

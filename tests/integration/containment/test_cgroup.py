@@ -30,6 +30,7 @@ from seqsup.containment.cgroup.files import (
     run_name,
 )
 from seqsup.containment.cgroup.group import Cgroup, Cgroups, Unavailable, backstop
+from seqsup.containment.cgroup.stale import find_stale, sweep
 from seqsup.containment.cgroup.v1 import CgroupsV1, CgroupV1, MembershipV1
 from seqsup.containment.cgroup.v2 import CgroupV2
 from seqsup.containment.launcher import CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND, complaint, dying_with_us, wrap
@@ -62,13 +63,13 @@ def cookie() -> Iterator[str]:
     """A run's cookie. Whatever becomes of the test, no group of that name is left, and that is looked after."""
     cookie = secrets.token_hex(16)
     yield cookie
-    left = tiers.stale(lambda prefix: prefix == cookie[:16])
+    left = find_stale(lambda prefix: prefix == cookie[:16])
     asyncio.run(swept(left))
     assert not left, f"groups were left: {left}"
 
 
 async def swept(groups: list[Path]) -> list[Path]:
-    return await tiers.sweep(groups, Wake(), deadline=DEADLINE)
+    return await sweep(groups, Wake(), deadline=DEADLINE)
 
 
 def opened(kind: str, cookie: str) -> Cgroups:
@@ -699,13 +700,13 @@ def test_groups_of_dead_runs_are_swept_and_those_of_the_living_left(
         asked.append(prefix)
         return False
 
-    assert tiers.stale(is_dead) == []
+    assert find_stale(is_dead) == []
     assert cookie[:16] in asked
-    left = tiers.stale(lambda prefix: prefix == cookie[:16])
+    left = find_stale(lambda prefix: prefix == cookie[:16])
     assert {run_name(cookie)} == {path.name for path in left}
     assert asyncio.run(swept(left)) == []
     assert ends(child) == -signal.SIGKILL
-    assert tiers.stale(lambda prefix: prefix == cookie[:16]) == []
+    assert find_stale(lambda prefix: prefix == cookie[:16]) == []
 
 
 def test_a_resumed_run_finds_its_old_directory_empty_and_takes_it(groups: Cgroups, cookie: str) -> None:

@@ -22,7 +22,7 @@ from helpers.paths import ROOT
 from helpers.profiles import agent, of, parsed, shell, write
 from helpers.told import Told
 from helpers.waiting import alive, wait_for
-from seqsup.containment.cgroup import tiers
+from seqsup.containment.cgroup.stale import find_stale
 from seqsup.host.machine import boot_id
 from seqsup.runner.recover import _Left
 from seqsup.state.journal import Journal
@@ -311,7 +311,7 @@ def test_what_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsu
 
 
 def groups_of(cookie: str) -> list[Path]:
-    return tiers.stale(cookie.startswith)
+    return find_stale(cookie.startswith)
 
 
 def swept(seqsup: Seqsup, *options: str) -> list[dict[str, Any]]:

@@ -13,16 +13,13 @@ from msgspec import Struct
 
 from seqsup.containment.cgroup import v2
 from seqsup.containment.cgroup.claim import Claim
-from seqsup.containment.cgroup.files import kill, mounts, named_prefix, own_directory, read, remove, run_name
+from seqsup.containment.cgroup.files import mounts, own_directory, read, run_name
 from seqsup.containment.cgroup.group import Cgroups, Unavailable
 from seqsup.containment.cgroup.v1 import CgroupsV1
 from seqsup.containment.launcher import wrap
-from seqsup.containment.stop import stop
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import LINUX
-from seqsup.host.wake import Wake
 from seqsup.model.enums import Enforce
-from seqsup.model.process import ProcessMemory
 from seqsup.state.run_folder import state_dir
 from seqsup.text import nearest
 from seqsup.units import MIB
@@ -182,47 +179,6 @@ def rehearse(groups: Cgroups) -> None:
         removed = _in_time(group.close)
     if not removed:
         raise Unavailable("it cannot be removed")
-
-
-def stale(is_dead: Callable[[str], bool]) -> list[Path]:
-    """Find the groups of runs whose supervisor is dead. `is_dead` is asked with the first 16 digits of the cookie."""
-    found: list[Path] = []
-    tops = {where: None for controller in ("", "memory", "pids", "freezer") for _, where in mounts(controller)}
-    for top in tops:
-        for folder, below, _ in os.walk(top):
-            prefix = named_prefix(os.path.basename(folder))  # noqa: PTH119
-            if prefix is not None and is_dead(prefix):
-                found.append(Path(folder))
-                below.clear()
-    return found
-
-
-async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path]:
-    """Kill all that live in these groups and remove them; `deadline` is in seconds. Returns those that remain."""
-    stale = _Stale(groups)
-    await stop(stale, wake, grace=0, deadline=deadline)
-    return stale.remaining
-
-
-class _Stale:
-    """Groups that are killed and removed together."""
-
-    looks = 1  # a group that could be removed was empty
-
-    def __init__(self, groups: list[Path]) -> None:
-        self.remaining = groups
-
-    def living(self) -> int:
-        """Remove those that are empty, and count the others."""
-        self.remaining = [group for group in self.remaining if not remove(group)]
-        return len(self.remaining)
-
-    def send(self, _: int) -> None:
-        for group in self.remaining:
-            kill(group)
-
-    def describe(self) -> tuple[ProcessMemory, ...]:
-        return ()
 
 
 def _scope(cookie: str) -> Cgroups:
