@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from seqsup.containment.process import Member, glance, kinship, unmoved
+from seqsup.containment.process import Member, glance, kinship
 from seqsup.containment.shared_memory import Shared
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
@@ -83,14 +83,6 @@ class Members:
     def shared_by(self, pids: Iterable[int]) -> int:
         """Give the shared memory of these of the members, the same each time, once; as they were measured last."""
         return self._shared.used([self._by_pid[pid] for pid in pids if pid in self._by_pid])
-
-    def still(self, used: int) -> bool:
-        """Say whether they hold the very same as when they were measured at this."""
-        shared = self._shared
-        if shared.behind or self.unheld or not unmoved(self._by_pid.values(), self._measure):
-            return False
-        known = sum(member.bytes for member in self._by_pid.values())
-        return used == (known + shared.known if self._measure is Measure.PRIVATE else known)
 
     def sum_of(self, pids: Iterable[int]) -> int:
         """Sum what these of the members have each for itself; whoever is gone is dropped."""

@@ -37,7 +37,6 @@ class Shared:
         self._holdings: dict[Member, Holding] = {}
         self._again = 0.0  # when the next look may be
         self.known = 0  # bytes, as of the last look
-        self.behind = False  # somebody's share has changed since
 
     def used(self, members: Iterable[Member]) -> int:
         """Give the tree's shared memory in bytes, after a look at whose share has changed."""
@@ -49,8 +48,6 @@ class Shared:
             self._sum_up()
             ended = time.monotonic()
             self._again = ended + _SHARE * (ended - now)
-            changed = []
-        self.behind = bool(changed)
         return self.known
 
     def forget(self, member: Member) -> None:

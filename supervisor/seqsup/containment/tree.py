@@ -125,13 +125,6 @@ class Tree:
             self.describe(used)
         return used
 
-    def still(self, used: int) -> bool:
-        """Say whether it holds the very same as when it was measured at this."""
-        if self._group is not None and self._measure in _AS_A_GROUP:
-            return self.used() == used
-        self._keep_up()
-        return self._members.still(used)
-
     def _measured(self) -> int:
         self._keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:

@@ -20,8 +20,8 @@ class Host:
     """Reads what changes through descriptors kept open: the watcher asks up to a thousand times a second."""
 
     def __init__(self) -> None:
-        self._meminfo, self._own, self._psi, self._uptime = -1, -1, -1, -1
-        self.cpus = self._processors = os.cpu_count() or 1
+        self._meminfo, self._own, self._psi = -1, -1, -1
+        self.cpus = os.cpu_count() or 1
         if LINUX:
             self._open()
         self.huge_pages = False  # for whoever grows, asked for or not
@@ -33,10 +33,6 @@ class Host:
         self._own = os.open("/proc/self/statm", os.O_RDONLY)
         with suppress(OSError):
             self._psi = os.open("/proc/pressure/memory", os.O_RDONLY)
-        if _of_the_kernel("/proc/uptime", "/proc/stat"):
-            # All that it sums up: os.cpu_count() may be those that are ours, or what a variable says
-            self._processors = Path("/proc/stat").read_bytes().count(b"\ncpu")
-            self._uptime = os.open("/proc/uptime", os.O_RDONLY)
         self.cpus = len(os.sched_getaffinity(0))  # that are ours
 
     def available(self) -> int:
@@ -72,15 +68,6 @@ class Host:
             return waiting, stalled
         return None, None
 
-    def busy(self) -> float:
-        """Seconds that its processors have worked, all together, since a moment of its own: only differences tell.
-
-        They are right to a hundredth; one below zero is of no use: processors were added. Where the kernel does not
-        say itself how long they idled, they count as never idle.
-        """
-        idle = 0.0 if self._uptime < 0 else float(os.pread(self._uptime, 64, 0).split()[1])
-        return time.monotonic() * self._processors - idle
-
     def oom_kills(self) -> int:
         """Kills by the kernel for want of memory since boot."""
         if not LINUX:
@@ -89,14 +76,9 @@ class Host:
         return int(rest.split(None, 1)[0]) if rest else 0
 
     def close(self) -> None:
-        for fd in (self._meminfo, self._own, self._uptime, self._psi):
+        for fd in (self._meminfo, self._own, self._psi):
             if fd >= 0:
                 os.close(fd)
-
-
-def _of_the_kernel(*files: str) -> bool:
-    """Say whether these of /proc are its own: in a container lxcfs mounts others over them, which may know less."""
-    return len({os.stat(file).st_dev for file in ("/proc/self/statm", *files)}) == 1  # noqa: PTH116
 
 
 def room(folder: Path) -> tuple[int, int]:

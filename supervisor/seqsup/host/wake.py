@@ -1,8 +1,6 @@
 """The one place that waits: for a poke, for an end, or until the time is over."""
 
 import asyncio
-from collections.abc import Callable
-from math import inf
 from weakref import WeakSet
 
 
@@ -27,11 +25,8 @@ class Wake:
         for branch in tuple(self._branches):
             branch.poke()
 
-    async def wait(self, seconds: float, first: float = inf, still: Callable[[], float] = lambda: 0.0) -> None:
-        """Wait for a poke, at most `seconds`. Only one task may wait at a time; others take a `branch`.
-
-        After `first` seconds `still` is called. The wait goes on while it returns a positive number of seconds.
-        """
+    async def wait(self, seconds: float) -> None:
+        """Wait for a poke, at most `seconds`. Only one task may wait at a time; others take a `branch`."""
         assert self._waiter is None, "a second task waits on one Wake: it needs a branch"
         if self._poked:
             self._poked = False
@@ -39,27 +34,15 @@ class Wake:
             return
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
-        timer: list[asyncio.TimerHandle] = []
-        timer.append(loop.call_later(min(first, seconds), _ring, timer, waiter, loop.time() + seconds, still))
+        timer = loop.call_later(seconds, _wake, waiter)
         try:
             await waiter
         finally:
-            timer.pop().cancel()
+            timer.cancel()
             self._waiter = None
             self._poked = False
 
 
-def _ring(
-    timer: list[asyncio.TimerHandle], waiter: asyncio.Future[None], ends: float, still: Callable[[], float]
-) -> None:
-    if waiter.done():
-        return
-    loop = waiter.get_loop()
-    try:
-        now = loop.time()
-        if now < ends and (sure := still()) > 0:
-            timer[0] = loop.call_at(min(now + sure, ends), _ring, timer, waiter, ends, still)
-        else:
-            waiter.set_result(None)
-    except Exception as error:  # the waiter's, not the loop's
-        waiter.set_exception(error)
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

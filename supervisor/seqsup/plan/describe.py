@@ -353,12 +353,15 @@ def _node(step: Step) -> Iterator[tuple[str, str]]:
 
 def for_node(step: Step) -> dict[str, str]:
     """As an attempt makes it, whose folder only the run knows."""
+    if step.node is None:
+        return {}
     folder = Path("{attempt}")
     plain = replace(step, env={name: finish(value) for name, value in step.env.items()})
     env = environment.of_agent(plain, 1, os.environ, {}, folder / ARTIFACTS, None)
-    ours = environment.options(step, step.node.heap if step.node is not None else None, env, folder)
-    line = (folder / CHANNEL, folder / REPORTS) if step.node is not None and step.node.telemetry else None
-    return environment.for_node(step, ours, env | {"PATH": "$PATH"}, folder, line)
+    ours = environment.options(step, step.node.heap, env, folder)
+    line = (folder / CHANNEL, folder / REPORTS) if step.node.telemetry else None
+    offer_gc = step.node.telemetry and step.node.expose_gc
+    return environment.leading_node(ours, env | {"PATH": "$PATH"}, folder, line, offer_gc=offer_gc)
 
 
 def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:

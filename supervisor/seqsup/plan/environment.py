@@ -31,14 +31,15 @@ def options(step: Step, heap: int | None, env: Mapping[str, str], folder: Path) 
     return own_options(step.node, heap, env.get("NODE_OPTIONS", ""), first)
 
 
-def for_node(
-    step: Step, ours: tuple[str, ...], env: Mapping[str, str], folder: Path, line: tuple[Path, Path] | None
-) -> dict[str, str]:
-    """What every Node of the agent goes by, whoever starts it. PATH begins with the stand-in, which is to be written;
-    `line` is where the preload finds the channel, and the folder for V8's last words."""
-    if step.node is None:
-        return {}
-    told = environment(ours, env, offer_gc=step.node.telemetry and step.node.expose_gc)
+def leading_node(
+    ours: tuple[str, ...], env: Mapping[str, str], folder: Path, line: tuple[Path, Path] | None, *, offer_gc: bool
+) -> dict[str, str]:  # fmt: skip
+    """Return what leads every Node of a tree to us, whatever starts it. PATH begins with the stand-in in `folder`.
+
+    `ours` are our options in NODE_OPTIONS; `line` is where the preload finds the channel, and the folder for V8's last
+    words.
+    """
+    told = environment(ours, env, offer_gc=offer_gc)
     if line is not None:
         told |= {"SEQSUP_CHANNEL": str(line[0]), "SEQSUP_REPORTS": str(line[1])}
     return told | {"PATH": stand_in.path_behind(folder, env)}

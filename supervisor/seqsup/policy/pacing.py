@@ -11,29 +11,21 @@ _HUGE_RATE = 10_000 * MIB  # by huge pages, of memory that the host has at hand
 _PAST = 0.02  # of hard: by as much may that pass it
 _STILL = 1.0  # seconds for which a tree has not grown, see watch.level_since
 _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
-_BUSY_OFF = 0.01  # seconds by which the difference of two figures of hundredths may be wrong
-FAR = 0.03  # seconds between two looks: below, to ask how busy the host was spares none
 
 
 def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
-    """Seconds until the tree is measured again: half the time in which a limit could be reached.
+    """Return the seconds until the tree is measured again: half the time in which a limit could be reached.
 
     `rate` is the growth seen between the last two samples, in bytes/s. Where a tree stands still there is no rate that
     could double, and only the fastest known one to be met: then three quarters of its time to `hard`.
     Measured with these figures: overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
-    until_near = _until_near(watch, rules, sample, _worst(rate, cpus), 0.0)
-    return max(min(until_near, unmoved(watch, rules, sample, rate, cpus)), _MIN_PAUSE)
-
-
-def unmoved(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
-    """Seconds until the next sample, if the tree holds the very same whenever it is measured meanwhile."""
     if watch.phase is Phase.KILLING or watch.empty:
         return _MIN_PAUSE
-    limits, timeouts = rules.limits, rules.timeouts
-    waits = [_MAX_PAUSE]
+    limits, timeouts, worst = rules.limits, rules.timeouts, _worst(rate, cpus)
+    waits = [_MAX_PAUSE, _until_near(watch, rules, sample, worst)]
     if limits.host_floor is not None:
-        waits += [(sample.host_available - limits.host_floor) / _worst(rate, cpus) / 2]
+        waits += [(sample.host_available - limits.host_floor) / worst / 2]
     if watch.phase is Phase.RUNNING:
         # A short agent is looked at in the last fifth of its life too, lest what it began with be its peak
         waits += [max((sample.at - watch.started) / 4, _FIRST_PAUSE)]
@@ -45,25 +37,13 @@ def unmoved(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) 
     return max(min(waits), _MIN_PAUSE)
 
 
-def still_for(watch: Watch, rules: Rules, sample: Sample, busy: float, cpus: int) -> float:
-    """Seconds from now for which a tree that held this need not be measured, as who does not run does not grow.
-
-    `busy` is how long all processors together have worked since it did. 0 where that is too long to tell.
-    """
-    if busy < 0:
-        return 0.0
-    seconds = _until_near(watch, rules, sample, _worst(0.0, cpus), busy + _BUSY_OFF)
-    return seconds if seconds >= FAR else 0.0
-
-
-def _until_near(watch: Watch, rules: Rules, sample: Sample, worst: float, busy: float) -> float:
-    """Seconds until the tree is to be measured again, that may have worked for `busy` since it was."""
+def _until_near(watch: Watch, rules: Rules, sample: Sample, worst: float) -> float:
     if (hard := rules.limits.hard) is None:
         return inf
     room = hard - sample.used
     share = 3 / 4 if sample.at - watch.level_since >= _STILL else 1 / 2
-    seconds = (room * share - busy * 2 * _FILL_RATE) / worst
-    return min(seconds, (room + hard * _PAST) / _HUGE_RATE - busy) if rules.leaps else seconds
+    seconds = room * share / worst
+    return min(seconds, (room + hard * _PAST) / _HUGE_RATE) if rules.leaps else seconds
 
 
 def _worst(rate: float, cpus: int) -> float:

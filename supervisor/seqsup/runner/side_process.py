@@ -21,12 +21,11 @@ from seqsup.model.events import Unkillable, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import Account
 from seqsup.model.process import ProcessMemory
-from seqsup.model.profile import Rlimits
 from seqsup.node import stand_in
-from seqsup.node.binary import environment, preload
+from seqsup.node.binary import preload
 from seqsup.policy import watch
 from seqsup.runner.context import World
-from seqsup.runner.workspace import PIDS_MAX
+from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
 
@@ -81,40 +80,33 @@ class Beside:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
         whole = {**users.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
         if node is not None:
-            whole |= self._line_to(node, become, whole)
-        words, whole = users.loading_late(become, command, whole)
-        wrapped = launcher.wrap(
-            words, self._group.entry if self._group is not None else (), names=whole,
-            die_with_us=become is not None,  # else the keeper sees to it
-            bounds=launcher.Bounds(Rlimits(), reaper.soft_nofile),
-            becoming=users.becoming(become) if become is not None else (),
-        )  # fmt: skip
+            whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)
+        launch = Launch(command=command, cwd=cwd, env=whole, account=become, group=self._group)
+        wrapped, env_of_leader = launch.wrapped(self._keeper)
         self._keeper.begin(
-            wrapped, cwd=cwd, env=whole, stdin=0 if stdin is None else stdin.fileno(),
+            wrapped, cwd=cwd, env=env_of_leader, stdin=0 if stdin is None else stdin.fileno(),
             stdout=self._outputs[0].fd, stderr=self._outputs[1].fd,
         )  # fmt: skip
         self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)
 
-    def _line_to(self, node: str, become: Account | None, env: Mapping[str, str]) -> dict[str, str]:
-        """Open the line to its Node processes; what leads them to it goes into their environment."""
+    def _with_line_to(self, node: str, become: Account | None, env: dict[str, str]) -> dict[str, str]:
+        """Open the line to its Node processes, and return the environment that leads them to it."""
         from seqsup.node.telemetry import Telemetry
 
         try:
             if become is not None:
                 users.open_way(self.folder, self._site.folder.parent.parent)
             self.telemetry = Telemetry(None, become, self.folder, self._wake, self._world.sockets)
-            owner = (become.uid, become.gid) if become is not None else None
             options = ("--require", str(preload(self.folder if become is not None else None)))
-            channel, reports = map(str, self.telemetry.line)
-            more = environment(options, env, offer_gc=False) | {"SEQSUP_CHANNEL": channel, "SEQSUP_REPORTS": reports}
-            stand_in.write(self.folder, node, options, {**env, **more}, owner)
-            return more | {"PATH": stand_in.path_behind(self.folder, env)}
+            return lead_node(
+                self.folder, node, options, env, account=become, line=self.telemetry.line, offer_gc=False
+            )  # fmt: skip
         except OSError as error:
             self._world.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
-            return {}
+            return env
 
     def _marks(self) -> dict[str, str]:
         return marks(self._site.cookie, self._site.folder, self.label)

@@ -12,13 +12,13 @@ from seqsup.model.plan import Step
 from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
 from seqsup.runner.context import World
+from seqsup.runner.launch import PIDS_MAX
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
 
-PIDS_MAX = 16384  # of a group: a fork bomb must leave room for whoever kills it
 _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
 
 

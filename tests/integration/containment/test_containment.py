@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +32,6 @@ from seqsup.containment.reaper import Reaper, Root
 from seqsup.containment.shared_memory import Holding, look, once
 from seqsup.containment.stop import stop, stop_leftovers
 from seqsup.containment.tree import Tree
-from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
@@ -695,71 +693,6 @@ for line in map(str.strip, sys.stdin):
     if line == "zombie": pid = os.fork() or os._exit(0); os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     print("ready", pid if line == "zombie" else "", flush=True)
 """
-
-
-@pytest.mark.parametrize("measure", list(Measure)[:3])
-def test_a_set_that_holds_the_very_same_is_still_and_any_other_is_not(measure: Measure) -> None:
-    members = Members(measure)
-    words = [sys.executable, "-c", CHANGES]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-
-        def does(what: str) -> list[str]:
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(f"{what}\n")
-            process.stdin.flush()
-            return process.stdout.readline().split()[1:]
-
-        def at_rest() -> int:
-            return wait_for(lambda: members.still(used := members.used()) and used)
-
-        does("nothing")
-        members.add(process.pid)
-        used = at_rest()
-        assert not members.still(used - 4096)
-        for what in ("private", "shared") if measure is not Measure.PRIVATE else ("private",):
-            does(what)
-            assert not members.still(used)
-            used = at_rest()
-        if measure is Measure.PRIVATE:  # its own share is the same, and yet the tree holds more
-            does("shared")
-            wait_for(lambda: not members.still(used) and members.used() >= used + 7 * MIB)
-            used = at_rest()
-        does("zombie")
-        members.add(int(does("zombie")[0]))
-        assert members.still(at_rest())
-        members.close()
-        process.kill()
-        members.add(process.pid)
-    assert not members.still(members.used() + 1)
-    members.close()
-
-
-def test_the_host_is_busy_while_somebody_works_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    processors = os.cpu_count() or 1
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # as PYTHON_CPU_COUNT has it, and musl for one who may use one
-    host = Host()
-    before, worked, began = host.busy(), time.process_time(), time.monotonic()
-    while time.process_time() - worked < 0.3:
-        pass
-    spent, busy = time.process_time() - worked, host.busy() - before
-    assert spent - 0.02 <= busy <= (time.monotonic() - began) * processors + 0.02
-    host.close()
-
-
-@pytest.mark.parametrize(
-    ("file", "before", "after"), [("uptime", "5000.00 5000.00", "5000.00 6000.00"), ("stat", "cpu  1 1", "cpu  1 2")]
-)
-def test_the_host_counts_as_busy_where_its_idle_time_is_not_told_by_the_kernel(
-    tmp_path: Path, file: str, before: str, after: str
-) -> None:
-    asks = """import sys; from seqsup.host.machine import Host
-host = Host(); before = host.busy(); open(sys.argv[1], "r+").write(sys.argv[2])
-assert host.busy() > before"""
-    (tmp_path / file).write_text(before)
-    mounted_over(f"/proc/{file}", tmp_path / file, asks, after)
 
 
 @pytest.mark.parametrize(

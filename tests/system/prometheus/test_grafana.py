@@ -308,7 +308,7 @@ def test_each_query_has_an_answer_on_a_real_run(
         tmp_path, shell("works", "sleep 7"), shell("leaves", "sleep 60 & sleep 1.5"),
         agent("collects", ["node", *unasked, drops], memory={"soft": "150MiB", "hard": "800MiB", "sustain": "6s"}),
         agent("leaks", leak, memory={"hard": "120MiB", "enforce": "watch"}), run={"on_failure": "continue"},
-        metrics={"listen": listen, "file_sd": str(targets)}, companions=[COMPANION],
+        metrics={"listen": listen, "file_sd": str(targets), "linger": "10s"}, companions=[COMPANION],
     )  # fmt: skip
     with prometheus(tmp_path, config) as server:
         run = seqsup_started("start", profile)

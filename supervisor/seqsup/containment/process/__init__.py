@@ -16,7 +16,6 @@ if TYPE_CHECKING or LINUX:
         kin,
         kinship,
         read_stat,
-        unmoved,
     )
 else:
     from seqsup.containment.process.portable import (
@@ -30,7 +29,6 @@ else:
         kin,
         kinship,
         read_stat,
-        unmoved,
     )
 
 __all__ = [
@@ -42,5 +40,4 @@ __all__ = [
     "kin",
     "kinship",
     "read_stat",
-    "unmoved",
 ]

@@ -194,21 +194,6 @@ class LinuxMember:
             os.close(self.statm)
 
 
-def unmoved(members: Iterable[LinuxMember], what: Measure) -> bool:
-    """Say whether all hold what they were measured at last. (Hot: to call each would take half as long again.)"""
-    pread = os.pread
-    try:
-        for member in members:
-            if member.statm >= 0 and pread(member.statm, 128, 0) != member.told:
-                before = member.bytes, member.shared
-                member.measure(what)
-                if (member.bytes, member.shared) != before:
-                    return False
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def glance(pid: int, what: Measure) -> int:
     """Measure in bytes who cannot be held; of one that was forked only what it was given since. 0 when it is gone."""
     stat, fields = read_stat(pid), _read(f"/proc/{pid}/statm", 128).split(b" ", 3)

@@ -95,14 +95,6 @@ class PortableMember:
         """There is nothing to let go of."""
 
 
-def unmoved(members: Iterable[PortableMember], what: Measure) -> bool:
-    """Say whether all hold what they were measured at last."""
-    try:
-        return all(member.bytes == member.measure(what) for member in members)
-    except ProcessLookupError:
-        return False
-
-
 def glance(pid: int, what: Measure) -> int:
     """Measure in bytes who could not be held a moment ago; 0 when it is gone."""
     with suppress(OSError):

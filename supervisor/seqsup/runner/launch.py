@@ -1,0 +1,75 @@
+"""Starting a process tree, for agents, checks, companions and hooks alike: environment, stand-in for Node, launcher."""
+
+import errno
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from seqsup.containment import launcher
+from seqsup.containment.cgroup.group import Cgroup
+from seqsup.containment.owner import TreeOwner
+from seqsup.host import users
+from seqsup.model.plan import Account
+from seqsup.model.profile import Rlimits
+from seqsup.node import stand_in
+from seqsup.node.detect import find
+from seqsup.plan.environment import leading_node
+
+PIDS_MAX = 16384  # of a cgroup: a fork bomb must leave room for what kills it
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """What is started, and as whom."""
+
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]
+    account: Account | None = None  # None: the supervisor's user
+    rlimits: Rlimits = Rlimits()
+    group: Cgroup | None = None
+
+    def wrapped(self, owner: TreeOwner) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Return the words that enter the cgroup, set limits and user, and become the command; and its environment."""
+        become = self.account
+        words, env = users.loading_late(become, self.command, self.env)
+        kills_leader = owner.kills_leader(grouped=self.group is not None, becomes=become is not None)
+        command = launcher.wrap(
+            words, self.group.entry if self.group is not None else (), names=env, die_with_us=not kills_leader,
+            bounds=launcher.Bounds(self.rlimits, owner.soft_nofile),
+            becoming=users.becoming(become) if become is not None else (), parent=owner.parent_pid,
+        )  # fmt: skip
+        return command, env
+
+
+def lead_node(
+    folder: Path, node: str, options: tuple[str, ...], env: Mapping[str, str], *, account: Account | None,
+    line: tuple[Path, Path] | None, offer_gc: bool,
+) -> dict[str, str]:  # fmt: skip
+    """Write the stand-in for `node` into `folder`, and return `env` with what leads every Node of the tree to us."""
+    env = {**env, **leading_node(options, env, folder, line, offer_gc=offer_gc)}
+    stand_in.write(folder, node, options, env, (account.uid, account.gid) if account is not None else None)
+    return env
+
+
+def must_be_program(word: str, cwd: str, path: str) -> None:
+    """Raise what exec would: through the launcher it could only be told by an exit code."""
+    if "/" not in word:
+        if find(word, cwd, path) is None:
+            raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)
+        return
+    program = os.path.join(cwd, word)  # noqa: PTH118 (hot)
+    if not stat.S_ISREG(os.stat(program).st_mode) or not os.access(program, os.X_OK):  # noqa: PTH116
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
+
+
+def refusal(error: OSError, command: tuple[str, ...], cwd: str) -> str:
+    """Say why a command could not be started."""
+    if error.errno == errno.E2BIG:
+        return "a word or variable of it is too long, or all together: Linux takes 128 KiB of each; stdin takes more"
+    if error.errno == errno.EAGAIN:
+        return "no more processes may be started: raise `ulimit -u`, or the pids.max of the group that seqsup is in"
+    told = error.strerror or str(error)
+    return told if error.filename in (None, command[0], cwd) else f"{error.filename}: {told}"

@@ -1,0 +1,79 @@
+"""What the Node processes of an attempt report, and what they are asked for: a collection, a heap snapshot."""
+
+from typing import TYPE_CHECKING
+
+from seqsup.containment.tree import Tree
+from seqsup.host.machine import room
+from seqsup.model.events import GcDone, GcRequested, Owner, Warned
+from seqsup.model.plan import Step
+from seqsup.model.process import Collection, Heap, Sample
+from seqsup.node.forensics import Known, no_room
+from seqsup.runner.context import World
+from seqsup.runner.workspace import Stage
+
+if TYPE_CHECKING:  # a run on a machine without Node has no use for it
+    from seqsup.node.telemetry import Telemetry
+
+
+class NodeWatch:
+    def __init__(self, step: Step, number: int, heap: int | None, stage: Stage, world: World) -> None:
+        """`heap` is the limit in bytes that V8 was given. Without telemetry all answers are empty."""
+        self._step, self._heap, self._world = step, heap, world
+        self._folder = stage.place.folder
+        self._owner = Owner(name=step.name, number=number)
+        self._collection: Collection | None = None  # the last that was reported
+        self.telemetry: Telemetry | None = None
+        try:
+            self.telemetry = stage.telemetry()
+        except OSError as error:
+            world.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
+
+    def hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
+        """Let telemetry have its look, and report collections that are over.
+
+        Return whether a Node process answers, and the last collection. `used` is the tree's memory in bytes.
+        """
+        telemetry = self.telemetry
+        if telemetry is None:
+            return False, None
+        telemetry.look(now, used, tree.__contains__, tree.describe)
+        for told in telemetry.overridden(self._heap):
+            self._world.emit(Warned(message=f"{self._step.name}: {told}"))
+        for done in telemetry.collected():
+            self._collection = done
+            self._world.emit(GcDone(owner=self._owner, used=used, collection=done))
+        return telemetry.answered, self._collection
+
+    @property
+    def collection(self) -> Collection | None:
+        return self._collection
+
+    def heap(self) -> Heap | None:
+        return self.telemetry.heap() if self.telemetry is not None else None
+
+    def snapping(self) -> bool:
+        """Return whether a heap snapshot is being written."""
+        return self.telemetry is not None and self.telemetry.snapping
+
+    def known(self) -> Known:
+        return self.telemetry.known() if self.telemetry is not None else Known()
+
+    def collect(self, used: int, soft: int) -> None:
+        """Request a collection; sizes in bytes."""
+        assert self.telemetry is not None
+        processes = len(self.telemetry.answering())
+        self._world.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
+        self.telemetry.collect()
+
+    def snapshot(self, sample: Sample) -> None:
+        """Request a heap snapshot, where memory and disk have room for it."""
+        assert self.telemetry is not None
+
+        def why_not(heap: Heap) -> str:
+            try:
+                free, _ = room(self._folder)
+            except OSError as error:  # the agent may have removed it
+                return f"{self._folder}: {error.strerror}"
+            return no_room(heap, self._step.limits, sample.used, sample.host_available, free)
+
+        self.telemetry.snapshot(why_not)

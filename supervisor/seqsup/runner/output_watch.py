@@ -1,0 +1,50 @@
+"""An attempt's output as it grows: how long it has been quiet, and that it stays within output.max."""
+
+import time
+from collections.abc import Callable
+from math import inf
+
+from seqsup.model.events import AnyEvent, OutputCut
+from seqsup.model.plan import Step
+from seqsup.policy import pacing
+from seqsup.state.output import Output
+
+
+class OutputWatch:
+    def __init__(
+        self, step: Step, number: int, stdout: Output, stderr: Output, emit: Callable[[AnyEvent], None]
+    ) -> None:  # fmt: skip
+        self._step, self._number, self._emit = step, number, emit
+        self._streams = {"stdout": stdout, "stderr": stderr}
+        self._heard = self._trimmed = time.monotonic()
+        self._size = self._size_when_trimmed = 0  # bytes
+        self._cut: set[str] = set()  # streams of which it was reported
+        self.next_trim = inf  # seconds until the output must be looked at again
+
+    def quiet(self, now: float) -> float:
+        """Return the seconds since the last output; 0 where nothing depends on it."""
+        if self._step.timeouts.stall is None:
+            return 0.0
+        if (size := self._total()) != self._size:
+            self._heard, self._size = now, size
+        return now - self._heard
+
+    def trim(self) -> None:
+        """Discard the middle of a stream that exceeds output.max. Report it once."""
+        if (most := self._step.output_max) is None:
+            return
+        now, total = time.monotonic(), self._total()
+        grown = total - self._size_when_trimmed
+        for name, output in self._streams.items() if grown else ():
+            if output.trim(most) and name not in self._cut:
+                self._cut.add(name)
+                self._emit(
+                    OutputCut(
+                        agent=self._step.name, attempt=self._number, stream=name, size=output.size(), most=most
+                    )
+                )  # fmt: skip
+        self.next_trim = pacing.until_trim(grown / max(now - self._trimmed, 1e-4), most)
+        self._trimmed, self._size_when_trimmed = now, total
+
+    def _total(self) -> int:
+        return sum(output.size() for output in self._streams.values())

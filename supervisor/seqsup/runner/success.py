@@ -1,0 +1,70 @@
+"""What success asks beyond exit code and file: an expression in the output, and a command of the user's own."""
+
+import asyncio
+import re
+
+from msgspec.structs import replace
+
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Step
+from seqsup.model.profile import Success
+from seqsup.model.reason import Reason
+from seqsup.runner.context import World
+from seqsup.runner.execution import execute
+from seqsup.runner.workspace import Place, Stage
+from seqsup.units import format_duration
+
+_CHECK_DEADLINE = 300.0  # seconds for success.command
+_SEARCH_DEADLINE = 5.0  # seconds for success.output: an expression may try for ever
+
+
+async def checked(
+    ended: Outcome, step: Step, printed: str, number: int, place: Place, world: World, env: dict[str, str]
+) -> Outcome:  # fmt: skip
+    """Return the outcome as it is after the checks; `printed` is the end of the agent's output."""
+    if ended.reason is Reason.COMPLETED and (pattern := step.success.output) is not None:
+        ended = await _searched(ended, pattern, printed)
+    if ended.reason is Reason.COMPLETED and step.success.command:
+        ended = await _commanded(ended, step, number, place, world, env)
+    return ended
+
+
+async def _searched(ended: Outcome, pattern: str, printed: str) -> Outcome:
+    """Search in a thread that gives up in time, and without Python's lock: the watch of other lanes goes on."""
+    import regex  # 8 ms and 2 MiB, which only this key costs
+
+    complaint = f"it exited well but printed nothing like {pattern!r}"
+    try:
+        found = await asyncio.to_thread(
+            regex.search, pattern, printed, flags=re.MULTILINE, timeout=_SEARCH_DEADLINE, concurrent=True
+        )
+    except TimeoutError:
+        complaint += f": the search took longer than {format_duration(_SEARCH_DEADLINE)}"
+        found = None
+    return ended if found else replace(ended, reason=Reason.NO_RESULT, why=complaint)
+
+
+async def _commanded(
+    ended: Outcome, step: Step, number: int, place: Place, world: World, env: dict[str, str]
+) -> Outcome:  # fmt: skip
+    """Run success.command where the agent ran, and watched as it was."""
+    words = step.success.command
+    check = replace(
+        step, name=f"{step.name}+check", command=words, stdin=None, stdin_file=None, node=None, preset=None,
+        timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
+        success=Success(codes=(0,), file=None, output=None),
+    )  # fmt: skip
+    onlookers = world.observe
+    quiet = replace(
+        world, keeper=world.keeper and world.keeper.another(), emit=lambda _: None,
+        observe=onlookers and (lambda seen: onlookers(replace(seen, agent=step.name))),
+    )  # fmt: skip
+    stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
+    found = (await execute(check, number, None, stage, quiet, env)).outcome
+    ended = replace(ended, peak=max(ended.peak, found.peak))  # the same limits hold for it
+    if found.reason is Reason.COMPLETED:
+        return ended
+    if found.reason is Reason.HALTED:
+        return replace(ended, reason=found.reason, why=found.why)
+    complaint = f"it exited well, but success.command {' '.join(words)} did not"
+    return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))

@@ -1,0 +1,220 @@
+"""The watch over one tree: look, decide, act, until it is empty. What to do is decided by policy.watch."""
+
+import asyncio
+import signal
+import time
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from seqsup.containment.tree import Tree
+from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, Unkillable, Warned
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Step
+from seqsup.model.process import Observation, ProcessMemory, Sample
+from seqsup.model.reason import Reason
+from seqsup.policy import pacing, retry, watch
+from seqsup.policy.watch import Action, Phase, Rules, Watch
+from seqsup.runner.context import World
+from seqsup.runner.ending import Ending
+from seqsup.runner.node_watch import NodeWatch
+from seqsup.runner.output_watch import OutputWatch
+from seqsup.runner.workspace import Stage
+
+_DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What a watch that is over has seen. Memory in bytes, time in seconds."""
+
+    watch: Watch
+    kernel_oom: str  # the kernel's words, if it killed in the cgroup
+    seconds: float  # from the start to the leader's exit
+    available: int  # memory of the host when the tree was last measured
+    stopped: tuple[ProcessMemory, ...]  # what was there when the tree was stopped
+    stopped_at: int  # memory of the tree then
+    left_over: tuple[ProcessMemory, ...]  # what the leader left behind
+
+
+class Watcher:
+    def __init__(self, step: Step, number: int, stage: Stage, world: World, node: NodeWatch, ending: Ending) -> None:
+        self._step, self._number, self._stage, self._world = step, number, stage, world
+        self._node, self._ending = node, ending
+        self._output = OutputWatch(step, number, stage.stdout, stage.stderr, world.emit)
+        kept = stage.groups is not None and stage.groups.limits
+        self._rules = Rules(
+            limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
+            snapshot=step.node is not None and step.node.snapshot, leaps=world.host.huge_pages and not kept,
+        )  # fmt: skip
+        self._watch = Watch(started=time.monotonic())
+        self._described = self._watch.started  # when observers were last told which processes are in the tree
+        self._high = False  # it was reported that soft was passed
+        self._left = False  # it was reported that the leader exited
+        self._told = -1.0  # the beginning of the phase that was reported last
+        self._seconds: float | None = None  # from the start to the leader's exit
+        self._available = world.host.available()
+        self._stopped: tuple[ProcessMemory, ...] = ()
+        self._stopped_at = 0
+        self._left_over: tuple[ProcessMemory, ...] = ()
+
+    async def watch(self, tree: Tree) -> Seen:
+        """Watch until no process is left, or one survived SIGKILL."""
+        oom_event: int | None = None
+        try:
+            sample, rate, looks = self._newborn(), 0.0, 0
+            while (action := self._step_on(tree, sample)) is not Action.END:
+                self._act(tree, action, sample)
+                if looks == 1:  # most that end before they were looked at are small
+                    oom_event = self._hear_of_oom()
+                pause = pacing.pause(self._watch, self._rules, sample, rate, self._world.host.cpus)
+                await self._world.wake.wait(min(pause, self._output.next_trim))
+                before, sample, looks = sample, self._look(tree), looks + 1
+                rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
+        finally:
+            if oom_event is not None:
+                asyncio.get_running_loop().remove_reader(oom_event)
+        if self._watch.phase is Phase.ABANDONED:
+            left, why = tree.describe(), tree.abandon()
+            self._world.emit(
+                Unkillable(agent=self._step.name, processes=left, seconds=watch.KILL_DEADLINE, why=why)
+            )  # fmt: skip
+        seconds = time.monotonic() - self._watch.started if self._seconds is None else self._seconds
+        return Seen(
+            watch=self._watch, kernel_oom=sample.kernel_oom, seconds=seconds, available=self._available,
+            stopped=self._stopped, stopped_at=self._stopped_at, left_over=self._left_over,
+        )  # fmt: skip
+
+    def _step_on(self, tree: Tree, sample: Sample) -> Action:
+        self._watch, action = watch.step(self._watch, self._rules, sample)
+        if self._watch.over_soft_since is not None and not self._high:
+            self._high = True
+            assert self._rules.limits.soft is not None
+            self._world.emit(
+                MemoryHigh(
+                    agent=self._step.name, attempt=self._number, used=sample.used, soft=self._rules.limits.soft
+                )
+            )  # fmt: skip
+        if self._watch.phase is Phase.LINGERING and not self._left:
+            self._left = True
+            self._tell_leader(tree)
+        return action
+
+    def _act(self, tree: Tree, action: Action, sample: Sample) -> None:
+        limits = self._rules.limits
+        match action:
+            case Action.WARN:
+                assert limits.warn is not None
+                self._world.emit(
+                    MemoryWarned(agent=self._step.name, attempt=self._number, used=sample.used, warn=limits.warn)
+                )
+            case Action.COLLECT:
+                assert limits.soft is not None
+                self._node.collect(sample.used, limits.soft)
+            case Action.SNAPSHOT:
+                self._stopped, self._stopped_at = tree.describe(), sample.used  # before it grows by that
+                self._node.snapshot(sample)
+            case Action.TERMINATE:
+                self._signal(tree, signal.SIGTERM, sample.used)
+            case Action.KILL:
+                self._signal(tree, signal.SIGKILL, sample.used)
+            case Action.WAIT | Action.END:
+                pass
+
+    def _hear_of_oom(self) -> int | None:
+        """Be woken when the kernel meets the limit. Return the descriptor that tells it."""
+        group = self._stage.group()
+        if group is None or (event := group.oom_event) is None:
+            return None
+        asyncio.get_running_loop().add_reader(event, self._world.wake.poke)
+        return event
+
+    # -- looking
+
+    def _newborn(self) -> Sample:
+        """What is known without a look: a leader that is a shell yet."""
+        return Sample(at=time.monotonic(), used=0, processes=1, host_available=self._available)
+
+    def _look(self, tree: Tree) -> Sample:
+        began = time.monotonic()
+        sample = self._sample(tree)
+        if self._world.observe is not None:
+            processes = self._processes(tree, sample)
+            self._world.observe(
+                Observation(
+                    agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
+                    processes=processes, heap=self._node.heap(), pids=tree.pids() if processes is not None else (),
+                    around=self._world.host.surroundings() if processes is not None else None,
+                )
+            )  # fmt: skip
+        return sample
+
+    def _processes(self, tree: Tree, sample: Sample) -> tuple[ProcessMemory, ...] | None:
+        if sample.at - self._described < _DESCRIBED_EVERY or self._watch.phase is Phase.KILLING:
+            return None
+        self._described = sample.at
+        return tree.describe(sample.used)
+
+    def _sample(self, tree: Tree) -> Sample:
+        world = self._world
+        root_exited = world.owner.ending(tree.root) is not None
+        if root_exited:
+            if self._seconds is None:
+                self._seconds = time.monotonic() - self._watch.started
+            if self._watch.reason is None:  # nothing stays of a tree that is stopped
+                tree.release(self._step.drain.allow)
+        running = self._watch.phase is Phase.RUNNING
+        processes = tree.count() if running and not root_exited else tree.living()
+        self._output.trim()
+        used, available = tree.used() if processes else 0, world.host.available()
+        for denied in tree.denied():
+            world.emit(Warned(message=f"{self._step.name}: {denied}"))
+        if used:
+            self._available = available
+        now = time.monotonic()
+        collectable, collection = self._node.hear(tree, now, used) if running else (False, self._node.collection)
+        sample = Sample(
+            at=now, used=used, processes=processes, host_available=available, quiet=self._output.quiet(now),
+            root_exited=root_exited, childless=world.owner.proven_empty, halt=world.operator.halt,
+            kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
+            snapping=self._node.snapping(),
+        )  # fmt: skip
+        return replace(sample, spared=True) if world.spares(self._step, sample) else sample
+
+    # -- acting
+
+    def _tell_leader(self, tree: Tree) -> None:
+        """Report that the leader exited well by itself, unless a check is yet to decide that."""
+        step, exited = self._step, self._world.owner.ending(tree.root)
+        if exited is None or step.success.output is not None or step.success.command:
+            return
+        reason, why, _ = self._ending.classify(exited, tree.kernel_oom())
+        if retry.ok(reason, step.expect):
+            ended = Outcome(
+                reason=reason, why=why, exit=exited, seconds=self._seconds or 0.0, peak=self._watch.peak
+            )  # fmt: skip
+            self._world.emit(
+                LeaderEnded(
+                    agent=step.name, attempt=self._number, content=step.content, hard=step.limits.hard, outcome=ended
+                )
+            )  # fmt: skip
+
+    def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
+        """Signal the tree. KILL is sent at every look, but reported once."""
+        first, self._told = self._told != self._watch.since, self._watch.since
+        name = tree.held if self._watch.reason in (Reason.HARD, Reason.KERNEL_OOM) else tree.describe
+        processes = name() if first else ()
+        tree.send(signum)
+        if signum is signal.SIGTERM:
+            tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM
+        if not first:
+            return
+        if self._watch.reason is None:
+            self._left_over = self._left_over or processes
+        elif not self._stopped:
+            self._stopped, self._stopped_at = processes, used
+        self._world.emit(
+            StopSent(
+                agent=self._step.name, attempt=self._number, signal=signum.name, reason=self._watch.reason,
+                why=self._watch.note, processes=processes,
+            )
+        )  # fmt: skip
