@@ -74,12 +74,13 @@ def fill(place: int) -> None:
 
 for signum in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(signum, signal.SIG_IGN)
+if kind != "comet":
+    shared[0] = os.getpid()  # before any child lives: one that found this place empty would take it from us
 for place in range(1 if kind != "comet" else 0, size):
     shared[place] = -os.getpid()
     if born():
         shared[place] = os.getpid()
         comet(place) if kind == "comet" else fill(place)
-shared[0] = shared[0] if kind == "comet" else os.getpid()
 while burning() and not all(pid > 0 for pid in shared[:size]):
     time.sleep(0.001)
 print("ready", flush=True)
