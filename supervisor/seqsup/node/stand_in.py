@@ -7,6 +7,7 @@ which an empty Node script runs.
 
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -45,14 +46,18 @@ exec "$_seqsup_node" "$@"
 
 
 def write(
-    place: Path, node: str, ours: tuple[str, ...], env: Mapping[str, str], owner: tuple[int, int] | None
+    place: Path, node: str, ours: tuple[str, ...], env: Mapping[str, str], owner: tuple[int, int] | None,
+    left_in: Path | None = None,
 ) -> None:  # fmt: skip
-    """Make the stand-in in `place`.
+    """Make the stand-in in `place`, from the folder that an earlier attempt left in `left_in`, if there is one.
 
     `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
     """
     folder = f"{place}/{FOLDER}"
-    Path(folder).mkdir(mode=0o700, exist_ok=True)
+    try:
+        os.rename(f"{left_in}/{FOLDER}", folder)  # noqa: PTH104
+    except OSError:
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
     script = f"{folder}/{_NAME}"
     left = text = _script(node, ours, env).encode(errors="surrogateescape")
     fd = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700)
@@ -72,11 +77,26 @@ def path_behind(place: Path, env: Mapping[str, str]) -> str:
     return f"{place}/{FOLDER}{os.pathsep}{env.get('PATH', os.defpath)}"
 
 
-def remove(place: Path) -> None:
-    """Remove the stand-in. A process that still runs finds the real node behind it on PATH."""
+def remove(place: Path, leave_in: Path | None = None) -> None:
+    """Remove the stand-in. A process that still runs finds the real node behind it on PATH.
+
+    It can be left in another folder for the next attempt, unless the agent changed it. To make and to remove one takes
+    0.5 to 1.3 ms on ext4 without a journal, a fifth of a job.
+    """
+    folder = f"{place}/{FOLDER}"
     with suppress(OSError):
-        Path(place, FOLDER, _NAME).unlink(missing_ok=True)
-        Path(place, FOLDER).rmdir()
+        if leave_in is not None and _untouched(folder):
+            with suppress(OSError):  # another lane has left its own
+                os.rename(folder, f"{leave_in}/{FOLDER}")  # noqa: PTH104
+                return
+        Path(folder, _NAME).unlink(missing_ok=True)
+        Path(folder).rmdir()
+
+
+def _untouched(folder: str) -> bool:
+    script = os.lstat(f"{folder}/{_NAME}")
+    own = script.st_mode == stat.S_IFREG | 0o700 and script.st_nlink == 1
+    return own and os.listdir(folder) == [_NAME]  # noqa: PTH208
 
 
 def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:

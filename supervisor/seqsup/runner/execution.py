@@ -42,7 +42,7 @@ async def execute(
             line = node.telemetry.line if node.telemetry is not None else None
             env = lead_node(
                 stage.place.folder, step.node.executable, options, env, account=step.account, line=line,
-                offer_gc=step.node.telemetry and step.node.expose_gc,
+                offer_gc=step.node.telemetry and step.node.expose_gc, left_in=stage.place.run,
             )  # fmt: skip
         must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
         tree = _start(step, stage, world, env)

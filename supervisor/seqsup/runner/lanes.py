@@ -11,6 +11,7 @@ from seqsup.host.wake import Wake
 class Lanes:
     def __init__(self, number: int, wake: Wake) -> None:
         self._free = list(range(number, 0, -1))
+        self._wakes = {lane: wake.branch() for lane in self._free}
         self._wake = wake.branch()
         self._tasks: dict[asyncio.Task[bool], tuple[str, int]] = {}
         self.stopped: Stopped | None = None  # what the first agent said that may end the run
@@ -27,8 +28,12 @@ class Lanes:
         return {agent for agent, _ in self._tasks.values()}
 
     def take(self) -> int:
-        """Return the number of a free lane, which `start` must use next."""
+        """Return a free lane's number, which `start` must use next."""
         return self._free.pop()
+
+    def wake(self, lane: int) -> Wake:
+        """Return where a lane's agent waits."""
+        return self._wakes[lane]
 
     def start(self, agent: str, lane: int, turn: Coroutine[Any, Any, bool]) -> None:
         """Let an agent have its turn in a lane."""

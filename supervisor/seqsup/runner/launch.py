@@ -46,11 +46,17 @@ class Launch(Struct, frozen=True, kw_only=True):
 
 def lead_node(
     folder: Path, node: str, options: tuple[str, ...], env: Mapping[str, str], *, account: Account | None,
-    line: tuple[Path, Path] | None, offer_gc: bool,
+    line: tuple[Path, Path] | None, offer_gc: bool, left_in: Path | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """Write the stand-in for `node` into `folder`, and return `env` with what leads every Node of the tree to us."""
+    """Write the stand-in for `node` into `folder`, and return `env` with what leads every Node of the tree to us.
+
+    An earlier attempt may have left its stand-in in `left_in`.
+    """
     env = {**env, **leading_node(options, env, folder, line, offer_gc=offer_gc)}
-    stand_in.write(folder, node, options, env, (account.uid, account.gid) if account is not None else None)
+    if account is None:
+        stand_in.write(folder, node, options, env, None, left_in)
+    else:
+        stand_in.write(folder, node, options, env, (account.uid, account.gid))
     return env
 
 

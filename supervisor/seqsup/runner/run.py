@@ -13,11 +13,13 @@ from seqsup.containment.mark import bearers
 from seqsup.containment.stop import stop_leftovers
 from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.host.machine import boot_id
+from seqsup.host.wake import Wake
 from seqsup.model.enums import Restart
 from seqsup.model.events import AgentDue, AgentEnded, Drained, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
+from seqsup.node import stand_in
 from seqsup.plan.resume import gone, left_out, resumption
 from seqsup.policy import watch
 from seqsup.runner import artifact_only
@@ -65,6 +67,7 @@ class Run:
         if plan.concurrency > 1:
             audience.add_observer(self._admission.observe)
         self._inputs = Inputs(begun, self._ledger, self._companions.environment, lambda: self._view)
+        self._steps = {step.name: step for step in plan.steps}
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
 
     @property
@@ -103,6 +106,7 @@ class Run:
         self._admission.close()
         self._world.host.close()
         self._world.sockets.close()
+        stand_in.remove(self._begun.folder)
         self._containment.close()
         self._inputs.close()
         os.close(self._ledger)
@@ -170,8 +174,8 @@ class Run:
         )  # fmt: skip
         await scheduler.run(self._agent, self._turn, self._over)
 
-    def _agent(self, step: Step, lane: int) -> Agent:
-        world = replace(self._world, wake=self._world.wake.branch())
+    def _agent(self, step: Step, lane: int, wake: Wake) -> Agent:
+        world = replace(self._world, wake=wake)
         if beside_others := self._plan.concurrency > 1:
             world = replace(world, spares=self._admission.spares)
         return Agent(
@@ -200,8 +204,7 @@ class Run:
     def _over(self, agent: str) -> None:
         """Hand on what an agent has done, and warn if it used far more memory than before."""
         self._inputs.hand_on(agent, ok=self._ok[agent])
-        step = next(step for step in self._plan.steps if step.name == agent)
-        if (risen := self._experience.compare(step, self._view.agents[agent].peak)) is not None:
+        if (risen := self._experience.compare(self._steps[agent], self._view.agents[agent].peak)) is not None:
             self._emit(risen)
 
     async def _relieve(self, drained: Drained) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.events import AgentSkipped
 from seqsup.model.plan import Plan, Step
@@ -38,7 +39,7 @@ class Scheduler:
 
     async def run(
         self,
-        agent: Callable[[Step, int], Agent],
+        agent: Callable[[Step, int, Wake], Agent],
         turn: Callable[[Agent], Coroutine[Any, Any, bool]],
         over: Callable[[str], None],
     ) -> None:
@@ -59,7 +60,7 @@ class Scheduler:
                 del self._waiting[step.name]
                 self._chains.count_agent()
                 lane = self._lanes.take()
-                self._agents[step.name] = made = agent(step, lane)
+                self._agents[step.name] = made = agent(step, lane, self._lanes.wake(lane))
                 self._lanes.start(step.name, lane, turn(made))
         finally:
             await self._lanes.abandon()
@@ -70,17 +71,21 @@ class Scheduler:
         """Return the first agent that may start by what it builds on. Agents that cannot run any more are skipped."""
         if self._failed or self._lanes.stopped is not None or self._world.operator.halt > Halt.NONE:
             return None
-        for step, bases in tuple(self._waiting.values()):
-            if any(name not in self._ok for name in bases):
-                continue
-            if failed := [name for name in step.needs if not self._ok[name]]:
-                del self._waiting[step.name]
+        skipped: list[str] = []
+        try:
+            for step, bases in self._waiting.values():
+                if any(name not in self._ok for name in bases):
+                    continue
+                if not (failed := [name for name in step.needs if not self._ok[name]]):
+                    return step
+                skipped.append(step.name)
                 self._ok[step.name] = False
                 why = f"it needs {', '.join(failed)}, which did not complete"
                 self._world.emit(AgentSkipped(agent=step.name, why=why))
-                continue
-            return step
-        return None
+            return None
+        finally:
+            for name in skipped:
+                del self._waiting[name]
 
     def _fits_beside(self, step: Step) -> bool:
         """Return whether an agent may start beside those that run. One that still waits to start comes first."""

@@ -76,7 +76,7 @@ class Stage:
         if self._group is not None:
             self._group.close()
         if self._step.node is not None:
-            stand_in.remove(self.place.folder)
+            stand_in.remove(self.place.folder, self.place.run if self._step.account is None else None)
         self.stdout.close()
         self.stderr.close()
 

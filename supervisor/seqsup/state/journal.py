@@ -61,6 +61,7 @@ class Journal:
         self._unwritten: list[tuple[int, int, float, float, str, int]] = []
         self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
         self._locked = inf  # monotonic seconds, since when another program keeps it locked
+        self._patience = PATIENCE  # seconds that a write waits for such a lock
         self._profiles: dict[int, str] = {}  # by run
         self._inode = path.stat().st_ino
         weakref.finalize(self, connection.close)  # a reader just lets it go, which Python warns of from 3.13 on
@@ -96,6 +97,7 @@ class Journal:
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
         """Note that this process goes on with a run that another began, perhaps under another name and path."""
         now = (name, profile, os.getpid(), _sum_of(name, profile, row.cookie), row.run)
+        self._be_patient(PATIENCE)
         with self._telling(), self._db:
             self._db.execute("BEGIN")
             self._db.execute("UPDATE runs SET name = ?, profile = ?, pid = ?, sum = ? WHERE run = ?", now)
@@ -140,12 +142,10 @@ class Journal:
         Then a later one writes it all. JournalLost where it is locked for ten seconds.
         """
         if not (rows := self._unwritten):
-            self.flush()
             return True
         numbers = dict(self._last)
-        wait_for_lock(self._db, 0)
         try:
-            self.flush()
+            self._write(patience=0)
         except JournalLost as error:
             now = time.monotonic()
             self._locked = min(self._locked, now)
@@ -153,12 +153,16 @@ class Journal:
                 raise
             self._unwritten, self._last = rows, numbers
             return False
-        finally:
-            wait_for_lock(self._db, PATIENCE)
         self._locked = inf
         return True
 
-    def _write(self) -> None:
+    def _be_patient(self, seconds: float) -> None:
+        if seconds != self._patience:
+            wait_for_lock(self._db, seconds)
+            self._patience = seconds
+
+    def _write(self, patience: float = PATIENCE) -> None:
+        self._be_patient(patience)
         rows, self._unwritten = self._unwritten, []
         ended, self._ended = self._ended, []
         if not self._in_place():
@@ -275,6 +279,7 @@ class Journal:
     def forget(self, run: int) -> None:
         """Take a run out, events and all; what its attempts came to is kept, as far as it is still looked at."""
         self.flush()
+        self._be_patient(PATIENCE)
         with self._telling(), self._db:
             self._db.execute("BEGIN")
             self._db.execute("DELETE FROM events WHERE run = ?", (run,))

@@ -114,6 +114,64 @@ def test_removed_it_leaves_the_real_one(tmp_path: Path) -> None:
     assert list((tmp_path / "place").iterdir()) == []
 
 
+def test_it_is_handed_on_but_nothing_that_an_agent_put_there(tmp_path: Path) -> None:
+    node = fake(tmp_path / "1", "first")
+    places = [tmp_path / "run" / "agent" / number for number in ("1", "2", "3")]
+    run = tmp_path / "run"
+    first = given(places[0], node)
+    kept = [path.stat().st_ino for path in (places[0] / stand_in.FOLDER, places[0] / stand_in.FOLDER / "node")]
+    stand_in.remove(places[0], run)
+    assert list(places[0].iterdir()) == []
+    places[1].mkdir()
+    stand_in.write(places[1], str(node), OURS, {"PATH": "", "SEQSUP_COOKIE": "second"}, None, run)
+    folder = places[1] / stand_in.FOLDER
+    assert [folder.stat().st_ino, (folder / "node").stat().st_ino] == kept
+    assert list(run.glob(".*")) == []
+    assert asked(stand_in.path_behind(places[1], {"PATH": str(node.parent)})).startswith("first|second|")
+    assert not Path(first.partition(":")[0]).exists()
+    (folder / "tool").touch()
+    stand_in.remove(places[1], run)
+    assert list(run.glob(".*")) == []
+    assert [path.name for path in folder.iterdir()] == ["tool"]
+
+
+def by_a_link(script: Path, file: Path) -> None:
+    script.unlink()
+    script.symlink_to(file)
+
+
+def by_a_second_name(script: Path, file: Path) -> None:
+    file.unlink()
+    file.hardlink_to(script)
+
+
+@pytest.mark.parametrize("replace", [by_a_link, by_a_second_name])
+def test_what_an_agent_put_in_its_place_is_not_written_to(
+    tmp_path: Path, replace: Callable[[Path, Path], None]
+) -> None:
+    node = fake(tmp_path / "1", "first")
+    places = [tmp_path / "run" / "agent" / number for number in ("1", "2")]
+    given(places[0], node)
+    (file := tmp_path / "file").touch()
+    replace(places[0] / stand_in.FOLDER / "node", file)
+    before = file.read_text()
+    stand_in.remove(places[0], tmp_path / "run")
+    places[1].mkdir()
+    stand_in.write(places[1], str(node), OURS, {"PATH": "", "SEQSUP_COOKIE": "second"}, None, tmp_path / "run")
+    assert file.read_text() == before
+    assert "second" in (places[1] / stand_in.FOLDER / "node").read_text()
+
+
+def test_a_shorter_one_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    node, run = fake(tmp_path / "1", "first"), tmp_path / "run"
+    places = [run / "agent" / number for number in ("1", "2")]
+    for place, cookie in zip(places, ("long" * 100, "short"), strict=True):
+        place.mkdir(parents=True)
+        stand_in.write(place, str(node), OURS, {"PATH": "", "SEQSUP_COOKIE": cookie}, None, run)
+        assert asked(stand_in.path_behind(place, {"PATH": str(node.parent)})).startswith(f"first|{cookie}|")
+        stand_in.remove(place, run)
+
+
 # With the official client of MCP
 
 

@@ -140,7 +140,7 @@ def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was
 # Who may ask the calendar, and why nobody waits, is limited or is stopped by what it says
 CALENDAR = {
     "runner/agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
-    "runner/attempt.py": "a provider's words tell a time of day",
+    "runner/ending.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",
     "cli/watch.py": "for people to read",
