@@ -25,14 +25,14 @@ from seqsup.model.plan import Drain, Limits, Step
 from seqsup.model.profile import Retry, Success, Timeouts
 from seqsup.model.reason import Reason
 from seqsup.runner.attempt import Ended, attempt
-from seqsup.runner.context import World
-from seqsup.runner.stop_request import Operator
-from seqsup.runner.workspace import Place, Stage
+from seqsup.runner.context import RunContext
+from seqsup.runner.stop_request import StopRequest
+from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import MIB
 
 PR_SET_CHILD_SUBREAPER = 36
 T = TypeVar("T")
-Meanwhile = Callable[[AnyEvent, Operator], None]
+Meanwhile = Callable[[AnyEvent, StopRequest], None]
 
 
 def supervised(story: Callable[[Reaper, Wake], Coroutine[Any, Any, T]]) -> T:
@@ -107,11 +107,11 @@ class Tried(NamedTuple):
         return (self.folder / "stdout.log").read_text()
 
 
-def poking(wake: Wake) -> Operator:
+def poking(wake: Wake) -> StopRequest:
     """Return a stop request that wakes whatever waits."""
-    operator = Operator()
-    operator.subscribe(lambda _: wake.poke())
-    return operator
+    stop_request = StopRequest()
+    stop_request.subscribe(lambda _: wake.poke())
+    return stop_request
 
 
 def tried(
@@ -124,20 +124,20 @@ def tried(
     ledger = os.open(run / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def story(reaper: Reaper, wake: Wake) -> Ended:
-        operator = poking(wake)
+        stop_request = poking(wake)
 
         def emit(event: AnyEvent) -> None:
             events.append(event)
             if meanwhile is not None:
-                meanwhile(event, operator)
+                meanwhile(event, stop_request)
 
-        place = Place(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
-        world = World(reaper, Host(), wake, operator, emit)
+        paths = AttemptPaths(run, folder, f"{step.name}/1", ledger, marks(secrets.token_hex(8), run, f"{step.name}/1"))
+        context = RunContext(reaper, Host(), wake, stop_request, emit)
         try:
-            return await attempt(step, 1, heap, Stage(step, 1, place, world), world)
+            return await attempt(step, 1, heap, Workspace(step, 1, paths, context), context)
         finally:
-            world.host.close()
-            world.sockets.close()
+            context.host.close()
+            context.sockets.close()
 
     try:
         return Tried(supervised(story), events, folder)
@@ -148,15 +148,15 @@ def tried(
 def wish(halt: Halt, once: Callable[[], object] = lambda: True, *, after: float = 0.1) -> Meanwhile:
     """A `meanwhile` that wants a stop as soon as the agent runs and the fact `once` is there, and so long after it."""
 
-    def look(operator: Operator) -> None:
+    def look(stop_request: StopRequest) -> None:
         loop = asyncio.get_running_loop()
         if once():
-            loop.call_later(after, operator.wish, halt, 15, "a test")
+            loop.call_later(after, stop_request.wish, halt, 15, "a test")
         else:
-            loop.call_later(0.02, look, operator)
+            loop.call_later(0.02, look, stop_request)
 
-    def meanwhile(event: AnyEvent, operator: Operator) -> None:
+    def meanwhile(event: AnyEvent, stop_request: StopRequest) -> None:
         if type(event).__name__ == "Spawned":
-            look(operator)
+            look(stop_request)
 
     return meanwhile

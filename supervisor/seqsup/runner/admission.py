@@ -11,7 +11,7 @@ from seqsup.model.events import AdmissionDelayed
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.policy import resources
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 
 
 class Admission:
@@ -41,17 +41,17 @@ class Admission:
         """Who runs beside others has taken a part of what it may."""
         self._seen[seen.agent] = seen.sample
 
-    def fits(self, step: Step, world: World) -> bool:
+    def fits(self, step: Step, context: RunContext) -> bool:
         """Return whether an agent may start now. If it may not, report once what it waits for."""
         if not (why := self._missing(step)):
             self._told.discard(step.name)
             return True
         if step.name not in self._told:
             self._told.add(step.name)
-            world.emit(AdmissionDelayed(agent=step.name, need=self._need(step), room=self._room(), why=why))
+            context.emit(AdmissionDelayed(agent=step.name, need=self._need(step), room=self._room(), why=why))
         return False
 
-    async def admit(self, step: Step, world: World, enough: Halt, *, first: bool) -> bool:
+    async def admit(self, step: Step, context: RunContext, enough: Halt, *, first: bool) -> bool:
         """Wait for the memory that an agent may take, and count it as running. Its `first` try waits out a pause too.
 
         False when the operator's wish is `enough` to wait no longer; Stopped, when nobody runs whose end may help.
@@ -63,13 +63,13 @@ class Admission:
             if first and not await self._unpaused():
                 return False
             deadline += time.monotonic() - paused
-            if self.fits(step, world):
+            if self.fits(step, context):
                 break
-            if world.operator.halt >= enough:
+            if context.stop_request.halt >= enough:
                 return False
             if time.monotonic() >= deadline and not self._running:
                 raise Stopped(f"{step.name} was not started: {self._missing(step)}")
-            await world.wake.wait(rule.interval)
+            await context.wake.wait(rule.interval)
         self._running[step.name], self._floors[step.name] = self._need(step) or 0, step.limits.host_floor or 0
         return True
 

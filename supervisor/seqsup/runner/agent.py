@@ -18,10 +18,10 @@ from seqsup.model.run_view import AgentView
 from seqsup.policy import retry
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.drain import drain
 from seqsup.runner.inputs import Inputs
-from seqsup.runner.workspace import Place, Stage
+from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
 
 _LOOK_AGAIN = 30.0  # seconds
@@ -32,7 +32,7 @@ class Agent:
     """One agent of the plan, being tried."""
 
     def __init__(
-        self, step: Step, lane: int, inputs: Inputs, world: World, admission: Admission,
+        self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission,
         relieve: Callable[[Drained], Awaitable[bool]], earlier: AgentView, poke: Callable[[], None], *,
         beside_others: bool,
     ) -> None:  # fmt: skip
@@ -41,7 +41,7 @@ class Agent:
         `earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met. `poke` is called
         once it is admitted.
         """
-        self.step, self._lane, self._inputs, self._world = step, lane, inputs, world
+        self.step, self._lane, self._inputs, self._context = step, lane, inputs, context
         self._admission, self._relieve, self._beside_others = admission, relieve, beside_others
         self._poke = poke
         self.started = False  # it was admitted once
@@ -74,7 +74,7 @@ class Agent:
         return ok
 
     def _may_retry(self, last: Outcome) -> bool:
-        return retry.retryable(self.step.retry, self.step.expect, last, self._world.operator.halt, time.time())
+        return retry.retryable(self.step.retry, self.step.expect, last, self._context.stop_request.halt, time.time())
 
     def _wait(self, state: RetryCallState) -> float:
         failures, chance = state.attempt_number, random.random()
@@ -88,10 +88,12 @@ class Agent:
     async def _once(self) -> Outcome:
         if self._limit_until is not None and not self._outcomes:
             await self._sit_out(self._limit_until)
-        if self._world.operator.halt >= self._enough():  # tenacity tries once more after a pause that was cut short
+        if (
+            self._context.stop_request.halt >= self._enough()
+        ):  # tenacity tries once more after a pause that was cut short
             return _HALTED
         admission, own = self._admission, self.step
-        if not await admission.admit(own, self._world, self._enough(), first=not self._outcomes):
+        if not await admission.admit(own, self._context, self._enough(), first=not self._outcomes):
             return _HALTED
         if not self.started:
             self.started = True
@@ -99,24 +101,24 @@ class Agent:
         number, self._next = self._next, self._next + 1
         step = replace(self.step, node=None) if self._bare else self.step
         try:
-            stage = Stage(step, number, self._inputs.place(step, str(number), self._lane), self._world)
-            step = self._inputs.filled_in(step, stage.place)
-            ended = await attempt(step, number, self._heap, stage, self._own_world(stage.place))
+            workspace = Workspace(step, number, self._inputs.paths(step, str(number), self._lane), self._context)
+            step = self._inputs.filled_in(step, workspace.paths)
+            ended = await attempt(step, number, self._heap, workspace, self._own_context(workspace.paths))
             self._outcomes.append(ended.outcome)
-            drained = await drain(self._to_drain(), number, ended, self._inputs.cookie, self._world)
+            drained = await drain(self._to_drain(), number, ended, self._inputs.cookie, self._context)
         finally:
             admission.let_go(own.name)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
-            self._world.emit(drained)
-            drained = await drain(self.step, number, ended, self._inputs.cookie, self._world)
+            self._context.emit(drained)
+            drained = await drain(self.step, number, ended, self._inputs.cookie, self._context)
         self._drained(drained)
         return ended.outcome
 
-    def _own_world(self, place: Place) -> World:
+    def _own_context(self, paths: AttemptPaths) -> RunContext:
         """In a lane beside others its tree hangs below a keeper."""
         if not self._beside_others:
-            return self._world
-        return replace(self._world, keeper=Keeper(self._world.reaper, place.label))
+            return self._context
+        return replace(self._context, keeper=Keeper(self._context.reaper, paths.label))
 
     def _to_drain(self) -> Step:
         """While others run, what the host has available is theirs to take: admission sees to it."""
@@ -132,7 +134,7 @@ class Agent:
     def _drained(self, drained: Drained) -> None:
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS:  # there are none, or that was no help
             drained = replace(drained, on_timeout=OnTimeout.STOP)
-        self._world.emit(drained)
+        self._context.emit(drained)
         if drained.on_timeout not in (None, OnTimeout.CONTINUE):
             waited = format_duration(drained.seconds)
             raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
@@ -148,7 +150,7 @@ class Agent:
             self._limit_until = time.time() + state.upcoming_sleep
             self._tell_pause(self._limit_until, known=last.resets_at is not None)
             return
-        self._world.emit(
+        self._context.emit(
             RetryScheduled(
                 agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
                 heap=self._heap, bare=self._bare,
@@ -160,8 +162,8 @@ class Agent:
             await self._wait_until(time.time() + seconds)
             return
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self._world.operator.halt < self._enough():
-            await self._world.wake.wait(left)
+        while (left := deadline - time.monotonic()) > 0 and self._context.stop_request.halt < self._enough():
+            await self._context.wake.wait(left)
 
     async def _sit_out(self, until: float) -> None:
         """Wait for what an earlier part of this run met."""
@@ -173,7 +175,7 @@ class Agent:
         who = self.step.preset.name if self.step.preset is not None else self.step.name
         then = f"the limit of {who} resets then" if known else f"{who} does not say when its limit resets"
         why = f"until {clock(until, time.time())}, {then}"
-        self._world.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
+        self._context.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
 
     async def _wait_until(self, until: float) -> None:
         """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then.
@@ -182,13 +184,13 @@ class Agent:
         """
         ends = time.monotonic() + until - time.time()
         while (left := min(until - time.time(), ends - time.monotonic())) > 0:
-            if self._world.operator.halt >= self._enough():
+            if self._context.stop_request.halt >= self._enough():
                 return
-            await self._world.wake.wait(min(left, _LOOK_AGAIN))
+            await self._context.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
         ok = retry.ok(last.reason, self.step.expect)
-        self._world.emit(
+        self._context.emit(
             AgentEnded(
                 agent=self.step.name, content=self.step.content, reason=last.reason, why=last.why, ok=ok,
                 attempts=len(self._outcomes), seconds=sum(outcome.seconds for outcome in self._outcomes),

@@ -10,7 +10,7 @@ from pathlib import Path
 from seqsup.model.events import BriefWritten
 from seqsup.model.plan import Plan, Step
 from seqsup.runner.begun import BegunRun
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.inputs import Inputs
 from seqsup.state.artifacts import has_summary
 from seqsup.state.journal import Journal
@@ -50,22 +50,22 @@ def standing(journal: Journal, state_dir: Path, profile: str | None, agent: str,
 
 
 def carry_out(
-    plan: Plan, begun: BegunRun, inputs: Inputs, world: World, journal: Journal, ok: dict[str, bool]
+    plan: Plan, begun: BegunRun, inputs: Inputs, context: RunContext, journal: Journal, ok: dict[str, bool]
 ) -> None:  # fmt: skip
     """Write a brief for each agent that is not yet in `ok`. Whatever else the profile says, nothing is spawned."""
     state_dir = begun.folder.parent.parent
     for step in plan.steps:
-        if world.operator.halt:
+        if context.stop_request.halt:
             return
         if step.name in ok:
             continue
-        place = inputs.place(step, FOLDER)
-        private(place.artifacts)
-        write(inputs.filled_in(step, place), place.folder, inputs.so_far())
+        paths = inputs.paths(step, FOLDER)
+        private(paths.artifacts)
+        write(inputs.filled_in(step, paths), paths.folder, inputs.so_far())
         found = standing(journal, state_dir, plan.profile, step.name, begun.number)
         if found is not None:
             inputs.standing[step.name] = found
         stands = str(found.relative_to(state_dir / RUNS)) if found is not None else ""
-        world.emit(BriefWritten(agent=step.name, content=step.content, folder=place.label, stands=stands))
+        context.emit(BriefWritten(agent=step.name, content=step.content, folder=paths.label, stands=stands))
         ok[step.name] = True
         inputs.hand_on(step.name, ok=True)

@@ -11,10 +11,10 @@ from seqsup.model.reason import Reason
 from seqsup.node.binary import copy_preload
 from seqsup.plan import environment
 from seqsup.policy import retry
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
 from seqsup.runner.success import checked
-from seqsup.runner.workspace import Stage
+from seqsup.runner.workspace import Workspace
 
 
 class Ended(Struct, frozen=True):
@@ -27,29 +27,29 @@ class Ended(Struct, frozen=True):
     began: float  # monotonic seconds
 
 
-async def attempt(step: Step, number: int, heap: int | None, stage: Stage, world: World) -> Ended:
+async def attempt(step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable."""
-    place = stage.place
-    env = environment.of_agent(step, number, world.environ, place.marks, place.artifacts, place.previous)
+    paths = workspace.paths
+    env = environment.of_agent(step, number, context.environ, paths.marks, paths.artifacts, paths.previous)
     if step.node is not None and step.node.telemetry and step.account is not None:
-        copy_preload(place.folder)
-    options = environment.options(step, heap, env, place.folder)
-    world.emit(
+        copy_preload(paths.folder)
+    options = environment.options(step, heap, env, paths.folder)
+    context.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
-            heap=heap, lane=place.lane, folder=place.label, runtime=environment.runtime(step), options=options,
+            heap=heap, lane=paths.lane, folder=paths.label, runtime=environment.runtime(step), options=options,
             soft=step.limits.soft,
         )
     )  # fmt: skip
-    since, began = world.owner.last_pid(), time.monotonic()
-    ended, ending, leader, available = await execute(step, number, heap, stage, world, env, options)
-    ended = await checked(ended, step, ending.printed, number, place, world, env)
+    since, began = context.owner.last_pid(), time.monotonic()
+    ended, ending, leader, available = await execute(step, number, heap, workspace, context, env, options)
+    ended = await checked(ended, step, ending.printed, number, paths, context, env)
     if ended.reason is Reason.NO_RESULT:
         ended = ending.in_view_of_preset(ended)
-    world.emit(
+    context.emit(
         AttemptEnded(
             agent=step.name, attempt=number, content=step.content, ok=retry.ok(ended.reason, step.expect),
             hard=step.limits.hard, outcome=ended,
         )
     )  # fmt: skip
-    return Ended(ended, place.label, available, since if leader is None else leader, began)
+    return Ended(ended, paths.label, available, since if leader is None else leader, began)

@@ -8,17 +8,17 @@ from seqsup.model.events import ChainEnded, Warned
 from seqsup.model.plan import Drain
 from seqsup.policy import resources
 from seqsup.runner.companions import Companions
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.drain import until_back
-from seqsup.runner.hooks import Hooking
+from seqsup.runner.hooks import HookRunner
 from seqsup.units import told_apart
 
 
 class Chains:
-    def __init__(self, size: int, companions: Companions, hooks: Hooking, world: World) -> None:
+    def __init__(self, size: int, companions: Companions, hooks: HookRunner, context: RunContext) -> None:
         """`size` is the number of agents in a chain. Construct it while nothing of the run uses memory."""
-        self._size, self._companions, self._hooks, self._world = size, companions, hooks, world
-        self._baseline = world.host.available()  # bytes
+        self._size, self._companions, self._hooks, self._context = size, companions, hooks, context
+        self._baseline = context.host.available()  # bytes
         self._ended = self._agents = 0
         self._first_own = 0  # bytes that the supervisor used after its first chain
         self._grown = False
@@ -43,10 +43,10 @@ class Chains:
         self._ended += 1
         ended = await self._drain(rule)
         if not ended.reached and rule.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions:
-            self._world.emit(ended)
+            self._context.emit(ended)
             await self._companions.restart(Restart.DRAIN, f"after chain {self._ended} {ended.why}")
             ended = await self._drain(rule)
-        self._world.emit(ended)
+        self._context.emit(ended)
         self._agents = 0
         await self._hooks.after("chain_end", ChainEnded)
         if not ended.reached and rule.on_timeout is not OnTimeout.CONTINUE:
@@ -57,7 +57,7 @@ class Chains:
         lost = self._baseline - (rule.threshold or self._baseline)
         available_again = None if rule.available is None else max(rule.available, lost)
         found = await until_back(
-            rule, available_again, self._world, began=time.monotonic(), enough=Halt.AFTER_AGENT
+            rule, available_again, self._context, began=time.monotonic(), enough=Halt.AFTER_AGENT
         )  # fmt: skip
         return ChainEnded(
             chain=self._ended, agents=self._agents, reached=not found.missing, seconds=found.seconds,
@@ -66,9 +66,9 @@ class Chains:
 
     def _warn_if_grown(self) -> None:
         """Warn once if the supervisor itself uses much more memory than after its first chain."""
-        own = self._world.host.own()
+        own = self._context.host.own()
         self._first_own = self._first_own or own
         if not self._grown and resources.supervisor_grew(own, self._first_own):
             self._grown = True
             before, now = told_apart(self._first_own, own)
-            self._world.emit(Warned(message=f"the supervisor grew from {before} to {now}: please report this"))
+            self._context.emit(Warned(message=f"the supervisor grew from {before} to {now}: please report this"))

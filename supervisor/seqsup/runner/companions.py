@@ -22,9 +22,9 @@ from seqsup.model.events import (
 )
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, pacing, resources, watch
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.readiness import missing, taken
-from seqsup.runner.side_process import Beside, Site
+from seqsup.runner.side_process import SideProcess, Site
 from seqsup.text import counted
 from seqsup.units import format_duration, format_size
 
@@ -39,10 +39,10 @@ _BACKOFF = wait_exponential(multiplier=0.2, max=30)  # seconds
 class Companion:
     """One companion. Each start begins a life, a task that goes on over its crashes until it is told to end."""
 
-    def __init__(self, start: CompanionStart, site: Site, world: World) -> None:
+    def __init__(self, start: CompanionStart, site: Site, context: RunContext) -> None:
         self.start, self._site = start, site
-        self._everyone = world.wake
-        self._world = replace(world, wake=world.wake.branch())
+        self._everyone = context.wake
+        self._context = replace(context, wake=context.wake.branch())
         self.ready = False
         self.failed = ""  # why it is not started any more
         self.agents = 0  # that ended since it was started
@@ -52,7 +52,7 @@ class Companion:
         self._collected = ""  # what came of the last collection
         self._outgrown = False  # it is over its limit by itself, and that is told
         self._life: asyncio.Task[None] | None = None
-        self._tree: Beside | None = None
+        self._tree: SideProcess | None = None
         self._because: Restart | None = None  # of the start that is under way
         self._why = ""
         self._end: Restart | None = None  # why it is to end
@@ -69,7 +69,7 @@ class Companion:
         """End this life; the companion is gone, with all that it started, when this returns."""
         if self._life is not None:
             self._end = because
-            self._world.wake.poke()
+            self._context.wake.poke()
             life, self._life = self._life, None
             await life
 
@@ -80,7 +80,7 @@ class Companion:
 
     async def up(self) -> None:
         """Wait until it is ready, or the operator wants no more of it. Stopped, when it will never be."""
-        while not self.ready and self._world.operator.halt is Halt.NONE:
+        while not self.ready and self._context.stop_request.halt is Halt.NONE:
             if self.failed:
                 raise Stopped(f"the companion {self.name} {self.failed}")
             assert self._life is not None
@@ -110,10 +110,10 @@ class Companion:
             return
         if (telemetry := tree.telemetry) is None or not (asked := telemetry.answering()):
             return
-        self._world.emit(GcRequested(owner=self._owner(), used=used, limit=hard, processes=len(asked)))
+        self._context.emit(GcRequested(owner=self._owner(), used=used, limit=hard, processes=len(asked)))
         collection, deadline = telemetry.collect(), time.monotonic() + _COLLECTS
         collection.add_done_callback(lambda _: self._everyone.poke())
-        while not collection.done() and self._world.operator.halt is Halt.NONE:
+        while not collection.done() and self._context.stop_request.halt is Halt.NONE:
             if (left := deadline - time.monotonic()) <= 0:
                 self._collected = f", and has not collected within {format_duration(_COLLECTS)}"
                 return
@@ -128,7 +128,7 @@ class Companion:
         await self.relieve()
         if (used := self.used()) >= hard:
             self._outgrown = True
-            self._world.emit(
+            self._context.emit(
                 Warned(
                     message=f"the companion {self.name} holds {format_size(used)} before any agent has used it, over"
                     f" its memory.hard {format_size(hard)}: a restart would not help, so only at"
@@ -136,11 +136,11 @@ class Companion:
                 )
             )  # fmt: skip
 
-    def _hear(self, tree: Beside) -> None:
+    def _hear(self, tree: SideProcess) -> None:
         """Tell of the collections that are over."""
         for done in tree.telemetry.collected() if tree.telemetry is not None else ():
             self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
-            self._world.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
+            self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
 
     def _owner(self) -> Owner:
         return Owner(name=self.name, number=self._number, companion=True)
@@ -163,13 +163,13 @@ class Companion:
         if self._end is None:
             what = f"crashed {TRIES} times in a row" if self._died else f"was started {TRIES} times in vain"
             self.failed = f"{what}; the last time {self._why}"
-            self._world.emit(Warned(message=f"the companion {self.name} {self.failed}; no further agent starts"))
+            self._context.emit(Warned(message=f"the companion {self.name} {self.failed}; no further agent starts"))
             self._everyone.poke()
 
     async def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self._end is None:
-            await self._world.wake.wait(left)
+            await self._context.wake.wait(left)
 
     async def _once(self) -> bool:
         """Start it and stay with it until it is gone. True: it crashed, and not after a long time."""
@@ -178,7 +178,7 @@ class Companion:
         self._number += 1
         began, crashed = time.monotonic(), ""
         label = f"{FOLDER}/{self.name}/{self._number}"
-        async with Beside(label, self._site, self._world) as tree:
+        async with SideProcess(label, self._site, self._context) as tree:
             crashed = await self._start(tree) or await self._until_ready(tree, began)
             if not crashed and self._end is None:
                 self._tell_ready(time.monotonic() - began)
@@ -194,7 +194,7 @@ class Companion:
             left = await tree.stop(self.start.grace if self._end is not None else watch.LEFTOVER_GRACE)
             if self._end is not None and not crashed:
                 seconds = time.monotonic() - stopping
-                self._world.emit(
+                self._context.emit(
                     CompanionStopped(
                         companion=self.name, number=self._number, reason=self._end, seconds=seconds, processes=left
                     )
@@ -206,7 +206,7 @@ class Companion:
             return not steady
         return False
 
-    async def _start(self, tree: Beside) -> str:
+    async def _start(self, tree: SideProcess) -> str:
         start = self.start
         if why := await taken(start.ready):
             return why
@@ -218,14 +218,14 @@ class Companion:
             )  # fmt: skip
         except OSError as error:
             return f"it could not be started: {error.strerror or error}"
-        self._world.emit(
+        self._context.emit(
             CompanionStarted(
                 companion=self.name, number=self._number, pid=tree.pid or 0, command=start.command, folder=tree.label
             )
         )  # fmt: skip
         return ""
 
-    async def _until_ready(self, tree: Beside, began: float) -> str:
+    async def _until_ready(self, tree: SideProcess, began: float) -> str:
         """Wait for it; say why it is not to be waited for any longer, or nothing."""
         ready, look = self.start.ready, _LOOK
         while self._end is None:
@@ -237,47 +237,47 @@ class Companion:
             if (waited := time.monotonic() - began) >= ready.timeout:
                 return f"it was not ready after {format_duration(ready.timeout)}: {lacks}"
             tree.used()
-            await self._world.wake.wait(min(look, max(ready.delay - waited, 0.001) if ready.delay else look))
+            await self._context.wake.wait(min(look, max(ready.delay - waited, 0.001) if ready.delay else look))
             look = min(look * 2, _LOOK_AGAIN)
         return ""
 
-    async def _watch(self, tree: Beside) -> str:
+    async def _watch(self, tree: SideProcess) -> str:
         """Stay until it is to end, or is gone, or far too large; say which of these."""
         hard, used, rate, at = self.start.hard, tree.used(), 0.0, time.monotonic()
         while self._end is None:
             if tree.ended is not None:
                 return self._how_it_ended(tree)
             self._hear(tree)
-            if self._world.weigh is not None:
-                self._world.weigh(self.name, used)
+            if self._context.weigh is not None:
+                self._context.weigh(self.name, used)
             if hard is not None and used >= resources.far_over(hard):
                 await tree.stop(0)
                 return f"its tree reached {format_size(used)}, far over memory.hard {format_size(hard)}"
             room = None if hard is None else resources.far_over(hard) - used
-            await self._world.wake.wait(pacing.until_full(room, rate, self._world.host.cpus))
+            await self._context.wake.wait(pacing.until_full(room, rate, self._context.host.cpus))
             before, then, used, at = used, at, tree.used(), time.monotonic()
             rate = max(used - before, 0) / max(at - then, 1e-4)
         return ""
 
-    def _how_it_ended(self, tree: Beside) -> str:
+    def _how_it_ended(self, tree: SideProcess) -> str:
         ended = tree.ended
         assert ended is not None
         why = tree.complaint() or classify.describe(ended)
         return f"{why}, but a companion has to stay in the foreground" if ended.code == 0 else why
 
     def _tell_ready(self, seconds: float) -> None:
-        world = self._world
-        world.emit(CompanionReady(companion=self.name, number=self._number, seconds=seconds))
+        context = self._context
+        context.emit(CompanionReady(companion=self.name, number=self._number, seconds=seconds))
         if self._because is not None:
-            world.emit(
+            context.emit(
                 CompanionRestarted(companion=self.name, number=self._number, reason=self._because, why=self._why)
             )
         self.ready, self.agents, self._because, self._why = True, 0, None, ""
         self._everyone.poke()
 
-    def _tell_exit(self, tree: Beside, why: str, seconds: float) -> None:
+    def _tell_exit(self, tree: SideProcess, why: str, seconds: float) -> None:
         ended = tree.ended if tree.begun else None
-        self._world.emit(
+        self._context.emit(
             CompanionExited(
                 companion=self.name, number=self._number, why=why, seconds=seconds, folder=tree.label,
                 exit_code=ended.code if ended else None, signal=ended.signal if ended else None,
@@ -289,8 +289,8 @@ class Companion:
 class Companions:
     """All of a run's, in the profile's order."""
 
-    def __init__(self, starts: Sequence[CompanionStart], site: Site, world: World) -> None:
-        self._all = [Companion(start, site, world) for start in starts]
+    def __init__(self, starts: Sequence[CompanionStart], site: Site, context: RunContext) -> None:
+        self._all = [Companion(start, site, context) for start in starts]
         self._changing = asyncio.Lock()  # two lanes may want them restarted
         self.environment = {name: value for start in starts for name, value in start.environment.items()}
 

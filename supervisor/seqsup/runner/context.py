@@ -16,14 +16,14 @@ from seqsup.model.events import AnyEvent
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.node.sockets import Sockets
-from seqsup.runner.stop_request import Operator
+from seqsup.runner.stop_request import StopRequest
 
 
-class World(Struct, frozen=True):
+class RunContext(Struct, frozen=True):
     reaper: Reaper
     host: Host
     wake: Wake
-    operator: Operator
+    stop_request: StopRequest
     emit: Callable[[AnyEvent], None]
     groups: Cgroups | None = None  # where the kernel keeps trees together
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold

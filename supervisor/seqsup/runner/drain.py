@@ -13,7 +13,7 @@ from seqsup.model.plan import Drain, Step
 from seqsup.model.process import ProcessMemory
 from seqsup.policy import resources, watch
 from seqsup.runner.attempt import Ended
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.text import printable
 from seqsup.units import format_size
 
@@ -31,17 +31,17 @@ class Back(NamedTuple):
     seconds: float
 
 
-async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World) -> Drained:
+async def drain(step: Step, number: int, ended: Ended, cookie: str, context: RunContext) -> Drained:
     """Stop strays, then wait until memory is back or the profile's timeout is over; the event says which."""
     began = time.monotonic()
     rule = step.drain
     strays: tuple[ProcessMemory, ...] = ()
-    if rule.sweep and any(_strays(cookie, ended, world)):
+    if rule.sweep and any(_strays(cookie, ended, context)):
         strays, _ = await stop_leftovers(
-            lambda: _strays(cookie, ended, world), world.wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
+            lambda: _strays(cookie, ended, context), context.wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
         )
-    found = await until_back(rule, rule.available, world, began=began, enough=Halt.KILL)
-    forced = world.operator.halt is Halt.KILL
+    found = await until_back(rule, rule.available, context, began=began, enough=Halt.KILL)
+    forced = context.stop_request.halt is Halt.KILL
     return Drained(
         agent=step.name, attempt=number, reached=not found.missing, seconds=found.seconds,
         before=ended.last_available, after=found.available, freed=found.available - ended.last_available,
@@ -50,25 +50,30 @@ async def drain(step: Step, number: int, ended: Ended, cookie: str, world: World
     )  # fmt: skip
 
 
-async def until_back(rule: Drain, available_again: int | None, world: World, *, began: float, enough: Halt) -> Back:
+async def until_back(
+    rule: Drain, available_again: int | None, context: RunContext, *, began: float, enough: Halt
+) -> Back:
     """Wait until the host has so much available again and the run owns no more than it may.
 
     No longer than the profile says, counted from `began`, and not when the operator's wish is `enough`.
     """
     interval = _FIRST_INTERVAL
     while True:
-        available, owned = world.host.available(), world.host.own() + world.beside() + world.reaper.let_go_bytes()
+        available, owned = (
+            context.host.available(),
+            context.host.own() + context.beside() + context.reaper.let_go_bytes(),
+        )
         missing = resources.drained(
             available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
-            unkilled=world.reaper.still_abandoned(),
+            unkilled=context.reaper.still_abandoned(),
         )  # fmt: skip
         waited = time.monotonic() - began
-        if not missing or waited >= rule.timeout or world.operator.halt >= enough:
+        if not missing or waited >= rule.timeout or context.stop_request.halt >= enough:
             break
-        await world.wake.wait(min(interval, rule.timeout - waited))
+        await context.wake.wait(min(interval, rule.timeout - waited))
         interval = min(interval * 2, rule.interval)
     if available_again is not None and available < available_again:
-        missing += _in_memory(world.since())
+        missing += _in_memory(context.since())
     return Back(missing, available, owned, time.monotonic() - began)
 
 
@@ -82,6 +87,6 @@ def _in_memory(since: float) -> str:
     return f"; in memory since the run began, until removed: {format_size(sum(files.values()))} ({largest}{more})"
 
 
-def _strays(cookie: str, ended: Ended, world: World) -> Iterator[int]:
-    born = world.reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
-    return bearers(cookie, ended.tree, except_pids=world.reaper.let_go(), among=born)
+def _strays(cookie: str, ended: Ended, context: RunContext) -> Iterator[int]:
+    born = context.reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
+    return bearers(cookie, ended.tree, except_pids=context.reaper.let_go(), among=born)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _TRY_AGAIN = 0.1  # seconds
 
 
-class Audience:
+class Emitter:
     def __init__(self, run: int, journal: Journal) -> None:
         self._run, self._journal = run, journal
         self._history = History()

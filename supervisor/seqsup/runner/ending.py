@@ -17,8 +17,8 @@ from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import OF_MEMORY, Reason
 from seqsup.node.forensics import Known, examine, finding, text
 from seqsup.policy import classify
-from seqsup.runner.context import World
-from seqsup.runner.workspace import Stage
+from seqsup.runner.context import RunContext
+from seqsup.runner.workspace import Workspace
 from seqsup.state.run_folder import FORENSICS, write_private
 
 if TYPE_CHECKING:
@@ -28,30 +28,32 @@ if TYPE_CHECKING:
 class Ending:
     """Construct it before the attempt starts: kills by the kernel are counted from then on."""
 
-    def __init__(self, step: Step, number: int, options: tuple[str, ...], stage: Stage, world: World) -> None:
+    def __init__(
+        self, step: Step, number: int, options: tuple[str, ...], workspace: Workspace, context: RunContext
+    ) -> None:
         """`options` are ours in NODE_OPTIONS."""
         self._step, self._number, self._options = step, number, options
-        self._stage, self._world = stage, world
-        kept = stage.groups is not None and stage.groups.limits
-        self._oom_kills = None if kept else world.host.oom_kills()
+        self._workspace, self._context = workspace, context
+        kept = workspace.groups is not None and workspace.groups.limits
+        self._oom_kills = None if kept else context.host.oom_kills()
         self.printed = self._complained = ""  # the ends of its outputs, as far as they are asked for
 
     def outcome(self, tree: Tree, seen: "Seen", known: Known) -> Outcome:
         """Return the outcome of a watch that is over. `known` is what telemetry knows of the tree's memory."""
-        watch, exited = seen.watch, self._world.owner.ending(tree.root)
+        watch, exited = seen.watch, self._context.owner.ending(tree.root)
         resets_at: float | None = None
         if watch.reason is not None:
             reason, why = watch.reason, watch.why
         else:
             kernel_oom = seen.kernel_oom
-            if self._oom_kills is not None and self._world.host.oom_kills() > self._oom_kills:
+            if self._oom_kills is not None and self._context.host.oom_kills() > self._oom_kills:
                 kernel_oom = "; ".join(filter(None, (tree.gone(), "oom_kill in /proc/vmstat rose")))
             reason, why, resets_at = self.classify(exited or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
         peak, held = watch.peak, seen.stopped
         if reason is Reason.KERNEL_OOM:
             peak, held = max(peak, tree.kernel_peak()), tree.last_whole
         why, forensics = self._examined(reason, why, peak, held, seen, known)
-        blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._stage.stderr.tail(), self._options)
+        blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
         return Outcome(
             reason=reason, why=why, exit=exited if reason is not Reason.SPAWN_FAILED else None, seconds=seen.seconds,
             peak=peak, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at, forensics=forensics,
@@ -60,7 +62,7 @@ class Ending:
 
     def classify(self, exited: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
         """Return reason, words, and when a usage limit resets, of a leader that seqsup did not stop."""
-        step, stderr = self._step, self._stage.stderr.tail()
+        step, stderr = self._step, self._workspace.stderr.tail()
         if refused := launcher.complaint(exited.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
@@ -69,10 +71,10 @@ class Ending:
             ending=exited, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
-        if told == (Reason.FAILED, classify.describe(exited)) and (said := self._stage.last_line()):
+        if told == (Reason.FAILED, classify.describe(exited)) and (said := self._workspace.last_line()):
             told = Reason.FAILED, f"{classify.describe(exited)}: {said}"
         if step.success.output is not None or step.preset is not None:
-            self.printed = self._stage.stdout.tail().decode(errors="replace")
+            self.printed = self._workspace.stdout.tail().decode(errors="replace")
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
         return self._with_preset(*told)
 
@@ -96,11 +98,11 @@ class Ending:
         used = peak if reason is Reason.KERNEL_OOM or not seen.stopped else seen.stopped_at
         found = examine(self._step.name, self._number, reason, why, used, held, known)
         why = "; ".join(filter(None, (why, finding(found), known.snapshot)))
-        file = self._stage.place.folder / FORENSICS
+        file = self._workspace.paths.folder / FORENSICS
         try:
             write_private(file, text(found))
             write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
         except OSError as error:
-            self._world.emit(Warned(message=f"{self._step.name}: its forensics could not be written: {error}"))
+            self._context.emit(Warned(message=f"{self._step.name}: its forensics could not be written: {error}"))
             return why, ""
         return why, file.name

@@ -10,12 +10,12 @@ from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.policy import watch
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.watch import Watcher
-from seqsup.runner.workspace import Stage
+from seqsup.runner.workspace import Workspace
 from seqsup.state.output import open_stdin
 
 
@@ -27,53 +27,53 @@ class Executed(NamedTuple):
 
 
 async def execute(
-    step: Step, number: int, heap: int | None, stage: Stage, world: World, env: dict[str, str],
+    step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext, env: dict[str, str],
     options: tuple[str, ...] = (),
 ) -> Executed:  # fmt: skip
     """Run the step's command to its end. `heap` is V8's limit in bytes, `options` are ours in NODE_OPTIONS.
 
     No process of it is left on return, or it is reported as unkillable.
     """
-    ending = Ending(step, number, options, stage, world)
-    node = NodeWatch(step, number, heap, stage, world)
-    watcher = Watcher(step, number, stage, world, node, ending)
+    ending = Ending(step, number, options, workspace, context)
+    node = NodeWatch(step, number, heap, workspace, context)
+    watcher = Watcher(step, number, workspace, context, node, ending)
     try:
         if step.node is not None:
             line = node.telemetry.line if node.telemetry is not None else None
             env = lead_node(
-                stage.place.folder, step.node.executable, options, env, account=step.account, line=line,
-                offer_gc=step.node.telemetry and step.node.expose_gc, left_in=stage.place.run,
+                workspace.paths.folder, step.node.executable, options, env, account=step.account, line=line,
+                offer_gc=step.node.telemetry and step.node.expose_gc, left_in=workspace.paths.run,
             )  # fmt: skip
         must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        tree = _start(step, stage, world, env)
+        tree = _start(step, workspace, context, env)
     except OSError as error:
-        stage.close()
+        workspace.close()
         why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
         failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
-        return Executed(failed, ending, None, world.host.available())
+        return Executed(failed, ending, None, context.host.available())
     except BaseException:
-        stage.close()
+        workspace.close()
         raise
     try:
-        world.emit(Spawned(agent=step.name, attempt=number, pid=tree.root.pid, start_time=tree.root_start))
+        context.emit(Spawned(agent=step.name, attempt=number, pid=tree.root.pid, start_time=tree.root_start))
         seen = await watcher.watch(tree)
         return Executed(ending.outcome(tree, seen, node.known()), ending, tree.root.pid, seen.available)
     except BaseException:
-        await stop(tree, world.wake, grace=0, deadline=watch.KILL_DEADLINE)
+        await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
         raise
     finally:
         tree.close()
-        stage.close()
+        workspace.close()
 
 
-def _start(step: Step, stage: Stage, world: World, env: dict[str, str]) -> Tree:
+def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:
     launch = Launch(
-        command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits, group=stage.group()
+        command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits, group=workspace.group()
     )  # fmt: skip
-    command, env_of_leader = launch.wrapped(world.owner)
+    command, env_of_leader = launch.wrapped(context.owner)
     with open_stdin(step) as stdin:
-        root = world.owner.spawn(
-            command, cwd=step.cwd, env=env_of_leader, stdin=stdin.fileno(), stdout=stage.stdout.fd,
-            stderr=stage.stderr.fd,
+        root = context.owner.spawn(
+            command, cwd=step.cwd, env=env_of_leader, stdin=stdin.fileno(), stdout=workspace.stdout.fd,
+            stderr=workspace.stderr.fd,
         )  # fmt: skip
-    return Tree(world.owner, root, step.limits.measure, stage.place.ledger, launch.group)
+    return Tree(context.owner, root, step.limits.measure, workspace.paths.ledger, launch.group)

@@ -8,7 +8,7 @@ from seqsup.policy.learning import Expected, expect, need, risen
 from seqsup.state.journal import Journal
 
 
-class Experience:
+class Expectations:
     def __init__(self, plan: Plan, journal: Journal, run: int) -> None:
         """`run` is the one that goes on: of it nothing counts."""
         self._plan, self._journal, self._run = plan, journal, run

@@ -25,8 +25,8 @@ from seqsup.model.plan import Hooks
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
 from seqsup.policy import classify, watch
-from seqsup.runner.context import World
-from seqsup.runner.side_process import Beside, Site
+from seqsup.runner.context import RunContext
+from seqsup.runner.side_process import SideProcess, Site
 from seqsup.state.output import unnamed
 from seqsup.units import format_duration
 from seqsup.view.ndjson import encode, flat
@@ -36,12 +36,12 @@ _POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "afte
 _LOOK = 1.0  # seconds between looks at who is in its tree
 
 
-class Hooking:
+class HookRunner:
     """The hooks of one run. As a reader of events it starts those that nobody waits for at once."""
 
-    def __init__(self, rules: Hooks, site: Site, profile: str | None, env: dict[str, str], world: World) -> None:
+    def __init__(self, rules: Hooks, site: Site, profile: str | None, env: dict[str, str], context: RunContext) -> None:
         """`env` is what companions are found by."""
-        self._rules, self._site, self._world = rules, site, world
+        self._rules, self._site, self._context = rules, site, context
         self._env = {**env, "SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
         self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))  # of earlier parts
         self._last: dict[tuple[type, str], Recorded] = {}  # what the hooks to come are to be told
@@ -71,7 +71,7 @@ class Hooking:
             if self._unwanted(point):
                 return
             ended = await self._run(point, command, recorded)
-            self._world.emit(ended)
+            self._context.emit(ended)
             if not ended.ok and self._rules.on_error == "stop" and not self._unwanted(point):
                 raise Stopped(f"the hook {command} ({point}) failed: {ended.why}")
 
@@ -91,10 +91,10 @@ class Hooking:
             self._background.add(asyncio.create_task(self.on(point, recorded)))
 
     async def _run(self, point: str, command: str, recorded: Recorded) -> HookEnded:
-        world = replace(self._world, wake=self._world.wake.branch())
+        context = replace(self._context, wake=self._context.wake.branch())
         began = time.monotonic()
         label = f"{FOLDER}/{point}-{next(self._numbers)}"
-        async with Beside(label, self._site, world) as hook:
+        async with SideProcess(label, self._site, context) as hook:
             with _as_file(encode(recorded) + b"\n") as stdin:
                 try:
                     await hook.start(
@@ -105,12 +105,12 @@ class Hooking:
                     return _told(point, command, recorded, label, began, why=f"it could not be started: {error}")
             if (pid := hook.pid) is not None:
                 agent = getattr(recorded.body, "agent", "")
-                self._world.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
+                self._context.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
             while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
                 if self._unwanted(point):
                     break
                 hook.used()  # whoever is seen is known for good
-                await world.wake.wait(min(left, _LOOK))
+                await context.wake.wait(min(left, _LOOK))
             ended = hook.ended
             left_over = await hook.stop(watch.LEFTOVER_GRACE)
             complaint = hook.complaint()
@@ -129,7 +129,7 @@ class Hooking:
 
     def _unwanted(self, point: str) -> bool:
         """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
-        return self._world.operator.halt >= HOOK_POINTS[point]
+        return self._context.stop_request.halt >= HOOK_POINTS[point]
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:
         facts = flat(recorded.body)

@@ -11,7 +11,7 @@ from seqsup.model.plan import Step
 from seqsup.model.run_view import RunView
 from seqsup.profile.placeholders import finish
 from seqsup.runner.begun import BegunRun
-from seqsup.runner.workspace import Place
+from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.run_folder import ARTIFACTS, SUMMARIES, private
 
@@ -26,18 +26,18 @@ class Inputs:
         self._summaries = Summaries(self._folder / SUMMARIES)
         self.standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier runs
 
-    def place(self, step: Step, name: str, lane: int = 1) -> Place:
+    def paths(self, step: Step, name: str, lane: int = 1) -> AttemptPaths:
         """Return where an attempt works. `name` is its number, or that of a folder in its place."""
         label = f"{step.name}/{name}"
         marked = {**marks(self.cookie, self._folder, label), **self._companions}
-        place = Place(
+        paths = AttemptPaths(
             self._folder, self._folder / label, label, self._ledger, marked, previous=self._summaries.file, lane=lane
         )  # fmt: skip
         if step.account is not None:
-            open_way(private(place.folder), self._folder.parent.parent)
-        return place
+            open_way(private(paths.folder), self._folder.parent.parent)
+        return paths
 
-    def filled_in(self, step: Step, place: Place) -> Step:
+    def filled_in(self, step: Step, paths: AttemptPaths) -> Step:
         """Put in what only the run knows: where this attempt works, and what earlier agents left."""
         if step.account is not None:
             self._summaries.hand_to(step.account.uid, step.account.gid)
@@ -45,7 +45,7 @@ class Inputs:
         def value(name: str, agent: str | None) -> str:
             if name == "summary":
                 return summary(self._last_folder(agent or step.name))
-            return str(self._last_folder(agent) / ARTIFACTS if agent else place.artifacts)
+            return str(self._last_folder(agent) / ARTIFACTS if agent else paths.artifacts)
 
         return replace(
             step,

@@ -8,25 +8,25 @@ from seqsup.model.events import GcDone, GcRequested, Owner, Warned
 from seqsup.model.plan import Step
 from seqsup.model.process import Collection, Heap, Sample
 from seqsup.node.forensics import Known, no_room
-from seqsup.runner.context import World
-from seqsup.runner.workspace import Stage
+from seqsup.runner.context import RunContext
+from seqsup.runner.workspace import Workspace
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
 
 
 class NodeWatch:
-    def __init__(self, step: Step, number: int, heap: int | None, stage: Stage, world: World) -> None:
+    def __init__(self, step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext) -> None:
         """`heap` is the limit in bytes that V8 was given. Without telemetry all answers are empty."""
-        self._step, self._heap, self._world = step, heap, world
-        self._folder = stage.place.folder
+        self._step, self._heap, self._context = step, heap, context
+        self._folder = workspace.paths.folder
         self._owner = Owner(name=step.name, number=number)
         self._collection: Collection | None = None  # the last that was reported
         self.telemetry: Telemetry | None = None
         try:
-            self.telemetry = stage.telemetry()
+            self.telemetry = workspace.telemetry()
         except OSError as error:
-            world.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
+            context.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
 
     def hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
         """Let telemetry have its look, and report collections that are over.
@@ -38,10 +38,10 @@ class NodeWatch:
             return False, None
         telemetry.look(now, used, tree.__contains__, tree.describe)
         for told in telemetry.overridden(self._heap):
-            self._world.emit(Warned(message=f"{self._step.name}: {told}"))
+            self._context.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.collected():
             self._collection = done
-            self._world.emit(GcDone(owner=self._owner, used=used, collection=done))
+            self._context.emit(GcDone(owner=self._owner, used=used, collection=done))
         return telemetry.answered, self._collection
 
     @property
@@ -62,7 +62,7 @@ class NodeWatch:
         """Request a collection; sizes in bytes."""
         assert self.telemetry is not None
         processes = len(self.telemetry.answering())
-        self._world.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
+        self._context.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
         self.telemetry.collect()
 
     def snapshot(self, sample: Sample) -> None:

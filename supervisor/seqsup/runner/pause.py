@@ -8,16 +8,16 @@ from seqsup.host.machine import room
 from seqsup.model.enums import Halt
 from seqsup.model.events import RunContinued, RunPaused
 from seqsup.policy import resources
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.state.run_folder import PAUSED, label
 
 _LOOK_AGAIN = 1.0  # seconds: a disk does not report that it has room again
 
 
 class Pause:
-    def __init__(self, folder: Path, run: int, disk_floor: int | str | None, world: World) -> None:
+    def __init__(self, folder: Path, run: int, disk_floor: int | str | None, context: RunContext) -> None:
         """`folder` is the run's; `disk_floor` is in bytes, "auto" or None."""
-        self._folder, self._label, self._disk_floor, self._world = folder, label(run), disk_floor, world
+        self._folder, self._label, self._disk_floor, self._context = folder, label(run), disk_floor, context
         self._file = str(folder / PAUSED)
 
     def why(self) -> str:
@@ -30,12 +30,12 @@ class Pause:
         """Wait until agents may start. Return False if the operator stops the run meanwhile."""
         if not (why := self.why()):
             return True
-        world, began = self._world, time.monotonic()
-        world.emit(RunPaused(why=why))
-        while why and world.operator.halt is Halt.NONE:
-            await world.wake.wait(_LOOK_AGAIN)
+        context, began = self._context, time.monotonic()
+        context.emit(RunPaused(why=why))
+        while why and context.stop_request.halt is Halt.NONE:
+            await context.wake.wait(_LOOK_AGAIN)
             why = self.why()
         if why:
             return False
-        world.emit(RunContinued(seconds=time.monotonic() - began))
+        context.emit(RunContinued(seconds=time.monotonic() - began))
         return True

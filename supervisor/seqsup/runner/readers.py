@@ -19,18 +19,18 @@ from seqsup.model.plan import Plan
 from seqsup.model.run_view import RunState
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.detached import Detached
-from seqsup.runner.emitter import Audience
+from seqsup.runner.emitter import Emitter
 from seqsup.runner.stop_request import CTRL_C
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import label, state_dir
-from seqsup.state.samples import Timeline
+from seqsup.state.samples import SamplesFile
 from seqsup.state.turn import queued, waiting
 from seqsup.text import wrap
 from seqsup.units import format_duration
 from seqsup.view.live import Live, Pulses, scene_of
 from seqsup.view.log import Log, spoken
 from seqsup.view.ndjson import Stream
-from seqsup.view.relay import Passage
+from seqsup.view.relay import OutputRelay
 from seqsup.view.screen import Screen
 from seqsup.view.summary import summary
 from seqsup.view.terminal import here, redrawable, width
@@ -49,11 +49,11 @@ class Readers:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._audience: Audience | None = None  # of the run, once it has begun
+        self._emitter: Emitter | None = None  # of the run, once it has begun
         self._run = ""  # its label
         self._wake: Wake | None = None
         self._exporter: Exporter | None = None
-        self._on_disk: list[Log | Timeline] = []
+        self._on_disk: list[Log | SamplesFile] = []
 
     def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
         """Report what is no event of a run, such as waiting for the machine's turn."""
@@ -98,20 +98,20 @@ class Readers:
                 await wake.wait(_LOOK_AGAIN)  # the run before may be about to close it
         self._exporter = exporter
 
-    def begin(self, begun: BegunRun, audience: Audience) -> None:
+    def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         """Read along from the run's first event on."""
-        self._audience, self._run = audience, label(begun.number)
-        timeline = Timeline(begun.folder)
-        audience.add_observer(timeline.observe)
-        audience.add_scale(timeline.weigh)
+        self._emitter, self._run = emitter, label(begun.number)
+        timeline = SamplesFile(begun.folder)
+        emitter.add_observer(timeline.observe)
+        emitter.add_scale(timeline.weigh)
         self._on_disk = [self._log(begun), timeline]
         if (exporter := self._exporter) is not None:
-            exporter.follow(audience.view)
-            audience.add_reader(exporter)
-            audience.add_observer(exporter.observe)
-            audience.add_scale(exporter.weigh)
+            exporter.follow(emitter.view)
+            emitter.add_reader(exporter)
+            emitter.add_observer(exporter.observe)
+            emitter.add_scale(exporter.weigh)
         for reader in self._on_disk:
-            audience.add_reader(reader)
+            emitter.add_reader(reader)
 
     def release(self, code: int | None) -> None:
         """Close the port before the next run has its turn, unless the last metrics are to be read."""
@@ -134,8 +134,8 @@ class Readers:
         return Log(begun.folder, terminal=None)
 
     def _warn(self, message: str) -> None:
-        if self._audience is not None and self._audience.view.state is RunState.RUNNING:
-            self._audience.note(Warned(message=message))
+        if self._emitter is not None and self._emitter.view.state is RunState.RUNNING:
+            self._emitter.note(Warned(message=message))
         else:
             self.say(message, minor=True)
 
@@ -155,7 +155,7 @@ class Readers:
             await self._wake.wait(min(left, _LOOK_AGAIN))
 
 
-class Manner(Struct, frozen=True, kw_only=True):
+class Display(Struct, frozen=True, kw_only=True):
     """How a run is shown on the terminal."""
 
     note: str = ""  # to be said first
@@ -172,27 +172,27 @@ class Manner(Struct, frozen=True, kw_only=True):
 class TerminalReaders(Readers):
     """Shows a run to people on stderr, or to programs on stdout."""
 
-    def __init__(self, plan: Plan, manner: Manner) -> None:
+    def __init__(self, plan: Plan, display: Display) -> None:
         super().__init__(plan)
-        self._manner = manner
+        self._display = display
         self._here = here()  # a folder that may not be entered cannot be entered later either
         self._screen: Screen | None = None
         self._stream: Stream | None = None
-        self._passage: Passage | None = None
+        self._passage: OutputRelay | None = None
         self._onlooker: Live | Pulses | None = None
 
     @property
     def _quiet(self) -> bool:
-        return self._manner.json or self._manner.quiet or self._manner.passage
+        return self._display.json or self._display.quiet or self._display.passage
 
     def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
-        if minor and self._manner.quiet:
+        if minor and self._display.quiet:
             return
         with suppress(OSError):  # where stderr takes nothing, the run goes on all the same
             self._say(message, event)
 
     def _say(self, message: str, event: str) -> None:
-        if self._manner.log_json:
+        if self._display.log_json:
             click.echo(spoken(message, event, run=self._run).encode(), err=True)
             return
         lines = "\n".join(wrap(f"seqsup: {message}", width(sys.stderr)))
@@ -203,56 +203,56 @@ class TerminalReaders(Readers):
 
     def stops(self, request: HaltRequested) -> None:
         """Answer a Ctrl-C, where the log does not show it."""
-        manner = self._manner
-        if request.by == CTRL_C and not manner.json and not manner.log_level and (manner.passage or manner.quiet):
+        display = self._display
+        if request.by == CTRL_C and not display.json and not display.log_level and (display.passage or display.quiet):
             self.say(f"stops {HALTS[request.halt]}{_FURTHER.get(request.halt, '')}")
 
     def wait(self, ticket: str, ahead: list[str]) -> None:
         super().wait(ticket, ahead)
-        if self._manner.detached is not None:
-            self._manner.detached.announce(ticket, self._plan.name)
+        if self._display.detached is not None:
+            self._display.detached.announce(ticket, self._plan.name)
 
     async def prepare(self, wake: Wake, journal: Journal) -> None:
-        if self._manner.note:
-            self.say(self._manner.note)
+        if self._display.note:
+            self.say(self._display.note)
         await super().prepare(wake, journal)
 
-    def begin(self, begun: BegunRun, audience: Audience) -> None:
-        manner = self._manner
-        if not (self._quiet or manner.plain or manner.log_json) and redrawable((sys.stdout, sys.stderr)):
+    def begin(self, begun: BegunRun, emitter: Emitter) -> None:
+        display = self._display
+        if not (self._quiet or display.plain or display.log_json) and redrawable((sys.stdout, sys.stderr)):
             self._screen = Screen(sys.stderr)
-        super().begin(begun, audience)
-        if manner.json:
+        super().begin(begun, emitter)
+        if display.json:
             self._stream = Stream()
-            audience.add_reader(self._stream)
+            emitter.add_reader(self._stream)
         if not self._quiet:
-            self._onlooker = self._look_on(audience)
-            audience.add_reader(self._onlooker)
-        if manner.passage or manner.follow:
-            self._passage = Passage(begun.folder, onto=self._screen, named=manner.follow)
-            audience.add_reader(self._passage)
-        if (detached := manner.detached) is not None:
-            audience.add_reader(lambda _: detached.announce(label(begun.number), self._plan.name))
+            self._onlooker = self._look_on(emitter)
+            emitter.add_reader(self._onlooker)
+        if display.passage or display.follow:
+            self._passage = OutputRelay(begun.folder, onto=self._screen, named=display.follow)
+            emitter.add_reader(self._passage)
+        if (detached := display.detached) is not None:
+            emitter.add_reader(lambda _: detached.announce(label(begun.number), self._plan.name))
 
     def _log(self, begun: BegunRun) -> Log:
-        manner = self._manner
+        display = self._display
         return Log(
-            begun.folder, terminal=None if manner.json else sys.stderr, quiet=self._quiet, screen=self._screen,
-            level=manner.log_level, as_json=manner.log_json,
+            begun.folder, terminal=None if display.json else sys.stderr, quiet=self._quiet, screen=self._screen,
+            level=display.log_level, as_json=display.log_json,
         )  # fmt: skip
 
-    def _look_on(self, audience: Audience) -> Live | Pulses:
+    def _look_on(self, emitter: Emitter) -> Live | Pulses:
         if self._screen is None:
             log = next(reader for reader in self._on_disk if isinstance(reader, Log))
-            pulses = Pulses(lambda: audience.view, log.pulse)
-            audience.add_observer(pulses.observe)
+            pulses = Pulses(lambda: emitter.view, log.pulse)
+            emitter.add_observer(pulses.observe)
             return pulses
         address = self._exporter.address if self._exporter is not None else None
         served = (f"metrics {address}",) if address else ()
-        scene = scene_of(self._plan, audience.view, (*served, f"seqsup logs {self._run}"))
+        scene = scene_of(self._plan, emitter.view, (*served, f"seqsup logs {self._run}"))
         live = Live(self._screen, scene)
-        audience.add_observer(live.observe)
-        audience.add_scale(live.weigh)
+        emitter.add_observer(live.observe)
+        emitter.add_scale(live.weigh)
         return live
 
     async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
@@ -264,11 +264,11 @@ class TerminalReaders(Readers):
         for written in self._on_disk:
             written.close()
         self._on_disk, self._screen = [], None  # the log has closed it
-        manner = self._manner
-        shown = not (manner.json or manner.log_json or (manner.passage and code == 0))
-        if self._audience is not None and code is not None and shown:
+        display = self._display
+        shown = not (display.json or display.log_json or (display.passage and code == 0))
+        if self._emitter is not None and code is not None and shown:
             elsewhere = self._plan.state_dir != str(state_dir())
-            table = summary(self._audience.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
+            table = summary(self._emitter.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
             click.echo(table, err=True)
         await super().end(code, give_up)
 

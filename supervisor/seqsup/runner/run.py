@@ -28,10 +28,10 @@ from seqsup.runner.agent import Agent
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.chain import Chains
 from seqsup.runner.companions import Companions
-from seqsup.runner.context import World
-from seqsup.runner.emitter import Audience
-from seqsup.runner.expectations import Experience
-from seqsup.runner.hooks import Hooking
+from seqsup.runner.context import RunContext
+from seqsup.runner.emitter import Emitter
+from seqsup.runner.expectations import Expectations
+from seqsup.runner.hooks import HookRunner
 from seqsup.runner.inputs import Inputs
 from seqsup.runner.pause import Pause
 from seqsup.runner.schedule import Scheduler
@@ -45,34 +45,34 @@ COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 
 class Run:
     def __init__(
-        self, plan: Plan, begun: BegunRun, journal: Journal, audience: Audience, world: World, containment: Chosen
+        self, plan: Plan, begun: BegunRun, journal: Journal, emitter: Emitter, context: RunContext, containment: Chosen
     ) -> None:  # fmt: skip
         """Construct it while nothing of the run lives: what the machine has now is what agents may get."""
         self._plan, self._begun, self._journal = plan, begun, journal
-        self._audience, self._emit, self._containment = audience, audience.emit, containment
+        self._emitter, self._emit, self._containment = emitter, emitter.emit, containment
         self._began = time.monotonic()
         # What the dead had left is stopped by now: this is what an earlier part of this run let go
         self._let_go = frozenset(bearers(begun.cookie)) if begun.continues else frozenset()
         self._members = begun.folder / MEMBERS
         self._ledger = os.open(self._members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         site = Site(begun.folder, begun.cookie, self._ledger, plan.output_max)
-        self._companions = Companions(plan.companions, site, world)
-        self._world = replace(world, beside=self._companions.used)
-        self._hooks = Hooking(plan.hooks, site, plan.profile, self._companions.environment, self._world)
+        self._companions = Companions(plan.companions, site, context)
+        self._context = replace(context, beside=self._companions.used)
+        self._hooks = HookRunner(plan.hooks, site, plan.profile, self._companions.environment, self._context)
         if plan.hooks.commands:
-            audience.add_reader(self._hooks)
-        self._experience = Experience(plan, journal, begun.number)
-        self._pause = Pause(begun.folder, begun.number, plan.disk_floor, self._world)
-        self._admission = Admission(world.host, self._experience.need, self._pause.over)
+            emitter.add_reader(self._hooks)
+        self._expectations = Expectations(plan, journal, begun.number)
+        self._pause = Pause(begun.folder, begun.number, plan.disk_floor, self._context)
+        self._admission = Admission(context.host, self._expectations.need, self._pause.over)
         if plan.concurrency > 1:
-            audience.add_observer(self._admission.observe)
+            emitter.add_observer(self._admission.observe)
         self._inputs = Inputs(begun, self._ledger, self._companions.environment, lambda: self._view)
         self._steps = {step.name: step for step in plan.steps}
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
 
     @property
     def _view(self) -> RunView:
-        return self._audience.view
+        return self._emitter.view
 
     async def carry_out(self) -> int:
         """Run the plan to its end, and return the exit code."""
@@ -104,8 +104,8 @@ class Run:
 
     def _close(self) -> None:
         self._admission.close()
-        self._world.host.close()
-        self._world.sockets.close()
+        self._context.host.close()
+        self._context.sockets.close()
         stand_in.remove(self._begun.folder)
         self._containment.close()
         self._inputs.close()
@@ -138,7 +138,7 @@ class Run:
                 version=__version__, containment=self._containment.tier, resumed=begun.continues,
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=begun.waited,
                 concurrency=plan.concurrency, listen=plan.metrics.listen, file_sd=plan.metrics.file_sd,
-                python=platform.python_version(), expected=self._experience.seconds(due), only=plan.only,
+                python=platform.python_version(), expected=self._expectations.seconds(due), only=plan.only,
                 start_from=plan.start_from, gone=gone(self._view, plan, earlier),
             )
         )  # fmt: skip
@@ -164,35 +164,35 @@ class Run:
     # -- its agents
 
     async def _run_agents(self) -> None:
-        chains = Chains(self._plan.chain, self._companions, self._hooks, self._world)
+        chains = Chains(self._plan.chain, self._companions, self._hooks, self._context)
         await self._companions.start()
         if self._plan.execution_mode == ARTIFACT_ONLY:
-            artifact_only.carry_out(self._plan, self._begun, self._inputs, self._world, self._journal, self._ok)
+            artifact_only.carry_out(self._plan, self._begun, self._inputs, self._context, self._journal, self._ok)
             return
         scheduler = Scheduler(
-            self._plan, self._ok, self._world, self._admission, chains, self._pause, self._companions
+            self._plan, self._ok, self._context, self._admission, chains, self._pause, self._companions
         )  # fmt: skip
         await scheduler.run(self._agent, self._turn, self._over)
 
     def _agent(self, step: Step, lane: int, wake: Wake) -> Agent:
-        world = replace(self._world, wake=wake)
+        context = replace(self._context, wake=wake)
         if beside_others := self._plan.concurrency > 1:
-            world = replace(world, spares=self._admission.spares)
+            context = replace(context, spares=self._admission.spares)
         return Agent(
-            step, lane, self._inputs, world, self._admission, self._relieve, self._view.agents[step.name],
-            self._world.wake.poke, beside_others=beside_others,
+            step, lane, self._inputs, context, self._admission, self._relieve, self._view.agents[step.name],
+            self._context.wake.poke, beside_others=beside_others,
         )  # fmt: skip
 
     async def _turn(self, agent: Agent) -> bool:
         """Carry out one agent, with the hooks before and after it. Return whether it ended well."""
-        step, operator = agent.step, self._world.operator
+        step, stop_request = agent.step, self._context.stop_request
         try:
-            if operator.halt:
+            if stop_request.halt:
                 return False
             if self._hooks.wants("before_agent"):
                 self._emit(AgentDue(agent=step.name, content=step.content, command=step.command))
                 await self._hooks.after("before_agent", AgentDue, step.name)
-                if operator.halt:
+                if stop_request.halt:
                     return False
             ok = await agent.run()
             self._companions.count_agent()
@@ -204,7 +204,7 @@ class Run:
     def _over(self, agent: str) -> None:
         """Hand on what an agent has done, and warn if it used far more memory than before."""
         self._inputs.hand_on(agent, ok=self._ok[agent])
-        if (risen := self._experience.compare(self._steps[agent], self._view.agents[agent].peak)) is not None:
+        if (risen := self._expectations.compare(self._steps[agent], self._view.agents[agent].peak)) is not None:
             self._emit(risen)
 
     async def _relieve(self, drained: Drained) -> bool:
@@ -231,9 +231,9 @@ class Run:
 
     async def _last_sweep(self) -> None:
         """Look once more everywhere for this run's mark; an agent's own drain looked at new pids only."""
-        let_go = self._let_go | self._world.reaper.let_go()
+        let_go = self._let_go | self._context.reaper.let_go()
         found, _ = await stop_leftovers(
-            lambda: bearers(self._begun.cookie, except_pids=let_go), self._world.wake,
+            lambda: bearers(self._begun.cookie, except_pids=let_go), self._context.wake,
             grace=watch.LEFTOVER_GRACE, deadline=watch.KILL_DEADLINE,
         )  # fmt: skip
         if found:
@@ -242,7 +242,7 @@ class Run:
 
     def _abandoned(self) -> bool:
         """Report processes that survived every kill and are still there."""
-        left = self._world.reaper.still_abandoned()
+        left = self._context.reaper.still_abandoned()
         if left:
             pids = ", ".join(map(str, sorted(left)))
             self._emit(Warned(message=f"still there after SIGKILL: pid {pids}; the next seqsup looks for it again"))
@@ -263,8 +263,8 @@ class Run:
             return AT_USAGE_LIMIT if isinstance(stopped, AtUsageLimit) else STOPPED_BY_POLICY
         if all(self._ok.get(step.name) for step in self._plan.steps):
             return COMPLETED
-        if self._world.operator.signal is not None:
-            return 128 + self._world.operator.signal
+        if self._context.stop_request.signal is not None:
+            return 128 + self._context.stop_request.signal
         if any(agent.reason is Reason.HOST_FLOOR for agent in self._view.agents.values()):
             return STOPPED_BY_POLICY
         return GAVE_UP

@@ -24,20 +24,20 @@ from seqsup.model.process_names import processes
 from seqsup.plan.containment import contain
 from seqsup.plan.resume import resumption
 from seqsup.runner.begun import BegunRun
-from seqsup.runner.context import World
-from seqsup.runner.emitter import Audience
+from seqsup.runner.context import RunContext
+from seqsup.runner.emitter import Emitter
 from seqsup.runner.readers import Readers
 from seqsup.runner.recover import Recovered, recover, recover_elsewhere
 from seqsup.runner.run import Run
-from seqsup.runner.stop_request import Operator
+from seqsup.runner.stop_request import StopRequest
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, state_dir, write_private
-from seqsup.state.turn import Turn, introduced
+from seqsup.state.turn import Ticket, introduced
 from seqsup.text import narrowed
 
 
 async def run_plan(
-    plan: Plan, stop: Operator, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True
+    plan: Plan, stop: StopRequest, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True
 ) -> int:
     """Wait for the machine's turn, run the plan, and return the exit code.
 
@@ -70,9 +70,9 @@ async def run_plan(
         journal.close()
 
 
-def _queue_up(plan: Plan) -> Turn:
+def _queue_up(plan: Plan) -> Ticket:
     try:
-        return Turn.queue_up(state_dir(), introduced(plan.name))
+        return Ticket.queue_up(state_dir(), introduced(plan.name))
     except OSError as error:
         why = f"the queue in {state_dir()} cannot be used: {error.strerror}"
         raise Refused(f"{why}; free space there, make it writable, or set SEQSUP_STATE_DIR to another") from error
@@ -96,7 +96,7 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
 
 
 async def _with_turn(
-    plan: Plan, journal: Journal, stop: Operator, readers: Readers, wake: Wake, resume: int | None, began: float
+    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, began: float
 ) -> int:
     """Run the plan; no other run of this queue does anything meanwhile."""
     waited = time.monotonic() - began
@@ -116,14 +116,14 @@ async def _with_turn(
     if any(step.account for step in plan.steps) or any(each.account for each in plan.companions):
         leave_keyring()
     reaper = Reaper(wake.poke)
-    audience = Audience(begun.number, journal)
-    world = World(
-        reaper, Host(), wake, stop, audience.emit, containment.groups, observe=audience.observe, weigh=audience.weigh,
-        since=lambda: audience.view.started or time.time(),
+    emitter = Emitter(begun.number, journal)
+    context = RunContext(
+        reaper, Host(), wake, stop, emitter.emit, containment.groups, observe=emitter.observe, weigh=emitter.weigh,
+        since=lambda: emitter.view.started or time.time(),
     )  # fmt: skip
-    run = Run(plan, begun, journal, audience, world, containment)
-    readers.begin(begun, audience)
-    note = stop.subscribe(lambda request: audience.note(request))
+    run = Run(plan, begun, journal, emitter, context, containment)
+    readers.begin(begun, emitter)
+    note = stop.subscribe(lambda request: emitter.note(request))
     kill_file = containment.groups.kill_file if containment.groups is not None else None
     sentinel = reaper.sentinel = Sentinel(kill_file, begun.folder / KILLED) if kill_file is not None else None
     give_back()

@@ -12,7 +12,7 @@ from seqsup.runner.admission import Admission
 from seqsup.runner.agent import Agent
 from seqsup.runner.chain import Chains
 from seqsup.runner.companions import Companions
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.lanes import Lanes
 from seqsup.runner.pause import Pause
 
@@ -21,11 +21,11 @@ class Scheduler:
     """Starts agents until all are over. Between chains, and to restart companions, none runs."""
 
     def __init__(
-        self, plan: Plan, ok: dict[str, bool], world: World, admission: Admission, chains: Chains, pause: Pause,
+        self, plan: Plan, ok: dict[str, bool], context: RunContext, admission: Admission, chains: Chains, pause: Pause,
         companions: Companions,
     ) -> None:  # fmt: skip
         """`ok` says of each agent that is over whether it ended well; it is updated."""
-        self._plan, self._ok, self._world, self._admission = plan, ok, world, admission
+        self._plan, self._ok, self._context, self._admission = plan, ok, context, admission
         self._chains, self._pause, self._companions = chains, pause, companions
         taken = {step.name for step in plan.steps}
         self._waiting = {
@@ -33,7 +33,7 @@ class Scheduler:
             for step in plan.steps
             if step.name not in ok
         }
-        self._lanes = Lanes(min(plan.concurrency, len(plan.steps)), world.wake)
+        self._lanes = Lanes(min(plan.concurrency, len(plan.steps)), context.wake)
         self._agents: dict[str, Agent] = {}  # that run
         self._failed = False  # an agent, and the plan stops then
 
@@ -69,7 +69,7 @@ class Scheduler:
 
     def _next(self) -> Step | None:
         """Return the first agent that may start by what it builds on. Agents that cannot run any more are skipped."""
-        if self._failed or self._lanes.stopped is not None or self._world.operator.halt > Halt.NONE:
+        if self._failed or self._lanes.stopped is not None or self._context.stop_request.halt > Halt.NONE:
             return None
         skipped: list[str] = []
         try:
@@ -81,7 +81,7 @@ class Scheduler:
                 skipped.append(step.name)
                 self._ok[step.name] = False
                 why = f"it needs {', '.join(failed)}, which did not complete"
-                self._world.emit(AgentSkipped(agent=step.name, why=why))
+                self._context.emit(AgentSkipped(agent=step.name, why=why))
             return None
         finally:
             for name in skipped:
@@ -92,7 +92,7 @@ class Scheduler:
         if self._lanes.full or self._chains.full or not all(agent.started for agent in self._agents.values()):
             return False
         calm = self._companions.settled() and not self._pause.why()
-        return calm and self._admission.fits(step, self._world)
+        return calm and self._admission.fits(step, self._context)
 
     async def _collect(self, over: Callable[[str], None]) -> None:
         """Wait for an agent's end, or a second."""

@@ -24,7 +24,7 @@ from seqsup.model.process import ProcessMemory
 from seqsup.node import stand_in
 from seqsup.node.binary import preload
 from seqsup.policy import watch
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
@@ -44,14 +44,14 @@ class Site(Struct, frozen=True):
     output_max: int | None = None  # bytes of each stream
 
 
-class Beside:
+class SideProcess:
     """From its start to the proof that nobody of it is left. Ended, by force if need be, when the block is left."""
 
-    def __init__(self, label: str, site: Site, world: World) -> None:
+    def __init__(self, label: str, site: Site, context: RunContext) -> None:
         """`label` names it within the run, and its folder."""
-        self.label, self._site, self._world = label, site, world
+        self.label, self._site, self._context = label, site, context
         self.folder = site.folder / label
-        self._wake = world.wake
+        self._wake = context.wake
         self._group: Cgroup | None = None
         self._tree: Tree | None = None
         self.telemetry: Telemetry | None = None  # of its Node processes
@@ -72,7 +72,7 @@ class Beside:
 
         With the `node` of its PATH, its Node processes can be asked.
         """
-        reaper, groups = self._world.reaper, self._world.groups
+        reaper, groups = self._context.reaper, self._context.groups
         private(self.folder)
         for name in (STDOUT, STDERR):
             self._outputs.append(Output(self.folder / name))
@@ -99,13 +99,13 @@ class Beside:
         try:
             if become is not None:
                 users.open_way(self.folder, self._site.folder.parent.parent)
-            self.telemetry = Telemetry(None, become, self.folder, self._wake, self._world.sockets)
+            self.telemetry = Telemetry(None, become, self.folder, self._wake, self._context.sockets)
             options = ("--require", str(preload(self.folder if become is not None else None)))
             return lead_node(
                 self.folder, node, options, env, account=become, line=self.telemetry.line, offer_gc=False
             )  # fmt: skip
         except OSError as error:
-            self._world.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
+            self._context.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
             return env
 
     def _marks(self) -> dict[str, str]:
@@ -160,14 +160,14 @@ class Beside:
         met = tree.describe() if grace and tree.living() else ()
         left = await stop(
             tree, self._wake, grace=grace, deadline=grace + watch.KILL_DEADLINE,
-            hurry=lambda: self._world.operator.halt is Halt.KILL,
+            hurry=lambda: self._context.stop_request.halt is Halt.KILL,
         )  # fmt: skip
         if left is not None:
-            self._world.emit(Unkillable(agent=self.label, processes=left, seconds=watch.KILL_DEADLINE))
+            self._context.emit(Unkillable(agent=self.label, processes=left, seconds=watch.KILL_DEADLINE))
             self._given_up = True
         return met
 
-    async def __aenter__(self) -> "Beside":
+    async def __aenter__(self) -> "SideProcess":
         return self
 
     async def __aexit__(

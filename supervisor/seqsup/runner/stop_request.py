@@ -10,7 +10,7 @@ CTRL_C = "Ctrl-C"
 Subscriber = Callable[[HaltRequested], None]
 
 
-class Operator:
+class StopRequest:
     """Remembers what was requested, and tells its subscribers of each new request once."""
 
     def __init__(self) -> None:

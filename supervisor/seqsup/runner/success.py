@@ -9,9 +9,9 @@ from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.profile import Success
 from seqsup.model.reason import Reason
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
-from seqsup.runner.workspace import Place, Stage
+from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import format_duration
 
 _CHECK_DEADLINE = 300.0  # seconds for success.command
@@ -19,13 +19,13 @@ _SEARCH_DEADLINE = 5.0  # seconds for success.output: an expression may try for 
 
 
 async def checked(
-    ended: Outcome, step: Step, printed: str, number: int, place: Place, world: World, env: dict[str, str]
+    ended: Outcome, step: Step, printed: str, number: int, paths: AttemptPaths, context: RunContext, env: dict[str, str]
 ) -> Outcome:  # fmt: skip
     """Return the outcome as it is after the checks; `printed` is the end of the agent's output."""
     if ended.reason is Reason.COMPLETED and (pattern := step.success.output) is not None:
         ended = await _searched(ended, pattern, printed)
     if ended.reason is Reason.COMPLETED and step.success.command:
-        ended = await _commanded(ended, step, number, place, world, env)
+        ended = await _commanded(ended, step, number, paths, context, env)
     return ended
 
 
@@ -45,7 +45,7 @@ async def _searched(ended: Outcome, pattern: str, printed: str) -> Outcome:
 
 
 async def _commanded(
-    ended: Outcome, step: Step, number: int, place: Place, world: World, env: dict[str, str]
+    ended: Outcome, step: Step, number: int, paths: AttemptPaths, context: RunContext, env: dict[str, str]
 ) -> Outcome:  # fmt: skip
     """Run success.command where the agent ran, and watched as it was."""
     words = step.success.command
@@ -54,13 +54,13 @@ async def _commanded(
         timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
-    onlookers = world.observe
+    onlookers = context.observe
     quiet = replace(
-        world, keeper=world.keeper and world.keeper.another(), emit=lambda _: None,
+        context, keeper=context.keeper and context.keeper.another(), emit=lambda _: None,
         observe=onlookers and (lambda seen: onlookers(replace(seen, agent=step.name))),
     )  # fmt: skip
-    stage = Stage(check, number, replace(place, folder=place.folder / "check"), quiet)
-    found = (await execute(check, number, None, stage, quiet, env)).outcome
+    workspace = Workspace(check, number, replace(paths, folder=paths.folder / "check"), quiet)
+    found = (await execute(check, number, None, workspace, quiet, env)).outcome
     ended = replace(ended, peak=max(ended.peak, found.peak))  # the same limits hold for it
     if found.reason is Reason.COMPLETED:
         return ended

@@ -11,16 +11,16 @@ from seqsup.errors import Refused
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.plan import Plan
-from seqsup.runner.readers import Manner, TerminalReaders
+from seqsup.runner.readers import Display, TerminalReaders
 from seqsup.runner.run_plan import run_plan
-from seqsup.runner.stop_request import Operator
+from seqsup.runner.stop_request import StopRequest
 
 _SIGNALS = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP,
 )  # fmt: skip
 
 
-def supervise(plan: Plan, manner: Manner, *, resume: int | None = None, wait: bool = True) -> int:
+def supervise(plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True) -> int:
     """Carry out a plan and return the exit code. See run_plan."""
     if inside := os.environ.get(COOKIE):
         agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
@@ -30,11 +30,11 @@ def supervise(plan: Plan, manner: Manner, *, resume: int | None = None, wait: bo
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return asyncio.run(_supervise(plan, manner, resume=resume, wait=wait))
+    return asyncio.run(_supervise(plan, display, resume=resume, wait=wait))
 
 
-async def _supervise(plan: Plan, manner: Manner, *, resume: int | None, wait: bool) -> int:
-    readers, stop, wake = TerminalReaders(plan, manner), Operator(), Wake()
+async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: bool) -> int:
+    readers, stop, wake = TerminalReaders(plan, display), StopRequest(), Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
     stop.subscribe(readers.stops)
@@ -44,7 +44,7 @@ async def _supervise(plan: Plan, manner: Manner, *, resume: int | None, wait: bo
     return code
 
 
-def _listen(stop: Operator, wake: Wake, say: Callable[[str], None]) -> bool:
+def _listen(stop: StopRequest, wake: Wake, say: Callable[[str], None]) -> bool:
     """Hear signals from here on. Return whether some came before."""
     loop = asyncio.get_running_loop()
     if not _ignored(signal.SIGINT):

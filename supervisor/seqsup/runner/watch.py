@@ -15,11 +15,11 @@ from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
 from seqsup.policy import pacing, retry, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.output_watch import OutputWatch
-from seqsup.runner.workspace import Stage
+from seqsup.runner.workspace import Workspace
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
 
@@ -37,14 +37,16 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Watcher:
-    def __init__(self, step: Step, number: int, stage: Stage, world: World, node: NodeWatch, ending: Ending) -> None:
-        self._step, self._number, self._stage, self._world = step, number, stage, world
+    def __init__(
+        self, step: Step, number: int, workspace: Workspace, context: RunContext, node: NodeWatch, ending: Ending
+    ) -> None:
+        self._step, self._number, self._workspace, self._context = step, number, workspace, context
         self._node, self._ending = node, ending
-        self._output = OutputWatch(step, number, stage.stdout, stage.stderr, world.emit)
-        kept = stage.groups is not None and stage.groups.limits
+        self._output = OutputWatch(step, number, workspace.stdout, workspace.stderr, context.emit)
+        kept = workspace.groups is not None and workspace.groups.limits
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
-            snapshot=step.node is not None and step.node.snapshot, leaps=world.host.huge_pages and not kept,
+            snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
         self._described = self._watch.started  # when observers were last told which processes are in the tree
@@ -52,7 +54,7 @@ class Watcher:
         self._left = False  # it was reported that the leader exited
         self._told = -1.0  # the beginning of the phase that was reported last
         self._seconds: float | None = None  # from the start to the leader's exit
-        self._available = world.host.available()
+        self._available = context.host.available()
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._stopped_at = 0
         self._left_over: tuple[ProcessMemory, ...] = ()
@@ -66,8 +68,8 @@ class Watcher:
                 self._act(tree, action, sample)
                 if looks == 1:  # most that end before they were looked at are small
                     oom_event = self._hear_of_oom()
-                pause = pacing.pause(self._watch, self._rules, sample, rate, self._world.host.cpus)
-                await self._world.wake.wait(min(pause, self._output.next_trim))
+                pause = pacing.pause(self._watch, self._rules, sample, rate, self._context.host.cpus)
+                await self._context.wake.wait(min(pause, self._output.next_trim))
                 before, sample, looks = sample, self._look(tree), looks + 1
                 rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
         finally:
@@ -75,7 +77,7 @@ class Watcher:
                 asyncio.get_running_loop().remove_reader(oom_event)
         if self._watch.phase is Phase.ABANDONED:
             left, why = tree.describe(), tree.abandon()
-            self._world.emit(
+            self._context.emit(
                 Unkillable(agent=self._step.name, processes=left, seconds=watch.KILL_DEADLINE, why=why)
             )  # fmt: skip
         seconds = time.monotonic() - self._watch.started if self._seconds is None else self._seconds
@@ -89,7 +91,7 @@ class Watcher:
         if self._watch.over_soft_since is not None and not self._high:
             self._high = True
             assert self._rules.limits.soft is not None
-            self._world.emit(
+            self._context.emit(
                 MemoryHigh(
                     agent=self._step.name, attempt=self._number, used=sample.used, soft=self._rules.limits.soft
                 )
@@ -104,7 +106,7 @@ class Watcher:
         match action:
             case Action.WARN:
                 assert limits.warn is not None
-                self._world.emit(
+                self._context.emit(
                     MemoryWarned(agent=self._step.name, attempt=self._number, used=sample.used, warn=limits.warn)
                 )
             case Action.COLLECT:
@@ -122,10 +124,10 @@ class Watcher:
 
     def _hear_of_oom(self) -> int | None:
         """Be woken when the kernel meets the limit. Return the descriptor that tells it."""
-        group = self._stage.group()
+        group = self._workspace.group()
         if group is None or (event := group.oom_event) is None:
             return None
-        asyncio.get_running_loop().add_reader(event, self._world.wake.poke)
+        asyncio.get_running_loop().add_reader(event, self._context.wake.poke)
         return event
 
     # -- looking
@@ -137,13 +139,13 @@ class Watcher:
     def _look(self, tree: Tree) -> Sample:
         began = time.monotonic()
         sample = self._sample(tree)
-        if self._world.observe is not None:
+        if self._context.observe is not None:
             processes = self._processes(tree, sample)
-            self._world.observe(
+            self._context.observe(
                 Observation(
                     agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
                     processes=processes, heap=self._node.heap(), pids=tree.pids() if processes is not None else (),
-                    around=self._world.host.surroundings() if processes is not None else None,
+                    around=self._context.host.surroundings() if processes is not None else None,
                 )
             )  # fmt: skip
         return sample
@@ -155,8 +157,8 @@ class Watcher:
         return tree.describe(sample.used)
 
     def _sample(self, tree: Tree) -> Sample:
-        world = self._world
-        root_exited = world.owner.ending(tree.root) is not None
+        context = self._context
+        root_exited = context.owner.ending(tree.root) is not None
         if root_exited:
             if self._seconds is None:
                 self._seconds = time.monotonic() - self._watch.started
@@ -165,26 +167,26 @@ class Watcher:
         running = self._watch.phase is Phase.RUNNING
         processes = tree.count() if running and not root_exited else tree.living()
         self._output.trim()
-        used, available = tree.used() if processes else 0, world.host.available()
+        used, available = tree.used() if processes else 0, context.host.available()
         for denied in tree.denied():
-            world.emit(Warned(message=f"{self._step.name}: {denied}"))
+            context.emit(Warned(message=f"{self._step.name}: {denied}"))
         if used:
             self._available = available
         now = time.monotonic()
         collectable, collection = self._node.hear(tree, now, used) if running else (False, self._node.collection)
         sample = Sample(
             at=now, used=used, processes=processes, host_available=available, quiet=self._output.quiet(now),
-            root_exited=root_exited, childless=world.owner.proven_empty, halt=world.operator.halt,
+            root_exited=root_exited, childless=context.owner.proven_empty, halt=context.stop_request.halt,
             kernel_oom=tree.kernel_oom(), collectable=collectable, collection=collection,
             snapping=self._node.snapping(),
         )  # fmt: skip
-        return replace(sample, spared=True) if world.spares(self._step, sample) else sample
+        return replace(sample, spared=True) if context.spares(self._step, sample) else sample
 
     # -- acting
 
     def _tell_leader(self, tree: Tree) -> None:
         """Report that the leader exited well by itself, unless a check is yet to decide that."""
-        step, exited = self._step, self._world.owner.ending(tree.root)
+        step, exited = self._step, self._context.owner.ending(tree.root)
         if exited is None or step.success.output is not None or step.success.command:
             return
         reason, why, _ = self._ending.classify(exited, tree.kernel_oom())
@@ -192,7 +194,7 @@ class Watcher:
             ended = Outcome(
                 reason=reason, why=why, exit=exited, seconds=self._seconds or 0.0, peak=self._watch.peak
             )  # fmt: skip
-            self._world.emit(
+            self._context.emit(
                 LeaderEnded(
                     agent=step.name, attempt=self._number, content=step.content, hard=step.limits.hard, outcome=ended
                 )
@@ -212,7 +214,7 @@ class Watcher:
             self._left_over = self._left_over or processes
         elif not self._stopped:
             self._stopped, self._stopped_at = processes, used
-        self._world.emit(
+        self._context.emit(
             StopSent(
                 agent=self._step.name, attempt=self._number, signal=signum.name, reason=self._watch.reason,
                 why=self._watch.note, processes=processes,

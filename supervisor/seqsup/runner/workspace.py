@@ -11,7 +11,7 @@ from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
 from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
-from seqsup.runner.context import World
+from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # a run on a machine without Node has no use for it
 _LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
 
 
-class Place(Struct, frozen=True):
+class AttemptPaths(Struct, frozen=True):
     """Where an attempt leaves what it makes, and the marks its processes carry."""
 
     run: Path  # its folder
@@ -39,19 +39,19 @@ class Place(Struct, frozen=True):
         return self.folder / ARTIFACTS
 
 
-class Stage:
+class Workspace:
     """Files, group and line of one attempt."""
 
-    def __init__(self, step: Step, number: int, place: Place, world: World) -> None:
-        self.place, self._step, self._number, self._world = place, step, number, world
-        self.groups = world.groups if step.limits.enforce is not Enforce.WATCH else None
+    def __init__(self, step: Step, number: int, paths: AttemptPaths, context: RunContext) -> None:
+        self.paths, self._step, self._number, self._context = paths, step, number, context
+        self.groups = context.groups if step.limits.enforce is not Enforce.WATCH else None
         self._group: Cgroup | None = None
         self._telemetry: Telemetry | None = None
-        for each in (place.folder.parent, place.folder, place.artifacts):  # mostly none of them is there
+        for each in (paths.folder.parent, paths.folder, paths.artifacts):  # mostly none of them is there
             private(each)
-        self.stdout, self.stderr = Output(f"{place.folder}/{STDOUT}"), Output(f"{place.folder}/{STDERR}")
+        self.stdout, self.stderr = Output(f"{paths.folder}/{STDOUT}"), Output(f"{paths.folder}/{STDERR}")
         if step.account is not None:
-            for own in (place.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
+            for own in (paths.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
 
     def group(self) -> Cgroup | None:
@@ -63,11 +63,11 @@ class Stage:
 
     def telemetry(self) -> "Telemetry | None":
         """The line to its Node processes, where it is wanted; OSError says why there can be none."""
-        step, world = self._step, self._world
+        step, context = self._step, self._context
         if self._telemetry is None and step.node is not None and step.node.telemetry:
             from seqsup.node.telemetry import Telemetry
 
-            self._telemetry = Telemetry(step.limits, step.account, self.place.folder, world.wake, world.sockets)
+            self._telemetry = Telemetry(step.limits, step.account, self.paths.folder, context.wake, context.sockets)
         return self._telemetry
 
     def close(self) -> None:
@@ -76,13 +76,13 @@ class Stage:
         if self._group is not None:
             self._group.close()
         if self._step.node is not None:
-            stand_in.remove(self.place.folder, self.place.run if self._step.account is None else None)
+            stand_in.remove(self.paths.folder, self.paths.run if self._step.account is None else None)
         self.stdout.close()
         self.stderr.close()
 
     def last_line(self) -> str:
         """What was said last: on stderr, or else on stdout. Also after it was closed."""
         for log in (STDERR, STDOUT):
-            if said := last_words(tail(self.place.folder / log, _LATELY)):
+            if said := last_words(tail(self.paths.folder / log, _LATELY)):
                 return said
         return ""

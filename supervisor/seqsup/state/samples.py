@@ -44,7 +44,7 @@ class _Line(Struct):
     programs: dict[str, int] = {}  # as of the line before
 
 
-class Timeline:
+class SamplesFile:
     """Keeps one line a second for each agent that runs, with its peak since the one before."""
 
     def __init__(self, folder: Path) -> None:

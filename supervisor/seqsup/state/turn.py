@@ -41,14 +41,14 @@ def introduced(name: str) -> str:
     return f"{name} (pid {os.getpid()}, since {time.strftime('%H:%M:%S')})"
 
 
-class Turn:
+class Ticket:
     """A ticket in the queue of one state folder. Of every boot there is a new queue."""
 
     def __init__(self, queue: Path, number: int, fd: int) -> None:
         self._queue, self._number, self._fd = queue, number, fd
 
     @staticmethod
-    def queue_up(folder: Path, who: str) -> "Turn":
+    def queue_up(folder: Path, who: str) -> "Ticket":
         """Take the next ticket; `who` is what others read while they wait."""
         queue = private(_queue(folder))
         with _door(queue):
@@ -56,7 +56,7 @@ class Turn:
             fd = os.open(queue / str(number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(fd, who.encode())
-        return Turn(queue, number, fd)
+        return Ticket(queue, number, fd)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ from seqsup.model.events import Recorded, RunStarted, about
 from seqsup.text import columns, mark, printable, wrap
 from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Message, say
 from seqsup.view.ndjson import kind, timestamp
-from seqsup.view.nonblocking import Outlet
+from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.screen import Screen
 from seqsup.view.terminal import colourful, symbols
 
@@ -40,7 +40,7 @@ class Log:
         one of `line.LEVELS`; with `as_json` each line is an object, on the terminal and in the file."""
         logger.remove()
         self._as_json = as_json
-        self._outlet: Outlet | Screen | None = None
+        self._outlet: NonblockingWriter | Screen | None = None
         self._terminal = terminal if terminal is not None and terminal.isatty() and not as_json else None
         self._encoding = "utf-8"
         self._width = 10
@@ -48,7 +48,7 @@ class Log:
         if terminal is not None:
             self._encoding = symbols(terminal)
             self._codec = ("utf-8", "replace") if as_json else (terminal.encoding, terminal.errors or "replace")
-            self._outlet = screen or Outlet(terminal.fileno())
+            self._outlet = screen or NonblockingWriter(terminal.fileno())
             logger.add(
                 self._to_terminal,
                 format=_JSON if as_json else self._short,

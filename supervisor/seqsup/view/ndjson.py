@@ -10,7 +10,7 @@ from msgspec import structs
 from seqsup.model.events import AnyEvent, AttemptEnded, GcDone, GcRequested, LeaderEnded, Owner, Recorded
 from seqsup.model.outcome import Outcome
 from seqsup.model.process import Collection
-from seqsup.view.nonblocking import Outlet
+from seqsup.view.nonblocking import NonblockingWriter
 
 SCHEMA = "seqsup.events/1"
 _encode = msgspec.json.Encoder().encode
@@ -70,7 +70,7 @@ class Stream:
     """A reader of events, each written as a line. Who takes the lines may be slow or go: the run goes on."""
 
     def __init__(self, fd: int = 1) -> None:
-        self._outlet = Outlet(fd)
+        self._outlet = NonblockingWriter(fd)
 
     def __call__(self, recorded: Recorded) -> None:
         self._outlet.write(encode(recorded) + b"\n")

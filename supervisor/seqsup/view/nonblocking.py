@@ -9,7 +9,7 @@ BACKLOG = 8 * 1024 * 1024
 _PATIENCE = 5.0  # seconds
 
 
-class Outlet:
+class NonblockingWriter:
     """Writes to a descriptor as far as its reader keeps up, and keeps what does not fit for the next time.
 
     O_NONBLOCK would do it too, but it belongs to the open file, which the user's shell and agents share.

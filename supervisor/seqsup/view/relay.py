@@ -12,7 +12,7 @@ from seqsup.model.events import AttemptStarted, Recorded
 from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import STDERR, STDOUT
 from seqsup.text import printable, unstyled
-from seqsup.view.nonblocking import Outlet
+from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.screen import Screen
 
 _INTERVAL = 0.05  # seconds
@@ -25,7 +25,7 @@ _LONGEST = 65536  # bytes of a line
 class _Pipe:
     """One stream: what stands in the file, from where we are on, to a descriptor."""
 
-    def __init__(self, outlet: Outlet | Screen, named: bool) -> None:
+    def __init__(self, outlet: NonblockingWriter | Screen, named: bool) -> None:
         self._outlet, self._named = outlet, named
         self._file: OutputReader | None = None
         self._lines: _Lines | None = None
@@ -81,7 +81,7 @@ class _Lines:
 class _Lane:
     """The attempts of one lane, of which one runs at a time."""
 
-    def __init__(self, outlets: Mapping[str, Outlet | Screen], named: bool) -> None:
+    def __init__(self, outlets: Mapping[str, NonblockingWriter | Screen], named: bool) -> None:
         self._pipes = {name: _Pipe(outlet, named) for name, outlet in outlets.items()}
         self.attempts: list[tuple[Path, str]] = []  # those to come
 
@@ -105,13 +105,13 @@ class _Lane:
             pipe.close()
 
 
-class Passage:
+class OutputRelay:
     """A reader of events that follows each attempt's output."""
 
     def __init__(self, folder: Path, *, onto: Screen | None = None, named: bool = False) -> None:
         self._folder, self._named = folder, named
-        out = onto or Outlet(1)
-        self._outlets = {STDOUT: out, STDERR: out if named else Outlet(2)}
+        out = onto or NonblockingWriter(1)
+        self._outlets = {STDOUT: out, STDERR: out if named else NonblockingWriter(2)}
         self._lanes: dict[int, _Lane] = {}
         self.moved = 0.0  # when a piece was handed on last, monotonic
         self._over = False
@@ -127,7 +127,7 @@ class Passage:
     @property
     def lost(self) -> OSError | None:
         """Why some of it could not be handed on, if not for a reader that went away."""
-        outlets = (each for each in self._outlets.values() if isinstance(each, Outlet))
+        outlets = (each for each in self._outlets.values() if isinstance(each, NonblockingWriter))
         return next((each.lost for each in outlets if each.lost is not None), None)
 
     async def close(self, give_up: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from seqsup.text import columns
 from seqsup.view.canvas import Canvas
-from seqsup.view.nonblocking import Outlet
+from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.terminal import colourful, symbols
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -26,7 +26,7 @@ class Screen:
 
     def __init__(self, stream: TextIO) -> None:
         self._fd, self._encoding, self._colour = stream.fileno(), symbols(stream), colourful(stream)
-        self._outlet = Outlet(self._fd)
+        self._outlet = NonblockingWriter(self._fd)
         self._drawn: list[str] = []
         self._size = (0, 0)
         self._above = bytearray()  # that waits

@@ -22,11 +22,11 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.events import AnyEvent, Unkillable
 from seqsup.model.outcome import Exit
-from seqsup.runner.context import World
-from seqsup.runner.side_process import Beside, Site
+from seqsup.runner.context import RunContext
+from seqsup.runner.side_process import SideProcess, Site
 
 Stub = Callable[..., list[str]]
-Story = Callable[[World, Site], Awaitable[None]]
+Story = Callable[[RunContext, Site], Awaitable[None]]
 Tell = Callable[[Story], list[AnyEvent]]
 
 
@@ -39,13 +39,13 @@ def tell(tmp_path: Path) -> Tell:
         ledger = os.open(tmp_path / "members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
         async def whole(reaper: Reaper, wake: Wake) -> None:
-            world = World(reaper, Host(), wake, poking(wake), events.append)
+            context = RunContext(reaper, Host(), wake, poking(wake), events.append)
             try:
-                await story(world, Site(tmp_path, secrets.token_hex(8), ledger))
+                await story(context, Site(tmp_path, secrets.token_hex(8), ledger))
                 assert reaper.keepers == []
             finally:
-                world.host.close()
-                world.sockets.close()
+                context.host.close()
+                context.sockets.close()
 
         try:
             supervised(whole)
@@ -56,22 +56,22 @@ def tell(tmp_path: Path) -> Tell:
     return tell
 
 
-async def started(beside: Beside, world: World, command: list[str]) -> list[int]:
+async def started(beside: SideProcess, context: RunContext, command: list[str]) -> list[int]:
     """Start it, wait until it says ready, and give the pids that it named."""
     await beside.start(tuple(command), cwd="/", env={})
-    words = await until(lambda: beside.output().decode().rpartition("\n")[0].split(), world.wake)
+    words = await until(lambda: beside.output().decode().rpartition("\n")[0].split(), context.wake)
     assert words[0] == "ready"
     return [int(word) for word in words[1:]]
 
 
-def agents_tree(world: World, site: Site, command: list[str], folder: Path) -> Tree:
+def agents_tree(context: RunContext, site: Site, command: list[str], folder: Path) -> Tree:
     """A tree below the supervisor itself, as the running agent's is."""
     with (folder / "said").open("w") as said:
-        root = world.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
-    return Tree(world.reaper, root, Measure.PRIVATE, site.ledger, None)
+        root = context.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
+    return Tree(context.reaper, root, Measure.PRIVATE, site.ledger, None)
 
 
-def keeper_of(beside: Beside) -> int:
+def keeper_of(beside: SideProcess) -> int:
     assert beside.pid is not None
     return psutil.Process(beside.pid).ppid()
 
@@ -86,10 +86,10 @@ def keeper_of(beside: Beside) -> int:
     ],
 )
 def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> None:
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
             await one.start(("sh", "-c", script), cwd="/", env={})
-            assert await until(lambda: one.ended, world.wake) == how
+            assert await until(lambda: one.ended, context.wake) == how
             assert await one.stop(5) == ()
 
     assert tell(story) == []
@@ -98,8 +98,8 @@ def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> Non
 def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
     tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
             waits = f"until [ -e {tmp_path}/go ]; do sleep 0.01; done; exit 7"
             await one.start(("sh", "-c", waits), cwd="/", env={})
             keeper, listen = psutil.Process(keeper_of(one)), Keeper._listen
@@ -110,7 +110,7 @@ def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
                 wait_for(lambda: not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE)
 
             monkeypatch.setattr(Keeper, "_listen", listens)
-            assert await until(lambda: one.ended, world.wake) == Exit(code=7, signal=None)
+            assert await until(lambda: one.ended, context.wake) == Exit(code=7, signal=None)
 
     assert tell(story) == []
 
@@ -121,13 +121,13 @@ def test_who_survives_its_kill_is_waited_for_and_told_of_once(
     monkeypatch.setattr("seqsup.policy.watch.KILL_DEADLINE", 0.05)
     monkeypatch.setattr(Tree, "living", lambda _: 1)
 
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
-            await started(one, world, stub("deaf"))
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
+            await started(one, context, stub("deaf"))
             await one.stop(0)
-        while world.reaper.keepers:
-            await world.wake.wait(1.0)
-            world.reaper.tidy()
+        while context.reaper.keepers:
+            await context.wake.wait(1.0)
+            context.reaper.tidy()
 
     (told,) = tell(story)
     assert isinstance(told, Unkillable)
@@ -135,17 +135,19 @@ def test_who_survives_its_kill_is_waited_for_and_told_of_once(
 
 @pytest.mark.parametrize("kind", ["setsid", "double-fork", "double-fork-setsid"])
 def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_path: Path, kind: str) -> None:
-    async def story(world: World, site: Site) -> None:
+    async def story(context: RunContext, site: Site) -> None:
         leaves = stub("escapes", kind, "--leave")
-        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
-            ones, others = await started(one, world, leaves), await started(other, world, leaves)
-            tree = agents_tree(world, site, leaves, tmp_path)
-            agents = [int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], world.wake)]
-            await until(lambda: world.reaper.ending(tree.root), world.wake)
+        async with SideProcess("one", site, context) as one, SideProcess("other", site, context) as other:
+            ones, others = await started(one, context, leaves), await started(other, context, leaves)
+            tree = agents_tree(context, site, leaves, tmp_path)
+            agents = [
+                int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], context.wake)
+            ]
+            await until(lambda: context.reaper.ending(tree.root), context.wake)
             tree.walk()
             assert {process.pid for process in tree.describe()} >= set(agents)
             assert not {process.pid for process in tree.describe()} & {*ones, *others}
-            await stop(tree, world.wake, grace=0, deadline=10)
+            await stop(tree, context.wake, grace=0, deadline=10)
             assert tree.living() == 0
             tree.close()
             assert not any(map(alive, agents))
@@ -158,9 +160,9 @@ def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_p
 
 
 def test_who_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> None:
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
-            await started(one, world, stub("deaf"))
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
+            await started(one, context, stub("deaf"))
             await one.stop(0.1)
             assert one.ended == Exit(code=None, signal=signal.SIGKILL)
 
@@ -168,10 +170,10 @@ def test_who_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> N
 
 
 def test_a_tree_that_forks_widely_is_ended_whole(tell: Tell, stub: Stub) -> None:
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
-            pids = await started(one, world, stub("forks", 3, 3))
-            await until(lambda: one.used() > 0, world.wake)  # on a slow machine a walk is not due at once
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
+            pids = await started(one, context, stub("forks", 3, 3))
+            await until(lambda: one.used() > 0, context.wake)  # on a slow machine a walk is not due at once
             await one.stop(0)
             assert not any(map(alive, pids))
 
@@ -182,16 +184,16 @@ def test_a_tree_that_forks_widely_is_ended_whole(tell: Tell, stub: Stub) -> None
 def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, tmp_path: Path, stub_name: str) -> None:
     """They are known by their mark; who has cleared that, by having been seen before."""
 
-    async def story(world: World, site: Site) -> None:
+    async def story(context: RunContext, site: Site) -> None:
         name, *args = stub_name.split()
-        async with Beside("one", site, world) as one:
-            pids = await started(one, world, stub(name, *args))
-            await until(lambda: one.used() and {each.pid for each in one.describe()} > set(pids), world.wake)
-            tree = agents_tree(world, site, stub("orphans"), tmp_path)
+        async with SideProcess("one", site, context) as one:
+            pids = await started(one, context, stub(name, *args))
+            await until(lambda: one.used() and {each.pid for each in one.describe()} > set(pids), context.wake)
+            tree = agents_tree(context, site, stub("orphans"), tmp_path)
             os.kill(keeper_of(one), signal.SIGKILL)
-            await until(lambda: one.ended, world.wake)
+            await until(lambda: one.ended, context.wake)
             tree.walk()
-            await stop(tree, world.wake, grace=0, deadline=10)
+            await stop(tree, context.wake, grace=0, deadline=10)
             tree.close()
             assert all(map(alive, pids))
             await one.stop(0)
@@ -205,12 +207,12 @@ def test_who_killed_its_keeper_before_it_was_seen_and_bears_no_mark_is_stopped_a
 ) -> None:
     """Where every tree has a keeper, who falls to us and is nobody's comes from one that was killed."""
 
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one, Beside("other", site, world) as other:
-            others = await started(other, world, stub("escapes", "double-fork-setsid"))
-            pids = await started(one, world, stub("flees", "env-i"))
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one, SideProcess("other", site, context) as other:
+            others = await started(other, context, stub("escapes", "double-fork-setsid"))
+            pids = await started(one, context, stub("flees", "env-i"))
             os.kill(keeper_of(one), signal.SIGKILL)
-            await until(lambda: one.ended, world.wake)
+            await until(lambda: one.ended, context.wake)
             await one.stop(0)
             assert not any(map(alive, pids))
             assert all(map(alive, others))
@@ -219,11 +221,11 @@ def test_who_killed_its_keeper_before_it_was_seen_and_bears_no_mark_is_stopped_a
 
 
 def test_a_keeper_takes_its_tree_with_it_when_the_line_breaks(tell: Tell, stub: Stub) -> None:
-    async def story(world: World, site: Site) -> None:
-        one = Beside("one", site, world)
-        pids = await started(one, world, stub("escapes", "double-fork-setsid"))
+    async def story(context: RunContext, site: Site) -> None:
+        one = SideProcess("one", site, context)
+        pids = await started(one, context, stub("escapes", "double-fork-setsid"))
         one._keeper._line.shutdown(2)  # as the kernel does when the supervisor dies
-        await until(lambda: one._keeper.over, world.wake)
+        await until(lambda: one._keeper.over, context.wake)
         assert not any(map(alive, pids))
         await one.__aexit__(None, None, None)
 
@@ -244,10 +246,10 @@ def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
             await one.start((str(tmp_path / "nothing"),), cwd="/", env={})
-            await until(lambda: one.ended, world.wake)
+            await until(lambda: one.ended, context.wake)
             assert one.complaint()
 
     assert tell(story) == []
@@ -256,8 +258,8 @@ def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
 def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
     """A build in a lane is a million processes a day."""
 
-    async def story(world: World, site: Site) -> None:
-        keeper = Keeper(world.reaper, "one")
+    async def story(context: RunContext, site: Site) -> None:
+        keeper = Keeper(context.reaper, "one")
         keeper.saw(os.getpid(), 7)
         for pid in range(2**22, 2**22 + 20_000):  # no process has such a number
             keeper.saw(pid, 7)
@@ -270,9 +272,9 @@ def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
 def test_a_story_that_fails_leaves_nothing(tell: Tell, stub: Stub) -> None:
     pids: list[int] = []
 
-    async def story(world: World, site: Site) -> None:
-        async with Beside("one", site, world) as one:
-            pids.extend(await started(one, world, stub("escapes", "setsid")))
+    async def story(context: RunContext, site: Site) -> None:
+        async with SideProcess("one", site, context) as one:
+            pids.extend(await started(one, context, stub("escapes", "setsid")))
             raise KeyError
 
     with pytest.raises(KeyError):

@@ -38,7 +38,7 @@ from seqsup.node.reports import clean
 from seqsup.node.sockets import Sockets
 from seqsup.node.telemetry import Telemetry
 from seqsup.runner.watch import Watcher
-from seqsup.runner.workspace import Stage
+from seqsup.runner.workspace import Workspace
 from seqsup.state.output import Output
 from seqsup.units import GIB, MIB
 
@@ -136,7 +136,7 @@ def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_collector(nod
     finally:
         gc.enable()
     assert ended.reason is Reason.COMPLETED, ended.outcome.why
-    assert left.isdisjoint({Watcher, Channel, Output, Stage, Telemetry, Tree})
+    assert left.isdisjoint({Watcher, Channel, Output, Workspace, Telemetry, Tree})
 
 
 def server_leak(node: Path, folder: Path, kind: str) -> None:

@@ -20,7 +20,7 @@ from seqsup.model.outcome import Exit
 from seqsup.model.plan import NodeStart
 from seqsup.model.reason import Reason
 from seqsup.node.stand_in import FOLDER
-from seqsup.runner.stop_request import Operator
+from seqsup.runner.stop_request import StopRequest
 from seqsup.state.journal_schema import JournalLost
 from seqsup.units import MIB
 
@@ -62,7 +62,7 @@ def test_completed(run: Run) -> None:
 
 
 def test_nothing_is_started_whose_start_does_not_reach_the_disk(node: Path, tmp_path: Path) -> None:
-    def fails(event: AnyEvent, operator: Operator) -> None:
+    def fails(event: AnyEvent, stop_request: StopRequest) -> None:
         raise JournalLost("no room")
 
     start = NodeStart(executable=str(node), version="", options=(), heap=None, heap_ceiling=None, telemetry=True)

@@ -31,8 +31,8 @@ from seqsup.model.history import fold
 from seqsup.model.reason import Reason
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import Ended, attempt
-from seqsup.runner.context import World
-from seqsup.runner.workspace import Place, Stage
+from seqsup.runner.context import RunContext
+from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.state.journal import Journal
 from seqsup.units import MIB
 
@@ -102,7 +102,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             return True
 
         admission = Admission(_Tight(), lambda _: None, unpaused)
-        world = World(
+        context = RunContext(
             reaper, _Tight(), wake, poking(wake), lambda _: None, spares=admission.spares,
             observe=admission.observe,
         )  # fmt: skip
@@ -111,11 +111,11 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
             wanted = step(
                 sys.executable, "-c", holds, str(mib), name=name, cwd=tmp_path, limits={"host_floor": 150 * MIB}
             )
-            own = replace(world, keeper=Keeper(reaper, name), wake=wake.branch())
+            own = replace(context, keeper=Keeper(reaper, name), wake=wake.branch())
             await admission.admit(wanted, own, Halt.NOW, first=True)
-            place = Place(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
+            paths = AttemptPaths(tmp_path, tmp_path / name, name, ledger, marks("c" * 16, tmp_path, name))
             try:
-                return await attempt(wanted, 1, None, Stage(wanted, 1, place, own), own)
+                return await attempt(wanted, 1, None, Workspace(wanted, 1, paths, own), own)
             finally:
                 (tmp_path / "over").touch()
                 admission.let_go(name)

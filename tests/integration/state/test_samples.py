@@ -10,7 +10,7 @@ from helpers.told import Told, process
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.model.process_names import by_program
 from seqsup.state import samples
-from seqsup.state.samples import Timeline
+from seqsup.state.samples import SamplesFile
 from seqsup.units import MIB
 
 
@@ -20,7 +20,7 @@ def seen(at: float, used: int, processes: tuple[ProcessMemory, ...] | None = Non
 
 
 def test_a_line_carries_the_peak_since_the_one_before(tmp_path: Path) -> None:
-    keeper = Timeline(tmp_path)
+    keeper = SamplesFile(tmp_path)
     for used in (10, 90, 20):
         keeper.observe(seen(1.0, used))
     keeper.observe(seen(2.0, 30, (process(1, "node a.js", 30),)))
@@ -34,7 +34,7 @@ def test_a_line_carries_the_peak_since_the_one_before(tmp_path: Path) -> None:
 
 def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Path) -> None:
     told = Told().run("a").started("a").ended("a").started("a", 2).ended("a", number=2)
-    keeper = Timeline(tmp_path)
+    keeper = SamplesFile(tmp_path)
     for recorded in told.events:
         if type(recorded.body).__name__ == "AttemptEnded" and recorded.body.attempt == 1:
             keeper.observe(seen(1.0, 30, (process(1, "node a.js", 30),)))
@@ -48,7 +48,7 @@ def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Pa
 
 def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
     told = Told().run("a", "b").started("a").started("b").ended("a").ended("b")
-    keeper = Timeline(tmp_path)
+    keeper = SamplesFile(tmp_path)
     for at, used in ((1.0, 10), (1.1, 90), (1.2, 20)):
         for name in "ab":
             keeper.observe(seen(at, used, of=name))
@@ -66,7 +66,7 @@ def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_left_out_and_no_file_is_an_empty_timeline(tmp_path: Path) -> None:
     assert list(samples.read(tmp_path)) == []
-    keeper = Timeline(tmp_path)
+    keeper = SamplesFile(tmp_path)
     keeper.observe(seen(1.0, 30, ()))
     keeper.close()
     path = tmp_path / samples.FILE
@@ -117,4 +117,4 @@ def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
     (warned,) = of(proven(result), "warned")
-    assert warned["message"].startswith("Timeline hears no more of this run: IsADirectoryError")
+    assert warned["message"].startswith("SamplesFile hears no more of this run: IsADirectoryError")

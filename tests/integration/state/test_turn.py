@@ -16,15 +16,15 @@ import pytest
 from helpers.paths import ROOT
 from helpers.waiting import wait_for
 from seqsup.host.wake import Wake
-from seqsup.state.turn import Turn, waiting
+from seqsup.state.turn import Ticket, waiting
 
 # Queues up under a name, says so, says when it has the turn, and keeps it until a line comes
 _STANDS = """
 import asyncio, sys
 from pathlib import Path
-from seqsup.state.turn import Turn
+from seqsup.state.turn import Ticket
 from seqsup.host.wake import Wake
-turn = Turn.queue_up(Path(sys.argv[1]), sys.argv[2])
+turn = Ticket.queue_up(Path(sys.argv[1]), sys.argv[2])
 print("queued", flush=True)
 asyncio.run(turn.wait(Wake(), lambda ahead: None, lambda: False))
 with open(sys.argv[3], "a") as order:
@@ -152,8 +152,8 @@ def test_a_newcomer_never_overtakes_though_the_tickets_ahead_were_freed(
 
 def test_twenty_who_come_at_once_get_twenty_places(tmp_path: Path) -> None:
     comes = (
-        "import sys\nfrom pathlib import Path\nfrom seqsup.state.turn import Turn\n"
-        "sys.stdin.readline()\nTurn.queue_up(Path(sys.argv[1]), sys.argv[2])\nprint('queued', flush=True)\n"
+        "import sys\nfrom pathlib import Path\nfrom seqsup.state.turn import Ticket\n"
+        "sys.stdin.readline()\nTicket.queue_up(Path(sys.argv[1]), sys.argv[2])\nprint('queued', flush=True)\n"
         "sys.stdin.readline()\n"
     )
     crowd = [
@@ -184,7 +184,7 @@ def test_one_who_waits_hears_each_change_of_the_queue_and_may_give_up(queue_up: 
         if len(heard) == 1:
             second.kill()
 
-    turn = Turn.queue_up(tmp_path / "state", "me")
+    turn = Ticket.queue_up(tmp_path / "state", "me")
     assert turn.ahead() == ["a", "b"]
     assert not asyncio.run(turn.wait(Wake(), tell, lambda: len(heard) == 2))
     turn.leave()

@@ -14,7 +14,7 @@ from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
 from seqsup.view.ndjson import Stream, encode, flat
-from seqsup.view.nonblocking import Outlet
+from seqsup.view.nonblocking import NonblockingWriter
 
 EVENTS = (
     Told().run("a").attempt("a", peak=374 * MIB, exit_code=0).retry("a").drained("a")
@@ -133,7 +133,7 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
 
 def test_a_slow_reader_holds_nobody_up_and_misses_nothing() -> None:
     reading, writing = os.pipe()
-    outlet = Outlet(writing)
+    outlet = NonblockingWriter(writing)
     lines = [f"{number} {'x' * 3000}\n".encode() for number in range(100)]  # a pipe holds 64 KiB
     for line in lines:
         outlet.write(line)
@@ -151,7 +151,7 @@ def test_a_slow_reader_holds_nobody_up_and_misses_nothing() -> None:
 
 def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
     reading, writing = os.pipe()
-    outlet = Outlet(writing, backlog=100_000)
+    outlet = NonblockingWriter(writing, backlog=100_000)
     for _ in range(1000):
         outlet.write(b"x" * 999 + b"\n")
     got = os.read(reading, 65536)
@@ -168,7 +168,7 @@ def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/full"])
 def test_where_it_goes_does_not_matter(path: str) -> None:
     fd = os.open(path, os.O_WRONLY)
-    outlet = Outlet(fd)
+    outlet = NonblockingWriter(fd)
     outlet.write(b"lost\n")
     assert outlet.broken is (path == "/dev/full")
     outlet.close()
@@ -178,6 +178,6 @@ def test_where_it_goes_does_not_matter(path: str) -> None:
 def test_a_closed_descriptor_is_no_failure() -> None:
     fd = os.open(os.devnull, os.O_WRONLY)
     os.close(fd)
-    outlet = Outlet(fd)
+    outlet = NonblockingWriter(fd)
     outlet.write(b"lost\n")
     assert outlet.broken

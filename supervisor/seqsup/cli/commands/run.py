@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from seqsup.cli.arguments import log_options, whole
 from seqsup.cli.load_plan import for_command
 from seqsup.model.plan import OWN_STDIN
-from seqsup.runner.readers import Manner
+from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
 from seqsup.state.output import unnamed
 
@@ -49,8 +49,8 @@ def run(
         _keep_stdin()
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     level = log_level and log_level.upper()
-    manner = Manner(passage=True, log_level=level, log_json=log_format == "json")
-    return supervise(plan, manner, wait=not no_wait)
+    display = Display(passage=True, log_level=level, log_json=log_format == "json")
+    return supervise(plan, display, wait=not no_wait)
 
 
 def _keep_stdin() -> None:

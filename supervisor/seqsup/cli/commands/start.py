@@ -12,7 +12,7 @@ from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import Detached
 from seqsup.runner.detached import detach as in_background
-from seqsup.runner.readers import Manner
+from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
 
 
@@ -49,13 +49,13 @@ def start(
     taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
     plan = taken.plan
     unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
-    manner = Manner(
+    display = Display(
         note=taken.note or unsaid, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
         log_level=log_level and log_level.upper(), log_json=log_format == "json",
     )  # fmt: skip
     of = taken.earlier and taken.earlier.run
     if not detach:
-        return supervise(plan, manner, resume=of, wait=not no_wait)
+        return supervise(plan, display, resume=of, wait=not no_wait)
     if as_json or follow:
         raise click.UsageError(
             "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
@@ -64,6 +64,6 @@ def start(
     found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
 
     def in_child(detached: Detached) -> int:
-        return supervise(plan, replace(manner, detached=detached), resume=of, wait=not no_wait)
+        return supervise(plan, replace(display, detached=detached), resume=of, wait=not no_wait)
 
     return in_background(folder, in_child, found_by)
