@@ -15,7 +15,9 @@ DOCUMENTS = [
     for pattern in ("*.md", "docs/**/*.md", "grafana/*.md", "supervisor/*.md")
     for path in ROOT.glob(pattern)
 ]
-FOR_CONTRIBUTORS = [path for path in DOCUMENTS if path.name == "CONTRIBUTING.md" or path.parent.name == "contributing"]
+FOR_CONTRIBUTORS = [
+    path for path in DOCUMENTS if path.name in ("CONTRIBUTING.md", "DESIGN.md") or path.parent.name == "contributing"
+]
 VERBS = set(runpy.run_path(str(ROOT / "supervisor/__main__.py"))["VERBS"])
 TARGETS = set(" ".join(re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)).split())
 MAKE: dict[str, Any] = runpy.run_path(str(ROOT / "docs/make.py"))
@@ -41,12 +43,19 @@ def test_every_path_that_contributors_are_told_of_exists(document: Path) -> None
         assert any((base / path).exists() for base in (ROOT, ROOT / "supervisor/seqsup")), path
 
 
-def test_contributors_are_told_of_the_layers_in_their_order() -> None:
+def test_the_design_names_the_layers_in_their_order() -> None:
     (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [name for layer in contract["layers"] for name in re.findall(r"\w+", layer) if name != "__main__"]
-    _, _, table = (ROOT / "CONTRIBUTING.md").read_text().partition("| folder | owns |\n")
+    _, _, table = (ROOT / "supervisor/DESIGN.md").read_text().partition("| folder | owns | does not know |\n")
     rows = [line.split(" | ")[0] for line in table.partition("\n\n")[0].splitlines()[1:]]
     assert [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)] == layers
+
+
+def test_the_readme_gives_a_reason_for_each_dependency() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    _, _, table = (ROOT / "README.md").read_text().partition("| runtime dependency | why |\n")
+    reasons = re.findall(r"^\| ([a-z][a-z0-9-]*) \| \S", table, re.MULTILINE)
+    assert sorted(reasons) == sorted(re.match(r"[\w-]+", package)[0] for package in packages)  # type: ignore[index]
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
