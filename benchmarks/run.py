@@ -9,7 +9,7 @@ started. Each figure stands beside a floor or a peer of the same minutes: on a b
 
 sequential  what one more /bin/true costs: the slope between a run of 50 and a run of 250, journal included, against
             a shell loop, a bare loop that writes to the disk before each job (no journal can do with less),
-            xargs -n1 and GNU parallel -j1; and what a run costs once, whatever its length
+            xargs -n1 and GNU parallel -j1, to which the target relates; and what a run costs once, whatever its length
 handover    from an agent's last words to the next one's first words, as they write them, over a shell loop of the same
             agents, where memory is free
 idle        the supervisor's memory and its share of a core while one Node agent does nothing
