@@ -18,8 +18,8 @@ def burn(lab: Lab, enforce: str, kind: str) -> Row:
     """Run bombs that a time limit ends, one after another; their marks tell who is alive after each."""
     marks = {f"{kind}-{number}": f"{lab.mark}-{enforce}-{kind}-{number}e" for number in range(TRIES)}
     agents = [(name, [sys.executable, "-S", "-E", str(BOMB), kind, str(SIZE), mark]) for name, mark in marks.items()]
-    tables = ("[memory]", f'enforce = "{enforce}"', "[timeouts]", 'wall = "1s"', 'grace = "0s"')
-    tables += ("[retry]", "attempts = 1", "[drain]", 'available = "none"')
+    tables = ["[memory]", f'enforce = "{enforce}"', "[timeouts]", 'wall = "1s"', 'grace = "0s"']
+    tables += ["[retry]", "attempts = 1", "[drain]", 'available = "none"']
     run = lab.supervise(lab.profile(f"{enforce}-{kind}", agents, *tables))
     alive, seconds = [], []
     for event in run.events():

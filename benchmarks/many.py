@@ -15,7 +15,9 @@ def measure(lab: Lab) -> list[Row]:
     ]
     profile = lab.profile("many", agents)
     plan = [lab.seconds([*SEQSUP, "plan", profile]) for _ in range(REPEATS)]
-    first, gained, told = [], [], ""
+    first: list[float] = []
+    gained: list[float] = []
+    told = ""
     for _ in range(REPEATS):
         run, began = lab.supervise(profile), time.perf_counter()
         run.until("spawned", "agent-1")

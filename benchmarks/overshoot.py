@@ -113,6 +113,8 @@ class Note:
     SIZE = 40
 
     def __init__(self, path: Path) -> None:
+        self.held: float
+        self.crossed: float
         self.held, first, began, self.crossed, last = struct.unpack("<5d", path.read_bytes())
         self.rate = (self.held - first) / MIB / max(last - began, 1e-9)
 

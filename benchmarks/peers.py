@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -127,7 +128,7 @@ def end_all(lab: Lab, process: "subprocess.Popen[bytes]") -> None:
 
 def ours(lab: Lab) -> dict[str, Start]:
     """seqsup by each means that this machine has."""
-    return {f"seqsup ({enforce})": lambda leak, how=enforce: seqsup(lab, how, leak) for enforce in tiers(lab)}
+    return {f"seqsup ({enforce})": partial(seqsup, lab, enforce) for enforce in tiers(lab)}
 
 
 def seqsup(lab: Lab, enforce: str, leak: list[str]) -> list[str]:

@@ -101,7 +101,8 @@ def memory(lab: Lab) -> list[Row]:
 
 def start(lab: Lab) -> Row:
     """What metrics add to `seqsup run -- true`; both in turn, so that the machine's load meets both."""
-    with_metrics, without = [], []
+    with_metrics: list[float] = []
+    without: list[float] = []
     for _ in range(RUNS):
         for kept, listen in ((without, "none"), (with_metrics, f"127.0.0.1:{free_port()}")):
             lab.env["SEQSUP_METRICS_LISTEN"] = listen

@@ -71,7 +71,7 @@ def _remove_groups(folder: Path) -> None:
     for path in folder.rglob(FILE):
         with contextlib.suppress(JournalError):
             cookies = [row.cookie for row in Journal.open(path.parent).runs()]
-            for group in find_stale(lambda prefix, of=cookies: any(cookie.startswith(prefix) for cookie in of)):
+            for group in find_stale(lambda prefix: any(cookie.startswith(prefix) for cookie in cookies)):
                 remove(group)
 
 

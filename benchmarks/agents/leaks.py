@@ -11,9 +11,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 file = os.open(sys.argv[1], os.O_WRONLY)
 statm = os.open("/proc/self/statm", os.O_RDONLY)
-first, crossed, began, held = 0, 0.0, time.monotonic(), []
+first, crossed, began = 0, 0.0, time.monotonic()
+held: list[bytes] = []
 while True:
-    _, resident, shared, *_ = map(int, os.pread(statm, 128, 0).split())
+    resident, shared = map(int, os.pread(statm, 128, 0).split()[1:3])
     asked, now = (resident - shared) * PAGE + CHUNK, time.monotonic()
     first = first or asked
     if asked > LIMIT:

@@ -13,7 +13,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers.monitoring import Server, free_port, prometheus  # noqa: E402
+from helpers.monitoring import Server, free_port  # noqa: E402
+from helpers.monitoring import prometheus as prometheus  # noqa: E402
 
 SCRAPE = 1  # seconds
 BEFORE_ITS_END = 4  # seconds: the picture is taken while the last agent runs

@@ -527,7 +527,7 @@ def test_a_past_run_proves_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path
 
 
 def test_of_a_run_in_lanes_it_does_not_say_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path) -> None:
-    lanes = {"run": {"concurrency": 2, "allow_concurrency": True}, "memory": {"hard": "64MiB"}}
+    lanes: dict[str, Any] = {"run": {"concurrency": 2, "allow_concurrency": True}, "memory": {"hard": "64MiB"}}
     meets = (shell(name, f"touch {name}; while [ ! -e {other} ]; do sleep 0.02; done") for name, other in ("ab", "ba"))
     assert seqsup("start", write(tmp_path, *meets, **lanes)).code == 0
     result = seqsup("doctor", "--run", "r1")

@@ -84,7 +84,7 @@ def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path)
 @pytest.mark.parametrize("most", [6, 8, 16, 28, 63])
 def test_where_too_few_files_may_be_open_a_run_does_not_begin(seqsup: Seqsup, tmp_path: Path, most: int) -> None:
     profile = write(tmp_path, shell("a", "true"))
-    command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", profile]
+    command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", str(profile)]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     told = f"seqsup: a run needs 64 open files at least, and `ulimit -n` allows {most}: raise it\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", told)
@@ -107,7 +107,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_ctrl_c_that_comes_before_it_listens_is_heard_and_cuts_no_agent_short(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "sleep 0.1"), shell("b", "touch ran"))
-    command = [sys.executable, "-c", INTERRUPTED, "start", profile]
+    command = [sys.executable, "-c", INTERRUPTED, "start", str(profile)]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 130, ended.stderr
     assert json.loads(seqsup("status", "--json").stdout)["state"] == "stopped"
@@ -295,7 +295,7 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     powers = "-dac_override,-dac_read_search"
     humbly = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
     ended = subprocess.run(
-        [*humbly, "sh", "-c", f'{begin}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", profile],
+        [*humbly, "sh", "-c", f'{begin}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", str(profile)],
         cwd=shut, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     shut.chmod(0o700)

@@ -417,7 +417,7 @@ def test_each_ctrl_c_is_answered_where_nothing_else_is_told(
     ):
         assert said not in process.stderr
         process.send(signal.SIGINT)
-        wait_for(lambda said=said: said in process.stderr)
+        wait_for(lambda: said in process.stderr)
     assert process.wait().code == 130
 
 

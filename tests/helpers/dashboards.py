@@ -175,7 +175,7 @@ def _overlaps(listed: list[Json]) -> Iterator[str]:
 
 def known() -> dict[str, str]:
     """Every name that a scrape has, and its kind."""
-    found = {}
+    found: dict[str, str] = {}
     for metric in (*METRICS, *PROCESS):
         name = full_name(metric)
         if metric.kind == "histogram":

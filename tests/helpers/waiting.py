@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import psutil
 import pytest
@@ -18,7 +18,7 @@ T = TypeVar("T")
 DEADLINE = 40  # seconds, for what comes at once where the machine is not busy; stubs live for 60
 
 
-def wait_for(fact: Callable[[], T], deadline: float = DEADLINE) -> T:
+def wait_for(fact: Callable[[], T | Literal[False] | None], deadline: float = DEADLINE) -> T:
     """Ask again and again until `fact()` is truthy, and return it; fail after `deadline` seconds."""
     ends = time.monotonic() + deadline
     while not (answer := fact()):

@@ -192,7 +192,7 @@ def test_an_agent_that_is_no_node_program_cannot_collect(
     seqsup_started("start", write(tmp_path, shell("a", "sleep 60")))
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     wait_for(lambda: list(state.glob("runs/r1/a/1/stdout.log")), 60)
-    said = wait_for(lambda: (each := seqsup("mem", "--gc")).stdout.count("sleep") and each, 60)
+    said = wait_for(lambda: "sleep" in (each := seqsup("mem", "--gc")).stdout and each, 60)
     assert "GC available: no (no Node process of it answers" in said.stdout
     assert "RSS" in said.stdout
     assert "heap n/a" in said.stdout

@@ -29,5 +29,5 @@ def dying(journal: Journal, run: int, event: AnyEvent) -> Recorded:
     return recorded
 
 
-Journal.append = dying  # type: ignore[method-assign]
+Journal.append = dying  # type: ignore[assignment, method-assign]
 sys.exit(app.main(sys.argv[3:]))

@@ -104,8 +104,8 @@ def other_user() -> None:
 
 def vforks(depth: int = 4) -> None:
     say()
-    if depth:
-        libc.syscall(SYS_CLONE[os.uname().machine], CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0) or vforks(depth - 1)
+    if depth and not libc.syscall(SYS_CLONE[os.uname().machine], CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0):
+        vforks(depth - 1)
     hold()
 
 

@@ -40,5 +40,5 @@ def killing(journal: Journal, run: int, event: AnyEvent) -> Recorded:
     return recorded
 
 
-Journal.append = killing  # type: ignore[method-assign]
+Journal.append = killing  # type: ignore[assignment, method-assign]
 sys.exit(app.main(sys.argv[3:]))

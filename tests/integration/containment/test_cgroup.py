@@ -418,12 +418,13 @@ print("grown", flush=True)
 def test_the_kernel_stops_what_outgrows_the_limit_and_says_so(limited: Cgroup, start: Start) -> None:
     assert limited.oom_kills() == 0
     child = start(limited, GROWS, 200)
-    assert limited.oom_event is not None
-    assert select.select([limited.oom_event], [], [], PATIENCE)[0]
+    oom_event = limited.oom_event
+    assert oom_event is not None
+    assert select.select([oom_event], [], [], PATIENCE)[0]
     assert ends(child) == -signal.SIGKILL
     assert child.line() == ""
     # Reading makes it quiet, once the kernel has told all: what follows within 10 ms it tells later
-    wait_for(lambda: limited.oom_kills() >= 1 and not select.select([limited.oom_event], [], [], 0)[0])
+    wait_for(lambda: limited.oom_kills() >= 1 and not select.select([oom_event], [], [], 0)[0])
     peak = limited.peak()
     assert peak is not None
     assert 0.95 * backstop(HARD) <= peak <= backstop(HARD)  # no overshoot

@@ -707,7 +707,7 @@ def test_the_host_says_whether_all_get_huge_pages(tmp_path: Path, told: str, all
 def mounted_over(file: str, other: Path, asks: str, *words: str) -> None:
     """Run a program that is told this file's name and these words, where it is another."""
     over = 'mount --bind "$0" "$1" || exit 99; shift; exec "$@"'
-    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, other, file]
+    namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, str(other), file]
     ended = subprocess.run(
         [*namespaces, sys.executable, "-c", asks, file, *words], capture_output=True, text=True, check=False
     )  # fmt: skip

@@ -80,8 +80,18 @@ def after(told: Told, now: Counted | None = None) -> Counted:
         history.apply(recorded)
     for recorded in told.events:
         history.apply(recorded)
-        now = apply(now, recorded, history.view)
+        now = counted(apply(now, recorded, history.view))
     return replace(now, told=(*now.told, *told.events))
+
+
+def counted(now: Figures) -> Counted:
+    """Tell mypy what `replace` keeps: the class."""
+    assert isinstance(now, Counted)
+    return now
+
+
+def observe(now: Counted, seen: Observation, at: float) -> Counted:
+    return counted(figures.observe(now, seen, at))
 
 
 def table(now: Figures) -> dict[tuple[str, tuple[str, ...]], float | Histogram]:
@@ -172,7 +182,7 @@ def test_whatever_happens_the_figures_hold_together(news: list[Told | Observatio
     now = after(Told().run(*AGENTS))
     first = totals = table(now)
     for each in news:
-        now = figures.observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
+        now = observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
         told = table(now)
         assert sum(value for (name, _), value in told.items() if name == "phase") == 1  # type: ignore[misc]
         assert sum(value for (name, _), value in told.items() if name == "queue_agents") == len(AGENTS)  # type: ignore[misc]
@@ -218,7 +228,7 @@ def test_what_is_kept_of_earlier_scrapes_is_what_the_library_would_write_now(
     now = after(Told().run(*AGENTS))
     answer = application(Collector("nightly", lambda: rows(now, HOST, ("1", "3"))))
     for each in news:
-        now = figures.observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
+        now = observe(now, each, 5.0) if isinstance(each, Observation) else after(each, now)
         kept, anew = (lines_of(answer, accept, query) for query in ("", "anew"))
         assert sorted(kept) == sorted(anew)
         assert [line for line in kept if line[:1] == b"#"] == [line for line in anew if line[:1] == b"#"]
@@ -247,7 +257,7 @@ def test_a_kill_is_counted_once_with_its_reason_and_the_moment() -> None:
 
 def test_where_several_run_at_a_time_each_has_its_figures_until_it_ends() -> None:
     now = after(Told().run(*AGENTS).started("a").started("b"))
-    now = figures.observe(figures.observe(now, seen("a", 10), 5.0), seen("b", 20), 5.0)
+    now = observe(observe(now, seen("a", 10), 5.0), seen("b", 20), 5.0)
     assert [table(now)["agent_tree_rss_bytes", (name,)] for name in "ab"] == [10, 20]
     found = table(after(Told().ended("a"), now))
     assert ("agent_tree_rss_bytes", ("a",)) not in found
@@ -284,9 +294,9 @@ def test_leftovers_are_counted_by_what_ended_them() -> None:
 def test_a_spike_stays_visible_for_a_minute_and_the_peak_for_the_attempt() -> None:
     now = after(Told().run(*AGENTS).started("a"))
     for at, used in ((1.0, 10), (1.2, 900), (1.4, 20), (30.0, 30)):
-        now = figures.observe(now, seen("a", used, at=at), 5.0)
+        now = observe(now, seen("a", used, at=at), 5.0)
     assert table(now)["agent_tree_rss_recent_max_bytes", ("a",)] == 900
-    now = figures.observe(now, seen("a", 30, at=62.5), 5.0)
+    now = observe(now, seen("a", 30, at=62.5), 5.0)
     assert table(now)["agent_tree_rss_recent_max_bytes", ("a",)] == 30
     assert table(now)["agent_tree_rss_peak_bytes", ("a",)] == 900
 
@@ -310,7 +320,7 @@ def test_a_companions_collections_are_counted_and_a_restart_without_one() -> Non
 def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_anew() -> None:
     now = after(Told().run(*AGENTS).started("a").ended("a").agent_ended("a"))
     assert table(now)["companion_agents_since_restart", ("mcp",)] == 1
-    now = figures.weigh(after(companion(Restart.MEMORY), now), "mcp", 7 * MIB)
+    now = counted(figures.weigh(after(companion(Restart.MEMORY), now), "mcp", 7 * MIB))
     found = table(now)
     assert found["companion_restarts_total", ("mcp", "memory")] == 1
     assert found["companion_restarts_total", ("mcp", "crashed")] == 0

@@ -170,6 +170,7 @@ def test_a_blocked_loop_answers_by_way_of_the_watch(
             assert answer is not None, question
             assert not answer.error
             assert answer.after is not None
+        assert answer is not None
         assert any("[eval]" in frame for site in answer.sites for frame in site.frames)
 
     told(story)

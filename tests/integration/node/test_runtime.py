@@ -207,7 +207,7 @@ def test_what_does_not_answer_as_node_is_named(tmp_path: Path, text: str) -> Non
 # NODE_OPTIONS
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1), max_size=5))
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=5))
 def test_words_are_split_as_they_were_joined(words: list[str]) -> None:
     assert flags.split(flags.join(words)) == words
 

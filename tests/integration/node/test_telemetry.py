@@ -580,8 +580,8 @@ def test_many_that_stand_still_are_asked_rarely_and_who_grows_near_its_limit_oft
     async def story(_: Reaper, wake: Wake) -> None:
         sockets = Sockets()
         telemetry = Telemetry(replace(DEFAULTS, soft=160 * MIB), None, tmp_path, wake, sockets)
-        path, _ = telemetry.line
-        with subprocess.Popen([sys.executable, "-c", NODES, path, str(count)]) as nodes:
+        socket = telemetry.line[0]
+        with subprocess.Popen([sys.executable, "-c", NODES, socket, str(count)]) as nodes:
             try:
                 await until(lambda: answers(telemetry) == [1] * count, wake)  # as they came
                 telemetry.look(100.0, before * MIB, lambda _: True, tuple)

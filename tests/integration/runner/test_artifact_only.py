@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from helpers.command_line import Result
 from helpers.profiles import agent, of, proven, shell, started, write
@@ -11,7 +12,7 @@ from helpers.profiles import agent, of, proven, shell, started, write
 Seqsup = Callable[..., Result]
 
 
-def profile(folder: Path, mode: str, **tables: dict[str, object]) -> Path:
+def profile(folder: Path, mode: str, **tables: Any) -> Path:
     return write(
         folder, shell("writer", "echo ran >> ran; echo two bugs"),
         agent("reviewer", ["review", "--notes", "{summary:writer}"] if mode == "artifact-only" else ["true"],

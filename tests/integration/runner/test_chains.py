@@ -121,7 +121,8 @@ def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, 
         f" n = c.shmget(0, {9 * MIB}, 0o1600); at = ctypes.c_void_p(c.shmat(n, None, 0));"
         f" ctypes.memset(at, 1, {9 * MIB}); print(n)"
     )
-    drain = {"available": psutil.virtual_memory().total, "timeout": "100ms", "on_timeout": "continue"}
+    total = psutil.virtual_memory().total
+    drain = {"available": total, "timeout": "100ms", "on_timeout": "continue"}
     path = write(
         tmp_path, shell("a", f"head -c {10 * MIB} /dev/zero >{file}"), agent("b", [sys.executable, "-c", segment]),
         shell("c", "true"), drain=drain, **of_chain(2),
@@ -134,7 +135,7 @@ def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, 
         old.unlink()
     ctypes.CDLL(None).shmctl(int(number), 0, None)
     first, *others = of(events, "drained", "chain_ended")
-    assert f", of {format_size(drain['available'])} that must be back; in memory since the run began" in first["why"]
+    assert f", of {format_size(total)} that must be back; in memory since the run began" in first["why"]
     for each in (first, *others):
         assert f"{file} 10 MiB" in each["why"]
         assert str(old) not in each["why"]

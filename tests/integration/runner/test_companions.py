@@ -165,7 +165,7 @@ def test_the_operators_third_wish_waits_for_no_grace(seqsup_started: Start, tmp_
     wait_for((tmp_path / "began").exists)
     for times in (1, 2, 3):
         run.send(signal.SIGINT)
-        wait_for(lambda n=times: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == n)
+        wait_for(lambda: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == times)
     assert run.wait().code == 130
 
 

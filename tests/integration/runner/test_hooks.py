@@ -233,7 +233,7 @@ def test_what_comes_after_an_agent_is_ended_only_by_the_third_interrupt(
     wait_for(lambda: out.exists() and out.read_text())
     for stops in range(1, interrupts + 1):
         run.send(signal.SIGINT)
-        wait_for(lambda n=stops: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == n)
+        wait_for(lambda: len(of(parsed(run.stdout.rpartition("\n")[0]), "halt_requested")) == stops)
     assert run.wait().code == 130
 
 

@@ -55,8 +55,9 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
     with beginning_elsewhere(tmp_path, "start", first) as running:
         wait_for((tmp_path / "began").exists)
         with beginning_elsewhere(tmp_path, "start", second) as waiting:
-            assert waiting.stderr is not None
-            wait_for(lambda: "waiting for first" in waiting.stderr.readline())
+            told = waiting.stderr
+            assert told is not None
+            wait_for(lambda: "waiting for first" in told.readline())
             away = elsewhere(tmp_path, "stop", "second")
             assert (away.code, "waits no longer" in away.stderr) == (0, True), away.stderr
             assert waiting.wait(40) == 128 + signal.SIGTERM

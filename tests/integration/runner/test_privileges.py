@@ -45,7 +45,7 @@ def open_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def for_nobody(folder: Path, *agents: dict[str, Any], **tables: dict[str, Any]) -> Path:
+def for_nobody(folder: Path, *agents: dict[str, Any], **tables: Any) -> Path:
     run = {"user": WHO, "state_dir": str(folder / "state"), **tables.pop("run", {})}
     return write(folder, *agents, run=run, **tables)
 
@@ -397,9 +397,9 @@ def test_a_secret_in_env_or_stdin_is_told_to_nobody(seqsup: Cli, seqsup_started:
     secretive = shell("a", wanted, env={"TOKEN": SECRET}, stdin=f"{SECRET}\n")
     spoilt = shell("b", "kill -SEGV $$", env={"not-an-identifier": SECRET}, needs=["a"])
     profile = write(tmp_path, secretive, spoilt)
-    for words in (["plan", profile], ["plan", profile, "--json"], ["doctor", profile]):
-        result = seqsup(*words)
-        assert SECRET not in result.stdout + result.stderr, words
+    for before in (["plan", profile], ["plan", profile, "--json"], ["doctor", profile]):
+        result = seqsup(*before)
+        assert SECRET not in result.stdout + result.stderr, before
     started = seqsup_started("start", profile, "--json")
     wait_for((tmp_path / "up").exists)
     assert not any(SECRET in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
@@ -447,7 +447,7 @@ def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Po
     become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
     (folder / "state").mkdir()
     (folder / "state").chmod(0o777)
-    start = [sys.executable, "-m", "seqsup", "start", profile, "--json"]
+    start = [sys.executable, "-m", "seqsup", "start", str(profile), "--json"]
     with subprocess.Popen(
         ["unshare", "-m", "sh", "-c", mounted + become, "sh", *start],
         cwd=folder, stdout=subprocess.PIPE, text=True,

@@ -270,7 +270,7 @@ def test_a_run_whose_folder_is_removed_stops_and_says_so_and_goes_on(
     process = seqsup_started("start", path)
     wait_for(lambda: (tmp_path / "begun").exists())
     folder = Path(os.environ["SEQSUP_STATE_DIR"], "runs", "r1")
-    wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists())  # it may be writing there
+    wait_for(lambda: removed(folder))  # it may be writing there
     (tmp_path / "gate").touch()
     ended = process.wait()
     assert ended.code == 4, ended.stderr
@@ -421,7 +421,7 @@ def test_groups_of_a_run_with_a_state_folder_of_its_own_are_found_in_the_queue_w
     process.send(signal.SIGKILL)
     process.process.wait()
     if gone:
-        wait_for(lambda: shutil.rmtree(own, ignore_errors=True) or not own.exists())  # its sentinel may be writing
+        wait_for(lambda: removed(own))  # its sentinel may be writing
     seqsup("sweep")
     assert groups_of(row.cookie) == []
     assert not alive(int(lines(tmp_path / "pid")[0]))
@@ -493,3 +493,8 @@ def test_of_the_many_that_were_seen_only_those_are_looked_at_who_may_be_there(st
             journal.close()
         finally:
             member.kill()
+
+
+def removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

@@ -134,7 +134,7 @@ def test_what_cannot_be_looked_at_holds_up_no_start(tmp_path: Path) -> None:
     powers = "-dac_override,-dac_read_search"
     humbly = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"] if os.geteuid() == 0 else []
     env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
-    command = [*humbly, sys.executable, "-m", "seqsup", "start", profile]
+    command = [*humbly, sys.executable, "-m", "seqsup", "start", str(profile)]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "r1" not in folders()

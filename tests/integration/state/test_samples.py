@@ -7,6 +7,7 @@ from pathlib import Path
 from helpers.command_line import Result
 from helpers.profiles import agent, of, proven, shell, write
 from helpers.told import Told, process
+from seqsup.model.events import AttemptEnded
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.model.process_names import by_program
 from seqsup.state import samples
@@ -36,10 +37,10 @@ def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Pa
     told = Told().run("a").started("a").ended("a").started("a", 2).ended("a", number=2)
     keeper = SamplesFile(tmp_path)
     for recorded in told.events:
-        if type(recorded.body).__name__ == "AttemptEnded" and recorded.body.attempt == 1:
+        if isinstance(recorded.body, AttemptEnded) and recorded.body.attempt == 1:
             keeper.observe(seen(1.0, 30, (process(1, "node a.js", 30),)))
             keeper.observe(seen(1.5, 700))
-        elif type(recorded.body).__name__ == "AttemptEnded":
+        elif isinstance(recorded.body, AttemptEnded):
             keeper.observe(seen(4.0, 5))  # over within a second
         keeper(recorded)
     keeper.close()

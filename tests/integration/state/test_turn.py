@@ -83,7 +83,7 @@ def test_the_first_to_come_is_the_first_to_be_served(
     persons = {name: queue_up(name) for name in ("a", "b", "c", "d")}
     assert waiting(tmp_path / "state") == ["a", "b", "c", "d"]
     for served, (name, person) in enumerate(persons.items(), 1):
-        wait_for(lambda so_far=served: len(order()) >= so_far)
+        wait_for(lambda: len(order()) >= served)
         assert order() == list(persons)[:served]
         assert waiting(tmp_path / "state")[0] == name
         done(person)

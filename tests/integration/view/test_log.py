@@ -37,7 +37,7 @@ from seqsup.model.events import (
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB
 from seqsup.view.log import FILE, Log, spoken
-from seqsup.view.messages import LEVELS, say
+from seqsup.view.messages import LEVELS, Message, say
 
 SHOWN = """\
 ▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper
@@ -112,7 +112,7 @@ def test_a_host_that_has_less_than_before_freed_nothing() -> None:
         agent="a", attempt=1, reached=True, seconds=0.1, before=4 * GIB, after=3 * GIB, freed=-GIB, owned=20 * MIB,
         strays=(),
     )  # fmt: skip
-    assert "the host had 4 GiB, has 3 GiB: 1024 MiB less; the run holds 20 MiB" in say(event).text
+    assert "the host had 4 GiB, has 3 GiB: 1024 MiB less; the run holds 20 MiB" in worded(event).text
 
 
 def test_the_file_keeps_what_happened_with_its_time_level_and_place(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_two_pairs_of_attempts_at_the_same_time_are_shouted(terminal: TextIO) ->
 
 @pytest.mark.parametrize("event", AnyEvent.__args__)
 def test_every_event_has_words(event: type[Event]) -> None:
-    line = say(simplest(event))
+    line = worded(simplest(event))
     assert line.word
     assert line.mark
 
@@ -171,8 +171,8 @@ def test_a_companion_that_node_could_not_start_is_told_in_nodes_words_for_it() -
         companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=1, folder="mcp/1", output=stack
     )
     told = "mcp, 1 s after its start: exit 1; its output is in mcp/1"
-    assert say(gone).text == f"{told}: Error: Cannot find module '/srv/mcp.mjs'"
-    assert say(replace(gone, output="")).text == told
+    assert worded(gone).text == f"{told}: Error: Cannot find module '/srv/mcp.mjs'"
+    assert worded(replace(gone, output="")).text == told
 
 
 def test_no_agent_can_forge_a_line_or_move_the_cursor(terminal: TextIO) -> None:
@@ -239,18 +239,19 @@ def test_a_terminal_that_went_away_is_no_fault() -> None:
 
 def test_an_exit_code_is_said_once() -> None:
     told = Told().run("a").attempt("a", Reason.FAILED, exit_code=3, why="exit 3")
-    lines = [say(recorded.body) for recorded in told.events]
+    lines = filter(None, (say(recorded.body) for recorded in told.events))
     assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s  peak 10 MiB"]
 
 
 def test_what_a_chain_left_of_memory_is_said_once() -> None:
-    host = {"available": 3 * GIB, "baseline": 5 * GIB, "owned": 20 * MIB}
-    ended = ChainEnded(chain=1, agents=2, reached=True, seconds=0.1, **host)
-    assert say(ended).text == (
+    ended = ChainEnded(
+        chain=1, agents=2, reached=True, seconds=0.1, available=3 * GIB, baseline=5 * GIB, owned=20 * MIB
+    )
+    assert worded(ended).text == (
         "1 is over after 2 agents: the host has 3 GiB available, before the first it had 5 GiB; the run holds 20 MiB"
     )
     short = replace(ended, reached=False, why="the host has 3 GiB available, of 4 GiB that must be back")
-    assert say(short).text == (
+    assert worded(short).text == (
         "1 is over after 2 agents, but memory is not back: the host has 3 GiB available, of 4 GiB that must be back;"
         " before the first the host had 5 GiB; the run holds 20 MiB"
     )
@@ -343,3 +344,9 @@ def test_the_command_line_sets_level_and_format_and_the_environment_does_too(
         wrong = seqsup("run", "--", "true", env={variable: "loud"})
         assert wrong.code == 2
         assert f"{variable}: expected" in wrong.stderr
+
+
+def worded(event: Event) -> Message:
+    message = say(event)
+    assert message is not None
+    return message

@@ -514,7 +514,7 @@ def test_a_real_browser_shows_a_real_run_without_complaint_or_request_and_axe_fi
     try:
         wait_for(lambda: up(f"http://127.0.0.1:{port}/json/list"), 60)
         axe = package("axe-core", "4.11.0") / "axe.min.js"
-        node = ["node", "--experimental-websocket", asks, str(port), html, axe, shots]
+        node = ["node", "--experimental-websocket", str(asks), str(port), str(html), str(axe), str(shots)]
         done = subprocess.run(node, capture_output=True, text=True, timeout=200, check=False)
     finally:
         os.killpg(browser.pid, signal.SIGKILL)

@@ -142,7 +142,7 @@ def test_a_stop_ends_all_its_processes(seqsup: Cli, seqsup_started: Start, tmp_p
         assert len(tree) >= 5
         for n in range(1, 4 if how == "kill" else 3):  # Ctrl-C: after this agent, now with its grace, kill
             started.send(signal.SIGINT)
-            wait_for(lambda n=n: len(of(parsed(whole(started)), "halt_requested")) == n)
+            wait_for(lambda: len(of(parsed(whole(started)), "halt_requested")) == n)
         assert started.wait(90).code == 130
         assert reasons(parsed(started.stdout)) == {cli: "halted"}
         assert not [pid for pid in tree if alive(pid)]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from boot import CACHE, MODES, NO_GUEST, REPO, missing
+
+from system.guest.boot import CACHE, MODES, NO_GUEST, REPO, missing
 
 MISSING = missing()  # now, as a test has a cache folder of its own
 GROUPS = ["tests/system/guest/smoke.py", "tests/integration/containment/test_cgroup.py"]

@@ -296,7 +296,12 @@ def test_comments_are_not_read_to_find_a_line(monkeypatch: pytest.MonkeyPatch) -
     """A mistake below a million of them was a minute's search."""
     read: list[str] = []
     loads = tomllib.loads
-    monkeypatch.setattr(tomllib, "loads", lambda text: read.append(text) or loads(text))
+
+    def counted(text: str) -> dict[str, Any]:
+        read.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(tomllib, "loads", counted)
     assert locate("# x\n\n  # y\n" * 10 + AGENT)["agents", 0, "name"] == 32
     assert len(read) == 3
 
@@ -350,7 +355,8 @@ def test_braces_that_begin_no_name_are_themselves() -> None:
 
 def test_agents_run_after_what_they_need() -> None:
     text = "".join(
-        f'[[agents]]\nname = "{n}"\ncommand = ["{{summary:{m}}}"]\nneeds = ["{m}"]\n' for n, m in ["ab", "bc"]
+        f'[[agents]]\nname = "{n}"\ncommand = ["{{summary:{m}}}"]\nneeds = ["{m}"]\n'
+        for n, m in [("a", "b"), ("b", "c")]
     )
     parse(text + '[[agents]]\nname = "c"\ncommand = ["x"]\n', "p.toml")
 
