@@ -53,7 +53,7 @@ OWNERS = {
     "jinja2": {"view/report/page.py"},
     "loguru": {"view/log.py"},
     "prometheus_client": {"metrics/exposition.py"},
-    "tenacity": {"runner/agent.py", "runner/companions.py"},
+    "tenacity": {"runner/agent.py"},
 }
 
 

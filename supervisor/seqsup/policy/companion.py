@@ -1,12 +1,14 @@
 """What to do about a companion: a step function over looks at it, pure.
 
-phase    | ends when                                    | goes to
-DUE      | the back-off is over                         | STARTING, START
-STARTING | ready                                        | READY, TELL_READY
-         | it ended, or is not ready in time            | FAILED, or GIVEN_UP after five failures in a row
-READY    | it ended, or uses half more than memory.hard | the same; a failure after 60 s is the first of a row
-FAILED   | its processes are gone                       | DUE
-any      | the run no longer wants it                   | ENDED: stopped with its grace
+phase    | ends when                         | goes to
+DUE      | the back-off is over              | STARTING: start it
+STARTING | it is ready                       | READY: report that
+         | it exited or could not be started | FAILED: stop leftovers; after five failures in a row GIVEN_UP
+         | it is not ready in time           | the same
+READY    | it exited                         | the same; 60 s after its start, it is the first failure of a row
+         | it uses half more than hard       | the same, without a grace
+FAILED   | its processes are gone            | DUE: wait for the back-off
+any      | the run no longer wants it        | ENDED: stop it with its grace
 """
 
 from enum import Enum, auto
@@ -14,12 +16,18 @@ from enum import Enum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
+from seqsup.model.enums import Restart
+from seqsup.model.plan import CompanionStart
+from seqsup.policy import pacing
 from seqsup.policy.retry import backoff
+from seqsup.policy.watch import LEFTOVER_GRACE
+from seqsup.text import counted
 from seqsup.units import format_duration, format_size
 
 FAILURES = 5  # in a row, before it is given up
 STEADY = 60.0  # seconds in which it must not fail, for the next failure to be the first of a row
 _FIRST_WAIT, _MAX_WAIT = 0.2, 30.0  # seconds of back-off
+_FIRST_PAUSE, _MAX_PAUSE, _MIN_PAUSE = 0.02, 0.5, 0.001  # seconds between looks whether it is ready
 
 
 class CompanionPhase(Enum):
@@ -35,10 +43,11 @@ class CompanionLife(Struct, frozen=True, kw_only=True):
     """What the past looks at a companion amount to, from one restart by the run to the next."""
 
     phase: CompanionPhase = CompanionPhase.DUE
-    since: float = 0.0  # monotonic seconds; of STARTING also while it is READY
+    since: float = 0.0  # monotonic seconds: when it is due, and from STARTING on when it was started
     failures: int = 0  # in a row
     why: str = ""  # it failed last
     died: bool = False  # at its last failure; else it was not ready, or could not be started
+    grace: float = 0.0  # seconds between TERM and KILL for what is left of it
 
 
 class CompanionLook(Struct, frozen=True, kw_only=True):
@@ -52,44 +61,79 @@ class CompanionLook(Struct, frozen=True, kw_only=True):
     used: int = 0
 
 
-class CompanionRules(Struct, frozen=True, kw_only=True):
-    hard: int | None  # bytes
-    ready_timeout: float  # seconds
-
-
 def far_over(hard: int) -> int:
     """Return the bytes at which a companion is stopped at once; above `hard` it is restarted between agents."""
     return hard * 3 // 2
 
 
-def step(life: CompanionLife, rules: CompanionRules, look: CompanionLook) -> CompanionLife:
+def over_hard(start: CompanionStart, used: int) -> bool:
+    """Return whether a companion is to collect, and to be restarted between agents if that does not help."""
+    return start.hard is not None and used >= start.hard
+
+
+def step(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> CompanionLife:
     """Take one more look into account."""
     if not look.wanted:
-        return replace(life, phase=CompanionPhase.ENDED)
+        return replace(life, phase=CompanionPhase.ENDED, grace=start.grace)
     match life.phase:
         case CompanionPhase.DUE if look.at >= life.since:
             return replace(life, phase=CompanionPhase.STARTING, since=look.at)
         case CompanionPhase.FAILED:
             wait = backoff(_FIRST_WAIT, _MAX_WAIT, life.failures)
             return replace(life, phase=CompanionPhase.DUE, since=look.at + wait)
-        case CompanionPhase.STARTING | CompanionPhase.READY if why := _failure(life, rules, look):
-            return _failed(life, look, why)
+        case CompanionPhase.STARTING if why := look.broken or _late(life, start, look):
+            return _failed(life, look, why, died=look.died)
         case CompanionPhase.STARTING if not look.lacks:
             return replace(life, phase=CompanionPhase.READY)
+        case CompanionPhase.READY if look.broken:
+            return _failed(life, look, look.broken, died=True)
+        case CompanionPhase.READY if start.hard is not None and look.used >= far_over(start.hard):
+            why = f"its tree reached {format_size(look.used)}, far over memory.hard {format_size(start.hard)}"
+            return _failed(life, look, why, died=True, grace=0.0)
     return life
 
 
-def _failure(life: CompanionLife, rules: CompanionRules, look: CompanionLook) -> str:
-    if look.broken:
-        return look.broken
-    if life.phase is CompanionPhase.STARTING and look.lacks and look.at - life.since >= rules.ready_timeout:
-        return f"it was not ready after {format_duration(rules.ready_timeout)}: {look.lacks}"
-    if life.phase is CompanionPhase.READY and rules.hard is not None and look.used >= far_over(rules.hard):
-        return f"its tree reached {format_size(look.used)}, far over memory.hard {format_size(rules.hard)}"
-    return ""
+def _late(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> str:
+    if not look.lacks or look.at - life.since < start.ready.timeout:
+        return ""
+    return f"it was not ready after {format_duration(start.ready.timeout)}: {look.lacks}"
 
 
-def _failed(life: CompanionLife, look: CompanionLook, why: str) -> CompanionLife:
+def _failed(
+    life: CompanionLife, look: CompanionLook, why: str, *, died: bool, grace: float = LEFTOVER_GRACE
+) -> CompanionLife:
     failures = 1 if look.at - life.since >= STEADY else life.failures + 1
     phase = CompanionPhase.GIVEN_UP if failures >= FAILURES else CompanionPhase.FAILED
-    return replace(life, phase=phase, failures=failures, why=why, died=look.died)
+    return replace(life, phase=phase, failures=failures, why=why, died=died, grace=grace)
+
+
+def why_given_up(life: CompanionLife) -> str:
+    """Say why a companion is not started any more."""
+    what = f"crashed {life.failures} times in a row" if life.died else f"was started {life.failures} times in vain"
+    return f"{what}; the last time {life.why}"
+
+
+def pause(life: CompanionLife, start: CompanionStart, look: CompanionLook, rate: float, cpus: int) -> float:
+    """Return the seconds until the next look. `rate` is the growth of its tree in bytes/s."""
+    if life.phase is CompanionPhase.DUE:
+        return max(life.since - look.at, _MIN_PAUSE)
+    if life.phase is CompanionPhase.READY:
+        return pacing.until_full(None if start.hard is None else far_over(start.hard) - look.used, rate, cpus)
+    waited, delay = look.at - life.since, start.ready.delay
+    seconds = min(max(waited, _FIRST_PAUSE), _MAX_PAUSE)
+    if delay is None or waited >= delay:
+        return seconds
+    return max(min(seconds, delay - waited), _MIN_PAUSE)
+
+
+def restart_due(start: CompanionStart, agents: int, used: int, collected: str) -> tuple[Restart, str] | None:
+    """Say whether it is to be restarted before the next agent, and why.
+
+    `agents` used it since it was started. `used` is in bytes, `collected` says what came of the last collection.
+    """
+    if agents and over_hard(start, used):
+        hard = format_size(start.hard or 0)
+        return Restart.MEMORY, f"its tree holds {format_size(used)}{collected} (memory.hard {hard})"
+    if agents >= start.restart_every:
+        return Restart.EVERY_N, f"{counted(agents, 'agent')} since it was started"
+    return None

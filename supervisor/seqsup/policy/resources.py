@@ -51,11 +51,6 @@ def spared(agent: str, seen: Mapping[str, Sample], stopped: Mapping[str, float],
     return agent != max(held, key=held.__getitem__, default=agent)
 
 
-def far_over(hard: int) -> int:
-    """Where a companion is stopped at once; above `hard` itself it is restarted between agents."""
-    return hard * 3 // 2
-
-
 def drained(
     *, available: int, owned: int, need_available: int | None, threshold: int | None, unkilled: Mapping[int, int]
 ) -> str:

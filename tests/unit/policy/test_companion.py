@@ -6,21 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqsup.model.enums import Restart
+from seqsup.model.plan import CompanionStart
+from seqsup.model.profile import Readiness
 from seqsup.policy.companion import (
     FAILURES,
     STEADY,
     CompanionLife,
     CompanionLook,
     CompanionPhase,
-    CompanionRules,
     far_over,
+    over_hard,
+    pause,
+    restart_due,
     step,
+    why_given_up,
 )
+from seqsup.policy.watch import LEFTOVER_GRACE
 from seqsup.units import MIB
 
 DUE, STARTING, READY = CompanionPhase.DUE, CompanionPhase.STARTING, CompanionPhase.READY
 FAILED, GIVEN_UP, ENDED = CompanionPhase.FAILED, CompanionPhase.GIVEN_UP, CompanionPhase.ENDED
-RULES = CompanionRules(hard=100 * MIB, ready_timeout=10.0)
+
+
+def start(hard: int | None = 100 * MIB, delay: float | None = None) -> CompanionStart:
+    return CompanionStart(
+        name="mcp", command=("mcp",), cwd="/", env={}, ready=Readiness(delay=delay, timeout=10.0), restart_every=3,
+        hard=hard, grace=7.0, environment={},
+    )  # fmt: skip
+
+
+START = start()
 
 
 def at(seconds: float, **facts: object) -> CompanionLook:
@@ -31,10 +47,10 @@ def crash(seconds: float, why: str = "exit 1") -> CompanionLook:
     return at(seconds, broken=why, died=True)
 
 
-def lives(looks: Iterable[CompanionLook], rules: CompanionRules = RULES) -> list[CompanionLife]:
+def lives(looks: Iterable[CompanionLook], start: CompanionStart = START) -> list[CompanionLife]:
     life, found = CompanionLife(), []
     for look in looks:
-        life = step(life, rules, look)
+        life = step(life, start, look)
         found.append(life)
     return found
 
@@ -102,9 +118,77 @@ def test_reason_of_a_failure_names_the_numbers() -> None:
     assert not lives([at(0), at(10, lacks="x")])[-1].died
 
 
+def test_companion_that_is_far_too_large_counts_as_crashed() -> None:
+    too_large = [look for now in range(0, 600, 60) for look in (at(now), at(now), at(now, used=200 * MIB))]
+    life = next(life for life in lives(too_large) if life.phase is GIVEN_UP)
+    assert why_given_up(life).startswith("crashed 5 times in a row; the last time its tree reached 200 MiB")
+
+
+def test_companion_that_cannot_be_started_is_given_up_in_other_words() -> None:
+    vain = [look for now in range(0, 600, 60) for look in (at(now), at(now, broken="not found"), at(now))]
+    life = next(life for life in lives(vain) if life.phase is GIVEN_UP)
+    assert why_given_up(life) == "was started 5 times in vain; the last time not found"
+
+
+GRACES = {
+    "the run ends it": ([at(0), at(1), at(2, wanted=False)], 7.0),
+    "the run ends it while it starts": ([at(0), at(1, lacks="x"), at(2, wanted=False)], 7.0),
+    "it crashed, and left others": ([at(0), at(1), crash(2)], LEFTOVER_GRACE),
+    "not ready in time": ([at(0), at(10, lacks="x")], LEFTOVER_GRACE),
+    "far too large": ([at(0), at(1), at(2, used=150 * MIB)], 0.0),
+}
+
+
+@pytest.mark.parametrize("name", GRACES)
+def test_grace_of_what_is_left_depends_on_the_end(name: str) -> None:
+    looks, grace = GRACES[name]
+    assert lives(looks)[-1].grace == grace
+
+
+PAUSES = {
+    "until the back-off is over": (CompanionLife(phase=DUE, since=5.0), at(3), 2.0),
+    "at once when it is over": (CompanionLife(phase=DUE, since=5.0), at(6), 0.001),
+    "first look at its start": (CompanionLife(phase=STARTING, since=5.0), at(5), 0.02),
+    "as long as it takes already": (CompanionLife(phase=STARTING, since=5.0), at(5.25), 0.25),
+    "half a second at most": (CompanionLife(phase=STARTING, since=5.0), at(9), 0.5),
+    "a second while it is ready": (CompanionLife(phase=READY), at(9), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", PAUSES)
+def test_pause_until_the_next_look(name: str) -> None:
+    life, look, seconds = PAUSES[name]
+    assert pause(life, start(hard=None), look, 0.0, 2) == pytest.approx(seconds)
+
+
+def test_pause_is_no_longer_than_the_delay_of_its_readiness() -> None:
+    life = CompanionLife(phase=STARTING, since=5.0)
+    assert pause(life, start(delay=0.3), at(5.2), 0.0, 2) == pytest.approx(0.1)
+    assert pause(life, start(delay=0.3), at(5.4), 0.0, 2) == pytest.approx(0.4)
+
+
+def test_pause_is_short_near_the_limit() -> None:
+    life = CompanionLife(phase=READY)
+    far, near = (pause(life, START, at(9, used=used), 0.0, 2) for used in (10 * MIB, 149 * MIB))
+    assert 0 < near < far < 1
+    assert pause(life, START, at(9, used=10 * MIB), 1e12, 2) < far
+
+
+def test_restart_between_agents_is_due_above_the_limit_or_after_so_many_agents() -> None:
+    large = Restart.MEMORY, "its tree holds 100 MiB; a collection freed 0 (memory.hard 100 MiB)"
+    assert restart_due(START, 1, 100 * MIB, "; a collection freed 0") == large
+    assert restart_due(START, 1, 99 * MIB, "") is None
+    assert restart_due(START, 3, 99 * MIB, "") == (Restart.EVERY_N, "3 agents since it was started")
+    assert restart_due(start(hard=None), 1, 10**15, "") is None
+
+
+def test_companion_that_no_agent_used_is_not_restarted_for_its_size() -> None:
+    assert over_hard(START, 200 * MIB)
+    assert restart_due(START, 0, 200 * MIB, "") is None
+
+
 def test_companion_without_a_limit_may_grow() -> None:
-    rules = CompanionRules(hard=None, ready_timeout=10.0)
-    assert lives([at(0), at(1), at(2, used=10**15)], rules)[-1].phase is READY
+    assert lives([at(0), at(1), at(2, used=10**15)], start(hard=None))[-1].phase is READY
 
 
 def test_far_over_is_half_above_the_limit() -> None:

@@ -1,0 +1,273 @@
+"""One companion: looked at, started and stopped as policy.companion says, and asked to collect between agents."""
+
+import asyncio
+import time
+
+from msgspec.structs import replace
+
+from seqsup.errors import Stopped
+from seqsup.model.enums import Halt, Restart
+from seqsup.model.events import (
+    CompanionExited,
+    CompanionReady,
+    CompanionRestarted,
+    CompanionStarted,
+    CompanionStopped,
+    GcDone,
+    GcRequested,
+    Owner,
+    Warned,
+)
+from seqsup.model.outcome import Exit
+from seqsup.model.plan import CompanionStart
+from seqsup.policy import classify
+from seqsup.policy.companion import (
+    CompanionLife,
+    CompanionLook,
+    CompanionPhase,
+    far_over,
+    over_hard,
+    pause,
+    restart_due,
+    step,
+    why_given_up,
+)
+from seqsup.runner.context import RunContext
+from seqsup.runner.readiness import missing, taken
+from seqsup.runner.side_process import SideProcess, Site
+from seqsup.units import format_duration, format_size
+
+FOLDER = "@companions"  # within the run's: no agent can be called that
+_COLLECTS = 10.0  # seconds at most, which the next agent waits
+
+
+class Companion:
+    """One companion. Between `begin` and `end` a task carries out its life, with all its failures."""
+
+    def __init__(self, start: CompanionStart, site: Site, context: RunContext) -> None:
+        self.start, self._site = start, site
+        self._everyone = context.wake
+        self._context = replace(context, wake=context.wake.branch())
+        self.agents = 0  # that ended since it was started
+        self._number = len(list((site.folder / FOLDER / start.name).glob("*")))  # of earlier parts
+        self._life = CompanionLife()
+        self._task: asyncio.Task[None] | None = None
+        self._restart: tuple[Restart, str] | None = None  # why the run has ended the life before
+        self._end: Restart | None = None  # why the run ends this one
+        self._tree: SideProcess | None = None  # while it is ready
+        self._collected = ""  # what came of the last collection
+        self._outgrown = False  # it is over its limit by itself, and that is told
+
+    @property
+    def name(self) -> str:
+        return self.start.name
+
+    @property
+    def ready(self) -> bool:
+        return self._tree is not None
+
+    def begin(self, restart: tuple[Restart, str] | None = None) -> None:
+        """Begin a life. `restart` is why the run has ended the one before. One that was given up stays so."""
+        if self._life.phase is not CompanionPhase.GIVEN_UP:
+            self._life = CompanionLife()
+        self._restart, self._end = restart, None
+        self._task = asyncio.create_task(self._live())
+
+    async def end(self, because: Restart) -> None:
+        """End this life. No process of the companion is left on return."""
+        if self._task is not None:
+            self._end = because
+            self._context.wake.poke()
+            task, self._task = self._task, None
+            await task
+
+    async def abandon(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def up(self) -> None:
+        """Wait until it is ready, or the operator wants no more of it. Stopped, when it will never be."""
+        while not self.ready and self._context.stop_request.halt is Halt.NONE:
+            if self._life.phase is CompanionPhase.GIVEN_UP:
+                raise Stopped(f"the companion {self.name} {why_given_up(self._life)}")
+            assert self._task is not None
+            if self._task.done():
+                self._task.result()
+            await self._everyone.wait(1.0)
+
+    def used(self) -> int:
+        """Measure its tree in bytes."""
+        return self._tree.used() if self._tree is not None else 0
+
+    # -- between agents
+
+    def due(self) -> tuple[Restart, str] | None:
+        """Say whether it is to be restarted before the next agent, and why."""
+        measured = self.agents and not self._outgrown and self.start.hard is not None
+        return restart_due(self.start, self.agents, self.used() if measured else 0, self._collected)
+
+    async def relieve(self) -> None:
+        """Have it collect, where its tree is over its limit: what was garbage is no reason to restart it."""
+        self._collected = ""
+        tree = self._tree
+        if tree is None or self.start.hard is None or not over_hard(self.start, used := tree.used()):
+            return
+        if (telemetry := tree.telemetry) is None or not (asked := telemetry.answering()):
+            return
+        self._context.emit(GcRequested(owner=self._owner(), used=used, limit=self.start.hard, processes=len(asked)))
+        collection, deadline = telemetry.collect(), time.monotonic() + _COLLECTS
+        collection.add_done_callback(lambda _: self._everyone.poke())
+        while not collection.done() and self._context.stop_request.halt is Halt.NONE:
+            if (left := deadline - time.monotonic()) <= 0:
+                self._collected = f", and has not collected within {format_duration(_COLLECTS)}"
+                return
+            await self._everyone.wait(left)
+        self._hear(tree)
+
+    async def look_at_rest(self) -> None:
+        """Tell, once, of one that is over its limit before any agent has used it: no restart would change that."""
+        hard = self.start.hard
+        if hard is None or self.agents or self._outgrown or not self.ready:
+            return
+        await self.relieve()
+        if over_hard(self.start, used := self.used()):
+            self._outgrown = True
+            self._context.emit(
+                Warned(
+                    message=f"the companion {self.name} holds {format_size(used)} before any agent has used it, over"
+                    f" its memory.hard {format_size(hard)}: a restart would not help, so only at"
+                    f" {format_size(far_over(hard))} is it ended; raise that limit"
+                )
+            )  # fmt: skip
+
+    def _hear(self, tree: SideProcess) -> None:
+        """Tell of the collections that are over."""
+        for done in tree.telemetry.collected() if tree.telemetry is not None else ():
+            self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
+            self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
+
+    def _owner(self) -> Owner:
+        return Owner(name=self.name, number=self._number, companion=True)
+
+    # -- its life
+
+    async def _live(self) -> None:
+        """Start it when it is due, until it is given up or ended."""
+        while self._life.phase in (CompanionPhase.DUE, CompanionPhase.FAILED):
+            look = CompanionLook(at=time.monotonic(), wanted=self._end is None)
+            self._life = step(self._life, self.start, look)
+            if self._life.phase is CompanionPhase.STARTING:
+                await self._attend()
+            elif self._life.phase is CompanionPhase.DUE:
+                await self._wait(look, 0.0)
+
+    async def _attend(self) -> None:
+        """Start it and look at it until it has failed or is to end. No process of it is left on return."""
+        self._number += 1
+        label = f"{FOLDER}/{self.name}/{self._number}"
+        async with SideProcess(label, self._site, self._context) as tree:
+            try:
+                look, rate = await self._started(tree), 0.0
+                while self._step_on(tree, look) in (CompanionPhase.STARTING, CompanionPhase.READY):
+                    await self._wait(look, rate)
+                    before, look = look, await self._look(tree)
+                    rate = max(look.used - before.used, 0) / max(look.at - before.at, 1e-4)
+            finally:
+                self._tree = None
+            await self._stop(tree)
+
+    async def _wait(self, look: CompanionLook, rate: float) -> None:
+        await self._context.wake.wait(pause(self._life, self.start, look, rate, self._context.host.cpus))
+
+    async def _started(self, tree: SideProcess) -> CompanionLook:
+        """Start it, and return the first look at it."""
+        start = self.start
+        broken = await taken(start.ready)
+        if not broken:
+            try:
+                await tree.start(
+                    start.command, cwd=start.cwd, env=start.env, become=start.account,
+                    hard=None if start.hard is None else far_over(start.hard), measure=start.measure, node=start.node,
+                )  # fmt: skip
+            except OSError as error:
+                broken = f"it could not be started: {error.strerror or error}"
+        if broken:
+            return CompanionLook(at=time.monotonic(), broken=broken)
+        self._context.emit(
+            CompanionStarted(
+                companion=self.name, number=self._number, pid=tree.pid or 0, command=start.command, folder=tree.label
+            )
+        )  # fmt: skip
+        return await self._look(tree)
+
+    async def _look(self, tree: SideProcess) -> CompanionLook:
+        life, lacks = self._life, ""
+        if life.phase is CompanionPhase.STARTING and self._end is None:
+            lacks = await missing(self.start.ready, tree.output(), time.monotonic() - life.since)
+        used, ended = tree.used(), tree.ended
+        return CompanionLook(
+            at=time.monotonic(), wanted=self._end is None, broken=_how_it_ended(tree, ended) if ended else "",
+            died=ended is not None, lacks=lacks, used=used,
+        )  # fmt: skip
+
+    def _step_on(self, tree: SideProcess, look: CompanionLook) -> CompanionPhase:
+        self._life = step(self._life, self.start, look)
+        if self._life.phase is CompanionPhase.READY:
+            if not self.ready:
+                self._tell_ready(look)
+                self._tree = tree
+                self._everyone.poke()
+            self._hear(tree)
+            if self._context.weigh is not None:
+                self._context.weigh(self.name, look.used)
+        return self._life.phase
+
+    async def _stop(self, tree: SideProcess) -> None:
+        """Report how it ended, and stop what is left of it."""
+        life, began = self._life, time.monotonic()
+        if life.phase is CompanionPhase.ENDED:
+            assert self._end is not None
+            left = await tree.stop(life.grace)
+            self._context.emit(
+                CompanionStopped(
+                    companion=self.name, number=self._number, reason=self._end, seconds=time.monotonic() - began,
+                    processes=left,
+                )
+            )  # fmt: skip
+            return
+        if not life.grace:  # it grows: it is killed before that is reported
+            await tree.stop(0)
+        self._tell_exit(tree)
+        await tree.stop(life.grace)
+        if life.phase is CompanionPhase.GIVEN_UP:
+            why = f"the companion {self.name} {why_given_up(life)}; no further agent starts"
+            self._context.emit(Warned(message=why))
+            self._everyone.poke()
+
+    # -- reporting
+
+    def _tell_ready(self, look: CompanionLook) -> None:
+        life, context = self._life, self._context
+        context.emit(CompanionReady(companion=self.name, number=self._number, seconds=look.at - life.since))
+        restart = (Restart.CRASHED, life.why) if life.failures else self._restart
+        if restart is not None:
+            reason, why = restart
+            context.emit(CompanionRestarted(companion=self.name, number=self._number, reason=reason, why=why))
+        self.agents = 0
+
+    def _tell_exit(self, tree: SideProcess) -> None:
+        ended = tree.ended if tree.begun else None
+        self._context.emit(
+            CompanionExited(
+                companion=self.name, number=self._number, why=self._life.why,
+                seconds=time.monotonic() - self._life.since, folder=tree.label,
+                exit_code=ended.code if ended else None, signal=ended.signal if ended else None,
+                output=tree.said() if tree.begun else "",
+            )
+        )  # fmt: skip
+
+
+def _how_it_ended(tree: SideProcess, ended: Exit) -> str:
+    why = tree.complaint() or classify.describe(ended)
+    return f"{why}, but a companion has to stay in the foreground" if ended.code == 0 else why
