@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from seqsup.containment.keeper import Keeper
 from seqsup.errors import AtUsageLimit, Stopped
 from seqsup.model.enums import Halt, OnTimeout
-from seqsup.model.events import AgentEnded, Drained, LimitPaused, RetryScheduled
+from seqsup.model.events import AgentEnded, Drained, LimitPaused, Recorded, RetryScheduled
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
@@ -45,6 +45,7 @@ class Agent:
         self._admission, self._relieve, self._beside_others = admission, relieve, beside_others
         self._poke = poke
         self.started = False  # it was admitted once
+        self.ended: Recorded | None = None  # its AgentEnded
         self._next = (earlier.attempt or 0) + 1
         self._heap = step.node.heap if step.node else None
         self._limit_until = earlier.limit_until
@@ -190,7 +191,7 @@ class Agent:
 
     def _ended(self, last: Outcome) -> bool:
         ok = retry.ok(last.reason, self.step.expect)
-        self._context.emit(
+        self.ended = self._context.emit(
             AgentEnded(
                 agent=self.step.name, content=self.step.content, reason=last.reason, why=last.why, ok=ok,
                 attempts=len(self._outcomes), seconds=sum(outcome.seconds for outcome in self._outcomes),

@@ -46,9 +46,8 @@ class Chains:
             self._context.emit(ended)
             await self._companions.restart(Restart.DRAIN, f"after chain {self._ended} {ended.why}")
             ended = await self._drain(rule)
-        self._context.emit(ended)
         self._agents = 0
-        await self._hooks.after("chain_end", ChainEnded)
+        await self._hooks.on("chain_end", self._context.emit(ended))
         if not ended.reached and rule.on_timeout is not OnTimeout.CONTINUE:
             raise Stopped(f"memory did not drain after chain {self._ended}: {ended.why}")
 

@@ -12,7 +12,7 @@ from seqsup.containment.owner import TreeOwner
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
-from seqsup.model.events import AnyEvent
+from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
 from seqsup.node.sockets import Sockets
@@ -24,7 +24,7 @@ class RunContext(Struct, frozen=True):
     host: Host
     wake: Wake
     stop_request: StopRequest
-    emit: Callable[[AnyEvent], None]
+    emit: Callable[[AnyEvent], Recorded | None]  # None: it is not told to anyone
     groups: Cgroups | None = None  # where the kernel keeps trees together
     beside: Callable[[], int] = lambda: 0  # bytes that companions hold
     observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick

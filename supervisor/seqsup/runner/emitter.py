@@ -50,7 +50,7 @@ class Emitter:
         """Whoever is added hears what each companion holds: its name and bytes, once a second or more often."""
         self._scales.append(scale)
 
-    def emit(self, event: AnyEvent) -> None:
+    def emit(self, event: AnyEvent) -> Recorded:
         """Write an event to the journal, then pass it to the readers. If the journal fails, the run stops.
 
         While another program keeps the journal locked, events wait here and are passed on later: the watch goes on.
@@ -60,6 +60,7 @@ class Emitter:
         self._untold.append(recorded)
         if not self._telling:
             self._tell()
+        return recorded
 
     def note(self, event: AnyEvent) -> None:
         """Tell what happens beside the run, at any moment of it."""

@@ -9,18 +9,7 @@ from typing import IO
 from msgspec.structs import replace
 
 from seqsup.errors import Stopped
-from seqsup.model.events import (
-    AgentDue,
-    AgentEnded,
-    AnyEvent,
-    AttemptEnded,
-    ChainEnded,
-    HookEnded,
-    HookStarted,
-    MemoryHigh,
-    Recorded,
-    RunStarted,
-)
+from seqsup.model.events import AttemptEnded, HookEnded, HookStarted, MemoryHigh, Recorded
 from seqsup.model.plan import Hooks
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
@@ -32,7 +21,6 @@ from seqsup.units import format_duration
 from seqsup.view.ndjson import encode, flat
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
-_POINTS = {RunStarted: "before_run", AgentDue: "before_agent", AgentEnded: "after_agent", ChainEnded: "chain_end"}
 _LOOK = 1.0  # seconds between looks at who is in its tree
 
 
@@ -44,14 +32,10 @@ class HookRunner:
         self._rules, self._site, self._context = rules, site, context
         self._env = {**env, "SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
         self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))  # of earlier parts
-        self._last: dict[tuple[type, str], Recorded] = {}  # what the hooks to come are to be told
         self._background: set[asyncio.Task[None]] = set()
 
     def __call__(self, recorded: Recorded) -> None:
-        event = recorded.body
-        if (point := _POINTS.get(type(event))) and self.wants(point):
-            self._last[type(event), getattr(event, "agent", "")] = recorded
-        match event:
+        match recorded.body:
             case MemoryHigh():
                 self._begin("memory_high", recorded)
             case AttemptEnded(outcome=outcome) if outcome.reason in AT_A_LIMIT:
@@ -60,13 +44,10 @@ class HookRunner:
     def wants(self, point: str) -> bool:
         return bool(self._rules.commands.get(point))
 
-    async def after(self, point: str, event: type[AnyEvent], agent: str = "") -> None:
-        """Run a point's hooks on the last event of this kind, if one was told."""
-        if recorded := self._last.pop((event, agent), None):
-            await self.on(point, recorded)
-
-    async def on(self, point: str, recorded: Recorded) -> None:
-        """Run a point's hooks, one after another. Stopped, if one fails and may do that."""
+    async def on(self, point: str, recorded: Recorded | None) -> None:
+        """Run a point's hooks on an event, one after another. Stopped, if one fails and may do that."""
+        if recorded is None:
+            return
         for command in self._rules.commands.get(point, ()):
             if self._unwanted(point):
                 return

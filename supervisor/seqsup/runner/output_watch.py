@@ -12,7 +12,7 @@ from seqsup.state.output import Output
 
 class OutputWatch:
     def __init__(
-        self, step: Step, number: int, stdout: Output, stderr: Output, emit: Callable[[AnyEvent], None]
+        self, step: Step, number: int, stdout: Output, stderr: Output, emit: Callable[[AnyEvent], object]
     ) -> None:  # fmt: skip
         self._step, self._number, self._emit = step, number, emit
         self._streams = {"stdout": stdout, "stderr": stderr}

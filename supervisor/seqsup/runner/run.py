@@ -15,7 +15,7 @@ from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Restart
-from seqsup.model.events import AgentDue, AgentEnded, Drained, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
+from seqsup.model.events import AgentDue, Drained, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
@@ -77,11 +77,11 @@ class Run:
     async def carry_out(self) -> int:
         """Run the plan to its end, and return the exit code."""
         try:
-            self._start()
+            started = self._start()
             self._remove_old()
             stopped: Stopped | None = None
             try:
-                await self._hooks.after("before_run", RunStarted)
+                await self._hooks.on("before_run", started)
                 await self._run_agents()
             except Stopped as reason:
                 stopped = reason
@@ -123,7 +123,7 @@ class Run:
 
     # -- its beginning
 
-    def _start(self) -> None:
+    def _start(self) -> Recorded:
         plan, begun = self._plan, self._begun
         earlier = resumption(plan.steps, self._view.completed)
         self._ok = dict.fromkeys(earlier.done, True)
@@ -131,7 +131,7 @@ class Run:
             name: each.folder for name, each in (left_out(plan, self._view.completed) | earlier.done).items()
         }  # fmt: skip
         due = [step for step in plan.steps if step.name not in self._ok]
-        self._emit(
+        started = self._emit(
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
                 skips={skip.name: skip.why for skip in plan.skips}, supervisor=os.getpid(), boot_id=boot_id(),
@@ -146,6 +146,7 @@ class Run:
             self._emit(Warned(message=self._containment.detail))
         for name in stand:
             self._inputs.hand_on(name, ok=True)
+        return started
 
     def _remove_old(self) -> None:
         plan, journal = self._plan, self._journal
@@ -190,15 +191,15 @@ class Run:
             if stop_request.halt:
                 return False
             if self._hooks.wants("before_agent"):
-                self._emit(AgentDue(agent=step.name, content=step.content, command=step.command))
-                await self._hooks.after("before_agent", AgentDue, step.name)
+                due = self._emit(AgentDue(agent=step.name, content=step.content, command=step.command))
+                await self._hooks.on("before_agent", due)
                 if stop_request.halt:
                     return False
             ok = await agent.run()
             self._companions.count_agent()
         finally:
             await self._hooks.settle()
-            await self._hooks.after("after_agent", AgentEnded, step.name)
+            await self._hooks.on("after_agent", agent.ended)
         return ok
 
     def _over(self, agent: str) -> None:

@@ -1,9 +1,11 @@
 """Hooks, as a user has them: when they run, what they are told, what their failure means, that they leave nothing."""
 
+import asyncio
 import json
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,12 @@ import pytest
 from helpers.command_line import Result, Started
 from helpers.paths import ROOT
 from helpers.profiles import Event, of, parsed, proven, shell, write
+from helpers.supervised import until
 from helpers.waiting import alive, wait_for
+from seqsup.host.wake import Wake
+from seqsup.model.events import AgentDue, Recorded
+from seqsup.runner.emitter import Emitter
+from seqsup.state.journal import Journal
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
@@ -249,3 +256,23 @@ def test_the_ready_made_hook_works(seqsup: Seqsup, tmp_path: Path) -> None:
     told = of(proven(low), "hook_ended")[0]
     assert (told["ok"], told["exit_code"]) == (False, 1)
     assert "less than 999999999 MiB" in told["output"]
+
+
+def test_event_for_a_hook_is_there_while_another_program_keeps_the_journal_locked(tmp_path: Path) -> None:
+    """Hooks took it from what readers had heard, which then was nothing: the hook was skipped."""
+    journal = Journal.open(tmp_path, write=True)
+    emitter = Emitter(journal.begin("nightly", None, "c" * 32), journal)
+    heard: list[Recorded] = []
+    emitter.add_reader(heard.append)
+
+    async def story() -> Recorded:
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        due = emitter.emit(AgentDue(agent="a", content="", command=("true",)))
+        assert not heard
+        other.close()
+        await until(lambda: heard, Wake())
+        return due
+
+    assert asyncio.run(story()) == heard[0]
+    journal.close()
