@@ -19,7 +19,7 @@ from seqsup.policy import retry
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
 from seqsup.runner.context import RunContext
-from seqsup.runner.drain import drain
+from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
 from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
@@ -32,7 +32,7 @@ class Agent:
     """One agent of the plan, being tried."""
 
     def __init__(
-        self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission,
+        self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission, drainer: Drainer,
         relieve: Callable[[Drained], Awaitable[bool]], earlier: AgentView, poke: Callable[[], None], *,
         beside_others: bool,
     ) -> None:  # fmt: skip
@@ -42,7 +42,8 @@ class Agent:
         once it is admitted.
         """
         self.step, self._lane, self._inputs, self._context = step, lane, inputs, context
-        self._admission, self._relieve, self._beside_others = admission, relieve, beside_others
+        self._admission, self._drainer, self._relieve = admission, drainer, relieve
+        self._beside_others = beside_others
         self._poke = poke
         self.started = False  # it was admitted once
         self.ended: Recorded | None = None  # its AgentEnded
@@ -106,12 +107,12 @@ class Agent:
             step = self._inputs.filled_in(step, workspace.paths)
             ended = await attempt(step, number, self._heap, workspace, self._own_context(workspace.paths))
             self._outcomes.append(ended.outcome)
-            drained = await drain(self._to_drain(), number, ended, self._inputs.cookie, self._context)
+            drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:
             admission.let_go(own.name)
         if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
             self._context.emit(drained)
-            drained = await drain(self.step, number, ended, self._inputs.cookie, self._context)
+            drained = await self._drainer.drain(self.step, number, ended, self._context.wake)
         self._drained(drained)
         return ended.outcome
 

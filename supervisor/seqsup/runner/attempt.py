@@ -1,5 +1,6 @@
 """One attempt at one agent: from its start in the journal to its end there."""
 
+import os
 import time
 
 from msgspec import Struct
@@ -30,7 +31,7 @@ class Ended(Struct, frozen=True):
 async def attempt(step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext) -> Ended:
     """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable."""
     paths = workspace.paths
-    env = environment.of_agent(step, number, context.environ, paths.marks, paths.artifacts, paths.previous)
+    env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
     if step.node is not None and step.node.telemetry and step.account is not None:
         copy_preload(paths.folder)
     options = environment.options(step, heap, env, paths.folder)

@@ -9,15 +9,18 @@ from seqsup.model.plan import Drain
 from seqsup.policy import resources
 from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
-from seqsup.runner.drain import until_back
+from seqsup.runner.drain import Drainer
 from seqsup.runner.hooks import HookRunner
 from seqsup.units import told_apart
 
 
 class Chains:
-    def __init__(self, size: int, companions: Companions, hooks: HookRunner, context: RunContext) -> None:
+    def __init__(
+        self, size: int, companions: Companions, hooks: HookRunner, drainer: Drainer, context: RunContext
+    ) -> None:
         """`size` is the number of agents in a chain. Construct it while nothing of the run uses memory."""
-        self._size, self._companions, self._hooks, self._context = size, companions, hooks, context
+        self._size, self._companions, self._hooks = size, companions, hooks
+        self._drainer, self._context = drainer, context
         self._baseline = context.host.available()  # bytes
         self._ended = self._agents = 0
         self._first_own = 0  # bytes that the supervisor used after its first chain
@@ -55,8 +58,8 @@ class Chains:
         """Wait until the host has as much as before the first agent, except for what the run may own."""
         lost = self._baseline - (rule.threshold or self._baseline)
         available_again = None if rule.available is None else max(rule.available, lost)
-        found = await until_back(
-            rule, available_again, self._context, began=time.monotonic(), enough=Halt.AFTER_AGENT
+        found = await self._drainer.until_back(
+            rule, available_again, self._context.wake, began=time.monotonic(), enough=Halt.AFTER_AGENT
         )  # fmt: skip
         return ChainEnded(
             chain=self._ended, agents=self._agents, reached=not found.missing, seconds=found.seconds,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -44,8 +45,11 @@ _COLLECTS = 10.0  # seconds at most, which the next agent waits
 class Companion:
     """One companion. Between `begin` and `end` a task carries out its life, with all its failures."""
 
-    def __init__(self, start: CompanionStart, site: Site, context: RunContext) -> None:
-        self.start, self._site = start, site
+    def __init__(
+        self, start: CompanionStart, site: Site, context: RunContext, weigh: Callable[[str, int], None]
+    ) -> None:
+        """`weigh` hears its name and the bytes that it uses, at each look while it is ready."""
+        self.start, self._site, self._weigh = start, site, weigh
         self._everyone = context.wake
         self._context = replace(context, wake=context.wake.branch())
         self.agents = 0  # that ended since it was started
@@ -219,8 +223,7 @@ class Companion:
                 self._tree = tree
                 self._everyone.poke()
             self._hear(tree)
-            if self._context.weigh is not None:
-                self._context.weigh(self.name, look.used)
+            self._weigh(self.name, look.used)
         return self._life.phase
 
     async def _stop(self, tree: SideProcess) -> None:

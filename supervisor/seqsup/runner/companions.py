@@ -1,7 +1,7 @@
 """The companions of a run: started before the first agent, restarted between agents, stopped after the last."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seqsup.model.enums import Restart
 from seqsup.model.plan import CompanionStart
@@ -13,8 +13,10 @@ from seqsup.runner.side_process import Site
 class Companions:
     """All of a run's, in the profile's order."""
 
-    def __init__(self, starts: Sequence[CompanionStart], site: Site, context: RunContext) -> None:
-        self._all = [Companion(start, site, context) for start in starts]
+    def __init__(
+        self, starts: Sequence[CompanionStart], site: Site, context: RunContext, weigh: Callable[[str, int], None]
+    ) -> None:
+        self._all = [Companion(start, site, context, weigh) for start in starts]
         self._changing = asyncio.Lock()  # two lanes may want them restarted
         self.environment = {name: value for start in starts for name, value in start.environment.items()}
 

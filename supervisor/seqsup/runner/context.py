@@ -1,8 +1,6 @@
 """What attempts, companions and hooks act on, and whom they tell."""
 
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec import Struct, field
 
@@ -26,13 +24,9 @@ class RunContext(Struct, frozen=True):
     stop_request: StopRequest
     emit: Callable[[AnyEvent], Recorded | None]  # None: it is not told to anyone
     groups: Cgroups | None = None  # where the kernel keeps trees together
-    beside: Callable[[], int] = lambda: 0  # bytes that companions hold
-    observe: Callable[[Observation], None] | None = None  # hears of every sample, so it must be quick
+    observe: Callable[[Observation], None] = lambda _: None  # hears of every sample, so it must be quick
     spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first
-    weigh: Callable[[str, int], None] | None = None  # hears what a companion holds, in bytes
-    since: Callable[[], float] = time.time  # when the run began
     sockets: Sockets = field(default_factory=Sockets)
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))  # ours: agents have it too
     keeper: Keeper | None = None  # of the tree at hand, where it runs next to others
 
     @property

@@ -1,12 +1,13 @@
 """Proof that an agent's memory is back: no stray of it anywhere, and what the profile wants is available again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from seqsup.containment.mark import bearers
 from seqsup.containment.memory_files import kept_since
 from seqsup.containment.stop import stop_leftovers
+from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.events import Drained
 from seqsup.model.plan import Drain, Step
@@ -31,50 +32,61 @@ class Back(NamedTuple):
     seconds: float
 
 
-async def drain(step: Step, number: int, ended: Ended, cookie: str, context: RunContext) -> Drained:
-    """Stop strays, then wait until memory is back or the profile's timeout is over; the event says which."""
-    began = time.monotonic()
-    rule = step.drain
-    strays: tuple[ProcessMemory, ...] = ()
-    if rule.sweep and any(_strays(cookie, ended, context)):
-        strays, _ = await stop_leftovers(
-            lambda: _strays(cookie, ended, context), context.wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
-        )
-    found = await until_back(rule, rule.available, context, began=began, enough=Halt.KILL)
-    forced = context.stop_request.halt is Halt.KILL
-    return Drained(
-        agent=step.name, attempt=number, reached=not found.missing, seconds=found.seconds,
-        before=ended.last_available, after=found.available, freed=found.available - ended.last_available,
-        owned=found.owned, strays=strays, why=found.missing,
-        on_timeout=rule.on_timeout if found.missing and not forced else None,
-    )  # fmt: skip
+class Drainer:
+    """Stops what ended agents left, and waits until their memory is back."""
 
+    def __init__(
+        self, cookie: str, companions_used: Callable[[], int], run_began: Callable[[], float], context: RunContext
+    ) -> None:
+        """`companions_used` gives bytes, `run_began` seconds of the epoch."""
+        self._cookie, self._companions_used, self._run_began = cookie, companions_used, run_began
+        self._host, self._reaper, self._stop_request = context.host, context.reaper, context.stop_request
 
-async def until_back(
-    rule: Drain, available_again: int | None, context: RunContext, *, began: float, enough: Halt
-) -> Back:
-    """Wait until the host has so much available again and the run owns no more than it may.
-
-    No longer than the profile says, counted from `began`, and not when the operator's wish is `enough`.
-    """
-    interval = _FIRST_INTERVAL
-    while True:
-        available, owned = (
-            context.host.available(),
-            context.host.own() + context.beside() + context.reaper.let_go_bytes(),
-        )
-        missing = resources.drained(
-            available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
-            unkilled=context.reaper.still_abandoned(),
+    async def drain(self, step: Step, number: int, ended: Ended, wake: Wake) -> Drained:
+        """Stop strays, then wait until memory is back or the profile's timeout is over; the event says which."""
+        began = time.monotonic()
+        rule = step.drain
+        strays: tuple[ProcessMemory, ...] = ()
+        if rule.sweep and any(self._strays(ended)):
+            strays, _ = await stop_leftovers(
+                lambda: self._strays(ended), wake, grace=watch.LEFTOVER_GRACE, deadline=rule.timeout
+            )
+        found = await self.until_back(rule, rule.available, wake, began=began, enough=Halt.KILL)
+        forced = self._stop_request.halt is Halt.KILL
+        return Drained(
+            agent=step.name, attempt=number, reached=not found.missing, seconds=found.seconds,
+            before=ended.last_available, after=found.available, freed=found.available - ended.last_available,
+            owned=found.owned, strays=strays, why=found.missing,
+            on_timeout=rule.on_timeout if found.missing and not forced else None,
         )  # fmt: skip
-        waited = time.monotonic() - began
-        if not missing or waited >= rule.timeout or context.stop_request.halt >= enough:
-            break
-        await context.wake.wait(min(interval, rule.timeout - waited))
-        interval = min(interval * 2, rule.interval)
-    if available_again is not None and available < available_again:
-        missing += _in_memory(context.since())
-    return Back(missing, available, owned, time.monotonic() - began)
+
+    async def until_back(
+        self, rule: Drain, available_again: int | None, wake: Wake, *, began: float, enough: Halt
+    ) -> Back:
+        """Wait until the host has so much available again and the run owns no more than it may.
+
+        No longer than the profile says, counted from `began`, and not when the operator's wish is `enough`.
+        """
+        interval = _FIRST_INTERVAL
+        while True:
+            available = self._host.available()
+            owned = self._host.own() + self._companions_used() + self._reaper.let_go_bytes()
+            missing = resources.drained(
+                available=available, owned=owned, need_available=available_again, threshold=rule.threshold,
+                unkilled=self._reaper.still_abandoned(),
+            )  # fmt: skip
+            waited = time.monotonic() - began
+            if not missing or waited >= rule.timeout or self._stop_request.halt >= enough:
+                break
+            await wake.wait(min(interval, rule.timeout - waited))
+            interval = min(interval * 2, rule.interval)
+        if available_again is not None and available < available_again:
+            missing += _in_memory(self._run_began())
+        return Back(missing, available, owned, time.monotonic() - began)
+
+    def _strays(self, ended: Ended) -> Iterator[int]:
+        born = self._reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
+        return bearers(self._cookie, ended.tree, except_pids=self._reaper.let_go(), among=born)
 
 
 def _in_memory(since: float) -> str:
@@ -85,8 +97,3 @@ def _in_memory(since: float) -> str:
     others = len(files) - _NAMED
     more = f" · {others} more" if others > 0 else ""
     return f"; in memory since the run began, until removed: {format_size(sum(files.values()))} ({largest}{more})"
-
-
-def _strays(cookie: str, ended: Ended, context: RunContext) -> Iterator[int]:
-    born = context.reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
-    return bearers(cookie, ended.tree, except_pids=context.reaper.let_go(), among=born)

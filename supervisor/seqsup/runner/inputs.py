@@ -22,14 +22,14 @@ class Inputs:
     ) -> None:  # fmt: skip
         """`ledger` is the members file's descriptor; `companions` are variables by which agents find them."""
         self._ledger, self._companions, self._view = ledger, companions, view
-        self._folder, self.cookie = begun.folder, begun.cookie
+        self._folder, self._cookie = begun.folder, begun.cookie
         self._summaries = Summaries(self._folder / SUMMARIES)
         self.standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier runs
 
     def paths(self, step: Step, name: str, lane: int = 1) -> AttemptPaths:
         """Return where an attempt works. `name` is its number, or that of a folder in its place."""
         label = f"{step.name}/{name}"
-        marked = {**marks(self.cookie, self._folder, label), **self._companions}
+        marked = {**marks(self._cookie, self._folder, label), **self._companions}
         paths = AttemptPaths(
             self._folder, self._folder / label, label, self._ledger, marked, previous=self._summaries.file, lane=lane
         )  # fmt: skip

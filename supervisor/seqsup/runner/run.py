@@ -29,6 +29,7 @@ from seqsup.runner.begun import BegunRun
 from seqsup.runner.chain import Chains
 from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
+from seqsup.runner.drain import Drainer
 from seqsup.runner.emitter import Emitter
 from seqsup.runner.expectations import Expectations
 from seqsup.runner.hooks import HookRunner
@@ -49,23 +50,23 @@ class Run:
     ) -> None:  # fmt: skip
         """Construct it while nothing of the run lives: what the machine has now is what agents may get."""
         self._plan, self._begun, self._journal = plan, begun, journal
-        self._emitter, self._emit, self._containment = emitter, emitter.emit, containment
+        self._emitter, self._emit, self._context, self._containment = emitter, emitter.emit, context, containment
         self._began = time.monotonic()
         # What the dead had left is stopped by now: this is what an earlier part of this run let go
         self._let_go = frozenset(bearers(begun.cookie)) if begun.continues else frozenset()
         self._members = begun.folder / MEMBERS
         self._ledger = os.open(self._members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         site = Site(begun.folder, begun.cookie, self._ledger, plan.output_max)
-        self._companions = Companions(plan.companions, site, context)
-        self._context = replace(context, beside=self._companions.used)
-        self._hooks = HookRunner(plan.hooks, site, plan.profile, self._companions.environment, self._context)
+        self._companions = Companions(plan.companions, site, context, emitter.weigh)
+        self._hooks = HookRunner(plan.hooks, site, plan.profile, self._companions.environment, context)
         if plan.hooks.commands:
             emitter.add_reader(self._hooks)
         self._expectations = Expectations(plan, journal, begun.number)
-        self._pause = Pause(begun.folder, begun.number, plan.disk_floor, self._context)
+        self._pause = Pause(begun.folder, begun.number, plan.disk_floor, context)
         self._admission = Admission(context.host, self._expectations.need, self._pause.over)
         if plan.concurrency > 1:
             emitter.add_observer(self._admission.observe)
+        self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
         self._inputs = Inputs(begun, self._ledger, self._companions.environment, lambda: self._view)
         self._steps = {step.name: step for step in plan.steps}
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
@@ -165,7 +166,7 @@ class Run:
     # -- its agents
 
     async def _run_agents(self) -> None:
-        chains = Chains(self._plan.chain, self._companions, self._hooks, self._context)
+        chains = Chains(self._plan.chain, self._companions, self._hooks, self._drainer, self._context)
         await self._companions.start()
         if self._plan.execution_mode == ARTIFACT_ONLY:
             artifact_only.carry_out(self._plan, self._begun, self._inputs, self._context, self._journal, self._ok)
@@ -176,12 +177,10 @@ class Run:
         await scheduler.run(self._agent, self._turn, self._over)
 
     def _agent(self, step: Step, lane: int, wake: Wake) -> Agent:
-        context = replace(self._context, wake=wake)
-        if beside_others := self._plan.concurrency > 1:
-            context = replace(context, spares=self._admission.spares)
+        context = replace(self._context, wake=wake, spares=self._admission.spares)
         return Agent(
-            step, lane, self._inputs, context, self._admission, self._relieve, self._view.agents[step.name],
-            self._context.wake.poke, beside_others=beside_others,
+            step, lane, self._inputs, context, self._admission, self._drainer, self._relieve,
+            self._view.agents[step.name], self._context.wake.poke, beside_others=self._plan.concurrency > 1,
         )  # fmt: skip
 
     async def _turn(self, agent: Agent) -> bool:

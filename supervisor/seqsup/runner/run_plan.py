@@ -117,10 +117,7 @@ async def _with_turn(
         leave_keyring()
     reaper = Reaper(wake.poke)
     emitter = Emitter(begun.number, journal)
-    context = RunContext(
-        reaper, Host(), wake, stop, emitter.emit, containment.groups, observe=emitter.observe, weigh=emitter.weigh,
-        since=lambda: emitter.view.started or time.time(),
-    )  # fmt: skip
+    context = RunContext(reaper, Host(), wake, stop, emitter.emit, containment.groups, emitter.observe)
     run = Run(plan, begun, journal, emitter, context, containment)
     readers.begin(begun, emitter)
     note = stop.subscribe(lambda request: emitter.note(request))

@@ -54,10 +54,9 @@ async def _commanded(
         timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
-    onlookers = context.observe
     quiet = replace(
         context, keeper=context.keeper and context.keeper.another(), emit=lambda _: None,
-        observe=onlookers and (lambda seen: onlookers(replace(seen, agent=step.name))),
+        observe=lambda seen: context.observe(replace(seen, agent=step.name)),
     )  # fmt: skip
     workspace = Workspace(check, number, replace(paths, folder=paths.folder / "check"), quiet)
     found = (await execute(check, number, None, workspace, quiet, env)).outcome

@@ -139,15 +139,14 @@ class Watcher:
     def _look(self, tree: Tree) -> Sample:
         began = time.monotonic()
         sample = self._sample(tree)
-        if self._context.observe is not None:
-            processes = self._processes(tree, sample)
-            self._context.observe(
-                Observation(
-                    agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
-                    processes=processes, heap=self._node.heap(), pids=tree.pids() if processes is not None else (),
-                    around=self._context.host.surroundings() if processes is not None else None,
-                )
-            )  # fmt: skip
+        processes = self._processes(tree, sample)
+        self._context.observe(
+            Observation(
+                agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
+                processes=processes, heap=self._node.heap(), pids=tree.pids() if processes is not None else (),
+                around=self._context.host.surroundings() if processes is not None else None,
+            )
+        )  # fmt: skip
         return sample
 
     def _processes(self, tree: Tree, sample: Sample) -> tuple[ProcessMemory, ...] | None:
