@@ -1,7 +1,7 @@
 """What dead supervisors left: processes are stopped, groups removed, attempts marked as lost."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -68,11 +68,11 @@ def died(folder: Path) -> bool:
 
 def look(journal: Journal, state_dir: Path) -> list[Recovered]:
     """Name what dead runs of a state folder left, and touch nothing."""
-    found = _unknown(journal, state_dir)
-    for row in _dead(journal, state_dir):
+    dead, found = _dead(journal, state_dir)
+    for row in dead:
         left = _Left(journal, state_dir, row)
         if not left.watched():
-            found.append(left.told(_unended(journal, row), left.processes()))
+            found.append(left.told(left.processes()))
     return found
 
 
@@ -91,8 +91,8 @@ def look_elsewhere(journal: Journal | None, state_dir: Path, queue: Path) -> Rec
 
 async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recovered]:
     """Put every dead run of a state folder in order. Another seqsup that is at it already is left alone."""
-    recovered = _unknown(journal, state_dir)
-    for row in _dead(journal, state_dir):
+    dead, recovered = _dead(journal, state_dir)
+    for row in dead:
         folder = run_folder(state_dir, row.run)
         try:
             lock = hold(folder)
@@ -106,7 +106,7 @@ async def recover(journal: Journal, state_dir: Path, wake: Wake) -> list[Recover
                 continue
             left = _Left(journal, state_dir, row)
             if not left.watched():
-                recovered.append(await _recover(journal, state_dir, row, left, wake))
+                recovered.append(await _recover(journal, left, wake))
         finally:
             os.close(lock)
     return recovered
@@ -119,63 +119,60 @@ async def recover_elsewhere(journal: Journal | None, state_dir: Path, queue: Pat
     try:
         if not others.groups and not any(others.pids()):
             return None
-        stopped, remaining = await stop_leftovers(others.pids, wake, grace=GRACE, deadline=DEADLINE)
-        staying = await _remove(others.groups, remaining, wake)
+        stopped, remaining, staying = await _stop(others.pids, others.groups, wake)
         return others.told(stopped, remaining, staying)
     finally:
         others.forget(staying)
 
 
-async def _remove(groups: list[Path], remaining: tuple[ProcessMemory, ...], wake: Wake) -> list[Path]:
-    """Remove them, or say which could not be; where somebody survived a kill already, that is tried once more only."""
-    return await sweep(groups, wake, deadline=_ONCE_MORE if remaining else DEADLINE)
+async def _stop(
+    pids: Callable[[], Iterator[int]], groups: list[Path], wake: Wake
+) -> tuple[tuple[ProcessMemory, ...], tuple[ProcessMemory, ...], list[Path]]:
+    """Stop processes and remove cgroups. Return what was stopped, what survived, and the cgroups that stay.
+
+    Where a process survived SIGKILL, the removal is tried once only.
+    """
+    stopped, remaining = await stop_leftovers(pids, wake, grace=GRACE, deadline=DEADLINE)
+    return stopped, remaining, await sweep(groups, wake, deadline=_ONCE_MORE if remaining else DEADLINE)
 
 
-async def _recover(journal: Journal, state_dir: Path, row: RunRow, left: "_Left", wake: Wake) -> Recovered:
-    stopped, remaining = await stop_leftovers(left.pids, wake, grace=GRACE, deadline=DEADLINE)
-    staying = await _remove(left.groups, remaining, wake)
-    folder, unended = run_folder(state_dir, row.run), _unended(journal, row)
-    for each in unended:
-        settle(folder / f"{each.agent}/{each.attempt}" / REPORTS)  # once told nobody comes again
-        journal.append(row.run, _end(each, stopped))
+async def _recover(journal: Journal, left: "_Left", wake: Wake) -> Recovered:
+    stopped, remaining, staying = await _stop(left.pids, left.groups, wake)
+    for each in left.unended:
+        settle(left.folder / f"{each.agent}/{each.attempt}" / REPORTS)  # once told nobody comes again
+        journal.append(left.row.run, _end(each, stopped))
     left.take_back()
-    recovered = left.told(unended, stopped, remaining, staying)
+    recovered = left.told(stopped, remaining, staying)
     if not recovered.remains:
         with suppress(OSError):  # in a folder that was made unwritable: the next one looks again, and finds nothing
             for name in (KILLED, MEMBERS):
-                (folder / name).unlink(missing_ok=True)
+                (left.folder / name).unlink(missing_ok=True)
     return recovered
 
 
-def _dead(journal: Journal, state_dir: Path) -> list[RunRow]:
-    rows = _out_of_order(journal, state_dir)
-    return [row for row in rows if not closed(folder := run_folder(state_dir, row.run)) and died(folder)]
-
-
-def _out_of_order(journal: Journal, state_dir: Path) -> list[RunRow]:
-    """The runs that live, died, or are closed to us: of the others, which may be thousands, no list is left."""
+def _dead(journal: Journal, state_dir: Path) -> tuple[list[RunRow], list[Recovered]]:
+    """Return the runs whose supervisor died, and what is said of those whose folder is closed to us."""
+    dead: list[RunRow] = []
+    unknown: list[Recovered] = []
     runs = os.fspath(state_dir / RUNS)
-    return [row for row in journal.runs() if _there(f"{runs}/{label(row.run)}/{MEMBERS}")]
+    for row in journal.runs():
+        if not _there(f"{runs}/{label(row.run)}/{MEMBERS}"):  # it is in order, as thousands may be
+            continue
+        folder = run_folder(state_dir, row.run)
+        if why := closed(folder):
+            unknown += _untold(journal, state_dir, row, why) if not surely_alive(folder) else ()
+        elif died(folder):
+            dead.append(row)
+    return dead, unknown
 
 
 def _there(path: str) -> bool:
+    """Return whether a file exists, or may exist."""
     try:
         os.lstat(path)
-    except FileNotFoundError:
-        return False
-    except OSError:  # who knows
-        return True
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
     return True
-
-
-def _unknown(journal: Journal, state_dir: Path) -> list[Recovered]:
-    """Of whom it cannot be told what they left, as their folder is closed to us, though there may be something."""
-    found = []
-    for row in _out_of_order(journal, state_dir):
-        folder = run_folder(state_dir, row.run)
-        if (why := closed(folder)) and not surely_alive(folder):
-            found += _untold(journal, state_dir, row, why)
-    return found
 
 
 def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Recovered]:
@@ -192,18 +189,6 @@ def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Re
     return [Recovered(label(row.run), row.name, None, (), unknown=unknown)]
 
 
-def _unended(journal: Journal, row: RunRow) -> list[AttemptStarted | LeaderEnded]:
-    """What is last told of the attempts that began and have no end: of one, or of one in each lane."""
-    unended: dict[tuple[str, int], AttemptStarted | LeaderEnded] = {}
-    for recorded in journal.events(row.run):
-        match recorded.body:
-            case AttemptStarted(agent=agent, attempt=attempt) | LeaderEnded(agent=agent, attempt=attempt) as last:
-                unended[agent, attempt] = last
-            case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
-                unended.pop((agent, attempt), None)
-    return list(unended.values())
-
-
 def _end(last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...]) -> AttemptEnded | AttemptLost:
     if isinstance(last, AttemptStarted):
         return AttemptLost(agent=last.agent, attempt=last.attempt, content=last.content, stopped=stopped)
@@ -217,27 +202,42 @@ class _Left:
     """What a dead run left: by its mark, by its groups, and by who was seen under it."""
 
     def __init__(self, journal: Journal, state_dir: Path, row: RunRow) -> None:
-        self._cookie, self._row, self._folder = row.cookie, row, run_folder(state_dir, row.run)
+        self.row, self.folder = row, run_folder(state_dir, row.run)
+        self.groups = find_stale(row.cookie.startswith)
         self._seen: set[tuple[int, int]] = set()  # under a pid that somebody has now: else it is gone for good
         self._oldest = inf  # start of whoever was ever seen
-        self.groups = find_stale(row.cookie.startswith)
-        parts = [each.body for each in journal.events(row.run) if isinstance(each.body, RunStarted | RunEnded)]
-        self._over = bool(parts) and isinstance(parts[-1], RunEnded)
-        begun = [part for part in parts if isinstance(part, RunStarted)]
-        self._announced = {each.file_sd for each in begun if each.file_sd}
-        if begun and begun[-1].boot_id == boot_id():
-            living = set(all_pids())
-            with (self._folder / MEMBERS).open("rb") as file:  # weeks of builds are millions of lines
-                pairs = (line.split() for line in file)
-                for pid, start in (map(int, pair) for pair in pairs if len(pair) == 2 and b"".join(pair).isdigit()):
-                    self._oldest = min(self._oldest, start)
-                    if pid in living:
-                        self._seen.add((pid, start))
+        self._over = False
+        self._announced: set[str] = set()
+        unended: dict[tuple[str, int], AttemptStarted | LeaderEnded] = {}
+        boot = ""
+        for recorded in journal.events(row.run):
+            match recorded.body:
+                case RunStarted(boot_id=boot, file_sd=file_sd):
+                    self._over = False
+                    self._announced |= {file_sd} if file_sd else set()
+                case RunEnded():
+                    self._over = True
+                case AttemptStarted(agent=agent, attempt=attempt) | LeaderEnded(agent=agent, attempt=attempt) as last:
+                    unended[agent, attempt] = last
+                case AttemptEnded(agent=agent, attempt=attempt) | AttemptLost(agent=agent, attempt=attempt):
+                    unended.pop((agent, attempt), None)
+        self.unended = list(unended.values())  # attempts that began and have no end: one, or one in each lane
+        if boot == boot_id():
+            self._read_members()
+
+    def _read_members(self) -> None:
+        living = set(all_pids())
+        with (self.folder / MEMBERS).open("rb") as file:  # weeks of builds are millions of lines
+            pairs = (line.split() for line in file)
+            for pid, start in (map(int, pair) for pair in pairs if len(pair) == 2 and b"".join(pair).isdigit()):
+                self._oldest = min(self._oldest, start)
+                if pid in living:
+                    self._seen.add((pid, start))
 
     def pids(self) -> Iterator[int]:
         for group in self.groups:
             yield from listed(group)
-        yield from bearers(self._cookie)
+        yield from bearers(self.row.cookie)
         for pid, start in self._seen:
             if (stat := read_stat(pid)) is not None and stat.start == start:
                 yield pid
@@ -250,10 +250,10 @@ class _Left:
 
         Only it is older than whom it saw, if anybody yet, with them below it; who was given a dead one's pid is not.
         """
-        supervisor = read_stat(self._row.pid)
+        supervisor = read_stat(self.row.pid)
         if supervisor is None or self._oldest < supervisor.start:
             return False
-        return not set(descend([self._row.pid])).isdisjoint(self.pids())
+        return not set(descend([self.row.pid])).isdisjoint(self.pids())
 
     def take_back(self) -> None:
         """Lead no Prometheus to its figures any more. Whoever serves any in their place says so again by himself."""
@@ -262,13 +262,13 @@ class _Left:
                 Path(file).unlink()
 
     def told(
-        self, unended: list[AttemptStarted | LeaderEnded], processes: tuple[ProcessMemory, ...],
-        remaining: tuple[ProcessMemory, ...] = (), staying: Sequence[Path] = (),
+        self, processes: tuple[ProcessMemory, ...], remaining: tuple[ProcessMemory, ...] = (),
+        staying: Sequence[Path] = (),
     ) -> Recovered:  # fmt: skip
-        lost = ", ".join(each.agent for each in unended if isinstance(each, AttemptStarted)) or None
+        lost = ", ".join(each.agent for each in self.unended if isinstance(each, AttemptStarted)) or None
         return Recovered(
-            label(self._row.run), self._row.name, lost, processes, remaining, *_apart(self.groups, staying),
-            killed=bool(unended) and (self._folder / KILLED).exists(), over=self._over,
+            label(self.row.run), self.row.name, lost, processes, remaining, *_apart(self.groups, staying),
+            killed=bool(self.unended) and (self.folder / KILLED).exists(), over=self._over,
         )  # fmt: skip
 
 
@@ -277,7 +277,7 @@ class _Others:
 
     def __init__(self, journal: Journal | None, state_dir: Path, queue: Path) -> None:
         self._state_dir, self._queue = state_dir, queue
-        known = {run_prefix(row.cookie) for row in _dead(journal, state_dir)} if journal is not None else set()
+        known = {run_prefix(row.cookie) for row in _dead(journal, state_dir)[0]} if journal is not None else set()
         self._claims: dict[str, Claim] = {}
         for claim in abandoned(queue):
             if claim.prefix in known:  # that run is put in order by itself, and what remains is remembered with it
