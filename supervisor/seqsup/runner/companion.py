@@ -7,32 +7,13 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from seqsup.errors import Stopped
+from seqsup.model import events
 from seqsup.model.enums import Halt, Restart
-from seqsup.model.events import (
-    CompanionExited,
-    CompanionReady,
-    CompanionRestarted,
-    CompanionStarted,
-    CompanionStopped,
-    GcDone,
-    GcRequested,
-    Owner,
-    Warned,
-)
+from seqsup.model.events import GcDone, GcRequested, Owner, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import CompanionStart
-from seqsup.policy import classify
-from seqsup.policy.companion import (
-    CompanionLife,
-    CompanionLook,
-    CompanionPhase,
-    far_over,
-    over_hard,
-    pause,
-    restart_due,
-    step,
-    why_given_up,
-)
+from seqsup.policy import classify, companion
+from seqsup.policy.companion import CompanionLife, CompanionLook, CompanionPhase, far_over, over_hard, why_given_up
 from seqsup.runner.context import RunContext
 from seqsup.runner.readiness import missing, taken
 from seqsup.runner.side_process import SideProcess, Site
@@ -109,7 +90,7 @@ class Companion:
     def due(self) -> tuple[Restart, str] | None:
         """Say whether it is to be restarted before the next agent, and why."""
         measured = self.agents and not self._outgrown and self.start.hard is not None
-        return restart_due(self.start, self.agents, self.used() if measured else 0, self._collected)
+        return companion.restart_due(self.start, self.agents, self.used() if measured else 0, self._collected)
 
     async def relieve(self) -> None:
         """Have it collect, where its tree is over its limit: what was garbage is no reason to restart it."""
@@ -160,7 +141,7 @@ class Companion:
         """Start it when it is due, until it is given up or ended."""
         while self._life.phase in (CompanionPhase.DUE, CompanionPhase.FAILED):
             look = CompanionLook(at=time.monotonic(), wanted=self._end is None)
-            self._life = step(self._life, self.start, look)
+            self._life = companion.step(self._life, self.start, look)
             if self._life.phase is CompanionPhase.STARTING:
                 await self._attend()
             elif self._life.phase is CompanionPhase.DUE:
@@ -182,7 +163,7 @@ class Companion:
             await self._stop(tree)
 
     async def _wait(self, look: CompanionLook, rate: float) -> None:
-        await self._context.wake.wait(pause(self._life, self.start, look, rate, self._context.host.cpus))
+        await self._context.wake.wait(companion.pause(self._life, self.start, look, rate, self._context.host.cpus))
 
     async def _started(self, tree: SideProcess) -> CompanionLook:
         """Start it, and return the first look at it."""
@@ -199,7 +180,7 @@ class Companion:
         if broken:
             return CompanionLook(at=time.monotonic(), broken=broken)
         self._context.emit(
-            CompanionStarted(
+            events.CompanionStarted(
                 companion=self.name, number=self._number, pid=tree.pid or 0, command=start.command, folder=tree.label
             )
         )  # fmt: skip
@@ -216,7 +197,7 @@ class Companion:
         )  # fmt: skip
 
     def _step_on(self, tree: SideProcess, look: CompanionLook) -> CompanionPhase:
-        self._life = step(self._life, self.start, look)
+        self._life = companion.step(self._life, self.start, look)
         if self._life.phase is CompanionPhase.READY:
             if not self.ready:
                 self._tell_ready(look)
@@ -233,7 +214,7 @@ class Companion:
             assert self._end is not None
             left = await tree.stop(life.grace)
             self._context.emit(
-                CompanionStopped(
+                events.CompanionStopped(
                     companion=self.name, number=self._number, reason=self._end, seconds=time.monotonic() - began,
                     processes=left,
                 )
@@ -252,17 +233,17 @@ class Companion:
 
     def _tell_ready(self, look: CompanionLook) -> None:
         life, context = self._life, self._context
-        context.emit(CompanionReady(companion=self.name, number=self._number, seconds=look.at - life.since))
+        context.emit(events.CompanionReady(companion=self.name, number=self._number, seconds=look.at - life.since))
         restart = (Restart.CRASHED, life.why) if life.failures else self._restart
         if restart is not None:
             reason, why = restart
-            context.emit(CompanionRestarted(companion=self.name, number=self._number, reason=reason, why=why))
+            context.emit(events.CompanionRestarted(companion=self.name, number=self._number, reason=reason, why=why))
         self.agents = 0
 
     def _tell_exit(self, tree: SideProcess) -> None:
         ended = tree.ended if tree.begun else None
         self._context.emit(
-            CompanionExited(
+            events.CompanionExited(
                 companion=self.name, number=self._number, why=self._life.why,
                 seconds=time.monotonic() - self._life.since, folder=tree.label,
                 exit_code=ended.code if ended else None, signal=ended.signal if ended else None,

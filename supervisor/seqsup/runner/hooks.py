@@ -9,8 +9,11 @@ from typing import IO
 from msgspec.structs import replace
 
 from seqsup.errors import Stopped
+from seqsup.host.wake import Wake
 from seqsup.model.events import AttemptEnded, HookEnded, HookStarted, MemoryHigh, Recorded
+from seqsup.model.outcome import Exit
 from seqsup.model.plan import Hooks
+from seqsup.model.process import ProcessMemory
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
 from seqsup.policy import classify, watch
@@ -74,39 +77,49 @@ class HookRunner:
     async def _run(self, point: str, command: str, recorded: Recorded) -> HookEnded:
         context = replace(self._context, wake=self._context.wake.branch())
         began = time.monotonic()
-        label = f"{FOLDER}/{point}-{next(self._numbers)}"
+        label, agent = f"{FOLDER}/{point}-{next(self._numbers)}", getattr(recorded.body, "agent", "")
+        ended: Exit | None = None
+        left_over: tuple[ProcessMemory, ...] = ()
+        output = ""
         async with SideProcess(label, self._site, context) as hook:
-            with _as_file(encode(recorded) + b"\n") as stdin:
-                try:
+            try:
+                with _as_file(encode(recorded) + b"\n") as stdin:
                     await hook.start(
                         tuple(shlex.split(command)), cwd=self._rules.cwd, env=self._variables(point, recorded),
                         stdin=stdin,
                     )  # fmt: skip
-                except OSError as error:
-                    return _told(point, command, recorded, label, began, why=f"it could not be started: {error}")
-            if (pid := hook.pid) is not None:
-                agent = getattr(recorded.body, "agent", "")
-                self._context.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
-            while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
-                if self._unwanted(point):
-                    break
-                hook.used()  # whoever is seen is known for good
-                await context.wake.wait(min(left, _LOOK))
-            ended = hook.ended
-            left_over = await hook.stop(watch.LEFTOVER_GRACE)
-            complaint = hook.complaint()
-            if ended is None:
-                why = f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
-                if self._unwanted(point):
-                    why = "stopped by the operator"
+            except OSError as error:
+                why = f"it could not be started: {error}"
             else:
-                why = complaint or ("" if ended.code == 0 else classify.describe(ended))
-            told = _told(
-                point, command, recorded, label, began, why=why, output=hook.said() if why and not complaint else ""
-            )
-            if ended is None:
-                return told
-            return replace(told, exit_code=ended.code, signal=ended.signal, left_over=left_over)
+                if (pid := hook.pid) is not None:
+                    self._context.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
+                ended = await self._until_over(point, hook, began, context.wake)
+                left_over = await hook.stop(watch.LEFTOVER_GRACE)
+                complaint = hook.complaint()
+                why = complaint or self._why(point, ended)
+                output = hook.said() if why and not complaint else ""
+        return HookEnded(
+            point=point, command=command, agent=agent, ok=not why, why=why, exit_code=ended.code if ended else None,
+            signal=ended.signal if ended else None, seconds=time.monotonic() - began, folder=label, output=output,
+            left_over=left_over if ended else (),
+        )  # fmt: skip
+
+    async def _until_over(self, point: str, hook: SideProcess, began: float, wake: Wake) -> Exit | None:
+        """Return how a hook ended; None if it takes too long, or the operator does not want it any more."""
+        while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
+            if self._unwanted(point):
+                break
+            hook.used()  # whoever is seen is known for good
+            await wake.wait(min(left, _LOOK))
+        return hook.ended
+
+    def _why(self, point: str, ended: Exit | None) -> str:
+        """Say why a hook failed; empty if it did not."""
+        if ended is not None:
+            return "" if ended.code == 0 else classify.describe(ended)
+        if self._unwanted(point):
+            return "stopped by the operator"
+        return f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
 
     def _unwanted(self, point: str) -> bool:
         """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
@@ -116,15 +129,6 @@ class HookRunner:
         facts = flat(recorded.body)
         about = {f"SEQSUP_{name.upper()}": str(facts[name]) for name in ("agent", "attempt", "reason") if name in facts}
         return {**self._env, **about, "SEQSUP_HOOK": point}
-
-
-def _told(
-    point: str, command: str, recorded: Recorded, label: str, began: float, *, why: str, output: str = ""
-) -> HookEnded:
-    return HookEnded(
-        point=point, command=command, agent=getattr(recorded.body, "agent", ""), ok=not why, why=why, exit_code=None,
-        signal=None, seconds=time.monotonic() - began, folder=label, output=output,
-    )  # fmt: skip
 
 
 def _as_file(text: bytes) -> IO[bytes]:

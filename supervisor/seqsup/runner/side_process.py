@@ -78,7 +78,10 @@ class SideProcess:
             self._outputs.append(Output(self.folder / name))
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
-        whole = {**users.environment(become, os.environ), "PWD": cwd, **env, **self._marks()}
+        whole = {
+            **users.environment(become, os.environ), "PWD": cwd, **env,
+            **marks(self._site.cookie, self._site.folder, self.label),
+        }  # fmt: skip
         if node is not None:
             whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)
@@ -107,9 +110,6 @@ class SideProcess:
         except OSError as error:
             self._context.emit(Warned(message=f"{self.label}: its Node processes cannot be asked: {error}"))
             return env
-
-    def _marks(self) -> dict[str, str]:
-        return marks(self._site.cookie, self._site.folder, self.label)
 
     @property
     def pid(self) -> int | None:

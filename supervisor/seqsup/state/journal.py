@@ -19,17 +19,8 @@ from msgspec import Struct
 
 from seqsup.model.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from seqsup.policy.learning import Past
-from seqsup.state.journal_schema import (
-    FILE,
-    PATIENCE,
-    JournalError,
-    JournalLost,
-    Wal,
-    connect,
-    is_locked,
-    trouble,
-    wait_for_lock,
-)
+from seqsup.state import journal_schema
+from seqsup.state.journal_schema import FILE, PATIENCE, JournalError, JournalLost, Wal
 from seqsup.state.run_folder import label
 
 # These are on the disk when append() returns. An AgentEnded adds nothing to the end of its last attempt.
@@ -37,6 +28,9 @@ DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
 _LAST_EVENTS = """
 SELECT at, body FROM runs JOIN events USING (run)
 WHERE name = ? AND seq = (SELECT max(seq) FROM events AS other WHERE other.run = runs.run) ORDER BY run DESC
+"""
+_INSERT_ATTEMPT = """
+INSERT OR REPLACE INTO attempts SELECT ifnull(profile, ''), ?, run, ?, ?, ?, ?, ?, ? FROM runs WHERE run = ?
 """
 _REMEMBERED = 50  # attempts of an agent
 _AT_ONCE = 500  # events
@@ -62,14 +56,13 @@ class Journal:
         self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
         self._locked = inf  # monotonic seconds, since when another program keeps it locked
         self._patience = PATIENCE  # seconds that a write waits for such a lock
-        self._profiles: dict[int, str] = {}  # by run
         self._inode = path.stat().st_ino
         weakref.finalize(self, connection.close)  # a reader just lets it go, which Python warns of from 3.13 on
 
     @staticmethod
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
         """Open the journal of a state folder; with `write` it is made where there is none."""
-        return Journal(state_dir / FILE, connect(state_dir, write=write))
+        return Journal(state_dir / FILE, journal_schema.connect(state_dir, write=write))
 
     @contextmanager
     def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
@@ -77,7 +70,7 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, msgspec.DecodeError) as error:
-            raise kind(trouble(self._path, error)) from error
+            raise kind(journal_schema.trouble(self._path, error)) from error
 
     def begin(
         self, name: str, profile: str | None, cookie: str, claim: Callable[[int], object] = lambda _: None
@@ -120,8 +113,8 @@ class Journal:
         self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
         if isinstance(event, AttemptEnded):
             self._ended.append(
-                (self._profile(run), event.agent, run, event.attempt, event.content, event.outcome.reason, event.ok,
-                 event.outcome.seconds, event.outcome.peak)
+                (event.agent, event.attempt, event.content, event.outcome.reason, event.ok, event.outcome.seconds,
+                 event.outcome.peak, run)
             )  # fmt: skip
         if isinstance(event, DURABLE):
             self._write()
@@ -149,7 +142,7 @@ class Journal:
         except JournalLost as error:
             now = time.monotonic()
             self._locked = min(self._locked, now)
-            if not is_locked(error.__cause__) or now - self._locked > PATIENCE:
+            if not journal_schema.is_locked(error.__cause__) or now - self._locked > PATIENCE:
                 raise
             self._unwritten, self._last = rows, numbers
             return False
@@ -158,7 +151,7 @@ class Journal:
 
     def _be_patient(self, seconds: float) -> None:
         if seconds != self._patience:
-            wait_for_lock(self._db, seconds)
+            journal_schema.wait_for_lock(self._db, seconds)
             self._patience = seconds
 
     def _write(self, patience: float = PATIENCE) -> None:
@@ -173,17 +166,17 @@ class Journal:
                     self._db.execute("BEGIN")
                 self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
                 if ended:
-                    self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", ended)
+                    self._db.executemany(_INSERT_ATTEMPT, ended)
         except sqlite3.Error as error:
             self._last.clear()  # those numbers are free again
-            raise JournalLost(trouble(self._path, error)) from error
+            raise JournalLost(journal_schema.trouble(self._path, error)) from error
 
     def _sync(self, kind: type[JournalError] = JournalLost) -> None:
         """Have all that was written reach the disk."""
         try:
             self._wal.reach_disk()
         except OSError as error:
-            raise kind(trouble(self._path, error)) from error
+            raise kind(journal_schema.trouble(self._path, error)) from error
 
     def _in_place(self) -> bool:
         """Say whether the file that is open is still the one that others will read."""
@@ -292,13 +285,6 @@ class Journal:
                     )
             self._db.execute("DELETE FROM runs WHERE run = ?", (run,))
         self._sync(JournalError)
-
-    def _profile(self, run: int) -> str:
-        if run not in self._profiles:
-            with self._telling(JournalLost):
-                row = self._db.execute("SELECT profile FROM runs WHERE run = ?", (run,)).fetchone()
-            self._profiles[run] = (row and row[0]) or ""
-        return self._profiles[run]
 
     def close(self) -> None:
         try:
