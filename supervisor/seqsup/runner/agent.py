@@ -41,7 +41,7 @@ class Agent:
         `earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met. `poke` is called
         once it is admitted.
         """
-        self.step, self._lane, self._inputs, self._context = step, lane, inputs, context
+        self.step, self.lane, self._inputs, self._context = step, lane, inputs, context
         self._admission, self._drainer, self._relieve = admission, drainer, relieve
         self._beside_others = beside_others
         self._poke = poke
@@ -103,7 +103,7 @@ class Agent:
         number, self._next = self._next, self._next + 1
         step = replace(self.step, node=None) if self._bare else self.step
         try:
-            workspace = Workspace(step, number, self._inputs.paths(step, str(number), self._lane), self._context)
+            workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._inputs.filled_in(step, workspace.paths)
             ended = await attempt(step, number, self._heap, workspace, self._own_context(workspace.paths))
             self._outcomes.append(ended.outcome)

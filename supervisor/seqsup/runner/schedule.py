@@ -1,8 +1,10 @@
 """Which agent starts when: in the plan's order, one at a time, or several in lanes where the user allows it."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from seqsup.errors import Stopped
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.events import AgentSkipped
@@ -13,12 +15,14 @@ from seqsup.runner.agent import Agent
 from seqsup.runner.chain import Chains
 from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
-from seqsup.runner.lanes import Lanes
 from seqsup.runner.pause import Pause
 
 
 class Scheduler:
-    """Starts agents until all are over. Between chains, and to restart companions, none runs."""
+    """Starts agents until all are over, one at a time in each lane. Between chains and to restart companions none runs.
+
+    In several lanes agents run side by side, for a user who accepts that their memory adds up.
+    """
 
     def __init__(
         self, plan: Plan, ok: dict[str, bool], context: RunContext, admission: Admission, chains: Chains, pause: Pause,
@@ -33,24 +37,27 @@ class Scheduler:
             for step in plan.steps
             if step.name not in ok
         }
-        self._lanes = Lanes(min(plan.concurrency, len(plan.steps)), context.wake)
-        self._agents: dict[str, Agent] = {}  # that run
+        self._free = list(range(min(plan.concurrency, len(plan.steps)), 0, -1))  # lanes
+        self._wakes = {lane: context.wake.branch() for lane in self._free}  # where a lane's agent waits
+        self._wake = context.wake.branch()
+        self._running: dict[asyncio.Task[bool], Agent] = {}
         self._failed = False  # an agent, and the plan stops then
+        self._stopped: Stopped | None = None  # what the first agent said that may end the run
 
     async def run(
         self,
-        agent: Callable[[Step, int, Wake], Agent],
+        make: Callable[[Step, int, Wake], Agent],
         turn: Callable[[Agent], Coroutine[Any, Any, bool]],
         over: Callable[[str], None],
     ) -> None:
-        """Run all agents. `agent` makes one for a lane, `turn` carries it out, `over` hears that it ended.
+        """Run all agents. `make` makes one for a lane, `turn` carries it out, `over` hears that it ended.
 
         Stopped, if an agent says that the run cannot go on; the agents in other lanes end first.
         """
 
         try:
-            while (step := self._next()) is not None or not self._lanes.idle:
-                if step is not None and self._lanes.idle:
+            while (step := self._next()) is not None or self._running:
+                if step is not None and not self._running:
                     if not await self._pause.over():
                         break
                     await self._chains.between(step.drain)
@@ -59,17 +66,21 @@ class Scheduler:
                     continue
                 del self._waiting[step.name]
                 self._chains.count_agent()
-                lane = self._lanes.take()
-                self._agents[step.name] = made = agent(step, lane, self._lanes.wake(lane))
-                self._lanes.start(step.name, lane, turn(made))
+                lane = self._free.pop()
+                agent = make(step, lane, self._wakes[lane])
+                task = asyncio.create_task(turn(agent))
+                task.add_done_callback(lambda _: self._wake.poke())
+                self._running[task] = agent
         finally:
-            await self._lanes.abandon()
-        if self._lanes.stopped is not None:
-            raise self._lanes.stopped
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+        if self._stopped is not None:
+            raise self._stopped
 
     def _next(self) -> Step | None:
         """Return the first agent that may start by what it builds on. Agents that cannot run any more are skipped."""
-        if self._failed or self._lanes.stopped is not None or self._context.stop_request.halt > Halt.NONE:
+        if self._failed or self._stopped is not None or self._context.stop_request.halt > Halt.NONE:
             return None
         skipped: list[str] = []
         try:
@@ -89,15 +100,22 @@ class Scheduler:
 
     def _fits_beside(self, step: Step) -> bool:
         """Return whether an agent may start beside those that run. One that still waits to start comes first."""
-        if self._lanes.full or self._chains.full or not all(agent.started for agent in self._agents.values()):
+        if not self._free or self._chains.full or not all(agent.started for agent in self._running.values()):
             return False
         calm = self._companions.settled() and not self._pause.why()
         return calm and self._admission.fits(step, self._context)
 
     async def _collect(self, over: Callable[[str], None]) -> None:
         """Wait for an agent's end, or a second."""
-        for name, ok in (await self._lanes.ended()).items():
-            del self._agents[name]
-            self._ok[name] = ok
-            over(name)
+        if not any(task.done() for task in self._running):
+            await self._wake.wait(1.0)
+        for task in [task for task in self._running if task.done()]:
+            agent, ok = self._running.pop(task), False
+            self._free.append(agent.lane)
+            try:
+                ok = task.result()
+            except Stopped as reason:
+                self._stopped = self._stopped or reason
+            self._ok[agent.step.name] = ok
+            over(agent.step.name)
             self._failed = self._failed or (not ok and self._plan.stop_on_failure)
