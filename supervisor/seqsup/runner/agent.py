@@ -2,14 +2,14 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from seqsup.containment.keeper import Keeper
 from seqsup.errors import AtUsageLimit, Stopped
-from seqsup.model.enums import Halt, OnTimeout
+from seqsup.model.enums import Halt, OnTimeout, Restart
 from seqsup.model.events import AgentEnded, Drained, LimitPaused, Recorded, RetryScheduled
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
@@ -18,6 +18,7 @@ from seqsup.model.run_view import AgentView
 from seqsup.policy import retry
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
+from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
 from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
@@ -33,18 +34,15 @@ class Agent:
 
     def __init__(
         self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission, drainer: Drainer,
-        relieve: Callable[[Drained], Awaitable[bool]], earlier: AgentView, poke: Callable[[], None], *,
-        beside_others: bool,
+        companions: Companions, earlier: AgentView, poke: Callable[[], None], *, beside_others: bool,
     ) -> None:  # fmt: skip
-        """`relieve` restarts what uses memory beside it, and returns False if there is nothing.
+        """`earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met.
 
-        `earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met. `poke` is called
-        once it is admitted.
+        `poke` is called once it is admitted.
         """
         self.step, self.lane, self._inputs, self._context = step, lane, inputs, context
-        self._admission, self._drainer, self._relieve = admission, drainer, relieve
-        self._beside_others = beside_others
-        self._poke = poke
+        self._admission, self._drainer, self._companions = admission, drainer, companions
+        self._poke, self._beside_others = poke, beside_others
         self.started = False  # it was admitted once
         self.ended: Recorded | None = None  # its AgentEnded
         self._next = (earlier.attempt or 0) + 1
@@ -110,7 +108,9 @@ class Agent:
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:
             admission.let_go(own.name)
-        if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and await self._relieve(drained):
+        # No running agent is to lose its companions
+        if drained.on_timeout is OnTimeout.RESTART_COMPANIONS and self._companions and not admission.crowded:
+            await self._companions.restart(Restart.DRAIN, f"after {drained.agent} {drained.why}")
             self._context.emit(drained)
             drained = await self._drainer.drain(self.step, number, ended, self._context.wake)
         self._drained(drained)

@@ -5,34 +5,31 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from seqsup.containment.mark import marks
 from seqsup.host.users import open_way
 from seqsup.model.plan import Step
 from seqsup.model.run_view import RunView
 from seqsup.profile.placeholders import finish
-from seqsup.runner.begun import BegunRun
+from seqsup.runner.side_process import Site
 from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.artifacts import Summaries, summary
 from seqsup.state.run_folder import ARTIFACTS, SUMMARIES, private
 
 
 class Inputs:
-    def __init__(
-        self, begun: BegunRun, ledger: int, companions: Mapping[str, str], view: Callable[[], RunView]
-    ) -> None:  # fmt: skip
-        """`ledger` is the members file's descriptor; `companions` are variables by which agents find them."""
-        self._ledger, self._companions, self._view = ledger, companions, view
-        self._folder, self._cookie = begun.folder, begun.cookie
+    def __init__(self, site: Site, companions: Mapping[str, str], view: Callable[[], RunView]) -> None:
+        """`companions` are variables by which agents find them."""
+        self._site, self._folder = site, site.folder
+        self._companions, self._view = companions, view
         self._summaries = Summaries(self._folder / SUMMARIES)
         self.standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier runs
 
     def paths(self, step: Step, name: str, lane: int = 1) -> AttemptPaths:
         """Return where an attempt works. `name` is its number, or that of a folder in its place."""
         label = f"{step.name}/{name}"
-        marked = {**marks(self._cookie, self._folder, label), **self._companions}
+        marked = {**self._site.marks(label), **self._companions}
         paths = AttemptPaths(
-            self._folder, self._folder / label, label, self._ledger, marked, previous=self._summaries.file, lane=lane
-        )  # fmt: skip
+            self._folder, self._folder / label, label, self._site.ledger, marked, self._summaries.file, lane
+        )
         if step.account is not None:
             open_way(private(paths.folder), self._folder.parent.parent)
         return paths

@@ -14,8 +14,7 @@ from seqsup.containment.stop import stop_leftovers
 from seqsup.errors import AtUsageLimit, Stopped, denial
 from seqsup.host.machine import boot_id
 from seqsup.host.wake import Wake
-from seqsup.model.enums import Restart
-from seqsup.model.events import AgentDue, Drained, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
+from seqsup.model.events import AgentDue, Recorded, RunEnded, RunsRemoved, RunStarted, Warned
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, RunView
@@ -67,7 +66,7 @@ class Run:
         if plan.concurrency > 1:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
-        self._inputs = Inputs(begun, self._ledger, self._companions.environment, lambda: self._view)
+        self._inputs = Inputs(site, self._companions.environment, lambda: self._view)
         self._steps = {step.name: step for step in plan.steps}
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
 
@@ -179,7 +178,7 @@ class Run:
     def _agent(self, step: Step, lane: int, wake: Wake) -> Agent:
         context = replace(self._context, wake=wake, spares=self._admission.spares)
         return Agent(
-            step, lane, self._inputs, context, self._admission, self._drainer, self._relieve,
+            step, lane, self._inputs, context, self._admission, self._drainer, self._companions,
             self._view.agents[step.name], self._context.wake.poke, beside_others=self._plan.concurrency > 1,
         )  # fmt: skip
 
@@ -206,13 +205,6 @@ class Run:
         self._inputs.hand_on(agent, ok=self._ok[agent])
         if (risen := self._expectations.compare(self._steps[agent], self._view.agents[agent].peak)) is not None:
             self._emit(risen)
-
-    async def _relieve(self, drained: Drained) -> bool:
-        """Restart what uses memory beside the agents. Return whether there was anything."""
-        if self._admission.crowded:  # no running agent is to lose its companions
-            return False
-        await self._companions.restart(Restart.DRAIN, f"after {drained.agent} {drained.why}")
-        return bool(self._companions)
 
     # -- its end
 

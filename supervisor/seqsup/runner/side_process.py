@@ -43,6 +43,10 @@ class Site(Struct, frozen=True):
     ledger: int  # descriptor of the members file
     output_max: int | None = None  # bytes of each stream
 
+    def marks(self, label: str) -> dict[str, str]:
+        """Return the variables by which processes are found. `label` names what they belong to within the run."""
+        return marks(self.cookie, self.folder, label)
+
 
 class SideProcess:
     """From its start to the proof that nobody of it is left. Ended, by force if need be, when the block is left."""
@@ -78,10 +82,7 @@ class SideProcess:
             self._outputs.append(Output(self.folder / name))
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
-        whole = {
-            **users.environment(become, os.environ), "PWD": cwd, **env,
-            **marks(self._site.cookie, self._site.folder, self.label),
-        }  # fmt: skip
+        whole = {**users.environment(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
         if node is not None:
             whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)
