@@ -75,14 +75,12 @@ class Admission:
 
     def _missing(self, step: Step) -> str:
         """Say what an agent still has to wait for; empty when it may start."""
-        claimed = sum(max(may - self._holds(agent), 0) for agent, may in self._running.items())
+        held = {agent: sample.used for agent, sample in self._seen.items()}
+        claimed = sum(max(may - held.get(agent, 0), 0) for agent, may in self._running.items())
         return resources.no_room(
             room=self._room(), most=self._most, need=self._need(step), floor=step.limits.host_floor,
             claimed=claimed if self._running else None,
         )  # fmt: skip
-
-    def _holds(self, agent: str) -> int:
-        return self._seen[agent].used if agent in self._seen else 0
 
     def spares(self, step: Step, sample: Sample) -> bool:
         """Say whether for the host's floor another agent is stopped first; who is not spared counts as stopped."""

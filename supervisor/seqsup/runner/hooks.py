@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import shlex
 import time
-from typing import IO
 
 from msgspec.structs import replace
 
@@ -83,7 +82,7 @@ class HookRunner:
         output = ""
         async with SideProcess(label, self._site, context) as hook:
             try:
-                with _as_file(encode(recorded) + b"\n") as stdin:
+                with unnamed(encode(recorded) + b"\n") as stdin:  # no pipe: a hook may leave it unread
                     await hook.start(
                         tuple(shlex.split(command)), cwd=self._rules.cwd, env=self._variables(point, recorded),
                         stdin=stdin,
@@ -129,11 +128,3 @@ class HookRunner:
         facts = flat(recorded.body)
         about = {f"SEQSUP_{name.upper()}": str(facts[name]) for name in ("agent", "attempt", "reason") if name in facts}
         return {**self._env, **about, "SEQSUP_HOOK": point}
-
-
-def _as_file(text: bytes) -> IO[bytes]:
-    """Hand it over whole: a hook that does not read it is not held up, nor are we."""
-    file = unnamed()
-    file.write(text)
-    file.seek(0)
-    return file

@@ -77,7 +77,7 @@ async def _http_missing(url: str) -> str:
 
 
 def _https_missing(url: str) -> str:
-    # They are the main thread's, also while it holds them: this one stays, and ends with the image that begins anew
+    # Signals are the main thread's, also while it blocks them: this thread stays
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     from http.client import HTTPException
     from urllib.error import HTTPError

@@ -118,15 +118,16 @@ def open_stdin(step: Step) -> IO[bytes]:
         if step.stdin_file is None:
             return open(os.devnull, "rb", buffering=0)  # noqa: PTH123 (hot)
         return _file_stdin(step, Path(step.cwd, step.stdin_file))
-    file = unnamed()
-    file.write(step.stdin.encode())
+    return unnamed(step.stdin.encode())
+
+
+def unnamed(content: bytes = b"") -> IO[bytes]:
+    """Return a file that has no name, and on Linux no place on a disk. It is read from its beginning."""
+    known = hasattr(os, "memfd_create")
+    file = os.fdopen(os.memfd_create("seqsup"), "w+b") if known else TemporaryFile()  # noqa: SIM115 (it is returned)
+    file.write(content)
     file.seek(0)
     return file
-
-
-def unnamed() -> IO[bytes]:
-    """A file that has no name, and on Linux no place on a disk."""
-    return os.fdopen(os.memfd_create("seqsup"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()
 
 
 def _own() -> IO[bytes]:
