@@ -1,6 +1,7 @@
 """One command of an agent, started and watched until its tree is empty: the agent itself, or a check of its success."""
 
 import os
+from contextlib import closing
 from typing import NamedTuple
 
 from seqsup.containment.stop import stop
@@ -34,36 +35,32 @@ async def execute(
 
     No process of it is left on return, or it is reported as unkillable.
     """
-    ending = Ending(step, number, options, workspace, context)
-    node = NodeWatch(step, number, heap, workspace, context)
-    watcher = Watcher(step, number, workspace, context, node, ending)
-    try:
-        if step.node is not None:
-            line = node.telemetry.line if node.telemetry is not None else None
-            env = lead_node(
-                workspace.paths.folder, step.node.executable, options, env, account=step.account, line=line,
-                offer_gc=step.node.telemetry and step.node.expose_gc, left_in=workspace.paths.run,
-            )  # fmt: skip
-        must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-        tree = _start(step, workspace, context, env)
-    except OSError as error:
-        workspace.close()
-        why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
-        failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
-        return Executed(failed, ending, None, context.host.available())
-    except BaseException:
-        workspace.close()
-        raise
-    try:
-        context.emit(Spawned(agent=step.name, attempt=number, pid=tree.root.pid, start_time=tree.root_start))
-        seen = await watcher.watch(tree)
-        return Executed(ending.outcome(tree, seen, node.known()), ending, tree.root.pid, seen.available)
-    except BaseException:
-        await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
-        raise
-    finally:
-        tree.close()
-        workspace.close()
+    with closing(workspace):
+        ending = Ending(step, number, options, workspace, context)
+        node = NodeWatch(step, number, heap, workspace, context)
+        watcher = Watcher(step, number, workspace, context, node, ending)
+        try:
+            if step.node is not None:
+                line = node.telemetry.line if node.telemetry is not None else None
+                env = lead_node(
+                    workspace.paths.folder, step.node.executable, options, env, account=step.account, line=line,
+                    offer_gc=step.node.telemetry and step.node.expose_gc, left_in=workspace.paths.run,
+                )  # fmt: skip
+            must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
+            tree = _start(step, workspace, context, env)
+        except OSError as error:
+            why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
+            failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
+            return Executed(failed, ending, None, context.host.available())
+        try:
+            context.emit(Spawned(agent=step.name, attempt=number, pid=tree.root.pid, start_time=tree.root_start))
+            seen = await watcher.watch(tree)
+            return Executed(ending.outcome(tree, seen, node.known()), ending, tree.root.pid, seen.available)
+        except BaseException:
+            await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
+            raise
+        finally:
+            tree.close()
 
 
 def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:

@@ -16,16 +16,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.model.events import (
-    AttemptEnded,
-    AttemptLost,
-    AttemptStarted,
-    CompanionExited,
-    CompanionStopped,
-    MemorySampled,
-    Recorded,
-    RunStarted,
-)
+from seqsup.model import events
+from seqsup.model.events import MemorySampled, Recorded
 from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
 
@@ -69,11 +61,11 @@ class SamplesFile:
 
     def __call__(self, recorded: Recorded) -> None:
         match recorded.body:
-            case AttemptEnded(agent=agent):
+            case events.AttemptEnded(agent=agent):
                 line = self._next.pop(agent, None)
                 if line is not None and line.last is not None and line.programs:  # what came after its last line
                     self._write(line, line.last)
-            case CompanionExited(companion=companion) | CompanionStopped(companion=companion):
+            case events.CompanionExited(companion=companion) | events.CompanionStopped(companion=companion):
                 self._companions.pop(companion, None)
 
     def _write(self, line: _Line, seen: Observation) -> None:
@@ -109,13 +101,13 @@ def lines(file: BinaryIO) -> Iterator[MemorySampled]:
 
 
 def steady(
-    events: Iterable[Recorded], samples: Iterable[MemorySampled]
+    history: Iterable[Recorded], samples: Iterable[MemorySampled]
 ) -> tuple[tuple[Recorded, ...], tuple[MemorySampled, ...]]:
     """Take the time of day when a supervisor began, and from there on the clock that nobody sets."""
-    recorded = tuple(_counted_on(events))
+    recorded = tuple(_counted_on(history))
     zeros = {
         (each.body.agent, each.body.attempt): each.at - each.mono
-        for each in recorded if isinstance(each.body, AttemptStarted)
+        for each in recorded if isinstance(each.body, events.AttemptStarted)
     }  # fmt: skip
     return recorded, tuple(
         replace(each, at=zero + each.mono) if (zero := zeros.get((each.agent, each.attempt))) is not None else each
@@ -123,12 +115,12 @@ def steady(
     )
 
 
-def _counted_on(events: Iterable[Recorded]) -> Iterator[Recorded]:
+def _counted_on(history: Iterable[Recorded]) -> Iterator[Recorded]:
     zero, latest = None, 0.0
-    for each in events:
-        if isinstance(each.body, RunStarted):
+    for each in history:
+        if isinstance(each.body, events.RunStarted):
             zero = max(each.at, latest) - each.mono
-        if zero is not None and not isinstance(each.body, AttemptLost):  # told by the next supervisor
+        if zero is not None and not isinstance(each.body, events.AttemptLost):  # told by the next supervisor
             each = replace(each, at=zero + each.mono)
             latest = each.at
         yield each
