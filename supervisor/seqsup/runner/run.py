@@ -67,7 +67,6 @@ class Run:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
         self._inputs = Inputs(site, self._companions.environment, lambda: self._view)
-        self._steps = {step.name: step for step in plan.steps}
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
 
     @property
@@ -200,10 +199,10 @@ class Run:
             await self._hooks.on("after_agent", agent.ended)
         return ok
 
-    def _over(self, agent: str) -> None:
+    def _over(self, step: Step) -> None:
         """Hand on what an agent has done, and warn if it used far more memory than before."""
-        self._inputs.hand_on(agent, ok=self._ok[agent])
-        if (risen := self._expectations.compare(self._steps[agent], self._view.agents[agent].peak)) is not None:
+        self._inputs.hand_on(step.name, ok=self._ok[step.name])
+        if (risen := self._expectations.compare(step, self._view.agents[step.name].peak)) is not None:
             self._emit(risen)
 
     # -- its end

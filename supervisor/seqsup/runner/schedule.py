@@ -48,7 +48,7 @@ class Scheduler:
         self,
         make: Callable[[Step, int, Wake], Agent],
         turn: Callable[[Agent], Coroutine[Any, Any, bool]],
-        over: Callable[[str], None],
+        over: Callable[[Step], None],
     ) -> None:
         """Run all agents. `make` makes one for a lane, `turn` carries it out, `over` hears that it ended.
 
@@ -105,7 +105,7 @@ class Scheduler:
         calm = self._companions.settled() and not self._pause.why()
         return calm and self._admission.fits(step, self._context)
 
-    async def _collect(self, over: Callable[[str], None]) -> None:
+    async def _collect(self, over: Callable[[Step], None]) -> None:
         """Wait for an agent's end, or a second."""
         if not any(task.done() for task in self._running):
             await self._wake.wait(1.0)
@@ -117,5 +117,5 @@ class Scheduler:
             except Stopped as reason:
                 self._stopped = self._stopped or reason
             self._ok[agent.step.name] = ok
-            over(agent.step.name)
+            over(agent.step)
             self._failed = self._failed or (not ok and self._plan.stop_on_failure)
