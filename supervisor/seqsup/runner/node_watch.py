@@ -21,32 +21,28 @@ class NodeWatch:
         self._step, self._heap, self._context = step, heap, context
         self._folder = workspace.paths.folder
         self._owner = Owner(name=step.name, number=number)
-        self._collection: Collection | None = None  # the last that was reported
+        self.collection: Collection | None = None  # the last that was reported
         self.telemetry: Telemetry | None = None
         try:
             self.telemetry = workspace.telemetry()
         except OSError as error:
             context.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
 
-    def hear(self, tree: Tree, now: float, used: int) -> tuple[bool, Collection | None]:
-        """Let telemetry have its look, and report collections that are over.
+    def hear(self, tree: Tree, now: float, used: int) -> bool:
+        """Let telemetry have its look, and report collections that are over. Return whether a Node process answers.
 
-        Return whether a Node process answers, and the last collection. `used` is the tree's memory in bytes.
+        `used` is the tree's memory in bytes.
         """
         telemetry = self.telemetry
         if telemetry is None:
-            return False, None
+            return False
         telemetry.look(now, used, tree.__contains__, tree.describe)
         for told in telemetry.overridden(self._heap):
             self._context.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.collected():
-            self._collection = done
+            self.collection = done
             self._context.emit(GcDone(owner=self._owner, used=used, collection=done))
-        return telemetry.answered, self._collection
-
-    @property
-    def collection(self) -> Collection | None:
-        return self._collection
+        return telemetry.answered
 
     def heap(self) -> Heap | None:
         return self.telemetry.heap() if self.telemetry is not None else None
