@@ -11,15 +11,15 @@ WORKER = """
 import asyncio, json, sys
 from seqsup.runner.readers import Readers
 from seqsup.runner.run_plan import run_plan
-from seqsup.runner.stop_request import Operator
+from seqsup.runner.stop_request import StopRequest
 from seqsup.host.wake import Wake
 from seqsup.cli.load_plan import load
 from seqsup.model.enums import Halt
 
 class Mine(Readers):
-    def begin(self, begun, audience):
-        super().begin(begun, audience)
-        audience.add_reader(self.read)
+    def begin(self, begun, emitter):
+        super().begin(begun, emitter)
+        emitter.add_reader(self.read)
 
     def read(self, recorded):
         name = type(recorded.body).__name__
@@ -27,7 +27,7 @@ class Mine(Readers):
         if name == "AttemptStarted" and "--stop" in sys.argv:
             stop.wish(Halt.AFTER_AGENT, 15, "the worker")
 
-kinds, plan, stop = [], load(sys.argv[1]), Operator()
+kinds, plan, stop = [], load(sys.argv[1]), StopRequest()
 code = asyncio.run(run_plan(plan, stop, Mine(plan), Wake()))
 print(json.dumps({"code": code, "kinds": kinds}))
 """
@@ -56,7 +56,7 @@ def test_library_call_stops_when_the_caller_requests_it(tmp_path: Path) -> None:
 
 
 def test_two_library_calls_run_one_after_another_in_one_process(tmp_path: Path) -> None:
-    first = "asyncio.run(run_plan(plan, Operator(), Readers(plan), Wake()))\n"
+    first = "asyncio.run(run_plan(plan, StopRequest(), Readers(plan), Wake()))\n"
     twice = WORKER.replace("code = asyncio.run", f"{first}code = asyncio.run")
     path = write(tmp_path, shell("a", "echo a >>ran"))
     ended = subprocess.run([sys.executable, "-c", twice, path], capture_output=True, text=True, check=True, timeout=60)
