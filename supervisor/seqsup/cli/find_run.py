@@ -61,7 +61,8 @@ class Found(NamedTuple):
 
 def find(given: str | None) -> Found:
     """Find the run that is meant."""
-    folder, name = _place(given)
+    profile = read(given) if given is not None and given.endswith(".toml") else None
+    folder = state_dir(profile)
     try:
         journal = Journal.open(folder)
     except NoJournal as error:
@@ -71,14 +72,13 @@ def find(given: str | None) -> Found:
         raise NeverRan(f"nothing ever ran here, {folder} has no run; `seqsup start PROFILE` makes one")
     if given is None:
         return _default(folder, journal, rows)
-    if number := re.fullmatch(r"r?([0-9]{1,15})", given):
-        rows = [row for row in rows if row.run == int(number[1]) or row.name == given] or _unknown(given, rows)
-    elif name is not None:
-        rows = _of_profile(rows, Path(given), name)
-        if not rows:
-            raise NeverRan(f"{given} never ran")
-    else:
-        rows = [row for row in rows if row.name == given] or _unknown(given, rows)
+    if profile is None:
+        number = int(given.removeprefix("r")) if re.fullmatch(r"r?[0-9]{1,15}", given) else None
+        rows = [row for row in rows if row.name == given or row.run == number] or _unknown(given, rows)
+        return Found(folder, journal, rows[-1])
+    rows = _of_profile(rows, Path(given), profile.name)
+    if not rows:
+        raise NeverRan(f"{given} never ran")
     return Found(folder, journal, rows[-1])
 
 
@@ -121,14 +121,6 @@ def _agents(found: Found) -> set[str]:
     return {*view.agents, *view.companions}
 
 
-def _place(given: str | None) -> tuple[Path, str | None]:
-    """Say in which state folder to look, and for which name if a profile's file was given."""
-    if given is None or not given.endswith(".toml"):
-        return state_dir(), None
-    profile = read(given)
-    return state_dir(profile), profile.name
-
-
 def _default(folder: Path, journal: Journal, rows: list[RunRow]) -> Found:
     every = (Found(folder, journal, row) for row in rows)
     living = [found for found in every if surely_alive(found.folder)]
@@ -148,10 +140,7 @@ def _unknown(given: str, rows: list[RunRow]) -> NoReturn:
     raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')
 
 
-INTERVAL = 0.1
-
-
-def follow(found: Found, interval: float = INTERVAL) -> Iterator[list[Recorded]]:
+def follow(found: Found, interval: float = 0.1) -> Iterator[list[Recorded]]:
     """Yield what is there, then what is new at each look, until the run or its supervisor ended."""
     after, over = 0, False
     while True:

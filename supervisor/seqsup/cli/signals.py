@@ -5,16 +5,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from seqsup.cli.find_run import Found
 from seqsup.host.machine import LINUX
 
 
-def send(found: Found, *signums: signal.Signals) -> bool:
-    """Signal the run's supervisor; False when it is gone. Its lock vouches for the pid."""
-    return send_to(found.row.pid, found.lives, *signums)
-
-
-def send_to(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bool:
+def send(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bool:
     """Signal a process, if it lives once we hold it: its number may be another's by now. False when it is gone."""
     try:
         pidfd = os.pidfd_open(pid) if LINUX else None  # else `lives` is asked right before the signal

@@ -23,7 +23,7 @@ def resume(run: str | None) -> int:
     paused = found.folder / PAUSED
     was_paused = paused.exists()
     paused.unlink(missing_ok=True)
-    if send(found, signal.SIGUSR2):
+    if send(found.row.pid, found.lives, signal.SIGUSR2):
         click.echo(f"{found.label} {found.row.name} {'goes on' if was_paused else 'is not paused'}", err=True)
         return 0
     hints = "".join(f"; `{line}` goes on with it" for line in command(found.view(), here()))

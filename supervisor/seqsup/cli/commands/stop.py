@@ -8,7 +8,7 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.find_run import find, in_queue
 from seqsup.cli.load_plan import state_dir
-from seqsup.cli.signals import send, send_to, suspended
+from seqsup.cli.signals import send, suspended
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named
 
@@ -27,7 +27,7 @@ def stop(run: str | None, now: bool) -> int:
         return _turn_away(waiting)
     found = find(run)
     was_suspended = suspended(found.row.pid)
-    if not send(found, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
+    if not send(found.row.pid, found.lives, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
         click.echo(f"{found.label} {found.row.name} does not run", err=True)
         for each in queued(state_dir()):
             if each.name == found.row.name:
@@ -50,6 +50,6 @@ def stop(run: str | None, now: bool) -> int:
 
 
 def _turn_away(waiting: Waiting) -> int:
-    send_to(waiting.pid, lambda: waiting in queued(state_dir()), signal.SIGTERM, signal.SIGCONT)
+    send(waiting.pid, lambda: waiting in queued(state_dir()), signal.SIGTERM, signal.SIGCONT)
     click.echo(f"{waiting.label} {waiting.name} (pid {waiting.pid}) waits no longer", err=True)
     return 0
