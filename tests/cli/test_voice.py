@@ -133,6 +133,7 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["status", "r9"], 2, 'no run "r9"'),
         (["status", "nigthly"], 2, "did you mean nightly?"),
         (["logs", "--attempt", "0"], 2, "--attempt: expected a whole number from 1, not '0'"),
+        (["logs", "--attempt", "9" * 400], 0, "has no attempt 999"),  # more than a float holds
         (["init", "--systemd"], 2, "which profile?"),
         (["init", "no/where.toml"], 2, "there is no folder no: make it"),
         (["completion"], 2, "incomplete: seqsup completion {bash|zsh|fish}"),

@@ -13,6 +13,7 @@ from seqsup import __version__
 from seqsup.view.terminal import discard, speak_plainly
 
 UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
+COMPLETE = "_SEQSUP_COMPLETE"  # set by the script of `seqsup completion` when it asks us
 ISSUES = "https://github.com/seqsup/seqsup/issues"
 
 # Each is a click command of its own name in the module of its name, and may return its exit code.
@@ -47,11 +48,8 @@ COMMANDS = {
 
 
 def _debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    context.find_root().ensure_object(dict)["debug"] = wanted or _debugging(context)
-
-
-def _debugging(context: click.Context | None) -> bool:
-    return bool(context is not None and (context.find_root().obj or {}).get("debug"))
+    if wanted:
+        context.meta["debug"] = True
 
 
 _DEBUG_HELP = "Show where in seqsup an error came from."
@@ -122,10 +120,10 @@ def _answer(argv: Sequence[str] | None) -> int:
     context = None
     try:
         # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
-        if asked := os.environ.get("_SEQSUP_COMPLETE"):  # by the script of `seqsup completion`
+        if asked := os.environ.get(COMPLETE):  # by the script of `seqsup completion`
             from click.shell_completion import shell_complete
 
-            return shell_complete(seqsup, {}, "seqsup", "_SEQSUP_COMPLETE", asked)
+            return shell_complete(seqsup, {}, "seqsup", COMPLETE, asked)
         with seqsup.make_context("seqsup", args or ["--help"]) as context:
             code = seqsup.invoke(context)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end
@@ -142,9 +140,10 @@ def _answer(argv: Sequence[str] | None) -> int:
         discard(1)
         return PIPE_CLOSED
     except Exception as error:
-        if _debugging(context):
+        traced = context is not None and "debug" in context.meta
+        if traced:
             _trace(error)
-        return _fail(error, traced=_debugging(context))
+        return _fail(error, traced)
     return code if isinstance(code, int) else 0
 
 

@@ -1,15 +1,13 @@
 """What of a profile is taken: what the command line asks for, and what an earlier run of it leaves to be done."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 import click
 from msgspec.structs import replace
 
 from seqsup.cli import complete
-from seqsup.cli.arguments import text
+from seqsup.cli.arguments import text, together
 from seqsup.cli.find_run import find
 from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.errors import Refused, SeqsupError
@@ -21,8 +19,6 @@ from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, label, run_folder, straight
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 class NothingToDo(SeqsupError):
     """All that was asked for is done already."""
@@ -30,74 +26,61 @@ class NothingToDo(SeqsupError):
     exit_code = 0
 
 
-class Asked(NamedTuple):
-    """The values of `taking_options`."""
-
-    task: str
-    only: tuple[str, ...]
-    start_from: str | None
-    resume: str | None
-    retry_failed: bool
-
-
-def taking_options(command: F) -> F:
-    """Add PROFILE and the options that choose its agents."""
-    options = (
-        click.argument("profile", required=False, shell_complete=complete.profile),
-        click.option(
-            "--task",
-            default="",
-            callback=text,
-            metavar="TEXT",
-            help="Fills {task}; agents with `when` are taken by its words.",
-        ),
-        click.option(
-            "--only",
-            multiple=True,
-            metavar="NAME",
-            help="Take only this agent (may be given more than once).",
-            shell_complete=complete.agent_of_profile,
-        ),
-        click.option(
-            "--from",
-            "start_from",
-            metavar="NAME",
-            help="Begin with this agent.",
-            shell_complete=complete.agent_of_profile,
-        ),
-        click.option(
-            "--resume",
-            is_flag=False,
-            flag_value="",
-            metavar="[RUN]",
-            help="Go on with the profile's last run (or RUN): what completed is not run again.",
-            shell_complete=complete.run,
-        ),
-        click.option(
-            "--retry-failed",
-            is_flag=True,
-            help="Go on with the last run, but only with what gave up in it, or needed that.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+taking_options = together(
+    click.argument("profile", required=False, shell_complete=complete.profile),
+    click.option(
+        "--task",
+        default="",
+        type=text,
+        metavar="TEXT",
+        help="Fills {task}; agents with `when` are taken by its words.",
+    ),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="NAME",
+        help="Take only this agent (may be given more than once).",
+        shell_complete=complete.agent_of_profile,
+    ),
+    click.option(
+        "--from",
+        "start_from",
+        metavar="NAME",
+        help="Begin with this agent.",
+        shell_complete=complete.agent_of_profile,
+    ),
+    click.option(
+        "--resume",
+        is_flag=False,
+        flag_value="",
+        metavar="[RUN]",
+        help="Go on with the profile's last run (or RUN): what completed is not run again.",
+        shell_complete=complete.run,
+    ),
+    click.option(
+        "--retry-failed",
+        is_flag=True,
+        help="Go on with the last run, but only with what gave up in it, or needed that.",
+    ),
+)
 
 
-def take(profile: str | None, asked: Asked) -> PlannedRun:
+def take(
+    profile: str | None, *, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
+    retry_failed: bool,
+) -> PlannedRun:  # fmt: skip
     """Make the plan. A run that goes on takes what it was begun with, unless told otherwise."""
-    resume = asked.resume
     if profile is None and resume:
         profile, resume = _apart(resume)
     if not profile:  # also a variable of a script's that was not set
         context = click.get_current_context()
         raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
-    choice = Choice(task=asked.task or None, only=asked.only, start_from=asked.start_from)
-    if resume is None and not asked.retry_failed:
+    choice = Choice(task=task or None, only=only, start_from=start_from)
+    if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)
-    earlier = _earlier(profile, resume or "", to_retry=asked.retry_failed)
+    earlier = _earlier(profile, resume or "", to_retry=retry_failed)
     if earlier is None:
-        if asked.retry_failed:
+        if retry_failed:
             raise NothingToDo("nothing to retry: it never ran")
         plan = load(profile, choice)
         if (was := _renamed(plan)) is not None:
@@ -105,7 +88,7 @@ def take(profile: str | None, asked: Asked) -> PlannedRun:
         return PlannedRun(plan, None, f"{plan.name} never ran: it starts from its first agent")
     view = earlier.view
     choice = replace(choice, task=choice.task or view.task or None)
-    if asked.retry_failed:
+    if retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent gave up")
         choice = replace(choice, failed=tuple(view.failed), contents=view.contents)
@@ -134,17 +117,14 @@ def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | Non
         if wanted:
             raise Refused(f"there is no run {wanted}: nothing ever ran in {folder}") from None
         return None
-    try:
-        rows = journal.runs()
-        row = _named(wanted, rows, path) if wanted else _last(rows, path, profile.name)
-        if row is None:
-            return None
-        lives = alive(run_folder(folder, row.run))
-        if lives and to_retry:
-            raise Refused(f"{label(row.run)} still runs: what gave up in it is known when it has ended")
-        view = fold(journal.events(row.run))
-    finally:
-        journal.close()
+    rows = journal.runs()
+    row = _named(wanted, rows, path) if wanted else _last(rows, path, profile.name)
+    if row is None:
+        return None
+    lives = alive(run_folder(folder, row.run))
+    if lives and to_retry:
+        raise Refused(f"{label(row.run)} still runs: what gave up in it is known when it has ended")
+    view = fold(journal.events(row.run))
     if not lives:
         view.lose()
     return Earlier(row.run, view)
@@ -175,15 +155,12 @@ def _renamed(plan: Plan) -> RunRow | None:
         journal = Journal.open(Path(plan.state_dir))
     except NoJournal:
         return None
-    try:
-        here = Path(plan.profile or "").parent
-        rows = [row for row in journal.runs() if row.profile and Path(row.profile).parent == here and _moved(row)]
-        for row in rows[-1:]:
-            done = resumption(plan.steps, fold(journal.events(row.run)).completed).done
-            return row if 0 < len(done) < len(plan.steps) else None
-    finally:
-        journal.close()
-    return None
+    here = Path(plan.profile or "").parent
+    rows = [row for row in journal.runs() if row.profile and Path(row.profile).parent == here and _moved(row)]
+    if not rows:
+        return None
+    done = resumption(plan.steps, fold(journal.events(rows[-1].run)).completed).done
+    return rows[-1] if 0 < len(done) < len(plan.steps) else None
 
 
 def _never_ran(path: str, was: RunRow) -> Refused:

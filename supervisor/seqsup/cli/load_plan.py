@@ -28,42 +28,39 @@ _LARGEST = 16 * 1024 * 1024  # bytes of a profile
 def load(profile_path: str, choice: "Choice | None" = None) -> "Plan":
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
     from seqsup.plan.objections import with_objections
+    from seqsup.plan.select import Choice
     from seqsup.profile.complaint import ProfileError
 
+    choice = choice or Choice()
     folder = straight(Path(profile_path)).parent
     try:
         profile = read(profile_path)
     except ProfileError as error:
         if error.rest is None:
             raise
-        task = choice.task if choice is not None else None
-        survey = _survey(error.rest.profile, folder, task, but=error.rest.unknown_agents)
-        raise with_objections(error, error.rest, survey, task) from None
+        survey = _survey(error.rest.profile, folder, choice.task, but=error.rest.unknown_agents)
+        raise with_objections(error, error.rest, survey, choice.task) from None
     return _plan(profile, folder, choice)
 
 
 def for_command(
-    command: Iterable[str],
-    *,
-    name: str | None = None,
-    soft: str | None = None,
-    hard: str | None = None,
-    retries: int | None = None,
-    timeout: str | None = None,
-) -> "Plan":
+    command: Iterable[str], *, name: str | None = None, soft: str | None = None, hard: str | None = None,
+    retries: int = 0, timeout: str | None = None,
+) -> "Plan":  # fmt: skip
     """The plan of one command, run where we are."""
+    from seqsup.plan.select import Choice
     from seqsup.profile.complaint import ProfileError
     from seqsup.profile.parse import from_command
 
     given: dict[str, dict[str, str | int | None]] = {
         "memory": {"soft": soft, "hard": hard},
         "timeouts": {"wall": timeout},
-        "retry": {"attempts": None if retries is None else retries + 1},
+        "retry": {"attempts": retries + 1},
     }
     tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
     folder = straight(Path())
     try:
-        return _plan(from_command(command, name, tables), folder)
+        return _plan(from_command(command, name, tables), folder, Choice())
     except ProfileError as error:
         typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
         raise ProfileError(dict.fromkeys(typed)) from None
@@ -101,9 +98,7 @@ def expectations(plan: "Plan") -> "dict[str, Expected]":
     except JournalError:
         return {}
     known = ((step.name, expect(journal.past(plan.profile, step.name), step.content)) for step in plan.steps)
-    usual = {name: each for name, each in known if each is not None}
-    journal.close()
-    return usual
+    return {name: each for name, each in known if each is not None}
 
 
 def state_dir(profile: "Profile | None" = None) -> Path:
@@ -114,11 +109,9 @@ def state_dir(profile: "Profile | None" = None) -> Path:
     return usual_state_dir()
 
 
-def _plan(profile: "Profile", folder: Path, choice: "Choice | None" = None) -> "Plan":
+def _plan(profile: "Profile", folder: Path, choice: "Choice") -> "Plan":
     from seqsup.plan.make import make
-    from seqsup.plan.select import Choice
 
-    choice = choice or Choice()
     survey = _survey(profile, folder, choice.task)
     state = "" if survey.problems else str(state_dir(profile))
     return make(profile, survey, choice=choice, state_dir=state)

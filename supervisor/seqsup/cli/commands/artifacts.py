@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from seqsup.cli import complete
 from seqsup.cli.app import Group
-from seqsup.cli.arguments import a_number_of_days, size
+from seqsup.cli.arguments import days, size
 from seqsup.cli.output import put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
@@ -20,7 +20,6 @@ from seqsup.units import format_age, format_size
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
-SCHEMA = "seqsup.artifacts/1"
 _COLUMNS = (
     Column("agent", right=False),
     Column("attempt"),
@@ -75,9 +74,8 @@ def list_command(run: str | None, as_json: bool) -> None:
     from seqsup.cli.find_run import find
 
     found = find(run)
-    attempts = [(agent.name, agent.attempt, found.folder / agent.folder)
-                for agent in found.view().agents.values() if agent.folder]  # fmt: skip
-    entries = [(name, attempt, folder, files(folder)) for name, attempt, folder in attempts]
+    tried = [(agent, found.folder / agent.folder) for agent in found.view().agents.values() if agent.folder]
+    entries = [(agent.name, agent.attempt, folder, files(folder)) for agent, folder in tried]
     if as_json:
         told = [
             {
@@ -86,7 +84,7 @@ def list_command(run: str | None, as_json: bool) -> None:
             }
             for name, attempt, folder, stored in entries
         ]  # fmt: skip
-        put_object(SCHEMA, {"run": found.label, "agents": told})
+        put_object("seqsup.artifacts/1", {"run": found.label, "agents": told})
         return
     if not entries:
         click.echo(f"seqsup: no agent of {found.label} was tried yet", err=True)
@@ -144,8 +142,8 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
 
 
 @artifacts.command("clean", short_help="Remove old runs with all that they left.")
-@click.option("--days", callback=a_number_of_days, metavar="N", help="What is older than so many days.")
-@click.option("--max-size", metavar="SIZE", callback=size, help="The oldest, until the rest takes no more than this.")
+@click.option("--days", type=days, metavar="N", help="What is older than so many days.")
+@click.option("--max-size", metavar="SIZE", type=size, help="The oldest, until the rest takes no more than this.")
 @click.option("--dry-run", is_flag=True, help="Only name what would go.")
 def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> int:
     """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.

@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-VARIABLE = "_SEQSUP_COMPLETE"  # set by the script when it asks us
+from seqsup.cli.app import COMPLETE, seqsup
 
 
 @click.command(short_help="The script that makes a shell complete.")
@@ -16,8 +16,6 @@ def completion(shell: str) -> None:
     zsh   echo 'eval "$(seqsup completion zsh)"' >> ~/.zshrc      (behind compinit)
     fish  echo 'seqsup completion fish | source' >> ~/.config/fish/config.fish
     """
-    from seqsup.cli.app import seqsup
-
     script = get_completion_class(shell)
     assert script is not None
-    click.echo(script(seqsup, {}, "seqsup", VARIABLE).source())
+    click.echo(script(seqsup, {}, "seqsup", COMPLETE).source())

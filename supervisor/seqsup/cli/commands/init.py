@@ -34,7 +34,7 @@ _LARGEST = 4 * GIB
     "--prompt",
     "prompts",
     multiple=True,
-    callback=text,
+    type=text,
     metavar="TEXT",
     help="One agent for each (may be given often).",
 )

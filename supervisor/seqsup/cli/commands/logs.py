@@ -32,7 +32,7 @@ class _Start(NamedTuple):
 @click.argument("run", required=False, shell_complete=complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
-@click.option("--attempt", metavar="N", callback=whole(1), help="Which one; the last without it.")
+@click.option("--attempt", metavar="N", type=whole(1), help="Which one; the last without it.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
@@ -70,23 +70,20 @@ def _wanted(
     batch: Iterable[Recorded], name: str | None, number: int | None, stands: Mapping[str, str], *, beside: bool
 ) -> list[_Start]:
     """`stands` names by its folder whose attempt it is that completed before: it may have had another name then."""
-    starts = (_companion(each) if beside else _attempt(each, stands) for each in batch)
-    found = [each for each in starts if each and name in (None, each.name) and number in (None, each.number)]
+    bodies = [recorded.body for recorded in batch]
+    if beside:
+        starts = [_Start(each.companion, each.number, each.folder) for each in bodies
+                  if isinstance(each, CompanionStarted)]  # fmt: skip
+    else:
+        starts = [
+            _Start(stands.get(each.folder, each.agent), each.attempt, each.folder)
+            for each in bodies
+            if isinstance(each, AttemptStarted)
+        ]
+    found = [each for each in starts if name in (None, each.name) and number in (None, each.number)]
     if number is not None:
         return found
     return [each for each in found if each.folder in stands or each.name not in stands.values()]
-
-
-def _attempt(recorded: Recorded, stands: Mapping[str, str]) -> _Start | None:
-    event = recorded.body
-    if not isinstance(event, AttemptStarted):
-        return None
-    return _Start(stands.get(event.folder, event.agent), event.attempt, event.folder)
-
-
-def _companion(recorded: Recorded) -> _Start | None:
-    event = recorded.body
-    return _Start(event.companion, event.number, event.folder) if isinstance(event, CompanionStarted) else None
 
 
 def _over(batch: Iterable[Recorded]) -> dict[str, None]:

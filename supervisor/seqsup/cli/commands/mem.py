@@ -15,7 +15,7 @@ from seqsup.cli.output import put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
-from seqsup.model.process import Heap, NodeProcess
+from seqsup.model.process import Heap
 from seqsup.model.process_names import title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal_schema import kept
@@ -24,9 +24,7 @@ from seqsup.units import format_size
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
-SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"
-_SUMMED = ("used", "limit", "external")
 _COLUMNS = (
     Column("pid"),
     Column("memory"),
@@ -41,7 +39,7 @@ _COLUMNS = (
 @click.command()
 @click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=complete.run)
 @click.option("--gc", is_flag=True, help="Ask the run's Node processes for a collection, and say what it freed.")
-@click.option("--threshold", metavar="SIZE", callback=size, help="Exit 1 if more than this is held, such as 6GiB.")
+@click.option("--threshold", metavar="SIZE", type=size, help="Exit 1 if more than this is held, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes as numbers.")
 def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
     """Memory of a run that goes on, of the host, now.
@@ -62,7 +60,7 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
     if missing:
         raise SeqsupError(f"there is no process {missing[0]} that could be read")
     if as_json:
-        put_object(SCHEMA, _fields(usage, freed, threshold))
+        put_object("seqsup.mem/1", _fields(usage, freed, threshold))
     else:
         click.echo("\n".join([*_collected(freed), *_table(usage)]))
         if freed is None and usage.why not in ("", NO_RUN, NO_NODE):
@@ -90,29 +88,19 @@ def _owner(tree: str) -> str:
 
 
 def _table(usage: Usage) -> list[str]:
-    lines: list[str] = []
     if usage.processes:
-        nodes = {node.pid: node for node in usage.nodes}
         rows = [
             (
                 str(each.pid),
                 format_size(each.bytes),
-                *_heap(nodes.get(each.pid)),
+                *_heap_figures([node.heap for node in usage.nodes if node.pid == each.pid]),
                 _owner(usage.owners.get(each.pid, "")) or NONE,
                 str(each.kind),
                 title(each),
             )
             for each in usage.processes
         ]
-        together = (
-            "",
-            format_size(usage.used),
-            "",
-            "",
-            "",
-            "",
-            f"together, {counted(len(rows), 'process', 'processes')}",
-        )
+        together = ("", format_size(usage.used), *[""] * 4, f"together, {counted(len(rows), 'process', 'processes')}")
         lines = render(_COLUMNS, [*rows, together], width())
     else:
         lines = [NO_RUN if usage.why == NO_RUN else "nothing of the run lives now: it is between agents"]
@@ -120,10 +108,13 @@ def _table(usage: Usage) -> list[str]:
     return [*lines, host]
 
 
-def _heap(node: NodeProcess | None) -> tuple[str, str]:
-    if node is None:
+def _heap_figures(heaps: list[Heap]) -> tuple[str, str]:
+    """Return used/limit and external of some heaps together."""
+    if not heaps:
         return _NOT_KNOWN, _NOT_KNOWN
-    return f"{format_size(node.heap.used)}/{format_size(node.heap.limit)}", format_size(node.heap.external)
+    used = sum(heap.used for heap in heaps)
+    limit = sum(heap.limit for heap in heaps)
+    return f"{format_size(used)}/{format_size(limit)}", format_size(sum(heap.external for heap in heaps))
 
 
 def _collected(freed: Freed | None) -> list[str]:
@@ -145,11 +136,9 @@ def _collected(freed: Freed | None) -> list[str]:
 
 
 def _whole(usage: Usage) -> str:
-    if not usage.nodes:
-        return f"RSS {format_size(usage.used)}, heap {_NOT_KNOWN}, external {_NOT_KNOWN}"
-    rss = sum(node.rss for node in usage.nodes)
-    used, limit, external = (sum(getattr(node.heap, name) for node in usage.nodes) for name in _SUMMED)
-    return f"RSS {format_size(rss)}, heap {format_size(used)}/{format_size(limit)}, external {format_size(external)}"
+    rss = sum(node.rss for node in usage.nodes) if usage.nodes else usage.used
+    heap, external = _heap_figures([node.heap for node in usage.nodes])
+    return f"RSS {format_size(rss)}, heap {heap}, external {external}"
 
 
 def _fields(usage: Usage, freed: Freed | None, threshold: int | None) -> dict[str, object]:

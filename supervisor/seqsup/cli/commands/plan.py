@@ -6,7 +6,7 @@ import click
 import msgspec
 from msgspec.structs import asdict
 
-from seqsup.cli.choose import Asked, take, taking_options
+from seqsup.cli.choose import take, taking_options
 from seqsup.cli.load_plan import expectations
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
@@ -26,15 +26,12 @@ _WIDTH = 100  # columns where they are not known
 @click.command(short_help="What start would do; starts nothing.")
 @taking_options
 @click.option("--json", "as_json", is_flag=True, help="One object, for programs; sizes in bytes, times in seconds.")
-def plan(
-    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
-    retry_failed: bool, as_json: bool,
-) -> int:  # fmt: skip
+def plan(as_json: bool, **asked: Any) -> int:
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
 
     Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
     """
-    taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
+    taken = take(**asked)
     usual = expectations(taken.plan)
     found = would_contain(taken.plan)
     if as_json:

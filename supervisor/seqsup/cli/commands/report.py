@@ -13,8 +13,6 @@ from seqsup.cli.find_run import find
 from seqsup.cli.output import put_file
 from seqsup.state.samples import read
 
-SCHEMA = "seqsup.report/1"
-
 
 @click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
 @click.argument("run", required=False, shell_complete=complete.run)
@@ -44,7 +42,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     if state == DIED:
         story.view.lose()
     if as_json:
-        told = {"schema": SCHEMA, "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
+        told = {"schema": "seqsup.report/1", "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
         _put(msgspec.json.encode(told) + b"\n", output or "-")
         return
     from seqsup.view.report.page import page as made_of

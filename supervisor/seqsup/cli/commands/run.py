@@ -26,7 +26,7 @@ from seqsup.state.output import unnamed
 @click.option(
     "--retries",
     metavar="N",
-    callback=whole(0),
+    type=whole(0),
     default="0",
     help="Further tries after a failure. Default: none.",
 )

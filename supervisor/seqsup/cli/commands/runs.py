@@ -19,7 +19,6 @@ from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
-SCHEMA = "seqsup.runs/1"
 _COLUMNS = (
     Column("run", right=False),
     Column("name", right=False),
@@ -33,7 +32,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.option("-n", "--last", metavar="N", default="20", show_default=True, callback=whole(1), help="How many.")
+@click.option("-n", "--last", metavar="N", default="20", show_default=True, type=whole(1), help="How many.")
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
 def runs(last: int, every: bool, as_json: bool) -> None:
@@ -52,7 +51,7 @@ def runs(last: int, every: bool, as_json: bool) -> None:
         tell_closed(found)
     if as_json:
         waiting = [asdict(each) for each in queued(folder)]
-        put_object(SCHEMA, {"runs": [_fields(*entry) for entry in entries], "waiting": waiting})
+        put_object("seqsup.runs/1", {"runs": [_fields(*entry) for entry in entries], "waiting": waiting})
         return
     listed = [_row(*entry) for entry in entries] + [_waits(each) for each in queued(folder)]
     if not listed:

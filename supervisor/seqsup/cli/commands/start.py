@@ -2,12 +2,13 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec.structs import replace
 
 from seqsup.cli.arguments import log_options
-from seqsup.cli.choose import Asked, take, taking_options
+from seqsup.cli.choose import take, taking_options
 from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import Detached
@@ -32,9 +33,8 @@ from seqsup.runner.supervisor import supervise
 @click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and pauses, and the table at the end.")
 def start(
-    profile: str | None, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
-    retry_failed: bool, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
-    log_level: str | None, log_format: str,
+    profile: str | None, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
+    log_level: str | None, log_format: str, **asked: Any,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -46,7 +46,7 @@ def start(
     """
     if follow and as_json:
         raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
-    taken = take(profile, Asked(task, only, start_from, resume, retry_failed))
+    taken = take(profile, **asked)
     plan = taken.plan
     unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
     display = Display(

@@ -20,8 +20,6 @@ from seqsup.state.journal_schema import NoJournal
 from seqsup.text import counted, named
 from seqsup.units import format_duration, format_size, write_duration, write_size
 
-SCHEMA = "seqsup.tune/1"
-
 
 class CannotWrite(SeqsupError):
     """The profile cannot be changed without touching more of it; the message says what to do."""
@@ -39,10 +37,10 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
     """
     read_in = read(profile)
     made = load(profile)  # its path as runs know it
-    pasts = {agent.name: past for agent, past in _pasts(read_in, made.profile)}
+    pasts = _pasts(read_in, made.profile)
     suggested = {name: limits for name, past in pasts.items() if (limits := suggest(past)) is not None}
     if as_json:
-        put_object(SCHEMA, {"agents": [_fields(name, limits) for name, limits in suggested.items()]})
+        put_object("seqsup.tune/1", {"agents": [_fields(name, limits) for name, limits in suggested.items()]})
     elif suggested:
         click.echo("\n".join(_patch(suggested)))
     if unknown := [agent.name for agent in read_in.agents if agent.name not in suggested]:
@@ -54,13 +52,12 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
         click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
 
 
-def _pasts(profile: Profile, path: str | None) -> Iterator[tuple[AgentTable, list[Past]]]:
+def _pasts(profile: Profile, path: str | None) -> dict[str, list[Past]]:
     try:
         journal = Journal.open(state_dir(profile))
     except NoJournal:
-        return
-    for agent in profile.agents:
-        yield agent, list(_past(journal, path, agent))
+        return {}
+    return {agent.name: list(_past(journal, path, agent)) for agent in profile.agents}
 
 
 def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Past]:
