@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from msgspec import Struct
-
 from seqsup import __version__
 from seqsup.containment import launcher
 from seqsup.containment.process import children, read_stat
@@ -31,12 +29,13 @@ from seqsup.node.binary import probe
 from seqsup.node.packaged import with_node
 from seqsup.plan import environment
 from seqsup.plan.containment import contain
+from seqsup.plan.survey import serving
 from seqsup.profile.limits import resolve
 from seqsup.runner import recover
 from seqsup.state import turn
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE, kept
-from seqsup.state.run_folder import straight
+from seqsup.state.run_folder import state_dir, straight
 from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size
 
@@ -48,24 +47,17 @@ OLDEST_NODE = 18
 _LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "PSI", "oom_score_adj"})
 
 
-Check = Callable[[], Iterable[Finding]]
+def examine(folder: Path, path: str, plan: Plan | None) -> Iterator[Finding]:
+    """Check one thing after another, as this user's runs or one profile's would find it. A check that the machine
+    denies is a finding too.
 
-
-class Examined(Struct, frozen=True):
-    """What is looked at: the machine, as this user's runs or as one profile's find it."""
-
-    state_dir: Path  # of the profile
-    queue: Path  # the state folder whose turn it is
-    path: str  # PATH
-    metrics: Metrics  # where figures are served unless a profile says so
-    plan: Plan | None = None
-
-
-def examine(examined: Examined) -> Iterator[Finding]:
-    """Check one thing after another. A check that the machine denies is a finding too."""
-    checks: dict[str, Check] = {
+    `folder` is where runs are kept, `path` the PATH.
+    """
+    queue = state_dir()
+    metrics = plan.metrics if plan is not None else Metrics(listen=serving(os.environ))
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "seqsup": _seqsup,
-        "containment": lambda: _containment(examined.plan),
+        "containment": lambda: _containment(plan),
         "subreaper": _subreaper,
         "pidfd": _pidfd,
         "supervisor's death": _death,
@@ -73,19 +65,19 @@ def examine(examined: Examined) -> Iterator[Finding]:
         "PSI": _pressure,
         "oom_score_adj": _oom_score,
         "open files": _files,
-        "node": lambda: _node(examined.path),
-        "runtimes": lambda: _runtimes(examined.plan),
-        "agent CLIs": lambda: tools.clis(examined.path),
-        "claude settings": lambda: tools.claude_settings(_folders(examined.plan)),
-        "metrics port": lambda: tools.metrics_port(examined.plan.metrics if examined.plan else examined.metrics),
-        "companion port": lambda: tools.companion_ports(examined.plan.companions if examined.plan else ()),
-        "hooks": lambda: tools.hooks(examined.plan.hooks) if examined.plan is not None else (),
-        "state folder": lambda: _state(examined.state_dir),
-        "journal": lambda: _journal(examined.state_dir),
-        "turn": lambda: _turn(examined.queue),
-        "leftovers": lambda: _leftovers(examined.state_dir, examined.queue),
-        "memory": lambda: _memory(examined.plan),
-        "user": lambda: _user(examined.plan),
+        "node": lambda: _node(path),
+        "runtimes": lambda: _runtimes(plan),
+        "agent CLIs": lambda: tools.clis(path),
+        "claude settings": lambda: tools.claude_settings(_folders(plan)),
+        "metrics port": lambda: tools.metrics_port(metrics),
+        "companion port": lambda: tools.companion_ports(plan.companions if plan is not None else ()),
+        "hooks": lambda: tools.hooks(plan.hooks) if plan is not None else (),
+        "state folder": lambda: _state(folder),
+        "journal": lambda: _journal(folder),
+        "turn": lambda: _turn(queue),
+        "leftovers": lambda: _leftovers(folder, queue),
+        "memory": lambda: _memory(plan),
+        "user": lambda: _user(plan),
     }
     for what, check in checks.items():
         if not LINUX and what in _LINUX_ONLY:
@@ -120,7 +112,7 @@ def _subreaper() -> Iterator[Finding]:
     try:
         with _orphan() as orphan:
             stat, seen = read_stat(orphan), orphan in children(os.getpid())
-            marked = _environment_readable(orphan)
+            marked = _read(Path(f"/proc/{orphan}/environ")) is not None  # it is empty under `env -i`
     finally:
         adopt_orphans(False)
     parent = stat.parent if stat else 0
@@ -137,14 +129,6 @@ def _subreaper() -> Iterator[Finding]:
     if not marked:
         told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
         yield Finding(Level.WARN, "environ", told, "mount -o remount,hidepid=0 /proc")
-
-
-def _environment_readable(pid: int) -> bool:
-    try:
-        Path(f"/proc/{pid}/environ").read_bytes()  # empty under `env -i`
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -181,9 +165,8 @@ def _pidfd() -> Iterator[Finding]:
         signal.pidfd_send_signal(pidfd, 0)
         os.close(pidfd)
     except OSError as error:
-        yield Finding(
-            Level.FAIL, "pidfd", f"refused: {error.strerror}", "Linux 5.3, in a container whose seccomp knows it"
-        )
+        remedy = "Linux 5.3, in a container whose seccomp knows it"
+        yield Finding(Level.FAIL, "pidfd", f"refused: {error.strerror}", remedy)
     else:
         yield Finding(Level.OK, "pidfd", "signals go to a process, never to a number that was given anew")
 
@@ -206,9 +189,9 @@ def _install(package: str) -> str:
 
 def _proc() -> Iterator[Finding]:
     own = Path("/proc/self")
-    if not _readable(own / "statm"):
+    if not _read(own / "statm"):
         yield Finding(Level.FAIL, "memory figures", "/proc/PID/statm cannot be read", "mount -t proc proc /proc")
-    elif not _readable(own / "smaps_rollup"):
+    elif not _read(own / "smaps_rollup"):
         told = 'statm can be read, smaps_rollup cannot: measure = "pss" counts private memory'
         yield Finding(Level.WARN, "memory figures", told, "Linux 4.14 with CONFIG_PROC_PAGE_MONITOR")
     else:
@@ -216,26 +199,21 @@ def _proc() -> Iterator[Finding]:
 
 
 def _pressure() -> Iterator[Finding]:
-    if _readable(Path("/proc/pressure/memory")):
+    if _read(Path("/proc/pressure/memory")):
         yield Finding(Level.OK, "PSI", "the kernel tells how long it waits for memory")
     else:
         yield Finding(Level.WARN, "PSI", "/proc/pressure cannot be read; nothing depends on it", "boot with psi=1")
 
 
 def _oom_score() -> Iterator[Finding]:
-    if child := os.fork():
-        _, status = os.waitpid(child, 0)
-        if status == 0:
-            yield Finding(Level.OK, "oom_score_adj", "the kernel would take an agent before its supervisor")
-        else:
-            told = "cannot be raised: short of memory, the kernel may take the supervisor first"
-            yield Finding(Level.WARN, "oom_score_adj", told, "mount -o remount,rw /proc")
-        return
+    own = Path("/proc/self/oom_score_adj")
     try:
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        own.write_text(own.read_text())  # what may write its value may raise it
     except OSError:
-        os._exit(1)
-    os._exit(0)
+        told = "cannot be raised: short of memory, the kernel may take the supervisor first"
+        yield Finding(Level.WARN, "oom_score_adj", told, "mount -o remount,rw /proc")
+    else:
+        yield Finding(Level.OK, "oom_score_adj", "the kernel would take an agent before its supervisor")
 
 
 def _files() -> Iterator[Finding]:
@@ -243,11 +221,11 @@ def _files() -> Iterator[Finding]:
         yield Finding(Level.FAIL, "open files", said, "ulimit -n 1024")
 
 
-def _readable(file: Path) -> bool:
+def _read(file: Path) -> bytes | None:
     try:
-        return bool(file.read_bytes())
+        return file.read_bytes()
     except OSError:
-        return False
+        return None
 
 
 # -- runtimes
@@ -365,14 +343,9 @@ def _journal(folder: Path) -> Iterator[Finding]:
         yield Finding(Level.OK, "journal", "none yet: nothing ever ran here")
         return
     journal = Journal.open(folder)
-    try:
-        journal.check()
-        told = (
-            f"{counted(len(journal.runs()), 'run')}, {format_size((folder / FILE).stat().st_size)}, all of it readable"
-        )
-        yield Finding(Level.OK, "journal", told)
-    finally:
-        journal.close()
+    journal.check()
+    size = format_size((folder / FILE).stat().st_size)
+    yield Finding(Level.OK, "journal", f"{counted(len(journal.runs()), 'run')}, {size}, all of it readable")
 
 
 def _turn(queue: Path) -> Iterator[Finding]:
@@ -382,21 +355,15 @@ def _turn(queue: Path) -> Iterator[Finding]:
 
 
 def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
-    journal = None
-    told: list[str] = []
     try:
-        if kept(folder):
-            journal = Journal.open(folder)
-            told = [_left(run) for run in recover.look(journal, folder)]
+        journal = Journal.open(folder) if kept(folder) else None
+        told = [_left(run) for run in recover.look(journal, folder)] if journal is not None else []
         if (others := recover.look_elsewhere(journal, folder, queue)) is not None:
             left = processes(others.processes), counted(len(others.groups), "cgroup") if others.groups else ""
             told.append(f"others in this queue left {' and '.join(filter(None, left))}")
     except SeqsupError:
         yield Finding(Level.WARN, "leftovers", "not known: the journal cannot be read")
         return
-    finally:
-        if journal is not None:
-            journal.close()
     if told:
         yield Finding(Level.WARN, "leftovers", "; ".join(told), "seqsup sweep")
     else:

@@ -45,14 +45,12 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
-    from seqsup.doctor.checks import Examined, examine
+    from seqsup.doctor.checks import examine
     from seqsup.doctor.finding import Finding, Level
-    from seqsup.model.plan import Metrics
-    from seqsup.plan.survey import serving
     from seqsup.profile.complaint import ProfileError
     from seqsup.text import counted
 
-    path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()
+    path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()  # `load` puts packaged Nodes on PATH
     if profile is not None:
         try:
             folder = state_dir(read(profile))
@@ -64,7 +62,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
             yield Finding(Level.OK, "profile", f"{plan.name}: {counted(len(plan.steps), 'agent')}")
             for note in plan.notes:
                 yield Finding(Level.WARN, "profile", note)
-    yield from examine(Examined(folder, state_dir(), path, Metrics(listen=serving(os.environ)), plan))
+    yield from examine(folder, path, plan)
 
 
 def _prove(run: str) -> Iterator["Finding"]:
