@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Step
-from seqsup.model.preset import Preset
-from seqsup.model.profile import Readiness, Rlimits
+from seqsup.model.profile import Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
@@ -99,7 +98,7 @@ def outline(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], 
     shown = groups[:_EACH]
     if shown:
         yield ""
-        yield from _table(shown, columns)
+        yield from render(_COLUMNS, [(group.numbers, group.names, *_cells(group.step)) for group in shown], columns)
     common = list(_common([group.facts for group in shown]))
     if common:
         others = any(fact not in group.facts for group in shown for fact in common)
@@ -233,11 +232,6 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
         yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
 
 
-def _table(groups: Iterable[_Group], columns: int) -> list[str]:
-    rows = [(group.numbers, group.names, *_cells(group.step)) for group in groups]
-    return render(_COLUMNS, rows, columns)
-
-
 def _cells(step: Step) -> tuple[str, ...]:
     return (
         environment.runtime(step).replace(" v", " "),
@@ -251,7 +245,7 @@ def _cells(step: Step) -> tuple[str, ...]:
 
 
 def _facts(step: Step) -> list[tuple[str, str]]:
-    limits, retry = step.limits, step.retry
+    limits = step.limits
     return [
         ("taken", step.chosen),
         ("in", step.cwd),
@@ -270,10 +264,10 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
         ("hard kept", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
-        ("retried", _retried(step) if retry.attempts > 1 and retry.on else "never"),
+        ("retried", _retried(step.retry)),
         ("drained", _drained(step.drain)),
         ("success", _success(step)),
-        *(_preset(step.preset, step) if step.preset is not None else ()),
+        *_preset(step),
         ("expected", ", ".join(step.expect)),
     ]
 
@@ -303,8 +297,9 @@ def _rlimits(rlimits: Rlimits) -> str:
     return ", ".join(filter(None, told))
 
 
-def _retried(step: Step) -> str:
-    retry = step.retry
+def _retried(retry: Retry) -> str:
+    if retry.attempts == 1 or not retry.on:
+        return "never"
     return f"after {', '.join(retry.on)}; waits {format_duration(retry.wait)} to {format_duration(retry.max_wait)}"
 
 
@@ -329,8 +324,11 @@ def _success(step: Step) -> str:
     return "" if wanted == ["exit 0"] else _shown(", ".join(wanted))
 
 
-def _preset(preset: Preset, step: Step) -> Iterator[tuple[str, str]]:
+def _preset(step: Step) -> Iterator[tuple[str, str]]:
     """All that it sets. What the user says of the same wins, and is said."""
+    preset = step.preset
+    if preset is None:
+        return
     yield "preset", f"{preset.name}: {preset.title}"
     sets = [
         f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"

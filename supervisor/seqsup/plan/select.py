@@ -85,8 +85,9 @@ def _mentions(task: str, words: Sequence[str]) -> bool:
 
 def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:
     names = {*copies, *(name for made in copies.values() for name in made)}
+    there_are = f"; there are {', '.join(copies)}"
     wrong = [
-        Complaint(key=option, message=f"no agent is called {name}{nearest(name, names) or _list(copies)}")
+        Complaint(key=option, message=f"no agent is called {name}{nearest(name, names) or there_are}")
         for option, name in _named(choice)
         if name not in names
     ]
@@ -100,7 +101,3 @@ def _named(choice: Choice) -> Iterator[tuple[str, str]]:
         yield f"--only{of}", name
     if choice.start_from is not None:
         yield f"--from{of}", choice.start_from
-
-
-def _list(copies: Mapping[str, Sequence[str]]) -> str:
-    return f"; there are {', '.join(copies)}"

@@ -7,7 +7,7 @@ import resource
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import cache, partial
 from io import BufferedReader
@@ -22,7 +22,7 @@ from seqsup.host.machine import LINUX, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
-from seqsup.model.profile import HOOK_POINTS, LISTEN, AgentTable, CompanionTable, HooksTable, Profile, address
+from seqsup.model.profile import HOOK_POINTS, LISTEN, AgentTable, HooksTable, Profile, address
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
@@ -60,7 +60,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     agents: dict[str, AgentSurvey]  # by name, of expanded agents
     problems: dict[KeyPath, str]  # key of the profile -> what is wrong
     account: Account | None = None  # of run.user
-    nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node on its PATH
+    nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node that it, or what it starts, would find
     listen: str | None = LISTEN  # where figures are served unless the profile says so
 
 
@@ -75,7 +75,8 @@ def gather(
     """Look for all agents of the profile but those at these places, of which not enough is known."""
     items: dict[str, tuple[str, ...]] = {}
     agents: dict[str, AgentSurvey] = {}
-    problems = dict(_hooks(profile.hooks, folder, environ.get("PATH", os.defpath)))
+    own_path = environ.get("PATH", os.defpath)
+    problems = _hooks(profile.hooks, folder, own_path)
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, table in enumerate(profile.agents):
@@ -91,21 +92,22 @@ def gather(
                 problems["agents", n, "for_each"] = str(error)
         for agent in expand(table, items.get(table.name), folder, task):
             agents[agent.name] = look.at(agent, accounts.get(table.user or profile.run.user))
-    memory = total()
-    listen = serving(environ)
     if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
     for key in ("textfile", "file_sd"):
-        path = getattr(profile.metrics, key)
-        if path is not None and (kind := irreplaceable(Path(folder, path))):
-            problems["metrics", key] = f"{path} is {kind}"
+        file = getattr(profile.metrics, key)
+        if file is not None and (kind := irreplaceable(Path(folder, file))):
+            problems["metrics", key] = f"{file} is {kind}"
+    nodes: dict[str, str] = {}
     for n, companion in enumerate(profile.companions):
-        if companion.command and (why := _cannot_start(companion, folder, environ)):
+        cwd, path = str(Path(folder, companion.cwd)), companion.env.get("PATH", own_path)
+        if companion.command and (why := _cannot_start(companion.command, cwd, path)):
             problems["companions", n, why[0]] = why[1]
+        if node := find("node", cwd, path):
+            nodes[companion.name] = node
     return Survey(
-        folder=folder, memory=memory, items=items, agents=agents, problems=problems, listen=listen,
-        account=accounts.get(profile.run.user),
-        nodes={each.name: node for each in profile.companions if (node := _node_of(each, folder, environ))},
+        folder=folder, memory=total(), items=items, agents=agents, problems=problems, listen=serving(environ),
+        account=accounts.get(profile.run.user), nodes=nodes,
     )  # fmt: skip
 
 
@@ -227,14 +229,13 @@ def _accounts(
     return accounts
 
 
-def _cannot_start(companion: CompanionTable, folder: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+def _cannot_start(command: Sequence[str], cwd: str, path: str) -> tuple[str, str] | None:
     """The key that stands against a companion, and why."""
-    cwd = str(Path(folder, companion.cwd))
     if not LINUX:
         return "command", _NEEDS_LINUX
     if why := _closed(cwd):
         return "cwd", why
-    detected = detect(companion.command, cwd, _path(companion, environ))
+    detected = detect(command, cwd, path)
     return ("command", detected.why) if detected.executable is None else None
 
 
@@ -247,15 +248,6 @@ def _closed(folder: str) -> str:
     except OSError as error:
         return f"{folder}: {error.strerror}"
     return ""
-
-
-def _node_of(companion: CompanionTable, folder: str, environ: Mapping[str, str]) -> str | None:
-    """The Node that it, or what it starts, would find."""
-    return find("node", str(Path(folder, companion.cwd)), _path(companion, environ))
-
-
-def _path(companion: CompanionTable, environ: Mapping[str, str]) -> str:
-    return companion.env.get("PATH", environ.get("PATH", os.defpath))
 
 
 def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ Complain = Callable[[KeyPath, str], object]
 
 
 class Key(Struct, frozen=True):
-    name: str
     type: Any
+    table: type[Table] | None  # that it holds, or of which it holds many
     description: str
     kind: ValueKind | None
     schema: Schema
@@ -34,18 +34,16 @@ def keys(table: type[Struct]) -> dict[str, Key]:
     hints = get_type_hints(table, include_extras=True)
     found = {}
     for field in msgspec.structs.fields(table):
-        inner, *marks = get_args(hints[field.name]) if _annotated(hints[field.name]) else (None,)
+        hint = hints[field.name]
+        inner, *marks = get_args(hint) if get_origin(hint) is Annotated else (None,)
         words = [mark for mark in marks if isinstance(mark, str)]
         if words:
             kind = next((mark for mark in marks if isinstance(mark, ValueKind)), None)
             extra = next((mark for mark in marks if isinstance(mark, dict)), {})
             default = field.default if field.default_factory is NODEFAULT else field.default_factory()
-            found[field.name] = Key(field.name, inner, words[0], kind, extra, default)
+            of = get_args(inner)[0] if get_origin(inner) is tuple else inner
+            found[field.name] = Key(inner, table_in(of), words[0], kind, extra, default)
     return found
-
-
-def _annotated(hint: Any) -> bool:
-    return get_origin(hint) is Annotated
 
 
 @cache
@@ -119,19 +117,10 @@ def _read_map(hint: Any, kind: ValueKind | None, value: Any, at: KeyPath, compla
 
 def build(table: type[Table], given: dict[str, Any]) -> Any:
     """The table's Struct; a key that was not given has its default."""
-    values = dict(given)
-    for name, inner, many in _tables_of(table):
-        if name in given:
-            values[name] = tuple(build(inner, item) for item in given[name]) if many else build(inner, given[name])
+    values, known = dict(given), keys(table)
+    for name, value in given.items():
+        if name in known and (inner := known[name].table):
+            values[name] = (
+                tuple(build(inner, item) for item in value) if isinstance(value, tuple) else build(inner, value)
+            )
     return table(**values)
-
-
-@cache
-def _tables_of(table: type[Table]) -> list[tuple[str, type[Table], bool]]:
-    """Which of its keys hold a table, or many of them, and of what type."""
-    found = []
-    for name, key in keys(table).items():
-        many = get_origin(key.type) is tuple
-        if inner := table_in(get_args(key.type)[0] if many else key.type):
-            found.append((name, inner, many))
-    return found
