@@ -75,7 +75,7 @@ def take(
     if not profile:  # also a variable of a script's that was not set
         context = click.get_current_context()
         raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
-    choice = Choice(task=task or None, only=only, start_from=start_from)
+    choice = Choice(task=task, only=only, start_from=start_from)
     if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)
     earlier = _earlier(profile, resume or "", to_retry=retry_failed)
@@ -87,7 +87,7 @@ def take(
             raise _never_ran(plan.profile or "", was)
         return PlannedRun(plan, None, f"{plan.name} never ran: it starts from its first agent")
     view = earlier.view
-    choice = replace(choice, task=choice.task or view.task or None)
+    choice = replace(choice, task=choice.task or view.task)
     if retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent gave up")

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import click
 
@@ -60,7 +60,6 @@ class Found(NamedTuple):
 
 
 def find(given: str | None) -> Found:
-    """Find the run that is meant."""
     profile = read(given) if given is not None and given.endswith(".toml") else None
     folder = state_dir(profile)
     try:
@@ -74,12 +73,13 @@ def find(given: str | None) -> Found:
         return _default(folder, journal, rows)
     if profile is None:
         number = int(given.removeprefix("r")) if re.fullmatch(r"r?[0-9]{1,15}", given) else None
-        rows = [row for row in rows if row.name == given or row.run == number] or _unknown(given, rows)
-        return Found(folder, journal, rows[-1])
-    rows = _of_profile(rows, Path(given), profile.name)
-    if not rows:
+        meant = [row for row in rows if row.name == given or row.run == number]
+        if not meant:
+            known = {row.name for row in rows} | {label(row.run) for row in rows}
+            raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')
+    elif not (meant := _of_profile(rows, Path(given), profile.name)):
         raise NeverRan(f"{given} never ran")
-    return Found(folder, journal, rows[-1])
+    return Found(folder, journal, meant[-1])
 
 
 def in_queue(given: str) -> Waiting | None:
@@ -133,11 +133,6 @@ def _of_profile(rows: list[RunRow], path: Path, name: str) -> list[RunRow]:
     """Two projects may each have a nightly.toml: the file counts before its name, unless it was moved."""
     named = [row for row in rows if row.name == name]
     return [row for row in named if row.profile and Path(row.profile).resolve() == path.resolve()] or named
-
-
-def _unknown(given: str, rows: list[RunRow]) -> NoReturn:
-    known = {row.name for row in rows} | {label(row.run) for row in rows}
-    raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')
 
 
 def follow(found: Found, interval: float = 0.1) -> Iterator[list[Recorded]]:

@@ -117,7 +117,7 @@ def _plan(profile: "Profile", folder: Path, choice: "Choice") -> "Plan":
     return make(profile, survey, choice=choice, state_dir=state)
 
 
-def _survey(profile: "Profile", folder: Path, task: str | None, *, but: Set[int] = frozenset()) -> "Survey":
+def _survey(profile: "Profile", folder: Path, task: str, *, but: Set[int] = frozenset()) -> "Survey":
     from seqsup.errors import SeqsupError
     from seqsup.node.packaged import with_node
     from seqsup.plan.survey import gather

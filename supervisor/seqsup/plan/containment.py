@@ -15,22 +15,18 @@ def contain(plan: Plan | None, cookie: str) -> Chosen:
     SEQSUP_TIER asks for one tier by its name. It is read here only, and is for tests: they run the real command line
     in each tier, and no profile could say which, since the best one is always right for users.
     """
-    enforce, key = (_enforcement(plan), _enforcing_key(plan)) if plan is not None else (Enforce.AUTO, "")
+    enforce, key = _asked(plan) if plan is not None else (Enforce.AUTO, "")
     return choose(enforce, cookie, key, os.environ.get("SEQSUP_TIER", ""))
 
 
-def _enforcement(plan: Plan) -> Enforce:
-    """Return what the run as a whole asks of the machine: the strictest that any of its agents does."""
-    if plan.execution_mode == ARTIFACT_ONLY:
-        return Enforce.WATCH
-    asked = {Enforce.CGROUP if step.limits.measure is Measure.CGROUP else step.limits.enforce for step in plan.steps}
-    return next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
-
-
-def _enforcing_key(plan: Plan) -> str:
-    """Return the key of the profile that asks for limits kept by the kernel, if one does."""
-    enforced = any(step.limits.enforce is Enforce.CGROUP for step in plan.steps)
-    return "memory.enforce" if enforced else "memory.measure"
+def _asked(plan: Plan) -> tuple[Enforce, str]:
+    """Return what the run asks of the machine, the strictest that any agent does, and the key that asks for cgroups."""
+    asked = {step.limits.enforce for step in plan.steps}
+    key = "memory.enforce" if Enforce.CGROUP in asked else "memory.measure"
+    if any(step.limits.measure is Measure.CGROUP for step in plan.steps):
+        asked.add(Enforce.CGROUP)
+    strictest = next((enforce for enforce in (Enforce.CGROUP, Enforce.AUTO) if enforce in asked), Enforce.WATCH)
+    return Enforce.WATCH if plan.execution_mode == ARTIFACT_ONLY else strictest, key
 
 
 def would_contain(plan: Plan) -> Chosen | str:

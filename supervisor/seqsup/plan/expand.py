@@ -42,15 +42,15 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
         return detected.kind if self.table.runtime == "auto" else self.table.runtime
 
 
-def expand(table: AgentTable, items: Sequence[str] | None, folder: str, task: str | None) -> list[ExpandedAgent]:
+def expand(table: AgentTable, items: Sequence[str] | None, folder: str, task: str) -> list[ExpandedAgent]:
     """The agent itself, or one for each item, called agent.1, agent.2, …"""
     if items is None:
         return [_filled(table, table.name, None, folder, task)]
     return [_filled(table, f"{table.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
 
 
-def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: str | None) -> ExpandedAgent:
-    values: placeholders.Values = {("task", None): placeholders.escape(task or "")}
+def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: str) -> ExpandedAgent:
+    values: placeholders.Values = {("task", None): placeholders.escape(task)}
     if item is not None:
         values["item", None] = placeholders.escape(item)
 

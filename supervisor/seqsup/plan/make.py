@@ -29,7 +29,6 @@ from seqsup.text import named
 
 def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) -> Plan:
     """Raise ProfileError with all that stands against it on this machine."""
-    choice = replace(choice, task=choice.task or None)
     ordered = in_order(profile.agents)
     expanded = {
         table.name: expand(table, survey.items.get(table.name), survey.folder, choice.task) for table in ordered
@@ -76,7 +75,7 @@ def _resolved(
         name=profile.name,
         profile=profile.file and str(PurePosixPath(survey.folder, PurePosixPath(profile.file).name)),
         state_dir=state_dir,
-        task=choice.task or "",
+        task=choice.task,
         only=choice.only if choice.failed is None else tuple(agent.name for agent in taken),
         start_from=choice.start_from,
         steps=tuple(

@@ -19,7 +19,7 @@ _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they prin
 _CHAIN = 5  # agents: the longest chain that is advised
 
 
-def notes(profile: Profile, survey: Survey, selection: Selection, task: str | None) -> Iterator[str]:
+def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> Iterator[str]:
     names, skips = selection.names, selection.skips
     if (factor := scale(survey.memory)) < 1:
         yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
@@ -27,7 +27,7 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str | No
     for agent in selection.taken:
         table = agent.table
         texts = {found for _, text in table.texts() for found in placeholders.found(text)}
-        if ("task", None) in texts and task is None:
+        if ("task", None) in texts and not task:
             alike.setdefault(NO_TASK, {})[table.name] = None
         if agent.item is not None and ("item", None) not in texts:
             yield f"{table.name}: {{item}} stands nowhere in it, so all its copies do the same"

@@ -55,12 +55,10 @@ def _wrong_node(agent: ExpandedAgent, survey: Survey) -> Iterator[tuple[KeyPath,
         yield ("node", "options"), f"{why}; write it into the command"
 
 
-def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str | None) -> ProfileError:
+def with_objections(error: ProfileError, rest: Rest, survey: Survey, task: str) -> ProfileError:
     """Add what the machine has against a profile that is wrong already: every complaint at once."""
     tables = [table for n, table in enumerate(rest.profile.agents) if n not in rest.unknown_agents]
-    agents = [
-        agent for table in tables for agent in expand(table, survey.items.get(table.name), survey.folder, task or None)
-    ]
+    agents = [agent for table in tables for agent in expand(table, survey.items.get(table.name), survey.folder, task)]
     wrong = [*survey.problems.items(), *objections(rest.profile, survey, agents)]
     more = complaints(rest.profile, [(at, message) for at, message in wrong if at not in rest.wrong])
     return ProfileError(sorted(dict.fromkeys((*error.complaints, *more)), key=lambda complaint: complaint.line or 0))

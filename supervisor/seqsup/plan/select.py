@@ -15,7 +15,7 @@ from seqsup.text import nearest
 class Choice(Struct, frozen=True, kw_only=True):
     """What the command line asks for."""
 
-    task: str | None = None
+    task: str = ""
     only: tuple[str, ...] = ()
     start_from: str | None = None
     failed: tuple[str, ...] | None = None  # with --retry-failed: who gave up, and who was skipped for want of them
@@ -63,15 +63,15 @@ def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
         return "named with --only"
     if choice.failed is not None:
         return "it gave up, or needed what did"
-    if not agent.when or choice.task is None:
+    if not agent.when or not choice.task:
         return ""
     return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
 
 
-def _unfit(agent: AgentTable, copies: Sequence[str], task: str | None, missing: Set[str], *, named: bool) -> str | None:
+def _unfit(agent: AgentTable, copies: Sequence[str], task: str, missing: Set[str], *, named: bool) -> str | None:
     if not copies:
         return "for_each found nothing"
-    if not named and agent.when and task is not None and not _mentions(task, agent.when):
+    if not named and agent.when and task and not _mentions(task, agent.when):
         return f"the task has none of the words {', '.join(agent.when)}"
     lacking = [need for need in agent.needs if need in missing]
     if lacking and not named:

@@ -69,7 +69,7 @@ class _Unreadable(Exception):
 
 
 def gather(
-    profile: Profile, *, folder: str, task: str | None, environ: Mapping[str, str], state_dir: str | None = None,
+    profile: Profile, *, folder: str, task: str, environ: Mapping[str, str], state_dir: str | None = None,
     but: Set[int] = frozenset(),
 ) -> Survey:  # fmt: skip
     """Look for all agents of the profile but those at these places, of which not enough is known."""

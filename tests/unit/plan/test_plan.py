@@ -53,7 +53,7 @@ def planned(
     found: AgentSurvey = NATIVE,
     memory: int = 64 * GIB,
     items: dict[str, tuple[str, ...]] | None = None,
-    task: str | None = None,
+    task: str = "",
     only: tuple[str, ...] = (),
     start_from: str | None = None,
 ) -> Plan:
@@ -144,7 +144,6 @@ def test_needs_always_come_first_whatever_the_order(data: st.DataObject) -> None
 @pytest.mark.parametrize(
     ("task", "taken"),
     [
-        (None, ["a", "b", "c"]),
         ("", ["a", "b", "c"]),
         ("Add a BUTTON.", ["a", "b", "c"]),
         ("the form-field", ["a", "b", "c"]),
@@ -152,7 +151,7 @@ def test_needs_always_come_first_whatever_the_order(data: st.DataObject) -> None
         ("fix c++ code", ["a"]),
     ],
 )
-def test_when_takes_an_agent_by_whole_words_of_the_task(task: str | None, taken: list[str]) -> None:
+def test_when_takes_an_agent_by_whole_words_of_the_task(task: str, taken: list[str]) -> None:
     plan = planned(agents("a", "b\nwhen = ['button', 'form']", "c\nneeds = ['b']"), task=task)
     assert names(plan) == taken
     if "b" not in taken:

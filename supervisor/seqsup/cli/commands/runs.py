@@ -13,7 +13,7 @@ from seqsup.cli.output import put_object
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
-from seqsup.state.turn import Waiting, queued
+from seqsup.state.turn import queued
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
@@ -49,21 +49,19 @@ def runs(last: int, every: bool, as_json: bool) -> None:
         if state == DIED:
             view.lose()
         tell_closed(found)
+    waiting = queued(folder)
     if as_json:
-        waiting = [asdict(each) for each in queued(folder)]
-        put_object("seqsup.runs/1", {"runs": [_fields(*entry) for entry in entries], "waiting": waiting})
+        told = [_fields(*entry) for entry in entries]
+        put_object("seqsup.runs/1", {"runs": told, "waiting": list(map(asdict, waiting))})
         return
-    listed = [_row(*entry) for entry in entries] + [_waits(each) for each in queued(folder)]
+    listed = [_row(*entry) for entry in entries]
+    listed += [(each.label, each.name, "waiting", f"since {each.since}", *[NONE] * 4) for each in waiting]
     if not listed:
         click.echo("seqsup: nothing ran yet", err=True)
         return
     click.echo("\n".join(render(_COLUMNS, listed, width())))
     if len(shown) < len(rows):
         click.echo(f"seqsup: {len(rows) - len(shown)} earlier ones: --all shows them", err=True)
-
-
-def _waits(waiting: Waiting) -> tuple[str, ...]:
-    return (waiting.label, waiting.name, "waiting", f"since {waiting.since}", NONE, NONE, NONE, NONE)
 
 
 def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:

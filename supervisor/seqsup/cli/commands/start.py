@@ -11,7 +11,6 @@ from seqsup.cli.arguments import log_options
 from seqsup.cli.choose import take, taking_options
 from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
-from seqsup.runner.detached import Detached
 from seqsup.runner.detached import detach as in_background
 from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
@@ -62,8 +61,8 @@ def start(
         )
     folder = Path(plan.state_dir)
     found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
-
-    def in_child(detached: Detached) -> int:
-        return supervise(plan, replace(display, detached=detached), resume=of, wait=not no_wait)
-
-    return in_background(folder, in_child, found_by)
+    return in_background(
+        folder,
+        lambda detached: supervise(plan, replace(display, detached=detached), resume=of, wait=not no_wait),
+        found_by,
+    )

@@ -62,7 +62,11 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
         put_object(SCHEMA, _fields(found, view, state))
     else:
         pauses = state == RunState.RUNNING and (found.folder / PAUSED).exists()
-        left = (None if found.closed() else _survivors(found)) if state == DIED else ()
+        left: tuple[ProcessMemory, ...] | None = ()
+        if state == DIED:
+            from seqsup.runner.recover import survivors  # costs 60 ms, and supervisors seldom die
+
+            left = None if found.closed() else survivors(found.journal, found.state_dir, found.row)
         elsewhere = found.state_dir != state_dir()
         click.echo(_text(view, state, Now(time.time(), time.monotonic()), left, pauses=pauses, elsewhere=elsewhere))
         for each in queued(state_dir()):
@@ -113,12 +117,6 @@ def _text(
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
     below = body(view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere)
     return "\n".join([*lines, *below])
-
-
-def _survivors(found: Found) -> tuple[ProcessMemory, ...]:
-    from seqsup.runner.recover import survivors  # costs 60 ms, and supervisors seldom die
-
-    return survivors(found.journal, found.state_dir, found.row)
 
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:

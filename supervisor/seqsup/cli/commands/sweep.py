@@ -23,7 +23,7 @@ def sweep(dry_run: bool, as_json: bool) -> int:
     `start` and `run` do the same before they begin. Live runs are never touched.
     """
     folder = state_dir()
-    found = _look(folder) if dry_run else asyncio.run(_recover(folder))
+    found = asyncio.run(_find(folder, dry_run))
     if as_json:
         put_object("seqsup.sweep/1", {"dry_run": dry_run, "runs": found})
     else:
@@ -58,20 +58,13 @@ def _done(run: Recovered, verb: str) -> str:
     return "nothing but groups was left" if run.groups or run.groups_remaining else "nothing of it was left"
 
 
-def _look(folder: Path) -> list[Recovered]:
-    journal = _journal(folder)
-    found = look(journal, folder) if journal else []
-    others = look_elsewhere(journal, folder, folder)
+async def _find(folder: Path, dry_run: bool) -> list[Recovered]:
+    journal = Journal.open(folder, write=True) if kept(folder) else None
+    if dry_run:
+        found = look(journal, folder) if journal else []
+        others = look_elsewhere(journal, folder, folder)
+    else:
+        wake = Wake()
+        found = await recover(journal, folder, wake) if journal else []
+        others = await recover_elsewhere(journal, folder, folder, wake)
     return [*found, others] if others is not None else found
-
-
-async def _recover(folder: Path) -> list[Recovered]:
-    wake = Wake()
-    journal = _journal(folder)
-    found = await recover(journal, folder, wake) if journal else []
-    others = await recover_elsewhere(journal, folder, folder, wake)
-    return [*found, others] if others is not None else found
-
-
-def _journal(folder: Path) -> Journal | None:
-    return Journal.open(folder, write=True) if kept(folder) else None
