@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from seqsup.cli import complete
 from seqsup.cli.arguments import text, together
 from seqsup.cli.find_run import find
-from seqsup.cli.load_plan import load, read, state_dir
+from seqsup.cli.load_plan import load
+from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.history import fold
 from seqsup.model.plan import Plan
@@ -110,7 +111,7 @@ def _apart(given: str) -> tuple[str, str]:
 def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | None:
     """The run that is meant, the profile's last one if `wanted` is empty; None where it never ran."""
     profile, path = read(profile_path), str(straight(Path(profile_path)))
-    folder = state_dir(profile)
+    folder = state_dir_of(profile)
     try:
         journal = Journal.open(folder)
     except NoJournal:

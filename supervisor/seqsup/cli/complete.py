@@ -5,6 +5,9 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
+from seqsup.errors import SeqsupError
+from seqsup.state.run_folder import label, state_dir
+
 _SHOWN = 60  # characters of an agent's command
 _LATEST = 20  # runs
 
@@ -15,8 +18,7 @@ def profile(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The agents of PROFILE, with their commands."""
-    from seqsup.cli.load_plan import read
-    from seqsup.errors import SeqsupError
+    from seqsup.cli.read_profile import read
 
     # While an option lacks its value, click leaves the words that follow in `args`
     path = context.params.get("profile") or next(iter(context.args), None)
@@ -47,10 +49,7 @@ def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str)
 
 
 def _runs() -> Iterable[tuple[str, str]]:
-    from seqsup.cli.load_plan import state_dir
-    from seqsup.errors import SeqsupError
     from seqsup.state.journal import Journal
-    from seqsup.state.run_folder import label
 
     try:
         rows = Journal.open(state_dir()).runs()[-_LATEST:]
@@ -62,7 +61,6 @@ def _runs() -> Iterable[tuple[str, str]]:
 
 def _agents(given: str | None) -> Iterable[tuple[str, str]]:
     from seqsup.cli.find_run import find
-    from seqsup.errors import SeqsupError
 
     try:
         view = find(given).view()

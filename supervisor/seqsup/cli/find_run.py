@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import click
 
-from seqsup.cli.load_plan import read, state_dir
 from seqsup.errors import SeqsupError
 from seqsup.model.events import Recorded, RunEnded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.run_view import RunState, RunView
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
-from seqsup.state.run_folder import alive, closed, label, run_folder, surely_alive
+from seqsup.state.run_folder import alive, closed, label, run_folder, state_dir, surely_alive
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import nearest
 
@@ -60,8 +59,12 @@ class Found(NamedTuple):
 
 
 def find(given: str | None) -> Found:
-    profile = read(given) if given is not None and given.endswith(".toml") else None
-    folder = state_dir(profile)
+    profile = None
+    if given is not None and given.endswith(".toml"):
+        from seqsup.cli.read_profile import read, state_dir_of  # most look for a run without its profile
+
+        profile = read(given)
+    folder = state_dir_of(profile) if profile is not None else state_dir()
     try:
         journal = Journal.open(folder)
     except NoJournal as error:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from helpers.tiers import LIMITING, TIERS
 from seqsup.cli.commands.plan import plan as plan_command
 from seqsup.cli.commands.schema import schema as schema_command
-from seqsup.cli.load_plan import for_command, load, state_dir
+from seqsup.cli.load_plan import for_command, load
+from seqsup.cli.read_profile import state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload
@@ -27,6 +28,7 @@ from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import escape, finish
+from seqsup.state.run_folder import state_dir
 from seqsup.units import GIB, MIB
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
@@ -584,13 +586,13 @@ def test_the_state_folder_is_the_profiles_or_the_environments_or_the_users(
     for variable in ("SEQSUP_STATE_DIR", "XDG_STATE_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert state_dir(profile) == tmp_path / "state"
+    assert state_dir_of(profile) == tmp_path / "state"
     assert state_dir() == tmp_path / ".local/state/seqsup"
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert state_dir() == Path("/xdg/seqsup")
     monkeypatch.setenv("SEQSUP_STATE_DIR", "/own")
     assert state_dir() == Path("/own")
-    assert state_dir(profile) == tmp_path / "state"
+    assert state_dir_of(profile) == tmp_path / "state"
 
 
 # The commands

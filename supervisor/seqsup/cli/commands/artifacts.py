@@ -14,7 +14,7 @@ from seqsup.cli.app import Group
 from seqsup.cli.arguments import days, size
 from seqsup.cli.output import put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
-from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder
+from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder, state_dir
 from seqsup.text import counted, nearest, printable
 from seqsup.units import format_age, format_size
 from seqsup.view.table import NONE, Column, render
@@ -150,7 +150,6 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
 
     `start` does so by itself for its profile's runs older than run.keep.
     """
-    from seqsup.cli.load_plan import state_dir
     from seqsup.state.journal import Journal
     from seqsup.state.journal_schema import NoJournal
     from seqsup.state.retention import kept, may_go, remove, too_much

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.load_plan import load, read, state_dir
 from seqsup.cli.output import put_object
+from seqsup.state.run_folder import state_dir
 from seqsup.view.terminal import width
 
 if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for what is examined with
@@ -45,6 +45,8 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
+    from seqsup.cli.load_plan import load
+    from seqsup.cli.read_profile import read, state_dir_of
     from seqsup.doctor.checks import examine
     from seqsup.doctor.finding import Finding, Level
     from seqsup.profile.complaint import ProfileError
@@ -53,7 +55,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()  # `load` puts packaged Nodes on PATH
     if profile is not None:
         try:
-            folder = state_dir(read(profile))
+            folder = state_dir_of(read(profile))
             plan = load(profile)
         except ProfileError as error:
             for complaint in error.complaints:

@@ -10,11 +10,11 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.arguments import text
-from seqsup.cli.load_plan import load, state_dir
 from seqsup.cli.output import put_file
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
 from seqsup.model.preset import start_commands
+from seqsup.state.run_folder import state_dir
 from seqsup.units import GIB
 
 _FILE = "agents.toml"
@@ -121,6 +121,7 @@ def _write_schema(path: Path) -> None:
 
 
 def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
+    from seqsup.cli.load_plan import load
     from seqsup.view.systemd import Service, timer, write
 
     plan = load(profile)

@@ -10,7 +10,6 @@ import msgspec
 from seqsup.cli import complete
 from seqsup.cli.arguments import size
 from seqsup.cli.find_run import find
-from seqsup.cli.load_plan import state_dir
 from seqsup.cli.output import put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
@@ -19,6 +18,7 @@ from seqsup.model.process import Heap
 from seqsup.model.process_names import title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal_schema import kept
+from seqsup.state.run_folder import state_dir
 from seqsup.text import counted, wrap
 from seqsup.units import format_size
 from seqsup.view.table import NONE, Column, render

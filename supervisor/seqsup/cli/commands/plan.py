@@ -1,5 +1,6 @@
 """`seqsup plan`: what `start` would do; starts nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -7,16 +8,18 @@ import msgspec
 from msgspec.structs import asdict
 
 from seqsup.cli.choose import take, taking_options
-from seqsup.cli.load_plan import expectations
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused
+from seqsup.model.plan import Plan
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.plan.containment import would_contain
 from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin
 from seqsup.plan.resume import PlannedRun
-from seqsup.policy.learning import Expected
+from seqsup.policy.learning import Expected, expect
 from seqsup.profile.placeholders import finish
+from seqsup.state.journal import Journal
+from seqsup.state.journal_schema import JournalError
 from seqsup.state.run_folder import label
 from seqsup.view.terminal import width
 
@@ -32,13 +35,23 @@ def plan(as_json: bool, **asked: Any) -> int:
     Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(**asked)
-    usual = expectations(taken.plan)
+    usual = _usual(taken.plan)
     found = would_contain(taken.plan)
     if as_json:
         put_object("seqsup.plan/1", _as_object(taken, found, usual))
     else:
         click.echo("\n".join(line.rstrip() for line in outline(taken, found, usual, width() or _WIDTH)))
     return Refused.exit_code if isinstance(found, str) else 0
+
+
+def _usual(made: Plan) -> dict[str, Expected]:
+    """What the plan's agents usually take, of those that ran before. It only looks."""
+    try:
+        journal = Journal.open(Path(made.state_dir))
+    except JournalError:
+        return {}
+    known = ((step.name, expect(journal.past(made.profile, step.name), step.content)) for step in made.steps)
+    return {name: each for name, each in known if each is not None}
 
 
 def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:

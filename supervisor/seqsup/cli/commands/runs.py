@@ -8,11 +8,11 @@ from msgspec.structs import asdict
 from seqsup.cli.arguments import whole
 from seqsup.cli.commands.status import DIED, state_of, tell_closed
 from seqsup.cli.find_run import Found
-from seqsup.cli.load_plan import state_dir
 from seqsup.cli.output import put_object
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
+from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import queued
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp

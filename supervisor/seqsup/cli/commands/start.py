@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from seqsup.cli.arguments import log_options
 from seqsup.cli.choose import take, taking_options
-from seqsup.cli.load_plan import state_dir
 from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import detach as in_background
 from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
+from seqsup.state.run_folder import state_dir
 
 
 @click.command(short_help="Run a profile's agents one at a time.")

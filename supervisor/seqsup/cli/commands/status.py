@@ -6,14 +6,13 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.find_run import Found, NeverRan, find, in_queue
-from seqsup.cli.load_plan import state_dir
 from seqsup.cli.output import put_object
 from seqsup.cli.signals import suspended
 from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
-from seqsup.state.run_folder import PAUSED
+from seqsup.state.run_folder import PAUSED, state_dir
 from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.text import at_a_time, counted, named, printable, wrap
 from seqsup.units import format_duration, format_size

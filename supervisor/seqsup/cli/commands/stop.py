@@ -7,8 +7,8 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.find_run import find, in_queue
-from seqsup.cli.load_plan import state_dir
 from seqsup.cli.signals import send, suspended
+from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named
 

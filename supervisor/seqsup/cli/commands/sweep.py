@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from seqsup.cli.load_plan import state_dir
 from seqsup.cli.output import put_object
 from seqsup.host.wake import Wake
 from seqsup.model.process_names import processes
 from seqsup.runner.recover import Recovered, look, look_elsewhere, recover, recover_elsewhere
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import kept
+from seqsup.state.run_folder import state_dir
 
 
 @click.command(short_help="Find and stop what a dead supervisor left behind.")

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.load_plan import load, read, state_dir
+from seqsup.cli.load_plan import load
 from seqsup.cli.output import put_object
+from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.model.profile import AgentTable, Profile
 from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
@@ -54,7 +55,7 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
 
 def _pasts(profile: Profile, path: str | None) -> dict[str, list[Past]]:
     try:
-        journal = Journal.open(state_dir(profile))
+        journal = Journal.open(state_dir_of(profile))
     except NoJournal:
         return {}
     return {agent.name: list(_past(journal, path, agent)) for agent in profile.agents}
