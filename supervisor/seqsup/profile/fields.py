@@ -20,10 +20,10 @@ Complain = Callable[[KeyPath, str], object]
 
 
 class Key(Struct, frozen=True):
-    type: Any
-    table: type[Table] | None  # that it holds, or of which it holds many
+    many: type | None  # tuple or dict where it holds several values
+    table: type[Table] | None  # what a value is
+    kind: ValueKind | None  # how a value is read; of a table, what turns a shorthand into one
     description: str
-    kind: ValueKind | None
     schema: Schema
     default: Any
 
@@ -38,24 +38,29 @@ def keys(table: type[Struct]) -> dict[str, Key]:
         inner, *marks = get_args(hint) if get_origin(hint) is Annotated else (None,)
         words = [mark for mark in marks if isinstance(mark, str)]
         if words:
+            many = next((each for each in (tuple, dict) if get_origin(inner) is each), None)
+            value = get_args(inner)[many is dict] if many else inner
+            holds = _table_in(value)
             kind = next((mark for mark in marks if isinstance(mark, ValueKind)), None)
-            extra = next((mark for mark in marks if isinstance(mark, dict)), {})
-            default = field.default if field.default_factory is NODEFAULT else field.default_factory()
-            of = get_args(inner)[0] if get_origin(inner) is tuple else inner
-            found[field.name] = Key(inner, table_in(of), words[0], kind, extra, default)
+            found[field.name] = Key(
+                many=many,
+                table=holds,
+                kind=kind if kind or holds else _kind_of(value),
+                description=words[0],
+                schema=next((mark for mark in marks if isinstance(mark, dict)), {}),
+                default=field.default if field.default_factory is NODEFAULT else field.default_factory(),
+            )
     return found
 
 
-@cache
-def table_in(hint: Any) -> type[Table] | None:
+def _table_in(hint: Any) -> type[Table] | None:
     for inner in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(inner, type) and issubclass(inner, Table):
             return inner
     return None
 
 
-@cache
-def kind_of(hint: Any) -> ValueKind:
+def _kind_of(hint: Any) -> ValueKind:
     if get_origin(hint) is Literal:
         return one_of(get_args(hint))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -74,7 +79,7 @@ def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> di
         if name not in known:
             meant = f" (did you mean {table.meant[name]}?)" if name in table.meant else nearest(name, known)
             complain((*at, name), f"unknown key{meant}")
-        elif (ended := _read_value(known[name].type, known[name].kind, value, (*at, name), complain)) is not UNSET:
+        elif (ended := _read_key(known[name], value, (*at, name), complain)) is not UNSET:
             given[name] = ended
     for name in table.must_have:
         if name not in raw:
@@ -83,36 +88,30 @@ def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> di
     return given
 
 
-def _read_value(hint: Any, kind: ValueKind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
-    if get_origin(hint) is tuple:
-        return _read_list(get_args(hint)[0], kind, value, at, complain)
-    if get_origin(hint) is dict:
-        return _read_map(get_args(hint)[1], kind, value, at, complain)
-    table = table_in(hint)
+def _read_key(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
+    if key.many is tuple:
+        if not isinstance(value, list):
+            wanted = f"tables, each begun by [[{at[-1]}]]" if key.table else "a list in brackets"
+            complain(at, f"expected {wanted}, not {show(value)}")
+            return UNSET
+        items = [_read_value(key, item, (*at, n), complain) for n, item in enumerate(value)]
+        return tuple(item for item in items if item is not UNSET)
+    if key.many is dict:
+        if not isinstance(value, dict):
+            complain(at, 'expected a table, such as { NAME = "value" }')  # the text of env may hold a secret
+            return UNSET
+        ended = {name: _read_value(key, item, (*at, name), complain) for name, item in value.items()}
+        return {name: item for name, item in ended.items() if item is not UNSET}
+    return _read_value(key, value, at, complain)
+
+
+def _read_value(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
     try:
-        if kind or not table:  # a table's kind turns a shorthand into the table
-            value = (kind or kind_of(hint)).read(value)
+        value = key.kind.read(value) if key.kind else value
     except ValueError as error:
         complain(at, str(error))
         return UNSET
-    return read(table, value, at, complain) if table else value
-
-
-def _read_list(hint: Any, kind: ValueKind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
-    if not isinstance(value, list):
-        wanted = f"tables, each begun by [[{at[-1]}]]" if table_in(hint) else "a list in brackets"
-        complain(at, f"expected {wanted}, not {show(value)}")
-        return UNSET
-    ended = [_read_value(hint, kind, item, (*at, n), complain) for n, item in enumerate(value)]
-    return tuple(item for item in ended if item is not UNSET)
-
-
-def _read_map(hint: Any, kind: ValueKind | None, value: Any, at: KeyPath, complain: Complain) -> Any:
-    if not isinstance(value, dict):
-        complain(at, 'expected a table, such as { NAME = "value" }')  # the text of env may hold a secret
-        return UNSET
-    ended = {name: _read_value(hint, kind, item, (*at, name), complain) for name, item in value.items()}
-    return {name: item for name, item in ended.items() if item is not UNSET}
+    return read(key.table, value, at, complain) if key.table else value
 
 
 def build(table: type[Table], given: dict[str, Any]) -> Any:

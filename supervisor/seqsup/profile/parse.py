@@ -4,7 +4,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import read_preset
@@ -63,14 +63,14 @@ def _of_preset(name: str | None) -> dict[str, dict[str, Any]]:
     if name is None:
         return {}
 
-    def refuse(at: KeyPath, message: str) -> None:
+    def refuse(at: KeyPath, message: str) -> NoReturn:
         raise ValueError(f"preset {name}: {spell(at)}: {message}")
 
     given, known = {}, fields.keys(AgentTable)
     for table, raw in read_preset(name).keys.items():
-        if table not in SHARED:
+        if table not in SHARED or (of := known[table].table) is None:
             refuse(("keys", table), f"no table that a preset sets{nearest(table, SHARED)}")
-        given[table] = fields.read(known[table].type, raw, ("keys", table), refuse)
+        given[table] = fields.read(of, raw, ("keys", table), refuse)
     return given
 
 

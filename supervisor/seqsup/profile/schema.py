@@ -1,13 +1,12 @@
 """The JSON Schema of profiles, from the same types that read them."""
 
-from typing import Any, get_args, get_origin
+from typing import Any
 
-import msgspec
 from msgspec import NODEFAULT, UNSET
 
 from seqsup.model.kinds import Schema, Table, ValueKind
 from seqsup.model.profile import Profile
-from seqsup.profile.fields import Key, keys, kind_of, table_in
+from seqsup.profile.fields import Key, keys
 
 
 def schema() -> Schema:
@@ -28,7 +27,7 @@ def _of_table(table: type[Table]) -> Schema:
 
 
 def _key_schema(key: Key) -> Schema:
-    described: Schema = {"description": key.description, **_type_schema(key.type, key.kind)}
+    described: Schema = {"description": key.description, **_values_schema(key)}
     if not isinstance(key.default, Table) and key.default not in (UNSET, NODEFAULT, None):
         described["default"] = _spell(key.default, key.kind)
     elif key.default is None and key.kind and key.kind.off is not None:
@@ -36,17 +35,16 @@ def _key_schema(key: Key) -> Schema:
     return described | key.schema
 
 
-def _type_schema(hint: Any, kind: ValueKind | None) -> Schema:
-    if get_origin(hint) is tuple:
-        return {"type": "array", "items": _type_schema(get_args(hint)[0], kind)}
-    if get_origin(hint) is dict:
-        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1], kind)}
-    if table := table_in(hint):
-        return {"anyOf": [kind.schema, _of_table(table)]} if kind else _of_table(table)
-    return (kind or kind_of(hint)).schema
+def _values_schema(key: Key) -> Schema:
+    forms = [key.kind.schema] if key.kind else []
+    forms += [_of_table(key.table)] if key.table else []
+    one = forms[0] if len(forms) == 1 else {"anyOf": forms}
+    if key.many is tuple:
+        return {"type": "array", "items": one}
+    return {"type": "object", "additionalProperties": one} if key.many is dict else one
 
 
 def _spell(default: Any, kind: ValueKind | None) -> Any:
     if isinstance(default, tuple):
         return [_spell(item, kind) for item in default]
-    return kind.write(default) if kind else msgspec.to_builtins(default)
+    return kind.write(default) if kind else default
