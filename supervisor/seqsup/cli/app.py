@@ -170,7 +170,7 @@ def _usage(error: click.ClickException, context: click.Context | None) -> int:
     at = getattr(error, "ctx", None)
     if at is not None:
         click.echo(f"try: {at.command_path} -h", err=True)
-    elif context is not None and context.invoked_subcommand:
+    elif context is not None and context.invoked_subcommand:  # click's parser of options names no context
         click.echo(f"try: {context.command_path} {context.invoked_subcommand} -h", err=True)
     return error.exit_code
 

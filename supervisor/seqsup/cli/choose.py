@@ -74,8 +74,7 @@ def take(
     if profile is None and resume:
         profile, resume = _apart(resume)
     if not profile:  # also a variable of a script's that was not set
-        context = click.get_current_context()
-        raise click.UsageError(f"which profile? ({context.command_path} PROFILE)", context)
+        raise click.UsageError(f"which profile? ({click.get_current_context().command_path} PROFILE)")
     choice = Choice(task=task, only=only, start_from=start_from)
     if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)

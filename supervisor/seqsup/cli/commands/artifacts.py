@@ -56,7 +56,7 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
             " call it in an agent's command or script, as its last step"
         )
     if text is None and not details:
-        raise click.UsageError("what? (--summary TEXT, --details FILE, or both)", click.get_current_context())
+        raise click.UsageError("what? (--summary TEXT, --details FILE, or both)")
     if not Path(folder).is_dir():
         raise ArtifactError(f"{folder} is gone: was the run cleaned, or is this another machine or container?")
     if text == "-":
@@ -125,7 +125,7 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
     """AGENT's summary and the files beside it, or the content of one of them. Without AGENT, of each of RUN's."""
     attempts = list(_attempts(run, agent))
     if wanted is not None and len(attempts) != 1:
-        raise click.UsageError("whose file? (seqsup artifacts show AGENT --file NAME)", click.get_current_context())
+        raise click.UsageError("whose file? (seqsup artifacts show AGENT --file NAME)")
     for name, folder in attempts:
         if wanted is not None:
             with opened(folder, wanted) as file:
@@ -155,7 +155,7 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
     from seqsup.state.retention import kept, may_go, remove, too_much
 
     if days is None and max_size is None:
-        raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)", click.get_current_context())
+        raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)")
     folder = state_dir()
     try:
         journal = Journal.open(folder, write=not dry_run)

@@ -51,7 +51,7 @@ def init(
     if systemd or timer:
         if profile is None:
             option = "--systemd" if systemd else "--timer"
-            raise click.UsageError(f"which profile? (seqsup init PROFILE {option})", click.get_current_context())
+            raise click.UsageError(f"which profile? (seqsup init PROFILE {option})")
         if preset or prompts or force:
             raise click.UsageError(
                 "--systemd and --timer print, and write no profile: leave --preset, --prompt, --force"
@@ -85,7 +85,7 @@ def _program(preset: str | None) -> str | None:
     if preset is not None:
         if preset not in commands:
             known = nearest(preset, commands) or f": {', '.join(commands)}"
-            raise click.UsageError(f"no preset {preset}{known}", click.get_current_context())
+            raise click.UsageError(f"no preset {preset}{known}")
         return preset
     here = [name for name in commands if shutil.which(name)]
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():

@@ -26,7 +26,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     profile's name or its file; without it the run that runs, else the last. Data go to stdout.
     """
     if as_json and openmetrics:
-        raise click.UsageError("--json or --openmetrics, not both", click.get_current_context())
+        raise click.UsageError("--json or --openmetrics, not both")
     found = find(run)
     state, _ = state_of(found)
     events, samples = tuple(found.journal.events(found.row.run)), tuple(read(found.folder))

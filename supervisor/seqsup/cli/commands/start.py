@@ -56,9 +56,7 @@ def start(
     if not detach:
         return supervise(plan, display, resume=of, wait=not no_wait)
     if as_json or follow:
-        raise click.UsageError(
-            "--detach has no output; `seqsup events -f` follows the run", click.get_current_context()
-        )
+        raise click.UsageError("--detach has no output; `seqsup events -f` follows the run")
     folder = Path(plan.state_dir)
     found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
     return in_background(
