@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec.structs import replace
@@ -66,16 +67,14 @@ taking_options = together(
 )
 
 
-def take(
-    profile: str | None, *, task: str, only: tuple[str, ...], start_from: str | None, resume: str | None,
-    retry_failed: bool,
-) -> PlannedRun:  # fmt: skip
-    """Make the plan. A run that goes on takes what it was begun with, unless told otherwise."""
+def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wanted: Any) -> PlannedRun:
+    """Make the plan; `wanted` are fields of Choice. A run that goes on takes what it was begun with, unless told
+    otherwise."""
     if profile is None and resume:
         profile, resume = _apart(resume)
     if not profile:  # also a variable of a script's that was not set
         raise click.UsageError(f"which profile? ({click.get_current_context().command_path} PROFILE)")
-    choice = Choice(task=task, only=only, start_from=start_from)
+    choice = Choice(**wanted)
     if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)
     earlier = _earlier(profile, resume or "", to_retry=retry_failed)

@@ -41,11 +41,15 @@ def load(profile_path: str, choice: Choice | None = None) -> Plan:
 
 
 def for_command(
-    command: Iterable[str], *, name: str | None = None, soft: str | None = None, hard: str | None = None,
-    retries: int = 0, timeout: str | None = None,
-) -> Plan:  # fmt: skip
+    command: Iterable[str],
+    *,
+    name: str | None = None,
+    soft: str | None = None,
+    hard: str | None = None,
+    retries: int = 0,
+    timeout: str | None = None,
+) -> Plan:
     """The plan of one command, run where we are."""
-
     given: dict[str, dict[str, str | int | None]] = {
         "memory": {"soft": soft, "hard": hard},
         "timeouts": {"wall": timeout},

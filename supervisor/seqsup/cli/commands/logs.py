@@ -72,8 +72,9 @@ def _wanted(
     """`stands` names by its folder whose attempt it is that completed before: it may have had another name then."""
     bodies = [recorded.body for recorded in batch]
     if beside:
-        starts = [_Start(each.companion, each.number, each.folder) for each in bodies
-                  if isinstance(each, CompanionStarted)]  # fmt: skip
+        starts = [
+            _Start(each.companion, each.number, each.folder) for each in bodies if isinstance(each, CompanionStarted)
+        ]
     else:
         starts = [
             _Start(stands.get(each.folder, each.agent), each.attempt, each.folder)
