@@ -22,7 +22,7 @@ from seqsup.host.machine import LINUX, total
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
-from seqsup.model.profile import HOOK_POINTS, LISTEN, AgentTable, HooksTable, Profile, address
+from seqsup.model.profile import LISTEN, AgentTable, Profile, address
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
@@ -76,7 +76,12 @@ def gather(
     items: dict[str, tuple[str, ...]] = {}
     agents: dict[str, AgentSurvey] = {}
     own_path = environ.get("PATH", os.defpath)
-    problems = _hooks(profile.hooks, folder, own_path)
+    problems: dict[KeyPath, str] = {
+        ("hooks", point, n): unfit
+        for point, commands in profile.hooks.commands.items()
+        for n, command in enumerate(commands)
+        if (unfit := _unfit(command, folder, own_path))
+    }
     accounts = _accounts(profile, state_dir, problems)
     look = _Look(environ)
     for n, table in enumerate(profile.agents):
@@ -275,19 +280,10 @@ def _open(file: Path) -> Iterator[BufferedReader]:
         raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _hooks(hooks: HooksTable, folder: str, path: str) -> dict[KeyPath, str]:
-    problems: dict[KeyPath, str] = {}
-    for name in HOOK_POINTS:
-        for n, command in enumerate(getattr(hooks, name)):
-            if not LINUX:
-                problems["hooks", name, n] = _NEEDS_LINUX
-            elif why := _unfit(command, folder, path):
-                problems["hooks", name, n] = why
-    return problems
-
-
 def _unfit(command: str, folder: str, path: str) -> str:
     """Why a hook cannot be started, or nothing."""
+    if not LINUX:
+        return _NEEDS_LINUX
     try:
         words = shlex.split(command)
     except ValueError as error:

@@ -14,12 +14,12 @@ def in_order(agents: Sequence[AgentTable]) -> list[AgentTable]:
         {place[agent.name]: [place[need] for need in agent.needs if need in place] for agent in agents}
     )
     sorter.prepare()
-    ready, ordered = list(sorter.get_ready()), []
-    heapq.heapify(ready)
-    while ready:
+    ready: list[int] = []
+    ordered = []
+    while sorter.is_active():
+        for freed in sorter.get_ready():
+            heapq.heappush(ready, freed)
         place_of_next = heapq.heappop(ready)
         ordered.append(agents[place_of_next])
         sorter.done(place_of_next)
-        for freed in sorter.get_ready():
-            heapq.heappush(ready, freed)
     return ordered
