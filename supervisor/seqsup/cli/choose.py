@@ -9,17 +9,16 @@ from msgspec.structs import replace
 
 from seqsup.cli import complete
 from seqsup.cli.arguments import text, together
-from seqsup.cli.find_run import find
+from seqsup.cli.find_run import Found, find
 from seqsup.cli.load_plan import load
 from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import Refused, SeqsupError
-from seqsup.model.history import fold
 from seqsup.model.plan import Plan
 from seqsup.plan.resume import Earlier, PlannedRun, resumption
 from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
-from seqsup.state.run_folder import alive, label, run_folder, straight
+from seqsup.state.run_folder import label, straight
 
 
 class NothingToDo(SeqsupError):
@@ -120,10 +119,11 @@ def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | Non
     row = _named(wanted, rows, path) if wanted else _last(rows, path, profile.name)
     if row is None:
         return None
-    lives = alive(run_folder(folder, row.run))
+    found = Found(folder, journal, row)
+    lives = found.lives()
     if lives and to_retry:
-        raise Refused(f"{label(row.run)} still runs: what gave up in it is known when it has ended")
-    view = fold(journal.events(row.run))
+        raise Refused(f"{found.label} still runs: what gave up in it is known when it has ended")
+    view = found.view()
     if not lives:
         view.lose()
     return Earlier(row.run, view)
@@ -150,15 +150,15 @@ def _last(rows: list[RunRow], path: str, name: str) -> RunRow | None:
 
 def _renamed(plan: Plan) -> RunRow | None:
     """The run that this plan's profile left unfinished under another name: it is gone from here, its agents are not."""
+    folder, here = Path(plan.state_dir), Path(plan.profile or "").parent
     try:
-        journal = Journal.open(Path(plan.state_dir))
+        journal = Journal.open(folder)
     except NoJournal:
         return None
-    here = Path(plan.profile or "").parent
     rows = [row for row in journal.runs() if row.profile and Path(row.profile).parent == here and _moved(row)]
     if not rows:
         return None
-    done = resumption(plan.steps, fold(journal.events(rows[-1].run)).completed).done
+    done = resumption(plan.steps, Found(folder, journal, rows[-1]).view().completed).done
     return rows[-1] if 0 < len(done) < len(plan.steps) else None
 
 
