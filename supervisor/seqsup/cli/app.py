@@ -140,10 +140,7 @@ def _answer(argv: Sequence[str] | None) -> int:
         discard(1)
         return PIPE_CLOSED
     except Exception as error:
-        traced = context is not None and "debug" in context.meta
-        if traced:
-            _trace(error)
-        return _fail(error, traced)
+        return _fail(error, debug=context is not None and "debug" in context.meta)
     return code if isinstance(code, int) else 0
 
 
@@ -175,7 +172,9 @@ def _usage(error: click.ClickException, context: click.Context | None) -> int:
     return error.exit_code
 
 
-def _fail(error: Exception, traced: bool) -> int:
+def _fail(error: Exception, debug: bool) -> int:
+    if debug:
+        _trace(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
@@ -192,7 +191,7 @@ def _fail(error: Exception, traced: bool) -> int:
         _say(f"{where}{told}")
         discard(1)
         return SeqsupError.exit_code
-    if not traced:
+    if not debug:
         _trace(error)
     _say(f"a fault of seqsup: {type(error).__name__}: {error}")
     click.echo(f"please report it, with the lines above and what you did: {ISSUES}", err=True)

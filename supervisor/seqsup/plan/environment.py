@@ -33,7 +33,7 @@ def options(step: Step, heap: int | None, env: Mapping[str, str], folder: Path) 
 
 def leading_node(
     ours: tuple[str, ...], env: Mapping[str, str], folder: Path, line: tuple[Path, Path] | None, *, offer_gc: bool
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Return what leads every Node of a tree to us, whatever starts it. PATH begins with the stand-in in `folder`.
 
     `ours` are our options in NODE_OPTIONS; `line` is where the preload finds the channel, and the folder for V8's last

@@ -229,9 +229,7 @@ def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> N
     )
 
 
-def _by_present_names(
-    failed: Iterable[str], were: Mapping[str, str], contents: Mapping[str, str]
-) -> tuple[str, ...]:  # fmt: skip
+def _by_present_names(failed: Iterable[str], were: Mapping[str, str], contents: Mapping[str, str]) -> tuple[str, ...]:
     """Find those that failed where items have come or gone since: a copy of for_each is known by its content."""
     here: dict[str, list[str]] = {}
     for name, content in contents.items():

@@ -22,10 +22,6 @@ from seqsup.text import counted, named
 from seqsup.units import format_duration, format_size, write_duration, write_size
 
 
-class CannotWrite(SeqsupError):
-    """The profile cannot be changed without touching more of it; the message says what to do."""
-
-
 @click.command(short_help="Limits suggested from what agents have taken so far.")
 @click.argument("profile", shell_complete=complete.profile)
 @click.option("--write", is_flag=True, help="Write them into PROFILE, and leave all else in it as it is.")
@@ -106,7 +102,7 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
     text = text.replace(ends, "\n")
     document: Any = tomlkit.parse(text)
     if tomlkit.dumps(document) != text:
-        raise CannotWrite(
+        raise SeqsupError(
             f"{profile}: its tables stand in an order that would not survive; put the [[agents]] next to each other,"
             " or copy what is printed"
         )
@@ -119,7 +115,7 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
     changed = tomlkit.dumps(document)
     again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, does not fit any more
     if any(agent.memory.hard != suggested[agent.name].hard for agent in again.agents if agent.name in suggested):
-        raise CannotWrite(f"{profile}: the limits would not stand where they count; copy what is printed")
+        raise SeqsupError(f"{profile}: the limits would not stand where they count; copy what is printed")
     _replace(profile.resolve(), mark + changed.replace("\n", ends).encode())
 
 
