@@ -20,9 +20,7 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
             yield (*at, key), message
         if not agent.is_text:
             yield (*at, "command"), "with its folder, task or item it holds bytes that are not UTF-8"
-        for inner, message in _wrong_sizes(agent.table, survey):
-            yield (*at, *inner), message
-        for inner, message in _wrong_node(agent, survey):
+        for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
             yield (*at, *inner), message
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from seqsup.errors import SeqsupError
 from seqsup.model.kinds import KeyPath
 from seqsup.model.profile import SHARED, Profile
-from seqsup.profile.lines import locate, nearest
+from seqsup.profile.lines import line_of, locate
 
 
 class Complaint(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ _BESIDE_THE_POINT = tuple(
 class Rest(Struct, frozen=True):
     """What can be read of a profile with mistakes, so that the machine's complaints can be told with them."""
 
-    profile: "Profile"  # defaults stand where it is wrong
+    profile: Profile  # defaults stand where it is wrong
     wrong: tuple[KeyPath, ...]
 
     @property
@@ -56,7 +56,7 @@ def complaints(profile: Profile, wrong: Iterable[tuple[KeyPath, str]]) -> list[C
     placed = [
         Complaint(
             file=profile.file,
-            line=nearest(found, at) if profile.file else None,
+            line=line_of(found, at) if profile.file else None,
             key=spell(at),
             message=message,
         )

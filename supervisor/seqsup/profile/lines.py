@@ -55,7 +55,7 @@ def locate(text: str) -> dict[KeyPath, int]:
     return found
 
 
-def nearest(found: dict[KeyPath, int], at: KeyPath) -> int:
+def line_of(found: dict[KeyPath, int], at: KeyPath) -> int:
     """The line of a key, or of the table around it; 1 when the text has neither."""
     while at and at not in found:
         at = at[:-1]

@@ -20,7 +20,7 @@ from seqsup.plan.survey import gather
 from seqsup.profile import limits as sizes
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.fields import build, keys
-from seqsup.profile.lines import locate, nearest
+from seqsup.profile.lines import line_of, locate
 from seqsup.profile.parse import from_tables, parse
 from seqsup.profile.schema import schema
 from seqsup.units import (
@@ -470,8 +470,8 @@ def test_a_line_is_found_through_comments_strings_and_agents_that_stand_apart() 
     assert found["memory", "hard"] == 12
     assert found["agents", 1, "memory", "hart"] == 15
     assert found["agents", 1, "env", "X"] == 17
-    assert nearest(found, ("agents", 0, "command", 1, "deeper")) == 7
-    assert nearest(found, ("run", "chain")) == 1
+    assert line_of(found, ("agents", 0, "command", 1, "deeper")) == 7
+    assert line_of(found, ("run", "chain")) == 1
 
 
 # The schema
