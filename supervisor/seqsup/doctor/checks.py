@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -134,27 +135,24 @@ def _subreaper() -> Iterator[Finding]:
 @contextlib.contextmanager
 def _orphan() -> Iterator[int]:
     """A process whose parent has ended; it ends with this block."""
-    said, say = os.pipe()
-    hold, release = os.pipe()
+    ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:
         try:
-            os.close(release)
+            ours.close()
             if orphan := os.fork():
-                os.write(say, b"%d" % orphan)
+                theirs.send(b"%d" % orphan)
             else:
-                os.read(hold, 1)
+                theirs.recv(1)  # until our end is closed
         finally:
             os._exit(0)
-    os.close(hold)
-    os.close(say)
+    theirs.close()
     os.waitpid(child, 0)
-    orphan = int(os.read(said, 32))
+    orphan = int(ours.recv(32))
     try:
         yield orphan
     finally:
-        os.close(said)
-        os.close(release)
+        ours.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(orphan, 0)
 
