@@ -403,7 +403,7 @@ def test_of_what_can_be_read_the_machine_can_be_asked(agents: list[dict[str, Any
     if error is not None and error.rest is not None:
         profile, unknown = error.rest.profile, error.rest.unknown_agents
         survey = gather(profile, folder="/", task="", environ={"PATH": "/bin"}, but=unknown)
-        assert set(error.complaints) <= set(with_objections(error, error.rest, survey, None).complaints)
+        assert set(error.complaints) <= set(with_objections(error, error.rest, survey, "").complaints)
 
 
 # Lines
