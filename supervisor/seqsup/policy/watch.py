@@ -83,7 +83,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     asked: float | None = None  # when the last collection was asked for
     settling: bool = False  # it may still bring the tree below soft
     comebacks: int = 0  # collections in a row whose effect did not last
-    warned: bool = False
+    warned: bool = False  # or was over soft, which is reported instead
     snapping: bool = False  # TERM is held back until a heap snapshot is over; grace goes on
     empty: int = 0  # looks in a row that found nobody
     peak: int = 0
@@ -101,6 +101,7 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         level_since=sample.at if grew else watch.level_since,
         peak=max(watch.peak, sample.used),
         over_soft_since=over_soft_since,
+        warned=watch.warned or over_soft_since is not None,
         settling=watch.settling and over_soft_since is not None,
         empty=watch.empty + 1 if sample.root_exited and not sample.processes else 0,
     )

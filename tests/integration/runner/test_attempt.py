@@ -105,7 +105,9 @@ def test_soft(run: Run) -> None:
     made = run("grows", 80, limits={"warn": 20 * MIB, "soft": 40 * MIB})
     assert made.reason is Reason.SOFT
     assert made.outcome.exit == Exit(code=None, signal=15)
-    assert made.names == ["AttemptStarted", "Spawned", "MemoryWarned", "MemoryHigh", "StopSent", "AttemptEnded"]
+    above_soft = ["MemoryHigh", "StopSent", "AttemptEnded"]
+    assert [name for name in made.names if name != "MemoryWarned"] == ["AttemptStarted", "Spawned", *above_soft]
+    assert made.names[-3:] == above_soft  # between two looks it may pass both limits; then nothing warns
     (stop,) = [event for event in made.events if isinstance(event, StopSent)]
     assert (stop.signal, stop.reason) == ("SIGTERM", Reason.SOFT)
     assert [process.pid for process in stop.processes] == [spawned(made).pid]

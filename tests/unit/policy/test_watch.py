@@ -124,72 +124,78 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     "warned of once, though it stays above and comes again": (
         RULES, [at(0, 100), at(1, 150), at(2, 50), at(3, 120)], [WARN, WAIT, WAIT, WAIT], Phase.RUNNING, None,
     ),
+    "above warn, then above soft": (
+        RULES, [at(0, 150), at(1, 250), at(3, 250)], [WARN, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+    ),
+    "above soft at once, then between warn and soft: soft has said more": (
+        RULES, [at(0, 250), at(1, 150)], [WAIT, WAIT], Phase.RUNNING, None,
+    ),
     "above soft for a moment only": (
-        RULES, [at(0, 250), at(1.9, 250), at(2, 199), at(2.1, 250), at(4, 250)], [WARN, WAIT, WAIT, WAIT, WAIT],
+        RULES, [at(0, 250), at(1.9, 250), at(2, 199), at(2.1, 250), at(4, 250)], [WAIT, WAIT, WAIT, WAIT, WAIT],
         Phase.RUNNING, None,
     ),
     "above soft for as long as sustain": (
-        RULES, [at(0), at(1, 250), at(3, 250)], [WAIT, WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+        RULES, [at(0), at(1, 250), at(3, 250)], [WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "above soft, and a collection helps": (
-        RULES, [node(0, 250), node(2, 250), node(3, 120, 2.6), node(4, 120, 2.6)], [WARN, COLLECT, WAIT, WAIT],
+        RULES, [node(0, 250), node(2, 250), node(3, 120, 2.6), node(4, 120, 2.6)], [WAIT, COLLECT, WAIT, WAIT],
         Phase.RUNNING, None,
     ),
     "above soft, and `settle` after a collection still": (
         RULES, [node(0, 250), node(2, 250), node(3, 240, 2.6), node(6.9, 240, 2.6), node(7, 240, 2.6)],
-        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+        [WAIT, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "a collection that takes longer than `settle` is waited for, as nothing grows meanwhile": (
-        RULES, [node(0, 250), node(2, 250), node(8, 250), node(8.5, 120, 8.4)], [WARN, COLLECT, WAIT, WAIT],
+        RULES, [node(0, 250), node(2, 250), node(8, 250), node(8.5, 120, 8.4)], [WAIT, COLLECT, WAIT, WAIT],
         Phase.RUNNING, None,
     ),
     "but not for ever": (
-        RULES, [node(0, 256), node(2, 256), node(11.9, 256), node(12, 256)], [WARN, COLLECT, WAIT, TERMINATE],
+        RULES, [node(0, 256), node(2, 256), node(11.9, 256), node(12, 256)], [WAIT, COLLECT, WAIT, TERMINATE],
         Phase.STOPPING, Reason.SOFT,
     ),
     "a collection in the agent's last hour ends with it": (
-        RULES, [node(0, 250), node(2, 250), empty(2.5), empty(2.6)], [WARN, COLLECT, WAIT, END], Phase.ENDED, None,
+        RULES, [node(0, 250), node(2, 250), empty(2.5), empty(2.6)], [WAIT, COLLECT, WAIT, END], Phase.ENDED, None,
     ),
     "a heap snapshot is written before TERM": (
         SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(13), at(14, 250)],
-        [WARN, COLLECT, SNAPSHOT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+        [WAIT, COLLECT, SNAPSHOT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "one that takes longer than grace ends with it": (
         SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(21.9), snapping(22)],
-        [WARN, COLLECT, SNAPSHOT, WAIT, KILL], Phase.KILLING, Reason.SOFT,
+        [WAIT, COLLECT, SNAPSHOT, WAIT, KILL], Phase.KILLING, Reason.SOFT,
     ),
     "above hard while one is written": (
         SNAPPED, [node(0, 250), node(2, 250), node(12, 250, 2.6), snapping(12.5, 400)],
-        [WARN, COLLECT, SNAPSHOT, KILL], Phase.KILLING, Reason.SOFT,
+        [WAIT, COLLECT, SNAPSHOT, KILL], Phase.KILLING, Reason.SOFT,
     ),
     "none is wanted of a tree without a Node that answers": (
-        SNAPPED, [at(0, 250), at(2, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.SOFT,
+        SNAPPED, [at(0, 250), at(2, 250)], [WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "above hard while a collection goes on": (
-        RULES, [node(0, 250), node(2, 250), node(3, 400)], [WARN, COLLECT, KILL], Phase.KILLING, Reason.HARD,
+        RULES, [node(0, 250), node(2, 250), node(3, 400)], [WAIT, COLLECT, KILL], Phase.KILLING, Reason.HARD,
     ),
     "garbage comes back: collected again, but not all the time": (
         RULES,
         [node(0, 250), node(2, 250), node(3, 90, 2.6), node(5, 250, 2.6), node(7, 250, 2.6), node(12, 250, 2.6)],
-        [WARN, COLLECT, WAIT, WAIT, WAIT, COLLECT], Phase.RUNNING, None,
+        [WAIT, COLLECT, WAIT, WAIT, WAIT, COLLECT], Phase.RUNNING, None,
     ),
     "no Node answers any more: nothing is left to try": (
         RULES, [node(0, 250), node(2, 250), node(3, 90, 2.6), at(5, 250), at(7, 250)],
-        [WARN, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
+        [WAIT, COLLECT, WAIT, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
     ),
     "below soft while it is being stopped: it is stopped all the same, and not killed for memory": (
         RULES, [at(0, 250), at(2, 250), at(2.5, 20), at(11.9, 20), empty(12), empty(12.1)],
-        [WARN, TERMINATE, WAIT, WAIT, WAIT, END], Phase.ENDED, Reason.SOFT,
+        [WAIT, TERMINATE, WAIT, WAIT, WAIT, END], Phase.ENDED, Reason.SOFT,
     ),
     "deaf to TERM until the grace is over": (
         RULES, [at(0, 250), at(2, 250), at(11.9, 250), at(12, 250), at(12.1, 250), empty(13), empty(13.1)],
-        [WARN, TERMINATE, WAIT, KILL, KILL, WAIT, END], Phase.ENDED, Reason.SOFT,
+        [WAIT, TERMINATE, WAIT, KILL, KILL, WAIT, END], Phase.ENDED, Reason.SOFT,
     ),
     "hard at once, and again for each who is still there": (
         RULES, [at(0), at(1, 400), at(1.1, 90), at(1.2, 0, gone=True), empty(1.3), empty(1.4)],
         [WAIT, KILL, KILL, KILL, WAIT, END], Phase.ENDED, Reason.HARD,
     ),
-    "hard, one byte below": (RULES, [at(0, 399)], [WARN], Phase.RUNNING, None),
+    "hard, one byte below": (RULES, [at(0, 399)], [WAIT], Phase.RUNNING, None),
     "over hard while it is being stopped for the time: the first cause stays": (
         RULES, [at(60), at(60.1, 500), empty(61), empty(61.1)], [TERMINATE, KILL, WAIT, END],
         Phase.ENDED, Reason.TIMEOUT,
@@ -222,7 +228,7 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
         RULES, [at(1, halt=FORCE), empty(2), empty(2.1)], [KILL, WAIT, END], Phase.ENDED, Reason.HALTED,
     ),
     "too long and above soft in the same look: the time comes first": (
-        RULES, [at(57, 250), at(60, 250)], [WARN, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
+        RULES, [at(57, 250), at(60, 250)], [WAIT, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
     ),
     "stopped by the operator and above hard in the same look: memory comes first": (
         RULES, [at(1, 400, halt=FORCE)], [KILL], Phase.KILLING, Reason.HARD,
@@ -430,6 +436,14 @@ def a_collection_is_asked_for_above_soft_only_and_not_all_the_time(rules: Rules,
             asked = sample.at
 
 
+def no_warning_follows_what_says_more(rules: Rules, taken: list[Taken]) -> None:
+    highs = (rules.limits.soft, rules.limits.hard)
+    high = False
+    for sample, _, action in taken:
+        high = high or any(limit is not None and sample.used >= limit for limit in highs)
+        assert not (high and action is WARN)
+
+
 def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
     for sample, watch, action in taken:
         if (rules.limits.hard is not None and sample.used >= rules.limits.hard) or sample.kernel_oom:
@@ -489,6 +503,7 @@ def every_stop_comes_to_an_end(rules: Rules, taken: list[Taken]) -> None:
 LAWS = [
     kill_comes_only_after_term_and_grace_or_for_a_breach,
     nobody_is_killed_for_memory_below_the_limit,
+    no_warning_follows_what_says_more,
     at_or_above_hard_nothing_waits,
     a_collection_is_asked_for_above_soft_only_and_not_all_the_time,
     the_first_reason_is_kept_and_none_given_to_what_ended_by_itself,
