@@ -33,8 +33,48 @@ class Message(Struct, frozen=True):
 @singledispatch
 def say(event: Event) -> Message | None:
     """Put an event into words, unless others say it already. Whoever stops, kills, waits or retries says why, with its
-    numbers."""
+    numbers. Events that need more than one sentence have a function of their own below."""
+    match event:
+        case events.HaltRequested(halt=halt, by=by):
+            return Message(WARNING, "■", "stop", f"asked by {by}: {HALTS[halt]}")
+        case events.Spawned(attempt=attempt, pid=pid):
+            return Message(INFO, "▶", "started", f"pid {pid}" + (f"  attempt {attempt}" if attempt > 1 else ""))
+        case events.LeaderEnded(outcome=outcome):
+            ended = ending(outcome.exit)
+            text = f"{ended}, as the profile expects; what it has left behind is looked at"
+            return Message(DEBUG, "■", "ended", text)
+        case events.BriefWritten(folder=folder, stands=stands):
+            summary = f"for it stands {stands}" if stands else "it has left no summary yet"
+            return Message(INFO, "✔", "brief", f"{folder}/artifacts/brief.md; {summary}")
+        case events.AgentDue():
+            return Message(DEBUG, "▶", "its turn")
+        case events.AgentSkipped(why=why):
+            return Message(INFO, "–", "skipped", why)
+        case events.AdmissionDelayed(why=why):
+            return Message(WARNING, "…", "waits", f"for memory: {why}")
+        case events.LimitPaused(why=why):
+            return Message(ERROR, "…", "paused", why)  # for hours, so --quiet says it too
+        case events.RunPaused(why=why):
+            return Message(ERROR, "■", "paused", why)  # as long as somebody likes, so --quiet says it too
+        case events.RunContinued(seconds=seconds):
+            return Message(INFO, "▶", "goes on", f"after {format_duration(seconds)}")
+        case events.HookStarted(point=point, pid=pid, command=command):
+            return Message(DEBUG, "▶", "hook", f"{point}: pid {pid}  {command[:_COMMAND]}")
+        case events.Warned(message=message):
+            return Message(WARNING, "!", message)
     raise TypeError(f"no words for {event!r}")
+
+
+@say.register
+def _(event: events.MemoryWarned | events.MemoryHigh) -> Message:
+    name, limit = ("warn", event.warn) if isinstance(event, events.MemoryWarned) else ("soft", event.soft)
+    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over {name} = {format_size(limit)}")
+
+
+@say.register
+def _(event: events.OutputCut) -> Message:
+    text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
+    return Message(WARNING, "!", "output", text)
 
 
 @say.register
@@ -56,44 +96,10 @@ def _(event: events.RunStarted) -> Message:
 
 
 @say.register
-def _(event: events.HaltRequested) -> Message:
-    return Message(WARNING, "■", "stop", f"asked by {event.by}: {HALTS[event.halt]}")
-
-
-@say.register
 def _(event: events.AttemptStarted) -> Message:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
     how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
     return Message(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
-
-
-@say.register
-def _(event: events.Spawned) -> Message:
-    again = f"  attempt {event.attempt}" if event.attempt > 1 else ""
-    return Message(INFO, "▶", "started", f"pid {event.pid}{again}")
-
-
-@say.register
-def _(event: events.MemoryWarned) -> Message:
-    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over warn = {format_size(event.warn)}")
-
-
-@say.register
-def _(event: events.OutputCut) -> Message:
-    text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
-    return Message(WARNING, "!", "output", text)
-
-
-@say.register
-def _(event: events.LeaderEnded) -> Message:
-    ended = ending(event.outcome.exit)
-    return Message(DEBUG, "■", "ended", f"{ended}, as the profile expects; what it has left behind is looked at")
-
-
-@say.register
-def _(event: events.BriefWritten) -> Message:
-    stands = f"for it stands {event.stands}" if event.stands else "it has left no summary yet"
-    return Message(INFO, "✔", "brief", f"{event.folder}/artifacts/brief.md; {stands}")
 
 
 @say.register
@@ -105,28 +111,11 @@ def _(event: events.PeakRose) -> Message:
 
 
 @say.register
-def _(event: events.RunPaused) -> Message:
-    return Message(ERROR, "■", "paused", event.why)  # as long as somebody likes, so --quiet says it too
-
-
-@say.register
-def _(event: events.RunContinued) -> Message:
-    return Message(INFO, "▶", "goes on", f"after {format_duration(event.seconds)}")
-
-
-@say.register
-def _(event: events.MemoryHigh) -> Message:
-    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over soft = {format_size(event.soft)}")
-
-
-@say.register
 def _(event: events.GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
     limit = "hard" if event.owner.companion else "soft"
     text = f"{format_size(event.used)} is over {limit} = {format_size(event.limit)}: a collection is asked of {asked}"
-    if event.owner.companion:
-        return Message(INFO, "↻", "companion", f"{event.owner.name}: {text}")
-    return Message(INFO, "↻", "memory", text)
+    return _collection(event.owner, "memory", text)
 
 
 @say.register
@@ -139,9 +128,13 @@ def _(event: events.GcDone) -> Message:
     )
     if done.answered < done.asked:
         text += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
-    if event.owner.companion:
-        return Message(INFO, "↻", "companion", f"{event.owner.name}: {text}")
-    return Message(INFO, "↻", "collected", text)
+    return _collection(event.owner, "collected", text)
+
+
+def _collection(owner: events.Owner, word: str, text: str) -> Message:
+    if owner.companion:
+        return Message(INFO, "↻", "companion", f"{owner.name}: {text}")
+    return Message(INFO, "↻", word, text)
 
 
 @say.register
@@ -172,21 +165,11 @@ def _(event: events.AttemptEnded) -> Message:
 
 
 @say.register
-def _(event: events.AdmissionDelayed) -> Message:
-    return Message(WARNING, "…", "waits", f"for memory: {event.why}")
-
-
-@say.register
 def _(event: events.RetryScheduled) -> Message:
     grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
     grown += ", without seqsup's Node options" if event.bare else ""
     text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
     return Message(INFO, "↻", "retry", text)
-
-
-@say.register
-def _(event: events.LimitPaused) -> Message:
-    return Message(ERROR, "…", "paused", event.why)  # for hours, so --quiet says it too
 
 
 @say.register
@@ -200,11 +183,6 @@ def _(event: events.AgentEnded) -> Message | None:
     if event.reason is Reason.HALTED:
         return Message(WARNING, "■", event.reason, event.why)
     return Message(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
-
-
-@say.register
-def _(event: events.AgentSkipped) -> Message:
-    return Message(INFO, "–", "skipped", event.why)
 
 
 @say.register
@@ -225,38 +203,23 @@ def _(event: events.Drained) -> Message:
 
 
 @say.register
-def _(event: events.AgentDue) -> Message:
-    return Message(DEBUG, "▶", "its turn")
-
-
-@say.register
-def _(event: events.CompanionStarted) -> Message:
-    return Message(DEBUG, "▶", "companion", f"{event.companion}: pid {event.pid}  {' '.join(event.command)[:_COMMAND]}")
-
-
-@say.register
-def _(event: events.CompanionReady) -> Message:
-    return Message(INFO, "✔", "companion", f"{event.companion} is ready after {format_duration(event.seconds)}")
-
-
-@say.register
-def _(event: events.CompanionExited) -> Message:
-    text = f"{event.companion}, {format_duration(event.seconds)} after its start: {event.why}"
-    text += f"; its output is in {event.folder}"
-    said = last_words(event.output.encode())  # of Node's stack too: it may be told several times
-    return Message(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
-
-
-@say.register
-def _(event: events.CompanionStopped) -> Message:
-    held = f": {processes(event.processes)}" if event.processes else ""
-    text = f"{event.companion} stopped in {format_duration(event.seconds)} ({event.reason}){held}"
-    return Message(DEBUG, "■", "companion", text)
-
-
-@say.register
-def _(event: events.CompanionRestarted) -> Message:
-    return Message(INFO, "↻", "companion", f"{event.companion} restarted ({event.reason}): {event.why}")
+def _(event: events.CompanionEvent) -> Message:
+    name = event.companion
+    match event:
+        case events.CompanionStarted(pid=pid, command=command):
+            return Message(DEBUG, "▶", "companion", f"{name}: pid {pid}  {' '.join(command)[:_COMMAND]}")
+        case events.CompanionReady(seconds=seconds):
+            return Message(INFO, "✔", "companion", f"{name} is ready after {format_duration(seconds)}")
+        case events.CompanionExited(seconds=seconds, why=why, folder=folder, output=output):
+            text = f"{name}, {format_duration(seconds)} after its start: {why}; its output is in {folder}"
+            said = last_words(output.encode())  # of Node's stack too: it may be told several times
+            return Message(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
+        case events.CompanionStopped(seconds=seconds, reason=reason, processes=stopped):
+            held = f": {processes(stopped)}" if stopped else ""
+            text = f"{name} stopped in {format_duration(seconds)} ({reason}){held}"
+            return Message(DEBUG, "■", "companion", text)
+        case events.CompanionRestarted(reason=reason, why=why):
+            return Message(INFO, "↻", "companion", f"{name} restarted ({reason}): {why}")
 
 
 @say.register
@@ -270,11 +233,6 @@ def _(event: events.ChainEnded) -> Message:
         )
     text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
     return Message(ERROR, "!", "chain", text)
-
-
-@say.register
-def _(event: events.HookStarted) -> Message:
-    return Message(DEBUG, "▶", "hook", f"{event.point}: pid {event.pid}  {event.command[:_COMMAND]}")
 
 
 @say.register
@@ -299,11 +257,6 @@ def _(event: events.Unkillable) -> Message:
 def _(event: events.AttemptLost) -> Message:
     stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
     return Message(ERROR, "✖", "lost", f"its supervisor died{stopped}")
-
-
-@say.register
-def _(event: events.Warned) -> Message:
-    return Message(WARNING, "!", event.message)
 
 
 @say.register
