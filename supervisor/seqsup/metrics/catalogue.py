@@ -45,6 +45,7 @@ class Metric(Struct, frozen=True):
     kind: str  # gauge | counter | histogram
     help: str
     labels: tuple[str, ...] = ()  # after profile, which all of them have
+    values: tuple[str, ...] = ()  # of the last label, if all of them are told from the start: a 0 is no gap
 
 
 # An agent is told to be in one of these, so that the queue adds up to the plan
@@ -61,7 +62,7 @@ EXITS = tuple(reason for reason in Reason if CONSEQUENCES[reason].by is not Ende
 KILLS = (*ended_by(EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER), LEFTOVER)
 RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
-DRAINS = ("drained", "timed_out")
+DRAINS = DRAINED, TIMED_OUT = "drained", "timed_out"
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 
 G, C, H = "gauge", "counter", "histogram"
@@ -93,10 +94,10 @@ METRICS = (
     Metric("agent_memory_limit_bytes", G, "memory.hard of the profile.", _AGENT),
     Metric("agent_memory_gc_threshold_bytes", G, "memory.soft of the profile: from here on something is done.", _AGENT),
     Metric("agent_tree_rss_peak_bytes", G, "Highest sample of the running, else of the last attempt.", _AGENT),
-    Metric("agent_status", G, "1 for the state that the agent is in, 0 for the others.", ("agent", "status")),
+    Metric("agent_status", G, "1 for the state that the agent is in, 0 for the others.", ("agent", "status"), STATES),
     Metric("agent_starts_total", C, "Attempts begun.", _AGENT),
-    Metric("agent_exits_total", C, "Attempts ended, by reason.", ("agent", "reason")),
-    Metric("agent_kills_total", C, "Attempts that seqsup stopped, by reason.", ("agent", "reason")),
+    Metric("agent_exits_total", C, "Attempts ended, by reason.", ("agent", "reason"), EXITS),
+    Metric("agent_kills_total", C, "Attempts that seqsup stopped, by reason.", ("agent", "reason"), KILLS),
     Metric("agent_kill_escalations_total", C, "Attempts whose tree needed SIGKILL after its grace.", _AGENT),
     Metric("agent_retries_total", C, "Further attempts scheduled.", _AGENT),
     Metric("agent_run_seconds_total", C, "Wall time in attempts.", _AGENT),
@@ -107,19 +108,21 @@ METRICS = (
     Metric("agent_last_success_timestamp_seconds", G, "When the agent last completed.", _AGENT),
     Metric("agent_last_kill_timestamp_seconds", G, "When the agent was last stopped.", ("agent", "reason")),
     # collections, drains, leftovers
-    Metric("gc_requests_total", C, "Collections asked for, by what came of them.", ("agent", "result")),
+    Metric(
+        "gc_requests_total", C, "Collections asked for, by what came of them.", ("agent", "result"), tuple(Collected),
+    ),
     Metric("gc_freed_bytes_total", C, "Memory gone after collections.", _AGENT),
     Metric("agent_last_gc_timestamp_seconds", G, "When a collection was last asked for.", _AGENT),
-    Metric("drain_duration_seconds", H, "Time from an attempt's end until memory was back.", ("result",)),
+    Metric("drain_duration_seconds", H, "Time from an attempt's end until memory was back.", ("result",), DRAINS),
     Metric("drain_baseline_bytes", G, "What the run held before its first agent."),
     Metric("drain_residual_bytes", G, "What it held beyond that after the last drain."),
-    Metric("leftover_processes_reaped_total", C, "Processes left behind and stopped.", ("agent", "how")),
+    Metric("leftover_processes_reaped_total", C, "Processes left behind and stopped.", ("agent", "how"), tuple(Swept)),
     Metric("leftover_processes", G, "Processes that took SIGKILL and are still there."),
     Metric("sequence_violations_total", C, "Pairs of attempts that ran at the same time in one lane; must stay 0."),
     # run and queue
-    Metric("phase", G, "1 for what the supervisor does, 0 for the others.", ("phase",)),
-    Metric("queue_agents", G, "Agents by state; they add up to the plan.", ("status",)),
-    Metric("runs_total", C, "Runs ended, by outcome. What was refused is none.", ("outcome",)),
+    Metric("phase", G, "1 for what the supervisor does, 0 for the others.", ("phase",), tuple(RunPhase)),
+    Metric("queue_agents", G, "Agents by state; they add up to the plan.", ("status",), STATES),
+    Metric("runs_total", C, "Runs ended, by outcome. What was refused is none.", ("outcome",), RUNS),
     Metric("run_duration_seconds", G, "Duration of the run, once it ended."),
     Metric("run_concurrency", G, "Agents at a time; more than 1 is at the user's risk."),
     Metric("run_start_timestamp_seconds", G, "When the run began."),
@@ -128,10 +131,10 @@ METRICS = (
     # companions
     Metric("companion_up", G, "1 while the companion lives.", _COMPANION),
     Metric("companion_tree_rss_bytes", G, "Memory of the companion's tree.", _COMPANION),
-    Metric("companion_restarts_total", C, "Restarts of the companion, by reason.", ("companion", "reason")),
+    Metric("companion_restarts_total", C, "Restarts of the companion, by reason.", ("companion", "reason"), RESTARTS),
     Metric(
         "companion_gc_requests_total", C, "Collections asked of the companion, by what came of them.",
-        ("companion", "result"),
+        ("companion", "result"), tuple(Collected),
     ),
     Metric("companion_agents_since_restart", G, "Agents that ended since it was last started.", _COMPANION),
     Metric("companion_last_restart_timestamp_seconds", G, "When it was last started again.", _COMPANION),

@@ -1,6 +1,7 @@
 """What the metrics say, as one frozen value: an event or a sample in, the next value out. Pure.
 
 Whoever serves the figures takes the value that is there: no reader sees half a change, and nobody waits for a lock.
+A field with a metric's name is that metric. Where it is a Mapping, its keys are the values of the metric's last label.
 """
 
 from bisect import bisect_left
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from seqsup.metrics.catalogue import BUCKETS, LEFTOVER, Collected, RunPhase, Swept
+from seqsup.metrics.catalogue import BUCKETS, DRAINED, DRAINS, LEFTOVER, TIMED_OUT, TOLD_AS, Collected, RunPhase, Swept
 from seqsup.model import events
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import AnyEvent, Recorded
@@ -17,7 +18,7 @@ from seqsup.model.plan import Plan
 from seqsup.model.process import Collection, Heap, Observation, ProcessMemory
 from seqsup.model.process_names import OTHER, by_program, how_many
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import AgentState, RunState, RunView
+from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
 from seqsup.units import MIB
 
 RECENT = 60  # seconds
@@ -38,35 +39,35 @@ class Histogram(Struct, frozen=True):
 class AgentFigures(Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds, timestamps since the epoch."""
 
-    limit: int | None = None
-    gc_threshold: int | None = None
-    state: AgentState = AgentState.PENDING
-    peak: int = 0
-    starts: int = 0
-    exits: Mapping[str, int] = field(default_factory=dict)
-    kills: Mapping[str, int] = field(default_factory=dict)
-    escalations: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-    last_duration: float | None = None
-    last_exit_code: int | None = None
-    last_start: float | None = None
-    last_end: float | None = None
-    last_success: float | None = None
-    last_kills: Mapping[str, float] = field(default_factory=dict)
-    collections: Mapping[str, int] = field(default_factory=dict)
-    freed: int = 0
-    last_collection: float | None = None
-    swept: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = field(default=None, name="agent_memory_limit_bytes")
+    gc_threshold: int | None = field(default=None, name="agent_memory_gc_threshold_bytes")
+    state: AgentState = field(default=AgentState.PENDING, name="agent_status")
+    peak: int = field(default=0, name="agent_tree_rss_peak_bytes")
+    starts: int = field(default=0, name="agent_starts_total")
+    exits: Mapping[str, int] = field(default_factory=dict, name="agent_exits_total")
+    kills: Mapping[str, int] = field(default_factory=dict, name="agent_kills_total")
+    escalations: int = field(default=0, name="agent_kill_escalations_total")
+    retries: int = field(default=0, name="agent_retries_total")
+    seconds: float = field(default=0.0, name="agent_run_seconds_total")
+    last_duration: float | None = field(default=None, name="agent_last_run_duration_seconds")
+    last_exit_code: int | None = field(default=None, name="agent_last_run_exit_code")
+    last_start: float | None = field(default=None, name="agent_last_start_timestamp_seconds")
+    last_end: float | None = field(default=None, name="agent_last_end_timestamp_seconds")
+    last_success: float | None = field(default=None, name="agent_last_success_timestamp_seconds")
+    last_kills: Mapping[str, float] = field(default_factory=dict, name="agent_last_kill_timestamp_seconds")
+    collections: Mapping[str, int] = field(default_factory=dict, name="gc_requests_total")
+    freed: int = field(default=0, name="gc_freed_bytes_total")
+    last_collection: float | None = field(default=None, name="agent_last_gc_timestamp_seconds")
+    swept: Mapping[str, int] = field(default_factory=dict, name="leftover_processes_reaped_total")
 
 
 class CompanionFigures(Struct, frozen=True, kw_only=True):
-    up: bool = False
-    used: int = 0
-    agents: int = 0  # that ended since it was last started
-    restarts: Mapping[str, int] = field(default_factory=dict)
-    last_restart: float | None = None
-    collections: Mapping[str, int] = field(default_factory=dict)  # by Collected
+    up: bool = field(default=False, name="companion_up")
+    used: int = field(default=0, name="companion_tree_rss_bytes")
+    agents: int = field(default=0, name="companion_agents_since_restart")  # that ended since it was last started
+    restarts: Mapping[str, int] = field(default_factory=dict, name="companion_restarts_total")
+    last_restart: float | None = field(default=None, name="companion_last_restart_timestamp_seconds")
+    collections: Mapping[str, int] = field(default_factory=dict, name="companion_gc_requests_total")  # by Collected
     asked: bool = False  # for one, since it was last started
 
 
@@ -77,9 +78,9 @@ class LiveAgent(Struct, frozen=True, kw_only=True):
     """An attempt that runs: one, unless the profile allows several at a time."""
 
     agent: str
-    used: int = 0
-    processes: int = 0
-    parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0})  # by program; they add up to `used`
+    used: int = field(default=0, name="agent_tree_rss_bytes")
+    processes: int = field(default=0, name="agent_processes")
+    parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0}, name="agent_process_rss_bytes")  # sum: `used`
     recent: tuple[tuple[int, int], ...] = ()  # second, highest sample in it
     named: bool = False  # it is known who is in the tree
     pids: tuple[int, ...] = ()  # of all of them
@@ -96,25 +97,26 @@ class Figures(Struct, frozen=True, kw_only=True):
     profile: str
     agents: Mapping[str, AgentFigures] = field(default_factory=dict)
     companions: Mapping[str, CompanionFigures] = field(default_factory=dict)
-    baseline: int = 0  # bytes that the supervisor held before the first agent
-    tier: str = ""
-    concurrency: int = 1
-    phase: RunPhase = RunPhase.STARTING
+    baseline: int = field(default=0, name="drain_baseline_bytes")  # of the supervisor, before the first agent
+    tier: str = field(default="", name="containment_info")
+    concurrency: int = field(default=1, name="run_concurrency")
+    phase: RunPhase = field(default=RunPhase.STARTING, name="phase")
     live: Mapping[str, LiveAgent] = field(default_factory=dict)  # by agent
     names: frozenset[str] = frozenset()  # programs that have a series of their own
-    drained: Histogram = Histogram()
-    timed_out: Histogram = Histogram()
-    residual: int | None = None
-    survivors: int = 0
-    violations: int = 0
-    runs: Mapping[str, int] = field(default_factory=dict)
-    started: float | None = None
-    ended: float | None = None
-    seconds: float | None = None
-    last_success: float | None = None
-    samples: int = 0
-    took: float | None = None
-    sampled: float | None = None
+    drains: Mapping[str, Histogram] = field(
+        default_factory=lambda: dict.fromkeys(DRAINS, Histogram()), name="drain_duration_seconds"
+    )
+    residual: int | None = field(default=None, name="drain_residual_bytes")
+    survivors: int = field(default=0, name="leftover_processes")
+    violations: int = field(default=0, name="sequence_violations_total")
+    runs: Mapping[str, int] = field(default_factory=dict, name="runs_total")
+    started: float | None = field(default=None, name="run_start_timestamp_seconds")
+    ended: float | None = field(default=None, name="run_end_timestamp_seconds")
+    seconds: float | None = field(default=None, name="run_duration_seconds")
+    last_success: float | None = field(default=None, name="run_last_success_timestamp_seconds")
+    samples: int = field(default=0, name="samples_total")
+    took: float | None = field(default=None, name="sample_duration_seconds")
+    sampled: float | None = field(default=None, name="last_sample_timestamp_seconds")
 
 
 def begin(plan: Plan, baseline: int) -> Figures:
@@ -254,8 +256,12 @@ def _at_rest(now: Figures, phase: RunPhase) -> Figures:
 
 
 def _agent(now: Figures, view: RunView, name: str, **changes: object) -> Figures:
-    agent = replace(now.agents[name], state=view.agents[name].state, **changes)
+    agent = replace(now.agents[name], state=_state(view.agents[name]), **changes)
     return replace(now, agents={**now.agents, name: agent})
+
+
+def _state(agent: AgentView) -> AgentState:
+    return TOLD_AS.get(agent.state, agent.state)
 
 
 def _live(now: Figures, agent: str, **changes: object) -> Figures:
@@ -274,7 +280,9 @@ def _more(counts: Mapping[str, int], key: str, by: int = 1) -> dict[str, int]:
 
 
 def _run_started(now: Figures, view: RunView) -> Figures:
-    agents = {name: replace(now.agents.get(name, _NO_AGENT), state=agent.state) for name, agent in view.agents.items()}
+    agents = {
+        name: replace(now.agents.get(name, _NO_AGENT), state=_state(agent)) for name, agent in view.agents.items()
+    }
     return replace(
         now, agents=agents, phase=RunPhase.STARTING, live={}, tier=view.containment, concurrency=view.concurrency,
         started=view.resumed,
@@ -338,15 +346,16 @@ def _attempt_ended(now: Figures, view: RunView, event: events.AttemptEnded, at: 
 
 
 def _drained(now: Figures, view: RunView, event: events.Drained) -> Figures:
-    if event.reached:
-        now = replace(now, drained=now.drained.add(event.seconds), survivors=0)
-    else:
-        now = replace(now, timed_out=now.timed_out.add(event.seconds))
+    result = DRAINED if event.reached else TIMED_OUT
+    now = replace(
+        now, drains={**now.drains, result: now.drains[result].add(event.seconds)},
+        survivors=0 if event.reached else now.survivors, residual=max(event.owned - now.baseline, 0),
+    )  # fmt: skip
     if event.strays:
         now = _agent(
             now, view, event.agent, swept=_more(now.agents[event.agent].swept, Swept.APART, how_many(event.strays))
         )
-    return _at_rest(replace(now, residual=max(event.owned - now.baseline, 0)), RunPhase.STARTING)
+    return _at_rest(now, RunPhase.STARTING)
 
 
 def _run_ended(now: Figures, view: RunView) -> Figures:
