@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest, make_wsgi_app, push_to_gateway
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
+from prometheus_client.utils import floatToGoString
 
 from seqsup.metrics.catalogue import BUCKETS, BY_NAME, METRICS, PROCESS, full_name
 from seqsup.metrics.catalogue import Metric as Entry
@@ -17,6 +21,7 @@ from seqsup.metrics.rows import Row
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+_FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
 _ORDER = {name: n for n, name in enumerate(BY_NAME)}
 _BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # what is said of a metric, and its samples
 _END = b"# EOF\n"  # of OpenMetrics
@@ -33,12 +38,12 @@ class Collector:
         self.profile, self.rows = profile, rows
 
     def collect(self) -> Iterator[Family]:
-        by_name: dict[str, list[tuple[tuple[str, ...], float | Histogram]]] = {}
+        families: dict[str, Family] = {}
         for name, labels, value in self.rows():
-            by_name.setdefault(name, []).append((labels, value))
-        for metric in METRICS:
-            if metric.name in by_name:
-                yield _family(metric, {"profile": self.profile}, by_name[metric.name])
+            if (family := families.get(name)) is None:
+                family = families[name] = _family(BY_NAME[name], ("profile",))
+            _add(family, (self.profile, *labels), value)
+        yield from (families[name] for name in BY_NAME if name in families)
 
 
 class Page:
@@ -49,9 +54,7 @@ class Page:
         self._collector, self._encode = collector, encode
         self._kept: dict[str, tuple[int, dict[bytes, bytes]]] = {}  # by agent: of which rows, and their text
         self._heads: dict[bytes, bytes] = {}  # in their order; each to itself, so that all agents' are the same object
-        self._heads = {
-            head: head for head in self._blocks(_Given([_family(each, {}, ()) for each in METRICS]), _PROCESS)
-        }
+        self._heads = {head: head for head in self._blocks(_Given([_family(each, ()) for each in METRICS]), _PROCESS)}
 
     def text(self) -> bytes:
         by_agent: dict[str, list[Row]] = {}
@@ -111,31 +114,18 @@ def _registry(*collectors: "Collector | ProcessCollector") -> CollectorRegistry:
     return made
 
 
-def _family(
-    entry: Entry, of: Mapping[str, str], rows: Iterable[tuple[tuple[str, ...], float | Histogram]]
-) -> Family:  # fmt: skip
-    """`of` are the labels that all of them have."""
-    name = full_name(entry)
-    family = Family(name.removesuffix("_total") if entry.kind == "counter" else name, entry.help, entry.kind)
-    for values, value in rows:
-        _add(family, name, {**of, **dict(zip(entry.labels, values, strict=True))}, value)
+def _family(entry: Entry, labels: Iterable[str]) -> Family:
+    family: Family = _FAMILIES[entry.kind](full_name(entry), entry.help, labels=(*labels, *entry.labels))
     return family
 
 
-def _add(family: Family, name: str, labels: dict[str, str], value: float | Histogram, at: float | None = None) -> None:
-    if not isinstance(value, Histogram):
-        family.add_sample(name, labels, float(value), timestamp=at)
-        return
-    total = 0
-    for edge, count in zip((*BUCKETS, float("inf")), value.counts, strict=True):
-        total += count
-        family.add_sample(f"{name}_bucket", {**labels, "le": _edge(edge)}, total, timestamp=at)
-    family.add_sample(f"{name}_count", labels, total, timestamp=at)
-    family.add_sample(f"{name}_sum", labels, value.sum, timestamp=at)
-
-
-def _edge(edge: float) -> str:
-    return "+Inf" if edge == float("inf") else str(edge)
+def _add(family: Any, labels: tuple[str, ...], value: float | Histogram, at: float | None = None) -> None:
+    if isinstance(value, Histogram):
+        edges = map(floatToGoString, (*BUCKETS, inf))
+        buckets = list(zip(edges, accumulate(value.counts), strict=True))
+        family.add_metric(labels, buckets, value.sum, timestamp=at)
+    else:
+        family.add_metric(labels, float(value), timestamp=at)
 
 
 def timed(
@@ -146,12 +136,10 @@ def timed(
     made: dict[str, Family] = {}
     for (name, values), told in sorted(series.items(), key=lambda one: _ORDER[one[0][0]]):
         entry = BY_NAME[name]
-        labels = {**target, **dict(zip(entry.labels, values, strict=True))}
-        if entry not in PROCESS:
-            labels["profile"] = profile
-        family = made.setdefault(name, _family(entry, {}, ()))
+        common = dict(target) if entry in PROCESS else {**target, "profile": profile}
+        family = made.setdefault(name, _family(entry, common))
         for at, value in told:
-            _add(family, full_name(entry), labels, value, at)
+            _add(family, (*common.values(), *values), value, at)
     for family in made.values():
         family.samples.sort(key=lambda sample: (sample.name, sorted(sample.labels.items())))  # stable: by time
     return list(made.values())
