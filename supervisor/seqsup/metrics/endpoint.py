@@ -46,31 +46,24 @@ class Endpoint:
         self._closed = threading.Event()
         self._ending = threading.Lock()  # from then on no server is made; one that is made serves, and hears of it
 
-    def open(self) -> None:
-        """Take the port and serve; Taken when it is another's."""
-        self._bind()
-        self._start()
-
-    def keep_trying(self) -> None:
-        """Serve as soon as the port is free."""
-        self._start()
-
-    def _start(self) -> None:
+    def serve(self) -> None:
+        """Serve, as soon as the port can be had."""
         threading.Thread(target=self._serve, name="metrics", daemon=True).start()
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
+        """Take the port; Taken when it is another's."""
         host, _, port = self.listen.rpartition(":")
         try:
             family, kind, proto, _, address = socket.getaddrinfo(
                 host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             bound = socket.socket(family, kind, proto)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except UnicodeError:
             raise Taken(f"metrics.listen {self.listen}: {NO_HOST}", "it can be had") from None
         except OSError as error:
             raise self._taken(error) from None
         try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
             bound.listen(128)
         except OSError as error:
@@ -97,7 +90,7 @@ class Endpoint:
             if self._closed.wait(_RETRY):
                 return
             try:
-                self._bind()
+                self.bind()
             except Taken:
                 continue
         if not self._asked():
@@ -105,11 +98,11 @@ class Endpoint:
         sys.setswitchinterval(_SWITCH)
         from seqsup.metrics.http_server import server
 
-        answer = self._answer_with(self._application())
+        application = _only_at(PATH, self._application())
         with self._ending:
             if self._closed.is_set():
                 return
-            self._server = server(self._socket, answer)
+            self._server = server(self._socket, application)
         self._server.serve_forever()
 
     def _asked(self) -> bool:
@@ -119,19 +112,6 @@ class Endpoint:
         poll.register(self._socket, select.POLLIN)
         poll.poll()
         return not self._closed.is_set()
-
-    def _answer_with(self, application: "WSGIApplication") -> "WSGIApplication":
-        def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-            path = environ["PATH_INFO"]
-            if path == "/":
-                start("200 OK", [("Content-Type", "text/html; charset=utf-8")])
-                return [_PAGE]
-            if path != PATH:
-                start("404 Not Found", [("Content-Type", "text/plain")])
-                return [f"not here: {PATH}\n".encode()]
-            return application(environ, start)
-
-        return answer
 
     def close(self) -> None:
         with self._ending:
@@ -143,3 +123,18 @@ class Endpoint:
         if self._server is not None:
             self._server.shutdown()
         self._socket.close()
+
+
+def _only_at(path: str, application: "WSGIApplication") -> "WSGIApplication":
+    """Have the application answer at one path, and lead browsers there."""
+
+    def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] == path:
+            return application(environ, start)
+        if environ["PATH_INFO"] == "/":
+            start("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+            return [_PAGE]
+        start("404 Not Found", [("Content-Type", "text/plain")])
+        return [f"not here: {path}\n".encode()]
+
+    return answer

@@ -54,12 +54,12 @@ class Exporter:
         wanted = self._wanted
         if self._endpoint is not None:
             try:
-                self._endpoint.open()
+                self._endpoint.bind()
             except Taken as taken:
                 if wanted.required:
                     raise Taken(f"{taken}, and metrics.required is set; free it, or name another") from None
                 self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
-                self._endpoint.keep_trying()
+            self._endpoint.serve()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:
             self._writer = threading.Thread(target=self._write_on, name="metrics-writer", daemon=True)
             self._writer.start()

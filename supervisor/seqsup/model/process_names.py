@@ -148,8 +148,7 @@ def title(process: ProcessMemory) -> str:
 @lru_cache(maxsize=256)  # the same ones are named each second
 def _title(name: str, command: str) -> str:
     words = command.split()
-    program = PurePath(words[0]).name if words and "/" in words[0] else next(iter(words), name)
-    program = program.removesuffix(".exe")
+    program = _base(words[0]) if words else name.removesuffix(".exe")
     if program not in INTERPRETERS:
         return printable(_whole(name, command, program).removesuffix(".exe"))
     runs = subject(program, words[1:])

@@ -91,10 +91,9 @@ class Log:
 
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
-        logger.bind(
-            at=time.time(), symbol="▶", agent=agent, hang=11, table=False, passing=True, run="", place=agent, time="",
-            json=self._pulse(agent, attempt, text),
-        ).info(printable(f"{'running': <9}  {text}"))  # fmt: skip
+        told = spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
+        extra = logger.bind(at=time.time(), symbol="▶", agent=agent, hang=11, table=False, passing=True, json=told)
+        extra.info(printable(f"{'running': <9}  {text}"))
 
     def _short(self, record: "loguru.Record") -> str:
         """The format of the terminal's line. What it alone shows is put together only for what it shows."""
@@ -108,9 +107,6 @@ class Log:
         """Where words stand for symbols, they are of one width."""
         told = mark(symbol, self._encoding)
         return told if mark("▶", self._encoding) == "▶" else told.ljust(len("FAIL"))
-
-    def _pulse(self, agent: str, attempt: int | None, text: str) -> str:
-        return spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
 
     def _to_terminal(self, message: "loguru.Message") -> None:
         assert self._outlet is not None

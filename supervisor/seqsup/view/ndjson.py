@@ -1,7 +1,6 @@
 """Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
 
-import time
-from functools import lru_cache
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,13 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 def timestamp(at: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, in milliseconds."""
-    seconds, microseconds = divmod(round(at * 1e6), 10**6)
-    return f"{_to_the_second(seconds)}.{microseconds // 1000:03d}Z"
-
-
-@lru_cache(maxsize=8)  # events come in bursts
-def _to_the_second(at: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+    return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def encode(recorded: Recorded) -> bytes:

@@ -88,20 +88,27 @@ def table(view: RunView, width: int | None = None) -> list[str]:
 
 def row(agent: AgentView, over: bool) -> tuple[str, ...]:
     """The cells of COLUMNS; `over` says that the run has ended."""
-    drained = NONE
-    if agent.drained is not None:
-        drained = ("" if agent.drain_reached else "> ") + format_duration(agent.drained)
     return (
         agent.name,
         str(agent.attempts or NONE),
         _reason(agent, over),
         format_duration(agent.seconds) if agent.seconds else NONE,
         format_size(agent.peak) if agent.peak else NONE,
-        format_share(agent.peak / agent.hard) if agent.peak and agent.hard else NONE,
+        share(agent.peak, agent.hard),
         NONE if agent.gc_freed is None else format_size(agent.gc_freed),
         str(agent.left_over or NONE),
-        drained,
+        drained(agent.drained, agent.drain_reached),
     )
+
+
+def share(peak: int, hard: int | None) -> str:
+    """A cell: how much of its limit an agent took."""
+    return format_share(peak / hard) if peak and hard else NONE
+
+
+def drained(seconds: float | None, reached: bool | None) -> str:
+    """A cell: the time until memory was back, or was given up."""
+    return NONE if seconds is None else ("" if reached else "> ") + format_duration(seconds)
 
 
 def _reason(agent: AgentView, over: bool) -> str:

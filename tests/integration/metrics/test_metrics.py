@@ -603,7 +603,8 @@ def test_a_first_scrape_that_meets_the_end_is_no_trouble(monkeypatch: pytest.Mon
 
     before = set(threading.enumerate())
     endpoint = Endpoint("127.0.0.1:0", answers)
-    endpoint.open()
+    endpoint.bind()
+    endpoint.serve()
     (thread,) = set(threading.enumerate()) - before
     host, _, port = str(endpoint.address).rpartition(":")
     with socket.create_connection((host, int(port))):

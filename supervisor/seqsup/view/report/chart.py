@@ -33,7 +33,7 @@ SYMBOLS = {
     MarkKind.RESTART: "⇄",
 }
 
-AttemptPaths = Callable[[float], float]
+Scale = Callable[[float], float]
 
 
 def timeline(story: Story, zone: tzinfo) -> str:
@@ -77,7 +77,7 @@ def host(story: Story) -> str:
 # -- where things stand
 
 
-def _across(story: Story) -> AttemptPaths:
+def _across(story: Story) -> Scale:
     """Seconds to pixels. Time in which no supervisor lived takes a gap, whatever its length."""
     parts = story.parts
     whole = sum(part.ended - part.began for part in parts) or 1.0
@@ -102,7 +102,7 @@ def _top(story: Story) -> float:
     return max([used, *near]) * 1.08
 
 
-def _sizes(top: float, y: AttemptPaths) -> Iterator[str]:
+def _sizes(top: float, y: Scale) -> Iterator[str]:
     step = 2.0 ** int(top / 4).bit_length() / 2
     size = 0.0
     while size <= top:
@@ -112,7 +112,7 @@ def _sizes(top: float, y: AttemptPaths) -> Iterator[str]:
         size += step
 
 
-def _times(story: Story, x: AttemptPaths, zone: tzinfo, floor: int) -> Iterator[str]:
+def _times(story: Story, x: Scale, zone: tzinfo, floor: int) -> Iterator[str]:
     free, before = 0.0, ""  # where the next label may begin, and what the last one says
     for part in story.parts:
         left, right = x(part.began), x(part.ended)
@@ -132,7 +132,7 @@ def _times(story: Story, x: AttemptPaths, zone: tzinfo, floor: int) -> Iterator[
 # -- what is drawn
 
 
-def _columns(samples: list[tuple[float, int, int]], x: AttemptPaths) -> list[tuple[int, int, int]]:
+def _columns(samples: list[tuple[float, int, int]], x: Scale) -> list[tuple[int, int, int]]:
     """Of each column of pixels that has samples: lowest and highest."""
     found: dict[int, tuple[int, int]] = {}
     for at, low, high in samples:
@@ -142,7 +142,7 @@ def _columns(samples: list[tuple[float, int, int]], x: AttemptPaths) -> list[tup
     return [(column, *found[column]) for column in sorted(found)]
 
 
-def _groups(attempts: Iterable[AttemptView], x: AttemptPaths) -> Iterator[tuple[AttemptView, ...]]:
+def _groups(attempts: Iterable[AttemptView], x: Scale) -> Iterator[tuple[AttemptView, ...]]:
     """Attempts that are drawn as one: a few pixels of such as went well, each too narrow to be told from the next."""
     group: tuple[AttemptView, ...] = ()
     for attempt in attempts:
@@ -177,7 +177,7 @@ def _points(attempt: AttemptView) -> list[tuple[float, int, int]]:
     return points
 
 
-def _group(group: tuple[AttemptView, ...], number: int, x: AttemptPaths, y: AttemptPaths, floor: int) -> Iterator[str]:
+def _group(group: tuple[AttemptView, ...], number: int, x: Scale, y: Scale, floor: int) -> Iterator[str]:
     first = group[0]
     points = [point for attempt in group for point in _points(attempt)]
     if first.over and first.samples:
@@ -199,7 +199,7 @@ def _group(group: tuple[AttemptView, ...], number: int, x: AttemptPaths, y: Atte
             )
 
 
-def _names(story: Story, x: AttemptPaths, y: AttemptPaths, floor: int) -> Iterator[str]:
+def _names(story: Story, x: Scale, y: Scale, floor: int) -> Iterator[str]:
     """Below its attempts, where they stand side by side: once. Of several at a time each at its peak."""
     if story.concurrency > 1:
         yield from _names_at_peaks(story.attempts, x, y)
@@ -213,7 +213,7 @@ def _names(story: Story, x: AttemptPaths, y: AttemptPaths, floor: int) -> Iterat
             yield _name(name, (left + right) / 2, floor + 15)
 
 
-def _names_at_peaks(attempts: Iterable[AttemptView], x: AttemptPaths, y: AttemptPaths) -> Iterator[str]:
+def _names_at_peaks(attempts: Iterable[AttemptView], x: Scale, y: Scale) -> Iterator[str]:
     taken: list[tuple[float, float, float]] = []
     for attempt in attempts:
         if x(attempt.ended) - x(attempt.started) < _SHORTEST * _NAME:
@@ -241,7 +241,7 @@ def _titled(group: tuple[AttemptView, ...]) -> str:
     return f"{highest.agent}, attempt {highest.number}: {highest.reason or 'running'}, peak {format_size(highest.peak)}"
 
 
-def _limits(story: Story, x: AttemptPaths, y: AttemptPaths) -> Iterator[str]:
+def _limits(story: Story, x: Scale, y: Scale) -> Iterator[str]:
     """One line as long as a limit stays the same."""
     for name in ("soft", "hard"):
         lines: list[tuple[float, float, int]] = []
@@ -257,7 +257,7 @@ def _limits(story: Story, x: AttemptPaths, y: AttemptPaths) -> Iterator[str]:
             yield f'<line class="{name}" x1="{left:.1f}" x2="{right:.1f}" y1="{y(size):.1f}" y2="{y(size):.1f}"/>'
 
 
-def _marks(story: Story, x: AttemptPaths) -> Iterator[str]:
+def _marks(story: Story, x: Scale) -> Iterator[str]:
     last: dict[MarkKind, float] = {}
     before, high = -inf, False
     for mark in story.marks:

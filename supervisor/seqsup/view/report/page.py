@@ -14,10 +14,10 @@ from markupsafe import Markup
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
 from seqsup.text import printable
-from seqsup.units import format_duration, format_share, format_size
+from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
-from seqsup.view.summary import COLUMNS, headline, reasons, row
+from seqsup.view.summary import COLUMNS, drained, headline, reasons, row, share
 from seqsup.view.table import NONE
 
 MOST = 120  # rows of a table
@@ -243,20 +243,13 @@ def _processes(stop: Stop, of: str) -> _Table:
     return _Table(f"Who was in the tree of {of}, the largest first.", _PROCESSES, rows)
 
 
-def _drained(attempt: AttemptView) -> str:
-    if attempt.draining is None:
-        return NONE
-    return ("" if attempt.drain_reached else "> ") + format_duration(attempt.draining)
-
-
 def _attempts(story: Story, zone: tzinfo) -> _Table:
     kept = _kept(story.attempts, lambda attempt: attempt.ok)
     rows = [
         (
             _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
             format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
-            format_share(attempt.peak / attempt.hard) if attempt.hard and attempt.peak else NONE,
-            _drained(attempt),
+            share(attempt.peak, attempt.hard), drained(attempt.draining, attempt.drain_reached),
         )
         for attempt in kept
     ]  # fmt: skip
