@@ -41,7 +41,9 @@ def body(
     typed; `elsewhere`: the profile keeps its runs in a folder of its own.
     """
     yield from table(view, width)
-    yield from reasons(view, width)
+    for what, why, held in reasons(view):
+        yield from wrap(printable(f"why {what}: {why}") + (";" if held else ""), width or _TEXT)
+        yield from wrap(f"  {held}", width or _TEXT) if held else ()
     if view.sequence_violations:
         pairs = counted(view.sequence_violations, "pair")
         fault = f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us"
@@ -124,31 +126,25 @@ def _reason(agent: AgentView, over: bool) -> str:
     return str(agent.reason if ended and agent.reason else agent.state)
 
 
-def reasons(view: RunView, width: int | None = None) -> Iterator[str]:
-    """Say why agents did not complete, and why the run ended where that is not theirs to tell."""
+def reasons(view: RunView) -> Iterator[tuple[str, str, str]]:
+    """Say what did not complete, why, and what held its memory; also why the run ended where that is no agent's."""
     for agent in view.agents.values():
         if agent.state is AgentState.GAVE_UP:
-            yield from _prose(f"why {agent.name} gave up: {agent.why}", processes(agent.processes), width)
+            yield f"{agent.name} gave up", agent.why, processes(agent.processes)
     skipped: dict[str, list[str]] = {}
     for agent in view.agents.values():
         if agent.state is AgentState.SKIPPED:
             skipped.setdefault(agent.why, []).append(agent.name)
     for why, names in skipped.items():
-        yield from _prose(f"why {named(names)} {_were(names)} skipped: {why}", "", width)
+        yield f"{named(names)} {_were(names)} skipped", why, ""
     if lost := [agent.name for agent in view.agents.values() if agent.state is AgentState.LOST]:
-        yield from _prose(f"why {named(lost)} {_were(lost)} lost: the supervisor died", "", width)
+        yield f"{named(lost)} {_were(lost)} lost", "the supervisor died", ""
     if view.state is RunState.STOPPED and view.why:
-        yield from _prose(f"why the run stopped: {view.why}", "", width)
+        yield "the run stopped", view.why, ""
 
 
 def _were(names: list[str]) -> str:
     return "was" if len(names) == 1 else "were"
-
-
-def _prose(text: str, held: str, width: int | None) -> Iterator[str]:
-    yield from wrap(printable(text) + (";" if held else ""), width or _TEXT)
-    if held:
-        yield from wrap(f"  {held}", width or _TEXT)
 
 
 def resume(view: RunView, here: str = "") -> list[str]:

@@ -5,6 +5,7 @@ Here is what it shows; page.html.j2 says how.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
 from seqsup.view.summary import COLUMNS, drained, headline, reasons, row, share
-from seqsup.view.table import NONE
+from seqsup.view.table import NONE, Column
 
 MOST = 120  # rows of a table
 FIRST = 8  # reasons that stand above all else
@@ -33,23 +34,24 @@ _WORDS = {
     MarkKind.RESTART: "companion restarted",
 }
 _COMMAND = 160  # characters
+_text = partial(Column, right=False)
 _COMPANIONS = (
-    ("companion", False), ("starts", True), ("ended itself", True), ("peak", True), ("ready in", True),
-    ("restarts", False), ("the last time", False),
+    _text("companion"), Column("starts"), Column("ended itself"), Column("peak"), Column("ready in"),
+    _text("restarts"), _text("the last time"),
 )  # fmt: skip
-_PROCESSES = (("pid", True), ("memory", True), ("process", False), ("what for", False), ("command", False))
+_PROCESSES = (Column("pid"), Column("memory"), *map(_text, ("process", "what for", "command")))
 _ATTEMPTS = (
-    ("began", False), ("agent", False), ("attempt", True), ("reason", False), ("time", True), ("peak", True),
-    ("of limit", True), ("drained", True),
+    _text("began"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("peak"),
+    Column("of limit"), Column("drained"),
 )  # fmt: skip
-_MARKS = (("at", False), ("what", False), ("of", False), ("how", False))
+_MARKS = tuple(map(_text, ("at", "what", "of", "how")))
 
 T = TypeVar("T")
 
 
 class _Table(NamedTuple):
     caption: str
-    columns: tuple[tuple[str, bool], ...]  # heading, and whether it is a number
+    columns: Sequence[Column]
     rows: Sequence[tuple[str, ...]]
     bad: frozenset[int] = frozenset()  # places of the rows that went wrong
     left_out: str = ""  # how many rows, and of what
@@ -57,7 +59,7 @@ class _Table(NamedTuple):
     @property
     def numbers(self) -> str:
         """The classes that align columns of numbers."""
-        return " ".join(f"r{n}" for n, (_, right) in enumerate(self.columns, 1) if right)
+        return " ".join(f"r{n}" for n, column in enumerate(self.columns, 1) if column.right)
 
 
 class _Memory(NamedTuple):
@@ -114,17 +116,10 @@ def _clock(at: float | None, zone: tzinfo) -> str:
 
 def _reasons(story: Story) -> Iterator[tuple[str, str, str]]:
     """What did not complete, why, and where what is known of it stands."""
-    joined: list[str] = []
-    for line in reasons(story.view, 10_000):
-        if line.startswith(" "):
-            joined[-1] += line[1:]
-        else:
-            joined.append(line)
     last = {attempt.agent: attempt for attempt in story.kills}
-    for line in joined:
-        what, _, why = line.removeprefix("why ").partition(": ")
+    for what, why, held in reasons(story.view):
         attempt = last.get(what.partition(" ")[0])
-        yield what, why, _anchor(attempt) if attempt is not None else ""
+        yield what, f"{why}; {held}" if held else why, _anchor(attempt) if attempt is not None else ""
 
 
 def _anchor(attempt: AttemptView) -> str:
@@ -158,11 +153,10 @@ def _memory(story: Story, zone: tzinfo) -> _Memory:
 
 def _agents(view: RunView) -> _Table:
     over = view.state not in (RunState.STARTING, RunState.RUNNING)
-    columns = tuple((column.title, column.right) for column in COLUMNS)
     kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
     bad = frozenset(n for n, agent in enumerate(kept) if agent.state in (AgentState.GAVE_UP, AgentState.LOST))
     left_out = _left_out(len(view.agents), "agents")
-    return _Table("In the order of the plan.", columns, [row(agent, over) for agent in kept], bad, left_out)
+    return _Table("In the order of the plan.", COLUMNS, [row(agent, over) for agent in kept], bad, left_out)
 
 
 def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:

@@ -57,6 +57,8 @@ class Part(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True, kw_only=True):
+    """What `seqsup report` shows, and what `seqsup report --json` prints."""
+
     view: RunView
     parts: tuple[Part, ...]
     attempts: tuple[AttemptView, ...]
@@ -95,7 +97,8 @@ def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
     latest = max((attempt.ended for attempt in view.attempts), default=0.0)
     began = [each.body for each in recorded if isinstance(each.body, RunStarted)]
     return Story(
-        view=view, parts=_parts(recorded, latest), attempts=tuple(view.attempts), marks=tuple(_marks(recorded)),
+        view=view, parts=_parts(recorded, latest), attempts=tuple(view.attempts),
+        marks=tuple(mark for each in recorded if (mark := _mark(each)) is not None),
         companions=tuple(view.lives.values()), concurrency=max((event.concurrency for event in began), default=1),
     )  # fmt: skip
 
@@ -110,12 +113,6 @@ def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
         if parts and n == len(recorded) - 1 and not isinstance(each.body, RunEnded):
             parts[-1] = Part(parts[-1].began, max(parts[-1].ended, latest))
     return tuple(parts)
-
-
-def _marks(recorded: tuple[Recorded, ...]) -> Iterator[Mark]:
-    for each in recorded:
-        if (found := _mark(each)) is not None:
-            yield found
 
 
 def _mark(each: Recorded) -> Mark | None:
