@@ -44,9 +44,7 @@ def watch(found: Found) -> None:
                 timeline = closing.enter_context((found.folder / FILE).open("rb"))
             if timeline is not None:
                 _read_on(timeline, scene)
-            canvas = screen.canvas
-            drawn = frame(scene, Now(time.time(), time.monotonic()), canvas)
-            screen.draw([canvas.paint(line) for line in drawn])
+            screen.draw(frame(scene, Now(time.time(), time.monotonic()), screen.canvas))
 
 
 def _read_on(timeline: BinaryIO, scene: Scene) -> None:

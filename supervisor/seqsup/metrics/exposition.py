@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ _FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histog
 _ORDER = {name: n for n, name in enumerate(BY_NAME)}
 _BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # what is said of a metric, and its samples
 _END = b"# EOF\n"  # of OpenMetrics
-_FORMATS = 4  # of which the text is kept
+_FORMATS = 4  # values of the header Accept, of which the text is kept
 _PROCESS = ProcessCollector(registry=None)  # the supervisor's own process_*
 
 Encode = Callable[[CollectorRegistry], bytes]
@@ -80,17 +81,17 @@ class Page:
 def application(collector: Collector) -> "WSGIApplication":
     """What answers a scrape."""
     whole: WSGIApplication = make_wsgi_app(_registry(collector, _PROCESS))
-    pages: dict[str, Page] = {}
+
+    @lru_cache(_FORMATS)
+    def page(accept: str) -> tuple[Page, str]:
+        encode, form = choose_encoder(accept)
+        return Page(collector, encode), form
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
             return whole(environ, start)
-        encode, form = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        page = pages.get(form) or Page(collector, encode)
-        told = page.text()
-        if len(pages) == _FORMATS and form not in pages:
-            pages.clear()
-        pages[form] = page
+        wanted, form = page(environ.get("HTTP_ACCEPT", ""))
+        told = wanted.text()
         start("200 OK", [("Content-Type", form)])
         return [told]
 

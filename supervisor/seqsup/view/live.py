@@ -44,9 +44,7 @@ class Live:
 
     def _tick(self) -> None:
         if self._screen.due:
-            canvas = self._screen.canvas
-            lines = frame(self._scene, Now(time.time(), time.monotonic()), canvas)
-            self._screen.draw([canvas.paint(line) for line in lines])
+            self._screen.draw(frame(self._scene, Now(time.time(), time.monotonic()), self._screen.canvas))
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def close(self) -> None:

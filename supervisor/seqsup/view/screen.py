@@ -8,7 +8,7 @@ from math import inf
 from typing import TextIO
 
 from seqsup.text import columns
-from seqsup.view.canvas import Canvas
+from seqsup.view.canvas import Canvas, Part
 from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.terminal import colourful, symbols
 
@@ -65,13 +65,13 @@ class Screen:
         """Write what the terminal takes; True when nothing is left."""
         return self._outlet.pump()
 
-    def draw(self, lines: list[str]) -> None:
+    def draw(self, frame: list[list[Part]]) -> None:
         """Show these below; in the background, where others have the terminal, none.
 
         Nothing is sent when nothing changed, or while the terminal is stuck.
         """
-        size = self.size
-        lines = lines[: max(1, size[1] - 1)] if self._in_front() else []
+        size, paint = self.size, self.canvas.paint
+        lines = [paint(line) for line in frame[: max(1, size[1] - 1)]] if self._in_front() else []
         if not self._above and (lines, size) == (self._drawn, self._size):
             return
         if self._outlet.pump():
