@@ -20,13 +20,11 @@ import seqsup
 from helpers.paths import ROOT
 from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, ISSUES, PIPE_CLOSED
 from seqsup.errors import SeqsupError
-from seqsup.model.events import AnyEvent
 from seqsup.model.profile import SHARED
 from seqsup.model.reason import Reason
 from seqsup.profile.parse import parse
 from seqsup.profile.schema import schema
 from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
-from seqsup.view.messages import say
 
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
@@ -209,11 +207,6 @@ def test_the_document_of_keys_has_every_key_of_a_profile_in_its_table_and_no_oth
 def test_the_readmes_profile_is_one() -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     assert [each.name for each in parse(text, "README.md").agents] == ["plan", "build"]
-
-
-def test_every_event_has_words_of_its_own() -> None:
-    without = [event.__name__ for event in AnyEvent.__args__ if say.dispatch(event) is say.dispatch(object)]
-    assert without == []
 
 
 def test_the_changelog_has_this_version_and_the_readme_leads_to_it() -> None:
