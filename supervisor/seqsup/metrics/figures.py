@@ -184,7 +184,7 @@ def divide(
 
 
 def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
-    """Take in an event; `view` is the run after it."""
+    """Take in an event. `view` is the run after it, or after later events where a locked journal held this one up."""
     at = recorded.at
     match recorded.body:
         case events.AttemptStarted() as event:
