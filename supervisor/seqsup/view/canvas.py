@@ -34,16 +34,12 @@ class Canvas(Struct, frozen=True):
 
     def fit(self, head: list[Part], parts: Iterable[Part] = ()) -> list[Part]:
         """Return the head, and behind it as many parts as there is room for, the first ones first."""
-        between = f" {self.mark('·')} "
-        line, room, first = list(head), self.width - sum(columns(text) for _, text in head), True
-        for style, text in parts:
-            need = columns(text) + (0 if first else len(between))
-            if need > room:
-                if first:
-                    line.append((style, self._cropped(text, room)))
+        line, between = list(head), list[Part]()  # no mark stands before the first, which is cropped if need be
+        for part in parts:
+            longer = [*line, *between, part]
+            if between and sum(columns(text) for _, text in longer) > self.width:
                 break
-            line += [(style, text)] if first else [("dim", between), (style, text)]
-            room, first = room - need, False
+            line, between = longer, [("dim", f" {self.mark('·')} ")]
         return self._within(line)
 
     def listed(self, head: list[Part], names: list[str]) -> list[Part]:

@@ -12,7 +12,7 @@ from loguru import logger
 
 from seqsup.model.events import Recorded, RunStarted, about
 from seqsup.text import columns, mark, printable, wrap
-from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, Message, say
+from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, say
 from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.screen import Screen
@@ -73,6 +73,13 @@ class Log:
             return
         agent, attempt = about(event)
         text = f"{line.word: <9}  {line.text}" if line.text else line.word
+        json = ""
+        if self._as_json:
+            level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
+            json = spoken(
+                " ".join(text.split()), kind(event), run=self._run, agent=agent, attempt=attempt, at=recorded.at,
+                level=level,
+            )  # fmt: skip
         logger.bind(
             run=recorded.run,
             place=f"{agent}/{attempt}" if attempt else agent or "-",
@@ -82,12 +89,8 @@ class Log:
             agent=agent or "seqsup",
             hang=len(text) - len(line.text),
             table=line.table,
-            json=self._object(recorded, line, agent, attempt, text) if self._as_json else "",
+            json=json,
         ).log(line.level, printable(text))
-
-    def _object(self, recorded: Recorded, line: Message, agent: str, attempt: int | None, text: str) -> str:
-        level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
-        return _as_object(recorded.at, level, recorded.run, agent, attempt, kind(recorded.body), " ".join(text.split()))
 
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
@@ -134,14 +137,13 @@ class Log:
             self._outlet.close()
 
 
-def spoken(message: str, event: str, *, run: str = "", agent: str = "", attempt: int | None = None) -> str:
-    """What no event of the run says, as an object like theirs."""
-    return _as_object(time.time(), INFO, run, agent, attempt, event, message)
-
-
-def _as_object(at: float, level: str, run: str, agent: str, attempt: int | None, event: str, message: str) -> str:
+def spoken(
+    message: str, event: str, *, run: str = "", agent: str = "", attempt: int | None = None, at: float | None = None,
+    level: str = INFO,
+) -> str:  # fmt: skip
+    """Return a message as an object, also one that is of no event; `at` is its time, now if there is none."""
     told = {
-        "time": timestamp(at), "level": level.lower(), "run": run or None, "agent": agent or None, "attempt": attempt,
-        "event": event, "message": message,
+        "time": timestamp(time.time() if at is None else at), "level": level.lower(), "run": run or None,
+        "agent": agent or None, "attempt": attempt, "event": event, "message": message,
     }  # fmt: skip
     return msgspec.json.encode(told).decode()

@@ -142,20 +142,18 @@ def _columns(samples: list[tuple[float, int, int]], x: Scale) -> list[tuple[int,
     return [(column, *found[column]) for column in sorted(found)]
 
 
-def _groups(attempts: Iterable[AttemptView], x: Scale) -> Iterator[tuple[AttemptView, ...]]:
+def _groups(attempts: Iterable[AttemptView], x: Scale) -> list[list[AttemptView]]:
     """Attempts that are drawn as one: a few pixels of such as went well, each too narrow to be told from the next."""
-    group: tuple[AttemptView, ...] = ()
+    groups: list[list[AttemptView]] = []
+    open_to_more = False
     for attempt in attempts:
         narrow = attempt.over and attempt.ok and x(attempt.ended) - x(attempt.started) < _NARROW
-        if group and not (narrow and x(attempt.ended) - x(group[0].started) < _TOGETHER):
-            yield group
-            group = ()
-        group += (attempt,)
-        if not narrow:
-            yield group
-            group = ()
-    if group:
-        yield group
+        if open_to_more and narrow and x(attempt.ended) - x(groups[-1][0].started) < _TOGETHER:
+            groups[-1].append(attempt)
+        else:
+            groups.append([attempt])
+        open_to_more = narrow
+    return groups
 
 
 def _points(attempt: AttemptView) -> list[tuple[float, int, int]]:
@@ -177,7 +175,7 @@ def _points(attempt: AttemptView) -> list[tuple[float, int, int]]:
     return points
 
 
-def _group(group: tuple[AttemptView, ...], number: int, x: Scale, y: Scale, floor: int) -> Iterator[str]:
+def _group(group: list[AttemptView], number: int, x: Scale, y: Scale, floor: int) -> Iterator[str]:
     first = group[0]
     points = [point for attempt in group for point in _points(attempt)]
     if first.over and first.samples:
@@ -233,7 +231,7 @@ def _name(name: str, x: float, y: float) -> str:
     return f'<text class="name" x="{x:.1f}" y="{y:.1f}">{escape(name)}</text>'
 
 
-def _titled(group: tuple[AttemptView, ...]) -> str:
+def _titled(group: list[AttemptView]) -> str:
     highest = max(group, key=lambda attempt: attempt.peak)
     if len(group) > 1:
         peak = f"peak {format_size(highest.peak)} ({highest.agent})"

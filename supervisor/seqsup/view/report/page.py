@@ -62,14 +62,6 @@ class _Table(NamedTuple):
         return " ".join(f"r{n}" for n, column in enumerate(self.columns, 1) if column.right)
 
 
-class _Memory(NamedTuple):
-    timeline: Markup
-    host: Markup
-    drained: bool
-    marks: list[str]
-    limits: str
-
-
 class _Stopped(NamedTuple):
     """What is known of an attempt that was stopped."""
 
@@ -140,15 +132,16 @@ def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts.items() if value]
 
 
-def _memory(story: Story, zone: tzinfo) -> _Memory:
+def _memory(story: Story, zone: tzinfo) -> dict[str, object]:
     marked = {mark.kind for mark in story.marks}
     given = [(name, {getattr(attempt, name) for attempt in story.attempts} - {None}) for name in ("soft", "hard")]
-    return _Memory(
-        timeline=Markup(timeline(story, zone)), host=Markup(host(story)),
-        drained=any(attempt.drained is not None for attempt in story.attempts),
-        marks=[f"{SYMBOLS[kind]} {_WORDS[kind]}" for kind in MarkKind if kind in marked],
-        limits="; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in given if sizes),
-    )  # fmt: skip
+    return {
+        "timeline": Markup(timeline(story, zone)),
+        "host": Markup(host(story)),
+        "drained": any(attempt.drained is not None for attempt in story.attempts),
+        "marks": [f"{SYMBOLS[kind]} {_WORDS[kind]}" for kind in MarkKind if kind in marked],
+        "limits": "; ".join(f"{name} {', '.join(map(format_size, sorted(sizes)))}" for name, sizes in given if sizes),
+    }
 
 
 def _agents(view: RunView) -> _Table:
