@@ -23,7 +23,7 @@ _LOOKED_EVERY = 0.5  # seconds
 
 def watch(found: Found) -> None:
     """Show the run until it ends, and take the view away again."""
-    if not redrawable((sys.stdout, sys.stderr)):
+    if not redrawable():
         raise click.UsageError(
             "--watch redraws a terminal: there is none, or CI or TERM=dumb forbid it; `seqsup events -f` follows a run"
         )

@@ -101,12 +101,8 @@ def _speaks_mcp(program: str, arguments: Sequence[str]) -> bool:
     if launcher in ("docker", "podman"):
         return any(map(_named_mcp, plain))
     if launcher in _LAUNCHERS:
-        return any(_named_mcp(word) for word in plain[:_LOOKED_AT] if _is_package(word))
+        return any(_named_mcp(word) for word in plain[:_LOOKED_AT] if word.startswith("@") or "/" not in word)
     return _named_mcp(_package(program))
-
-
-def _is_package(word: str) -> bool:
-    return word.startswith("@") or "/" not in word
 
 
 def _named_mcp(text: str) -> bool:
@@ -180,22 +176,15 @@ def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
     """Say who held the memory: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
     sizes, numbers = Counter[str](), Counter[str]()
     for process in some:
-        name = f"{title(process)}{_kind(process)}"
+        name = title(process) + (f" ({KINDS[process.kind]})" if process.kind in KINDS else "")
         sizes[name] += process.bytes
         numbers[name] += process.count
     other = sizes.pop(OTHER, 0)
     ranked = sizes.most_common()
     if len(ranked) == named + 1 and not other:
         named += 1  # "other" would take the same room
-    said = [f"{_times(numbers[name])}{name} {format_size(size)}" for name, size in ranked[:named]]
+    times = {name: f"{number} × " for name, number in numbers.items() if number > 1}
+    said = [f"{times.get(name, '')}{name} {format_size(size)}" for name, size in ranked[:named]]
     if other := other + sum(size for _, size in ranked[named:]):
         said.append(f"{OTHER} {format_size(other)}")
     return " · ".join(said)
-
-
-def _kind(process: ProcessMemory) -> str:
-    return f" ({KINDS[process.kind]})" if process.kind in KINDS else ""
-
-
-def _times(number: int) -> str:
-    return f"{number} × " if number > 1 else ""

@@ -219,7 +219,7 @@ class TerminalReaders(Readers):
 
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         display = self._display
-        if not (self._quiet or display.plain or display.log_json) and redrawable((sys.stdout, sys.stderr)):
+        if not (self._quiet or display.plain or display.log_json) and redrawable():
             self._screen = Screen(sys.stderr)
         super().begin(begun, emitter)
         if display.json:

@@ -4,7 +4,7 @@ import os
 import select
 from collections import deque
 
-ROOM = 4096  # PIPE_BUF: a pipe or terminal that polls as writable takes this much at once
+_ROOM = 4096  # PIPE_BUF: a pipe or terminal that polls as writable takes this much at once
 BACKLOG = 8 * 1024 * 1024
 _PATIENCE = 5.0  # seconds
 
@@ -15,9 +15,8 @@ class NonblockingWriter:
     O_NONBLOCK would do it too, but it belongs to the open file, which the user's shell and agents share.
     """
 
-    def __init__(self, fd: int, backlog: int = BACKLOG) -> None:
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._backlog = backlog
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self.lost: OSError | None = None  # why something could not be written, if not for a reader that went away
@@ -27,19 +26,18 @@ class NonblockingWriter:
 
     def write(self, line: bytes) -> None:
         """Take a line, unless its reader is too far behind."""
-        if self.broken or self._size + len(line) > self._backlog:
+        if self.broken or self._size + len(line) > BACKLOG:
             return
         self._waiting.append(line)
         self._size += len(line)
         self.pump()
 
-    def pump(self, timeout: float | None = 0) -> bool:
+    def pump(self, timeout: float = 0) -> bool:
         """Write what the reader takes within `timeout` seconds at each piece; True when nothing is left."""
-        wait = None if timeout is None else timeout * 1000
         try:
-            while self._waiting and self._poll.poll(wait):
+            while self._waiting and self._poll.poll(timeout * 1000):
                 line = self._waiting[0]
-                done = os.write(self._fd, line[:ROOM])
+                done = os.write(self._fd, line[:_ROOM])
                 self._size -= done
                 if done < len(line):
                     self._waiting[0] = line[done:]

@@ -3,7 +3,6 @@
 import codecs
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -11,27 +10,28 @@ from typing import TextIO
 _PLAIN = "seqsup_plain"
 
 
-def colourful(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+def colourful(stream: TextIO) -> bool:
     """Whether to colour what goes there. It says nothing about redrawing: FORCE_COLOR must not animate a CI log."""
-    if environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR"):
         return False
-    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
         return True
-    return stream.isatty() and environ.get("TERM") != "dumb"
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def redrawable(streams: Sequence[TextIO], environ: Mapping[str, str] = os.environ) -> bool:
+def redrawable() -> bool:
     """Whether there is a terminal with a person before it: not a pipe, not CI, not one that only prints."""
     return (
-        all(stream.isatty() for stream in streams)
-        and environ.get("TERM", "dumb") != "dumb"
-        and not environ.get("CI")
+        sys.stdout.isatty()
+        and sys.stderr.isatty()
+        and os.environ.get("TERM", "dumb") != "dumb"
+        and not os.environ.get("CI")
     )  # fmt: skip
 
 
-def symbols(stream: TextIO, environ: Mapping[str, str] = os.environ) -> str:
+def symbols(stream: TextIO) -> str:
     """The encoding whose symbols the terminal can show. Python speaks UTF-8 also where the locale is C."""
-    locale = next(filter(None, map(environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     return "ascii" if locale in ("C", "POSIX") else stream.encoding
 
 
