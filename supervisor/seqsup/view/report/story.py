@@ -5,24 +5,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from seqsup.model import events
 from seqsup.model.enums import HALTS
-from seqsup.model.events import (
-    AttemptLost,
-    CompanionExited,
-    CompanionRestarted,
-    Drained,
-    GcDone,
-    GcRequested,
-    HaltRequested,
-    MemorySampled,
-    Recorded,
-    RetryScheduled,
-    RunEnded,
-    RunStarted,
-    StopSent,
-    Unkillable,
-    Warned,
-)
+from seqsup.model.events import AnyEvent, MemorySampled, Recorded
 from seqsup.model.history import fold
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AttemptView, CompanionLives, RunView
@@ -80,8 +65,8 @@ class Story(Struct, frozen=True, kw_only=True):
         ]  # fmt: skip
 
 
-def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
-    recorded, samples = steady(events, samples)
+def tell(history: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
+    recorded, samples = steady(history, samples)
     view = fold(recorded)
     kept: dict[tuple[str, int], list[MemorySampled]] = {}
     for sample in samples:
@@ -95,10 +80,13 @@ def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
             attempt.ended = max(attempt.ended, attempt.samples[-1].at)
         attempt.peak = max([attempt.peak, *(sample.peak for sample in attempt.samples)])
     latest = max((attempt.ended for attempt in view.attempts), default=0.0)
-    began = [each.body for each in recorded if isinstance(each.body, RunStarted)]
+    began = [each.body for each in recorded if isinstance(each.body, events.RunStarted)]
     return Story(
         view=view, parts=_parts(recorded, latest), attempts=tuple(view.attempts),
-        marks=tuple(mark for each in recorded if (mark := _mark(each)) is not None),
+        marks=tuple(
+            Mark(at=each.at, kind=kind, agent=agent, text=text)
+            for each in recorded for kind, agent, text in _marked(each.body)
+        ),
         companions=tuple(view.lives.values()), concurrency=max((event.concurrency for event in began), default=1),
     )  # fmt: skip
 
@@ -106,46 +94,43 @@ def tell(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> Story:
 def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
     parts: list[Part] = []
     for n, each in enumerate(recorded):
-        if isinstance(each.body, RunStarted):
+        if isinstance(each.body, events.RunStarted):
             parts.append(Part(each.at, each.at))
-        elif parts and not isinstance(each.body, AttemptLost):  # that one is told by the next supervisor
+        elif parts and not isinstance(each.body, events.AttemptLost):  # that one is told by the next supervisor
             parts[-1] = Part(parts[-1].began, max(parts[-1].ended, each.at))
-        if parts and n == len(recorded) - 1 and not isinstance(each.body, RunEnded):
+        if parts and n == len(recorded) - 1 and not isinstance(each.body, events.RunEnded):
             parts[-1] = Part(parts[-1].began, max(parts[-1].ended, latest))
     return tuple(parts)
 
 
-def _mark(each: Recorded) -> Mark | None:
-    at = each.at
-    match each.body:
-        case StopSent(agent=agent, reason=reason) as event:
+def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
+    """Yield the mark of an event that has one: its kind, whose it is, and its text."""
+    match event:
+        case events.StopSent(agent=agent, signal=signal, reason=reason, why=why):
             to = f", {reason}" if reason is not None else " to leftovers"
             held = processes(event.processes)
-            text = f"{event.signal}{to}: {event.why}" + (f" ({held})" if held else "")
-            return Mark(at=at, kind=MarkKind.DRAIN if reason is None else MarkKind.KILL, agent=agent, text=text)
-        case GcRequested(owner=owner) as event if not owner.companion:
-            text = f"collection asked for: {format_size(event.used)} over soft {format_size(event.limit)}"
-            return Mark(at=at, kind=MarkKind.COLLECTION, agent=owner.name, text=text)
-        case GcDone(owner=owner, collection=done) if not owner.companion:
+            text = f"{signal}{to}: {why}" + (f" ({held})" if held else "")
+            yield MarkKind.DRAIN if reason is None else MarkKind.KILL, agent, text
+        case events.GcRequested(owner=owner, used=used, limit=soft) if not owner.companion:
+            text = f"collection asked for: {format_size(used)} over soft {format_size(soft)}"
+            yield MarkKind.COLLECTION, owner.name, text
+        case events.GcDone(owner=owner, collection=done) if not owner.companion:
             text = f"collection freed {format_size(done.freed)} in {format_duration(done.seconds)}: {done.verdict}"
-            return Mark(at=at, kind=MarkKind.COLLECTION, agent=owner.name, text=text)
-        case RetryScheduled(agent=agent) as event:
-            text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}"
-            return Mark(at=at, kind=MarkKind.RETRY, agent=agent, text=text)
-        case Drained(agent=agent, reached=False) as event:
-            text = f"memory not back after {format_duration(event.seconds)}: {event.why}"
-            return Mark(at=at, kind=MarkKind.TROUBLE, agent=agent, text=text)
-        case Unkillable(agent=agent) as event:
-            text = f"still there {format_duration(event.seconds)} after SIGKILL: {processes(event.processes)}"
-            return Mark(at=at, kind=MarkKind.TROUBLE, agent=agent, text=text)
-        case CompanionExited(companion=companion, why=why):
-            return Mark(at=at, kind=MarkKind.TROUBLE, agent=companion, text=f"the companion ended: {why}")
-        case CompanionRestarted(companion=companion, reason=restart, why=why):
-            return Mark(at=at, kind=MarkKind.RESTART, agent=companion, text=f"restarted, {restart}: {why}")
-        case AttemptLost(agent=agent):
-            return Mark(at=at, kind=MarkKind.TROUBLE, agent=agent, text="lost: its supervisor died")
-        case Warned(message=message):
-            return Mark(at=at, kind=MarkKind.TROUBLE, agent="", text=message)
-        case HaltRequested() as event:
-            return Mark(at=at, kind=MarkKind.HALT, agent="", text=f"stop asked by {event.by}: {HALTS[event.halt]}")
-    return None
+            yield MarkKind.COLLECTION, owner.name, text
+        case events.RetryScheduled(agent=agent, attempt=attempt, wait=wait, after=after):
+            yield MarkKind.RETRY, agent, f"attempt {attempt} in {format_duration(wait)}, after {after}"
+        case events.Drained(agent=agent, reached=False, seconds=seconds, why=why):
+            yield MarkKind.TROUBLE, agent, f"memory not back after {format_duration(seconds)}: {why}"
+        case events.Unkillable(agent=agent, seconds=seconds):
+            text = f"still there {format_duration(seconds)} after SIGKILL: {processes(event.processes)}"
+            yield MarkKind.TROUBLE, agent, text
+        case events.CompanionExited(companion=companion, why=why):
+            yield MarkKind.TROUBLE, companion, f"the companion ended: {why}"
+        case events.CompanionRestarted(companion=companion, reason=restart, why=why):
+            yield MarkKind.RESTART, companion, f"restarted, {restart}: {why}"
+        case events.AttemptLost(agent=agent):
+            yield MarkKind.TROUBLE, agent, "lost: its supervisor died"
+        case events.Warned(message=message):
+            yield MarkKind.TROUBLE, "", message
+        case events.HaltRequested(halt=halt, by=by):
+            yield MarkKind.HALT, "", f"stop asked by {by}: {HALTS[halt]}"
