@@ -23,59 +23,51 @@ _LONGEST = 65536  # bytes of a line
 
 
 class _Pipe:
-    """One stream: what stands in the file, from where we are on, to a descriptor."""
+    """One stream: what stands in the file, from where we are on, to a descriptor.
+
+    `named`: in whole lines, `embed | text`, with nothing in them that moves the cursor.
+    """
 
     def __init__(self, outlet: NonblockingWriter | Screen, named: bool) -> None:
         self._outlet, self._named = outlet, named
         self._file: OutputReader | None = None
-        self._lines: _Lines | None = None
+        self._agent = ""
+        self._begun = b""  # a line
         self.idle = True  # nothing is left, for now
 
     def open(self, path: Path, agent: str) -> None:
         self.close()
-        self._lines = _Lines(agent) if self._named else None
-        self._file = OutputReader(path)
+        self._file, self._agent = OutputReader(path), agent
 
     def move(self) -> bool:
         """Hand on a piece. False: there was none (`idle`), or the reader takes none now."""
         self.idle = self._file is None or self._outlet.broken
         if self.idle or self._file is None or not self._outlet.pump():
             return False
-        chunk = self._file.read(_NAMED_CHUNK if self._lines else _CHUNK)
+        chunk = self._file.read(_NAMED_CHUNK if self._named else _CHUNK)
         self.idle = not chunk
         if chunk:
-            self._outlet.write(self._lines.whole(chunk) if self._lines else chunk)
+            self._outlet.write(self._lines(chunk) if self._named else chunk)
         return bool(chunk)
 
-    def close(self) -> None:
-        if self._lines is not None and (rest := self._lines.rest()):
-            self._outlet.write(rest)
-        if self._file is not None:
-            self._file.close()
-            self._file = self._lines = None
-
-
-class _Lines:
-    """Makes whole lines of chunks: `embed | text`, with nothing in them that moves the cursor."""
-
-    def __init__(self, agent: str) -> None:
-        self._agent = agent
-        self._begun = b""
-
-    def whole(self, chunk: bytes) -> bytes:
+    def _lines(self, chunk: bytes) -> bytes:
         *lines, self._begun = (self._begun + chunk).split(b"\n")
         if len(self._begun) > _LONGEST:
             lines, self._begun = [*lines, self._begun], b""
-        return b"".join(map(self._named, lines))
+        return b"".join(map(self._line, lines))
 
-    def rest(self) -> bytes:
-        begun, self._begun = self._begun, b""
-        return self._named(begun) if begun else b""
-
-    def _named(self, line: bytes) -> bytes:
+    def _line(self, line: bytes) -> bytes:
         # Of a line that its program wrote over, what it showed last
         text = unstyled(line.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
         return f"{self._agent} | {printable(text.expandtabs())}\n".encode()
+
+    def close(self) -> None:
+        if self._begun:
+            self._outlet.write(self._line(self._begun))
+            self._begun = b""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class _Lane:
