@@ -96,13 +96,13 @@ class Endpoint:
         if not self._asked():
             return
         sys.setswitchinterval(_SWITCH)
-        from seqsup.metrics.http_server import server
+        from seqsup.metrics.http_server import Server
 
         application = _only_at(PATH, self._application())
         with self._ending:
             if self._closed.is_set():
                 return
-            self._server = server(self._socket, application)
+            self._server = Server(self._socket, application)
         self._server.serve_forever()
 
     def _asked(self) -> bool:

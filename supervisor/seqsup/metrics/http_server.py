@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 OPEN = 64  # connections, each with a thread: whoever says nothing for longest makes room
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False  # a reader that is stuck does not hold up the end
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        super().__init__(address, _Handler, bind_and_activate=False)
+    def __init__(self, listening: socket.socket, application: "WSGIApplication") -> None:
+        host, port, *_ = listening.getsockname()
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = host, port
+        self.setup_environ()
+        self.set_app(application)
         self._connections: dict[Any, None] = {}
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -44,14 +50,3 @@ class _Handler(WSGIRequestHandler):
 
     def get_stderr(self) -> TextIO:
         return StringIO()
-
-
-def server(listening: socket.socket, application: "WSGIApplication") -> WSGIServer:
-    host, port, *_ = listening.getsockname()
-    made = _Server((host, port))
-    made.socket.close()
-    made.socket = listening
-    made.server_name, made.server_port = host, port
-    made.setup_environ()
-    made.set_app(application)
-    return made
