@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from seqsup.metrics import figures
 from seqsup.metrics.catalogue import BY_NAME
-from seqsup.metrics.exposition import openmetrics, timed
+from seqsup.metrics.exposition import openmetrics
 from seqsup.metrics.figures import Figures, Histogram
 from seqsup.metrics.host_figures import HostFigures
 from seqsup.metrics.rows import Row, rows
@@ -51,7 +51,7 @@ def text(events: Iterable[Recorded], samples: Iterable[MemorySampled]) -> bytes:
         for row in (*rows(now, HostFigures(totals=_machine(seen)), versions, before), *_supervisor(seen)):
             _keep(kept, row, at)
         before = now
-    return openmetrics(timed(profile, {"job": JOB, "instance": listen}, {key: each.told for key, each in kept.items()}))
+    return openmetrics(profile, {"job": JOB, "instance": listen}, {key: each.told for key, each in kept.items()})
 
 
 def _machine(seen: MemorySampled | None) -> dict[str, float]:

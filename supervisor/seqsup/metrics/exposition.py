@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
-_ORDER = {name: n for n, name in enumerate(BY_NAME)}
 _BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # what is said of a metric, and its samples
 _END = b"# EOF\n"  # of OpenMetrics
 _FORMATS = 4  # values of the header Accept, of which the text is kept
 _PROCESS = ProcessCollector(registry=None)  # the supervisor's own process_*
 
-Encode = Callable[[CollectorRegistry], bytes]
+Encode = Callable[["Collector | ProcessCollector"], bytes]
 
 
 class Collector:
@@ -55,7 +54,8 @@ class Page:
         self._collector, self._encode = collector, encode
         self._kept: dict[str, tuple[int, dict[bytes, bytes]]] = {}  # by agent: of which rows, and their text
         self._heads: dict[bytes, bytes] = {}  # in their order; each to itself, so that all agents' are the same object
-        self._heads = {head: head for head in self._blocks(_Given([_family(each, ()) for each in METRICS]), _PROCESS)}
+        families = [*(_family(each, ()) for each in METRICS), *_PROCESS.collect()]
+        self._heads = {head: head for head in self._blocks(_Given(families))}
 
     def text(self) -> bytes:
         by_agent: dict[str, list[Row]] = {}
@@ -73,14 +73,17 @@ class Page:
             kept = self._kept[name] = (digest, self._blocks(Collector(self._collector.profile, lambda: rows)))
         return kept[1]
 
-    def _blocks(self, *collectors: "Collector | ProcessCollector") -> dict[bytes, bytes]:
-        found = _BLOCK.findall(self._encode(_registry(*collectors)))
+    def _blocks(self, collector: "Collector | ProcessCollector") -> dict[bytes, bytes]:
+        found = _BLOCK.findall(self._encode(collector))
         return {self._heads.get(head, head): samples for head, samples in found}
 
 
 def application(collector: Collector) -> "WSGIApplication":
     """What answers a scrape."""
-    whole: WSGIApplication = make_wsgi_app(_registry(collector, _PROCESS))
+    registry = CollectorRegistry()
+    registry.register(collector)
+    registry.register(_PROCESS)
+    whole: WSGIApplication = make_wsgi_app(registry)
 
     @lru_cache(_FORMATS)
     def page(accept: str) -> tuple[Page, str]:
@@ -100,19 +103,12 @@ def application(collector: Collector) -> "WSGIApplication":
 
 def text(collector: Collector) -> bytes:
     """The text format. Without process_*: a node_exporter beside it has its own."""
-    return generate_latest(_registry(collector))
+    return generate_latest(collector)
 
 
 def push(collector: Collector, gateway: str, profile: str, timeout: float) -> None:
     """Replace what a Pushgateway has of this profile; OSError when it cannot be reached within `timeout` seconds."""
-    push_to_gateway(gateway, "seqsup", _registry(collector), grouping_key={"profile": profile}, timeout=timeout)
-
-
-def _registry(*collectors: "Collector | ProcessCollector") -> CollectorRegistry:
-    made = CollectorRegistry()
-    for collector in collectors:
-        made.register(collector)
-    return made
+    push_to_gateway(gateway, "seqsup", collector, grouping_key={"profile": profile}, timeout=timeout)
 
 
 def _family(entry: Entry, labels: Iterable[str]) -> Family:
@@ -129,13 +125,14 @@ def _add(family: Any, labels: tuple[str, ...], value: float | Histogram, at: flo
         family.add_metric(labels, float(value), timestamp=at)
 
 
-def timed(
+def openmetrics(
     profile: str, target: Mapping[str, str],
     series: Mapping[tuple[str, tuple[str, ...]], Iterable[tuple[float, float | Histogram]]],
-) -> list[Family]:  # fmt: skip
-    """Families whose samples have times, in seconds since the epoch, and the labels that a scrape of `target` adds."""
+) -> bytes:  # fmt: skip
+    """The text of OpenMetrics 1.0, of samples with times in seconds since the epoch, and the labels that a scrape of
+    `target` adds."""
     made: dict[str, Family] = {}
-    for (name, values), told in sorted(series.items(), key=lambda one: _ORDER[one[0][0]]):
+    for (name, values), told in series.items():
         entry = BY_NAME[name]
         common = dict(target) if entry in PROCESS else {**target, "profile": profile}
         family = made.setdefault(name, _family(entry, common))
@@ -143,17 +140,12 @@ def timed(
             _add(family, (*common.values(), *values), value, at)
     for family in made.values():
         family.samples.sort(key=lambda sample: (sample.name, sorted(sample.labels.items())))  # stable: by time
-    return list(made.values())
-
-
-def openmetrics(families: Iterable[Family]) -> bytes:
-    """The text of OpenMetrics 1.0."""
-    told: bytes = openmetrics_text(_registry(_Given(list(families))))  # type: ignore[no-untyped-call]
-    return told
+    text: bytes = openmetrics_text(_Given(made[name] for name in BY_NAME if name in made))  # type: ignore[no-untyped-call]
+    return text
 
 
 class _Given(Collector):
-    def __init__(self, families: list[Family]) -> None:
+    def __init__(self, families: Iterable[Family]) -> None:
         self._families = families
 
     def collect(self) -> Iterator[Family]:
