@@ -1,8 +1,8 @@
 """The line to the Node processes of one attempt: a unix socket on which each says who it is, and is then asked.
 
-    node/preload.cjs, in the main thread:  {"hello":"node","pid":…}     then answers
-    runtime/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
-    another seqsup, such as `seqsup mem`:     {"hello":"operator","ask":…} is answered, once
+    node/preload.cjs, in the main thread:  {"hello":"node","pid":…}      then answers
+    node/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
+    another seqsup, such as `seqsup mem`:  {"hello":"operator","ask":…} is answered, once
 
 A line of JSON each way. Whoever says more than was asked, or says it badly, is dropped; nothing here waits for anybody.
 """
@@ -12,9 +12,9 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,10 +26,13 @@ from seqsup.node.sockets import Sockets, discard
 _LONGEST_LINE = 65536  # bytes
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
 _AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
+_SOON = 10.0  # seconds for an answer
+LONG = 600.0  # and for what goes through a whole heap: how long it is worth waiting for is the policy's to say
 _SILENCE = 5.0  # seconds within which one must have said who it is
 _PATIENCE = 0.03  # seconds after which the watch is asked too; an idle loop answers in one millisecond
 _PEER = struct.Struct("3i")  # pid, uid, gid
 
+T = TypeVar("T")
 Size = Annotated[int, Meta(ge=0, le=2**53)]
 Text = Annotated[str, Meta(max_length=1000)]
 
@@ -93,7 +96,7 @@ class Channel:
         self._users = {os.geteuid(), *([account.uid] if account is not None else [])}
         self._nodes: dict[int, Node] = {}
         self._lines: list[_Line] = []
-        self._sockets = sockets
+        self._conversations: set[asyncio.Task[Any]] = set()
         self._listener, self.path = sockets.listen(account)
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
@@ -103,7 +106,7 @@ class Channel:
         """Who is on the line, by pid as the kernel told it."""
         return self._nodes
 
-    async def ask(self, pid: int, question: str, deadline: float, **more: object) -> Answer | None:
+    async def ask(self, pid: int, question: str, deadline: float = _SOON, **more: object) -> Answer | None:
         """Ask a Node process; None when it has not answered after `deadline` seconds, or is gone."""
         node = self._nodes.get(pid)
         if node is None:
@@ -125,7 +128,16 @@ class Channel:
             for timer in timers:
                 timer.cancel()
 
+    def begin(self, conversation: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run what asks and waits for answers beside the watch. close() cancels it."""
+        task = self._loop.create_task(conversation)
+        self._conversations.add(task)
+        task.add_done_callback(self._conversations.discard)
+        return task
+
     def close(self) -> None:
+        for conversation in self._conversations:
+            conversation.cancel()
         if self._resting is not None:
             self._resting.cancel()
         self._loop.remove_reader(self._listener.fileno())

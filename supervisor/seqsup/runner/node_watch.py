@@ -37,19 +37,19 @@ class NodeWatch:
         if telemetry is None:
             return False
         telemetry.look(now, used, tree.__contains__, tree.describe)
-        for told in telemetry.overridden(self._heap):
+        for told in telemetry.heap_limits.overridden(self._heap):
             self._context.emit(Warned(message=f"{self._step.name}: {told}"))
-        for done in telemetry.collected():
+        for done in telemetry.collector.new():
             self.collection = done
             self._context.emit(GcDone(owner=self._owner, used=used, collection=done))
-        return telemetry.answered
+        return bool(telemetry.processes.answering())
 
     def heap(self) -> Heap | None:
-        return self.telemetry.heap() if self.telemetry is not None else None
+        return self.telemetry.processes.heap() if self.telemetry is not None else None
 
     def snapping(self) -> bool:
         """Return whether a heap snapshot is being written."""
-        return self.telemetry is not None and self.telemetry.snapping
+        return self.telemetry is not None and self.telemetry.snapshot.writing
 
     def known(self) -> Known:
         return self.telemetry.known() if self.telemetry is not None else Known()
@@ -57,9 +57,9 @@ class NodeWatch:
     def collect(self, used: int, soft: int) -> None:
         """Request a collection; sizes in bytes."""
         assert self.telemetry is not None
-        processes = len(self.telemetry.answering())
+        processes = len(self.telemetry.processes.answering())
         self._context.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
-        self.telemetry.collect()
+        self.telemetry.collector.collect()
 
     def snapshot(self, sample: Sample) -> None:
         """Request a heap snapshot, where memory and disk have room for it."""
@@ -72,4 +72,4 @@ class NodeWatch:
                 return f"{self._folder}: {error.strerror}"
             return no_room(heap, self._step.limits, sample.used, sample.host_available, free)
 
-        self.telemetry.snapshot(why_not)
+        self.telemetry.snapshot.request(why_not)

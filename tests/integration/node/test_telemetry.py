@@ -575,7 +575,7 @@ def test_many_that_stand_still_are_asked_rarely_and_who_grows_near_its_limit_oft
     count: int, before: int, after: int, seconds: float, asked: bool, tmp_path: Path
 ) -> None:
     def answers(telemetry: Telemetry) -> list[int]:
-        return [node.rss for node in telemetry.processes()]
+        return [node.rss for node in telemetry.processes.living()]
 
     async def story(_: Reaper, wake: Wake) -> None:
         sockets = Sockets()

@@ -1,0 +1,117 @@
+"""Where the memory of a tree's Node processes was allocated, as V8's sampling profiler saw it."""
+
+from math import inf
+
+from seqsup.host.wake import Wake
+from seqsup.model.plan import Limits
+from seqsup.model.process import AllocationSite, NodeProcess
+from seqsup.node import forensics
+from seqsup.node.channel import Channel
+from seqsup.node.processes import NodeProcesses
+
+_STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
+_MOMENT = 1.0  # seconds in which Buffers are looked into
+_SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
+_REMEMBERED = 50  # processes
+
+
+class AllocationSites:
+    """Samples the processes that hold most, once the tree is over the alert or a heap is over half of its limit."""
+
+    def __init__(self, limits: Limits | None, channel: Channel, processes: NodeProcesses) -> None:
+        """Without `limits` (a companion) nothing is sampled."""
+        self._channel, self._processes = channel, processes
+        self._samples = limits is not None
+        self._alert = forensics.alert(limits) if limits is not None else None
+        self._used = 0  # bytes of the tree
+        self._stage = 0  # steps above zero at which all were examined last
+        self._watched: set[int] = set()  # pids whose allocations are sampled
+        self._looked_into: set[int] = set()  # pids of which many are sampled, for a moment
+        self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
+        self._sites: dict[int, tuple[AllocationSite, ...]] = {}
+
+    @property
+    def alerted(self) -> bool:
+        return self._alert is not None and self._used >= self._alert
+
+    def known(self) -> dict[int, tuple[AllocationSite, ...]]:
+        return {pid: sites for pid, sites in self._sites.items() if sites}
+
+    def look(self, used: int) -> None:
+        """Take note of the tree's memory in bytes; examine its processes at every step above the alert."""
+        self._used = used
+        if self._alert is not None and self.alerted:
+            stage = used * _STEPS // self._alert
+            if stage > self._stage:
+                self._stage = stage
+                self.examine()
+
+    def forget(self, pid: int) -> None:
+        """Begin anew with a process that has become another program."""
+        self._watched.discard(pid)
+        self._filled.pop(pid, None)
+
+    def nearly_full(self) -> int:
+        """Count the living processes whose heap is over half of its limit."""
+        return sum(pid in self._filled for pid in self._channel.nodes())
+
+    def pace(self) -> float:
+        """Return the bytes that the tree may grow by until its heaps are read again.
+
+        The smallest heap may be at its limit soon.
+        """
+        hellos = [node.hello for node in self._channel.nodes().values() if node.hello.limit]
+        rooms = [forensics.room_for_old(hello.limit, hello.version) for hello in hellos]
+        return min(rooms) / (2 * _STEPS) if self._samples and rooms else inf
+
+    def consider(self, node: NodeProcess) -> None:
+        """Examine a process that came or grew large since all were examined, or that nears its heap's limit."""
+        if self.alerted and node.pid not in self._watched:
+            self.examine(node.pid)
+            return
+        filled = node.heap.used * 2 * _STEPS // max(forensics.room_for_old(node.heap.limit, node.version), 1)
+        grown = filled >= _STEPS and filled > self._filled.get(node.pid, 0)
+        if self._samples and grown and self._processes.belongs(node.pid):
+            self._filled[node.pid] = filled
+            self._channel.begin(self._examine_one(node))
+
+    def examine(self, only: int | None = None) -> None:
+        """Have those that hold most watched, and read where their memory comes from."""
+        nodes = self._processes.in_tree()
+        whole = sum(node.rss for node in nodes)
+        for node in nodes:
+            if node.rss * _SHARE >= whole and only in (None, node.pid):
+                self._channel.begin(self._examine_one(node))
+
+    async def _examine_one(self, node: NodeProcess) -> None:
+        """Have it watched, or read what is known. Buffers are looked into for a moment: so many samples are dear."""
+        pid = node.pid
+        if pid not in self._watched:
+            self._watched.add(pid)
+            await self._sample(pid, forensics.COARSE)
+            await self._channel.ask(pid, "watch")
+        elif pid in self._looked_into or not forensics.of_buffers(node.heap):
+            await self._read(pid, buffers=pid in self._looked_into)
+        if pid in self._looked_into or not forensics.of_buffers(node.heap):
+            return
+        self._looked_into.add(pid)
+        await self._sample(pid, forensics.FINE)
+        await Wake().wait(_MOMENT)
+        await self._read(pid, buffers=True)
+        await self._sample(pid, forensics.COARSE)
+        self._looked_into.discard(pid)
+
+    async def _sample(self, pid: int, interval: int) -> None:
+        """Have one allocation in `interval` bytes sampled."""
+        await self._channel.ask(pid, "sample", interval=interval)
+
+    async def _read(self, pid: int, *, buffers: bool) -> None:
+        answer = await self._channel.ask(pid, "sites", buffers=buffers)
+        if answer is None:
+            return
+        before = self._sites.pop(pid, ())
+        self._sites[pid] = answer.sites if forensics.names_a_file(answer.sites) or not before else before
+        if len(self._sites) > _REMEMBERED:
+            del self._sites[next(iter(self._sites))]
+        if (node := self._processes.note(pid, answer)) is not None:
+            self.consider(node)

@@ -1,0 +1,84 @@
+"""The collections that were requested of a tree's Node processes, and what each freed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from seqsup.host.wake import Wake
+from seqsup.model.process import Collection, NodeProcess, ProcessMemory
+from seqsup.node import forensics
+from seqsup.node.allocation_sites import AllocationSites
+from seqsup.node.channel import LONG, Channel
+from seqsup.node.processes import NodeProcesses
+
+_SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
+
+
+class Collector:
+    def __init__(self, channel: Channel, processes: NodeProcesses, sites: AllocationSites, wake: Wake) -> None:
+        self._channel, self._processes, self._sites, self._wake = channel, processes, sites, wake
+        self._used = 0  # bytes of the tree
+        self._describe: Callable[[], tuple[ProcessMemory, ...]] = tuple
+        self._next_look: asyncio.Future[None] | None = None
+        self._running: asyncio.Task[Collection] | None = None
+        self.done: list[Collection] = []
+        self._returned = 0  # of them, by `new`
+
+    def look(self, used: int, describe: Callable[[], tuple[ProcessMemory, ...]]) -> None:
+        """Take note of a sample: the tree's memory in bytes, and its processes."""
+        self._used, self._describe = used, describe
+        if self._next_look is not None and not self._next_look.done():
+            self._next_look.set_result(None)
+
+    def collect(self) -> "asyncio.Task[Collection]":
+        """Ask all for a collection, unless one is going on. The watch is woken when it is over."""
+        if self._running is None:
+            self._running = self._channel.begin(self._collect())
+        return self._running
+
+    def new(self) -> list[Collection]:
+        """Return the collections that are over since the last call."""
+        new, self._returned = self.done[self._returned :], len(self.done)
+        return new
+
+    async def _collect(self) -> Collection:
+        began, used = time.monotonic(), self._used
+        asked = self._processes.answering()
+        known = {pid: self._processes.last(pid) for pid in asked}
+        answers = await asyncio.gather(*(self._channel.ask(pid, "gc", LONG) for pid in asked))
+        await Wake().wait(_SETTLED)
+        befores, afters = [], []
+        for pid, answer in zip(asked, answers, strict=True):
+            if answer is None or answer.before is None:
+                continue
+            if (node := self._channel.nodes().get(pid)) is not None:
+                if (read := await self._processes.read(pid)) is not None:
+                    self._sites.consider(read)
+                reading = node.process(answer.before)  # V8 may have begun by itself since it was known last
+                befores.append(max(known[pid] or reading, reading, key=lambda each: each.rss))
+                afters.append(self._processes.last(pid) or befores[-1])
+        self._next_look = asyncio.get_running_loop().create_future()
+        self._wake.poke()
+        await self._next_look
+        done = self._sum_up(began, len(asked), used, befores, afters)
+        self.done.append(done)
+        self._running = None
+        self._sites.examine()  # what is left now is no garbage
+        self._wake.poke()
+        return done
+
+    def _sum_up(
+        self, began: float, asked: int, used: int, befores: list[NodeProcess], afters: list[NodeProcess]
+    ) -> Collection:
+        before, after = (forensics.total(node.heap for node in nodes) for nodes in (befores, afters))
+        spoke = {node.pid for node in befores}
+        living = self._processes.living()
+        rest = forensics.total(node.heap for node in living if node.pid not in spoke)
+        whole = forensics.total([before, rest]), forensics.total([after, rest])
+        unknown = forensics.unsaid(self._describe(), living)
+        return Collection(
+            at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
+            used=used,
+            freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
+            verdict=forensics.verdict(*whole, used, self._used, unknown),
+        )  # fmt: skip
