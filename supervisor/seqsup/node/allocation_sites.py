@@ -77,6 +77,8 @@ class AllocationSites:
 
     def examine(self, only: int | None = None) -> None:
         """Have those that hold most watched, and read where their memory comes from."""
+        if not self._samples:
+            return
         nodes = self._processes.in_tree()
         whole = sum(node.rss for node in nodes)
         for node in nodes:

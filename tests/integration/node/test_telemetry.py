@@ -1,5 +1,6 @@
 """What seqsup learns from the Node processes of an agent, and what it does about it: real Nodes that really leak."""
 
+import asyncio
 import gc
 import json
 import os
@@ -826,5 +827,42 @@ def test_of_a_companions_node_processes_that_are_gone_nothing_is_kept(
         gc.collect()
         assert sum(isinstance(each, Node) for each in gc.get_objects()) < 10
         sockets.close()
+
+    supervised(story)
+
+
+@pytest.mark.parametrize(("limits", "samples"), [(LIMITS, True), (None, False)])
+def test_collection_begins_sampling_in_agent_only(limits: dict[str, Any] | None, samples: bool, tmp_path: Path) -> None:
+    asked = []
+
+    async def answer(path: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'{"hello":"node"}\n')
+        reading = {"rss": 1, "used": 1, "total": 1, "external": 0, "array_buffers": 0}
+        try:
+            async for line in reader:
+                question = json.loads(line)
+                asked.append(question["ask"])
+                writer.write(json.dumps({"id": question["id"], "before": reading, "after": reading}).encode() + b"\n")
+        finally:
+            writer.close()
+
+    async def story(_: object, wake: Wake) -> None:
+        sockets = Sockets()
+        telemetry = Telemetry(replace(DEFAULTS, **limits) if limits else None, None, tmp_path, wake, sockets)
+        node = asyncio.create_task(answer(telemetry.line[0]))
+        try:
+            await until(lambda: bool(telemetry.processes.living()), wake)
+            collection = telemetry.collector.collect()
+            while not collection.done():
+                telemetry.look(1.0, MIB, lambda _: True, tuple)
+                await wake.wait(0.05)
+            telemetry.look(9.0, MIB, lambda _: True, tuple)
+            await until(lambda: asked.count("mem") == 4, wake)
+            assert ("sample" in asked) is samples
+        finally:
+            telemetry.close()
+            sockets.close()
+            await node
 
     supervised(story)
