@@ -112,7 +112,7 @@ def limited(limiting: Cgroups) -> Iterator[Cgroup]:
 def destroy(group: Cgroup) -> None:
     def gone() -> bool:
         group.kill()
-        return group.empty()
+        return not group.pids()
 
     wait_for(gone)
 
@@ -198,7 +198,6 @@ def test_nobody_leaves_a_group(group: Cgroup, start: Start, how: str) -> None:
     escaped = int(leader.line())
     assert escaped != leader.pid
     assert escaped in group.pids()
-    assert not group.empty()
     destroy(group)
     assert group.pids() == []
     wait_for(lambda: not alive(escaped))  # who is in no group any more may be about to be a zombie
@@ -438,7 +437,7 @@ def test_when_a_descendant_outgrows_the_limit_the_rest_can_be_finished(limited: 
     wait_for(limited.oom_kills)
     limited.kill()
     ends(child)
-    assert wait_for(limited.empty)
+    assert wait_for(lambda: not limited.pids())
 
 
 @pytest.mark.memory
@@ -473,7 +472,7 @@ def test_files_in_tmpfs_count_until_they_are_removed(limited: Cgroup, start: Sta
     try:
         child = start(limited, "import sys; open(sys.argv[1], 'wb').write(bytes(20 << 20))", file)
         assert ends(child) == 0
-        assert limited.empty()
+        assert limited.pids() == []
         assert (limited.used() or 0) >= 20 * MIB - MIB
         file.unlink()
         assert wait_for(lambda: (limited.used() or 0) < 2 * MIB)
@@ -537,7 +536,7 @@ def test_a_group_without_its_files_answers_that_it_knows_nothing(tmp_path: Path,
         (top / "group").mkdir()
         group = CgroupV2(top / "group")
     assert (group.used(), group.tasks(), group.peak(), group.oom_kills(), group.figures()) == (None, None, None, 0, "")
-    assert (group.pids(), group.empty(), group.oom_event) == ([], True, None)
+    assert (group.pids(), group.oom_event) == ([], None)
     group.kill()
     assert group.close()
     assert list(top.iterdir()) == []
@@ -547,7 +546,7 @@ def test_a_group_that_was_removed_meanwhile_answers_still(groups: Cgroups) -> No
     group = groups.make("short", HARD, 8)
     for procs in group.entry:
         Path(procs).parent.rmdir()
-    assert (group.pids(), group.empty(), group.used(), group.peak()) == ([], True, None, None)
+    assert (group.pids(), group.used(), group.peak()) == ([], None, None)
     assert (group.oom_kills(), group.figures()) == (0, "")
     group.kill()
     assert group.close()

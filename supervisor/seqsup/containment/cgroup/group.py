@@ -24,8 +24,6 @@ class Membership(Protocol):
     def kill(self) -> None:
         """Kill every process in it, once."""
 
-    def empty(self) -> bool: ...
-
     def close(self) -> bool:
         """Remove it if it is empty, and return whether it is gone. Does not wait; may be called again."""
 

@@ -163,7 +163,7 @@ def rehearse(groups: Cgroups) -> None:
                 if not _readable(child.stdout.fileno()) or child.stdout.readline() != b"in\n":
                     child.kill()
                     raise Unavailable(child.stderr.read().decode(errors="replace").strip() or "nothing starts in it")
-                if child.pid not in group.pids() or group.empty():
+                if child.pid not in group.pids():
                     raise Unavailable("a process that entered it is not seen in it")
                 if groups.limits and group.used() is None:
                     raise Unavailable("it does not say how much memory is used")

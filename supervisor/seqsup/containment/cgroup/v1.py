@@ -39,9 +39,6 @@ class MembershipV1:
     def kill(self) -> None:
         kill(self._folder)
 
-    def empty(self) -> bool:
-        return not self.pids()
-
     def close(self) -> bool:
         return remove(self._folder)
 
@@ -112,9 +109,6 @@ class CgroupV1:
 
     def kill(self) -> None:
         self._members.kill()
-
-    def empty(self) -> bool:
-        return self._members.empty()
 
     def close(self) -> bool:
         self._stat.close()

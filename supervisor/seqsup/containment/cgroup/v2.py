@@ -89,10 +89,6 @@ class CgroupV2:
     def kill(self) -> None:
         kill(self._folder)
 
-    def empty(self) -> bool:
-        state = read(f"{self._folder}/cgroup.events")
-        return "populated 0" in state if state else not listed(self._folder)
-
     def close(self) -> bool:
         for kept in (self._procs, self._stat, self._oom, self._tasks):
             kept.close()
