@@ -10,7 +10,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -208,14 +208,12 @@ class Reaper:
         """Say who survived SIGKILL and lives still: bytes by pid."""
         if not self.abandoned:
             return {}
-        members = Members()
-        for pid, start in self.abandoned.items():
-            if (member := members.add(pid)) is not None and member.start != start:
-                members.drop(member)
-        members.used()
-        sizes = {member.pid: member.bytes for member in members.living()}
-        members.close()
-        return sizes
+        with closing(Members()) as members:
+            for pid, start in self.abandoned.items():
+                if (member := members.add(pid)) is not None and member.start != start:
+                    members.drop(member)
+            members.used()
+            return {member.pid: member.bytes for member in members.living()}
 
     def outsiders(self) -> Set[int]:
         """Say who of our descendants is not the agent's: those, who was there before us, and where other trees begin.
@@ -244,12 +242,10 @@ class Reaper:
         """The memory of those."""
         if not self.foreign:
             return 0
-        members = Members()
-        for pid in self.let_go():
-            members.add(pid)
-        used = members.used()
-        members.close()
-        return used
+        with closing(Members()) as members:
+            for pid in self.let_go():
+                members.add(pid)
+            return members.used()
 
     def forget(self, root: Root) -> None:
         """End the care for a root whose tree is gone."""

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Protocol
 
 from seqsup.containment.members import Members, descend
@@ -63,12 +64,9 @@ async def stop_leftovers(
     find: Callable[[], Iterable[int]], wake: Wake, *, grace: float, deadline: float
 ) -> tuple[tuple[ProcessMemory, ...], tuple[ProcessMemory, ...]]:
     """Stop what `find` gives and all that descends from it. Return what was stopped, and what is still alive."""
-    leftovers = _Leftovers(find)
-    try:
+    with closing(_Leftovers(find)) as leftovers:
         left = await stop(leftovers, wake, grace=grace, deadline=deadline)
         return leftovers.stopped(), left or ()
-    finally:
-        leftovers.close()
 
 
 class _Leftovers:

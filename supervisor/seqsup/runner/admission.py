@@ -34,7 +34,7 @@ class Admission:
 
     def _room(self) -> int:
         """What may be taken now, in bytes: of the host, or of the group that we live in."""
-        rooms = [room for ceiling in self._ceilings if (room := ceiling.room()) is not None]
+        rooms = [bounds[1] for ceiling in self._ceilings if (bounds := ceiling.bounds()) is not None]
         return min([self._host.available(), *rooms])
 
     def observe(self, seen: Observation) -> None:

@@ -62,9 +62,9 @@ def test_a_limit_above_us_leaves_what_it_has_left_and_page_cache(tmp_path: Path)
     (tmp_path / "current").write_text("700\n")
     (tmp_path / "stat").write_text("anon 100\ninactive_file 50\n")
     ceiling = Ceiling(tmp_path / "max", tmp_path / "current", tmp_path / "stat", "inactive_file")
-    assert ceiling.room() == 350
+    assert ceiling.bounds() == (1000, 350)
     (tmp_path / "max").write_text("max\n")
-    assert ceiling.room() is None
+    assert ceiling.bounds() is None
     ceiling.close()
 
 

@@ -115,9 +115,8 @@ def listed(folder: StrPath) -> list[int]:
     """List who lives in a group and below it, by files opened anew."""
     found: list[int] = []
     for each in with_nested(folder):
-        procs = KeptFile(f"{each}/cgroup.procs")
-        found += procs.pids()
-        procs.close()
+        with contextlib.closing(KeptFile(f"{each}/cgroup.procs")) as procs:
+            found += procs.pids()
     return found
 
 

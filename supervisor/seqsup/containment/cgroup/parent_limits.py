@@ -13,13 +13,11 @@ class Ceiling:
     def __init__(self, limit: Path, used: Path, stat: Path, cache: str) -> None:
         self._limit, self._used, self._stat, self._cache = KeptFile(limit), KeptFile(used), KeptFile(stat), cache
 
-    def room(self) -> int | None:
-        """What may still be taken, in bytes, with the page cache that the kernel gives up for it; None: no limit."""
-        bounds = self.bounds()
-        return bounds and bounds[1]
-
     def bounds(self) -> tuple[int, int] | None:
-        """The limit, and what room it leaves."""
+        """Return the limit, and the room that it leaves with the page cache that the kernel gives up for it, in bytes.
+
+        None: no limit.
+        """
         limit, used = self._limit.read().strip(), self._used.read().strip()
         if not (limit.isdigit() and used.isdigit()) or int(limit) >= NO_LIMIT:
             return None
@@ -36,7 +34,7 @@ def ceilings() -> list[Ceiling]:
         *_above("", "memory.max", "memory.current", "inactive_file"),
         *_above("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ]
-    limited = [ceiling for ceiling in found if ceiling.room() is not None]
+    limited = [ceiling for ceiling in found if ceiling.bounds() is not None]
     for ceiling in found:
         if ceiling not in limited:
             ceiling.close()

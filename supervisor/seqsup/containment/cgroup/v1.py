@@ -152,16 +152,12 @@ class CgroupsV1:
             members = self._beside.make(name, None, None)
         else:
             members = MembershipV1(attempt_folder(self._runs.get("freezer", self._runs["memory"]), name))
-        try:
+        with contextlib.ExitStack() as undoing:
+            undoing.callback(members.close)
             group = CgroupV1(memory, pids, members)
-        except OSError:
-            members.close()
-            raise
-        try:
+            undoing.callback(group.close)
             group.limit(hard, pids_max)
-        except OSError:
-            group.close()
-            raise
+            undoing.pop_all()
         return group
 
     def close(self) -> bool:

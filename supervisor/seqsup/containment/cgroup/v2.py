@@ -134,19 +134,15 @@ def with_controllers(cookie: str) -> CgroupsV2:
     missing = set(_WANTED) - set(read(base / "cgroup.controllers").split())
     if missing:
         raise Unavailable(f"{base} has no controller {' and '.join(sorted(missing))}")
-    undo = _enable(base)
-    try:
+    with contextlib.ExitStack() as undoing:
+        undo = _enable(base)
+        undoing.callback(undo)
         run = make_run(base, cookie)
-        try:
-            write(run / "cgroup.subtree_control", _signed("+", _WANTED))
-            with contextlib.suppress(FileNotFoundError):  # a kernel without swap
-                write(run / "memory.swap.max", "0")
-        except OSError:
-            remove(run)
-            raise
-    except OSError:
-        undo()
-        raise
+        undoing.callback(remove, run)
+        write(run / "cgroup.subtree_control", _signed("+", _WANTED))
+        with contextlib.suppress(FileNotFoundError):  # a kernel without swap
+            write(run / "memory.swap.max", "0")
+        undoing.pop_all()
     return CgroupsV2(run, limits=True, undo=undo)
 
 
@@ -186,16 +182,24 @@ def _enable(base: Path) -> Callable[[], None]:
     missing = [controller for controller in _WANTED if controller not in enabled]
     if not missing:
         return lambda: None
-    within = KeptFile(base / "cgroup.procs")
-    pids = within.pids()
-    within.close()
+    with contextlib.closing(KeptFile(base / "cgroup.procs")) as within:
+        pids = within.pids()
     if not _delegated(base):
         if base.suffix in _UNITS:  # systemd would stop the whole unit once the kernel killed an agent in it
             raise Unavailable(f"{base} is not delegated to seqsup")
         if pids and pids != [os.getpid()]:
             raise Unavailable(f"{base} is not delegated to seqsup, and {len(pids)} processes are in it")
     room = base / _ROOM
-    undo = _Undo(base, room, [*missing, *({"cpu"} - {*enabled})], made=not room.exists())
+    made = not room.exists()
+
+    def undo() -> None:
+        if not made:
+            return
+        with contextlib.suppress(OSError):  # EBUSY: another run depends on it
+            write(base / "cgroup.subtree_control", _signed("-", [*missing, *({"cpu"} - {*enabled})]))
+            _move_all(room, base)
+            room.rmdir()
+
     try:
         room.mkdir(exist_ok=True)
         _move_all(base, room)
@@ -208,30 +212,12 @@ def _enable(base: Path) -> Callable[[], None]:
     return undo
 
 
-class _Undo:
-    """Takes back what _enable did, unless another run depends on it: then the kernel says EBUSY."""
-
-    def __init__(self, base: Path, room: Path, enabled: list[str], *, made: bool) -> None:
-        self._base, self._room, self._enabled, self._made = base, room, enabled, made
-
-    def __call__(self) -> None:
-        if not self._made:
-            return
-        with contextlib.suppress(OSError):
-            write(self._base / "cgroup.subtree_control", _signed("-", self._enabled))
-            _move_all(self._room, self._base)
-            self._room.rmdir()
-
-
 def _move_all(source: Path, target: Path) -> None:
-    procs = KeptFile(source / "cgroup.procs")
-    try:
+    with contextlib.closing(KeptFile(source / "cgroup.procs")) as procs:
         for _ in range(10):  # who forks meanwhile is met in the next round
             for pid in procs.pids():
                 with contextlib.suppress(ProcessLookupError):
                     write(target / "cgroup.procs", str(pid))
-    finally:
-        procs.close()
 
 
 def _signed(sign: str, controllers: tuple[str, ...] | list[str]) -> str:

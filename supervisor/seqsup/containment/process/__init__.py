@@ -5,39 +5,10 @@ from typing import TYPE_CHECKING
 from seqsup.host.machine import LINUX
 
 if TYPE_CHECKING or LINUX:
-    from seqsup.containment.process.linux import (
-        LinuxMember as Member,
-    )
-    from seqsup.containment.process.linux import (
-        all_pids,
-        children,
-        environment,
-        glance,
-        kin,
-        kinship,
-        read_stat,
-    )
+    from seqsup.containment.process.linux import LinuxMember as Member
+    from seqsup.containment.process.linux import all_pids, children, environment, glance, kin, kinship, read_stat
 else:
-    from seqsup.containment.process.portable import (
-        PortableMember as Member,
-    )
-    from seqsup.containment.process.portable import (
-        all_pids,
-        children,
-        environment,
-        glance,
-        kin,
-        kinship,
-        read_stat,
-    )
+    from seqsup.containment.process.portable import PortableMember as Member
+    from seqsup.containment.process.portable import all_pids, children, environment, glance, kin, kinship, read_stat
 
-__all__ = [
-    "Member",
-    "all_pids",
-    "children",
-    "environment",
-    "glance",
-    "kin",
-    "kinship",
-    "read_stat",
-]
+__all__ = ["Member", "all_pids", "children", "environment", "glance", "kin", "kinship", "read_stat"]
