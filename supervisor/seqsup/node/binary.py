@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -59,7 +58,6 @@ def copy_preload(to: Path) -> None:
         (to / file.name).chmod(0o644)
 
 
-@lru_cache(maxsize=256)  # mostly the same for each attempt
 def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
     """What we put into NODE_OPTIONS for one attempt, where `user` stands there already."""
     options = ("--require", str(first), *start.options) if first is not None else start.options

@@ -6,19 +6,17 @@ which an empty Node script runs.
 """
 
 import os
-import shlex
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 
 from seqsup.node import flags
 
 # Every stand-in passes over every folder of this name: of two that are both on PATH, neither finds the other.
 FOLDER = ".seqsup-node"
 _NAME = "node"
-_quote = lru_cache(maxsize=256)(shlex.quote)
 _CARRIED = ("SEQSUP_", "MALLOC_")
 _HEAD = """\
 #!/bin/sh
@@ -100,11 +98,7 @@ def _untouched(folder: str) -> bool:
 
 
 def _script(node: str, ours: tuple[str, ...], env: Mapping[str, str]) -> str:
-    exports = (f"export {name}={_quote(value)}\n" for name, value in env.items() if name.startswith(_CARRIED))
-    return _HEAD + "".join(exports) + _rest(node, ours)
-
-
-@lru_cache(maxsize=256)  # mostly the same for each attempt
-def _rest(node: str, ours: tuple[str, ...]) -> str:
+    exports = (f"export {name}={quote(value)}\n" for name, value in env.items() if name.startswith(_CARRIED))
     full, safe = flags.join(ours), flags.join(flags.everywhere(ours))
-    return _REST.format(node=_quote(node), folder=FOLDER, full=_quote(full), safe=_quote(safe))
+    rest = _REST.format(node=quote(node), folder=FOLDER, full=quote(full), safe=quote(safe))
+    return _HEAD + "".join(exports) + rest
