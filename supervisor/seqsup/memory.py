@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping, Set
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -160,8 +160,7 @@ def _fewer(told: NodesTold) -> int:
 
 def _folder(run: Folder | None) -> Path | None:
     """The folder of the run that is meant, if it goes on."""
-    marked = os.environ.get(FOLDER)
-    chosen = run or marked
+    chosen = run or os.environ.get(FOLDER)
     folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
     return next((folder for folder in folders if surely_alive(folder)), None)
 
@@ -181,8 +180,7 @@ def _members(folder: Path) -> Iterable[int]:
 
 
 def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
-    members, host = Members(), Host()
-    try:
+    with closing(Members()) as members, closing(Host()) as host:
         for pid in pids:
             members.add(pid)
         used = members.used()
@@ -194,12 +192,8 @@ def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
         known.sort(key=lambda process: -process.bytes)
         return Usage(
             used=used, processes=tuple(known), nodes=tuple(node for node in told.after if node.pid in here),
-            available=host.available(), total=total(), why=told.why,
-            owners=owners,
+            available=host.available(), total=total(), why=told.why, owners=owners,
         )  # fmt: skip
-    finally:
-        members.close()
-        host.close()
 
 
 def _leaders(pids: Iterable[int], owners: Mapping[int, str]) -> set[int]:

@@ -57,9 +57,7 @@ class Host:
             return Surroundings(host_total=total(), own=self.own(), cpu=time.process_time())
         resident = int(os.pread(self._own, 128, 0).split()[1]) * PAGE
         waiting, stalled = self._pressure()
-        return Surroundings(
-            host_total=total(), own=resident, cpu=time.process_time(), waiting=waiting, stalled=stalled
-        )  # fmt: skip
+        return Surroundings(host_total=total(), own=resident, cpu=time.process_time(), waiting=waiting, stalled=stalled)
 
     def _pressure(self) -> tuple[float | None, float | None]:
         with suppress(OSError):  # no PSI in this kernel, or switched off

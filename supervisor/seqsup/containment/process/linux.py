@@ -184,9 +184,7 @@ class LinuxMember:
             self._called = called
             self._command = " ".join(words)[:COMMAND] or self.name
             self._kind = classify(self.name, words, leader=leader)
-        return ProcessMemory(
-            pid=self.pid, name=self.name, command=self._command, bytes=self.bytes, kind=self._kind
-        )  # fmt: skip
+        return ProcessMemory(pid=self.pid, name=self.name, command=self._command, bytes=self.bytes, kind=self._kind)
 
     def close(self) -> None:
         os.close(self.pidfd)
