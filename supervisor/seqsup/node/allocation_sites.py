@@ -4,14 +4,17 @@ from math import inf
 
 from seqsup.host.wake import Wake
 from seqsup.model.plan import Limits
-from seqsup.model.process import AllocationSite, NodeProcess
-from seqsup.node import forensics
+from seqsup.model.process import AllocationSite, Heap, NodeProcess
 from seqsup.node.channel import Channel
+from seqsup.node.forensics import names_a_file
 from seqsup.node.processes import NodeProcesses
+from seqsup.units import MIB
 
 _STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
 _MOMENT = 1.0  # seconds in which Buffers are looked into
 _SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
+# Bytes between two samples: the first costs nothing that could be measured, the second is for a moment.
+_COARSE, _FINE = 512 * 1024, 128
 _REMEMBERED = 50  # processes
 
 
@@ -22,7 +25,7 @@ class AllocationSites:
         """Without `limits` (a companion) nothing is sampled."""
         self._channel, self._processes = channel, processes
         self._samples = limits is not None
-        self._alert = forensics.alert(limits) if limits is not None else None
+        self._alert = _alert(limits) if limits is not None else None
         self._used = 0  # bytes of the tree
         self._stage = 0  # steps above zero at which all were examined last
         self._watched: set[int] = set()  # pids whose allocations are sampled
@@ -61,7 +64,7 @@ class AllocationSites:
         The smallest heap may be at its limit soon.
         """
         hellos = [node.hello for node in self._channel.nodes().values() if node.hello.limit]
-        rooms = [forensics.room_for_old(hello.limit, hello.version) for hello in hellos]
+        rooms = [_room_for_old(hello.limit, hello.version) for hello in hellos]
         return min(rooms) / (2 * _STEPS) if self._samples and rooms else inf
 
     def consider(self, node: NodeProcess) -> None:
@@ -69,7 +72,7 @@ class AllocationSites:
         if self.alerted and node.pid not in self._watched:
             self.examine(node.pid)
             return
-        filled = node.heap.used * 2 * _STEPS // max(forensics.room_for_old(node.heap.limit, node.version), 1)
+        filled = node.heap.used * 2 * _STEPS // max(_room_for_old(node.heap.limit, node.version), 1)
         grown = filled >= _STEPS and filled > self._filled.get(node.pid, 0)
         if self._samples and grown and self._processes.belongs(node.pid):
             self._filled[node.pid] = filled
@@ -90,17 +93,17 @@ class AllocationSites:
         pid = node.pid
         if pid not in self._watched:
             self._watched.add(pid)
-            await self._sample(pid, forensics.COARSE)
+            await self._sample(pid, _COARSE)
             await self._channel.ask(pid, "watch")
-        elif pid in self._looked_into or not forensics.of_buffers(node.heap):
+        elif pid in self._looked_into or not of_buffers(node.heap):
             await self._read(pid, buffers=pid in self._looked_into)
-        if pid in self._looked_into or not forensics.of_buffers(node.heap):
+        if pid in self._looked_into or not of_buffers(node.heap):
             return
         self._looked_into.add(pid)
-        await self._sample(pid, forensics.FINE)
+        await self._sample(pid, _FINE)
         await Wake().wait(_MOMENT)
         await self._read(pid, buffers=True)
-        await self._sample(pid, forensics.COARSE)
+        await self._sample(pid, _COARSE)
         self._looked_into.discard(pid)
 
     async def _sample(self, pid: int, interval: int) -> None:
@@ -112,8 +115,30 @@ class AllocationSites:
         if answer is None:
             return
         before = self._sites.pop(pid, ())
-        self._sites[pid] = answer.sites if forensics.names_a_file(answer.sites) or not before else before
+        self._sites[pid] = answer.sites if names_a_file(answer.sites) or not before else before
         if len(self._sites) > _REMEMBERED:
             del self._sites[next(iter(self._sites))]
         if (node := self._processes.note(pid, answer)) is not None:
             self.consider(node)
+
+
+def _alert(limits: Limits) -> int | None:
+    """Return from how many bytes on a tree is looked at more closely: half of soft; None: never."""
+    if limits.soft is not None:
+        return limits.soft // 2
+    return None if limits.hard is None else limits.hard * 3 // 8
+
+
+def of_buffers(heap: Heap) -> bool:
+    """Say whether most of it is Buffers and long strings: only a wrapper of each, up to 100 bytes, is on the heap."""
+    return heap.external > heap.used
+
+
+def _room_for_old(limit: int, version: str) -> int:
+    """Return what lasting objects may take of V8's limit, in bytes.
+
+    The limit counts three semi-spaces too: 64 MiB each from Node 24 on, else 16.
+    """
+    major = version.removeprefix("v").partition(".")[0]
+    young = 3 * (64 if major.isdecimal() and int(major) >= 24 else 16) * MIB
+    return max(limit - young, limit // 4)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -110,18 +110,12 @@ def _cache_file(real: str) -> Path:
         folder = Path(home) if Path(home).is_absolute() else at_home("~/.cache")
     except SeqsupError:
         folder = state_dir()
-    key = hashlib.sha256("\0".join(_identity(real)).encode(errors="surrogateescape")).hexdigest()[:24]
-    return folder / "seqsup" / f"node-{key}.json"
-
-
-def _identity(real: str) -> Iterator[str]:
-    yield real
-    try:
+    identity = real
+    with suppress(OSError):
         status = Path(real).stat()
-    except OSError:
-        return
-    yield str(status.st_mtime_ns)
-    yield str(status.st_size)
+        identity = f"{real}\0{status.st_mtime_ns}\0{status.st_size}"
+    key = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:24]
+    return folder / "seqsup" / f"node-{key}.json"
 
 
 def _keep(file: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, 
 from seqsup.model.process_names import is_node, title
 from seqsup.model.reason import Reason
 from seqsup.text import printable
-from seqsup.units import MIB, format_duration, format_size, told_apart
+from seqsup.units import format_duration, format_size, told_apart
 
 SAID = {
     Verdict.GARBAGE: "most of it was garbage",
@@ -22,10 +22,6 @@ SAID = {
     Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
 }
 _COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing of the rest
-# Bytes between two samples: the first costs nothing that could be measured, the second is for a moment.
-COARSE, FINE = 512 * 1024, 128
-_OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
-_YOUNG = 512 * MIB
 _SNAPSHOT = 5  # times the heap: what Node takes to write one, measured at 0.7 to 4.3, of many small objects at up to 30
 _BAR = 24  # characters
 _FRAME = re.compile(r"(?P<name>.*?) \((?P<file>.*):(?P<line>\d+)\)", re.DOTALL)
@@ -130,18 +126,6 @@ def _grown(heap: Heap, times: float) -> Heap:
     )  # fmt: skip
 
 
-def alert(limits: Limits) -> int | None:
-    """From how many bytes on a tree is looked at more closely: half of soft; None: never."""
-    if limits.soft is not None:
-        return limits.soft // 2
-    return None if limits.hard is None else limits.hard * 3 // 8
-
-
-def of_buffers(heap: Heap) -> bool:
-    """Say whether most of it is Buffers and long strings: only a wrapper of each, up to 100 bytes, is on the heap."""
-    return heap.external > heap.used
-
-
 def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) -> str:
     """Say why a heap snapshot would not fit; empty where it does. `disk` is what its file may take, in bytes."""
     need = heap.used * _SNAPSHOT
@@ -154,18 +138,6 @@ def no_room(heap: Heap, limits: Limits, used: int, available: int, disk: int) ->
     if need <= room:
         return ""
     return "it may take {}, and {} are {}".format(*told_apart(need, max(room, 0)), where)
-
-
-def room_for_old(limit: int, version: str) -> int:
-    """What lasts may take of V8's limit, which counts three semi-spaces: 64 MiB each from Node 24 on, else 16."""
-    major = version.removeprefix("v").partition(".")[0]
-    young = 3 * (64 if major.isdecimal() and int(major) >= 24 else 16) * MIB
-    return max(limit - young, limit // 4)
-
-
-def overridden(process_limit: int, cap: int) -> bool:
-    """Say whether V8's limit is another than the cap that we set would give."""
-    return not cap * 0.95 <= process_limit <= cap * _OTHER_HEAP + _YOUNG
 
 
 def total(heaps: Iterable[Heap]) -> Heap:

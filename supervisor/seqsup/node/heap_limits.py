@@ -2,23 +2,24 @@
 
 from pathlib import PurePath
 
-from seqsup.node import forensics
 from seqsup.node.channel import Node
 from seqsup.text import printable
-from seqsup.units import format_size
+from seqsup.units import MIB, format_size
 
 _REMEMBERED = 50  # scripts
+_OTHER_HEAP = 1.05  # V8's limit is at most this and _YOUNG above the cap that was set: three semi-spaces
+_YOUNG = 512 * MIB
 
 
 class HeapLimits:
     def __init__(self) -> None:
-        self._greeted: list[Node] = []  # since the last call of `overridden`
+        self._greeted: list[Node] = []  # since the last call of `newly_overridden`
         self._reported: set[tuple[str, int]] = set()  # script and limit
 
     def greeted(self, node: Node) -> None:
         self._greeted.append(node)
 
-    def overridden(self, cap: int | None) -> list[str]:
+    def newly_overridden(self, cap: int | None) -> list[str]:
         """Name the new processes whose limit is not `cap` bytes; of many with the same script and limit the first."""
         new, self._greeted = self._greeted, []
         said = []
@@ -26,19 +27,21 @@ class HeapLimits:
             alike = (node.hello.script, node.hello.limit)
             if alike in self._reported or len(self._reported) >= _REMEMBERED:
                 continue
-            if words := _overridden(node, cap):
+            if cap is not None and node.hello.limit and overridden(node.hello.limit, cap):
                 self._reported.add(alike)
-                said.append(words)
+                said.append(_describe(node, cap))
         return said
 
 
-def _overridden(node: Node, cap: int | None) -> str:
-    limit = node.hello.limit
-    if cap is None or not limit or not forensics.overridden(limit, cap):
-        return ""
+def overridden(process_limit: int, cap: int) -> bool:
+    """Say whether V8's limit is another than the cap that we set would give."""
+    return not cap * 0.95 <= process_limit <= cap * _OTHER_HEAP + _YOUNG
+
+
+def _describe(node: Node, cap: int) -> str:
     name = PurePath(node.hello.script).name or "node"
     by = f"its own argument {node.hello.cap}" if node.hello.cap else "its environment"
     return printable(
-        f"{name} (pid {node.pid}) has a heap limit of {format_size(limit)} instead of {format_size(cap)}:"
+        f"{name} (pid {node.pid}) has a heap limit of {format_size(node.hello.limit)} instead of {format_size(cap)}:"
         f" overridden by {by}; memory.hard holds all the same"
     )

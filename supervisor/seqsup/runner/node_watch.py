@@ -37,7 +37,7 @@ class NodeWatch:
         if telemetry is None:
             return False
         telemetry.look(now, used, tree.__contains__, tree.describe)
-        for told in telemetry.heap_limits.overridden(self._heap):
+        for told in telemetry.heap_limits.newly_overridden(self._heap):
             self._context.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.collector.new():
             self.collection = done

@@ -33,8 +33,10 @@ from seqsup.model.plan import NodeStart, Step
 from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.node import channel, forensics
+from seqsup.node.allocation_sites import of_buffers
 from seqsup.node.channel import Channel, Node
-from seqsup.node.forensics import Known, examine, finding, no_room, overridden, short, text, verdict
+from seqsup.node.forensics import Known, examine, finding, no_room, short, text, verdict
+from seqsup.node.heap_limits import overridden
 from seqsup.node.reports import clean
 from seqsup.node.sockets import Sockets
 from seqsup.node.telemetry import Telemetry
@@ -677,8 +679,8 @@ def test_overridden(limit: int, cap: int, expected: bool) -> None:
 
 
 def test_where_buffers_prevail_it_samples_finely() -> None:
-    assert forensics.of_buffers(heap(10, 300))
-    assert not forensics.of_buffers(heap(300, 10))
+    assert of_buffers(heap(10, 300))
+    assert not of_buffers(heap(300, 10))
 
 
 @pytest.mark.parametrize(
