@@ -22,9 +22,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from seqsup.containment.mark import FOLDER, TREE
+from seqsup.containment import members_file
+from seqsup.containment.mark import FOLDER, tree_of
 from seqsup.containment.members import Members, descend
-from seqsup.containment.process import environment, read_stat
+from seqsup.containment.process import read_stat
 from seqsup.host.machine import Host, total
 from seqsup.model.process import Collection, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node.forensics import total as heaps
@@ -172,11 +173,10 @@ def _usage(folder: Path | None, told: NodesTold) -> Usage:
 def _members(folder: Path) -> Iterable[int]:
     """Who was seen in a run's trees and still lives: a pid alone may be a stranger's by now."""
     with suppress(OSError):
-        for line in (folder / MEMBERS).read_text().splitlines():
-            pid, _, start = line.partition(" ")
-            stat = read_stat(int(pid)) if pid.isdigit() else None
-            if stat is not None and str(stat.start) == start and stat.state not in "ZX":
-                yield int(pid)
+        for pid, start in members_file.entries(folder / MEMBERS):
+            stat = read_stat(pid)
+            if stat is not None and stat.start == start and stat.state not in "ZX":
+                yield pid
 
 
 def _weigh(pids: Iterable[int], told: NodesTold) -> Usage:
@@ -214,8 +214,8 @@ def _has_a_session(pid: int) -> bool:
 def _tree(pid: int, among: Set[int]) -> str:
     """Whose it is, by its environment or its parents': MCP clients drop it, and only for a Node is it set again."""
     while pid in among:
-        if tree := environment(pid).get(TREE.encode()):
-            return tree.decode(errors="replace")
+        if tree := tree_of(pid):
+            return tree
         stat = read_stat(pid)
         pid = stat.parent if stat is not None else 0
     return ""

@@ -1,7 +1,7 @@
 """Trees beside the running agent's: each below a keeper, so that whose an orphan is can be told by descent alone.
 
 A keeper is to its one tree what the reaper is to the agent's, and answers the same questions. It is a process of its
-own (`keep`); this is our end of it.
+own (`keeper_main`); this is our end of it.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 
 from seqsup.containment import keeper_main
-from seqsup.containment.mark import TREE
+from seqsup.containment.mark import tree_of
 from seqsup.containment.members import own_children
-from seqsup.containment.process import all_pids, children, environment
+from seqsup.containment.process import all_pids, children
 from seqsup.containment.reaper import Reaper, Root, born, with_descent
 from seqsup.model.outcome import Exit
 
@@ -175,12 +175,12 @@ class Keeper:
             return []
         if self._orphans is None:
             self._orphans = {pid: start for pid, start in born(own_children()).items() if self._is_ours(pid, start)}
-        unmarked = born(pid for pid in self._reaper.unclaimed() if _tree(pid) in (None, self._label.encode()))
+        unmarked = born(pid for pid in self._reaper.unclaimed() if tree_of(pid) in (None, self._label))
         self._orphans = with_descent(self._orphans | unmarked)
         return list(self._orphans)
 
     def _is_ours(self, pid: int, start: int) -> bool:
-        return self._seen.get(pid) == start or _tree(pid) == self._label.encode()
+        return self._seen.get(pid) == start or tree_of(pid) == self._label
 
     def _on_word(self) -> None:
         self._listen()
@@ -210,7 +210,3 @@ class Keeper:
     def _order(self, order: bytes) -> None:
         with suppress(OSError):  # it has ended
             self._line.send(order)
-
-
-def _tree(pid: int) -> bytes | None:
-    return environment(pid).get(TREE.encode())

@@ -1,6 +1,6 @@
 """A keeper: a process of its own that starts one command and is the subreaper of its tree. Standard library only.
 
-    python -ISE keep.py LINE COMMAND…
+    python -ISE keeper_main.py LINE COMMAND…
 
 LINE is the descriptor of a socket whose other end only the supervisor holds. The keeper tells it the leader's pid, then
 how the leader ended, and ends itself once the kernel says that nobody of the tree is left: its own end is that proof.

@@ -27,6 +27,12 @@ def bearers(
             yield pid
 
 
+def tree_of(pid: int) -> str | None:
+    """Return the tree whose mark a process carries; None where it carries none, or is not ours to read."""
+    tree = environment(pid).get(TREE.encode())
+    return tree.decode(errors="replace") if tree is not None else None
+
+
 def folders() -> Iterator[tuple[int, Path]]:
     """Find every process that any run of anybody left a mark on, with that run's folder."""
     for pid in _all_and_newcomers(frozenset()):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from seqsup.containment import members_file
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import TreeOwner
@@ -116,7 +117,7 @@ class Tree:
         if (member := self._members.add(pid)) is not None:
             self._owner.saw(member.pid, member.start)
             with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
-                os.write(self._ledger, b"%d %d\n" % (member.pid, member.start))
+                members_file.append(self._ledger, member.pid, member.start)
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from seqsup.containment import members_file
 from seqsup.containment.cgroup.claim import Claim, abandoned
 from seqsup.containment.cgroup.files import listed, named_prefix, remove, run_prefix
 from seqsup.containment.cgroup.stale import find_stale, sweep
@@ -227,12 +228,10 @@ class _Left:
 
     def _read_members(self) -> None:
         living = set(all_pids())
-        with (self.folder / MEMBERS).open("rb") as file:  # weeks of builds are millions of lines
-            pairs = (line.split() for line in file)
-            for pid, start in (map(int, pair) for pair in pairs if len(pair) == 2 and b"".join(pair).isdigit()):
-                self._oldest = min(self._oldest, start)
-                if pid in living:
-                    self._seen.add((pid, start))
+        for pid, start in members_file.entries(self.folder / MEMBERS):
+            self._oldest = min(self._oldest, start)
+            if pid in living:
+                self._seen.add((pid, start))
 
     def pids(self) -> Iterator[int]:
         for group in self.groups:
