@@ -89,7 +89,6 @@ class Keeper:
 
     @property
     def pid(self) -> int:
-        """The keeper's own."""
         return self._root.pid
 
     @property
@@ -187,7 +186,6 @@ class Keeper:
         self._reaper.woken()
 
     def _listen(self) -> None:
-        """Hear what the keeper has said by now."""
         while self._line.fileno() >= 0:
             try:
                 said = self._line.recv(256)

@@ -146,7 +146,6 @@ class Reaper:
         return False
 
     def ending(self, root: Root) -> Exit | None:
-        """Say how a root ended; None while it lives."""
         if self._roots[root.pid] is None:
             self.reap()
         return self._roots[root.pid]
@@ -174,7 +173,6 @@ class Reaper:
         return Root(pid)
 
     def children(self) -> list[int]:
-        """Say at whom a look at the agent's tree begins."""
         return own_children()
 
     def saw(self, pid: int, start: int) -> None:
@@ -239,7 +237,7 @@ class Reaper:
         self.keepers = [keeper for keeper in self.keepers if not keeper.release()]
 
     def let_go_bytes(self) -> int:
-        """The memory of those."""
+        """Return the memory in bytes of what was allowed to outlive its agent."""
         if not self.foreign:
             return 0
         with closing(Members()) as members:
@@ -248,7 +246,6 @@ class Reaper:
             return members.used()
 
     def forget(self, root: Root) -> None:
-        """End the care for a root whose tree is gone."""
         del self._roots[root.pid]
 
 

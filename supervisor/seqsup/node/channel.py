@@ -66,8 +66,6 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Node:
-    """One Node process on the line."""
-
     def __init__(self, pid: int, hello: Hello, line: "_Line") -> None:
         self.pid, self.hello = pid, hello
         self.lines = {"node": line}

@@ -154,7 +154,6 @@ def _behind_shell(words: Sequence[str]) -> list[str]:
 
 
 def _behind_env(words: Sequence[str]) -> list[str]:
-    """The command that `env` starts."""
     words = list(words)
     while words:
         word = words.pop(0)

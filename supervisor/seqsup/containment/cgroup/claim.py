@@ -17,8 +17,6 @@ _LET_GO = b"let go\n"
 
 
 class Claim:
-    """On the groups of one cookie."""
-
     def __init__(self, file: Path, fd: int, made: tuple[Path, ...] = ()) -> None:
         self._file, self._fd, self._made = file, fd, made
         self.prefix = file.name  # of the cookie

@@ -31,8 +31,6 @@ async def sweep(groups: list[Path], wake: Wake, *, deadline: float) -> list[Path
 
 
 class _Stale:
-    """Cgroups that are killed and removed together."""
-
     looks = 1  # a cgroup that could be removed was empty
 
     def __init__(self, groups: list[Path]) -> None:

@@ -26,8 +26,6 @@ _COUNTED = re.compile(rb"^total_(?:rss|shmem) (\d+)$", re.MULTILINE)
 
 
 class MembershipV1:
-    """Who belongs together, in a hierarchy of v1."""
-
     def __init__(self, folder: StrPath) -> None:
         self._folder = folder
         self.entry: tuple[str, ...] = (f"{folder}/cgroup.procs",)
@@ -44,8 +42,6 @@ class MembershipV1:
 
 
 class CgroupV1:
-    """One attempt's group."""
-
     def __init__(self, memory: StrPath, pids: StrPath | None, members: Membership) -> None:
         self._memory, self._pids, self._members = memory, pids, members
         own = [folder for folder in (memory, pids) if folder is not None]
@@ -122,7 +118,7 @@ class CgroupV1:
 
 
 class CgroupsV1:
-    """One run's groups. `beside` is cgroup v2 for membership and kill, which closes with them."""
+    """`beside` is cgroup v2 for membership and kill, which closes with them."""
 
     limits = True
 

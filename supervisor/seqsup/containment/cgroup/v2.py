@@ -33,8 +33,6 @@ _UNITS = (".scope", ".service")
 
 
 class CgroupV2:
-    """One attempt's group."""
-
     def __init__(self, folder: StrPath, *, limits: bool = True) -> None:
         """Without `limits` it is for membership alone."""
         self._folder = folder
@@ -99,8 +97,6 @@ class CgroupV2:
 
 
 class CgroupsV2:
-    """One run's groups."""
-
     def __init__(self, run: Path, *, limits: bool, undo: Callable[[], None] = lambda: None) -> None:
         self._run, self.limits, self._undo = run, limits, undo
         self.kill_file = str(run / "cgroup.kill") if (run / "cgroup.kill").exists() else None  # since Linux 5.14

@@ -1,4 +1,4 @@
-"""One process of a machine that is not Linux, by psutil: the same words as in procfs, with weaker promises.
+"""One process of a machine that is not Linux, by psutil: what linux.py defines, with weaker promises.
 
 A process is known by pid and start time, which are compared right before a signal, not with it. Nobody adopts orphans:
 who left its parents is found by the leader's session, by having been seen before, or in the end by the mark in its
@@ -18,8 +18,6 @@ from seqsup.model.process_names import classify
 
 
 class PortableMember:
-    """A process that belongs to a tree."""
-
     copied = 0  # as far as one can know
 
     __slots__ = ("_process", "bytes", "denied", "looked", "name", "pid", "shared", "start")
@@ -31,7 +29,6 @@ class PortableMember:
 
     @staticmethod
     def open(pid: int) -> "PortableMember | None":
-        """Take hold of a process; None when it is gone."""
         stat = read_stat(pid)
         with suppress(psutil.NoSuchProcess):
             member = PortableMember(psutil.Process(pid), stat) if stat is not None else None
@@ -39,7 +36,6 @@ class PortableMember:
         return None
 
     def measure(self, what: Measure) -> int:
-        """Read its memory in bytes; 0 for a zombie and for what may not be read, ProcessLookupError when it is gone."""
         try:
             self.bytes = self._read(what)
         except psutil.ZombieProcess:
@@ -61,7 +57,6 @@ class PortableMember:
         return int(plain.rss)
 
     def send(self, signum: int) -> bool:
-        """Signal it; False when it is gone or not ours to signal."""
         try:
             self._process.send_signal(signum)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -77,7 +72,6 @@ class PortableMember:
         return True
 
     def holdup(self) -> str:
-        """Say why it may outlive SIGKILL."""
         with suppress(psutil.Error):
             return f"state {self._process.status()}"
         return "ending"
@@ -138,7 +132,6 @@ def all_pids() -> Iterator[int]:
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
-    """Read the environment a process was started with; empty when it is gone or not ours to read."""
     with suppress(psutil.Error, OSError):
         return {os.fsencode(key): os.fsencode(value) for key, value in psutil.Process(pid).environ().items()}
     return {}
