@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from seqsup.containment.cgroup.files import lines_of, unescaped
+from seqsup.containment import proc_text
 
 _LONGEST = 0.2  # seconds of a look: meanwhile nobody watches who runs beside
 _LEAST = 1024**2  # bytes; smaller ones explain nothing
@@ -21,7 +21,7 @@ def kept_since(when: float) -> dict[str, int]:
 
 def _files(when: float) -> Iterator[tuple[str, int]]:
     until, seen = time.monotonic() + _LONGEST, set[tuple[int, int]]()
-    mounts = _mounts()
+    mounts = {mount.where: mount.filesystem for mount in proc_text.mounts()}
     for mount, kind in mounts.items():
         if kind != "tmpfs":
             continue
@@ -38,15 +38,6 @@ def _files(when: float) -> Iterator[tuple[str, int]]:
                     if stat.S_ISREG(found.st_mode) and found.st_ctime >= when and size >= _LEAST and known not in seen:
                         seen.add(known)
                         yield file, size
-
-
-def _mounts() -> dict[str, str]:
-    """By mount point: which kind of file system is seen there."""
-    try:
-        lines = lines_of(Path("/proc/self/mountinfo"))
-    except OSError:
-        return {}
-    return {unescaped(line.split(" ")[4]): line.partition(" - ")[2].partition(" ")[0] for line in lines}
 
 
 def _segments(when: float) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from seqsup.containment.cgroup.files import lines_of
+from seqsup.containment.proc_text import lines_of, mounts
 from seqsup.containment.process import Member
 from seqsup.units import MIB
 
@@ -118,10 +118,9 @@ def look(pid: int) -> Holding:
 def _devices() -> frozenset[str]:
     """Where shared memory lies, as maps spells it: every tmpfs, and the kernel's own, which is mounted nowhere."""
     found = set()
-    for line in lines_of(Path("/proc/self/mountinfo")):
-        fields, _, kind = line.partition(" - ")
-        if kind.startswith(("tmpfs ", "devtmpfs ")):
-            major, _, minor = fields.split()[2].partition(":")
+    for mount in mounts():
+        if mount.filesystem in ("tmpfs", "devtmpfs"):
+            major, _, minor = mount.device.partition(":")
             found.add(f"{int(major):02x}:{int(minor):02x}")
     own = os.memfd_create("seqsup")
     device = os.fstat(own).st_dev

@@ -17,7 +17,8 @@ from helpers.command_line import Result, Started
 from helpers.paths import ROOT
 from helpers.profiles import agent, of, parsed, proven, shell, write
 from helpers.waiting import wait_for
-from seqsup.containment import memory_files
+from seqsup.containment import memory_files, proc_text
+from seqsup.containment.proc_text import Mount
 from seqsup.policy import resources
 from seqsup.units import MIB, format_size
 
@@ -148,8 +149,9 @@ def test_who_looks_for_files_in_memory_does_not_look_for_long(tmp_path: Path, mo
     for name in ("deep/er/file", "other/file"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(bytes(2 * MIB))
-    mounts = {str(tmp_path): "tmpfs", str(tmp_path / "other"): "ext4"}
-    monkeypatch.setattr(memory_files, "_mounts", lambda: mounts)
+    kinds = {tmp_path: "tmpfs", tmp_path / "other": "ext4"}
+    mounts = [Mount("0:1", "/", str(where), kind, ()) for where, kind in kinds.items()]
+    monkeypatch.setattr(proc_text, "mounts", lambda: mounts)
     assert str(tmp_path / "deep/er/file") in memory_files.kept_since(0)
     assert str(tmp_path / "other/file") not in memory_files.kept_since(0)
     monkeypatch.setattr(memory_files, "_LONGEST", -1)

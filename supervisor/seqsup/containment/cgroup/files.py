@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from seqsup.containment import proc_text
 from seqsup.containment.cgroup.group import Unavailable
 from seqsup.units import format_size
 
@@ -76,24 +77,9 @@ def write(path: StrPath, text: str) -> None:
 def read(path: StrPath) -> str:
     """Read a file whole; empty when it is not there."""
     try:
-        return _decoded(Path(path).read_bytes())
+        return proc_text.decoded(Path(path).read_bytes())
     except OSError:
         return ""
-
-
-def lines_of(file: Path) -> list[str]:
-    """Read the lines of a file of /proc that tells of names. OSError says why it cannot be read."""
-    return split(_decoded(file.read_bytes()))
-
-
-def _decoded(content: bytes) -> str:
-    """A mount's name, or a file's, may be any bytes; and reading text would take a \\r for a line's end."""
-    return content.decode(errors="surrogateescape")
-
-
-def split(text: str) -> list[str]:
-    """The lines as the kernel ends them: a name may hold what else ends one for Python."""
-    return text.removesuffix("\n").split("\n") if text else []
 
 
 def number(text: str) -> int | None:
@@ -226,12 +212,10 @@ def attempt_folder(run: StrPath, name: str) -> str:
 
 def mounts(controller: str, mountinfo: str | None = None) -> Iterator[tuple[str, Path]]:
     """Find where a hierarchy is mounted, "" being cgroup v2: the root within it that is shown, and the directory."""
-    for line in split(read(Path("/proc/self/mountinfo")) if mountinfo is None else mountinfo):
-        fields, _, kind = line.partition(" - ")
-        filesystem, _, options = kind.split(" ", 2)
-        if filesystem == "cgroup2" if not controller else filesystem == "cgroup" and controller in options.split(","):
-            shown, where = (unescaped(field) for field in fields.split(" ")[3:5])
-            yield shown, Path(where)
+    for mount in proc_text.mounts(mountinfo):
+        v1 = mount.filesystem == "cgroup" and controller in mount.options
+        if v1 if controller else mount.filesystem == "cgroup2":
+            yield mount.shown, Path(mount.where)
 
 
 def own_directory(controller: str) -> Path:
@@ -241,7 +225,7 @@ def own_directory(controller: str) -> Path:
 
 def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
     """Find a group by what /proc/PID/cgroup and mountinfo say."""
-    lines = (line.split(":", 2) for line in split(cgroup))
+    lines = (line.split(":", 2) for line in proc_text.split(cgroup))
     path = next((path for _, controllers, path in lines if controller in controllers.split(",")), None)
     if path is None:
         raise Unavailable(f"there is no cgroup {f'v1 with {controller}' if controller else 'v2'}")
@@ -251,7 +235,3 @@ def locate(controller: str, cgroup: str, mountinfo: str) -> Path:
             continue  # a container that shows another part of the tree
         return where / path.removeprefix(shown).lstrip("/")
     raise Unavailable(f"the cgroup of this process, {path}, is not mounted here")
-
-
-def unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
