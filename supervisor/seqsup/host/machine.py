@@ -23,17 +23,14 @@ class Host:
         self._meminfo, self._own, self._psi = -1, -1, -1
         self.cpus = os.cpu_count() or 1
         if LINUX:
-            self._open()
+            self._meminfo = os.open("/proc/meminfo", os.O_RDONLY)
+            self._own = os.open("/proc/self/statm", os.O_RDONLY)
+            with suppress(OSError):
+                self._psi = os.open("/proc/pressure/memory", os.O_RDONLY)
+            self.cpus = len(os.sched_getaffinity(0))  # that are ours
         self.huge_pages = False  # for whoever grows, asked for or not
         with suppress(OSError):
             self.huge_pages = "[always]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-
-    def _open(self) -> None:
-        self._meminfo = os.open("/proc/meminfo", os.O_RDONLY)
-        self._own = os.open("/proc/self/statm", os.O_RDONLY)
-        with suppress(OSError):
-            self._psi = os.open("/proc/pressure/memory", os.O_RDONLY)
-        self.cpus = len(os.sched_getaffinity(0))  # that are ours
 
     def available(self) -> int:
         """MemAvailable in bytes."""

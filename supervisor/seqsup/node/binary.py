@@ -93,13 +93,13 @@ def _ask(node: str, becoming: Sequence[str], environ: Mapping[str, str]) -> Node
         )
         version, executable, allowed = msgspec.json.decode(answer.stdout, type=tuple[str, str, tuple[str, ...]])
     except subprocess.CalledProcessError as error:
-        raise NoAnswer(f"{node} does not answer as Node: {_last_line(error.stderr)}") from None
+        raise NoAnswer(f"{node} does not answer as Node: {_first_line(error.stderr)}") from None
     except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
         raise NoAnswer(f"{node} does not answer as Node: {error}") from None
     return NodeBinary(executable=executable, version=version, allowed=allowed)
 
 
-def _last_line(output: bytes) -> str:
+def _first_line(output: bytes) -> str:
     lines = output.decode(errors="replace").split("\n")
     return next((line.strip() for line in lines if line.strip()), "it prints nothing")
 

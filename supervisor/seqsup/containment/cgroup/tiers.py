@@ -28,15 +28,12 @@ _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 SUBREAPER, PSUTIL = "subreaper", "psutil"
 
-
 # What must be said of it, in plan, doctor and log
 WITHOUT_LINUX = (
     "not Linux: what leaves its parents and its session unseen is found by the mark in its environment only;"
     " memory is read more slowly, so that a leak overshoots further; no kernel keeps memory.hard;"
     " companions, hooks and several agents at a time have keepers, which need Linux"
 )
-
-
 _MOUNTED = (
     "mount cgroup v2 with its memory controller (mount -t cgroup2 none /sys/fs/cgroup), or run it where systemd does"
 )
@@ -45,8 +42,6 @@ _WRITABLE = (
     "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
     " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
 )
-
-
 _ELSEWHERE = (
     "/proc shows another pid namespace than ours, so no process can be watched:"
     " mount -t proc proc /proc, or begin the namespace with unshare --mount-proc"
@@ -204,15 +199,11 @@ def _scope(cookie: str) -> Cgroups:
     return v2.with_controllers(cookie)
 
 
-def _beside(cookie: str) -> Cgroups:
-    return CgroupsV1(cookie, v2.without_controllers(cookie))
-
-
 # By the names that plan, doctor, journal and metrics have for them too
 TIERS: dict[str, Callable[[str], Cgroups]] = {
     "cgroup2": v2.with_controllers,
     "cgroup2 scope": _scope,
-    "cgroup1 with cgroup2": _beside,
+    "cgroup1 with cgroup2": lambda cookie: CgroupsV1(cookie, v2.without_controllers(cookie)),
     "cgroup1": CgroupsV1,
     "cgroup2 without controllers": v2.without_controllers,
 }
