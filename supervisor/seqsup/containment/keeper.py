@@ -16,7 +16,7 @@ from seqsup.containment import keeper_main
 from seqsup.containment.mark import tree_of
 from seqsup.containment.members import own_children
 from seqsup.containment.process import all_pids, children
-from seqsup.containment.reaper import Reaper, Root, born, with_descent
+from seqsup.containment.reaper import Reaper, born, with_descent
 from seqsup.model.outcome import Exit
 
 _PATIENCE = 10.0  # seconds until a keeper says whom it started; it takes 20 ms
@@ -50,7 +50,7 @@ class Keeper:
         self._line, theirs = socket.socketpair()
         theirs.set_inheritable(True)
         try:
-            self._root = self._reaper.spawn(
+            self.pid = self._reaper.spawn(
                 [sys.executable, "-ISE", keeper_main.__file__, str(theirs.fileno()), *command],
                 cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
             )  # fmt: skip
@@ -65,14 +65,14 @@ class Keeper:
 
     def spawn(
         self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
-    ) -> Root:  # fmt: skip
+    ) -> int:  # fmt: skip
         """Start the command, and wait until its leader is known."""
         self.begin(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
         poll = select.poll()
         poll.register(self._line, select.POLLIN)
         while self.leader is None and not self.over and poll.poll(_PATIENCE * 1000):
             self._listen()
-        return self.root
+        return self.known_leader
 
     @property
     def parent_pid(self) -> None:
@@ -83,18 +83,17 @@ class Keeper:
         return not becomes
 
     @property
-    def root(self) -> Root:
-        """The leader; its pid may be another's by the time it is looked at, so it is never signalled by it."""
-        return Root(self.leader or self._root.pid)
+    def known_leader(self) -> int:
+        """The leader's pid, or the keeper's own before it is known.
 
-    @property
-    def pid(self) -> int:
-        return self._root.pid
+        It may be another's by the time it is looked at, so it is never signalled.
+        """
+        return self.leader or self.pid
 
     @property
     def over(self) -> bool:
         """Whether the keeper has ended: by itself only once nobody of its tree is left."""
-        return self._reaper.ending(self._root) is not None
+        return self._reaper.ending(self.pid) is not None
 
     # -- what a reaper answers for the agent's tree
 
@@ -108,7 +107,7 @@ class Keeper:
         return self.childless
 
     def children(self) -> list[int]:
-        return self._left_behind() if self.over else children(self._root.pid)
+        return self._left_behind() if self.over else children(self.pid)
 
     def outsiders(self) -> Set[int]:
         self.foreign = with_descent(self.foreign)
@@ -116,7 +115,7 @@ class Keeper:
 
     @property
     def top(self) -> int | None:
-        return None if self.over else self._root.pid
+        return None if self.over else self.pid
 
     @property
     def counted(self) -> bool:
@@ -135,7 +134,7 @@ class Keeper:
     def reap(self) -> None:
         self._reaper.reap()
 
-    def ending(self, _: Root) -> Exit | None:
+    def ending(self, _: int) -> Exit | None:
         over = self.over  # asked first: its last word comes before its end
         self._listen()
         if self._ending is None and over:
@@ -145,7 +144,7 @@ class Keeper:
     def kill_children(self) -> None:
         self._order(keeper_main.KILL)
 
-    def forget(self, _: Root) -> None:
+    def forget(self, _: int) -> None:
         """Break the line: a keeper that is still there takes its tree with it, but for who may outlive its agent."""
         if self.outsiders():
             self._reaper.foreign.update(self.foreign)
@@ -158,18 +157,18 @@ class Keeper:
 
     def tops(self) -> Set[int]:
         """Where this tree begins, for whoever looks for another."""
-        return set(self._left_behind()) if self.over else {self._root.pid}
+        return set(self._left_behind()) if self.over else {self.pid}
 
     def release(self) -> bool:
         """Say whether nothing is left to care for; then nothing may be asked any more."""
         if self._line.fileno() >= 0 or not self.childless:
             return False
-        self._reaper.forget(self._root)
+        self._reaper.forget(self.pid)
         return True
 
     def _left_behind(self) -> list[int]:
         """Who is left of the tree of a keeper that was killed: they fell to us, and are none of the agent's."""
-        ended = self._reaper.ending(self._root)
+        ended = self._reaper.ending(self.pid)
         if ended is None or ended.signal is None:
             return []
         if self._orphans is None:

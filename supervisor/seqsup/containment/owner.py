@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
 
-from seqsup.containment.reaper import Root
 from seqsup.model.outcome import Exit
 
 
@@ -18,8 +17,8 @@ class TreeOwner(Protocol):
 
     def spawn(
         self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
-    ) -> Root:
-        """Start the tree's leader; OSError says why it could not be started."""
+    ) -> int:
+        """Start the tree's leader, and return its pid; OSError says why it could not be started."""
 
     @property
     def parent_pid(self) -> int | None:
@@ -39,10 +38,10 @@ class TreeOwner(Protocol):
     def reap(self) -> object:
         """Collect the exits of this process's children."""
 
-    def ending(self, root: Root) -> Exit | None:
+    def ending(self, leader: int) -> Exit | None:
         """Return how the leader ended; None while it lives."""
 
-    def forget(self, root: Root) -> None:
+    def forget(self, leader: int) -> None:
         """End the care for a tree whose watch is over."""
 
     # -- the tree

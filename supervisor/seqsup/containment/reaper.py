@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import closing, suppress
 from typing import Protocol
 
-from msgspec import Struct
-
 from seqsup.containment.members import Members, descend, own_children
 from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
@@ -29,12 +27,6 @@ _CHASES = 100
 _AT_ONCE = 100  # ends: 2 to 10 ms
 _FEW = 64  # numbers: to try each costs less than to list whoever lives
 _MEANWHILE = 1000  # processes that others start while we start one
-
-
-class Root(Struct, frozen=True):
-    """The leader of an agent's tree, just spawned."""
-
-    pid: int
 
 
 class KeptTree(Protocol):
@@ -55,7 +47,7 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self.woken = woken
         self.sentinel: Sentinel | None = None  # that kills whoever lives in a group as we die
-        self._roots: dict[int, Exit | None] = {}
+        self._leaders: dict[int, Exit | None] = {}
         self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
@@ -139,20 +131,20 @@ class Reaper:
             if os.WIFSTOPPED(status):
                 if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
                     os.kill(pid, signal.SIGCONT)
-            elif pid in self._roots and self._roots[pid] is None:  # else another has its number by now
+            elif pid in self._leaders and self._leaders[pid] is None:  # else another has its number by now
                 code = os.waitstatus_to_exitcode(status)
-                self._roots[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
+                self._leaders[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
         self.childless = False
         return False
 
-    def ending(self, root: Root) -> Exit | None:
-        if self._roots[root.pid] is None:
+    def ending(self, leader: int) -> Exit | None:
+        if self._leaders[leader] is None:
             self.reap()
-        return self._roots[root.pid]
+        return self._leaders[leader]
 
     def spawn(
         self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
-    ) -> Root:
+    ) -> int:
         """Start a leader in a session of its own, with what is inheritable. OSError says why it could not be.
 
         Only from the main thread. posix_spawn takes half of Popen's time, but knows no `cwd`: we are there meanwhile.
@@ -169,8 +161,8 @@ class Reaper:
             except OSError:  # by now we may not
                 os.chdir("/")
         self.counted = 0 <= self.last_pid() - pid < _MEANWHILE
-        self._roots[pid], self.childless = None, False
-        return Root(pid)
+        self._leaders[pid], self.childless = None, False
+        return pid
 
     def children(self) -> list[int]:
         return own_children()
@@ -224,7 +216,7 @@ class Reaper:
     def unclaimed(self) -> list[int]:
         """List who is our child and nobody's: of a keeper that was killed, or the agent's where that has none."""
         tops = self._keeping()
-        if not self._roots.keys() <= tops:
+        if not self._leaders.keys() <= tops:
             return []
         known = self.let_go() | self._before.keys() | tops
         return [pid for pid in own_children() if pid not in known]
@@ -245,8 +237,8 @@ class Reaper:
                 members.add(pid)
             return members.used()
 
-    def forget(self, root: Root) -> None:
-        del self._roots[root.pid]
+    def forget(self, leader: int) -> None:
+        del self._leaders[leader]
 
 
 def adopt_orphans(yes: bool = True) -> None:

@@ -12,7 +12,6 @@ from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import TreeOwner
 from seqsup.containment.process import Member, kin, read_stat
-from seqsup.containment.reaper import Root
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
@@ -32,7 +31,7 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
-    def __init__(self, owner: TreeOwner, root: Root, measure: Measure, ledger: int, group: Cgroup | None) -> None:
+    def __init__(self, owner: TreeOwner, leader: int, measure: Measure, ledger: int, group: Cgroup | None) -> None:
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
@@ -52,13 +51,13 @@ class Tree:
         self._again = 0.0  # when these are tried again
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
-        self.root = root
+        self.leader = leader  # its pid
         if owner.parent_pid is None:
             self.walk()  # its leader's pid may be another's by now
         else:
-            self._take(root.pid)
-        leader = self._members.get(root.pid) or read_stat(root.pid)  # ended, it is not reaped before the loop runs
-        self.root_start = leader.start if leader else 0
+            self._take(leader)
+        first = self._members.get(leader) or read_stat(leader)  # ended, it is not reaped before the loop runs
+        self.leader_start = first.start if first else 0
 
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
@@ -67,7 +66,7 @@ class Tree:
         self._unborn.clear()
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
-        kindred = kin(self.root.pid, self._members.pids())
+        kindred = kin(self.leader, self._members.pids())
         for pid in descend((*self._owner.children(), *grouped, *kindred), self._owner.outsiders()):
             if pid in self._members:
                 continue
@@ -214,7 +213,7 @@ class Tree:
             name = _SHARED if self._members.seen() else OTHER
             named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest, count=0),)
         self._named_at = max(whole, MIB)
-        if self._owner.ending(self.root) is None and not self._kernel_killed():
+        if self._owner.ending(self.leader) is None and not self._kernel_killed():
             self.last_whole = named
         return named
 
@@ -222,7 +221,7 @@ class Tree:
         """Name its members, and say how much of the whole none of them has."""
         if self._group is not None:  # else it has just read them all
             self._members.sum_of(self._members.pids())
-        named = self._members.describe(self.root.pid)
+        named = self._members.describe(self.leader)
         return named, whole - sum(process.bytes for process in named)
 
     def _take_grouped(self) -> bool:
@@ -271,7 +270,7 @@ class Tree:
         for member in self._members.living():
             self._let_go(member)
         self._members.close()
-        self._owner.forget(self.root)
+        self._owner.forget(self.leader)
 
 
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:

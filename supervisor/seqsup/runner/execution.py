@@ -53,9 +53,9 @@ async def execute(
             failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
             return Executed(failed, ending, None, context.host.available())
         try:
-            context.emit(Spawned(agent=step.name, attempt=number, pid=tree.root.pid, start_time=tree.root_start))
+            context.emit(Spawned(agent=step.name, attempt=number, pid=tree.leader, start_time=tree.leader_start))
             seen = await watcher.watch(tree)
-            return Executed(ending.outcome(tree, seen, node.known()), ending, tree.root.pid, seen.available)
+            return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, seen.available)
         except BaseException:
             await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
             raise
@@ -69,8 +69,8 @@ def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str,
     )  # fmt: skip
     command, env_of_leader = launch.wrapped(context.owner)
     with open_stdin(step) as stdin:
-        root = context.owner.spawn(
+        leader = context.owner.spawn(
             command, cwd=step.cwd, env=env_of_leader, stdin=stdin.fileno(), stdout=workspace.stdout.fd,
             stderr=workspace.stderr.fd,
         )  # fmt: skip
-    return Tree(context.owner, root, step.limits.measure, workspace.paths.ledger, launch.group)
+    return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group)

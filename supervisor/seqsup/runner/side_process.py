@@ -92,7 +92,7 @@ class SideProcess:
             wrapped, cwd=cwd, env=env_of_leader, stdin=0 if stdin is None else stdin.fileno(),
             stdout=self._outputs[0].fd, stderr=self._outputs[1].fd,
         )  # fmt: skip
-        self._tree = Tree(self._keeper, self._keeper.root, measure, self._site.ledger, self._group)
+        self._tree = Tree(self._keeper, self._keeper.known_leader, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)
 
@@ -119,7 +119,7 @@ class SideProcess:
     @property
     def ended(self) -> Exit | None:
         """How its leader ended; None while it lives."""
-        return self._keeper.ending(self._keeper.root)
+        return self._keeper.ending(self._keeper.known_leader)
 
     def used(self) -> int:
         """Weigh its tree in bytes."""

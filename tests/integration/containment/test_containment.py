@@ -28,7 +28,7 @@ from seqsup.containment.cgroup.group import Cgroup, Unavailable
 from seqsup.containment.mark import bearers, folders, marks
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import Member, children, environment, linux, read_stat
-from seqsup.containment.reaper import Reaper, Root
+from seqsup.containment.reaper import Reaper
 from seqsup.containment.shared_memory import Holding, look, once
 from seqsup.containment.stop import stop, stop_leftovers
 from seqsup.containment.tree import Tree
@@ -74,7 +74,7 @@ def within(tmp_path: Path) -> Callable[..., None]:
     return run
 
 
-def spawned(reaper: Reaper, command: list[str], said: Path) -> Root:
+def spawned(reaper: Reaper, command: list[str], said: Path) -> int:
     with said.open("wb") as output:
         return reaper.spawn(
             command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")}, stdin=0,
@@ -116,7 +116,7 @@ def test_whoever_escapes_is_found_and_killed(
         assert named
         assert set(named) <= pids(tree)
         if "--leave" in args or name in ("orphans",):
-            ending = await until(lambda: tree._owner.ending(tree.root), wake)
+            ending = await until(lambda: tree._owner.ending(tree.leader), wake)
             assert ending == Exit(code=0, signal=None)
             await until(lambda: set(named) == pids(tree), wake)
 
@@ -129,7 +129,7 @@ def test_a_process_that_was_there_before_is_no_member(within: Callable[..., None
     with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as before:
 
         async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-            assert pids(tree) == {tree.root.pid}
+            assert pids(tree) == {tree.leader}
 
         within(stub("silent"), story)
         survived = before.poll() is None
@@ -141,7 +141,7 @@ def test_the_ledger_names_each_member_with_its_start(within: Callable[..., None]
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         tree.living()
         lines = {tuple(map(int, line.split())) for line in (tmp_path / "members").read_text().splitlines()}
-        for pid in (tree.root.pid, *named):
+        for pid in (tree.leader, *named):
             stat = read_stat(pid)
             assert stat is not None
             assert (pid, stat.start) in lines
@@ -192,7 +192,7 @@ def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], ho
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.living() == 1 + SIBLINGS
         tree._walk_cost = inf
-        os.kill(tree.root.pid, signal.SIGUSR1)
+        os.kill(tree.leader, signal.SIGUSR1)
         await until(lambda: tree.used() > 0 and tree.count() > 1 + SIBLINGS, wake)
         await until(lambda: tree.used() > 0 and set(tree.pids()) >= descendants(), wake)
 
@@ -292,10 +292,10 @@ def test_who_held_what_is_told_as_it_was_before_the_kernel_began_to_kill(
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree._group = group = cast("Cgroup", Overfull())
         whole = tree.held()
-        assert [process.pid for process in whole] == [tree.root.pid]
+        assert [process.pid for process in whole] == [tree.leader]
         assert whole[0].bytes
         tree.send(signal.SIGKILL)
-        await until(lambda: not tree._members.holds(tree.root.pid), wake)
+        await until(lambda: not tree._members.holds(tree.leader), wake)
         cast("Overfull", group).kills = 1
         assert tree.held() == whole
 
@@ -314,7 +314,7 @@ def test_who_is_in_the_group_is_named_before_a_walk_finds_him(within: Callable[.
     """Where a walk takes long the next is not due yet: what he held was called shared memory."""
 
     async def story(tree: Tree, wake: Wake, born: list[int]) -> None:
-        tree._group = cast("Cgroup", Listed([tree.root.pid, *born]))
+        tree._group = cast("Cgroup", Listed([tree.leader, *born]))
         named = tree.describe(40 * MIB)
         tree._group = None
         assert [process.pid for process in named if process.bytes > 30 * MIB] == born
@@ -500,7 +500,7 @@ def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.used() > 30 * MIB
         tree.send(signal.SIGKILL)
-        await until(lambda: tree._owner.ending(tree.root), wake)
+        await until(lambda: tree._owner.ending(tree.leader), wake)
         assert tree.used() == 0
         assert tree.count() == 0
 
@@ -514,7 +514,7 @@ def test_a_process_whose_first_thread_has_ended_is_measured_by_the_others(
     """The kernel tells nothing of it under its own number then, and calls it a zombie."""
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_ZOMBIE, wake)
+        await until(lambda: psutil.Process(tree.leader).status() == psutil.STATUS_ZOMBIE, wake)
         assert tree.living() == 1
         assert 40 * MIB < tree.used() < 60 * MIB
 
@@ -811,9 +811,9 @@ def test_a_fork_bomb_that_bears_the_mark_is_stopped_from_outside(stub: Stub, tmp
 def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree.send(signal.SIGSTOP)
-        await until(lambda: psutil.Process(tree.root.pid).status() == psutil.STATUS_STOPPED, wake)
+        await until(lambda: psutil.Process(tree.leader).status() == psutil.STATUS_STOPPED, wake)
         await stop(tree, wake, grace=0, deadline=10)
-        assert tree._owner.ending(tree.root) == Exit(code=None, signal=signal.SIGKILL)
+        assert tree._owner.ending(tree.leader) == Exit(code=None, signal=signal.SIGKILL)
 
     within(stub("deaf"), story)
 
@@ -827,7 +827,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
         let_go.extend(named)
         reaper = tree._owner
         assert isinstance(reaper, Reaper)
-        await until(lambda: reaper.ending(tree.root), wake)
+        await until(lambda: reaper.ending(tree.leader), wake)
         tree.release(("orphans.py",))
         assert tree.living() == 0
         assert reaper.let_go_bytes() > 0
@@ -847,7 +847,7 @@ def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], 
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         reaper = tree._owner
         assert isinstance(reaper, Reaper)
-        await until(lambda: reaper.ending(tree.root), wake)
+        await until(lambda: reaper.ending(tree.leader), wake)
         tree.release(("",))
         (server,) = named
         os.kill(server, signal.SIGUSR1)
@@ -896,7 +896,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
         root = spawned(reaper, stub(name), said)
         await until(said.read_text, wake)
         (stopped,), remaining = await stop_leftovers(lambda: bearers(COOKIE), wake, grace=grace, deadline=DEADLINE)
-        assert stopped.pid == root.pid
+        assert stopped.pid == root
         assert not remaining
         expected = signal.SIGTERM if name == "silent" else signal.SIGKILL
         assert reaper.ending(root) == Exit(code=None, signal=expected)
@@ -926,7 +926,7 @@ def test_each_end_is_told_as_it_was(
     within: Callable[..., None], stub: Stub, name: str, args: list[object], ending: Exit
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        assert await until(lambda: tree._owner.ending(tree.root), wake) == ending
+        assert await until(lambda: tree._owner.ending(tree.leader), wake) == ending
 
     within(stub(name, *args), story)
 
@@ -939,7 +939,7 @@ def test_who_got_a_leaders_number_does_not_change_how_that_ended(
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub("exits", 0), tmp_path / "said")
         await until(lambda: reaper.ending(root), wake)
-        ends = iter([(root.pid, 7 << 8), (0, 0)])
+        ends = iter([(root, 7 << 8), (0, 0)])
         with monkeypatch.context() as patched:
             patched.setattr(os, "waitpid", lambda *_: next(ends))
             reaper.reap()
