@@ -15,6 +15,7 @@ from contextlib import suppress
 from seqsup.containment import keeper_main
 from seqsup.containment.mark import tree_of
 from seqsup.containment.members import own_children
+from seqsup.containment.owner import Streams
 from seqsup.containment.process import all_pids, children
 from seqsup.containment.reaper import Reaper, born, with_descent
 from seqsup.model.outcome import Exit
@@ -43,16 +44,14 @@ class Keeper:
         """Give one for a further tree that bears the same mark."""
         return Keeper(self._reaper, self._label)
 
-    def begin(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
-    ) -> None:  # fmt: skip
+    def begin(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> None:
         """Start the keeper, which starts the command. OSError says why it could not be."""
         self._line, theirs = socket.socketpair()
         theirs.set_inheritable(True)
         try:
             self.pid = self._reaper.spawn(
                 [sys.executable, "-ISE", keeper_main.__file__, str(theirs.fileno()), *command],
-                cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
+                cwd=cwd, env=env, streams=streams,
             )  # fmt: skip
         except OSError:
             self._line.close()
@@ -63,11 +62,9 @@ class Keeper:
         self._reaper.keepers.append(self)
         asyncio.get_running_loop().add_reader(self._line, self._on_word)
 
-    def spawn(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int,
-    ) -> int:  # fmt: skip
+    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
         """Start the command, and wait until its leader is known."""
-        self.begin(command, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+        self.begin(command, cwd=cwd, env=env, streams=streams)
         poll = select.poll()
         poll.register(self._line, select.POLLIN)
         while self.leader is None and not self.over and poll.poll(_PATIENCE * 1000):

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from seqsup.model.outcome import Exit
 
+Streams = tuple[int, int, int]  # descriptors that become a leader's stdin, stdout and stderr
+
 
 class TreeOwner(Protocol):
     """The Reaper for a tree that runs alone, a Keeper for one that runs next to others."""
@@ -15,9 +17,7 @@ class TreeOwner(Protocol):
 
     # -- starting
 
-    def spawn(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
-    ) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
         """Start the tree's leader, and return its pid; OSError says why it could not be started."""
 
     @property

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from seqsup.containment.members import Members, descend, own_children
+from seqsup.containment.owner import Streams
 from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import SeqsupError
@@ -142,9 +143,7 @@ class Reaper:
             self.reap()
         return self._leaders[leader]
 
-    def spawn(
-        self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
-    ) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
         """Start a leader in a session of its own, with what is inheritable. OSError says why it could not be.
 
         Only from the main thread. posix_spawn takes half of Popen's time, but knows no `cwd`: we are there meanwhile.
@@ -153,7 +152,7 @@ class Reaper:
         try:
             pid = os.posix_spawnp(
                 command[0], [*command], env, setsid=True, setsigdef=_IGNORED,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((stdin, stdout, stderr))],
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
             )  # fmt: skip
         finally:
             try:

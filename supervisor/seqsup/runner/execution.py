@@ -69,8 +69,6 @@ def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str,
     )  # fmt: skip
     command, env_of_leader = launch.wrapped(context.owner)
     with open_stdin(step) as stdin:
-        leader = context.owner.spawn(
-            command, cwd=step.cwd, env=env_of_leader, stdin=stdin.fileno(), stdout=workspace.stdout.fd,
-            stderr=workspace.stderr.fd,
-        )  # fmt: skip
+        streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)
+        leader = context.owner.spawn(command, cwd=step.cwd, env=env_of_leader, streams=streams)
     return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group)

@@ -77,8 +77,8 @@ def within(tmp_path: Path) -> Callable[..., None]:
 def spawned(reaper: Reaper, command: list[str], said: Path) -> int:
     with said.open("wb") as output:
         return reaper.spawn(
-            command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")}, stdin=0,
-            stdout=output.fileno(), stderr=sys.stderr.fileno(),
+            command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")},
+            streams=(0, output.fileno(), sys.stderr.fileno()),
         )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ async def started(beside: SideProcess, context: RunContext, command: list[str]) 
 def agents_tree(context: RunContext, site: Site, command: list[str], folder: Path) -> Tree:
     """A tree below the supervisor itself, as the running agent's is."""
     with (folder / "said").open("w") as said:
-        root = context.reaper.spawn(command, cwd="/", env=dict(os.environ), stdin=0, stdout=said.fileno(), stderr=2)
+        root = context.reaper.spawn(command, cwd="/", env=dict(os.environ), streams=(0, said.fileno(), 2))
     return Tree(context.reaper, root, Measure.PRIVATE, site.ledger, None)
 
 
