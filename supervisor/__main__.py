@@ -81,6 +81,12 @@ def lint(_):
     return max([call(PYTHON, "-m", *check) for check in checks] + [call(VENV / "bin" / "lint-imports")])
 
 
+def mutants(arguments):
+    """Change pure code at random, and list what its unit tests do not notice: some two minutes for each room."""
+    prepare("dev", "mutants")
+    return call(PYTHON, "tests/mutants.py", *arguments)
+
+
 def preview(arguments):
     """Draw the dashboard from a real run: some six minutes, most of them the run."""
     prepare("dev")
@@ -102,6 +108,7 @@ VERBS = {
     "test": test,
     "test-all": test_all,
     "lint": lint,
+    "mutants": mutants,
     "preview": preview,
     "clean": clean,
 }
