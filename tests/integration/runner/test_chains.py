@@ -19,7 +19,6 @@ from helpers.profiles import agent, of, parsed, proven, shell, write
 from helpers.waiting import wait_for
 from seqsup.containment import memory_files, proc_text
 from seqsup.containment.proc_text import Mount
-from seqsup.policy import resources
 from seqsup.units import MIB, format_size
 
 Seqsup = Callable[..., Result]
@@ -33,14 +32,6 @@ def agents(number: int, script: str = "echo {} >>done") -> list[dict[str, Any]]:
 
 def of_chain(size: int) -> dict[str, Any]:
     return {"run": {"chain": size}}
-
-
-@pytest.mark.parametrize(
-    ("own", "first", "grew"),
-    [(96, 40, False), (97, 40, True), (150, 100, False), (151, 100, True)],
-)
-def test_supervisor_grew_by_half_and_beyond_96_mib(own: int, first: int, grew: bool) -> None:
-    assert resources.supervisor_grew(own * MIB, first * MIB) is grew
 
 
 def test_run_warns_once_of_a_supervisor_that_grew(tmp_path: Path, seqsup: Seqsup) -> None:

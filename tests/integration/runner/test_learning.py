@@ -8,115 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers.command_line import Result, Started
 from helpers.past import learned, state_dir
 from helpers.profiles import agent, of, proven, shell, write
-from helpers.told import Told
 from helpers.waiting import wait_for
-from seqsup.model.history import fold
-from seqsup.model.reason import Reason
-from seqsup.model.run_view import remaining
-from seqsup.policy.learning import ENOUGH, FEW, Past, expect, good, need, quantile, relevant, risen, suggest
 from seqsup.units import MIB
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
-PEAKS = st.integers(0, 2**40)
-PASTS = st.lists(
-    st.builds(
-        Past, run=st.integers(1, 99), attempt=st.integers(1, 3), content=st.sampled_from("AB"),
-        reason=st.sampled_from(Reason), ok=st.booleans(), seconds=st.floats(0, 1e6), peak=PEAKS,
-    ),
-    max_size=30,
-)  # fmt: skip
-
-
-def past(*peaks: int, ok: bool = True, reason: str = "completed", seconds: float = 10) -> list[Past]:
-    return [Past(n, 1, "A", reason, ok, seconds, peak * MIB) for n, peak in enumerate(peaks)]
-
-
-@given(values=st.lists(st.floats(0, 1e9), min_size=1), share=st.floats(0.01, 1))
-def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: list[float], share: float) -> None:
-    found = quantile(values, share)
-    assert found in values
-    assert sum(value <= found for value in values) >= share * len(values) - 1e-6
-
-
-@given(known=PASTS, content=st.sampled_from("ABC"))
-def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: str) -> None:
-    usual = expect(known, content)
-    well = [each for each in relevant(known, content) if each.ok]
-    assert (usual is None) == (not well)
-    if usual is not None:
-        peaks = [each.peak for each in well if each.peak]
-        assert (usual.attempts, usual.weighed) == (len(well), len(peaks))
-        assert min(peaks, default=0) <= usual.peak <= usual.high <= max(peaks, default=0)
-        assert usual.seconds <= usual.long
-
-
-@given(known=PASTS)
-def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: list[Past]) -> None:
-    limits = suggest(known)
-    if limits is None:
-        assert good(known) < FEW
-        return
-    assert limits.of.high < limits.soft < limits.hard  # between them it is asked to collect
-    assert limits.wall >= max(60, 2 * limits.of.long)
-    assert all(size % (64 * MIB) == 0 for size in (limits.soft, limits.hard))
-    for each in known:
-        if each.reason in ("hard", "soft", "kernel-oom", "heap-oom"):
-            assert limits.soft >= each.peak
-
-
-@given(known=PASTS, peak=PEAKS)
-def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: list[Past], peak: int) -> None:
-    usual = expect(known, "A")
-    if usual is not None and risen(peak, usual):
-        assert peak > 2 * usual.peak
-        assert usual.weighed >= ENOUGH
-        assert not risen(usual.peak, usual)
-
-
-@pytest.mark.parametrize(
-    ("peak", "known", "told"),
-    [
-        (211, past(*[100] * 5), True),
-        (199, past(*[100] * 5), False),
-        (211, past(*[100] * 4), False),
-        (30, past(*[10] * 5), False),
-        (211, past(*[100] * 5, ok=False), False),
-        (211, past(*[100] * 4, 0, 0), False),
-        (211, past(*[100] * 5, *[0] * 9), True),
-    ],
-    ids=["twice", "not yet", "too few", "a whim", "none went well", "too few were weighed", "enough were"],
-)
-def test_when_a_peak_is_told(peak: int, known: list[Past], told: bool) -> None:
-    usual = expect(known, "A")
-    assert (usual is not None and risen(peak * MIB, usual)) == told
-
-
-def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
-    usual = expect(past(0, 0, 100, 0))
-    assert usual is not None
-    assert (usual.attempts, usual.weighed, usual.peak, usual.high) == (4, 1, 100 * MIB, 100 * MIB)
-    assert need(usual, None) is None
-    assert need(expect(past(0, 100, 100, 100)), None) == 125 * MIB
-
-
-def test_the_time_that_is_left_is_that_of_those_to_come() -> None:
-    told = Told().run("a", "b", "c")
-    body = told.events[0].body
-    view = fold([*told.attempt("a").agent_ended("a").started("b").events])
-    view.expected = {"a": 100, "b": 50, "c": 7}
-    assert view.agents["b"].began is not None
-    assert remaining(view, view.agents["b"].began + 20) == (37, 0)
-    assert remaining(view, view.agents["b"].began + 99) == (7, 0)
-    del view.expected["c"]
-    assert remaining(view, 1e6) == (0, 1)
-    assert body == told.events[0].body
 
 
 def test_plan_says_what_agents_usually_take_and_why_they_are_taken(seqsup: Seqsup, tmp_path: Path) -> None:

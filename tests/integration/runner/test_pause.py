@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers.command_line import Result, Started
 from helpers.disks import fill, tmpfs
 from helpers.profiles import of, parsed, shell, write
 from helpers.waiting import wait_for
-from seqsup.policy.resources import DISK_FLOOR, disk_too_full
 from seqsup.units import MIB
 
 Seqsup = Callable[..., Result]
@@ -29,14 +26,6 @@ LANES = {"concurrency": 2, "allow_concurrency": True, "chain": 20}
 
 def kinds(seqsup: Seqsup) -> list[str]:
     return [event["event"] for event in parsed(seqsup("events").stdout)]
-
-
-@given(
-    free=st.integers(0, 2**50), total=st.integers(0, 2**50), floor=st.none() | st.just("auto") | st.integers(0, 2**50)
-)
-def test_a_disk_is_too_full_exactly_below_its_floor(free: int, total: int, floor: int | str | None) -> None:
-    least = {None: 0, "auto": min(DISK_FLOOR, total // 20)}.get(floor, floor)  # type: ignore[arg-type]
-    assert bool(disk_too_full(free, total, floor)) == (free < int(least or 0))
 
 
 def test_after_the_running_agent_no_next_one_starts_until_resume(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from helpers.command_line import Result
 from helpers.profiles import of, parsed, proven, shell, write
-from seqsup.policy import pacing
 from seqsup.state.output import Output, OutputReader, cut_here
 
 Seqsup = Callable[..., Result]
@@ -115,13 +114,6 @@ def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
         assert len(tail) >= most // 4
         assert len(head) >= most // 2 - 4096
     output.close()
-
-
-@given(rate=st.floats(0, 1e12), most=st.integers(64 * KIB, 2**40))
-def test_the_next_look_comes_before_the_bound_is_reached_twice(rate: float, most: int) -> None:
-    wait = pacing.until_trim(rate, most)
-    assert 0.001 <= wait <= 1.0
-    assert wait == 0.001 or rate * wait <= most
 
 
 def test_an_agent_that_prints_without_end_is_told_of_once_and_its_log_stays_small(

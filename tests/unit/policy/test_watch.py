@@ -298,6 +298,163 @@ def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_number
     assert "2 still there" in last(RULES, at(60, processes=2), at(70, processes=2)).note
 
 
+def later(seconds: float, sample: Sample) -> Sample:
+    done = sample.collection
+    moved = replace(done, at=done.at + seconds) if done is not None else None
+    return replace(sample, at=sample.at + seconds, collection=moved)
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history_is_the_same_whenever_it_begins(name: str) -> None:
+    rules, samples, expected, *_ = HISTORIES[name]
+    watch, taken = Watch(started=1024.0), []
+    for sample in samples:
+        watch, action = step(watch, rules, later(1024.0, sample))
+        taken.append(action)
+    assert taken == expected
+
+
+STOPS = {
+    "hard": ([at(0, 412)], "its tree reached 412 MiB (memory.hard 400 MiB)"),
+    "floor": (
+        [at(0, 60, host=499)],
+        "the host had 499 MiB available, below memory.host_floor 500 MiB; its tree was 60 MiB",
+    ),
+    "floor, missed by little": (
+        [replace(at(0, 60), host_available=500 * MIB - 1024)],
+        "the host had 511999 KiB available, below memory.host_floor 512000 KiB; its tree was 60 MiB",
+    ),
+    "kernel": (
+        [replace(at(0), kernel_oom="oom_kill 1")], "the kernel killed in it for want of memory (oom_kill 1)",
+    ),
+    "operator": ([at(0, halt=NOW)], "stopped by the operator"),
+    "operator, by force": ([at(0, halt=FORCE)], "stopped by the operator, by force"),
+    "wall": ([at(61)], "it ran longer than timeouts.wall 1:00"),
+    "stall": ([at(40, quiet=31)], "no output for 31 s (timeouts.stall 30 s)"),
+    "soft": ([at(0, 250), at(3, 270)], "its tree was over memory.soft 200 MiB for 3 s (now 270 MiB)"),
+    "soft, after a collection": (
+        [node(0, 250), node(2, 250), node(7, 240, 2.6)],
+        "its tree was over memory.soft 200 MiB for 7 s (now 240 MiB), 5 s after a collection that freed 41 MiB",
+    ),
+    "soft, after a collection that is not over": (
+        [node(0, 250), node(2, 250), node(12, 240)],
+        "its tree was over memory.soft 200 MiB for 12 s (now 240 MiB); a collection asked for 10 s ago is not over",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_stop_is_told_with_its_numbers(name: str) -> None:
+    samples, why = STOPS[name]
+    watch = last(RULES, *samples)
+    assert watch.why == why
+    assert watch.note == why, "what the signal was sent for is what it was stopped for"
+
+
+def test_signals_to_leftovers_are_told_with_their_numbers() -> None:
+    left = [at(0, processes=3, gone=True), at(1, processes=3, gone=True), at(3, processes=2, gone=True)]
+    assert last(RULES, *left[:2]).note == "3 left over 1 s after their leader ended"
+    assert last(RULES, *left).note == "2 still there 2 s after TERM"
+    assert last(RULES, at(60, processes=2), at(70, processes=2)).note == "2 still there 10 s after TERM"
+
+
+def test_tree_over_hard_is_killed_for_what_is_told_though_it_is_being_stopped_already() -> None:
+    watch = last(RULES, at(60), at(61, 500))
+    assert watch.why == "it ran longer than timeouts.wall 1:00"
+    assert watch.note == "its tree reached 500 MiB (memory.hard 400 MiB)"
+
+
+def test_one_empty_look_is_enough_where_the_kernel_says_that_there_are_no_children() -> None:
+    assert actions(RULES, at(0), replace(empty(1), childless=True)) == [WAIT, END]
+
+
+def test_empty_tree_whose_leader_has_not_exited_is_not_over() -> None:
+    nobody = at(1, 0, processes=0)
+    assert actions(RULES, at(0), nobody, nobody, nobody) == [WAIT, WAIT, WAIT, WAIT]
+
+
+@pytest.mark.parametrize(("mib", "action"), [(99, WAIT), (100, WARN), (101, WARN)])
+def test_warning_comes_at_its_limit(mib: int, action: Action) -> None:
+    assert actions(RULES, at(0, mib)) == [action]
+
+
+@pytest.mark.parametrize(("mib", "second"), [(199, WAIT), (200, TERMINATE)])
+def test_tree_is_over_soft_at_the_limit_itself(mib: int, second: Action) -> None:
+    assert actions(RULES, at(0, mib), at(2, mib))[1] is second
+
+
+@pytest.mark.parametrize(("seconds", "second"), [(1.99, WAIT), (2.0, TERMINATE), (2.01, TERMINATE)])
+def test_tree_is_stopped_once_it_was_over_soft_for_sustain(seconds: float, second: Action) -> None:
+    assert actions(RULES, at(0, 250), at(seconds, 250))[1] is second
+
+
+def test_sustain_begins_anew_after_a_look_below_soft() -> None:
+    looks = [at(0, 250), at(1.9, 199), at(2, 250), at(3.9, 250), at(4, 250)]
+    assert actions(RULES, *looks)[1:] == [WAIT, WAIT, WAIT, TERMINATE]
+
+
+@pytest.mark.parametrize(("seconds", "comebacks"), [(LASTING - 1, 1), (LASTING, 0), (LASTING + 1, 0)])
+def test_tree_that_comes_back_within_a_minute_counts(seconds: float, comebacks: int) -> None:
+    rules = replace(RULES, timeouts=UNLIMITED.timeouts)
+    again = [node(3, 90, 2.6), node(seconds, 250, 2.6), node(2 + seconds, 250, 2.6)]
+    taken = take(rules, [node(0, 250), node(2, 250), *again])
+    assert taken[-1].action is COLLECT
+    assert taken[-1].watch.comebacks == comebacks
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(COLLECT_EVERY - 0.1, WAIT), (COLLECT_EVERY, COLLECT)])
+def test_collections_are_ten_seconds_apart(seconds: float, action: Action) -> None:
+    looks = [node(0, 250), node(2, 250), node(3, 90, 2.6), node(4, 250, 2.6), node(2 + seconds, 250, 2.6)]
+    assert actions(RULES, *looks)[-1] is action
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(4.9, WAIT), (5.0, TERMINATE)])
+def test_tree_is_stopped_settle_after_a_collection_that_did_not_help(seconds: float, action: Action) -> None:
+    looks = [node(0, 250), node(2, 250), node(2 + seconds, 250, 2.6)]
+    assert actions(RULES, *looks)[-1] is action
+
+
+@pytest.mark.parametrize(("collected", "action"), [(1.9, WAIT), (2.0, TERMINATE), (2.1, TERMINATE)])
+def test_only_a_collection_that_ended_after_it_was_asked_for_is_over(collected: float, action: Action) -> None:
+    """`settle` is 5 s; for one that is not over 5 s more, as 256 MiB are a quarter of a GiB."""
+    looks = [node(0, 256), node(2, 256), node(7.5, 256, collected)]
+    assert actions(RULES, *looks)[-1] is action
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(LINGER - 0.01, WAIT), (LINGER, TERMINATE)])
+def test_leftovers_may_linger_for_a_quarter_of_a_second(seconds: float, action: Action) -> None:
+    assert actions(RULES, at(0, gone=True), at(seconds, gone=True))[-1] is action
+
+
+@pytest.mark.parametrize(("grace", "killed"), [(10.0, LEFTOVER_GRACE), (1.0, 1.0)])
+def test_leftovers_have_two_seconds_or_the_grace_if_that_is_shorter(grace: float, killed: float) -> None:
+    rules = replace(RULES, timeouts=replace(RULES.timeouts, grace=grace))
+    swept = [at(0, gone=True), at(1, gone=True)]
+    assert actions(rules, *swept, at(1 + killed - 0.01, gone=True))[-1] is WAIT
+    assert actions(rules, *swept, at(1 + killed, gone=True))[-1] is KILL
+
+
+@pytest.mark.parametrize(("seconds", "action"), [(KILL_DEADLINE - 0.1, KILL), (KILL_DEADLINE, END)])
+def test_tree_that_survives_kill_for_ten_seconds_is_given_up(seconds: float, action: Action) -> None:
+    assert actions(RULES, at(0, 400), at(seconds))[-1] is action
+
+
+def test_snapshot_holds_term_back_only_while_it_is_written() -> None:
+    begun = [node(0, 250), node(2, 250), node(12, 250, 2.6)]
+    assert actions(SNAPPED, *begun, at(12.1, 250), at(12.2, 250))[-2:] == [TERMINATE, WAIT]
+    assert actions(RULES, *begun)[-1] is TERMINATE
+
+
+def test_peak_is_the_most_that_any_look_saw() -> None:
+    assert last(RULES, at(0, 50), at(1, 90), at(2, 60)).peak == 90 * MIB
+
+
+@pytest.mark.parametrize(("grown", "since"), [(4 * MIB, 1.0), (4 * MIB + 1, 2.0)])
+def test_tree_grew_if_it_holds_more_than_4_mib_more(grown: int, since: float) -> None:
+    before, after = at(1, 50), replace(at(2), used=50 * MIB + grown)
+    assert last(RULES, before, after).level_since == since
+
+
 def _returning(every: float, times: int) -> list[Sample]:
     """A tree that is over soft for three seconds, and below it after each collection."""
     return [
@@ -599,6 +756,36 @@ def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:
 )
 def test_pause(watch: Watch, sample: Sample, expected: float) -> None:
     assert pause(watch, RULES, sample, rate=0.0, cpus=1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("watch", "sample", "expected"),
+    [
+        (Watch(started=100.0), at(100.2), 0.05),
+        (Watch(started=100.0), at(159.95), 0.05),
+        (Watch(started=100.0, over_soft_since=101.0), at(102.99, 210), 0.01),
+        (Watch(started=100.0, over_soft_since=101.0, asked=103.0, settling=True), node(107.95, 210, 103.5), 0.0475),
+        (Watch(started=100.0, over_soft_since=101.0, asked=103.0, settling=True), node(107.99, 210, 103.5), 0.01),
+        (Watch(started=100.0, over_soft_since=101.0, asked=103.0), at(112.99, 210), 0.01),
+        (Watch(started=100.0, over_soft_since=101.0, asked=103.0), at(113.0, 210), 0.0475),
+        (Watch(started=100.0, phase=Phase.LINGERING, since=101.0), at(101, 399), 0.001),
+        (Watch(started=100.0, phase=Phase.STOPPING, since=101.0), at(101, 390), 0.0025),
+        (Watch(started=100.0, phase=Phase.SWEEPING, since=101.0), at(101, host=510), 0.0025),
+    ],
+)
+def test_pause_ends_before_the_next_moment_that_may_change_the_answer(
+    watch: Watch, sample: Sample, expected: float
+) -> None:
+    """A fifth of its life, `wall`, `sustain`, `settle`, the next collection, `hard` and the host's floor."""
+    assert pause(watch, RULES, sample, rate=0.0, cpus=1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rate", "cpus", "expected"),
+    [(0, 1, 0.05), (0, 2, 0.025), (0, 3, 0.05 / 3), (0, 64, 0.05 / 3), (1000, 1, 0.05), (2000, 1, 0.025)],
+)
+def test_pause_halves_with_the_pace_that_a_tree_may_have(rate: int, cpus: int, expected: float) -> None:
+    assert pause(Watch(started=0.0), RULES, at(4, 200), rate * MIB, cpus) == pytest.approx(expected)
 
 
 def test_without_limits_it_looks_once_a_second() -> None:
