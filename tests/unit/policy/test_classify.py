@@ -1,11 +1,19 @@
 """How an attempt ended that we did not end: exits and stderr texts as Node 18 to 25 gave them, as one table."""
 
+from datetime import UTC, datetime
+from signal import Signals
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from seqsup.model.outcome import Exit
+from seqsup.model.preset import Preset
 from seqsup.model.profile import Success
 from seqsup.model.reason import Reason
-from seqsup.policy.classify import blamed, classify, describe, last_words
+from seqsup.policy.classify import blamed, classify, describe, last_words, with_preset
+from seqsup.text import unstyled
 
 ZERO = Success(codes=(0,), file=None, output=None)
 
@@ -253,3 +261,181 @@ def test_what_it_said_last(output: bytes, words: str) -> None:
 )
 def test_an_exit_in_words(ending: Exit, words: str) -> None:
     assert describe(ending) == words
+
+
+# -- words and bounds
+
+
+def why(ending: Exit, stderr: bytes = b"", *, options: tuple[str, ...] = (), data_limit: int | None = None) -> str:
+    return classify(
+        ending=ending, stderr=stderr, kernel_oom="oom_kill 1", success=ZERO, missing="", options=options,
+        data_limit=data_limit,
+    )[1]  # fmt: skip
+
+
+UNSETTLED = b"Warning: Detected unsettled top-level await at file:///a.mjs:1\n"
+DENIED = (
+    b"Error: Access to this API has been restricted.\n  code: 'ERR_ACCESS_DENIED',\n  permission: 'FileSystemRead',\n"
+    b"  resource: '/run/seqsup/preload.cjs'\n"
+)
+CLOSED = b"Error: EACCES: permission denied, open '/run/seqsup/preload.cjs'\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "stderr", "words"),
+    [
+        (signal(9), b"", "the kernel killed it for want of memory (oom_kill 1)"),
+        (signal(11), b"", "killed by SIGSEGV"),
+        (code(1), THROWN, "exit 1"),
+        (code(1), WORKER_OOM,
+         "a worker thread reached V8's heap limit, which it has from its process (exit 1)"),
+        (code(13), UNSETTLED, "exit 13: a top-level await that never settled"),
+        (code(13), b"", "exit 13"),
+        (code(12), UNSETTLED, "exit 12"),
+        (signal(6), OOM_SEMI_SPACE,
+         "V8 reached its heap limit (killed by SIGABRT): FATAL ERROR: Committing semi space failed."
+         " Allocation failed - JavaScript heap out of memory"),
+        (code(9), b"first\n" + BAD_OPTION + b"last\n",
+         "Node refused its options (exit 9): node: bad option: --max-old-space-sise=100"),
+        (code(9), b"first\n" + BAD_VALUE.strip(),
+         "Node refused its options (exit 9): node: invalid value for NODE_OPTIONS (unterminated string)"),
+        (code(1), PRELOAD, "Node refused its options (exit 1): Error: Cannot find module '/run/seqsup/preload.cjs'"),
+        (code(126), b"", "exit 126: a command could not be run"),
+        (code(127), b"", "exit 127: a command was not found"),
+    ],
+)  # fmt: skip
+def test_failure_in_words(ending: Exit, stderr: bytes, words: str) -> None:
+    assert why(ending, stderr) == words
+
+
+@pytest.mark.parametrize("name", ["SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGSEGV"])
+def test_crash_that_a_shell_tells_of_is_a_crash(name: str) -> None:
+    number = Signals[name]
+    reason, told = classify(ending=code(128 + number), stderr=b"", kernel_oom="", success=ZERO, missing="")
+    assert (reason, told) == (Reason.CRASHED, f"exit {128 + number}: {name}, told by a shell or launcher")
+
+
+@pytest.mark.parametrize("number", [128, 129, 130, 141, 143, 255])
+def test_exit_code_that_may_be_the_programs_own_is_no_crash(number: int) -> None:
+    assert classify(ending=code(number), stderr=b"", kernel_oom="", success=ZERO, missing="")[0] is Reason.FAILED
+
+
+@pytest.mark.parametrize(("number", "suspect"), [(4, True), (5, True), (6, True), (11, True), (7, False), (8, False)])
+def test_signals_of_which_v8_dies_when_it_gets_no_memory_name_that_limit(number: int, suspect: bool) -> None:
+    words = "; who meets rlimits.data (1024 MiB) dies like this"
+    assert why(signal(number), data_limit=1 << 30).endswith(words) is suspect
+    assert "rlimits" not in why(signal(number))
+
+
+@pytest.mark.parametrize(("between", "reason"), [(200, Reason.HEAP_OOM), (201, Reason.FAILED)])
+def test_v8s_words_are_at_most_200_bytes_apart(between: int, reason: Reason) -> None:
+    stderr = b"FATAL ERROR: " + b" " * between + b"JavaScript heap out of memory"
+    assert classify(ending=code(1), stderr=stderr, kernel_oom="", success=ZERO, missing="")[0] is reason
+
+
+def test_process_is_named_by_the_collector_before_v8s_last_words_and_not_after() -> None:
+    later = b"[7:0xabc] 1 ms: Scavenge\n"
+    assert why(code(1), OOM_20 + later).startswith("V8 of process 23369 reached")
+    assert why(code(1), OOM_SEMI_SPACE + later).startswith("V8 reached")
+
+
+@pytest.mark.parametrize("stderr", [DENIED, CLOSED])
+@pytest.mark.parametrize("option", ["--require=/run/seqsup/preload.cjs", "/run/seqsup/preload.cjs"])
+def test_preload_that_node_may_not_read_is_ours(stderr: bytes, option: str) -> None:
+    assert blamed(stderr, [option]) == "the preload /run/seqsup/preload.cjs"
+    assert blamed(stderr, ["--require=/run/seqsup/other.cjs"]) == ""
+    told = "Node refused the preload /run/seqsup/preload.cjs, which seqsup had given it (exit 1)"
+    assert why(code(1), stderr, options=(option,)) == told
+
+
+def test_second_of_two_refused_options_may_be_ours() -> None:
+    stderr = b"node: --theirs is not allowed in NODE_OPTIONS\nnode: bad option: --ours=\xff\n"
+    assert blamed(stderr, ["--expose-gc", "--theirs-too"]) == ""
+    assert blamed(b"node: bad option: --ours=1\n" + stderr, ["--ours=1"]) == "--ours=1"
+    assert blamed(stderr, ["--theirs=3"]) == "--theirs"
+
+
+# -- an agent CLI's own words
+
+CLI = Preset(name="cli", title="CLI", failure=("^broken", "^error: .*$"), usage_limit=("out of (tokens)", "quota"))
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def said(reason: Reason, *printed: str) -> tuple[Reason, str, float | None]:
+    return with_preset(CLI, (reason, "why"), printed, NOON)
+
+
+@pytest.mark.parametrize(("after", "reason"), [(9, Reason.FAILED), (10, Reason.COMPLETED)])
+def test_failure_that_exits_well_is_told_in_the_last_ten_lines(after: int, reason: Reason) -> None:
+    assert said(Reason.COMPLETED, "error: no key\n" + "and more\n" * after)[0] is reason
+
+
+def test_failure_is_told_by_its_line_in_either_output() -> None:
+    assert said(Reason.COMPLETED, "fine\nError: no key\nbye\n", "") == (
+        Reason.FAILED, "it exited well, but said: Error: no key", None,
+    )  # fmt: skip
+    assert said(Reason.COMPLETED, "", "x\nbroken pipe\n")[1] == "it exited well, but said: broken pipe"
+    assert said(Reason.COMPLETED, "no error: here\n") == (Reason.COMPLETED, "why", None)
+    assert said(Reason.COMPLETED) == (Reason.COMPLETED, "why", None)
+
+
+def test_failure_without_a_limit_keeps_its_words() -> None:
+    assert said(Reason.FAILED, "error: no key") == (Reason.FAILED, "why", None)
+    assert said(Reason.NO_RESULT, "error: no key") == (Reason.NO_RESULT, "why", None)
+    assert said(Reason.CRASHED, "quota") == (Reason.CRASHED, "why", None)
+
+
+def test_usage_limit_is_told_with_the_preset_and_its_line() -> None:
+    assert said(Reason.FAILED, "", "a\nQuota  is up\nb\n") == (
+        Reason.USAGE_LIMIT, "cli met its usage limit: Quota is up", None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "reason"), [(16384 - 5, Reason.USAGE_LIMIT), (16384 - 4, Reason.FAILED)])
+def test_usage_limit_is_looked_for_in_the_last_16_ki_characters(after: int, reason: Reason) -> None:
+    assert said(Reason.FAILED, "quota" + "x" * after)[0] is reason
+
+
+def test_usage_limit_says_when_it_resets() -> None:
+    limited = replace(CLI, usage_limit=(r"wait (?P<after>\w+)",))
+    assert with_preset(limited, (Reason.FAILED, ""), ["wait 1h"], NOON)[2] == NOON.timestamp() + 3600
+
+
+# -- the last words
+
+LOG_OF_NPM = b"npm error A complete log of this run can be found in: x\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (b"x" * 200, "x" * 200),
+        (b"x" * 201, "x" * 199 + "…"),
+        (b"a\tb\n", "a b"),
+        (LOG_OF_NPM, "npm error A complete log of this run can be found in: x"),
+        (b"npm ERR! code 1\nnpm ERR! it broke\n" + LOG_OF_NPM, "npm ERR! it broke"),
+        (b"npm error code 1\nnpm error path /a\nnpm error errno 2\n", "npm error errno 2"),
+        (b"it broke\nBun v1.2 (Linux)\n", "it broke"),
+        (b'it broke\nerror: "tsc" exited with code 2\n', "it broke"),
+        (b"it broke\n ELIFECYCLE  Command failed with exit code 1.\n", "it broke"),
+        (b"npm notice\nnpm error code 1\nnpm error first\nnpm error second\n", "npm error first"),
+        (b"at work (/a.mjs:3:9)\n", "at work (/a.mjs:3:9)"),
+        (b"nothing works\nat work (/a.mjs:3:9)\nat /a.mjs:4\n", "nothing works"),
+        (b"at noon it broke\n", "at noon it broke"),
+        (b"a.js:1\nx\n^^^\nTypeError: no\nNode.js v22.1.0\n", "TypeError: no"),
+        (b"a\n^\nfirst\nb\n^\nsecond\nthird\nNode.js v22.1.0\n", "second"),
+        (b"it broke\nNode.js v22.1.0\n", "it broke"),
+        (b"error: no\nsource line\n   ^^\n", "error: no"),
+        (b"source line\n^\n", "^"),
+    ],
+)  # fmt: skip
+def test_line_that_names_the_error_is_the_last_word(output: bytes, words: str) -> None:
+    assert last_words(output) == words
+
+
+@given(st.binary(max_size=300))
+def test_last_words_are_one_printable_line_of_200_characters_at_most(output: bytes) -> None:
+    words = last_words(output)
+    assert len(words) <= 200
+    assert words.isprintable()
+    assert bool(words) == any(unstyled(line).strip() for line in output.decode(errors="replace").splitlines())

@@ -134,3 +134,125 @@ def test_a_moment_for_people_has_its_date_only_if_it_is_another_day() -> None:
     now = datetime(2026, 11, 24, 14, 0).timestamp()  # the machine's zone
     assert clock(now + 300, now) == "14:05"
     assert clock(now + 86400, now) == "2026-11-25 14:00"
+
+
+# -- bounds
+
+AT, AFTER = r"resets (?P<at>[^(]*)(\((?P<zone>.*)\))?$", r"wait (?P<after>.*)$"
+
+
+def resets(pattern: str, said: str, now: datetime = NOW) -> str | None:
+    """When it resets, in the zone of `now`; NOW is Tuesday, 2026-11-24 14:00."""
+    limit = usage_limit.find([pattern], said, now)
+    assert limit is not None
+    at = limit.resets_at
+    return None if at is None else datetime.fromtimestamp(at, now.tzinfo).replace(tzinfo=None).isoformat(" ")
+
+
+@pytest.mark.parametrize(
+    ("said", "when"),
+    [
+        ("1:50pm", "2026-11-24 13:50:00"),  # ten minutes ago
+        ("1:49pm", "2026-11-25 13:49:00"),  # more: the next day's
+        ("2pm", "2026-11-24 14:00:00"),
+        ("14:30", "2026-11-24 14:30:00"),
+        ("23", "2026-11-24 23:00:00"),
+        ("0:05", "2026-11-25 00:05:00"),
+        ("12am", "2026-11-25 00:00:00"),
+        ("12:30 PM", "2026-11-25 12:30:00"),
+        ("1am", "2026-11-25 01:00:00"),
+        ("11 pm", "2026-11-24 23:00:00"),
+        ("0pm", None),
+        ("13pm", None),
+        ("24:00", None),
+        ("1:60pm", None),
+        ("soon", None),
+        ("Nov 25, 9am", "2026-11-25 09:00:00"),
+        ("Nov 17, 2pm", "2026-11-17 14:00:00"),  # a week ago
+        ("Nov 17, 1:59pm", "2027-11-17 13:59:00"),  # more: the next year's
+        ("november 30th at 9am", "2026-11-30 09:00:00"),
+        ("DEC 1st, 2026, 9am", "2026-12-01 09:00:00"),
+        ("Feb 28 2027 9am", "2027-02-28 09:00:00"),
+        ("Nov 1 2026 9am", "2026-11-01 09:00:00"),  # its year is told
+        ("Feb 30, 9am", None),
+        ("Foo 3, 9am", None),
+    ],
+)
+def test_time_of_day_is_the_next_one_but_for_one_just_over(said: str, when: str | None) -> None:
+    assert resets(AT, f"resets {said}") == when
+
+
+@pytest.mark.parametrize("number", range(1, 13))
+def test_month_is_known_by_its_name(number: int) -> None:
+    day = datetime(2026, number, 20, 15, 0, tzinfo=UTC)
+    assert resets(AT, f"resets {day:%b} 21, 3pm", day) == f"2026-{number:02}-21 15:00:00"
+
+
+def test_time_of_day_is_of_the_zone_that_is_told_or_of_this_machine() -> None:
+    assert resets(AT, "resets 5pm (America/New_York)") == "2026-11-24 22:00:00"
+    assert resets(AT, "resets 5pm (Nowhere/At all)") == "2026-11-24 17:00:00"
+    assert resets(AT, "resets 5pm (../etc)") == "2026-11-24 17:00:00"
+    assert resets(AT, "resets 5pm", NOW.astimezone(ZoneInfo("Asia/Tokyo"))) == "2026-11-25 17:00:00"  # it is 23:00
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("1d", 86400), ("1h", 3600), ("1m", 60), ("1s", 1), ("1d2h3m4s", 93784), ("1.5h", 5400), ("2 H", 7200),
+        ("3 days 1 hour", 262800), ("1m500ms", 60), ("500ms", None), ("a while", None),
+    ],
+)  # fmt: skip
+def test_span_is_added_to_the_present(said: str, seconds: int | None) -> None:
+    limit = usage_limit.find([AFTER], f"wait {said}", NOW)
+    assert limit is not None
+    assert limit.resets_at == (None if seconds is None else NOW.timestamp() + seconds)
+
+
+@pytest.mark.parametrize(("days", "known"), [(366, True), (367, False)])
+def test_reset_in_more_than_a_year_is_nonsense(days: int, known: bool) -> None:
+    limit = usage_limit.find([AFTER], f"wait {days}d", NOW)
+    assert limit is not None
+    assert (limit.resets_at is not None) is known
+    limit = usage_limit.find([r"until (?P<epoch>\d+)"], f"until {NOW.timestamp() + days * 86400:.0f}", NOW)
+    assert limit is not None
+    assert (limit.resets_at is not None) is known
+
+
+def test_first_pattern_that_finds_a_limit_counts_and_of_its_lines_the_last() -> None:
+    text = "a\nLimit 1\nQuota 2\nlimit 3\nquota 4\n"
+    found = usage_limit.find(["nothing", "^limit", "quota"], text, NOW)
+    assert found == usage_limit.Limit("limit 3", None)
+    assert usage_limit.find(["nothing"], text, NOW) is None
+
+
+def test_first_line_is_that_of_the_first_pattern_that_finds_one() -> None:
+    text = "a\n  quota   1 \nLimit 2\nlimit 3\n"
+    assert usage_limit.first_line(["nothing", "^limit", "quota"], text) == "Limit 2"
+    assert usage_limit.first_line(["quota"], text) == "quota 1"
+    assert usage_limit.first_line(["^quota"], "quota") == "quota"
+    assert usage_limit.first_line(["nothing"], text) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x" * 190 + " the limit", "x" * 190 + " the limit"),
+        ("the limit " + "x" * 300, "the limit " + "x" * 190),
+        ("x" * 191 + " the limit", "…" + "x" * 99),
+    ],
+    ids=["of 200 characters", "told at its begin", "told beyond it"],
+)
+def test_long_line_is_cut_where_it_tells_nothing(line: str, told: str) -> None:
+    found = usage_limit.find(["the limit"], f"first\n{line}\nlast", NOW)
+    assert found is not None
+    assert len(found.said) <= 200
+    assert "the limit" in found.said
+    assert found.said.startswith(told[:100])
+
+
+@given(before=st.integers(0, 600), after=st.integers(0, 600))
+def test_what_tells_is_in_what_is_said_of_any_line(before: int, after: int) -> None:
+    found = usage_limit.find(["the limit"], f"\n{'x' * before}the limit{'y' * after}\n", NOW)
+    assert found is not None
+    assert "the limit" in found.said
+    assert len(found.said) == min(before + 9 + after, 200)
