@@ -7,21 +7,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from helpers.told import Told, process
+from helpers.told import Told, collected, process
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
+    AdmissionDelayed,
     AttemptEnded,
     AttemptStarted,
+    BriefWritten,
     CompanionExited,
     CompanionReady,
     CompanionRestarted,
     CompanionStarted,
     CompanionStopped,
+    GcDone,
+    HookEnded,
+    HookStarted,
+    LeaderEnded,
+    Owner,
     Recorded,
+    RunContinued,
+    RunPaused,
+    RunStarted,
+    StopSent,
 )
 from seqsup.model.history import History, fold
+from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.reason import Reason
-from seqsup.model.run_view import AgentState, RunState, RunView
+from seqsup.model.run_view import (
+    AgentState,
+    AgentView,
+    AttemptView,
+    CompanionLives,
+    CompanionView,
+    Completed,
+    HookView,
+    RunState,
+    RunView,
+    Stop,
+)
 from seqsup.units import MIB
 
 
@@ -229,6 +252,325 @@ def test_of_a_dead_supervisors_agents_those_between_tries_are_lost_too_but_not_w
 def test_agents_that_the_plan_leaves_out_are_skipped_from_the_start() -> None:
     view = fold(Told().run("a", skips={"b": "not in the task"}).events)
     assert (view.agents["b"].state, view.agents["b"].why) == (AgentState.SKIPPED, "not in the task")
+
+
+# -- what each event changes
+
+
+ENDED_AT = "exit 1: it broke"
+
+
+def gc_done(name: str, freed: int, *, companion: bool = False) -> GcDone:
+    return GcDone(owner=Owner(name=name, number=1, companion=companion), used=9, collection=collected(freed))
+
+
+def test_attempt_that_runs_has_all_that_its_start_told() -> None:
+    told = Told().run("a").attempt_started("a", number=3, hard=400 * MIB, heap=300 * MIB)
+    view, began = fold(told.events), told.events[-1]
+    agent = AgentView(
+        name="a", state=AgentState.RUNNING, attempts=1, soft=300 * MIB, hard=400 * MIB, heap=300 * MIB, attempt=3,
+        folder="a/3", started=began.at, began=began.mono,
+    )  # fmt: skip
+    assert view.agents == {"a": agent}
+    assert view.attempts == [
+        AttemptView(
+            agent="a", number=3, command=("node", "a.js"), folder="a/3", started=began.at, ended=began.at,
+            soft=300 * MIB, hard=400 * MIB,
+        )
+    ]  # fmt: skip
+    assert view.contents == {"a": "content of a"}
+
+
+def test_attempt_that_ended_has_all_that_its_end_told() -> None:
+    outcome = Outcome(
+        reason=Reason.FAILED, why=ENDED_AT, exit=Exit(code=None, signal=11), seconds=4.5, peak=70 * MIB,
+        processes=(process(7),), left_over=(process(8), process(9)), forensics="forensics.json",
+    )  # fmt: skip
+    told = Told().run("a").started("a")
+    told.tell(AttemptEnded(agent="a", attempt=1, content="x", ok=False, hard=90 * MIB, outcome=outcome))
+    view, now = fold(told.events), told.events[-1].at
+    agent, attempt = view.agents["a"], view.attempts[0]
+    assert (agent.state, agent.reason, agent.why) == (AgentState.DRAINING, Reason.FAILED, ENDED_AT)
+    assert (agent.exit_code, agent.signal, agent.pid) == (None, 11, None)
+    assert (agent.seconds, agent.peak, agent.hard, agent.left_over) == (4.5, 70 * MIB, 90 * MIB, 2)
+    assert (agent.forensics, agent.processes) == ("a/1/forensics.json", (process(7),))
+    assert (attempt.ended, attempt.over, attempt.seconds, attempt.ok) == (now, True, 4.5, False)
+    assert (attempt.peak, attempt.reason, attempt.why) == (70 * MIB, Reason.FAILED, ENDED_AT)
+    assert attempt.forensics == "a/1/forensics.json"
+    again = fold(told.attempt("a", number=2).events)
+    assert (again.agents["a"].forensics, again.attempts[1].forensics) == (None, "")
+    assert (again.agents["a"].signal, again.agents["a"].processes, again.attempts[1].ok) == (None, (), True)
+
+
+def test_attempt_that_begins_forgets_how_the_last_one_ended_and_what_it_waited_for() -> None:
+    told = Told().run("a").attempt("a", Reason.USAGE_LIMIT, exit_code=1).paused("a")
+    told.tell(AdmissionDelayed(agent="a", need=MIB, room=0, why="too little memory"))
+    assert fold(told.events).agents["a"].delayed == "too little memory"
+    agent = fold(told.started("a", number=2).events).agents["a"]
+    assert (agent.reason, agent.why, agent.delayed, agent.exit_code, agent.signal) == (None, "", "", None, None)
+    assert (agent.retry_at, agent.due, agent.limit_until, agent.pid) == (None, None, None, 4712)
+
+
+def test_drained_attempt_knows_when_memory_was_back_or_that_it_is_not() -> None:
+    told = Told().run("a").attempt("a").drained("a", seconds=0.4)
+    attempt = fold(told.events).attempts[0]
+    assert (attempt.drained, attempt.draining, attempt.drain_reached) == (told.events[-1].at, 0.4, True)
+    view = fold(told.attempt("a", number=2).drained("a", number=2, seconds=30, why="not back").events)
+    assert (view.attempts[1].draining, view.attempts[1].drain_reached) == (30, False)
+    assert (view.agents["a"].drained, view.agents["a"].drain_reached) == (30, False)
+    assert view.attempts[0].draining == 0.4
+
+
+def test_agent_that_waits_knows_until_when_by_both_clocks() -> None:
+    told = Told().run("a").attempt("a", Reason.FAILED).retry("a", wait=20)
+    agent, event = fold(told.events).agents["a"], told.events[-1]
+    assert (agent.retry_at, agent.due) == (event.at + 20, event.mono + 20)
+    assert fold(told.paused("a").events).agents["a"].due == event.mono + 20
+
+
+def test_agent_that_ended_waits_for_nothing_and_is_told_with_its_last_words() -> None:
+    told = Told().run("a").attempt("a", Reason.FAILED).retry("a")
+    told.tell(AdmissionDelayed(agent="a", need=MIB, room=0, why="too little memory"))
+    agent = fold(told.agent_ended("a", Reason.HALTED, why="you stopped it").events).agents["a"]
+    assert (agent.reason, agent.why, agent.retry_at, agent.delayed) == (Reason.HALTED, "you stopped it", None, "")
+
+
+def test_agent_that_could_not_be_tried_has_the_figures_of_its_end() -> None:
+    agent = fold(Told().run("a").agent_ended("a", Reason.SPAWN_FAILED, attempts=3).events).agents["a"]
+    assert (agent.attempts, agent.seconds, agent.peak) == (3, 1.0, MIB)
+
+
+@pytest.mark.parametrize(
+    ("reason", "failed"),
+    [
+        (Reason.HARD, ["a"]), (Reason.SKIPPED, ["a"]), (Reason.LOST, ["a"]), (Reason.HALTED, []),
+        (Reason.COMPLETED, []),
+    ],
+)  # fmt: skip
+def test_retry_failed_takes_agents_that_gave_up_or_were_skipped_or_lost(reason: Reason, failed: list[str]) -> None:
+    told = Told().run("a").attempt("a", reason).agent_ended("a", reason)
+    assert list(fold(told.events).failed) == failed
+    assert not fold(told.attempt("a", number=2).events).failed, "it completed since"
+
+
+def test_skipped_agent_has_its_reason_and_is_what_it_was_no_more() -> None:
+    told = Told().run("a", "b").attempt("b", Reason.FAILED).skipped("b", "it needs a")
+    view = fold(told.events)
+    agent = view.agents["b"]
+    assert (agent.state, agent.reason, agent.why) == (AgentState.SKIPPED, Reason.SKIPPED, "it needs a")
+    assert (list(view.failed), view.contents) == (["b"], {})
+
+
+def test_lost_attempt_and_its_agent_say_why() -> None:
+    view = fold(Told().run("a").started("a", pid=7).lost("a").events)
+    agent, attempt = view.agents["a"], view.attempts[0]
+    assert (agent.state, agent.reason, agent.why) == (AgentState.LOST, Reason.LOST, "its supervisor died")
+    assert (agent.pid, list(view.failed)) == (None, ["a"])
+    assert (attempt.reason, attempt.why) == (Reason.LOST, "its supervisor died")
+
+
+def test_brief_completes_an_agent_without_any_attempt() -> None:
+    told = Told().run("a").skipped("a").tell(BriefWritten(agent="a", content="x", folder="a/brief", stands=""))
+    view = fold(told.events)
+    agent = view.agents["a"]
+    assert (agent.state, agent.reason, agent.folder) == (AgentState.COMPLETED, Reason.COMPLETED, "a/brief")
+    assert not view.failed
+
+
+def test_collections_of_an_agent_add_up_and_a_companions_are_not_its_own() -> None:
+    told = Told().run("a").tell(gc_done("a", 5)).tell(gc_done("a", 7)).tell(gc_done("a", 100, companion=True))
+    assert fold(told.events).agents["a"].gc_freed == 12
+
+
+def test_signals_are_kept_with_their_attempt() -> None:
+    def stop(signal: str, reason: Reason | None) -> StopSent:
+        return StopSent(agent="a", attempt=1, signal=signal, reason=reason, why=f"{signal}!", processes=(process(7),))
+
+    told = Told().run("a").tell(stop("TERM", None)).started("a").tell(stop("TERM", Reason.SOFT))
+    first = told.events[-1].at
+    told.tell(stop("KILL", Reason.SOFT))
+    assert fold(told.events).attempts[0].stops == (
+        Stop(at=first, signal="TERM", reason=Reason.SOFT, why="TERM!", processes=(process(7),)),
+        Stop(at=first + 1, signal="KILL", reason=Reason.SOFT, why="KILL!", processes=(process(7),)),
+    )
+
+
+def leader_ended(agent: str = "a", reason: Reason = Reason.HARD) -> LeaderEnded:
+    outcome = Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0)
+    return LeaderEnded(agent=agent, attempt=1, content="x", hard=None, outcome=outcome)
+
+
+def test_agent_that_ended_well_is_leaving_until_its_attempt_ends() -> None:
+    told = Told().run("a").started("a").tell(leader_ended())
+    view = fold(told.events)
+    assert view.leaving == {"a": (Reason.HARD, Completed("x", told.events[-1].seq, "a/1", Reason.HARD))}
+    view.lose()
+    assert view.agents["a"].state is AgentState.COMPLETED
+    assert fold(told.ended("a").events).leaving == {}
+    unseen = fold(Told().tell(leader_ended("b")).events)
+    assert unseen.leaving["b"][1].folder == "b/1"
+
+
+def test_completed_attempt_is_known_by_its_content_its_folder_and_the_event() -> None:
+    told = Told().run("a").attempt("a", Reason.HARD, ok=True)
+    ended = told.events[-1]
+    assert fold(told.events).completed == {"a": Completed("content of a", ended.seq, "a/1", Reason.HARD)}
+    unseen = fold(Told().ended("b").events)
+    assert unseen.completed["b"].folder == "b/1"
+
+
+def test_hook_is_known_while_it_runs() -> None:
+    started = HookStarted(point="before_run", command="sync", agent="a", pid=7, folder="@hooks/1")
+    ended = HookEnded(
+        point="before_run", command="sync", agent="a", ok=True, why="", exit_code=0, signal=None, seconds=1.0,
+        folder="@hooks/1", output="",
+    )  # fmt: skip
+    told = Told().run("a").tell(started)
+    now = told.events[-1]
+    hook = HookView(point="before_run", command="sync", agent="a", pid=7, started=now.at, began=now.mono)
+    assert fold(told.events).hooks == {"@hooks/1": hook}
+    assert fold(told.run("a", resumed=True).events).hooks == {}, "no hook outlives its supervisor"
+    assert fold(told.tell(started).tell(ended).tell(ended).events).hooks == {}
+
+
+def test_pause_of_a_run_ends_when_it_goes_on_or_is_over() -> None:
+    told = Told().run("a").tell(RunPaused(why="the disk is full"))
+    assert fold(told.events).paused == "the disk is full"
+    for after in (told.events, *([*told.events, each] for each in _one_more(told))):
+        assert fold(after).paused == ("the disk is full" if len(after) == len(told.events) else "")
+
+
+def _one_more(told: Told) -> Iterator[Recorded]:
+    """Each event that ends a pause, after what was told."""
+    for more in (Told().tell(RunContinued(seconds=5.0)), Told().run_ended(0), Told().run("a", resumed=True)):
+        yield replace(more.events[0], seq=len(told.events) + 1)
+
+
+def test_run_that_began_has_all_that_its_start_told() -> None:
+    started = Told().run("a", "b", skips={"c": "not in the task"}).events[0]
+    assert isinstance(started.body, RunStarted)
+    body = replace(
+        started.body, task="mend it", expected={"a": 5.0}, concurrency=2, only=("a",), start_from="b",
+        listen="127.0.0.1:9",
+    )  # fmt: skip
+    view = fold([replace(started, body=body)])
+    assert (view.run, view.name, view.profile, view.task) == ("r42", "nightly", "nightly.toml", "mend it")
+    assert (view.supervisor, view.version, view.containment) == (4711, "1", "subreaper")
+    assert (view.expected, view.concurrency) == ({"a": 5.0}, 2)
+    assert (view.asked, view.only, view.start_from) == (("a", "b"), ("a",), "b")
+    assert (view.state, view.halt, view.resumes) == (RunState.RUNNING, Halt.NONE, 0)
+    assert (view.started, view.resumed, view.began) == (started.at, started.at, started.mono)
+    assert {name: agent.left_out for name, agent in view.agents.items()} == {"a": False, "b": False, "c": True}
+    assert view.agents["c"].reason is Reason.SKIPPED
+
+
+def test_run_that_is_resumed_keeps_its_first_start_and_what_it_was_begun_with() -> None:
+    told = Told().run("a", "b").attempt("a").run_ended(4, why="memory is not back", seconds=9.0)
+    ended = fold(told.events)
+    assert (ended.state, ended.exit_code, ended.seconds) == (RunState.STOPPED, 4, 9.0)
+    assert (ended.ended, ended.why) == (told.events[-1].at, "memory is not back")
+    view = fold(told.run("b", resumed=True).events)
+    first, now = told.events[0], told.events[-1]
+    assert (view.started, view.resumed, view.began, view.resumes) == (first.at, now.at, now.mono, 1)
+    assert (view.asked, view.state, view.why) == (("a", "b"), RunState.RUNNING, "")
+    assert (view.ended, view.seconds, view.exit_code) == (None, None, None)
+
+
+def test_agent_that_is_resumed_has_neither_its_pid_nor_its_last_reason() -> None:
+    told = Told().run("a").attempt("a", Reason.FAILED, why="exit 1").retry("a").started("a", number=2)
+    agent = fold(told.run("a", resumed=True).events).agents["a"]
+    assert (agent.state, agent.reason, agent.why) == (AgentState.PENDING, None, "")
+    assert (agent.pid, agent.retry_at, agent.due) == (None, None, None)
+
+
+def test_agent_that_an_earlier_start_completed_keeps_the_reason_that_stands() -> None:
+    told = Told().run("a", "b").attempt("a", Reason.HARD, ok=True).agent_ended("a", Reason.HARD, ok=True)
+    told.run("a", "b", resumed=True, before=("a", "b"), skips={"a": "not in the task"})
+    view = fold(told.events)
+    assert [(each.state, each.reason, each.before) for each in view.agents.values()] == [
+        (AgentState.COMPLETED, Reason.HARD, True), (AgentState.COMPLETED, Reason.COMPLETED, True),
+    ]  # fmt: skip
+
+
+def taking_over(told: Told, *agents: str, **folders: str) -> Told:
+    told.run(*agents, resumed=True, before=tuple(folders))
+    body = told.events[-1].body
+    assert isinstance(body, RunStarted)
+    told.events[-1] = replace(told.events[-1], body=replace(body, taken_over=folders))
+    return told
+
+
+def test_attempt_that_stands_for_a_renamed_agent_brings_its_figures() -> None:
+    told = Told().run("old", "b").attempt("old", peak=70 * MIB, seconds=7).agent_ended("old")
+    view = fold(taking_over(told, "new", "b", new="old/1").events)
+    new = view.agents["new"]
+    assert (new.name, new.state, new.folder) == ("new", AgentState.COMPLETED, "old/1")
+    assert (new.attempts, new.seconds, new.peak) == (1, 7, 70 * MIB)
+    assert (new.attempt, new.limit_until) == (None, None), "its own folders begin at 1"
+    assert view.completed["new"] == view.completed["old"]
+    assert fold(told.attempt("new").events).agents["new"].attempts == 2
+
+
+def test_agents_that_change_names_change_figures_too() -> None:
+    told = Told().run("a", "b").attempt("a", peak=70 * MIB).attempt("b", peak=90 * MIB)
+    view = fold(taking_over(told, "a", "b", a="b/1", b="a/1").events)
+    assert {name: (each.peak, each.folder) for name, each in view.agents.items()} == {
+        "a": (90 * MIB, "b/1"), "b": (70 * MIB, "a/1"),
+    }  # fmt: skip
+
+
+def test_attempt_of_which_nothing_is_known_stands_all_the_same() -> None:
+    view = fold(taking_over(Told().run("a"), "a", a="elsewhere/1").events)
+    agent = view.agents["a"]
+    assert (agent.name, agent.state, agent.folder, agent.attempts) == ("a", AgentState.COMPLETED, "elsewhere/1", 0)
+    assert view.completed == {}
+
+
+def test_agent_that_stands_for_itself_keeps_its_figures() -> None:
+    told = Told().run("a").attempt("a", peak=70 * MIB).agent_ended("a")
+    agent = fold(taking_over(told, "a", a="a/1").events).agents["a"]
+    assert (agent.peak, agent.attempt, agent.folder) == (70 * MIB, 1, "a/1")
+
+
+def test_attempt_of_an_agent_that_no_start_named_is_known() -> None:
+    view = fold(Told().attempt("a").events)
+    assert view.agents["a"].attempts == 1
+
+
+def test_left_over_is_counted_once_however_often_the_drain_names_it() -> None:
+    told = Told().run("a").attempt("a", left_over=(process(7),)).drained("a", strays=(process(7), process(8)))
+    assert fold(told.drained("a", strays=(process(8), process(9))).events).agents["a"].left_over == 3
+
+
+def test_companion_tells_its_life() -> None:
+    start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
+    told = Told().run("a").tell(start)
+    assert fold(told.events).companions == {"mcp": CompanionView(name="mcp", state="starting", pid=7, starts=1)}
+    view = fold(told.tell(CompanionReady(companion="mcp", number=1, seconds=0.3)).events)
+    assert (view.companions["mcp"].state, view.lives["mcp"].ready) == ("ready", 0.3)
+    exited = CompanionExited(
+        companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=2.0, folder="@companions/mcp/1",
+        output="",
+    )  # fmt: skip
+    view = fold(told.tell(exited).events)
+    assert view.companions["mcp"] == CompanionView(name="mcp", state="exited", starts=1, why="exit 1")
+    restarts = [(Restart.CRASHED, "exit 1"), (Restart.CRASHED, "exit 2"), (Restart.MEMORY, "600 MiB")]
+    for number, (reason, why) in enumerate(restarts, 2):
+        told.tell(start).tell(CompanionRestarted(companion="mcp", number=number, reason=reason, why=why))
+    told.tell(CompanionStopped(companion="mcp", number=4, reason=Restart.MEMORY, seconds=0.1, processes=()))
+    view = fold(told.events)
+    assert view.companions["mcp"] == CompanionView(name="mcp", state="stopped", starts=4, why="memory")
+    assert view.lives == {
+        "mcp": CompanionLives(
+            name="mcp", starts=4, restarts={Restart.CRASHED: 2, Restart.MEMORY: 1}, exits=1, ready=0.3, why="600 MiB"
+        )
+    }
+
+
+def test_companion_that_never_started_has_no_life() -> None:
+    ready = CompanionReady(companion="mcp", number=1, seconds=0.3)
+    view = fold(Told().run("a").tell(ready).events)
+    assert (view.companions["mcp"].state, view.lives) == ("ready", {})
 
 
 # -- one at a time ------------------------------------------------------------------------------------------------
