@@ -11,7 +11,6 @@ from seqsup.model.preset import preset_names, read_preset
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
 from seqsup.policy.classify import with_preset
-from seqsup.units import clock
 
 NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
 # fmt: off
@@ -128,12 +127,6 @@ def test_a_limit_is_the_reason_only_of_a_failure_and_only_if_it_was_met_lately()
     assert told(Reason.CRASHED, LIMIT, "") is Reason.CRASHED
     assert told(Reason.HEAP_OOM, LIMIT, "") is Reason.HEAP_OOM
     assert told(Reason.FAILED, LIMIT + "x" * 20_000) is Reason.FAILED
-
-
-def test_a_moment_for_people_has_its_date_only_if_it_is_another_day() -> None:
-    now = datetime(2026, 11, 24, 14, 0).timestamp()  # the machine's zone
-    assert clock(now + 300, now) == "14:05"
-    assert clock(now + 86400, now) == "2026-11-25 14:00"
 
 
 # -- bounds

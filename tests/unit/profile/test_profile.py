@@ -1,6 +1,5 @@
-"""Profiles: units, every complaint with its line, inheritance, the schema."""
+"""Profiles: every complaint with its line, inheritance, the schema."""
 
-import math
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -26,13 +25,6 @@ from seqsup.profile.schema import schema
 from seqsup.units import (
     GIB,
     MIB,
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_size,
-    told_apart,
-    write_duration,
-    write_size,
 )
 
 EXAMPLE = (ROOT / "tests/data/profile.toml").read_text()
@@ -43,88 +35,6 @@ def complaints(text: str) -> list[Complaint]:
     with pytest.raises(ProfileError) as caught:
         parse(text, "p.toml")
     return list(caught.value.complaints)
-
-
-# Units
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("1.5GiB", 3 * GIB // 2), ("512M", 512 * MIB), ("2GB", 2 * GIB), ("2 gib", 2 * GIB), ("1k", 1024),
-        ("7", 7), (7, 7), ("7B", 7), ("1T", 1024 * GIB), ("0.5K", 512),
-    ],
-)  # fmt: skip
-def test_a_size_is_read_as_bytes(text: object, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "G", "1 G G", "-1", -1, 1.5, True, None, "1e3", "0x10", "1P", [], 2**70])
-def test_what_is_no_size_is_refused_with_the_forms(text: object) -> None:
-    with pytest.raises(ValueError, match=r'a size such as "512M"'):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("30s", 30), ("5m", 300), ("1h30m", 5400), ("7d", 604800), ("250ms", 0.25), ("90", 90), (90, 90),
-        (0.5, 0.5), ("1m 30s", 90), ("1.5h", 5400), ("1d1h1m1s1ms", 90061.001), ("0s", 0),
-    ],
-)  # fmt: skip
-def test_a_duration_is_read_as_seconds(text: object, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "s", "30m1h", "1hour", "-1s", -1, True, None, math.nan, math.inf, [], "1e3"])
-def test_what_is_no_duration_is_refused_with_the_forms(text: object) -> None:
-    with pytest.raises(ValueError, match=r'a duration such as "250ms"'):
-        parse_duration(text)
-
-
-@given(st.integers(0, 2**50))
-def test_a_written_size_is_read_back_exactly(size: int) -> None:
-    assert parse_size(write_size(size)) == size
-
-
-@given(st.integers(0, 10**12))
-def test_a_written_duration_is_read_back_exactly(milliseconds: int) -> None:
-    seconds = milliseconds / 1000
-    assert parse_duration(write_duration(seconds)) == pytest.approx(seconds, abs=1e-6)
-
-
-@given(st.integers(0, 2**50))
-def test_a_size_shown_to_people_is_near(size: int) -> None:
-    assert parse_size(format_size(size)) == pytest.approx(size, rel=0.06, abs=600)
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"),
-    [
-        (0, "0 B"), (374 * MIB, "374 MiB"), (1031 * MIB, "1031 MiB"), (GIB, "1024 MiB"),
-        (1288490189, "1.2 GiB"), (8 * GIB, "8 GiB"), (-41 * MIB, "-41 MiB"), (3 * MIB // 2, "1.5 MiB"),
-    ],
-)  # fmt: skip
-def test_a_size_is_shown_short(size: int, shown: str) -> None:
-    assert format_size(size) == shown
-
-
-def test_two_sizes_are_shown_so_that_they_differ() -> None:
-    assert told_apart(22 * GIB, 23 * GIB) == ("22 GiB", "23 GiB")
-    assert told_apart(22 * GIB - MIB, 22 * GIB) == ("22527 MiB", "22528 MiB")
-    assert told_apart(22 * GIB - 2048, 22 * GIB) == ("23068670 KiB", "23068672 KiB")
-    assert told_apart(22 * GIB - 1, 22 * GIB) == ("23622320127 B", "23622320128 B")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0 s"), (0.04, "40 ms"), (0.4, "0.4 s"), (1.2, "1.2 s"), (12, "12 s"), (59.6, "1:00"),
-        (445, "7:25"), (3912, "1:05:12"),
-    ],
-)  # fmt: skip
-def test_a_duration_is_shown_short(seconds: float, shown: str) -> None:
-    assert format_duration(seconds) == shown
 
 
 # What is read
