@@ -5,110 +5,19 @@ import os
 import signal
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from helpers.command_line import Result, Started
 from helpers.profiles import agent, of, parsed, shell, started, write
-from helpers.supervised import step
 from helpers.waiting import wait_for
-from seqsup.model.plan import Step
-from seqsup.model.run_view import Completed
-from seqsup.plan.resume import CHANGED, builds_on, resumption
+from seqsup.plan.resume import CHANGED
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE
 
 Seqsup = Callable[..., Result]
 Start = Callable[..., Started]
-HERE = Path()
-
-
-def made(name: str, content: str, *needs: str, words: Iterable[str] = ()) -> Step:
-    return step("x", *words, cwd=HERE, name=name, content=content, needs=needs)
-
-
-def had(**entries: tuple[str, int]) -> dict[str, Completed]:
-    return {name: Completed(content, seq, f"{name}/1") for name, (content, seq) in entries.items()}
-
-
-def test_what_an_agent_builds_on_is_what_it_needs_and_what_it_is_handed() -> None:
-    one = step(
-        "x", "{summary:a}{artifacts:b}{artifacts}{{summary:no}", cwd=HERE, env={"E": "{summary:c}"},
-        stdin="{summary:a} {artifacts:d}", needs=("e", "a"),
-    )  # fmt: skip
-    assert builds_on(one) == ["e", "a", "b", "c", "d"]
-
-
-A, B, C = made("a", "A"), made("b", "B", "a"), made("c", "C")
-CASES = {
-    "nothing changed": ([A, B, C], had(a=("A", 1), b=("B", 2), c=("C", 3)), "abc", {}),
-    "the first never completed": ([A, B, C], had(c=("C", 3)), "c", {}),
-    "one changed": ([A, B, C], had(a=("A", 1), b=("B", 2), c=("old", 3)), "ab", {"c": CHANGED}),
-    "what builds on it runs too": (
-        [A, B, C], had(a=("old", 1), b=("B", 2), c=("C", 3)), "c",
-        {"a": CHANGED, "b": "a, which it builds on, runs again"},
-    ),
-    "also if it is only handed on": (
-        [A, made("b", "B", words=["{summary:a}"])], had(b=("B", 2)), "", {"b": "a, which it builds on, runs again"},
-    ),
-    "all the way": (
-        [A, B, made("c", "C", "b")], had(a=("old", 1), b=("B", 2), c=("C", 3)), "",
-        {"a": CHANGED, "b": "a, which it builds on, runs again", "c": "b, which it builds on, runs again"},
-    ),
-    "what it builds on ran again, and then the run was stopped": (
-        [A, B], had(a=("A", 9), b=("B", 2)), "a", {"b": "a, which it builds on, has completed since"},
-    ),
-    "it was changed and changed back": ([A, B], had(a=("A'", 5), b=("B", 6)), "",
-        {"a": CHANGED, "b": "a, which it builds on, runs again"}),
-    "it has another name by now": ([made("z", "A"), B], had(a=("A", 1), b=("B", 2)), "zb", {}),
-    "what it needs is not taken now": ([B], had(a=("old", 1), b=("B", 2)), "b", {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("steps", "completed", "done", "again"), CASES.values(), ids=CASES)
-def test_what_runs_again_and_why(
-    steps: list[Step], completed: dict[str, Completed], done: str, again: dict[str, str]
-) -> None:
-    found = resumption(steps, completed)
-    assert (sorted(found.done), found.again) == (sorted(done), again)
-
-
-def test_copies_are_known_by_their_items_wherever_they_stand() -> None:
-    before = had(**{"each.1": ("x", 1), "each.2": ("y", 2), "each.3": ("y", 3)})
-    now = [made("each.1", "w"), made("each.2", "x"), made("each.3", "y"), made("each.4", "y")]
-    found = resumption(now, before)
-    assert {name: each.folder for name, each in found.done.items()} == {
-        "each.2": "each.1/1", "each.3": "each.3/1", "each.4": "each.2/1",
-    }  # fmt: skip
-    assert found.again == {}
-
-
-@given(data=st.data(), size=st.integers(1, 8))
-def test_whatever_was_edited_nothing_that_holds_builds_on_what_does_not(data: st.DataObject, size: int) -> None:
-    names = [f"n{n}" for n in range(size)]
-    contents = st.sampled_from("ABC")
-    steps = [
-        made(name, data.draw(contents), *[each for each in names[:n] if data.draw(st.booleans())])
-        for n, name in enumerate(names)
-    ]  # fmt: skip
-    known = data.draw(st.lists(st.sampled_from(names), unique=True))
-    completed = {name: Completed(data.draw(contents), seq, f"{name}/1") for seq, name in enumerate(known)}
-    found = resumption(steps, completed)
-    assert set(found.done) & set(found.again) == set()
-    for each in steps:
-        if each.name in found.done:
-            assert found.done[each.name].content == each.content
-            assert all(base in found.done and found.done[base].seq < found.done[each.name].seq for base in each.needs)
-    folders = [each.folder for each in found.done.values()]
-    assert len(set(folders)) == len(folders), "one attempt stands for one agent"
-
-
-# -- the real thing
 
 
 def test_an_edited_profile_runs_what_changed_and_what_builds_on_it_and_says_so_first(

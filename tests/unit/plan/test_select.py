@@ -1,0 +1,128 @@
+"""Which agents are taken, and what is said of those that are not."""
+
+import pytest
+
+from seqsup.model.profile import AgentTable
+from seqsup.plan.select import Choice, chosen, select
+from seqsup.profile.complaint import ProfileError
+from seqsup.profile.parse import parse
+
+
+def tables(*agents: str) -> list[AgentTable]:
+    """Agents from `name` or `name needs other other` or `name when word word`."""
+    text = []
+    for words in map(str.split, agents):
+        name, key, values = words[0], *(words[1:2] or [""]), words[2:]
+        text.append(f'[[agents]]\nname = "{name}"\ncommand = ["x"]\n' + (f"{key} = {values}\n" if key else ""))
+    return list(parse("".join(text), "p.toml").agents)
+
+
+def skipped(choice: Choice, *agents: str, **copies: list[str]) -> dict[str, str]:
+    ordered = tables(*agents)
+    return select(ordered, {agent.name: copies.get(agent.name, [agent.name]) for agent in ordered}, choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "skips"),
+    [
+        (Choice(), {}),
+        (Choice(only=("b",)), {"a": "not named with --only", "c": "not named with --only"}),
+        (Choice(only=("a", "c")), {"b": "not named with --only"}),
+        (Choice(start_from="b"), {"a": "before --from b"}),
+        (Choice(start_from="a"), {}),
+        (Choice(failed=("b",)), {"a": "not among those that gave up", "c": "not among those that gave up"}),
+        (Choice(failed=()), dict.fromkeys("abc", "not among those that gave up")),
+        (Choice(only=("b", "c"), start_from="c"), {"a": "not named with --only", "b": "before --from c"}),
+    ],
+)
+def test_agents_are_skipped_for_what_the_command_line_says(choice: Choice, skips: dict[str, str]) -> None:
+    assert skipped(choice, "a", "b", "c") == skips
+
+
+def test_copies_are_taken_by_their_own_name_or_by_their_agents() -> None:
+    copies = {"a": ["a.1", "a.2"]}
+    assert skipped(Choice(only=("a.2",)), "a", "b", **copies) == dict.fromkeys(("a.1", "b"), "not named with --only")
+    assert skipped(Choice(only=("a",)), "a", "b", **copies) == {"b": "not named with --only"}
+    assert skipped(Choice(start_from="a.2"), "a", "b", **copies) == {"a.1": "before --from a.2"}
+    assert skipped(Choice(start_from="a"), "a", "b", **copies) == {}
+    assert skipped(Choice(failed=("a.1",)), "a", **copies) == {"a.2": "not among those that gave up"}
+
+
+def test_agents_that_need_a_skipped_one_are_skipped_as_well() -> None:
+    agents = ["a when form", "b when sql", "c needs a b", "d needs c", "e"]
+    assert skipped(Choice(task="mend it"), *agents) == {
+        "a": "the task has none of the words form",
+        "b": "the task has none of the words sql",
+        "c": "needs a, b, skipped as well",
+        "d": "needs c, skipped as well",
+    }
+    assert skipped(Choice(task="a form, and sql"), *agents) == {}
+    assert skipped(Choice(), *agents) == {}, "without a task `when` says nothing"
+
+
+@pytest.mark.parametrize("choice", [Choice(only=("c",), task="x"), Choice(failed=("c",), task="x")])
+def test_agent_that_is_named_is_taken_without_what_it_needs(choice: Choice) -> None:
+    assert "c" not in skipped(choice, "a when form", "c needs a")
+    assert "c" not in skipped(choice, "c when form")
+
+
+def test_agent_with_no_item_is_skipped_even_if_it_is_named() -> None:
+    assert skipped(Choice(only=("a",)), "a", "b needs a", a=[]) == {
+        "a": "for_each found nothing", "b": "not named with --only",
+    }  # fmt: skip
+    assert skipped(Choice(), "a", "b needs a", a=[]) == {
+        "a": "for_each found nothing", "b": "needs a, skipped as well",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "taken"),
+    [
+        ("a form", True), ("FORM", True), ("form-field", True), ("the form.", True),
+        ("forms", False), ("perform", False), ("form_1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_word_of_when_is_a_whole_word_of_the_task_in_any_case(task: str, taken: bool) -> None:
+    assert ("a" not in skipped(Choice(task=task), "a when form")) is taken
+
+
+@pytest.mark.parametrize(
+    ("choice", "why"),
+    [
+        (Choice(), ""),
+        (Choice(only=("a",)), "named with --only"),
+        (Choice(only=("a.1",)), "named with --only"),
+        (Choice(only=("b",)), ""),
+        (Choice(failed=("a.1",)), "it gave up, or needed what did"),
+        (Choice(task="sql and a form"), "the task has form, sql"),
+        (Choice(task="SQL"), "the task has sql"),
+    ],
+)
+def test_agent_that_the_command_line_chose_says_why(choice: Choice, why: str) -> None:
+    [agent] = tables("a when form sql")
+    assert chosen(agent, "a.1", choice) == why
+
+
+def test_agent_without_when_is_taken_for_no_task() -> None:
+    assert chosen(tables("a")[0], "a", Choice(task="sql")) == ""
+
+
+@pytest.mark.parametrize(
+    ("choice", "lines"),
+    [
+        (Choice(only=("wroker",)), ["--only: no agent is called wroker (did you mean worker?)"]),
+        (Choice(start_from="zzz"), ["--from: no agent is called zzz; there are worker, b"]),
+        (Choice(only=("zzz",), of="r7"), ["--only of r7: no agent is called zzz; there are worker, b"]),
+        (
+            Choice(only=("b", "yyy"), start_from="zzz", of="r7"),
+            [
+                "--only of r7: no agent is called yyy; there are worker, b",
+                "--from of r7: no agent is called zzz; there are worker, b",
+            ],
+        ),
+    ],
+)
+def test_unknown_agent_is_told_with_the_option_and_the_known_ones(choice: Choice, lines: list[str]) -> None:
+    with pytest.raises(ProfileError) as caught:
+        skipped(choice, "worker", "b")
+    assert str(caught.value).splitlines() == lines
