@@ -90,11 +90,11 @@ def blamed(stderr: bytes, options: Sequence[str]) -> str:
     for match in _REFUSED.finditer(stderr):
         refused = match[1] or match[2]
         if any(refused in (option, option.partition(b"=")[0]) for option in given):
-            return str(refused, errors="replace")
+            return str(refused, "utf-8")  # as it was given
     for match in (*_PRELOAD.finditer(stderr), *_DENIED.finditer(stderr)):
         file = match[match.lastindex or 0]
         if any(file in (option, option.partition(b"=")[2]) for option in given):
-            return f"the preload {file.decode(errors='replace')}"
+            return f"the preload {file.decode()}"
     return ""
 
 

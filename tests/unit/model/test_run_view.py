@@ -12,6 +12,7 @@ from seqsup.model.run_view import (
     AgentState,
     AgentView,
     AttemptView,
+    CompanionLives,
     CompanionView,
     Completed,
     HookView,
@@ -248,6 +249,13 @@ def test_states_have_the_words_that_programs_are_told() -> None:
         "pending", "running", "draining", "backoff", "completed", "gave-up", "skipped", "lost", "halted",
     ]  # fmt: skip
     assert list(map(str, RunState)) == ["starting", "running", "completed", "failed", "stopped"]
+
+
+def test_nothing_is_known_of_a_companion_before_its_first_start() -> None:
+    view, lives = CompanionView(name="mcp"), CompanionLives(name="mcp")
+    assert (view.state, view.pid, view.starts, view.why) == ("starting", None, 0, "")
+    assert (lives.starts, lives.restarts, lives.exits, lives.peak, lives.why) == (0, {}, 0, 0, "")
+    assert lives.ready is None
 
 
 def test_attempt_that_runs_has_neither_reason_nor_end() -> None:

@@ -348,6 +348,13 @@ def test_preload_that_node_may_not_read_is_ours(stderr: bytes, option: str) -> N
     assert why(code(1), stderr, options=(option,)) == told
 
 
+def test_option_that_is_no_ascii_is_named_and_what_is_no_text_is_not_ours() -> None:
+    assert blamed("node: bad option: --título=1\n".encode(), ["--título=1"]) == "--título=1"
+    assert blamed(b"node: bad option: --t\xff\n", ["--t", "--t\ufffd"]) == ""
+    missing = "Cannot find module '/é.cjs'\nRequire stack:\n- internal/preload\n".encode()
+    assert blamed(missing, ["--require=/é.cjs"]) == "the preload /é.cjs"
+
+
 def test_second_of_two_refused_options_may_be_ours() -> None:
     stderr = b"node: --theirs is not allowed in NODE_OPTIONS\nnode: bad option: --ours=\xff\n"
     assert blamed(stderr, ["--expose-gc", "--theirs-too"]) == ""
