@@ -79,7 +79,7 @@ def test_agent_with_no_item_is_skipped_even_if_it_is_named() -> None:
     ("task", "taken"),
     [
         ("a form", True), ("FORM", True), ("form-field", True), ("the form.", True),
-        ("forms", False), ("perform", False), ("form_1", False), ("", False),
+        ("forms", False), ("perform", False), ("form_1", False),
     ],
 )  # fmt: skip
 def test_word_of_when_is_a_whole_word_of_the_task_in_any_case(task: str, taken: bool) -> None:

@@ -218,3 +218,50 @@ def test_any_history_keeps_the_laws(looks: list[CompanionLook]) -> None:
         assert life.failures <= FAILURES
         assert (life.phase is GIVEN_UP) <= (life.failures >= FAILURES)
         before = life
+
+
+# -- each row of the table, just before its moment and at it
+
+
+def failed_once(at_seconds: float) -> list[CompanionLook]:
+    """It starts, is ready, crashes at this moment, and its processes are gone."""
+    return [at(0), at(0), crash(at_seconds), at(at_seconds)]
+
+
+@pytest.mark.parametrize(("waited", "phase"), [(0.19, DUE), (0.21, STARTING)])
+def test_failed_companion_is_started_again_once_its_back_off_is_over(waited: float, phase: CompanionPhase) -> None:
+    assert lives([*failed_once(1.0), at(1.0 + waited)])[-1].phase is phase
+
+
+@pytest.mark.parametrize(("lived", "failures"), [(STEADY - 0.1, 2), (STEADY, 1), (STEADY + 0.1, 1)])
+def test_failure_counts_anew_after_a_minute(lived: float, failures: int) -> None:
+    again = [at(10), at(10), crash(10 + lived)]
+    assert lives([*failed_once(1.0), *again])[-1].failures == failures
+
+
+def test_minute_is_counted_from_the_start_and_not_from_readiness() -> None:
+    slow = [at(10), at(19, lacks="x"), at(19.5), crash(10 + STEADY)]
+    assert lives([*failed_once(1.0), *slow])[-1].failures == 1
+
+
+def test_fifth_failure_gives_it_up_and_the_fourth_does_not() -> None:
+    assert lives(failures(FAILURES - 1, 1.0))[-2].phase is DUE
+    given_up = lives([*failures(FAILURES, 1.0), at(10_000.0)])
+    assert given_up[-1].phase is GIVEN_UP, "for good"
+    assert FAILURES == 5
+
+
+def test_timeout_of_readiness_counts_from_each_start() -> None:
+    late = [at(100), at(109.9, lacks="x"), at(110, lacks="x")]
+    assert [life.phase for life in lives([*failed_once(1.0), *late])][-3:] == [STARTING, STARTING, FAILED]
+
+
+def test_ready_companion_that_lacks_something_again_stays_ready() -> None:
+    assert lives([at(0), at(1), at(100, lacks="x")])[-1].phase is READY
+
+
+def test_companion_that_fails_is_told_by_its_own_words() -> None:
+    found = lives([at(0), at(20, broken="not found", lacks="x")])[-1]
+    assert (found.why, found.died, found.failures) == ("not found", False, 1)
+    crashed = lives([at(0), at(1), crash(2, "signal 11")])[-1]
+    assert (crashed.why, crashed.died) == ("signal 11", True)

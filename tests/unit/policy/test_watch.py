@@ -389,7 +389,7 @@ def test_tree_is_stopped_once_it_was_over_soft_for_sustain(seconds: float, secon
 
 
 def test_sustain_begins_anew_after_a_look_below_soft() -> None:
-    looks = [at(0, 250), at(1.9, 199), at(2, 250), at(3.9, 250), at(4, 250)]
+    looks = [at(0, 250), at(1.9, 99), at(2, 250), at(3.9, 250), at(4, 250)]
     assert actions(RULES, *looks)[1:] == [WAIT, WAIT, WAIT, TERMINATE]
 
 
