@@ -445,6 +445,11 @@ def test_snapshot_holds_term_back_only_while_it_is_written() -> None:
     assert actions(RULES, *begun)[-1] is TERMINATE
 
 
+@pytest.mark.parametrize(("grown", "since"), [(4 * MIB, float("inf")), (4 * MIB + 1, 0.0)])
+def test_first_look_at_a_tree_finds_it_grown_if_it_holds_more_than_4_mib(grown: int, since: float) -> None:
+    assert last(RULES, replace(at(0), used=grown)).level_since == since
+
+
 def test_peak_is_the_most_that_any_look_saw() -> None:
     assert last(RULES, at(0, 50), at(1, 90), at(2, 60)).peak == 90 * MIB
 
@@ -706,14 +711,20 @@ def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int,
 @anything
 @given(st.integers(0, 399), st.integers(1, 8))
 def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
-    waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(60, mib), 0.0, cpus)
+    waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(30, mib), 0.0, cpus)
     assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
 
 
+def test_pause_before_a_leap_is_that_in_which_it_would_pass_hard_by_two_percent() -> None:
+    """200 MiB up to hard and 8 MiB beyond, at 10,000 MiB/s."""
+    assert pause(Watch(started=0.0), LEAPING, at(30, 200), 0.0, 1) == pytest.approx(0.0208)
+    assert pause(Watch(started=0.0), RULES, at(30, 200), 0.0, 1) == pytest.approx(0.05)
+
+
 @anything
-@given(st.integers(0, 399), st.floats(0, 60), st.integers(1, 8))
+@given(st.integers(0, 399), st.floats(0, 30), st.integers(1, 8))
 def test_a_leap_by_huge_pages_passes_hard_by_two_percent_at_most(mib: int, since: float, cpus: int) -> None:
-    known = Watch(started=0.0, level_since=since), LEAPING, at(60, mib)
+    known = Watch(started=0.0, level_since=since), LEAPING, at(30, mib)
     waited = pause(*known, 0.0, cpus)
     assert mib + waited * 10_000 < 408.001 or waited == 0.001
     assert waited <= pause(known[0], RULES, known[2], 0.0, cpus)
