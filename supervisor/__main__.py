@@ -82,7 +82,7 @@ def lint(_):
 
 
 def mutants(arguments):
-    """Change pure code at random, and list what its unit tests do not notice: some two minutes for each room."""
+    """Change pure code at random, and list what its unit tests do not notice: a few minutes for each room."""
     prepare("dev", "mutants")
     return call(PYTHON, "tests/mutants.py", *arguments)
 
