@@ -519,6 +519,17 @@ def test_agents_that_change_names_change_figures_too() -> None:
     }  # fmt: skip
 
 
+def test_agent_for_which_anothers_attempt_stands_goes_on_with_its_own_numbers() -> None:
+    told = Told().run("a", "b").attempt("a").attempt("b", Reason.FAILED).attempt("b", Reason.FAILED, number=2)
+    agent = fold(taking_over(told, "b", b="a/1").events).agents["b"]
+    assert (agent.folder, agent.attempts, agent.attempt) == ("a/1", 1, 2)
+
+
+def test_agent_that_completed_before_keeps_its_folder() -> None:
+    told = Told().run("a").attempt("a").agent_ended("a").run("a", resumed=True, before=("a",))
+    assert fold(told.events).agents["a"].folder == "a/1"
+
+
 def test_attempt_of_which_nothing_is_known_stands_all_the_same() -> None:
     view = fold(taking_over(Told().run("a"), "a", a="elsewhere/1").events)
     agent = view.agents["a"]

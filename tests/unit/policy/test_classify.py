@@ -348,6 +348,11 @@ def test_preload_that_node_may_not_read_is_ours(stderr: bytes, option: str) -> N
     assert why(code(1), stderr, options=(option,)) == told
 
 
+def test_preload_may_have_an_equals_sign_in_its_path() -> None:
+    stderr = b"Error: EACCES: permission denied, open '/a=b/preload.cjs'\n"
+    assert blamed(stderr, ["--require=/a=b/preload.cjs"]) == "the preload /a=b/preload.cjs"
+
+
 def test_option_that_is_no_ascii_is_named_and_what_is_no_text_is_not_ours() -> None:
     assert blamed("node: bad option: --título=1\n".encode(), ["--título=1"]) == "--título=1"
     assert blamed(b"node: bad option: --t\xff\n", ["--t", "--t\ufffd"]) == ""
