@@ -72,6 +72,7 @@ def test_drain_that_nobody_set_follows_the_machine() -> None:
     [
         (None, None),
         (5 * GIB, 4 * GIB),
+        (8 * GIB, 6_871_947_674),  # whole bytes
         (1000 * MIB, 800 * MIB),
         (400 * MIB, 200 * MIB),
         (100 * MIB, 64 * MIB),
