@@ -6,12 +6,16 @@ import click
 import msgspec
 
 from seqsup.errors import SeqsupError
+from seqsup.host.files import replace
 
 
 def put_file(path: Path, content: bytes) -> None:
-    """Write a file that the user named."""
+    """Write a file that the user named. A device or a pipe is written to, all else is replaced."""
     try:
-        path.write_bytes(content)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            replace(path, content)
     except FileNotFoundError:
         if path.parent.is_dir():  # one that takes no files, as /proc
             raise SeqsupError(f"{path}: no file can be made in {path.parent}: name another") from None

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from seqsup.host.files import replace
+
 
 def irreplaceable(path: Path) -> str:
     """Why something that is there must not be replaced by a file, as /dev/null must not; nothing where it may be."""
@@ -17,15 +19,7 @@ def publish(path: Path, content: bytes) -> None:
     """Replace a file in one step, readable by all: a reader has the old one or the new one, whatever fails."""
     if why := irreplaceable(path):
         raise OSError(f"it is {why}")
-    new = path.with_name(path.name + ".new")  # no *.prom, which a node_exporter would read
-    try:
-        with new.open("wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # whatever the umask is: its readers are other users
-            file.write(content)
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    replace(path, content, mode=0o644)
 
 
 def targets(address: str, profile: str) -> bytes:

@@ -3,7 +3,6 @@
 import os
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from seqsup.cli.load_plan import load
 from seqsup.cli.output import put_object
 from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import SeqsupError
+from seqsup.host.files import replace
 from seqsup.model.profile import AgentTable, Profile
 from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
 from seqsup.state.journal import Journal
@@ -120,16 +120,8 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Whole or not at all, and still its owner's. A link to it stays one."""
-    temporary = file.with_name(f".{file.name}.seqsup")
+    """Write the profile anew: whole or not at all, and still its owner's. A link to it stays one."""
     before = file.stat()
-    try:
-        temporary.write_bytes(content)
-        temporary.chmod(before.st_mode & 0o777)
-        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-            with suppress(PermissionError):
-                os.chown(temporary, before.st_uid, before.st_gid)
-        temporary.replace(file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    owner = before.st_uid, before.st_gid
+    ours = os.geteuid() != 0 or owner == (0, 0)  # only root can give a file away
+    replace(file, content, mode=before.st_mode & 0o777, owner=None if ours else owner)

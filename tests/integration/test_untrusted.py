@@ -1,0 +1,105 @@
+"""What root writes, opens and starts in folders of another user, where that user may have laid a trap."""
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import Result
+from helpers.profiles import agent, shell, write
+from seqsup.host.files import replace
+
+Cli = Callable[..., Result]
+USER = "nobody"
+SECRET = "canary-5b0e77d1"
+
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can change the user, and with setpriv"
+)
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A folder of the other user, which it can reach."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+    (folder := tmp_path / "theirs").mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER)
+    return folder
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of root's in a folder that is closed to the other user."""
+    (folder := tmp_path / "closed").mkdir(mode=0o700)
+    file = folder / "secret"
+    file.write_text(SECRET)
+    file.chmod(0o644)
+    return file
+
+
+def as_user(folder: Path, script: str, *words: object) -> None:
+    """Run a script as the other user, in its folder."""
+    become = ["setpriv", f"--reuid={USER}", "--regid=65534", "--clear-groups"]
+    subprocess.run([*become, "sh", "-ec", script, "sh", *map(str, words)], cwd=folder, check=True)
+
+
+# -- writing
+
+
+def test_replace_never_writes_through_a_link(tmp_path: Path) -> None:
+    (victim := tmp_path / "victim").write_text(SECRET)
+    (link := tmp_path / "link").symlink_to(victim)
+    replace(link, b"new", mode=0o640)
+    assert (victim.read_text(), link.read_text()) == (SECRET, "new")
+    assert stat.S_IMODE(link.lstat().st_mode) == 0o640
+    assert not list(tmp_path.glob(".seqsup-*"))
+
+
+def test_replace_leaves_nothing_behind_if_it_fails(tmp_path: Path) -> None:
+    (taken := tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        replace(taken, b"new")
+    assert not list(tmp_path.glob(".seqsup-*"))
+
+
+@as_root
+def test_metrics_files_do_not_follow_a_link_of_another_user(seqsup: Cli, theirs: Path, secret: Path) -> None:
+    for name in ("seqsup.prom", "seqsup.prom.new", "targets.json", "targets.json.new"):
+        as_user(theirs, 'ln -s "$1" "$2"', secret, name)
+    metrics = {"textfile": str(theirs / "seqsup.prom"), "file_sd": str(theirs / "targets.json")}
+    result = seqsup("start", write(theirs.parent, shell("a", "true"), metrics=metrics))
+    assert result.code == 0, result.stderr
+    assert (secret.read_text(), stat.S_IMODE(secret.stat().st_mode)) == (SECRET, 0o644)
+    assert "seqsup_" in (theirs / "seqsup.prom").read_text()
+
+
+@as_root
+def test_tune_gives_no_other_file_to_the_profiles_owner(seqsup: Cli, theirs: Path, secret: Path) -> None:
+    profile = write(theirs, agent("a", ["python3", "-c", "held = b'x' * 50_000_000; import time; time.sleep(0.3)"]))
+    shutil.chown(profile, USER)
+    for _ in range(3):
+        assert seqsup("start", profile).code == 0
+    as_user(theirs, 'ln -s "$1" .nightly.toml.seqsup', secret)
+    result = seqsup("tune", "--write", profile)
+    assert result.code == 0, result.stderr
+    assert (secret.owner(), secret.read_text()) == ("root", SECRET)
+    assert profile.owner() == USER
+    assert "soft" in profile.read_text()
+
+
+@as_root
+def test_report_does_not_follow_a_link_of_another_user(seqsup: Cli, theirs: Path, secret: Path) -> None:
+    profile = write(theirs, shell("a", "true"))
+    assert seqsup("start", profile).code == 0
+    as_user(theirs, 'ln -s "$1" nightly-r1.html', secret)
+    result = seqsup("report", cwd=theirs)
+    assert result.code == 0, result.stderr
+    assert secret.read_text() == SECRET
+    assert "<html" in (theirs / "nightly-r1.html").read_text()
