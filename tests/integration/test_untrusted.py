@@ -5,12 +5,14 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from helpers.command_line import Result
-from helpers.profiles import agent, shell, write
+from helpers.profiles import agent, parsed, reasons, shell, write
+from seqsup.host import users
 from seqsup.host.files import replace
 
 Cli = Callable[..., Result]
@@ -103,3 +105,36 @@ def test_report_does_not_follow_a_link_of_another_user(seqsup: Cli, theirs: Path
     assert result.code == 0, result.stderr
     assert secret.read_text() == SECRET
     assert "<html" in (theirs / "nightly-r1.html").read_text()
+
+
+# -- opening
+
+
+@as_root
+def test_acting_as_a_user_changes_one_thread_and_ends_with_the_block(secret: Path) -> None:
+    account = users.look_up(USER)
+    assert account is not None
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(secret.read_text).result() == SECRET  # a thread inherits from the one that starts it
+        with users.acting_as(account):
+            with pytest.raises(PermissionError):
+                secret.read_text()
+            assert other.submit(secret.read_text).result() == SECRET
+            effective = Path("/proc/thread-self/status").read_text()
+        assert "CapEff:\t0000000000000000" in effective
+    assert secret.read_text() == SECRET
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@as_root
+def test_stdin_is_opened_as_the_agents_user(seqsup: Cli, theirs: Path, secret: Path) -> None:
+    """The first agent lays a link to a file that is readable by all, in a folder that is closed."""
+    lay = shell("lay", f"ln -s {secret} in.txt; ln -s /proc/kallsyms symbols.txt", cwd=str(theirs))
+    reads = agent("reads", ["cat"], cwd=str(theirs), stdin_file=str(theirs / "in.txt"), needs=["lay"])
+    symbols = agent("symbols", ["head", "-1"], cwd=str(theirs), stdin_file=str(theirs / "symbols.txt"), needs=["lay"])
+    run = {"user": USER, "state_dir": str(theirs.parent / "state"), "on_failure": "continue"}
+    profile = write(theirs.parent, lay, reads, symbols, run=run)
+    result = seqsup("start", profile, "--json")
+    assert reasons(parsed(result.stdout)) == {"lay": "completed", "reads": "spawn-failed", "symbols": "completed"}
+    printed = (theirs.parent / "state/runs/r1/symbols/1/stdout.log").read_text()
+    assert printed.startswith("0000000000000000 ")  # what the kernel shows to that user

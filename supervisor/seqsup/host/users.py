@@ -6,7 +6,9 @@ import pwd
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from seqsup.errors import SeqsupError
@@ -20,6 +22,8 @@ _PERSONAL_PREFIXES = ("XDG_", "SUDO_")
 _LOADING = ("LD_", "GCONV_PATH")
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # its number, by machine
 _JOIN_SESSION_KEYRING = 1
+# Numbers of setgroups(2), setresuid(2) and setresgid(2), by machine
+_CREDENTIAL_CALLS = {"x86_64": (116, 117, 119), "aarch64": (159, 147, 149), "riscv64": (159, 147, 149)}
 _LOOK = 'cd -- "$1" || exit 20; shift; for file do [ -x "$file" ] || exit 21; done'
 
 
@@ -111,12 +115,46 @@ def out_of_reach(account: Account, folder: str, programs: tuple[str, ...] = ()) 
             return f"nothing can be started as {account.name}: {tried.stderr.strip()}"
 
 
-def may_read(account: Account, status: os.stat_result) -> bool:
-    """Ask of a file that is open already: a path may lead elsewhere by the time it is opened."""
-    mode = status.st_mode
-    if status.st_uid == account.uid:
-        return bool(mode & stat.S_IRUSR)
-    return bool(mode & (stat.S_IRGRP if status.st_gid in account.groups else stat.S_IROTH))
+@contextmanager
+def acting_as(account: Account | None) -> Iterator[None]:
+    """Let the calling thread open and enter only what the user may: a path of the user's can lead anywhere.
+
+    Nothing may wait inside, and no process or thread may be started. The kernel keeps credentials for each thread; glibc's own
+    calls would change those of all. Without an account nothing changes.
+    """
+    if account is None:
+        yield
+        return
+    set_groups, set_uids, set_gids = _credential_calls()
+    ours, gid, uid = os.getgroups(), os.getegid(), os.geteuid()
+    try:
+        set_groups(account.groups)
+        set_gids(account.gid)
+        set_uids(account.uid)  # last: with it the right to change the others goes
+        yield
+    finally:
+        set_uids(uid)
+        set_gids(gid)
+        set_groups(ours)
+
+
+@cache
+def _credential_calls() -> tuple[Callable[[Sequence[int]], None], Callable[[int], None], Callable[[int], None]]:
+    """Return what sets groups, effective uid and effective gid: of this thread, where the calls are known."""
+    numbers = _CREDENTIAL_CALLS.get(os.uname().machine)
+    if numbers is None:
+        return os.setgroups, os.seteuid, os.setegid
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    groups, uids, gids = numbers
+
+    def checked(number: int, *words: object) -> None:
+        if call(number, *words):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def set_groups(some: Sequence[int]) -> None:
+        checked(groups, len(some), (ctypes.c_uint32 * len(some))(*some))
+
+    return set_groups, lambda uid: checked(uids, -1, uid, -1), lambda gid: checked(gids, -1, gid, -1)
 
 
 def open_way(folder: Path, top: Path) -> None:

@@ -140,15 +140,16 @@ def _own() -> IO[bytes]:
 
 
 def _file_stdin(step: Step, path: Path) -> IO[bytes]:
-    """Open it by our own right, which as root is any file's: so ask whether the agent's user may read it too."""
-    fd = at_once(str(path), os.O_RDONLY)
-    status, refused = os.fstat(fd), None
-    if not stat.S_ISREG(status.st_mode):
-        refused = OSError(errno.EINVAL, "no regular file", str(path))
-    elif step.account is not None and not users.may_read(step.account, status):
-        refused = PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path))
-    if refused is not None:
+    """Open it as the agent's user: the file, or a folder on its path, may be a link that an agent laid."""
+    try:
+        with users.acting_as(step.account):
+            fd = at_once(str(path), os.O_RDONLY)
+    except PermissionError:
+        if step.account is None:
+            raise
+        raise PermissionError(errno.EACCES, f"not readable by {step.account.name}", str(path)) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise refused
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     os.set_blocking(fd, True)
     return os.fdopen(fd, "rb", buffering=0)
