@@ -119,8 +119,8 @@ def out_of_reach(account: Account, folder: str, programs: tuple[str, ...] = ()) 
 def acting_as(account: Account | None) -> Iterator[None]:
     """Let the calling thread open and enter only what the user may: a path of the user's can lead anywhere.
 
-    Nothing may wait inside, and no process or thread may be started. The kernel keeps credentials for each thread; glibc's own
-    calls would change those of all. Without an account nothing changes.
+    Nothing may wait inside, and no process or thread may be started. The kernel keeps credentials for each thread;
+    glibc's own calls would change those of all. Without an account nothing changes.
     """
     if account is None:
         yield
