@@ -62,14 +62,24 @@ class OutputReader:
         self._path = path
         self._fd: int | None = None
         self._at = 0
+        self._replaced = False  # by a pipe, which would never end, or by a link
 
     def read(self, most: int) -> bytes:
         """Read on; nothing at its end, for now. What was dropped is said in its place."""
         if self._fd is None:
+            if self._replaced:
+                return b""
             try:
-                self._fd = os.open(self._path, os.O_RDONLY)
+                self._fd = at_once(str(self._path), os.O_RDONLY | os.O_NOFOLLOW)
             except FileNotFoundError:
                 return b""
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+            if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                self.close()
+                self._replaced = True
+                return f"[seqsup: {self._path.name} was replaced by something that is no regular file]\n".encode()
         status = os.fstat(self._fd)
         if status.st_size < self._at:
             self._at = 0

@@ -148,3 +148,14 @@ def test_a_bound_that_keeps_nothing_is_refused(seqsup: Seqsup, tmp_path: Path, s
 def test_the_bound_can_be_turned_off(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "head -c 1000000 /dev/zero"), output={"max": "none"})
     assert of(parsed(seqsup("start", profile, "--json").stdout), "output_cut") == []
+
+
+@pytest.mark.parametrize("replace", ["mkfifo $d/stdout.log", "ln -s /etc/passwd $d/stdout.log"], ids=["pipe", "link"])
+def test_logs_neither_wait_for_a_pipe_nor_follow_a_link(seqsup: Seqsup, tmp_path: Path, replace: str) -> None:
+    script = f"echo said; d=$(dirname $SEQSUP_ARTIFACTS); rm $d/stdout.log; {replace}"
+    assert seqsup("start", write(tmp_path, shell("a", script), shell("b", "echo after"))).code == 0
+    shown = seqsup("logs")
+    assert shown.code == 0, shown.stderr
+    assert "[seqsup: stdout.log was replaced by something that is no regular file]" in shown.stdout
+    assert "after" in shown.stdout
+    assert "root:" not in shown.stdout
