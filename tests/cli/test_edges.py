@@ -436,3 +436,19 @@ def test_a_queue_that_has_no_room_refuses_the_start(seqsup: Seqsup, tmp_path: Pa
         refused = seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(disk)})
     assert (refused.code, "the queue in" in refused.stderr, "free space there" in refused.stderr) == (3, True, True)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("at", ["command", "argument", "path", "hook"])
+def test_no_escape_sequence_of_a_profile_or_argument_reaches_the_terminal(
+    seqsup: Callable[..., Result], tmp_path: Path, at: str
+) -> None:
+    odd = "\x1b]0;PWNED\x07x\u202e"
+    profile = write(
+        tmp_path,
+        agent("a", [odd if at == "command" else "true"]),
+        hooks={"after_run": [f"'{odd}'"]} if at == "hook" else {},
+    )
+    result = seqsup(*{"argument": [odd], "path": ["plan", odd]}.get(at, ["plan", profile]))
+    assert result.code == 2
+    assert "PWNED" in result.stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(result.stderr)

@@ -214,5 +214,8 @@ def _trace(error: Exception) -> None:
 
 
 def _say(message: str) -> None:
-    for line in message.splitlines():
-        click.echo(f"seqsup: {line}", err=True)
+    """Print a message that may quote a profile, a path or an argument: none of it may move the cursor."""
+    from seqsup.text import printable
+
+    for line in message.split("\n"):
+        click.echo(f"seqsup: {printable(line)}", err=True)
