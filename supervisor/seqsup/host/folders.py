@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 def entries(top: Path, *, open_up: bool = False) -> Iterator[Entry]:
     """Yield all below a folder, each folder after what is in it. One that cannot be entered is yielded unentered.
 
-    The consumer may remove what it is given. `open_up` makes folders writable for their owner, who may have closed them.
+    The consumer may remove what it is given. `open_up` makes folders writable that their owner has closed.
     OSError where `top` cannot be entered, or a folder was moved meanwhile.
     """
     fd = os.open(top, _FOLDER)
@@ -128,7 +128,7 @@ def _force(fd: int, name: str) -> int | None:
     try:
         held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
         try:
-            os.chmod(f"/proc/self/fd/{held}", stat.S_IRWXU)
+            Path(f"/proc/self/fd/{held}").chmod(stat.S_IRWXU)
             return os.open(name, _FOLDER, dir_fd=fd)
         finally:
             os.close(held)

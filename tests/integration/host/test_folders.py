@@ -22,13 +22,13 @@ def filled(tmp_path: Path) -> Iterator[Path]:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(os.path.relpath(top / "socket"))
     (top / ("n" * 255)).write_text("")
-    os.mkdir(os.fsencode(top) + b"/\xff\n")
+    (top / os.fsdecode(b"\xff\n")).mkdir()
     (tmp_path / "kept").write_text("")
     home = Path.cwd()
     os.chdir(top)
     try:
         for _ in range(DEEP):
-            os.mkdir("d")
+            Path("d").mkdir()
             os.chdir("d")
         Path("bottom").write_text("")
     finally:
@@ -67,7 +67,7 @@ def test_what_cannot_be_removed_is_named_and_the_rest_goes(tmp_path: Path, monke
     unlink = os.unlink
 
     def refuses(name: str, *, dir_fd: int) -> None:
-        if "/b" in os.readlink(f"/proc/self/fd/{dir_fd}"):
+        if "/b" in str(Path(f"/proc/self/fd/{dir_fd}").readlink()):
             raise PermissionError(1, "Operation not permitted")
         unlink(name, dir_fd=dir_fd)
 
