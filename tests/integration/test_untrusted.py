@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import Result
-from helpers.profiles import agent, parsed, reasons, shell, write
+from helpers.profiles import agent, of, parsed, reasons, shell, write
 from seqsup.host import users
 from seqsup.host.files import replace
 
@@ -138,3 +139,67 @@ def test_stdin_is_opened_as_the_agents_user(seqsup: Cli, theirs: Path, secret: P
     assert reasons(parsed(result.stdout)) == {"lay": "completed", "reads": "spawn-failed", "symbols": "completed"}
     printed = (theirs.parent / "state/runs/r1/symbols/1/stdout.log").read_text()
     assert printed.startswith("0000000000000000 ")  # what the kernel shows to that user
+
+
+# -- reading and removing what agents leave
+
+DEEP = """import os
+os.chdir(os.environ["SEQSUP_ARTIFACTS"])
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+
+
+def test_a_deep_folder_of_an_agent_stops_no_later_start(seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "deep.py").write_text(DEEP)
+    profile = write(tmp_path, shell("a", f"[ -e once ] || {sys.executable} deep.py; touch once"), run={"keep": "1s"})
+    first = seqsup("start", profile)
+    assert first.code == 0, first.stderr
+    assert seqsup("artifacts", "list").code == 0
+    assert seqsup("start", profile).code == 0
+    cleaned = seqsup("artifacts", "clean", "--days", "0")
+    assert (cleaned.code, "r1 " in cleaned.stdout) == (0, True), cleaned.stderr
+
+
+def test_artifacts_follow_no_link_that_an_agent_put_in_place_of_its_folder(seqsup: Cli, tmp_path: Path) -> None:
+    (secret := tmp_path / "elsewhere").mkdir()
+    (secret / "summary.md").write_text(SECRET)
+    script = f'd=$SEQSUP_ARTIFACTS; rmdir "$d"; ln -s {secret} "$d"; echo printed'
+    assert seqsup("start", write(tmp_path, shell("a", script))).code == 0
+    for words in (["show", "1", "a"], ["show", "1", "a", "--file", "summary.md"], ["summary", "1", "a"], ["list"]):
+        shown = seqsup("artifacts", *words)
+        assert SECRET not in shown.stdout + shown.stderr, words
+
+
+# -- entering
+
+
+@as_root
+def test_a_folder_is_entered_as_the_agents_user(seqsup: Cli, theirs: Path, secret: Path) -> None:
+    """It is checked when the plan is made, and replaced by a link before the second agent starts."""
+    (closed := secret.parent / "open").mkdir(mode=0o755)
+    (closed / "file").write_text(SECRET)
+    (theirs / "sub").mkdir()
+    lay = shell("lay", f"rmdir sub; ln -s {closed} sub", cwd=str(theirs))
+    enters = shell("enters", "pwd; cat file", cwd=str(theirs / "sub"))
+    run = {"user": USER, "state_dir": str(theirs.parent / "state")}
+    shutil.chown(theirs / "sub", USER)
+    result = seqsup("start", write(theirs.parent, lay, enters, run=run), "--json")
+    events = parsed(result.stdout)
+    assert reasons(events) == {"lay": "completed", "enters": "spawn-failed"}
+    (why,) = [event["why"] for event in of(events, "attempt_ended") if event["agent"] == "enters"]
+    assert f"{theirs / 'sub'}: {USER} may not enter it" in why
+
+
+@as_root
+@pytest.mark.parametrize("by", ["lines", "glob"])
+def test_items_of_for_each_are_read_as_the_agents_user(seqsup: Cli, theirs: Path, secret: Path, by: str) -> None:
+    each = {"lines": str(theirs / "todo")} if by == "lines" else {"glob": str(theirs / "todo" / "*")}
+    as_user(theirs, 'ln -s "$1" todo', secret if by == "lines" else secret.parent)
+    profile = write(theirs.parent, agent("a", ["echo", "{item}"], for_each=each), run={"user": USER})
+    shown = seqsup("plan", profile, "--json")
+    assert SECRET not in shown.stdout + shown.stderr
+    assert str(secret) not in shown.stdout
+    if by == "lines":
+        assert (shown.code, "cannot be read: Permission denied" in shown.stderr) == (2, True)

@@ -44,7 +44,7 @@ class Keeper:
         """Give one for a further tree that bears the same mark."""
         return Keeper(self._reaper, self._label)
 
-    def begin(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> None:
+    def begin(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> None:
         """Start the keeper, which starts the command. OSError says why it could not be."""
         self._line, theirs = socket.socketpair()
         theirs.set_inheritable(True)
@@ -62,7 +62,7 @@ class Keeper:
         self._reaper.keepers.append(self)
         asyncio.get_running_loop().add_reader(self._line, self._on_word)
 
-    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
         """Start the command, and wait until its leader is known."""
         self.begin(command, cwd=cwd, env=env, streams=streams)
         poll = select.poll()

@@ -17,7 +17,7 @@ class TreeOwner(Protocol):
 
     # -- starting
 
-    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
         """Start the tree's leader, and return its pid; OSError says why it could not be started."""
 
     @property

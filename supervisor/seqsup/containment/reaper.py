@@ -143,7 +143,7 @@ class Reaper:
             self.reap()
         return self._leaders[leader]
 
-    def spawn(self, command: Sequence[str], *, cwd: str, env: Mapping[str, str], streams: Streams) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
         """Start a leader in a session of its own, with what is inheritable. OSError says why it could not be.
 
         Only from the main thread. posix_spawn takes half of Popen's time, but knows no `cwd`: we are there meanwhile.

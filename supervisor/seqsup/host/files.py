@@ -5,6 +5,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from seqsup.host.folders import HELD
+
 
 def replace(path: Path, content: bytes, *, mode: int | None = None, owner: tuple[int, int] | None = None) -> None:
     """Replace a file in one step: a reader has the old one or the new one, whatever fails.
@@ -13,7 +15,7 @@ def replace(path: Path, content: bytes, *, mode: int | None = None, owner: tuple
     gid, before it has its name. Without `mode` the umask decides. A link at `path` is replaced, not followed.
     OSError where that cannot be.
     """
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    folder = os.open(path.parent, HELD & ~os.O_NOFOLLOW)
     new = f".seqsup-{secrets.token_hex(8)}"
     try:
         first = 0o666 if mode is None else 0o600

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+# Flags to hold a folder without the right to list it. Never through a link
+HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -126,7 +128,7 @@ def _enter(fd: int, name: str, open_up: bool) -> int | None:
 def _force(fd: int, name: str) -> int | None:
     """Enter a folder that its owner closed to itself. The folder is held before its mode is changed."""
     try:
-        held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+        held = os.open(name, HELD, dir_fd=fd)
         try:
             Path(f"/proc/self/fd/{held}").chmod(stat.S_IRWXU)
             return os.open(name, _FOLDER, dir_fd=fd)

@@ -1,6 +1,7 @@
 """Users of this machine: who an agent becomes when seqsup is root, and what that user can reach."""
 
 import ctypes
+import errno
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from seqsup.errors import SeqsupError
+from seqsup.host.folders import HELD
 from seqsup.model.plan import Account
 from seqsup.text import nearest
 
@@ -136,6 +138,26 @@ def acting_as(account: Account | None) -> Iterator[None]:
         set_uids(uid)
         set_gids(gid)
         set_groups(ours)
+
+
+@contextmanager
+def entering(account: Account | None, folder: str) -> Iterator[str | int]:
+    """Give what chdir(2) takes for a folder: a descriptor, if a user must be able to enter it by itself.
+
+    PermissionError where it may not. By its path root could be led anywhere.
+    """
+    if account is None:
+        yield folder
+        return
+    try:
+        with acting_as(account):
+            fd = os.open(f"{folder}/.", HELD)
+    except PermissionError:
+        raise PermissionError(errno.EACCES, f"{account.name} may not enter it", folder) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @cache

@@ -91,7 +91,8 @@ def gather(
             continue
         if table.for_each is not None:
             try:
-                items[table.name] = _items(table, folder)
+                with users.acting_as(accounts.get(table.user or profile.run.user)):
+                    items[table.name] = _items(table, folder)
             except _Unreadable as error:
                 items[table.name] = ()
                 problems["agents", n, "for_each"] = str(error)
@@ -157,7 +158,7 @@ class _Look:
             detected=detected,
             node=node,
             user_options=agent.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
-            stdin_digest=self._stdin(agent, problems),
+            stdin_digest=self._stdin(agent, become, problems),
             problems=problems,
         )
 
@@ -178,11 +179,11 @@ class _Look:
             problems["command"] = answer
         return None
 
-    def _stdin(self, agent: ExpandedAgent, problems: dict[str, str]) -> str:
+    def _stdin(self, agent: ExpandedAgent, become: Account | None, problems: dict[str, str]) -> str:
         if agent.stdin_file is None:
             return ""
         try:
-            with _open(Path(agent.stdin_file)) as file:
+            with users.acting_as(become), _open(Path(agent.stdin_file)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except _Unreadable as error:
             if not agent.table.needs:  # else an earlier agent may still write it

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
+from seqsup.host import users
 from seqsup.model.events import Spawned
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
@@ -46,7 +47,8 @@ async def execute(
                     workspace.paths.folder, step.node.executable, options, env, account=step.account, line=line,
                     offer_gc=step.node.telemetry and step.node.expose_gc, left_in=workspace.paths.run,
                 )  # fmt: skip
-            must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
+            with users.acting_as(step.account):
+                must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
             tree = _start(step, workspace, context, env)
         except OSError as error:
             why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
@@ -68,7 +70,7 @@ def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str,
         command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits, group=workspace.group()
     )  # fmt: skip
     command, env_of_leader = launch.wrapped(context.owner)
-    with open_stdin(step) as stdin:
+    with open_stdin(step) as stdin, users.entering(step.account, step.cwd) as cwd:
         streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)
-        leader = context.owner.spawn(command, cwd=step.cwd, env=env_of_leader, streams=streams)
+        leader = context.owner.spawn(command, cwd=cwd, env=env_of_leader, streams=streams)
     return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group)

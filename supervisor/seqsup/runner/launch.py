@@ -67,7 +67,7 @@ def must_be_program(word: str, cwd: str, path: str) -> None:
             raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)
         return
     program = os.path.join(cwd, word)  # noqa: PTH118 (hot)
-    if not stat.S_ISREG(os.stat(program).st_mode) or not os.access(program, os.X_OK):  # noqa: PTH116
+    if not stat.S_ISREG(os.stat(program).st_mode) or not os.access(program, os.X_OK, effective_ids=True):  # noqa: PTH116
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), word)
 
 

@@ -89,7 +89,8 @@ class SideProcess:
         launch = Launch(command=command, cwd=cwd, env=whole, account=become, group=self._group)
         wrapped, env_of_leader = launch.wrapped(self._keeper)
         streams = (0 if stdin is None else stdin.fileno(), self._outputs[0].fd, self._outputs[1].fd)
-        self._keeper.begin(wrapped, cwd=cwd, env=env_of_leader, streams=streams)
+        with users.entering(become, cwd) as entered:
+            self._keeper.begin(wrapped, cwd=entered, env=env_of_leader, streams=streams)
         self._tree = Tree(self._keeper, self._keeper.known_leader, measure, self._site.ledger, self._group)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)

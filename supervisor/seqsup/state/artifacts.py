@@ -14,6 +14,7 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from seqsup.errors import SeqsupError
+from seqsup.host.folders import HELD, entries
 from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.text import unstyled
 from seqsup.units import format_size
@@ -69,16 +70,15 @@ def has_summary(attempt: Path) -> bool:
 
 
 def files(attempt: Path) -> list[Stored]:
-    """All that an attempt left in its folder; links are not followed."""
-    top = attempt / ARTIFACTS
-    found = []
-    for folder, _, names in os.walk(top):
-        for name in sorted(names):
-            path = Path(folder, name)
-            with suppress(FileNotFoundError):
-                if stat.S_ISREG((status := path.lstat()).st_mode) and not _is_temporary(name):
-                    found.append(Stored(str(path.relative_to(top)), status.st_size))
-    return sorted(found, key=lambda each: each.name)
+    """List all that an attempt left in its folder; links are not followed."""
+    with suppress(FileNotFoundError, NotADirectoryError):  # the agent can put a link in its place
+        found = [
+            Stored(entry.path, entry.status.st_size)
+            for entry in entries(attempt / ARTIFACTS)
+            if stat.S_ISREG(entry.status.st_mode) and not _is_temporary(entry.name)
+        ]
+        return sorted(found, key=lambda each: each.name)
+    return []
 
 
 def opened(attempt: Path, name: str) -> BinaryIO:
@@ -162,13 +162,22 @@ def _is_temporary(name: str) -> bool:
 
 def _open(folder: Path, name: str) -> int:
     """Never through a link, never into a pipe that waits, and only what the folder's owner owns (no hard link)."""
-    owner = os.stat(folder).st_uid  # noqa: PTH116 (after each agent, as all of this)
-    fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
+    fd = os.open(folder, HELD)
+    try:
+        owner = os.fstat(fd).st_uid
+        *inner, last = name.split("/")
+        for part in inner:
+            below = os.open(part, HELD, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        opened = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
+    finally:
         os.close(fd)
+    status = os.fstat(opened)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
+        os.close(opened)
         raise ArtifactError(f"{folder / name} is not a file of the agent's own")
-    return fd
+    return opened
 
 
 def _read(folder: Path, name: str) -> bytes | None:

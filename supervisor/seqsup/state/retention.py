@@ -1,18 +1,18 @@
 """What old runs leave is removed, output, artifacts, events and all. One that lives, or is not in order yet, stays."""
 
 import os
-import shutil
-import stat
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
+from seqsup.host import folders
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.run_folder import MEMBERS, alive, hold, label, run_folder
+from seqsup.text import counted
+
+_SHOWN = 200  # letters of a path in a message
 
 
 class Kept(Struct, frozen=True):
@@ -41,7 +41,7 @@ def outdated(journal: Journal, state_dir: Path, profile: str | None, keep: float
 
 def kept(journal: Journal, state_dir: Path, row: RunRow) -> Kept:
     heard = journal.last_heard(row.run) or row.started
-    return Kept(row.run, row.name, max(time.time() - heard, 0.0), _size(run_folder(state_dir, row.run)))
+    return Kept(row.run, row.name, max(time.time() - heard, 0.0), folders.size(run_folder(state_dir, row.run)))
 
 
 def too_much(runs: Iterable[Kept], *, days: float | None, size: int | None) -> list[Kept]:
@@ -64,7 +64,7 @@ def may_go(folder: Path) -> bool:
 
 
 def remove(journal: Journal, state_dir: Path, run: int) -> bool:
-    """Remove a run; False when it may not go."""
+    """Remove a run. Return False when it may not go; OSError names what of it cannot be removed."""
     folder = run_folder(state_dir, run)
     if not folder.exists():
         journal.forget(run)
@@ -76,34 +76,10 @@ def remove(journal: Journal, state_dir: Path, run: int) -> bool:
     try:
         if (folder / MEMBERS).exists():
             return False
-        shutil.rmtree(folder, onerror=_open_up)
+        if stays := folders.remove(folder):
+            others = f" (and {counted(len(stays) - 1, 'other')})" if len(stays) > 1 else ""
+            raise OSError(f"{stays[0][:_SHOWN]}{others}")
         journal.forget(run)
         return True
     finally:
         os.close(lock)
-
-
-def _open_up(_: Callable[..., Any], path: str, error: Any) -> None:
-    """Remove what stands in a folder that its maker made unwritable, as Go's module cache is."""
-    if not isinstance(error[1], PermissionError):
-        if isinstance(error[1], FileNotFoundError):
-            return
-        raise error[1]
-    parent = Path(path).parent
-    for each in (parent, Path(path)):
-        if stat.S_ISDIR(each.lstat().st_mode):
-            each.chmod(0o700)
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path)
-    else:
-        Path(path).unlink()
-
-
-def _size(folder: Path) -> int:
-    """What it takes on disk, in bytes: a file that was cut in its middle takes less than it is long."""
-    total = 0
-    for top, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with suppress(OSError):  # gone meanwhile, or in a folder that may not be entered
-                total += os.lstat(os.path.join(top, name)).st_blocks * 512  # noqa: PTH118 (many)
-    return total
