@@ -8,6 +8,7 @@ import pkgutil
 import re
 import runpy
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -242,3 +243,11 @@ def test_a_checkout_that_is_another_users_is_told(
     with pytest.raises(SystemExit):
         prepare()
     assert "a clone of your own" in capsys.readouterr().err
+
+
+def test_no_name_of_a_public_class_stands_for_two_things() -> None:
+    names = [
+        node.name for file in FILES for node in ast.walk(parsed(file))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]  # fmt: skip
+    assert [name for name, times in Counter(names).items() if times > 1] == []

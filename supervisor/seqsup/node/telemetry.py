@@ -14,8 +14,8 @@ from seqsup.model.plan import Account, Limits
 from seqsup.model.process import Collection, NodesTold, ProcessMemory
 from seqsup.node.allocation_sites import AllocationSites
 from seqsup.node.channel import Channel, Node
-from seqsup.node.collector import Collector
 from seqsup.node.forensics import Known
+from seqsup.node.gc_requests import GcRequests
 from seqsup.node.heap_limits import HeapLimits
 from seqsup.node.heap_snapshot import HeapSnapshot
 from seqsup.node.processes import NodeProcesses
@@ -46,7 +46,7 @@ class Telemetry:
         self._channel.greeted, self._channel.operated = self._greeted, self._operated
         self.processes = NodeProcesses(self._channel)
         self._sites = AllocationSites(limits, self._channel, self.processes)
-        self.collector = Collector(self._channel, self.processes, self._sites, wake)
+        self.gc = GcRequests(self._channel, self.processes, self._sites, wake)
         self.snapshot = HeapSnapshot(self._channel, self.processes, wake)
         self.heap_limits = HeapLimits()
         self._read_at, self._asked = 0, -inf  # bytes of the tree, and monotonic seconds, when all were asked last
@@ -62,7 +62,7 @@ class Telemetry:
     ) -> None:
         """Take note of a sample: the tree's memory in bytes, and its processes. Ask them where it is time to."""
         self.processes.belongs = belongs
-        self.collector.look(used, describe)
+        self.gc.look(used, describe)
         self._sites.look(used)
         if self._due(now, used):
             self._asked, self._read_at = now, used
@@ -73,7 +73,7 @@ class Telemetry:
         """Return all that was reported so far. Take the environment out of Node's reports."""
         return Known(
             nodes=self.processes.every(),
-            collections=tuple(self.collector.done[-_LAST:]),
+            collections=tuple(self.gc.done[-_LAST:]),
             sites=self._sites.known(),
             reports=clean(self._reports),
             snapshot=self.snapshot.result,
@@ -130,5 +130,5 @@ class Telemetry:
         if question == "gc" and before:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_OPERATORS):
-                    done = await asyncio.shield(self.collector.collect())
+                    done = await asyncio.shield(self.gc.collect())
         answer(msgspec.json.encode(NodesTold(before=before, after=self.processes.living(), collection=done)))

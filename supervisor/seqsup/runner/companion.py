@@ -101,7 +101,7 @@ class Companion:
         if (telemetry := tree.telemetry) is None or not (asked := telemetry.processes.answering()):
             return
         self._context.emit(GcRequested(owner=self._owner(), used=used, limit=self.start.hard, processes=len(asked)))
-        collection, deadline = telemetry.collector.collect(), time.monotonic() + _COLLECTS
+        collection, deadline = telemetry.gc.collect(), time.monotonic() + _COLLECTS
         collection.add_done_callback(lambda _: self._everyone.poke())
         while not collection.done() and self._context.stop_request.halt is Halt.NONE:
             if (left := deadline - time.monotonic()) <= 0:
@@ -128,7 +128,7 @@ class Companion:
 
     def _hear(self, tree: SideProcess) -> None:
         """Tell of the collections that are over."""
-        for done in tree.telemetry.collector.new() if tree.telemetry is not None else ():
+        for done in tree.telemetry.gc.new() if tree.telemetry is not None else ():
             self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
             self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
 

@@ -39,7 +39,7 @@ class NodeWatch:
         telemetry.look(now, used, tree.__contains__, tree.describe)
         for told in telemetry.heap_limits.newly_overridden(self._heap):
             self._context.emit(Warned(message=f"{self._step.name}: {told}"))
-        for done in telemetry.collector.new():
+        for done in telemetry.gc.new():
             self.collection = done
             self._context.emit(GcDone(owner=self._owner, used=used, collection=done))
         return bool(telemetry.processes.answering())
@@ -59,7 +59,7 @@ class NodeWatch:
         assert self.telemetry is not None
         processes = len(self.telemetry.processes.answering())
         self._context.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
-        self.telemetry.collector.collect()
+        self.telemetry.gc.collect()
 
     def snapshot(self, sample: Sample) -> None:
         """Request a heap snapshot, where memory and disk have room for it."""

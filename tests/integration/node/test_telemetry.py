@@ -130,7 +130,7 @@ def test_what_only_node_itself_allocated_later_does_not_stand_for_who_leaks(node
     assert "buffer-leak: from download pours.mjs:" in ended.outcome.why
 
 
-def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_collector(node: Path, tmp_path: Path) -> None:
+def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_gc(node: Path, tmp_path: Path) -> None:
     gc.collect()
     gc.disable()
     try:
@@ -855,7 +855,7 @@ def test_collection_begins_sampling_in_agent_only(limits: dict[str, Any] | None,
         node = asyncio.create_task(answer(telemetry.line[0]))
         try:
             await until(lambda: bool(telemetry.processes.living()), wake)
-            collection = telemetry.collector.collect()
+            collection = telemetry.gc.collect()
             while not collection.done():
                 telemetry.look(1.0, MIB, lambda _: True, tuple)
                 await wake.wait(0.05)

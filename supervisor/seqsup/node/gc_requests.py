@@ -14,7 +14,7 @@ from seqsup.node.processes import NodeProcesses
 _SETTLED = 0.3  # seconds after a collection until RSS shows it (Node 20 and before; Buffers on any)
 
 
-class Collector:
+class GcRequests:
     def __init__(self, channel: Channel, processes: NodeProcesses, sites: AllocationSites, wake: Wake) -> None:
         self._channel, self._processes, self._sites, self._wake = channel, processes, sites, wake
         self._used = 0  # bytes of the tree
