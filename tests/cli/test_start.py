@@ -680,3 +680,11 @@ def test_a_supervisor_has_no_tls_in_its_memory(seqsup_started: Callable[..., Sta
     assert "libssl" not in Path(f"/proc/{running.pid}/maps").read_text()
     running.send(signal.SIGTERM)
     assert running.wait().code == 143
+
+
+def test_a_supervisor_has_no_openssl_in_its_memory(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
+    """It takes 8 MiB, for as long as an agent runs, and nothing here needs it."""
+    ran = tmp_path / "ran"
+    started = seqsup_started("start", write(tmp_path, shell("a", f"touch {ran}; exec sleep 60")))
+    wait_for(ran.exists)
+    assert "libcrypto" not in Path(f"/proc/{started.pid}/maps").read_text()

@@ -1,7 +1,6 @@
 """Files in folders that another user may write to."""
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +15,7 @@ def replace(path: Path, content: bytes, *, mode: int | None = None, owner: tuple
     OSError where that cannot be.
     """
     folder = os.open(path.parent, HELD & ~os.O_NOFOLLOW)
-    new = f".seqsup-{secrets.token_hex(8)}"
+    new = f".seqsup-{os.urandom(8).hex()}"
     try:
         first = 0o666 if mode is None else 0o600
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, first, dir_fd=folder)
