@@ -120,7 +120,7 @@ def _answer(argv: Sequence[str] | None) -> int:
     context = None
     try:
         # click's own main prints "Aborted!" and exits 1 at a Ctrl-C, and exits 1 at a closed pipe
-        if asked := os.environ.get(COMPLETE):  # by the script of `seqsup completion`
+        if asked := os.environ.get(COMPLETE):
             from click.shell_completion import shell_complete
 
             return shell_complete(seqsup, {}, "seqsup", COMPLETE, asked)

@@ -1,4 +1,4 @@
-"""What options take: click calls the types here, and a wrong value is told as one of a profile's would be."""
+"""Types of options, which click calls. A wrong value is reported as a profile's would be."""
 
 from collections.abc import Callable
 from math import inf

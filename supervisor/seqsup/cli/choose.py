@@ -67,8 +67,9 @@ taking_options = together(
 
 
 def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wanted: Any) -> PlannedRun:
-    """Make the plan; `wanted` are fields of Choice. A run that goes on takes what it was begun with, unless told
-    otherwise."""
+    """Make the plan; `wanted` are fields of Choice. A run that is resumed keeps the choice that it began with, unless
+    the user gives another.
+    """
     if profile is None and resume:
         profile, resume = _apart(resume)
     if not profile:  # also a variable of a script's that was not set

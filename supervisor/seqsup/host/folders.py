@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# Flags to hold a folder without the right to list it. Never through a link
-HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY  # flags to hold a folder without the right to list it
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class _Level(NamedTuple):
     name: str
-    identity: tuple[int, int]  # device and inode, by which the folder is known again
-    status: os.stat_result
+    status: os.stat_result  # of the folder, which is known again by its device and inode
     left: list[str]  # names in it that are still to be seen
 
 
@@ -64,7 +62,7 @@ def entries(top: Path, *, open_up: bool = False) -> Iterator[Entry]:
                 upper = os.open("..", _FOLDER, dir_fd=fd)
                 os.close(fd)
                 fd = upper
-                if _identity(os.fstat(fd)) != levels[-1].identity:
+                if not os.path.samestat(os.fstat(fd), levels[-1].status):
                     raise OSError("a folder was moved while it was looked through")
                 name, status = level.name, level.status
             yield Entry(fd, name, status, levels)
@@ -106,14 +104,10 @@ def remove(top: Path) -> list[str]:
     return stays
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
 def _entered(fd: int, name: str, status: os.stat_result, open_up: bool) -> _Level:
     if open_up and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
         os.fchmod(fd, stat.S_IRWXU)
-    return _Level(name, _identity(status), status, sorted(os.listdir(fd), reverse=True))
+    return _Level(name, status, sorted(os.listdir(fd), reverse=True))
 
 
 def _enter(fd: int, name: str, open_up: bool) -> int | None:
@@ -128,7 +122,7 @@ def _enter(fd: int, name: str, open_up: bool) -> int | None:
 def _force(fd: int, name: str) -> int | None:
     """Enter a folder that its owner closed to itself. The folder is held before its mode is changed."""
     try:
-        held = os.open(name, HELD, dir_fd=fd)
+        held = os.open(name, HELD | os.O_NOFOLLOW, dir_fd=fd)
         try:
             Path(f"/proc/self/fd/{held}").chmod(stat.S_IRWXU)
             return os.open(name, _FOLDER, dir_fd=fd)

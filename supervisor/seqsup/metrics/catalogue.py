@@ -45,7 +45,7 @@ class Metric(Struct, frozen=True):
     kind: str  # gauge | counter | histogram
     help: str
     labels: tuple[str, ...] = ()  # after profile, which all of them have
-    values: tuple[str, ...] = ()  # of the last label, if all of them are told from the start: a 0 is no gap
+    values: tuple[str, ...] = ()  # of the last label, if each has a sample from the start
 
 
 # An agent is told to be in one of these, so that the queue adds up to the plan

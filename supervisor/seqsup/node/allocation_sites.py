@@ -12,7 +12,7 @@ from seqsup.units import MIB
 
 _STEPS = 4  # times that sites are read between the alert and soft, and from half of a heap's limit on
 _MOMENT = 1.0  # seconds in which Buffers are looked into
-_SHARE = 4  # whoever holds a quarter of what all hold is looked at closely: the worker takes it 7 to 19 MB
+_SHARE = 4  # a process with a quarter of all memory is sampled: its worker thread costs it 7 to 19 MB
 # Bytes between two samples: the first costs nothing that could be measured, the second is for a moment.
 _COARSE, _FINE = 512 * 1024, 128
 _REMEMBERED = 50  # processes
@@ -50,7 +50,7 @@ class AllocationSites:
                 self.examine()
 
     def forget(self, pid: int) -> None:
-        """Begin anew with a process that has become another program."""
+        """Forget a process that has become another program."""
         self._watched.discard(pid)
         self._filled.pop(pid, None)
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from seqsup.errors import SeqsupError
+from seqsup.host.files import replace
 from seqsup.model.plan import NodeBinary, NodeStart
 from seqsup.node import flags
 from seqsup.state.run_folder import at_home, state_dir
@@ -122,10 +122,4 @@ def _keep(file: Path, content: bytes) -> None:
     """Whole or not at all; a cache that cannot be written costs only time."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        number, draft = tempfile.mkstemp(dir=file.parent, prefix=".node-")
-        try:
-            with os.fdopen(number, "wb") as opened:
-                opened.write(content)
-            Path(draft).replace(file)
-        except OSError:
-            Path(draft).unlink()
+        replace(file, content, mode=0o600)

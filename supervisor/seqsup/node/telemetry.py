@@ -105,7 +105,7 @@ class Telemetry:
             self._visited = True
             self._receive()
         self._sites.forget(node.pid)
-        if self._of_agent:  # nobody asks for the heap limits in a companion
+        if self._of_agent:  # a companion's heap limits are not reported
             self.heap_limits.greeted(node)
         self._channel.begin(self._read(node.pid))
         self._wake.poke()

@@ -89,15 +89,16 @@ def gather(
             problems["agents", n, "rlimits", key] = told
         if n in but:
             continue
+        account = accounts.get(table.user or profile.run.user)
         if table.for_each is not None:
             try:
-                with users.acting_as(accounts.get(table.user or profile.run.user)):
+                with users.acting_as(account):
                     items[table.name] = _items(table, folder)
             except _Unreadable as error:
                 items[table.name] = ()
                 problems["agents", n, "for_each"] = str(error)
         for agent in expand(table, items.get(table.name), folder, task):
-            agents[agent.name] = look.at(agent, accounts.get(table.user or profile.run.user))
+            agents[agent.name] = look.at(agent, account)
     if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
     for key in ("textfile", "file_sd"):

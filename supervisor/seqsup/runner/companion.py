@@ -41,7 +41,7 @@ class Companion:
         self._end: Restart | None = None  # why the run ends this one
         self._tree: SideProcess | None = None  # while it is ready
         self._collected = ""  # what came of the last collection
-        self._outgrown = False  # it is over its limit by itself, and that is told
+        self._outgrown = False  # it is over its limit without agents, which was reported
 
     @property
     def name(self) -> str:

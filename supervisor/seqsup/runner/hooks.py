@@ -108,7 +108,7 @@ class HookRunner:
         while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
             if self._unwanted(point):
                 break
-            hook.used()  # whoever is seen is known for good
+            hook.used()  # each process that is seen once stays known
             await wake.wait(min(left, _LOOK))
         return hook.ended
 

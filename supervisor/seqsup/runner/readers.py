@@ -101,10 +101,10 @@ class Readers:
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         """Read along from the run's first event on."""
         self._emitter, self._run = emitter, label(begun.number)
-        timeline = SamplesFile(begun.folder)
-        emitter.add_observer(timeline.observe)
-        emitter.add_scale(timeline.weigh)
-        self._on_disk = [self._log(begun), timeline]
+        samples = SamplesFile(begun.folder)
+        emitter.add_observer(samples.observe)
+        emitter.add_scale(samples.weigh)
+        self._on_disk = [self._log(begun), samples]
         if (exporter := self._exporter) is not None:
             exporter.follow(emitter.view)
             emitter.add_reader(exporter)
@@ -161,7 +161,7 @@ class Display(Struct, frozen=True, kw_only=True):
     note: str = ""  # to be said first
     json: bool = False
     quiet: bool = False
-    passage: bool = False  # the agent's output goes on to our own
+    relay: bool = False  # the agent's output goes on to our own
     detached: Detached | None = None  # in the background
     follow: bool = False  # so does the agents' output, each line with its agent's name
     plain: bool = False  # nothing is redrawn
@@ -178,12 +178,12 @@ class TerminalReaders(Readers):
         self._here = here()  # a folder that may not be entered cannot be entered later either
         self._screen: Screen | None = None
         self._stream: Stream | None = None
-        self._passage: OutputRelay | None = None
+        self._relay: OutputRelay | None = None
         self._onlooker: Live | Pulses | None = None
 
     @property
     def _quiet(self) -> bool:
-        return self._display.json or self._display.quiet or self._display.passage
+        return self._display.json or self._display.quiet or self._display.relay
 
     def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
         if minor and self._display.quiet:
@@ -204,7 +204,7 @@ class TerminalReaders(Readers):
     def stops(self, request: HaltRequested) -> None:
         """Answer a Ctrl-C, where the log does not show it."""
         display = self._display
-        if request.by == CTRL_C and not display.json and not display.log_level and (display.passage or display.quiet):
+        if request.by == CTRL_C and not display.json and not display.log_level and (display.relay or display.quiet):
             self.say(f"stops {HALTS[request.halt]}{_FURTHER.get(request.halt, '')}")
 
     def wait(self, ticket: str, ahead: list[str]) -> None:
@@ -228,9 +228,9 @@ class TerminalReaders(Readers):
         if not self._quiet:
             self._onlooker = self._look_on(emitter)
             emitter.add_reader(self._onlooker)
-        if display.passage or display.follow:
-            self._passage = OutputRelay(begun.folder, onto=self._screen, named=display.follow)
-            emitter.add_reader(self._passage)
+        if display.relay or display.follow:
+            self._relay = OutputRelay(begun.folder, onto=self._screen, named=display.follow)
+            emitter.add_reader(self._relay)
         if (detached := display.detached) is not None:
             emitter.add_reader(lambda _: detached.announce(label(begun.number), self._plan.name))
 
@@ -256,8 +256,8 @@ class TerminalReaders(Readers):
         return live
 
     async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
-        if self._passage is not None:
-            await self._passage.close(give_up)
+        if self._relay is not None:
+            await self._relay.close(give_up)
         for reader in (self._stream, self._onlooker):
             if reader is not None:
                 reader.close()
@@ -265,7 +265,7 @@ class TerminalReaders(Readers):
             written.close()
         self._on_disk, self._screen = [], None  # the log has closed it
         display = self._display
-        shown = not (display.json or display.log_json or (display.passage and code == 0))
+        shown = not (display.json or display.log_json or (display.relay and code == 0))
         if self._emitter is not None and code is not None and shown:
             elsewhere = self._plan.state_dir != str(state_dir())
             table = summary(self._emitter.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
@@ -274,5 +274,5 @@ class TerminalReaders(Readers):
 
     def lost(self) -> OSError | None:
         """Return why output that was asked for did not reach its place. A log may fail: what it says is kept."""
-        outputs = (self._passage, self._stream)
+        outputs = (self._relay, self._stream)
         return next((output.lost for output in outputs if output is not None and output.lost is not None), None)

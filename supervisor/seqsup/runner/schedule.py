@@ -54,7 +54,6 @@ class Scheduler:
 
         Stopped, if an agent says that the run cannot go on; the agents in other lanes end first.
         """
-
         try:
             while (step := self._next()) is not None or self._running:
                 if step is not None and not self._running:

@@ -4,7 +4,6 @@ The agent may be another user, and whoever reads here may be root: no name leads
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from seqsup.errors import SeqsupError
+from seqsup.host.files import DRAFT, replacing
 from seqsup.host.folders import HELD, entries
 from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.text import unstyled
@@ -23,7 +23,6 @@ SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
 _TAIL = 4000  # bytes of output that stand for a summary where none was put
 _PIECE = 1024 * 1024
-_TEMPORARY = ".seqsup-"  # what the name of a file begins with that is not whole yet
 
 
 class ArtifactError(SeqsupError):
@@ -140,34 +139,30 @@ def _store(folder: Path, name: str, file: Path) -> Stored:
 
 def _write(folder: Path, name: str, pieces: Iterable[bytes]) -> int:
     """Under another name first: a reader, or a kill in the midst, never meets half of it."""
-    temporary = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
     size = 0
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+        with replacing(folder / name, mode=0o600) as target:
             for piece in pieces:
                 size += target.write(piece)
             target.flush()
             os.fsync(target.fileno())
-        temporary.replace(folder / name)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise ArtifactError(f"{name} cannot be stored in {folder}: {error.strerror}") from None
     return size
 
 
 def _is_temporary(name: str) -> bool:
-    return name.startswith(_TEMPORARY)
+    return name.startswith(DRAFT)
 
 
 def _open(folder: Path, name: str) -> int:
     """Never through a link, never into a pipe that waits, and only what the folder's owner owns (no hard link)."""
-    fd = os.open(folder, HELD)
+    fd = os.open(folder, HELD | os.O_NOFOLLOW)
     try:
         owner = os.fstat(fd).st_uid
         *inner, last = name.split("/")
         for part in inner:
-            below = os.open(part, HELD, dir_fd=fd)
+            below = os.open(part, HELD | os.O_NOFOLLOW, dir_fd=fd)
             os.close(fd)
             fd = below
         opened = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)

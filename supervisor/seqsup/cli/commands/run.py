@@ -49,7 +49,7 @@ def run(
         _keep_stdin()
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     level = log_level and log_level.upper()
-    display = Display(passage=True, log_level=level, log_json=log_format == "json")
+    display = Display(relay=True, log_level=level, log_json=log_format == "json")
     return supervise(plan, display, wait=not no_wait)
 
 

@@ -120,7 +120,7 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Write the profile anew: whole or not at all, and still its owner's. A link to it stays one."""
+    """Replace the profile in one step. It keeps its owner, and a link to it stays a link."""
     before = file.stat()
     owner = before.st_uid, before.st_gid
     ours = os.geteuid() != 0 or owner == (0, 0)  # only root can give a file away
