@@ -140,9 +140,8 @@ async def _stop(
 async def _recover(journal: Journal, left: "_Left", wake: Wake) -> Recovered:
     stopped, remaining, staying = await _stop(left.pids, left.groups, wake)
     for each in left.unended:
-        settle(
-            left.folder / f"{each.agent}/{each.attempt}" / REPORTS
-        )  # after its end is written, recovery skips it
+        # Before the end: recovery skips an attempt whose end is written.
+        settle(left.folder / f"{each.agent}/{each.attempt}" / REPORTS)
         journal.append(left.row.run, _end(each, stopped))
     left.take_back()
     recovered = left.told(stopped, remaining, staying)
