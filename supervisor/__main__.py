@@ -20,6 +20,8 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed.json"  # what is in it: the digest of pyproject.toml, and which extras
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 18
+BUSY_LOAD = 4  # for each core; the tests alone make 2
+BUSY_WAIT = 30  # percent
 
 
 def main(arguments):
@@ -61,12 +63,44 @@ def run_tests(arguments, long):
     A long test repeats in full width what a quick one tries once.
     """
     prepare("dev")
+    warn_if_busy(os.getloadavg()[0])
     but_long = "" if long else " and not long"
-    beside = call(PYTHON, "-m", "pytest", *side_by_side(), "-m", "not memory" + but_long, *arguments)
-    alone = call(PYTHON, "-m", "pytest", "-m", "memory" + but_long, *arguments)
+    beside = pytest(*side_by_side(), "-m", "not memory" + but_long, *arguments)
+    alone = pytest("-m", "memory" + but_long, *arguments)
     nothing = 5  # pytest's code for "no test was chosen", which is well as long as the other half had some
     codes = {beside, alone}
     return max(codes - {nothing}) if codes != {nothing} else nothing
+
+
+def pytest(*arguments):
+    code = call(PYTHON, "-m", "pytest", *arguments)
+    if code == 1:  # a test failed
+        warn_if_busy(max(os.getloadavg()))  # of the last 1, 5 and 15 minutes: the test may have failed long ago
+    return code
+
+
+def warn_if_busy(load):
+    """Print a warning if the machine is too busy for the deadlines of the tests.
+
+    `load` is a load average. The share of the time that processes waited for a CPU says nothing here: three workers
+    on two cores wait most of the time.
+    """
+    cores = os.cpu_count() or 1
+    causes = [f"load {load:.0f} on {cores} cores"] if load > BUSY_LOAD * cores else []
+    for resource, name in (("memory", "memory"), ("io", "a disk")):
+        share = waited(resource)
+        if share > BUSY_WAIT:
+            causes.append(f"processes waited for {name} {share:.0f} % of the last minute")
+    if causes:
+        say(f"{', '.join(causes)}: timeouts mean little. Repeat a test that fails when the machine is idle.")
+
+
+def waited(resource):
+    """Return the percentage of the last minute in which a process waited for it (PSI); 0 if the kernel does not say."""
+    try:
+        return float(Path("/proc/pressure", resource).read_text().split("avg60=")[1].split()[0])
+    except (OSError, IndexError):
+        return 0.0
 
 
 def side_by_side():
