@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import os
 import platform
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ import pytest
 
 from helpers.paths import ROOT
 
-_HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # not $HOME, which tests have of their own
+_HOME = Path.home()  # before a test has its own
 _STORE = (ROOT / ".venv" if (ROOT / ".venv").is_dir() else _HOME / ".cache" / "seqsup-tests") / "npm"
 _OUT_OF_REACH = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EIDLETIMEOUT")
 

@@ -14,6 +14,7 @@ import pytest
 from helpers.command_line import Result, Started
 from helpers.crashes import ONCE, bodies, completed, journal, killed, kinds, ledger, running
 from helpers.profiles import shell, write
+from helpers.tiers import WEAKEST
 from helpers.waiting import alive, wait_for
 from seqsup.containment.cgroup.files import run_name
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, LeaderEnded, RunEnded, RunStarted
@@ -65,6 +66,10 @@ def profile(folder: Path, stub: Stub, enforce: str) -> Path:
     )
 
 
+def best_tier(seqsup: Seqsup, nightly: Path) -> str:
+    return str(json.loads(seqsup("plan", nightly, "--json").stdout)["containment"]["tier"])
+
+
 def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
     result = seqsup("start", profile(tmp_path, stub, "auto"))
     assert result.code == 0, result.stderr
@@ -85,6 +90,8 @@ def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
     seqsup: Seqsup, stub: Stub, tmp_path: Path, test_id: str, enforce: str, side: str, at: int
 ) -> None:
     nightly = profile(tmp_path, stub, enforce)
+    if (enforce, at) == ("auto", SPAWNED[-1]) and best_tier(seqsup, nightly) == WEAKEST:
+        pytest.skip("no cgroup here: nothing finds a process that cleared its environment before the first look")
     assert killed(side, at, "start", nightly) == -signal.SIGKILL
     before = journal()
     told = STORY[: at - (side == "before")]
