@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import venv
 from collections.abc import Iterator, Mapping
+from email import message_from_bytes
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -85,6 +86,23 @@ def test_the_sdist_has_what_tests_and_profiles_need(dist: Path) -> None:
     assert set(wanted) <= inside
 
 
+def test_pypi_takes_both_and_shows_a_page_without_relative_links(dist: Path, wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "env", with_pip=True)
+    call(tmp_path / "env/bin/pip", "install", "--quiet", "twine>=6.1")  # older ones refuse License-Expression
+    call(tmp_path / "env/bin/twine", "check", "--strict", *dist.iterdir())
+    (name,) = [name for name in ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    told = message_from_bytes(ZipFile(wheel).read(name))
+    description = str(told.get_payload())
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert description.startswith("# seqsup\n")
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert len(links) > 15
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert told["Author"]
+    assert told["Keywords"]
+    assert {each.partition(",")[0] for each in told.get_all("Project-URL", [])} >= {"Homepage", "Issues", "Source"}
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A folder of the ordinary user's."""
@@ -154,12 +172,31 @@ def test_every_python_that_is_here_runs_it(version: str, wheel: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("tool", ["uv", "pipx"])
-def test_tools_that_install_programs_install_it(tool: str, wheel: Path, home: Path) -> None:
+def test_tools_that_install_programs_install_it_and_then_node(tool: str, wheel: Path, home: Path) -> None:
     as_user(home, PYTHONS[0], "-m", "venv", home / "tools")
     as_user(home, home / "tools/bin/pip", "install", "--quiet", "--no-cache-dir", tool)
     words = ["uv", "tool", "install", "--python", PYTHONS[0]] if tool == "uv" else ["pipx", "install"]
     as_user(home, home / "tools/bin" / words[0], *words[1:], wheel)
-    assert as_user(home, home / ".local/bin/seqsup", "--version") == f"seqsup {__version__}\n"
+    own = home / ".local/bin/seqsup"
+    assert as_user(home, own, "--version") == f"seqsup {__version__}\n"
+    remedy = checks(home, own)["node"]["remedy"]
+    assert remedy.startswith({"uv": "uv tool install --with ", "pipx": "pipx inject "}[tool])
+    as_user(home, "env", f"PATH={home}/tools/bin:/usr/bin:/bin", "sh", "-c", remedy)
+    assert "packaged one is taken" in checks(home, own)["node"]["finding"]
+
+
+def checks(home: Path, own: Path) -> dict[str, dict[str, str]]:
+    """What doctor finds on a machine without Node."""
+    told = json.loads(as_user(home, *without_node(home), own, "doctor", "--json"))
+    return {check["what"]: check for check in told["checks"]}
+
+
+def without_node(home: Path) -> list[str]:
+    (home / "bin").mkdir(exist_ok=True)
+    for tool in ("sh", "setpriv"):
+        if not (home / "bin" / tool).exists():
+            (home / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    return ["env", f"PATH={home}/bin"]
 
 
 def test_types_are_shipped(wheel: Path, tmp_path: Path) -> None:
@@ -180,9 +217,6 @@ def test_types_are_shipped(wheel: Path, tmp_path: Path) -> None:
 def test_where_there_is_no_node_one_can_be_installed_with_it_and_npx_works(wheel: Path, home: Path) -> None:
     as_user(home, PYTHONS[0], "-m", "venv", home / "env")
     as_user(home, home / "env/bin/pip", "install", "--quiet", "--no-cache-dir", f"{wheel}[node]")
-    (home / "bin").mkdir()
-    for tool in ("sh", "setpriv"):
-        (home / "bin" / tool).symlink_to(shutil.which(tool) or tool)
-    own = ["env", f"PATH={home}/bin", home / "env/bin/seqsup"]
+    own = [*without_node(home), home / "env/bin/seqsup"]
     as_user(home, *own, "run", "--", "npx", "--version")
     assert re.search(r"^\d+\.\d+\.\d+$", as_user(home, *own, "logs", "npx"), re.MULTILINE)

@@ -77,5 +77,32 @@ def test_every_verb_in_the_documents_exists() -> None:
         assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)) <= TARGETS
 
 
+def test_page_on_pypi_makes_sense_without_a_clone() -> None:
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+    page = runpy.run_path(str(ROOT / "setup.py"))["page"]((ROOT / "README.md").read_text(), repository, "1.2.3")
+    targets = re.findall(r"\]\(([^)]*)\)", page)
+    assert [target for target in targets if not target.startswith("https://")] == []
+    ours = [target.partition("/1.2.3/")[2].partition("#")[0] for target in targets if "/1.2.3/" in target]
+    assert len(ours) > 15
+    assert all((ROOT / path).is_file() for path in ours)
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", page)
+    assert len(pictures) == 2
+    assert all(picture.startswith("https://raw.githubusercontent.com/seqsup/seqsup/1.2.3/") for picture in pictures)
+    assert "python3 supervisor" not in page
+    assert "make check" not in page
+    assert set(re.findall(r"install '?([^\s'`]+)", page)) >= {"seqsup", "seqsup[node]"}
+    assert not re.search(r"install '?\.", page)
+
+
+def test_npx_names_a_version_in_documents_and_profiles() -> None:
+    """Without one, whoever publishes the next version of the package runs code beside a user's agents."""
+    profiles = [*ROOT.glob("profiles/*"), *ROOT.glob("tests/data/*"), *ROOT.glob("supervisor/seqsup/model/presets/*")]
+    files = [*map(ROOT.joinpath, DOCUMENTS), *(path for path in profiles if path.is_file())]
+    command = re.compile(r"""npx["', ]+(?:-y|--yes)["', ]+([^"'`\s]+)""")
+    packages = [(path.name, package) for path in files for package in command.findall(path.read_text())]
+    assert packages
+    assert [each for each in packages if not re.fullmatch(r"@?[^@]+@\d[\w.-]*", each[1])] == []
+
+
 def test_make_has_every_verb() -> None:
     assert TARGETS - {"dashboard-preview"} == VERBS - {"preview"}

@@ -23,7 +23,7 @@ CHROME = "/root/.cache/ms-playwright/chromium-1194/chrome-linux/chrome"
 REAL: list[tuple[str, list[str], ProcessKind]] = [
     # MCP servers, and what starts them
     ("npm exec @model", ["npm exec @modelcontextprotocol/server-filesystem /tmp"], MCP),
-    ("node", ["node", "/usr/local/bin/npx", "-y", "@modelcontextprotocol/server-everything"], MCP),
+    ("node", ["node", "/usr/local/bin/npx", "-y", "@modelcontextprotocol/server-everything@2026.8.31"], MCP),
     ("npx", ["npx", "-y", "@playwright/mcp@latest", "--headless"], MCP),
     ("MainThread", ["node", f"{NPX}/.bin/mcp-server-filesystem", "/tmp"], MCP),
     ("node", ["node", f"{NPX}/@modelcontextprotocol/server-github/dist/index.js"], MCP),
@@ -47,7 +47,7 @@ REAL: list[tuple[str, list[str], ProcessKind]] = [
     ("node", ["node", "/usr/lib/node_modules/@acme/mcp", "--port", "1"], MCP),
     # shells, npm's own between included
     ("sh", ["sh", "-c", "mcp-server-filesystem /tmp"], SHELL),
-    ("bash", ["/bin/bash", "-lc", "npx -y @modelcontextprotocol/server-everything"], SHELL),
+    ("bash", ["/bin/bash", "-lc", "npx -y @modelcontextprotocol/server-everything@2026.8.31"], SHELL),
     ("bash", ["-bash"], SHELL),
     ("zsh", ["/usr/bin/zsh", "-c", "-l", "source /root/.claude/shell-snapshots/a.sh && eval 'npm test'"], SHELL),
     # browsers
