@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqsup.host.machine import LINUX
@@ -11,21 +12,27 @@ from seqsup.host.machine import LINUX
 def send(pid: int, lives: Callable[[], bool], *signums: signal.Signals) -> bool:
     """Signal a process, if it lives once we hold it: its number may be another's by now. False when it is gone."""
     try:
-        pidfd = os.pidfd_open(pid) if LINUX else None  # else `lives` is asked right before the signal
-        try:
+        with _held(pid) as signalled:
             if not lives():
                 return False
             for signum in signums:
-                if pidfd is None:
-                    os.kill(pid, signum)
-                else:
-                    signal.pidfd_send_signal(pidfd, signum)
-        finally:
-            if pidfd is not None:
-                os.close(pidfd)
+                signalled(signum)
     except ProcessLookupError:
         return False
     return True
+
+
+@contextmanager
+def _held(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
+    """Give what signals a process by its pidfd; by its pid where there are none."""
+    if not LINUX:
+        yield lambda signum: os.kill(pid, signum)
+        return
+    pidfd = os.pidfd_open(pid)
+    try:
+        yield lambda signum: signal.pidfd_send_signal(pidfd, signum)
+    finally:
+        os.close(pidfd)
 
 
 def suspended(pid: int) -> bool:

@@ -9,11 +9,12 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 
 from msgspec import Struct
 
+from seqsup.host.machine import LINUX
 from seqsup.model.profile import Rlimits
 
 CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127
@@ -31,6 +32,7 @@ while read -r _seqsup_key _seqsup_parent; do [ "$_seqsup_key" != PPid: ] || brea
 [ "$_seqsup_parent" = {parent} ] || exit 125
 }}
 """
+_SH_PARENT_ELSEWHERE = '[ "$PPID" = {parent} ] || exit 125\n'
 _SH_EXEC = 'exec "$@"'
 
 # dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
@@ -51,11 +53,18 @@ _PYTHON_PARENT = """
 if os.getppid() != {parent}:
     os._exit(125)
 """
+_PYTHON_ENV = """
+with open("/proc/self/environ", "rb") as file:
+    env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\\0") if b"=" in entry)
+"""
+_PYTHON_ENV_ELSEWHERE = """
+env = dict(os.environb)
+if {coerced}:
+    env.pop(b"LC_CTYPE", None)
+"""
 _PYTHON_EXEC = """
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-with open("/proc/self/environ", "rb") as file:
-    env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\\0") if b"=" in entry)
 try:
     os.execvpe(sys.argv[at + 1], sys.argv[at + 1:], env)
 except OSError as error:
@@ -87,7 +96,7 @@ class Bounds(Struct, frozen=True):
 
 
 def wrap(
-    command: Sequence[str], entry: Sequence[str], *, names: Iterable[str] = (), die_with_us: bool = False,
+    command: Sequence[str], entry: Sequence[str], *, names: Collection[str] = (), die_with_us: bool = False,
     bounds: Bounds | None = None, becoming: Sequence[str] = (), parent: int | None = None,
 ) -> list[str]:  # fmt: skip
     """Give the command that enters these cgroup.procs files and then becomes `command`.
@@ -100,11 +109,13 @@ def wrap(
     dying = dying_with_us() if die_with_us else ()
     became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears what was asked before
     if all(name.isidentifier() and name.isascii() for name in names):
-        check = _SH_PARENT.format(parent=parent) if parent is not None else ""
+        asks = _SH_PARENT if LINUX else _SH_PARENT_ELSEWHERE
+        check = asks.format(parent=parent) if parent is not None else ""
         shim = ["/bin/sh", "-c", "".join(_in_shell(bounds)) + _SH + check + _SH_EXEC, "seqsup"]
     else:
         check = _PYTHON_PARENT.format(parent=parent) if parent is not None else ""
-        shim = [sys.executable, "-ISE", "-c", "".join(_in_python(bounds)) + _PYTHON + check + _PYTHON_EXEC]
+        env = _PYTHON_ENV if LINUX else _PYTHON_ENV_ELSEWHERE.format(coerced="LC_CTYPE" not in names)
+        shim = [sys.executable, "-ISE", "-c", "".join(_in_python(bounds)) + _PYTHON + check + env + _PYTHON_EXEC]
     return [*(() if became else dying), *shim, *entry, "--", *became, *command]
 
 

@@ -18,7 +18,7 @@ from seqsup.containment.owner import Streams
 from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import SeqsupError
-from seqsup.host.machine import LINUX
+from seqsup.host.machine import LINUX, raise_open_files
 from seqsup.model.outcome import Exit
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -60,8 +60,7 @@ class Reaper:
 
     def __enter__(self) -> "Reaper":
         adopt_orphans()
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two descriptors a member, and trees can be wide
+        raise_open_files()  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
         # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)

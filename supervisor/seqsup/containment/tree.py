@@ -12,6 +12,7 @@ from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import TreeOwner
 from seqsup.containment.process import Member, kin, read_stat
+from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
@@ -276,6 +277,8 @@ class Tree:
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:
     """Say whose child each process among these numbers is, a thread's being 0; None where one may not be looked at."""
     found: dict[int, int] = {}
+    if not LINUX:
+        return None
     for pid in numbers:
         try:
             os.close(os.pidfd_open(pid))

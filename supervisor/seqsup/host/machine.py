@@ -14,6 +14,7 @@ from seqsup.model.process import Surroundings
 LINUX = sys.platform == "linux"  # else psutil has to do
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
+_OPEN_MAX = 10240  # of macOS, whose kernel refuses more than kern.maxfilesperproc, never less than that
 
 
 class Host:
@@ -119,3 +120,13 @@ def too_few_files() -> str:
     """Say that no run can begin here with as few open files as are allowed, if that is so."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return f"a run needs {_FILES} open files at least, and `ulimit -n` allows {allowed}" if allowed < _FILES else ""
+
+
+def raise_open_files() -> None:
+    """Allow this process as many open files as the hard limit lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if LINUX:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    elif 0 <= soft < _OPEN_MAX:  # the hard limit is none unless the user lowered it
+        most = _OPEN_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -10,7 +10,6 @@ A line of JSON each way. Whoever says more than was asked, or says it badly, is 
 import asyncio
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -21,7 +20,7 @@ from msgspec import Meta, Struct
 
 from seqsup.model.plan import Account
 from seqsup.model.process import AllocationSite, Heap, NodeProcess
-from seqsup.node.sockets import Sockets, discard
+from seqsup.node.sockets import Sockets, discard, peer
 
 _LONGEST_LINE = 65536  # bytes
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
@@ -30,7 +29,6 @@ _SOON = 10.0  # seconds for an answer
 LONG = 600.0  # and for what goes through a whole heap: how long it is worth waiting for is the policy's to say
 _SILENCE = 5.0  # seconds within which one must have said who it is
 _PATIENCE = 0.03  # seconds after which the watch is asked too; an idle loop answers in one millisecond
-_PEER = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
 Size = Annotated[int, Meta(ge=0, le=2**53)]
@@ -163,7 +161,7 @@ class Channel:
         self._resting = self._loop.call_later(_REST, self._loop.add_reader, self._listener.fileno(), self._accept)
 
     def _admit(self, connection: socket.socket) -> None:
-        pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        pid, uid = peer(connection)
         full = len(self._lines) >= _LINES or sum(line.pid == pid for line in self._lines) >= _LINES_EACH
         if uid not in self._users or pid <= 0 or full:
             connection.close()

@@ -4,17 +4,23 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from seqsup.host.machine import LINUX
 from seqsup.model.plan import Account
 
 _PREFIX = "seqsup-node-"
-_LONGEST_PATH, _LONGEST_NAME = 107, 20  # bytes, of sockaddr_un, and of what follows the prefix
+_LONGEST_PATH = 107 if LINUX else 103  # bytes, of sockaddr_un
+_LONGEST_NAME = 20  # bytes, of what follows the prefix
 _STALE = 60.0  # seconds: a younger folder may be about to get a socket
 _BACKLOG = 128
+_UCRED = struct.Struct("3i")  # Linux: pid, uid, gid
+_XUCRED = struct.Struct("II68x")  # macOS: version, uid, groups
+_SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2  # macOS; Python has no names for them
 
 
 class Sockets:
@@ -28,7 +34,8 @@ class Sockets:
         OSError says why there is none.
         """
         path = self._new_path(shared=account is not None)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.setblocking(False)
         try:
             listener.bind(os.fspath(path))
             if account is not None:
@@ -53,6 +60,16 @@ class Sockets:
             folder = self._folders[shared] = _make_folder(shared=shared)
         self._given += 1
         return folder / str(self._given)
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Return the pid and the uid of the process at the other end, as they were when it connected."""
+    if LINUX:
+        pid, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    else:
+        _, uid = _XUCRED.unpack(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size))
+        pid = connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
+    return pid, uid
 
 
 def discard(listener: socket.socket, path: Path) -> None:
@@ -86,7 +103,8 @@ def _remove_stale(base: Path) -> None:
 
 
 def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
         try:
             asking.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):

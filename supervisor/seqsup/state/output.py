@@ -133,8 +133,7 @@ def open_stdin(step: Step) -> IO[bytes]:
 
 def unnamed(content: bytes = b"") -> IO[bytes]:
     """Return a file that has no name, and on Linux no place on a disk. It is read from its beginning."""
-    known = hasattr(os, "memfd_create")
-    file = os.fdopen(os.memfd_create("seqsup"), "w+b") if known else TemporaryFile()  # noqa: SIM115 (it is returned)
+    file = os.fdopen(os.memfd_create("seqsup"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()  # noqa: SIM115
     file.write(content)
     file.seek(0)
     return file

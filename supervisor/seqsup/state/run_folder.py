@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seqsup.errors import SeqsupError
+from seqsup.host.machine import LINUX
 
 LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
 KILLED = "killed"  # there when its sentinel, at its supervisor's death, killed what ran
@@ -22,8 +23,12 @@ STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the ne
 FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
 CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
 ARTIFACTS = "artifacts"  # the agent's own, whoever it is
-_FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
-_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+if LINUX:  # struct flock of 64 bits: type, whence, start, length, pid
+    _FLOCK, _TYPE, _WHOLE_FILE = "hhqqi4x", 0, (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    _SET_LOCK, _GET_LOCK = fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK
+else:  # macOS: start, length, pid, type, whence. A Python that was built for an older one lacks the names
+    _FLOCK, _TYPE, _WHOLE_FILE = "qqihh", 3, (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+    _SET_LOCK, _GET_LOCK = getattr(fcntl, "F_OFD_SETLK", 90), getattr(fcntl, "F_OFD_GETLK", 92)
 
 
 def state_dir() -> Path:
@@ -125,7 +130,7 @@ def hold(folder: Path) -> int:
     """
     fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        fcntl.fcntl(fd, _SET_LOCK, struct.pack(_FLOCK, *_WHOLE_FILE))
     except OSError:
         os.close(fd)
         raise
@@ -158,11 +163,10 @@ def alive(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        in_the_way = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+        in_the_way = fcntl.fcntl(fd, _GET_LOCK, struct.pack(_FLOCK, *_WHOLE_FILE))
     finally:
         os.close(fd)
-    (kind, *_) = struct.unpack(_FLOCK, in_the_way)
-    return bool(kind != fcntl.F_UNLCK)
+    return bool(struct.unpack(_FLOCK, in_the_way)[_TYPE] != fcntl.F_UNLCK)
 
 
 def surely_alive(folder: Path) -> bool:

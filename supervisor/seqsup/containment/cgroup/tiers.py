@@ -30,9 +30,11 @@ SUBREAPER, PSUTIL = "subreaper", "psutil"
 
 # What must be said of it, in plan, doctor and log
 WITHOUT_LINUX = (
-    "not Linux: what leaves its parents and its session unseen is found by the mark in its environment only;"
-    " memory is read more slowly, so that a leak overshoots further; no kernel keeps memory.hard;"
-    " companions, hooks and several agents at a time have keepers, which need Linux"
+    "not Linux: experimental, we have not run it on a Mac."
+    " Memory is read more slowly, so a leak overshoots further, and no kernel keeps memory.hard."
+    " A process that leaves its parents and its session before seqsup sees it is not found."
+    " If seqsup is killed, its agent runs on until the next start or `seqsup sweep`."
+    " Companions, hooks and concurrency need Linux"
 )
 _MOUNTED = (
     "mount cgroup v2 with its memory controller (mount -t cgroup2 none /sys/fs/cgroup), or run it where systemd does"

@@ -1,10 +1,8 @@
 """One process of this machine, as this machine can tell of it: Linux by /proc and pidfds, any other by psutil."""
 
-from typing import TYPE_CHECKING
+import sys
 
-from seqsup.host.machine import LINUX
-
-if TYPE_CHECKING or LINUX:
+if sys.platform == "linux":  # by this name mypy knows which of them it is
     from seqsup.containment.process.linux import LinuxMember as Member
     from seqsup.containment.process.linux import all_pids, children, environment, glance, kin, kinship, read_stat
 else:

@@ -1,8 +1,9 @@
 """One process of a machine that is not Linux, by psutil: what linux.py defines, with weaker promises.
 
 A process is known by pid and start time, which are compared right before a signal, not with it. Nobody adopts orphans:
-who left its parents is found by the leader's session, by having been seen before, or in the end by the mark in its
-environment. Memory is what is unique to a process, where the system tells, else all that is resident.
+one that left its parents is found by the leader's session or because it was seen before. The mark in its environment
+helps only where that may be read, on macOS seldom. Memory is what is unique to a process, where the system tells, else
+all that is resident.
 """
 
 import os
@@ -50,8 +51,8 @@ class PortableMember:
         plain = self._process.memory_info()
         if what is Measure.RSS:
             return int(plain.rss)
-        if hasattr(plain, "shared"):
-            return max(int(plain.rss) - int(plain.shared), 0)
+        if (shared := getattr(plain, "shared", None)) is not None:
+            return max(int(plain.rss) - int(shared), 0)
         with suppress(psutil.AccessDenied):
             return int(self._process.memory_full_info().uss)
         return int(plain.rss)
