@@ -28,6 +28,14 @@ def mounts(mountinfo: str | None = None) -> Iterator[Mount]:
         yield Mount(device, _unescaped(shown), _unescaped(where), filesystem, tuple(options.split(",")))
 
 
+def filesystem(path: str, mountinfo: str | None = None) -> str:
+    """Return the type of the file system that an absolute path without links lies on; empty where it is unknown."""
+    above = {"/", *(path[:end] for end, sign in enumerate(path) if sign == "/"), path}
+    covering = [mount for mount in mounts(mountinfo) if mount.where in above]
+    deepest = max((len(mount.where) for mount in covering), default=0)
+    return next((mount.filesystem for mount in reversed(covering) if len(mount.where) == deepest), "")
+
+
 def _unescaped(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 

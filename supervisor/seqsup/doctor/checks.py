@@ -17,7 +17,7 @@ from seqsup import __version__
 from seqsup.containment import launcher
 from seqsup.containment.process import children, read_stat
 from seqsup.containment.reaper import adopt_orphans
-from seqsup.doctor import tools
+from seqsup.doctor import outside, tools
 from seqsup.doctor.finding import Finding, Level
 from seqsup.doctor.installation import command_to_add
 from seqsup.errors import SeqsupError
@@ -69,11 +69,13 @@ def examine(folder: Path, path: str, plan: Plan | None) -> Iterator[Finding]:
         "node": lambda: _node(path),
         "runtimes": lambda: _runtimes(plan),
         "agent CLIs": lambda: tools.clis(path),
+        "Windows": lambda: outside.windows_programs(path),
         "claude settings": lambda: tools.claude_settings(_folders(plan)),
         "metrics port": lambda: tools.metrics_port(metrics),
         "companion port": lambda: tools.companion_ports(plan.companions if plan is not None else ()),
         "hooks": lambda: tools.hooks(plan.hooks) if plan is not None else (),
         "state folder": lambda: _state(folder),
+        "file system": lambda: outside.state_folder(folder),
         "journal": lambda: _journal(folder),
         "turn": lambda: _turn(queue),
         "leftovers": lambda: _leftovers(folder, queue),

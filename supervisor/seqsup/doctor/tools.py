@@ -54,7 +54,7 @@ def clis(path: str) -> Iterator[Finding]:
         runtime = detect([name], "/", path)
         if runtime.executable is None:
             yield Finding(Level.FAIL, name, f"{file}: {runtime.why}", f"install {name} again")
-        else:
+        elif not runtime.windows:
             yield Finding(Level.OK, name, f"{file}: {_runtime(runtime.kind, runtime.executable)}")
     if not found:
         yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(start_commands())} is on PATH")

@@ -91,6 +91,11 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def in_wsl() -> bool:
+    """Say whether this Linux runs under Windows: the kernel is Microsoft's."""
+    return "microsoft" in os.uname().release.lower()
+
+
 def total() -> int:
     """The machine's memory in bytes, or a container's, where lxcfs mounts a /proc/meminfo that says so."""
     if not LINUX:

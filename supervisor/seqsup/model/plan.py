@@ -53,6 +53,7 @@ class Detected(Struct, frozen=True, kw_only=True):
     kind: str  # node | bun | native
     executable: str | None  # the binary that will run: of a script its interpreter. None: not found
     why: str  # how that was found out, or what is missing and how to mend it
+    windows: bool = False  # WSL runs it, or what it starts, in Windows
 
 
 class NodeBinary(Struct, frozen=True, kw_only=True):

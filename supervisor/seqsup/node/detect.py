@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from msgspec.structs import replace
 
+from seqsup.containment.proc_text import filesystem
+from seqsup.host.machine import in_wsl
 from seqsup.model.plan import Detected
 
 _NODE = re.compile(r"node(js)?([-.]?[0-9][0-9.]*)?")
@@ -26,6 +28,7 @@ _ELF_MAGIC = b"\x7fELF"
 _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins, their size and number, who holds names
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
+_WINDOWS_MAGIC, _WINDOWS_DRIVES = b"MZ", ("9p", "drvfs")
 _APART = "write each of its words by itself"
 _HEAD = 16384  # bytes of a file that are looked at: before pnpm's scripts start node come 4 KiB
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
@@ -65,7 +68,8 @@ class Detector:
             return own
         found = self.detect(inner, cwd, path, depth - 1)
         if name in _SHELLS and (found.executable is None or found.kind == "native"):
-            return own  # it may be a word of the shell's, or in a folder that it enters first
+            # it may be a word of the shell's, or in a folder that it enters first
+            return replace(own, windows=own.windows or found.windows)
         return replace(found, why=f"behind {name}, {found.why}") if found.executable is not None else found
 
     def _program(self, word: str, cwd: str, path: str, depth: int) -> Detected:
@@ -81,6 +85,8 @@ class Detector:
         head, tail, sections = _parts(real)
         if head.startswith(b"#!") and depth:
             return self._script(file, head, cwd, path, depth)
+        if head.startswith(_WINDOWS_MAGIC) and in_wsl():
+            return Detected(kind="native", executable=file, why=f"{file} is a program of Windows", windows=True)
         if head.startswith(_ELF_MAGIC) and (_BUN_SECTION in sections or _BUN_TRAILER in tail):
             return Detected(kind="bun", executable=file, why=f"{file} was compiled by Bun")
         if tool := next((name for name in names if name in _NODE_TOOLS), None):
@@ -101,7 +107,17 @@ class Detector:
             return Detected(kind=inner.kind, executable=None, why=f"{file} asks for {line.strip()}: {inner.why}")
         if inner.kind == "native" and _SHELL_SHIM.search(head) and (node := find("node", cwd, path)):
             return Detected(kind="node", executable=node, why=f"{file} is a shell script that starts node")
-        return Detected(kind=inner.kind, executable=inner.executable, why=f"{file} begins with #!{line.strip()}")
+        why = f"{file} begins with #!{line.strip()}"
+        windows = inner.windows or _starts_windows(file, line, head)
+        return Detected(kind=inner.kind, executable=inner.executable, why=why, windows=windows)
+
+
+def _starts_windows(file: str, line: str, head: bytes) -> bool:
+    """Say whether a script is a shim of Windows: a shell's, on one of its drives, that names one of its programs."""
+    shell = any(Path(word).name in _SHELLS for word in line.split())
+    if b".exe" not in head or not shell or not in_wsl():
+        return False
+    return filesystem(os.path.realpath(file)) in _WINDOWS_DRIVES
 
 
 def find(word: str, cwd: str, path: str) -> str | None:

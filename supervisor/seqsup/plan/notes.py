@@ -14,6 +14,9 @@ from seqsup.text import named
 from seqsup.units import format_size
 
 NO_TASK = "{task} is empty; it is given with --task"
+_WINDOWS = (
+    "a Windows program, which runs outside WSL: it is neither measured nor limited nor killed; install it inside WSL"
+)
 _NAMED = 3  # agents of which the same is noted
 _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they print, fill the 128 KiB of a command's word
 _CHAIN = 5  # agents: the longest chain that is advised
@@ -41,6 +44,8 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> 
             if names[need] and all(name in skips for name in names[need]):
                 yield f"{table.name} needs {need}, which is not taken now: what it left earlier must do"
         found = survey.agents[agent.name]
+        if found.detected.windows:
+            alike.setdefault(_WINDOWS, {})[table.name] = None
         if found.node is None and table.node != profile.node:
             yield f"{table.name}: its [node] has no effect: there is no node on its PATH"
         elif found.node is not None:

@@ -18,7 +18,7 @@ from seqsup.containment.cgroup.group import Cgroups, Unavailable
 from seqsup.containment.cgroup.v1 import CgroupsV1
 from seqsup.containment.launcher import wrap
 from seqsup.errors import SeqsupError
-from seqsup.host.machine import LINUX
+from seqsup.host.machine import LINUX, in_wsl
 from seqsup.model.enums import Enforce
 from seqsup.state.run_folder import state_dir
 from seqsup.text import nearest
@@ -44,6 +44,7 @@ _WRITABLE = (
     "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
     " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
 )
+_SYSTEMD_OF_WSL = "let systemd run: write [boot] systemd=true to /etc/wsl.conf, then run `wsl --shutdown` in Windows"
 _ELSEWHERE = (
     "/proc shows another pid namespace than ours, so no process can be watched:"
     " mount -t proc proc /proc, or begin the namespace with unshare --mount-proc"
@@ -138,6 +139,8 @@ def remedy() -> str:
         return _ROOTED
     if _systemd_runs():
         return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
+    if in_wsl():
+        return _SYSTEMD_OF_WSL
     return _WRITABLE if _contained() else _MOUNTED
 
 
