@@ -21,9 +21,9 @@ def windows_programs(path: str) -> Iterator[Finding]:
         yield Finding(Level.WARN, "Windows", told, remedy)
 
 
-def state_folder(folder: Path, mountinfo: str | None = None) -> Iterator[Finding]:
+def state_folder(folder: Path) -> Iterator[Finding]:
     """Warn of a file system that may keep neither the journal nor permissions as a local one does."""
-    kind = filesystem(str(folder.resolve()), mountinfo)
+    kind = filesystem(str(folder.resolve()))
     if kind in _FOREIGN or kind.startswith("fuse."):
         told = f"{folder} is on {kind}: the journal may be damaged there, and other users may be able to read it"
         yield Finding(Level.WARN, "file system", told, "set SEQSUP_STATE_DIR to a folder on a local disk")

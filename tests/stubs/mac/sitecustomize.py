@@ -14,7 +14,7 @@ import platform
 import resource
 import select
 import selectors
-import shutil  # noqa: F401
+import shutil
 import signal
 import socket
 import struct
@@ -46,7 +46,8 @@ _LOCKS = {1: fcntl.F_RDLCK, 2: fcntl.F_UNLCK, 3: fcntl.F_WRLCK}
 _SO_PEERCRED = socket.SO_PEERCRED
 _LINUX_FLOCK, _MAC_FLOCK = struct.Struct("hhqqi4x"), struct.Struct("qqihh")
 
-_fcntl, _getsockopt = fcntl.fcntl, socket.socket.getsockopt
+_NO_TOOLS = ("setpriv", "busctl", "systemd-run")
+_fcntl, _getsockopt, _which = fcntl.fcntl, socket.socket.getsockopt, shutil.which
 _getrlimit, _setrlimit = resource.getrlimit, resource.setrlimit
 _files: tuple[int, int] = (256, resource.RLIM_INFINITY)
 
@@ -108,6 +109,7 @@ selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc, assignm
 fcntl.fcntl, fcntl.F_RDLCK, fcntl.F_UNLCK, fcntl.F_WRLCK = mac_fcntl, 1, 2, 3  # type: ignore[misc]
 resource.getrlimit, resource.setrlimit = mac_getrlimit, mac_setrlimit
 socket.socket.getsockopt = mac_getsockopt  # type: ignore[method-assign, assignment]
+shutil.which = lambda cmd, *args, **more: None if cmd in _NO_TOOLS else _which(cmd, *args, **more)  # type: ignore[assignment]
 psutil.Process.environ = mac_environ  # type: ignore[method-assign]
 ctypes.CDLL = MacCDLL  # type: ignore[misc]
 platform.system, platform.release = lambda: "Darwin", lambda: "25.1.0"
