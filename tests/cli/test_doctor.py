@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from helpers.command_line import Result, Started
+from helpers.command_line import Result, Started, environment
 from helpers.paths import ROOT
 from helpers.profiles import agent, shell, write
 from helpers.told import Told
@@ -54,6 +54,11 @@ def elsewhere(prepare: str, *args: object) -> Result:
     if ended.returncode == 99 or "unshare" in ended.stderr:
         pytest.skip(f"mounts cannot be changed here: {ended.stderr.strip()}")
     return Result(ended.returncode, ended.stdout, ended.stderr)
+
+
+def memory_is_of_v1() -> bool:
+    lines = (line.split() for line in Path("/proc/cgroups").read_text().splitlines())
+    return any(line[0] == "memory" and line[1] != "0" for line in lines)
 
 
 # -- what is told
@@ -145,7 +150,22 @@ def test_without_cgroups_memory_is_kept_by_watching_and_it_says_what_would_give_
     assert (result.code, check["level"]) == (0, "warn")
     assert check["finding"].startswith("subreaper: memory.hard is kept by watching")
     assert len(check["notes"]) == 5
-    assert "systemd" in check["remedy"]
+    assert ("cgroup v1's memory controller" if memory_is_of_v1() else "systemd") in check["remedy"]
+
+
+def test_the_root_of_a_user_namespace_is_not_told_to_mount_what_would_not_help(tmp_path: Path) -> None:
+    if not memory_is_of_v1():
+        pytest.skip("memory is of cgroup v2 here")
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    hide = 'mount -t tmpfs none /sys/fs/cgroup || exit 99; exec "$@"'
+    program = [sys.executable, "-m", "seqsup", "doctor", "--json"]
+    ended = subprocess.run(
+        [*apart, hide, "sh", *program], env=environment({}), capture_output=True, text=True, check=False
+    )
+    if ended.returncode == 99 or ended.stderr.startswith("unshare"):
+        pytest.skip("no user namespace can be made here")
+    remedy = found(Result(ended.returncode, ended.stdout, ended.stderr))["containment"]["remedy"]
+    assert remedy.startswith("run it as root, outside of user namespaces")
 
 
 def test_a_profile_that_asks_the_kernel_fails_where_it_cannot_be_had(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_where_proc_is_not_mounted_that_is_said(tmp_path: Path, words: list[str]
     ended = subprocess.run([*apart, *start], env=environment(), capture_output=True, text=True, check=False)
     if ended.returncode == 99 or "unshare" in ended.stderr:
         pytest.skip("no namespace can be made here")
-    assert ended.returncode == 2, ended.stderr
+    assert ended.returncode == 3, ended.stderr
     assert ended.stderr.startswith(f"seqsup: {told}")
     assert "mount -t proc proc /proc" in ended.stderr
 

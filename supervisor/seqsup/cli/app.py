@@ -178,14 +178,14 @@ def _fail(error: Exception, debug: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
-    from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
+    from seqsup.errors import Refused, SeqsupError, denial  # here, because `--version` has no use for it
 
     if isinstance(error, SeqsupError):
         _say(str(error))
         return error.exit_code
-    if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lacks := _proc_lacks()):
-        _say(lacks)
-        return SeqsupError.exit_code
+    if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lack := _proc_lack()) is not None:
+        _say(str(lack))
+        return Refused.exit_code
     if isinstance(error, OSError) and (told := denial(error)) is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
         _say(f"{where}{told}")
@@ -198,13 +198,10 @@ def _fail(error: Exception, debug: bool) -> int:
     return FAULT
 
 
-def _proc_lacks() -> str:
-    """What nobody can do without; empty where /proc is whole."""
-    if not os.path.exists("/proc/self"):  # noqa: PTH110
-        return "/proc is not mounted: mount -t proc proc /proc"
-    if not os.path.exists("/proc/meminfo"):  # noqa: PTH110
-        return "/proc shows processes alone: mount -t proc proc /proc, or leave out ProcSubset=pid of the service"
-    return ""
+def _proc_lack() -> object | None:
+    from seqsup.containment.needs import proc_lack  # here, because `--version` has no use for it
+
+    return proc_lack()
 
 
 def _trace(error: Exception) -> None:

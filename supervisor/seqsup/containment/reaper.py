@@ -4,7 +4,6 @@ A second waiter anywhere would steal statuses (a foreign waitpid(-1) made Popen 
 """
 
 import asyncio
-import ctypes
 import os
 import resource
 import signal
@@ -14,14 +13,13 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from seqsup.containment.members import Members, descend, own_children
+from seqsup.containment.needs import adopt_orphans
 from seqsup.containment.owner import Streams
 from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
-from seqsup.errors import SeqsupError
 from seqsup.host.machine import LINUX, raise_open_files
 from seqsup.model.outcome import Exit
 
-_PR_SET_CHILD_SUBREAPER = 36
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us
 _WALL = 0x40000000 if LINUX else 0  # children of every kind, clone()'s too
 _CHASES = 100
@@ -237,12 +235,6 @@ class Reaper:
 
     def forget(self, leader: int) -> None:
         del self._leaders[leader]
-
-
-def adopt_orphans(yes: bool = True) -> None:
-    """Be the one to whom orphans among the descendants fall, or no longer, where the system knows of that."""
-    if LINUX and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
-        raise SeqsupError(f"cannot become a subreaper: {os.strerror(ctypes.get_errno())}")
 
 
 def with_descent(known: dict[int, int]) -> dict[int, int]:

@@ -190,8 +190,8 @@ class Tree:
         return pid in self._members
 
     def count(self) -> int:
-        """Count the members known, without a look."""
-        return len(self._members)
+        """Count the members known, without a look; one that could not be held is weighed too."""
+        return len(self._members) + len(self._members.unheld)
 
     def send(self, signum: int) -> None:
         if signum != signal.SIGKILL:

@@ -7,16 +7,14 @@ import platform
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from seqsup import __version__
-from seqsup.containment import launcher
+from seqsup.containment import launcher, needs
 from seqsup.containment.process import children, read_stat
-from seqsup.containment.reaper import adopt_orphans
 from seqsup.doctor import outside, tools
 from seqsup.doctor.finding import Finding, Level
 from seqsup.doctor.installation import command_to_add
@@ -50,10 +48,15 @@ _LINUX_ONLY = frozenset({"subreaper", "pidfd", "supervisor's death", "/proc", "P
 
 def examine(folder: Path, path: str, plan: Plan | None) -> Iterator[Finding]:
     """Check one thing after another, as this user's runs or one profile's would find it. A check that the machine
-    denies is a finding too.
+    denies is a finding too. Where a run would be refused for what the machine lacks, that is the last finding: all
+    further ones would be its consequences.
 
     `folder` is where runs are kept, `path` the PATH.
     """
+    if (lack := needs.lacking()) is not None:
+        yield from _seqsup()
+        yield Finding(Level.FAIL, lack.what, lack.told, lack.remedy)
+        return
     queue = state_dir()
     metrics = plan.metrics if plan is not None else Metrics(listen=serving(os.environ))
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
@@ -111,13 +114,13 @@ def _containment(plan: Plan | None) -> Iterator[Finding]:
 
 def _subreaper() -> Iterator[Finding]:
     """Have a child's child become an orphan, and see whose it is then."""
-    adopt_orphans()
+    needs.adopt_orphans()
     try:
         with _orphan() as orphan:
             stat, seen = read_stat(orphan), orphan in children(os.getpid())
             marked = _read(Path(f"/proc/{orphan}/environ")) is not None  # it is empty under `env -i`
     finally:
-        adopt_orphans(False)
+        needs.adopt_orphans(False)
     parent = stat.parent if stat else 0
     if parent == os.getpid():
         yield Finding(Level.OK, "subreaper", "an orphan of a child falls to us")
@@ -162,15 +165,7 @@ def _orphan() -> Iterator[int]:
 def _pidfd() -> Iterator[Finding]:
     if not LINUX:
         return
-    try:
-        pidfd = os.pidfd_open(os.getpid())
-        signal.pidfd_send_signal(pidfd, 0)
-        os.close(pidfd)
-    except OSError as error:
-        remedy = "Linux 5.3, in a container whose seccomp knows it"
-        yield Finding(Level.FAIL, "pidfd", f"refused: {error.strerror}", remedy)
-    else:
-        yield Finding(Level.OK, "pidfd", "signals go to a process, never to a number that was given anew")
+    yield Finding(Level.OK, "pidfd", "signals go to a process, never to a number that was given anew")
 
 
 def _death() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import signal
 import time
 from pathlib import Path
 
+from seqsup.containment import needs
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import Refused, SeqsupError
@@ -44,6 +45,7 @@ async def run_plan(
     `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume.
     Without `wait`, Refused is raised if another run has the machine. SeqsupError says what a user can mend.
     """
+    needs.demand()  # before anything is stopped or recorded
     if said := too_few_files():
         raise SeqsupError(f"{said}: raise it")
     journal = Journal.open(Path(plan.state_dir), write=True)

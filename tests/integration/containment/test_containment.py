@@ -2,6 +2,7 @@
 
 import _thread
 import ctypes
+import errno
 import mmap
 import os
 import platform
@@ -85,6 +86,20 @@ def spawned(reaper: Reaper, command: list[str], said: Path) -> int:
 def pids(tree: Tree) -> set[int]:
     tree.living()
     return {process.pid for process in tree.describe()}
+
+
+def test_a_member_that_cannot_be_held_is_counted_weighed_and_killed(
+    within: Callable[..., None], stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(pid: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+        await until(lambda: tree.used() > 2 * MIB, wake)
+        assert tree.count() == 1
+
+    monkeypatch.setattr(Member, "open", staticmethod(refused))
+    within(stub("hoards", "pages", 8), story)
 
 
 # -- whoever escapes is found

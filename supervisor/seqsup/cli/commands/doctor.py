@@ -47,13 +47,14 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.cli.load_plan import load
     from seqsup.cli.read_profile import read, state_dir_of
+    from seqsup.containment.needs import lacking
     from seqsup.doctor.checks import examine
     from seqsup.doctor.finding import Finding, Level
     from seqsup.profile.complaint import ProfileError
     from seqsup.text import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()  # `load` puts packaged Nodes on PATH
-    if profile is not None:
+    if profile is not None and lacking() is None:
         try:
             folder = state_dir_of(read(profile))
             plan = load(profile)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from seqsup.containment import needs
 from seqsup.containment.cgroup import v2
 from seqsup.containment.cgroup.claim import Claim
 from seqsup.containment.cgroup.files import mounts, own_directory, read, run_name
@@ -26,6 +27,7 @@ from seqsup.units import MIB
 
 _PATIENCE = 5.0  # seconds for a rehearsal or systemd's answer; they take 10 ms
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+_ALL_USERS = ["0", "0", str(2**32 - 1)]  # as the first user namespace maps them
 SUBREAPER, PSUTIL = "subreaper", "psutil"
 
 # What must be said of it, in plan, doctor and log
@@ -39,16 +41,16 @@ WITHOUT_LINUX = (
 _MOUNTED = (
     "mount cgroup v2 with its memory controller (mount -t cgroup2 none /sys/fs/cgroup), or run it where systemd does"
 )
-_ROOTED = "run it as root, who alone may make groups of cgroup v1 here, and the agents as another user (run.user)"
+_MOUNTED_V1 = "mount cgroup v1's memory controller (mount -t cgroup -o memory none /sys/fs/cgroup/memory)"
+_ROOTED = (
+    "run it as root, outside of user namespaces: only that may make cgroups of cgroup v1 here;"
+    " run.user gives the agents another user"
+)
 _WRITABLE = (
     "start the container with its cgroup writable (docker run --security-opt writable-cgroups=true …,"
     " podman run --security-opt unmask=/sys/fs/cgroup …) and seqsup as its first process"
 )
 _SYSTEMD_OF_WSL = "let systemd run: write [boot] systemd=true to /etc/wsl.conf, then run `wsl --shutdown` in Windows"
-_ELSEWHERE = (
-    "/proc shows another pid namespace than ours, so no process can be watched:"
-    " mount -t proc proc /proc, or begin the namespace with unshare --mount-proc"
-)
 
 
 class NoGroup(SeqsupError):
@@ -87,8 +89,7 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce", tier: str
     if tier and tier not in (known := [*TIERS, SUBREAPER]):
         near = nearest(tier, known)
         raise NoGroup(f"SEQSUP_TIER = {tier!r} is no tier{near}; unset it, or take one of {', '.join(known)}")
-    if os.readlink("/proc/self") != str(os.getpid()):  # noqa: PTH115
-        raise NoGroup(_ELSEWHERE)
+    needs.demand()
     if enforce is Enforce.WATCH:
         return Chosen(None, SUBREAPER, "no group is asked for; memory.hard is kept by watching", ())
     claim, why = _claimed(cookie), list[str]()
@@ -134,14 +135,27 @@ def _claimed(cookie: str) -> Claim | None:
 
 
 def remedy() -> str:
-    """What gives the strongest tier: a command where systemd runs."""
-    if os.geteuid() != 0 and any(mounts("memory")):
-        return _ROOTED
+    """What gives the strongest tier: a command where systemd runs. Where cgroup v1 has memory, no mount of v2 does."""
+    if _memory_is_of_v1():
+        if not _is_root_of_machine():
+            return _ROOTED
+        return _WRITABLE if any(where.exists() for _, where in mounts("memory")) else _MOUNTED_V1
     if _systemd_runs():
         return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
     if in_wsl():
         return _SYSTEMD_OF_WSL
     return _WRITABLE if _contained() else _MOUNTED
+
+
+def _memory_is_of_v1() -> bool:
+    """Say whether a hierarchy of cgroup v1 has the memory controller: v2's has the number 0."""
+    lines = (line.split() for line in read("/proc/cgroups").splitlines())
+    return any(line[0] == "memory" and line[1] != "0" for line in lines)
+
+
+def _is_root_of_machine() -> bool:
+    """Say whether we are root, and not of a user namespace alone."""
+    return os.geteuid() == 0 and read("/proc/self/uid_map").split() == _ALL_USERS
 
 
 def _contained() -> bool:
