@@ -15,7 +15,7 @@ from contextlib import suppress
 from seqsup.containment import keeper_main
 from seqsup.containment.mark import tree_of
 from seqsup.containment.members import own_children
-from seqsup.containment.owner import Streams
+from seqsup.containment.owner import Leader, Streams
 from seqsup.containment.process import all_pids, children
 from seqsup.containment.reaper import Reaper, born, with_descent
 from seqsup.model.outcome import Exit
@@ -49,7 +49,7 @@ class Keeper:
         self._line, theirs = socket.socketpair()
         theirs.set_inheritable(True)
         try:
-            self.pid = self._reaper.spawn(
+            self.process = self._reaper.spawn(
                 [sys.executable, "-ISE", keeper_main.__file__, str(theirs.fileno()), *command],
                 cwd=cwd, env=env, streams=streams,
             )  # fmt: skip
@@ -62,7 +62,7 @@ class Keeper:
         self._reaper.keepers.append(self)
         asyncio.get_running_loop().add_reader(self._line, self._on_word)
 
-    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> Leader:
         """Start the command, and wait until its leader is known."""
         self.begin(command, cwd=cwd, env=env, streams=streams)
         poll = select.poll()
@@ -80,17 +80,17 @@ class Keeper:
         return not becomes
 
     @property
-    def known_leader(self) -> int:
-        """The leader's pid, or the keeper's own before it is known.
+    def known_leader(self) -> Leader:
+        """The leader by its pid, or by the keeper's own before it is known.
 
         It may be another's by the time it is looked at, so it is never signalled.
         """
-        return self.leader or self.pid
+        return Leader(self.leader or self.process.pid)
 
     @property
     def over(self) -> bool:
         """Whether the keeper has ended: by itself only once nobody of its tree is left."""
-        return self._reaper.ending(self.pid) is not None
+        return self._reaper.ending(self.process) is not None
 
     # -- what a reaper answers for the agent's tree
 
@@ -104,7 +104,7 @@ class Keeper:
         return self.childless
 
     def children(self) -> list[int]:
-        return self._left_behind() if self.over else children(self.pid)
+        return self._left_behind() if self.over else children(self.process.pid)
 
     def outsiders(self) -> Set[int]:
         self.foreign = with_descent(self.foreign)
@@ -112,7 +112,7 @@ class Keeper:
 
     @property
     def top(self) -> int | None:
-        return None if self.over else self.pid
+        return None if self.over else self.process.pid
 
     @property
     def counted(self) -> bool:
@@ -131,7 +131,7 @@ class Keeper:
     def reap(self) -> None:
         self._reaper.reap()
 
-    def ending(self, _: int) -> Exit | None:
+    def ending(self, _: Leader) -> Exit | None:
         over = self.over  # asked first: its last word comes before its end
         self._listen()
         if self._ending is None and over:
@@ -141,7 +141,7 @@ class Keeper:
     def kill_children(self) -> None:
         self._order(keeper_main.KILL)
 
-    def forget(self, _: int) -> None:
+    def forget(self, _: Leader) -> None:
         """Break the line: a keeper that is still there takes its tree with it, but for who may outlive its agent."""
         if self.outsiders():
             self._reaper.foreign.update(self.foreign)
@@ -154,18 +154,18 @@ class Keeper:
 
     def tops(self) -> Set[int]:
         """Where this tree begins, for whoever looks for another."""
-        return set(self._left_behind()) if self.over else {self.pid}
+        return set(self._left_behind()) if self.over else {self.process.pid}
 
     def release(self) -> bool:
         """Say whether nothing is left to care for; then nothing may be asked any more."""
         if self._line.fileno() >= 0 or not self.childless:
             return False
-        self._reaper.forget(self.pid)
+        self._reaper.forget(self.process)
         return True
 
     def _left_behind(self) -> list[int]:
         """Who is left of the tree of a keeper that was killed: they fell to us, and are none of the agent's."""
-        ended = self._reaper.ending(self.pid)
+        ended = self._reaper.ending(self.process)
         if ended is None or ended.signal is None:
             return []
         if self._orphans is None:

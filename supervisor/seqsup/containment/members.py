@@ -4,11 +4,10 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Set
-from contextlib import suppress
 
 from msgspec.structs import replace
 
-from seqsup.containment.process import Member, glance, kinship
+from seqsup.containment.process import Member, glance, kinship, read_stat, signal_unheld
 from seqsup.containment.shared_memory import Shared
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
@@ -29,7 +28,7 @@ class Members:
         self._measure = measure
         self._shared = Shared()
         self._by_pid: dict[int, Member] = {}
-        self.unheld: set[int] = set()  # found by the last look, but we ran out of descriptors
+        self.unheld: dict[int, int] = {}  # pid -> start, found by the last look, but we ran out of descriptors
         self._glanced, self._glance_again = 0, 0.0  # bytes that these have, and when the next look may be
         self._killing = False
         self._described: dict[int, tuple[float, ProcessMemory]] = {}  # by pid, and when
@@ -42,6 +41,12 @@ class Members:
     def __contains__(self, pid: int) -> bool:
         return pid in self._by_pid
 
+    def knows(self, pid: int) -> bool:
+        """Say whether the process that has this pid now is held. A member that had it before is dropped."""
+        if (member := self._by_pid.get(pid)) is not None and member.reaped():
+            self.drop(member)
+        return pid in self._by_pid
+
     def get(self, pid: int) -> Member | None:
         return self._by_pid.get(pid)
 
@@ -50,12 +55,13 @@ class Members:
 
     def add(self, pid: int) -> Member | None:
         """Hold a process from now on; None when it is known already or gone."""
-        if pid in self._by_pid:
+        if self.knows(pid):
             return None
         try:
             member = Member.open(pid)
         except OSError:
-            self.unheld.add(pid)
+            stat = read_stat(pid)
+            self.unheld[pid] = stat.start if stat is not None else 0
             return None
         if member is not None:
             self._by_pid[pid] = member
@@ -134,9 +140,8 @@ class Members:
         self._killing = self._killing or signum == signal.SIGKILL
         for member in self._by_pid.values():
             member.send(signum)
-        for pid in self.unheld:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signum)
+        for pid, start in self.unheld.items():
+            signal_unheld(pid, start, signum)
 
     def describe(self, leader: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name the largest members and sum up the others; `leader` is the pid that the agent's command became."""

@@ -5,6 +5,17 @@ from typing import Protocol
 
 from seqsup.model.outcome import Exit
 
+
+class Leader:
+    """The first process of a tree, as its owner knows it. Its pid may be another's once its exit is collected."""
+
+    __slots__ = ("exit", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.exit: Exit | None = None  # once it is collected
+
+
 Streams = tuple[int, int, int]  # descriptors that become a leader's stdin, stdout and stderr
 
 
@@ -17,8 +28,8 @@ class TreeOwner(Protocol):
 
     # -- starting
 
-    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
-        """Start the tree's leader, and return its pid; OSError says why it could not be started."""
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> Leader:
+        """Start the tree's leader; OSError says why it could not be started."""
 
     @property
     def parent_pid(self) -> int | None:
@@ -38,10 +49,10 @@ class TreeOwner(Protocol):
     def reap(self) -> object:
         """Collect the exits of this process's children."""
 
-    def ending(self, leader: int) -> Exit | None:
+    def ending(self, leader: Leader) -> Exit | None:
         """Return how the leader ended; None while it lives."""
 
-    def forget(self, leader: int) -> None:
+    def forget(self, leader: Leader) -> None:
         """End the care for a tree whose watch is over."""
 
     # -- the tree

@@ -10,11 +10,12 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Protocol
 
 from seqsup.containment.members import Members, descend, own_children
 from seqsup.containment.needs import adopt_orphans
-from seqsup.containment.owner import Streams
+from seqsup.containment.owner import Leader, Streams
 from seqsup.containment.process import read_stat
 from seqsup.containment.sentinel import Sentinel
 from seqsup.host.machine import LINUX, raise_open_files
@@ -26,13 +27,14 @@ _CHASES = 100
 _AT_ONCE = 100  # ends: 2 to 10 ms
 _FEW = 64  # numbers: to try each costs less than to list whoever lives
 _MEANWHILE = 1000  # processes that others start while we start one
+_ENOUGH = 16384  # pids: fewer come round within a look
 
 
 class KeptTree(Protocol):
     """A tree that is none of the agent's, below a process of its own."""
 
     @property
-    def pid(self) -> int:
+    def process(self) -> Leader:
         """That process."""
 
     def tops(self) -> Set[int]: ...
@@ -46,7 +48,8 @@ class Reaper:
     def __init__(self, woken: Callable[[], None]) -> None:
         self.woken = woken
         self.sentinel: Sentinel | None = None  # that kills whoever lives in a group as we die
-        self._leaders: dict[int, Exit | None] = {}
+        self._running: dict[int, Leader] = {}  # by pid, which is its own until we collect its exit
+        self._leaders: set[Leader] = set()  # whose trees are still watched
         self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
@@ -54,6 +57,7 @@ class Reaper:
         self.abandoned: dict[int, int] = {}  # of what survived SIGKILL
         self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
         self.soft_nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # of the user: ours is raised
+        self._many_pids = LINUX and int(Path("/proc/sys/kernel/pid_max").read_text()) >= _ENOUGH
         self._gate = self._home = -1  # descriptors, while it is entered
 
     def __enter__(self) -> "Reaper":
@@ -129,18 +133,18 @@ class Reaper:
             if os.WIFSTOPPED(status):
                 if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
                     os.kill(pid, signal.SIGCONT)
-            elif pid in self._leaders and self._leaders[pid] is None:  # else another has its number by now
+            elif (leader := self._running.pop(pid, None)) is not None:
                 code = os.waitstatus_to_exitcode(status)
-                self._leaders[pid] = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
+                leader.exit = Exit(code=code if code >= 0 else None, signal=-code if code < 0 else None)
         self.childless = False
         return False
 
-    def ending(self, leader: int) -> Exit | None:
-        if self._leaders[leader] is None:
+    def ending(self, leader: Leader) -> Exit | None:
+        if leader.exit is None:
             self.reap()
-        return self._leaders[leader]
+        return leader.exit
 
-    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> int:
+    def spawn(self, command: Sequence[str], *, cwd: str | int, env: Mapping[str, str], streams: Streams) -> Leader:
         """Start a leader in a session of its own, with what is inheritable. OSError says why it could not be.
 
         Only from the main thread. posix_spawn takes half of Popen's time, but knows no `cwd`: we are there meanwhile.
@@ -156,9 +160,11 @@ class Reaper:
                 os.fchdir(self._home)
             except OSError:  # by now we may not
                 os.chdir("/")
-        self.counted = 0 <= self.last_pid() - pid < _MEANWHILE
-        self._leaders[pid], self.childless = None, False
-        return pid
+        self.counted = self._many_pids and 0 <= self.last_pid() - pid < _MEANWHILE
+        self.childless = False
+        leader = self._running[pid] = Leader(pid)
+        self._leaders.add(leader)
+        return leader
 
     def children(self) -> list[int]:
         return own_children()
@@ -211,14 +217,13 @@ class Reaper:
 
     def unclaimed(self) -> list[int]:
         """List who is our child and nobody's: of a keeper that was killed, or the agent's where that has none."""
-        tops = self._keeping()
-        if not self._leaders.keys() <= tops:
+        if not self._leaders <= {keeper.process for keeper in self.keepers}:
             return []
-        known = self.let_go() | self._before.keys() | tops
+        known = self.let_go() | self._before.keys() | self._keeping()
         return [pid for pid in own_children() if pid not in known]
 
     def _keeping(self) -> set[int]:
-        return {keeper.pid for keeper in self.keepers}
+        return {keeper.process.pid for keeper in self.keepers if keeper.process.exit is None}
 
     def tidy(self) -> None:
         """Drop the keepers whose tree is gone and wanted no more."""
@@ -233,8 +238,8 @@ class Reaper:
                 members.add(pid)
             return members.used()
 
-    def forget(self, leader: int) -> None:
-        del self._leaders[leader]
+    def forget(self, leader: Leader) -> None:
+        self._leaders.remove(leader)
 
 
 def with_descent(known: dict[int, int]) -> dict[int, int]:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from seqsup.containment import members_file
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
-from seqsup.containment.owner import TreeOwner
+from seqsup.containment.owner import Leader, TreeOwner
 from seqsup.containment.process import Member, kin, read_stat
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
+from seqsup.model.outcome import Exit
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
 from seqsup.units import MIB
@@ -32,7 +33,7 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
-    def __init__(self, owner: TreeOwner, leader: int, measure: Measure, ledger: int, group: Cgroup | None) -> None:
+    def __init__(self, owner: TreeOwner, leader: Leader, measure: Measure, ledger: int, group: Cgroup | None) -> None:
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
@@ -52,12 +53,12 @@ class Tree:
         self._again = 0.0  # when these are tried again
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
-        self.leader = leader  # its pid
+        self._leader, self.leader = leader, leader.pid
         if owner.parent_pid is None:
             self.walk()  # its leader's pid may be another's by now
         else:
-            self._take(leader)
-        first = self._members.get(leader) or read_stat(leader)  # ended, it is not reaped before the loop runs
+            self._take(self.leader)
+        first = self._members.get(self.leader) or read_stat(self.leader)  # ended, it is not reaped before the loop runs
         self.leader_start = first.start if first else 0
 
     def walk(self) -> int:
@@ -69,7 +70,7 @@ class Tree:
         grouped = self._group.pids() if self._group else ()
         kindred = kin(self.leader, self._members.pids())
         for pid in descend((*self._owner.children(), *grouped, *kindred), self._owner.outsiders()):
-            if pid in self._members:
+            if self._members.knows(pid):
                 continue
             found += 1
             self._take(pid)
@@ -108,7 +109,7 @@ class Tree:
         self._unborn = self._unborn.union(numbers).difference(parents)
         outsiders, ours = self._owner.outsiders(), {top}
         for pid, parent in parents.items():
-            if pid not in outsiders and (parent in ours or parent in self._members):
+            if pid not in outsiders and (parent in ours or self._members.knows(parent)):
                 ours.add(pid)
                 self._take(pid)
         return True
@@ -186,6 +187,10 @@ class Tree:
         self._owner.reap()
         return 0 if self._owner.childless or self._owner.outsiders() else 1
 
+    def ending(self) -> Exit | None:
+        """Return how its leader ended; None while that lives."""
+        return self._owner.ending(self._leader)
+
     def __contains__(self, pid: int) -> bool:
         return pid in self._members
 
@@ -214,7 +219,7 @@ class Tree:
             name = _SHARED if self._members.seen() else OTHER
             named += (ProcessMemory(pid=0, name=name, command=name, bytes=rest, count=0),)
         self._named_at = max(whole, MIB)
-        if self._owner.ending(self.leader) is None and not self._kernel_killed():
+        if self.ending() is None and not self._kernel_killed():
             self.last_whole = named
         return named
 
@@ -271,7 +276,7 @@ class Tree:
         for member in self._members.living():
             self._let_go(member)
         self._members.close()
-        self._owner.forget(self.leader)
+        self._owner.forget(self._leader)
 
 
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:

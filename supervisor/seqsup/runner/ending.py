@@ -40,7 +40,7 @@ class Ending:
 
     def outcome(self, tree: Tree, seen: "Seen", known: Known) -> Outcome:
         """Return the outcome of a watch that is over. `known` is what telemetry knows of the tree's memory."""
-        watch, exited = seen.watch, self._context.owner.ending(tree.leader)
+        watch, exited = seen.watch, tree.ending()
         resets_at: float | None = None
         if watch.reason is not None:
             reason, why = watch.reason, watch.why

@@ -157,7 +157,7 @@ class Watcher:
 
     def _sample(self, tree: Tree) -> Sample:
         context = self._context
-        root_exited = context.owner.ending(tree.leader) is not None
+        root_exited = tree.ending() is not None
         if root_exited:
             if self._seconds is None:
                 self._seconds = time.monotonic() - self._watch.started
@@ -185,7 +185,7 @@ class Watcher:
 
     def _tell_leader(self, tree: Tree) -> None:
         """Report that the leader exited well by itself, unless a check is yet to decide that."""
-        step, exited = self._step, self._context.owner.ending(tree.leader)
+        step, exited = self._step, tree.ending()
         if exited is None or step.success.output is not None or step.success.command:
             return
         reason, why, _ = self._ending.classify(exited, tree.kernel_oom())

@@ -28,6 +28,7 @@ from seqsup.containment.cgroup.files import own_directory, remove
 from seqsup.containment.cgroup.group import Cgroup, Unavailable
 from seqsup.containment.mark import bearers, folders, marks
 from seqsup.containment.members import Members, descend
+from seqsup.containment.owner import Leader
 from seqsup.containment.process import Member, children, environment, linux, read_stat
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.shared_memory import Holding, look, once
@@ -75,7 +76,7 @@ def within(tmp_path: Path) -> Callable[..., None]:
     return run
 
 
-def spawned(reaper: Reaper, command: list[str], said: Path) -> int:
+def spawned(reaper: Reaper, command: list[str], said: Path) -> Leader:
     with said.open("wb") as output:
         return reaper.spawn(
             command, cwd="/", env={**os.environ, **marks(COOKIE, said.parent, "agent/1")},
@@ -131,7 +132,7 @@ def test_whoever_escapes_is_found_and_killed(
         assert named
         assert set(named) <= pids(tree)
         if "--leave" in args or name in ("orphans",):
-            ending = await until(lambda: tree._owner.ending(tree.leader), wake)
+            ending = await until(lambda: tree.ending(), wake)
             assert ending == Exit(code=0, signal=None)
             await until(lambda: set(named) == pids(tree), wake)
 
@@ -515,7 +516,7 @@ def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.used() > 30 * MIB
         tree.send(signal.SIGKILL)
-        await until(lambda: tree._owner.ending(tree.leader), wake)
+        await until(lambda: tree.ending(), wake)
         assert tree.used() == 0
         assert tree.count() == 0
 
@@ -828,7 +829,7 @@ def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stu
         tree.send(signal.SIGSTOP)
         await until(lambda: psutil.Process(tree.leader).status() == psutil.STATUS_STOPPED, wake)
         await stop(tree, wake, grace=0, deadline=10)
-        assert tree._owner.ending(tree.leader) == Exit(code=None, signal=signal.SIGKILL)
+        assert tree.ending() == Exit(code=None, signal=signal.SIGKILL)
 
     within(stub("deaf"), story)
 
@@ -842,7 +843,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
         let_go.extend(named)
         reaper = tree._owner
         assert isinstance(reaper, Reaper)
-        await until(lambda: reaper.ending(tree.leader), wake)
+        await until(lambda: tree.ending(), wake)
         tree.release(("orphans.py",))
         assert tree.living() == 0
         assert reaper.let_go_bytes() > 0
@@ -862,7 +863,7 @@ def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], 
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         reaper = tree._owner
         assert isinstance(reaper, Reaper)
-        await until(lambda: reaper.ending(tree.leader), wake)
+        await until(lambda: tree.ending(), wake)
         tree.release(("",))
         (server,) = named
         os.kill(server, signal.SIGUSR1)
@@ -911,7 +912,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
         root = spawned(reaper, stub(name), said)
         await until(said.read_text, wake)
         (stopped,), remaining = await stop_leftovers(lambda: bearers(COOKIE), wake, grace=grace, deadline=DEADLINE)
-        assert stopped.pid == root
+        assert stopped.pid == root.pid
         assert not remaining
         expected = signal.SIGTERM if name == "silent" else signal.SIGKILL
         assert reaper.ending(root) == Exit(code=None, signal=expected)
@@ -941,7 +942,7 @@ def test_each_end_is_told_as_it_was(
     within: Callable[..., None], stub: Stub, name: str, args: list[object], ending: Exit
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        assert await until(lambda: tree._owner.ending(tree.leader), wake) == ending
+        assert await until(lambda: tree.ending(), wake) == ending
 
     within(stub(name, *args), story)
 
@@ -954,7 +955,7 @@ def test_who_got_a_leaders_number_does_not_change_how_that_ended(
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub("exits", 0), tmp_path / "said")
         await until(lambda: reaper.ending(root), wake)
-        ends = iter([(root, 7 << 8), (0, 0)])
+        ends = iter([(root.pid, 7 << 8), (0, 0)])
         with monkeypatch.context() as patched:
             patched.setattr(os, "waitpid", lambda *_: next(ends))
             reaper.reap()

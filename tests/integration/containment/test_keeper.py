@@ -143,7 +143,7 @@ def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_p
             agents = [
                 int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], context.wake)
             ]
-            await until(lambda: context.reaper.ending(tree.leader), context.wake)
+            await until(lambda: tree.ending(), context.wake)
             tree.walk()
             assert {process.pid for process in tree.describe()} >= set(agents)
             assert not {process.pid for process in tree.describe()} & {*ones, *others}

@@ -4,9 +4,27 @@ import sys
 
 if sys.platform == "linux":  # by this name mypy knows which of them it is
     from seqsup.containment.process.linux import LinuxMember as Member
-    from seqsup.containment.process.linux import all_pids, children, environment, glance, kin, kinship, read_stat
+    from seqsup.containment.process.linux import (
+        all_pids,
+        children,
+        environment,
+        glance,
+        kin,
+        kinship,
+        read_stat,
+        signal_unheld,
+    )
 else:
     from seqsup.containment.process.portable import PortableMember as Member
-    from seqsup.containment.process.portable import all_pids, children, environment, glance, kin, kinship, read_stat
+    from seqsup.containment.process.portable import (
+        all_pids,
+        children,
+        environment,
+        glance,
+        kin,
+        kinship,
+        read_stat,
+        signal_unheld,
+    )
 
-__all__ = ["Member", "all_pids", "children", "environment", "glance", "kin", "kinship", "read_stat"]
+__all__ = ["Member", "all_pids", "children", "environment", "glance", "kin", "kinship", "read_stat", "signal_unheld"]

@@ -154,6 +154,16 @@ class LinuxMember:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
+    def reaped(self) -> bool:
+        """Say whether its exit was collected, so that its pid may be another's by now."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it became another user
+            pass
+        return False
+
     def holdup(self) -> str:
         """Say why it may outlive SIGKILL."""
         try:
@@ -199,6 +209,17 @@ def glance(pid: int, what: Measure) -> int:
         return 0
     pages = int(fields[1]) - (0 if what is Measure.RSS else int(fields[2]))
     return max(min(pages, stat.faults) if stat.forked else pages, 0) * PAGE
+
+
+def signal_unheld(pid: int, start: int, signum: int) -> None:
+    """Signal a process that no descriptor is kept of, unless its pid is another's by now. `start` 0 is unknown."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if (stat := read_stat(pid)) is not None and start in (0, stat.start):
+                signal.pidfd_send_signal(pidfd, signum)
+        finally:
+            os.close(pidfd)
 
 
 def read_stat(pid: int) -> Stat | None:

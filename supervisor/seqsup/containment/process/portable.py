@@ -72,6 +72,9 @@ class PortableMember:
             return not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE
         return True
 
+    def reaped(self) -> bool:
+        return not self._process.is_running()
+
     def holdup(self) -> str:
         with suppress(psutil.Error):
             return f"state {self._process.status()}"
@@ -96,6 +99,12 @@ def glance(pid: int, what: Measure) -> int:
         member = PortableMember.open(pid)
         return member.measure(what) if member is not None else 0
     return 0
+
+
+def signal_unheld(pid: int, start: int, signum: int) -> None:
+    if (stat := read_stat(pid)) is not None and start in (0, stat.start):
+        with suppress(OSError):
+            os.kill(pid, signum)
 
 
 def read_stat(pid: int) -> Stat | None:
