@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seqsup import __version__
 from seqsup.containment import launcher, needs
+from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.process import children, read_stat
 from seqsup.doctor import outside, tools
 from seqsup.doctor.finding import Finding, Level
@@ -379,8 +380,8 @@ def _left(run: recover.Recovered) -> str:
 
 def _memory(plan: Plan | None) -> Iterator[Finding]:
     most = total()
-    host = Host()
-    available = host.available()
+    host = Host(ceilings())
+    available = host.room()
     host.close()
     floors = [step.limits.host_floor for step in plan.steps] if plan else [resolve(MemoryTable(), most).host_floor]
     floor = max((each for each in floors if each is not None), default=0)

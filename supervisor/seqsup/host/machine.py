@@ -6,8 +6,10 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from seqsup.model.process import Surroundings
 
@@ -17,10 +19,21 @@ _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 _OPEN_MAX = 10240  # of macOS, whose kernel refuses more than kern.maxfilesperproc, never less than that
 
 
+class Room(Protocol):
+    """A limit above this process."""
+
+    def room(self, most: int) -> int:
+        """Return how much it leaves in bytes, `most` at most."""
+
+    def close(self) -> None: ...
+
+
 class Host:
     """Reads what changes through descriptors kept open: the watcher asks up to a thousand times a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Sequence[Room] = ()) -> None:
+        """`limits` are those above this process, which bound room()."""
+        self._limits = limits
         self._meminfo, self._own, self._psi = -1, -1, -1
         self.cpus = os.cpu_count() or 1
         if LINUX:
@@ -40,6 +53,16 @@ class Host:
 
             return int(psutil.virtual_memory().available)
         return _figure(b"MemAvailable:", os.pread(self._meminfo, 256, 0))
+
+    def room(self, available: int | None = None) -> int:
+        """Return what may still be taken in bytes: of the machine, which has `available`, and of each limit above us.
+
+        So memory.host_floor is the same before a start and while agents run.
+        """
+        least = self.available() if available is None else available
+        for limit in self._limits:
+            least = limit.room(least)
+        return least
 
     def own(self) -> int:
         """The supervisor's own memory in bytes, shared pages left out."""
@@ -75,6 +98,8 @@ class Host:
         for fd in (self._meminfo, self._own, self._psi):
             if fd >= 0:
                 os.close(fd)
+        for limit in self._limits:
+            limit.close()
 
 
 def room(folder: Path) -> tuple[int, int]:

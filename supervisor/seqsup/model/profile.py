@@ -164,7 +164,8 @@ class MemoryTable(Table, frozen=True):
     host_floor: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "MemAvailable of the host: below it the agent is stopped (side by side the largest first) and none is started.",
+        "MemAvailable of the host, or what the limit of its container leaves: below it the agent is stopped (side by"
+        " side the largest first) and none is started.",
         {"default": "512MiB"},
     ] = UNSET
     enforce: Annotated[Enforce, "By whom hard is kept. cgroup: refuse to start where none can be had."] = Enforce.AUTO

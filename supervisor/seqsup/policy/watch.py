@@ -140,7 +140,7 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):
         has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
-            f"the host had {has} available, below memory.host_floor {floor}; its tree was {format_size(sample.used)}"
+            f"{has} were available, below memory.host_floor {floor}; its tree was {format_size(sample.used)}"
         )
     if sample.halt is Halt.KILL:
         return Reason.HALTED, "stopped by the operator, by force"

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.errors import Stopped
 from seqsup.host.machine import Host
 from seqsup.model.enums import Halt
@@ -24,18 +23,12 @@ class Admission:
         False when the run is to end.
         """
         self._host, self._need, self._unpaused = host, need, unpaused
-        self._ceilings = ceilings()
-        self._most = self._room()
+        self._most = host.room()
         self._running: dict[str, int] = {}  # what each may take
         self._floors: dict[str, int] = {}  # of the host, for each
         self._seen: dict[str, Sample] = {}  # the last of each
         self._stopped: dict[str, float] = {}  # for the host's floor, and since when
         self._told: set[str] = set()  # who waits
-
-    def _room(self) -> int:
-        """What may be taken now, in bytes: of the host, or of the group that we live in."""
-        rooms = [bounds[1] for ceiling in self._ceilings if (bounds := ceiling.bounds()) is not None]
-        return min([self._host.available(), *rooms])
 
     def observe(self, seen: Observation) -> None:
         """Who runs beside others has taken a part of what it may."""
@@ -48,7 +41,7 @@ class Admission:
             return True
         if step.name not in self._told:
             self._told.add(step.name)
-            context.emit(AdmissionDelayed(agent=step.name, need=self._need(step), room=self._room(), why=why))
+            context.emit(AdmissionDelayed(agent=step.name, need=self._need(step), room=self._host.room(), why=why))
         return False
 
     async def admit(self, step: Step, context: RunContext, enough: Halt, *, first: bool) -> bool:
@@ -78,7 +71,7 @@ class Admission:
         held = {agent: sample.used for agent, sample in self._seen.items()}
         claimed = sum(max(may - held.get(agent, 0), 0) for agent, may in self._running.items())
         return resources.no_room(
-            room=self._room(), most=self._most, need=self._need(step), floor=step.limits.host_floor,
+            room=self._host.room(), most=self._most, need=self._need(step), floor=step.limits.host_floor,
             claimed=claimed if self._running else None,
         )  # fmt: skip
 
@@ -103,7 +96,3 @@ class Admission:
     def let_go(self, agent: str) -> None:
         for known in (self._running, self._seen, self._stopped):
             known.pop(agent, None)
-
-    def close(self) -> None:
-        for ceiling in self._ceilings:
-            ceiling.close()

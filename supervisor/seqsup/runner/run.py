@@ -102,7 +102,6 @@ class Run:
             self._close()
 
     def _close(self) -> None:
-        self._admission.close()
         self._context.host.close()
         self._context.sockets.close()
         stand_in.remove(self._begun.folder)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from seqsup.containment import needs
+from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.reaper import Reaper
 from seqsup.containment.sentinel import Sentinel
 from seqsup.errors import Refused, SeqsupError
@@ -119,7 +120,7 @@ async def _with_turn(
         leave_keyring()
     reaper = Reaper(wake.poke)
     emitter = Emitter(begun.number, journal)
-    context = RunContext(reaper, Host(), wake, stop, emitter.emit, containment.groups, emitter.observe)
+    context = RunContext(reaper, Host(ceilings()), wake, stop, emitter.emit, containment.groups, emitter.observe)
     run = Run(plan, begun, journal, emitter, context, containment)
     readers.begin(begun, emitter)
     note = stop.subscribe(lambda request: emitter.note(request))

@@ -174,10 +174,10 @@ class Watcher:
         now = time.monotonic()
         collectable = running and self._node.hear(tree, now, used)
         sample = Sample(
-            at=now, used=used, processes=processes, host_available=available, quiet=self._output.quiet(now),
-            root_exited=root_exited, childless=context.owner.proven_empty, halt=context.stop_request.halt,
-            kernel_oom=tree.kernel_oom(), collectable=collectable, collection=self._node.collection,
-            snapping=self._node.snapping(),
+            at=now, used=used, processes=processes, host_available=context.host.room(available),
+            quiet=self._output.quiet(now), root_exited=root_exited, childless=context.owner.proven_empty,
+            halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
+            collection=self._node.collection, snapping=self._node.snapping(),
         )  # fmt: skip
         return replace(sample, spared=True) if context.spares(self._step, sample) else sample
 

@@ -1,22 +1,32 @@
 """Who may start: what an agent may take must be there, and nobody waits for what there never was."""
 
-from collections.abc import Callable
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from helpers.command_line import Result
-from helpers.profiles import of, proven, shell, write
+import pytest
+
+from helpers.command_line import Result, environment
+from helpers.profiles import agent, of, proven, reasons, shell, write
+from helpers.waiting import wait_for
+from seqsup.containment.cgroup.files import own_directory, remove
+from seqsup.containment.cgroup.group import Unavailable
 from seqsup.containment.cgroup.parent_limits import Ceiling
 from seqsup.units import MIB
 
 Seqsup = Callable[..., Result]
+Stub = Callable[..., list[str]]
 
 
 def test_a_limit_above_us_leaves_what_it_has_left_and_page_cache(tmp_path: Path) -> None:
     (tmp_path / "max").write_text("1000\n")
     (tmp_path / "current").write_text("700\n")
-    (tmp_path / "stat").write_text("anon 100\ninactive_file 50\n")
-    ceiling = Ceiling(tmp_path / "max", tmp_path / "current", tmp_path / "stat", "inactive_file")
+    (tmp_path / "stat").write_text("anon 100\ninactive_file 30\nactive_file 20\n")
+    ceiling = Ceiling(tmp_path / "max", tmp_path / "current", tmp_path / "stat", ["inactive_file", "active_file"])
     assert ceiling.bounds() == (1000, 350)
+    assert (ceiling.room(2000), ceiling.room(340), ceiling.room(200)) == (350, 340, 200)
     (tmp_path / "max").write_text("max\n")
     assert ceiling.bounds() is None
     ceiling.close()
@@ -39,3 +49,38 @@ def test_who_waits_says_for_what_and_the_run_stops_with_it(seqsup: Seqsup, tmp_p
     assert "below memory.host_floor" in waits["why"]
     assert result.code == 4
     assert events[-1]["why"].startswith("a was not started: ")
+
+
+@pytest.fixture
+def small_group(test_id: str) -> Iterator[Path]:
+    """A memory group of 300 MiB, of this test's own, to be entered."""
+    for controller, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        with contextlib.suppress(Unavailable, OSError):
+            group = own_directory(controller) / f"test-{test_id}"
+            group.mkdir()
+            try:
+                (group / limit).write_text(str(300 * MIB))
+                yield group
+            finally:
+                wait_for(lambda group=group: remove(group))  # type: ignore[misc]
+            return
+    pytest.skip("no memory group can be made here")
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("tier", ["", "subreaper"])
+def test_in_a_group_with_a_limit_the_hosts_floor_holds_while_agents_run(
+    small_group: Path, tmp_path: Path, stub: Stub, tier: str
+) -> None:
+    """The machine has far more available, and the page cache of the group counts as room."""
+    writes = shell("writes", "head -c 180M /dev/zero >file; sleep 1")
+    grows = agent("grows", stub("grows", 280, "--rate", 150))
+    path = write(tmp_path, writes, grows, memory={"host_floor": "100MiB", "hard": "none", "soft": "none"})
+    enter = f'echo 0 >{small_group}/cgroup.procs; exec "$@"'
+    command = ["sh", "-c", enter, "sh", sys.executable, "-m", "seqsup", "start", str(path), "--json"]
+    env = environment({"SEQSUP_TIER": tier} if tier else {})
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
+    events = proven(Result(ended.returncode, ended.stdout, ended.stderr))
+    assert reasons(events) == {"writes": "completed", "grows": "host-floor"}
+    (stopped,) = of(events, "stop_sent")
+    assert "below memory.host_floor" in stopped["why"]

@@ -318,11 +318,11 @@ STOPS = {
     "hard": ([at(0, 412)], "its tree reached 412 MiB (memory.hard 400 MiB)"),
     "floor": (
         [at(0, 60, host=499)],
-        "the host had 499 MiB available, below memory.host_floor 500 MiB; its tree was 60 MiB",
+        "499 MiB were available, below memory.host_floor 500 MiB; its tree was 60 MiB",
     ),
     "floor, missed by little": (
         [replace(at(0, 60), host_available=500 * MIB - 1024)],
-        "the host had 511999 KiB available, below memory.host_floor 512000 KiB; its tree was 60 MiB",
+        "511999 KiB were available, below memory.host_floor 512000 KiB; its tree was 60 MiB",
     ),
     "kernel": (
         [replace(at(0), kernel_oom="oom_kill 1")], "the kernel killed in it for want of memory (oom_kill 1)",
