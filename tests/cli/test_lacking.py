@@ -83,3 +83,12 @@ def test_of_the_proc_of_another_namespace_doctor_says_the_line_that_start_says(t
     assert (refused.code, "another pid namespace" in refused.stderr) == (3, True), refused.stderr
     cause = one_cause(under(apart, "doctor", "--json"))
     assert refused.stderr == f"seqsup: {cause['finding']}: {cause['remedy']}\n"
+
+
+def test_without_dev_null_that_is_said(tmp_path: Path) -> None:
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs x /dev || exit 99; exec "$@"', "sh"]
+    refused = under(hidden, "start", write(tmp_path, shell("a", "true")))
+    assert (refused.code, refused.stdout) == (3, "")
+    assert refused.stderr == (
+        "seqsup: /dev/null cannot be opened (No such file or directory): mknod -m 666 /dev/null c 1 3\n"
+    )

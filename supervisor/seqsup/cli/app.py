@@ -12,7 +12,7 @@ import click
 from seqsup import __version__
 from seqsup.view.terminal import discard, speak_plainly
 
-UNTOLD, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
+UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
 COMPLETE = "_SEQSUP_COMPLETE"  # set by the script of `seqsup completion` when it asks us
 ISSUES = "https://github.com/seqsup/seqsup/issues"
 
@@ -115,7 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(argv: Sequence[str] | None) -> int:
-    _open_streams()
+    try:
+        _open_streams()
+    except OSError as error:
+        _say(f"{os.devnull} cannot be opened ({error.strerror}): mknod -m 666 {os.devnull} c 1 3")
+        return REFUSED
     args = list(sys.argv[1:] if argv is None else argv)
     context = None
     try:
@@ -178,14 +182,14 @@ def _fail(error: Exception, debug: bool) -> int:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
         _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
         return 2
-    from seqsup.errors import Refused, SeqsupError, denial  # here, because `--version` has no use for it
+    from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
 
     if isinstance(error, SeqsupError):
         _say(str(error))
         return error.exit_code
     if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lack := _proc_lack()) is not None:
         _say(str(lack))
-        return Refused.exit_code
+        return REFUSED
     if isinstance(error, OSError) and (told := denial(error)) is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else "output: "
         _say(f"{where}{told}")

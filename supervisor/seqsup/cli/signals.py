@@ -35,10 +35,17 @@ def _held(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
         os.close(pidfd)
 
 
-def suspended(pid: int) -> bool:
-    """Say whether a process was stopped (SIGSTOP), or is held by a debugger: it can hear nothing."""
+def suspended(pid: int) -> str:
+    """Return the command that lets a process go on which was stopped (SIGSTOP) or is held by a tracer; else empty.
+
+    It can hear nothing meanwhile.
+    """
     try:
-        _, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
-        return False
-    return rest[:1] in (b"T", b"t")
+        return ""
+    fields = dict(line.partition(":\t")[::2] for line in text.splitlines())
+    if fields["State"][:1] not in ("T", "t"):
+        return ""
+    tracer = fields["TracerPid"]
+    return f"kill -CONT {pid}" if tracer == "0" else f"kill {tracer}; kill -CONT {pid}"

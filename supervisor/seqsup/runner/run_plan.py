@@ -61,8 +61,9 @@ async def run_plan(
             if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
                 readers.say("stopped while it waited; nothing was started")
                 return 128 + (stop.signal or signal.SIGINT)
+            waited = time.monotonic() - began  # for others: what follows is this run's own work
             await _put_in_order(plan, journal, wake, readers)
-            code = await _with_turn(plan, journal, stop, readers, wake, resume, began)
+            code = await _with_turn(plan, journal, stop, readers, wake, resume, waited)
         finally:
             readers.release(code)
             turn.leave()  # the next run need not wait for whatever reads this one
@@ -99,10 +100,9 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
 
 
 async def _with_turn(
-    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, began: float
+    plan: Plan, journal: Journal, stop: StopRequest, readers: Readers, wake: Wake, resume: int | None, waited: float
 ) -> int:
     """Run the plan; no other run of this queue does anything meanwhile."""
-    waited = time.monotonic() - began
     row = _resumed(journal, resume)
     if row is not None and _complete(journal, row, plan):
         begun_with = narrowed(plan.only, plan.start_from)

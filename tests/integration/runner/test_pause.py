@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,11 +190,48 @@ def test_a_suspended_supervisor_is_told_of_and_can_be_stopped(
     wait_for((tmp_path / "pid").exists)
     process.send(signal.SIGSTOP)
     wait_for(lambda: "SUSPENDED" in seqsup("status").stdout)
+    assert f"until `kill -CONT {process.pid}`" in seqsup("status").stdout
+    assert json.loads(seqsup("status", "--json").stdout)["suspended"] is True
     stopped = seqsup("stop", *(["--now"] if now else []), deadline=20)
     assert "was suspended" in stopped.stderr
     (tmp_path / "gate").touch()
     assert process.wait().code == (143 if now else 130)
     assert not (tmp_path / "ran").exists()
+
+
+TRACES = """
+import ctypes, os, signal, sys
+libc, pid = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+ATTACH, WALL = 16, 0x40000000
+signal.alarm(60)
+if libc.ptrace(ATTACH, pid, 0, 0):
+    sys.exit(99)
+os.waitpid(pid, WALL)
+print("holds it", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_supervisor_that_a_tracer_holds_is_told_of_with_what_lets_it_go_on(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
+    """An agent of its own user may do so: SIGCONT alone does not help."""
+    process = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
+    wait_for((tmp_path / "pid").exists)
+    assert json.loads(seqsup("status", "--json").stdout)["suspended"] is False
+    with subprocess.Popen([sys.executable, "-c", TRACES, str(process.pid)], stdout=subprocess.PIPE) as tracer:
+        assert tracer.stdout is not None
+        if tracer.stdout.readline() != b"holds it\n":
+            pytest.skip("no process may be traced here")
+        remedy = f"kill {tracer.pid}; kill -CONT {process.pid}"
+        try:
+            assert f"SUSPENDED: it watches nothing until `{remedy}`" in seqsup("status").stdout
+        finally:
+            subprocess.run(["sh", "-c", remedy], check=True)
+    wait_for(lambda: "SUSPENDED" not in seqsup("status").stdout)
+    (tmp_path / "gate").touch()
+    assert process.wait().code == 0
 
 
 FULL_OF_FILES = "i=0; while true >{disk}/f$i; do i=$((i+1)); done 2>/dev/null; [ -e {disk}/../ok ]"

@@ -62,3 +62,19 @@ def test_two_library_calls_run_one_after_another_in_one_process(tmp_path: Path) 
     ended = subprocess.run([sys.executable, "-c", twice, path], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(ended.stdout)["code"] == 0
     assert (tmp_path / "ran").read_text() == "a\na\n"
+
+
+def test_the_runs_own_sweep_is_not_counted_as_a_wait_for_others(tmp_path: Path) -> None:
+    slow = (
+        "import seqsup.runner.run_plan as module\n"
+        "async def sweeps(*_): await asyncio.sleep(1.5)\n"
+        "module._put_in_order = sweeps\n"
+        "code = asyncio.run"
+    )
+    waits = WORKER.replace("code = asyncio.run", slow).replace(
+        "        kinds.append(name)\n",
+        '        kinds.append(name if name != "RunStarted" else recorded.body.waited)\n',
+    )
+    path = write(tmp_path, shell("a", "true"))
+    ended = subprocess.run([sys.executable, "-c", waits, path], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(ended.stdout)["kinds"][0] < 1

@@ -136,8 +136,8 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
         parts += [_hook(each, now.mono) for each in view.hooks.values()]
         if view.concurrency > 1:
             parts.insert(1, at_a_time(view.concurrency))
-        if view.supervisor is not None and suspended(view.supervisor):
-            parts.insert(1, f"SUSPENDED: it watches nothing until `kill -CONT {view.supervisor}`")
+        if view.supervisor is not None and (remedy := suspended(view.supervisor)):
+            parts.insert(1, f"SUSPENDED: it watches nothing until `{remedy}`")
         parts.append(_left(view, now.mono))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         if pauses and not view.paused and not view.halt and (view.at_turn or view.count(AgentState.PENDING)):
@@ -196,6 +196,8 @@ def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
                 times[key] = timestamp(times[key])
     for agent in view.agents.values():
         fields["agents"][agent.name]["expected"] = agent.expected
+    running = state in (RunState.RUNNING, RunState.STARTING)
+    fields["suspended"] = running and view.supervisor is not None and bool(suspended(view.supervisor))
     counts = {str(each): view.count(each) for each in AgentState}
     return {
         **fields,
