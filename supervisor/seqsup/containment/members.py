@@ -43,9 +43,11 @@ class Members:
 
     def knows(self, pid: int) -> bool:
         """Say whether the process that has this pid now is held. A member that had it before is dropped."""
-        if (member := self._by_pid.get(pid)) is not None and member.reaped():
+        if (member := self._by_pid.get(pid)) is None:
+            return False
+        if reaped := member.reaped():
             self.drop(member)
-        return pid in self._by_pid
+        return not reaped
 
     def get(self, pid: int) -> Member | None:
         return self._by_pid.get(pid)
