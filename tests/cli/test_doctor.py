@@ -119,7 +119,7 @@ def test_too_few_open_files_for_any_run_are_told(seqsup: Cli) -> None:
 
 def test_a_folder_that_cannot_be_written_fails_with_its_remedy(tmp_path: Path) -> None:
     state = tmp_path / "home" / "seqsup_state_dir"
-    result = elsewhere(f"mount -t tmpfs -o ro none '{state}'")
+    result = elsewhere(f"mount -t tmpfs -o ro,mode=700 none '{state}'")
     assert result.code == 1
     assert levels(result.stdout)["state folder"] == "FAIL"
     assert "Read-only file system" in result.stdout
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_made_fails(seqsup: Cli, tmp_path: Path) -> None
 
 def test_a_disk_that_is_nearly_full_fails(tmp_path: Path) -> None:
     state = tmp_path / "home" / "seqsup_state_dir"
-    result = elsewhere(f"mount -t tmpfs -o size=1m none '{state}'", "--json")
+    result = elsewhere(f"mount -t tmpfs -o size=1m,mode=700 none '{state}'", "--json")
     check = found(result)["state folder"]
     assert (result.code, check["level"], check["remedy"]) == (1, "FAIL", f"free space on {state}")
     assert "1024 KiB free" in check["finding"] or "1 MiB free" in check["finding"]

@@ -12,7 +12,7 @@ import pytest
 @contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     """A small disk of its own; only root may have one."""
-    with _mounted(folder, "-t", "tmpfs", "-o", options, "none"):
+    with _mounted(folder, "-t", "tmpfs", "-o", f"mode=755,{options}", "none"):
         yield folder
 
 

@@ -85,7 +85,9 @@ def test_metrics_files_do_not_follow_a_link_of_another_user(seqsup: Cli, theirs:
 
 @as_root
 def test_tune_gives_no_other_file_to_the_profiles_owner(seqsup: Cli, theirs: Path, secret: Path) -> None:
-    profile = write(theirs, agent("a", ["python3", "-c", "held = b'x' * 50_000_000; import time; time.sleep(0.3)"]))
+    run = {"user": USER, "state_dir": str(theirs.parent / "state")}
+    holds = agent("a", ["python3", "-c", "held = b'x' * 50_000_000; import time; time.sleep(0.3)"])
+    profile = write(theirs, holds, run=run)
     shutil.chown(profile, USER)
     for _ in range(3):
         assert seqsup("start", profile).code == 0
@@ -99,8 +101,7 @@ def test_tune_gives_no_other_file_to_the_profiles_owner(seqsup: Cli, theirs: Pat
 
 @as_root
 def test_report_does_not_follow_a_link_of_another_user(seqsup: Cli, theirs: Path, secret: Path) -> None:
-    profile = write(theirs, shell("a", "true"))
-    assert seqsup("start", profile).code == 0
+    assert seqsup("start", write(theirs.parent, shell("a", "true"))).code == 0
     as_user(theirs, 'ln -s "$1" nightly-r1.html', secret)
     result = seqsup("report", cwd=theirs)
     assert result.code == 0, result.stderr
@@ -203,3 +204,148 @@ def test_items_of_for_each_are_read_as_the_agents_user(seqsup: Cli, theirs: Path
     assert str(secret) not in shown.stdout
     if by == "lines":
         assert (shown.code, "cannot be read: Permission denied" in shown.stderr) == (2, True)
+
+
+# -- hooks
+
+SCRIPT = "#!/bin/sh\nid -u > {}\n"
+
+
+def script(file: Path, proof: Path, owner: str = "root") -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(SCRIPT.format(proof))
+    file.chmod(0o755)
+    shutil.chown(file, owner)
+    return file
+
+
+def line_of(profile: Path, text: str) -> int:
+    return next(n for n, line in enumerate(profile.read_text().splitlines(), 1) if line.startswith(text))
+
+
+@as_root
+def test_hooks_run_as_the_agents_user(seqsup: Cli, theirs: Path) -> None:
+    """The agent replaces the program of a hook, in its own folder."""
+    hook = script(theirs / "after.sh", theirs / "proof", USER)
+    replaces = shell("a", f"printf '{SCRIPT.format(theirs / 'proof')}' > {hook}; echo to stdout", cwd=str(theirs))
+    run = {"user": USER, "state_dir": str(theirs.parent / "state")}
+    hooks = {"after_agent": ["./after.sh"], "after_run": ["sh -c 'echo written by name > /dev/stderr'"]}
+    result = seqsup("start", write(theirs, replaces, run=run, hooks={**hooks, "on_error": "stop"}))
+    assert result.code == 0, result.stderr
+    assert (theirs / "proof").read_text() == "65534\n"
+
+
+@as_root
+@pytest.mark.parametrize("run", [{"user": USER}, {}], ids=["run.user", "all-root"])
+@pytest.mark.parametrize(
+    "command", ["{theirs}/hook.sh", "sh {theirs}/hook.sh", "timeout 9 {theirs}/hook.sh", "{root}/link", "named"]
+)
+def test_root_runs_no_hook_that_another_user_can_write(
+    seqsup: Cli, theirs: Path, monkeypatch: pytest.MonkeyPatch, run: dict[str, str], command: str
+) -> None:
+    proof = theirs.parent / "proof"
+    script(theirs / "hook.sh", proof)  # root's, in a folder of the other user
+    script(theirs / "named", proof)
+    (root := theirs.parent / "root").mkdir()
+    (root / "link").symlink_to(theirs / "hook.sh")
+    monkeypatch.setenv("PATH", f"{theirs}:{os.environ['PATH']}")
+    hooks = {"after_agent": [command.format(theirs=theirs, root=root)], "user": "root"}
+    profile = write(
+        theirs.parent, shell("a", "true"), run={**run, "state_dir": str(theirs.parent / "state")}, hooks=hooks
+    )
+    result = seqsup("start", profile)
+    place = f"{profile.name}:{line_of(profile, 'after_agent')}: hooks.after_agent[0]: not run as root: "
+    assert (result.code, f"{place}{theirs} belongs to {USER}; " in result.stderr) == (2, True), result.stderr
+    assert "set hooks.user to a user that is not root" in result.stderr
+    assert not proof.exists()
+
+
+@as_root
+def test_a_hook_of_root_is_looked_at_again_when_it_runs(seqsup: Cli, tmp_path: Path) -> None:
+    hook = script(tmp_path / "bin" / "hook.sh", tmp_path / "proof")
+    profile = write(tmp_path, shell("a", f"chown {USER} {hook}"), hooks={"after_agent": [str(hook)]})
+    result = seqsup("start", profile, "--json")
+    ended = of(parsed(result.stdout), "hook_ended")
+    assert [each["ok"] for each in ended] == [False], result.stderr
+    assert f"{hook} belongs to {USER}; chown root {hook}" in ended[0]["why"]
+    assert not (tmp_path / "proof").exists()
+
+
+@as_root
+def test_root_runs_a_hook_that_only_root_can_write(seqsup: Cli, theirs: Path) -> None:
+    proof, data = theirs.parent / "proof", theirs / "result.json"
+    data.touch()
+    data.chmod(0o644)
+    hook = script(theirs.parent / "bin" / "hook.sh", proof)
+    run = {"user": USER, "state_dir": str(theirs.parent / "state")}
+    profile = write(
+        theirs.parent, shell("a", "true"), run=run, hooks={"after_agent": [f"{hook} {data}"], "user": "root"}
+    )
+    assert seqsup("start", profile).code == 0
+    assert proof.read_text() == "0\n"
+
+
+# -- profiles and state folders that another user can write
+
+
+@as_root
+def test_a_profile_of_another_user_names_nothing_that_runs_as_root(seqsup: Cli, theirs: Path) -> None:
+    run = {"user": USER, "state_dir": str(theirs.parent / "state")}
+    as_root_too = shell("b", "true", user="root")
+    mixed = write(theirs, shell("a", "true"), as_root_too, run=run, metrics={"textfile": "x.prom"})
+    result = seqsup("start", mixed)
+    line = line_of(mixed, 'user = "root"')
+    said = f"{mixed.name}:{line}: agents[1].user: not done as root, since another user"
+    assert (result.code, said in result.stderr) == (2, True), result.stderr
+    assert "metrics.textfile: not done as root" in result.stderr
+    assert not (theirs.parent / "state").exists()
+    without_user = seqsup("start", write(theirs, shell("a", "touch ran"), run={}))
+    assert (without_user.code, "agents[0]: not done as root" in without_user.stderr) == (2, True)
+    assert not (theirs / "ran").exists()
+    all_theirs = write(theirs, shell("a", "true"), run=run)
+    assert "another user can change this profile" in " ".join(seqsup("plan", all_theirs).stdout.split())
+    assert seqsup("start", all_theirs).code == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "above", "refused"),
+    [(0o700, 0o755, ""), (0o755, 0o1777, ""), (0o777, 0o755, "state"), (0o1777, 0o755, "state"), (0o700, 0o777, "")],
+)
+def test_a_state_folder_that_others_can_write_is_refused(
+    seqsup: Cli, tmp_path: Path, mode: int, above: int, refused: str
+) -> None:
+    folder = tmp_path / "above" / "state"
+    folder.mkdir(parents=True)
+    folder.chmod(mode)
+    folder.parent.chmod(above)
+    if above == 0o777:
+        refused = "above"
+    profile = write(tmp_path, shell("a", "touch ran"), run={"state_dir": str(folder)})
+    result = seqsup("start", profile)
+    if not refused:
+        assert result.code == 0, result.stderr
+        return
+    named = folder if refused == "state" else folder.parent
+    said = f"the state folder {folder} is not safe: every user can write {named}; chmod go-w {named}, or set"
+    assert (result.code, said in result.stderr) == (3, True), result.stderr
+    assert not (tmp_path / "ran").exists()
+    examined = seqsup("doctor", profile)
+    assert (examined.code, f"every user can write {named}" in " ".join(examined.stdout.split())) == (1, True)
+
+
+@as_root
+def test_a_state_folder_of_another_user_is_refused(seqsup: Cli, theirs: Path) -> None:
+    result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(theirs)})
+    assert (result.code, f"{theirs} belongs to {USER}" in result.stderr) == (3, True), result.stderr
+    queue = seqsup("start", write(theirs.parent, shell("a", "true"), run={"state_dir": str(theirs.parent / "state")}),
+                   env={"SEQSUP_STATE_DIR": str(theirs)})  # fmt: skip
+    assert (queue.code, f"{theirs} belongs to {USER}" in queue.stderr) == (3, True), queue.stderr
+
+
+@pytest.mark.parametrize("name", ["journal.db", "journal.db-wal", "journal.db-shm"])
+def test_a_journal_is_never_opened_through_a_link(seqsup: Cli, tmp_path: Path, name: str) -> None:
+    (folder := tmp_path / "state").mkdir(mode=0o700)
+    (folder / name).symlink_to(tmp_path / "made")
+    result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(folder)})
+    assert (result.code, f"{folder / name} is no regular file" in result.stderr) == (3, True), result.stderr
+    assert not (tmp_path / "made").exists()

@@ -21,6 +21,7 @@ from seqsup.doctor.finding import Finding, Level
 from seqsup.doctor.installation import command_to_add
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import LINUX, Host, too_few_files, total
+from seqsup.host.trust import exposure
 from seqsup.model.plan import Metrics, Plan
 from seqsup.model.process_names import processes
 from seqsup.model.profile import MemoryTable
@@ -294,6 +295,10 @@ def _state(folder: Path) -> Iterator[Finding]:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     base = missing[-1].parent if missing else folder
     made: list[Path] = []
+    if (found := exposure(folder)) is not None:
+        remedy = f"{found.remedy}, or set SEQSUP_STATE_DIR or run.state_dir to another folder"
+        yield Finding(Level.FAIL, "state folder", found.why, remedy)
+        return
     try:
         for each in reversed(missing):
             each.mkdir(mode=0o700)

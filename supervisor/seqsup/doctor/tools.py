@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from seqsup.doctor.finding import Finding, Level
+from seqsup.host.trust import user_name
 from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
 from seqsup.model.history import fold
@@ -136,7 +137,8 @@ def hooks(hooks: Hooks) -> Iterator[Finding]:
     """Say which hooks there are; what cannot be started the plan has refused."""
     if hooks.commands:
         told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in hooks.commands.items())
-        yield Finding(Level.OK, "hooks", f"{told}: found, and may be run")
+        user = hooks.account.name if hooks.account is not None else user_name(os.geteuid())
+        yield Finding(Level.OK, "hooks", f"{told}: found, and may be run; they run as {user}")
 
 
 def handshake(node: str) -> Finding:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from seqsup.errors import SeqsupError
 from seqsup.host.folders import HELD
+from seqsup.host.trust import user_name
 from seqsup.model.plan import Account
 from seqsup.text import nearest
 
-# Root's own session, where another user has no business, and often no permission
-_PERSONAL = ("DBUS_SESSION_BUS_ADDRESS", "MAIL", "SSH_AUTH_SOCK", "XAUTHORITY")
-_PERSONAL_PREFIXES = ("XDG_", "SUDO_")
+# What another user's processes get of root's environment, beside what the profile names
+_INHERITED = ("LANG", "LC_*", "TERM", "TZ")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as systemd, and sudo on most distributions
 # Whose values name files that a program is made of: the user's own, perhaps
 _LOADING = ("LD_", "GCONV_PATH")
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # its number, by machine
@@ -33,8 +34,11 @@ class NoAccount(SeqsupError):
     """Agents cannot become this user; the message says why."""
 
 
-def look_up(name: str) -> Account | None:
-    """Whom to become; None when that is whom we are already."""
+def look_up(name: str, inherit: tuple[str, ...] = ()) -> Account | None:
+    """Return the user to become; None if it is the one that we are already.
+
+    `inherit` names the variables of ours, as `run.inherit`, that its processes get too.
+    """
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -45,25 +49,28 @@ def look_up(name: str) -> Account | None:
         return None
     if os.geteuid() != 0:
         raise NoAccount(
-            f"only root can start agents as {name}, and this is {_own_name()}: start seqsup as root, or remove the key"
+            f"only root can start agents as {name}, and this is {user_name(os.geteuid())}:"
+            " start seqsup as root, or remove the key"
         )
     return Account(
         name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=tuple(os.getgrouplist(name, entry.pw_gid)),
-        home=entry.pw_dir, shell=entry.pw_shell,
+        home=entry.pw_dir, shell=entry.pw_shell, inherit=inherit,
     )  # fmt: skip
 
 
 def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a user's processes inherit of ours."""
-    named = {name: value for name, value in environ.items() if name}  # Python starts nobody with any other
+    """Return what a user's processes have of our environment. Another user's have little of it, and a PATH of its own.
+
+    A name that ends in `*` stands for all that begin so.
+    """
+    named = {name: value for name, value in environ.items() if name}  # Python starts no process with any other
     if account is None:
         return named
-    kept = {
-        name: value
-        for name, value in named.items()
-        if name not in _PERSONAL and not name.startswith(_PERSONAL_PREFIXES)
-    }
-    return kept | {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
+    wanted = (*_INHERITED, *account.inherit)
+    exact, begins = set(wanted), tuple(name[:-1] for name in wanted if name.endswith("*"))
+    kept = {name: value for name, value in named.items() if name in exact or name.startswith(begins)}
+    own = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
+    return {"PATH": _PATH, **kept, **own}
 
 
 def leave_keyring() -> None:
@@ -185,10 +192,3 @@ def open_way(folder: Path, top: Path) -> None:
         each.chmod(stat.S_IMODE(each.stat().st_mode) | 0o111)
         if each == top:
             return
-
-
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"user {os.geteuid()}"

@@ -38,6 +38,7 @@ class Account(Struct, frozen=True, kw_only=True):
     groups: tuple[int, ...]
     home: str
     shell: str
+    inherit: tuple[str, ...] = ()  # variables of root's that its processes get; one that ends in * is a prefix
 
 
 class Drain(DrainTable, frozen=True, kw_only=True):
@@ -123,9 +124,10 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
 
 
 class Hooks(HooksTable, frozen=True, kw_only=True):
-    """What is run when something happens, and where."""
+    """What is run when something happens, where, and as which user."""
 
     cwd: str
+    account: Account | None = None  # the user that they become; None: the supervisor's
 
 
 class Skip(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ UNSET is a limit that the user left to us: it follows another key or the machine
 A table without `Table` in its name is also the plan's value. `model.plan` extends the others where it resolves them.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from msgspec import UNSET, UnsetType, field
@@ -58,6 +59,18 @@ def _preset(value: object) -> str | None:
     return name
 
 
+_INHERITED = re.compile(r"[^=*\0]+\*?")
+
+
+def _inherited(value: object) -> str:
+    if not (isinstance(value, str) and _INHERITED.fullmatch(value)):
+        raise ValueError(
+            f'expected a variable, or a prefix with a *, such as "HTTPS_PROXY" or "AWS_*", not {show(value)}'
+        )
+    return value
+
+
+_VARIABLE = ValueKind(_inherited, {"type": "string", "pattern": "^[^=*]+[*]?$"})
 _NAMED = one_of(preset_names())
 _PRESET = ValueKind(_preset, {"enum": ["", *preset_names()]}, off="")
 _ADDRESS = ValueKind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
@@ -112,8 +125,16 @@ class RunTable(Table, frozen=True):
         " auto: 256MiB, or 5 % of a small disk.",
     ] = "auto"
     user: Annotated[
-        str | None, TEXT_OR_NONE, "Whom agents become before they start, if seqsup runs as root; empty: they stay root."
+        str | None,
+        TEXT_OR_NONE,
+        "User that agents, companions and hooks run as, if seqsup runs as root. Empty: they stay root.",
     ] = None
+    inherit: Annotated[
+        tuple[str, ...],
+        _VARIABLE,
+        'Variables of root that processes of another user get too: names, or prefixes such as "AWS_*". Without it they'
+        " get PATH, LANG, LC_*, TERM and TZ.",
+    ] = ()
 
 
 class NodeTable(Table, frozen=True):
@@ -274,6 +295,12 @@ class HooksTable(Table, frozen=True):
     on_error: Annotated[
         Literal["warn", "stop"], "What follows when a hook fails: its exit code is not 0, or it took too long."
     ] = "warn"
+    user: Annotated[
+        str | None,
+        TEXT_OR_NONE,
+        "User that hooks run as, if seqsup runs as root. Empty: as run.user says."
+        " root: only programs that no other user can write.",
+    ] = None
 
     @property
     def commands(self) -> dict[str, tuple[str, ...]]:

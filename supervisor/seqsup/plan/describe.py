@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
-from seqsup.model.plan import ARTIFACT_ONLY, CompanionStart, Drain, Hooks, Metrics, Plan, Step
+from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Plan, Step
 from seqsup.model.profile import Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
@@ -229,7 +229,8 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
         yield from (f"{point}  {_shown(command)}" for command in commands)
     if hooks.commands:
         then = "the run stops" if hooks.on_error == "stop" else "it is told"
-        yield f"each in {format_duration(hooks.timeout)} at most; when one fails, {then}"
+        who = f"as {hooks.account.name}, " if hooks.account is not None else "as root, " if os.geteuid() == 0 else ""
+        yield f"each {who}in {format_duration(hooks.timeout)} at most; when one fails, {then}"
 
 
 def _cells(step: Step) -> tuple[str, ...]:
@@ -253,7 +254,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         *_node(step),
         ("environment", ", ".join(sorted(step.env))),
         ("stdin", step.stdin_file or told_of_stdin(step) or ""),
-        ("user", step.account.name if step.account else ""),
+        ("user", _user(step.account)),
         ("each process", _rlimits(step.rlimits)),
         ("needs", ", ".join(step.needs)),
         (
@@ -286,6 +287,13 @@ def _command(step: Step, columns: int) -> Iterator[str]:
 
 def told_of_stdin(step: Step) -> str | None:
     return step.stdin and f"text of {format_size(len(finish(step.stdin).encode()))}"
+
+
+def _user(account: Account | None) -> str:
+    """With the variables that it has beside those that profile and seqsup set: another user's are few."""
+    if account is None:
+        return ""
+    return f"{account.name}; of root's environment only {', '.join(sorted(environment.inherited(account, os.environ)))}"
 
 
 def _rlimits(rlimits: Rlimits) -> str:
@@ -330,8 +338,9 @@ def _preset(step: Step) -> Iterator[tuple[str, str]]:
     if preset is None:
         return
     yield "preset", f"{preset.name}: {preset.title}"
+    own = environment.inherited(step.account, os.environ)
     sets = [
-        f"{name}={value}" if name not in step.env and name not in os.environ else f"{name} as you set it"
+        f"{name}={value}" if name not in step.env and name not in own else f"{name} as you set it"
         for name, value in preset.env.items()
     ]
     sets += [f"{table}.{key}={value}" for table, keys in preset.keys.items() for key, value in keys.items()]

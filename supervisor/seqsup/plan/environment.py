@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seqsup.host import users
-from seqsup.model.plan import Step
+from seqsup.model.plan import Account, Step
 from seqsup.node import stand_in
 from seqsup.node.binary import environment, own_options, preload
+from seqsup.node.packaged import with_node
+
+
+def inherited(account: Account | None, ours: Mapping[str, str]) -> dict[str, str]:
+    """Return what a process of that user has of our environment, with the packaged Node on its PATH."""
+    env = users.environment(account, ours)
+    return env if account is None else env | {"PATH": with_node(env["PATH"])}
 
 
 def of_agent(
@@ -15,7 +22,7 @@ def of_agent(
     """`ours` is the supervisor's own."""
     env = {
         **(step.preset.env if step.preset is not None else {}),
-        **users.environment(step.account, ours), "PWD": step.cwd, **step.env, **marks,
+        **inherited(step.account, ours), "PWD": step.cwd, **step.env, **marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(artifacts),
     }  # fmt: skip
     if previous is not None:

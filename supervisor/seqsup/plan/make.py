@@ -93,7 +93,7 @@ def _resolved(
         admit_learned=lanes and run.admit == "learned",
         notes=tuple(dict.fromkeys(notes(profile, survey, selection, choice.task))),
         metrics=_metrics(profile, survey),
-        hooks=_hooks(profile, survey.folder, spawns=spawns),
+        hooks=_hooks(profile, survey, spawns=spawns),
         companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
     )
 
@@ -128,10 +128,10 @@ def _address(companion: CompanionTable) -> dict[str, str]:
     return {f"{prefix}_URL": url, f"{prefix}_PORT": str(port)}
 
 
-def _hooks(profile: Profile, folder: str, *, spawns: bool) -> Hooks:
+def _hooks(profile: Profile, survey: Survey, *, spawns: bool) -> Hooks:
     table = asdict(profile.hooks)
     none = {} if spawns else dict.fromkeys(HOOK_POINTS, ())
-    return Hooks(**table | none, cwd=folder)
+    return Hooks(**table | none, cwd=survey.folder, account=survey.hooks_account)
 
 
 def _metrics(profile: Profile, survey: Survey) -> Metrics:

@@ -26,6 +26,11 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> 
     names, skips = selection.names, selection.skips
     if (factor := scale(survey.memory)) < 1:
         yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
+    if survey.exposed is not None:
+        yield f"another user can change this profile, and so what it runs: {survey.exposed}"
+    accounts = (survey.account, survey.hooks_account, *(each.account for each in survey.agents.values()))
+    if profile.run.inherit and not any(accounts):
+        yield "run.inherit has no effect: no process becomes another user, so each has the whole environment"
     alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
     for agent in selection.taken:
         table = agent.table

@@ -19,6 +19,7 @@ from seqsup.containment.launcher import out_of_reach
 from seqsup.errors import SeqsupError
 from seqsup.host import users
 from seqsup.host.machine import LINUX, total
+from seqsup.host.trust import Exposure, exposure
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
@@ -26,9 +27,12 @@ from seqsup.model.profile import LISTEN, AgentTable, Profile, address
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
+from seqsup.plan.as_root import unsafe
+from seqsup.plan.environment import inherited
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
 
+_CHANGEABLE = "not done as root, since another user can change this profile: {}, or set run.user"
 _NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
 
 
@@ -60,6 +64,8 @@ class Survey(Struct, frozen=True, kw_only=True):
     agents: dict[str, AgentSurvey]  # by name, of expanded agents
     problems: dict[KeyPath, str]  # key of the profile -> what is wrong
     account: Account | None = None  # of run.user
+    hooks_account: Account | None = None
+    exposed: Exposure | None = None  # where another user can change the profile
     nodes: dict[str, str] = field(default_factory=dict)  # companion -> the Node that it, or what it starts, would find
     listen: str | None = LISTEN  # where figures are served unless the profile says so
 
@@ -75,14 +81,12 @@ def gather(
     """Look for all agents of the profile but those at these places, of which not enough is known."""
     items: dict[str, tuple[str, ...]] = {}
     agents: dict[str, AgentSurvey] = {}
-    own_path = environ.get("PATH", os.defpath)
-    problems: dict[KeyPath, str] = {
-        ("hooks", point, n): unfit
-        for point, commands in profile.hooks.commands.items()
-        for n, command in enumerate(commands)
-        if (unfit := _unfit(command, folder, own_path))
-    }
+    problems: dict[KeyPath, str] = {}
     accounts = _accounts(profile, state_dir, problems)
+    exposed = exposure(f"{folder}/{Path(profile.file).name}") if profile.file else None
+    if exposed is not None and os.geteuid() == 0 and not problems:
+        problems |= dict.fromkeys(_done_as_root(profile, accounts), _CHANGEABLE.format(exposed))
+    problems |= _unfit_hooks(profile, folder, accounts, environ)
     look = _Look(environ)
     for n, table in enumerate(profile.agents):
         for key, told in out_of_reach(table.rlimits):
@@ -106,15 +110,18 @@ def gather(
         if file is not None and (kind := irreplaceable(Path(folder, file))):
             problems["metrics", key] = f"{file} is {kind}"
     nodes: dict[str, str] = {}
+    run_account = accounts.get(profile.run.user)
+    path_of_user = inherited(run_account, environ).get("PATH", os.defpath)
     for n, companion in enumerate(profile.companions):
-        cwd, path = str(Path(folder, companion.cwd)), companion.env.get("PATH", own_path)
+        cwd, path = str(Path(folder, companion.cwd)), companion.env.get("PATH", path_of_user)
         if companion.command and (why := _cannot_start(companion.command, cwd, path)):
             problems["companions", n, why[0]] = why[1]
         if node := find("node", cwd, path):
             nodes[companion.name] = node
     return Survey(
         folder=folder, memory=total(), items=items, agents=agents, problems=problems, listen=serving(environ),
-        account=accounts.get(profile.run.user), nodes=nodes,
+        account=run_account, nodes=nodes, exposed=exposed,
+        hooks_account=accounts.get(profile.hooks.user or profile.run.user),
     )  # fmt: skip
 
 
@@ -130,7 +137,7 @@ class _Look:
     """Looks at agents; what is the same for many is looked at once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self._inherited = cache(partial(inherited, ours=environ))
         self._detector = Detector()
         self._find_node = cache(partial(find, "node"))
         self._out_of_reach = cache(users.out_of_reach)
@@ -138,7 +145,8 @@ class _Look:
 
     def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
         problems: dict[str, str] = {}
-        path = agent.env.get("PATH", self._environ.get("PATH", os.defpath))
+        inherits = self._inherited(become)
+        path = agent.env.get("PATH", inherits.get("PATH", os.defpath))
         detected = self._detector.detect(tuple(map(placeholders.finish, agent.command)), agent.cwd, path)
         if why := _closed(agent.cwd):
             problems["cwd"] = why
@@ -158,7 +166,7 @@ class _Look:
             account=become,
             detected=detected,
             node=node,
-            user_options=agent.env.get("NODE_OPTIONS", self._environ.get("NODE_OPTIONS", "")),
+            user_options=agent.env.get("NODE_OPTIONS", inherits.get("NODE_OPTIONS", "")),
             stdin_digest=self._stdin(agent, become, problems),
             problems=problems,
         )
@@ -196,7 +204,7 @@ def _ask(file: str, become: Account | None) -> NodeBinary | str:
     """Return what a Node says of itself, or why it did not."""
     words = users.becoming(become) if become is not None else []  # never run as root what is another's
     try:
-        return probe(file, words, users.environment(become, os.environ))
+        return probe(file, words, inherited(become, os.environ))
     except NoAnswer as error:
         return str(error)
 
@@ -218,13 +226,15 @@ def _accounts(
 ) -> dict[str | None, Account | None]:
     """Look up whom agents become, and whether those can reach the folders that the run makes for them."""
     wanted: dict[str, KeyPath] = {profile.run.user: ("run", "user")} if profile.run.user else {}
+    if profile.hooks.user:
+        wanted.setdefault(profile.hooks.user, ("hooks", "user"))
     for n, agent in enumerate(profile.agents):
         if agent.user:
             wanted.setdefault(agent.user, ("agents", n, "user"))
     accounts: dict[str | None, Account | None] = {}
     for name, key in wanted.items():
         try:
-            become = accounts[name] = users.look_up(name)
+            become = accounts[name] = users.look_up(name, profile.run.inherit)
             why = users.out_of_reach(become, str(Path(state_dir).parent)) if become and state_dir else ""
         except users.NoAccount as error:
             problems[key] = str(error)
@@ -282,8 +292,35 @@ def _open(file: Path) -> Iterator[BufferedReader]:
         raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _unfit(command: str, folder: str, path: str) -> str:
-    """Why a hook cannot be started, or nothing."""
+def _done_as_root(profile: Profile, accounts: Mapping[str | None, Account | None]) -> Iterator[KeyPath]:
+    """Give the keys of what root would run, and of files that root would replace."""
+    run = profile.run.user
+    yield from (("metrics", key) for key in ("textfile", "file_sd") if getattr(profile.metrics, key))
+    if profile.hooks.commands and accounts.get(profile.hooks.user or run) is None:
+        yield ("hooks", "user") if profile.hooks.user else ("hooks",)
+    if accounts.get(run) is None:
+        yield from (("companions", n) for n in range(len(profile.companions)))
+    for n, agent in enumerate(profile.agents):
+        if accounts.get(agent.user or run) is None:
+            yield ("agents", n, "user") if agent.user else ("agents", n)
+
+
+def _unfit_hooks(
+    profile: Profile, folder: str, accounts: Mapping[str | None, Account | None], environ: Mapping[str, str]
+) -> Iterator[tuple[KeyPath, str]]:
+    user = profile.hooks.user or profile.run.user
+    if user is not None and user not in accounts:  # there is no such user, which is a problem already
+        return
+    become = accounts.get(user)
+    path = inherited(become, environ).get("PATH", os.defpath) if profile.hooks.commands else ""
+    for point, commands in profile.hooks.commands.items():
+        for n, command in enumerate(commands):
+            if why := _unfit(command, folder, path, become):
+                yield ("hooks", point, n), why
+
+
+def _unfit(command: str, folder: str, path: str, become: Account | None) -> str:
+    """Why a hook cannot be started as that user, or nothing."""
     if not LINUX:
         return _NEEDS_LINUX
     try:
@@ -293,6 +330,14 @@ def _unfit(command: str, folder: str, path: str) -> str:
     if not words:
         return "empty"
     detected = detect(words, folder, path)
-    if detected.executable is None and words[0].startswith("-"):
-        return f'{command!r} would be a hook of its own: arguments stand in a hook\'s line, as in ["notify --quiet"]'
-    return detected.why if detected.executable is None else ""
+    if detected.executable is None:
+        if words[0].startswith("-"):
+            return (
+                f'{command!r} would be a hook of its own: arguments stand in a hook\'s line, as in ["notify --quiet"]'
+            )
+        return detected.why
+    if become is None:
+        return unsafe(words, folder, path) if os.geteuid() == 0 else ""
+    programs = (find(words[0], folder, path) or detected.executable, detected.executable)
+    why = users.out_of_reach(become, folder, programs)
+    return why and f"{why}; hooks run as {become.name}, in the folder of the profile"

@@ -1,5 +1,6 @@
 """How an attempt ended, by all that was seen: exit, output, the kernel's words, V8's last words."""
 
+import os
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from seqsup.containment import launcher
 from seqsup.containment.tree import Tree
+from seqsup.host import users
 from seqsup.model.events import Warned
 from seqsup.model.outcome import Exit, Outcome
 from seqsup.model.plan import Step
@@ -66,7 +68,7 @@ class Ending:
         if refused := launcher.complaint(exited.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
-        missing = f"it exited well but left no {file}" if file and not Path(step.cwd, file).exists() else ""
+        missing = f"it exited well but left no {file}" if file and not _is_there(step, file) else ""
         told = classify.classify(
             ending=exited, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
@@ -106,3 +108,9 @@ class Ending:
             self._context.emit(Warned(message=f"{self._step.name}: its forensics could not be written: {error}"))
             return why, ""
         return why, file.name
+
+
+def _is_there(step: Step, file: str) -> bool:
+    """Whether the agent's user finds a file that it was to leave."""
+    with users.acting_as(step.account):
+        return os.path.exists(Path(step.cwd, file))  # noqa: PTH110 (Path's raises at EACCES)

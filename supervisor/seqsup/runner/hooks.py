@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shlex
 import time
 
@@ -15,6 +16,8 @@ from seqsup.model.plan import Hooks
 from seqsup.model.process import ProcessMemory
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
+from seqsup.node.detect import find
+from seqsup.plan.as_root import unsafe
 from seqsup.policy import classify, watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.side_process import SideProcess, Site
@@ -82,10 +85,11 @@ class HookRunner:
         output = ""
         async with SideProcess(label, self._site, context) as hook:
             try:
+                words = self._words(command)
                 with unnamed(encode(recorded) + b"\n") as stdin:  # no pipe: a hook may leave it unread
                     await hook.start(
-                        tuple(shlex.split(command)), cwd=self._rules.cwd, env=self._variables(point, recorded),
-                        stdin=stdin,
+                        words, cwd=self._rules.cwd, env=self._variables(point, recorded), stdin=stdin,
+                        become=self._rules.account,
                     )  # fmt: skip
             except OSError as error:
                 why = f"it could not be started: {error}"
@@ -102,6 +106,16 @@ class HookRunner:
             signal=ended.signal if ended else None, seconds=time.monotonic() - began, folder=label, output=output,
             left_over=left_over if ended else (),
         )  # fmt: skip
+
+    def _words(self, command: str) -> tuple[str, ...]:
+        """Return the words of a hook. PermissionError if root would run a program that another user can change."""
+        program, *rest = shlex.split(command)
+        if self._rules.account is None and os.geteuid() == 0:
+            path = os.environ.get("PATH", os.defpath)
+            if why := unsafe((program, *rest), self._rules.cwd, path):
+                raise PermissionError(why)
+            program = find(program, self._rules.cwd, path) or program  # the one that was looked at
+        return (program, *rest)
 
     async def _until_over(self, point: str, hook: SideProcess, began: float, wake: Wake) -> Exit | None:
         """Return how a hook ended; None if it takes too long, or the operator does not want it any more."""

@@ -33,6 +33,7 @@ from seqsup.runner.recover import Recovered, recover, recover_elsewhere
 from seqsup.runner.run import Run
 from seqsup.runner.stop_request import StopRequest
 from seqsup.state.journal import Journal, RunRow
+from seqsup.state.journal_schema import must_be_own
 from seqsup.state.run_folder import KILLED, QUEUE, hold, label, private, run_folder, state_dir, write_private
 from seqsup.state.turn import Ticket, introduced
 from seqsup.text import narrowed
@@ -75,6 +76,7 @@ async def run_plan(
 
 
 def _queue_up(plan: Plan) -> Ticket:
+    must_be_own(state_dir())
     try:
         return Ticket.queue_up(state_dir(), introduced(plan.name))
     except OSError as error:

@@ -23,6 +23,7 @@ from seqsup.model.plan import Account
 from seqsup.model.process import ProcessMemory
 from seqsup.node import stand_in
 from seqsup.node.binary import preload
+from seqsup.plan.environment import inherited
 from seqsup.policy import watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
@@ -72,7 +73,7 @@ class SideProcess:
         hard: int | None = None, become: Account | None = None, measure: Measure = Measure.PRIVATE,
         node: str | None = None,
     ) -> None:  # fmt: skip
-        """Start it. OSError says why it could not be; `hard` is for the kernel to keep, where it can.
+        """Start it, as the user `become`. OSError says why it could not be; `hard` is for the kernel to keep.
 
         With the `node` of its PATH, its Node processes can be asked.
         """
@@ -80,9 +81,11 @@ class SideProcess:
         private(self.folder)
         for name in (STDOUT, STDERR):
             self._outputs.append(Output(self.folder / name))
+            if become is not None:  # /dev/stdout is opened by permission
+                os.chown(self._outputs[-1].fd, become.uid, become.gid)
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
-        whole = {**users.environment(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
+        whole = {**inherited(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
         if node is not None:
             whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)

@@ -5,6 +5,8 @@ The agent may be another user, and whoever reads here may be root: no name leads
 
 import os
 import stat
+import struct
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -93,7 +95,7 @@ class Summaries:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
 
     def add(self, agent: str, how: str, text: str) -> None:
         """`how` it ended, if not well."""
@@ -104,11 +106,27 @@ class Summaries:
             os.write(self._fd, f"{heading}\n\n{text}\n\n".encode(errors="replace"))
 
     def hand_to(self, uid: int, gid: int) -> None:
-        """Let another user read it, and nobody else."""
-        os.fchown(self._fd, uid, gid)
+        """Let one other user read it, and no user change it. Where no access list can be kept, its group reads it."""
+        if not _let_read(self._fd, uid):
+            os.fchown(self._fd, -1, gid)
+            os.fchmod(self._fd, 0o640)
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _let_read(fd: int, reader: int) -> bool:
+    """Give a file a POSIX access list, as in acl(5): its owner reads and writes, one other user reads."""
+    if sys.platform != "linux":
+        return False
+    owner, user, group, mask, other, no_id = 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
+    entries = ((owner, 6, no_id), (user, 4, reader), (group, 0, no_id), (mask, 4, no_id), (other, 0, no_id))
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(fd, "system.posix_acl_access", packed)
+    except OSError:
+        return False
+    return True
 
 
 def _name(file: Path) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from seqsup.errors import NO_ROOM, SeqsupError, Stopped
-from seqsup.state.run_folder import fallocate, private
+from seqsup.host.trust import exposure
+from seqsup.state.run_folder import RUNS, fallocate, private
 
 FILE = "journal.db"
 FORMAT = 3
@@ -61,28 +62,44 @@ class NoJournal(JournalError):
 
 def kept(state_dir: Path) -> bool:
     """Say whether a state folder has a journal; JournalError where that cannot be known."""
-    path = state_dir / FILE
+    found = [state_dir / name for name in (FILE, f"{FILE}-wal", f"{FILE}-shm") if _must_be_regular(state_dir / name)]
+    return state_dir / FILE in found
+
+
+def _must_be_regular(path: Path) -> bool:
+    """Say whether a file is there. JournalError if it is none: a pipe would wait for ever, a link leads elsewhere."""
     try:
-        mode = path.stat().st_mode
+        mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return False
     except OSError as error:
         raise JournalError(trouble(path, error)) from error
-    if not stat.S_ISREG(mode):  # a pipe would wait for ever
+    if not stat.S_ISREG(mode):
         raise JournalError(f"the journal {path} is no regular file: set it aside, or set SEQSUP_STATE_DIR to another")
     return True
+
+
+def must_be_own(folder: Path) -> None:
+    """JournalError where another user can change what is kept in a state folder, or replace it."""
+    for each in (folder, folder / RUNS):
+        if (found := exposure(each)) is not None:
+            raise JournalError(
+                f"the state folder {folder} is not safe: {found}, or set SEQSUP_STATE_DIR or run.state_dir to another"
+            )
 
 
 def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
     """Open the journal of a state folder; with `write` it is made where there is none."""
     path = state_dir / FILE
+    if write:
+        must_be_own(state_dir)
     there = kept(state_dir)
     if not write and not there:
         raise NoJournal(f"nothing ever ran here, there is no {path}; `seqsup start PROFILE` makes one")
     try:
         if write:
             private(state_dir)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         mode = "rw" if write else "ro&immutable=1" if _sealed(path) else "ro"
         name = quote_from_bytes(bytes(path.absolute()))  # as_uri() of Python 3.14 loads urllib.request, and TLS
         db = sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None)

@@ -115,7 +115,7 @@ def _queue(folder: Path) -> Path:
 @contextmanager
 def _door(queue: Path) -> Iterator[None]:
     """Only one looks or takes at a time: a ticket is never seen between its making and its locking."""
-    fd = os.open(queue / "door", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(queue / "door", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

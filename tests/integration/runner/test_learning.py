@@ -119,7 +119,7 @@ def test_tune_keeps_a_profile_as_an_editor_of_another_system_leaves_it(
     (tmp_path / "kept").mkdir()
     profile, link = tmp_path / "kept/nightly.toml", tmp_path / "nightly.toml"
     profile.write_bytes((begins + ends.join(lines)).encode())
-    os.chown(profile, *(owner := (1234, 1234) if os.geteuid() == 0 else (os.geteuid(), os.getegid())))
+    os.chown(profile, *(owner := (os.geteuid(), 1234 if os.geteuid() == 0 else os.getegid())))
     link.symlink_to(profile)
     learned(link, "a", 300, 310, 320)
     tuned = seqsup("tune", link, "--write")

@@ -355,11 +355,11 @@ def test_the_plan_names_them(seqsup: Cli, tmp_path: Path) -> None:
 
 
 def test_all_that_a_run_leaves_is_its_users_alone(seqsup: Cli, tmp_path: Path) -> None:
+    state = tmp_path / "made" / "state"
+    profile = write(tmp_path, shell("a", "echo out; exit 1"), shell("b", "true"), run={"on_failure": "continue"},
+                    retry={"attempts": 2})  # fmt: skip
     old = os.umask(0)
     try:
-        state = tmp_path / "made" / "state"
-        profile = write(tmp_path, shell("a", "echo out; exit 1"), shell("b", "true"), run={"on_failure": "continue"},
-                        retry={"attempts": 2})  # fmt: skip
         assert seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(state)}).code == 1
         assert seqsup("run", "--", "true", env={"SEQSUP_STATE_DIR": str(state)}).code == 0
     finally:
@@ -372,11 +372,10 @@ def test_all_that_a_run_leaves_is_its_users_alone(seqsup: Cli, tmp_path: Path) -
 
 def test_while_it_runs_too(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     state = Path(os.environ["SEQSUP_STATE_DIR"])
+    profile = write(tmp_path, shell("a", "touch up; until [ -e end ]; do sleep 0.05; done"))
     old = os.umask(0)
     try:
-        started = seqsup_started(
-            "start", write(tmp_path, shell("a", "touch up; until [ -e end ]; do sleep 0.05; done"))
-        )
+        started = seqsup_started("start", profile)
     finally:
         os.umask(old)
     wait_for((tmp_path / "up").exists)
@@ -444,7 +443,7 @@ def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Po
     mounted = f"mount -t proc -o hidepid={hidepid} proc /proc && " if hidepid else ""
     become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
     (folder / "state").mkdir()
-    (folder / "state").chmod(0o777)
+    shutil.chown(folder / "state", WHO)
     start = [sys.executable, "-m", "seqsup", "start", str(profile), "--json"]
     with subprocess.Popen(
         ["unshare", "-m", "sh", "-c", mounted + become, "sh", *start],
@@ -490,13 +489,86 @@ def test_what_cannot_be_read_is_named_once_and_is_waited_for(
 
 
 @as_root
-def test_another_user_reads_what_was_handed_on_and_leaves_its_own(open_folder: Path, seqsup: Cli) -> None:
+def test_another_user_reads_what_was_handed_on_and_cannot_change_it(open_folder: Path, seqsup: Cli) -> None:
+    forge = (
+        "stat -c %U:%a $SEQSUP_PREVIOUS_SUMMARIES; cat $SEQSUP_PREVIOUS_SUMMARIES;"
+        " chmod 666 $SEQSUP_PREVIOUS_SUMMARIES; echo FORGED > $SEQSUP_PREVIOUS_SUMMARIES; true"
+    )
     profile = for_nobody(
-        open_folder, shell("first", "echo one; stat -c %U:%a $SEQSUP_PREVIOUS_SUMMARIES"),
-        shell("second", 'cat "$SEQSUP_PREVIOUS_SUMMARIES"; echo mine > "$SEQSUP_ARTIFACTS/summary.md"'),
-        agent("third", ["echo", "{summary:second}"]),
+        open_folder, agent("first", ["echo", "one"]), shell("forger", forge, user="daemon"),
+        shell("third", 'cat "$SEQSUP_PREVIOUS_SUMMARIES"; echo mine > "$SEQSUP_ARTIFACTS/summary.md"'),
+        agent("fourth", ["echo", "{summary:third}"]),
     )  # fmt: skip
     result = seqsup("start", profile)
     assert result.code == 0, result.stderr
-    assert seqsup("logs", profile, "second").stdout == "## first\n\none\nnobody:600\n\n"
-    assert seqsup("logs", profile, "third").stdout == "mine\n"
+    assert printed(open_folder, "forger") == "root:640\n## first\n\none\n\n"
+    assert (open_folder / "state/runs/r1/forger/1/stderr.log").read_text().count("\n") == 2
+    assert printed(open_folder, "third").startswith("## first\n\none\n\n## forger\n")
+    assert "FORGED" not in printed(open_folder, "third")
+    assert seqsup("logs", profile, "fourth").stdout == "mine\n"
+
+
+# -- what its processes inherit
+
+ROOTS = {"TOKEN": SECRET, "OLDPWD": "/root", "ODD_KEY": "k", "ODD_ID": "i", "LC_TIME": "C", "TZ": "UTC"}
+CLEAN = {"HOME", "LANG", "LC_TIME", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TZ", "USER"}
+
+
+def environment(folder: Path, name: str = "a") -> dict[str, str]:
+    """What `env` printed, without what the product and the shell set."""
+    lines = dict(line.split("=", 1) for line in printed(folder, name).splitlines())
+    ours = ("SEQSUP_", "NODE_OPTIONS", "MALLOC_", "_")
+    return {name: value for name, value in lines.items() if not name.startswith(ours)}
+
+
+@as_root
+def test_another_user_inherits_little_of_roots_environment(seqsup: Cli, open_folder: Path) -> None:
+    companion = {"name": "c", "command": ["sh", "-c", "env; exec sleep 60"], "ready": {"log": "HOME="}}
+    profile = for_nobody(
+        open_folder, agent("a", ["env"], env={"OWN": "1"}), agent("b", ["env"], user="root"),
+        run={"inherit": ["ODD_*", "NOT_SET"]}, companions=[companion],
+        hooks={"after_agent": ["env"], "before_run": [f"sh -c 'env >{open_folder}/hook'"]},
+    )  # fmt: skip
+    (open_folder / "hook").touch()
+    (open_folder / "hook").chmod(0o666)
+    given = {**ROOTS, "LANG": "C.UTF-8", "TERM": "dumb", "SEQSUP_STATE_DIR": str(open_folder / "state")}
+    result = seqsup("start", profile, env=given)
+    assert result.code == 0, result.stderr
+    own = environment(open_folder)
+    assert own.keys() == CLEAN | {"OWN", "ODD_KEY", "ODD_ID"}
+    assert not any(part.startswith("/root") for part in own["PATH"].split(":"))
+    for told in (printed(open_folder, "@companions/c"), (open_folder / "hook").read_text()):
+        assert (SECRET in told, "ODD_KEY=k" in told, f"USER={WHO}" in told, "SEQSUP_STATE_DIR" in told) == (
+            False, True, True, False,
+        )  # fmt: skip
+    assert environment(open_folder, "b")["TOKEN"] == SECRET
+
+
+@as_root
+def test_inherit_gives_path_but_not_home(seqsup: Cli, open_folder: Path) -> None:
+    profile = for_nobody(open_folder, agent("a", ["env"]), run={"inherit": ["PATH", "HOME"]})
+    assert seqsup("start", profile, env={"PATH": "/usr/bin:/bin:/odd"}).code == 0
+    own = environment(open_folder)
+    assert ("/odd" in own["PATH"].split(":"), own["HOME"]) == (True, pwd.getpwnam(WHO).pw_dir)
+
+
+@as_root
+def test_the_plan_says_what_another_user_gets(seqsup: Cli, open_folder: Path) -> None:
+    profile = for_nobody(open_folder, agent("a", ["env"]), run={"inherit": ["ODD_*"]}, hooks={"after_run": ["true"]})
+    told = " ".join(seqsup("plan", profile, env=ROOTS).stdout.split())
+    assert f"user {WHO}; of root's environment only HOME, " in told
+    assert " LOGNAME, ODD_ID, ODD_KEY, PATH, SHELL, " in told
+    assert f"each as {WHO}, in " in told
+    assert SECRET not in told
+    assert f"they run as {WHO}" in " ".join(seqsup("doctor", profile).stdout.split())
+
+
+@pytest.mark.parametrize("name", ["", "*", "A=B", "A*B", "A**"])
+def test_inherit_takes_names_and_prefixes(seqsup: Cli, tmp_path: Path, name: str) -> None:
+    result = seqsup("plan", write(tmp_path, agent("a", ["true"]), run={"inherit": [name]}))
+    assert (result.code, "run.inherit[0]: expected a variable, or a prefix" in result.stderr) == (2, True)
+
+
+def test_inherit_without_another_user_is_noted(seqsup: Cli, tmp_path: Path) -> None:
+    told = seqsup("plan", write(tmp_path, agent("a", ["true"]), run={"inherit": ["A"]})).stdout
+    assert "run.inherit has no effect" in told
