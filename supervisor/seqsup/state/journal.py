@@ -1,27 +1,29 @@
 """The truth on disk: every event of every run of one state folder, in one SQLite file.
 
 Written before any other reader hears of an event. A power cut loses no start and no end of an attempt: those commits
-reach the disk. A killed supervisor loses at most what happened while another program kept the file locked.
+reach the disk. What the file does not take is kept beside it, see `unwritten`. A killed supervisor loses at most what
+happened in the ten seconds for which it waited for another program that kept the file locked.
 """
 
 import os
 import sqlite3
 import time
 import weakref
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from math import inf
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from seqsup.errors import SeqsupError, Stopped
 from seqsup.model.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
 from seqsup.policy.learning import Past
 from seqsup.state import journal_schema
 from seqsup.state.journal_schema import FILE, PATIENCE, JournalError, JournalLost, Wal
 from seqsup.state.run_folder import label
+from seqsup.state.unwritten import Noted, Unwritten, decode, insert, read_back, sum_of, waits
 
 # These are on the disk when append() returns. An AgentEnded adds nothing to the end of its last attempt.
 DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
@@ -29,13 +31,9 @@ _LAST_EVENTS = """
 SELECT at, body FROM runs JOIN events USING (run)
 WHERE name = ? AND seq = (SELECT max(seq) FROM events AS other WHERE other.run = runs.run) ORDER BY run DESC
 """
-_INSERT_ATTEMPT = """
-INSERT OR REPLACE INTO attempts SELECT ifnull(profile, ''), ?, run, ?, ?, ?, ?, ?, ? FROM runs WHERE run = ?
-"""
 _REMEMBERED = 50  # attempts of an agent
 _AT_ONCE = 500  # events
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(AnyEvent).decode
 
 
 class RunRow(Struct, frozen=True):
@@ -49,11 +47,10 @@ class RunRow(Struct, frozen=True):
 
 class Journal:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self._path, self._wal = path, Wal(path)
+        self._path, self._wal, self._kept = path, Wal(path), Unwritten(path)
         self._db = connection
         self._last: dict[int, int] = {}
-        self._unwritten: list[tuple[int, int, float, float, str, int]] = []
-        self._ended: list[tuple[object, ...]] = []  # for `attempts`, to be written with them
+        self._unwritten: list[Noted] = []
         self._locked = inf  # monotonic seconds, since when another program keeps it locked
         self._patience = PATIENCE  # seconds that a write waits for such a lock
         self._inode = path.stat().st_ino
@@ -61,8 +58,21 @@ class Journal:
 
     @staticmethod
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
-        """Open the journal of a state folder; with `write` it is made where there is none."""
-        return Journal(state_dir / FILE, journal_schema.connect(state_dir, write=write))
+        """Open the journal of a state folder; with `write` it is made where there is none.
+
+        What a dead supervisor could not write to it is read back first. One that only reads goes without where it
+        cannot write, or another program keeps the journal locked.
+        """
+        if not write and journal_schema.kept(state_dir):
+            with suppress(SeqsupError, sqlite3.Error, OSError):
+                _read_back_at_once(state_dir)
+        journal = Journal(state_dir / FILE, journal_schema.connect(state_dir, write=write))
+        if write:
+            try:
+                read_back(journal._path, journal._db)
+            except (OSError, sqlite3.Error) as error:
+                raise JournalError(journal_schema.trouble(journal._path, error)) from error
+        return journal
 
     @contextmanager
     def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
@@ -76,7 +86,7 @@ class Journal:
         self, name: str, profile: str | None, cookie: str, claim: Callable[[int], object] = lambda _: None
     ) -> int:  # fmt: skip
         """Give a new run its number. Nobody else hears of it before `claim` has."""
-        row = (name, profile, cookie, os.getpid(), time.time(), _sum_of(name, profile, cookie))
+        row = (name, profile, cookie, os.getpid(), time.time(), sum_of(name, profile, cookie))
         with self._telling(), self._db:
             self._db.execute("BEGIN")
             cursor = self._db.execute(
@@ -89,7 +99,7 @@ class Journal:
 
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
         """Note that this process goes on with a run that another began, perhaps under another name and path."""
-        now = (name, profile, os.getpid(), _sum_of(name, profile, row.cookie), row.run)
+        now = (name, profile, os.getpid(), sum_of(name, profile, row.cookie), row.run)
         self._be_patient(PATIENCE)
         with self._telling(), self._db:
             self._db.execute("BEGIN")
@@ -102,50 +112,54 @@ class Journal:
         """Note one event; what must reach the disk is there on return, with all that was noted before it.
         The rest is written by the next flush.
 
-        JournalLost when it could not be, and then nobody may act on it. Stopped when an attempt's end would find no
-        room, and then it must not start.
+        What the journal does not take is kept beside it, and nothing more starts until the journal has it. JournalLost
+        when it could not be kept either, and then nobody may act on it. Stopped when an attempt must not start: its end
+        would find no room, or the journal does not take its start.
         """
         if isinstance(event, AttemptStarted):
-            self._wal.reserve()
+            self._reserve()
         at, mono, seq = time.time(), time.monotonic(), self._next(run)
         self._last[run] = seq
         text = _encode(event).decode()
-        self._unwritten.append((run, seq, at, mono, text, _sum_of(run, seq, text)))
-        if isinstance(event, AttemptEnded):
-            self._ended.append(
-                (event.agent, event.attempt, event.content, event.outcome.reason, event.ok, event.outcome.seconds,
-                 event.outcome.peak, run)
-            )  # fmt: skip
+        self._unwritten.append(Noted((run, seq, at, mono, text, sum_of(run, seq, text)), event))
         if isinstance(event, DURABLE):
-            self._write()
+            self._write_or_keep(event)
             self._sync()
         return Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+
+    def _reserve(self) -> None:
+        """Have room for an attempt's end before it starts, in the journal and beside it; Stopped if there is none."""
+        try:
+            self._wal.reserve()
+            self._kept.reserve()
+        except OSError as error:
+            why = f"the journal {self._path} has no room for another agent's end: {error.strerror}"
+            raise Stopped(f"{why}; free space in {self._path.parent}") from error
 
     def flush(self) -> None:
         """Write what was noted, which may reach the disk later.
 
-        JournalLost when it could not be.
+        JournalLost when it could neither be written nor kept.
         """
         if self._unwritten:
-            self._write()
+            self._write_or_keep()
 
     def flush_unless_locked(self) -> bool:
         """The same, but False at once while another program keeps the journal locked, which no watch may wait for.
 
-        Then a later one writes it all. JournalLost where it is locked for ten seconds.
+        Then a later one writes it all, or keeps it where it is locked for ten seconds.
         """
-        if not (rows := self._unwritten):
+        if not self._unwritten:
             return True
-        numbers = dict(self._last)
         try:
             self._write(patience=0)
-        except JournalLost as error:
+        except JournalLost as lost:
             now = time.monotonic()
             self._locked = min(self._locked, now)
-            if not journal_schema.is_locked(error.__cause__) or now - self._locked > PATIENCE:
-                raise
-            self._unwritten, self._last = rows, numbers
-            return False
+            if journal_schema.is_locked(lost.__cause__) and now - self._locked <= PATIENCE:
+                return False
+            self._keep(lost)
+            return True
         self._locked = inf
         return True
 
@@ -154,22 +168,49 @@ class Journal:
             journal_schema.wait_for_lock(self._db, seconds)
             self._patience = seconds
 
-    def _write(self, patience: float = PATIENCE) -> None:
+    def _write_or_keep(self, last: AnyEvent | None = None) -> None:
+        """Write what was noted, or keep it. A start is not kept: nothing may start then."""
+        starts = isinstance(last, RunStarted | AttemptStarted)
+        try:
+            self._write(PATIENCE if starts or not self._kept.count else 0)
+        except JournalLost as lost:
+            if starts:
+                self._take_back(len(self._unwritten) - 1)
+            self._keep(lost)
+            if isinstance(last, AttemptStarted):
+                raise Stopped(str(lost)) from lost
+            if starts:
+                raise
+
+    def _write(self, patience: float) -> None:
         self._be_patient(patience)
-        rows, self._unwritten = self._unwritten, []
-        ended, self._ended = self._ended, []
         if not self._in_place():
             raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
         try:
             with self._db:
-                if len(rows) + len(ended) > 1:
-                    self._db.execute("BEGIN")
-                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-                if ended:
-                    self._db.executemany(_INSERT_ATTEMPT, ended)
+                insert(self._db, self._unwritten)
         except sqlite3.Error as error:
-            self._last.clear()  # those numbers are free again
             raise JournalLost(journal_schema.trouble(self._path, error)) from error
+        self._unwritten = []
+        if self._kept.count:
+            self._sync()
+            self._kept.discard()
+
+    def _keep(self, lost: JournalLost) -> None:
+        """Keep beside the journal what it did not take; where that fails too it is lost, and the numbers are free."""
+        try:
+            if lost.__cause__ is None:  # another file stands in its place
+                raise lost
+            if self._unwritten:
+                self._kept.keep(self._unwritten)
+        except (OSError, JournalLost):
+            self._take_back(self._kept.count)
+            raise lost from lost.__cause__
+
+    def _take_back(self, count: int) -> None:
+        """Forget what was noted but for the first `count` events."""
+        del self._unwritten[count:]
+        self._last = {entry.row[0]: entry.row[1] for entry in self._unwritten}
 
     def _sync(self, kind: type[JournalError] = JournalLost) -> None:
         """Have all that was written reach the disk."""
@@ -209,7 +250,7 @@ class Journal:
                 "SELECT run, name, profile, cookie, pid, started, sum FROM runs ORDER BY run"
             ).fetchall()
             for run, name, profile, cookie, *_, said in rows:
-                if said != _sum_of(name, profile, cookie):
+                if said != sum_of(name, profile, cookie):
                     raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
             return [RunRow(*row[:-1]) for row in rows]
 
@@ -224,9 +265,9 @@ class Journal:
             for seq, at, mono, body, said in rows:
                 after += 1
                 with self._telling():
-                    if seq != after or said != _sum_of(run, seq, body):
+                    if seq != after or said != sum_of(run, seq, body):
                         raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
-                    event = _decode(body)
+                    event = decode(body)
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
     def _some(self, run: int, after: int, last: int) -> list[tuple[int, float, float, str, int]]:
@@ -260,7 +301,7 @@ class Journal:
     def last_success(self, name: str) -> float | None:
         """Return when the last successful run of this name ended, in seconds since the epoch; None without one."""
         with self._telling():
-            ends = ((at, _decode(body)) for at, body in self._db.execute(_LAST_EVENTS, (name,)))
+            ends = ((at, decode(body)) for at, body in self._db.execute(_LAST_EVENTS, (name,)))
             return next((at for at, event in ends if isinstance(event, RunEnded) and event.exit_code == 0), None)
 
     def last_heard(self, run: int) -> float | None:
@@ -292,8 +333,12 @@ class Journal:
         finally:
             self._db.close()
             self._wal.close()
+            self._kept.close()
 
 
-def _sum_of(*values: object) -> int:
-    """What shows that a row is as it was written, and in its place."""
-    return zlib.crc32("/".join(map(str, values)).encode())
+def _read_back_at_once(state_dir: Path) -> None:
+    """Read back what a dead supervisor could not write, unless another program keeps the journal locked."""
+    if waits(state_dir / FILE):
+        with closing(journal_schema.connect(state_dir, write=True)) as db:
+            journal_schema.wait_for_lock(db, 0)
+            read_back(state_dir / FILE, db)

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
-from seqsup.errors import NO_ROOM, SeqsupError, Stopped
+from seqsup.errors import NO_ROOM, SeqsupError
 from seqsup.host.trust import exposure
 from seqsup.state.run_folder import RUNS, fallocate, private
 
@@ -187,14 +187,14 @@ class Wal:
     """
 
     def __init__(self, journal: Path) -> None:
-        self._journal, self._path = journal, f"{journal}-wal"
+        self._path = f"{journal}-wal"
         self._fd: int | None = None
         self._reserved = 0  # bytes that have their room on the disk
 
     def reserve(self) -> None:
         """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.
 
-        Stopped, where there is none. It is the WAL's own, beyond its end: nobody can take it, and no reader sees it. A
+        OSError, where there is none. It is the WAL's own, beyond its end: nobody can take it, and no reader sees it. A
         filesystem that knows no such thing promises nothing, nor does one that copies on write, but for files that it
         was told not to (chattr +C).
         """
@@ -209,8 +209,7 @@ class Wal:
                 os.close(fd)
         except OSError as error:
             if error.errno in NO_ROOM:
-                why = f"the journal {self._journal} has no room for another agent's end: {error.strerror}"
-                raise Stopped(f"{why}; free space in {self._journal.parent}") from error
+                raise
         else:
             self._reserved = written + _AHEAD
 
