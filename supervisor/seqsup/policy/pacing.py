@@ -55,6 +55,11 @@ def until_trim(rate: float, most: int) -> float:
     return min(max(most / rate / 2, _MIN_PAUSE), _MAX_PAUSE) if rate > 0 else _MAX_PAUSE
 
 
+def until_trim_while_growing(rate: float, most: int) -> float:
+    """Seconds between two looks at nothing but the output, while that grows."""
+    return min(until_trim(rate, most), _FIRST_PAUSE)
+
+
 def until_full(room: int | None, rate: float, cpus: int) -> float:
     """Seconds until the next look at a tree that may take this many bytes more; None: any. See `pause`."""
     if room is None:

@@ -7,6 +7,7 @@ from math import inf
 from seqsup.model.events import AnyEvent, OutputCut
 from seqsup.model.plan import Step
 from seqsup.policy import pacing
+from seqsup.runner.output_guard import OutputGuard
 from seqsup.state.output import Output
 
 
@@ -19,7 +20,8 @@ class OutputWatch:
         self._heard = self._trimmed = time.monotonic()
         self._size = self._size_when_trimmed = 0  # bytes
         self._cut: set[str] = set()  # streams of which it was reported
-        self.next_trim = inf  # seconds until the output must be looked at again
+        self.next_trim = inf  # seconds until the output must be looked at again, without a guard
+        self._guard = OutputGuard((stdout, stderr), step.output_max) if step.output_max is not None else None
 
     def quiet(self, now: float) -> float:
         """Return the seconds since the last output; 0 where nothing depends on it."""
@@ -36,15 +38,21 @@ class OutputWatch:
         now, total = time.monotonic(), self._total()
         grown = total - self._size_when_trimmed
         for name, output in self._streams.items() if grown else ():
-            if output.trim(most) and name not in self._cut:
+            output.trim(most)
+            if output.cut and name not in self._cut:  # also by the guard
                 self._cut.add(name)
                 self._emit(
                     OutputCut(
                         agent=self._step.name, attempt=self._number, stream=name, size=output.size(), most=most
                     )
                 )  # fmt: skip
-        self.next_trim = pacing.until_trim(grown / max(now - self._trimmed, 1e-4), most)
+        if self._guard is None or not self._guard.works:
+            self.next_trim = pacing.until_trim(grown / max(now - self._trimmed, 1e-4), most)
         self._trimmed, self._size_when_trimmed = now, total
+
+    def close(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
 
     def _total(self) -> int:
         return sum(output.size() for output in self._streams.values())

@@ -27,6 +27,7 @@ from seqsup.plan.environment import inherited
 from seqsup.policy import watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
+from seqsup.runner.output_guard import OutputGuard
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
 
@@ -61,6 +62,7 @@ class SideProcess:
         self._tree: Tree | None = None
         self.telemetry: Telemetry | None = None  # of its Node processes
         self._outputs: list[Output] = []  # stdout and stderr, from its start on
+        self._guard: OutputGuard | None = None
         self._given_up = False  # somebody survived SIGKILL, and that is told
 
     @property
@@ -83,6 +85,8 @@ class SideProcess:
             self._outputs.append(Output(self.folder / name))
             if become is not None:  # /dev/stdout is opened by permission
                 os.chown(self._outputs[-1].fd, become.uid, become.gid)
+        if self._site.output_max is not None:
+            self._guard = OutputGuard(self._outputs, self._site.output_max)
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
         whole = {**inherited(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
@@ -186,5 +190,7 @@ class SideProcess:
         if self._group is not None:
             self._group.close()
         self._trim()
+        if self._guard is not None:
+            self._guard.close()
         for output in self._outputs:
             output.close()

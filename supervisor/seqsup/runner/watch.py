@@ -73,6 +73,7 @@ class Watcher:
                 before, sample, looks = sample, self._look(tree), looks + 1
                 rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
         finally:
+            self._output.close()
             if oom_event is not None:
                 asyncio.get_running_loop().remove_reader(oom_event)
         if self._watch.phase is Phase.ABANDONED:

@@ -27,6 +27,7 @@ class Output:
     def __init__(self, path: Path | str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._resumes = 0  # where the hole ends
+        self.cut = False  # its middle was dropped
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size
@@ -49,6 +50,7 @@ class Output:
             tail = os.pread(self.fd, most // 4, size - most // 4)
             os.ftruncate(self.fd, head)
             os.write(self.fd, cut_here(size - head - len(tail)) + tail)
+        self.cut = True
         return True
 
     def close(self) -> None:

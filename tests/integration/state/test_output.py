@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.command_line import Result
+from helpers.disks import tmpfs
 from helpers.profiles import of, parsed, proven, shell, write
 from seqsup.state.output import Output, OutputReader, cut_here
+from seqsup.units import MIB
 
 Seqsup = Callable[..., Result]
 KIB = 1024
@@ -159,3 +161,16 @@ def test_logs_neither_wait_for_a_pipe_nor_follow_a_link(seqsup: Seqsup, tmp_path
     assert "[seqsup: stdout.log was replaced by something that is no regular file]" in shown.stdout
     assert "after" in shown.stdout
     assert "root:" not in shown.stdout
+
+
+@pytest.mark.parametrize("quiet", [0, 3], ids=["at once", "after it was quiet"])
+def test_output_that_grows_fast_does_not_fill_its_disk(seqsup: Seqsup, tmp_path: Path, quiet: int) -> None:
+    with tmpfs(tmp_path / "disk", "size=300m") as disk:
+        head = shell("a", f"sleep {quiet}; head -c 3G /dev/zero && echo done >&2")
+        profile = write(tmp_path, head, run={"state_dir": str(disk / "state"), "disk_floor": "none"},
+                        output={"max": "1MiB"})  # fmt: skip
+        events = proven(seqsup("start", profile, "--json", deadline=120))
+        assert [event["stream"] for event in of(events, "output_cut")] == ["stdout"]
+        log = disk / "state" / "runs" / "r1" / "a" / "1" / "stdout.log"
+        assert log.stat().st_size == 3 * 1024**3
+        assert on_disk(log) <= MIB + 8 * KIB
