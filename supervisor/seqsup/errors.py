@@ -31,6 +31,7 @@ _REMEDIES = {
     errno.EISDIR: ": name a file",
     errno.ENAMETOOLONG: ": choose a shorter one",
     errno.ELOOP: ": its links lead in a circle",
+    errno.ENXIO: ": a socket or a pipe stands there; remove it",
     errno.EIO: "; the kernel's log (dmesg) says more",
 }
 

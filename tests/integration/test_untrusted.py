@@ -349,3 +349,39 @@ def test_a_journal_is_never_opened_through_a_link(seqsup: Cli, tmp_path: Path, n
     result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(folder)})
     assert (result.code, f"{folder / name} is no regular file" in result.stderr) == (3, True), result.stderr
     assert not (tmp_path / "made").exists()
+
+
+_IN_PLACE = {
+    "sockets": "socket.socket(socket.AF_UNIX).bind(name)",
+    "pipes": "os.mkfifo(name)",
+    "folders": "os.mkdir(name)",
+    "noise": "open(name, 'wb').write(bytes(range(128)) * 30)",
+}
+
+
+@pytest.mark.parametrize(
+    "what", [*(pytest.param(each, marks=pytest.mark.long) for each in list(_IN_PLACE)[1:]), "sockets"]
+)
+def test_commands_end_well_whatever_agent_put_in_place_of_the_files_of_its_run(
+    seqsup: Cli, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "swap.py").write_text(
+        "import os, socket\n"
+        "attempt = os.path.dirname(os.environ['SEQSUP_ARTIFACTS'])\n"
+        "for folder in (attempt, os.path.dirname(os.path.dirname(attempt))):\n"
+        "    os.chdir(folder)\n"
+        "    for name in filter(os.path.isfile, os.listdir()):\n"
+        "        os.unlink(name)\n"
+        f"        {_IN_PLACE[what]}\n"
+    )
+    profile = write(tmp_path, agent("a", [sys.executable, "swap.py"]), shell("b", "true"))
+    assert seqsup("start", profile).code == 0
+    for words in (
+        "status", "runs", "logs r1 a", "report r1", "events r1", "artifacts list", "artifacts show r1 a", "tune",
+        "start --resume", "start", "sweep", "artifacts clean --days 0", "start",
+    ):  # fmt: skip
+        command = words.split()
+        result = seqsup(*command, *([profile] if command[0] in ("tune", "start") else []))
+        assert result.code in (0, 2, 3), f"{words}: {result.stderr}"
+        assert "Traceback" not in result.stderr, words
+        assert command != ["start"] or result.code == 0, result.stderr

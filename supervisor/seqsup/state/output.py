@@ -76,7 +76,7 @@ class OutputReader:
             except FileNotFoundError:
                 return b""
             except OSError as error:
-                if error.errno != errno.ELOOP:
+                if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link or a socket
                     raise
             if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 self.close()
