@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -100,9 +101,9 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
         if write:
             private(state_dir)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-        mode = "rw" if write else "ro&immutable=1" if _sealed(path) else "ro"
-        name = quote_from_bytes(bytes(path.absolute()))  # as_uri() of Python 3.14 loads urllib.request, and TLS
-        db = sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None)
+        if not write:
+            _roll_back(path)
+        db = _connected(path, "rw" if write else "ro&immutable=1" if _sealed(path) else "ro")
     except (OSError, sqlite3.Error) as error:
         raise JournalError(trouble(path, error)) from error
     try:
@@ -121,6 +122,18 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    name = quote_from_bytes(bytes(path.absolute()))  # as_uri() of Python 3.14 loads urllib.request, and TLS
+    return sqlite3.connect(f"file://{name}?mode={mode}", uri=True, isolation_level=None)
+
+
+def _roll_back(path: Path) -> None:
+    """Undo what one that was killed while it made the journal had begun: SQLite does so for a writer only."""
+    if os.path.exists(f"{path}-journal"):  # noqa: PTH110 (hot)
+        with suppress(sqlite3.Error), closing(_connected(path, "rw")) as db:
+            db.execute("PRAGMA user_version").fetchone()
 
 
 def wait_for_lock(db: sqlite3.Connection, seconds: float) -> None:

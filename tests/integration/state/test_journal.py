@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -237,6 +237,21 @@ def test_where_nothing_ran_there_is_nothing_and_to_look_makes_nothing(tmp_path: 
     with pytest.raises(NoJournal, match="nothing ever ran here"):
         Journal.open(tmp_path / "state")
     assert list(tmp_path.glob("state")) == []
+
+
+def test_a_journal_whose_making_was_cut_short_is_read_as_empty(tmp_path: Path) -> None:
+    made, crashed = tmp_path / "made", tmp_path / "crashed"
+    made.mkdir()
+    with closing(sqlite3.connect(made / FILE, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN")
+        writer.execute("CREATE TABLE a (b)")
+        writer.executemany("INSERT INTO a VALUES (?)", [["x" * 900]] * 100)
+        shutil.copytree(made, crashed)  # as a kill leaves it
+    assert (crashed / f"{FILE}-journal").stat().st_size
+    with pytest.raises(NoJournal, match="is empty"):
+        Journal.open(crashed)
+    Journal.open(crashed, write=True).close()
 
 
 def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
