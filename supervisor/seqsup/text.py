@@ -9,6 +9,8 @@ ASCII = {
 }  # fmt: skip
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
+_JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them; they hide no text and turn none round
+_LONGEST = 300  # characters of a word in a message: longer than most paths
 
 
 def columns(text: str) -> int:
@@ -25,7 +27,30 @@ def columns(text: str) -> int:
 
 def printable(text: str) -> str:
     """Keep what an agent called itself from moving the cursor or forging a line."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else _plain(text)
+
+
+def shown(text: str) -> str:
+    """Return text of several lines as a terminal may have it: only its lines, tabs and joiners are kept as they are."""
+    return "\n".join(line if line.isprintable() else _plain(line, "\t" + _JOINERS) for line in text.split("\n"))
+
+
+def _plain(text: str, kept: str = "") -> str:
+    """Put a blank for control characters, bidi controls, other invisible characters and lone surrogates."""
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
+
+
+def cut(text: str, most: int) -> str:
+    """Return at most so many characters: the beginning and the end of a longer text."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
+def message(text: str) -> str:
+    """Return one line for people that may quote any value: printable, and neither it nor a word of it is endless."""
+    return cut(re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: cut(word[0], _LONGEST), printable(text)), 8 * _LONGEST)
 
 
 def unstyled(text: str) -> str:

@@ -3,6 +3,8 @@
 import re
 import time
 
+from seqsup.text import cut
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -57,7 +59,7 @@ def show(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return cut(text, 60)
 
 
 def write_size(size: int) -> str:

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.command_line import Result
+from helpers.driver import Driver
 from helpers.paths import ROOT
 from helpers.profiles import shell, write
 from seqsup.cli.app import COMMANDS, FAULT
@@ -26,50 +26,6 @@ LOOKS = sorted({name for section in COMMANDS.values() for name in section} - {"s
 
 
 # -- no traceback
-
-
-DRIVER = """
-import json, os, sys
-from seqsup.cli.app import main
-answers = os.fdopen(int(sys.argv[1]), "w")
-out = os.dup(1)
-for line in sys.stdin:
-    words = [word.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape") for word in json.loads(line)]
-    print(main(words), file=answers, flush=True)
-    os.dup2(out, 1)  # a full disk, say, has made it give up its output
-"""
-
-
-class Driver:
-    """One interpreter that runs many command lines: a process for each would take a minute."""
-
-    def __init__(self, folder: Path) -> None:
-        self._errors: IO[str] = (folder / "stderr").open("w+")
-        answers, give = os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(give)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=self._errors, text=True, cwd=folder, pass_fds=[give],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
-        )  # fmt: skip
-        os.close(give)
-        self._answers = os.fdopen(answers)
-
-    def run(self, words: list[str]) -> tuple[int, str]:
-        self._errors.truncate(0)
-        self._errors.seek(0)
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(words) + "\n")
-        self._process.stdin.flush()
-        code = int(self._answers.readline())
-        self._errors.seek(0)
-        return code, self._errors.read()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(40)
-        self._answers.close()
-        self._errors.close()
 
 
 @pytest.fixture

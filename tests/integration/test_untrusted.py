@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command_line import Result
+from helpers.command_line import Result, Started
 from helpers.profiles import agent, of, parsed, reasons, shell, write
 from seqsup.host import users
 from seqsup.host.files import replace
@@ -107,6 +107,38 @@ def test_report_does_not_follow_a_link_of_another_user(seqsup: Cli, theirs: Path
     assert result.code == 0, result.stderr
     assert secret.read_text() == SECRET
     assert "<html" in (theirs / "nightly-r1.html").read_text()
+
+
+@pytest.mark.parametrize("link", ["report.html", "$1"])
+def test_report_follows_a_link_of_the_users_own(seqsup: Cli, tmp_path: Path, link: str) -> None:
+    assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
+    (page := tmp_path / "report.html").write_text("old")
+    (tmp_path / "latest.html").symlink_to(page if link == "$1" else link)
+    result = seqsup("report", "-o", "latest.html", cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert (tmp_path / "latest.html").is_symlink()
+    assert "<html" in page.read_text()
+
+
+@as_root
+@pytest.mark.parametrize("words", [(), ("-o", "nightly-r1.html")])
+def test_report_replaces_a_link_in_a_folder_that_others_write(
+    seqsup: Cli, theirs: Path, secret: Path, words: tuple[str, ...]
+) -> None:
+    assert seqsup("start", write(theirs, shell("a", "true"))).code == 0
+    (theirs / "nightly-r1.html").symlink_to(secret)
+    assert seqsup("report", *words, cwd=theirs).code == 0
+    assert secret.read_text() == SECRET
+
+
+def test_report_to_dev_stdout_leaves_the_link(
+    seqsup_started: Callable[..., Started], seqsup: Cli, tmp_path: Path
+) -> None:
+    assert seqsup("start", write(tmp_path, shell("a", "true"))).code == 0
+    started = seqsup_started("report", "--json", "-o", "/dev/stdout")
+    assert started.process.wait(40) == 0
+    assert started.stdout.startswith('{"schema":"seqsup.report/1"')
+    assert Path("/dev/stdout").is_symlink()
 
 
 # -- opening

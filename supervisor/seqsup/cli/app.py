@@ -10,7 +10,7 @@ from io import TextIOWrapper
 import click
 
 from seqsup import __version__
-from seqsup.view.terminal import discard, speak_plainly
+from seqsup.view.terminal import discard, guarded, speak_plainly
 
 UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
 COMPLETE = "_SEQSUP_COMPLETE"  # set by the script of `seqsup completion` when it asks us
@@ -156,6 +156,7 @@ def _open_streams() -> None:
     os.close(fd)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             speak_plainly(stream)
@@ -216,7 +217,7 @@ def _trace(error: Exception) -> None:
 
 def _say(message: str) -> None:
     """Print a message that may quote a profile, a path or an argument: none of it may move the cursor."""
-    from seqsup.text import printable
+    from seqsup import text
 
     for line in message.split("\n"):
-        click.echo(f"seqsup: {printable(line)}", err=True)
+        click.echo(f"seqsup: {text.message(line)}", err=True)

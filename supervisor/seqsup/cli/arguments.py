@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from seqsup.units import parse_size
+from seqsup.units import parse_size, show
 from seqsup.view.messages import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +40,7 @@ def _number(kind: type[int] | type[float], least: int, expected: str) -> Callabl
         except ValueError:
             number = -1
         if not least <= number < inf:
-            raise click.BadParameter(f"expected {expected}, not {value!r}")
+            raise click.BadParameter(f"expected {expected}, not {show(value)}")
         return number
 
     return read

@@ -1,21 +1,32 @@
 """What commands put out."""
 
+import os
+import stat
+import sys
 from pathlib import Path
+from typing import TextIO
 
-import click
 import msgspec
 
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
+from seqsup.view.terminal import Shown
+
+_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))  # /dev/stdout may be a file, which stays
+_LINKS = 40  # as many as the kernel follows
 
 
 def put_file(path: Path, content: bytes) -> None:
-    """Write a file that the user named. A device or a pipe is written to, all else is replaced."""
+    """Write a file that the user named. A device, a pipe or a stream is written to, all else is replaced.
+
+    A link is followed if nobody else can have laid it, and is replaced otherwise.
+    """
     try:
-        if path.exists() and not path.is_file():
-            path.write_bytes(content)
+        if path.exists() and (path.parent in _STREAMS or not path.is_file()):
+            with path.open("ab") as file:
+                file.write(content)
         else:
-            replace(path, content)
+            replace(_followed(path), content)
     except FileNotFoundError:
         if path.parent.is_dir():  # one that takes no files, as /proc
             raise SeqsupError(f"{path}: no file can be made in {path.parent}: name another") from None
@@ -25,12 +36,43 @@ def put_file(path: Path, content: bytes) -> None:
         raise
 
 
+def _followed(path: Path) -> Path:
+    """Follow links of the user's own, or root's, in folders where no other user can put one."""
+    ours = (0, os.geteuid())
+    for _ in range(_LINKS):
+        folder = path.parent.stat()
+        if not path.is_symlink() or path.lstat().st_uid not in ours or folder.st_uid not in ours:
+            break
+        if folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX:
+            break
+        path = path.parent / path.readlink()
+    return path
+
+
+class Outlet:
+    """Takes bytes that may hold anything: to a pipe or a file as they are, to a terminal as it may have them."""
+
+    def __init__(self, stream: TextIO, *, raw: bool = False) -> None:
+        self._stream = stream
+        self._shown = None if raw or not stream.isatty() else Shown()
+
+    def write(self, piece: bytes) -> None:
+        self._stream.flush()  # text that was written before
+        self._stream.buffer.write(piece if self._shown is None else self._shown(piece))
+
+
+def put_bytes(content: bytes) -> None:
+    """Write bytes to stdout, see Outlet."""
+    Outlet(sys.stdout).write(content)
+
+
 def put_object(schema: str, fields: dict[str, object]) -> None:
     """One object on one line, for programs."""
     told = {"schema": schema, **fields}
     try:
-        click.echo(msgspec.json.encode(told))
+        content = msgspec.json.encode(told)
     except UnicodeEncodeError:  # a path of the machine's that is not UTF-8: its odd bytes are escaped
         import json
 
-        click.echo(json.dumps(msgspec.to_builtins(told)))
+        content = json.dumps(msgspec.to_builtins(told)).encode()
+    put_bytes(content + b"\n")

@@ -16,6 +16,8 @@ from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.placeholders import escape
 from seqsup.text import nearest
 
+_DIGITS = 4300  # of a number, which is as many as Python reads
+
 
 def parse(text: str, file: str) -> Profile:
     try:
@@ -94,6 +96,10 @@ def _safe(text: str) -> str:
 def _syntax(error: Exception, text: str, file: str) -> Complaint:
     if isinstance(error, RecursionError):
         return Complaint(file=file, line=1, message="nested too deeply")
+    if not isinstance(error, tomllib.TOMLDecodeError):  # Python's own, which names no line
+        digits = re.search(rf"[0-9_]{{{_DIGITS + 1},}}", text)
+        line = text.count("\n", 0, digits.start() if digits else 0) + 1
+        return Complaint(file=file, line=line, message=f"a number of more than {_DIGITS} digits: write a smaller one")
     message = str(error)
     place = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", message)
     line = int(place[1]) if place and place[1] else text.count("\n") + (not text.endswith("\n"))

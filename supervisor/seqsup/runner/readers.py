@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import Struct
 
+from seqsup import text
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
@@ -195,7 +196,7 @@ class TerminalReaders(Readers):
         if self._display.log_json:
             click.echo(spoken(message, event, run=self._run).encode(), err=True)
             return
-        lines = "\n".join(wrap(f"seqsup: {message}", width(sys.stderr)))
+        lines = "\n".join(wrap(text.message(f"seqsup: {message}"), width(sys.stderr)))
         if self._screen is not None:
             self._screen.write(f"{lines}\n".encode())
         else:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from seqsup.text import columns, counted, mark
+from seqsup.text import columns, counted, mark, printable
 
 Part = tuple[str, str]  # style, text
 _STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
@@ -21,8 +21,9 @@ class Canvas(Struct, frozen=True):
     def paint(self, line: Iterable[Part]) -> str:
         """Return one line as a terminal takes it."""
         if not self.colour:
-            return "".join(text for _, text in line)
-        return "".join(f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text for style, text in line)
+            return "".join(printable(text) for _, text in line)
+        plain = ((style, printable(text)) for style, text in line)
+        return "".join(f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style else text for style, text in plain)
 
     def mark(self, symbol: str) -> str:
         """Return the symbol, or its word where the encoding has no such symbol."""

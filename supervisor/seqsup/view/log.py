@@ -144,6 +144,6 @@ def spoken(
     """Return a message as an object, also one that is of no event; `at` is its time, now if there is none."""
     told = {
         "time": timestamp(time.time() if at is None else at), "level": level.lower(), "run": run or None,
-        "agent": agent or None, "attempt": attempt, "event": event, "message": message,
+        "agent": agent or None, "attempt": attempt, "event": event, "message": printable(message),
     }  # fmt: skip
     return msgspec.json.encode(told).decode()

@@ -1,5 +1,6 @@
 """Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from seqsup.model.events import AnyEvent, AttemptEnded, GcDone, GcRequested, Lea
 from seqsup.model.outcome import Outcome
 from seqsup.model.process import Collection
 from seqsup.view.nonblocking import NonblockingWriter
+from seqsup.view.terminal import Shown
 
 SCHEMA = "seqsup.events/1"
 _encode = msgspec.json.Encoder().encode
@@ -64,9 +66,10 @@ class Stream:
 
     def __init__(self, fd: int = 1) -> None:
         self._outlet = NonblockingWriter(fd)
+        self._shown = Shown() if os.isatty(fd) else bytes
 
     def __call__(self, recorded: Recorded) -> None:
-        self._outlet.write(encode(recorded) + b"\n")
+        self._outlet.write(self._shown(encode(recorded) + b"\n"))
 
     @property
     def lost(self) -> OSError | None:

@@ -2,10 +2,13 @@
 
 import codecs
 import os
+import re
 import sys
-from io import TextIOWrapper
+from io import IncrementalNewlineDecoder, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
+
+from seqsup.text import shown, unstyled
 
 _PLAIN = "seqsup_plain"
 
@@ -33,6 +36,33 @@ def symbols(stream: TextIO) -> str:
     """The encoding whose symbols the terminal can show. Python speaks UTF-8 also where the locale is C."""
     locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     return "ascii" if locale in ("C", "POSIX") else stream.encoding
+
+
+class Terminal(TextIOWrapper):
+    """A standard stream to a terminal. Whatever text is written to it, none of it moves the cursor or hides."""
+
+    def write(self, text: str) -> int:
+        super().write(shown(text))
+        return len(text)
+
+
+class Shown:
+    """Turns pieces of an agent's output into text for a terminal. A line that is written over becomes several."""
+
+    def __init__(self) -> None:
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = IncrementalNewlineDecoder(utf8, translate=True)
+
+    def __call__(self, piece: bytes) -> bytes:
+        return shown(unstyled(self._decoder.decode(piece))).encode()
+
+
+def guarded(stream: TextIO) -> TextIO:
+    """Return the stream, or if it is a terminal, one in its place that takes text only as it may be shown."""
+    if not isinstance(stream, TextIOWrapper) or isinstance(stream, Terminal) or not stream.isatty():
+        return stream
+    encoding, errors = stream.encoding, stream.errors
+    return Terminal(stream.detach(), encoding=encoding, errors=errors, line_buffering=True)
 
 
 def speak_plainly(stream: TextIOWrapper) -> None:
@@ -76,7 +106,7 @@ def _find(name: str) -> codecs.CodecInfo | None:
 
 def width(stream: TextIO | None = None) -> int | None:
     """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
-    if (told := os.environ.get("COLUMNS", "")).isdecimal() and int(told) > 0:
+    if re.fullmatch("[0-9]{1,9}", told := os.environ.get("COLUMNS", "")) and int(told) > 0:
         return int(told)
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from seqsup.cli import complete
 from seqsup.cli.app import Group
 from seqsup.cli.arguments import days, size
-from seqsup.cli.output import put_object
+from seqsup.cli.output import Outlet, put_bytes, put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder, state_dir
 from seqsup.text import counted, nearest, printable
@@ -112,9 +112,9 @@ def summary_command(run: str | None, agent: str | None) -> None:
     for name, folder in attempts:
         text = summary(folder)
         if len(attempts) == 1:
-            click.echo(text)
+            put_bytes(f"{text}\n".encode())
         elif text:
-            click.echo(f"## {name}\n\n{text}\n")
+            put_bytes(f"## {name}\n\n{text}\n\n".encode())
 
 
 @artifacts.command("show", short_help="All that an agent has handed on.")
@@ -129,10 +129,10 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
     for name, folder in attempts:
         if wanted is not None:
             with opened(folder, wanted) as file:
-                copyfileobj(file, sys.stdout.buffer)
+                copyfileobj(file, Outlet(sys.stdout))
             return
         stored = [each for each in files(folder) if each.name != SUMMARY]
-        click.echo(f"## {name}\n\n{summary(folder) or 'It left no summary, and printed nothing.'}\n")
+        put_bytes(f"## {name}\n\n{summary(folder) or 'It left no summary, and printed nothing.'}\n\n".encode())
         if stored:
             click.echo(f"{counted(len(stored), 'file')} in {folder / ARTIFACTS}")
         for each in stored:

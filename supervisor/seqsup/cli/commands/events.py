@@ -6,6 +6,7 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.find_run import find, follow
+from seqsup.cli.output import put_bytes
 from seqsup.view.ndjson import encode
 
 
@@ -19,5 +20,5 @@ def events(run: str | None, following: bool, json: bool) -> None:
     batches = follow(found) if following else [found.journal.events(found.row.run)]
     for batch in batches:
         for recorded in batch:
-            sys.stdout.buffer.write(encode(recorded) + b"\n")
+            put_bytes(encode(recorded) + b"\n")
         sys.stdout.buffer.flush()

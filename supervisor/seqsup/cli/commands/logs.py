@@ -11,6 +11,7 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.arguments import whole
 from seqsup.cli.find_run import find_with_agent, follow
+from seqsup.cli.output import Outlet
 from seqsup.errors import SeqsupError
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import OutputReader
@@ -33,8 +34,11 @@ class _Start(NamedTuple):
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
 @click.option("--attempt", metavar="N", type=whole(1), help="Which one; the last without it.")
-def logs(run: str | None, agent: str | None, following: bool, attempt: int | None) -> None:
+@click.option("--raw", is_flag=True, help="Colours and control characters too, also to a terminal.")
+def logs(run: str | None, agent: str | None, following: bool, attempt: int | None, raw: bool) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
+
+    A terminal gets it without colours and control characters; a pipe or a file gets all bytes.
 
     Of one that was stopped for its memory, what is known of that follows on stderr.
 
@@ -47,7 +51,7 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
         raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, known)}')
     beside = agent is not None and agent not in view.agents
     stands = {each.folder: each.name for each in view.agents.values() if each.before and each.folder}
-    reader = _Reader(found.folder, several=agent is None)
+    reader = _Reader(found.folder, several=agent is None, raw=raw)
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
     for number, batch in enumerate(batches):
         attempts = _wanted(batch, agent, attempt, {} if beside else stands, beside=beside)
@@ -99,9 +103,10 @@ def _over(batch: Iterable[Recorded]) -> dict[str, None]:
 class _Reader:
     """Reads the output of attempts as it grows: in lanes more than one runs at a time."""
 
-    def __init__(self, run_folder: Path, several: bool) -> None:
+    def __init__(self, run_folder: Path, several: bool, raw: bool) -> None:
         self._run_folder = run_folder
         self._headed = several or sys.stdout.isatty()
+        self._outlets = Outlet(sys.stdout, raw=raw), Outlet(sys.stderr, raw=raw)
         self._tails: dict[_Start, tuple[OutputReader, OutputReader]] = {}  # of those that may still print
         self._at_line_start = True
         self.attempt: _Start | None = None  # whose output was shown last
@@ -131,15 +136,15 @@ class _Reader:
     def _read(self, event: _Start) -> bool:
         """Read a piece of each stream. False: there was none."""
         moved = False
-        for tail, out in zip(self._tails[event], (sys.stdout.buffer, sys.stderr.buffer), strict=True):
+        for tail, stream, out in zip(self._tails[event], (sys.stdout, sys.stderr), self._outlets, strict=True):
             if piece := tail.read(_PIECE):
                 if event != self.attempt:
                     self._head(event)
                 out.write(piece)
-                if out is sys.stdout.buffer:
+                if stream is sys.stdout:
                     self._at_line_start = piece.endswith(b"\n")
                 moved = True
-            out.flush()
+            stream.flush()
         return moved
 
     def finish(self, folder: str) -> None:
@@ -158,5 +163,5 @@ class _Reader:
             self.finish(event.folder)
 
     def _write(self, text: bytes) -> None:
-        sys.stdout.buffer.write(text)
+        self._outlets[0].write(text)
         self._at_line_start = True

@@ -1,6 +1,7 @@
 """`seqsup mem`: memory now, of the run that goes on or of any processes."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def _pids_or_run(words: tuple[str, ...]) -> tuple[tuple[int, ...], Path | None]:
     if not words and not os.environ.get(FOLDER):
         kept(state_dir())  # refuses a folder of which it would only say that no run goes on
     if len(words) != 1 or words[0].isdecimal():
-        if wrong := [word for word in words if not word.isdecimal() or not int(word)]:
+        if wrong := [word for word in words if not re.fullmatch("0{0,9}[1-9][0-9]{0,9}", word)]:
             raise click.UsageError(f"{wrong[0]} is no PID: give one run, or PIDs")
         return tuple(map(int, words)), None
     found = find(words[0])

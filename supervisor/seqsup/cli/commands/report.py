@@ -1,6 +1,5 @@
 """`seqsup report`: a run on one page, or as data."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import msgspec
 from seqsup.cli import complete
 from seqsup.cli.commands.status import DIED, state_of
 from seqsup.cli.find_run import find
-from seqsup.cli.output import put_file
+from seqsup.cli.output import put_bytes, put_file
 from seqsup.state.samples import read
+
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 
 
 @click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
@@ -56,8 +57,8 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
 
 
 def _put(content: bytes, output: str) -> None:
-    if output == "-":
-        sys.stdout.buffer.write(content)
+    if output in _STDOUT:
+        put_bytes(content)
         return
     put_file(Path(output), content)
     click.echo(output)
