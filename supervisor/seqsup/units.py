@@ -58,6 +58,8 @@ def show(value: object) -> str:
         return "a table"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and abs(value) >= 10**60:  # of some thousand digits Python makes no text
+        return "a number of more than 60 digits"
     text = repr(value) if isinstance(value, str) else str(value)
     return cut(text, 60)
 

@@ -210,6 +210,16 @@ def test_long_name_is_not_quoted_whole(driver: Driver, tmp_path: Path, filler: s
     assert "…" in said
 
 
+@pytest.mark.parametrize("number", [f"0x{'f' * 5000}", f"0b{'1' * 20_000}", "1e99999"])
+@pytest.mark.parametrize(
+    "key", ["run.chain", "run.keep", "memory.soft", "name", "success.codes", "timeouts.wall", "env.A"]
+)
+def test_number_that_is_absurd_is_refused(driver: Driver, tmp_path: Path, key: str, number: str) -> None:
+    (tmp_path / "x.toml").write_text(f"{key} = {number}\n[[agents]]\nname = 'a'\ncommand = ['true']\n")
+    code, said = driver.run(["plan", "x.toml"])
+    assert (code, "Traceback" in said, "set_int_max" in said) == (2, False, False), said[-300:]
+
+
 def test_number_of_too_many_digits_is_refused_with_its_line(driver: Driver, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(f"name = 'x'\n\n[run]\nchain = {'9' * 5000}\n")
     told = "seqsup: x.toml:4: a number of more than 4300 digits: write a smaller one\n"

@@ -4,7 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqsup.text import at_a_time, columns, counted, mark, named, narrowed, nearest, printable, unstyled, wrap
+from seqsup.text import (
+    at_a_time,
+    columns,
+    counted,
+    cut,
+    mark,
+    message,
+    named,
+    narrowed,
+    nearest,
+    printable,
+    shown,
+    unstyled,
+    wrap,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +31,22 @@ def test_width_is_that_of_a_terminal(text: str, width: int) -> None:
 def test_what_cannot_be_printed_becomes_a_blank() -> None:
     assert printable("a\x1b[1mb\nc") == "a [1mb c"
     assert printable("né → ok") == "né → ok"
+
+
+def test_shown_text_keeps_its_lines_tabs_and_joiners() -> None:
+    assert shown("a\tb\n\x1b\u202e\udcff\u200dc") == "a\tb\n   \u200dc"
+
+
+@given(st.text(), st.integers(1, 50))
+def test_cut_text_keeps_both_ends_and_fits(text: str, most: int) -> None:
+    told = cut(text, most)
+    assert len(told) == min(len(text), most)
+    assert told == text or "…" in told
+
+
+@pytest.mark.parametrize("filler", ["a", "a b "])
+def test_message_is_not_endless(filler: str) -> None:
+    assert len(message(filler * 70_000)) <= 2400
 
 
 @pytest.mark.parametrize(

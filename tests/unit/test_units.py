@@ -164,11 +164,15 @@ def test_duration_is_written_in_the_largest_unit_that_is_exact(seconds: float, w
     ("value", "shown"),
     [
         (True, "true"), (False, "false"), ({"a": 1}, "a table"), ([1], "a list"), ("x", "'x'"), (7, "7"),
-        ("x" * 58, "'" + "x" * 58 + "'"), ("x" * 59, "'" + "x" * 56 + "…"),
+        ("x" * 58, "'" + "x" * 58 + "'"), ("x" * 59, "'" + "x" * 39 + "…" + "x" * 18 + "'"),
     ],
 )  # fmt: skip
 def test_value_is_shown_about_as_it_was_written(value: object, shown: str) -> None:
     assert show(value) == shown
+
+
+def test_number_of_thousands_of_digits_is_shown_in_words() -> None:
+    assert show(10**5000) == "a number of more than 60 digits"
 
 
 @pytest.mark.parametrize(("size", "accepted"), [(2**60, True), (2**60 + 1, False), (0, True), (-1, False)])
