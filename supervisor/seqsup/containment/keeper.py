@@ -128,8 +128,8 @@ class Keeper:
             self._seen = {pid: start for pid, start in self._seen.items() if pid in living}
             self._too_many = 2 * len(self._seen) + _SEEN
 
-    def reap(self) -> None:
-        self._reaper.reap()
+    def reap(self) -> bool:
+        return self._reaper.reap()
 
     def ending(self, _: Leader) -> Exit | None:
         over = self.over  # asked first: its last word comes before its end

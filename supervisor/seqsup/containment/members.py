@@ -1,9 +1,10 @@
 """A set of processes that are watched, signalled and waited for together. What is measured is what is killed."""
 
+import _thread
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Container, Iterable, Iterator, Set
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from seqsup.units import MIB
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
+_PATIENCE = 0.05  # seconds; the watch waits no longer for what members run
 _SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
 _GLANCES = 20  # they may take 1/20 of the time: each takes 20 µs
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
@@ -32,6 +34,8 @@ class Members:
         self._glanced, self._glance_again = 0, 0.0  # bytes that these have, and when the next look may be
         self._killing = False
         self._described: dict[int, tuple[float, ProcessMemory]] = {}  # by pid, and when
+        self._asking = _thread.allocate_lock()  # held while a thread reads what members run
+        self._answers: list[tuple[Member, tuple[float, ProcessMemory]]] = []  # of that thread
         self._asked = 0.0  # when more than the largest were
         self._denied: dict[tuple[int, int], str] = {}  # what was told of whom, by pid and start
 
@@ -151,12 +155,47 @@ class Members:
         asked, now = NAMED, time.monotonic()
         if now - self._asked >= _ASKED_EVERY:
             asked, self._asked = NAMED + _ASKED, now
-        for member in ranked[:asked]:
-            at, known = self._described.get(member.pid, _NEVER)
-            if known.bytes != member.bytes or now - at >= _SURE:
-                self._described[member.pid] = now, member.describe(leader=member.pid == leader)
-        named = tuple(self._described[member.pid][1] for member in ranked[:NAMED])
+        self._ask([member for member in ranked[:asked] if self._is_due(member, now)], leader)
+        named = tuple(self._named(member) for member in ranked[:NAMED])
         return named + tuple(self._others(ranked[NAMED:]))
+
+    def _is_due(self, member: Member, now: float) -> bool:
+        at, known = self._described.get(member.pid, _NEVER)
+        return known.bytes != member.bytes or now - at >= _SURE
+
+    def _ask(self, members: list[Member], leader: int | None) -> None:
+        """Read what they run in a thread, and wait for it no longer than _PATIENCE.
+
+        The kernel lets no process read another's command line while that one forks. Of 500 that fork all the time on
+        two processors one read took 0.2 s. What comes too late is taken by the next call.
+        """
+        if members and self._asking.acquire(blocking=False):
+            try:
+                _thread.start_new_thread(self._read_lines, (members, leader))
+            except RuntimeError:  # no more threads here
+                self._asking.release()
+        if self._asking.acquire(timeout=_PATIENCE if members else 0):
+            for member, told in self._answers:
+                if self._by_pid.get(member.pid) is member:
+                    self._described[member.pid] = told
+            self._answers = []
+            self._asking.release()
+
+    def _read_lines(self, members: list[Member], leader: int | None) -> None:
+        try:
+            until = time.monotonic() + _PATIENCE
+            for member in members:
+                if (now := time.monotonic()) < until:
+                    self._answers.append((member, (now, member.describe(leader=member.pid == leader))))
+        finally:
+            self._asking.release()
+
+    def _named(self, member: Member) -> ProcessMemory:
+        """Return what is known of a member: its name at least."""
+        _, known = self._described.get(member.pid, _NEVER)
+        if known is _ANY:
+            return ProcessMemory(pid=member.pid, name=member.name, command=member.name, bytes=member.bytes)
+        return replace(known, bytes=member.bytes)
 
     def _others(self, ranked: Iterable[Member]) -> Iterator[ProcessMemory]:
         """Give those who run the same program together, and what is small or unknown as `other`."""
@@ -190,10 +229,13 @@ class Members:
             self.drop(member)
 
 
-def descend(starts: Iterable[int], but: Set[int] = frozenset()) -> Iterator[int]:
+def descend(
+    starts: Iterable[int], but: Set[int] = frozenset(), childless: Container[int] = frozenset()
+) -> Iterator[int]:
     """Find processes and all that descend from them; `but` and what descends from those is left out.
 
-    Each is given as it is found: one that forks and exits all the time is gone when the look is over.
+    Each is given as it is found: one that forks and exits all the time is gone when the look is over. Processes that
+    the caller adds to `childless` meanwhile are not asked for children: an ended process has none.
     """
     children_of = kinship()
     found: set[int] = set()
@@ -204,7 +246,8 @@ def descend(starts: Iterable[int], but: Set[int] = frozenset()) -> Iterator[int]
             if pid not in found and pid not in but:
                 found.add(pid)
                 yield pid
-                stack += children_of(pid)
+                if pid not in childless:
+                    stack += children_of(pid)
 
 
 def own_children() -> list[int]:

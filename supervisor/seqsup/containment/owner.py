@@ -46,8 +46,8 @@ class TreeOwner(Protocol):
 
     # -- the leader's exit
 
-    def reap(self) -> object:
-        """Collect the exits of this process's children."""
+    def reap(self) -> bool:
+        """Collect exits of this process's children. False: there may be more."""
 
     def ending(self, leader: Leader) -> Exit | None:
         """Return how the leader ended; None while it lives."""

@@ -11,7 +11,7 @@ from seqsup.containment import members_file
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import Leader, TreeOwner
-from seqsup.containment.process import Member, kin, read_stat
+from seqsup.containment.process import Member, kin, read_stat, zombie_since
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
@@ -29,6 +29,7 @@ _SHARED = "shared memory and tmpfs"
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
 _UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
 _WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
+_REAPING = 0.05  # seconds of one look, for 1000 zombies
 _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
@@ -49,6 +50,7 @@ class Tree:
         # As it was listed: how many it had, who was born last, how many we knew
         self._who: tuple[int | None, int, int] = None, -1, 0
         self._last_pid = -1
+        self._zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
         self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
         self._again = 0.0  # when these are tried again
         self._named_at = MIB
@@ -62,18 +64,27 @@ class Tree:
         self.leader_start = first.start if first else 0
 
     def walk(self) -> int:
-        """Find new members: all that descends from the reaper, but outsiders. Say how many were found."""
+        """Find new members: all that descends from the reaper, but outsiders. Return how many were found.
+
+        A zombie counts when it is first seen, since it may have left a child unseen, and never again.
+        """
         began, found = time.monotonic(), 0
+        known, self._zombies = self._zombies, {}
         self._last_pid = self._owner.last_pid()
         self._unborn.clear()
         self._members.unheld.clear()
         grouped = self._group.pids() if self._group else ()
         kindred = kin(self.leader, self._members.pids())
-        for pid in descend((*self._owner.children(), *grouped, *kindred), self._owner.outsiders()):
+        starts = (*self._owner.children(), *grouped, *kindred)
+        for pid in descend(starts, self._owner.outsiders(), self._zombies):
             if self._members.knows(pid):
                 continue
+            if pid in known and (start := zombie_since(pid)) == known[pid]:
+                self._zombies[pid] = start
+                continue
             found += 1
-            self._take(pid)
+            if not self._take(pid) and (start := zombie_since(pid)) is not None:
+                self._zombies[pid] = start
         self._walked = time.monotonic()
         self._walk_cost = self._walked - began
         return found
@@ -114,11 +125,13 @@ class Tree:
                 self._take(pid)
         return True
 
-    def _take(self, pid: int) -> None:
-        if (member := self._members.add(pid)) is not None:
-            self._owner.saw(member.pid, member.start)
-            with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
-                members_file.append(self._ledger, member.pid, member.start)
+    def _take(self, pid: int) -> bool:
+        if (member := self._members.add(pid)) is None:
+            return False
+        self._owner.saw(member.pid, member.start)
+        with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
+            members_file.append(self._ledger, member.pid, member.start)
+        return True
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
@@ -171,21 +184,32 @@ class Tree:
         return 1 if self._owner.proven_empty else 2
 
     def living(self) -> int:
-        """Count who lives now, after a walk.
+        """Count the processes that live now, after a walk; 1 if none was seen alive but one may be.
 
-        Whoever was seen and is gone by now may have left a child unseen; and while the kernel says that we have
-        children, though no outsider lives, one of the tree does.
+        A process that was seen and is gone by now may have left a child unseen; and while the kernel says that we have
+        children, though no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
         """
+        self._reap()
         if self._owner.proven_empty and not (self._group and self._group.pids()):
             found = 0
             self._members.unheld.clear()
         else:
             found = self.walk()
-        seen = len(self._members.living()) + len(self._members.unheld) or found
+        seen = len(self._members.living()) + len(self._members.unheld) or min(found, 1)
         if seen:
             return seen
-        self._owner.reap()
-        return 0 if self._owner.childless or self._owner.outsiders() else 1
+        reaped = self._reap()
+        if self._owner.childless or self._owner.outsiders():
+            return 0
+        left = self._owner.children() if reaped else ()
+        return 0 if left and self._zombies.keys() >= set(left) else 1
+
+    def _reap(self) -> bool:
+        """Reap thousands of zombies in one look, each of which would be listed in the next. False: there are more."""
+        until = time.monotonic() + _REAPING
+        while not (reaped := self._owner.reap()) and time.monotonic() < until:
+            pass
+        return reaped
 
     def ending(self) -> Exit | None:
         """Return how its leader ended; None while that lives."""

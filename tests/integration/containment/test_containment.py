@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from math import inf
 from pathlib import Path
 from typing import cast
@@ -37,6 +38,7 @@ from seqsup.containment.tree import Tree
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
+from seqsup.model.process import ProcessMemory
 from seqsup.units import MIB
 
 Stub = Callable[..., list[str]]
@@ -576,7 +578,8 @@ def test_a_member_is_that_very_process_and_nobody_after_it(stub: Stub) -> None:
         assert not member.gone()
         process.kill()
         wait_for(member.gone)
-        assert member.measure(Measure.RSS) == 0  # a zombie
+        with pytest.raises(ProcessLookupError):  # a zombie
+            member.measure(Measure.RSS)
         assert Member.open(process.pid) is None
         process.wait()
         with pytest.raises(ProcessLookupError):
@@ -988,6 +991,87 @@ def test_orphans_of_an_agent_are_reaped_so_that_no_zombie_stays(within: Callable
         await until(lambda: not any(map(psutil.pid_exists, named)), wake)
 
     within(stub("orphans", 2), story)
+
+
+def test_zombies_of_a_living_parent_are_neither_counted_nor_found_twice(
+    within: Callable[..., None], stub: Stub
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: len(children(tree.leader)) == 300 and tree.walk() == 0, wake)
+        assert tree.living() == tree.count() == 1
+
+    within(stub("swarm", "zombies", 300), story)
+
+
+def test_a_member_that_became_a_zombie_is_dropped_when_it_is_measured(within: Callable[..., None], stub: Stub) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        def found() -> set[int]:
+            tree.walk()
+            return set(tree.pids()) - {tree.leader}
+
+        await until(lambda: len(found()) == 20, wake)
+        slept = found()
+        for pid in slept:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(map(alive, slept)), wake)
+        tree.used()
+        assert tree.pids() == (tree.leader,)
+
+    within(stub("swarm", "sleepers", 20), story)
+
+
+_TRACES = """
+import ctypes, os, sys
+pid = int(sys.stdin.readline())
+print(ctypes.CDLL(None, use_errno=True).ptrace(0x4206, pid, None, None), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="calls ptrace(2) by its number there")
+def test_a_zombie_that_another_program_keeps_is_no_survivor(within: Callable[..., None], stub: Stub) -> None:
+    """A debugger outside of the tree has the first word about its end."""
+    command = [sys.executable, "-c", _TRACES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdin
+        assert tracer.stdout
+
+        async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
+            assert tracer.stdin
+            assert tracer.stdout
+            tracer.stdin.write(f"{named[0]}\n")
+            tracer.stdin.flush()
+            if tracer.stdout.readline() != "0\n":
+                pytest.skip("no process may be traced here")
+            assert await stop(tree, wake, grace=0, deadline=DEADLINE) is None
+            assert not alive(named[0])
+            tracer.stdin.close()
+            tracer.wait()
+
+        within(stub("orphans", 1), story)
+
+
+def test_the_watch_waits_for_no_command_line(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lets nobody read that of a process that forks all the time."""
+    readable, describe = threading.Event(), Member.describe
+
+    def late(member: Member, *, leader: bool = False) -> ProcessMemory:
+        readable.wait(DEADLINE)
+        return describe(member, leader=leader)
+
+    members = Members()
+    with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as process, closing(members):
+        members.add(process.pid)
+        wait_for(members.used)
+        monkeypatch.setattr(Member, "describe", late)
+        for _ in range(2):
+            (named,) = members.describe()
+            assert not readable.is_set()
+            assert (named.pid, named.bytes > 0) == (process.pid, True)
+            assert named.command == named.name
+        readable.set()
+        wait_for(lambda: "silent" in members.describe()[0].command)
+        process.kill()
 
 
 def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:

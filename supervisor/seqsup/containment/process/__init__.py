@@ -13,6 +13,7 @@ if sys.platform == "linux":  # by this name mypy knows which of them it is
         kinship,
         read_stat,
         signal_unheld,
+        zombie_since,
     )
 else:
     from seqsup.containment.process.portable import PortableMember as Member
@@ -25,6 +26,18 @@ else:
         kinship,
         read_stat,
         signal_unheld,
+        zombie_since,
     )
 
-__all__ = ["Member", "all_pids", "children", "environment", "glance", "kin", "kinship", "read_stat", "signal_unheld"]
+__all__ = [
+    "Member",
+    "all_pids",
+    "children",
+    "environment",
+    "glance",
+    "kin",
+    "kinship",
+    "read_stat",
+    "signal_unheld",
+    "zombie_since",
+]

@@ -83,7 +83,7 @@ class LinuxMember:
         return member
 
     def measure(self, what: Measure) -> int:
-        """Read its memory in bytes; 0 for a zombie and for what may not be read, ProcessLookupError when it is gone."""
+        """Read its memory in bytes; 0 for what may not be read. ProcessLookupError: it has ended, if as a zombie."""
         if self.statm < 0:
             if self.gone():
                 raise ProcessLookupError(self.pid)
@@ -101,6 +101,8 @@ class LinuxMember:
             return self.bytes
         fields = told.split(b" ", 3)
         if fields[1] == b"0":
+            if self.gone():
+                raise ProcessLookupError(self.pid)
             told, fields = b"", _of_another_thread(self.pid) or fields
         self.told = told
         self.shared = int(fields[2]) * PAGE
@@ -230,7 +232,14 @@ def read_stat(pid: int) -> Stat | None:
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
     forked, faults = bool(int(fields[6]) & _FORKED), int(fields[7])
-    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults)
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults, int(fields[17]))
+
+
+def zombie_since(pid: int) -> int | None:
+    """Return the start time of a zombie in clock ticks; None if it is none, or its first thread alone has ended."""
+    if (stat := read_stat(pid)) is None or stat.state != "Z":
+        return None
+    return stat.start if stat.threads <= 1 else None
 
 
 def _read(path: str, most: int) -> bytes:

@@ -116,6 +116,10 @@ def read_stat(pid: int) -> Stat | None:
     return None
 
 
+def zombie_since(pid: int) -> int | None:
+    return stat.start if (stat := read_stat(pid)) is not None and stat.state == psutil.STATUS_ZOMBIE else None
+
+
 def children(pid: int) -> list[int]:
     return kinship()(pid)
 

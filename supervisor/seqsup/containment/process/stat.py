@@ -12,3 +12,4 @@ class Stat(Struct, frozen=True):
     start: int  # Linux: clock ticks since boot; with the pid the identity of a process
     forked: bool = False  # and runs nothing of its own yet
     faults: int = 0  # pages that it was given, new ones or of its own instead of its parent's
+    threads: int = 1
