@@ -12,6 +12,7 @@ from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import Leader, TreeOwner
 from seqsup.containment.process import Member, kin, read_stat, zombie_since
+from seqsup.host import priority
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
@@ -29,6 +30,7 @@ _SHARED = "shared memory and tmpfs"
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
 _UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
 _WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
+_LONGEST = 0.2  # seconds of a walk in one look: deadlines wait meanwhile
 _REAPING = 0.05  # seconds of one look, for 1000 zombies
 _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
@@ -50,6 +52,8 @@ class Tree:
         # As it was listed: how many it had, who was born last, how many we knew
         self._who: tuple[int | None, int, int] = None, -1, 0
         self._last_pid = -1
+        self._gave_way = False  # its priority is lowered
+        self._walking: Iterator[bool] | None = None  # a walk that was interrupted
         self._zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
         self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
         self._again = 0.0  # when these are tried again
@@ -66,9 +70,26 @@ class Tree:
     def walk(self) -> int:
         """Find new members: all that descends from the reaper, but outsiders. Return how many were found.
 
-        A zombie counts when it is first seen, since it may have left a child unseen, and never again.
+        A zombie counts when it is first seen, since it may have left a child unseen, and never again. After _LONGEST a
+        walk is interrupted, and the next call continues it. Neither call returns 0: it is no proof that none is left.
         """
-        began, found = time.monotonic(), 0
+        began = time.monotonic()
+        continued = self._walking is not None
+        if self._walking is None:
+            self._walking, self._walk_cost = self._walk(), 0.0
+        found = 0
+        for new in self._walking:
+            found += new
+            if time.monotonic() - began >= _LONGEST:
+                self._walk_cost += time.monotonic() - began
+                return max(found, 1)
+        self._walking = None
+        self._walked = time.monotonic()
+        self._walk_cost += self._walked - began
+        return max(found, 1) if continued else found
+
+    def _walk(self) -> Iterator[bool]:
+        """Go through the whole tree. Say of each process whether it is new."""
         known, self._zombies = self._zombies, {}
         self._last_pid = self._owner.last_pid()
         self._unborn.clear()
@@ -78,23 +99,21 @@ class Tree:
         starts = (*self._owner.children(), *grouped, *kindred)
         for pid in descend(starts, self._owner.outsiders(), self._zombies):
             if self._members.knows(pid):
-                continue
-            if pid in known and (start := zombie_since(pid)) == known[pid]:
+                yield False
+            elif pid in known and (start := zombie_since(pid)) == known[pid]:
                 self._zombies[pid] = start
-                continue
-            found += 1
-            if not self._take(pid) and (start := zombie_since(pid)) is not None:
-                self._zombies[pid] = start
-        self._walked = time.monotonic()
-        self._walk_cost = self._walked - began
-        return found
+                yield False
+            else:
+                if not self._take(pid) and (start := zombie_since(pid)) is not None:
+                    self._zombies[pid] = start
+                yield True
 
     def _keep_up(self) -> None:
         """Find new members where there may be some: all of them by a walk, or among the few that were born since."""
         last, since_walk = self._owner.last_pid(), time.monotonic() - self._walked
         least, most = _WALK_EVERY
         idle = max(least, min(_IDLE_SHARE * self._walk_cost, most)) * (_COUNTED if self._owner.counted else 1)
-        if since_walk >= idle:
+        if since_walk >= idle or self._walking is not None:
             self.walk()
         elif last != self._last_pid or (self._unborn and time.monotonic() >= self._again):
             if self._take_born(last):
@@ -222,10 +241,19 @@ class Tree:
         """Count the members known, without a look; one that could not be held is weighed too."""
         return len(self._members) + len(self._members.unheld)
 
+    def give_way(self) -> None:
+        """Leave the processor to its supervisor until it is killed. Its leader must live: its pid is its group's."""
+        if not self._gave_way and self.ending() is None:
+            self._gave_way = True
+            priority.lower(self.leader)
+
     def send(self, signum: int) -> None:
         if signum != signal.SIGKILL:
             self._members.send(signum)
             return
+        if self._gave_way:
+            self._gave_way = False
+            priority.restore_session(self._members.pids())
         self._members.kill_and_free()
         if self._group is not None and not self._owner.foreign:
             self._group.kill()

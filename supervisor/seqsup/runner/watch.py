@@ -19,6 +19,7 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.output_watch import OutputWatch
+from seqsup.runner.punctuality import Punctuality
 from seqsup.runner.workspace import Workspace
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
@@ -49,6 +50,7 @@ class Watcher:
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
+        self._punctuality = Punctuality(step.name, context.emit)
         self._described = self._watch.started  # when observers were last told which processes are in the tree
         self._high = False  # it was reported that soft was passed
         self._left = False  # it was reported that the leader exited
@@ -69,13 +71,16 @@ class Watcher:
                 if looks == 1:  # most that end before they were looked at are small
                     oom_event = self._hear_of_oom()
                 pause = pacing.pause(self._watch, self._rules, sample, rate, self._context.host.cpus)
-                await self._context.wake.wait(min(pause, self._output.next_trim))
+                due = time.monotonic() + min(pause, self._output.next_trim)
+                await self._context.wake.wait(due - time.monotonic())
                 before, sample, looks = sample, self._look(tree), looks + 1
+                self._punctuality.look_ended(tree, sample, due)
                 rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
         finally:
             self._output.close()
             if oom_event is not None:
                 asyncio.get_running_loop().remove_reader(oom_event)
+            self._punctuality.close()
         if self._watch.phase is Phase.ABANDONED:
             left, why = tree.describe(), tree.abandon()
             self._context.emit(
@@ -120,6 +125,7 @@ class Watcher:
                 self._signal(tree, signal.SIGTERM, sample.used)
             case Action.KILL:
                 self._signal(tree, signal.SIGKILL, sample.used)
+                self._punctuality.close()
             case Action.WAIT | Action.END:
                 pass
 

@@ -1051,6 +1051,19 @@ def test_a_zombie_that_another_program_keeps_is_no_survivor(within: Callable[...
         within(stub("orphans", 1), story)
 
 
+def test_a_walk_that_takes_long_is_interrupted_and_proves_nothing(
+    within: Callable[..., None], stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
+        await until(lambda: tree.walk() == 0 and tree.count() == 31, wake)
+        monkeypatch.setattr("seqsup.containment.tree._LONGEST", 0)
+        assert all(tree.walk() for _ in range(32))  # each gets one further
+        monkeypatch.undo()
+        assert tree.walk() == 0
+
+    within(stub("swarm", "sleepers", 30), story)
+
+
 def test_the_watch_waits_for_no_command_line(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel lets nobody read that of a process that forks all the time."""
     readable, describe = threading.Event(), Member.describe
