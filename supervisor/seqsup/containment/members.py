@@ -77,12 +77,29 @@ class Members:
 
     def used(self) -> int:
         """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
-        total = self.sum_of(self.pids()) + self._used_unheld()
+        total = self.sum_of(self.pids()) + self.unheld_bytes()
         if self._measure is Measure.PRIVATE:
             total += self.shared_by(self._by_pid)
         return total
 
-    def _used_unheld(self) -> int:
+    def all(self) -> list[Member]:
+        return list(self._by_pid.values())
+
+    def doubt(self) -> int:
+        """Return how many of the bytes that were measured last may be counted more than once."""
+        return sum(member.bytes for member in self._by_pid.values() if member.forked) + (
+            self._shared.doubt + self._shared.unseen
+        )
+
+    def known_shared(self) -> int:
+        """Return the shared memory in bytes, with what may have come since the last look."""
+        return self._shared.known + self._shared.unseen
+
+    def shared_doubt(self) -> tuple[int, int]:
+        """Return the bytes of shared memory that may count twice, and by how many it may have grown since its look."""
+        return self._shared.doubt, self._shared.unseen
+
+    def unheld_bytes(self) -> int:
         """Sum what those have who could not be held, as of the last look that there was time for."""
         if not self.unheld:
             return 0
@@ -116,6 +133,7 @@ class Members:
         for member in copies:
             anothers = min(member.copied, known)
             member.bytes -= anothers
+            member.off = anothers
             off += anothers
         return off
 

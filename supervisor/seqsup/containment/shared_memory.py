@@ -1,8 +1,9 @@
 """Shared memory of a tree (shm_open, memfd, System V, mapped tmpfs), counted once where no group of the kernel's tells.
 
 What a process maps of it stands in /proc, but not what of that is the same as another's: only a walk of all page tables
-tells (33 ms a GiB and process), which would hold up the watch. Who maps which segments costs 0.1 ms a process; from
-that follows a figure that is right where segments are in use as a whole, and is otherwise below the truth, never above.
+tells (33 ms a GiB and process), which would hold up the watch. Who maps which segments costs 0.1 ms a process. From
+that follow two figures, between which the truth lies; they are the same where segments are in use as a whole. The
+upper one counts, and PSS confirms it where a limit is near.
 """
 
 import os
@@ -30,6 +31,7 @@ class Holding(Struct, frozen=True):
 
     resident: int
     mapped: dict[Segment, int] | None  # None: not ours to read
+    ends: dict[Segment, int] = {}  # how far into each segment it maps
 
 
 class Shared:
@@ -37,6 +39,8 @@ class Shared:
         self._holdings: dict[Member, Holding] = {}
         self._again = 0.0  # when the next look may be
         self.known = 0  # bytes, as of the last look
+        self.unseen = 0  # bytes by which the members' shared pages grew since they were looked at
+        self.doubt = 0  # bytes of these that may be the same as others of these
 
     def used(self, members: Iterable[Member]) -> int:
         """Give the tree's shared memory in bytes, after a look at whose share has changed."""
@@ -48,6 +52,8 @@ class Shared:
             self._sum_up()
             ended = time.monotonic()
             self._again = ended + _SHARE * (ended - now)
+            changed = []
+        self.unseen = sum(max(member.shared - member.looked, 0) for member in changed)
         return self.known
 
     def forget(self, member: Member) -> None:
@@ -55,7 +61,9 @@ class Shared:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        self.known = once([holding for holding in self._holdings.values() if holding.resident])
+        holdings = [holding for holding in self._holdings.values() if holding.resident]
+        self.known = most(holdings)
+        self.doubt = self.known - once(holdings)
 
 
 def once(holdings: Sequence[Holding]) -> int:
@@ -68,6 +76,20 @@ def once(holdings: Sequence[Holding]) -> int:
         own = [_own(holding, mappers) for holding in group]
         # What one has is there; of each other, at least what cannot lie in a segment that somebody else maps
         total += sum(own) + max(holding.resident - its for holding, its in zip(group, own, strict=True))
+    return total
+
+
+def most(holdings: Sequence[Holding]) -> int:
+    """Return what several hold together, in bytes: never below what it truly is, where all may be read."""
+    if any(holding.mapped is None for holding in holdings):
+        return once(holdings)
+    total = 0
+    for group in _groups(holdings):
+        ends: dict[Segment, int] = {}
+        for holding in group:
+            for segment, size in (holding.mapped or {}).items():
+                ends[segment] = max(ends.get(segment, 0), holding.ends.get(segment, size))
+        total += min(sum(holding.resident for holding in group), sum(ends.values()))
     return total
 
 
@@ -106,12 +128,15 @@ def look(pid: int) -> Holding:
     except OSError:
         return Holding(0, {})
     mapped: Counter[Segment] = Counter()
+    ends: dict[Segment, int] = {}
     for line in lines:
-        addresses, _, _, device, inode, *_ = line.split(None, 5)
+        addresses, _, offset, device, inode, *_ = line.split(None, 5)
         if inode != "0" and device in _devices():
             start, _, end = addresses.partition("-")
-            mapped[device, inode] += int(end, 16) - int(start, 16)
-    return Holding(resident, dict(mapped))
+            size = int(end, 16) - int(start, 16)
+            mapped[device, inode] += size
+            ends[device, inode] = max(ends.get((device, inode), 0), int(offset, 16) + size)
+    return Holding(resident, dict(mapped), ends)
 
 
 @cache

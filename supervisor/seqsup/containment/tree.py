@@ -7,8 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from seqsup.containment import members_file
 from seqsup.containment.cgroup.group import Cgroup
+from seqsup.containment.confirmed import Confirmed
 from seqsup.containment.members import Members, descend
 from seqsup.containment.owner import Leader, TreeOwner
 from seqsup.containment.process import Member, kin, read_stat, zombie_since
@@ -18,6 +21,7 @@ from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
+from seqsup.policy.confirm import NO_BOUNDS, Bounds
 from seqsup.units import MIB
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
@@ -36,15 +40,21 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
-    def __init__(self, owner: TreeOwner, leader: Leader, measure: Measure, ledger: int, group: Cgroup | None) -> None:
+    def __init__(
+        self, owner: TreeOwner, leader: Leader, measure: Measure, ledger: int, group: Cgroup | None,
+        bounds: Bounds = NO_BOUNDS,
+    ) -> None:  # fmt: skip
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 
         `group` is the kernel's, if the machine gives one: it is looked at, weighed and killed beside the walk.
+        Near `bounds` the figure is confirmed by PSS, where `measure` is none of its own.
         """
         self._owner = owner
         self._ledger = ledger
         self._members = Members(measure)
         self._measure = measure
+        self._confirmed = Confirmed(self._members, bounds if LINUX and measure in _AS_A_GROUP else NO_BOUNDS)
+        self._by_group = False  # the last figure is the cgroup's
         self._group = group
         self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
@@ -162,8 +172,19 @@ class Tree:
     def _measured(self) -> int:
         self._keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
-            return kernels + self._used_elsewhere(self._group)
-        return self._members.used()
+            self._by_group = True
+            return self._confirmed.used(kernels + self._used_elsewhere(self._group), grouped=True)
+        self._by_group = False
+        return self._confirmed.used(self._members.used(), grouped=False)
+
+    @property
+    def figure(self) -> str:
+        """Name the figure that used() returned last."""
+        if self._measure not in _AS_A_GROUP:
+            return str(self._measure).upper()
+        if self._by_group:
+            return self._confirmed.spell("its cgroup", "its cgroup without freed pages")
+        return self._confirmed.spell("resident pages", "PSS")
 
     def _used_elsewhere(self, group: Cgroup) -> int:
         """Sum what members hold that entered another group: a user's scope of their own, a container without root.
@@ -261,7 +282,10 @@ class Tree:
         self._owner.kill_children()
 
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
-        """Name its processes, so that they add up to what it was just found to use; forked pages count in each."""
+        """Name its processes, so that they add up to what it was just found to use.
+
+        Pages that several have count in each of them, so all are scaled down where they are more than the whole.
+        """
         whole = self._measured() if used is None else used
         named, rest = self._named(whole)
         much = max(MIB, whole // 32)
@@ -280,6 +304,10 @@ class Tree:
         if self._group is not None:  # else it has just read them all
             self._members.sum_of(self._members.pids())
         named = self._members.describe(self.leader)
+        shared = 0 if self._by_group or self._measure not in _AS_A_GROUP else self._members.known_shared()
+        total = sum(process.bytes for process in named)
+        if 0 < whole < total + shared:
+            named = tuple(replace(process, bytes=process.bytes * whole // (total + shared)) for process in named)
         return named, whole - sum(process.bytes for process in named)
 
     def _take_grouped(self) -> bool:
@@ -291,9 +319,9 @@ class Tree:
                 self._take(pid)
         return bool(unknown)
 
-    def held(self) -> tuple[ProcessMemory, ...]:
+    def held(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes as they are, or as they were before the kernel began to take them away."""
-        named = self.describe()
+        named = self.describe(used)
         return self.last_whole if self.last_whole and self._kernel_killed() else named
 
     def _kernel_killed(self) -> bool:

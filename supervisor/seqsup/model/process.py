@@ -83,6 +83,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     collectable: bool = False  # a Node process of the tree answers
     collection: Collection | None = None  # the last that is over
     snapping: bool = False  # a heap snapshot is being written
+    figure: str = ""  # by which `used` was found, such as PSS
     spared: bool = False  # with lanes: for the host's floor another agent is stopped first
 
 

@@ -157,7 +157,7 @@ class NodeTable(Table, frozen=True):
 class MemoryTable(Table, frozen=True):
     """Of the agent's whole process tree."""
 
-    measure: Annotated[Measure, _MEASURE, "What of a process counts. auto: what is its own, as a cgroup counts."] = (
+    measure: Annotated[Measure, _MEASURE, "What of a process counts. auto: its own; PSS confirms it near a limit."] = (
         Measure.PRIVATE
     )
     warn: Annotated[

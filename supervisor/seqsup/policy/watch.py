@@ -136,7 +136,7 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.kernel_oom:
         return Reason.KERNEL_OOM, f"the kernel killed in it for want of memory ({sample.kernel_oom})"
     if limits.hard is not None and sample.used >= limits.hard:
-        return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard))
+        return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard), sample.figure)
     if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):
         has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
@@ -147,8 +147,11 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     return None
 
 
-def _why_hard(used: str, hard: str) -> str:
-    return f"its tree reached memory.hard {hard}" if used == hard else f"its tree reached {used} (memory.hard {hard})"
+def _why_hard(used: str, hard: str, figure: str) -> str:
+    by = f" by {figure}" if figure else ""
+    if used == hard:
+        return f"its tree reached memory.hard {hard}{by}"
+    return f"its tree reached {used}{by} (memory.hard {hard})"
 
 
 def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
@@ -215,8 +218,8 @@ def _collected(watch: Watch, sample: Sample) -> bool:
 def _why_soft(watch: Watch, limits: Limits, sample: Sample, comebacks: int) -> str:
     assert watch.over_soft_since is not None
     over = sample.at - watch.over_soft_since
-    soft = format_size(limits.soft or 0)
-    why = f"its tree was over memory.soft {soft} for {format_duration(over)} (now {format_size(sample.used)})"
+    soft, by = format_size(limits.soft or 0), f" by {sample.figure}" if sample.figure else ""
+    why = f"its tree was over memory.soft {soft} for {format_duration(over)} (now {format_size(sample.used)}{by})"
     if watch.asked is None:
         return why
     ago, last = format_duration(sample.at - watch.asked), sample.collection

@@ -14,6 +14,7 @@ from seqsup.model.outcome import Exit
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, companion
 from seqsup.policy.companion import CompanionLife, CompanionLook, CompanionPhase, far_over, over_hard, why_given_up
+from seqsup.policy.confirm import Bounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.readiness import missing, taken
 from seqsup.runner.side_process import SideProcess, Site
@@ -173,7 +174,8 @@ class Companion:
             try:
                 await tree.start(
                     start.command, cwd=start.cwd, env=start.env, become=start.account,
-                    hard=None if start.hard is None else far_over(start.hard), measure=start.measure, node=start.node,
+                    bounds=Bounds() if start.hard is None else Bounds(start.hard, far_over(start.hard)),
+                    measure=start.measure, node=start.node,
                 )  # fmt: skip
             except OSError as error:
                 broken = f"it could not be started: {error.strerror or error}"

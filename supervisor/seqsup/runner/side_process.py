@@ -25,6 +25,7 @@ from seqsup.node import stand_in
 from seqsup.node.binary import preload
 from seqsup.plan.environment import inherited
 from seqsup.policy import watch
+from seqsup.policy.confirm import NO_BOUNDS, Bounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
 from seqsup.runner.output_guard import OutputGuard
@@ -72,10 +73,12 @@ class SideProcess:
 
     async def start(
         self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | None = None,
-        hard: int | None = None, become: Account | None = None, measure: Measure = Measure.PRIVATE,
+        bounds: Bounds = NO_BOUNDS, become: Account | None = None, measure: Measure = Measure.PRIVATE,
         node: str | None = None,
     ) -> None:  # fmt: skip
-        """Start it, as the user `become`. OSError says why it could not be; `hard` is for the kernel to keep.
+        """Start it, as the user `become`. OSError says why it could not be.
+
+        `bounds.hard` is for the kernel to keep, where it can.
 
         With the `node` of its PATH, its Node processes can be asked.
         """
@@ -88,7 +91,7 @@ class SideProcess:
         if self._site.output_max is not None:
             self._guard = OutputGuard(self._outputs, self._site.output_max)
         if groups is not None:
-            self._group = groups.make(self.label.replace("/", "+"), hard, PIDS_MAX)
+            self._group = groups.make(self.label.replace("/", "+"), bounds.hard, PIDS_MAX)
         whole = {**inherited(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
         if node is not None:
             whole = self._with_line_to(node, become, whole)
@@ -98,7 +101,7 @@ class SideProcess:
         streams = (0 if stdin is None else stdin.fileno(), self._outputs[0].fd, self._outputs[1].fd)
         with users.entering(become, cwd) as entered:
             self._keeper.begin(wrapped, cwd=entered, env=env_of_leader, streams=streams)
-        self._tree = Tree(self._keeper, self._keeper.known_leader, measure, self._site.ledger, self._group)
+        self._tree = Tree(self._keeper, self._keeper.known_leader, measure, self._site.ledger, self._group, bounds)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)
 

@@ -119,7 +119,7 @@ class Watcher:
                 assert limits.soft is not None
                 self._node.collect(sample.used, limits.soft)
             case Action.SNAPSHOT:
-                self._stopped, self._stopped_at = tree.describe(), sample.used  # before it grows by that
+                self._stopped, self._stopped_at = tree.describe(sample.used), sample.used  # before it grows by that
                 self._node.snapshot(sample)
             case Action.TERMINATE:
                 self._signal(tree, signal.SIGTERM, sample.used)
@@ -184,7 +184,7 @@ class Watcher:
             at=now, used=used, processes=processes, host_available=context.host.room(available),
             quiet=self._output.quiet(now), root_exited=root_exited, childless=context.owner.proven_empty,
             halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
-            collection=self._node.collection, snapping=self._node.snapping(),
+            collection=self._node.collection, snapping=self._node.snapping(), figure=tree.figure if used else "",
         )  # fmt: skip
         return replace(sample, spared=True) if context.spares(self._step, sample) else sample
 
@@ -210,7 +210,7 @@ class Watcher:
         """Signal the tree. KILL is sent at every look, but reported once."""
         first, self._told = self._told != self._watch.since, self._watch.since
         name = tree.held if self._watch.reason in (Reason.HARD, Reason.KERNEL_OOM) else tree.describe
-        processes = name() if first else ()
+        processes = name(used) if first else ()
         tree.send(signum)
         if signum is signal.SIGTERM:
             tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from seqsup.containment.cgroup.files import frozen_by
 from seqsup.containment.fast_kill import kill_and_free
-from seqsup.containment.process.stat import COMMAND, Stat
+from seqsup.containment.process.stat import COMMAND, Share, Stat
 from seqsup.host.machine import PAGE
 from seqsup.model.enums import Measure, ProcessKind
 from seqsup.model.process import ProcessMemory
@@ -34,8 +34,8 @@ class LinuxMember:
     """A process that belongs to a tree; its descriptors stay with that very process."""
 
     __slots__ = (
-        "_born_with", "_called", "_command", "_kind", "_newborn", "bytes", "copied", "denied", "looked", "name", "pid",
-        "pidfd", "shared", "start", "statm", "told",
+        "_born_with", "_called", "_command", "_kind", "_newborn", "bytes", "copied", "denied", "forked", "looked",
+        "name", "off", "pid", "pidfd", "shared", "start", "statm", "told",
     )  # fmt: skip
 
     def __init__(self, pid: int, pidfd: int, statm: int, stat: Stat) -> None:
@@ -43,10 +43,12 @@ class LinuxMember:
         self.pidfd, self.statm = pidfd, statm
         self.bytes, self.shared = 0, 0
         self.copied = 0  # bytes of these that may be its parent's: right after its fork it has all of them
+        self.off = 0  # bytes that were taken off for that
         self._newborn, self._born_with = time.monotonic() + _NEWBORN if stat.forked else 0.0, 0
         self.told = b""  # what they were read from
         self._called: tuple[str, bytes, bool] | None = None  # what these two were told by
         self._command, self._kind = "", ProcessKind.OTHER
+        self.forked = False  # for long, and runs its parent's program: both may have the same pages
         self.looked = 0  # what was shared when Shared looked at it last
         self.denied = ""  # what of it may not be read, and what follows from that
 
@@ -118,18 +120,37 @@ class LinuxMember:
         self.copied = 0
         late = time.monotonic() >= self._newborn
         if stat is None or not stat.forked or (late and not _shares_all(self.pid, stat.parent)):
-            self._newborn = 0.0
+            self._newborn, self.forked = 0.0, stat is not None and stat.forked
         elif what is not Measure.PSS or size >= self._measure(Measure.PRIVATE):
             self.copied = size if late else max(min(self._born_with, size - stat.faults * PAGE), 0)
         self.bytes = size
         return size
+
+    @property
+    def whole(self) -> int:
+        """Its bytes with those that may be its parent's."""
+        return self.bytes + (self.off if self.copied else 0)
+
+    def share(self) -> Share | None:
+        """Read its share of the tree's memory; None where it has none to tell, or none to us. Takes 20 ms a GiB."""
+        try:
+            sums = _rollup(self.pid)
+        except OSError:
+            return None
+        if b"Pss:" not in sums:
+            return None
+        parts = sums.get(b"Pss_Anon:"), sums.get(b"Pss_Shmem:")  # since Linux 5.9
+        whole = sums[b"Pss:"] if parts[0] is None or parts[1] is None else parts[0] + parts[1]
+        back = _given_back(sums)
+        return Share(max(whole - back, 0), back)
 
     def _pss(self) -> int | None:
         """Read its proportional share; None where it has none to tell, or none to us, which is noted."""
         if self.denied:
             return None
         try:
-            return _pss(self.pid)
+            sums = _rollup(self.pid)
+            return sums.get(b"Pss:", 0) - _given_back(sums)
         except (PermissionError, FileNotFoundError) as error:  # of another user, or made undumpable
             os.pread(self.statm, 1, 0)  # raises when it is only gone
             self.denied = f"smaps_rollup cannot be read ({error.strerror}): its private memory counts instead of PSS"
@@ -231,8 +252,9 @@ def read_stat(pid: int) -> Stat | None:
     head, _, tail = text.rpartition(b") ")
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
-    forked, faults = bool(int(fields[6]) & _FORKED), int(fields[7])
-    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults, int(fields[17]))
+    forked, faults, cpu = bool(int(fields[6]) & _FORKED), int(fields[7]), int(fields[11]) + int(fields[12])
+    threads = int(fields[17])
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), forked, faults, threads, cpu)
 
 
 def zombie_since(pid: int) -> int | None:
@@ -326,8 +348,12 @@ def _shares_all(pid: int, parent: int) -> bool:
     return number is not None and ctypes.CDLL(None).syscall(number, pid, parent, _KCMP_VM, 0, 0) == 0
 
 
-def _pss(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0  # a zombie
+def _rollup(pid: int) -> dict[bytes, int]:
+    """Read the sums over all that a process maps, in bytes; nothing of a zombie."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()[1:])
+    return {fields[0]: int(fields[1]) * 1024 for fields in lines}
+
+
+def _given_back(sums: dict[bytes, int]) -> int:
+    """Return what it gave back with MADV_FREE; what others have too is left out, for it would count once for each."""
+    return min(sums.get(b"LazyFree:", 0), sums.get(b"Private_Clean:", 0))

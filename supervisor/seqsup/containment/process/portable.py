@@ -12,21 +12,21 @@ from contextlib import suppress
 
 import psutil
 
-from seqsup.containment.process.stat import COMMAND, Stat
+from seqsup.containment.process.stat import COMMAND, Share, Stat
 from seqsup.model.enums import Measure
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import classify
 
 
 class PortableMember:
-    copied = 0  # as far as one can know
+    copied, forked = 0, False  # as far as one can know
 
-    __slots__ = ("_process", "bytes", "denied", "looked", "name", "pid", "shared", "start")
+    __slots__ = ("_process", "bytes", "denied", "looked", "name", "off", "pid", "shared", "start")
 
     def __init__(self, process: psutil.Process, stat: Stat) -> None:
         self._process = process
         self.pid, self.start, self.name = process.pid, stat.start, stat.name
-        self.bytes, self.shared, self.looked, self.denied = 0, 0, 0, ""
+        self.bytes, self.off, self.shared, self.looked, self.denied = 0, 0, 0, 0, ""
 
     @staticmethod
     def open(pid: int) -> "PortableMember | None":
@@ -56,6 +56,14 @@ class PortableMember:
         with suppress(psutil.AccessDenied):
             return int(self._process.memory_full_info().uss)
         return int(plain.rss)
+
+    @property
+    def whole(self) -> int:
+        return self.bytes
+
+    def share(self) -> Share | None:
+        """No other system tells it."""
+        return None
 
     def send(self, signum: int) -> bool:
         try:
