@@ -12,7 +12,7 @@ from seqsup.containment.process import Member, read_stat
 from seqsup.containment.process.stat import Stat
 from seqsup.host.machine import PAGE
 from seqsup.policy import confirm
-from seqsup.policy.confirm import Bounds, Look, Reading
+from seqsup.policy.confirm import ExactReading, Look, MemoryBounds
 from seqsup.units import GIB, MIB
 
 _PACE, _EACH = 0.03 / GIB, 50e-6  # seconds that a reading takes: a byte, and a process
@@ -30,11 +30,11 @@ class _Base(Struct, frozen=True):
 
 
 class Confirmed:
-    def __init__(self, members: Members, bounds: Bounds) -> None:
+    def __init__(self, members: Members, bounds: MemoryBounds) -> None:
         self._members, self._bounds = members, bounds
         lowest = min((limit for limit in (bounds.soft, bounds.hard) if limit is not None), default=None)
         self._near = None if lowest is None else confirm.NEAR * lowest
-        self._reading: Reading | None = None
+        self._reading: ExactReading | None = None
         self._bases: dict[Member, _Base] = {}
         self._pace = _PACE
         self._looked, self._sure = time.monotonic(), 0
@@ -117,7 +117,7 @@ class Confirmed:
         ended = time.monotonic()
         took = (ended - began - _EACH * len(self._bases)) / max(size, MIB)
         self._pace = min(max(took, _PACE / 3), 2 * _PACE)  # the machine may have been busy with others
-        self._reading = Reading(ended, max(exact, 0), estimate)
+        self._reading = ExactReading(ended, max(exact, 0), estimate)
 
 
 def _grown(member: Member, base: _Base | None, stat: Stat) -> int:

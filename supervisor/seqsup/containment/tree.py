@@ -21,7 +21,7 @@ from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import OTHER, processes
-from seqsup.policy.confirm import NO_BOUNDS, Bounds
+from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.units import MIB
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
@@ -42,7 +42,7 @@ _COUNTED = 2  # times as long may pass where every fork is told by the numbers
 class Tree:
     def __init__(
         self, owner: TreeOwner, leader: Leader, measure: Measure, ledger: int, group: Cgroup | None,
-        bounds: Bounds = NO_BOUNDS,
+        bounds: MemoryBounds = NO_BOUNDS,
     ) -> None:  # fmt: skip
         """`ledger` is a descriptor to which each member's pid and start time are appended at first sight.
 

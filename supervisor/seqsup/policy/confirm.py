@@ -16,17 +16,17 @@ _EARLY, _SOFT = 4, 20  # readings may take 1/4 of the time below a limit, and 1/
 _MUCH = 32 * MIB
 
 
-class Bounds(Struct, frozen=True):
+class MemoryBounds(Struct, frozen=True):
     """The limits of a tree in bytes; None: it has no such limit."""
 
     soft: int | None = None
     hard: int | None = None
 
 
-NO_BOUNDS = Bounds()
+NO_BOUNDS = MemoryBounds()
 
 
-class Reading(Struct, frozen=True):
+class ExactReading(Struct, frozen=True):
     """What an exact reading found, in bytes."""
 
     at: float  # monotonic seconds
@@ -45,12 +45,12 @@ class Look(Struct, frozen=True, kw_only=True):
     cost: float = 0.0  # seconds that a reading takes
 
 
-def used(look: Look, reading: Reading | None) -> int:
+def used(look: Look, reading: ExactReading | None) -> int:
     """Return the memory in bytes that counts: the estimate, or less where a reading showed that."""
     return look.estimate if reading is None else min(look.estimate, reading.exact + look.growth)
 
 
-def due(look: Look, reading: Reading | None, bounds: Bounds) -> bool:
+def due(look: Look, reading: ExactReading | None, bounds: MemoryBounds) -> bool:
     """Say whether the exact figure is to be read now: a limit is reached or near, and there is time."""
     if bounds.hard is not None and look.rate * look.cost > _leeway(bounds.hard, used(look, reading)):
         return False
@@ -64,7 +64,7 @@ def doubtful(doubt: int, estimate: int) -> bool:
     return doubt >= max(_MUCH, estimate // 4)
 
 
-def _stale(look: Look, reading: Reading | None) -> bool:
+def _stale(look: Look, reading: ExactReading | None) -> bool:
     if reading is None:
         return True
     return look.growth > max(_MUCH, reading.exact // 8) and look.at - reading.at >= _SOFT * look.cost
@@ -75,7 +75,7 @@ def _leeway(hard: int, counted: int) -> float:
     return max(hard * (1 + PAST) - counted, hard * PAST / 2)
 
 
-def _wanted(look: Look, reading: Reading | None, limit: int | None, *, urgent: bool) -> bool:
+def _wanted(look: Look, reading: ExactReading | None, limit: int | None, *, urgent: bool) -> bool:
     counted = used(look, reading)
     if limit is None or (room := limit - counted) > (limit * (1 - NEAR) if reading is None else limit):
         return False

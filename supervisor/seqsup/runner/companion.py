@@ -14,7 +14,7 @@ from seqsup.model.outcome import Exit
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import classify, companion
 from seqsup.policy.companion import CompanionLife, CompanionLook, CompanionPhase, far_over, over_hard, why_given_up
-from seqsup.policy.confirm import Bounds
+from seqsup.policy.confirm import MemoryBounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.readiness import missing, taken
 from seqsup.runner.side_process import SideProcess, Site
@@ -174,7 +174,7 @@ class Companion:
             try:
                 await tree.start(
                     start.command, cwd=start.cwd, env=start.env, become=start.account,
-                    bounds=Bounds() if start.hard is None else Bounds(start.hard, far_over(start.hard)),
+                    bounds=MemoryBounds() if start.hard is None else MemoryBounds(start.hard, far_over(start.hard)),
                     measure=start.measure, node=start.node,
                 )  # fmt: skip
             except OSError as error:

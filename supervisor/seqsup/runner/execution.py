@@ -12,7 +12,7 @@ from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.policy import watch
-from seqsup.policy.confirm import Bounds
+from seqsup.policy.confirm import MemoryBounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal
@@ -74,5 +74,5 @@ def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str,
     with open_stdin(step) as stdin, users.entering(step.account, step.cwd) as cwd:
         streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)
         leader = context.owner.spawn(command, cwd=cwd, env=env_of_leader, streams=streams)
-    bounds = Bounds(step.limits.soft, step.limits.hard)
+    bounds = MemoryBounds(step.limits.soft, step.limits.hard)
     return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group, bounds)

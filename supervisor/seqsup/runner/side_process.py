@@ -25,7 +25,7 @@ from seqsup.node import stand_in
 from seqsup.node.binary import preload
 from seqsup.plan.environment import inherited
 from seqsup.policy import watch
-from seqsup.policy.confirm import NO_BOUNDS, Bounds
+from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
 from seqsup.runner.output_guard import OutputGuard
@@ -73,7 +73,7 @@ class SideProcess:
 
     async def start(
         self, command: tuple[str, ...], *, cwd: str, env: Mapping[str, str], stdin: IO[bytes] | None = None,
-        bounds: Bounds = NO_BOUNDS, become: Account | None = None, measure: Measure = Measure.PRIVATE,
+        bounds: MemoryBounds = NO_BOUNDS, become: Account | None = None, measure: Measure = Measure.PRIVATE,
         node: str | None = None,
     ) -> None:  # fmt: skip
         """Start it, as the user `become`. OSError says why it could not be.

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqsup.policy.confirm import PAST, Bounds, Look, Reading, due, used
+from seqsup.policy.confirm import PAST, ExactReading, Look, MemoryBounds, due, used
 from seqsup.units import GIB, MIB
 
 HARD = GIB
-BOUNDS = Bounds(hard=HARD)
+BOUNDS = MemoryBounds(hard=HARD)
 PACE = 0.03 / GIB  # seconds a byte
 
 
@@ -17,14 +17,14 @@ def look(mib: int, **more: float) -> Look:
 
 def test_estimate_counts_until_a_reading_shows_less() -> None:
     assert used(look(900), None) == 900 * MIB
-    assert used(look(900, growth=50 * MIB), Reading(9.0, 300 * MIB, 800 * MIB)) == 350 * MIB
-    assert used(look(310, growth=50 * MIB), Reading(9.0, 300 * MIB, 800 * MIB)) == 310 * MIB
+    assert used(look(900, growth=50 * MIB), ExactReading(9.0, 300 * MIB, 800 * MIB)) == 350 * MIB
+    assert used(look(310, growth=50 * MIB), ExactReading(9.0, 300 * MIB, 800 * MIB)) == 310 * MIB
 
 
 def test_reading_is_not_due_far_from_the_limits() -> None:
     assert not due(look(700), None, BOUNDS)
     assert due(look(800), None, BOUNDS)
-    assert not due(look(5000), None, Bounds())
+    assert not due(look(5000), None, MemoryBounds())
 
 
 def test_reading_that_costs_much_needs_a_doubt_below_the_limit() -> None:
@@ -34,7 +34,7 @@ def test_reading_that_costs_much_needs_a_doubt_below_the_limit() -> None:
 
 
 def test_reading_is_due_again_once_the_room_has_halved() -> None:
-    reading = Reading(9.0, 800 * MIB, 800 * MIB)
+    reading = ExactReading(9.0, 800 * MIB, 800 * MIB)
     assert not due(look(900, growth=100 * MIB), reading, BOUNDS)
     assert due(look(920, growth=120 * MIB), reading, BOUNDS)
 
@@ -46,10 +46,10 @@ def test_limit_is_confirmed_unless_the_tree_grows_too_fast() -> None:
 
 
 def test_soft_limit_that_was_confirmed_is_read_again_only_now_and_then() -> None:
-    soft, confirmed = Bounds(soft=HARD), Reading(9.9, HARD + MIB, HARD + MIB)
+    soft, confirmed = MemoryBounds(soft=HARD), ExactReading(9.9, HARD + MIB, HARD + MIB)
     assert not due(look(1030, cost=0.03), confirmed, soft)
     assert due(Look(at=11.0, estimate=1030 * MIB, cost=0.03), confirmed, soft)
-    assert due(look(1030, growth=MIB, cost=0.03), Reading(9.9, HARD - MIB, HARD), soft)
+    assert due(look(1030, growth=MIB, cost=0.03), ExactReading(9.9, HARD - MIB, HARD), soft)
 
 
 # What a simulated tree does for a while, in MiB/s and seconds
@@ -62,7 +62,7 @@ STRETCH = st.tuples(
 def test_simulated_tree_is_killed_neither_too_early_nor_too_late(history: list[tuple[str, int, float]]) -> None:
     """Its estimate is never below what is true. A fork adds to the estimate alone, a copy to what is true alone."""
     now, true, shared, grown = 0.0, 100 * MIB, 0, 0
-    reading: Reading | None = None
+    reading: ExactReading | None = None
     for what, rate, seconds in history:
         end = now + seconds
         if what == "fork":
@@ -90,7 +90,7 @@ def test_simulated_tree_is_killed_neither_too_early_nor_too_late(history: list[t
                 reading = None
             exactly = due(seen, reading, BOUNDS)
             if exactly:
-                reading, grown, began = Reading(now + seen.cost, true, estimate), 0, true
+                reading, grown, began = ExactReading(now + seen.cost, true, estimate), 0, true
                 pass_on(seen.cost)
                 counted = min(estimate, began)
             else:
@@ -107,5 +107,5 @@ def test_simulated_tree_is_killed_neither_too_early_nor_too_late(history: list[t
             assert true <= HARD * (1 + PAST) + speed * step
 
 
-def used_by(true: int, shared: int, grown: int, reading: Reading | None) -> int:
+def used_by(true: int, shared: int, grown: int, reading: ExactReading | None) -> int:
     return used(Look(at=0.0, estimate=true + shared, growth=grown), reading)
