@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable
+from math import inf
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,8 +33,7 @@ class _Base(Struct, frozen=True):
 class Confirmed:
     def __init__(self, members: Members, bounds: MemoryBounds) -> None:
         self._members, self._bounds = members, bounds
-        lowest = min((limit for limit in (bounds.soft, bounds.hard) if limit is not None), default=None)
-        self._near = None if lowest is None else confirm.NEAR * lowest
+        self._lowest = min((limit for limit in (bounds.soft, bounds.hard) if limit is not None), default=inf)
         self._reading: ExactReading | None = None
         self._bases: dict[Member, _Base] = {}
         self._pace = _PACE
@@ -41,6 +41,8 @@ class Confirmed:
         self._before: dict[Member, int] = {}
         self._shared = 0  # bytes of shared memory, estimated, as the last reading began
         self._fresh = False  # the last figure is that of a reading
+        self._still: int | None = None  # the estimate, if the same one needs no closer look
+        self._counted = 0  # what was returned for it
 
     def used(self, estimate: int, *, grouped: bool) -> int:
         """Return the tree's memory in bytes, after an exact reading where one is due.
@@ -49,17 +51,23 @@ class Confirmed:
         """
         self._fresh = False
         shared, unseen = (0, 0) if grouped else self._members.shared_doubt()
-        far = self._near is None or estimate + unseen < self._near
+        far = estimate + unseen < confirm.NEAR * self._lowest
         if far and not confirm.doubtful(shared, estimate):
             self._reading, self._looked, self._sure = None, time.monotonic(), estimate
-            self._before = {}
+            self._before, self._still = {}, None
             return estimate
         estimate += unseen
+        if estimate == self._still:
+            self._looked = time.monotonic()
+            return self._counted
         look = self._look(estimate, grouped)
         if confirm.due(look, self._reading, self._bounds):
             self._read(estimate, look.at, grouped)
             look, self._fresh = replace(look, growth=0), True
-        return confirm.used(look, self._reading)
+        self._counted = confirm.used(look, self._reading)
+        still = look.rate == 0 and not self._fresh and not self._tracks() and self._counted < self._lowest
+        self._still = estimate if still else None
+        return self._counted
 
     def spell(self, estimate: str, exact: str) -> str:
         """Name the figure that was returned last, by the names of the two."""
@@ -82,11 +90,16 @@ class Confirmed:
             rate=grew / seconds, cost=self._pace * max(size, estimate) + _EACH * len(members),
         )  # fmt: skip
 
+    def _tracks(self) -> bool:
+        """Say whether the last reading was below its estimate, so that the tree may grow unseen by the estimate."""
+        reading = self._reading
+        return reading is not None and reading.estimate - reading.exact >= confirm.PAST * reading.estimate
+
     def _growth(self, estimate: int, members: Iterable[Member], grouped: bool) -> int:
         """Return by how many bytes the tree may have grown since the reading, shared pages that were copied too."""
         if (reading := self._reading) is None:
             return 0
-        if reading.estimate - reading.exact < confirm.PAST * reading.estimate:
+        if not self._tracks():
             return max(estimate - reading.estimate, 0)
         growth = max(estimate - reading.estimate, 0) if grouped else 0
         for member in members:
