@@ -14,6 +14,7 @@ PAST = 0.02  # of hard: by as much may a tree pass it
 _CHEAP = 0.025  # seconds; a dearer reading below a limit needs a doubt
 _EARLY, _SOFT = 4, 20  # readings may take 1/4 of the time below a limit, and 1/20 above soft and far from both
 _MUCH = 32 * MIB
+_UNDOUBTED = 4  # times the time: a busy machine takes longer to read
 
 
 class MemoryBounds(Struct, frozen=True):
@@ -52,7 +53,7 @@ def used(look: Look, reading: ExactReading | None) -> int:
 
 def due(look: Look, reading: ExactReading | None, bounds: MemoryBounds) -> bool:
     """Say whether the exact figure is to be read now: a limit is reached or near, and there is time."""
-    if bounds.hard is not None and look.rate * look.cost > _leeway(bounds.hard, used(look, reading)):
+    if bounds.hard is not None and not _has_time(look, used(look, reading), bounds.hard):
         return False
     if doubtful(look.doubt, look.estimate) and _stale(look, reading):
         return True
@@ -70,9 +71,14 @@ def _stale(look: Look, reading: ExactReading | None) -> bool:
     return look.growth > max(_MUCH, reading.exact // 8) and look.at - reading.at >= _SOFT * look.cost
 
 
-def _leeway(hard: int, counted: int) -> float:
-    """Return the bytes by which a tree may grow meanwhile. A leap, as by forks, leaves half of what is allowed."""
-    return max(hard * (1 + PAST) - counted, hard * PAST / 2)
+def _has_time(look: Look, counted: int, hard: int) -> bool:
+    """Say whether the tree stays within what is allowed while it is read.
+
+    A leap, as by forks, leaves half of that. Where nothing is in doubt a reading gains little, so it needs more time.
+    """
+    leeway = max(hard * (1 + PAST) - counted, hard * PAST / 2)
+    in_doubt = max(look.doubt, look.estimate - counted) >= hard * PAST
+    return look.rate * look.cost * (1 if in_doubt else _UNDOUBTED) <= leeway
 
 
 def _wanted(look: Look, reading: ExactReading | None, limit: int | None, *, urgent: bool) -> bool:

@@ -40,7 +40,9 @@ def test_reading_is_due_again_once_the_room_has_halved() -> None:
 
 
 def test_limit_is_confirmed_unless_the_tree_grows_too_fast() -> None:
-    assert due(look(1024, rate=500.0 * MIB, cost=0.03), None, BOUNDS)
+    assert due(look(1024, rate=100.0 * MIB, cost=0.03), None, BOUNDS)
+    assert not due(look(1024, rate=500.0 * MIB, cost=0.03), None, BOUNDS), "nothing is in doubt"
+    assert due(look(1024, rate=500.0 * MIB, cost=0.03, doubt=100 * MIB), None, BOUNDS)
     assert not due(look(1024, rate=2000.0 * MIB, cost=0.03), None, BOUNDS)
     assert due(look(4096, doubt=3000 * MIB, cost=0.1), None, BOUNDS), "forked processes leap far over the limit"
 
@@ -101,7 +103,8 @@ def test_simulated_tree_is_killed_neither_too_early_nor_too_late(history: list[t
                     assert reading is not None
                     assert reading.exact >= HARD
                 else:
-                    assert speed * seen.cost > HARD * PAST / 2, "there was time to read it"
+                    in_doubt = estimate - counted >= HARD * PAST or shared >= HARD * PAST
+                    assert speed * seen.cost * (1 if in_doubt else 4) > HARD * PAST / 2, "there was time to read it"
                 assert true <= HARD * (1 + PAST) + speed * step
                 return
             assert true <= HARD * (1 + PAST) + speed * step
