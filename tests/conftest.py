@@ -24,6 +24,7 @@ from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE, JournalError
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # a stub's line is one write, and read whole or not at all
+os.umask(0o022)  # seqsup as root believes no file that a group can write
 
 
 settings.register_profile("untimed", settings.default, deadline=None)

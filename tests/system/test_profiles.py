@@ -41,8 +41,8 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=NAMES)
-def test_each_can_be_planned(seqsup: Cli, clis: None, profile: Path) -> None:
-    planned = seqsup("plan", profile, "--task", "the login page")
+def test_each_can_be_planned(seqsup: Cli, clis: None, copy: Path, profile: Path) -> None:
+    planned = seqsup("plan", copy / profile.name, "--task", "the login page")
     assert (planned.code, planned.stderr) == (0, "")
     assert "agent" in planned.stdout
     assert "without effect" not in planned.stdout

@@ -4,6 +4,7 @@ import ctypes
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,9 +88,10 @@ def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profi
 @pytest.mark.memory
 @pytest.mark.long
 def test_the_demonstration_goes_on_though_another_program_takes_memory_meanwhile(
-    seqsup_started: Callable[..., Started],
+    seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
-    demo = seqsup_started("start", ROOT / "profiles" / "demo.toml", "--json")
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    demo = seqsup_started("start", tmp_path / "profiles" / "demo.toml", "--json")
     wait_for(lambda: '"spawned"' in demo.stdout)
     holds = f"held = b'x' * {400 * MIB}; print('ready', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
