@@ -1,17 +1,46 @@
-"""Who survives of a fork bomb, by kind and tier: seqsup stops each at once while it burns."""
+"""Who survives of a fork bomb that seqsup stops while it burns, by kind and tier; when a time limit stops a swarm."""
 
+import shutil
 import sys
 from pathlib import Path
 
-from lab import Failed, Lab, Row, kill, marked
+from lab import AGENTS, Failed, Lab, Row, kill, marked
 from overshoot import KERNEL, WATCH, tiers
 
 KINDS, SIZE, TRIES = ("tree", "setsid", "comet"), 60, 50
+SWARMS, STOPS, WALL = {"bomb": 500, "unreaped": 500, "zombies": 8000}, 5, 5
 BOMB = Path(__file__).resolve().parent.parent / "tests" / "stubs" / "fork_bomb.py"
 
 
 def measure(lab: Lab) -> list[Row]:
-    return [burn(lab, enforce, kind) for enforce in tiers(lab) for kind in KINDS]
+    rows = [burn(lab, enforce, kind) for enforce in tiers(lab) for kind in KINDS]
+    if swarm := compiled(lab):
+        rows += [stop(lab, swarm, enforce, kind) for enforce in tiers(lab) for kind in SWARMS]
+    return rows
+
+
+def compiled(lab: Lab) -> str | None:
+    if (compiler := shutil.which("cc")) is None:
+        return None
+    lab.seconds([compiler, "-O1", "-o", program := str(lab.folder / "swarm"), str(AGENTS / "swarm.c")])
+    return program
+
+
+def stop(lab: Lab, swarm: str, enforce: str, kind: str) -> Row:
+    """Run swarms that a time limit ends, one after another: seconds from the spawn to SIGTERM."""
+    agents = [(f"{enforce}-{kind}-{number}", [swarm, kind, str(SWARMS[kind]), lab.mark]) for number in range(STOPS)]
+    tables = ["[memory]", f'enforce = "{enforce}"', "[timeouts]", f'wall = "{WALL}s"', 'grace = "500ms"']
+    tables += ["[rlimits]", 'processes = "none"', "[retry]", "attempts = 1", "[drain]", 'available = "none"']
+    run = lab.supervise(lab.profile(f"{enforce}-{kind}", agents, *tables))
+    unkillable = sum(event["event"] == "unkillable" for event in run.events())
+    spawned, stopped = run.moments("spawned"), run.moments("stop_sent", signal="SIGTERM")
+    run.end()
+    taken = [stopped[name] - spawned[name] for name, _ in agents if name in stopped]
+    if len(taken) != STOPS:
+        raise Failed(f"{len(taken)} of {STOPS} swarms were stopped:\n{lab.words()}")
+    how = {WATCH: "watched", KERNEL: "in a cgroup"}[enforce]
+    what = f"{how}: time limit of {WALL} s, {SWARMS[kind]} processes, {kind}"
+    return Row(what, taken, "s", f"{unkillable} times unkillable", target=WALL * 1.1, worst=True)
 
 
 def burn(lab: Lab, enforce: str, kind: str) -> Row:

@@ -143,13 +143,13 @@ class Supervised:
         for line in self._process.stdout:
             yield json.loads(line)
 
-    def moments(self, name: str) -> dict[str, float]:
-        """When an event of each agent was, in monotonic seconds: the stream has only the time of day."""
+    def moments(self, name: str, **fields: str) -> dict[str, float]:
+        """When an event of each agent with these fields was, in monotonic seconds: the stream has the time of day."""
         with sqlite3.connect(self._lab.folder / "state" / "journal.db") as journal:
             rows = journal.execute("SELECT mono, body FROM events").fetchall()
         journal.close()
         bodies = [(mono, json.loads(body)) for mono, body in rows]
-        return {body["agent"]: mono for mono, body in bodies if body["event"] == name}
+        return {body["agent"]: mono for mono, body in bodies if body.items() >= {"event": name, **fields}.items()}
 
     def until(self, name: str, agent: str) -> None:
         """Wait for an event of an agent."""

@@ -21,7 +21,8 @@ peers       how supervisord with memmon, circus, pm2 and runexec stop the same l
             in its grandchild
 watch       the supervisor's share of a core while it watches 50 Node processes, far from the limit and near it
 spawn       the start of a process through the shim against a bare Popen
-bombs       who survives of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup
+bombs       who survives of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup;
+            and when a time limit of 5 s stops 500 forking processes, or 8000 zombies
 leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own, and
             what the peers leave
 flat        the supervisor's memory and open descriptors at agent 50 and at agent 500 of one run, every tenth of

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from seqsup.model.process import Surroundings
 
 LINUX = sys.platform == "linux"  # else psutil has to do
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_TASKS = 512, 16384  # of a tree, at least and at most
+_TASKS_SHARE = 8  # of what the machine can have: a fork bomb must leave room for other trees, and what kills it
 _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
 _OPEN_MAX = 10240  # of macOS, whose kernel refuses more than kern.maxfilesperproc, never less than that
 
@@ -160,3 +163,22 @@ def raise_open_files() -> None:
     elif 0 <= soft < _OPEN_MAX:  # the hard limit is none unless the user lowered it
         most = _OPEN_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_MAX)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def most_processes(wanted: int | str | None = "auto") -> int | None:
+    """Return how many processes a tree may have, its threads included where they are counted; None: any number.
+
+    Where the machine does not say how many it can have, "auto" is 4096.
+    """
+    if not isinstance(wanted, str):
+        return wanted
+    least, most = _TASKS
+    return max(least, min(most, _all_tasks() // _TASKS_SHARE))
+
+
+@cache
+def _all_tasks() -> int:
+    try:
+        return min(int(Path(f"/proc/sys/kernel/{name}").read_text()) for name in ("pid_max", "threads-max"))
+    except (OSError, ValueError):
+        return 32768

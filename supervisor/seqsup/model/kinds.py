@@ -116,6 +116,10 @@ def whole_or_none(least: int) -> ValueKind:
     return _or_word("none", None, whole(least), f"a whole number from {least}")
 
 
+def whole_auto_or_none(least: int) -> ValueKind:
+    return _or_word("auto", "auto", whole_or_none(least), f'a whole number from {least}, or "none"')
+
+
 def number(least: float, most: float) -> ValueKind:
     def read(value: object) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:

@@ -26,6 +26,7 @@ from seqsup.model.kinds import (
     number,
     one_of,
     whole,
+    whole_auto_or_none,
     whole_or_none,
 )
 from seqsup.model.preset import preset_names
@@ -193,7 +194,7 @@ class MemoryTable(Table, frozen=True):
 
 
 class Rlimits(Table, frozen=True):
-    """Limits of each single process, kept by the kernel; "none" is what seqsup was started with."""
+    """Limits of each single process, kept by the kernel, and of their number; "none": as seqsup was started."""
 
     nofile: Annotated[int | None, whole_or_none(64), "Open files."] = None
     # By default none: that of a killed 8 GiB agent would fill the disk, and holds its secrets
@@ -201,6 +202,12 @@ class Rlimits(Table, frozen=True):
     data: Annotated[int | None, SIZE_OR_NONE, "Private writable memory, a second fence: whoever meets it crashes."] = (
         None
     )
+    processes: Annotated[
+        int | str | None,
+        whole_auto_or_none(16),
+        "How many processes the agent's tree may have. A cgroup counts threads too, and refuses more; without one the"
+        " tree is killed. auto: an eighth of what the machine can have, from 512 to 16384.",
+    ] = "auto"
 
 
 class DrainTable(Table, frozen=True):
@@ -400,7 +407,7 @@ class AgentTable(Table, frozen=True):
     for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "One agent for each item; {item} is the item."] = None
     node: Annotated[NodeTable, "What it is started with if it is a Node program."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
-    rlimits: Annotated[Rlimits, "Limits of each of its processes."] = Rlimits()
+    rlimits: Annotated[Rlimits, "Limits of each of its processes, and of their number."] = Rlimits()
     drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long it may take."] = Timeouts()
     output: Annotated[OutputTable, "What is kept of what it prints."] = OutputTable()
@@ -432,7 +439,7 @@ class Profile(Table, frozen=True):
     run: Annotated[RunTable, "The run as a whole."] = RunTable()
     node: Annotated[NodeTable, "What every Node process of an agent goes by."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
-    rlimits: Annotated[Rlimits, "Limits of each single process of an agent."] = Rlimits()
+    rlimits: Annotated[Rlimits, "Limits of each single process of an agent, and of their number."] = Rlimits()
     drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long an agent may take."] = Timeouts()
     output: Annotated[OutputTable, "What is kept of what agents, companions and hooks print."] = OutputTable()

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     HARD = "hard"
     KERNEL_OOM = "kernel-oom"
     HOST_FLOOR = "host-floor"
+    PROCESSES = "processes"  # more than rlimits.processes
     TIMEOUT = "timeout"
     STALLED = "stalled"
     NO_RESULT = "no-result"  # exited well, but the profile's success check found nothing
@@ -71,6 +72,7 @@ CONSEQUENCES = {
         by=EndedBy.KERNEL, retried=Retried.BY_DEFAULT, memory=True, limit="memory.hard", option="--hard",
     ),
     Reason.HOST_FLOOR: Consequences(by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, memory=True),
+    Reason.PROCESSES: Consequences(by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, limit="rlimits.processes"),
     Reason.CRASHED: Consequences(retried=Retried.BY_DEFAULT),
     Reason.TIMEOUT: Consequences(
         by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, limit="timeouts.wall", option="--timeout",

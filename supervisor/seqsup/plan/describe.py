@@ -298,6 +298,7 @@ def _user(account: Account | None) -> str:
 
 def _rlimits(rlimits: Rlimits) -> str:
     told = [
+        "" if rlimits.processes == "auto" else f"at most {rlimits.processes or 'any number of'} processes in its tree",
         "" if rlimits.nofile is None else f"{rlimits.nofile} open files",
         "" if rlimits.core in (0, None) else f"core {format_size(rlimits.core)}",
         "" if rlimits.data is None else f"data {format_size(rlimits.data)}",

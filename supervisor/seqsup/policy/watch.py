@@ -11,7 +11,7 @@ RUNNING   | leader gone, tree empty         | END
 LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
-any       | hard, host floor, halt by force | KILLING, KILL to the tree until it is empty
+any       | hard, host floor, processes,    | KILLING, KILL to the tree until it is empty
           | (side by side the floor is for the largest; for all, below half of it)
 KILLING   | 10 s over                       | ABANDONED (uninterruptible sleep): END, and named
 """
@@ -67,6 +67,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     sweep: bool
     snapshot: bool = False  # of a heap, before what is over soft is terminated
+    processes: int | None = None  # the most that it may have
     leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
 
 
@@ -111,7 +112,7 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         return watch, Action.WAIT
     if watch.phase is Phase.KILLING:
         return _kill_on(watch, sample)
-    if breach := _at_once(rules.limits, sample):
+    if breach := _at_once(rules.limits, sample) or _too_many(rules.processes, sample):
         return _stop(watch, Phase.KILLING, sample, breach), Action.KILL
     match watch.phase:
         case Phase.RUNNING:
@@ -145,6 +146,12 @@ def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.halt is Halt.KILL:
         return Reason.HALTED, "stopped by the operator, by force"
     return None
+
+
+def _too_many(most: int | None, sample: Sample) -> tuple[Reason, str] | None:
+    if most is None or sample.processes <= most:
+        return None
+    return Reason.PROCESSES, f"its tree had {sample.processes} processes, more than rlimits.processes {most}"
 
 
 def _why_hard(used: str, hard: str, figure: str) -> str:

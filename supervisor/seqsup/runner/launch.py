@@ -18,8 +18,6 @@ from seqsup.node import stand_in
 from seqsup.node.detect import find
 from seqsup.plan.environment import leading_node
 
-PIDS_MAX = 16384  # of a cgroup: a fork bomb must leave room for what kills it
-
 
 class Launch(Struct, frozen=True, kw_only=True):
     """What is started, and as whom."""

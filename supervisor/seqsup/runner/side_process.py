@@ -16,6 +16,7 @@ from seqsup.containment.mark import marks
 from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
 from seqsup.host import users
+from seqsup.host.machine import most_processes
 from seqsup.model.enums import Halt, Measure
 from seqsup.model.events import Unkillable, Warned
 from seqsup.model.outcome import Exit
@@ -27,7 +28,7 @@ from seqsup.plan.environment import inherited
 from seqsup.policy import watch
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.runner.context import RunContext
-from seqsup.runner.launch import PIDS_MAX, Launch, lead_node
+from seqsup.runner.launch import Launch, lead_node
 from seqsup.runner.output_guard import OutputGuard
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
@@ -91,7 +92,7 @@ class SideProcess:
         if self._site.output_max is not None:
             self._guard = OutputGuard(self._outputs, self._site.output_max)
         if groups is not None:
-            self._group = groups.make(self.label.replace("/", "+"), bounds.hard, PIDS_MAX)
+            self._group = groups.make(self.label.replace("/", "+"), bounds.hard, most_processes())
         whole = {**inherited(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
         if node is not None:
             whole = self._with_line_to(node, become, whole)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup.containment.tree import Tree
+from seqsup.host.machine import most_processes
 from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, Unkillable, Warned
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
@@ -48,6 +49,7 @@ class Watcher:
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
+            processes=most_processes(step.rlimits.processes),
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
         self._punctuality = Punctuality(step.name, context.emit)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from seqsup.containment.cgroup.group import Cgroup
+from seqsup.host.machine import most_processes
 from seqsup.model.enums import Enforce
 from seqsup.model.plan import Step
 from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
 from seqsup.runner.context import RunContext
-from seqsup.runner.launch import PIDS_MAX
 from seqsup.state.output import Output
 from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
 
@@ -58,7 +58,7 @@ class Workspace:
         """The kernel's group, if there can be one; OSError where it refuses."""
         if self._group is None and self.groups is not None:
             name = f"{self._step.name}-{self._number}"
-            self._group = self.groups.make(name, self._step.limits.hard, PIDS_MAX)
+            self._group = self.groups.make(name, self._step.limits.hard, most_processes(self._step.rlimits.processes))
         return self._group
 
     def telemetry(self) -> "Telemetry | None":

@@ -12,12 +12,14 @@ import pytest
 
 from helpers.paths import STUBS
 from helpers.supervised import Tried, step, tried, wish
-from helpers.waiting import alive, wait_for
+from helpers.waiting import DEADLINE, alive, wait_for
 from seqsup.host.machine import Host
 from seqsup.model.enums import Halt, ProcessKind
-from seqsup.model.events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent
+from seqsup.model.events import AnyEvent, AttemptEnded, AttemptStarted, MemoryWarned, Spawned, StopSent, Unkillable
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import NodeStart
+from seqsup.model.process_names import how_many
+from seqsup.model.profile import Rlimits
 from seqsup.model.reason import Reason
 from seqsup.node.stand_in import FOLDER
 from seqsup.runner.stop_request import StopRequest
@@ -164,6 +166,28 @@ def test_timeout_of_one_that_stopped_itself(run: Run) -> None:
 def test_an_agent_that_exits_well_when_it_is_told_to_stop_was_stopped_all_the_same(run: Run) -> None:
     made = run(["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"], timeouts={"wall": 2.0})
     assert (made.reason, made.outcome.exit) == (Reason.TIMEOUT, Exit(code=0, signal=None))
+
+
+def test_a_tree_of_too_many_processes_is_killed(run: Run) -> None:
+    made = run("swarm", "sleepers", 40, rlimits=Rlimits(processes=30))
+    assert made.reason is Reason.PROCESSES
+    assert made.outcome.why.endswith("processes, more than rlimits.processes 30")
+    assert [event.signal for event in made.events if isinstance(event, StopSent)] == ["SIGKILL"]
+
+
+def test_thousands_of_zombies_are_no_survivors(run: Run) -> None:
+    made = run("swarm", "zombies", 2000, timeouts={"wall": 4.0, "grace": 0.5})
+    assert made.reason is Reason.TIMEOUT
+    assert not [event for event in made.events if isinstance(event, Unkillable)]
+    assert how_many(made.outcome.processes) < 1000
+
+
+@pytest.mark.parametrize("kind", ["bomb", "unreaped"])
+def test_timeout_beside_forking_processes(run: Run, kind: str) -> None:
+    """Not before the time limit is over, and long before they would end by themselves."""
+    made = run("swarm", kind, 100, timeouts={"wall": 3.0, "grace": 0.5})
+    assert made.reason is Reason.TIMEOUT
+    assert 3 <= made.outcome.seconds < DEADLINE
 
 
 def test_stalled(run: Run) -> None:

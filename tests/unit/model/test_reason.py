@@ -35,7 +35,7 @@ def test_memory_is_examined_of_what_memory_ended() -> None:
 @pytest.mark.parametrize(
     ("by", "reasons"),
     [
-        (EndedBy.SEQSUP, {"hard", "soft", "host-floor", "timeout", "stalled"}),
+        (EndedBy.SEQSUP, {"hard", "soft", "host-floor", "processes", "timeout", "stalled"}),
         (EndedBy.KERNEL, {"kernel-oom"}),
         (EndedBy.V8, {"heap-oom"}),
         (EndedBy.USER, {"halted"}),
@@ -54,7 +54,7 @@ def test_who_ended_an_attempt_follows_from_its_reason(by: EndedBy, reasons: set[
     ("retried", "reasons"),
     [
         (Retried.BY_DEFAULT, {"hard", "soft", "heap-oom", "kernel-oom", "crashed", "stalled", "failed"}),
-        (Retried.IF_LISTED, {"host-floor", "timeout", "no-result", "spawn-failed"}),
+        (Retried.IF_LISTED, {"host-floor", "processes", "timeout", "no-result", "spawn-failed"}),
         (Retried.NEVER, {"completed", "usage-limit", "misconfigured", "halted", "skipped", "lost"}),
     ],
 )
@@ -67,6 +67,7 @@ RAISED = {
     "soft": ("memory.soft", "--soft"),
     "heap-oom": ("node.max_old_space_size", "--hard"),  # which the heap limit of `seqsup run` follows
     "kernel-oom": ("memory.hard", "--hard"),
+    "processes": ("rlimits.processes", ""),
     "timeout": ("timeouts.wall", "--timeout"),
     "stalled": ("timeouts.stall", ""),
 }

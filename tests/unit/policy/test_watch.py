@@ -39,6 +39,7 @@ RULES = Rules(
     sweep=True,
 )
 LEFT_ALONE = replace(RULES, sweep=False)
+FEW = replace(RULES, processes=4096)
 SNAPPED = replace(RULES, snapshot=True)
 LEAPING = replace(RULES, leaps=True)
 UNLIMITED = Rules(
@@ -211,6 +212,11 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     "the host below its floor, but the tree is gone by itself: nobody to blame": (
         RULES, [empty(1, host=10), empty(1.1, host=10)], [WAIT, END], Phase.ENDED, None,
     ),
+    "more processes than it may have": (
+        FEW, [at(0, processes=4096), at(1, processes=4097), at(2, processes=9)], [WAIT, KILL, KILL],
+        Phase.KILLING, Reason.PROCESSES,
+    ),
+    "any number of processes": (RULES, [at(0, processes=10**6)], [WAIT], Phase.RUNNING, None),
     "as long as wall allows": (
         RULES, [at(59.9), at(60)], [WAIT, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
     ),
@@ -546,11 +552,12 @@ def history(looks: list[Look]) -> list[Sample]:
     return samples
 
 
-def breach(limits: Limits, sample: Sample) -> bool:
+def breach(rules: Rules, sample: Sample) -> bool:
     """Told apart from the code: what allows KILL without a TERM before it."""
+    limits, many = rules.limits, rules.processes is not None and sample.processes > rules.processes
     over = limits.hard is not None and sample.used >= limits.hard
     low = limits.host_floor is not None and sample.host_available < limits.host_floor
-    return over or low or sample.halt is Halt.KILL or bool(sample.kernel_oom)
+    return over or low or many or sample.halt is Halt.KILL or bool(sample.kernel_oom)
 
 
 def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
@@ -566,7 +573,7 @@ def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: li
         if action is KILL:
             grace = rules.timeouts.grace if watch.reason else min(rules.timeouts.grace, LEFTOVER_GRACE)
             over = begun is not None and sample.at - begun >= grace
-            assert killing or over or breach(rules.limits, sample)
+            assert killing or over or breach(rules, sample)
             killing = True
 
 
