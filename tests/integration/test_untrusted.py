@@ -125,7 +125,7 @@ def test_report_follows_a_link_of_the_users_own(seqsup: Cli, tmp_path: Path, lin
 def test_report_replaces_a_link_in_a_folder_that_others_write(
     seqsup: Cli, theirs: Path, secret: Path, words: tuple[str, ...]
 ) -> None:
-    assert seqsup("start", write(theirs, shell("a", "true"))).code == 0
+    assert seqsup("start", write(theirs.parent, shell("a", "true"))).code == 0
     (theirs / "nightly-r1.html").symlink_to(secret)
     assert seqsup("report", *words, cwd=theirs).code == 0
     assert secret.read_text() == SECRET

@@ -49,6 +49,8 @@ def exposure(path: str | Path) -> Exposure | None:
 
 
 def _changeable(at: str, status: os.stat_result, *, last: bool) -> Exposure | None:
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):  # made by root alone, and nothing is kept in it
+        return None
     path, me = shlex.quote(at), user_name(os.geteuid())
     if status.st_uid not in (0, os.geteuid()) and not _unmapped(status.st_uid):
         remedy = f"chown {me} {path}" if last else f"move what is in it to a folder of {me}"
