@@ -19,6 +19,7 @@ from msgspec import Struct
 from seqsup.errors import NO_ROOM
 from seqsup.model.events import AnyEvent, AttemptEnded
 from seqsup.state.journal_schema import Wal
+from seqsup.state.run_folder import fallocate
 
 Row = tuple[int, int, float, float, str, int]  # run, seq, at, mono, body, sum
 
@@ -79,7 +80,7 @@ class Unwritten:
         try:
             self._create()
             assert self._fd is not None
-            os.posix_fallocate(self._fd, 0, _ROOM)
+            fallocate(self._fd, 0, 0, _ROOM)
         except OSError as error:
             self.discard()
             if error.errno in NO_ROOM:

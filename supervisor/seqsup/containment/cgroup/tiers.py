@@ -136,14 +136,14 @@ def _claimed(cookie: str) -> Claim | None:
 
 def remedy() -> str:
     """What gives the strongest tier: a command where systemd runs. Where cgroup v1 has memory, no mount of v2 does."""
+    if in_wsl() and not _systemd_runs():
+        return _SYSTEMD_OF_WSL
     if _memory_is_of_v1():
         if not _is_root_of_machine():
             return _ROOTED
         return _WRITABLE if any(where.exists() for _, where in mounts("memory")) else _MOUNTED_V1
     if _systemd_runs():
         return f"systemd-run {'' if os.geteuid() == 0 else '--user '}--scope -p Delegate=yes seqsup start …"
-    if in_wsl():
-        return _SYSTEMD_OF_WSL
     return _WRITABLE if _contained() else _MOUNTED
 
 
