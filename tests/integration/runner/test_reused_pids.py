@@ -74,7 +74,7 @@ async def main():
         held = members.add(first.pid)
         assert ended(first) == 7
         again(first.pid)
-        second = spawn("/bin/sh", "-c", "read line; exit 8")
+        second = spawn("/bin/sleep", "1000")
         assert second.pid == first.pid, (second, first)
         assert reaper.ending(first).code == 7
         assert reaper.ending(second) is None
