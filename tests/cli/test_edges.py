@@ -36,6 +36,9 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+C_LIBRARYS = 0b11 << 31  # signals 32 and 33, which posix_spawn of Debian 12's glibc leaves ignored
+
+
 def test_signals_that_its_starter_had_blocked_are_heard_by_it_and_by_agents(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
@@ -44,7 +47,8 @@ def test_signals_that_its_starter_had_blocked_are_heard_by_it_and_by_agents(
     wait_for((tmp_path / "up").exists)
     run.send(signal.SIGTERM)
     assert run.wait(20).code == 128 + signal.SIGTERM
-    assert (tmp_path / "told").read_text().split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    blocked, ignored = (int(word, 16) for word in (tmp_path / "told").read_text().split()[1::2])
+    assert (blocked, ignored & ~C_LIBRARYS) == (0, 0)
 
 
 INTERRUPTS = """
@@ -81,7 +85,10 @@ def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path)
     assert (ended.returncode, ended.stderr) == (0, "seqsup: nothing ran yet\n")
 
 
-@pytest.mark.parametrize("most", [6, 8, 16, 28, 63])
+LEAKS = pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="this Popen keeps its files where too many are open")
+
+
+@pytest.mark.parametrize("most", [pytest.param(6, marks=LEAKS), 8, 16, 28, 63])
 def test_where_too_few_files_may_be_open_a_run_does_not_begin(seqsup: Seqsup, tmp_path: Path, most: int) -> None:
     profile = write(tmp_path, shell("a", "true"))
     command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", str(profile)]
