@@ -4,8 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-from setuptools import setup
-
 ROOT = Path(__file__).parent
 RAW = "https://raw.githubusercontent.com"
 
@@ -22,7 +20,9 @@ def page(readme: str, repository: str, version: str) -> str:
     return re.sub(r"(\]\()(?!https?:|#)", rf"\g<1>{repository}/blob/{version}/", text)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # not in a test: its environment need not have setuptools
+    from setuptools import setup
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (version,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "supervisor/seqsup/__init__.py").read_text(), re.M)
     setup(
