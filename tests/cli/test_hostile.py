@@ -193,7 +193,7 @@ def test_no_tables_of_the_schema_make_a_traceback(driver: Driver, tmp_path: Path
 
 
 @pytest.mark.long
-@settings(max_examples=2000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
 @given(_PROFILES)
 def test_no_tables_of_the_schema_make_a_traceback_in_thousands(driver: Driver, tmp_path: Path, tables: object) -> None:
     plan_of(driver, tmp_path, tables)
