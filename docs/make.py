@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "supervisor"))
@@ -18,9 +18,11 @@ import click  # noqa: E402
 from seqsup import __version__  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
+from seqsup.model.events import AnyEvent  # noqa: E402
 from seqsup.model.preset import Preset, preset_names, read_preset  # noqa: E402
 from seqsup.model.profile import SHARED  # noqa: E402
 from seqsup.profile.schema import schema  # noqa: E402
+from seqsup.view.ndjson import SCHEMA, keys  # noqa: E402
 
 Block = tuple[str, str]  # what it is (text | code), and its lines
 MADE = "made by docs/make.py"
@@ -36,10 +38,11 @@ def main() -> None:
 def documents() -> dict[str, str]:
     """Path -> text."""
     return {
-        "docs/cli.md": "\n".join(_cli()) + "\n",
-        "docs/profile.md": "\n".join(_profile()) + "\n",
-        "docs/metrics.md": "\n".join(_metrics()) + "\n",
-        "docs/presets.md": _presets((ROOT / "docs/presets.md").read_text()),
+        "docs/reference/cli.md": "\n".join(_cli()) + "\n",
+        "docs/reference/profile.md": "\n".join(_profile()) + "\n",
+        "docs/reference/events.md": "\n".join(_events()) + "\n",
+        "docs/reference/metrics.md": "\n".join(_metrics()) + "\n",
+        "docs/reference/presets.md": _presets((ROOT / "docs/reference/presets.md").read_text()),
         "man/seqsup.1": "\n".join(_man()) + "\n",
         "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -82,9 +85,10 @@ def _blocks(text: str | None) -> Iterator[Block]:
 
 def _cli() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The command line\n"
-    yield "Every command takes `-h`, and `--debug`, which shows where in seqsup an error came from. Data goes to"
-    yield "stdout, messages to stderr; with `--json`, sizes are bytes and times are seconds."
-    yield "[Exit codes](running.md#exit-codes) and [reasons](crashes.md) have pages of their own."
+    yield "```sh\nseqsup COMMAND -h\n```\n"
+    yield _filled("""Every command accepts `-h`, and `--debug`, which shows where in seqsup an error came from. Data
+        goes to stdout, messages go to stderr. With `--json`, sizes are bytes and times are seconds.""")
+    yield "See also [exit codes](exit-codes.md) and [reasons](reasons.md)."
     for name, command, context in _commands():
         yield f"\n## seqsup {name}\n\n```\n{_usage(command, context)}\n```\n"
         yield "\n\n".join(
@@ -96,19 +100,43 @@ def _cli() -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _metrics() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n# The metrics\n"
-    yield "How they are served stands in [Monitoring](monitoring.md). All have the label `profile`, and those"
-    yield "below. Sizes are bytes, times seconds, timestamps seconds since the epoch. A reason is one of the"
-    yield "[reasons](crashes.md) for which an attempt ends, or `leftover`: what outlived its agent."
-    yield "The figures of the agent that runs are gone with it. The supervisor's own `process_*` are there too.\n"
+    yield "```sh\ncurl http://127.0.0.1:9472/metrics     # while a run is running\n```\n"
+    yield (
+        _filled("""[Watch a run with Prometheus and Grafana](../how-to/prometheus-and-grafana.md) says how to connect.
+        All metrics have the label `profile`. Sizes are bytes, times are seconds, timestamps are
+        seconds since the epoch. A reason is one of the [reasons](reasons.md), or `leftover`.
+        Metrics of the running agent disappear when it exits. The supervisor's own `process_*`
+        metrics are served too.""")
+        + "\n"
+    )
     yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{full_name(metric)}` | {metric.kind} | {labels} | {_cell(metric.help)} |"
+
+
+def _events() -> Iterator[str]:
+    yield f"<!-- {MADE} -->\n# Events\n"
+    yield "```sh\nseqsup events r42                  # all events of a run"
+    yield "seqsup events -f | jq .event       # of the running one, as they happen"
+    yield "seqsup start agents.toml --json    # run, and print nothing else\n```\n"
+    yield (
+        _filled(f"""Each line is one JSON object. [Hooks](../how-to/hooks.md) get the same line on stdin. Sizes are
+        bytes, times are seconds. Every line has `schema` (`{SCHEMA}`), `ts` (UTC), `seq`, `run`,
+        `event`, and the event's own keys:""")
+        + "\n"
+    )
+    yield "| event | when | keys |\n| --- | --- | --- |"
+    for event in get_args(AnyEvent):
+        names = ", ".join(f"`{key}`" for key in keys(event))
+        yield f"| `{event.__struct_config__.tag}` | {_cell(inspect.getdoc(event) or '')} | {names} |"
+    yield "\n" + _filled("""The GC of a companion has `companion_` before its name, with `companion` and `number`
+        instead of `agent` and `attempt`. `gc_requested` has the exceeded limit as `soft` or `hard`.""")
 
 
 def _presets(page: str) -> str:
@@ -134,12 +162,19 @@ def _preset_cells(preset: Preset) -> tuple[str, ...]:
 def _profile() -> Iterator[str]:
     top = schema()["properties"]
     yield f"<!-- {MADE} -->\n# The keys of a profile\n"
-    yield 'Sizes are `"1.5GiB"`, `"512M"` (K, M, G and T are binary) or bytes; durations `"30s"`, `"1h30m"` or seconds;'
-    yield '`"none"` turns a limit or a timeout off. A table at the top level holds for every agent; the same table'
-    yield "inside an agent overrides it key by key. `seqsup schema` prints the JSON Schema of all this, by which"
-    yield "editors complete and check. A mistake is refused with file, line, key and the nearest known key, all of them"
-    yield "at once, and nothing is started. In commands, `env` and `stdin` stand `{task}`, `{item}`, `{summary:AGENT}`,"
-    yield "`{artifacts:AGENT}` and `{artifacts}` (folders); `{{` is a brace, and `}` needs no doubling."
+    yield "```toml"
+    yield "[memory]                      # a table at the top level holds for every agent"
+    yield 'hard = "2GiB"\n\n[[agents]]\nname = "build"\ncommand = ["npm", "run", "build"]'
+    yield 'memory = { hard = "6GiB" }    # the same table inside an agent overrides it key by key\n```\n'
+    yield "| value | how to write it |\n| --- | --- |"
+    yield '| size | `"1.5GiB"`, `"512M"` (K, M, G and T are binary), or bytes |'
+    yield '| duration | `"30s"`, `"1h30m"`, or seconds |'
+    yield '| no limit | `"none"` |'
+    names = "`{task}`, `{item}`, `{summary:AGENT}`, `{artifacts:AGENT}`, `{artifacts}`; write `{{` for a brace"
+    yield f"| placeholder in `command`, `env` and `stdin` | {names} |\n"
+    yield _filled("""`seqsup schema` prints the JSON Schema, by which editors complete and check. A mistake is reported
+        with file, line, key and the nearest known key. All mistakes are reported at once, and
+        nothing is started.""")
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})
     for name, table in top.items():

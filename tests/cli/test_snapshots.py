@@ -310,7 +310,7 @@ def test_what_init_writes(session: Session) -> None:
 
 
 def test_what_help_is_given(session: Session) -> None:
-    """Of two pages: docs/cli.md, which is made from the code, has the text of all."""
+    """Of two pages: docs/reference/cli.md, which is made from the code, has the text of all."""
     session.type("")
     session.type("start -h")
     hold_to("help", session.text(dated))

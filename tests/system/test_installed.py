@@ -81,7 +81,13 @@ def test_the_wheel_has_all_that_the_package_has(wheel: Path) -> None:
 def test_the_sdist_has_what_tests_and_profiles_need(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         inside = {path.partition("/")[2] for path in sdist.getnames()}
-    wanted = ["profiles/demo.toml", "profiles/agents/works.mjs", "tests/conftest.py", "docs/cli.md", "man/seqsup.1"]
+    wanted = [
+        "profiles/demo.toml",
+        "profiles/agents/works.mjs",
+        "tests/conftest.py",
+        "docs/reference/cli.md",
+        "man/seqsup.1",
+    ]
     wanted += ["grafana/make.py", "grafana/dashboard-top.png", "benchmarks/lab.py"]
     assert set(wanted) <= inside
 

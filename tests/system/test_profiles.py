@@ -85,5 +85,5 @@ def test_an_editor_finds_a_key_that_is_not_there(copy: Path) -> None:
 
 
 def test_the_readme_names_each() -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "docs/getting-started.md").read_text()
+    text = (ROOT / "README.md").read_text() + (ROOT / "docs/tutorial/first-run.md").read_text()
     assert [name for name in NAMES if name not in text] == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.paths import ROOT
+from seqsup.profile.parse import parse
 
 DOCUMENTS = [
     path.relative_to(ROOT)
@@ -35,6 +36,13 @@ def test_a_document_has_a_title_and_its_links_lead_somewhere(document: Path) -> 
     assert re.search(r"^# \w", text, re.MULTILINE)
     for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
         assert (ROOT / document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_each_toml_block_is_a_profile_or_a_part_of_one(document: Path) -> None:
+    for block in re.findall(r"^```toml\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL):
+        agent = "" if "[[agents]]" in block else '\n[[agents]]\nname = "a"\ncommand = ["true"]\n'
+        assert parse(block + agent, str(document)).agents
 
 
 @pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=str)

@@ -30,7 +30,9 @@ from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POL
 SUPERVISOR = ROOT / "supervisor"
 PACKAGE = SUPERVISOR / "seqsup"
 README = (ROOT / "README.md").read_text()
-CRASHES, RUNNING, KEYS = ((ROOT / f"docs/{name}.md").read_text() for name in ("crashes", "running", "profile"))
+REASONS, EXIT_CODES, KEYS = (
+    (ROOT / f"docs/reference/{name}.md").read_text() for name in ("reasons", "exit-codes", "profile")
+)
 
 FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
@@ -133,7 +135,7 @@ def _names(tree: ast.AST) -> set[str]:
 
 
 def test_the_guide_to_endings_has_every_reason_and_no_other() -> None:
-    said = [reason for reason in rows(CRASHES, "reason") if "--" not in reason]
+    said = [reason for reason in rows(REASONS, "reason") if "--" not in reason]
     assert sorted(said) == sorted(Reason)
 
 
@@ -152,8 +154,8 @@ def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exi
 
 
 def test_the_guide_to_runs_has_every_exit_code() -> None:
-    said = {int(code) for code in rows(RUNNING, "exit code") if code.isdigit()}
-    assert "128+n" in rows(RUNNING, "exit code")
+    said = {int(code) for code in rows(EXIT_CODES, "exit code") if code.isdigit()}
+    assert "128+n" in rows(EXIT_CODES, "exit code")
     ours = {COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT, FAULT, *_refusals()}
     assert ours <= said
     assert all(code > 128 for code in (INTERRUPTED, PIPE_CLOSED))

@@ -17,6 +17,8 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="event", tag=_snake):
 
 
 class RunStarted(Event, frozen=True):
+    """A run started, or was resumed."""
+
     name: str
     profile: str | None
     task: str
@@ -42,12 +44,14 @@ class RunStarted(Event, frozen=True):
 
 
 class HaltRequested(Event, frozen=True):
+    """The user or a signal asked the run to stop."""
+
     halt: Halt
     by: str
 
 
 class AttemptStarted(Event, frozen=True):
-    """Written before the spawn, so that no agent ever runs unknown to the journal."""
+    """An attempt is about to start. This is on disk before its process exists, so that no agent runs unknown."""
 
     agent: str
     attempt: int
@@ -63,6 +67,8 @@ class AttemptStarted(Event, frozen=True):
 
 
 class Spawned(Event, frozen=True):
+    """The attempt's first process started."""
+
     agent: str
     attempt: int
     pid: int
@@ -70,7 +76,7 @@ class Spawned(Event, frozen=True):
 
 
 class MemorySampled(Event, frozen=True):
-    """Once a second of an attempt that lasts longer. Told to nobody: the run's timeline keeps them (see `timeline`)."""
+    """Memory of an attempt, once a second. It is kept in the run's timeline, not in the journal."""
 
     at: float  # seconds since the epoch
     mono: float  # the same moment in monotonic seconds
@@ -87,6 +93,8 @@ class MemorySampled(Event, frozen=True):
 
 
 class MemoryWarned(Event, frozen=True):
+    """The tree exceeded memory.warn."""
+
     agent: str
     attempt: int
     used: int
@@ -94,7 +102,7 @@ class MemoryWarned(Event, frozen=True):
 
 
 class OutputCut(Event, frozen=True):
-    """An agent printed more than its bound; from here on the middle of it is not kept. Told once for each stream."""
+    """A stream exceeded output.max. Its middle is not kept. Reported once for each stream."""
 
     agent: str
     attempt: int
@@ -104,7 +112,7 @@ class OutputCut(Event, frozen=True):
 
 
 class MemoryHigh(Event, frozen=True):
-    """An attempt's tree went over its soft limit, for the first time."""
+    """The tree exceeded memory.soft for the first time in this attempt."""
 
     agent: str
     attempt: int
@@ -121,7 +129,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class GcRequested(Event, frozen=True):
-    """A collection was asked for, since the tree was over its limit."""
+    """seqsup requested a GC, because the tree exceeded its limit."""
 
     owner: Owner
     used: int
@@ -130,7 +138,7 @@ class GcRequested(Event, frozen=True):
 
 
 class GcDone(Event, frozen=True):
-    """What a collection came to, also one that an operator asked for."""
+    """Result of a GC, also of one that a user requested."""
 
     owner: Owner
     used: int  # by the whole tree, now
@@ -138,7 +146,7 @@ class GcDone(Event, frozen=True):
 
 
 class StopSent(Event, frozen=True):
-    """TERM to the whole tree, or KILL."""
+    """SIGTERM or SIGKILL was sent to the whole tree."""
 
     agent: str
     attempt: int
@@ -149,8 +157,8 @@ class StopSent(Event, frozen=True):
 
 
 class LeaderEnded(Event, frozen=True):
-    """An agent ended by itself, as the profile expects, but has left processes behind. Whatever becomes of us while
-    these are stopped, this is what its attempt came to.
+    """The agent's first process exited as the profile expects, but leftover processes are running. If seqsup dies while
+    it stops them, this is the attempt's result.
     """
 
     agent: str
@@ -161,6 +169,8 @@ class LeaderEnded(Event, frozen=True):
 
 
 class AttemptEnded(Event, frozen=True):
+    """An attempt ended, and no process of it is left."""
+
     agent: str
     attempt: int
     content: str
@@ -170,7 +180,7 @@ class AttemptEnded(Event, frozen=True):
 
 
 class AdmissionDelayed(Event, frozen=True):
-    """An agent waits until the memory that it may take is there."""
+    """An agent waits until the memory that it may need is available."""
 
     agent: str
     need: int | None
@@ -179,6 +189,8 @@ class AdmissionDelayed(Event, frozen=True):
 
 
 class RetryScheduled(Event, frozen=True):
+    """The agent is retried after a wait."""
+
     agent: str
     attempt: int  # the next one
     wait: float
@@ -188,7 +200,7 @@ class RetryScheduled(Event, frozen=True):
 
 
 class LimitPaused(Event, frozen=True):
-    """Nothing runs until an agent's usage limit resets; that holds for a resumed run too."""
+    """The run waits until a usage limit resets. This holds for a resumed run too."""
 
     agent: str
     attempt: int  # the next one
@@ -197,6 +209,8 @@ class LimitPaused(Event, frozen=True):
 
 
 class AgentEnded(Event, frozen=True):
+    """An agent's last attempt ended."""
+
     agent: str
     content: str
     reason: Reason
@@ -208,12 +222,14 @@ class AgentEnded(Event, frozen=True):
 
 
 class AgentSkipped(Event, frozen=True):
+    """An agent does not run."""
+
     agent: str
     why: str
 
 
 class Drained(Event, frozen=True):
-    """Proof, or its failure, that an agent's memory is back."""
+    """Memory is back after an attempt, or not in time."""
 
     agent: str
     attempt: int
@@ -229,7 +245,7 @@ class Drained(Event, frozen=True):
 
 
 class AgentDue(Event, frozen=True):
-    """An agent's turn has come. Told where a hook asks for it."""
+    """An agent is about to start. Reported only if a hook asks for it."""
 
     agent: str
     content: str
@@ -237,6 +253,8 @@ class AgentDue(Event, frozen=True):
 
 
 class CompanionStarted(Event, frozen=True):
+    """A companion's process started."""
+
     companion: str
     number: int  # of its starts in this run
     pid: int
@@ -245,13 +263,15 @@ class CompanionStarted(Event, frozen=True):
 
 
 class CompanionReady(Event, frozen=True):
+    """A companion is ready."""
+
     companion: str
     number: int
     seconds: float
 
 
 class CompanionExited(Event, frozen=True):
-    """It ended by itself, was not ready in time, or grew far too large."""
+    """A companion exited by itself, was not ready in time, or grew far too large."""
 
     companion: str
     number: int
@@ -264,7 +284,7 @@ class CompanionExited(Event, frozen=True):
 
 
 class CompanionStopped(Event, frozen=True):
-    """It was ended, and nobody of its tree is left."""
+    """seqsup stopped a companion, and no process of it is left."""
 
     companion: str
     number: int
@@ -274,7 +294,7 @@ class CompanionStopped(Event, frozen=True):
 
 
 class CompanionRestarted(Event, frozen=True):
-    """The old tree is gone, and the new one ready."""
+    """A companion was restarted: the old tree is gone and the new one is ready."""
 
     companion: str
     number: int
@@ -283,7 +303,7 @@ class CompanionRestarted(Event, frozen=True):
 
 
 class ChainEnded(Event, frozen=True):
-    """Between two chains: what was due is restarted, and memory is back to what the run began with, or not."""
+    """A chain ended: due companions are restarted, and memory is back or not."""
 
     chain: int
     agents: int
@@ -296,6 +316,8 @@ class ChainEnded(Event, frozen=True):
 
 
 class HookStarted(Event, frozen=True):
+    """A hook started."""
+
     point: str
     command: str
     agent: str
@@ -304,6 +326,8 @@ class HookStarted(Event, frozen=True):
 
 
 class HookEnded(Event, frozen=True):
+    """A hook exited or was stopped."""
+
     point: str
     command: str
     agent: str
@@ -318,7 +342,7 @@ class HookEnded(Event, frozen=True):
 
 
 class Unkillable(Event, frozen=True):
-    """Processes that took SIGKILL and are still there."""
+    """Processes are still running after SIGKILL."""
 
     agent: str
     processes: tuple[ProcessMemory, ...]
@@ -327,7 +351,7 @@ class Unkillable(Event, frozen=True):
 
 
 class AttemptLost(Event, frozen=True):
-    """Its supervisor died; a later seqsup found that, and stopped what was left."""
+    """The supervisor died during an attempt. A later seqsup found that, and stopped leftover processes."""
 
     agent: str
     attempt: int
@@ -336,11 +360,13 @@ class AttemptLost(Event, frozen=True):
 
 
 class Warned(Event, frozen=True):
+    """A warning of seqsup."""
+
     message: str
 
 
 class BriefWritten(Event, frozen=True):
-    """In an artifact-only run: what the agent would be given. Nothing was spawned."""
+    """In an artifact-only run: the brief of an agent was written. No process was started."""
 
     agent: str
     content: str
@@ -349,7 +375,7 @@ class BriefWritten(Event, frozen=True):
 
 
 class PeakRose(Event, frozen=True):
-    """An agent took far more memory than it used to."""
+    """An agent used far more memory than in earlier attempts."""
 
     agent: str
     peak: int
@@ -358,17 +384,19 @@ class PeakRose(Event, frozen=True):
 
 
 class RunPaused(Event, frozen=True):
-    """No further agent is started until what hinders is gone."""
+    """No further agent starts until the cause is gone."""
 
     why: str
 
 
 class RunContinued(Event, frozen=True):
+    """A paused run continues."""
+
     seconds: float  # it was paused
 
 
 class RunsRemoved(Event, frozen=True):
-    """Runs of this profile that were older than run.keep, with all that they left."""
+    """Runs of this profile older than run.keep were removed."""
 
     runs: tuple[str, ...]
     bytes: int
@@ -376,6 +404,8 @@ class RunsRemoved(Event, frozen=True):
 
 
 class RunEnded(Event, frozen=True):
+    """The run ended."""
+
     exit_code: int
     why: str
     completed: int

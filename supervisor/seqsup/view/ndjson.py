@@ -14,6 +14,9 @@ from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.terminal import Shown
 
 SCHEMA = "seqsup.events/1"
+_OUTCOME = ("reason", "why", "exit_code", "signal", "seconds", "peak")
+_TREE = ("processes", "left_over", "forensics")
+_COLLECTION = ("seconds", "asked", "answered", "before", "after", "freed", "verdict")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -34,16 +37,26 @@ def flat(event: AnyEvent) -> dict[str, Any]:
     match event:
         case AttemptEnded(outcome=outcome) | LeaderEnded(outcome=outcome):
             del facts["outcome"]
-            facts |= _facts(outcome, "reason", "why", "exit_code", "signal", "seconds", "peak")
+            facts |= _facts(outcome, *_OUTCOME)
             if isinstance(event, AttemptEnded):
-                facts |= _facts(outcome, "processes", "left_over", "forensics")
+                facts |= _facts(outcome, *_TREE)
         case GcRequested(owner=owner):
             facts |= _owner(facts.pop("owner")) | {"hard" if owner.companion else "soft": facts.pop("limit")}
         case GcDone(collection=collection):
             del facts["collection"]
             facts |= _owner(facts.pop("owner"))
-            facts |= _facts(collection, "seconds", "asked", "answered", "before", "after", "freed", "verdict")
+            facts |= _facts(collection, *_COLLECTION)
     return facts
+
+
+def keys(event: type[AnyEvent]) -> list[str]:
+    """Return the keys of an event's line besides schema, ts, seq, run and event. Documents are made from this."""
+    parts = {
+        "owner": ("agent", "attempt"),
+        "outcome": (*_OUTCOME, *(_TREE if event is AttemptEnded else ())),
+        "collection": _COLLECTION,
+    }
+    return [key for name in event.__struct_fields__ for key in parts.get(name, (name,))]
 
 
 def kind(event: AnyEvent) -> str:

@@ -1,4 +1,4 @@
-"""The table of reasons: whole, consistent with itself, and what docs/crashes.md and docs/profile.md promise."""
+"""The table of reasons: complete, consistent, and as the reference documents it."""
 
 import pytest
 
