@@ -1,20 +1,17 @@
 """One agent's tree: every descendant as a subreaper sees it, however it forked, and the kernel's group around it."""
 
-import errno
-import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from seqsup.containment import members_file
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.confirmed import Confirmed
-from seqsup.containment.members import Members, descend
+from seqsup.containment.members import Members
 from seqsup.containment.owner import Leader, TreeOwner
-from seqsup.containment.process import Member, kin, read_stat, zombie_since
+from seqsup.containment.process import Member, read_stat
+from seqsup.containment.search import WALK_EVERY, WALK_SHARE, MemberSearch
 from seqsup.host import priority
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
@@ -26,17 +23,8 @@ from seqsup.units import MIB
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
-_WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
-_IDLE_SHARE = 1000  # and one for which there is no evidence 1/1000, within the bounds below
-_FEW = 16  # times as many as the tree has: to look at who was born takes 2 to 10 µs each, a walk 100 µs for each Node
 _GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
 _SHARED = "shared memory and tmpfs"
-_THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
-_UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
-_WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
-_LONGEST = 0.2  # seconds of a walk in one look: deadlines wait meanwhile
-_REAPING = 0.05  # seconds of one look, for 1000 zombies
-_COUNTED = 2  # times as long may pass where every fork is told by the numbers
 
 
 class Tree:
@@ -50,117 +38,26 @@ class Tree:
         Near `bounds` the figure is confirmed by PSS, where `measure` is none of its own.
         """
         self._owner = owner
-        self._ledger = ledger
         self._members = Members(measure)
         self._measure = measure
         self._confirmed = Confirmed(self._members, bounds if LINUX and measure in _AS_A_GROUP else NO_BOUNDS)
         self._by_group = False  # the last figure is the cgroup's
         self._group = group
-        self._walked, self._walk_cost = 0.0, 0.0
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
         # As it was listed: how many it had, who was born last, how many we knew
         self._who: tuple[int | None, int, int] = None, -1, 0
-        self._last_pid = -1
         self._gave_way = False  # its priority is lowered
-        self._walking: Iterator[bool] | None = None  # a walk that was interrupted
-        self._zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
-        self._unborn: set[int] = set()  # numbers given out since the last walk, of nobody yet, or any more
-        self._again = 0.0  # when these are tried again
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
         self._leader, self.leader = leader, leader.pid
+        self.search = MemberSearch(owner, self._members, ledger, group, leader.pid)
         if owner.parent_pid is None:
-            self.walk()  # its leader's pid may be another's by now
+            self.search.walk()  # its leader's pid may be another's by now
         else:
-            self._take(self.leader)
+            self.search.take(self.leader)
         first = self._members.get(self.leader) or read_stat(self.leader)  # ended, it is not reaped before the loop runs
         self.leader_start = first.start if first else 0
-
-    def walk(self) -> int:
-        """Find new members: all that descends from the reaper, but outsiders. Return how many were found.
-
-        A zombie counts when it is first seen, since it may have left a child unseen, and never again. After _LONGEST a
-        walk is interrupted, and the next call continues it. Neither call returns 0: it is no proof that none is left.
-        """
-        began = time.monotonic()
-        continued = self._walking is not None
-        if self._walking is None:
-            self._walking, self._walk_cost = self._walk(), 0.0
-        found = 0
-        for new in self._walking:
-            found += new
-            if time.monotonic() - began >= _LONGEST:
-                self._walk_cost += time.monotonic() - began
-                return max(found, 1)
-        self._walking = None
-        self._walked = time.monotonic()
-        self._walk_cost += self._walked - began
-        return max(found, 1) if continued else found
-
-    def _walk(self) -> Iterator[bool]:
-        """Go through the whole tree. Say of each process whether it is new."""
-        known, self._zombies = self._zombies, {}
-        self._last_pid = self._owner.last_pid()
-        self._unborn.clear()
-        self._members.unheld.clear()
-        grouped = self._group.pids() if self._group else ()
-        kindred = kin(self.leader, self._members.pids())
-        starts = (*self._owner.children(), *grouped, *kindred)
-        for pid in descend(starts, self._owner.outsiders(), self._zombies):
-            if self._members.knows(pid):
-                yield False
-            elif pid in known and (start := zombie_since(pid)) == known[pid]:
-                self._zombies[pid] = start
-                yield False
-            else:
-                if not self._take(pid) and (start := zombie_since(pid)) is not None:
-                    self._zombies[pid] = start
-                yield True
-
-    def _keep_up(self) -> None:
-        """Find new members where there may be some: all of them by a walk, or among the few that were born since."""
-        last, since_walk = self._owner.last_pid(), time.monotonic() - self._walked
-        least, most = _WALK_EVERY
-        idle = max(least, min(_IDLE_SHARE * self._walk_cost, most)) * (_COUNTED if self._owner.counted else 1)
-        if since_walk >= idle or self._walking is not None:
-            self.walk()
-        elif last != self._last_pid or (self._unborn and time.monotonic() >= self._again):
-            if self._take_born(last):
-                self._last_pid = last
-            elif since_walk >= _WALK_SHARE * self._walk_cost:
-                self.walk()
-
-    def _take_born(self, last: int) -> bool:
-        """Take who was born into the tree up to this number; False where only a walk can tell.
-
-        Numbers go up, so parents come before their children; who lost its parents since is a child of the top.
-        """
-        few = self._last_pid <= last <= self._last_pid + _FEW * len(self._members) - len(self._unborn)
-        if not (few and self._owner.counted and not self._members.unheld and (top := self._owner.top)):
-            return False
-        numbers = range(self._last_pid + 1, last + 1)
-        parents, now = _parents(numbers), time.monotonic()
-        due = self._unborn and now >= self._again
-        if parents is not None and (due or not self._unborn.isdisjoint(parents.values())):
-            parents, self._again = _parents([*sorted(self._unborn), *numbers]), now + _UNBORN_EVERY
-        if parents is None:
-            return False
-        self._unborn = self._unborn.union(numbers).difference(parents)
-        outsiders, ours = self._owner.outsiders(), {top}
-        for pid, parent in parents.items():
-            if pid not in outsiders and (parent in ours or self._members.knows(parent)):
-                ours.add(pid)
-                self._take(pid)
-        return True
-
-    def _take(self, pid: int) -> bool:
-        if (member := self._members.add(pid)) is None:
-            return False
-        self._owner.saw(member.pid, member.start)
-        with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
-            members_file.append(self._ledger, member.pid, member.start)
-        return True
 
     def used(self) -> int:
         """Measure the tree in bytes, after a walk where a fork may have happened."""
@@ -170,7 +67,7 @@ class Tree:
         return used
 
     def _measured(self) -> int:
-        self._keep_up()
+        self.search.keep_up()
         if self._group is not None and self._measure in _AS_A_GROUP and (kernels := self._group.used()) is not None:
             self._by_group = True
             return self._confirmed.used(kernels + self._used_elsewhere(self._group), grouped=True)
@@ -193,7 +90,7 @@ class Tree:
         """
         now, who = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
         same = who == self._who and who[0] is not None
-        if now - self._listed >= (_WALK_EVERY[0] if same else _WALK_SHARE * self._list_cost):
+        if now - self._listed >= (WALK_EVERY[0] if same else WALK_SHARE * self._list_cost):
             self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
             self._listed = time.monotonic()
             self._list_cost = self._listed - now
@@ -229,27 +126,20 @@ class Tree:
         A process that was seen and is gone by now may have left a child unseen; and while the kernel says that we have
         children, though no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
         """
-        self._reap()
+        self.search.reap()
         if self._owner.proven_empty and not (self._group and self._group.pids()):
             found = 0
             self._members.unheld.clear()
         else:
-            found = self.walk()
+            found = self.search.walk()
         seen = len(self._members.living()) + len(self._members.unheld) or min(found, 1)
         if seen:
             return seen
-        reaped = self._reap()
+        reaped = self.search.reap()
         if self._owner.childless or self._owner.outsiders():
             return 0
         left = self._owner.children() if reaped else ()
-        return 0 if left and self._zombies.keys() >= set(left) else 1
-
-    def _reap(self) -> bool:
-        """Reap thousands of zombies in one look, each of which would be listed in the next. False: there are more."""
-        until = time.monotonic() + _REAPING
-        while not (reaped := self._owner.reap()) and time.monotonic() < until:
-            pass
-        return reaped
+        return 0 if left and self.search.zombies.keys() >= set(left) else 1
 
     def ending(self) -> Exit | None:
         """Return how its leader ended; None while that lives."""
@@ -316,7 +206,7 @@ class Tree:
         unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
         for pid in unknown:
             if pid not in outsiders:
-                self._take(pid)
+                self.search.take(pid)
         return bool(unknown)
 
     def held(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
@@ -341,7 +231,7 @@ class Tree:
         """Let go of members whose command holds one of these patterns: they may outlive their agent."""
         if not allowed:
             return
-        self.walk()
+        self.search.walk()
         for member in self._members.living():
             command = member.describe().command
             if any(pattern in command for pattern in allowed):
@@ -357,24 +247,3 @@ class Tree:
             self._let_go(member)
         self._members.close()
         self._owner.forget(self._leader)
-
-
-def _parents(numbers: Iterable[int]) -> dict[int, int] | None:
-    """Say whose child each process among these numbers is, a thread's being 0; None where one may not be looked at."""
-    found: dict[int, int] = {}
-    if not LINUX:
-        return None
-    for pid in numbers:
-        try:
-            os.close(os.pidfd_open(pid))
-        except ProcessLookupError:
-            continue
-        except OSError as error:
-            if error.errno not in _THREAD:
-                return None
-            found[pid] = 0
-            continue
-        if (stat := read_stat(pid)) is None:
-            return None
-        found[pid] = stat.parent
-    return found

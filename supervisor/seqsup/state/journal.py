@@ -45,16 +45,111 @@ class RunRow(Struct, frozen=True):
     started: float
 
 
-class Journal:
+class JournalReader:
+    """What the journal says of runs, events and past attempts."""
+
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self._path, self._wal, self._kept = path, Wal(path), Unwritten(path)
-        self._db = connection
+        self._path, self._db = path, connection
+        weakref.finalize(self, connection.close)  # a reader just lets it go, which Python warns of from 3.13 on
+
+    @contextmanager
+    def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
+        """Tell what SQLite refuses."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise kind(journal_schema.trouble(self._path, error)) from error
+
+    def flush(self) -> None:
+        """A reader has nothing to write."""
+
+    def check(self) -> None:
+        """Read it all; JournalError says what is damaged."""
+        with self._telling():
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+            for row in self.runs():
+                for _ in self.events(row.run):
+                    pass
+
+    def runs(self) -> list[RunRow]:
+        """Every run, oldest first."""
+        with self._telling():
+            rows = self._db.execute(
+                "SELECT run, name, profile, cookie, pid, started, sum FROM runs ORDER BY run"
+            ).fetchall()
+            for run, name, profile, cookie, *_, said in rows:
+                if said != sum_of(name, profile, cookie):
+                    raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
+            return [RunRow(*row[:-1]) for row in rows]
+
+    def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
+        """Read a run's events with seq > after, in order, as many as there are now.
+
+        A few at a time: as long as a read goes on, and whoever asks may stop in its midst, the WAL cannot begin anew.
+        """
+        self.flush()
+        last = self._latest(run)
+        while rows := self._some(run, after, last):
+            for seq, at, mono, body, said in rows:
+                after += 1
+                with self._telling():
+                    if seq != after or said != sum_of(run, seq, body):
+                        raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
+                    event = decode(body)
+                yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+
+    def _some(self, run: int, after: int, last: int) -> list[tuple[int, float, float, str, int]]:
+        with self._telling():
+            return self._db.execute(
+                "SELECT seq, at, mono, body, sum FROM events WHERE run = ? AND seq > ? AND seq <= ?"
+                f" ORDER BY seq LIMIT {_AT_ONCE}",
+                (run, after, last),
+            ).fetchall()
+
+    def _latest(self, run: int, kind: type[JournalError] = JournalError) -> int:
+        """The number of a run's last event; 0 where there is none."""
+        with self._telling(kind):
+            (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
+        return last or 0
+
+    def past(self, profile: str | None, agent: str) -> list[Past]:
+        """What an agent's last attempts came to, in this run and those before, the latest first."""
+        self.flush()
+        with self._telling():
+            rows = self._db.execute(
+                "SELECT run, attempt, content, reason, ok, seconds, peak FROM attempts"
+                f" WHERE profile = ? AND agent = ? ORDER BY run DESC, attempt DESC LIMIT {_REMEMBERED}",
+                (profile or "", agent),
+            )
+            return [
+                Past(run, attempt, content, reason, bool(ok), *rest)
+                for run, attempt, content, reason, ok, *rest in rows
+            ]
+
+    def last_success(self, name: str) -> float | None:
+        """Return when the last successful run of this name ended, in seconds since the epoch; None without one."""
+        with self._telling():
+            ends = ((at, decode(body)) for at, body in self._db.execute(_LAST_EVENTS, (name,)))
+            return next((at for at, event in ends if isinstance(event, RunEnded) and event.exit_code == 0), None)
+
+    def last_heard(self, run: int) -> float | None:
+        """When a run's last event was told, in seconds since the epoch; None where nothing was."""
+        with self._telling():
+            row = self._db.execute("SELECT at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
+        return row and float(row[0])
+
+
+class Journal(JournalReader):
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(path, connection)
+        self._wal, self._kept = Wal(path), Unwritten(path)
         self._last: dict[int, int] = {}
         self._unwritten: list[Noted] = []
         self._locked = inf  # monotonic seconds, since when another program keeps it locked
         self._patience = PATIENCE  # seconds that a write waits for such a lock
         self._inode = path.stat().st_ino
-        weakref.finalize(self, connection.close)  # a reader just lets it go, which Python warns of from 3.13 on
 
     @staticmethod
     def open(state_dir: Path, *, write: bool = False) -> "Journal":
@@ -73,14 +168,6 @@ class Journal:
             except (OSError, sqlite3.Error) as error:
                 raise JournalError(journal_schema.trouble(journal._path, error)) from error
         return journal
-
-    @contextmanager
-    def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
-        """Tell what SQLite refuses."""
-        try:
-            yield
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            raise kind(journal_schema.trouble(self._path, error)) from error
 
     def begin(
         self, name: str, profile: str | None, cookie: str, claim: Callable[[int], object] = lambda _: None
@@ -232,83 +319,6 @@ class Journal:
         if run not in self._last:
             self._last[run] = self._latest(run, JournalLost)
         return self._last[run] + 1
-
-    def check(self) -> None:
-        """Read it all; JournalError says what is damaged."""
-        with self._telling():
-            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            for row in self.runs():
-                for _ in self.events(row.run):
-                    pass
-
-    def runs(self) -> list[RunRow]:
-        """Every run, oldest first."""
-        with self._telling():
-            rows = self._db.execute(
-                "SELECT run, name, profile, cookie, pid, started, sum FROM runs ORDER BY run"
-            ).fetchall()
-            for run, name, profile, cookie, *_, said in rows:
-                if said != sum_of(name, profile, cookie):
-                    raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
-            return [RunRow(*row[:-1]) for row in rows]
-
-    def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
-        """Read a run's events with seq > after, in order, as many as there are now.
-
-        A few at a time: as long as a read goes on, and whoever asks may stop in its midst, the WAL cannot begin anew.
-        """
-        self.flush()
-        last = self._latest(run)
-        while rows := self._some(run, after, last):
-            for seq, at, mono, body, said in rows:
-                after += 1
-                with self._telling():
-                    if seq != after or said != sum_of(run, seq, body):
-                        raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
-                    event = decode(body)
-                yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
-
-    def _some(self, run: int, after: int, last: int) -> list[tuple[int, float, float, str, int]]:
-        with self._telling():
-            return self._db.execute(
-                "SELECT seq, at, mono, body, sum FROM events WHERE run = ? AND seq > ? AND seq <= ?"
-                f" ORDER BY seq LIMIT {_AT_ONCE}",
-                (run, after, last),
-            ).fetchall()
-
-    def _latest(self, run: int, kind: type[JournalError] = JournalError) -> int:
-        """The number of a run's last event; 0 where there is none."""
-        with self._telling(kind):
-            (last,) = self._db.execute("SELECT max(seq) FROM events WHERE run = ?", (run,)).fetchone()
-        return last or 0
-
-    def past(self, profile: str | None, agent: str) -> list[Past]:
-        """What an agent's last attempts came to, in this run and those before, the latest first."""
-        self.flush()
-        with self._telling():
-            rows = self._db.execute(
-                "SELECT run, attempt, content, reason, ok, seconds, peak FROM attempts"
-                f" WHERE profile = ? AND agent = ? ORDER BY run DESC, attempt DESC LIMIT {_REMEMBERED}",
-                (profile or "", agent),
-            )
-            return [
-                Past(run, attempt, content, reason, bool(ok), *rest)
-                for run, attempt, content, reason, ok, *rest in rows
-            ]
-
-    def last_success(self, name: str) -> float | None:
-        """Return when the last successful run of this name ended, in seconds since the epoch; None without one."""
-        with self._telling():
-            ends = ((at, decode(body)) for at, body in self._db.execute(_LAST_EVENTS, (name,)))
-            return next((at for at, event in ends if isinstance(event, RunEnded) and event.exit_code == 0), None)
-
-    def last_heard(self, run: int) -> float | None:
-        """When a run's last event was told, in seconds since the epoch; None where nothing was."""
-        with self._telling():
-            row = self._db.execute("SELECT at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
-        return row and float(row[0])
 
     def forget(self, run: int) -> None:
         """Take a run out, events and all; what its attempts came to is kept, as far as it is still looked at."""

@@ -209,7 +209,7 @@ def descendants() -> set[int]:
 def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], how: str) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.living() == 1 + SIBLINGS
-        tree._walk_cost = inf
+        tree.search._walk_cost = inf
         os.kill(tree.leader, signal.SIGUSR1)
         await until(lambda: tree.used() > 0 and tree.count() > 1 + SIBLINGS, wake)
         await until(lambda: tree.used() > 0 and set(tree.pids()) >= descendants(), wake)
@@ -1005,7 +1005,7 @@ def test_zombies_of_a_living_parent_are_neither_counted_nor_found_twice(
     within: Callable[..., None], stub: Stub
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        await until(lambda: len(children(tree.leader)) == 300 and tree.walk() == 0, wake)
+        await until(lambda: len(children(tree.leader)) == 300 and tree.search.walk() == 0, wake)
         assert tree.living() == tree.count() == 1
 
     within(stub("swarm", "zombies", 300), story)
@@ -1014,7 +1014,7 @@ def test_zombies_of_a_living_parent_are_neither_counted_nor_found_twice(
 def test_a_member_that_became_a_zombie_is_dropped_when_it_is_measured(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         def found() -> set[int]:
-            tree.walk()
+            tree.search.walk()
             return set(tree.pids()) - {tree.leader}
 
         await until(lambda: len(found()) == 20, wake)
@@ -1063,11 +1063,11 @@ def test_a_walk_that_takes_long_is_interrupted_and_proves_nothing(
     within: Callable[..., None], stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
-        await until(lambda: tree.walk() == 0 and tree.count() == 31, wake)
-        monkeypatch.setattr("seqsup.containment.tree._LONGEST", 0)
-        assert all(tree.walk() for _ in range(32))  # each gets one further
+        await until(lambda: tree.search.walk() == 0 and tree.count() == 31, wake)
+        monkeypatch.setattr("seqsup.containment.search._LONGEST", 0)
+        assert all(tree.search.walk() for _ in range(32))  # each gets one further
         monkeypatch.undo()
-        assert tree.walk() == 0
+        assert tree.search.walk() == 0
 
     within(stub("swarm", "sleepers", 30), story)
 

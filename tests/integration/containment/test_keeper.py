@@ -144,7 +144,7 @@ def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_p
                 int(pid) for pid in await until(lambda: (tmp_path / "said").read_text().split()[1:], context.wake)
             ]
             await until(lambda: tree.ending(), context.wake)
-            tree.walk()
+            tree.search.walk()
             assert {process.pid for process in tree.describe()} >= set(agents)
             assert not {process.pid for process in tree.describe()} & {*ones, *others}
             await stop(tree, context.wake, grace=0, deadline=10)
@@ -192,7 +192,7 @@ def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, t
             tree = agents_tree(context, site, stub("orphans"), tmp_path)
             os.kill(keeper_of(one), signal.SIGKILL)
             await until(lambda: one.ended, context.wake)
-            tree.walk()
+            tree.search.walk()
             await stop(tree, context.wake, grace=0, deadline=10)
             tree.close()
             assert all(map(alive, pids))
