@@ -347,7 +347,7 @@ def test_the_plan_names_them(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), rlimits={"nofile": 200, "data": "1GiB"})
     assert re.search(r"each process +200 open files, data 1024 MiB", seqsup("plan", profile).stdout)
     [step] = json.loads(seqsup("plan", profile, "--json").stdout)["steps"]
-    assert step["rlimits"] == {"nofile": 200, "core": 0, "data": 1 << 30}
+    assert step["rlimits"] == {"nofile": 200, "core": 0, "data": 1 << 30, "processes": "auto"}
     assert step["account"] is None
 
 
