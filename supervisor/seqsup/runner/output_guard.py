@@ -2,8 +2,12 @@
 
 The kernel wakes it at the first write to output that was quiet. Output that grows is looked at every 20 ms, and
 more often the faster it grows. Quiet output costs nothing. Where there is no inotify the looks at the tree must do.
+
+It begins after 20 ms, and what shows writes is closed in a thread: the kernel takes 8 to 16 ms for that, five times as
+long as a short agent lives.
 """
 
+import _thread
 import asyncio
 import ctypes
 import os
@@ -15,6 +19,7 @@ from seqsup.policy import pacing
 from seqsup.state.output import Output
 
 _ONCE = 0x2 | 0x80000000  # IN_MODIFY, IN_ONESHOT
+_FIRST = 0.02  # seconds until the first look
 
 
 class OutputGuard:
@@ -22,18 +27,23 @@ class OutputGuard:
         """Guard streams of which `most` bytes each are kept. It must be closed before they are."""
         self._outputs, self._most = outputs, most
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(_FIRST, self._begin)
         self._at, self._size = time.monotonic(), 0
         self._add = getattr(ctypes.CDLL(None), "inotify_add_watch", None)
-        self._fd = ctypes.CDLL(None).inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC) if self._add is not None else -1
-        if self.works:
-            self._loop.add_reader(self._fd, self._written)
-            self._arm()
+        self._fd = -1
 
     @property
     def works(self) -> bool:
         """Whether the kernel tells of writes: there may be no inotify, or none left (fs.inotify.max_user_instances)."""
         return self._fd >= 0
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._add is not None:
+            self._fd = ctypes.CDLL(None).inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.works:
+            self._loop.add_reader(self._fd, self._written)
+            self._look()
 
     def _arm(self) -> None:
         for output in self._outputs:
@@ -63,5 +73,5 @@ class OutputGuard:
             self._timer.cancel()
         if self.works:
             self._loop.remove_reader(self._fd)
-            os.close(self._fd)
+            _thread.start_new_thread(os.close, (self._fd,))
             self._fd = -1

@@ -46,8 +46,8 @@ class OutputWatch:
                         agent=self._step.name, attempt=self._number, stream=name, size=output.size(), most=most
                     )
                 )  # fmt: skip
-        if self._guard is None or not self._guard.works:
-            self.next_trim = pacing.until_trim(grown / max(now - self._trimmed, 1e-4), most)
+        guarded = self._guard is not None and self._guard.works
+        self.next_trim = inf if guarded else pacing.until_trim(grown / max(now - self._trimmed, 1e-4), most)
         self._trimmed, self._size_when_trimmed = now, total
 
     def close(self) -> None:
