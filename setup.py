@@ -9,7 +9,7 @@ RAW = "https://raw.githubusercontent.com"
 
 
 def page(readme: str, repository: str, version: str) -> str:
-    """Return README.md for a reader who has no clone: absolute links, and seqsup installed by its name.
+    """Return README.md for a reader without a clone: absolute links, and seqsup installed by its name.
 
     `repository` is its address on GitHub. Links lead to the files of this version's tag.
     """

@@ -1,4 +1,4 @@
-"""Makes COUNT processes, says ready, and goes on until it is ended, by KIND.
+"""Makes COUNT processes, says ready, and continues until it is ended, by KIND.
 
 zombies: children that exit at once and are never reaped. bomb: each forks and reaps all the time. unreaped: each
 forks all the time and leaves some zombies. sleepers: they do nothing.

@@ -103,7 +103,7 @@ def test_page_on_pypi_makes_sense_without_a_clone() -> None:
 
 
 def test_npx_names_a_version_in_documents_and_profiles() -> None:
-    """Without one, whoever publishes the next version of the package runs code beside a user's agents."""
+    """Without one, the publisher of the next version runs code beside a user's agents."""
     profiles = [*ROOT.glob("profiles/*"), *ROOT.glob("tests/data/*"), *ROOT.glob("supervisor/seqsup/model/presets/*")]
     files = [*map(ROOT.joinpath, DOCUMENTS), *(path for path in profiles if path.is_file())]
     command = re.compile(r"""npx["', ]+(?:-y|--yes)["', ]+([^"'`\s]+)""")

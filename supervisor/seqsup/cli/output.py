@@ -10,16 +10,16 @@ import msgspec
 
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
+from seqsup.host.trust import LINKS
 from seqsup.view.terminal import Shown
 
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))  # /dev/stdout may be a file, which stays
-_LINKS = 40  # as many as the kernel follows
 
 
 def put_file(path: Path, content: bytes) -> None:
     """Write a file that the user named. A device, a pipe or a stream is written to, all else is replaced.
 
-    A link is followed if nobody else can have laid it, and is replaced otherwise.
+    A link is followed if no other user could have made it, and is replaced otherwise.
     """
     try:
         if path.exists() and (path.parent in _STREAMS or not path.is_file()):
@@ -39,7 +39,7 @@ def put_file(path: Path, content: bytes) -> None:
 def _followed(path: Path) -> Path:
     """Follow links of the user's own, or root's, in folders where no other user can put one."""
     ours = (0, os.geteuid())
-    for _ in range(_LINKS):
+    for _ in range(LINKS):
         folder = path.parent.stat()
         if not path.is_symlink() or path.lstat().st_uid not in ours or folder.st_uid not in ours:
             break

@@ -71,7 +71,7 @@ def _pidfd_lack() -> Lack | None:
             os.close(pidfd)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            return None  # too_few_files() tells of that
+            return None  # too_few_files() reports that
         told = f"{call} is refused ({error.strerror}), so agents cannot be watched and ended safely"
         return Lack("pidfd", told, _PIDFD)
     return None
@@ -91,6 +91,6 @@ def _subreaper_lack() -> Lack | None:
 
 
 def adopt_orphans(yes: bool = True) -> None:
-    """Be the one to whom orphans among the descendants fall, or no longer, where the system knows of that."""
+    """Adopt orphans among the descendants, or stop adopting them, where the system can."""
     if LINUX and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
         raise SeqsupError(f"cannot become a subreaper ({os.strerror(ctypes.get_errno())})")

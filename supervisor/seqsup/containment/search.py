@@ -15,13 +15,12 @@ from seqsup.host.machine import LINUX
 
 WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _IDLE_SHARE = 1000  # and one for which there is no evidence 1/1000, within the bounds below
-_FEW = 16  # times as many as the tree has: to look at who was born takes 2 to 10 µs each, a walk 100 µs for each Node
+_FEW = 16  # new processes for each member: looking at one takes 2 to 10 µs, a walk takes 100 µs for each Node
 _THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
 _UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
-WALK_EVERY = 1.0, 5.0  # seconds; who came into the group or to us without a fork is found then
+WALK_EVERY = 1.0, 5.0  # seconds; a walk finds processes that joined the cgroup or the reaper without a fork
 _LONGEST = 0.2  # seconds of a walk in one look: deadlines wait meanwhile
-_REAPING = 0.05  # seconds of one look, for 1000 zombies
-_COUNTED = 2  # times as long may pass where every fork is told by the numbers
+_COUNTED = 2  # times as long between walks where pids show every fork
 
 
 class MemberSearch:
@@ -33,7 +32,7 @@ class MemberSearch:
         self._walked, self._walk_cost = 0.0, 0.0
         self._walking: Iterator[bool] | None = None  # a walk that was interrupted
         self._last_pid = -1
-        self._unborn: set[int] = set()  # numbers given out since the last walk that are no process yet, or any more
+        self._unborn: set[int] = set()  # pids given out since the last walk that are not a process yet, or not any more
         self._again = 0.0  # when these are tried again
         self.zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
 
@@ -92,9 +91,9 @@ class MemberSearch:
                 self.walk()
 
     def _take_born(self, last: int) -> bool:
-        """Take who was born into the tree up to this number; False where only a walk can tell.
+        """Take processes born into the tree up to this pid; False where only a walk can find them.
 
-        Numbers go up, so parents come before their children; who lost its parents since is a child of the top.
+        Pids go up, so parents come before their children. A process that lost its parents is a child of the top.
         """
         few = self._last_pid <= last <= self._last_pid + _FEW * len(self._members) - len(self._unborn)
         if not (few and self._owner.counted and not self._members.unheld and (top := self._owner.top)):
@@ -122,16 +121,9 @@ class MemberSearch:
             members_file.append(self._ledger, member.pid, member.start)
         return True
 
-    def reap(self) -> bool:
-        """Reap thousands of zombies in one look, each of which would be listed in the next. False: there are more."""
-        until = time.monotonic() + _REAPING
-        while not (reaped := self._owner.reap()) and time.monotonic() < until:
-            pass
-        return reaped
-
 
 def _parents(numbers: Iterable[int]) -> dict[int, int] | None:
-    """Say whose child each process among these numbers is, a thread's being 0; None where one may not be looked at."""
+    """Return the parent of each process among these pids, 0 for a thread; None where one may not be read."""
     found: dict[int, int] = {}
     if not LINUX:
         return None

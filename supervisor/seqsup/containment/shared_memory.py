@@ -1,8 +1,8 @@
 """Shared memory of a tree (shm_open, memfd, System V, mapped tmpfs), counted once where no group of the kernel's tells.
 
 What a process maps of it stands in /proc, but not what of that is the same as another's: only a walk of all page tables
-tells (33 ms a GiB and process), which would hold up the watch. Who maps which segments costs 0.1 ms a process. From
-that follow two figures, between which the truth lies; they are the same where segments are in use as a whole. The
+tells (33 ms a GiB and process), which would hold up the watch. Reading the segments that a process maps takes 0.1 ms.
+From that follow two figures, between which the truth lies; they are the same where segments are in use as a whole. The
 upper one counts, and PSS confirms it where a limit is near.
 """
 

@@ -25,6 +25,7 @@ from seqsup.units import MIB
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
 _SHARED = "shared memory and tmpfs"
+_REAPING = 0.05  # seconds of one look, for 1000 zombies
 
 
 class Tree:
@@ -126,7 +127,7 @@ class Tree:
         A process that was seen and is gone by now may have left a child unseen; and while the kernel says that we have
         children, though no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
         """
-        self.search.reap()
+        self._reap()
         if self._owner.proven_empty and not (self._group and self._group.pids()):
             found = 0
             self._members.unheld.clear()
@@ -135,11 +136,18 @@ class Tree:
         seen = len(self._members.living()) + len(self._members.unheld) or min(found, 1)
         if seen:
             return seen
-        reaped = self.search.reap()
+        reaped = self._reap()
         if self._owner.childless or self._owner.outsiders():
             return 0
         left = self._owner.children() if reaped else ()
         return 0 if left and self.search.zombies.keys() >= set(left) else 1
+
+    def _reap(self) -> bool:
+        """Reap thousands of zombies in one look, each of which would be listed in the next. False: there are more."""
+        until = time.monotonic() + _REAPING
+        while not (reaped := self._owner.reap()) and time.monotonic() < until:
+            pass
+        return reaped
 
     def ending(self) -> Exit | None:
         """Return how its leader ended; None while that lives."""

@@ -1,4 +1,4 @@
-"""Who gets a processor first: the supervisor, or hundreds of busy processes."""
+"""Processor time for the supervisor beside hundreds of busy processes."""
 
 import os
 from collections.abc import Iterable

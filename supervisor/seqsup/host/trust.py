@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_LINKS = 40  # as many as Linux follows
+LINKS = 40  # as many as Linux follows
 _ID_MAP = Path("/proc/self/uid_map")
 _OVERFLOW = Path("/proc/sys/kernel/overflowuid")
 
@@ -39,7 +39,7 @@ def exposure(path: str | Path) -> Exposure | None:
             status = os.lstat(at)
             if (found := _changeable(at, status, last=not todo)) is not None:
                 return found
-            if stat.S_ISLNK(status.st_mode) and links < _LINKS:
+            if stat.S_ISLNK(status.st_mode) and links < LINKS:
                 target, links = os.readlink(at), links + 1  # noqa: PTH115
                 todo += target.split("/")[::-1]
                 at = "/" if target.startswith("/") else os.path.dirname(at)  # noqa: PTH120

@@ -34,7 +34,7 @@ class OutputGuard:
 
     @property
     def works(self) -> bool:
-        """Whether the kernel tells of writes: there may be no inotify, or none left (fs.inotify.max_user_instances)."""
+        """Whether the kernel reports writes: there may be no inotify, or none left (fs.inotify.max_user_instances)."""
         return self._fd >= 0
 
     def _begin(self) -> None:

@@ -162,7 +162,7 @@ class Display(Struct, frozen=True, kw_only=True):
     note: str = ""  # to be said first
     json: bool = False
     quiet: bool = False
-    relay: bool = False  # the agent's output goes on to our own
+    relay: bool = False  # copy the agent's output to our own
     detached: Detached | None = None  # in the background
     follow: bool = False  # so does the agents' output, each line with its agent's name
     plain: bool = False  # nothing is redrawn

@@ -87,7 +87,7 @@ class JournalReader:
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
         """Read a run's events with seq > after, in order, as many as there are now.
 
-        A few at a time: as long as a read goes on, and whoever asks may stop in its midst, the WAL cannot begin anew.
+        A few at a time: the WAL cannot restart during a read, and the caller may stop in the middle of one.
         """
         self.flush()
         last = self._latest(run)
@@ -286,7 +286,7 @@ class Journal(JournalReader):
     def _keep(self, lost: JournalLost) -> None:
         """Keep beside the journal what it did not take; where that fails too it is lost, and the numbers are free."""
         try:
-            if lost.__cause__ is None:  # another file stands in its place
+            if lost.__cause__ is None:  # another file has its path
                 raise lost
             if self._unwritten:
                 self._kept.keep(self._unwritten)

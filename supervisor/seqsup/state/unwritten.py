@@ -1,4 +1,4 @@
-"""Events that the journal could not take: they stand in a file beside it, and the next that opens it reads them back.
+"""Events that the journal could not take: a file beside it keeps them, and the next to open it reads them back.
 
 The room for them is reserved before an attempt starts. The file is held by a lock as long as its supervisor lives,
 which then writes them to the journal by itself. It only grows, and its name is never used again.
@@ -71,7 +71,7 @@ class Unwritten:
         self.path = journal
         self._fd: int | None = None
         self._end = 0  # bytes
-        self.count = 0  # events that stand in it
+        self.count = 0  # events in it
 
     def reserve(self) -> None:
         """Reserve its room. OSError where the disk has none; a filesystem that cannot reserve promises nothing."""
@@ -110,7 +110,7 @@ class Unwritten:
     def discard(self) -> None:
         """Remove it: the journal has what it held."""
         if self._fd is not None:
-            with suppress(OSError):  # whoever reads it back finds that the journal has it all
+            with suppress(OSError):  # reading it back finds that the journal has it all
                 os.unlink(self.path)  # noqa: PTH108 (hot)
         self._let_go()
 
@@ -127,7 +127,7 @@ class Unwritten:
             path = self._journal.with_name(f"{_prefix(self._journal)}{os.urandom(8).hex()}")
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             try:
-                if not os.geteuid():  # root in the folder of another user, to whom the journal belongs
+                if not os.geteuid():  # root in the folder of the journal's owner
                     owner = self._journal.stat()
                     os.fchown(fd, owner.st_uid, owner.st_gid)
                 if _hold(fd) and os.fstat(fd).st_nlink:
@@ -152,14 +152,14 @@ def waits(journal: Path) -> bool:
 
 
 def read_back(journal: Path, db: sqlite3.Connection) -> None:
-    """Insert what dead supervisors could not write, then remove their files. What stands in the journal stays as it is.
+    """Insert what dead supervisors could not write, then remove their files. The journal's own events do not change.
 
     sqlite3.Error or OSError where that cannot be.
     """
     if not any(_files(journal)):
         return
     with ExitStack() as opened:
-        db.execute("BEGIN IMMEDIATE")  # of two who read back, the second waits for the first
+        db.execute("BEGIN IMMEDIATE")  # of two programs that read back, the second waits for the first
         try:
             found: list[Path] = []
             for path in _files(journal):

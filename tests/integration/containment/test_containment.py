@@ -1073,7 +1073,7 @@ def test_a_walk_that_takes_long_is_interrupted_and_proves_nothing(
 
 
 def test_the_watch_waits_for_no_command_line(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel lets nobody read that of a process that forks all the time."""
+    """The kernel lets no process read the command line of one that forks all the time."""
     readable, describe = threading.Event(), Member.describe
 
     def late(member: Member, *, leader: bool = False) -> ProcessMemory:

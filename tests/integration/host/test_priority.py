@@ -1,4 +1,4 @@
-"""Who gets a processor first."""
+"""Processor time for the supervisor."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_a_session_and_its_group_give_way() -> None:
                 pytest.skip("this kernel shares nothing among sessions")
 
             def changed(change: Callable[[], None], nice: int) -> bool:
-                change()  # again: the kernel takes one in 0.1 s from all who are not root
+                change()  # again: the kernel takes one in 0.1 s from all other users than root
                 return session.read_text().endswith(f"nice {nice}\n")
 
             wait_for(lambda: changed(lambda: priority.lower(process.pid), 19))

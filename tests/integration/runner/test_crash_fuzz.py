@@ -130,7 +130,7 @@ class Fuzz:
         return None
 
     def _suspended(self) -> None:
-        """It is stopped, another resumes, it goes on or not, and is killed; then the other one too."""
+        """It is stopped, another resumes, it continues or not, and is killed; then the other one too."""
         first = self._start()
         self._sleep(self._moment())
         if first.process.poll() is not None:
@@ -189,7 +189,7 @@ class Fuzz:
             assert written[name] == self._done.setdefault(name, written[name]), f"{name} ran again"
 
     def _ended(self) -> Counter[str]:
-        """How often each agent's end stands in the journal."""
+        """How often the journal has each agent's end."""
         journal = self._journal()
         rows = [row for row in journal.runs() if row.name == self._profile.stem] if journal is not None else []
         assert len(rows) <= 1
