@@ -104,11 +104,13 @@ def test_sweep_stops_what_killed_supervisor_left(tmp_path: Path) -> None:
     profile = write(tmp_path, shell("holds", "echo $$ >pid.new; mv pid.new pid; exec sleep 60"))
     with beginning_on_mac(tmp_path, "start", profile) as run:
         wait_for((tmp_path / "pid").exists)
+        pid = (tmp_path / "pid").read_text().strip()
+        members = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1/members")
+        wait_for(lambda: pid in members.read_text().split())  # here nothing else leads to it after a kill
         run.kill()
-    pid = int((tmp_path / "pid").read_text())
-    assert alive(pid)
+    assert alive(int(pid))
     swept = on_mac(tmp_path, "sweep")
-    assert (swept.code, "stopped sleep" in swept.stdout, alive(pid)) == (0, True, False), swept.stdout
+    assert (swept.code, "stopped sleep" in swept.stdout, alive(int(pid))) == (0, True, False), swept.stdout
 
 
 def test_agent_gets_its_own_environment_and_limit_of_files(tmp_path: Path) -> None:
