@@ -20,7 +20,7 @@ class AtUsageLimit(Stopped):
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FREE = ": free space there (df), or files (df -i)"
 _REMEDIES = {
-    errno.EACCES: "; `ls -ld` on it says who may",
+    errno.EACCES: "; `ls -ld` shows its permissions",
     errno.EPERM: "",
     errno.ENOSPC: _FREE,
     errno.EDQUOT: _FREE,
@@ -30,9 +30,9 @@ _REMEDIES = {
     errno.ENOTDIR: ": a part of this path is a file",
     errno.EISDIR: ": name a file",
     errno.ENAMETOOLONG: ": choose a shorter one",
-    errno.ELOOP: ": its links lead in a circle",
-    errno.ENXIO: ": a socket or a pipe stands there; remove it",
-    errno.EIO: "; the kernel's log (dmesg) says more",
+    errno.ELOOP: ": its links form a cycle",
+    errno.ENXIO: ": it is a socket or a pipe; remove it",
+    errno.EIO: "; see the kernel's log (dmesg)",
 }
 
 

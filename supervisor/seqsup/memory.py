@@ -48,8 +48,8 @@ Folder = str | os.PathLike[str]
 _PEER = struct.Struct("3i")  # pid, uid, gid
 _SUMMED = ("asked", "answered", "used", "freed")
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
-NO_RUN = "no run goes on"
-NO_NODE = "no Node process of it answers: it has none, they are too young, or node.telemetry is false"
+NO_RUN = "no run is running"
+NO_NODE = "no Node process answers: there is none, it has just started, or node.telemetry is false"
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -258,7 +258,7 @@ def _converse(path: Path, question: str) -> NodesTold:
         if hasattr(socket, "SO_PEERCRED"):
             pid, _, _ = _PEER.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
             if (stat := read_stat(pid)) is not None and stat.state in "Tt":
-                why = f"its supervisor is suspended and watches nothing: `kill -CONT {pid}` lets it go on"
+                why = f"its supervisor is suspended and watches nothing: continue it with `kill -CONT {pid}`"
                 return NodesTold(why=why)
         line.sendall(msgspec.json.encode({"hello": "operator", "ask": question}) + b"\n")
         answer = bytearray()

@@ -73,7 +73,7 @@ def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
 
 
 def at_a_time(concurrency: int) -> str:
-    return "one at a time" if concurrency == 1 else f"{concurrency} at a time AT YOUR OWN RISK: their memory adds up"
+    return "one at a time" if concurrency == 1 else f"{concurrency} at a time at your own risk: their memory adds up"
 
 
 def counted(number: int, noun: str, several: str = "") -> str:

@@ -74,13 +74,13 @@ def test_every_check_is_a_line_and_a_machine_that_can_run_agents_passes(seqsup: 
     assert (result.code, result.stderr) == (0, "")
     assert told["subreaper"] == told["pidfd"] == told["oom_score_adj"] == "ok"
     assert "none yet" in result.stdout
-    assert result.stdout.splitlines()[-1] == "all well" or result.stdout.endswith(("warning\n", "warnings\n"))
+    assert result.stdout.splitlines()[-1] == "No problems found." or result.stdout.endswith(("warning\n", "warnings\n"))
 
 
 def test_the_object_has_the_same_checks(seqsup: Cli) -> None:
     checks = found(seqsup("doctor", "--json"))
     assert checks["subreaper"] == {
-        "level": "ok", "what": "subreaper", "finding": "an orphan of a child falls to us", "remedy": "", "notes": []
+        "level": "ok", "what": "subreaper", "finding": "orphaned processes are tracked", "remedy": "", "notes": []
     }  # fmt: skip
     assert checks.keys() == levels(seqsup("doctor").stdout).keys()
 
@@ -290,9 +290,7 @@ def test_a_program_that_is_missing_fails_and_a_profile_that_is_not_there_too(seq
 
 def test_what_each_agent_runs_in_is_told(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), shell("b", "true"))
-    assert re.search(
-        r"^ok +runtime +a, b: native; .+/sh is a program of its own", seqsup("doctor", profile).stdout, re.M
-    )
+    assert re.search(r"^ok +runtime +a, b: native; .+/sh is a native program", seqsup("doctor", profile).stdout, re.M)
 
 
 def test_limits_are_held_against_the_memory_that_is_there(seqsup: Cli, tmp_path: Path) -> None:

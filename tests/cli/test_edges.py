@@ -82,7 +82,7 @@ def test_a_ctrl_c_that_comes_while_it_is_loaded_ends_it_like_any_program(tmp_pat
 
 def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path) -> None:
     ended = importing(tmp_path, "click", "SIG_IGN")
-    assert (ended.returncode, ended.stderr) == (0, "seqsup: nothing ran yet\n")
+    assert (ended.returncode, ended.stderr) == (0, "seqsup: no runs yet\n")
 
 
 LEAKS = pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="this Popen keeps its files where too many are open")
@@ -155,7 +155,7 @@ def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:
 
 def test_a_task_that_was_forgotten_is_told_when_its_agents_start(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true {task}"), shell("b", "true {task}"))
-    told = "seqsup: a, b: {task} is empty; it is given with --task"
+    told = "seqsup: a, b: {task} is empty; set it with --task"
     assert told in seqsup("start", profile).stderr
     assert told not in seqsup("start", profile, "--task", "x").stderr
 
@@ -433,7 +433,7 @@ def test_of_a_state_folder_that_cannot_be_one_nobody_says_that_nothing_ran(seqsu
     for command in (["status"], ["runs"], ["mem"], ["sweep"], ["sweep", "--dry-run"], ["logs"], ["stop"]):
         told = seqsup(*command, env={"SEQSUP_STATE_DIR": str(tmp_path / "file")})
         assert (told.code, told.stdout) == (3, ""), command
-        assert told.stderr.endswith("file is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one\n")
+        assert told.stderr.endswith("file is not a folder: set SEQSUP_STATE_DIR or run.state_dir to a folder\n")
 
 
 def test_a_queue_that_has_no_room_refuses_the_start(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_it_writes_can_be_planned(
 
 def test_a_prompt_that_no_profile_can_hold_is_refused(seqsup: Cli, tmp_path: Path) -> None:
     refused = seqsup("init", "--prompt", "fine", "--prompt", "not \udcff")
-    assert (refused.code, refused.stderr.splitlines()[0]) == (2, "seqsup: --prompt: holds bytes that are not UTF-8")
+    assert (refused.code, refused.stderr.splitlines()[0]) == (2, "seqsup: --prompt: contains bytes that are not UTF-8")
     assert not (tmp_path / "agents.toml").exists()
 
 
@@ -96,7 +96,7 @@ def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "gemeni"], "no preset gemeni (did you mean gemini?)"),
+        (["--preset", "gemeni"], "unknown preset gemeni (did you mean gemini?)"),
         (["profile.yaml"], "ends in .toml: try profile.yaml.toml"),
         (["."], "try agents.toml"),
         (["x.toml", "--timer", "--prompt", "x"], "write no profile"),

@@ -61,16 +61,16 @@ def running() -> Told:
         (["-h"], 0, r"(?s)Usage: .*start.*Exit codes: .*", ""),
         ([], 0, r"(?s)Usage: .*", ""),
         (["runs", "-h"], 0, r"(?s)Usage: .*--json.*", ""),
-        (["stats"], 2, "", r'seqsup: no command "stats" \(did you mean status.*\?\)\ntry: seqsup -h\n'),
-        (["xyzzy"], 2, "", r'seqsup: no command "xyzzy"\ntry: seqsup -h\n'),
-        (["status", "--jsn"], 2, "", r"(?s)seqsup: no option --jsn.*--json.*\ntry: seqsup status -h\n"),
+        (["stats"], 2, "", r'seqsup: unknown command "stats" \(did you mean status.*\?\)\ntry: seqsup -h\n'),
+        (["xyzzy"], 2, "", r'seqsup: unknown command "xyzzy"\ntry: seqsup -h\n'),
+        (["status", "--jsn"], 2, "", r"(?s)seqsup: unknown option --jsn.*--json.*\ntry: seqsup status -h\n"),
         (["runs", "-n", "0"], 2, "", r"(?s)seqsup: --last: expected a whole number from 1.*\n"),
-        (["status", "a", "b"], 2, "", r"(?s)seqsup: too much: b; the form is seqsup status .*\n"),
+        (["status", "a", "b"], 2, "", r"(?s)seqsup: unexpected argument: b; usage: seqsup status .*\n"),
         (["status"], 3, "", r"seqsup: nothing ever ran here.*\n"),
         (["status", "r1"], 3, "", r"seqsup: nothing ever ran here.*\n"),
         (["events"], 2, "", r"seqsup: nothing ever ran here.*\n"),
         (["logs"], 2, "", r"seqsup: nothing ever ran here.*\n"),
-        (["runs"], 0, "", r"seqsup: nothing ran yet\n"),
+        (["runs"], 0, "", r"seqsup: no runs yet\n"),
         (["runs", "--json"], 0, r'\{"schema":"seqsup.runs/1","runs":\[\],"waiting":\[\]\}\n', ""),
         (["status", "--json"], 3, r'\{"schema":"seqsup.status/1","run":null,"state":"never-ran"\}\n', ""),
     ],
@@ -106,7 +106,7 @@ def test_a_fault_of_ours_is_shown_whole_and_asked_to_be_reported(seqsup: Seqsup,
     result = seqsup("runs")
     assert (result.code, result.stdout) == (70, "")
     assert "Traceback" in result.stderr
-    assert "\nseqsup: a fault of seqsup: TypeError: " in result.stderr
+    assert "\nseqsup: internal error: TypeError: " in result.stderr
     assert result.stderr.endswith(f"report it, with the lines above and what you did: {ISSUES}\n")
 
 
@@ -226,8 +226,8 @@ def test_status_of_a_run_whose_supervisor_died_says_so(seqsup: Seqsup, written: 
     assert result.code == 1
     now = result.stdout.splitlines()[1]
     assert now == (
-        "  its supervisor (pid 4711) died while b ran; nothing of it lives on;"
-        " `seqsup start nightly.toml --resume` goes on"
+        "  its supervisor (pid 4711) died while b ran; no processes left;"
+        " `seqsup start nightly.toml --resume` resumes it"
     )
     assert "running" not in result.stdout
     told = json.loads(seqsup("status", "--json").stdout)
@@ -243,7 +243,7 @@ def test_an_agent_that_had_completed_when_its_supervisor_died_in_its_drain_count
     written.die(number)
     headline, now, _, row, *_, last = seqsup("status").stdout.splitlines()
     assert headline.startswith("r1  nightly  1 of 2 completed")
-    assert now.startswith("  its supervisor (pid 4711) died; nothing of it lives on;")
+    assert now.startswith("  its supervisor (pid 4711) died; no processes left;")
     assert row.split()[:3] == ["a", "1", "completed"]
     assert last == "next: seqsup start nightly.toml --resume"
     assert "1 of 2" in seqsup("runs").stdout
@@ -307,7 +307,7 @@ def test_a_run_that_nobody_knows_is_an_error_with_a_hint(seqsup: Seqsup, written
     written.run(completed())
     result = seqsup("status", "nigthly")
     assert result.code == 2
-    assert result.stderr == 'seqsup: no run "nigthly" (did you mean nightly?); `seqsup runs` lists them\n'
+    assert result.stderr == 'seqsup: no run "nigthly" (did you mean nightly?); `seqsup runs` lists all runs\n'
     assert seqsup("status", "r7").code == 2
 
 
@@ -435,7 +435,7 @@ def test_logs_that_were_cleaned_are_said_to_be_gone(seqsup: Seqsup, written: Wri
     written.run(completed())
     result = seqsup("logs", "a")
     assert result.code == 0
-    assert result.stderr.endswith("is gone: its logs were cleaned\n")
+    assert result.stderr.endswith("does not exist any more: its logs were removed\n")
 
 
 def test_logs_are_bytes_not_text(seqsup_started: Start, written: Written) -> None:

@@ -47,9 +47,9 @@ HUGE = f"{psutil.virtual_memory().total - 1024**2}"  # more than can ever be ava
 
 CODES: list[tuple[str, int, list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, str]]] = [
     ("all completed", 0, [shell("a", OK), shell("b", OK)], {}, {"a": "completed", "b": "completed"}),
-    ("one gave up, and the run stops", 1, [shell("a", FAILS), shell("b", OK)], {}, {"a": "failed"}),
+    ("one failed, and the run stops", 1, [shell("a", FAILS), shell("b", OK)], {}, {"a": "failed"}),
     (
-        "one gave up, and the run goes on", 1, [shell("a", FAILS), shell("b", OK)],
+        "one failed, and the run goes on", 1, [shell("a", FAILS), shell("b", OK)],
         {"run": {"on_failure": "continue"}}, {"a": "failed", "b": "completed"},
     ),
     ("it failed as expected", 0, [shell("a", FAILS, expect=["failed"]), shell("b", OK)], {},
@@ -411,8 +411,8 @@ def test_each_ctrl_c_is_answered_where_nothing_else_is_told(
     process = seqsup_started(*quiet)
     wait_for(lambda: lines(tmp_path / "pids"))
     for said in (
-        "seqsup: stops after this agent; Ctrl-C again stops it now",
-        "seqsup: stops now, with its grace; Ctrl-C again kills it",
+        "seqsup: stops after this agent; Ctrl-C again stops now",
+        "seqsup: stops now, with its grace; Ctrl-C again kills",
         "seqsup: stops at once",
     ):
         assert said not in process.stderr
@@ -465,7 +465,7 @@ def test_ctrl_c_while_it_waits_for_the_hosts_memory_starts_nothing(
 def test_a_plan_says_how_memory_is_measured_and_kept_where_that_is_unusual(seqsup: Seqsup, tmp_path: Path) -> None:
     usual, watched = shell("a", OK), shell("b", OK, memory={"measure": "rss", "enforce": "watch"})
     said = " ".join(seqsup("plan", write(tmp_path, usual, watched)).stdout.split())
-    assert said.count("measured") == said.count("hard kept") == 1
+    assert said.count("measured") == said.count("hard enforced") == 1
     assert "measured as rss hard kept by watching" in said
 
 
@@ -559,7 +559,7 @@ def test_a_second_start_takes_over_when_the_first_is_killed_and_puts_its_leaving
     first.send(signal.SIGKILL)
     assert second.wait().code == 0
     assert (tmp_path / "alone").exists(), "two agents were alive at the same time"
-    assert "nightly was left by a supervisor that died while a ran" in second.stderr
+    assert "nightly was left by a dead supervisor while a ran" in second.stderr
 
 
 def test_a_run_that_left_what_no_signal_ends_is_not_told_as_left_by_the_dead(seqsup: Seqsup, tmp_path: Path) -> None:
@@ -567,7 +567,7 @@ def test_a_run_that_left_what_no_signal_ends_is_not_told_as_left_by_the_dead(seq
     assert seqsup("start", "nightly.toml").code == 0
     (Path(os.environ["SEQSUP_STATE_DIR"]) / "runs/r1" / MEMBERS).touch()  # as it is kept for the next to look
     second = seqsup("start", "nightly.toml")
-    assert "r1 nightly ended, but for what survived SIGKILL" in second.stderr
+    assert "r1 nightly ended, but a process survived SIGKILL" in second.stderr
     third = seqsup("start", "nightly.toml")
     assert "SIGKILL" not in third.stderr
 

@@ -119,7 +119,7 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
     wait_for(lambda: (log := state / "runs/r1/deaf/1/stdout.log").exists() and "ready" in log.read_text())
     term.shows("▶ deaf", KEYS)
     term.press("C-c")
-    term.shows("stops after this agent", "Ctrl-C again: stop it now · twice: kill")
+    term.shows("stops after this agent", "Ctrl-C again: stop now · twice: kill")
     term.press("C-c")
     term.shows("stops now, with its grace", "Ctrl-C again: kill")
     term.press("C-c")
@@ -250,7 +250,7 @@ def test_another_terminal_can_watch(terminal: Open, seqsup_started: Callable[...
     wait_for(lambda: (tmp_path / "home/seqsup_state_dir/runs/r1/memory.ndjson").exists())
     term = terminal()
     term.type("status", "--watch")
-    term.shows("MiB of 256 MiB", "next report", "Ctrl-C: leave the run alone")
+    term.shows("MiB of 256 MiB", "next report", "Ctrl-C: stop watching (the run continues)")
     (tmp_path / "enough").touch()
     assert term.code() == 0
     left = term.all()

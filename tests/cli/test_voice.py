@@ -70,15 +70,15 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
 @pytest.mark.parametrize(
     ("args", "code", "told"),
     [
-        (["strat"], 2, 'no command "strat" (did you mean start'),
-        (["status", "--jsn"], 2, "no option --jsn (did you mean --json?)"),
-        (["status", "a", "b"], 2, "too much: b; the form is seqsup status [OPTIONS] [RUN]"),
+        (["strat"], 2, 'unknown command "strat" (did you mean start'),
+        (["status", "--jsn"], 2, "unknown option --jsn (did you mean --json?)"),
+        (["status", "a", "b"], 2, "unexpected argument: b; usage: seqsup status [OPTIONS] [RUN]"),
         (["plan"], 2, "which profile? (seqsup plan PROFILE)"),
         (["run", "--"], 2, "incomplete: seqsup run -- CMD"),
         (["start", "--only"], 2, "--only wants a value\ntry: seqsup start -h"),
         (["status", "--json=yes"], 2, "--json takes no value\ntry: seqsup status -h"),
         (["start", "--progress", "fast"], 2, "--progress: expected one of auto, plain, not 'fast'"),
-        (["artifacts", "lis"], 2, 'no command "lis" (did you mean list?)'),
+        (["artifacts", "lis"], 2, 'unknown command "lis" (did you mean list?)'),
         (["artifacts", "clean", "--days", "nan"], 2, "--days: expected a number of days, not 'nan'"),
         (["artifacts", "clean", "--max-size", "big"], 2, "--max-size: expected a size"),
         (["run", "--retries", "-1", "--", "true"], 2, "--retries: expected a whole number from 0, not '-1'"),
@@ -91,7 +91,7 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["logs", "--attempt", "0"], 2, "--attempt: expected a whole number from 1, not '0'"),
         (["logs", "--attempt", "9" * 400], 0, "has no attempt 999"),  # more than a float holds
         (["init", "--systemd"], 2, "which profile?"),
-        (["init", "no/where.toml"], 2, "there is no folder no: make it"),
+        (["init", "no/where.toml"], 2, "folder no does not exist: make it"),
         (["completion"], 2, "incomplete: seqsup completion {bash|zsh|fish}"),
         (["mem", "abc"], 2, 'seqsup: no run "abc"'),
         (["run", "--", "no-such-program"], 2, "seqsup: the command: there is no program"),

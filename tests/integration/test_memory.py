@@ -81,7 +81,7 @@ def test_a_supervisor_that_is_suspended_is_not_waited_for(
     said = seqsup("mem", *option, deadline=10)
     started.send(signal.SIGCONT)
     assert said.code == 0
-    assert f"is suspended and watches nothing: `kill -CONT {started.pid}` lets it go on" in said.stdout + said.stderr
+    assert f"is suspended and watches nothing: continue it with `kill -CONT {started.pid}`" in said.stdout + said.stderr
     assert "node agent.mjs" in said.stdout
 
 
@@ -123,7 +123,7 @@ def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
         assert (wrong.code, why in wrong.stderr) == (2, True), wrong
     started.end()
     over = seqsup("mem", "r1")
-    assert (over.code, over.stderr) == (2, "seqsup: r1 does not go on: it holds nothing\n")
+    assert (over.code, over.stderr) == (2, "seqsup: r1 is not running\n")
 
 
 def test_companions_are_asked_too(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
@@ -158,11 +158,11 @@ def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
 def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:
     said = seqsup("mem", "--threshold", "1MiB")
     assert said.code == 0
-    assert said.stdout.startswith("no run goes on\nhost: ")
+    assert said.stdout.startswith("no run is running\nhost: ")
     asked = seqsup("mem", "--gc")
     assert asked.code == 0
-    assert "GC available: no (no run goes on)" in asked.stdout
-    assert json.loads(seqsup("mem", "--json").stdout)["heap_unknown"] == "no run goes on"
+    assert "GC available: no (no run is running)" in asked.stdout
+    assert json.loads(seqsup("mem", "--json").stdout)["heap_unknown"] == "no run is running"
 
 
 def test_any_process_can_be_weighed_and_is_not_touched(seqsup: Cli, stub: Callable[..., list[str]]) -> None:
@@ -226,11 +226,11 @@ def test_the_five_functions(seqsup_started: Start, tmp_path: Path) -> None:
 
 def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
     assert memory.memory_usage().used == 0
-    assert memory.force_gc().why == "no run goes on"
+    assert memory.force_gc().why == "no run is running"
     assert not memory.is_memory_high(0)
     assert memory.cleanup_between_agents().reached
-    assert memory.memory_usage(tmp_path / "nothing").why == "no run goes on"
-    assert memory.memory_usage(str(tmp_path / "nothing")).why == "no run goes on"
+    assert memory.memory_usage(tmp_path / "nothing").why == "no run is running"
+    assert memory.memory_usage(str(tmp_path / "nothing")).why == "no run is running"
 
 
 @pytest.mark.parametrize(

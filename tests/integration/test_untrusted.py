@@ -379,7 +379,7 @@ def test_a_journal_is_never_opened_through_a_link(seqsup: Cli, tmp_path: Path, n
     (folder := tmp_path / "state").mkdir(mode=0o700)
     (folder / name).symlink_to(tmp_path / "made")
     result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(folder)})
-    assert (result.code, f"{folder / name} is no regular file" in result.stderr) == (3, True), result.stderr
+    assert (result.code, f"{folder / name} is not a regular file" in result.stderr) == (3, True), result.stderr
     assert not (tmp_path / "made").exists()
 
 

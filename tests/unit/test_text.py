@@ -96,7 +96,7 @@ def test_number_and_noun_agree(number: int, noun: str, several: str, text: str) 
 
 def test_lanes_are_told_with_their_risk() -> None:
     assert at_a_time(1) == "one at a time"
-    assert at_a_time(2) == "2 at a time AT YOUR OWN RISK: their memory adds up"
+    assert at_a_time(2) == "2 at a time at your own risk: their memory adds up"
 
 
 @pytest.mark.parametrize(

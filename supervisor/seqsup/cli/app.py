@@ -22,27 +22,27 @@ COMMANDS = {
         "start": "Run a profile's agents one at a time, and prove that memory is back after each.",
         "run": "Run one command under the same supervision, in the same queue.",
         "pause": "Start no further agent of a run until resume.",
-        "resume": "Let a paused run go on.",
-        "stop": "End a run after its running agent, or now.",
-        "sweep": "Find and stop what a dead supervisor left behind.",
+        "resume": "Continue a paused run.",
+        "stop": "Stop a run after its running agent, or now.",
+        "sweep": "Find and stop processes that a dead supervisor left behind.",
     },
     "Look": {
-        "plan": "Say what start would do, and start nothing.",
-        "status": "The run now, or the last one.",
-        "runs": "The list of runs.",
-        "logs": "What an agent printed.",
-        "events": "A run's events, as lines of JSON.",
-        "mem": "Memory of the run that goes on, or of any process; asks for a collection.",
-        "report": "A run on one HTML page: its memory over time, and what was stopped and why.",
-        "artifacts": "What agents hand on: summaries and files.",
-        "doctor": "What works on this machine, what does not, and how to mend it.",
+        "plan": "Show what start would do, without starting anything.",
+        "status": "Show the active run, or the last one.",
+        "runs": "List the runs.",
+        "logs": "Show what an agent printed.",
+        "events": "Print a run's events as JSON lines.",
+        "mem": "Show memory use of the active run or of any process; request a GC.",
+        "report": "Write an HTML page of a run: memory over time, and what was stopped and why.",
+        "artifacts": "Files and summaries that agents pass to later agents.",
+        "doctor": "Check this machine and suggest fixes.",
     },
     "Write": {
-        "init": "Write a first profile; print units and timers for one.",
-        "tune": "Limits suggested from what agents have taken so far.",
-        "schema": "The JSON Schema of profiles, for editors.",
-        "grafana": "A Grafana dashboard and alerts for Prometheus, as files.",
-        "completion": "The script that makes a shell complete.",
+        "init": "Write a first profile; print a systemd unit and timer for one.",
+        "tune": "Suggest limits from past runs.",
+        "schema": "Print the JSON Schema of profiles, for editors.",
+        "grafana": "Write a Grafana dashboard and Prometheus alerts.",
+        "completion": "Print the shell completion script.",
     },
 }
 
@@ -66,7 +66,7 @@ class Group(click.Group):
         if args[0] not in known and not args[0].startswith("-"):
             from seqsup.text import nearest  # slips are rare
 
-            raise click.UsageError(f'no command "{args[0]}"{nearest(args[0], known)}', ctx)
+            raise click.UsageError(f'unknown command "{args[0]}"{nearest(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -95,8 +95,8 @@ class _Commands(Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all completed · 1 an agent gave up · 2 usage or profile · 3 refused to start · "
-    "4 stopped by policy · 70 a fault of seqsup · 75 stopped at a usage limit · 128+n ended by signal n.",
+    epilog="Exit codes: 0 all completed · 1 an agent failed · 2 mistake in command line or profile · 3 refused to start"
+    " · 4 stopped by policy · 70 internal error · 75 stopped at a usage limit · 128+n stopped by signal n.",
 )
 @click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help=_DEBUG_HELP)
 @click.version_option(__version__, "-V", "--version", message="seqsup %(version)s")
@@ -181,7 +181,7 @@ def _fail(error: Exception, debug: bool) -> int:
     if debug:
         _trace(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("seqsup"):
-        _say(f"{error.name} is missing from {sys.executable}: install seqsup into it again")
+        _say(f"{error.name} is missing from {sys.executable}: install seqsup again")
         return 2
     from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
 
@@ -198,8 +198,8 @@ def _fail(error: Exception, debug: bool) -> int:
         return SeqsupError.exit_code
     if not debug:
         _trace(error)
-    _say(f"a fault of seqsup: {type(error).__name__}: {error}")
-    click.echo(f"please report it, with the lines above and what you did: {ISSUES}", err=True)
+    _say(f"internal error: {type(error).__name__}: {error}")
+    click.echo(f"Please report it with the lines above and what you did: {ISSUES}", err=True)
     return FAULT
 
 

@@ -25,7 +25,7 @@ def text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise click.BadParameter("holds bytes that are not UTF-8") from None
+        raise click.BadParameter("contains bytes that are not UTF-8") from None
     return value
 
 
@@ -65,13 +65,13 @@ log_options = together(
         "--log-level",
         type=click.Choice([level.lower() for level in LEVELS]),
         envvar="SEQSUP_LOG_LEVEL",
-        help="The least that stderr shows; a run's own log file has all of it. Also SEQSUP_LOG_LEVEL.",
+        help="Least severe level on stderr. The run's log file has all levels. Also SEQSUP_LOG_LEVEL.",
     ),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         envvar="SEQSUP_LOG_FORMAT",
-        help="json: each line of the log an object, on stderr and in the file. Also SEQSUP_LOG_FORMAT.",
+        help="json: one JSON object per log line, on stderr and in the file. Also SEQSUP_LOG_FORMAT.",
     ),
 )

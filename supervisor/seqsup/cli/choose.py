@@ -34,20 +34,20 @@ taking_options = together(
         default="",
         type=text,
         metavar="TEXT",
-        help="Fills {task}; agents with `when` are taken by its words.",
+        help="Value of {task}. Agents with `when` run only if it contains one of their words.",
     ),
     click.option(
         "--only",
         multiple=True,
         metavar="NAME",
-        help="Take only this agent (may be given more than once).",
+        help="Run only this agent. May be repeated.",
         shell_complete=complete.agent_of_profile,
     ),
     click.option(
         "--from",
         "start_from",
         metavar="NAME",
-        help="Begin with this agent.",
+        help="Start from this agent.",
         shell_complete=complete.agent_of_profile,
     ),
     click.option(
@@ -55,13 +55,13 @@ taking_options = together(
         is_flag=False,
         flag_value="",
         metavar="[RUN]",
-        help="Go on with the profile's last run (or RUN): what completed is not run again.",
+        help="Resume the profile's last run (or RUN). Completed agents are skipped.",
         shell_complete=complete.run,
     ),
     click.option(
         "--retry-failed",
         is_flag=True,
-        help="Go on with the last run, but only with what gave up in it, or needed that.",
+        help="Resume the last run, running only agents that failed and agents that need them.",
     ),
 )
 
@@ -80,16 +80,16 @@ def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wante
     earlier = _earlier(profile, resume or "", to_retry=retry_failed)
     if earlier is None:
         if retry_failed:
-            raise NothingToDo("nothing to retry: it never ran")
+            raise NothingToDo("nothing to retry: no earlier run")
         plan = load(profile, choice)
         if (was := _renamed(plan)) is not None:
             raise _never_ran(plan.profile or "", was)
-        return PlannedRun(plan, None, f"{plan.name} never ran: it starts from its first agent")
+        return PlannedRun(plan, None, f"{plan.name} has no earlier run: starting from the first agent")
     view = earlier.view
     choice = replace(choice, task=choice.task or view.task)
     if retry_failed:
         if not view.failed:
-            raise NothingToDo("nothing to retry: no agent gave up")
+            raise NothingToDo("nothing to retry: no agent failed")
         choice = replace(choice, failed=tuple(view.failed), contents=view.contents)
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
@@ -102,7 +102,7 @@ def _apart(given: str) -> tuple[str, str]:
         return given, ""
     found = find(given)
     if found.row.profile is None:
-        raise Refused(f"{found.label} is a run of one command, which has no profile; `seqsup runs` lists them")
+        raise Refused(f"{found.label} is a run of one command and has no profile; `seqsup runs` lists all runs")
     return found.row.profile, found.label
 
 
@@ -114,7 +114,7 @@ def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | Non
         journal = Journal.open(folder)
     except NoJournal:
         if wanted:
-            raise Refused(f"there is no run {wanted}: nothing ever ran in {folder}") from None
+            raise Refused(f"no run {wanted}: there are no runs in {folder}") from None
         return None
     rows = journal.runs()
     row = _named(wanted, rows, path) if wanted else _last(rows, path, profile.name)
@@ -123,7 +123,7 @@ def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | Non
     found = Found(folder, journal, row)
     lives = found.lives()
     if lives and to_retry:
-        raise Refused(f"{found.label} still runs: what gave up in it is known when it has ended")
+        raise Refused(f"{found.label} is still running: wait until it has finished")
     view = found.view()
     if not lives:
         view.lose()
@@ -134,10 +134,10 @@ def _named(wanted: str, rows: list[RunRow], path: str) -> RunRow:
     """A run by its label; one whose profile was moved or renamed is taken for this one's."""
     row = next((row for row in rows if wanted in (label(row.run), str(row.run))), None)
     if row is None:
-        raise Refused(f"there is no run {wanted}; `seqsup runs` lists them")
+        raise Refused(f"no run {wanted}; `seqsup runs` lists all runs")
     if row.profile != path and not _moved(row):
         of = f"of {row.profile}, not of {path}" if row.profile else "of one command, which has no profile"
-        raise Refused(f"{label(row.run)} is a run {of}; `seqsup runs` lists them")
+        raise Refused(f"{label(row.run)} is a run {of}; `seqsup runs` lists all runs")
     return row
 
 

@@ -71,7 +71,7 @@ def find(given: str | None) -> Found:
         raise NeverRan(str(error)) from error
     rows = journal.runs()
     if not rows:
-        raise NeverRan(f"nothing ever ran here, {folder} has no run; `seqsup start PROFILE` makes one")
+        raise NeverRan(f"no runs yet in {folder}; start one: seqsup start PROFILE")
     if given is None:
         return _default(folder, journal, rows)
     if profile is None:
@@ -79,7 +79,7 @@ def find(given: str | None) -> Found:
         meant = [row for row in rows if row.name == given or row.run == number]
         if not meant:
             known = {row.name for row in rows} | {label(row.run) for row in rows}
-            raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists them')
+            raise NoSuchRun(f'no run "{given}"{nearest(given, known)}; `seqsup runs` lists all runs')
     elif not (meant := _of_profile(rows, Path(given), profile.name)):
         raise NeverRan(f"{given} never ran")
     return Found(folder, journal, meant[-1])

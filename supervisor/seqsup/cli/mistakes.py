@@ -17,13 +17,13 @@ def told(error: click.ClickException) -> str:
     if context is not None:
         if isinstance(error, click.NoSuchOption):
             known = [name for param in context.command.get_params(context) for name in param.opts]
-            return f"no option {error.option_name}{nearest(error.option_name, known)}"
+            return f"unknown option {error.option_name}{nearest(error.option_name, known)}"
         if isinstance(error, click.MissingParameter) and error.param is not None:
             wanted = " ".join(error.param.get_usage_pieces(context))
             return f"incomplete: {context.command_path} {wanted}"
         if several := _TOO_MUCH.fullmatch(message):
             form = " ".join([context.command_path, *context.command.collect_usage_pieces(context)])
-            return f"too much: {several[1]}; the form is {form}"
+            return f"unexpected argument: {several[1]}; usage: {form}"
     if isinstance(error, click.BadOptionUsage):
         wants = "takes no" if "not take" in error.message else "wants a"
         return f"{error.option_name} {wants} value"

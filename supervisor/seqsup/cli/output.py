@@ -29,8 +29,8 @@ def put_file(path: Path, content: bytes) -> None:
             replace(_followed(path), content)
     except FileNotFoundError:
         if path.parent.is_dir():  # one that takes no files, as /proc
-            raise SeqsupError(f"{path}: no file can be made in {path.parent}: name another") from None
-        raise SeqsupError(f"{path}: there is no folder {path.parent}: make it, or name another") from None
+            raise SeqsupError(f"{path}: cannot create a file in {path.parent}: choose another path") from None
+        raise SeqsupError(f"{path}: folder {path.parent} does not exist: create it, or choose another path") from None
     except OSError as error:
         error.filename = str(path)  # a disk that is full does not say whose
         raise

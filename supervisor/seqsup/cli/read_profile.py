@@ -16,11 +16,11 @@ def read(profile_path: str) -> Profile:
         with Path(profile_path).open("rb") as file:
             raw = file.read(_LARGEST + 1)
         if len(raw) > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST // 1024**2} MiB")
+            raise ValueError(f"larger than {_LARGEST // 1024**2} MiB")
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8: save it as that")]) from None
+        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8: save it as UTF-8")]) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         if os.path.isfile(f"{profile_path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)

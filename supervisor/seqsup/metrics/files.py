@@ -10,9 +10,9 @@ from seqsup.host.files import replace
 def irreplaceable(path: Path) -> str:
     """Why something that is there must not be replaced by a file, as /dev/null must not; nothing where it may be."""
     if os.path.isdir(path):  # noqa: PTH112 (Path's says no, or raises)
-        return "a folder; name a file in it"
+        return "a folder; choose a file in it"
     there = os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
-    return "no regular file, and would be replaced by one; name another" if there else ""
+    return "not a regular file, and would be replaced by one; choose another" if there else ""
 
 
 def publish(path: Path, content: bytes) -> None:

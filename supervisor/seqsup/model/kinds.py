@@ -49,7 +49,7 @@ def _text(value: object) -> str:
     if "\0" in value:
         raise ValueError("holds a NUL character, which no command, path or variable can carry")
     if any("\ud800" <= character <= "\udfff" for character in value):  # as Python keeps an argument's odd bytes
-        raise ValueError("holds bytes that are not UTF-8")
+        raise ValueError("contains bytes that are not UTF-8")
     return value
 
 

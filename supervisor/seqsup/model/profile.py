@@ -1,6 +1,6 @@
-"""The keys of a profile: their types, units ended (bytes, seconds, None for "none"), defaults and meaning.
+"""The keys of a profile: types, defaults and meaning. Values are in bytes and seconds; None stands for "none".
 
-UNSET is a limit that the user left to us: it follows another key or the machine (see `limits`).
+UNSET is a limit that the profile does not set: it follows another key or the machine (see `limits`).
 A table without `Table` in its name is also the plan's value. `model.plan` extends the others where it resolves them.
 """
 
@@ -98,172 +98,177 @@ _LIST_OF_ITEMS = ValueKind(_items, {"type": "array", "items": {"type": "string"}
 class RunTable(Table, frozen=True):
     mode: Annotated[
         Literal["sequential", "artifact-only"],
-        "artifact-only: nothing is spawned; each agent's brief is written, with the summaries of those before it.",
+        "artifact-only: start nothing, and write each agent's brief with the summaries of earlier agents.",
     ] = "sequential"
     on_failure: Annotated[
         Literal["stop", "continue"],
-        "What follows when an agent gives up; one whose `needs` failed is always skipped.",
+        "What to do when an agent fails. An agent whose `needs` failed is always skipped.",
     ] = "stop"
-    chain: Annotated[int, whole(1), "Agents per chain: at a chain's end companions restart and memory must drain."] = 5
+    chain: Annotated[
+        int, whole(1), "Agents per chain. After a chain, due companions restart and memory must be back."
+    ] = 5
     concurrency: Annotated[
-        int, whole(1), "Agents at a time, as far as their limits fit. More than one defeats the purpose."
+        int, whole(1), "Agents at a time, as far as their limits fit into memory. More than 1 needs allow_concurrency."
     ] = 1
-    allow_concurrency: Annotated[bool, FLAG, "Lets concurrency be more than 1."] = False
+    allow_concurrency: Annotated[bool, FLAG, "Allow concurrency above 1, at your own risk."] = False
     admit: Annotated[
         Literal["limits", "learned"],
-        "What an agent may take that is to run beside others: memory.hard, or what it was seen to take, with a margin.",
+        "Memory to reserve for an agent that runs next to others: its memory.hard, or its past peak plus a margin.",
     ] = "limits"
-    state_dir: Annotated[
-        str | None, TEXT_OR_NONE, "Where journal and runs are kept; empty: the user's state folder."
-    ] = None
+    state_dir: Annotated[str | None, TEXT_OR_NONE, "Folder for journal and runs. Empty: the user's state folder."] = (
+        None
+    )
     keep: Annotated[
-        float, DURATION, "This profile's runs that are older are removed when one starts, but never its last one."
+        float,
+        DURATION,
+        "Delete this profile's runs older than this when a new run starts. The last run is always kept.",
     ] = 7 * 86400.0
     disk_floor: Annotated[
         int | str | None,
         SIZE_AUTO_OR_NONE,
-        "Free space on the disk of the state folder below which no agent is started, until there is room."
-        " auto: 256MiB, or 5 % of a small disk.",
+        "Free space on the state folder's disk below which no agent starts. auto: 256MiB, or 5 % of a small disk.",
     ] = "auto"
     user: Annotated[
         str | None,
         TEXT_OR_NONE,
-        "User that agents, companions and hooks run as, if seqsup runs as root. Empty: they stay root.",
+        "User to run agents, companions and hooks as when seqsup runs as root. Empty: root.",
     ] = None
     inherit: Annotated[
         tuple[str, ...],
         _VARIABLE,
-        'Variables of root that processes of another user get too: names, or prefixes such as "AWS_*". Without it they'
-        " get PATH, LANG, LC_*, TERM and TZ.",
+        'Variables of root that processes of another user inherit: names, or prefixes such as "AWS_*". Default: only'
+        " PATH, LANG, LC_*, TERM and TZ.",
     ] = ()
 
 
 class NodeTable(Table, frozen=True):
-    expose_gc: Annotated[bool, FLAG, "A global gc() in each Node process."] = True
+    expose_gc: Annotated[bool, FLAG, "Give each Node process a global gc()."] = True
     max_old_space_size: Annotated[
         int | str | None,
         SIZE_AUTO_OR_NONE,
-        "V8's heap limit. auto: derived from memory.hard; \"none\": V8's own.",
+        "V8's heap limit. auto: derived from memory.hard. \"none\": V8's own default.",
     ] = "auto"
-    options: Annotated[tuple[str, ...], "Further Node and V8 options for NODE_OPTIONS."] = ()
-    telemetry: Annotated[bool, FLAG, "The preload that reports heap figures and collects on request."] = True
+    options: Annotated[tuple[str, ...], "More Node and V8 options for NODE_OPTIONS."] = ()
+    telemetry: Annotated[bool, FLAG, "Load the preload, which reports heap figures and runs a GC on request."] = True
     heap_snapshot: Annotated[
         bool,
         FLAG,
-        "Before a stop at memory.soft, within timeouts.grace, the largest Node process writes its heap to a file, where"
-        " five times that heap has room. It holds every string, keys too.",
+        "Write the heap of the largest Node process to a file before a stop at memory.soft, if five times the heap"
+        " fits. The file contains every string of the program, keys too.",
     ] = False
 
 
 class MemoryTable(Table, frozen=True):
-    """Of the agent's whole process tree."""
+    """Limits of the agent's whole process tree."""
 
-    measure: Annotated[Measure, _MEASURE, "What of a process counts. auto: its own; PSS confirms it near a limit."] = (
-        Measure.PRIVATE
-    )
+    measure: Annotated[
+        Measure, _MEASURE, "Which memory of a process counts. auto: its own; PSS confirms near a limit."
+    ] = Measure.PRIVATE
     warn: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "Above it the supervisor tells. By default two thirds of soft.",
+        "Log a warning above this size. Default: two thirds of soft.",
         {"default": "4GiB"},
     ] = UNSET
     soft: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "Above it for `sustain`: a collection is asked for; still above it: stopped, with grace."
-        " By default three quarters of hard.",
+        "Above it for `sustain`: request a GC, and if that does not help, stop the agent with a grace period."
+        " Default: three quarters of hard.",
         {"default": "6GiB"},
     ] = UNSET
     hard: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "Above it the tree is killed at once. By default 8GiB, on a small machine 80 % of its memory; "
-        "host_floor, drain.threshold and drain.available are less there by default, too.",
+        "Killed at once above this. Default: 8GiB, or 80 % of RAM on small machines (host_floor, drain.threshold and"
+        " drain.available shrink alike).",
         {"default": "8GiB"},
     ] = UNSET
-    sustain: Annotated[float, DURATION, "How long above soft before anything is done."] = 2.0
-    settle: Annotated[float, DURATION, "How long a collection may take to bring it below soft."] = 5.0
+    sustain: Annotated[float, DURATION, "How long memory must stay above soft."] = 2.0
+    settle: Annotated[float, DURATION, "How long a GC may take to bring memory below soft."] = 5.0
     host_floor: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "MemAvailable of the host, or what the limit of its container leaves: below it the agent is stopped (side by"
-        " side the largest first) and none is started.",
+        "Available memory of the host, or of its container's limit. Below it no agent starts, and the largest running"
+        " one is stopped.",
         {"default": "512MiB"},
     ] = UNSET
-    enforce: Annotated[Enforce, "By whom hard is kept. cgroup: refuse to start where none can be had."] = Enforce.AUTO
+    enforce: Annotated[
+        Enforce, "How memory.hard is enforced. cgroup: by the kernel; refuse to start if no cgroup is available."
+    ] = Enforce.AUTO
 
 
 class Rlimits(Table, frozen=True):
-    """Limits of each single process, kept by the kernel, and of their number; "none": as seqsup was started."""
+    """Limits of each single process, enforced by the kernel, and of their number. "none": as seqsup was started."""
 
-    nofile: Annotated[int | None, whole_or_none(64), "Open files."] = None
-    # By default none: that of a killed 8 GiB agent would fill the disk, and holds its secrets
-    core: Annotated[int | None, AMOUNT_OR_NONE, "Size of the file that a crash leaves."] = 0
-    data: Annotated[int | None, SIZE_OR_NONE, "Private writable memory, a second fence: whoever meets it crashes."] = (
-        None
-    )
+    nofile: Annotated[int | None, whole_or_none(64), "Most open files."] = None
+    # By default none: the core file of an agent of 8 GiB would fill the disk, and it contains secrets
+    core: Annotated[int | None, AMOUNT_OR_NONE, "Largest core file after a crash."] = 0
+    data: Annotated[
+        int | None,
+        SIZE_OR_NONE,
+        "Data segment limit (RLIMIT_DATA). Allocations beyond it fail, so programs usually crash.",
+    ] = None
     processes: Annotated[
         int | str | None,
         whole_auto_or_none(16),
-        "How many processes the agent's tree may have. A cgroup counts threads too, and refuses more; without one the"
-        " tree is killed. auto: an eighth of what the machine can have, from 512 to 16384.",
+        "Most processes of the agent's tree. A cgroup counts threads too, and refuses more. Without one the tree is"
+        " killed. auto: an eighth of what the machine allows, from 512 to 16384.",
     ] = "auto"
 
 
 class DrainTable(Table, frozen=True):
-    """Between agents."""
+    """The proof that memory is back, between agents."""
 
     timeout: Annotated[float, DURATION, "How long memory may take to come back."] = 30.0
-    interval: Annotated[float, SPAN, "How often to look, at most; an exit wakes earlier."] = 1.0
+    interval: Annotated[float, SPAN, "Longest time between two looks."] = 1.0
     threshold: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "All that the run still owns must be below it.",
+        "Most memory that the run itself may still use.",
         {"default": "4GiB"},
     ] = UNSET
     available: Annotated[
         int | UnsetType | None,
         SIZE_OR_NONE,
-        "MemAvailable that the host must have again.",
+        "Memory that the host must have available again.",
         {"default": "1GiB"},
     ] = UNSET
-    on_timeout: Annotated[OnTimeout, "What follows when memory does not come back in time."] = (
-        OnTimeout.RESTART_COMPANIONS
-    )
-    sweep: Annotated[bool, FLAG, "Leftovers of the agent are stopped, and named."] = True
-    allow: Annotated[tuple[str, ...], "Program patterns that may outlive their agent."] = ()
+    on_timeout: Annotated[OnTimeout, "What to do when memory is not back in time."] = OnTimeout.RESTART_COMPANIONS
+    sweep: Annotated[bool, FLAG, "Stop the agent's leftover processes, and name them."] = True
+    allow: Annotated[tuple[str, ...], "Patterns of programs that may outlive their agent."] = ()
 
 
 class Timeouts(Table, frozen=True):
-    wall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may take, from its spawn, never while queued."] = (
-        3600.0
-    )
-    stall: Annotated[float | None, SPAN_OR_NONE, "How long an attempt may print nothing."] = None
-    grace: Annotated[float, DURATION, "Between TERM and KILL; MCP clients need over 4 s to close their servers."] = 10.0
+    wall: Annotated[float | None, SPAN_OR_NONE, "Longest time of an attempt, from its start."] = 3600.0
+    stall: Annotated[float | None, SPAN_OR_NONE, "Longest time without output."] = None
+    grace: Annotated[
+        float, DURATION, "Time between SIGTERM and SIGKILL. MCP clients need more than 4 s to close their servers."
+    ] = 10.0
 
 
 class OutputTable(Table, frozen=True):
     max: Annotated[
         int | None,
         OUTPUT_OR_NONE,
-        "How much of each of an agent's two streams is kept, half of it from the beginning; the middle goes.",
+        "How much of stdout and of stderr to keep: half from the beginning, half from the end.",
     ] = 64 * 1024**2
 
 
 class Retry(Table, frozen=True):
-    attempts: Annotated[int, whole(1), "Tries at an agent, the first one included."] = 3
-    on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is tried again."] = _RETRIED_BY_DEFAULT
-    wait: Annotated[float, DURATION, "Before the second attempt; then doubled each time, with jitter."] = 1.0
-    max_wait: Annotated[float, DURATION, "The longest wait between attempts."] = 60.0
+    attempts: Annotated[int, whole(1), "Most attempts of an agent, the first one included."] = 3
+    on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is retried."] = _RETRIED_BY_DEFAULT
+    wait: Annotated[float, DURATION, "Wait before the second attempt. It doubles each time, with jitter."] = 1.0
+    max_wait: Annotated[float, DURATION, "Longest wait between attempts."] = 60.0
     usage_limit: Annotated[
         OnUsageLimit,
-        "What follows when an agent meets its provider's usage limit. stop: the run stops, with exit code 75;"
-        " wait: until the limit resets, and the attempt does not count.",
+        "What to do at the provider's usage limit. stop: stop the run with exit code 75. wait: wait until the limit"
+        " resets; the attempt does not count.",
     ] = OnUsageLimit.STOP
     grow_heap: Annotated[
         float,
         number(1, 16),
-        "After heap-oom V8's heap limit grows by this factor, never beyond what fits under hard.",
+        "After heap-oom, raise V8's heap limit by this factor, up to what fits under memory.hard.",
     ] = 1.5
 
 
@@ -273,39 +278,41 @@ class MetricsTable(Table, frozen=True):
     listen: Annotated[
         str | UnsetType | None,
         _ADDRESS,
-        'Where Prometheus reads; "none" turns it off. By default as SEQSUP_METRICS_LISTEN says, else 127.0.0.1:9472.',
+        'Address for Prometheus, or "none". Default: SEQSUP_METRICS_LISTEN, or 127.0.0.1:9472.',
         {"default": LISTEN},
     ] = UNSET
-    required: Annotated[bool, FLAG, "Refuse to start when the port is taken."] = False
-    linger: Annotated[
-        float, DURATION, "How long the figures can still be read after the run, unless another run begins."
-    ] = 0.0
+    required: Annotated[bool, FLAG, "Refuse to start if the port is taken."] = False
+    linger: Annotated[float, DURATION, "How long metrics stay readable after the run, unless another run starts."] = 0.0
     textfile: Annotated[str | None, TEXT_OR_NONE, "File for node_exporter's textfile collector."] = None
     pushgateway: Annotated[str | None, TEXT_OR_NONE, "Address of a Prometheus Pushgateway."] = None
     file_sd: Annotated[
-        str | None, TEXT_OR_NONE, "File for Prometheus' file_sd_configs, there only while figures can be read."
+        str | None,
+        TEXT_OR_NONE,
+        "Target file for Prometheus' file_sd_configs. It exists only while metrics can be read.",
     ] = None
 
 
 class HooksTable(Table, frozen=True):
-    """Commands; JSON of the event on stdin, SEQSUP_* in the environment."""
+    """Command lines. Each gets the event as JSON on stdin, and SEQSUP_* in its environment."""
 
-    # A point is marked with the stop at which its commands are abandoned
+    # Each point is marked with the kind of stop that ends its commands
     before_run: Annotated[tuple[str, ...], Halt.NOW, "Before the first agent."] = ()
     before_agent: Annotated[tuple[str, ...], Halt.NOW, "Before each agent."] = ()
     after_agent: Annotated[tuple[str, ...], Halt.KILL, "After each agent."] = ()
-    memory_high: Annotated[tuple[str, ...], Halt.KILL, "When an agent goes over its soft limit, while it runs on."] = ()
+    memory_high: Annotated[
+        tuple[str, ...], Halt.KILL, "When an agent exceeds its soft limit. The agent keeps running."
+    ] = ()
     killed: Annotated[tuple[str, ...], Halt.KILL, "When an agent was stopped by a limit of memory or time."] = ()
-    chain_end: Annotated[tuple[str, ...], Halt.KILL, "At the end of each chain."] = ()
+    chain_end: Annotated[tuple[str, ...], Halt.KILL, "After each chain."] = ()
     after_run: Annotated[tuple[str, ...], Halt.KILL, "After the last agent."] = ()
-    timeout: Annotated[float, SPAN, "How long a hook may take; then it is stopped, and has failed."] = 60.0
+    timeout: Annotated[float, SPAN, "Longest time of a hook. Then it is stopped and counts as failed."] = 60.0
     on_error: Annotated[
-        Literal["warn", "stop"], "What follows when a hook fails: its exit code is not 0, or it took too long."
+        Literal["warn", "stop"], "What to do when a hook fails: it exits with another code than 0, or takes too long."
     ] = "warn"
     user: Annotated[
         str | None,
         TEXT_OR_NONE,
-        "User that hooks run as, if seqsup runs as root. Empty: as run.user says."
+        "User to run hooks as when seqsup runs as root. Empty: run.user."
         " root: only programs that no other user can write.",
     ] = None
 
@@ -320,15 +327,15 @@ HOOK_POINTS = {name: mark for name, hint in _HOOK_HINTS.items() for mark in get_
 
 
 class Readiness(Table, frozen=True):
-    """How a companion shows that it is ready: one of these; without any it is as soon as it runs."""
+    """The test for a companion's readiness: one of these keys. Without any it is ready when it runs."""
 
     PROBES: ClassVar[tuple[str, ...]] = ("http", "port", "log", "delay")
 
-    http: Annotated[str | None, TEXT_OR_NONE, "An address that answers, with neither 404 nor 5xx."] = None
-    port: Annotated[int | None, whole(1, 65535), "A local port that takes connections."] = None
+    http: Annotated[str | None, TEXT_OR_NONE, "An address that answers with neither 404 nor 5xx."] = None
+    port: Annotated[int | None, whole(1, 65535), "A local port that accepts connections."] = None
     log: Annotated[str | None, TEXT_OR_NONE, "Text that it prints."] = None
-    delay: Annotated[float | None, DURATION, "Simply a time."] = None
-    timeout: Annotated[float, SPAN, "How long it may take to be ready; then it has failed."] = 60.0
+    delay: Annotated[float | None, DURATION, "A fixed time."] = None
+    timeout: Annotated[float, SPAN, "Longest time until it is ready. Then the run stops."] = 60.0
 
     @property
     def probe(self) -> tuple[str, Any]:
@@ -341,33 +348,32 @@ class CompanionMemory(Table, frozen=True):
     hard: Annotated[
         int | None,
         SIZE_OR_NONE,
-        "Above it, between agents: a collection is asked for; still above it: restarted. At half as much again:"
-        " stopped and restarted at once.",
+        "Above it: request a GC between agents, and if that does not help, restart. At 1.5 times this restart at once.",
     ] = None
 
 
 class CompanionTable(Table, frozen=True):
-    """Lives beside the agents: an MCP server, a gateway, a dev server."""
+    """A process that runs beside the agents: an MCP server, a gateway, a dev server."""
 
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
 
-    name: Annotated[str, "Unique; ASCII letters, digits, '.', '_' and '-'."] = ""
+    name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
-    cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
-    env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
-    ready: Annotated[Readiness, "How it shows that it is ready."] = Readiness()
-    restart_every: Annotated[int | None, whole(1), "In agents; by default run.chain."] = None
+    cwd: Annotated[str, "Its working folder, relative to the profile."] = "."
+    env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
+    ready: Annotated[Readiness, "How to tell that it is ready."] = Readiness()
+    restart_every: Annotated[int | None, whole(1), "Restart after this many agents. Default: run.chain."] = None
     memory: Annotated[CompanionMemory, "Limits of its process tree."] = CompanionMemory()
 
 
 class Success(Table, frozen=True):
-    """What must be true for an exit to count as completed."""
+    """What must hold for an exit to count as completed."""
 
-    codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that are a success.", _WORDS] = (0,)
-    file: Annotated[str | None, TEXT_OR_NONE, "A file that must be there, relative to cwd."] = None
-    output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that its standard output must match."] = None
+    codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that mean success.", _WORDS] = (0,)
+    file: Annotated[str | None, TEXT_OR_NONE, "A file that must exist, relative to cwd."] = None
+    output: Annotated[str | None, TEXT_OR_NONE, "A regular expression that its stdout must match."] = None
     command: Annotated[
-        tuple[str, ...], "A command that must succeed, run where the agent ran and as it was; at most 5 minutes."
+        tuple[str, ...], "A command that must succeed, in the agent's folder and as its user. It may take 5 minutes."
     ] = ()
 
 
@@ -375,8 +381,10 @@ class ForEach(Table, frozen=True):
     """One agent for each item: a list, or one of these."""
 
     items: Annotated[tuple[str, ...], "The items themselves."] = ()
-    glob: Annotated[str | None, TEXT_OR_NONE, "Files and folders that match, relative to the profile."] = None
-    lines: Annotated[str | None, TEXT_OR_NONE, "Lines of this file that are not empty."] = None
+    glob: Annotated[str | None, TEXT_OR_NONE, "One for each file or folder that matches, relative to the profile."] = (
+        None
+    )
+    lines: Annotated[str | None, TEXT_OR_NONE, "One for each line of this file that is not empty."] = None
 
     def ways(self) -> tuple[object, ...]:
         return (self.items, self.glob, self.lines)
@@ -385,33 +393,33 @@ class ForEach(Table, frozen=True):
 class AgentTable(Table, frozen=True):
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
 
-    name: Annotated[str, "Unique; ASCII letters, digits, '.', '_' and '-'."] = ""
+    name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
     runtime: Annotated[
-        Literal["auto", "node", "bun", "native"], "What runs the program. auto: found out from its file."
+        Literal["auto", "node", "bun", "native"], "What runs the program. auto: detected from its file."
     ] = "auto"
     preset: Annotated[
-        str | None, _PRESET, "What is known of an agent CLI: variables, patterns, keys. `plan` shows what it sets."
+        str | None, _PRESET, "Settings for a known CLI: variables, failure patterns, keys. `plan` shows them."
     ] = None
-    user: Annotated[str | None, TEXT_OR_NONE, "Whom it becomes before it starts; empty: as run.user says."] = None
-    cwd: Annotated[str, "The folder it runs in, relative to the profile."] = "."
-    env: Annotated[dict[str, str], "Variables beyond the user's own environment."] = field(default_factory=dict)
-    stdin: Annotated[str | None, TEXT_OR_NONE, "Text for its standard input."] = None
-    stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for its standard input, relative to the profile."] = None
-    needs: Annotated[tuple[str, ...], "Agents that must have completed before it."] = ()
-    when: Annotated[tuple[str, ...], "Taken only if the text given with --task contains one of these words."] = ()
-    success: Annotated[Success, "What must be true for an exit to count as completed."] = Success()
-    expect: Annotated[
-        tuple[Reason, ...], _EXPECTED, "Reasons that count as success, for demonstrations and tests."
-    ] = ()
-    for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "One agent for each item; {item} is the item."] = None
-    node: Annotated[NodeTable, "What it is started with if it is a Node program."] = NodeTable()
+    user: Annotated[str | None, TEXT_OR_NONE, "User to run it as when seqsup runs as root. Empty: run.user."] = None
+    cwd: Annotated[str, "Its working folder, relative to the profile."] = "."
+    env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
+    stdin: Annotated[str | None, TEXT_OR_NONE, "Text for stdin."] = None
+    stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for stdin, relative to the profile."] = None
+    needs: Annotated[tuple[str, ...], "Agents that must complete before it."] = ()
+    when: Annotated[tuple[str, ...], "Run it only if --task contains one of these words."] = ()
+    success: Annotated[Success, "What must hold for an exit to count as completed."] = Success()
+    expect: Annotated[tuple[Reason, ...], _EXPECTED, "Reasons that count as success, for demos and tests."] = ()
+    for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "Make one agent for each item. {item} is replaced by it."] = (
+        None
+    )
+    node: Annotated[NodeTable, "Options if it is a Node program."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
     rlimits: Annotated[Rlimits, "Limits of each of its processes, and of their number."] = Rlimits()
-    drain: Annotated[DrainTable, "The proof that its memory is back."] = DrainTable()
+    drain: Annotated[DrainTable, "How to prove that its memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long it may take."] = Timeouts()
-    output: Annotated[OutputTable, "What is kept of what it prints."] = OutputTable()
-    retry: Annotated[Retry, "Whether and how it is tried again."] = Retry()
+    output: Annotated[OutputTable, "How much of its output to keep."] = OutputTable()
+    retry: Annotated[Retry, "Whether and how to retry it."] = Retry()
 
     def texts(self) -> list[tuple[KeyPath, str]]:
         """Every text that may hold placeholders, with its key."""
@@ -435,20 +443,20 @@ class Profile(Table, frozen=True):
 
     must_have: ClassVar[tuple[str, ...]] = ("agents",)
 
-    name: Annotated[str, "Of the run; by default the file's name."] = ""
-    run: Annotated[RunTable, "The run as a whole."] = RunTable()
-    node: Annotated[NodeTable, "What every Node process of an agent goes by."] = NodeTable()
+    name: Annotated[str, "Name of the run. Default: the file's name."] = ""
+    run: Annotated[RunTable, "Settings of the whole run."] = RunTable()
+    node: Annotated[NodeTable, "Options of every Node process of an agent."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
     rlimits: Annotated[Rlimits, "Limits of each single process of an agent, and of their number."] = Rlimits()
-    drain: Annotated[DrainTable, "Between agents: the proof that memory is back."] = DrainTable()
+    drain: Annotated[DrainTable, "How to prove between agents that memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long an agent may take."] = Timeouts()
-    output: Annotated[OutputTable, "What is kept of what agents, companions and hooks print."] = OutputTable()
-    retry: Annotated[Retry, "Whether and how an agent is tried again."] = Retry()
-    metrics: Annotated[MetricsTable, "Figures for Prometheus."] = MetricsTable()
-    hooks: Annotated[HooksTable, "Commands run when something happens."] = HooksTable()
-    companions: Annotated[tuple[CompanionTable, ...], "Processes that live beside the agents."] = ()
+    output: Annotated[OutputTable, "How much output of agents, companions and hooks to keep."] = OutputTable()
+    retry: Annotated[Retry, "Whether and how to retry an agent."] = Retry()
+    metrics: Annotated[MetricsTable, "Metrics for Prometheus."] = MetricsTable()
+    hooks: Annotated[HooksTable, "Commands to run at points of a run."] = HooksTable()
+    companions: Annotated[tuple[CompanionTable, ...], "Processes that run beside the agents."] = ()
     agents: Annotated[
-        tuple[AgentTable, ...], "The agents, in order; at least one, with a name and a command.", _WORDS
+        tuple[AgentTable, ...], "The agents, in order. At least one, with a name and a command.", _WORDS
     ] = ()
 
     file: str | None = None  # as the user named it; None when it came from a command line

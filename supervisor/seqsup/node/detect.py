@@ -29,7 +29,7 @@ _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
 _WINDOWS_MAGIC, _WINDOWS_DRIVES = b"MZ", ("9p", "drvfs")
-_APART = "write each of its words by itself"
+_APART = "write each word as its own item"
 _HEAD = 16384  # bytes of a file that are looked at: before pnpm's scripts start node come 4 KiB
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
 # Programs that become the command behind their options: which of these take a value, and how many words stand between.
@@ -91,7 +91,7 @@ class Detector:
             return Detected(kind="bun", executable=file, why=f"{file} was compiled by Bun")
         if tool := next((name for name in names if name in _NODE_TOOLS), None):
             return Detected(kind="node", executable=find("node", cwd, path) or file, why=f"{tool} starts Node")
-        return Detected(kind="native", executable=file, why=f"{file} is a program of its own")
+        return Detected(kind="native", executable=file, why=f"{file} is a native program")
 
     def _script(self, file: str, head: bytes, cwd: str, path: str, depth: int) -> Detected:
         line = head[2:].split(b"\n", 1)[0].decode(errors="surrogateescape")
@@ -100,7 +100,7 @@ class Detector:
         if not interpreter:
             return Detected(kind="native", executable=file, why=f"{file} is a script of the shell")
         if line.endswith("\r"):  # to the kernel a part of the last word
-            why = f"{file}: its first line ends in CR; mend it with: sed -i 's/\\r$//' {shlex.quote(file)}"
+            why = f"{file}: its first line ends in CR; fix it with: sed -i 's/\\r$//' {shlex.quote(file)}"
             return Detected(kind="native", executable=None, why=why)
         inner = self.detect(words, cwd, path, depth - 1)
         if inner.executable is None:
@@ -224,9 +224,9 @@ def _missing(word: str, cwd: str, path: str) -> str:
         return f"{file}: {error.strerror}"
     if "/" not in word:
         near = f"write ./{word}" if stat.S_ISREG(mode) else _APART if more else "install it, or give its path"
-        return f"there is no program {word} on PATH: {near}"
+        return f"no program {word} on PATH: {near}"
     if stat.S_ISDIR(mode):
         return f"{file} is a folder"
     if mode:
-        return f"{file} is not executable; mend it with: chmod +x {shlex.quote(str(file))}"
+        return f"{file} is not executable; fix it with: chmod +x {shlex.quote(str(file))}"
     return f"there is no {file}" + (f": {_APART}" if more and find(first, cwd, path) else "")

@@ -17,8 +17,8 @@ from seqsup.units import format_duration, format_size, told_apart
 
 SAID = {
     Verdict.GARBAGE: "most of it was garbage",
-    Verdict.JS_LEAK: "most of it is JavaScript objects that something still holds",
-    Verdict.BUFFER_LEAK: "most of it is Buffers or long strings that something still holds",
+    Verdict.JS_LEAK: "most of it is JavaScript objects that are still referenced",
+    Verdict.BUFFER_LEAK: "most of it is Buffers or long strings that are still referenced",
     Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
 }
 _COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing of the rest
@@ -191,7 +191,7 @@ def _unsaid(found: Forensics) -> str:
         return ""
     largest = max(every, key=lambda process: every[process])
     if largest not in quiet:
-        return f"{format_size(every[largest])} may be in worker threads of {title(largest)}, which are not asked"
+        return f"{format_size(every[largest])} may be in worker threads of {title(largest)}, which cannot be asked"
     since = next((node.rss for node in found.known.nodes if node.pid == largest.pid), None)
     others = f", nor did {len(found.silent) - 1} more" if len(found.silent) > 1 else ""
     spoke = f" since it held {format_size(since)}" if since is not None else ""
@@ -233,13 +233,13 @@ def _head(found: Forensics) -> Iterator[str]:
         nobody = "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
         said = _unsaid(found) or nobody
     else:
-        unproven = " (as V8 said last; no collection showed how much of it was garbage)"
+        unproven = " (V8's last report; no GC showed how much of it was garbage)"
         said = SAID[found.verdict] + ("" if found.collected else unproven)
     yield f"verdict: {found.verdict}: {said}"
     for each in found.known.collections:
         before, after = each.before, each.after
         yield (
-            f"collection in {each.answered} of {each.asked} Node processes, {format_duration(each.seconds)}:"
+            f"GC in {each.answered} of {each.asked} Node processes, {format_duration(each.seconds)}:"
             f" freed {format_size(each.freed)}; heap {format_size(before.used)} → {format_size(after.used)},"
             f" external {format_size(before.external)} → {format_size(after.external)}; {each.verdict}"
         )

@@ -43,5 +43,5 @@ def _describe(node: Node, cap: int) -> str:
     by = f"its own argument {node.hello.cap}" if node.hello.cap else "its environment"
     return printable(
         f"{name} (pid {node.pid}) has a heap limit of {format_size(node.hello.limit)} instead of {format_size(cap)}:"
-        f" overridden by {by}; memory.hard holds all the same"
+        f" overridden by {by}; memory.hard still applies"
     )

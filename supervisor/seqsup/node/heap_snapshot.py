@@ -21,12 +21,12 @@ class HeapSnapshot:
         """Have the process that holds most write its heap to a file, unless `no_room` gives a reason against it."""
         nodes = self._processes.in_tree()
         node = max(nodes, key=lambda node: node.heap.used + node.heap.external, default=None)
-        why = no_room(node.heap) if node is not None else "no Node process has said yet what it holds"
+        why = no_room(node.heap) if node is not None else "no Node process has reported its memory yet"
         if node is None or why:
             self.result = f"no heap snapshot: {why}"
             return
         self.writing = True
-        self.result = "no heap snapshot: it was not finished"
+        self.result = "no heap snapshot: it did not finish"
         self._channel.begin(self._write(node.pid, printable(PurePath(node.script).name or "node")))
 
     async def _write(self, pid: int, name: str) -> None:

@@ -36,10 +36,10 @@ _COLUMNS = (
     Column("tries", optional=5),
 )
 _KEPT = {
-    Enforce.CGROUP: "by the kernel, else nothing starts",
-    Enforce.WATCH: "by watching: it has no group of the kernel's",
+    Enforce.CGROUP: "by the kernel; without a cgroup nothing starts",
+    Enforce.WATCH: "by watching: there is no cgroup",
 }
-_BY_WATCHING = "own session, subreaper and cookie; memory kept by watching, not by the kernel"
+_BY_WATCHING = "own session, subreaper and mark; memory.hard is enforced by watching, not by the kernel"
 
 
 def _containment(chosen: Chosen | str) -> Iterator[tuple[str, str]]:
@@ -62,11 +62,11 @@ def going_on(made: Plan, earlier: Earlier) -> tuple[Resumption, tuple[str, ...]]
 def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
     found, away = going_on(made, earlier)
     if found.done:
-        yield f"completed, and not run again: {named(found.done)}"
+        yield f"completed, not run again: {named(found.done)}"
     yield from (f"{name} runs again: {why}" for name, why in found.again.items())
     others = [step.name for step in made.steps if step.name not in found.done and step.name not in found.again]
     if others:
-        yield f"did not complete yet: {named(others)}"
+        yield f"not completed yet: {named(others)}"
     if away:
         yield f"no longer in the profile: {named(away)}"
 
@@ -83,13 +83,13 @@ def outline(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], 
         ("state", made.state_dir),
         ("task", _shown(made.task)),
         ("asked for", narrowed(made.only, made.start_from)),
-        ("when one gives up", "the run stops" if made.stop_on_failure else "the run goes on"),
+        ("when an agent fails", "the run stops" if made.stop_on_failure else "the run continues"),
         ("chain", counted(made.chain, "agent")),
         ("usually", _usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
     )
     if taken.earlier is not None:
-        yield from _section(columns, f"goes on with {label(taken.earlier.run)}", _resumes(made, taken.earlier))
+        yield from _section(columns, f"resumes {label(taken.earlier.run)}", _resumes(made, taken.earlier))
     elif taken.note:
         yield from ("", taken.note)
     yield from _section(columns, "companions", map(_companion, made.companions))
@@ -102,7 +102,7 @@ def outline(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], 
     common = list(_common([group.facts for group in shown]))
     if common:
         others = any(fact not in group.facts for group in shown for fact in common)
-        title = "every agent, unless another value stands with it" if others else "every agent"
+        title = "all agents (exceptions are shown with the agent)" if others else "all agents"
         yield from ("", title, *_pairs(columns, *common))
     for group in shown:
         yield from ("", f"{group.numbers}. {group.names}" + (", like this one:" if group.size > 1 else ""))
@@ -176,8 +176,8 @@ def _metrics(wanted: Metrics) -> str:
     told = []
     if wanted.listen is not None:
         open_to_all = wanted.listen.rpartition(":")[0].strip("[]") in ("0.0.0.0", "::", "")
-        told.append(f"http://{wanted.listen}/metrics" + (", for whoever reaches this machine" if open_to_all else ""))
-    told += ["nothing starts without that address"] if wanted.required else []
+        told.append(f"http://{wanted.listen}/metrics" + (", readable from other machines" if open_to_all else ""))
+    told += ["required: nothing starts without it"] if wanted.required else []
     others = (("textfile", wanted.textfile), ("pushgateway", wanted.pushgateway), ("file_sd", wanted.file_sd))
     told += [f"{name} {value}" for name, value in others if value]
     return "; ".join(told) or "none"
@@ -188,7 +188,7 @@ def _companion(companion: CompanionStart) -> str:
         f"{companion.name}  {_shown(shlex.join(companion.command))}",
         f"ready when {_ready(companion.ready)}, within {format_duration(companion.ready.timeout)}",
         f"restarted after {counted(companion.restart_every, 'agent')}",
-        f"hard {_size(companion.hard)}" + (", a collection first" if companion.hard and companion.node else ""),
+        f"hard {_size(companion.hard)}" + (", after a GC" if companion.hard and companion.node else ""),
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
 
@@ -202,7 +202,7 @@ def _ready(ready: Readiness) -> str:
         case "log", text:
             return f"it prints {text!r}"
         case _, seconds:
-            return f"{format_duration(seconds)} are over" if seconds else "it runs"
+            return f"{format_duration(seconds)} have passed" if seconds else "it runs"
 
 
 def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
@@ -218,7 +218,7 @@ def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
 def _usual(usual: Expected | None) -> str:
     if usual is None:
         return ""
-    peak = f", peak {format_size(usual.peak)}" if usual.weighed else ", its peak is not known"
+    peak = f", peak {format_size(usual.peak)}" if usual.weighed else ", peak unknown"
     within = format_duration(usual.long) + (f" and {format_size(usual.high)}" if usual.weighed else "")
     told = f"{format_duration(usual.seconds)}{peak}"
     return f"{told}; of {counted(usual.attempts, 'attempt')} 95 % within {within}"
@@ -228,9 +228,9 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
     for point, commands in hooks.commands.items():
         yield from (f"{point}  {_shown(command)}" for command in commands)
     if hooks.commands:
-        then = "the run stops" if hooks.on_error == "stop" else "it is told"
-        who = f"as {hooks.account.name}, " if hooks.account is not None else "as root, " if os.geteuid() == 0 else ""
-        yield f"each {who}in {format_duration(hooks.timeout)} at most; when one fails, {then}"
+        then = "the run stops" if hooks.on_error == "stop" else "it is reported"
+        user = f"as {hooks.account.name}, " if hooks.account is not None else "as root, " if os.geteuid() == 0 else ""
+        yield f"each {user}in {format_duration(hooks.timeout)} at most; if one fails, {then}"
 
 
 def _cells(step: Step) -> tuple[str, ...]:
@@ -263,7 +263,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
             f"hard {_size(limits.hard)}, host floor {_size(limits.host_floor)}",
         ),
         ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
-        ("hard kept", _KEPT.get(limits.enforce, "")),
+        ("hard enforced", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
         ("retried", _retried(step.retry)),
         ("drained", _drained(step.drain)),
@@ -317,8 +317,8 @@ def _drained(drain: Drain) -> str:
         f"below {format_size(drain.threshold)} owned" if drain.threshold is not None else "",
         f"above {format_size(drain.available)} available" if drain.available is not None else "",
     ]
-    told = " and ".join(filter(None, wanted)) or "its processes gone"
-    return f"{told} within {format_duration(drain.timeout)}, else {drain.on_timeout.value}"
+    told = " and ".join(filter(None, wanted)) or "its processes are gone"
+    return f"{told} within {format_duration(drain.timeout)}, otherwise {drain.on_timeout.value}"
 
 
 def _success(step: Step) -> str:
@@ -345,9 +345,9 @@ def _preset(step: Step) -> Iterator[tuple[str, str]]:
         for name, value in preset.env.items()
     ]
     sets += [f"{table}.{key}={value}" for table, keys in preset.keys.items() for key, value in keys.items()]
-    yield "it sets", ", ".join(sets) + ("; keys of the profile win" if sets else "")
+    yield "it sets", ", ".join(sets) + ("; the profile's keys win" if sets else "")
     yield "a failure", _shown(" or ".join(preset.failure))
-    follows = "the run waits until it resets" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
+    follows = "the run waits for the reset" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
     yield "usage limit", _shown(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
     yield "known leaks", "; ".join(preset.leaks)
 

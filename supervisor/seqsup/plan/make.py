@@ -196,14 +196,14 @@ def _runtime_why(agent: ExpandedAgent, found: AgentSurvey) -> str:
     """How the runtime was found out, and which of our means reach it."""
     why, kind = found.detected.why, agent.runtime(found.detected)
     if agent.table.runtime not in ("auto", found.detected.kind):
-        why = f'runtime = "{agent.table.runtime}" in the profile, though {why}'
+        why = f'runtime = "{agent.table.runtime}" is set in the profile, but {why}'
     if kind == "node":
-        return f"{why}; its options reach the Node programs that it starts too"
-    own = "Bun reads no NODE_OPTIONS" if kind == "bun" else "Node's options are nothing to it"
+        return f"{why}; Node programs that it starts get the options too"
+    own = "Bun reads no NODE_OPTIONS" if kind == "bun" else "[node] does not apply to it"
     if found.node is None:
-        return f"{why}; {own}, and it finds no node on its PATH: memory.soft and memory.hard hold it"
+        return f"{why}; {own}, and there is no node on its PATH; only memory.soft and memory.hard apply"
     inner = f"what it starts in Node ({found.node.version} on its PATH) has them"
-    return f"{why}; {own}, but {inner}; memory.soft and memory.hard hold it all"
+    return f"{why}; {own}, but {inner}; memory.soft and memory.hard apply to all of it"
 
 
 def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> NodeStart | None:

@@ -13,9 +13,9 @@ from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named
 from seqsup.units import format_size
 
-NO_TASK = "{task} is empty; it is given with --task"
+NO_TASK = "{task} is empty; set it with --task"
 _WINDOWS = (
-    "a Windows program, which runs outside WSL: it is neither measured nor limited nor killed; install it inside WSL"
+    "a Windows program, which runs outside WSL: seqsup cannot measure, limit or kill it there; install it inside WSL"
 )
 _NAMED = 3  # agents of which the same is noted
 _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they print, fill the 128 KiB of a command's word
@@ -38,16 +38,16 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> 
         if ("task", None) in texts and not task:
             alike.setdefault(NO_TASK, {})[table.name] = None
         if agent.item is not None and ("item", None) not in texts:
-            yield f"{table.name}: {{item}} stands nowhere in it, so all its copies do the same"
+            yield f"{table.name}: {{item}} is not used in it, so all its copies do the same"
         for other in (other for kind, other in texts if kind == "summary" and other is not None):
             words = (text for (key, *_), text in table.texts() if key in ("command", "env"))
             many, asked = len(names[other]), f"{{summary:{other}}}"
             if many >= _SUMMARIES and any(asked in word for word in words):
-                told = f"{asked} of {many} agents may be more than the 128 KiB that a word can have: stdin takes more"
+                told = f"{asked} of {many} agents may be longer than the 128 KiB that an argument can have: use stdin"
                 alike.setdefault(told, {})[table.name] = None
         for need in table.needs:
             if names[need] and all(name in skips for name in names[need]):
-                yield f"{table.name} needs {need}, which is not taken now: what it left earlier must do"
+                yield f"{table.name} needs {need}, which does not run now: its earlier result is used"
         found = survey.agents[agent.name]
         if found.detected.windows:
             alike.setdefault(_WINDOWS, {})[table.name] = None
@@ -59,33 +59,33 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> 
     for note, agents in alike.items():
         yield f"{named(agents, _NAMED)}: {note}"
     if profile.run.mode == ARTIFACT_ONLY:
-        yield "artifact-only: nothing is spawned, neither agents nor companions nor hooks; briefs are written"
+        yield "artifact-only: no agent, companion or hook starts; briefs are written"
     if profile.run.concurrency > 1:
         yield (
-            f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk. Their memory"
-            " adds up, and one that grows may take what another needs; one at a time is what seqsup is for"
+            f"run.concurrency = {profile.run.concurrency}: agents run side by side at your own risk:"
+            " their memory adds up"
         )
     if profile.run.chain > _CHAIN and len(selection.taken) > _CHAIN:
         yield (
-            f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents what companions leak adds up for"
-            " longer before they are restarted"
+            f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents, companions run longer"
+            " before they restart, and leak more"
         )
 
 
 def _node_notes(agent: ExpandedAgent, found: AgentSurvey, node: NodeBinary, survey: Survey) -> Iterator[str]:
     table = agent.table
     if table.node.expose_gc and not table.node.telemetry and not found.takes_gc:
-        yield f"Node {node.version} does not take {flags.GC} in NODE_OPTIONS, so it starts without it"
+        yield f"Node {node.version} does not accept {flags.GC} in NODE_OPTIONS; it starts without it"
     if table.node.heap_snapshot and not table.node.telemetry:
-        yield "node.heap_snapshot has no effect: with node.telemetry = false no Node process is asked"
+        yield "node.heap_snapshot has no effect: node.telemetry = false turns off requests to Node processes"
     for option in flags.refused(flags.split(found.user_options), node.allowed):
-        yield f"NODE_OPTIONS of your environment holds {option}: Node {node.version} refuses it and exits with 9"
+        yield f"your NODE_OPTIONS contains {option}: Node {node.version} refuses it and exits with 9"
     if found.sets_own_heap:
-        yield f"NODE_OPTIONS of your environment sets {flags.HEAP}; yours is kept"
+        yield f"your NODE_OPTIONS sets {flags.HEAP}; yours is kept"
         return
     if flags.sets_heap(agent.command):
-        yield f"the command sets {flags.HEAP} itself, which counts for its own process"
+        yield f"the command sets {flags.HEAP} itself, which wins for its own process"
     size, hard = table.node.max_old_space_size, resolve(table.memory, survey.memory).hard
     auto = auto_heap(hard)
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
-        yield f"a heap of {format_size(size)} may pass memory.hard before V8 ends it; auto is {format_size(auto)}"
+        yield f"a heap of {format_size(size)} may exceed memory.hard before V8 stops it; auto is {format_size(auto)}"

@@ -19,7 +19,7 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
         for key, message in survey.agents[agent.name].problems.items():
             yield (*at, key), message
         if not agent.is_text:
-            yield (*at, "command"), "with its folder, task or item it holds bytes that are not UTF-8"
+            yield (*at, "command"), "with its folder, task or item it contains bytes that are not UTF-8"
         for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
             yield (*at, *inner), message
 
@@ -49,7 +49,7 @@ def _wrong_node(agent: ExpandedAgent, survey: Survey) -> Iterator[tuple[KeyPath,
     if flags.sets_heap(table.node.options):
         yield ("node", "options"), f"{flags.HEAP} has its own key: node.max_old_space_size"
     for option in flags.refused(table.node.options, node.allowed):
-        why = f"Node {node.version} does not take {option} in NODE_OPTIONS: it would end each start with exit 9"
+        why = f"Node {node.version} does not accept {option} in NODE_OPTIONS: each start would exit with 9"
         yield ("node", "options"), f"{why}; write it into the command"
 
 

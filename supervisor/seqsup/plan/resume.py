@@ -9,7 +9,7 @@ from seqsup.model.plan import Plan, Step
 from seqsup.model.run_view import Completed, RunView
 from seqsup.profile import placeholders
 
-CHANGED = "its command, folder, environment or input has changed"
+CHANGED = "its command, folder, environment or stdin changed"
 
 
 class Resumption(Struct, frozen=True):
@@ -93,9 +93,9 @@ def _matched(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Itera
 def _stale(own: Completed, bases: Iterable[str], done: Mapping[str, Completed]) -> str:
     for name in bases:
         if name not in done:
-            return f"{name}, which it builds on, runs again"
+            return f"{name}, which it depends on, runs again"
         if done[name].seq > own.seq:
-            return f"{name}, which it builds on, has completed since"
+            return f"{name}, which it depends on, has completed since"
     return ""
 
 

@@ -49,7 +49,7 @@ def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], c
             if only and only.isdisjoint((name, agent.name)):
                 skips[name] = "not named with --only"
             elif choice.failed is not None and name not in failed:
-                skips[name] = "not among those that gave up"
+                skips[name] = "not among the agents that failed"
             elif not begun:
                 skips[name] = f"before --from {choice.start_from}"
             elif why:
@@ -62,7 +62,7 @@ def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
     if {name, agent.name} & set(choice.only):
         return "named with --only"
     if choice.failed is not None:
-        return "it gave up, or needed what did"
+        return "it failed, or needs an agent that failed"
     if not agent.when or not choice.task:
         return ""
     return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
@@ -70,9 +70,9 @@ def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
 
 def _unfit(agent: AgentTable, copies: Sequence[str], task: str, missing: Set[str], *, named: bool) -> str | None:
     if not copies:
-        return "for_each found nothing"
+        return "for_each has no items"
     if not named and agent.when and task and not _mentions(task, agent.when):
-        return f"the task has none of the words {', '.join(agent.when)}"
+        return f"the task contains none of the words {', '.join(agent.when)}"
     lacking = [need for need in agent.needs if need in missing]
     if lacking and not named:
         return f"needs {', '.join(lacking)}, skipped as well"
@@ -87,7 +87,7 @@ def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:
     names = {*copies, *(name for made in copies.values() for name in made)}
     there_are = f"; there are {', '.join(copies)}"
     wrong = [
-        Complaint(key=option, message=f"no agent is called {name}{nearest(name, names) or there_are}")
+        Complaint(key=option, message=f"no agent {name}{nearest(name, names) or there_are}")
         for option, name in _named(choice)
         if name not in names
     ]

@@ -32,8 +32,8 @@ from seqsup.plan.environment import inherited
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
 
-_CHANGEABLE = "not done as root, since another user can change this profile: {}, or set run.user"
-_NEEDS_LINUX = "needs Linux: here nothing could be proven of what it leaves behind"
+_CHANGEABLE = "refused as root, because another user can change this profile: {}, or set run.user"
+_NEEDS_LINUX = "needs Linux: elsewhere leftover processes cannot be proven gone"
 
 
 class AgentSurvey(Struct, frozen=True, kw_only=True):
@@ -159,7 +159,7 @@ class _Look:
         node = self._node(agent, detected, path, become, problems) if not problems else None
         checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
-            problems["success"] = f"there is no program {checks} on PATH: install it, or give its path"
+            problems["success"] = f"no program {checks} on PATH: install it, or give its path"
         if LINUX and not problems:
             problems |= _too_long(agent)
         return AgentSurvey(
@@ -179,7 +179,7 @@ class _Look:
         file = detected.executable if detected.kind == "node" else self._find_node(agent.cwd, path)
         if file is None:
             if is_node:
-                problems["runtime"] = "there is no program node on PATH; install it, or leave runtime at auto"
+                problems["runtime"] = "no program node on PATH: install it, or leave runtime at auto"
             return None
         answer = self._ask(file, become)
         if isinstance(answer, NodeBinary):
@@ -217,7 +217,7 @@ def _too_long(agent: ExpandedAgent) -> dict[str, str]:
         "success": agent.success_command,
     }
     most = 32 * resource.getpagesize()
-    why = f"a word of {most} bytes or more: Linux takes less than {most // 1024} KiB; stdin, or a file, takes more"
+    why = f"an argument of {most} bytes or more: Linux allows less than {most // 1024} KiB; use stdin or a file"
     return {key: why for key, words in given.items() if any(len(os.fsencode(word)) >= most for word in words)}
 
 
@@ -261,7 +261,7 @@ def _closed(folder: str) -> str:
     try:
         os.stat(f"{folder}/.")  # noqa: PTH116  # Path drops the dot, by which it must be entered
     except (FileNotFoundError, NotADirectoryError):
-        return f"there is no folder {folder}"
+        return f"folder {folder} does not exist"
     except OSError as error:
         return f"{folder}: {error.strerror}"
     return ""
@@ -283,11 +283,11 @@ def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
 def _open(file: Path) -> Iterator[BufferedReader]:
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
-            raise _Unreadable(f"{file} is no regular file")
+            raise _Unreadable(f"{file} is not a regular file")
         with file.open("rb") as opened:
             yield opened
     except (FileNotFoundError, NotADirectoryError):
-        raise _Unreadable(f"there is no file {file}") from None
+        raise _Unreadable(f"file {file} does not exist") from None
     except OSError as error:
         raise _Unreadable(f"{file} cannot be read: {error.strerror}") from None
 
@@ -326,14 +326,14 @@ def _unfit(command: str, folder: str, path: str, become: Account | None) -> str:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        return f"{command!r} is no command line: {error}"
+        return f"{command!r} is not a command line: {error}"
     if not words:
         return "empty"
     detected = detect(words, folder, path)
     if detected.executable is None:
         if words[0].startswith("-"):
             return (
-                f'{command!r} would be a hook of its own: arguments stand in a hook\'s line, as in ["notify --quiet"]'
+                f'{command!r} would be a hook of its own: write arguments in the hook\'s line, as in ["notify --quiet"]'
             )
         return detected.why
     if become is None:

@@ -68,19 +68,19 @@ def classify(
     number = ending.signal if ending.signal is not None else _through_shell(ending)
     if number is not None:
         if number == signal.SIGKILL and kernel_oom:
-            return Reason.KERNEL_OOM, f"the kernel killed it for want of memory ({kernel_oom})"
+            return Reason.KERNEL_OOM, f"the kernel killed it because memory ran out ({kernel_oom})"
         return Reason.CRASHED, how + _suspicion(number, data_limit)
     if option := blamed(stderr, options):
-        return Reason.MISCONFIGURED, f"Node refused {option}, which seqsup had given it ({how})"
+        return Reason.MISCONFIGURED, f"Node refused {option}, which seqsup had set ({how})"
     said = _SAID.get(ending.code or 0)
     if said is not None and (match := said.search(stderr)):
         return Reason.MISCONFIGURED, f"Node refused its options ({how}): {_line_of(match, stderr)}"
     if _WORKER_OOM.search(stderr):
-        return Reason.HEAP_OOM, f"a worker thread reached V8's heap limit, which it has from its process ({how})"
+        return Reason.HEAP_OOM, f"a worker thread reached V8's heap limit, which its process sets ({how})"
     if ending.code == 13 and _UNSETTLED.search(stderr):
         return Reason.FAILED, f"{how}: a top-level await that never settled"
     if ending.code == 0:
-        return Reason.FAILED, f"{how}, and success.codes are {', '.join(map(str, success.codes))}"
+        return Reason.FAILED, f"{how}, success.codes are {', '.join(map(str, success.codes))}"
     return Reason.FAILED, how
 
 
@@ -112,7 +112,7 @@ def _suspicion(number: int, data_limit: int | None) -> str:
     """V8 says nothing when the kernel refuses it memory: SIGSEGV on Node 20, SIGTRAP on 24."""
     if data_limit is None or number not in (signal.SIGSEGV, signal.SIGTRAP, signal.SIGILL, signal.SIGABRT):
         return ""
-    return f"; who meets rlimits.data ({format_size(data_limit)}) dies like this"
+    return f"; a process that exceeds rlimits.data ({format_size(data_limit)}) exits like this"
 
 
 def _line_of(match: re.Match[bytes], text: bytes) -> str:
@@ -133,12 +133,12 @@ def with_preset(
         line = next((line for text in last if (line := usage_limit.first_line(preset.failure, text))), "")
         if not line:
             return reason, why, None
-        reason, why = Reason.FAILED, f"it exited well, but said: {line}"
+        reason, why = Reason.FAILED, f"it exited with a success code, but printed: {line}"
     if reason not in (Reason.FAILED, Reason.NO_RESULT):
         return reason, why, None
     for text in printed:
         if (limit := usage_limit.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
-            return Reason.USAGE_LIMIT, f"{preset.name} met its usage limit: {limit.said}", limit.resets_at
+            return Reason.USAGE_LIMIT, f"{preset.name} reached its usage limit: {limit.said}", limit.resets_at
     return reason, why, None
 
 
@@ -166,7 +166,7 @@ def describe(ending: Exit) -> str:
     if ending.signal is not None:
         return f"killed by {_name(ending.signal)}"
     if (number := _through_shell(ending)) is not None:
-        return f"exit {ending.code}: {_name(number)}, told by a shell or launcher"
+        return f"exit {ending.code}: {_name(number)}, reported by a shell or launcher"
     if ending.code in _OF_SHELLS:
         return f"exit {ending.code}: {_OF_SHELLS[ending.code]}"
     return f"exit {ending.code}"

@@ -88,7 +88,7 @@ def step(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> Com
         case CompanionPhase.READY if look.broken:
             return _failed(life, look, look.broken, died=True)
         case CompanionPhase.READY if start.hard is not None and look.used >= far_over(start.hard):
-            why = f"its tree reached {format_size(look.used)}, far over memory.hard {format_size(start.hard)}"
+            why = f"its tree reached {format_size(look.used)}, far above memory.hard {format_size(start.hard)}"
             return _failed(life, look, why, died=True, grace=0.0)
     return life
 
@@ -109,8 +109,8 @@ def _failed(
 
 def why_given_up(life: CompanionLife) -> str:
     """Say why a companion is not started any more."""
-    what = f"crashed {life.failures} times in a row" if life.died else f"was started {life.failures} times in vain"
-    return f"{what}; the last time {life.why}"
+    what = f"crashed {life.failures} times in a row" if life.died else f"failed to start {life.failures} times"
+    return f"{what}; last time: {life.why}"
 
 
 def pause(life: CompanionLife, start: CompanionStart, look: CompanionLook, rate: float, cpus: int) -> float:
@@ -129,11 +129,11 @@ def pause(life: CompanionLife, start: CompanionStart, look: CompanionLook, rate:
 def restart_due(start: CompanionStart, agents: int, used: int, collected: str) -> tuple[Restart, str] | None:
     """Say whether it is to be restarted before the next agent, and why.
 
-    `agents` used it since it was started. `used` is in bytes, `collected` says what came of the last collection.
+    `agents` used it since its start. `used` is in bytes, `collected` says what came of the last collection.
     """
     if agents and over_hard(start, used):
         hard = format_size(start.hard or 0)
-        return Restart.MEMORY, f"its tree holds {format_size(used)}{collected} (memory.hard {hard})"
+        return Restart.MEMORY, f"its tree uses {format_size(used)}{collected} (memory.hard {hard})"
     if agents >= start.restart_every:
-        return Restart.EVERY_N, f"{counted(agents, 'agent')} since it was started"
+        return Restart.EVERY_N, f"{counted(agents, 'agent')} since its start"
     return None

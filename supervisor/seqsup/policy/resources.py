@@ -33,9 +33,9 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
         need = min(need, max(int(most * _WHIM) - least, 0))
     if room >= need + (claimed or 0) + least:
         return ""
-    others = f", running agents {format_size(claimed)} more" if claimed is not None else ""
-    above = f" above memory.host_floor {format_size(least)}" if least else ""
-    return f"it may take {format_size(need)}{others}{above}, and {format_size(room)} are available"
+    others = f"; running agents may need {format_size(claimed)} more" if claimed is not None else ""
+    above = f" and memory.host_floor reserves {format_size(least)}" if least else ""
+    return f"needs {format_size(need)}{others}{above}, but only {format_size(room)} is available"
 
 
 def spared(agent: str, seen: Mapping[str, Sample], stopped: Mapping[str, float], now: float) -> bool:
@@ -58,13 +58,13 @@ def drained(
 
     `unkilled` survived SIGKILL: bytes by pid.
     """
-    missing = [f"pid {pid} took SIGKILL, still there with {format_size(size)}" for pid, size in unkilled.items()]
+    missing = [f"pid {pid} is still running after SIGKILL ({format_size(size)})" for pid, size in unkilled.items()]
     if need_available is not None and available < need_available:
         has, needed = told_apart(available, need_available)
-        missing.append(f"the host has {has} available, of {needed} that must be back")
+        missing.append(f"{has} available; waiting for {needed} (drain.available)")
     if threshold is not None and owned > threshold:
         most, has = told_apart(threshold, owned)
-        missing.append(f"this run still owns {has}, over drain.threshold {most}")
+        missing.append(f"the run still uses {has}, above drain.threshold {most}")
     return "; ".join(missing)
 
 
@@ -76,4 +76,4 @@ def disk_too_full(free: int, total: int, floor: int | str | None) -> str:
     if free >= least:
         return ""
     has, wanted = format_size(free), format_size(least)
-    return f"the disk of the state folder has {has} free, below run.disk_floor {wanted}; free some, and it goes on"
+    return f"the state folder's disk has {has} free, below run.disk_floor {wanted}; free some space to continue"

@@ -135,30 +135,30 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
 
 def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.kernel_oom:
-        return Reason.KERNEL_OOM, f"the kernel killed in it for want of memory ({sample.kernel_oom})"
+        return Reason.KERNEL_OOM, f"the kernel killed a process of it because memory ran out ({sample.kernel_oom})"
     if limits.hard is not None and sample.used >= limits.hard:
         return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard), sample.figure)
     if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):
         has, floor = told_apart(sample.host_available, limits.host_floor)
         return Reason.HOST_FLOOR, (
-            f"{has} were available, below memory.host_floor {floor}; its tree was {format_size(sample.used)}"
+            f"the host had {has} available, below memory.host_floor {floor}; the tree used {format_size(sample.used)}"
         )
     if sample.halt is Halt.KILL:
-        return Reason.HALTED, "stopped by the operator, by force"
+        return Reason.HALTED, "killed by the user"
     return None
 
 
 def _too_many(most: int | None, sample: Sample) -> tuple[Reason, str] | None:
     if most is None or sample.processes <= most:
         return None
-    return Reason.PROCESSES, f"its tree had {sample.processes} processes, more than rlimits.processes {most}"
+    return Reason.PROCESSES, f"the tree had {sample.processes} processes, more than rlimits.processes {most}"
 
 
 def _why_hard(used: str, hard: str, figure: str) -> str:
     by = f" by {figure}" if figure else ""
     if used == hard:
-        return f"its tree reached memory.hard {hard}{by}"
-    return f"its tree reached {used}{by} (memory.hard {hard})"
+        return f"the tree reached memory.hard {hard}{by}"
+    return f"the tree reached {used}{by} (memory.hard {hard})"
 
 
 def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
@@ -179,7 +179,7 @@ def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
 def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] | None:
     timeouts = rules.timeouts
     if sample.halt is Halt.NOW:
-        return Reason.HALTED, "stopped by the operator"
+        return Reason.HALTED, "stopped by the user"
     if timeouts.wall is not None and sample.at - watch.started >= timeouts.wall:
         return Reason.TIMEOUT, f"it ran longer than timeouts.wall {format_duration(timeouts.wall)}"
     if timeouts.stall is not None and sample.quiet >= timeouts.stall:
@@ -226,16 +226,16 @@ def _why_soft(watch: Watch, limits: Limits, sample: Sample, comebacks: int) -> s
     assert watch.over_soft_since is not None
     over = sample.at - watch.over_soft_since
     soft, by = format_size(limits.soft or 0), f" by {sample.figure}" if sample.figure else ""
-    why = f"its tree was over memory.soft {soft} for {format_duration(over)} (now {format_size(sample.used)}{by})"
+    why = f"the tree was above memory.soft {soft} for {format_duration(over)} (now {format_size(sample.used)}{by})"
     if watch.asked is None:
         return why
     ago, last = format_duration(sample.at - watch.asked), sample.collection
     if last is None or not _collected(watch, sample):
-        why += f"; a collection asked for {ago} ago is not over"
+        why += f"; a GC requested {ago} ago has not finished"
     else:
-        why += f", {ago} after a collection that freed {format_size(last.freed)}"
+        why += f", {ago} after a GC that freed {format_size(last.freed)}"
     if comebacks >= COMEBACKS:
-        why += f", the {comebacks}th in a row of which none kept it below for {format_duration(LASTING)}"
+        why += f", the {comebacks}th in a row, none of which kept it below for {format_duration(LASTING)}"
     return why
 
 
@@ -243,7 +243,7 @@ def _linger_on(watch: Watch, sample: Sample) -> tuple[Watch, Action]:
     waited = sample.at - watch.since
     if waited < LINGER and sample.halt < Halt.NOW:
         return watch, Action.WAIT
-    note = f"{sample.processes} left over {format_duration(waited)} after their leader ended"
+    note = f"{sample.processes} leftover processes {format_duration(waited)} after the agent exited"
     return replace(watch, phase=Phase.SWEEPING, since=sample.at, note=note), Action.TERMINATE
 
 
@@ -257,7 +257,7 @@ def _stop_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]
 def _until_grace(watch: Watch, sample: Sample, grace: float) -> tuple[Watch, Action]:
     if sample.at - watch.since < grace:
         return watch, Action.WAIT
-    note = f"{sample.processes} still there {format_duration(grace)} after TERM"
+    note = f"{sample.processes} still running {format_duration(grace)} after SIGTERM"
     return replace(watch, phase=Phase.KILLING, since=sample.at, note=note), Action.KILL
 
 

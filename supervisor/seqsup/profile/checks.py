@@ -52,14 +52,14 @@ def _run(profile: Profile) -> Wrong:
         yield ("name",), _bad_name(profile.name)
     if profile.run.concurrency > 1 and not profile.run.allow_concurrency:
         why = (
-            "agents run one at a time, so that their memory never adds up; leave it at 1, or accept that risk"
-            " with allow_concurrency = true"
+            "agents run one at a time, so that their memory does not add up; set 1, or accept the risk with"
+            " allow_concurrency = true"
         )
         yield ("run", "concurrency"), why
     elif profile.run.concurrency > 1:
         for n, agent in enumerate(profile.agents):
             if agent.memory.hard is None:
-                yield ("agents", n, "memory", "hard"), "agents that run side by side need one: their sum must fit"
+                yield ("agents", n, "memory", "hard"), "agents that run side by side need a limit: their sum must fit"
 
 
 def _metrics(profile: Profile) -> Wrong:
@@ -67,7 +67,7 @@ def _metrics(profile: Profile) -> Wrong:
     if given.listen is None:
         for key, value in (("required", given.required), ("file_sd", given.file_sd)):
             if value:
-                yield ("metrics", key), 'nothing is served with listen = "none": give it an address, or leave this out'
+                yield ("metrics", key), 'listen = "none" turns metrics off: set an address, or remove this key'
     if given.pushgateway is not None and not _GATEWAY.fullmatch(given.pushgateway):
         yield ("metrics", "pushgateway"), f"{show(given.pushgateway)}: expected an address such as 127.0.0.1:9091"
 
@@ -79,14 +79,14 @@ def _companions(profile: Profile) -> Wrong:
         if not _NAME.fullmatch(companion.name):
             yield (*at, "name"), _bad_name(companion.name)
         if companion.name in names:
-            yield (*at, "name"), f"another companion is called {companion.name} already"
+            yield (*at, "name"), f"another companion has the name {companion.name}"
         elif variable(companion.name) in map(variable, names):
-            yield (*at, "name"), f"another companion's variables are called {variable(companion.name)}_… already"
+            yield (*at, "name"), f"another companion's variables begin with {variable(companion.name)}_, too"
         names.add(companion.name)
         yield from _command(companion.command, (*at, "command"))
         ready = companion.ready
         if sum(getattr(ready, probe) is not None for probe in ready.PROBES) > 1:
-            yield (*at, "ready"), "one of http, port, log and delay, not several"
+            yield (*at, "ready"), "set only one of http, port, log and delay"
         if ready.http is not None and (why := _unfit(ready.http)):
             yield (*at, "ready", "http"), f"{show(ready.http)}: {why}"
         yield from _variables(companion.env, at)
@@ -122,11 +122,11 @@ def _names(profile: Profile) -> Wrong:
         if not _NAME.fullmatch(agent.name):
             yield at, _bad_name(agent.name)
         elif _TAKEN.fullmatch(agent.name):
-            yield at, f"{agent.name} is a file of the run's folder; take another name"
+            yield at, f"{agent.name} is the name of a file in the run's folder; choose another name"
         elif agent.name in seen:
-            yield at, f"agents[{seen[agent.name]}] is called {agent.name} already; names must differ"
+            yield at, f"agents[{seen[agent.name]}] has the name {agent.name}, too; names must differ"
         elif number.isdigit() and original in copied:
-            yield at, f"{agent.name} is what for_each calls a copy of {original}; take another name"
+            yield at, f"{agent.name} is the name of a copy of {original} (for_each); choose another name"
         seen.setdefault(agent.name, n)
 
 
@@ -136,14 +136,14 @@ def _needs(profile: Profile) -> Wrong:
         for m, need in enumerate(agent.needs):
             if need not in names:
                 near = nearest(need, names - {agent.name})
-                yield ("agents", n, "needs", m), f"no agent is called {show(need)}{near}"
+                yield ("agents", n, "needs", m), f"no agent {show(need)}{near}"
     agents = list(profile.agents)
     for _ in range(_CIRCLES):
         try:
             in_order(agents)
         except CycleError as error:
             circle = [agents[n].name for n in reversed(error.args[1])]
-            yield ("agents", min(error.args[1]), "needs"), f"goes in a circle: {' needs '.join(circle)}"
+            yield ("agents", min(error.args[1]), "needs"), f"dependency cycle: {' → '.join(circle)}"
             for n in error.args[1]:
                 agents[n] = replace(agents[n], needs=())
         else:
@@ -166,16 +166,16 @@ def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, r
     written = f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
     if not placeholders.known(name, argument):
         near = nearest(name, {*placeholders.PLAIN, *placeholders.OF_AGENT})
-        rest = "{{ is a brace, and } needs no doubling"
+        rest = "write {{ for a brace"
         return f"unknown placeholder {written}{near}; known are {placeholders.FORMS}; {rest}"
     if name == "item" and not agent.for_each:
-        return "{item} stands only in an agent with for_each"
+        return "{item} is available only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "env", "stdin"):
-        return f"{written} is known only when the agent starts; it can stand in command, env and stdin"
+        return f"{written} is known only when the agent starts; use it in command, env or stdin"
     if argument is None:
         return None
     if argument not in rank:
-        return f"{written}: no agent is called {show(argument)}{nearest(argument, rank)}"
+        return f"{written}: no agent {show(argument)}{nearest(argument, rank)}"
     if argument == agent.name:
         return f"{written}: that is the agent itself; its own folder is {{artifacts}}"
     if rank[argument] > rank[agent.name]:
@@ -200,16 +200,16 @@ def _surely_node(agent: AgentTable) -> bool:
 def _agent(agent: AgentTable) -> Wrong:
     yield from _command(agent.command, ("command",))
     if agent.stdin and agent.stdin_file:
-        yield ("stdin_file",), "stdin is set too; an agent has one standard input"
+        yield ("stdin_file",), "set stdin or stdin_file, not both"
     yield from _variables(agent.env, ())
     if agent.retry.max_wait < agent.retry.wait:
         yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
     if agent.for_each and sum(bool(way) for way in agent.for_each.ways()) != 1:
         yield ("for_each",), "needs a list of items, or one of glob and lines"
     if any(not word.strip() for word in agent.when):
-        yield ("when",), "holds an empty word"
+        yield ("when",), "contains an empty word"
     if not agent.success.codes:
-        yield ("success", "codes"), "empty: no exit code would be a success; leave it out, and 0 is one"
+        yield ("success", "codes"), "empty: no exit code would mean success; remove the key for the default, 0"
     if agent.success.output:
         yield from _regex(agent.success.output)
 
@@ -217,7 +217,7 @@ def _agent(agent: AgentTable) -> Wrong:
 def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
     for name in env:
         if not _VARIABLE.fullmatch(name):
-            yield (*at, "env", name), "no variable can be called that: it is empty, or holds an equals sign"
+            yield (*at, "env", name), "not a variable name: it is empty, or contains an equals sign"
 
 
 def _command(command: tuple[str, ...], at: KeyPath) -> Wrong:

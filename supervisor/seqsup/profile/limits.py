@@ -70,13 +70,16 @@ def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
     small = [(key, size) for key, size in (("hard", applied.hard), ("soft", applied.soft)) if size and size < BARE]
     if small:
         key, size = small[0]  # a soft limit that nobody wrote follows the hard one
-        yield key, f"{format_size(size)} is too little for any program; a number alone is bytes"
+        yield key, f"{format_size(size)} is too little for any program; without a unit it means bytes"
     if applied.soft and applied.hard and applied.soft > applied.hard:
         yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"
     if applied.measure is Measure.CGROUP and applied.enforce is Enforce.WATCH:
-        yield "measure", '"cgroup" needs a group of the kernel\'s, and memory.enforce = "watch" asks for none; drop one'
+        yield (
+            "measure",
+            '"cgroup" needs a cgroup of the kernel\'s, and memory.enforce = "watch" asks for none; drop one',
+        )
     if applied.warn and applied.soft and applied.warn > applied.soft:
-        yield "warn", f"{_above('warn', applied.warn, 'soft', applied.soft)}, so it would tell too late"
+        yield "warn", f"{_above('warn', applied.warn, 'soft', applied.soft)}, so the warning would come too late"
 
 
 def _above(low: str, size: int, high: str, bound: int) -> str:
@@ -87,7 +90,7 @@ def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str,
     """(table, key, what is wrong) where a Node program could not live under its heap's limit, or under hard."""
     size = node.max_old_space_size
     if isinstance(size, int) and size < BARE_HEAP:
-        why = f"{format_size(size)} is too little: Node itself needs {format_size(BARE_HEAP)}; a number alone is bytes"
+        why = f"{format_size(size)} is too little: Node needs {format_size(BARE_HEAP)}; without a unit it means bytes"
         yield "node", "max_old_space_size", why
     if hard is None:
         return
@@ -98,6 +101,6 @@ def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str,
     elif isinstance(size, int) and size + BARE_NODE > hard:
         why = (
             f"a heap of {format_size(size)} does not fit under memory.hard ({format_size(hard)}):"
-            f' Node takes about {bare} beside it; lower it, raise memory.hard, or write "auto"'
+            f' Node needs about {bare} beside it; lower it, raise memory.hard, or write "auto"'
         )
         yield "node", "max_old_space_size", why

@@ -26,7 +26,7 @@ from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
 
 _LOOK_AGAIN = 30.0  # seconds
-_HALTED = Outcome(reason=Reason.HALTED, why="stopped by the operator", exit=None, seconds=0.0, peak=0)
+_HALTED = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
 
 
 class Agent:
@@ -175,7 +175,11 @@ class Agent:
 
     def _tell_pause(self, until: float, *, known: bool) -> None:
         who = self.step.preset.name if self.step.preset is not None else self.step.name
-        then = f"the limit of {who} resets then" if known else f"{who} does not say when its limit resets"
+        then = (
+            f"waiting for {who}'s usage limit to reset"
+            if known
+            else f"{who} does not report when its usage limit resets"
+        )
         why = f"until {clock(until, time.time())}, {then}"
         self._context.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
 

@@ -24,12 +24,12 @@ def write(step: Step, folder: Path, before: str) -> Path:
     """Write an agent's brief. Its stdin is in it, unlike anywhere else: that is what the brief is for."""
     parts = [f"# {step.name}", f"In `{step.cwd}`:", f"```sh\n{shlex.join(step.command)}\n```"]
     if step.stdin:
-        parts += ["Its standard input:", step.stdin]
+        parts += ["Its stdin:", step.stdin]
     elif step.stdin_file:
-        parts += [f"Its standard input: `{step.stdin_file}`"]
-    parts += [f"Leave what it comes to, in short, in `{folder / ARTIFACTS / 'summary.md'}`."]
+        parts += [f"Its stdin: `{step.stdin_file}`"]
+    parts += [f"Write a short summary to `{folder / ARTIFACTS / 'summary.md'}`."]
     if before:
-        parts += ["# What those before have handed on", before]
+        parts += ["# Summaries of earlier agents", before]
     file = folder / ARTIFACTS / FILE
     write_private(file, "\n\n".join(parts).strip() + "\n")
     return file

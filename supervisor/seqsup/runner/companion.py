@@ -34,7 +34,7 @@ class Companion:
         self.start, self._site, self._weigh = start, site, weigh
         self._everyone = context.wake
         self._context = replace(context, wake=context.wake.branch())
-        self.agents = 0  # that ended since it was started
+        self.agents = 0  # that ended since its start
         self._number = len(list((site.folder / FOLDER / start.name).glob("*")))  # of earlier parts
         self._life = CompanionLife()
         self._task: asyncio.Task[None] | None = None
@@ -106,7 +106,7 @@ class Companion:
         collection.add_done_callback(lambda _: self._everyone.poke())
         while not collection.done() and self._context.stop_request.halt is Halt.NONE:
             if (left := deadline - time.monotonic()) <= 0:
-                self._collected = f", and has not collected within {format_duration(_COLLECTS)}"
+                self._collected = f", and its GC did not finish within {format_duration(_COLLECTS)}"
                 return
             await self._everyone.wait(left)
         self._hear(tree)
@@ -121,16 +121,16 @@ class Companion:
             self._outgrown = True
             self._context.emit(
                 Warned(
-                    message=f"the companion {self.name} holds {format_size(used)} before any agent has used it, over"
-                    f" its memory.hard {format_size(hard)}: a restart would not help, so only at"
-                    f" {format_size(far_over(hard))} is it ended; raise that limit"
+                    message=f"companion {self.name} uses {format_size(used)} while idle, more than its memory.hard of"
+                    f" {format_size(hard)}. Restarting would not help; seqsup restarts it above"
+                    f" {format_size(far_over(hard))}. Raise memory.hard."
                 )
             )  # fmt: skip
 
     def _hear(self, tree: SideProcess) -> None:
         """Tell of the collections that are over."""
         for done in tree.telemetry.gc.new() if tree.telemetry is not None else ():
-            self._collected = f" after a collection that freed {format_size(done.freed)} ({done.verdict})"
+            self._collected = f" after a GC that freed {format_size(done.freed)} ({done.verdict})"
             self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
 
     def _owner(self) -> Owner:
@@ -256,4 +256,4 @@ class Companion:
 
 def _how_it_ended(tree: SideProcess, ended: Exit) -> str:
     why = tree.complaint() or classify.describe(ended)
-    return f"{why}, but a companion has to stay in the foreground" if ended.code == 0 else why
+    return f"{why}; a companion must stay in the foreground" if ended.code == 0 else why

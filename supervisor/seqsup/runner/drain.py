@@ -96,4 +96,4 @@ def _in_memory(since: float) -> str:
     largest = " · ".join(f"{printable(name)} {format_size(size)}" for name, size in list(files.items())[:_NAMED])
     others = len(files) - _NAMED
     more = f" · {others} more" if others > 0 else ""
-    return f"; in memory since the run began, until removed: {format_size(sum(files.values()))} ({largest}{more})"
+    return f"; files in memory since the run began: {format_size(sum(files.values()))} ({largest}{more})"

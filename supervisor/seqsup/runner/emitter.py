@@ -99,7 +99,7 @@ class Emitter:
                     failed.append((listener, error))
         for listener, why in failed:
             listeners.remove(listener)
-            self.emit(Warned(message=f"{_name(listener)} hears no more of this run: {why!r}"))
+            self.emit(Warned(message=f"{_name(listener)} failed and is disabled for the rest of this run: {why!r}"))
 
 
 def _name(listener: object) -> str:

@@ -68,7 +68,7 @@ class Ending:
         if refused := launcher.complaint(exited.code, stderr):
             return Reason.SPAWN_FAILED, f"{step.command[0]} could not be started in {step.cwd}: {refused}", None
         file = step.success.file
-        missing = f"it exited well but left no {file}" if file and not _is_there(step, file) else ""
+        missing = f"it exited with a success code, but there is no {file}" if file and not _is_there(step, file) else ""
         told = classify.classify(
             ending=exited, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
@@ -105,7 +105,7 @@ class Ending:
             write_private(file, text(found))
             write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
         except OSError as error:
-            self._context.emit(Warned(message=f"{self._step.name}: its forensics could not be written: {error}"))
+            self._context.emit(Warned(message=f"{self._step.name}: its memory details could not be written: {error}"))
             return why, ""
         return why, file.name
 

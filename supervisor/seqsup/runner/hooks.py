@@ -131,7 +131,7 @@ class HookRunner:
         if ended is not None:
             return "" if ended.code == 0 else classify.describe(ended)
         if self._unwanted(point):
-            return "stopped by the operator"
+            return "stopped by the user"
         return f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
 
     def _unwanted(self, point: str) -> bool:

@@ -72,8 +72,8 @@ def must_be_program(word: str, cwd: str, path: str) -> None:
 def refusal(error: OSError, command: tuple[str, ...], cwd: str) -> str:
     """Say why a command could not be started."""
     if error.errno == errno.E2BIG:
-        return "a word or variable of it is too long, or all together: Linux takes 128 KiB of each; stdin takes more"
+        return "an argument or variable is longer than 128 KiB, or all together are too long: use stdin"
     if error.errno == errno.EAGAIN:
-        return "no more processes may be started: raise `ulimit -u`, or the pids.max of the group that seqsup is in"
+        return "too many processes: raise `ulimit -u`, or pids.max of seqsup's cgroup"
     told = error.strerror or str(error)
     return told if error.filename in (None, command[0], cwd) else f"{error.filename}: {told}"

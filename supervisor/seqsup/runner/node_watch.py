@@ -26,7 +26,9 @@ class NodeWatch:
         try:
             self.telemetry = workspace.telemetry()
         except OSError as error:
-            context.emit(Warned(message=f"{step.name} runs without telemetry: no socket for it ({error})"))
+            context.emit(
+                Warned(message=f"{step.name} runs without telemetry: its socket could not be created ({error})")
+            )
 
     def hear(self, tree: Tree, now: float, used: int) -> bool:
         """Let telemetry have its look, and report collections that are over. Return whether a Node process answers.

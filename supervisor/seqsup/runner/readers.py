@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LONG = 1.0  # seconds: a wait that is worth a word
 _LOOK_AGAIN = 0.05  # seconds
 _PATIENCE = 2.0  # seconds that the run before may take to close the port
-_FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops it now", Halt.NOW: "; Ctrl-C again kills it"}
+_FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops now", Halt.NOW: "; Ctrl-C again kills"}
 
 
 class Readers:

@@ -22,7 +22,7 @@ async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
         case "log", text:
             return "" if text.encode() in said else f"it has not printed {text!r}"
         case _, delay:
-            return "" if seconds >= delay else f"its delay of {delay} s is not over"
+            return "" if seconds >= delay else f"its delay of {delay} s has not passed"
 
 
 async def taken(ready: Readiness) -> str:
@@ -56,8 +56,8 @@ async def _port_missing(port: int) -> str:
     if await connects("127.0.0.1", port):
         return ""
     if await connects("::1", port):
-        return f"it listens at [::1]:{port} only: have it listen at 127.0.0.1, or use ready.http"
-    return f"nothing listens at port {port}"
+        return f"it listens on [::1]:{port} only: let it listen on 127.0.0.1, or use ready.http"
+    return f"no process listens on port {port}"
 
 
 async def _http_missing(url: str) -> str:

@@ -186,8 +186,11 @@ def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Re
     if not boots or boots[-1] != boot_id() or isinstance(told[-1], RunEnded | AttemptLost):
         return []
     folder = run_folder(state_dir, row.run)
-    remedy = f"open {folder} (chmod -R u+rwX), or `seqsup sweep` as its owner, or remove it if none of them runs"
-    unknown = f"whose, cannot be known ({why}): {remedy}"
+    remedy = (
+        f"Make {folder} readable (`chmod -R u+rwX`), run `seqsup sweep` as its owner, or delete the folder if none of"
+        " its processes is running."
+    )
+    unknown = f"but its run folder cannot be read ({why}). {remedy}"
     return [Recovered(label(row.run), row.name, None, (), unknown=unknown)]
 
 

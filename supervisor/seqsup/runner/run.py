@@ -116,7 +116,7 @@ class Run:
         if (told := denial(error)) is not None:
             return Stopped(f"{error.filename or folder}: {told}")
         if isinstance(error, FileNotFoundError) and not folder.is_dir():
-            return Stopped(f"its folder {folder} was removed while it went on")
+            return Stopped(f"its folder {folder} was removed while it was running")
         raise error
 
     # -- its beginning
@@ -228,14 +228,14 @@ class Run:
         )  # fmt: skip
         if found:
             names = ", ".join(f"{process.name} ({process.pid})" for process in found)
-            self._emit(Warned(message=f"found at the end of the run, and stopped: {names}"))
+            self._emit(Warned(message=f"stopped processes left at the end of the run: {names}"))
 
     def _abandoned(self) -> bool:
         """Report processes that survived every kill and are still there."""
         left = self._context.reaper.still_abandoned()
         if left:
             pids = ", ".join(map(str, sorted(left)))
-            self._emit(Warned(message=f"still there after SIGKILL: pid {pids}; the next seqsup looks for it again"))
+            self._emit(Warned(message=f"pid {pids} survived SIGKILL; seqsup will check for it on its next start"))
         return bool(left)
 
     def _ended(self, stopped: Stopped | None) -> RunEnded:

@@ -58,9 +58,9 @@ async def run_plan(
         turn = _queue_up(plan)
         try:
             if not wait and (ahead := turn.ahead()):
-                raise Refused(f"another run has the machine: {', '.join(ahead)}; without --no-wait this one waits")
+                raise Refused(f"another run is active: {', '.join(ahead)}; without --no-wait this one would wait")
             if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
-                readers.say("stopped while it waited; nothing was started")
+                readers.say("stopped while waiting; nothing was started")
                 return 128 + (stop.signal or signal.SIGINT)
             waited = time.monotonic() - began  # for others: what follows is this run's own work
             await _put_in_order(plan, journal, wake, readers)
@@ -91,12 +91,12 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
         if found.unknown:
             unknown.append(f"{found.run} {found.name} may have left processes behind; {found.unknown}")
             continue
-        left = "ended, but for what survived SIGKILL" if found.over else "was left by a supervisor that died"
+        left = "ended, but a process survived SIGKILL" if found.over else "was left by a dead supervisor"
         lost = f" while {found.lost} ran" if found.lost else ""
         readers.say(f"{found.run} {found.name} {left}{lost}{_recovered(found)}")
     others = await recover_elsewhere(journal, folder, state_dir(), wake)
     if others is not None and (others.processes or others.remains):  # an empty group is not worth a word
-        readers.say(f"a dead supervisor of another state folder left something{_recovered(others)}")
+        readers.say(f"a dead supervisor of another state folder left processes{_recovered(others)}")
     if unknown:
         raise Refused("\n".join(unknown))
 
@@ -108,7 +108,7 @@ async def _with_turn(
     row = _resumed(journal, resume)
     if row is not None and _complete(journal, row, plan):
         begun_with = narrowed(plan.only, plan.start_from)
-        part = f"what it was begun with ({begun_with}); --only or --from take others"
+        part = f"the agents it began with ({begun_with}); --only or --from select others"
         those = part if begun_with else "every agent of the profile" + " but those skipped" * bool(plan.skips)
         readers.say(f"nothing to resume: {label(row.run)} {plan.name} has completed {those}")
         return 0
@@ -144,7 +144,7 @@ def _resumed(journal: Journal, wanted: int | None) -> RunRow | None:
         return None
     row = next((row for row in journal.runs() if row.run == wanted), None)
     if row is None:
-        raise Refused(f"{label(wanted)} was removed while this waited for its turn")
+        raise Refused(f"{label(wanted)} was removed while this run waited")
     return row
 
 
@@ -177,6 +177,10 @@ def _begin(plan: Plan, journal: Journal, row: RunRow | None, cookie: str, waited
 def _recovered(found: Recovered) -> str:
     return (
         (f"; stopped {processes(found.processes)}" if found.processes else "")
-        + (f"; still there after KILL: {processes(found.remaining)}" if found.remaining else "")
-        + (f"; groups that could not be removed: {', '.join(found.groups_remaining)}" if found.groups_remaining else "")
+        + (f"; still running after SIGKILL: {processes(found.remaining)}" if found.remaining else "")
+        + (
+            f"; cgroups that could not be removed: {', '.join(found.groups_remaining)}"
+            if found.groups_remaining
+            else ""
+        )
     )

@@ -33,7 +33,7 @@ async def _searched(ended: Outcome, pattern: str, printed: str) -> Outcome:
     """Search in a thread that gives up in time, and without Python's lock: the watch of other lanes goes on."""
     import regex  # 8 ms and 2 MiB, which only this key costs
 
-    complaint = f"it exited well but printed nothing like {pattern!r}"
+    complaint = f"it exited with a success code, but printed nothing like {pattern!r}"
     try:
         found = await asyncio.to_thread(
             regex.search, pattern, printed, flags=re.MULTILINE, timeout=_SEARCH_DEADLINE, concurrent=True
@@ -65,5 +65,5 @@ async def _commanded(
         return ended
     if found.reason is Reason.HALTED:
         return replace(ended, reason=found.reason, why=found.why)
-    complaint = f"it exited well, but success.command {' '.join(words)} did not"
+    complaint = f"it exited with a success code, but success.command {' '.join(words)} failed"
     return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))

@@ -25,8 +25,7 @@ def supervise(plan: Plan, display: Display, *, resume: int | None = None, wait: 
     if inside := os.environ.get(COOKIE):
         agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
         raise Refused(
-            f"this is already inside agent {agent} of {run}: a run in a run would wait for itself;"
-            " call the command directly"
+            f"cannot start a run inside agent {agent} of {run}: it would wait for itself. Run the command directly."
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -44,14 +44,14 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
     names = [_name(file) for file in details]
     for name in names:
         if names.count(name) > 1:
-            raise ArtifactError(f"two files are called {name}: put them under different names")
+            raise ArtifactError(f"two files have the name {name}: give them different names")
     stored = [_store(folder, name, file) for name, file in zip(names, details, strict=True)]
     if summary is not None:
         text = summary.encode(errors="replace")
         if len(text) > LONGEST:
             raise ArtifactError(
-                f"a summary of {format_size(len(text))}; it may have {format_size(LONGEST)}:"
-                " say it shorter, and give the whole text with --details"
+                f"the summary has {format_size(len(text))}, more than {format_size(LONGEST)}:"
+                " shorten it, and give the whole text with --details"
             )
         _write(folder, SUMMARY, [text])
         stored.append(Stored(SUMMARY, len(text)))
@@ -86,7 +86,7 @@ def opened(attempt: Path, name: str) -> BinaryIO:
     """Open one of an attempt's files. ArtifactError: there is none of this name, or it leads elsewhere."""
     top = attempt / ARTIFACTS
     if name not in {each.name for each in files(attempt)}:
-        raise ArtifactError(f"there is no file {name} in {top}")
+        raise ArtifactError(f"no file {name} in {top}")
     return os.fdopen(_open(top, name), "rb")
 
 
@@ -132,9 +132,9 @@ def _let_read(fd: int, reader: int) -> bool:
 def _name(file: Path) -> str:
     name = file.name
     if name in ("", "..") or _is_temporary(name):
-        raise ArtifactError(f"{file} has no name of its own: give files")
+        raise ArtifactError(f"{file} has no name: give files")
     if name == SUMMARY:
-        raise ArtifactError(f"{file}: {SUMMARY} is the summary's own name; give it with --summary, or rename the file")
+        raise ArtifactError(f"{file}: {SUMMARY} is reserved for the summary: use --summary, or rename the file")
     return name
 
 
@@ -143,7 +143,7 @@ def _store(folder: Path, name: str, file: Path) -> Stored:
         with open(file, "rb", opener=at_once) as source:
             status = os.fstat(source.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ArtifactError(f"{file} is no regular file; of a folder give the files, or an archive")
+                raise ArtifactError(f"{file} is not a regular file: give files, or an archive")
             with suppress(FileNotFoundError):
                 if (folder / name).samefile(file):
                     return Stored(name, status.st_size)  # it was made there

@@ -81,7 +81,7 @@ class JournalReader:
             ).fetchall()
             for run, name, profile, cookie, *_, said in rows:
                 if said != sum_of(name, profile, cookie):
-                    raise sqlite3.DatabaseError(f"the entry of {label(run)} is not as it was written")
+                    raise sqlite3.DatabaseError(f"the entry of {label(run)} is damaged")
             return [RunRow(*row[:-1]) for row in rows]
 
     def events(self, run: int, after: int = 0) -> Iterator[Recorded]:
@@ -96,7 +96,7 @@ class JournalReader:
                 after += 1
                 with self._telling():
                     if seq != after or said != sum_of(run, seq, body):
-                        raise sqlite3.DatabaseError(f"event {after} of {label(run)} is not as it was written")
+                        raise sqlite3.DatabaseError(f"event {after} of {label(run)} is damaged")
                     event = decode(body)
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
 
@@ -220,7 +220,7 @@ class Journal(JournalReader):
             self._wal.reserve()
             self._kept.reserve()
         except OSError as error:
-            why = f"the journal {self._path} has no room for another agent's end: {error.strerror}"
+            why = f"the journal {self._path} cannot reserve room for an agent's end: {error.strerror}"
             raise Stopped(f"{why}; free space in {self._path.parent}") from error
 
     def flush(self) -> None:
@@ -272,7 +272,7 @@ class Journal(JournalReader):
     def _write(self, patience: float) -> None:
         self._be_patient(patience)
         if not self._in_place():
-            raise JournalLost(f"the journal {self._path} was removed or replaced while the run went on")
+            raise JournalLost(f"the journal {self._path} was removed or replaced while the run was running")
         try:
             with self._db:
                 insert(self._db, self._unwritten)

@@ -76,7 +76,9 @@ def _must_be_regular(path: Path) -> bool:
     except OSError as error:
         raise JournalError(trouble(path, error)) from error
     if not stat.S_ISREG(mode):
-        raise JournalError(f"the journal {path} is no regular file: set it aside, or set SEQSUP_STATE_DIR to another")
+        raise JournalError(
+            f"the journal {path} is not a regular file: move it away, or set SEQSUP_STATE_DIR to another folder"
+        )
     return True
 
 
@@ -96,7 +98,7 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
         must_be_own(state_dir)
     there = kept(state_dir)
     if not write and not there:
-        raise NoJournal(f"nothing ever ran here, there is no {path}; `seqsup start PROFILE` makes one")
+        raise NoJournal(f"no runs yet: {path} does not exist; start one: seqsup start PROFILE")
     try:
         if write:
             private(state_dir)
@@ -110,9 +112,9 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
         wait_for_lock(db, PATIENCE)
         found = _format(path, db)
         if there and not found and any(path.parent.glob("runs/r*")):
-            raise sqlite3.DatabaseError("it is empty, though runs were kept here")
+            raise sqlite3.DatabaseError("it is empty, although runs are stored beside it")
         if not found and not write:  # its making was cut short, or goes on
-            raise NoJournal(f"nothing ever ran here: {path} is empty")
+            raise NoJournal(f"no runs yet: {path} is empty")
         if write:
             _prepare(path, db, found)
     except sqlite3.Error as error:
@@ -149,7 +151,7 @@ def _format(path: Path, db: sqlite3.Connection) -> int:
     if found not in (0, FORMAT):
         raise JournalError(
             f"{path} has the unknown format {found} (this seqsup knows {FORMAT}):"
-            f" set it aside (mv {path} {path}.{found}; a new one is made)"
+            f" move it away (`mv {path} {path}.{found}`); seqsup creates a new journal"
         )
     return int(found)
 
@@ -254,15 +256,18 @@ def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
     blocking = next(each for each in path.parents if os.path.exists(each))  # noqa: PTH110 (Path's raises at EACCES)
     if not blocking.is_dir():
-        return f"{blocking} is no folder: set SEQSUP_STATE_DIR, or run.state_dir, to one"
+        return f"{blocking} is not a folder: set SEQSUP_STATE_DIR or run.state_dir to a folder"
     if isinstance(error, OSError):
         return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
-        return f"free space or make {folder} writable; a run that had begun then goes on with --resume"
+        return f"free space or make {folder} writable; then continue a started run with --resume"
     if is_locked(error):
-        return f"another program keeps it locked (`fuser {path}` says which): end that, then use --resume"
+        return f"another program holds a lock on it (`fuser {path}` shows which): stop that program, then use --resume"
     if name.startswith("SQLITE_IOERR"):
         why = f"{folder} could not be read or written"  # also where a full disk has no room for what is beside the file
         return f"{why}: free space there, look at `ulimit -f` and at the kernel's log, then use --resume"
-    return f"if the file is damaged, set it aside (mv {path} {path}.damaged; a new one is made) and tell us"
+    return (
+        f"if the file is damaged, move it away (`mv {path} {path}.damaged`) and report this;"
+        " seqsup creates a new journal"
+    )

@@ -44,7 +44,7 @@ def at_home(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise SeqsupError(f"{path}: nobody knows that home: set HOME, or SEQSUP_STATE_DIR to a folder") from None
+        raise SeqsupError(f"{path}: no home folder is known: set HOME, or SEQSUP_STATE_DIR to a folder") from None
 
 
 def straight(path: Path) -> Path:
@@ -52,13 +52,11 @@ def straight(path: Path) -> Path:
     try:
         found = os.path.normpath(path.absolute())
     except FileNotFoundError:
-        raise SeqsupError("the folder we are in was removed: cd to one that exists") from None
+        raise SeqsupError("the current folder was removed: cd to one that exists") from None
     try:
         found.encode()
     except UnicodeEncodeError:
-        raise SeqsupError(
-            f"{found}: a path that is not UTF-8, which journal and JSON cannot carry: rename it"
-        ) from None
+        raise SeqsupError(f"{found}: the path is not UTF-8, which journal and JSON cannot store: rename it") from None
     return Path(found)
 
 

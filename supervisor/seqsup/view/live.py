@@ -17,8 +17,8 @@ from seqsup.view.screen import Screen
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
 KEYS = {
-    Halt.NONE: "Ctrl-C: stop after this agent · twice: stop it now · three times: kill",
-    Halt.AFTER_AGENT: "Ctrl-C again: stop it now · twice: kill",
+    Halt.NONE: "Ctrl-C: stop after this agent · twice: stop now · three times: kill",
+    Halt.AFTER_AGENT: "Ctrl-C again: stop now · twice: kill",
     Halt.NOW: "Ctrl-C again: kill",
 }
 

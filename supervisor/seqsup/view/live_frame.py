@@ -126,8 +126,8 @@ def frame(scene: Scene, now: Now, canvas: Canvas) -> list[list[Part]]:
 def _headline(view: RunView, now: float, canvas: Canvas) -> list[Part]:
     done = view.count(AgentState.COMPLETED)
     parts: list[Part] = [("", f"{done} of {len(view.agents)} done")]
-    parts += [("yellow", f"{view.concurrency} at a time AT YOUR OWN RISK")] if view.concurrency > 1 else []
-    parts += [("red", f"{gave_up} gave up")] if (gave_up := view.count(AgentState.GAVE_UP)) else []
+    parts += [("yellow", f"{view.concurrency} at a time, at your own risk")] if view.concurrency > 1 else []
+    parts += [("red", f"{gave_up} failed")] if (gave_up := view.count(AgentState.GAVE_UP)) else []
     parts += [("", f"{skipped} skipped")] if (skipped := view.count(AgentState.SKIPPED)) else []
     parts += [("yellow", f"stops {HALTS[view.halt]}")] if view.halt > Halt.NONE else []
     parts += [("", format_duration(max(0.0, now - view.began)))] if view.began is not None else []
@@ -146,9 +146,9 @@ def _turn(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
     head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.name}"), ("", f"{again}  ")]
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
-        return canvas.fit(head, [("", f"next attempt in {wait}"), ("yellow", f"after {agent.reason}")])
+        return canvas.fit(head, [("", f"retry in {wait}"), ("yellow", f"after {agent.reason}")])
     if agent.state is AgentState.DRAINING:
-        return canvas.fit(head, [("", f"{agent.reason}"), ("", "its memory drains")])
+        return canvas.fit(head, [("", f"{agent.reason}"), ("", "memory drains")])
     parts: list[Part] = [("", format_duration(max(0.0, now.mono - agent.began)))] if agent.began is not None else []
     parts += [("", f"pid {agent.pid}")] if agent.pid else []
     if scene.pulse.processes:

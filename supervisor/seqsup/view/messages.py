@@ -36,15 +36,15 @@ def say(event: Event) -> Message | None:
     numbers. Events that need more than one sentence have a function of their own below."""
     match event:
         case events.HaltRequested(halt=halt, by=by):
-            return Message(WARNING, "■", "stop", f"asked by {by}: {HALTS[halt]}")
+            return Message(WARNING, "■", "stop", f"{by}: {HALTS[halt]}")
         case events.Spawned(attempt=attempt, pid=pid):
             return Message(INFO, "▶", "started", f"pid {pid}" + (f"  attempt {attempt}" if attempt > 1 else ""))
         case events.LeaderEnded(outcome=outcome):
             ended = ending(outcome.exit)
-            text = f"{ended}, as the profile expects; what it has left behind is looked at"
+            text = f"{ended}, as expected; checking for leftover processes"
             return Message(DEBUG, "■", "ended", text)
         case events.BriefWritten(folder=folder, stands=stands):
-            summary = f"for it stands {stands}" if stands else "it has left no summary yet"
+            summary = f"later agents get the summary from {stands}" if stands else "no summary from an earlier run"
             return Message(INFO, "✔", "brief", f"{folder}/artifacts/brief.md; {summary}")
         case events.AgentDue():
             return Message(DEBUG, "▶", "its turn")
@@ -68,12 +68,13 @@ def say(event: Event) -> Message | None:
 @say.register
 def _(event: events.MemoryWarned | events.MemoryHigh) -> Message:
     name, limit = ("warn", event.warn) if isinstance(event, events.MemoryWarned) else ("soft", event.soft)
-    return Message(WARNING, "!", "memory", f"{format_size(event.used)} is over {name} = {format_size(limit)}")
+    return Message(WARNING, "!", "memory", f"{format_size(event.used)} above {name} ({format_size(limit)})")
 
 
 @say.register
 def _(event: events.OutputCut) -> Message:
-    text = f"{event.stream} is {format_size(event.size)}, over output.max = {format_size(event.most)}: its middle goes"
+    most = format_size(event.most)
+    text = f"{event.stream} exceeded output.max ({most}): keeping its beginning and end, discarding the middle"
     return Message(WARNING, "!", "output", text)
 
 
@@ -114,7 +115,7 @@ def _(event: events.PeakRose) -> Message:
 def _(event: events.GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
     limit = "hard" if event.owner.companion else "soft"
-    text = f"{format_size(event.used)} is over {limit} = {format_size(event.limit)}: a collection is asked of {asked}"
+    text = f"{format_size(event.used)} above {limit} ({format_size(event.limit)}); requesting GC in {asked}"
     return _collection(event.owner, "memory", text)
 
 
@@ -122,7 +123,7 @@ def _(event: events.GcRequested) -> Message:
 def _(event: events.GcDone) -> Message:
     done, before, after = event.collection, event.collection.before, event.collection.after
     text = (
-        f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree has {format_size(event.used)}:"
+        f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree uses {format_size(event.used)}:"
         f" heap {format_size(before.used)} → {format_size(after.used)},"
         f" external {format_size(before.external)} → {format_size(after.external)}; {done.verdict}"
     )
@@ -154,7 +155,7 @@ def _(event: events.AttemptEnded) -> Message:
     if outcome.peak:
         parts.append(f"peak {format_size(outcome.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
     if outcome.left_over:
-        parts.append(f"left behind {processes(outcome.left_over)}")
+        parts.append(f"stopped leftover {processes(outcome.left_over)}")
     text = "  ".join(part for part in parts if part)
     if outcome.reason is Reason.COMPLETED:
         return Message(SUCCESS, "✔", outcome.reason, text)
@@ -189,16 +190,16 @@ def _(event: events.AgentEnded) -> Message | None:
 def _(event: events.Drained) -> Message:
     freed = f"freed {format_size(event.freed)}" if event.freed >= 0 else f"{format_size(-event.freed)} less"
     text = (
-        f"the host had {format_size(event.before)}, has {format_size(event.after)}: {freed};"
-        f" the run holds {format_size(event.owned)}"
+        f"host: {format_size(event.before)} → {format_size(event.after)} available ({freed}, other programs included);"
+        f" the run uses {format_size(event.owned)}"
     )
     if event.strays:
-        text += f"; found apart from its tree: {processes(event.strays)}"
+        text += f"; found outside its tree: {processes(event.strays)}"
     if event.reached:
         seconds = format_duration(event.seconds)
         level = INFO if event.strays or event.seconds >= _SLOW else DEBUG
         return Message(level, "✔", "drained", f"in {seconds}: {text}")
-    then = f"; {event.on_timeout} follows" if event.on_timeout else ""
+    then = f"; next: {event.on_timeout}" if event.on_timeout else ""
     return Message(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
 
 
@@ -211,7 +212,7 @@ def _(event: events.CompanionEvent) -> Message:
         case events.CompanionReady(seconds=seconds):
             return Message(INFO, "✔", "companion", f"{name} is ready after {format_duration(seconds)}")
         case events.CompanionExited(seconds=seconds, why=why, folder=folder, output=output):
-            text = f"{name}, {format_duration(seconds)} after its start: {why}; its output is in {folder}"
+            text = f"{name} {format_duration(seconds)} after its start: {why}; output in {folder}"
             said = last_words(output.encode())  # of Node's stack too: it may be told several times
             return Message(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
         case events.CompanionStopped(seconds=seconds, reason=reason, processes=stopped):
@@ -224,14 +225,12 @@ def _(event: events.CompanionEvent) -> Message:
 
 @say.register
 def _(event: events.ChainEnded) -> Message:
-    over = f"{event.chain} is over after {counted(event.agents, 'agent')}"
-    had, holds = format_size(event.baseline), f"the run holds {format_size(event.owned)}"
+    over = f"{event.chain} done ({counted(event.agents, 'agent')})"
+    had, holds = format_size(event.baseline), f"the run uses {format_size(event.owned)}"
     if event.reached:
         has = format_size(event.available)
-        return Message(
-            INFO, "✔", "chain", f"{over}: the host has {has} available, before the first it had {had}; {holds}"
-        )
-    text = f"{over}, but memory is not back: {event.why}; before the first the host had {had}; {holds}"
+        return Message(INFO, "✔", "chain", f"{over}: {has} available, before the first agent {had}; {holds}")
+    text = f"{over}, but memory is not back: {event.why}; before the first agent {had} available; {holds}"
     return Message(ERROR, "!", "chain", text)
 
 
@@ -239,23 +238,23 @@ def _(event: events.ChainEnded) -> Message:
 def _(event: events.HookEnded) -> Message:
     text = f"{event.point}: {event.command}  {format_duration(event.seconds)}"
     if event.left_over:
-        text += f"; left behind {processes(event.left_over)}"
+        text += f"; stopped leftover {processes(event.left_over)}"
     if event.ok:
         return Message(DEBUG, "✔", "hook", text)
-    said = f"; its output is in {event.folder}: {event.output}" if event.output else ""
+    said = f"; output in {event.folder}: {event.output}" if event.output else ""
     return Message(WARNING, "✖", "hook", f"{text}  {event.why}{said}")
 
 
 @say.register
 def _(event: events.Unkillable) -> Message:
     who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
-    text = f"still there {format_duration(event.seconds)} after SIGKILL: {who}"
+    text = f"still running {format_duration(event.seconds)} after SIGKILL: {who}"
     return Message(ERROR, "!", "unkillable", text)
 
 
 @say.register
 def _(event: events.AttemptLost) -> Message:
-    stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; nothing of it was left"
+    stopped = f"; stopped {processes(event.stopped)}" if event.stopped else "; no processes were left"
     return Message(ERROR, "✖", "lost", f"its supervisor died{stopped}")
 
 
@@ -269,11 +268,11 @@ def _(event: events.RunsRemoved) -> Message:
 def _(event: events.RunEnded) -> Message:
     text = (
         f"exit {event.exit_code}  {format_duration(event.seconds)}  {event.completed} completed,"
-        f" {event.gave_up} gave up, {event.skipped} skipped, {event.not_run} not run"
+        f" {event.gave_up} failed, {event.skipped} skipped, {event.not_run} not run"
     )
     if event.sequence_violations:
         pairs = counted(event.sequence_violations, "pair")
-        text += f"; {pairs} of attempts ran at the same time: a fault of seqsup"
+        text += f"; {pairs} of attempts ran at the same time: internal error"
         return Message(ERROR, "✖", "ended", text)
     text += f"  {event.why}" if event.why else ""
     return Message(ERROR if event.exit_code else SUCCESS, "■", "ended", text, table=True)

@@ -46,7 +46,7 @@ def body(
         yield from wrap(f"  {held}", width or _TEXT) if held else ()
     if view.sequence_violations:
         pairs = counted(view.sequence_violations, "pair")
-        fault = f"fault: {pairs} of attempts ran at the same time, which must never happen; please tell us"
+        fault = f"internal error: {pairs} of attempts ran at the same time; please report this"
         yield from wrap(fault, width or _TEXT)
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
         of = _shown(view.profile, here) if elsewhere and view.profile else view.run
@@ -130,7 +130,7 @@ def reasons(view: RunView) -> Iterator[tuple[str, str, str]]:
     """Say what did not complete, why, and what held its memory; also why the run ended where that is no agent's."""
     for agent in view.agents.values():
         if agent.state is AgentState.GAVE_UP:
-            yield f"{agent.name} gave up", agent.why, processes(agent.processes)
+            yield f"{agent.name} failed", agent.why, processes(agent.processes)
     skipped: dict[str, list[str]] = {}
     for agent in view.agents.values():
         if agent.state is AgentState.SKIPPED:

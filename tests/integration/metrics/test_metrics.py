@@ -585,9 +585,9 @@ def test_a_host_that_none_can_be_is_no_fault(seqsup: Callable[..., Result], tmp_
     listen = f"127.0.0..1:{free_port()}"
     result = seqsup("start", write(tmp_path, shell("a", "exit 0"), metrics={"listen": listen}))
     assert result.code == 0, result.stderr
-    assert f"metrics.listen {listen}: no host can be called that" in result.stderr
+    assert f"metrics.listen {listen}: not a host name" in result.stderr
     told = seqsup("doctor", env={"SEQSUP_METRICS_LISTEN": listen})
-    assert f"{listen}: no host can be called that" in told.stdout
+    assert f"{listen}: not a host name" in told.stdout
 
 
 def test_a_first_scrape_that_meets_the_end_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,9 +711,12 @@ def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [
-        ({"textfile": "."}, "metrics.textfile: . is a folder; name a file in it"),
-        ({"textfile": "/dev/null"}, "metrics.textfile: /dev/null is no regular file, and would be replaced by one"),
-        ({"file_sd": "/dev/stdout"}, "metrics.file_sd: /dev/stdout is no regular file, and would be replaced by one"),
+        ({"textfile": "."}, "metrics.textfile: . is a folder; choose a file in it"),
+        ({"textfile": "/dev/null"}, "metrics.textfile: /dev/null is not a regular file, and would be replaced by one"),
+        (
+            {"file_sd": "/dev/stdout"},
+            "metrics.file_sd: /dev/stdout is not a regular file, and would be replaced by one",
+        ),
         ({"listen": "none", "required": True}, "metrics.required: nothing is served"),
         ({"listen": "none", "file_sd": "sd.json"}, "metrics.file_sd: nothing is served"),
         ({"pushgateway": "http://x y"}, "metrics.pushgateway: 'http://x y': expected an address such as"),
@@ -732,7 +735,7 @@ def test_what_cannot_be_served_is_refused(
 def test_the_plan_says_where_figures_are_read(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     metrics = {"listen": "0.0.0.0:9472", "required": True, "textfile": "out.prom"}
     said = " ".join(seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics)).stdout.split())
-    assert "metrics http://0.0.0.0:9472/metrics, for whoever reaches this machine; nothing starts without" in said
+    assert "metrics http://0.0.0.0:9472/metrics, readable from other machines; nothing starts without" in said
     assert f"textfile {tmp_path}/out.prom" in said
 
 

@@ -104,7 +104,7 @@ def test_who_meets_the_limit_of_data_may_have_died_of_it(tmp_path: Path, node: P
     outcome = end(tmp_path, node, ["node", "leak.cjs"], rlimits=Rlimits(data=700 * MIB)).outcome
     assert outcome.reason in (Reason.HEAP_OOM, Reason.CRASHED)
     if outcome.reason is Reason.CRASHED:
-        assert "who meets rlimits.data (700 MiB) dies like this" in outcome.why
+        assert "who meets rlimits.data (700 MiB) exits like this" in outcome.why
 
 
 def test_an_option_that_another_node_refuses_is_left_out_at_the_next_try(

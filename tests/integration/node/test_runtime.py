@@ -141,7 +141,7 @@ def test_a_first_line_that_ends_in_cr_is_said_with_its_remedy(tmp_path: Path) ->
     found = detect(["./it's.sh"], str(tmp_path), PATH)
     assert found.executable is None
     mended = f"sed -i 's/\\r$//' {shlex.quote(f'{tmp_path}/it{chr(39)}s.sh')}"
-    assert found.why.endswith(f"its first line ends in CR; mend it with: {mended}")
+    assert found.why.endswith(f"its first line ends in CR; fix it with: {mended}")
 
 
 def test_a_script_that_names_itself_as_interpreter_ends_the_search(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
     assert whys[0].endswith(f"""not executable; mend it with: chmod +x '{tmp_path}/it'"'"'s'""")
     assert whys[1:] == [
         f"{tmp_path}/folder is a folder", f"there is no {tmp_path}/nothing",
-        "there is no program nothing on PATH: install it, or give its path",
+        "no program nothing on PATH: install it, or give its path",
     ]  # fmt: skip
 
 

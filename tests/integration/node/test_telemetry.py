@@ -349,7 +349,7 @@ def test_a_leak_in_a_worker_thread_is_not_called_outside_javascript(node: Path, 
     ended = tried(node_step(node, tmp_path, "starts.mjs"), tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.SOFT
     assert next(event for event in ended.events if isinstance(event, GcDone)).collection.verdict is Verdict.UNKNOWN
-    assert ended.outcome.why.endswith(" MiB may be in worker threads of node starts.mjs, which are not asked")
+    assert ended.outcome.why.endswith(" MiB may be in worker threads of node starts.mjs, which cannot be asked")
 
 
 @pytest.mark.memory
@@ -435,7 +435,7 @@ def test_a_heap_snapshot_that_grace_ends_is_told_and_leaves_nothing(node: Path, 
     plain = node_step(node, tmp_path, script, timeouts={"wall": 200.0, "grace": 1.0})
     ended = tried(replace(plain, node=wants_snapshot(plain.node)), tmp_path / "run", heap=HEAP)
     assert ended.reason is Reason.SOFT
-    assert ended.outcome.why.endswith("; no heap snapshot: it was not finished")
+    assert ended.outcome.why.endswith("; no heap snapshot: it did not finish")
     assert [event.signal for event in ended.events if isinstance(event, StopSent)] == ["SIGKILL"]
     assert not (ended.folder / "reports").exists()
 

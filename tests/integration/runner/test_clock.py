@@ -75,7 +75,7 @@ def test_what_goes_on_is_timed_by_the_clock_that_nobody_sets(jump: float) -> Non
     said = spoken(runs, now)
     assert "0 of 2 done · 1:29" in said
     assert "▶ a  1:28 · pid 4712" in said
-    assert "next attempt in 16 s" in spoken(runs.ended("a").retry("a", wait=101), now)
+    assert "retry in 16 s" in spoken(runs.ended("a").retry("a", wait=101), now)
 
 
 @pytest.mark.parametrize("jump", [-60.0, 0.0, 60.0])
@@ -83,7 +83,7 @@ def test_a_limit_that_resets_at_a_time_of_day_is_waited_for_by_the_calendar(jump
     at_limit = Told().run("a").started("a").ended("a").paused("a", wait=600)
     until = fold(at_limit.events).agents["a"].limit_until
     assert until is not None
-    assert "next attempt in 5:00" in spoken(at_limit, Now(until - 300, 305 + jump))
+    assert "retry in 5:00" in spoken(at_limit, Now(until - 300, 305 + jump))
 
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])

@@ -192,7 +192,7 @@ def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
     assert result.code == 4
     assert len(of(events, "companion_exited")) == 5
     assert "no further agent starts" in of(events, "warned")[-1]["message"]
-    assert events[-1]["why"] == "the companion files-mcp crashed 5 times in a row; the last time exit 7"
+    assert events[-1]["why"] == "the companion files-mcp crashed 5 times in a row; last time: exit 7"
     assert "next: seqsup logs r1 files-mcp · seqsup start nightly.toml --resume" in seqsup("status").stdout
     assert not (tmp_path / "ran").exists()
 
@@ -201,7 +201,7 @@ def test_one_that_puts_itself_into_the_background_is_told_to_stay(seqsup_started
     companion = {"name": "daemon", "command": ["sh", "-c", "sleep 600 & exit 0"], "ready": {"delay": "60s"}}
     run = seqsup_started("start", write(tmp_path, shell("a", "true"), companions=[companion]), "--json")
     told = wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_exited"), 60)
-    assert told[0]["why"] == "exit 0, but a companion has to stay in the foreground"
+    assert told[0]["why"] == "exit 0; a companion must stay in the foreground"
     run.send(signal.SIGTERM)
     assert run.wait().code == 143
 

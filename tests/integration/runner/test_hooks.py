@@ -121,7 +121,7 @@ def test_status_says_which_hook_a_run_waits_for(seqsup: Seqsup, seqsup_started: 
     assert (hook["point"], hook["command"], hook["agent"]) == ("before_agent", waits, "a")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", hook["started"])
     assert seqsup("pause").code == 0
-    assert "pauses before its next agent" in " ".join(seqsup("status").stdout.split())
+    assert "will pause before the next agent" in " ".join(seqsup("status").stdout.split())
     assert seqsup("resume").code == 0
     assert "pauses before" not in " ".join(seqsup("status").stdout.split())
     (tmp_path / "gate").touch()
@@ -135,7 +135,7 @@ def test_stop_says_which_hook_it_waits_for(seqsup: Seqsup, seqsup_started: Start
     process = seqsup_started("start", write(tmp_path, shell("a", "true"), **hooks(after_agent=[waits])))
     wait_for(lambda: "hook after_agent" in " ".join(seqsup("status").stdout.split()))
     stopping = seqsup_started("stop", "--now")
-    wait_for(lambda: re.search(r"r1 \S+ ends now, once its hook after_agent \(pid \d+\) has ended", stopping.stderr))
+    wait_for(lambda: re.search(r"r1 \S+ ends when its hook after_agent \(pid \d+\) has finished", stopping.stderr))
     (tmp_path / "gate").touch()
     assert stopping.wait().code == 0
     assert process.wait().code == 0, process.stderr
@@ -202,7 +202,7 @@ def test_the_plan_shows_hooks_and_refuses_one_that_cannot_run(seqsup: Seqsup, tm
     profile = write(tmp_path, shell("a", "true"), **hooks(after_agent=["./hook.sh"]))
     refused = seqsup("start", profile)
     assert refused.code == 2
-    assert f"hooks.after_agent[0]: {hook} is not executable; mend it with: chmod +x {hook}" in refused.stderr
+    assert f"hooks.after_agent[0]: {hook} is not executable; fix it with: chmod +x {hook}" in refused.stderr
     hook.chmod(0o755)
     assert "after_agent  ./hook.sh" in seqsup("plan", profile).stdout
     assert seqsup("start", profile).code == 0
@@ -211,7 +211,7 @@ def test_the_plan_shows_hooks_and_refuses_one_that_cannot_run(seqsup: Seqsup, tm
 def test_a_hook_beside_the_profile_is_named_as_it_must_be_written(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "tell.sh").touch()
     refused = seqsup("plan", write(tmp_path, shell("a", "true"), hooks={"after_run": ["tell.sh"]}))
-    assert "hooks.after_run[0]: there is no program tell.sh on PATH: write ./tell.sh" in refused.stderr
+    assert "hooks.after_run[0]: no program tell.sh on PATH: write ./tell.sh" in refused.stderr
 
 
 def test_a_killed_supervisor_takes_its_hook_along(

@@ -65,7 +65,7 @@ def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(
     monkeypatch.setenv("SEQSUP_TIER", tier)
     path = write(tmp_path, shell("a", meet("a", "b")), shell("b", meet("b", "a")), shell("c", "true"), **lanes(2))
     plan = seqsup("plan", path)
-    assert "2 at a time AT YOUR OWN RISK" in plan.stdout
+    assert "2 at a time, at your own risk" in plan.stdout
     assert json.loads(seqsup("plan", path, "--json").stdout)["execution_mode"] == "lanes"
     result = seqsup("start", path)
     assert result.code == 0, result.stderr
@@ -168,7 +168,7 @@ def test_all_whose_turn_it_is_are_told_and_that_it_is_at_the_users_risk(
     process = seqsup_started("start", write(tmp_path, *waits, **lanes(2)))
     wait_for(lambda: all((tmp_path / name).exists() for name in "ab"))
     status = " ".join(seqsup("status").stdout.split())
-    assert "2 at a time AT YOUR OWN RISK" in status
+    assert "2 at a time, at your own risk" in status
     assert all(f"{name}: attempt 1" in status for name in "ab")
     assert json.loads(seqsup("status", "--json").stdout)["concurrency"] == 2
     (tmp_path / "gate").touch()

@@ -27,11 +27,11 @@ def test_plan_says_what_agents_usually_take_and_why_they_are_taken(seqsup: Seqsu
     assert "30 s, peak 310 MiB; of 3 attempts 95 % within 30 s and 320 MiB" in " ".join(shown.split())
     assert "taken" in shown
     assert "the task has button" in shown
-    assert "db: the task has none of the words sql" in shown
+    assert "db: the task contains none of the words sql" in shown
     told = json.loads(seqsup("plan", profile, "--task", "Mend the Button", "--json").stdout)
     assert told["routing"] == [
         {"agent": "ui", "taken": True, "why": "the task has button"},
-        {"agent": "db", "taken": False, "why": "the task has none of the words sql"},
+        {"agent": "db", "taken": False, "why": "the task contains none of the words sql"},
     ]
     assert told["steps"][0]["expected"]["peak"] == 310 * MIB
     fresh = json.loads(seqsup("plan", profile, "--only", "db", "--json").stdout)

@@ -36,13 +36,13 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     wait_for((tmp_path / "pid").exists)
     paused = seqsup("pause")
     assert (paused.code, "pauses after a; `seqsup resume r1`" in paused.stderr) == (0, True)
-    assert "pauses after this agent" in " ".join(seqsup("status").stdout.split())
+    assert "will pause after this agent" in " ".join(seqsup("status").stdout.split())
     (tmp_path / "gate").touch()
     wait_for(lambda: "run_paused" in kinds(seqsup))
     status = seqsup("status")
     assert (status.code, "pauses after" in status.stdout) == (0, False)
-    assert "nothing of the run lives now: it is between agents" in seqsup("mem").stdout
-    assert "paused: by the operator; `seqsup resume r1` lets it go on" in " ".join(status.stdout.split())
+    assert "no process is running: the run is between agents" in seqsup("mem").stdout
+    assert "paused: by the user; `seqsup resume r1` continues it" in " ".join(status.stdout.split())
     assert not (tmp_path / "ran").exists()
     assert "goes on" in seqsup("resume").stderr
     assert process.wait().code == 0
@@ -116,11 +116,11 @@ def test_a_pause_holds_up_who_waits_for_memory_too(
     needy = shell("a", "touch ran", memory={"host_floor": total})
     process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "8s", "available": "none"}))
     wait_for(lambda: "admission_delayed" in kinds(seqsup))
-    assert "pauses before its next agent" in seqsup("pause").stderr
+    assert "will pause before the next agent" in seqsup("pause").stderr
     wait_for(lambda: "run_paused" in kinds(seqsup))
     assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())
     assert seqsup("resume").code == 0
-    assert process.wait().code == 4, "it still waits no longer than it may"
+    assert process.wait().code == 4, "it still left the queue than it may"
     assert kinds(seqsup).count("run_continued") == 1
 
 
@@ -144,7 +144,7 @@ def test_a_pause_outlives_its_supervisor(seqsup: Seqsup, seqsup_started: Start, 
     process.send(signal.SIGKILL)
     process.process.wait()
     again = seqsup_started("start", profile, "--resume", "--quiet")
-    wait_for(lambda: "paused     by the operator; `seqsup resume r1` lets it go on" in again.stderr)
+    wait_for(lambda: "paused     by the user; `seqsup resume r1` continues it" in again.stderr)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "gate").touch()
     assert seqsup("resume").code == 0

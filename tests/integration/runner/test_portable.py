@@ -40,7 +40,7 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
             assert told is not None
             wait_for(lambda: "waiting for first" in told.readline())
             away = on_mac(tmp_path, "stop", "second")
-            assert (away.code, "waits no longer" in away.stderr) == (0, True), away.stderr
+            assert (away.code, "left the queue" in away.stderr) == (0, True), away.stderr
             assert waiting.wait(40) == 128 + signal.SIGTERM
         assert on_mac(tmp_path, "pause", "first").code == 0
         on = on_mac(tmp_path, "resume", "first")

@@ -55,7 +55,7 @@ def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true", preset="gemini", env={"MINE": "x"}), shell("b", "true", preset="qwen"))
     shown = " ".join(seqsup("plan", profile, env={"QWEN_CODE_NO_RELAUNCH": "no"}).stdout.split())
     assert "preset gemini: Gemini CLI" in shown
-    assert "GEMINI_CLI_NO_RELAUNCH=true, timeouts.grace=10s; keys of the profile win" in shown
+    assert "GEMINI_CLI_NO_RELAUNCH=true, timeouts.grace=10s; the profile's keys win" in shown
     assert "QWEN_CODE_NO_RELAUNCH as you set it, QWEN_CODE_MAX_TOOL_CONCURRENCY=1" in shown
     preset = read_preset("gemini")
     for said in (*preset.failure, *preset.usage_limit, *preset.leaks):
@@ -81,7 +81,7 @@ def test_at_a_limit_the_run_stops_and_resume_goes_on(seqsup: Cli, tmp_path: Path
     assert stopped.code == 75
     assert reasons(events) == {"meets": "usage-limit"}
     assert re.match(
-        r"claude met its usage limit: Claude AI usage limit reached\|\d+", of(events, "agent_ended")[0]["why"]
+        r"claude reached its usage limit: Claude AI usage limit reached\|\d+", of(events, "agent_ended")[0]["why"]
     )
     assert re.fullmatch(r"meets is at a usage limit, which resets at .*\d\d:\d\d", events[-1]["why"])
     assert not of(events, "limit_paused")
@@ -97,7 +97,7 @@ def test_a_limit_is_waited_for_if_the_profile_says_so_and_costs_no_attempt(seqsu
     ended = of(events, "attempt_ended", "attempt_started", "limit_paused")
     for pause, after in pairwise(ended):
         if pause["event"] == "limit_paused":
-            assert re.fullmatch(r"until \d\d:\d\d, the limit of claude resets then", pause["why"])
+            assert re.fullmatch(r"until \d\d:\d\d, waiting for claude's usage limit to reset", pause["why"])
             assert at(after) >= pause["until"]
 
 

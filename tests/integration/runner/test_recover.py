@@ -42,7 +42,7 @@ def test_a_sweep_does_not_touch_a_run_that_lives(seqsup: Seqsup, seqsup_started:
     process = seqsup_started("start", profile)
     (pid,) = wait_for(lambda: lines(tmp_path / "pid"))
     swept = seqsup("sweep")
-    assert (swept.code, swept.stdout) == (0, "no supervisor died and left anything\n")
+    assert (swept.code, swept.stdout) == (0, "Nothing to clean up.\n")
     assert alive(int(pid))
     (tmp_path / "gate").touch()
     assert process.wait().code == 0
@@ -61,7 +61,7 @@ def test_of_a_copied_state_folder_a_run_that_lives_is_not_touched(
     there = {"SEQSUP_STATE_DIR": str(copy)}
     for command in (("sweep", "--dry-run"), ("sweep",)):
         swept = seqsup(*command, env=there)
-        assert (swept.code, swept.stdout) == (0, "no supervisor died and left anything\n")
+        assert (swept.code, swept.stdout) == (0, "Nothing to clean up.\n")
     assert alive(int(pid))
     process.send(signal.SIGKILL)
     process.process.wait()
@@ -137,7 +137,7 @@ def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_
     dead_run(state_dir, "", boot)
     lock = run_folder(state_dir, 2) / LOCK
     lock.symlink_to(LOCK)  # in a circle: that stops root too
-    told = f"r2 cannot be looked into: {lock}: Too many levels"
+    told = f"r2 cannot be read: {lock}: Too many levels"
     listed, status = seqsup("runs"), seqsup("status")
     assert (listed.code, told in listed.stderr, "unknown" in listed.stdout) == (0, True, True), listed
     assert (status.code, told in status.stderr, "unknown whether its supervisor" in status.stdout) == (1, True, True)
@@ -185,11 +185,11 @@ def test_status_names_what_outlived_its_supervisor_and_what_stops_it(seqsup: Seq
         try:
             dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), f"{member.pid} {start_time(member.pid)}\n", boot_id())
             told = " ".join(seqsup("status").stdout.split())
-            assert re.search(r"while a ran; what lives on: .*silent.* MiB; `seqsup sweep` stops it", told), told
+            assert re.search(r"while a ran; still running: .*silent.* MiB; `seqsup sweep` stops them", told), told
             assert member.poll() is None
             assert seqsup("sweep").code == 0
             swept = seqsup("status").stdout
-            assert "its supervisor (pid 4711) died; nothing of it lives on" in swept
+            assert "its supervisor (pid 4711) died; no processes left" in swept
             assert "sweep" not in swept
         finally:
             member.kill()
@@ -274,7 +274,7 @@ def test_a_run_whose_folder_is_removed_stops_and_says_so_and_goes_on(
     (tmp_path / "gate").touch()
     ended = process.wait()
     assert ended.code == 4, ended.stderr
-    assert f"its folder {folder} was removed while it went on" in " ".join(ended.stderr.split())
+    assert f"its folder {folder} was removed while it was running" in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
     resumed = seqsup("start", path, "--resume")
     assert resumed.code == 0, resumed.stderr
@@ -288,7 +288,7 @@ def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_sta
         wait_for(lambda: not alive(zombie.pid))
         dead_run(Path(os.environ["SEQSUP_STATE_DIR"]), f"{zombie.pid} {start}\n", boot_id())
         swept = seqsup_started("sweep").wait(40)
-        assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: nothing of it was left\n")
+        assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: no processes were left\n")
 
 
 def test_what_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsup: Seqsup) -> None:
@@ -374,7 +374,7 @@ def test_groups_that_are_in_no_journal_are_found_once_their_owner_is_dead(seqsup
         assert groups_of(cookie), "it only looked"
         assert [(run["groups"], run["groups_remaining"]) for run in swept(seqsup)] == [(left, [])]
     assert groups_of(cookie) == []
-    assert seqsup("sweep").stdout == "no supervisor died and left anything\n"
+    assert seqsup("sweep").stdout == "Nothing to clean up.\n"
 
 
 def test_whoever_lives_in_a_group_of_a_dead_owner_is_stopped_with_no_journal_to_tell_of_it(seqsup: Seqsup) -> None:
@@ -436,7 +436,7 @@ def test_a_folder_that_only_looks_like_a_runs_holds_up_nobody(seqsup: Seqsup, tm
         (tmp_path / QUEUE).write_bytes(b"\xff" * 100)
     with subprocess.Popen(["sleep", "60"], env={**os.environ, "SEQSUP_FOLDER": str(tmp_path)}) as stranger:
         swept = seqsup("sweep")
-        assert (swept.code, swept.stdout) == (0, "no supervisor died and left anything\n")
+        assert (swept.code, swept.stdout) == (0, "Nothing to clean up.\n")
         stranger.kill()
 
 
@@ -452,7 +452,7 @@ def test_that_a_sentinel_ended_what_ran_is_said(seqsup: Seqsup, seqsup_started: 
     wait_for((folder / KILLED).exists)
     wait_for(lambda: not alive(int(pid)))
     said = seqsup("sweep").stdout
-    assert "r1 nightly, lost while a ran: what ran was killed when its supervisor died" in said
+    assert "r1 nightly, lost while a ran: its processes were killed when the supervisor died" in said
     assert not (folder / KILLED).exists()
 
 

@@ -33,7 +33,7 @@ def test_an_edited_profile_runs_what_changed_and_what_builds_on_it_and_says_so_f
     (tmp_path / "mended").touch()
     resumed = seqsup("start", profile("two"), "--resume")
     assert resumed.code == 0, resumed.stderr
-    assert f"again: a ({CHANGED}), b (a, which it builds on, runs again)" in resumed.stderr
+    assert f"again: a ({CHANGED}), b (a, which it depends on, runs again)" in resumed.stderr
     second = parsed(seqsup("events").stdout)[-1:0:-1]
     again = started(reversed([*second[: [event["event"] for event in second].index("run_started")]]))
     assert again == ["a", "b", "last"]
@@ -68,7 +68,7 @@ def test_only_what_gave_up_is_retried_with_what_needed_it(seqsup: Seqsup, tmp_pa
     assert (tmp_path / "ran").read_text().split() == ["good", "bad", "bad", "after"]
     assert "3 of 4 completed (1 before)" in retried.stderr
     again = seqsup("start", profile, "--retry-failed")
-    assert (again.code, again.stderr) == (0, "seqsup: nothing to retry: no agent gave up\n")
+    assert (again.code, again.stderr) == (0, "seqsup: nothing to retry: no agent failed\n")
 
 
 def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
@@ -130,7 +130,9 @@ def test_a_run_goes_on_with_what_it_was_begun_with(seqsup: Seqsup, tmp_path: Pat
     assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (0, ["b", "c"])
     over = seqsup("start", profile, "--resume")
     assert over.code == 0
-    assert "r1 nightly has completed what it was begun with (only b, c); --only or --from take others\n" in over.stderr
+    assert (
+        "r1 nightly has completed the agents it began with (only b, c); --only or --from select others\n" in over.stderr
+    )
     wider = seqsup("start", profile, "--resume", "--from", "a")
     assert (wider.code, ran(tmp_path)) == (1, ["a", "d"])
     assert "; all from a on; 2 of them completed before\n" in wider.stderr
@@ -164,7 +166,7 @@ def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_be
     last = seqsup("start", profile, "--retry-failed")
     assert (last.code, ran(tmp_path)) == (0, ["b", "c", "d"])
     assert "; only b, c, d; none of them completed before\n" in last.stderr
-    assert seqsup("start", profile, "--retry-failed").stderr == "seqsup: nothing to retry: no agent gave up\n"
+    assert seqsup("start", profile, "--retry-failed").stderr == "seqsup: nothing to retry: no agent failed\n"
 
 
 def test_one_that_was_lost_with_its_supervisor_is_retried(
@@ -185,7 +187,7 @@ def test_agents_that_the_profile_no_longer_has_are_told(seqsup: Seqsup, tmp_path
     write(tmp_path, shell("z", "echo a >> ran; [ -e a ]"), shell("c", "true"))
     refused = seqsup("start", profile, "--resume")
     assert refused.code == 2
-    assert "--only of r1: no agent is called a; there are z, c" in refused.stderr
+    assert "--only of r1: no agent a; there are z, c" in refused.stderr
     retried = seqsup("start", profile, "--retry-failed")
     assert retried.code == 2
     assert "--retry-failed leaves no agent of nightly to run: it has no a, b any more" in retried.stderr
@@ -216,7 +218,7 @@ def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_pat
     renamed.write_text('name = "nightly"\n' + renamed.read_text())
     refused = seqsup("start", renamed, "--resume")
     assert (refused.code, ran(tmp_path)) == (3, [])
-    assert f"If {profile}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert f"If {profile}, which is gone, was moved here, `--resume r1` resumes it" in refused.stderr
     assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
     assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
 
@@ -275,7 +277,7 @@ def test_a_profile_that_was_renamed_since_is_not_begun_anew(seqsup: Seqsup, tmp_
     renamed = first.rename(profile)
     refused = seqsup("start", renamed, "--resume")
     assert (refused.code, ran(tmp_path)) == (3, [])
-    assert f"If {first}, which is gone, was moved here, `--resume r1` goes on with it" in refused.stderr
+    assert f"If {first}, which is gone, was moved here, `--resume r1` resumes it" in refused.stderr
     assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
 
 
@@ -285,7 +287,7 @@ def test_a_new_profile_beside_one_that_is_gone_is_begun(seqsup: Seqsup, tmp_path
     first.unlink()
     other = write(tmp_path, shell("c", "true"), name="other")
     begun = seqsup("start", other, "--resume")
-    assert (begun.code, "other never ran: it starts from its first agent" in begun.stderr) == (0, True)
+    assert (begun.code, "other has no earlier run: starting from the first agent" in begun.stderr) == (0, True)
 
 
 def test_a_run_that_was_given_another_name_goes_on(seqsup: Seqsup, tmp_path: Path) -> None:
@@ -306,10 +308,10 @@ def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path:
     assert "never ran" in seqsup("plan", profile("one"), "--resume").stdout
     assert seqsup("start", profile("one")).code == 1
     text = seqsup("plan", profile("two"), "--resume").stdout
-    assert "goes on with r1" in text
+    assert "resumes r1" in text
     for line in (
-        "completed, and not run again: a", f"b runs again: {CHANGED}",
-        "c runs again: b, which it builds on, runs again", "did not complete yet: d",
+        "completed, not run again: a", f"b runs again: {CHANGED}",
+        "c runs again: b, which it depends on, runs again", "not completed yet: d",
     ):  # fmt: skip
         assert line in text
     told = json.loads(seqsup("plan", profile("two"), "--resume", "r1", "--json").stdout)["resumes"]

@@ -625,7 +625,7 @@ def test_an_event_that_was_changed_is_known_by_its_sum(tmp_path: Path) -> None:
         tampered.execute("UPDATE events SET body = replace(body, '\"ok\":true', '\"ok\":null') WHERE seq = 4")
     tampered.close()
     journal = Journal.open(tmp_path)
-    with pytest.raises(JournalError, match=r"event 4 of r1 is not as it was written; .*set it aside"):
+    with pytest.raises(JournalError, match=r"event 4 of r1 is damaged; .*set it aside"):
         list(journal.events(1))
     journal.close()
 

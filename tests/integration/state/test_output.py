@@ -158,7 +158,7 @@ def test_logs_neither_wait_for_a_pipe_nor_follow_a_link(seqsup: Seqsup, tmp_path
     assert seqsup("start", write(tmp_path, shell("a", script), shell("b", "echo after"))).code == 0
     shown = seqsup("logs")
     assert shown.code == 0, shown.stderr
-    assert "[seqsup: stdout.log was replaced by something that is no regular file]" in shown.stdout
+    assert "[seqsup: stdout.log was replaced by something that is not a regular file]" in shown.stdout
     assert "after" in shown.stdout
     assert "root:" not in shown.stdout
 

@@ -118,4 +118,6 @@ def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
     result = seqsup("start", profile, "--json", env={"SEQSUP_STATE_DIR": str(tmp_path / "state")})
     assert result.code == 0
     (warned,) = of(proven(result), "warned")
-    assert warned["message"].startswith("SamplesFile hears no more of this run: IsADirectoryError")
+    assert warned["message"].startswith(
+        "SamplesFile failed and is disabled for the rest of this run: IsADirectoryError"
+    )

@@ -43,14 +43,14 @@ SHOWN = """\
 ▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper
 ▶ triage      started    pid 4712
 ✔ triage      completed  exit 0  7:25  peak 374 MiB of 1024 MiB
-! embed       memory     600 MiB is over warn = 512 MiB
+! embed       memory     600 MiB above warn (512) MiB
 ☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB; node embed.js 1031 MiB
-☠ embed       soft       3 s  peak 1031 MiB  left behind server 1 MiB
+☠ embed       soft       3 s  peak 1031 MiB  stopped leftover server 1 MiB
 ↻ embed       retry      attempt 2 in 20 s, after failed
 ✖ embed       gave up    soft after 2 attempts
 ! embed       undrained  after 30 s: 96 MiB still owned (the host had 2 GiB, has 4 GiB: freed 2 GiB; the run \
-holds 20 MiB); stop follows
-■ seqsup      stop       asked by SIGINT: now, with its grace
+holds 20 MiB); next: stop
+■ seqsup      stop       SIGINT: now, with its grace
 """
 
 
@@ -112,7 +112,10 @@ def test_a_host_that_has_less_than_before_freed_nothing() -> None:
         agent="a", attempt=1, reached=True, seconds=0.1, before=4 * GIB, after=3 * GIB, freed=-GIB, owned=20 * MIB,
         strays=(),
     )  # fmt: skip
-    assert "the host had 4 GiB, has 3 GiB: 1024 MiB less; the run holds 20 MiB" in worded(event).text
+    assert (
+        "host: 4 GiB → 3 GiB available (1024 MiB less, other programs included); the run uses 20 MiB"
+        in worded(event).text
+    )
 
 
 def test_the_file_keeps_what_happened_with_its_time_level_and_place(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_two_pairs_of_attempts_at_the_same_time_are_shouted(terminal: TextIO) ->
         exit_code=0, why="", completed=1, gave_up=0, skipped=0, not_run=0, seconds=1.0, sequence_violations=2
     )
     hear(Log(None, terminal=terminal, quiet=True), Told().tell(ended))
-    assert "2 pairs of attempts ran at the same time: a fault of seqsup" in shown(terminal)
+    assert "2 pairs of attempts ran at the same time: internal error" in shown(terminal)
 
 
 @pytest.mark.parametrize("event", AnyEvent.__args__)
@@ -170,7 +173,7 @@ def test_a_companion_that_node_could_not_start_is_told_in_nodes_words_for_it() -
     gone = CompanionExited(
         companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=1, folder="mcp/1", output=stack
     )
-    told = "mcp, 1 s after its start: exit 1; its output is in mcp/1"
+    told = "mcp 1 s after its start: exit 1; output in mcp/1"
     assert worded(gone).text == f"{told}: Error: Cannot find module '/srv/mcp.mjs'"
     assert worded(replace(gone, output="")).text == told
 
@@ -226,7 +229,10 @@ def test_lines_break_at_words_on_a_terminal_and_nowhere_else(
     assert told.count("\n") > SHOWN.count("\n") if 0 < width < 200 else told.count("\n") == SHOWN.count("\n")
     unbroken = re.sub(r"^\d\d:\d\d:\d\d ", "", re.sub(r"\n +", " ", told), flags=re.MULTILINE)
     assert " ".join(unbroken.split()) == " ".join(SHOWN.split())
-    assert "(the host had 2 GiB, has 4 GiB: freed 2 GiB; the run holds 20 MiB); stop" in (tmp_path / FILE).read_text()
+    assert (
+        "(host: 2 GiB → 4 GiB available (freed 2 GiB, other programs included); the run uses 20 MiB); stop"
+        in (tmp_path / FILE).read_text()
+    )
 
 
 def test_a_terminal_that_went_away_is_no_fault() -> None:
@@ -248,12 +254,12 @@ def test_what_a_chain_left_of_memory_is_said_once() -> None:
         chain=1, agents=2, reached=True, seconds=0.1, available=3 * GIB, baseline=5 * GIB, owned=20 * MIB
     )
     assert worded(ended).text == (
-        "1 is over after 2 agents: the host has 3 GiB available, before the first it had 5 GiB; the run holds 20 MiB"
+        "1 done (2) agents: 3 GiB available, before the first agent 5 GiB; the run uses 20 MiB"
     )
-    short = replace(ended, reached=False, why="the host has 3 GiB available, of 4 GiB that must be back")
+    short = replace(ended, reached=False, why="3 GiB available; waiting for 4 GiB (drain.available)")
     assert worded(short).text == (
-        "1 is over after 2 agents, but memory is not back: the host has 3 GiB available, of 4 GiB that must be back;"
-        " before the first the host had 5 GiB; the run holds 20 MiB"
+        "1 done (2) agents, but memory is not back: 3 GiB available; waiting for 4 GiB (drain.available);"
+        " before the first the host had 5 GiB; the run uses 20 MiB"
     )
 
 

@@ -69,7 +69,7 @@ def night() -> tuple[Told, list[MemorySampled]]:
         crawl = Owner(name="crawl", number=number)
         told.tell(GcRequested(owner=crawl, used=310 * MIB, limit=300 * MIB, processes=1))
         told.tell(GcDone(owner=crawl, used=312 * MIB, collection=collected(verdict=Verdict.BUFFER_LEAK)))
-        why = "its tree reached 410 MiB (memory.hard 400 MiB)"
+        why = "the tree reached 410 MiB (memory.hard 400 MiB)"
         told.tell(
             StopSent(
                 agent="crawl", attempt=number, signal="SIGKILL", reason=Reason.HARD, why=why, processes=held
@@ -194,7 +194,7 @@ def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
         "its tree reached 410 MiB",
         "node <leak> & co.js",
         "410 MiB",
-        "collection freed 0 B",
+        "GC freed 0 B",
         "asked by SIGINT",
     ):
         assert words in reader.text, words
@@ -260,7 +260,7 @@ def test_no_spike_is_lost_in_a_night_and_the_page_stays_small() -> None:
 def many(agents: int, seconds: int, kills: int) -> str:
     """A night of so many agents, of which some are killed at their limit."""
     told, samples = Told().run(*(f"frontend-developer-{n}" for n in range(agents))), []
-    why = "its tree reached 410 MiB (memory.hard 400 MiB)"
+    why = "the tree reached 410 MiB (memory.hard 400 MiB)"
     for n in range(agents):
         name, bad = f"frontend-developer-{n}", n % (agents // kills) == 0
         told.attempt_started(name, 1, 400 * MIB).spawned(name)

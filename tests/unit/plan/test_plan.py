@@ -87,14 +87,14 @@ def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
     bun = AgentSurvey(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
     [step] = planned(agents("a"), found=bun).steps
     assert (step.runtime, step.node) == ("bun", None)
-    assert "compiled by Bun; Bun reads no NODE_OPTIONS, and it finds no node on its PATH" in step.runtime_why
+    assert "compiled by Bun; Bun reads no NODE_OPTIONS, and there is no node on its PATH" in step.runtime_why
     [step] = planned(agents("a"), found=node()).steps
-    assert step.runtime_why.endswith("its options reach the Node programs that it starts too")
+    assert step.runtime_why.endswith("Node programs that it starts get the options too")
     [step] = planned(agents("a"), found=replace(NATIVE, node=NODE)).steps
     assert step.runtime == "native"
-    assert "nothing to it, but what it starts in Node (v20.20.2 on its PATH) has them" in step.runtime_why
+    assert "does not apply to it, but what it starts in Node (v20.20.2 on its PATH) has them" in step.runtime_why
     [step] = planned(agents('a\nruntime = "native"'), found=bun).steps
-    assert step.runtime_why.startswith('runtime = "native" in the profile, though /bin/claude was compiled by Bun')
+    assert step.runtime_why.startswith('runtime = "native" is set in the profile, but /bin/claude was compiled by Bun')
 
 
 def test_a_table_of_its_own_for_a_node_that_is_not_there_is_told() -> None:
@@ -158,7 +158,7 @@ def test_when_takes_an_agent_by_whole_words_of_the_task(task: str, taken: list[s
     assert names(plan) == taken
     if "b" not in taken:
         assert skips(plan) == {
-            "b": "the task has none of the words button, form",
+            "b": "the task contains none of the words button, form",
             "c": "needs b, skipped as well",
         }
 
@@ -173,7 +173,7 @@ def test_only_takes_the_named_even_without_what_they_need_and_against_when() -> 
     assert names(plan) == ["b"]
     assert plan.steps[0].needs == ()
     assert skips(plan) == {"a": "not named with --only", "c": "not named with --only"}
-    assert any("needs a, which is not taken now" in note for note in plan.notes)
+    assert any("needs a, which does not run now" in note for note in plan.notes)
 
 
 def test_from_skips_what_comes_before() -> None:
@@ -186,8 +186,8 @@ def test_unknown_names_on_the_command_line_are_complained_of_together() -> None:
     with pytest.raises(ProfileError) as caught:
         planned(agents("worker", "other"), only=("wroker", "other"), start_from="zzz")
     assert str(caught.value).splitlines() == [
-        "--only: no agent is called wroker (did you mean worker?)",
-        "--from: no agent is called zzz; there are worker, other",
+        "--only: no agent wroker (did you mean worker?)",
+        "--from: no agent zzz; there are worker, other",
     ]
 
 
@@ -204,7 +204,7 @@ def test_for_each_makes_a_copy_for_each_item() -> None:
 def test_for_each_that_finds_nothing_skips_the_agent_and_who_needs_it() -> None:
     plan = planned(agents("a\nfor_each = { glob = '*' }", "b\nneeds = ['a']", "c"), items={"a": ()})
     assert names(plan) == ["c"]
-    assert skips(plan) == {"a": "for_each found nothing", "b": "needs a, skipped as well"}
+    assert skips(plan) == {"a": "for_each has no items", "b": "needs a, skipped as well"}
 
 
 # What is filled in
@@ -290,8 +290,13 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("drain.available = '6GiB'", NATIVE, "agents[0].drain.available", "can never be available"),
         ("memory.hard = '63M'", node(), "agents[0].memory.hard", "needs about 64 MiB"),
         ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),
-        ("node.max_old_space_size = 4096", node(), "agents[0].node.max_old_space_size", "a number alone is bytes"),
-        ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not take --trace-gc"),
+        (
+            "node.max_old_space_size = 4096",
+            node(),
+            "agents[0].node.max_old_space_size",
+            "without a unit it means bytes",
+        ),
+        ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not accept --trace-gc"),
         ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
         ("", AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
     ],
@@ -354,15 +359,15 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         (
             "node.telemetry = false",
             node(node=OLD_NODE),
-            "a: Node v20.10.0 does not take --expose-gc in NODE_OPTIONS",
+            "a: Node v20.10.0 does not accept --expose-gc in NODE_OPTIONS",
         ),
         ("node = { telemetry = false, heap_snapshot = true }", node(), "a: node.heap_snapshot has no effect"),
         ("", node(user_options="--trace-gc"), "refuses it and exits with 9"),
         ("", node(user_options="--max-old-space-size=9"), "yours is kept"),
         ("command = ['node', '--max-old-space-size=9', 'x']", node(), "the command sets --max-old-space-size itself"),
         ("node.max_old_space_size = '950M'", node(), "auto is 819 MiB"),
-        ("stdin = '{task}'", node(), "a: {task} is empty; it is given with --task"),
-        ("for_each = ['x']", node(), "{item} stands nowhere"),
+        ("stdin = '{task}'", node(), "a: {task} is empty; set it with --task"),
+        ("for_each = ['x']", node(), "{item} is not used"),
     ],
 )
 def test_what_a_user_should_know_is_noted(lines: str, found: AgentSurvey, note: str) -> None:
@@ -375,7 +380,7 @@ def test_summaries_that_may_be_too_long_for_a_command_are_told_before_they_are_m
         sums = f"sum\nneeds = ['x']\n{key}"
         text = agents(f"x\ncommand = ['x', '{{item}}']\nfor_each = {[str(n) for n in range(copies)]}", sums)
         note = (
-            f"sum: {{summary:x}} of {copies} agents may be more than the 128 KiB that a word can have: stdin takes more"
+            f"sum: {{summary:x}} of {copies} agents may be longer than the 128 KiB that an argument can have: use stdin"
         )
         return note in planned(text).notes
 
@@ -389,7 +394,7 @@ def test_what_is_the_same_for_many_agents_is_noted_once() -> None:
     found = node(user_options="--max-old-space-size=9")
     notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes
     assert [note for note in notes if "yours is kept" in note] == [
-        "a, b, c and 2 more: NODE_OPTIONS of your environment sets --max-old-space-size; yours is kept"
+        "a, b, c and 2 more: your NODE_OPTIONS sets --max-old-space-size; yours is kept"
     ]
 
 
@@ -416,14 +421,14 @@ def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -
         + agents("c\ncommand = ['sh']\nstdin_file = 'nothing'", "d\ncommand = ['sh']\nfor_each.lines = 'gone'")
     )
     assert refusal(tmp_path, text) == [
-        f"2 hooks.after_run[0]: {tmp_path}/hook.sh is not executable; mend it with: chmod +x {tmp_path}/hook.sh",
-        "2 hooks.after_run[1]: there is no program no-such-hook on PATH: install it, or give its path",
-        "2 hooks.after_run[2]: '-c' would be a hook of its own: arguments stand in a hook's line, as in"
+        f"2 hooks.after_run[0]: {tmp_path}/hook.sh is not executable; fix it with: chmod +x {tmp_path}/hook.sh",
+        "2 hooks.after_run[1]: no program no-such-hook on PATH: install it, or give its path",
+        "2 hooks.after_run[2]: '-c' would be a hook of its own: write arguments in the hook's line, as in"
         ' ["notify --quiet"]',
-        "5 agents[0].command: there is no program no-such-program on PATH: install it, or give its path",
-        f"8 agents[1].cwd: there is no folder {tmp_path}/nowhere",
-        f"13 agents[2].stdin_file: there is no file {tmp_path}/nothing",
-        f"17 agents[3].for_each: there is no file {tmp_path}/gone",
+        "5 agents[0].command: no program no-such-program on PATH: install it, or give its path",
+        f"8 agents[1].cwd: folder {tmp_path}/nowhere does not exist",
+        f"13 agents[2].stdin_file: file {tmp_path}/nothing does not exist",
+        f"17 agents[3].for_each: file {tmp_path}/gone does not exist",
     ]
 
 
@@ -445,8 +450,8 @@ def test_a_command_line_in_one_word_is_told_to_be_taken_apart(tmp_path: Path) ->
     (tmp_path / "a.sh").chmod(0o755)
     text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
     assert refusal(tmp_path, text) == [
-        "3 agents[0].command: there is no program sh -c true on PATH: write each of its words by itself",
-        f"6 agents[1].command: there is no {tmp_path}/a.sh -x: write each of its words by itself",
+        "3 agents[0].command: no program sh -c true on PATH: write each word as its own item",
+        f"6 agents[1].command: there is no {tmp_path}/a.sh -x: write each word as its own item",
         f"9 agents[2].command: there is no {tmp_path}/b.sh -x",
     ]
 
@@ -454,7 +459,7 @@ def test_a_command_line_in_one_word_is_told_to_be_taken_apart(tmp_path: Path) ->
 def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
     missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
     assert refusal(tmp_path, missing) == [
-        "4 agents[0].success: there is no program no-such-program on PATH: install it, or give its path"
+        "4 agents[0].success: no program no-such-program on PATH: install it, or give its path"
     ]
     later = agents("a\ncommand = ['sh']\nsuccess.command = ['./made-by-the-agent']")
     assert names(load(profile_file(tmp_path, later))) == ["a"]
@@ -470,7 +475,7 @@ def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_pat
     load(file, Choice(task="0123456789"))
     with pytest.raises(ProfileError) as caught:
         load(file, Choice(task="0123456789a"))
-    why = "a word of 131072 bytes or more: Linux takes less than 128 KiB; stdin, or a file, takes more"
+    why = "an argument of 131072 bytes or more: Linux allows less than 128 KiB; use stdin or a file"
     assert [(complaint.line, complaint.key) for complaint in caught.value.complaints] == [
         (3, "agents[0].command"), (7, "agents[1].env"), (11, "agents[2].success"),
     ]  # fmt: skip
@@ -613,7 +618,14 @@ def small(tmp_path: Path) -> str:
 
 def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
     shown = invoked(small, "--task", "paint the wall " * 60).output
-    for expected in ("execution_mode", "sequential", "containment", "TOKEN", "1:00:00", "second: the task has none of"):
+    for expected in (
+        "execution_mode",
+        "sequential",
+        "containment",
+        "TOKEN",
+        "1:00:00",
+        "second: the task contains none of",
+    ):
         assert expected in shown
     assert "hush" not in shown
     assert "\x1b" not in shown
@@ -629,7 +641,7 @@ def test_what_most_agents_have_is_said_once(tmp_path: Path) -> None:
     ]
     shown = invoked(profile_file(tmp_path, agents(*texts))).output
     common, own = shown.split("1. a\n")
-    assert "every agent, unless another value stands with it" in common
+    assert "all agents (exceptions are shown with the agent)" in common
     assert [own.count(f"   {fact} ") for fact in ("memory", "retried", "drained", "needs", "grace")] == [1, 1, 1, 1, 0]
     assert "hard 1024 MiB" in own
     assert "owned within 30 s" in own

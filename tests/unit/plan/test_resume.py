@@ -45,20 +45,20 @@ CASES = {
     "one changed": ([A, B, C], had(a=("A", 1), b=("B", 2), c=("old", 3)), "ab", {"c": CHANGED}),
     "what builds on it runs too": (
         [A, B, C], had(a=("old", 1), b=("B", 2), c=("C", 3)), "c",
-        {"a": CHANGED, "b": "a, which it builds on, runs again"},
+        {"a": CHANGED, "b": "a, which it depends on, runs again"},
     ),
     "also if it is only handed on": (
-        [A, made("b", "B", words=["{summary:a}"])], had(b=("B", 2)), "", {"b": "a, which it builds on, runs again"},
+        [A, made("b", "B", words=["{summary:a}"])], had(b=("B", 2)), "", {"b": "a, which it depends on, runs again"},
     ),
     "all the way": (
         [A, B, made("c", "C", "b")], had(a=("old", 1), b=("B", 2), c=("C", 3)), "",
-        {"a": CHANGED, "b": "a, which it builds on, runs again", "c": "b, which it builds on, runs again"},
+        {"a": CHANGED, "b": "a, which it depends on, runs again", "c": "b, which it depends on, runs again"},
     ),
     "what it builds on ran again, and then the run was stopped": (
-        [A, B], had(a=("A", 9), b=("B", 2)), "a", {"b": "a, which it builds on, has completed since"},
+        [A, B], had(a=("A", 9), b=("B", 2)), "a", {"b": "a, which it depends on, has completed since"},
     ),
     "it was changed and changed back": ([A, B], had(a=("A'", 5), b=("B", 6)), "",
-        {"a": CHANGED, "b": "a, which it builds on, runs again"}),
+        {"a": CHANGED, "b": "a, which it depends on, runs again"}),
     "it has another name by now": ([made("z", "A"), B], had(a=("A", 1), b=("B", 2)), "zb", {}),
     "what it needs is not taken now": ([B], had(a=("old", 1), b=("B", 2)), "b", {}),
 }  # fmt: skip

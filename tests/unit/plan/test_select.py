@@ -30,8 +30,8 @@ def skipped(choice: Choice, *agents: str, **copies: list[str]) -> dict[str, str]
         (Choice(only=("a", "c")), {"b": "not named with --only"}),
         (Choice(start_from="b"), {"a": "before --from b"}),
         (Choice(start_from="a"), {}),
-        (Choice(failed=("b",)), {"a": "not among those that gave up", "c": "not among those that gave up"}),
-        (Choice(failed=()), dict.fromkeys("abc", "not among those that gave up")),
+        (Choice(failed=("b",)), {"a": "not among the agents that failed", "c": "not among the agents that failed"}),
+        (Choice(failed=()), dict.fromkeys("abc", "not among the agents that failed")),
         (Choice(only=("b", "c"), start_from="c"), {"a": "not named with --only", "b": "before --from c"}),
     ],
 )
@@ -45,14 +45,14 @@ def test_copies_are_taken_by_their_own_name_or_by_their_agents() -> None:
     assert skipped(Choice(only=("a",)), "a", "b", **copies) == {"b": "not named with --only"}
     assert skipped(Choice(start_from="a.2"), "a", "b", **copies) == {"a.1": "before --from a.2"}
     assert skipped(Choice(start_from="a"), "a", "b", **copies) == {}
-    assert skipped(Choice(failed=("a.1",)), "a", **copies) == {"a.2": "not among those that gave up"}
+    assert skipped(Choice(failed=("a.1",)), "a", **copies) == {"a.2": "not among the agents that failed"}
 
 
 def test_agents_that_need_a_skipped_one_are_skipped_as_well() -> None:
     agents = ["a when form", "b when sql", "c needs a b", "d needs c", "e"]
     assert skipped(Choice(task="mend it"), *agents) == {
-        "a": "the task has none of the words form",
-        "b": "the task has none of the words sql",
+        "a": "the task contains none of the words form",
+        "b": "the task contains none of the words sql",
         "c": "needs a, b, skipped as well",
         "d": "needs c, skipped as well",
     }
@@ -68,10 +68,10 @@ def test_agent_that_is_named_is_taken_without_what_it_needs(choice: Choice) -> N
 
 def test_agent_with_no_item_is_skipped_even_if_it_is_named() -> None:
     assert skipped(Choice(only=("a",)), "a", "b needs a", a=[]) == {
-        "a": "for_each found nothing", "b": "not named with --only",
+        "a": "for_each has no items", "b": "not named with --only",
     }  # fmt: skip
     assert skipped(Choice(), "a", "b needs a", a=[]) == {
-        "a": "for_each found nothing", "b": "needs a, skipped as well",
+        "a": "for_each has no items", "b": "needs a, skipped as well",
     }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_word_of_when_is_a_whole_word_of_the_task_in_any_case(task: str, taken: 
         (Choice(only=("a",)), "named with --only"),
         (Choice(only=("a.1",)), "named with --only"),
         (Choice(only=("b",)), ""),
-        (Choice(failed=("a.1",)), "it gave up, or needed what did"),
+        (Choice(failed=("a.1",)), "it failed, or needs an agent that failed"),
         (Choice(task="sql and a form"), "the task has form, sql"),
         (Choice(task="SQL"), "the task has sql"),
     ],
@@ -110,14 +110,14 @@ def test_agent_without_when_is_taken_for_no_task() -> None:
 @pytest.mark.parametrize(
     ("choice", "lines"),
     [
-        (Choice(only=("wroker",)), ["--only: no agent is called wroker (did you mean worker?)"]),
-        (Choice(start_from="zzz"), ["--from: no agent is called zzz; there are worker, b"]),
-        (Choice(only=("zzz",), of="r7"), ["--only of r7: no agent is called zzz; there are worker, b"]),
+        (Choice(only=("wroker",)), ["--only: no agent wroker (did you mean worker?)"]),
+        (Choice(start_from="zzz"), ["--from: no agent zzz; there are worker, b"]),
+        (Choice(only=("zzz",), of="r7"), ["--only of r7: no agent zzz; there are worker, b"]),
         (
             Choice(only=("b", "yyy"), start_from="zzz", of="r7"),
             [
-                "--only of r7: no agent is called yyy; there are worker, b",
-                "--from of r7: no agent is called zzz; there are worker, b",
+                "--only of r7: no agent yyy; there are worker, b",
+                "--from of r7: no agent zzz; there are worker, b",
             ],
         ),
     ],

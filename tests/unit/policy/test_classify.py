@@ -210,7 +210,7 @@ def test_the_profile_says_which_codes_are_good(number: int, reason: Reason) -> N
     success = Success(codes=(3, 134), file=None, output=None)
     found, why = classify(ending=code(number), stderr=b"", kernel_oom="", success=success, missing="")
     assert found is reason
-    assert why == ("exit 0, and success.codes are 3, 134" if reason is Reason.FAILED else "")
+    assert why == ("exit 0, success.codes are 3, 134" if reason is Reason.FAILED else "")
 
 
 def test_words_far_apart_on_one_line_are_not_v8s() -> None:
@@ -254,7 +254,7 @@ def test_what_it_said_last(output: bytes, words: str) -> None:
         (code(3), "exit 3"),
         (signal(9), "killed by SIGKILL"),
         (signal(40), "killed by signal 40"),
-        (code(134), "exit 134: SIGABRT, told by a shell or launcher"),
+        (code(134), "exit 134: SIGABRT, reported by a shell or launcher"),
         (code(143), "exit 143"),
         (code(255), "exit 255"),
     ],
@@ -284,11 +284,11 @@ CLOSED = b"Error: EACCES: permission denied, open '/run/seqsup/preload.cjs'\n"
 @pytest.mark.parametrize(
     ("ending", "stderr", "words"),
     [
-        (signal(9), b"", "the kernel killed it for want of memory (oom_kill 1)"),
+        (signal(9), b"", "the kernel killed it because memory ran out (oom_kill 1)"),
         (signal(11), b"", "killed by SIGSEGV"),
         (code(1), THROWN, "exit 1"),
         (code(1), WORKER_OOM,
-         "a worker thread reached V8's heap limit, which it has from its process (exit 1)"),
+         "a worker thread reached V8's heap limit, which its process sets (exit 1)"),
         (code(13), UNSETTLED, "exit 13: a top-level await that never settled"),
         (code(13), b"", "exit 13"),
         (code(12), UNSETTLED, "exit 12"),
@@ -312,7 +312,7 @@ def test_failure_in_words(ending: Exit, stderr: bytes, words: str) -> None:
 def test_crash_that_a_shell_tells_of_is_a_crash(name: str) -> None:
     number = Signals[name]
     reason, told = classify(ending=code(128 + number), stderr=b"", kernel_oom="", success=ZERO, missing="")
-    assert (reason, told) == (Reason.CRASHED, f"exit {128 + number}: {name}, told by a shell or launcher")
+    assert (reason, told) == (Reason.CRASHED, f"exit {128 + number}: {name}, reported by a shell or launcher")
 
 
 @pytest.mark.parametrize("number", [128, 129, 130, 141, 143, 255])
@@ -322,7 +322,7 @@ def test_exit_code_that_may_be_the_programs_own_is_no_crash(number: int) -> None
 
 @pytest.mark.parametrize(("number", "suspect"), [(4, True), (5, True), (6, True), (11, True), (7, False), (8, False)])
 def test_signals_of_which_v8_dies_when_it_gets_no_memory_name_that_limit(number: int, suspect: bool) -> None:
-    words = "; who meets rlimits.data (1024 MiB) dies like this"
+    words = "; a process that exceeds rlimits.data (1024 MiB) exits like this"
     assert why(signal(number), data_limit=1 << 30).endswith(words) is suspect
     assert "rlimits" not in why(signal(number))
 
@@ -344,7 +344,7 @@ def test_process_is_named_by_the_collector_before_v8s_last_words_and_not_after()
 def test_preload_that_node_may_not_read_is_ours(stderr: bytes, option: str) -> None:
     assert blamed(stderr, [option]) == "the preload /run/seqsup/preload.cjs"
     assert blamed(stderr, ["--require=/run/seqsup/other.cjs"]) == ""
-    told = "Node refused the preload /run/seqsup/preload.cjs, which seqsup had given it (exit 1)"
+    told = "Node refused the preload /run/seqsup/preload.cjs, which seqsup had set (exit 1)"
     assert why(code(1), stderr, options=(option,)) == told
 
 
@@ -384,9 +384,11 @@ def test_failure_that_exits_well_is_told_in_the_last_ten_lines(after: int, reaso
 
 def test_failure_is_told_by_its_line_in_either_output() -> None:
     assert said(Reason.COMPLETED, "fine\nError: no key\nbye\n", "") == (
-        Reason.FAILED, "it exited well, but said: Error: no key", None,
+        Reason.FAILED, "it exited with a success code, but printed: Error: no key", None,
     )  # fmt: skip
-    assert said(Reason.COMPLETED, "", "x\nbroken pipe\n")[1] == "it exited well, but said: broken pipe"
+    assert (
+        said(Reason.COMPLETED, "", "x\nbroken pipe\n")[1] == "it exited with a success code, but printed: broken pipe"
+    )
     assert said(Reason.COMPLETED, "no error: here\n") == (Reason.COMPLETED, "why", None)
     assert said(Reason.COMPLETED) == (Reason.COMPLETED, "why", None)
 
@@ -399,7 +401,7 @@ def test_failure_without_a_limit_keeps_its_words() -> None:
 
 def test_usage_limit_is_told_with_the_preset_and_its_line() -> None:
     assert said(Reason.FAILED, "", "a\nQuota  is up\nb\n") == (
-        Reason.USAGE_LIMIT, "cli met its usage limit: Quota is up", None,
+        Reason.USAGE_LIMIT, "cli reached its usage limit: Quota is up", None,
     )  # fmt: skip
 
 

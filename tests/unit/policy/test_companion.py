@@ -114,20 +114,20 @@ def test_rests_get_longer_with_each_failure() -> None:
 def test_reason_of_a_failure_names_the_numbers() -> None:
     assert lives([at(0), at(10, lacks="no log line")])[-1].why == "it was not ready after 10 s: no log line"
     too_large = lives([at(0), at(1), at(2, used=150 * MIB)])[-1].why
-    assert too_large == "its tree reached 150 MiB, far over memory.hard 100 MiB"
+    assert too_large == "its tree reached 150 MiB, far above memory.hard 100 MiB"
     assert not lives([at(0), at(10, lacks="x")])[-1].died
 
 
 def test_companion_that_is_far_too_large_counts_as_crashed() -> None:
     too_large = [look for now in range(0, 600, 60) for look in (at(now), at(now), at(now, used=200 * MIB))]
     life = next(life for life in lives(too_large) if life.phase is GIVEN_UP)
-    assert why_given_up(life).startswith("crashed 5 times in a row; the last time its tree reached 200 MiB")
+    assert why_given_up(life).startswith("crashed 5 times in a row; last time: its tree reached 200 MiB")
 
 
 def test_companion_that_cannot_be_started_is_given_up_in_other_words() -> None:
     vain = [look for now in range(0, 600, 60) for look in (at(now), at(now, broken="not found"), at(now))]
     life = next(life for life in lives(vain) if life.phase is GIVEN_UP)
-    assert why_given_up(life) == "was started 5 times in vain; the last time not found"
+    assert why_given_up(life) == "failed to start 5 times; last time: not found"
 
 
 GRACES = {
@@ -175,10 +175,10 @@ def test_pause_is_short_near_the_limit() -> None:
 
 
 def test_restart_between_agents_is_due_above_the_limit_or_after_so_many_agents() -> None:
-    large = Restart.MEMORY, "its tree holds 100 MiB; a collection freed 0 (memory.hard 100 MiB)"
-    assert restart_due(START, 1, 100 * MIB, "; a collection freed 0") == large
+    large = Restart.MEMORY, "its tree uses 100 MiB; a GC freed 0 (memory.hard 100 MiB)"
+    assert restart_due(START, 1, 100 * MIB, "; a GC freed 0") == large
     assert restart_due(START, 1, 99 * MIB, "") is None
-    assert restart_due(START, 3, 99 * MIB, "") == (Restart.EVERY_N, "3 agents since it was started")
+    assert restart_due(START, 3, 99 * MIB, "") == (Restart.EVERY_N, "3 agents since its start")
     assert restart_due(start(hard=None), 1, 10**15, "") is None
 
 

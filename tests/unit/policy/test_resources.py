@@ -63,7 +63,7 @@ def test_drained(available: int, owned: int, need: int | None, threshold: int | 
 
 def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
     said = resources.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
-    assert said == "pid 7 took SIGKILL, still there with 2 MiB"
+    assert said == "pid 7 is still running after SIGKILL (2 MiB)"
 
 
 @pytest.mark.parametrize(
@@ -78,22 +78,26 @@ def test_supervisor_grew_by_half_and_beyond_96_mib(own: int, first: int, grew: b
     ("room", "most", "need", "floor", "claimed", "why"),
     [
         (900, 1000, 500, 100, None, ""),
-        (599, 1000, 500, 100, None, "it may take 500 MiB above memory.host_floor 100 MiB, and 599 MiB are available"),
-        (499, 1000, 500, None, None, "it may take 500 MiB, and 499 MiB are available"),
+        (599, 1000, 500, 100, None,
+         "needs 500 MiB and memory.host_floor reserves 100 MiB, but only 599 MiB is available"),
+        (499, 1000, 500, None, None, "needs 500 MiB, but only 499 MiB is available"),
         (99, 1000, None, 100, None, "99 MiB are available, below memory.host_floor 100 MiB"),
         (100, 1000, None, 100, None, ""),
         (1, 1000, None, None, None, ""),
         # nobody is asked for more than there ever was, but for a host's whims
         (1000, 1000, 8000, 100, None, ""),
         (951, 1000, 8000, 100, None, ""),
-        (900, 1000, 8000, 100, None, "it may take 850 MiB above memory.host_floor 100 MiB, and 900 MiB are available"),
+        (900, 1000, 8000, 100, None,
+         "needs 850 MiB and memory.host_floor reserves 100 MiB, but only 900 MiB is available"),
         (90, 100, 8000, 512, None, "90 MiB are available, below memory.host_floor 512 MiB"),
         # beside others
         (1000, 1000, 400, 100, 500, ""),
         (999, 1000, 400, 100, 500,
-         "it may take 400 MiB, running agents 500 MiB more above memory.host_floor 100 MiB, and 999 MiB are available"),
+         "needs 400 MiB; running agents may need 500 MiB more and memory.host_floor reserves 100 MiB,"
+         " but only 999 MiB is available"),
         (500, 1000, 400, 100, 0, ""),  # they have all that they may take
-        (450, 1000, 400, None, 100, "it may take 400 MiB, running agents 100 MiB more, and 450 MiB are available"),
+        (450, 1000, 400, None, 100,
+         "needs 400 MiB; running agents may need 100 MiB more, but only 450 MiB is available"),
         (99, 1000, 400, 100, 500, "99 MiB are available, below memory.host_floor 100 MiB"),
     ],
 )  # fmt: skip
@@ -129,7 +133,7 @@ def test_disk_below_its_floor_is_told_with_the_numbers(
     free: int, total: int, floor: int | str | None, said: str
 ) -> None:
     told = disk_too_full(free, total, floor)
-    assert told == (f"the disk of the state folder {said}; free some, and it goes on" if said else "")
+    assert told == (f"the state folder's disk {said}; free some space to continue" if said else "")
 
 
 def test_room_just_below_the_floor_is_told_with_digits_that_differ() -> None:
@@ -141,7 +145,7 @@ def test_need_of_an_agent_that_runs_alone_is_bounded_by_what_the_host_had() -> N
     """95 of 100 MiB that were available, less the floor of 20."""
     asked = {"most": 100 * MIB, "need": 8 * GIB, "floor": 20 * MIB, "claimed": None}
     assert no_room(room=95 * MIB, **asked) == ""  # type: ignore[arg-type]
-    assert "it may take 75 MiB above" in no_room(room=94 * MIB, **asked)  # type: ignore[arg-type]
+    assert "needs 75 MiB and" in no_room(room=94 * MIB, **asked)  # type: ignore[arg-type]
 
 
 def test_all_that_is_missing_of_memory_is_told() -> None:
@@ -149,8 +153,8 @@ def test_all_that_is_missing_of_memory_is_told() -> None:
         available=GIB, owned=30 * MIB, need_available=2 * GIB, threshold=20 * MIB, unkilled={7: 2 * MIB, 9: MIB}
     )
     assert said == (
-        "pid 7 took SIGKILL, still there with 2 MiB; pid 9 took SIGKILL, still there with 1 MiB;"
-        " the host has 1024 MiB available, of 2 GiB that must be back; this run still owns 30 MiB, over drain.threshold"
+        "pid 7 is still running after SIGKILL (2 MiB); pid 9 is still running after SIGKILL (1 MiB);"
+        " 1024 MiB available; waiting for 2 GiB (drain.available); the run still uses 30 MiB, above drain.threshold"
         " 20 MiB"
     )
 
@@ -159,8 +163,8 @@ def test_memory_that_is_missing_by_little_is_told_with_digits_that_differ() -> N
     said = resources.drained(
         available=2 * GIB - MIB, owned=2 * GIB + MIB, need_available=2 * GIB, threshold=2 * GIB, unkilled={}
     )
-    assert "2047 MiB available, of 2048 MiB" in said
-    assert "owns 2049 MiB, over drain.threshold 2048 MiB" in said
+    assert "2047 MiB available; waiting for 2048 MiB" in said
+    assert "uses 2049 MiB, above drain.threshold 2048 MiB" in said
 
 
 @pytest.mark.parametrize(("ago", "spared"), [(FRESH - 0.01, True), (FRESH, False)])

@@ -115,7 +115,7 @@ def told(reason: Reason, *printed: str) -> Reason:
 
 def test_a_failure_that_exits_well_is_a_failure() -> None:
     reason, why, _ = with_preset(GEMINI, (Reason.COMPLETED, ""), ["fine\n", "[API Error: 500]\n"], NOW)
-    assert (reason, why) == (Reason.FAILED, "it exited well, but said: [API Error: 500]")
+    assert (reason, why) == (Reason.FAILED, "it exited with a success code, but printed: [API Error: 500]")
     assert told(Reason.COMPLETED, "[API Error: 500]\n" + "and more\n" * 10) is Reason.COMPLETED  # it went on
     assert told(Reason.COMPLETED, "fine\n", "") is Reason.COMPLETED
 

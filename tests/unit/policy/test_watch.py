@@ -236,7 +236,7 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     "too long and above soft in the same look: the time comes first": (
         RULES, [at(57, 250), at(60, 250)], [WAIT, TERMINATE], Phase.STOPPING, Reason.TIMEOUT,
     ),
-    "stopped by the operator and above hard in the same look: memory comes first": (
+    "stopped by the user and above hard in the same look: memory comes first": (
         RULES, [at(1, 400, halt=FORCE)], [KILL], Phase.KILLING, Reason.HARD,
     ),
     "leftovers that go by themselves while they may linger": (
@@ -294,14 +294,14 @@ def test_history(name: str) -> None:
 def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_numbers() -> None:
     assert "412 MiB" in last(RULES, at(0, 412)).why
     assert "400 MiB" in last(RULES, at(0, 412)).why
-    assert last(RULES, at(0, 400)).why == "its tree reached memory.hard 400 MiB"
+    assert last(RULES, at(0, 400)).why == "the tree reached memory.hard 400 MiB"
     assert "499 MiB" in last(RULES, at(0, 60, host=499)).why
     assert "1:00" in last(RULES, at(60)).why
     assert "30 s" in last(RULES, at(40, quiet=31)).why
     soft = last(RULES, at(0, 250), at(3, 270)).why
     assert all(number in soft for number in ("200 MiB", "3 s", "270 MiB"))
-    assert "3 left over" in last(RULES, at(0, processes=3, gone=True), at(1, processes=3, gone=True)).note
-    assert "2 still there" in last(RULES, at(60, processes=2), at(70, processes=2)).note
+    assert "3 leftover" in last(RULES, at(0, processes=3, gone=True), at(1, processes=3, gone=True)).note
+    assert "2 still running" in last(RULES, at(60, processes=2), at(70, processes=2)).note
 
 
 def later(seconds: float, sample: Sample) -> Sample:
@@ -321,30 +321,31 @@ def test_history_is_the_same_whenever_it_begins(name: str) -> None:
 
 
 STOPS = {
-    "hard": ([at(0, 412)], "its tree reached 412 MiB (memory.hard 400 MiB)"),
+    "hard": ([at(0, 412)], "the tree reached 412 MiB (memory.hard 400 MiB)"),
     "floor": (
         [at(0, 60, host=499)],
-        "499 MiB were available, below memory.host_floor 500 MiB; its tree was 60 MiB",
+        "the host had 499 MiB available, below memory.host_floor 500 MiB; the tree used 60 MiB",
     ),
     "floor, missed by little": (
         [replace(at(0, 60), host_available=500 * MIB - 1024)],
-        "511999 KiB were available, below memory.host_floor 512000 KiB; its tree was 60 MiB",
+        "the host had 511999 KiB available, below memory.host_floor 512000 KiB; the tree used 60 MiB",
     ),
     "kernel": (
-        [replace(at(0), kernel_oom="oom_kill 1")], "the kernel killed in it for want of memory (oom_kill 1)",
+        [replace(at(0), kernel_oom="oom_kill 1")],
+        "the kernel killed a process of it because memory ran out (oom_kill 1)",
     ),
-    "operator": ([at(0, halt=NOW)], "stopped by the operator"),
-    "operator, by force": ([at(0, halt=FORCE)], "stopped by the operator, by force"),
+    "operator": ([at(0, halt=NOW)], "stopped by the user"),
+    "operator, by force": ([at(0, halt=FORCE)], "killed by the user"),
     "wall": ([at(61)], "it ran longer than timeouts.wall 1:00"),
     "stall": ([at(40, quiet=31)], "no output for 31 s (timeouts.stall 30 s)"),
-    "soft": ([at(0, 250), at(3, 270)], "its tree was over memory.soft 200 MiB for 3 s (now 270 MiB)"),
+    "soft": ([at(0, 250), at(3, 270)], "the tree was above memory.soft 200 MiB for 3 s (now 270 MiB)"),
     "soft, after a collection": (
         [node(0, 250), node(2, 250), node(7, 240, 2.6)],
-        "its tree was over memory.soft 200 MiB for 7 s (now 240 MiB), 5 s after a collection that freed 41 MiB",
+        "the tree was above memory.soft 200 MiB for 7 s (now 240 MiB), 5 s after a GC that freed 41 MiB",
     ),
     "soft, after a collection that is not over": (
         [node(0, 250), node(2, 250), node(12, 240)],
-        "its tree was over memory.soft 200 MiB for 12 s (now 240 MiB); a collection asked for 10 s ago is not over",
+        "the tree was above memory.soft 200 MiB for 12 s (now 240 MiB); a GC requested 10 s ago has not finished",
     ),
 }  # fmt: skip
 
@@ -359,15 +360,15 @@ def test_stop_is_told_with_its_numbers(name: str) -> None:
 
 def test_signals_to_leftovers_are_told_with_their_numbers() -> None:
     left = [at(0, processes=3, gone=True), at(1, processes=3, gone=True), at(3, processes=2, gone=True)]
-    assert last(RULES, *left[:2]).note == "3 left over 1 s after their leader ended"
-    assert last(RULES, *left).note == "2 still there 2 s after TERM"
-    assert last(RULES, at(60, processes=2), at(70, processes=2)).note == "2 still there 10 s after TERM"
+    assert last(RULES, *left[:2]).note == "3 leftover processes 1 s after the agent exited"
+    assert last(RULES, *left).note == "2 still running 2 s after SIGTERM"
+    assert last(RULES, at(60, processes=2), at(70, processes=2)).note == "2 still running 10 s after SIGTERM"
 
 
 def test_tree_over_hard_is_killed_for_what_is_told_though_it_is_being_stopped_already() -> None:
     watch = last(RULES, at(60), at(61, 500))
     assert watch.why == "it ran longer than timeouts.wall 1:00"
-    assert watch.note == "its tree reached 500 MiB (memory.hard 400 MiB)"
+    assert watch.note == "the tree reached 500 MiB (memory.hard 400 MiB)"
 
 
 def test_one_empty_look_is_enough_where_the_kernel_says_that_there_are_no_children() -> None:
@@ -490,8 +491,8 @@ def test_collections_that_last_go_on_for_as_long_as_the_agent() -> None:
 
 def test_why_it_was_stopped_says_what_the_collection_did() -> None:
     tried = [node(0, 250), node(2, 250)]
-    assert "5 s after a collection that freed 41 MiB" in last(RULES, *tried, node(7, 240, 2.6)).why
-    assert "a collection asked for 10 s ago is not over" in last(RULES, *tried, node(12, 240)).why
+    assert "5 s after a GC that freed 41 MiB" in last(RULES, *tried, node(7, 240, 2.6)).why
+    assert "a GC requested 10 s ago has not finished" in last(RULES, *tried, node(12, 240)).why
 
 
 def test_the_peak_is_the_highest_sample() -> None:

@@ -105,18 +105,19 @@ def test_heap_and_the_highest_that_fits(
 @pytest.mark.parametrize(
     ("changes", "key", "said"),
     [
-        ({"hard": 64 * KIB - 1}, "hard", "64 KiB is too little for any program; a number alone is bytes"),
-        ({"hard": 8, "soft": 6}, "hard", "8 B is too little for any program; a number alone is bytes"),
-        ({"soft": 8}, "soft", "8 B is too little for any program; a number alone is bytes"),
+        ({"hard": 64 * KIB - 1}, "hard", "64 KiB is too little for any program; without a unit it means bytes"),
+        ({"hard": 8, "soft": 6}, "hard", "8 B is too little for any program; without a unit it means bytes"),
+        ({"soft": 8}, "soft", "8 B is too little for any program; without a unit it means bytes"),
         ({"hard": 64 * KIB}, "", ""),
         ({"soft": 3 * MIB, "hard": 2 * MIB}, "soft",
          "soft (3 MiB) is above hard (2 MiB), so it would never be reached"),
         ({"soft": 2 * MIB, "hard": 2 * MIB}, "", ""),
-        ({"warn": 3 * MIB, "soft": 2 * MIB}, "warn", "warn (3 MiB) is above soft (2 MiB), so it would tell too late"),
+        ({"warn": 3 * MIB, "soft": 2 * MIB}, "warn",
+         "warn (3 MiB) is above soft (2 MiB), so the warning would come too late"),
         ({"warn": 2 * MIB, "soft": 2 * MIB}, "", ""),
         ({"warn": 3 * MIB, "hard": 2 * MIB}, "", ""),
         ({"measure": Measure.CGROUP, "enforce": Enforce.WATCH}, "measure",
-         '"cgroup" needs a group of the kernel\'s, and memory.enforce = "watch" asks for none; drop one'),
+         '"cgroup" needs a cgroup of the kernel\'s, and memory.enforce = "watch" asks for none; drop one'),
         ({"measure": Measure.CGROUP}, "", ""),
         ({"enforce": Enforce.WATCH}, "", ""),
     ],
@@ -129,15 +130,15 @@ def test_limits_that_contradict_are_told_by_their_key(changes: dict[str, object]
     ("heap", "hard", "told"),
     [
         (8 * MIB, None, None),
-        (8 * MIB - 1, None, ("node", "max_old_space_size", "8 MiB is too little: Node itself needs 8 MiB;")),
-        (MIB, None, ("node", "max_old_space_size", "1 MiB is too little: Node itself needs 8 MiB;")),
+        (8 * MIB - 1, None, ("node", "max_old_space_size", "8 MiB is too little: Node needs 8 MiB;")),
+        (MIB, None, ("node", "max_old_space_size", "1 MiB is too little: Node needs 8 MiB;")),
         ("auto", 64 * MIB, None),
         ("auto", 63 * MIB, ("memory", "hard", "63 MiB is too little: a bare Node program needs about 64 MiB")),
         ("auto", 64 * KIB, ("memory", "hard", "64 KiB is too little: a bare Node program needs about 64 MiB")),
         ("auto", 64 * KIB - 1, None),  # which no program could live under: that is told already
         (100 * MIB, 164 * MIB, None),
         (101 * MIB, 164 * MIB, ("node", "max_old_space_size",
-         "a heap of 101 MiB does not fit under memory.hard (164 MiB): Node takes about 64 MiB beside it; lower it,"
+         "a heap of 101 MiB does not fit under memory.hard (164 MiB): Node needs about 64 MiB beside it; lower it,"
          ' raise memory.hard, or write "auto"')),
         (101 * MIB, None, None),
     ],

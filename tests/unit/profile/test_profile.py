@@ -113,29 +113,33 @@ WRONG = [
     ('[[agents]]\nname = "a"\ncommand = ["a\\u0000"]', "agents[0].command[0]", "NUL"),
     ('[[agents]]\nname = "../a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
     ('[[agents]]\nname = ".a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
-    (AGENT + AGENT, "agents[1].name", "agents[0] is called a already"),
+    (AGENT + AGENT, "agents[1].name", "agents[0] has the name a"),
     (AGENT + 'for_each = ["x"]\n' + AGENT.replace('"a"', '"a.1"'), "agents[1].name", "copy of a"),
-    (AGENT + 'needs = ["b"]', "agents[0].needs[0]", "no agent is called 'b'"),
-    (AGENT + 'needs = ["a"]', "agents[0].needs", "in a circle: a needs a"),
+    (AGENT + 'needs = ["b"]', "agents[0].needs[0]", "no agent 'b'"),
+    (AGENT + 'needs = ["a"]', "agents[0].needs", "dependency cycle: a → a"),
     (AGENT + 'stdin = "{tsk}"', "agents[0].stdin", "unknown placeholder {tsk} (did you mean task?)"),
     (AGENT + 'stdin = "{item}"', "agents[0].stdin", "only in an agent with for_each"),
-    (AGENT + 'stdin = "{x:1}"', "agents[0].stdin", "{{ is a brace, and } needs no doubling"),
+    (AGENT + 'stdin = "{x:1}"', "agents[0].stdin", "write {{ for a brace"),
     (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "unknown placeholder {summary}"),
-    (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent is called 'b'"),
+    (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent 'b'"),
     (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "that is the agent itself; its own folder is {artifacts}"),
     (AGENT + 'cwd = "{artifacts}"', "agents[0].cwd", "known only when the agent starts"),
-    (AGENT + 'stdin = "x"\nstdin_file = "y"', "agents[0].stdin_file", "stdin is set too"),
+    (AGENT + 'stdin = "x"\nstdin_file = "y"', "agents[0].stdin_file", "set stdin or stdin_file"),
     (AGENT + 'for_each = { glob = "*", lines = "x" }', "agents[0].for_each", "one of glob and lines"),
     (AGENT + "for_each = 3", "agents[0].for_each", "expected a list, or a table"),
-    (AGENT + 'env = { "A=B" = "x" }', 'agents[0].env."A=B"', "no variable"),
+    (AGENT + 'env = { "A=B" = "x" }', 'agents[0].env."A=B"', "not a variable name"),
     (AGENT + "env = { A = 3 }", "agents[0].env.A", "expected text in quotes"),
     (AGENT + 'success.output = "("', "agents[0].success.output", "not a regular expression"),
     (AGENT + "success.codes = [256]", "agents[0].success.codes[0]", "from 0 to 255"),
-    (AGENT + "success.codes = []", "agents[0].success.codes", "no exit code would be a success"),
+    (AGENT + "success.codes = []", "agents[0].success.codes", "no exit code would mean success"),
     (AGENT + 'expect = ["hrd"]', "agents[0].expect[0]", "did you mean hard?"),
     (AGENT + 'retry.on = ["completed"]', "agents[0].retry.on[0]", "expected one of"),
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
-    ("[memory]\nhard = 8\n" + AGENT, "memory.hard", "8 B is too little for any program; a number alone is bytes"),
+    (
+        "[memory]\nhard = 8\n" + AGENT,
+        "memory.hard",
+        "8 B is too little for any program; without a unit it means bytes",
+    ),
     (AGENT + "memory.soft = 6", "agents[0].memory.soft", "6 B is too little for any program"),
     (AGENT + 'memory.soft = "9GiB"', "agents[0].memory.soft", "soft (9 GiB) is above hard (8 GiB)"),
     (AGENT + 'memory.warn = "7GiB"', "agents[0].memory.warn", "warn (7 GiB) is above soft (6 GiB)"),
@@ -161,7 +165,7 @@ WRONG = [
     (
         '[[companions]]\nname = "x"\ncommand = ["x"]\nready = { port = 1, log = "x" }\n' + AGENT,
         "companions[0].ready",
-        "not several",
+        "set only one of",
     ),
 ]
 
@@ -244,9 +248,9 @@ def test_one_circle_hides_no_other() -> None:
     needs = {"a": "b", "b": "a", "c": "c", "d": "e", "e": "d", "f": "a"}
     text = "".join(f'[[agents]]\nname = "{a}"\ncommand = ["x"]\nneeds = ["{b}"]\n' for a, b in needs.items())
     assert [(complaint.key, complaint.message) for complaint in complaints(text)] == [
-        ("agents[0].needs", "goes in a circle: a needs b needs a"),
-        ("agents[2].needs", "goes in a circle: c needs c"),
-        ("agents[3].needs", "goes in a circle: d needs e needs d"),
+        ("agents[0].needs", "dependency cycle: a → b → a"),
+        ("agents[2].needs", "dependency cycle: c → c"),
+        ("agents[3].needs", "dependency cycle: d → e → d"),
     ]
 
 

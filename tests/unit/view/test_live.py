@@ -66,7 +66,7 @@ def text(block: str) -> str:
 def test_it_shows_the_agent_its_memory_what_comes_and_the_machine() -> None:
     assert shown(running(), 80) == text("""
         ────────────────────────────────────────────────────────────────────────────────
-        nightly  1 of 6 done · 1 gave up · 3:12
+        nightly  1 of 6 done · 1 failed · 3:12
         ▶ embed  attempt 2 of 3  2:56 · pid 4712 · 6 processes
          mem  ███████████████████░░░░░  824 MiB of 1024 MiB · 80 % · peak 824 MiB
               ▂▂▂▂▃▃▃▃▃▃▃▃▄▄▄▄▄▄▄▄▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇  +16 MiB/s · hard in 12 s
@@ -80,7 +80,7 @@ def test_it_shows_the_agent_its_memory_what_comes_and_the_machine() -> None:
 def test_a_narrow_terminal_shows_what_matters_most() -> None:
     assert shown(running(), 40) == text("""
         ────────────────────────────────────────
-        nightly  1 of 6 done · 1 gave up · 3:12
+        nightly  1 of 6 done · 1 failed · 3:12
         ▶ embed  attempt 2 of 3  2:56 · pid 4712
          mem  ██████████░░░  824 MiB of 1024 MiB
               ▂▃▃▄▄▅▅▆▆▇  +16 MiB/s
@@ -110,14 +110,14 @@ def test_between_attempts_it_says_when_the_next_one_comes() -> None:
     due = waiting.view.agents["embed"].due
     assert due is not None
     said = "\n".join(Canvas(80).paint(line) for line in frame(waiting, Now(BEGAN, due - 12), Canvas(80)))
-    assert "↻ embed  next attempt in 12 s · after soft" in said
+    assert "↻ embed  retry in 12 s · after soft" in said
     assert " mem " not in said
 
 
 def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
     draining = told().attempt_started("embed", 2).ended("embed", Reason.SOFT, number=2).halt(Halt.AFTER_AGENT)
     said = shown(scene(draining), 80)
-    assert "… embed  attempt 2 of 3  soft · its memory drains" in said
+    assert "… embed  attempt 2 of 3  soft · memory drains" in said
     assert "stops after this agent" in said
     assert "Ctrl-C" not in said
     assert "\n Ctrl-C: kill it" in shown(scene(draining.halt(Halt.NOW)), 80)
@@ -175,9 +175,9 @@ def test_a_long_attempt_is_shown_whole() -> None:
 
 
 def test_a_pause_is_said_with_its_cause() -> None:
-    paused = Told().run("a", "b").tell(RunPaused(why="by the operator; `seqsup resume r42` lets it go on"))
+    paused = Told().run("a", "b").tell(RunPaused(why="by the user; `seqsup resume r42` continues it"))
     said = shown(scene(paused), 80)
-    assert "■ paused  by the operator; `seqsup resume r42` lets it go on" in said
+    assert "■ paused  by the user; `seqsup resume r42` continues it" in said
     assert "between agents" not in said
 
 
@@ -193,10 +193,10 @@ def test_what_a_run_waits_for_between_agents_is_said() -> None:
     )  # fmt: skip
     assert " hook " not in shown(scene(between.tell(over)), 80)
     late = between.tell(
-        AdmissionDelayed(agent="b", need=4 * GIB, room=GIB, why="it may take 4 GiB, and 1 GiB are available")
+        AdmissionDelayed(agent="b", need=4 * GIB, room=GIB, why="needs 4 GiB, but only 1 GiB is available")
     )
     said = shown(scene(late), 80)
-    assert "… b  waits for memory: it may take 4 GiB, and 1 GiB are available\n" in said
+    assert "… b  waits for memory: needs 4 GiB, but only 1 GiB is available\n" in said
     assert "between agents" not in said
     assert "waits for memory" not in shown(scene(late.attempt_started("b")), 80)
     again = told().tell(AdmissionDelayed(agent="embed", need=GIB, room=0, why="it may take 1 GiB"))

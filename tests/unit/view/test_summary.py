@@ -29,7 +29,7 @@ def nightly() -> Told:
     told.drained("triage", seconds=0.4).agent_ended("triage")
     told.attempt("embed", Reason.CRASHED, seconds=200, peak=700 * MIB, hard=1024 * MIB, left_over=(process(7),) * 1)
     told.drained("embed", strays=(process(8), process(9))).retry("embed")
-    why = "its tree was over 1024 MiB for 3 s, 12 s after a collection that freed 41 MiB"
+    why = "its tree was over 1024 MiB for 3 s, 12 s after a GC that freed 41 MiB"
     told.attempt("embed", Reason.SOFT, number=2, why=why, seconds=224, peak=1031 * MIB, hard=1024 * MIB, processes=HELD)
     told.drained("embed", 2, seconds=1.2).agent_ended("embed", Reason.SOFT, attempts=2, why=why)
     told.attempt("leak", Reason.HARD, seconds=2, peak=260 * MIB, hard=256 * MIB, ok=True)
@@ -50,7 +50,7 @@ def test_the_final_table_says_all_of_it() -> None:
           leak           1  hard (expected)   2 s   260 MiB     102 %         –          –   > 30 s
           deploy         –  skipped             –         –         –         –          –        –
           report         –  not run             –         –         –         –          –        –
-        why embed gave up: its tree was over 1024 MiB for 3 s, 12 s after a collection that freed 41 MiB;
+        why embed failed: its tree was over 1024 MiB for 3 s, 12 s after a GC that freed 41 MiB;
           node embed.js 589 MiB · chrome 237 MiB · git 40 MiB · other 58 MiB
         why deploy was skipped: it needs embed, which did not complete
         next: seqsup report r42 · seqsup logs r42 embed · seqsup start nightly.toml --resume

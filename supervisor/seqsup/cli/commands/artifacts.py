@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 
 
-@click.group(cls=Group, short_help="What agents hand on: summaries and files.")
+@click.group(cls=Group, short_help="Files and summaries that agents pass to later agents.")
 def artifacts() -> None:
     """What agents hand on: each attempt's summary and files.
 
@@ -40,9 +40,15 @@ def artifacts() -> None:
     """
 
 
-@artifacts.command("put", short_help="Store a summary and files, from inside an agent.")
-@click.option("--summary", "text", metavar="TEXT|-", help="In short; - reads it from standard input.")
-@click.option("--details", multiple=True, metavar="FILE", type=click.Path(path_type=Path), help="The whole of it.")
+@artifacts.command("put", short_help="Store a summary and files. Call it inside an agent.")
+@click.option("--summary", "text", metavar="TEXT|-", help="Short text for later agents. - reads it from stdin.")
+@click.option(
+    "--details",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File with the details. May be repeated.",
+)
 @click.argument("more", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, ...]) -> None:
     """Store a summary and files for the agent that calls this, each there whole or not at all.
@@ -51,14 +57,11 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
     """
     folder = os.environ.get("SEQSUP_ARTIFACTS")
     if not folder or "SEQSUP_AGENT" not in os.environ:
-        raise ArtifactError(
-            "this is not inside an agent: only what seqsup started has a place for artifacts;"
-            " call it in an agent's command or script, as its last step"
-        )
+        raise ArtifactError("not inside an agent: call this as the last step of an agent's command or script")
     if text is None and not details:
-        raise click.UsageError("what? (--summary TEXT, --details FILE, or both)")
+        raise click.UsageError("nothing to store: give --summary TEXT, --details FILE, or both")
     if not Path(folder).is_dir():
-        raise ArtifactError(f"{folder} is gone: was the run cleaned, or is this another machine or container?")
+        raise ArtifactError(f"{folder} does not exist: was the run removed, or is this another machine or container?")
     if text == "-":
         text = sys.stdin.buffer.read().decode(errors="replace")
     stored = put(Path(folder), text, (*details, *more))
@@ -66,9 +69,9 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
     click.echo(f"seqsup: stored {said} for {os.environ['SEQSUP_AGENT']}", err=True)
 
 
-@artifacts.command("list", short_help="What the agents of a run have handed on.")
+@artifacts.command("list", short_help="List what the agents of a run have stored.")
 @click.argument("run", required=False, shell_complete=complete.run)
-@click.option("--json", "as_json", is_flag=True, help="One object, with sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
 def list_command(run: str | None, as_json: bool) -> None:
     """What the agents of RUN have handed on: of each its last attempt."""
     from seqsup.cli.find_run import find
@@ -87,7 +90,7 @@ def list_command(run: str | None, as_json: bool) -> None:
         put_object("seqsup.artifacts/1", {"run": found.label, "agents": told})
         return
     if not entries:
-        click.echo(f"seqsup: no agent of {found.label} was tried yet", err=True)
+        click.echo(f"seqsup: no agent of {found.label} has started yet", err=True)
         return
     rows = [
         (
@@ -100,7 +103,7 @@ def list_command(run: str | None, as_json: bool) -> None:
     click.echo("\n".join(render(_COLUMNS, rows, width())))
 
 
-@artifacts.command("summary", short_help="The summaries of a run's agents, or of one.")
+@artifacts.command("summary", short_help="Print the summaries of a run's agents, or of one.")
 @click.argument("run", required=False, shell_complete=complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 def summary_command(run: str | None, agent: str | None) -> None:
@@ -117,22 +120,22 @@ def summary_command(run: str | None, agent: str | None) -> None:
             put_bytes(f"## {name}\n\n{text}\n\n".encode())
 
 
-@artifacts.command("show", short_help="All that an agent has handed on.")
+@artifacts.command("show", short_help="Print all that an agent has stored.")
 @click.argument("run", required=False, shell_complete=complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
-@click.option("--file", "wanted", metavar="NAME", help="The content of this file, and nothing else.")
+@click.option("--file", "wanted", metavar="NAME", help="Print only the content of this file.")
 def show_command(run: str | None, agent: str | None, wanted: str | None) -> None:
     """AGENT's summary and the files beside it, or the content of one of them. Without AGENT, of each of RUN's."""
     attempts = list(_attempts(run, agent))
     if wanted is not None and len(attempts) != 1:
-        raise click.UsageError("whose file? (seqsup artifacts show AGENT --file NAME)")
+        raise click.UsageError("which agent? (seqsup artifacts show AGENT --file NAME)")
     for name, folder in attempts:
         if wanted is not None:
             with opened(folder, wanted) as file:
                 copyfileobj(file, Outlet(sys.stdout))
             return
         stored = [each for each in files(folder) if each.name != SUMMARY]
-        put_bytes(f"## {name}\n\n{summary(folder) or 'It left no summary, and printed nothing.'}\n\n".encode())
+        put_bytes(f"## {name}\n\n{summary(folder) or 'It stored no summary, and printed nothing.'}\n\n".encode())
         if stored:
             click.echo(f"{counted(len(stored), 'file')} in {folder / ARTIFACTS}")
         for each in stored:
@@ -141,10 +144,10 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
             click.echo()
 
 
-@artifacts.command("clean", short_help="Remove old runs with all that they left.")
-@click.option("--days", type=days, metavar="N", help="What is older than so many days.")
-@click.option("--max-size", metavar="SIZE", type=size, help="The oldest, until the rest takes no more than this.")
-@click.option("--dry-run", is_flag=True, help="Only name what would go.")
+@artifacts.command("clean", short_help="Remove old runs with their logs and artifacts.")
+@click.option("--days", type=days, metavar="N", help="Runs older than this many days.")
+@click.option("--max-size", metavar="SIZE", type=size, help="The oldest runs, until the rest is at most this large.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> int:
     """Remove whole runs, the oldest first: output, artifacts, events. A run that lives always stays.
 
@@ -155,12 +158,12 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
     from seqsup.state.retention import kept, may_go, remove, too_much
 
     if days is None and max_size is None:
-        raise click.UsageError("which ones? (--days N, --max-size SIZE, or both)")
+        raise click.UsageError("which runs? Give --days N, --max-size SIZE, or both")
     folder = state_dir()
     try:
         journal = Journal.open(folder, write=not dry_run)
     except NoJournal:
-        click.echo("seqsup: nothing ran yet", err=True)
+        click.echo("seqsup: no runs yet", err=True)
         return 0
     dead, stay = [], {}
     for row in journal.runs():
@@ -181,7 +184,7 @@ def clean_command(days: float | None, max_size: int | None, dry_run: bool) -> in
             freed += each.size
             click.echo(line)
         else:
-            stay[each.label] = "somebody has just gone on with it"
+            stay[each.label] = "it was just resumed"
     for name, why in stay.items():
         click.echo(f"seqsup: {name} stays: {why}", err=True)
     told = f"{'would free' if dry_run else 'freed'} {format_size(freed)}"
@@ -202,7 +205,7 @@ def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
     if agent is not None and agent not in agents:
         raise ArtifactError(f'{found.label} has no agent "{agent}"{nearest(agent, agents)}')
     if agent is not None and agents[agent].folder is None:
-        raise ArtifactError(f"{agent} was not tried in {found.label}: it has left nothing")
+        raise ArtifactError(f"{agent} did not run in {found.label}")
     for view in agents.values():
         if agent in (None, view.name) and view.folder is not None:
             yield view.name, found.folder / view.folder

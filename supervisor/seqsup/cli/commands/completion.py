@@ -6,7 +6,7 @@ from click.shell_completion import get_completion_class
 from seqsup.cli.app import COMPLETE, seqsup
 
 
-@click.command(short_help="The script that makes a shell complete.")
+@click.command(short_help="Print the shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes SHELL complete commands, options, agents of the profile and runs.

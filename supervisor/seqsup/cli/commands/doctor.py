@@ -17,15 +17,15 @@ if TYPE_CHECKING:  # `seqsup --help` and the other commands must not pay for wha
 _WIDTH = 100  # columns where they are not known
 
 
-@click.command(short_help="What works on this machine, what does not, and how to mend it.")
+@click.command(short_help="Check this machine and suggest fixes.")
 @click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option(
     "--run",
     metavar="RUN",
-    help="Instead, what a past run proves: one at a time, and memory back after each.",
+    help="Check a past run instead: one agent at a time, and memory back after each.",
     shell_complete=complete.run,
 )
-@click.option("--json", "as_json", is_flag=True, help="One object for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     """Try out what seqsup needs of this machine, and with PROFILE what that needs.
 
@@ -34,7 +34,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     from seqsup.doctor.finding import Level
 
     if run is not None and profile is not None:
-        raise click.UsageError("--run looks at a past run and at no profile: give one of them")
+        raise click.UsageError("--run checks a past run, PROFILE a profile: give only one of them")
     found = list(_examine(profile) if run is None else _prove(run))
     failed = sum(finding.level is Level.FAIL for finding in found)
     if as_json:
@@ -99,4 +99,4 @@ def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str
             yield margin + remedy
     counts = [f"{failed} failed"] if failed else []
     counts += [counted(warned, "warning")] if warned else []
-    yield ", ".join(counts) or "all well"
+    yield ", ".join(counts) or "No problems found."

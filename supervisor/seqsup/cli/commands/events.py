@@ -12,7 +12,7 @@ from seqsup.view.ndjson import encode
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.run)
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow until the run ends.")
 @click.option("--json", is_flag=True, hidden=True, help="They always are.")
 def events(run: str | None, following: bool, json: bool) -> None:
     """A run's events, as lines of JSON: the same that `start --json` prints."""

@@ -12,7 +12,7 @@ _INSTALLED = "share/seqsup/grafana/compose.yml"
 _PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")
 
 
-@click.command(short_help="A Grafana dashboard and alerts for Prometheus, as files.")
+@click.command(short_help="Write a Grafana dashboard and Prometheus alerts.")
 @click.argument("folder", default="grafana")
 def grafana(folder: str) -> None:
     """Write the Grafana dashboard, Prometheus' alerts and the configuration of both to FOLDER (grafana).
@@ -28,13 +28,13 @@ def grafana(folder: str) -> None:
     there, source = Path(folder), _source()
     for part in _PARTS:
         if (there / part).exists():
-            raise SeqsupError(f"{there / part} is there already: name another folder")
+            raise SeqsupError(f"{there / part} exists already: choose another folder")
     try:
         there.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise SeqsupError(f"{error.filename}: a file is in the way: name another folder") from None
+        raise SeqsupError(f"{error.filename}: a file is in the way: choose another folder") from None
     except FileNotFoundError:
-        raise SeqsupError(f"{there}: no folder can be made in {there.parent}: name another") from None
+        raise SeqsupError(f"{there}: cannot create a folder in {there.parent}: choose another") from None
     for part in _PARTS:
         if (source / part).is_dir():
             shutil.copytree(source / part, there / part)
@@ -53,4 +53,4 @@ def _source() -> Path:
     for file in (*installed, package.parent / _INSTALLED):  # pip --target writes down another place than this one
         if file.exists():
             return file.resolve().parent
-    raise SeqsupError("this installation lacks these files: install seqsup again, with pip, pipx or uv")
+    raise SeqsupError("this installation lacks the dashboard's files: install seqsup again")

@@ -22,12 +22,12 @@ _SCHEMA = "seqsup.schema.json"
 _LARGEST = 4 * GIB
 
 
-@click.command(short_help="Write a first profile; print units and timers for one.")
+@click.command(short_help="Write a first profile; print a systemd unit and timer for one.")
 @click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option(
     "--preset",
     metavar="CLI",
-    help=f"For this CLI: {', '.join(start_commands())}. Default: one that is here.",
+    help=f"CLI of the agents: {', '.join(start_commands())}. Default: one that is installed.",
     shell_complete=complete.preset,
 )
 @click.option(
@@ -36,11 +36,13 @@ _LARGEST = 4 * GIB
     multiple=True,
     type=text,
     metavar="TEXT",
-    help="One agent for each (may be given often).",
+    help="Prompt of an agent. May be repeated, one agent for each.",
 )
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
-@click.option("--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, and how to enable it.")
-@click.option("--timer", is_flag=True, help="Print a timer for that unit instead, and lines for cron.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option(
+    "--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, with the commands to enable it."
+)
+@click.option("--timer", is_flag=True, help="Print a systemd timer for that unit instead, and lines for cron.")
 def init(
     profile: str | None, preset: str | None, prompts: tuple[str, ...], force: bool, systemd: bool, timer: bool
 ) -> None:
@@ -64,15 +66,15 @@ def init(
     if path.suffix != ".toml":
         raise SeqsupError(f"a profile's name ends in .toml: try {path / _FILE if path.is_dir() else f'{path}.toml'}")
     if path.exists() and not force:
-        raise SeqsupError(f"{path} is there already: give another name, or --force to write over it")
+        raise SeqsupError(f"{path} exists already: choose another name, or overwrite it with --force")
     program = _program(preset)
     if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
         prompts = tuple(_ask_prompts())
     put_file(path, starter.write(program, _hard(), prompts).encode())
     _write_schema(path.parent / _SCHEMA)
-    by = program or "echo, since no known CLI is on PATH"
+    by = program or "echo, because no known CLI is on PATH"
     absent = ", which is not on PATH" if program and shutil.which(program) is None else ""
-    click.echo(f"seqsup: wrote {path}: agents run by {by}{absent}", err=True)
+    click.echo(f"seqsup: wrote {path}: agents run {by}{absent}", err=True)
     named = shlex.quote(str(path))
     click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)
 
@@ -85,7 +87,7 @@ def _program(preset: str | None) -> str | None:
     if preset is not None:
         if preset not in commands:
             known = nearest(preset, commands) or f": {', '.join(commands)}"
-            raise click.UsageError(f"no preset {preset}{known}")
+            raise click.UsageError(f"unknown preset {preset}{known}")
         return preset
     here = [name for name in commands if shutil.which(name)]
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():
@@ -95,7 +97,7 @@ def _program(preset: str | None) -> str | None:
 
 
 def _ask_prompts() -> list[str]:
-    click.echo("What shall they do? One line for each agent, in their order; an empty line ends.")
+    click.echo("What should they do? Write one line for each agent. An empty line ends the list.")
     asked: list[str] = []
     while line := click.prompt(f"{len(asked) + 1}", default="", show_default=False).strip():
         asked.append(line)

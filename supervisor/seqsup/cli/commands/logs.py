@@ -32,9 +32,9 @@ class _Start(NamedTuple):
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run ends, through all attempts.")
-@click.option("--attempt", metavar="N", type=whole(1), help="Which one; the last without it.")
-@click.option("--raw", is_flag=True, help="Colours and control characters too, also to a terminal.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow all attempts until the run ends.")
+@click.option("--attempt", metavar="N", type=whole(1), help="Attempt to show. Default: the last.")
+@click.option("--raw", is_flag=True, help="Keep colours and control characters on a terminal.")
 def logs(run: str | None, agent: str | None, following: bool, attempt: int | None, raw: bool) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
@@ -118,7 +118,7 @@ class _Reader:
         self._head(event)
         folder = self._run_folder / event.folder
         if not folder.is_dir():
-            click.echo(f"seqsup: {folder} is gone: its logs were cleaned", err=True)
+            click.echo(f"seqsup: {folder} does not exist any more: its logs were removed", err=True)
         self._tails[event] = OutputReader(folder / STDOUT), OutputReader(folder / STDERR)
 
     def _head(self, event: _Start) -> None:

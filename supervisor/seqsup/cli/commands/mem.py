@@ -39,9 +39,9 @@ _COLUMNS = (
 
 @click.command()
 @click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=complete.run)
-@click.option("--gc", is_flag=True, help="Ask the run's Node processes for a collection, and say what it freed.")
-@click.option("--threshold", metavar="SIZE", type=size, help="Exit 1 if more than this is held, such as 6GiB.")
-@click.option("--json", "as_json", is_flag=True, help="One object, with bytes as numbers.")
+@click.option("--gc", is_flag=True, help="Request a GC in the run's Node processes, and show what it freed.")
+@click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if more than this is in use, such as 6GiB.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
 def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
     """Memory of a run that goes on, of the host, now.
 
@@ -54,12 +54,12 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
     """
     pids, run = _pids_or_run(words)
     if gc and pids:
-        raise click.UsageError("--gc asks a run, as a whole: leave out the PIDs")
+        raise click.UsageError("--gc works on a whole run: leave out the PIDs")
     freed = force_gc(run) if gc else None
     usage = freed.after if freed is not None else memory_of(pids) if pids else memory_usage(run)
     missing = [pid for pid in pids if all(pid != process.pid for process in usage.processes)]
     if missing:
-        raise SeqsupError(f"there is no process {missing[0]} that could be read")
+        raise SeqsupError(f"process {missing[0]} does not exist or cannot be read")
     if as_json:
         put_object("seqsup.mem/1", _fields(usage, freed, threshold))
     else:
@@ -71,14 +71,14 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
 
 def _pids_or_run(words: tuple[str, ...]) -> tuple[tuple[int, ...], Path | None]:
     if not words and not os.environ.get(FOLDER):
-        kept(state_dir())  # refuses a folder of which it would only say that no run goes on
+        kept(state_dir())  # refuses a folder of which it would only say that no run is running
     if len(words) != 1 or words[0].isdecimal():
         if wrong := [word for word in words if not re.fullmatch("0{0,9}[1-9][0-9]{0,9}", word)]:
             raise click.UsageError(f"{wrong[0]} is no PID: give one run, or PIDs")
         return tuple(map(int, words)), None
     found = find(words[0])
     if not found.lives():
-        raise SeqsupError(f"{found.label} does not go on: it holds nothing")
+        raise SeqsupError(f"{found.label} is not running")
     return (), found.folder
 
 
@@ -104,7 +104,7 @@ def _table(usage: Usage) -> list[str]:
         together = ("", format_size(usage.used), *[""] * 4, f"together, {counted(len(rows), 'process', 'processes')}")
         lines = render(_COLUMNS, [*rows, together], width())
     else:
-        lines = [NO_RUN if usage.why == NO_RUN else "nothing of the run lives now: it is between agents"]
+        lines = [NO_RUN if usage.why == NO_RUN else "no process is running: the run is between agents"]
     host = f"host: {format_size(usage.available)} available of {format_size(usage.total)}"
     return [*lines, host]
 

@@ -22,5 +22,5 @@ def pause(run: str | None) -> int:
     write_private(found.folder / PAUSED, "")
     running = [agent.name for agent in found.view().at_turn]
     after = f"after {named(running)}" if running else "before its next agent"
-    click.echo(f"{found.label} {found.row.name} pauses {after}; `seqsup resume {found.label}` lets it go on", err=True)
+    click.echo(f"{found.label} {found.row.name} pauses {after}; `seqsup resume {found.label}` continues it", err=True)
     return 0

@@ -26,9 +26,9 @@ from seqsup.view.terminal import width
 _WIDTH = 100  # columns where they are not known
 
 
-@click.command(short_help="What start would do; starts nothing.")
+@click.command(short_help="Show what start would do, without starting anything.")
 @taking_options
-@click.option("--json", "as_json", is_flag=True, help="One object, for programs; sizes in bytes, times in seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
 def plan(as_json: bool, **asked: Any) -> int:
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
 

@@ -15,19 +15,25 @@ from seqsup.state.samples import read
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 
 
-@click.command(short_help="A run on one HTML page: its memory over time, and what was stopped and why.")
+@click.command(short_help="Write an HTML page of a run: memory over time, and what was stopped and why.")
 @click.argument("run", required=False, shell_complete=complete.run)
-@click.option("-o", "--output", metavar="FILE", help='Where to write it; "-" is stdout. Default: NAME-rN.html here.')
-@click.option("--json", "as_json", is_flag=True, help="One object instead, with bytes and seconds as numbers.")
-@click.option("--openmetrics", is_flag=True, help="The metrics over time instead, for promtool's create-blocks-from.")
+@click.option(
+    "-o", "--output", metavar="FILE", help='File to write, or "-" for stdout. Default: NAME-rN.html in this folder.'
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead, sizes in bytes and times in seconds."
+)
+@click.option(
+    "--openmetrics", is_flag=True, help="Print the metrics over time instead, for `promtool tsdb create-blocks-from`."
+)
 def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool) -> None:
-    """A run on one HTML page: its memory over time, and what was stopped and why.
+    """Write an HTML page of a run: memory over time, and what was stopped and why.
 
     The page needs nothing else: it can be sent, printed and read without a network. RUN is a number (r42 or 42), a
     profile's name or its file; without it the run that runs, else the last. Data go to stdout.
     """
     if as_json and openmetrics:
-        raise click.UsageError("--json or --openmetrics, not both")
+        raise click.UsageError("give --json or --openmetrics, not both")
     found = find(run)
     state, _ = state_of(found)
     events, samples = tuple(found.journal.events(found.row.run)), tuple(read(found.folder))

@@ -12,7 +12,7 @@ from seqsup.view.summary import resume as command
 from seqsup.view.terminal import here
 
 
-@click.command(short_help="Let a paused run go on.")
+@click.command(short_help="Continue a paused run.")
 @click.argument("run", required=False, shell_complete=complete.run)
 def resume(run: str | None) -> int:
     """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.

@@ -21,18 +21,18 @@ from seqsup.state.output import unnamed
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False},  # what follows CMD is its own, also without --
 )
-@click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped, with grace. Default: 75 % of --hard.")
+@click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped with a grace period. Default: 75 % of --hard.")
 @click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine.")
 @click.option(
     "--retries",
     metavar="N",
     type=whole(0),
     default="0",
-    help="Further tries after a failure. Default: none.",
+    help="Retries after a failure. Default: none.",
 )
-@click.option("--timeout", metavar="DURATION", help='Stopped when it runs longer. Default: "1h".')
-@click.option("--name", metavar="NAME", help="Its name in status and logs. Default: the program's.")
-@click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
+@click.option("--timeout", metavar="DURATION", help='Longest time. Default: "1h".')
+@click.option("--name", metavar="NAME", help="Name in status and logs. Default: the program's.")
+@click.option("--no-wait", is_flag=True, help="Exit with 3 instead of waiting if another run is active.")
 @log_options
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
 def run(

@@ -32,9 +32,11 @@ _COLUMNS = (
 
 
 @click.command()
-@click.option("-n", "--last", metavar="N", default="20", show_default=True, type=whole(1), help="How many.")
-@click.option("--all", "every", is_flag=True, help="All of them.")
-@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+@click.option(
+    "-n", "--last", metavar="N", default="20", show_default=True, type=whole(1), help="Number of runs to show."
+)
+@click.option("--all", "every", is_flag=True, help="Show all runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
 def runs(last: int, every: bool, as_json: bool) -> None:
     """The list of runs, the latest last."""
     folder = state_dir()
@@ -57,7 +59,7 @@ def runs(last: int, every: bool, as_json: bool) -> None:
     listed = [_row(*entry) for entry in entries]
     listed += [(each.label, each.name, "waiting", f"since {each.since}", *[NONE] * 4) for each in waiting]
     if not listed:
-        click.echo("seqsup: nothing ran yet", err=True)
+        click.echo("seqsup: no runs yet", err=True)
         return
     click.echo("\n".join(render(_COLUMNS, listed, width())))
     if len(shown) < len(rows):

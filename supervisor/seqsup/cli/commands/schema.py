@@ -5,7 +5,7 @@ import json
 import click
 
 
-@click.command(short_help="The JSON Schema of profiles, for editors.")
+@click.command(short_help="Print the JSON Schema of profiles, for editors.")
 def schema() -> None:
     """Print the JSON Schema of profiles; an editor completes and checks with it.
 

@@ -18,19 +18,19 @@ from seqsup.state.run_folder import state_dir
 
 @click.command(short_help="Run a profile's agents one at a time.")
 @taking_options
-@click.option("--no-wait", is_flag=True, help="If another run has the machine, exit 3 instead of waiting.")
-@click.option("--detach", is_flag=True, help="In the background: return as soon as it runs, or waits for its turn.")
-@click.option("--follow", is_flag=True, help="Show what the agents print, each line with its agent's name.")
+@click.option("--no-wait", is_flag=True, help="Exit with 3 instead of waiting if another run is active.")
+@click.option("--detach", is_flag=True, help="Run in the background. Return once the run has started or is queued.")
+@click.option("--follow", is_flag=True, help="Show the agents' output, each line with the agent's name.")
 @click.option(
     "--progress",
     type=click.Choice(["auto", "plain"]),
     default="auto",
     show_default=True,
-    help="plain: lines only, nothing redrawn, as in CI and pipes; right for screen readers.",
+    help="plain: lines only, without redrawing, as in CI and pipes. Right for screen readers.",
 )
 @log_options
-@click.option("--json", "as_json", is_flag=True, help="Events as lines of JSON on stdout, nothing for people.")
-@click.option("-q", "--quiet", is_flag=True, help="Only failures and pauses, and the table at the end.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout, and nothing else.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only failures, pauses and the final table.")
 def start(
     profile: str | None, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
     log_level: str | None, log_format: str, **asked: Any,
@@ -39,12 +39,12 @@ def start(
 
     \b
     Ctrl-C         stop after this agent
-    Ctrl-C twice   stop it now, with its grace, and drain
+    Ctrl-C twice   stop it now with its grace period, and drain
     three times    kill
-    A stopped run goes on with --resume.
+    Continue a stopped run with --resume.
     """
     if follow and as_json:
-        raise click.UsageError("--follow and --json both want stdout: `seqsup logs -f` follows beside")
+        raise click.UsageError("--follow and --json both use stdout: follow with `seqsup logs -f` instead")
     taken = take(profile, **asked)
     plan = taken.plan
     unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
@@ -56,7 +56,7 @@ def start(
     if not detach:
         return supervise(plan, display, resume=of, wait=not no_wait)
     if as_json or follow:
-        raise click.UsageError("--detach has no output; `seqsup events -f` follows the run")
+        raise click.UsageError("--detach has no output: follow the run with `seqsup events -f`")
     folder = Path(plan.state_dir)
     found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
     return in_background(

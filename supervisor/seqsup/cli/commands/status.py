@@ -29,12 +29,10 @@ WAITING = "waiting"  # told by the queue
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.run)
-@click.option(
-    "-w", "--watch", is_flag=True, help="Show it while it goes on, as `start` does. Ctrl-C leaves the run alone."
-)
-@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it, as `start` does. Ctrl-C does not stop the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
 def status(run: str | None, watch: bool, as_json: bool) -> int:
-    """The run now, or the last one.
+    """Show the active run, or the last one.
 
     RUN is a number (r42 or 42), a profile's name or its file; or q7, one that waits for its turn. Without it: the run
     that runs, else the last.
@@ -99,7 +97,7 @@ def state_of(found: Found) -> tuple[str, RunView]:
 
 def tell_closed(found: Found) -> None:
     if why := found.closed():
-        click.echo(f"seqsup: {found.label} cannot be looked into: {why}", err=True)
+        click.echo(f"seqsup: {found.label} cannot be read: {why}", err=True)
 
 
 def _text(
@@ -122,9 +120,9 @@ def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
     text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
     if running := [agent.name for agent in view.at_turn if agent.state is AgentState.RUNNING]:
         text += f" while {named(running)} ran"
-    lives = f"what lives on: {processes(left)}; `seqsup sweep` stops it" if left else "nothing of it lives on"
-    lives = "what lives on is not known" if left is None else lives
-    return "; ".join([text, lives, *(f"`{command}` goes on" for command in resume(view, here()))])
+    lives = f"still running: {processes(left)}; `seqsup sweep` stops them" if left else "no processes left"
+    lives = "leftover processes are unknown" if left is None else lives
+    return "; ".join([text, lives, *(f"`{command}` resumes it" for command in resume(view, here()))])
 
 
 def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
@@ -141,10 +139,10 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
         parts.append(_left(view, now.mono))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         if pauses and not view.paused and not view.halt and (view.at_turn or view.count(AgentState.PENDING)):
-            parts.append("pauses after this agent" if view.at_turn else "pauses before its next agent")
+            parts.append("will pause after this agent" if view.at_turn else "will pause before the next agent")
         return " · ".join(part for part in parts if part)
     if state == UNKNOWN:
-        return f"unknown whether its supervisor (pid {view.supervisor}) lives"
+        return f"unknown whether its supervisor (pid {view.supervisor}) is running"
     ago = f" {format_duration(max(0.0, now.at - view.ended))} ago" if view.ended is not None else ""
     return f"{state}{ago}, exit {view.exit_code}"
 
@@ -177,7 +175,7 @@ def _turn(agent: AgentView, now: Now) -> str:
         wait = format_duration(agent.waits(now))
         return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
     if agent.state is AgentState.DRAINING:
-        return f"{agent.name}: {agent.reason}, its memory drains"
+        return f"{agent.name}: {agent.reason}, memory drains"
     text = f"{agent.name}: attempt {agent.attempt}"
     text += f", pid {agent.pid}" if agent.pid else ""
     text += f", for {format_duration(max(0.0, now.mono - agent.began))}" if agent.began is not None else ""

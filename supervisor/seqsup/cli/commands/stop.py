@@ -15,9 +15,9 @@ from seqsup.text import named
 _LOOK_AGAIN = 0.05  # seconds
 
 
-@click.command(short_help="End a run after its running agent, or now.")
+@click.command(short_help="Stop a run after its running agent, or now.")
 @click.argument("run", required=False, shell_complete=complete.run)
-@click.option("--now", is_flag=True, help="Stop the running agent too, with its grace, and wait for the end.")
+@click.option("--now", is_flag=True, help="Stop the running agent too, with its grace period, and wait for the end.")
 def stop(run: str | None, now: bool) -> int:
     """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.
 
@@ -34,7 +34,9 @@ def stop(run: str | None, now: bool) -> int:
                 click.echo(f"{each.label} {each.name} waits for its turn: seqsup stop {each.label}", err=True)
         return 0
     if was_suspended:
-        click.echo(f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it is let go on", err=True)
+        click.echo(
+            f"its supervisor (pid {found.row.pid}) was suspended and watched nothing: it continues now", err=True
+        )
     view = found.view()
     running = [agent.name for agent in view.at_turn if agent.limit_until is None]  # a pause at a limit ends at once
     when = f"after {named(running)}" if running else "before its next agent"
@@ -42,7 +44,7 @@ def stop(run: str | None, now: bool) -> int:
         hooks = [
             f"{each.point} (pid {each.pid})" for each in view.hooks.values() if not each.point.startswith("before")
         ]
-        when = f"now, once its hook {named(hooks)} has ended" if hooks else "now"
+        when = f"when its hook {named(hooks)} has finished" if hooks else "now"
     click.echo(f"{found.label} {found.row.name} ends {when}", err=True)
     while now and found.lives():
         time.sleep(_LOOK_AGAIN)
@@ -51,5 +53,5 @@ def stop(run: str | None, now: bool) -> int:
 
 def _turn_away(waiting: Waiting) -> int:
     send(waiting.pid, lambda: waiting in queued(state_dir()), signal.SIGTERM, signal.SIGCONT)
-    click.echo(f"{waiting.label} {waiting.name} (pid {waiting.pid}) waits no longer", err=True)
+    click.echo(f"{waiting.label} {waiting.name} (pid {waiting.pid}) left the queue", err=True)
     return 0

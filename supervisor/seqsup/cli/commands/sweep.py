@@ -14,9 +14,9 @@ from seqsup.state.journal_schema import kept
 from seqsup.state.run_folder import state_dir
 
 
-@click.command(short_help="Find and stop what a dead supervisor left behind.")
-@click.option("--dry-run", is_flag=True, help="Only name what is left; touch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One object for programs.")
+@click.command(short_help="Find and stop processes that a dead supervisor left behind.")
+@click.option("--dry-run", is_flag=True, help="Only list leftover processes; stop nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sweep(dry_run: bool, as_json: bool) -> int:
     """Find what dead supervisors left running, stop it, remove its cgroups, and mark their attempts as lost.
 
@@ -34,18 +34,18 @@ def sweep(dry_run: bool, as_json: bool) -> int:
 def _print(found: list[Recovered], verb: str) -> None:
     for run in found:
         if run.unknown:
-            click.echo(f"{run.run} {run.name}: it may have left processes; {run.unknown}")
+            click.echo(f"{run.run} {run.name}: may have left processes behind, {run.unknown}")
             continue
         lost = f", lost while {run.lost} ran" if run.lost else ""
         click.echo(f"{run.run} {run.name}{lost}: {_done(run, verb)}")
         for group in run.groups:
             click.echo(f"  {'left' if verb == 'left' else 'removed'} group {group}")
         if run.remaining:
-            click.echo(f"  still there after KILL: {processes(run.remaining)}")
+            click.echo(f"  still running after SIGKILL: {processes(run.remaining)}")
         for group in run.groups_remaining:
-            click.echo(f"  could not be removed: group {group}")
+            click.echo(f"  could not be removed: cgroup {group}")
     if not found:
-        click.echo("no supervisor died and left anything")
+        click.echo("Nothing to clean up.")
 
 
 def _done(run: Recovered, verb: str) -> str:
@@ -54,8 +54,8 @@ def _done(run: Recovered, verb: str) -> str:
     if run.remaining:
         return "not ended"
     if run.killed:
-        return "what ran was killed when its supervisor died"
-    return "nothing but groups was left" if run.groups or run.groups_remaining else "nothing of it was left"
+        return "its processes were killed when the supervisor died"
+    return "only cgroups were left" if run.groups or run.groups_remaining else "no processes were left"
 
 
 async def _find(folder: Path, dry_run: bool) -> list[Recovered]:

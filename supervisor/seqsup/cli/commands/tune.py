@@ -22,10 +22,10 @@ from seqsup.text import counted, named
 from seqsup.units import format_duration, format_size, write_duration, write_size
 
 
-@click.command(short_help="Limits suggested from what agents have taken so far.")
+@click.command(short_help="Suggest limits from past runs.")
 @click.argument("profile", shell_complete=complete.profile)
-@click.option("--write", is_flag=True, help="Write them into PROFILE, and leave all else in it as it is.")
-@click.option("--json", "as_json", is_flag=True, help="One object, with bytes and seconds as numbers.")
+@click.option("--write", is_flag=True, help="Write the limits into PROFILE, and change nothing else in it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
 def tune(profile: str, write: bool, as_json: bool) -> None:
     """Suggest memory.soft, memory.hard and timeouts.wall for each of PROFILE's agents, as TOML to copy.
 
@@ -42,7 +42,7 @@ def tune(profile: str, write: bool, as_json: bool) -> None:
         click.echo("\n".join(_patch(suggested)))
     if unknown := [agent.name for agent in read_in.agents if agent.name not in suggested]:
         there = (f"{name} (has {good(pasts.get(name, ()))})" for name in unknown)
-        told = f"too little is known of {named(there)}: it takes {FEW} attempts that went well and were weighed"
+        told = f"{named(there)}: {FEW} successful runs are needed before limits can be suggested"
         click.echo(f"seqsup: {told}", err=True)
     if write and suggested:
         _write(Path(profile), suggested)
@@ -70,10 +70,10 @@ def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Pas
 def _patch(suggested: dict[str, SuggestedLimits]) -> Iterator[str]:
     for name, limits in suggested.items():
         of = limits.of
-        yield f"# {name}: {counted(of.attempts, 'attempt')} that went well; median {format_size(of.peak)},"
+        yield f"# {name}: {counted(of.attempts, 'attempt')} that completed; median {format_size(of.peak)},"
         yield f"# {format_duration(of.seconds)}; 95 % within {format_size(of.high)}, {format_duration(of.long)}"
         if limits.held_back:
-            yield f"# a memory limit has ended {counted(limits.held_back, 'attempt')}"
+            yield f"# a memory limit has stopped {counted(limits.held_back, 'attempt')}"
         yield "[[agents]]"
         yield f'name = "{name}"'
         yield f'memory = {{ soft = "{write_size(limits.soft)}", hard = "{write_size(limits.hard)}" }}'

@@ -91,7 +91,7 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce", tier: str
         raise NoGroup(f"SEQSUP_TIER = {tier!r} is no tier{near}; unset it, or take one of {', '.join(known)}")
     needs.demand()
     if enforce is Enforce.WATCH:
-        return Chosen(None, SUBREAPER, "no group is asked for; memory.hard is kept by watching", ())
+        return Chosen(None, SUBREAPER, "no cgroup is used (memory.enforce); memory.hard is enforced by watching", ())
     claim, why = _claimed(cookie), list[str]()
     for name, give in TIERS.items():
         if tier not in ("", name):
@@ -109,7 +109,7 @@ def choose(enforce: Enforce, cookie: str, key: str = "memory.enforce", tier: str
     better = remedy()
     if enforce is Enforce.CGROUP:
         raise NoGroup(
-            f'{key} = "cgroup", but no group with a memory limit can be had here:\n'
+            f'{key} = "cgroup", but no cgroup with a memory limit is available here:\n'
             + "".join(f"  {line}\n" for line in why)
             + (f"Start it as `{better}`" if better.startswith("systemd-run") else better[0].upper() + better[1:])
             + f", or leave {key} at auto."
@@ -178,9 +178,9 @@ def rehearse(groups: Cgroups) -> None:
                     child.kill()
                     raise Unavailable(child.stderr.read().decode(errors="replace").strip() or "nothing starts in it")
                 if child.pid not in group.pids():
-                    raise Unavailable("a process that entered it is not seen in it")
+                    raise Unavailable("a process that entered it does not appear in it")
                 if groups.limits and group.used() is None:
-                    raise Unavailable("it does not say how much memory is used")
+                    raise Unavailable("it does not report used memory")
                 pidfd = os.pidfd_open(child.pid)
                 group.kill()
                 died = _readable(pidfd)

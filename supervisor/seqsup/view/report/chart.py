@@ -285,5 +285,5 @@ def _described(story: Story) -> str:
     number = len(story.attempts)
     return (
         f"{number} {'attempt' if number == 1 else 'attempts'}, {in_turn(story)}; the highest peak is"
-        f" {format_size(highest.peak)}, of {highest.agent}. The tables below say the same in words."
+        f" {format_size(highest.peak)}, of {highest.agent}. The tables below have the same data."
     )

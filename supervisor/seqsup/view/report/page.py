@@ -27,16 +27,16 @@ FULL = 15_000  # characters for what was stopped: then only how each ended
 _WORDS = {
     MarkKind.KILL: "stopped",
     MarkKind.COLLECTION: "collection",
-    MarkKind.RETRY: "tried again",
-    MarkKind.DRAIN: "leftovers stopped",
+    MarkKind.RETRY: "retried",
+    MarkKind.DRAIN: "leftover processes stopped",
     MarkKind.TROUBLE: "trouble",
-    MarkKind.HALT: "stop asked",
+    MarkKind.HALT: "stop requested",
     MarkKind.RESTART: "companion restarted",
 }
 _COMMAND = 160  # characters
 _text = partial(Column, right=False)
 _COMPANIONS = (
-    _text("companion"), Column("starts"), Column("ended itself"), Column("peak"), Column("ready in"),
+    _text("companion"), Column("starts"), Column("exited by itself"), Column("peak"), Column("ready in"),
     _text("restarts"), _text("the last time"),
 )  # fmt: skip
 _PROCESSES = (Column("pid"), Column("memory"), *map(_text, ("process", "what for", "command")))
@@ -149,7 +149,7 @@ def _agents(view: RunView) -> _Table:
     kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
     bad = frozenset(n for n, agent in enumerate(kept) if agent.state in (AgentState.GAVE_UP, AgentState.LOST))
     left_out = _left_out(len(view.agents), "agents")
-    return _Table("In the order of the plan.", COLUMNS, [row(agent, over) for agent in kept], bad, left_out)
+    return _Table("In the plan's order.", COLUMNS, [row(agent, over) for agent in kept], bad, left_out)
 
 
 def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
@@ -168,7 +168,7 @@ def _companions(story: Story) -> _Table:
         )
         for each in story.companions
     ]  # fmt: skip
-    return _Table("What lived beside the agents.", _COMPANIONS, rows)
+    return _Table("Processes that ran beside the agents.", _COMPANIONS, rows)
 
 
 def _full(stopped: Iterable[_Stopped]) -> Iterator[_Stopped]:
@@ -217,7 +217,7 @@ def _grown(attempt: AttemptView) -> Iterator[str]:
         )
     if (heap := last.heap) is not None:
         yield (
-            f"V8 held {format_size(heap.used)} of {format_size(heap.limit)} on its heap, and"
+            f"V8 used {format_size(heap.used)} of {format_size(heap.limit)} on its heap, and"
             f" {format_size(heap.external)} outside it."
         )
 
@@ -227,7 +227,7 @@ def _processes(stop: Stop, of: str) -> _Table:
         (str(each.pid), format_size(each.bytes), title(each), str(each.kind), _shortened(each.command))
         for each in stop.processes
     ]
-    return _Table(f"Who was in the tree of {of}, the largest first.", _PROCESSES, rows)
+    return _Table(f"Processes of {of}, the largest first.", _PROCESSES, rows)
 
 
 def _attempts(story: Story, zone: tzinfo) -> _Table:
@@ -250,7 +250,7 @@ def _marks(story: Story, zone: tzinfo) -> _Table:
         (_clock(mark.at, zone), f"{SYMBOLS[mark.kind]} {_WORDS[mark.kind]}", mark.agent, mark.text)
         for mark in story.marks[:MOST]
     ]
-    return _Table("The marks of the picture, in words.", _MARKS, rows, left_out=_left_out(len(story.marks), "marks"))
+    return _Table("The marks in the chart.", _MARKS, rows, left_out=_left_out(len(story.marks), "marks"))
 
 
 def _left_out(number: int, what: str) -> str:

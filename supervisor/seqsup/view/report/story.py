@@ -112,20 +112,20 @@ def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
             text = f"{signal}{to}: {why}" + (f" ({held})" if held else "")
             yield MarkKind.DRAIN if reason is None else MarkKind.KILL, agent, text
         case events.GcRequested(owner=owner, used=used, limit=soft) if not owner.companion:
-            text = f"collection asked for: {format_size(used)} over soft {format_size(soft)}"
+            text = f"GC requested: {format_size(used)}, above soft {format_size(soft)}"
             yield MarkKind.COLLECTION, owner.name, text
         case events.GcDone(owner=owner, collection=done) if not owner.companion:
-            text = f"collection freed {format_size(done.freed)} in {format_duration(done.seconds)}: {done.verdict}"
+            text = f"GC freed {format_size(done.freed)} in {format_duration(done.seconds)}: {done.verdict}"
             yield MarkKind.COLLECTION, owner.name, text
         case events.RetryScheduled(agent=agent, attempt=attempt, wait=wait, after=after):
             yield MarkKind.RETRY, agent, f"attempt {attempt} in {format_duration(wait)}, after {after}"
         case events.Drained(agent=agent, reached=False, seconds=seconds, why=why):
             yield MarkKind.TROUBLE, agent, f"memory not back after {format_duration(seconds)}: {why}"
         case events.Unkillable(agent=agent, seconds=seconds):
-            text = f"still there {format_duration(seconds)} after SIGKILL: {processes(event.processes)}"
+            text = f"still running {format_duration(seconds)} after SIGKILL: {processes(event.processes)}"
             yield MarkKind.TROUBLE, agent, text
         case events.CompanionExited(companion=companion, why=why):
-            yield MarkKind.TROUBLE, companion, f"the companion ended: {why}"
+            yield MarkKind.TROUBLE, companion, f"companion exited: {why}"
         case events.CompanionRestarted(companion=companion, reason=restart, why=why):
             yield MarkKind.RESTART, companion, f"restarted, {restart}: {why}"
         case events.AttemptLost(agent=agent):
@@ -133,4 +133,4 @@ def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
         case events.Warned(message=message):
             yield MarkKind.TROUBLE, "", message
         case events.HaltRequested(halt=halt, by=by):
-            yield MarkKind.HALT, "", f"stop asked by {by}: {HALTS[halt]}"
+            yield MarkKind.HALT, "", f"stop {by}: {HALTS[halt]}"
