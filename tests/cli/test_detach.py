@@ -109,7 +109,7 @@ def test_what_is_wrong_at_the_start_reaches_the_caller(seqsup: Seqsup, seqsup_st
     first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
     wait_for((tmp_path / "pid").exists)
     busy = seqsup("start", write(tmp_path, shell("a", "true"), name="other"), "--detach", "--no-wait")
-    assert (busy.code, busy.stdout, "another run has the machine" in busy.stderr) == (3, "", True)
+    assert (busy.code, busy.stdout, "another run is active" in busy.stderr) == (3, "", True)
     (tmp_path / "gate").touch()
     assert first.wait().code == 0
 

@@ -284,7 +284,7 @@ def test_all_that_is_wrong_with_a_profile_is_told_beside_the_machine(seqsup: Cli
 def test_a_program_that_is_missing_fails_and_a_profile_that_is_not_there_too(seqsup: Cli, tmp_path: Path) -> None:
     result = seqsup("doctor", write(tmp_path, shell("a", "true"), {"name": "b", "command": ["no-such-agent"]}))
     assert result.code == 1
-    assert "there is no program no-such-agent" in result.stdout
+    assert "no program no-such-agent on PATH" in result.stdout
     assert "cannot be read" in seqsup("doctor", tmp_path / "gone.toml").stdout
 
 
@@ -439,7 +439,7 @@ def test_agent_clis_are_found_with_their_runtime(seqsup: Cli, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "level", "told"),
     [
-        ('{"hooks": {"post-task": ["hooks/post-agent-execution.sh"]}}', "warn", "post-task is no event"),
+        ('{"hooks": {"post-task": ["hooks/post-agent-execution.sh"]}}', "warn", "post-task is not an event"),
         ('{"hooks": {"Stop": [], "PreToolUse": []}}', "ok", "2 hook events, all known"),
         ('{"hooks": {"PostToolBatch": [], "PermissionDenied": []}}', "ok", "2 hook events, all known"),
         ('{"hooks": 1}', "warn", "cannot be read as settings"),

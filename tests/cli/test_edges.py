@@ -307,7 +307,7 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     )  # fmt: skip
     shut.chmod(0o700)
     assert ended.returncode == 1, ended.stderr
-    assert f"why b gave up: exit 1: {tmp_path}" in ended.stderr
+    assert f"why b failed: exit 1: {tmp_path}" in ended.stderr
     assert f"seqsup start {profile} --resume" in ended.stderr
 
 
@@ -387,8 +387,8 @@ def test_a_dry_sweep_says_how_much_memory_is_held(seqsup: Seqsup, tmp_path: Path
 @pytest.mark.parametrize(
     ("folder", "limit", "said"),
     [
-        ("/dev/null", "", "/dev/null is no folder: set SEQSUP_STATE_DIR"),
-        ("/dev/null/below", "", "/dev/null is no folder: set SEQSUP_STATE_DIR"),
+        ("/dev/null", "", "/dev/null is not a folder: set SEQSUP_STATE_DIR"),
+        ("/dev/null/below", "", "/dev/null is not a folder: set SEQSUP_STATE_DIR"),
         ("/proc/nowhere", "", "cannot be used: No such file or directory; free space or make /proc/nowhere writable"),
         ("state", "ulimit -f 0;", "look at `ulimit -f`"),
     ],

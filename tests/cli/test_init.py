@@ -76,7 +76,7 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
 
 def test_a_cli_that_is_not_here_yet_is_told(seqsup: Cli, clis: Callable[..., None]) -> None:
     clis("claude")
-    assert "agents run by codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
+    assert "agents run codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
     assert "on PATH" not in seqsup("init", "now.toml", "--preset", "claude").stderr
 
 
@@ -86,7 +86,7 @@ def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., 
     (tmp_path / "seqsup.schema.json").write_text("mine as well")
     ended = seqsup("init")
     assert ended.code == 2
-    assert "is there already" in ended.stderr
+    assert "exists already" in ended.stderr
     assert (tmp_path / "agents.toml").read_text() == "mine"
     assert seqsup("init", "--force").code == 0
     assert (tmp_path / "agents.toml").read_text() != "mine"
@@ -142,7 +142,7 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
 def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:
     term = terminal()
     term.type("init")
-    term.shows("One line for each agent", "1:")
+    term.shows("one line for each agent", "1:")
     term.press(key)
     assert term.code() == 130
     assert "Traceback" not in term.shown()
@@ -158,7 +158,7 @@ def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_pa
     wait_for(lambda: "Which CLI runs your agents?" in term.shown())
     term._call("send-keys", "-l", "qwen")
     term.press("Enter")
-    wait_for(lambda: "One line for each agent" in term.shown())
+    wait_for(lambda: "one line for each agent" in term.shown())
     for line in ("find bugs", "mend them", ""):
         term._call("send-keys", "-l", line) if line else None
         term.press("Enter")

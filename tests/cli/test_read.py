@@ -66,10 +66,10 @@ def running() -> Told:
         (["status", "--jsn"], 2, "", r"(?s)seqsup: unknown option --jsn.*--json.*\ntry: seqsup status -h\n"),
         (["runs", "-n", "0"], 2, "", r"(?s)seqsup: --last: expected a whole number from 1.*\n"),
         (["status", "a", "b"], 2, "", r"(?s)seqsup: unexpected argument: b; usage: seqsup status .*\n"),
-        (["status"], 3, "", r"seqsup: nothing ever ran here.*\n"),
-        (["status", "r1"], 3, "", r"seqsup: nothing ever ran here.*\n"),
-        (["events"], 2, "", r"seqsup: nothing ever ran here.*\n"),
-        (["logs"], 2, "", r"seqsup: nothing ever ran here.*\n"),
+        (["status"], 3, "", r"seqsup: no runs yet.*\n"),
+        (["status", "r1"], 3, "", r"seqsup: no runs yet.*\n"),
+        (["events"], 2, "", r"seqsup: no runs yet.*\n"),
+        (["logs"], 2, "", r"seqsup: no runs yet.*\n"),
         (["runs"], 0, "", r"seqsup: no runs yet\n"),
         (["runs", "--json"], 0, r'\{"schema":"seqsup.runs/1","runs":\[\],"waiting":\[\]\}\n', ""),
         (["status", "--json"], 3, r'\{"schema":"seqsup.status/1","run":null,"state":"never-ran"\}\n', ""),
@@ -107,7 +107,7 @@ def test_a_fault_of_ours_is_shown_whole_and_asked_to_be_reported(seqsup: Seqsup,
     assert (result.code, result.stdout) == (70, "")
     assert "Traceback" in result.stderr
     assert "\nseqsup: internal error: TypeError: " in result.stderr
-    assert result.stderr.endswith(f"report it, with the lines above and what you did: {ISSUES}\n")
+    assert result.stderr.endswith(f"report it with the lines above and what you did: {ISSUES}\n")
 
 
 def test_a_run_whose_supervisor_died_before_its_first_word_has_its_name(seqsup: Seqsup, written: Written) -> None:
@@ -204,7 +204,7 @@ def test_status_of_a_failed_run_says_why_and_what_next(seqsup: Seqsup, written: 
     written.run(failed())
     result = seqsup("status")
     assert result.code == 1
-    assert "why b gave up: exit code 3\n" in result.stdout
+    assert "why b failed: exit code 3\n" in result.stdout
     assert "next: seqsup logs r1 b · seqsup start nightly.toml --resume\n" in result.stdout
 
 

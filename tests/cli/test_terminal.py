@@ -126,7 +126,7 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
     assert term.code() == 130
     left = term.all()
     assert KEYS not in left
-    assert len(re.findall(r"seqsup +stop +asked by Ctrl-C", left)) == 3
+    assert len(re.findall(r"seqsup +stop +Ctrl-C: ", left)) == 3
 
 
 @in_tmux
@@ -262,4 +262,4 @@ def test_without_a_terminal_there_is_nothing_to_watch(seqsup: Cli, tmp_path: Pat
     seqsup("start", write(tmp_path, shell("a", "true")))
     ended = seqsup("status", "--watch")
     assert ended.code == 2
-    assert "`seqsup events -f` follows a run" in ended.stderr
+    assert "use `seqsup events -f`" in ended.stderr

@@ -91,10 +91,10 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["logs", "--attempt", "0"], 2, "--attempt: expected a whole number from 1, not '0'"),
         (["logs", "--attempt", "9" * 400], 0, "has no attempt 999"),  # more than a float holds
         (["init", "--systemd"], 2, "which profile?"),
-        (["init", "no/where.toml"], 2, "folder no does not exist: make it"),
+        (["init", "no/where.toml"], 2, "folder no does not exist: create it"),
         (["completion"], 2, "incomplete: seqsup completion {bash|zsh|fish}"),
         (["mem", "abc"], 2, 'seqsup: no run "abc"'),
-        (["run", "--", "no-such-program"], 2, "seqsup: the command: there is no program"),
+        (["run", "--", "no-such-program"], 2, "seqsup: the command: no program no-such-program on PATH"),
         (["run", "--hard", "big", "--", "true"], 2, "seqsup: --hard: expected a size"),
         (["run", "--soft", "2G", "--hard", "1G", "--", "true"], 2, "seqsup: --soft: soft (2 GiB) is above hard"),
         (["run", "--timeout", "soon", "--", "true"], 2, "seqsup: --timeout: expected a duration"),

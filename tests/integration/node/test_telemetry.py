@@ -796,7 +796,7 @@ def test_a_run_tells_it_in_every_place(seqsup: Callable[..., Result], tmp_path: 
     assert result.code == 1
     assert "collected" in result.stderr
     said = " ".join(result.stderr.split())
-    assert "why a gave up: its tree was over memory.soft" in said
+    assert "why a failed: the tree was above memory.soft" in said
     assert "leaks.mjs:" in said
     assert "js-leak" in seqsup("status").stdout
     shown = seqsup("logs", "a")

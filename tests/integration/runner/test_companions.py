@@ -338,8 +338,8 @@ def test_whoever_is_killed_nothing_is_left(
 @pytest.mark.parametrize(
     ("companion", "wrong"),
     [
-        ('name = "x"\ncommand = ["no-such-program"]', "companions[0].command: there is no program no-such-program"),
-        ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: there is no folder"),
+        ('name = "x"\ncommand = ["no-such-program"]', "companions[0].command: no program no-such-program on PATH"),
+        ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: "),
         ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://x y" }', "has no blank"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://127.0.0.1:99999/" }', "ready.http: "),

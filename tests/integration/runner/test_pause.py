@@ -271,6 +271,6 @@ def test_a_folder_that_takes_nothing_more_ends_the_run_in_order(seqsup: Seqsup, 
         stopped = seqsup("start", profile, env=env)
         subprocess.run(["umount", "--lazy", str(state)], check=True)
         assert (stopped.code, "Read-only file system" in " ".join(stopped.stderr.split())) == (4, True), stopped.stderr
-        assert "why a gave up: exit 1" in stopped.stderr
+        assert "why a failed: exit 1" in stopped.stderr
         write(tmp_path, shell("a", "true"), run=run)
         assert seqsup("start", profile, "--resume", env=env).code == 0

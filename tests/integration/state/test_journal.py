@@ -234,7 +234,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_where_nothing_ran_there_is_nothing_and_to_look_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NoJournal, match="nothing ever ran here"):
+    with pytest.raises(NoJournal, match="no runs yet"):
         Journal.open(tmp_path / "state")
     assert list(tmp_path.glob("state")) == []
 
@@ -344,7 +344,7 @@ def test_a_journal_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Pa
 
 def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(JournalError, match=f"{tmp_path}/file is no folder: set"):
+    with pytest.raises(JournalError, match=f"{tmp_path}/file is not a folder: set"):
         Journal.open(tmp_path / "file" / "state", write=True)
     assert [path.name for path in tmp_path.glob("file*")] == ["file"]
 

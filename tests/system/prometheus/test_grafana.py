@@ -267,7 +267,7 @@ def test_seqsup_grafana_writes_them_and_over_nothing(seqsup: Callable[..., Resul
     assert Path("prometheus/seqsup.rules.yml") in written
     assert written == {file: (GRAFANA / file).read_bytes() for file in written}
     again = seqsup("grafana", there)
-    assert (again.code, "is there already" in again.stderr) == (2, True)
+    assert (again.code, "exists already" in again.stderr) == (2, True)
     assert {file.relative_to(there) for file in there.rglob("*") if file.is_file()} == set(written)
     in_the_way = seqsup("grafana", there / "compose.yml" / "c")
     assert (in_the_way.code, "a file is in the way" in in_the_way.stderr) == (2, True)
