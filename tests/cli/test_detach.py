@@ -164,7 +164,7 @@ def test_whose_profile_waits_is_told_how_to_stop_that(seqsup: Seqsup, seqsup_sta
     second = seqsup_started("start", profile)
     wait_for(lambda: "waiting for" in second.stderr)
     told = seqsup("stop", profile).stderr.splitlines()
-    assert told[0] == "r1 second does not run"
+    assert told[0] == "r1 second is not running"
     assert "q2 second waits for its turn: seqsup stop q2" in told
     assert seqsup("stop", "q2").code == 0
     assert second.wait().code == 143

@@ -1,6 +1,7 @@
 """`seqsup start` as its users meet it: the real command line, real agents, exit codes, Ctrl-C, the queue."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -350,7 +351,7 @@ def running(start: Start, tmp_path: Path, *agents: dict[str, Any], **tables: Any
 
 def halts(process: Started, times: int) -> None:
     """Wait until so many wishes are written down."""
-    wait_for(lambda: process.stderr.count("Ctrl-C: ") >= times)
+    wait_for(lambda: len(re.findall(r"(?:Ctrl-C|seqsup stop): ", process.stderr)) >= times)
 
 
 def test_ctrl_c_ends_after_the_agent_that_runs(seqsup_started: Start, seqsup: Seqsup, tmp_path: Path) -> None:
@@ -499,7 +500,7 @@ def test_stop_now_stops_it_and_waits_for_the_end(seqsup_started: Start, seqsup: 
     assert seqsup("stop", "nightly", "--now").code == 0
     assert not alive(int(lines(tmp_path / "pids")[0]))
     assert process.wait().code == 143
-    assert "does not run" in seqsup("stop").stderr
+    assert "is not running" in seqsup("stop").stderr
 
 
 def test_nohup_is_respected(tmp_path: Path, seqsup_started: Start) -> None:

@@ -180,7 +180,7 @@ def test_any_process_can_be_weighed_and_is_not_touched(seqsup: Cli, stub: Callab
         program.kill()
         program.communicate()
     gone = seqsup("mem", program.pid)
-    assert (gone.code, "there is no process" in gone.stderr) == (2, True)
+    assert (gone.code, "does not exist" in gone.stderr) == (2, True)
     never = seqsup("mem", 10**30)
     assert (never.code, never.stderr.splitlines()[0]) == (2, f"seqsup: {10**30} is no PID: give one run, or PIDs")
     assert seqsup("mem", "--threshold", "plenty").code == 2
@@ -193,7 +193,7 @@ def test_an_agent_that_is_no_node_program_cannot_collect(
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     wait_for(lambda: list(state.glob("runs/r1/a/1/stdout.log")), 60)
     said = wait_for(lambda: "sleep" in (each := seqsup("mem", "--gc")).stdout and each, 60)
-    assert "GC available: no (no Node process of it answers" in said.stdout
+    assert "GC available: no (no Node process answers" in said.stdout
     assert "RSS" in said.stdout
     assert "heap n/a" in said.stdout
 

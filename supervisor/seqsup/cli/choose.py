@@ -165,7 +165,7 @@ def _renamed(plan: Plan) -> RunRow | None:
 
 def _never_ran(path: str, was: RunRow) -> Refused:
     return Refused(
-        f"{path} never ran. If {was.profile}, which is gone, was moved here, `--resume {label(was.run)}` goes on"
+        f"{path} never ran. If {was.profile}, which is gone, was moved here, `--resume {label(was.run)}` resumes it"
         " with it; without --resume it starts from its first agent"
     )
 

@@ -81,7 +81,7 @@ class OutputReader:
             if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 self.close()
                 self._replaced = True
-                return f"[seqsup: {self._path.name} was replaced by something that is no regular file]\n".encode()
+                return f"[seqsup: {self._path.name} was replaced by something that is not a regular file]\n".encode()
         status = os.fstat(self._fd)
         if status.st_size < self._at:
             self._at = 0

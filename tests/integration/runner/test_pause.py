@@ -49,7 +49,7 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     assert (tmp_path / "ran").exists()
     assert kinds(seqsup).count("run_continued") == 1
     assert seqsup("resume").stderr == "r1 nightly does not run\n"
-    assert "does not run" in seqsup("pause").stderr
+    assert "is not running" in seqsup("pause").stderr
 
 
 def both_wait(tmp_path: Path, run: dict[str, object]) -> Path:
@@ -116,9 +116,9 @@ def test_a_pause_holds_up_who_waits_for_memory_too(
     needy = shell("a", "touch ran", memory={"host_floor": total})
     process = seqsup_started("start", write(tmp_path, needy, run=run, drain={"timeout": "8s", "available": "none"}))
     wait_for(lambda: "admission_delayed" in kinds(seqsup))
-    assert "will pause before the next agent" in seqsup("pause").stderr
+    assert "pauses before its next agent" in seqsup("pause").stderr
     wait_for(lambda: "run_paused" in kinds(seqsup))
-    assert "paused: by the operator" in " ".join(seqsup("status").stdout.split())
+    assert "paused: by the user" in " ".join(seqsup("status").stdout.split())
     assert seqsup("resume").code == 0
     assert process.wait().code == 4, "it still left the queue than it may"
     assert kinds(seqsup).count("run_continued") == 1
@@ -165,7 +165,7 @@ def test_a_full_disk_holds_the_next_agent_back_until_there_is_room(
             os.posix_fallocate(filler.fileno(), 0, 26 * MIB)
         (tmp_path / "gate").touch()
         wait_for(lambda: "below run.disk_floor 8 MiB" in process.stderr)
-        assert "paused: the disk of the state folder" in " ".join(seqsup("status", profile).stdout.split())
+        assert "paused: the state folder's disk" in " ".join(seqsup("status", profile).stdout.split())
         assert not (tmp_path / "ran").exists()
         (disk / "filler").unlink()
         assert process.wait().code == 0, process.stderr

@@ -49,7 +49,7 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
         assert (ended.code, "ends now" in ended.stderr) == (0, True), ended.stderr
         assert running.wait(40) == 128 + signal.SIGTERM
     gone = on_mac(tmp_path, "stop", "first")
-    assert (gone.code, "does not run" in gone.stderr) == (0, True)
+    assert (gone.code, "is not running" in gone.stderr) == (0, True)
 
 
 def test_what_it_cannot_promise_is_said(tmp_path: Path) -> None:

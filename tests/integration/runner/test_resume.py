@@ -158,7 +158,7 @@ def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_be
     process = seqsup_started("start", waits, "--retry-failed")
     wait_for(lambda: (tmp_path / "ran").exists())
     still = seqsup("start", profile, "--retry-failed")
-    assert (still.code, "r1 still runs" in still.stderr) == (3, True)
+    assert (still.code, "r1 is still running" in still.stderr) == (3, True)
     process.send(signal.SIGTERM)
     assert process.wait().code == 143
     assert ran(tmp_path) == ["b"]
@@ -202,7 +202,7 @@ def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_p
     refused = seqsup("start", other, "--resume", "r1")
     assert refused.code == 3
     assert f"r1 is a run of {profile}, not of {other}" in refused.stderr
-    assert "there is no run r7" in seqsup("start", other, "--resume", "r7").stderr
+    assert "no run r7" in seqsup("start", other, "--resume", "r7").stderr
     assert seqsup("start", "--resume", "r1").code == 1
     assert 'no run "r9"' in seqsup("start", "--resume", "r9").stderr
     assert seqsup("run", "--", "true").code == 0
@@ -305,7 +305,7 @@ def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path:
             shell("d", "false"),
         )  # fmt: skip
 
-    assert "never ran" in seqsup("plan", profile("one"), "--resume").stdout
+    assert "has no earlier run" in seqsup("plan", profile("one"), "--resume").stdout
     assert seqsup("start", profile("one")).code == 1
     text = seqsup("plan", profile("two"), "--resume").stdout
     assert "resumes r1" in text

@@ -79,12 +79,12 @@ def test_two_files_of_one_name_are_refused(attempt: Path, tmp_path: Path) -> Non
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "notes").write_text(folder)
-    with pytest.raises(ArtifactError, match="two files are called notes"):
+    with pytest.raises(ArtifactError, match="two files have the name notes"):
         store(attempt, None, tmp_path / "x" / "notes", tmp_path / "y" / "notes")
 
 
 def test_a_summary_that_is_none_is_refused_with_what_to_do(attempt: Path) -> None:
-    with pytest.raises(ArtifactError, match="say it shorter, and give the whole text with --details"):
+    with pytest.raises(ArtifactError, match="shorten it, and give the whole text with --details"):
         store(attempt, "x" * (LONGEST + 1))
     assert not has_summary(attempt)
 
@@ -228,4 +228,4 @@ def test_outside_an_agent_put_is_refused_with_the_remedy(seqsup: Seqsup) -> None
     refused = seqsup("artifacts", "put", "--summary", "x")
     assert (refused.code, refused.stdout) == (2, "")
     assert "not inside an agent" in refused.stderr
-    assert "call it in an agent's command" in refused.stderr
+    assert "call this as the last step of an agent's command" in refused.stderr

@@ -267,7 +267,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     ("found", "said"),
     [
         (FORMAT + 1, rf"newer seqsup \(format {FORMAT + 1}.*: upgrade"),
-        (FORMAT - 1, rf"unknown format {FORMAT - 1} .*: set it aside \(mv .*journal.db .*journal.db.{FORMAT - 1};"),
+        (FORMAT - 1, rf"unknown format {FORMAT - 1} .*: move it away \(`mv .*journal.db .*journal.db.{FORMAT - 1}`"),
     ],
     ids=["newer", "older"],
 )
@@ -297,7 +297,7 @@ def test_a_damaged_page_is_found_before_anything_is_started(
     profile = write(tmp_path, shell("a", "touch ran"))
     result = seqsup("start", profile, env={"SEQSUP_STATE_DIR": str(state)})
     assert result.code == 3, result.stderr
-    assert "set it aside" in result.stderr
+    assert "move it away" in result.stderr
     assert not (tmp_path / "ran").exists()
 
 
@@ -338,7 +338,7 @@ def test_what_lies_on_a_disk_that_became_read_only_is_told(seqsup: Callable[...,
 def test_a_journal_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / FILE)
     for write_too in (True, False):
-        with pytest.raises(JournalError, match="is no regular file: set it aside"):
+        with pytest.raises(JournalError, match="is not a regular file: move it away"):
             Journal.open(tmp_path, write=write_too)
 
 
@@ -454,9 +454,9 @@ def test_of_a_journal_that_another_program_keeps_locked_nobody_says_to_set_it_as
     journal._db.execute("PRAGMA busy_timeout = 10")
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(JournalLost, match=r"database is locked; another program keeps it locked \(`fuser /"):
+    with pytest.raises(JournalLost, match=r"database is locked; another program holds a lock on it \(`fuser /"):
         journal.append(run, Told().run("a").events[0].body)
-    with pytest.raises(Stopped, match=r"database is locked; another program keeps it locked \(`fuser /"):
+    with pytest.raises(Stopped, match=r"database is locked; another program holds a lock on it \(`fuser /"):
         journal.append(run, Told().attempt("a").events[0].body)
     other.close()
     journal.close()
@@ -489,7 +489,7 @@ def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable
         profile = write(tmp_path, shell("a", "echo a >>ran"), run={"state_dir": str(disk / "state")})
         stopped = seqsup("start", profile)
         assert (stopped.code, _words(tmp_path / "ran")) == (4, []), stopped.stderr
-        assert "no room for another agent's end: No space left on device; free" in " ".join(stopped.stderr.split())
+        assert "reserve room for an agent's end: No space left on device; free" in " ".join(stopped.stderr.split())
         (disk / "filler").unlink()
         assert seqsup("start", profile, "--resume").code == 0
         assert _words(tmp_path / "ran") == ["a"]
@@ -502,7 +502,7 @@ def test_on_a_full_disk_whatever_started_can_end(tmp_path: Path) -> None:
         run = journal.begin("nightly", None, "cookie")
         journal.append(run, starts)
         fill(disk / "filler")
-        with pytest.raises(Stopped, match="no room for another agent's end: No space left on device; free space in"):
+        with pytest.raises(Stopped, match="reserve room for an agent's end: No space left on device; free space in"):
             _told_for_ever(journal, run, *ends, starts)
         journal.append(run, ends[-1])  # that of the run, at the latest
         (disk / "filler").unlink()
@@ -587,7 +587,7 @@ def _read(state: Path) -> list[object] | None:
         finally:
             journal.close()
     except JournalError as error:
-        return None if "set it aside" in str(error) or "newer seqsup" in str(error) else [error]
+        return None if "move it away" in str(error) or "newer seqsup" in str(error) else [error]
 
 
 def _written_as(state: Path, content: bytes) -> None:
@@ -625,7 +625,7 @@ def test_an_event_that_was_changed_is_known_by_its_sum(tmp_path: Path) -> None:
         tampered.execute("UPDATE events SET body = replace(body, '\"ok\":true', '\"ok\":null') WHERE seq = 4")
     tampered.close()
     journal = Journal.open(tmp_path)
-    with pytest.raises(JournalError, match=r"event 4 of r1 is damaged; .*set it aside"):
+    with pytest.raises(JournalError, match=r"event 4 of r1 is damaged; .*move it away"):
         list(journal.events(1))
     journal.close()
 
@@ -657,7 +657,7 @@ def test_a_start_does_not_read_a_large_journal_whole(tmp_path: Path, monkeypatch
     monkeypatch.setattr("seqsup.state.journal_schema._WHOLE", 0)
     journal = Journal.open(tmp_path, write=True)
     assert len(journal.runs()) == 1
-    with pytest.raises(JournalError, match="set it aside"):
+    with pytest.raises(JournalError, match="move it away"):
         journal.check()
     journal.close()
 

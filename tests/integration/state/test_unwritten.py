@@ -201,7 +201,7 @@ def test_a_reader_shows_what_the_journal_has_while_that_is_locked(tmp_path: Path
     writer = _left_behind(tmp_path)
     with locked(tmp_path):
         assert noted(tmp_path) == writer.noted[:4]
-        with pytest.raises(JournalError, match="another program keeps it locked"):
+        with pytest.raises(JournalError, match="another program holds a lock on it"):
             Journal.open(tmp_path, write=True)
     assert noted(tmp_path) == writer.noted
 
@@ -280,7 +280,7 @@ def test_an_agent_that_ended_while_the_journal_was_locked_is_not_run_again(
     with locked(state):
         (tmp_path / "gate").touch()
         ended = run.wait()
-        assert (ended.code, "another program keeps it locked" in ended.stderr) == (4, True), ended.stderr
+        assert (ended.code, "another program holds a lock on it" in ended.stderr) == (4, True), ended.stderr
     status = json.loads(seqsup("status", "--json").stdout)
     assert [agent["state"] for agent in status["agents"]] == ["completed", "pending"]
     assert seqsup("start", profile, "--resume").code == 0

@@ -17,7 +17,7 @@ def pause(run: str | None) -> int:
     """
     found = find(run)
     if not found.lives():
-        click.echo(f"{found.label} {found.row.name} does not run", err=True)
+        click.echo(f"{found.label} {found.row.name} is not running", err=True)
         return 0
     write_private(found.folder / PAUSED, "")
     running = [agent.name for agent in found.view().at_turn]

@@ -17,15 +17,15 @@ from seqsup.view.terminal import here
 def resume(run: str | None) -> int:
     """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.
 
-    A run that was stopped goes on with `seqsup start PROFILE --resume`.
+    Resume a stopped run with `seqsup start PROFILE --resume`.
     """
     found = find(run)
     paused = found.folder / PAUSED
     was_paused = paused.exists()
     paused.unlink(missing_ok=True)
     if send(found.row.pid, found.lives, signal.SIGUSR2):
-        click.echo(f"{found.label} {found.row.name} {'goes on' if was_paused else 'is not paused'}", err=True)
+        click.echo(f"{found.label} {found.row.name} {'continues' if was_paused else 'is not paused'}", err=True)
         return 0
-    hints = "".join(f"; `{line}` goes on with it" for line in command(found.view(), here()))
-    click.echo(f"{found.label} {found.row.name} does not run{hints}", err=True)
+    hints = "".join(f"; `{line}` resumes it" for line in command(found.view(), here()))
+    click.echo(f"{found.label} {found.row.name} is not running{hints}", err=True)
     return 0

@@ -28,7 +28,7 @@ def stop(run: str | None, now: bool) -> int:
     found = find(run)
     was_suspended = suspended(found.row.pid)
     if not send(found.row.pid, found.lives, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
-        click.echo(f"{found.label} {found.row.name} does not run", err=True)
+        click.echo(f"{found.label} {found.row.name} is not running", err=True)
         for each in queued(state_dir()):
             if each.name == found.row.name:
                 click.echo(f"{each.label} {each.name} waits for its turn: seqsup stop {each.label}", err=True)

@@ -201,7 +201,7 @@ def _scope(cookie: str) -> Cgroups:
         raise Unavailable("cgroup v2 has no memory controller on this machine")
     busctl, root = shutil.which("busctl"), os.geteuid() == 0
     if busctl is None or not _systemd_runs():
-        raise Unavailable("systemd does not run here")
+        raise Unavailable("systemd is not running")
     if own_directory("").suffix == ".service" and read(Path(f"/proc/{os.getppid()}/comm")) == "systemd\n":
         raise Unavailable("as the main process of a service seqsup stays there: add Delegate=yes to its unit")
     name = f"{run_name(cookie)}-{secrets.token_hex(2)}.scope"
