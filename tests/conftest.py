@@ -1,4 +1,4 @@
-"""What every test stands on: a home of its own, honest stubs, waiting for facts, no process left behind."""
+"""Shared fixtures: a home for each test, real stubs, waiting for facts, and a check that no process is left."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ settings.load_profile("untimed")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A guest takes minutes: begun last, all would wait for it. So each is among the first of a worker's share."""
+    """A guest takes minutes, and would delay all others if it came last. So guests come first in a worker's share."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     share = len(items) // workers
     guests = [item for item in items if item.get_closest_marker("guest")]
@@ -90,7 +90,7 @@ def _stop_all(name: str, before: set[int]) -> list[str]:
     ends = time.monotonic() + 30
     while left:
         seen |= {process.pid: line for process, line in left.items()}
-        for signum in (signal.SIGSTOP, signal.SIGKILL):  # first none of them may fork any more
+        for signum in (signal.SIGSTOP, signal.SIGKILL):  # first none of them may fork
             for process in left:
                 _signal(process, signum)
         if time.monotonic() > ends:
@@ -113,7 +113,7 @@ def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
         if pid == os.getpid() or not is_ours(pid):
             continue
         try:
-            process = psutil.Process(pid)  # with its start time: this process, not whoever gets the number
+            process = psutil.Process(pid)  # with its start time: this process, not the next one with its pid
             if process.status() == psutil.STATUS_ZOMBIE:
                 _reap(pid)
             elif is_ours(pid):
@@ -124,7 +124,7 @@ def _left(name: str, before: set[int]) -> dict[psutil.Process, str]:
 
 
 def _descendants() -> set[int]:
-    """Whoever descends from this process: mostly nobody, which most kernels tell without a look at all processes."""
+    """Return all descendants of this process: mostly none, which most kernels report without a walk over /proc."""
     try:
         if not any((thread / "children").read_bytes() for thread in Path("/proc/self/task").iterdir()):
             return set()
@@ -143,7 +143,7 @@ def _of(pid: int, file: str) -> bytes:
 
 
 def _reap(pid: int) -> None:
-    """An adopted orphan (a test may have made this process a subreaper) has nobody else to wait for it."""
+    """Reap an adopted orphan: if a test has made this process a subreaper, no other process waits for it."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

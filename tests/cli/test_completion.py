@@ -34,7 +34,7 @@ def folder(tmp_path: Path, seqsup: Cli, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def ask_bash(folder: Path, *words: str) -> set[str]:
-    """What bash would offer for the last word."""
+    """Return what bash would offer for the last word."""
     line = " ".join(map(shlex.quote, ["seqsup", *words]))
     script = (
         'eval "$(seqsup completion bash)"\n'
@@ -45,7 +45,7 @@ def ask_bash(folder: Path, *words: str) -> set[str]:
 
 
 def ask_zsh(folder: Path, *words: str) -> set[str]:
-    """What zsh would offer: its script, with compadd and its relatives replaced by printing."""
+    """Return what zsh would offer: run its script with compadd and its relatives replaced by printing."""
     line = " ".join(map(shlex.quote, ["seqsup", *words]))
     script = (
         "compdef() { : }; _describe() { for each in ${(P)3:-}; do print -r -- ${each%%:*}; done }; "
@@ -110,7 +110,7 @@ def test_other_shells_offer_the_same(ask: Ask, folder: Path, words: list[str], o
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_what_its_help_says_to_type_works_in_a_new_home(folder: Path, seqsup: Cli, name: str) -> None:
+def test_completion_works_in_a_new_home_after_the_commands_of_its_help(folder: Path, seqsup: Cli, name: str) -> None:
     if shutil.which(name) is None:
         pytest.skip(f"there is no {name}")
     line = re.search(rf"^  {name} +(.*?)(?: +\(.*\))?$", seqsup("completion", "-h").stdout, re.MULTILINE)

@@ -67,8 +67,10 @@ def test_a_run_in_the_background_is_reached_from_a_second_terminal(
 
 
 @pytest.mark.parametrize("full", [["stdout"], ["stderr"], ["stdout", "stderr"]])
-def test_it_runs_as_well_where_nobody_can_be_told(seqsup: Seqsup, tmp_path: Path, full: list[str]) -> None:
-    """Whoever takes that for a failure to start starts it a second time."""
+def test_detached_run_starts_when_its_terminal_is_full_or_closed(
+    seqsup: Seqsup, tmp_path: Path, full: list[str]
+) -> None:
+    """A user who takes the missing message for a failure starts the run a second time."""
     profile = write(tmp_path, shell("a", "true"))
     with Path("/dev/full").open("wb") as none:
         streams: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | dict.fromkeys(full, none)
@@ -85,7 +87,7 @@ def test_it_runs_as_well_where_nobody_can_be_told(seqsup: Seqsup, tmp_path: Path
     wait_for(lambda: seqsup("status", "--json").stdout.find('"state":"completed"') > 0)
 
 
-def test_it_outlives_its_terminal(seqsup: Seqsup, tmp_path: Path, gone: list[int]) -> None:
+def test_detached_run_survives_its_terminal(seqsup: Seqsup, tmp_path: Path, gone: list[int]) -> None:
     """A terminal that goes away hangs up its whole session."""
     profile = write(tmp_path, shell("a", WAITS))
     command = f"{sys.executable} -m seqsup start {profile} --detach 2>said; kill -HUP 0"
@@ -101,7 +103,9 @@ def test_it_outlives_its_terminal(seqsup: Seqsup, tmp_path: Path, gone: list[int
     assert "halted" in seqsup("status").stdout
 
 
-def test_what_is_wrong_at_the_start_reaches_the_caller(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+def test_detached_run_reports_a_failed_start_to_its_caller(
+    seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
+) -> None:
     bad = write(tmp_path, shell("a", "true"), memory={"hrad": "1GiB"}, name="bad")
     refused = seqsup("start", bad, "--detach")
     assert (refused.code, refused.stdout, "hrad" in refused.stderr) == (2, "", True)
@@ -114,7 +118,7 @@ def test_what_is_wrong_at_the_start_reaches_the_caller(seqsup: Seqsup, seqsup_st
     assert first.wait().code == 0
 
 
-def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
+def test_waiting_run_is_listed_and_can_be_stopped_or_start(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, gone: list[int]
 ) -> None:
     first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
@@ -156,7 +160,7 @@ def test_who_waits_is_listed_and_can_be_sent_away_or_takes_its_turn(
     assert waits_again.code == 2
 
 
-def test_whose_profile_waits_is_told_how_to_stop_that(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+def test_waiting_profile_is_told_how_to_stop_the_wait(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("b", "true"), name="second")
     assert seqsup("start", profile).code == 0
     first = seqsup_started("start", write(tmp_path, shell("a", WAITS)))

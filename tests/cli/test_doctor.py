@@ -46,7 +46,7 @@ def found(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def elsewhere(prepare: str, *args: object) -> Result:
-    """On a machine whose mounts this script changes for us alone."""
+    """Run doctor on a machine whose mounts this script changes in a namespace."""
     command = ["unshare", "--mount", "sh", "-c", f'{prepare} || exit 99; exec "$@"', "sh"]
     program = [sys.executable, "-m", "seqsup", "doctor", *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
@@ -85,7 +85,7 @@ def test_the_object_has_the_same_checks(seqsup: Cli) -> None:
     assert checks.keys() == levels(seqsup("doctor").stdout).keys()
 
 
-def test_it_leaves_nothing_behind(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_leaves_no_process_or_file(seqsup: Cli, tmp_path: Path) -> None:
     fresh = tmp_path / "not" / "yet"
     assert seqsup("doctor", env={"SEQSUP_STATE_DIR": str(fresh)}).code == 0
     assert not fresh.parent.exists()
@@ -108,7 +108,7 @@ def test_other_commands_do_not_pay_for_it() -> None:
 # -- broken machines
 
 
-def test_too_few_open_files_for_any_run_are_told(seqsup: Cli) -> None:
+def test_doctor_reports_a_limit_of_open_files_that_is_too_low(seqsup: Cli) -> None:
     """Start says so as well, and refuses."""
     command = ["sh", "-c", 'ulimit -n 63; exec "$@"', "sh", sys.executable, "-m", "seqsup", "doctor"]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}
@@ -235,7 +235,7 @@ def test_a_damaged_journal_fails_with_its_remedy(seqsup: Cli, tmp_path: Path, wh
     assert told["state folder"] == "ok"
 
 
-def test_what_a_killed_supervisor_left_is_named_and_not_touched(
+def test_doctor_names_leftovers_of_a_killed_supervisor_and_does_not_touch_them(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
     script = "sleep 300 & echo $! > pid; wait"
@@ -255,7 +255,9 @@ def test_what_a_killed_supervisor_left_is_named_and_not_touched(
     assert found(seqsup("doctor", "--json"))["leftovers"]["level"] == "ok"
 
 
-def test_who_has_the_turn_is_told_and_not_disturbed(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+def test_doctor_names_the_active_run_and_does_not_disturb_it(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
     started = seqsup_started("start", write(tmp_path, shell("a", "touch runs; until [ -e end ]; do sleep 0.05; done")))
     wait_for((tmp_path / "runs").exists)
     check = found(seqsup("doctor", "--json"))["turn"]
@@ -270,7 +272,7 @@ def test_who_has_the_turn_is_told_and_not_disturbed(seqsup: Cli, seqsup_started:
 # -- with a profile
 
 
-def test_all_that_is_wrong_with_a_profile_is_told_beside_the_machine(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_reports_every_mistake_of_a_profile_and_the_machine(seqsup: Cli, tmp_path: Path) -> None:
     profile = tmp_path / "p.toml"
     profile.write_text('nope = 1\n[[agents]]\nname = "a"\ncommand = ["true"]\nmemory.hrad = "1GiB"\n')
     result = seqsup("doctor", profile)
@@ -288,7 +290,7 @@ def test_a_program_that_is_missing_fails_and_a_profile_that_is_not_there_too(seq
     assert "cannot be read" in seqsup("doctor", tmp_path / "gone.toml").stdout
 
 
-def test_what_each_agent_runs_in_is_told(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_says_what_each_agent_runs_in(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), shell("b", "true"))
     assert re.search(r"^ok +runtime +a, b: native; .+/sh is a native program", seqsup("doctor", profile).stdout, re.M)
 
@@ -396,7 +398,7 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_an_old_node_that_comes_first_on_the_path_is_told(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_reports_an_old_node_that_is_first_on_the_path(seqsup: Cli, tmp_path: Path) -> None:
     old = program(tmp_path, "node", """#!/bin/sh\necho '["v16.20.2","/opt/old/node",["--max-old-space-size"]]'\n""")
     result = seqsup("doctor", "--json", env={"PATH": f"{old.parent}:{os.environ['PATH']}"})
     node = found(result)["node"]
@@ -417,7 +419,7 @@ def test_node_says_hello_through_the_preload(seqsup: Cli) -> None:
     assert found(seqsup("doctor", "--json"))["preload"]["level"] == "ok"
 
 
-def test_a_node_that_cannot_load_the_preload_is_told(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_reports_a_node_that_cannot_load_the_preload(seqsup: Cli, tmp_path: Path) -> None:
     script = f'case "$1" in -p) exec {shutil.which("node")} "$@";; esac; echo "no such module" >&2; exit 7'
     deaf = program(tmp_path, "node", f"#!/bin/sh\n{script}\n")
     result = seqsup("doctor", "--json", env={"PATH": f"{deaf.parent}:{os.environ['PATH']}"})
@@ -448,7 +450,7 @@ def test_agent_clis_are_found_with_their_runtime(seqsup: Cli, tmp_path: Path) ->
         ("{", "warn", "cannot be read as settings"),
     ],
 )
-def test_a_hook_that_no_event_of_claude_starts_is_told(
+def test_doctor_reports_a_hook_that_no_event_of_claude_starts(
     seqsup: Cli, tmp_path: Path, text: str, level: str, told: str
 ) -> None:
     (tmp_path / ".claude").mkdir()
@@ -465,14 +467,14 @@ def test_a_node_that_is_gone_leaves_no_socket(tmp_path: Path, monkeypatch: pytes
     assert list(runtime.iterdir()) == []
 
 
-def test_a_mount_whose_name_is_no_text_is_no_trouble(tmp_path: Path) -> None:
-    """A stick from elsewhere, or a share: the kernel tells the bytes of its folder as they are."""
+def test_doctor_accepts_a_mount_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    """A USB stick or a share: the kernel reports the bytes of its folder as they are."""
     folder = f'"$(printf "{tmp_path}/b\\377\\r\\f")"'
     told = levels(elsewhere(f"mkdir {folder} && mount -t tmpfs none {folder}").stdout)
     assert told["containment"] != "FAIL"
 
 
-def test_ports_that_others_have_are_told(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_reports_ports_that_are_in_use(seqsup: Cli, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as metrics, socket.create_server(("127.0.0.1", 0)) as companion:
         listen, port = f"127.0.0.1:{metrics.getsockname()[1]}", companion.getsockname()[1]
         mcp = {"name": "mcp", "command": ["true"], "ready": {"port": port}}
@@ -501,7 +503,7 @@ def test_a_past_run_and_a_profile_are_two_questions(seqsup: Cli, tmp_path: Path)
     assert seqsup("doctor", write(tmp_path, shell("a", "true")), "--run", "r1").code == 2
 
 
-def test_a_machine_without_cgroups_or_psi_is_told_what_that_means() -> None:
+def test_doctor_explains_a_machine_without_cgroups_or_psi() -> None:
     result = elsewhere("mount -t tmpfs none /sys/fs/cgroup && mount -t tmpfs none /proc/pressure", "--json")
     checks = found(result)
     assert result.code == 0
@@ -511,7 +513,7 @@ def test_a_machine_without_cgroups_or_psi_is_told_what_that_means() -> None:
     assert (checks["PSI"]["level"], "nothing depends on it" in checks["PSI"]["finding"]) == ("warn", True)
 
 
-def test_a_home_that_cannot_be_written_is_told_with_another_folder(tmp_path: Path) -> None:
+def test_doctor_suggests_another_folder_if_home_is_not_writable(tmp_path: Path) -> None:
     home = tmp_path / "home"
     result = elsewhere(f"mount --bind '{home}' '{home}' && mount -o remount,bind,ro '{home}'", "--json")
     assert found(result)["state folder"]["level"] == "FAIL"
@@ -520,7 +522,7 @@ def test_a_home_that_cannot_be_written_is_told_with_another_folder(tmp_path: Pat
 
 @pytest.mark.parametrize("base", ["/", "/usr", "home", "home/.local"])
 def test_only_what_is_at_home_is_given_to_us(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service's account whose home was never made was told to take over `/`."""
+    """A service account whose home did not exist was advised to take over `/`."""
     home, who = tmp_path / "home", 4242
     (home / ".local").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
@@ -545,7 +547,7 @@ def test_a_past_run_proves_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path
     assert seqsup("doctor", "--run", "r7").code == 2
 
 
-def test_of_a_run_in_lanes_it_does_not_say_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path) -> None:
+def test_doctor_does_not_say_one_at_a_time_about_a_run_in_lanes(seqsup: Cli, tmp_path: Path) -> None:
     lanes: dict[str, Any] = {"run": {"concurrency": 2, "allow_concurrency": True}, "memory": {"hard": "64MiB"}}
     meets = (shell(name, f"touch {name}; while [ ! -e {other} ]; do sleep 0.02; done") for name, other in ("ab", "ba"))
     assert seqsup("start", write(tmp_path, *meets, **lanes)).code == 0
@@ -561,6 +563,6 @@ def test_a_run_that_was_not_one_at_a_time_fails() -> None:
     assert "1 pair of 2 attempts ran at the same time" in findings[0].finding
 
 
-def test_a_drain_that_was_not_reached_is_told() -> None:
+def test_doctor_reports_a_drain_that_was_not_reached() -> None:
     told = Told().run("a").attempt("a").drained("a", why="96 MiB still owned").run_ended(4)
     assert [str(finding.level) for finding in proof("r42", told.events)] == ["ok", "warn"]

@@ -1,4 +1,4 @@
-"""What a tired user does at 2 a.m.: each of these was once a bug."""
+"""Mistakes of a tired user at 2 a.m.: each of these was once a bug."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def test_a_ctrl_c_that_comes_while_it_is_loaded_ends_it_like_any_program(tmp_pat
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_where_ctrl_c_is_ignored_it_is_so_while_it_is_loaded_too(tmp_path: Path) -> None:
+def test_ignored_ctrl_c_is_ignored_while_seqsup_loads_too(tmp_path: Path) -> None:
     ended = importing(tmp_path, "click", "SIG_IGN")
     assert (ended.returncode, ended.stderr) == (0, "seqsup: no runs yet\n")
 
@@ -89,7 +89,7 @@ LEAKS = pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="this Popen kee
 
 
 @pytest.mark.parametrize("most", [pytest.param(6, marks=LEAKS), 8, 16, 28, 63])
-def test_where_too_few_files_may_be_open_a_run_does_not_begin(seqsup: Seqsup, tmp_path: Path, most: int) -> None:
+def test_run_does_not_start_if_too_few_files_may_be_open(seqsup: Seqsup, tmp_path: Path, most: int) -> None:
     profile = write(tmp_path, shell("a", "true"))
     command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-m", "seqsup", "start", str(profile)]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
@@ -129,7 +129,7 @@ def test_a_ctrl_c_that_comes_before_it_listens_is_heard_and_cuts_no_agent_short(
     ],
     ids=str,
 )
-def test_where_proc_is_not_mounted_that_is_said(tmp_path: Path, words: list[str], proc: str, told: str) -> None:
+def test_missing_proc_is_reported(tmp_path: Path, words: list[str], proc: str, told: str) -> None:
     profile = [str(write(tmp_path, shell("a", "true")))] if words[0] in ("plan", "start") else []
     mount = f'mount -t {proc} /proc || exit 99; exec "$@"'
     apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
@@ -153,7 +153,7 @@ def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text().splitlines() == ["a deploy v2", "b deploy v2", "b deploy v2"]
 
 
-def test_a_task_that_was_forgotten_is_told_when_its_agents_start(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_forgotten_task_is_reported_when_its_agents_start(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true {task}"), shell("b", "true {task}"))
     told = "seqsup: a, b: {task} is empty; set it with --task"
     assert told in seqsup("start", profile).stderr
@@ -180,7 +180,7 @@ def test_a_journal_that_cannot_be_reached_any_more_stops_the_run(seqsup: Seqsup,
     assert (ended.code, "cannot be reached any more: Not a directory" in ended.stderr) == (4, True), ended.stderr
 
 
-def test_a_run_whose_output_nobody_reads_can_be_left(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_can_be_left_if_its_output_has_no_reader(seqsup: Seqsup, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR)  # a reader that never reads
@@ -196,7 +196,7 @@ def test_a_run_whose_output_nobody_reads_can_be_left(seqsup: Seqsup, tmp_path: P
 
 
 @pytest.mark.parametrize("words", ["run -- true", "start x.toml", "plan x.toml", "init x.toml --timer"])
-def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_path: Path, words: str) -> None:
+def test_missing_folder_is_reported_without_a_traceback(seqsup: Seqsup, tmp_path: Path, words: str) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m seqsup {words}"
@@ -207,7 +207,7 @@ def test_a_folder_that_is_gone_is_said_without_a_traceback(seqsup: Seqsup, tmp_p
     assert (ended.returncode, "was removed" in ended.stderr, "Traceback" in ended.stderr) == (2, True, False)
 
 
-def test_a_path_or_task_that_is_no_text_is_said_without_a_traceback(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_path_or_task_that_is_not_utf8_is_reported_without_a_traceback(seqsup: Seqsup, tmp_path: Path) -> None:
     profile, odd = write(tmp_path, shell("a", "true")), os.fsdecode(b"\xff")
     (tmp_path / odd).mkdir()
     elsewhere = [shutil.copy(profile, tmp_path / f"{odd}.toml"), shutil.copy(profile, tmp_path / odd / "p.toml")]
@@ -224,7 +224,7 @@ def test_a_path_or_task_that_is_no_text_is_said_without_a_traceback(seqsup: Seqs
 
 
 @pytest.mark.parametrize("words", ["status", "run -- true", "doctor"])
-def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path, words: str) -> None:
+def test_user_without_a_home_is_told_which_variable_to_set(tmp_path: Path, words: str) -> None:
     env = {name: value for name, value in environment().items() if not name.startswith(("XDG_", "SEQSUP_"))}
     command = [sys.executable, "-m", "seqsup", *words.split()]
     ended = subprocess.run(
@@ -239,7 +239,7 @@ def test_a_profile_that_never_ends_is_refused(seqsup: Seqsup) -> None:
     assert (ended.code, "larger than 16 MiB" in ended.stderr) == (2, True)
 
 
-def test_a_bad_interpreter_is_told_without_the_words_of_our_shell(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_bad_interpreter_is_reported_without_the_words_of_our_shell(seqsup: Seqsup, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
@@ -272,10 +272,10 @@ def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, ar
     assert ended.returncode == 2
 
 
-def test_a_message_that_finds_no_room_costs_nobody_his_turn(
+def test_message_that_finds_no_room_costs_no_waiting_run_its_turn(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
-    """Of a night's run on a full disk for its log nothing was started, for whom it waited could not be said."""
+    """The disk of its log was full, so a nightly run could not report whom it waited for, and never started."""
     ahead = write(tmp_path, shell("a", "touch pid; until [ -e gate ]; do sleep 0.05; done"), name="ahead")
     first = seqsup_started("start", ahead)
     wait_for((tmp_path / "pid").exists)
@@ -312,15 +312,13 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
 
 
 def test_a_variable_without_a_name_is_not_handed_on(seqsup: Seqsup, tmp_path: Path) -> None:
-    """A shell drops it, but whoever calls exec may leave it to us."""
+    """A shell drops it, but a program that calls exec may pass it on."""
     companions = [{"name": "c", "command": ["sleep", "60"]}]
     result = seqsup("start", write(tmp_path, shell("a", "true"), companions=companions), env={"": "nameless"})
     assert result.code == 0, result.stderr
 
 
-def test_a_path_of_the_machines_that_is_no_text_is_told_to_programs_all_the_same(
-    seqsup: Seqsup, tmp_path: Path
-) -> None:
+def test_machine_path_that_is_not_utf8_is_still_reported_to_programs(seqsup: Seqsup, tmp_path: Path) -> None:
     (folder := tmp_path / "b\udcff").mkdir()
     (folder / "agent").symlink_to("/bin/true")
     profile, path = write(tmp_path, agent("a", ["agent"])), f"{folder}:{os.environ['PATH']}"
@@ -329,7 +327,7 @@ def test_a_path_of_the_machines_that_is_no_text_is_told_to_programs_all_the_same
     assert str(folder) in json.loads(planned.stdout)["steps"][0]["runtime_why"]
 
 
-def test_an_agent_whose_turn_never_comes_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agent_that_never_starts_leaves_no_trace(seqsup: Seqsup, tmp_path: Path) -> None:
     """The first fails before it was time to set the other's stage."""
     profile = write(tmp_path, agent("a", ["true", *["x" * 100_000] * 70]), shell("b", "true"))
     state = tmp_path / "state"
@@ -411,7 +409,7 @@ def test_a_file_that_finds_no_room_is_named(seqsup: Seqsup, tmp_path: Path) -> N
     )
 
 
-def test_of_a_file_of_ours_that_finds_no_room_the_name_is_known() -> None:
+def test_error_names_the_file_of_ours_that_finds_no_room() -> None:
     with pytest.raises(OSError, match="No space left") as error:
         write_private(Path("/dev/full"), "x")
     assert error.value.filename == "/dev/full"
@@ -428,7 +426,7 @@ def test_a_disk_that_is_full_is_among_the_reasons_why_the_journal_cannot_be_read
     assert told.code == 0 or "free space there" in told.stderr, told.stderr
 
 
-def test_of_a_state_folder_that_cannot_be_one_nobody_says_that_nothing_ran(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_bad_state_folder_is_not_reported_as_a_folder_without_runs(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for command in (["status"], ["runs"], ["mem"], ["sweep"], ["sweep", "--dry-run"], ["logs"], ["stop"]):
         told = seqsup(*command, env={"SEQSUP_STATE_DIR": str(tmp_path / "file")})

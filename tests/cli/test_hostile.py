@@ -1,4 +1,4 @@
-"""What names, arguments, profiles and artifacts may hold, and what of it a terminal gets to see."""
+"""Hostile names, arguments, profiles and artifacts, and what of them reaches a terminal."""
 
 import os
 import re
@@ -31,7 +31,7 @@ JOINERS = "\u200c\u200d"
 
 
 def unfit(sent: str) -> set[str]:
-    """What of it a terminal must not get. Its driver makes \\r\\n of each \\n."""
+    """Return the characters that must not reach a terminal. Its driver turns each \n into \r\n."""
     return {c for c in sent.replace("\r\n", "") if not c.isprintable() and c not in f"\t{JOINERS}"}
 
 
@@ -153,7 +153,7 @@ def test_no_odd_text_reaches_a_terminal_in_thousands(
 
 
 def test_run_shows_a_terminal_only_its_own_styling(terminal_driver: TerminalDriver, tmp_path: Path) -> None:
-    """Of an agent with an odd process name, summary and hook; it is the interpreter's own run."""
+    """An agent has an odd process name, summary and hook; it runs in the interpreter's own run."""
     program = tmp_path / "odd\x1b[2J\u202ename"
     shutil.copy("/bin/sh", program)
     profile = write(

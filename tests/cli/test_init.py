@@ -39,7 +39,7 @@ def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 
 @pytest.mark.parametrize("name", [*start_commands(), None])
-def test_what_it_writes_can_be_planned(
+def test_profile_that_init_writes_can_be_planned(
     seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str | None
 ) -> None:
     clis(*([name] if name else []))
@@ -74,13 +74,13 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
     assert agents[1].needs == ("agent-1",)
 
 
-def test_a_cli_that_is_not_here_yet_is_told(seqsup: Cli, clis: Callable[..., None]) -> None:
+def test_init_reports_a_cli_that_is_not_installed(seqsup: Cli, clis: Callable[..., None]) -> None:
     clis("claude")
     assert "agents run codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
     assert "on PATH" not in seqsup("init", "now.toml", "--preset", "claude").stderr
 
 
-def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., None], tmp_path: Path) -> None:
+def test_init_overwrites_only_with_force(seqsup: Cli, clis: Callable[..., None], tmp_path: Path) -> None:
     clis()
     (tmp_path / "agents.toml").write_text("mine")
     (tmp_path / "seqsup.schema.json").write_text("mine as well")
@@ -103,7 +103,7 @@ def test_nothing_is_written_over_without_force(seqsup: Cli, clis: Callable[..., 
         (["--timer"], "which profile? (seqsup init PROFILE --timer)"),
     ],
 )
-def test_a_slip_is_said(seqsup: Cli, words: list[str], told: str) -> None:
+def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -> None:
     ended = seqsup("init", *words)
     assert ended.code == 2
     assert told in ended.stderr
@@ -139,7 +139,7 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
 
 @in_tmux
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
-def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> None:
+def test_init_can_be_left_at_a_question(terminal: Open, tmp_path: Path, key: str) -> None:
     term = terminal()
     term.type("init")
     term.shows("one line for each agent", "1:")
@@ -151,7 +151,7 @@ def test_who_is_asked_may_leave(terminal: Open, tmp_path: Path, key: str) -> Non
 
 @in_tmux
 @pytest.mark.long
-def test_in_a_terminal_it_asks(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:
+def test_init_asks_in_a_terminal(terminal: Open, clis: Callable[..., None], tmp_path: Path) -> None:
     clis("claude", "qwen")
     term = terminal()
     term.type("init")

@@ -50,7 +50,7 @@ def one_cause(doctor: Result) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("call", "number"), SECCOMP, ids=str)
-def test_where_a_call_is_refused_no_agent_starts_and_no_run_is_recorded(
+def test_no_agent_starts_and_no_run_is_recorded_if_a_call_is_refused(
     seqsup: Seqsup, tmp_path: Path, call: str, number: int
 ) -> None:
     profile = write(tmp_path, shell("a", "touch started"))
@@ -77,7 +77,7 @@ def test_without_a_whole_proc_doctor_says_the_line_that_start_says(tmp_path: Pat
     assert one_cause(under(with_proc(mount), "doctor", profile, "--json")) == cause
 
 
-def test_of_the_proc_of_another_namespace_doctor_says_the_line_that_start_says(tmp_path: Path) -> None:
+def test_doctor_and_start_say_the_same_of_proc_of_another_namespace(tmp_path: Path) -> None:
     apart = ["unshare", "--map-root-user", "--pid", "--fork"]
     refused = under(apart, "start", write(tmp_path, shell("a", "true")))
     assert (refused.code, "another pid namespace" in refused.stderr) == (3, True), refused.stderr
@@ -85,7 +85,7 @@ def test_of_the_proc_of_another_namespace_doctor_says_the_line_that_start_says(t
     assert refused.stderr == f"seqsup: {cause['finding']}: {cause['remedy']}\n"
 
 
-def test_without_dev_null_that_is_said(tmp_path: Path) -> None:
+def test_missing_dev_null_is_reported(tmp_path: Path) -> None:
     hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs x /dev || exit 99; exec "$@"', "sh"]
     refused = under(hidden, "start", write(tmp_path, shell("a", "true")))
     assert (refused.code, refused.stdout) == (3, "")

@@ -89,7 +89,7 @@ def test_every_command_of_the_help_is_there(seqsup: Seqsup) -> None:
             assert (result.code, result.stderr) == (0, ""), name
 
 
-def test_a_journal_that_is_none_is_said_without_a_traceback(seqsup: Seqsup, written: Written) -> None:
+def test_damaged_journal_is_reported_without_a_traceback(seqsup: Seqsup, written: Written) -> None:
     written.close()
     (written.state_dir / "journal.db").write_bytes(b"not a database " * 100)
     result = seqsup("status")
@@ -110,14 +110,14 @@ def test_a_fault_of_ours_is_shown_whole_and_asked_to_be_reported(seqsup: Seqsup,
     assert result.stderr.endswith(f"report it with the lines above and what you did: {ISSUES}\n")
 
 
-def test_a_run_whose_supervisor_died_before_its_first_word_has_its_name(seqsup: Seqsup, written: Written) -> None:
+def test_run_whose_supervisor_died_before_its_first_event_has_a_name(seqsup: Seqsup, written: Written) -> None:
     written.run(Told())
     page = seqsup("report", "-o", "-").stdout
     assert f"<h1>{Told().name} <" in page
     assert json.loads(seqsup("report", "--json").stdout)["view"]["name"] == Told().name
 
 
-def test_a_full_disk_is_said_without_a_traceback(written: Written) -> None:
+def test_full_disk_is_reported_without_a_traceback(written: Written) -> None:
     written.run(completed())
     result = _run_shell(f"exec {_shell('events')} > /dev/full")
     assert result.code == 2
@@ -147,7 +147,7 @@ def test_closed_streams_are_no_failure(written: Written) -> None:
 
 @pytest.mark.parametrize("most", [6, 7, 8, 12])
 @pytest.mark.parametrize("command", ["status", "logs"])
-def test_where_too_few_files_may_be_open_that_is_said(written: Written, command: str, most: int) -> None:
+def test_limit_of_open_files_that_is_too_low_is_reported(written: Written, command: str, most: int) -> None:
     written.printed(written.run(completed()), "a/1", "hello\n")
     result = _run_shell(f"ulimit -n {most}; exec {_shell(command)}")
     assert result.code == 0 or (result.code == 2 and result.stderr.endswith("Too many open files: raise `ulimit -n`\n"))
@@ -218,7 +218,7 @@ def test_status_of_a_running_run_says_what_it_does_now(seqsup: Seqsup, written: 
     assert "next:" not in result.stdout
 
 
-def test_status_of_a_run_whose_supervisor_died_says_so(seqsup: Seqsup, written: Written) -> None:
+def test_status_reports_that_the_supervisor_died(seqsup: Seqsup, written: Written) -> None:
     number = written.run(running())
     written.live(number)
     written.die(number)
@@ -303,7 +303,7 @@ def test_a_profile_has_its_own_state_folder(seqsup: Seqsup, tmp_path: Path) -> N
     assert seqsup("status").code == 3
 
 
-def test_a_run_that_nobody_knows_is_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:
+def test_unknown_run_is_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:
     written.run(completed())
     result = seqsup("status", "nigthly")
     assert result.code == 2
@@ -422,7 +422,7 @@ def test_logs_of_a_word_that_is_a_run_and_an_agent_say_which_is_shown(seqsup: Se
         assert "this is" not in seqsup("logs", *words).stderr
 
 
-def test_logs_of_an_agent_that_nobody_knows_is_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:
+def test_logs_of_an_unknown_agent_are_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:
     written.run(Told().run("frontend").attempt("frontend").run_ended(0))
     result = seqsup("logs", "frontned")
     assert result.code == 2
@@ -431,7 +431,7 @@ def test_logs_of_an_agent_that_nobody_knows_is_an_error_with_a_hint(seqsup: Seqs
     assert result.stderr == 'seqsup: r1 has no agent "frontned" (did you mean frontend?)\n'
 
 
-def test_logs_that_were_cleaned_are_said_to_be_gone(seqsup: Seqsup, written: Written) -> None:
+def test_logs_that_were_removed_are_reported_as_removed(seqsup: Seqsup, written: Written) -> None:
     written.run(completed())
     result = seqsup("logs", "a")
     assert result.code == 0

@@ -1,4 +1,4 @@
-"""What a person reads, whole: sessions of the real command line, held to tests/snapshots.
+"""Whole sessions of the real command line as a person reads them, compared with tests/snapshots.
 
 SEQSUP_SNAPSHOTS=write renews them; the change is then seen in `git diff`.
 """
@@ -21,7 +21,7 @@ from seqsup.model.reason import Reason
 from seqsup.units import MIB
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
-HERE = "/home/maria/projects"  # as long as the folder that it stands for, or lines would break elsewhere
+HERE = "/home/maria/projects"  # as long as the folder that it replaces, or lines would break elsewhere
 PROFILE = """\
 [memory]
 hard = "1GiB"
@@ -112,7 +112,7 @@ def session(here: Path, test_id: str) -> Session:
 
 
 def hold_to(name: str, text: str) -> None:
-    """The snapshot is what is said, to the letter."""
+    """Require that the text equals its snapshot exactly."""
     path = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("SEQSUP_SNAPSHOTS") == "write":
         path.parent.mkdir(exist_ok=True)
@@ -175,7 +175,7 @@ def past(session: Session) -> Iterator[Written]:
 @pytest.mark.parametrize(
     ("name", "env"), [("past", {}), ("past-narrow", {"COLUMNS": "40"}), ("past-ascii", {"LC_ALL": "C"})]
 )
-def test_what_is_said_of_past_runs(session: Session, past: Written, name: str, env: dict[str, str]) -> None:
+def test_snapshot_of_past_runs(session: Session, past: Written, name: str, env: dict[str, str]) -> None:
     for line in LOOKS:
         session.type(line, **env)
     hold_to(name, session.text(dated))
@@ -184,7 +184,7 @@ def test_what_is_said_of_past_runs(session: Session, past: Written, name: str, e
 # -- what runs now, or does not
 
 
-def test_what_is_said_before_anything_ran(session: Session) -> None:
+def test_snapshot_before_the_first_run(session: Session) -> None:
     (session.here / "nightly.toml").write_text(PROFILE)
     for line in ("status", "runs", "logs", "events", "report", "artifacts list", "artifacts clean --days 7", "stop",
                  "pause", "resume", "sweep", "tune nightly.toml", "start nightly.toml --retry-failed",
@@ -193,7 +193,7 @@ def test_what_is_said_before_anything_ran(session: Session) -> None:
     hold_to("nothing-yet", session.text(dated))
 
 
-def test_what_is_said_of_a_run_that_goes_on_or_died(session: Session) -> None:
+def test_snapshot_of_an_active_or_dead_run(session: Session) -> None:
     written = Written(session.here / "state")
     told = Told().run("triage", "embed", "report").attempt("triage", peak=374 * MIB, seconds=445).drained("triage")
     number = written.run(told.agent_ended("triage").started("embed"), profile=str(session.here / "nightly.toml"))
@@ -210,7 +210,7 @@ def test_what_is_said_of_a_run_that_goes_on_or_died(session: Session) -> None:
 # -- real runs
 
 
-def test_what_a_profile_is_planned_and_run_with(session: Session) -> None:
+def test_snapshot_of_plan_and_run(session: Session) -> None:
     (session.here / "nightly.toml").write_text(PROFILE)
     session.type("plan nightly.toml")
     session.type("plan nightly.toml", COLUMNS="40")
@@ -218,7 +218,7 @@ def test_what_a_profile_is_planned_and_run_with(session: Session) -> None:
     hold_to("plan", re.sub(r"\n +better: .*?(?=\n {3}profile)", "", session.text(dated), flags=re.DOTALL))
 
 
-def test_what_is_said_while_a_profile_runs(session: Session) -> None:
+def test_snapshot_of_a_profile_that_runs(session: Session) -> None:
     (session.here / "nightly.toml").write_text(PROFILE)
     for line in ("start nightly.toml", "start nightly.toml --resume", "start nightly.toml --retry-failed --quiet",
                  "start nightly.toml --only triage", "start nightly.toml --from servers --follow",
@@ -245,7 +245,7 @@ MISTAKES = (
 )  # fmt: skip
 
 
-def test_what_is_said_of_mistakes_on_the_command_line(session: Session, past: Written) -> None:
+def test_snapshot_of_mistakes_on_the_command_line(session: Session, past: Written) -> None:
     (session.here / "nightly.toml").write_text(PROFILE)
     for line in MISTAKES:
         session.type(line)
@@ -288,7 +288,7 @@ needs = ["a"]
 }
 
 
-def test_what_is_said_of_mistakes_in_a_profile(session: Session) -> None:
+def test_snapshot_of_mistakes_in_a_profile(session: Session) -> None:
     for name, text in WRONG.items():
         (session.here / f"{name}.toml").write_text(text)
         session.type(f"plan {name}.toml")
@@ -301,7 +301,7 @@ def test_what_is_said_of_mistakes_in_a_profile(session: Session) -> None:
 # -- a first profile, and help
 
 
-def test_what_init_writes(session: Session) -> None:
+def test_snapshot_of_what_init_writes(session: Session) -> None:
     session.type("init")
     session.type("init")
     (session.here / "bin" / "claude").symlink_to("/bin/true")
@@ -309,8 +309,8 @@ def test_what_init_writes(session: Session) -> None:
     hold_to("init", f"{session.text(dated)}\n== agents.toml\n{(session.here / 'agents.toml').read_text()}")
 
 
-def test_what_help_is_given(session: Session) -> None:
-    """Of two pages: docs/reference/cli.md, which is made from the code, has the text of all."""
+def test_snapshot_of_help(session: Session) -> None:
+    """Two pages only: docs/reference/cli.md, which is made from the code, has all of them."""
     session.type("")
     session.type("start -h")
     hold_to("help", session.text(dated))

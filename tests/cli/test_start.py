@@ -113,7 +113,7 @@ def test_a_faulty_profile_is_2_and_starts_nothing(seqsup: Seqsup, tmp_path: Path
 # -- the story of a run
 
 
-def test_what_needs_a_failed_agent_is_skipped_with_all_that_needs_it(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_failed_agent_skips_all_agents_that_need_it(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(
         tmp_path, shell("a", FAILS), shell("b", OK, needs=["a"]), shell("c", OK, needs=["b"]), shell("d", OK),
         run={"on_failure": "continue"},
@@ -139,7 +139,7 @@ def test_one_that_fails_twice_is_tried_three_times(seqsup: Seqsup, tmp_path: Pat
     assert (ended["reason"], ended["attempts"], ended["ok"]) == ("completed", 3, True)
 
 
-def test_what_is_not_to_be_retried_is_not(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_reason_that_is_not_in_retry_on_is_not_retried(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", FAILS, retry={"attempts": 3, "on": ["crashed"]}))
     assert started(proven(seqsup("start", profile, "--json"))) == ["a"]
 
@@ -232,7 +232,7 @@ def test_a_server_that_was_let_go_is_let_alone_by_the_runs_next_part(
     os.kill(pid, signal.SIGKILL)
 
 
-def test_what_a_script_had_started_before_it_became_seqsup_is_let_alone(tmp_path: Path) -> None:
+def test_process_that_a_script_started_before_it_became_seqsup_is_not_stopped(tmp_path: Path) -> None:
     """`server & exec seqsup start`, as a container's entry point has it: the server is our child, and no agent's."""
     profile = write(tmp_path, shell("a", "sleep 0.3"))
     script = f"sleep 60 > server.log 2>&1 & echo $! > server; exec {sys.executable} -m seqsup start {profile}"
@@ -248,7 +248,7 @@ def test_what_a_script_had_started_before_it_became_seqsup_is_let_alone(tmp_path
 
 
 @pytest.mark.parametrize("most", [64, 65])
-def test_a_tree_wider_than_our_descriptors_is_ended_all_the_same_and_nobody_else(
+def test_tree_with_more_processes_than_descriptors_is_stopped_and_no_other_process(
     tmp_path: Path, stub: Stub, most: int
 ) -> None:
     """A process takes two of them, so that the last is left over or is not."""
@@ -307,7 +307,7 @@ def test_no_two_agents_ever_run_at_the_same_time(seqsup: Seqsup, tmp_path: Path,
 # -- resume
 
 
-def test_resume_goes_on_at_the_first_that_did_not_complete(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_resume_starts_at_the_first_agent_that_did_not_complete(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "echo a >> ran"), shell("b", "echo b >> ran; [ -e mended ]"),
                     shell("c", "echo c >> ran"))  # fmt: skip
     assert seqsup("start", profile).code == 1
@@ -343,7 +343,7 @@ def test_resume_of_a_run_that_never_was(seqsup: Seqsup, tmp_path: Path) -> None:
 
 
 def running(start: Start, tmp_path: Path, *agents: dict[str, Any], **tables: Any) -> Started:
-    """A run whose first agent has said so in the file `pids`."""
+    """A run whose first agent has written the file `pids`."""
     process = start("start", write(tmp_path, *agents, **tables))
     wait_for(lambda: lines(tmp_path / "pids"))
     return process
@@ -403,9 +403,7 @@ def test_ctrl_c_three_times_kills(seqsup_started: Start, seqsup: Seqsup, tmp_pat
 
 
 @pytest.mark.parametrize("quiet", [["start", "--quiet", "nightly.toml"], ["run", "--", "sh", "nightly.sh"]])
-def test_each_ctrl_c_is_answered_where_nothing_else_is_told(
-    seqsup_started: Start, tmp_path: Path, quiet: list[str]
-) -> None:
+def test_each_ctrl_c_is_answered_if_no_log_is_shown(seqsup_started: Start, tmp_path: Path, quiet: list[str]) -> None:
     deaf = "trap '' TERM; echo $$ >> pids; exec sleep 60"
     (tmp_path / "nightly.sh").write_text(deaf)
     write(tmp_path, shell("a", deaf), timeouts={"grace": "60s"})
@@ -525,7 +523,7 @@ def test_a_run_inside_an_agent_is_refused(seqsup: Seqsup, tmp_path: Path) -> Non
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_second_start_waits_says_behind_whom_and_takes_over(
+def test_second_start_waits_names_the_active_run_and_starts_after_it(
     seqsup_started: Start, seqsup: Seqsup, tmp_path: Path
 ) -> None:
     gate = "echo $$ >> pids; while [ ! -e gate ]; do sleep 0.01; done; echo first >> order"
@@ -590,7 +588,7 @@ def test_the_leavings_of_a_run_of_another_state_folder_are_put_in_order_too(
     assert "another state folder" in result.stderr
 
 
-def test_those_who_wait_are_served_in_their_order(seqsup_started: Start, tmp_path: Path) -> None:
+def test_waiting_runs_start_in_their_order(seqsup_started: Start, tmp_path: Path) -> None:
     gate = "echo $$ >> pids; while [ ! -e gate ]; do sleep 0.01; done"
     all_of_them = [running(seqsup_started, tmp_path, shell("a", gate))]
     for number in range(3):
@@ -603,7 +601,7 @@ def test_those_who_wait_are_served_in_their_order(seqsup_started: Start, tmp_pat
     assert lines(tmp_path / "order") == ["0", "1", "2"]
 
 
-def test_one_who_waits_may_leave_the_queue(seqsup_started: Start, seqsup: Seqsup, tmp_path: Path) -> None:
+def test_waiting_run_can_leave_the_queue(seqsup_started: Start, seqsup: Seqsup, tmp_path: Path) -> None:
     first = running(seqsup_started, tmp_path, shell("a", waits(tmp_path / "pids")))
     leaver = seqsup_started("start", write(tmp_path, shell("b", OK), name="leaver"))
     wait_for(lambda: "waiting for nightly" in leaver.stderr)
@@ -621,7 +619,7 @@ def test_one_who_waits_may_leave_the_queue(seqsup_started: Start, seqsup: Seqsup
     assert [row for row in seqsup("runs").stdout.splitlines() if "leaver" in row or "killed" in row] == []
 
 
-def test_to_look_at_a_run_does_not_disturb_its_start(seqsup_started: Start, seqsup: Seqsup, tmp_path: Path) -> None:
+def test_status_does_not_disturb_a_run_that_starts(seqsup_started: Start, seqsup: Seqsup, tmp_path: Path) -> None:
     """`watch seqsup status`: to ask for a lock must never be to hold it."""
     profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ]"))
     assert seqsup("start", profile).code == 1

@@ -38,7 +38,7 @@ def grows(name: str = "embed") -> dict[str, object]:
 
 
 @in_tmux
-def test_in_the_background_it_leaves_the_terminal_to_others_and_watches_on(terminal: Open, tmp_path: Path) -> None:
+def test_background_run_leaves_the_terminal_to_others_and_keeps_watching(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     profile = write(tmp_path, shell("triage", "until test -e enough; do sleep 0.05; done"))
     command = shlex.join([sys.executable, "-m", "seqsup", "start", profile.name])
@@ -83,7 +83,7 @@ def test_the_address_is_the_one_where_figures_are_served(terminal: Open, tmp_pat
 
 
 @in_tmux
-def test_a_wait_for_a_last_scrape_is_told_and_can_be_left(terminal: Open, tmp_path: Path) -> None:
+def test_wait_for_a_last_scrape_is_reported_and_can_be_left(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     term.type("start", write(tmp_path, shell("a", "true"), metrics={"listen": "127.0.0.1:0", "linger": "60s"}).name)
     wait_for(lambda: "for a last scrape (Ctrl-C: do not wait)" in " ".join(term.shown().split()))
@@ -92,7 +92,7 @@ def test_a_wait_for_a_last_scrape_is_told_and_can_be_left(terminal: Open, tmp_pa
 
 
 @in_tmux
-def test_what_is_said_before_a_run_is_broken_at_words(
+def test_text_before_a_run_is_broken_at_words(
     terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     first = seqsup_started("start", write(tmp_path, grows("first"), name="the-first-of-the-two-runs"))
@@ -173,7 +173,7 @@ def test_colour_is_there_where_it_is_wanted(terminal: Open, tmp_path: Path) -> N
 @in_tmux
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["--progress=plain", "-q", "CI=1", "TERM=dumb"])
-def test_nothing_is_redrawn_where_it_is_not_wanted(terminal: Open, tmp_path: Path, how: str) -> None:
+def test_live_view_is_not_drawn_if_it_is_not_wanted(terminal: Open, tmp_path: Path, how: str) -> None:
     name, _, value = how.partition("=")
     options = [how] if how.startswith("-") else []
     term = terminal(CI=value) if name == "CI" else terminal()
@@ -191,7 +191,7 @@ def test_nothing_is_redrawn_where_it_is_not_wanted(terminal: Open, tmp_path: Pat
 
 
 @in_tmux
-def test_what_agents_print_scrolls_above_the_view(terminal: Open, tmp_path: Path) -> None:
+def test_output_of_agents_scrolls_above_the_view(terminal: Open, tmp_path: Path) -> None:
     term = terminal()
     term.type("start", "--follow", write(tmp_path, grows(), memory={"hard": "256MiB"}).name)
     view = term.shows("embed | turn 0", "embed | turn 4", KEYS)
@@ -225,7 +225,7 @@ def test_lines_of_agents_carry_their_names_and_move_no_cursor(seqsup: Cli, tmp_p
     assert "a | " not in ended.stderr
 
 
-def test_who_prints_more_than_can_be_handed_on_is_watched_all_the_same(
+def test_agent_that_prints_more_than_can_be_shown_is_still_watched(
     seqsup: Cli, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     chatty = shell("a", "yes | head -c 8M; exec sleep 60", timeouts={"wall": "1s"}, retry={"attempts": 1})
@@ -233,7 +233,7 @@ def test_who_prints_more_than_can_be_handed_on_is_watched_all_the_same(
     wait_for(lambda: of(parsed(seqsup("events").stdout), "attempt_ended"))
     (ended,) = of(parsed(seqsup("events").stdout), "attempt_ended")
     assert (ended["reason"], ended["seconds"] < 4) == ("timeout", True), ended
-    started.send(signal.SIGINT)  # it would go on to hand on
+    started.send(signal.SIGINT)  # without it, seqsup would keep passing output on
     assert started.wait().code == 1
 
 

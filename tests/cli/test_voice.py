@@ -108,12 +108,12 @@ def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code
     assert all(line.startswith(("seqsup: ", "try: ")) for line in said.splitlines()), said
 
 
-def test_what_is_wrong_with_a_name_is_said_once(driver: Driver) -> None:
+def test_wrong_name_is_reported_once(driver: Driver) -> None:
     assert driver.run(["run", "--name", "a b", "--", "true"])[1].count("seqsup: ") == 1
 
 
 @pytest.mark.parametrize("command", ["run", "artifacts"])
-def test_help_that_nobody_asked_for_is_still_help(driver: Driver, command: str) -> None:
+def test_help_shown_after_a_mistake_is_still_help(driver: Driver, command: str) -> None:
     code, told = driver.run([command])
     assert (code, told.startswith(f"Usage: seqsup {command}"), "seqsup: " in told) == (2, True, False)
 
@@ -126,7 +126,7 @@ def test_debug_shows_where_an_error_came_from(driver: Driver, args: list[str]) -
     assert said.splitlines()[-1].startswith("seqsup: no run")
 
 
-def test_a_library_that_is_missing_is_said(tmp_path: Path) -> None:
+def test_missing_library_is_reported(tmp_path: Path) -> None:
     (tmp_path / "msgspec.py").write_text("raise ModuleNotFoundError(\"No module named 'msgspec'\", name='msgspec')")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'supervisor'}"}
     command = [sys.executable, "-m", "seqsup", "status"]
@@ -140,7 +140,7 @@ def test_a_library_that_is_missing_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
 @pytest.mark.parametrize("command", ["plan", "status", "runs", "doctor"])
-def test_what_is_printed_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str, columns: int) -> None:
+def test_printed_text_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str, columns: int) -> None:
     """But for single words, such as paths, which stay whole so that they can be copied."""
     long = "writes-the-report-of-the-night"
     profile = write(tmp_path, shell(long, "true"), shell("b", "exit 1", needs=[long]))
@@ -182,7 +182,7 @@ def test_a_terminal_without_symbols_gets_words_everywhere(seqsup: Cli, tmp_path:
     assert json.loads(seqsup("status", "--json", env=plain).stdout)["task"] == "naïve"
 
 
-def test_what_an_agent_says_is_not_lost_where_the_locale_is_c(seqsup: Cli, tmp_path: Path) -> None:
+def test_output_of_an_agent_is_not_lost_in_locale_c(seqsup: Cli, tmp_path: Path) -> None:
     profile, plain = write(tmp_path, shell("a", "echo naïve – 漢字 >&2; exit 1")), {"LC_ALL": "C"}
     assert re.search(r"failed .*  naïve - 漢字\n", seqsup("start", profile, env=plain).stderr)
 

@@ -1,1 +1,1 @@
-"""What tests share: histories, profiles, real programs, waiting for facts."""
+"""Helpers that tests share: histories, profiles, real programs, waiting for facts."""

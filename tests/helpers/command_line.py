@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 @dataclass
 class Started:
-    """A seqsup in the background; its output goes to files, so nobody has to read along."""
+    """A seqsup in the background. Its output goes to files, so no reader is needed."""
 
     process: subprocess.Popen[bytes]
     folder: Path

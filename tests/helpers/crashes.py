@@ -1,4 +1,4 @@
-"""Runs whose supervisor is killed, and what their journal says."""
+"""Runs whose supervisor is killed, and their journals."""
 
 import os
 import shlex
@@ -33,7 +33,7 @@ def killed(side: str, at: int, *args: object) -> int:
 
 
 def journal() -> list[Recorded]:
-    """What the first run of this test has told."""
+    """Return the events of this test's first run."""
     opened = Journal.open(Path(os.environ["SEQSUP_STATE_DIR"]))
     try:
         assert len(opened.runs()) == 1

@@ -1,7 +1,7 @@
-"""What can be wrong with a dashboard that loads: unknown keys, wrong units, queries that say nothing.
+"""Mistakes in a dashboard that loads: unknown keys, wrong units, queries without a meaning.
 
-Three layers, all in Python: the SDK's types by a round trip, rules of our own, and each query's syntax and metric
-names held against the catalogue. Grafana's own TypeScript types and a real Prometheus, two more, are in test_grafana.
+Three layers, all in Python: a round trip through the SDK's types, rules of our own, and each query's syntax and metric
+names compared with the catalogue. Grafana's own TypeScript types and a real Prometheus, two more, are in test_grafana.
 """
 
 import json
@@ -38,7 +38,7 @@ def faults(made: Json) -> list[str]:
 
 
 def queries(made: Json) -> Iterator[tuple[str, str]]:
-    """Each expression, with where it stands."""
+    """Yield each expression with its place."""
     for panel in panels(made):
         for target in panel.get("targets", []):
             yield f"{panel.get('title')}/{target.get('refId')}", target.get("expr", "")
@@ -147,7 +147,7 @@ def _named(panel: Json) -> Iterator[str]:
 
 
 def _measured(panel: Json) -> Iterator[str]:
-    """What is asked for and not calculated with has the unit that its name says."""
+    """Check that a metric shown without arithmetic has the unit of its name."""
     unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
     for target in panel.get("targets", []):
         bare = re.fullmatch(r"(?:sum|max)?(?: by \(\w+\) )?\(?\w+_(bytes|seconds)\{[^}]*\}\)?", target.get("expr", ""))
@@ -186,7 +186,7 @@ def known() -> dict[str, str]:
 
 
 def labels(name: str) -> set[str]:
-    """What a metric can be chosen by."""
+    """Return the labels of a metric."""
     for metric in METRICS:
         if re.fullmatch(full_name(metric) + ("_(bucket|count|sum)" if metric.kind == "histogram" else ""), name):
             of_buckets = {"le"} if name.endswith("_bucket") else set()

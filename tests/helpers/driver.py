@@ -55,7 +55,7 @@ class _Interpreter:
 
 
 class Driver(_Interpreter):
-    """What it prints on stdout goes nowhere, its stderr is returned."""
+    """A command that drives seqsup: its stdout is dropped, its stderr is returned."""
 
     def __init__(self, folder: Path) -> None:
         self._errors: IO[str] = (folder / "stderr").open("w+")

@@ -12,7 +12,7 @@ LIMIT = "You have exhausted your capacity on this model. Your quota will reset a
 
 
 class Model(ThreadingHTTPServer):
-    """`mode` is what it does: answer, hang or limit. `asked` are the paths of all that it was asked."""
+    """A model's server. `mode` is what it does: answer, hang or limit. `asked` are the paths of all its requests."""
 
     daemon_threads = True
 

@@ -33,7 +33,7 @@ VERSIONS = {
 }
 MCP_SERVERS = ("everything", "filesystem", "memory", "sequential-thinking")
 
-ON_PATH = "path"  # stands for the machine's own Node
+ON_PATH = "path"  # means the machine's own Node
 _OWN = shutil.which("node")
 _IS = subprocess.run([_OWN, "--version"], capture_output=True, text=True, check=False).stdout.strip() if _OWN else ""
 _OTHERS = [major for major, version in NODES.items() if f"v{version}" != _IS]

@@ -36,7 +36,7 @@ def _fit(schema: dict[str, Any], odd: float) -> st.SearchStrategy[Any]:
 
 
 def _table(schema: dict[str, Any], odd: float) -> st.SearchStrategy[Any]:
-    """Of dozens of keys only a few, or hardly a profile would have no mistake."""
+    """Draw only a few of dozens of keys, or hardly a profile would have no mistake."""
     known, required = schema.get("properties", {}), set(schema.get("required", ()))
     strange = st.dictionaries(st.text(max_size=4), _ODD, min_size=1, max_size=1)
 

@@ -52,7 +52,7 @@ def supervised(story: Callable[[Reaper, Wake], Coroutine[Any, Any, T]]) -> T:
 
 
 async def until(fact: Callable[[], T], wake: Wake, deadline: float = DEADLINE) -> T:
-    """As wait_for, but the loop goes on meanwhile."""
+    """Wait as wait_for does, while the event loop runs."""
     ends = time.monotonic() + deadline
     while not (answer := fact()):
         if time.monotonic() > ends:

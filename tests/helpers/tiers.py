@@ -19,7 +19,7 @@ def environment(tier: str) -> Mapping[str, str]:
 
 
 def kept_by(tier: str, events: list[Event]) -> str:
-    """Say by what a run was kept; a tier that was asked for and that this machine has not is no test."""
+    """Return the tier that contained a run. Skip the test if this machine does not have the tier that it asks for."""
     kept = str(events[0]["containment"])
     if tier not in (BEST, kept):
         pytest.skip(f"no {tier} here, only {kept}")

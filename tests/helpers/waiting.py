@@ -39,7 +39,9 @@ def alive(pid: int) -> bool:
 
 
 def without(message: str, excuse: str) -> NoReturn:
-    """Skip for want of something that CI installs: there it fails, unless .ci/run found that this system has it not."""
+    """Skip because a program that CI installs is missing. In CI fail instead, unless .ci/run found that this system
+    does not have it.
+    """
     if os.environ.get("CI") and excuse not in os.environ:
         pytest.fail(message, pytrace=False)
     pytest.skip(message)

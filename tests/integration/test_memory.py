@@ -1,4 +1,4 @@
-"""`seqsup mem` and seqsup.memory: what programs learn of a run that goes on, and have it do."""
+"""`seqsup mem` and seqsup.memory: figures of the active run for programs, and requests to it."""
 
 import inspect
 import json
@@ -38,7 +38,7 @@ WAITS = "console.log('ready'); setInterval(() => {}, 1000)"
 
 
 def going(start: Start, folder: Path, script: str, **keys: Any) -> Started:
-    """A run whose agent has said that it is ready, and is on the line."""
+    """Start a run whose agent is connected and has said that it is ready."""
     (folder / "agent.mjs").write_text(script)
     keys = {"memory": {"soft": "2GiB", "hard": "3GiB", "host_floor": "none"}, **keys}
     started = start("start", write(folder, agent("a", ["node", "agent.mjs"], **keys)))
@@ -48,7 +48,7 @@ def going(start: Start, folder: Path, script: str, **keys: Any) -> Started:
 
 
 @pytest.mark.memory
-def test_gc_is_asked_of_the_run_that_goes_on(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+def test_gc_is_requested_of_the_active_run(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     started = going(seqsup_started, tmp_path, HOARDS)
     wait_for(lambda: "GC available: yes" in seqsup("mem", "--gc").stdout, 60)
     said = seqsup("mem", "--gc")
@@ -85,7 +85,7 @@ def test_a_supervisor_that_is_suspended_is_not_waited_for(
     assert "node agent.mjs" in said.stdout
 
 
-def test_memory_of_the_run_that_goes_on_and_its_threshold(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+def test_memory_and_threshold_of_the_active_run(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     started = going(seqsup_started, tmp_path, WAITS)
     wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)
     said = seqsup("mem")
@@ -105,7 +105,7 @@ def test_memory_of_the_run_that_goes_on_and_its_threshold(seqsup: Cli, seqsup_st
     assert by_pid["processes"][0]["heap"] is not None
 
 
-def test_a_run_is_named_as_elsewhere_and_each_process_with_whose_it_is(
+def test_run_is_named_as_elsewhere_and_each_process_with_its_owner(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "agent.mjs").write_text(WAITS)
@@ -143,7 +143,7 @@ def heaps(seqsup: Cli) -> dict[str, Any]:
     return {each["owner"]: each["heap"] for each in said["processes"] if each["name"] != "seqsup-keeper"}
 
 
-def test_who_lost_its_environment_belongs_to_whom_it_descends_from(
+def test_process_that_lost_its_environment_belongs_to_the_owner_of_its_parent(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
     """MCP clients hand their servers six variables."""
@@ -224,7 +224,7 @@ def test_the_five_functions(seqsup_started: Start, tmp_path: Path) -> None:
     assert not memory.cleanup_between_agents(MIB, timeout=0.0).reached
 
 
-def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
+def test_nothing_is_shown_without_an_active_run(tmp_path: Path) -> None:
     assert memory.memory_usage().used == 0
     assert memory.force_gc().why == "no run is running"
     assert not memory.is_memory_high(0)
@@ -243,7 +243,7 @@ def test_where_no_run_goes_on_nothing_is_held(tmp_path: Path) -> None:
         (lambda: memory.cleanup_between_agents(interval=0), "interval is at least 0.001, not 0"),
     ],
 )
-def test_what_nobody_can_mean_is_an_error(call: Callable[[], object], why: str) -> None:
+def test_impossible_request_is_an_error(call: Callable[[], object], why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         call()
 
@@ -265,7 +265,7 @@ def test_an_agent_can_ask_for_itself(seqsup: Cli, tmp_path: Path) -> None:
     assert seqsup("logs", "r1", "a").stdout == "True ''\n"
 
 
-def test_a_supervisor_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supervisor_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PATIENCE", {"mem": 0.1, "gc": 0.1})
     from seqsup.state.run_folder import hold
 

@@ -106,13 +106,13 @@ def test_fork_bomb_refills_what_is_killed_and_stays_bounded(stub: Stub) -> None:
         return {p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == command and alive(p.pid)}
 
     with ready(command) as (process, _):
-        process.terminate()  # which nobody of it heeds
+        process.terminate()  # which all its processes ignore
         wait_for(lambda: len(burning()) == 5)
         victim = next(pid for pid in burning() if pid != process.pid)
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: victim not in burning() and len(burning()) == 5)
         while members := burning():
-            for signum in (signal.SIGSTOP, signal.SIGKILL):  # the stopped fork no more
+            for signum in (signal.SIGSTOP, signal.SIGKILL):  # a stopped process does not fork
                 for pid in members:
                     with suppress(ProcessLookupError):  # killed by the round before, and gone since
                         os.kill(pid, signum)

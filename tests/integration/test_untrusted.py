@@ -1,4 +1,4 @@
-"""What root writes, opens and starts in folders of another user, where that user may have laid a trap."""
+"""Files that root writes, opens and starts in folders of another user, in which that user may have laid a trap."""
 
 import os
 import shutil

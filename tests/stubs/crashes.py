@@ -1,4 +1,4 @@
-"""Ends by SIGNAL (a name such as SEGV, or a number) without anybody's doing."""
+"""Exits by SIGNAL (a name such as SEGV, or a number) by itself."""
 
 import os
 import resource

@@ -1,10 +1,11 @@
-"""Somebody on the way out of the tree, by KIND: says `ready PID …` of whoever fled and holds, or with --leave exits.
+"""Leaves the tree in one of many ways, by KIND; prints `ready PID …` of the process that left and holds, or with
+--leave exits.
 
 fork, double-fork, setsid: as their names say. closed: a daemon, with a session of its own, no descriptor open and / for
-its folder. env-i: started anew with no environment. zeroed: overwrote its environment. renamed: calls itself something
-else, to the kernel and in its arguments. setuid: a setuid copy of Python, which became another user. subreaper: adopted
-by its own leader. headless: its first thread has ended, another goes on. vfork: a chain of four, each held up by its
-child. deaf: ignores TERM, INT, HUP. stopped: by SIGSTOP. hung FILE: opens it, and waits in the kernel for an answer.
+its folder. env-i: restarted with no environment. zeroed: overwrote its environment. renamed: has another name, for the
+kernel and in its arguments. setuid: a setuid copy of Python, which became another user. subreaper: adopted by its own
+leader. headless: its first thread has exited, another runs on. vfork: a chain of four, each held by its child. deaf:
+ignores TERM, INT, HUP. stopped: by SIGSTOP. hung FILE: opens it, and waits in the kernel for an answer.
 """
 
 import ctypes
@@ -50,7 +51,7 @@ def silence() -> None:
 
 
 def child(does: Callable[[], None], *, twice: bool = False, session: bool = False) -> int:
-    """Fork somebody who does this, or have a child fork it; give the pid of the first."""
+    """Fork a process that does this, or have a child fork it; return the pid of the first."""
     if pid := os.fork():
         return pid
     if session:

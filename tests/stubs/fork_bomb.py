@@ -1,8 +1,8 @@
 """A fork bomb with a fuse, by KIND, of about SIZE processes that ignore TERM and HUP. Says ready when all live.
 
-tree: whoever lives fills the places of those who died. setsid: the same, each in a session of its own.
-comet: each forks itself into a new session and exits, again and again, so that no pid lives long.
-It ends by itself after 100 seconds or 20,000 births (comets: 60,000). With --leave the first exits once it burns.
+tree: each living process fills the places of dead ones. setsid: the same, each in a session of its own. comet: each
+forks itself into a new session and exits, again and again, so that no pid lives long. It ends by itself after 100
+seconds or 20,000 births (comets: 60,000). With --leave the first exits once it burns.
 """
 
 import mmap

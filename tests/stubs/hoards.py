@@ -1,8 +1,8 @@
 """Takes MIB MiB, by KIND, as fast as the machine allows, says ready and holds it. At most 1,000.
 
 pages: of 4 KiB. huge: of 2 MiB, where there are any. ten: by ten processes at once. grandchild: by a child's child.
-shared: one segment that three processes map. tmpfs FILE: written there, and mapped by nobody. cache FILE: written to a
-disk and read again, then exits.
+shared: one segment that three processes map. tmpfs FILE: written there, and mapped by no process. cache FILE: written
+to a disk and read again, then exits.
 """
 
 import mmap

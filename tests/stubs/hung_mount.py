@@ -1,8 +1,8 @@
-"""Runs COMMAND beside a mount that never answers: whoever opens a file at FOLDER sleeps, deaf even to SIGKILL.
+"""Runs COMMAND beside a mount that never answers: a process that opens a file at FOLDER sleeps, deaf even to SIGKILL.
 
-The mount is a FUSE one whose server takes requests and answers none but the first; it lives in a mount namespace of
-its own. USR1, or TERM once COMMAND has ended, ends it, and with it the sleep. Exits as COMMAND does; 77 where there is
-no such mount.
+The mount is a FUSE one whose server accepts requests and answers only the first. It lives in a mount namespace of its
+own. USR1, or TERM once COMMAND has exited, ends it, and with it the sleep. Exits as COMMAND does; 77 if there is no
+such mount.
 """
 
 import ctypes

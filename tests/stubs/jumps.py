@@ -1,4 +1,4 @@
-"""seqsup itself, on a machine whose calendar jumps: by up to a day back or forth each time it is asked. ARGS…"""
+"""seqsup itself, on a machine whose calendar jumps by up to a day back or forth at each reading. ARGS…"""
 
 import random
 import sys

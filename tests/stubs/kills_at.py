@@ -1,4 +1,4 @@
-"""seqsup itself; at its N-th write to the journal somebody beside it is killed, if there is one: N WHO ARGS…"""
+"""seqsup itself; at its N-th write to the journal a process beside it is killed, if there is one: N KIND ARGS…"""
 
 import itertools
 import os

@@ -10,7 +10,7 @@ count = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 def orphan(pipe: int) -> None:
     signal.alarm(60)
     silence = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):  # who reads our leader's output must not wait for us
+    for fd in (0, 1, 2):  # a reader of our leader's output must not wait for us
         os.dup2(silence, fd)
     os.write(pipe, f"{os.getpid()}\n".encode())
     os.close(pipe)

@@ -70,7 +70,7 @@ def named(output: str) -> list[int]:
 
 
 def survivors(test_id: str) -> Iterator[str]:
-    """Whoever bears the test's mark, in the environment or, where that was cleared, as an argument."""
+    """Yield the processes with the test's mark, in the environment or, where that was cleared, as an argument."""
     marks = f"{MARK}={test_id}\0".encode(), f"--seqsup-test={test_id}\0".encode()
     for pid in psutil.pids():
         if pid == os.getpid() or not alive(pid):
@@ -84,7 +84,7 @@ def survivors(test_id: str) -> Iterator[str]:
 
 
 def nobody_survives(test_id: str, pids: list[int]) -> None:
-    """Where the kernel is still taking some away they are given a moment: they were killed, and nobody waits for it."""
+    """Killed processes may still be exiting in the kernel, and no parent waits for them: give them a moment."""
     left: list[str] = []
 
     def gone() -> bool:
@@ -103,7 +103,7 @@ def took(tier: str, case: str, how: str, seconds: float) -> None:
 
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("tier", [BEST, WEAKEST])
-def test_whoever_flees_from_a_leader_that_ends_is_stopped_one_agent_after_another(
+def test_escaped_process_is_stopped_after_its_leader_exits_one_agent_after_another(
     seqsup: Cli, stub: Stub, tmp_path: Path, test_id: str, tier: str
 ) -> None:
     cases = [case for case in CASES if case != "thread" and not (case in NEEDS_ROOT and os.geteuid())]
@@ -158,7 +158,7 @@ def told(run: Started, kind: str) -> list[Event]:
 @pytest.mark.timeout(3 * PATIENCE)
 @pytest.mark.parametrize("case", [pytest.param(case, marks=ALONE if "bomb" in case else ()) for case in CASES])
 @pytest.mark.parametrize("tier", TIERS)
-def test_whoever_flees_from_a_leader_that_holds_is_stopped_with_it(
+def test_escaped_process_is_stopped_with_a_leader_that_holds(
     seqsup_started: Start, stub: Stub, tmp_path: Path, test_id: str, tier: str, case: str
 ) -> None:
     if case in NEEDS_ROOT and os.geteuid():
@@ -181,7 +181,7 @@ def test_whoever_flees_from_a_leader_that_holds_is_stopped_with_it(
 
 
 @pytest.mark.parametrize("tier", [BEST, pytest.param(WEAKEST, marks=pytest.mark.long)])
-def test_who_is_deaf_even_to_kill_is_told_waited_for_and_not_forgotten(
+def test_process_deaf_to_sigkill_is_reported_awaited_and_not_forgotten(
     seqsup: Cli, seqsup_started: Start, stub: Stub, tmp_path: Path, test_id: str, tier: str
 ) -> None:
     """A server that takes a request and never answers holds its client asleep in the kernel, SIGKILL or not."""

@@ -1,4 +1,4 @@
-"""What a user gets: the wheel, made from the sdist, in an empty environment, as an ordinary user."""
+"""The installed product: the wheel, made from the sdist, in an empty environment, as an ordinary user."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from seqsup import __version__
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-WHO = 65534  # nobody
+WHO = 65534  # the user nobody
 PYTHONS = [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}", path="/usr/bin"))]
 WRITTEN = ("dashboards", "prometheus", "provisioning", "compose.yml")
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
@@ -40,7 +40,7 @@ def call(*command: object, env: Mapping[str, str] | None = None, cwd: Path = ROO
 
 @pytest.fixture(scope="module")
 def dist() -> Iterator[Path]:
-    """sdist and wheel of a clean copy of the repository, where anybody can read them."""
+    """sdist and wheel of a clean copy of the repository, readable by all users."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -156,8 +156,9 @@ def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wh
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of that version: the system's, that of python/install, or one of pyenv's, whose links on PATH only
-    work for the chosen one."""
+    """Return a Python of that version: the system's, that of python/install, or one of pyenv's. Links of pyenv on PATH
+    only work for the chosen one.
+    """
     root = Path(os.environ.get("PYENV_ROOT") or HOME / ".pyenv")
     versions = sorted(map(str, root.glob(f"versions/{version}.*/bin/python{version}")))
     path = f"/usr/local/bin:/usr/bin:{HOME}/.cache/seqsup-python/usr/bin"
@@ -192,7 +193,7 @@ def test_tools_that_install_programs_install_it_and_then_node(tool: str, wheel: 
 
 
 def checks(home: Path, own: Path) -> dict[str, dict[str, str]]:
-    """What doctor finds on a machine without Node."""
+    """Return the checks of doctor on a machine without Node."""
     told = json.loads(as_user(home, *without_node(home), own, "doctor", "--json"))
     return {check["what"]: check for check in told["checks"]}
 
@@ -220,7 +221,7 @@ def test_types_are_shipped(wheel: Path, tmp_path: Path) -> None:
     assert "Incompatible types in assignment" in checked.stdout
 
 
-def test_where_there_is_no_node_one_can_be_installed_with_it_and_npx_works(wheel: Path, home: Path) -> None:
+def test_node_can_be_installed_with_seqsup_and_npx_works(wheel: Path, home: Path) -> None:
     as_user(home, PYTHONS[0], "-m", "venv", home / "env")
     as_user(home, home / "env/bin/pip", "install", "--quiet", "--no-cache-dir", f"{wheel}[node]")
     own = [*without_node(home), home / "env/bin/seqsup"]

@@ -25,7 +25,7 @@ Cli = Callable[..., Result]
 Stub = Callable[..., list[str]]
 
 HARD = 256 * MIB
-TAKEN = 700  # MiB; nobody gets that far
+TAKEN = 700  # MiB; no agent gets that far
 FITS = 150  # MiB; shared by three, it fits when it is counted once
 # Until all three have it, and once more as long as a watch may sleep
 SHARED_FOR_A_WHILE = """
@@ -53,7 +53,7 @@ def user_manager(test_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(3 * PATIENCE)
 @pytest.mark.parametrize("tier", WIDTH)
-def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
+def test_agent_above_its_limit_is_killed_and_no_other_process(
     seqsup: Cli, stub: Stub, tmp_path: Path, in_memory: Path, tier: str
 ) -> None:
     too_much = {kind: stub("hoards", kind, TAKEN) for kind in FAST}
@@ -62,7 +62,7 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
     kept = kept_by(
         tier, proven(seqsup("start", write(tmp_path, agent("one", ["true"])), "--json", env=environment(tier)))
     )
-    if kept in LIMITING:  # without a group, what lies in a tmpfs and nobody maps is not seen
+    if kept in LIMITING:  # without a cgroup, a tmpfs file that no process maps is not seen
         too_much["tmpfs"] = stub("hoards", "tmpfs", TAKEN, in_memory)
     well = {"shared-once": ["sh", "-c", SHARED_FOR_A_WHILE, "sh", *stub("hoards", "shared", FITS)]}
     if on_disk(tmp_path):
@@ -90,10 +90,10 @@ def test_whoever_takes_too_much_is_killed_at_the_limit_and_nobody_else(
 
 
 @pytest.mark.timeout(2 * PATIENCE)
-def test_whom_the_kernel_killed_is_named_and_its_figures_are_said_once(
+def test_process_that_the_kernel_killed_is_named_and_its_figures_are_shown_once(
     seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path
 ) -> None:
-    script = '"$@" $PPID; exit $?'  # where the kernel kills one only, the shell is there to tell
+    script = '"$@" $PPID; exit $?'  # if the kernel kills one process only, the shell is there to report it
     profile = write(
         tmp_path, agent("one", ["sh", "-c", script, "sh", *stub("outruns")]),
         memory={"hard": 64 * MIB, "soft": "none", "warn": "none"},
@@ -130,7 +130,7 @@ time.sleep(60)
 """
 
 
-def test_whoever_keeps_the_journal_locked_is_killed_at_the_limit_all_the_same(seqsup: Cli, tmp_path: Path) -> None:
+def test_agent_that_keeps_the_journal_locked_is_still_killed_at_the_limit(seqsup: Cli, tmp_path: Path) -> None:
     locks = [sys.executable, "-c", LOCKS, Path(os.environ["SEQSUP_STATE_DIR"], "journal.db"), TAKEN * MIB]
     limits = {"hard": HARD, "soft": "none", "warn": 64 * MIB, "enforce": "watch"}
     events = proven(seqsup("start", write(tmp_path, agent("one", locks), memory=limits), "--json"))

@@ -20,7 +20,7 @@ CHAINS = ("claude-chain.toml", "gemini-chain.toml")
 
 @pytest.fixture
 def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs in the place of agent CLIs: they say what they were asked, and write where they may change files."""
+    """Programs that replace agent CLIs: they print their prompt, and write where they may change files."""
     for name in CLIS:
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)

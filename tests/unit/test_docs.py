@@ -1,4 +1,4 @@
-"""The documents that follow from the code do; the others lead somewhere."""
+"""Documents that are made from the code are up to date; links of all the others lead somewhere."""
 
 import re
 import runpy
@@ -26,7 +26,7 @@ MADE: dict[str, str] = MAKE["documents"]()
 
 
 @pytest.mark.parametrize("path", MADE)
-def test_what_is_made_from_the_code_is_up_to_date(path: str) -> None:
+def test_generated_documents_are_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text() == MADE[path], "python docs/make.py"
 
 
@@ -46,7 +46,7 @@ def test_each_toml_block_is_a_profile_or_a_part_of_one(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=str)
-def test_every_path_that_contributors_are_told_of_exists(document: Path) -> None:
+def test_every_path_in_documents_for_contributors_exists(document: Path) -> None:
     for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / document).read_text()):
         assert any((base / path).exists() for base in (ROOT, ROOT / "supervisor/seqsup")), path
 

@@ -1,4 +1,4 @@
-"""The house: which room may know which, who may wait, and that the documents say what the code does."""
+"""Rules of the house: which room may import or wait for what, and that the documents agree with the code."""
 
 import ast
 import importlib
@@ -36,7 +36,7 @@ REASONS, EXIT_CODES, KEYS = (
 
 FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
-# Who may hold up everything, and why nobody is hurt by it
+# Files that may sleep, and why that delays nothing
 SLEEPERS = {
     "cli/find_run.py": "only looks, from a process of its own",
     "cli/commands/stop.py": "waits for another process to end; it watches nothing",
@@ -44,12 +44,12 @@ SLEEPERS = {
     "containment/fast_kill.py": "for half a millisecond, once in an agent that was killed",
     "containment/cgroup/tiers.py": "before the run: there is no loop yet, and no event to wait for",
 }
-# Who may wait elsewhere than in wait.Wake
+# Files that may wait outside of wait.Wake
 ASYNC_SLEEPERS = {
     "host/wake.py": "the one place that waits",
     "view/relay.py": "hands output on beside the watch, which never waits for it",
 }
-# Who may know a library
+# Files that may import a library
 OWNERS = {
     "jinja2": {"view/report/page.py"},
     "loguru": {"view/log.py"},
@@ -98,14 +98,14 @@ def _libraries(tree: ast.AST) -> set[str]:
     return found
 
 
-def test_nobody_sleeps_but_those_who_have_a_reason() -> None:
+def test_only_listed_files_sleep() -> None:
     assert {file for file in FILES if "time.sleep" in _names(parsed(file))} == set(SLEEPERS)
     assert {file for file in FILES if _names(parsed(file)) & {"asyncio.sleep", "asyncio.wait_for"}} == set(
         ASYNC_SLEEPERS
     )
 
 
-def test_nobody_hides_a_sleep_behind_another_name() -> None:
+def test_no_file_hides_a_sleep_behind_another_name() -> None:
     hidden = [
         file
         for file in FILES
@@ -162,7 +162,7 @@ def test_the_guide_to_runs_has_every_exit_code() -> None:
 
 
 def _refusals() -> set[int]:
-    """What every error of ours ends with."""
+    """Return the exit codes of all our errors."""
     for module in pkgutil.walk_packages(seqsup.__path__, "seqsup."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -183,7 +183,7 @@ def _keys(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _tables() -> dict[str, list[str]]:
-    """What the document of keys must say, by heading."""
+    """Return the keys that the reference must list, by heading."""
     top = schema()["properties"]
     tables = {"(top)": ["name"]}
     for name, table in top.items():
@@ -219,7 +219,7 @@ def test_the_changelog_has_this_version_and_the_readme_leads_to_it() -> None:
     assert "(CHANGELOG.md)" in README
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_version_is_in_one_place() -> None:
     version = f'"{seqsup.__version__}"'
     said = [file for file in PACKAGE.rglob("*.py") if version in file.read_text()]
     assert said == [PACKAGE / "__init__.py"]
@@ -234,7 +234,7 @@ def test_an_internal_error_names_the_issues_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_checkout_that_is_another_users_is_told(
+def test_checkout_of_another_user_is_reported(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Root had run it there first, with a Python of its own: a traceback."""
@@ -247,7 +247,7 @@ def test_a_checkout_that_is_another_users_is_told(
     assert "a clone of your own" in capsys.readouterr().err
 
 
-def test_no_name_of_a_public_class_stands_for_two_things() -> None:
+def test_public_class_names_are_unique() -> None:
     names = [
         node.name for file in FILES for node in ast.walk(parsed(file))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")

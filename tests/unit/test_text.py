@@ -28,7 +28,7 @@ def test_width_is_that_of_a_terminal(text: str, width: int) -> None:
     assert columns(text) == width
 
 
-def test_what_cannot_be_printed_becomes_a_blank() -> None:
+def test_unprintable_character_becomes_a_blank() -> None:
     assert printable("a\x1b[1mb\nc") == "a [1mb c"
     assert printable("né → ok") == "né → ok"
 
@@ -94,7 +94,7 @@ def test_number_and_noun_agree(number: int, noun: str, several: str, text: str) 
     assert counted(number, noun, several) == text
 
 
-def test_lanes_are_told_with_their_risk() -> None:
+def test_lanes_are_shown_with_their_risk() -> None:
     assert at_a_time(1) == "one at a time"
     assert at_a_time(2) == "2 at a time at your own risk: their memory adds up"
 
@@ -106,7 +106,7 @@ def test_lanes_are_told_with_their_risk() -> None:
         (("a", "b"), "c", "only a, b, all from c on"),
     ],
 )  # fmt: skip
-def test_what_was_asked_for_is_told(only: tuple[str, ...], start_from: str | None, text: str) -> None:
+def test_task_and_selection_are_shown(only: tuple[str, ...], start_from: str | None, text: str) -> None:
     assert narrowed(only, start_from) == text
 
 

@@ -36,7 +36,7 @@ def test_a_size_is_read_as_bytes(text: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "G", "1 G G", "-1", -1, 1.5, True, None, "1e3", "0x10", "1P", [], 2**70])
-def test_what_is_no_size_is_refused_with_the_forms(text: object) -> None:
+def test_text_that_is_not_a_size_is_refused_with_the_forms(text: object) -> None:
     with pytest.raises(ValueError, match=r'a size such as "512M"'):
         parse_size(text)
 
@@ -53,7 +53,7 @@ def test_a_duration_is_read_as_seconds(text: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "s", "30m1h", "1hour", "-1s", -1, True, None, math.nan, math.inf, [], "1e3"])
-def test_what_is_no_duration_is_refused_with_the_forms(text: object) -> None:
+def test_text_that_is_not_a_duration_is_refused_with_the_forms(text: object) -> None:
     with pytest.raises(ValueError, match=r'a duration such as "250ms"'):
         parse_duration(text)
 

@@ -42,7 +42,7 @@ from seqsup.units import MIB
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 
-HARD = 48 * MIB  # the kernel's limit then stands at 64 MiB
+HARD = 48 * MIB  # the kernel's limit is then 64 MiB
 SOURCES = os.pathsep.join([str(ROOT / "supervisor"), *sys.path])
 SYSTEMD = Path("/run/systemd/system").exists()
 IN_PLACE = [kind for kind in tiers.TIERS if "scope" not in kind]  # asking systemd would move the tests themselves
@@ -193,14 +193,14 @@ signal.pause()
 
 
 @pytest.mark.parametrize("how", ["child", "setsid", "double fork", "leaderless", "env -i", "zeroed"])
-def test_nobody_leaves_a_group(group: Cgroup, start: Start, how: str) -> None:
+def test_process_cannot_leave_its_cgroup(group: Cgroup, start: Start, how: str) -> None:
     leader = start(group, ESCAPES, how)
     escaped = int(leader.line())
     assert escaped != leader.pid
     assert escaped in group.pids()
     destroy(group)
     assert group.pids() == []
-    wait_for(lambda: not alive(escaped))  # who is in no group any more may be about to be a zombie
+    wait_for(lambda: not alive(escaped))  # a process that has left its cgroup may be about to become a zombie
     ends(leader)
 
 
@@ -247,7 +247,7 @@ def test_a_fork_bomb_of_60_is_killed(group: Cgroup, start: Start, bomb: str) -> 
     assert group.pids() == []
 
 
-def test_who_enters_or_leaves_changes_the_number_of_tasks_where_it_is_told(limiting: Cgroups, start: Start) -> None:
+def test_number_of_tasks_changes_when_a_process_enters_or_leaves(limiting: Cgroups, start: Start) -> None:
     group = limiting.make("counted", None, None)
     told = group.tasks() is not None
     child = start(group, HOLDS, 1, 1, 2)
@@ -267,7 +267,7 @@ def test_who_enters_or_leaves_changes_the_number_of_tasks_where_it_is_told(limit
     os.kill(leaver, signal.SIGKILL)
     destroy(group)
     ends(child)
-    wait_for(lambda: not group.tasks())  # who is not reaped yet counts
+    wait_for(lambda: not group.tasks())  # a process that is not reaped yet counts
     assert wait_for(group.close)
     assert group.tasks() is None
 
@@ -296,7 +296,7 @@ def test_however_many_are_in_a_group_the_supervisor_keeps_its_share_of_the_proce
     assert "cpu" in (top / "cgroup.subtree_control").read_text().split()
 
 
-def test_a_group_with_somebody_in_it_is_not_removed(groups: Cgroups, start: Start) -> None:
+def test_cgroup_with_a_process_in_it_is_not_removed(groups: Cgroups, start: Start) -> None:
     group = groups.make("busy", None, None)
     child = start(group, ESCAPES, "child")
     child.line()
@@ -422,7 +422,7 @@ def test_the_kernel_stops_what_outgrows_the_limit_and_says_so(limited: Cgroup, s
     assert select.select([oom_event], [], [], PATIENCE)[0]
     assert ends(child) == -signal.SIGKILL
     assert child.line() == ""
-    # Reading makes it quiet, once the kernel has told all: what follows within 10 ms it tells later
+    # Reading makes it quiet once the kernel has reported all: events within 10 ms are reported later
     wait_for(lambda: limited.oom_kills() >= 1 and not select.select([oom_event], [], [], 0)[0])
     peak = limited.peak()
     assert peak is not None
@@ -511,7 +511,7 @@ signal.pause()
     assert wait_for(group.close)
 
 
-def test_the_limit_stands_a_little_above_hard() -> None:
+def test_kernel_limit_is_a_little_above_hard() -> None:
     assert backstop(64 * MIB) == 80 * MIB
     assert backstop(10_000 * MIB) == 10_200 * MIB
 
@@ -552,7 +552,7 @@ def test_a_group_that_was_removed_meanwhile_answers_still(groups: Cgroups) -> No
     assert group.close()
 
 
-def test_what_the_kernel_refuses_leaves_nothing(limiting: Cgroups) -> None:
+def test_refusal_by_the_kernel_leaves_no_cgroup(limiting: Cgroups) -> None:
     with pytest.raises(OSError, match=r"pids\.max"):
         limiting.make("refused", HARD, -2)
     assert limiting.make("refused", HARD, 2).close()
@@ -643,7 +643,7 @@ else:
 """
 
 
-def test_what_is_chosen_was_rehearsed(groups: Cgroups) -> None:
+def test_chosen_tier_was_rehearsed(groups: Cgroups) -> None:
     tiers.rehearse(groups)
 
 
@@ -659,7 +659,7 @@ def test_watching_alone_asks_for_no_group(cookie: str) -> None:
     assert (chosen.groups, chosen.tier, chosen.why) == (None, "subreaper", ())
 
 
-def test_where_proc_is_of_another_namespace_nothing_can_be_watched(cookie: str) -> None:
+def test_nothing_can_be_watched_if_proc_is_of_another_namespace(cookie: str) -> None:
     apart = ["unshare", "--map-root-user", "--pid", "--fork"]
     if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no pid namespace can be made here")
@@ -668,7 +668,7 @@ def test_where_proc_is_of_another_namespace_nothing_can_be_watched(cookie: str) 
     assert "unshare --mount-proc" in told
 
 
-def test_nobody_in_particular_is_told_why_and_what_to_do(cookie: str) -> None:
+def test_ordinary_user_is_told_why_there_is_no_cgroup_and_what_to_do(cookie: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become nobody")
     must_be_open_to_others()
@@ -755,7 +755,7 @@ def test_the_shim_leaves_every_variable_as_it_was(env: dict[str, str]) -> None:
 
 @both
 @pytest.mark.parametrize("reaped", [False, True])
-def test_the_shim_serves_nobody_whose_parent_is_dead(env: dict[str, str], reaped: bool) -> None:
+def test_shim_exits_if_its_parent_is_dead(env: dict[str, str], reaped: bool) -> None:
     with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as parent:
         parent.kill()
         os.waitid(os.P_PID, parent.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))

@@ -1,4 +1,4 @@
-"""Process trees, real ones: whoever escapes is found, measured and stopped, and nobody else is."""
+"""Real process trees: an escaped process is found, measured and stopped, and no other process is touched."""
 
 import _thread
 import ctypes
@@ -124,7 +124,7 @@ ESCAPES: list[tuple[str, list[object]]] = [
 
 
 @pytest.mark.parametrize(("name", "args"), ESCAPES, ids=[" ".join(map(str, [n, *a])) for n, a in ESCAPES])
-def test_whoever_escapes_is_found_and_killed(
+def test_escaped_process_is_found_and_killed(
     within: Callable[..., None], stub: Stub, name: str, args: list[object]
 ) -> None:
     escaped: list[int] = []
@@ -143,7 +143,7 @@ def test_whoever_escapes_is_found_and_killed(
 
 
 def test_a_process_that_was_there_before_is_no_member(within: Callable[..., None], stub: Stub) -> None:
-    """`server & exec seqsup start`: what the shell had started is a child of ours, and none of the agent's."""
+    """`server & exec seqsup start`: the process that the shell started is our child, but not part of the agent."""
     with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as before:
 
         async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -197,7 +197,7 @@ BIRTHS = {
 }
 
 
-SIBLINGS = 8  # so many that it is worth while to look at who was born
+SIBLINGS = 8  # enough that a look at new pids is cheaper than a walk
 
 
 def descendants() -> set[int]:
@@ -206,7 +206,7 @@ def descendants() -> set[int]:
 
 
 @pytest.mark.parametrize("how", BIRTHS)
-def test_whoever_is_born_is_found_without_a_walk(within: Callable[..., None], how: str) -> None:
+def test_new_process_is_found_without_a_walk(within: Callable[..., None], how: str) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.living() == 1 + SIBLINGS
         tree.search._walk_cost = inf
@@ -261,7 +261,7 @@ def test_the_sum_agrees_with_psutil(
     within([sys.executable, "-c", program], story, measure=measure)
 
 
-def test_those_who_are_named_and_those_who_run_the_same_add_up(within: Callable[..., None]) -> None:
+def test_processes_with_a_name_and_those_that_run_the_same_program_add_up(within: Callable[..., None]) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         await until(lambda: tree.living() == 31, wake)
         await until(lambda: sum(each.count for each in tree.describe() if each.name == "sleep") == 30, wake)
@@ -273,7 +273,7 @@ def test_those_who_are_named_and_those_who_run_the_same_add_up(within: Callable[
 
 
 @pytest.mark.memory
-def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) -> None:
+def test_shared_memory_is_named(within: Callable[..., None]) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         await until(lambda: tree.used() > 40 * MIB, wake)
         (shared,) = (process for process in tree.describe() if not process.pid)
@@ -285,7 +285,7 @@ def test_what_no_process_has_for_itself_is_named(within: Callable[..., None]) ->
 
 
 class Overfull:
-    """A group of the kernel's in which it has begun to kill, or not yet."""
+    """A cgroup in which the kernel has begun to kill, or not yet."""
 
     kills = 0
 
@@ -302,10 +302,8 @@ class Overfull:
         return self.kills
 
 
-def test_who_held_what_is_told_as_it_was_before_the_kernel_began_to_kill(
-    within: Callable[..., None], stub: Stub
-) -> None:
-    """Whoever is told to kill may come second: what is left then explains nothing."""
+def test_memory_is_reported_as_it_was_before_the_kernel_killed(within: Callable[..., None], stub: Stub) -> None:
+    """The report of a kill may come second, when the remaining memory explains nothing."""
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         tree._group = group = cast("Cgroup", Overfull())
@@ -328,7 +326,7 @@ class Listed(Overfull):
 
 
 @pytest.mark.memory
-def test_who_is_in_the_group_is_named_before_a_walk_finds_him(within: Callable[..., None]) -> None:
+def test_process_in_the_cgroup_is_named_before_a_walk_finds_it(within: Callable[..., None]) -> None:
     """Where a walk takes long the next is not due yet: what he held was called shared memory."""
 
     async def story(tree: Tree, wake: Wake, born: list[int]) -> None:
@@ -378,11 +376,11 @@ signal.pause()
         *((how, measure, 2) for how in ("writes", "execs") for measure in list(Measure)[:3]),
     ],
 )  # fmt: skip
-def test_who_is_about_to_become_another_program_is_not_charged_what_its_parent_has(
+def test_process_between_fork_and_exec_is_not_charged_the_memory_of_its_parent(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, measure: Measure,
     counted: int,
 ) -> None:  # fmt: skip
-    """From its fork to its exec it has all that its parent has: who starts `true` would count twice."""
+    """Between fork and exec a child shows its parent's memory, so an agent that starts `true` would count twice."""
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         await until(lambda: tree.living() == 2, wake)
@@ -394,7 +392,7 @@ def test_who_is_about_to_become_another_program_is_not_charged_what_its_parent_h
     within([sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{FORKS}", how], story, measure=measure)
 
 
-def test_who_stays_what_its_parent_was_is_charged_in_the_end(
+def test_child_that_never_execs_is_charged_in_the_end(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -407,7 +405,7 @@ def test_who_stays_what_its_parent_was_is_charged_in_the_end(
 
 @pytest.mark.memory
 @pytest.mark.parametrize("measure", list(Measure)[:3])
-def test_who_takes_long_to_become_another_program_and_has_its_parents_memory_is_not_charged_it(
+def test_child_that_execs_late_is_not_charged_the_memory_of_its_parent(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measure: Measure
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -421,7 +419,7 @@ def test_who_takes_long_to_become_another_program_and_has_its_parents_memory_is_
 
 @pytest.mark.memory
 @pytest.mark.parametrize(("how", "counted"), [("execs", 2), ("writes", 2), ("forks", 1)])
-def test_whoever_cannot_be_held_for_want_of_descriptors_is_measured_and_named_as_others(
+def test_process_that_cannot_be_held_without_descriptors_is_measured_and_named_as_others(
     within: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, counted: int
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -462,7 +460,7 @@ signal.pause()
 
 @pytest.mark.memory
 @pytest.mark.parametrize(("how", "counted"), [("anonymous", 150), ("memfd", 150), ("sparse", 150), ("file", 0)])
-def test_what_three_processes_map_counts_once_and_a_file_not_at_all(
+def test_memory_that_three_processes_map_counts_once_and_a_file_does_not_count(
     within: Callable[..., None], how: str, counted: int
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -475,7 +473,7 @@ def test_what_three_processes_map_counts_once_and_a_file_not_at_all(
         within([sys.executable, "-c", f"import os; os.chdir({folder!r})\n{MAPS}", how, "150"], story)
 
 
-def test_what_is_mapped_may_be_called_anything() -> None:
+def test_mapping_may_have_any_name() -> None:
     """Python's lines end at more than the kernel's: by a name an agent could end its supervisor."""
     fd = os.memfd_create("a\r\f\x1e\u2028b")
     os.ftruncate(fd, MIB)
@@ -522,7 +520,7 @@ def test_segments_in_use_as_a_whole_by_all_or_by_one_are_weighed_as_they_are(own
 
 
 @pytest.mark.memory
-def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: Stub) -> None:
+def test_memory_of_a_process_that_is_gone_is_zero(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         assert tree.used() > 30 * MIB
         tree.send(signal.SIGKILL)
@@ -534,10 +532,10 @@ def test_what_is_gone_is_measured_as_nothing(within: Callable[..., None], stub: 
 
 
 @pytest.mark.memory
-def test_a_process_whose_first_thread_has_ended_is_measured_by_the_others(
+def test_process_whose_first_thread_has_exited_is_measured_by_the_others(
     within: Callable[..., None], stub: Stub
 ) -> None:
-    """The kernel tells nothing of it under its own number then, and calls it a zombie."""
+    """The kernel shows no figures under its pid then, and calls it a zombie."""
 
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
         await until(lambda: psutil.Process(tree.leader).status() == psutil.STATUS_ZOMBIE, wake)
@@ -576,7 +574,7 @@ def opened(pid: int) -> Member:
     return member
 
 
-def test_a_member_is_that_very_process_and_nobody_after_it(stub: Stub) -> None:
+def test_member_is_its_process_and_not_the_next_one_with_its_pid(stub: Stub) -> None:
     with running(stub("silent")) as process:
         member = opened(process.pid)
         stat = read_stat(process.pid)
@@ -595,12 +593,12 @@ def test_a_member_is_that_very_process_and_nobody_after_it(stub: Stub) -> None:
         with pytest.raises(ProcessLookupError):
             member.measure(Measure.PSS)
         assert not member.send(signal.SIGKILL)
-        assert member.describe().pid == process.pid  # whoever has the number now: nothing is raised
+        assert member.describe().pid == process.pid  # another process may have the pid now: nothing is raised
         member.close()
 
 
-def test_who_was_frozen_by_somebody_is_told_with_what_thaws_it() -> None:
-    """SIGKILL waits for that; it would be told as asleep in the kernel, where nothing can be done."""
+def test_frozen_process_is_reported_with_what_thaws_it() -> None:
+    """SIGKILL waits until it is thawed. Reported as uninterruptible sleep, it would seem beyond help."""
     try:
         folder = own_directory("freezer") / f"test-{os.getpid()}"
         folder.mkdir()
@@ -668,19 +666,19 @@ def kept_from_its_end(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (5, 15), reason="no process_mrelease")
-def test_who_has_most_of_the_memory_is_killed_after_all_others_and_freed_of_it_before_its_own_end() -> None:
+def test_largest_process_is_killed_last_and_its_memory_freed_before_it_exits() -> None:
     with holding(128 * MIB) as large, holding(16 * MIB) as small:
         members, process = members_of(large, small), psutil.Process(large.pid)
         with kept_from_its_end(large.pid):
             members.kill_and_free()
-            assert small.wait(DEADLINE) == -signal.SIGKILL  # it could see the other's end, and go on
+            assert small.wait(DEADLINE) == -signal.SIGKILL  # it could see the other's exit, and still run
             wait_for(lambda: process.memory_info().rss < 64 * MIB)
             assert alive(large.pid)
         assert large.wait(DEADLINE) == -signal.SIGKILL
         members.close()
 
 
-def test_where_no_thread_can_be_had_who_is_killed_is_freed_by_the_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_alone_frees_a_killed_process_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -695,7 +693,7 @@ def test_where_no_thread_can_be_had_who_is_killed_is_freed_by_the_kernel_alone(m
         members.close()
 
 
-def test_a_member_set_drops_who_is_gone(stub: Stub) -> None:
+def test_member_set_drops_a_process_that_is_gone(stub: Stub) -> None:
     members = Members()
     with running(stub("silent")) as one, running(stub("silent")) as other:
         assert members.add(one.pid)
@@ -732,7 +730,7 @@ def test_the_host_says_whether_all_get_huge_pages(tmp_path: Path, told: str, all
 
 
 def mounted_over(file: str, other: Path, asks: str, *words: str) -> None:
-    """Run a program that is told this file's name and these words, where it is another."""
+    """Run a program that gets this file's name and these words, where the file is another."""
     over = 'mount --bind "$0" "$1" || exit 99; shift; exec "$@"'
     namespaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", over, str(other), file]
     ended = subprocess.run(
@@ -743,7 +741,7 @@ def mounted_over(file: str, other: Path, asks: str, *words: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_who_becomes_another_program_is_named_by_it() -> None:
+def test_process_is_named_by_the_program_that_it_became() -> None:
     members = Members()
     words = ["sh", "-c", "echo ready; read line; exec sleep 1000"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -764,8 +762,8 @@ def test_who_becomes_another_program_is_named_by_it() -> None:
     members.close()
 
 
-def test_who_is_ending_is_named_by_what_it_ran() -> None:
-    """It has no command line any more."""
+def test_exiting_process_is_named_by_the_program_that_it_ran() -> None:
+    """It has lost its command line."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         member = Member.open(process.pid)
         assert member is not None
@@ -790,7 +788,7 @@ def test_a_name_of_brackets_and_spaces_is_read(tmp_path: Path, name: str) -> Non
     assert (stat.name, stat.parent) == (name, os.getpid())
 
 
-def test_what_is_not_there_has_no_stat_no_children_and_no_environment() -> None:
+def test_process_that_does_not_exist_has_no_stat_no_children_and_no_environment() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     assert read_stat(process.pid) is None
@@ -845,7 +843,7 @@ def test_the_stopped_and_the_deaf_die_too(within: Callable[..., None], stub: Stu
     within(stub("deaf"), story)
 
 
-def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
+def test_released_process_survives_is_not_a_member_again_and_its_memory_is_known(
     within: Callable[..., None], stub: Stub
 ) -> None:
     let_go: list[int] = []
@@ -870,7 +868,7 @@ def test_what_is_let_go_lives_on_is_no_member_again_and_its_memory_is_known(
     wait_for(lambda: not alive(let_go[1]))
 
 
-def test_what_the_let_go_start_later_is_let_go_too(within: Callable[..., None], stub: Stub) -> None:
+def test_process_that_a_released_one_starts_later_is_released_too(within: Callable[..., None], stub: Stub) -> None:
     async def story(tree: Tree, wake: Wake, named: list[int]) -> None:
         reaper = tree._owner
         assert isinstance(reaper, Reaper)
@@ -931,7 +929,7 @@ def test_stop_is_polite_first_and_then_not(stub: Stub, tmp_path: Path, name: str
     supervised(story)
 
 
-def test_stop_with_nobody_to_stop() -> None:
+def test_stop_without_a_process() -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
         assert await stop_leftovers(list, wake, grace=1, deadline=2) == ((), ())
 
@@ -949,7 +947,7 @@ def test_stop_with_nobody_to_stop() -> None:
         ("crashes", ["SEGV"], Exit(code=None, signal=signal.SIGSEGV)),
     ],
 )
-def test_each_end_is_told_as_it_was(
+def test_exit_status_of_each_process_is_reported(
     within: Callable[..., None], stub: Stub, name: str, args: list[object], ending: Exit
 ) -> None:
     async def story(tree: Tree, wake: Wake, _: list[int]) -> None:
@@ -958,7 +956,7 @@ def test_each_end_is_told_as_it_was(
     within(stub(name, *args), story)
 
 
-def test_who_got_a_leaders_number_does_not_change_how_that_ended(
+def test_process_that_got_the_pid_of_a_leader_does_not_change_how_that_exited(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While what it left lives on, numbers may come round to it."""
@@ -1095,7 +1093,7 @@ def test_the_watch_waits_for_no_command_line(stub: Stub, monkeypatch: pytest.Mon
         process.kill()
 
 
-def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:
+def test_exit_wakes_the_waiting_loop(stub: Stub, tmp_path: Path) -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub("exits", 0), tmp_path / "said")
         while reaper.ending(root) is None:
@@ -1104,7 +1102,7 @@ def test_an_end_wakes_the_one_who_waits(stub: Stub, tmp_path: Path) -> None:
     supervised(story)
 
 
-def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+def test_program_that_cannot_be_started_is_an_error_with_its_reason(tmp_path: Path) -> None:
     async def story(reaper: Reaper, wake: Wake) -> None:
         with pytest.raises(FileNotFoundError):
             spawned(reaper, [str(tmp_path / "nothing")], tmp_path / "said")

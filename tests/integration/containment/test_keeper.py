@@ -1,4 +1,4 @@
-"""Trees beside the agent's: whose an orphan is, what ends with whom, and that nothing is left whoever is killed."""
+"""Trees beside the agent's: each orphan belongs to one, is stopped with its owner, and none is left after a kill."""
 
 import os
 import secrets
@@ -85,7 +85,7 @@ def keeper_of(beside: SideProcess) -> int:
         ("kill -STOP $PPID; exit 7", Exit(code=7, signal=None)),
     ],
 )
-def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> None:
+def test_keeper_reports_how_its_leader_exited(tell: Tell, script: str, how: Exit) -> None:
     async def story(context: RunContext, site: Site) -> None:
         async with SideProcess("one", site, context) as one:
             await one.start(("sh", "-c", script), cwd="/", env={})
@@ -95,7 +95,7 @@ def test_how_its_leader_ended_is_told(tell: Tell, script: str, how: Exit) -> Non
     assert tell(story) == []
 
 
-def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
+def test_last_report_of_a_keeper_counts_though_it_exits_meanwhile(
     tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(context: RunContext, site: Site) -> None:
@@ -115,7 +115,7 @@ def test_the_last_word_of_a_keeper_counts_though_it_ends_as_it_is_listened_to(
     assert tell(story) == []
 
 
-def test_who_survives_its_kill_is_waited_for_and_told_of_once(
+def test_process_that_survives_sigkill_is_awaited_and_reported_once(
     tell: Tell, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqsup.policy.watch.KILL_DEADLINE", 0.05)
@@ -159,7 +159,7 @@ def test_orphans_belong_to_the_tree_they_come_from(tell: Tell, stub: Stub, tmp_p
     assert tell(story) == []
 
 
-def test_who_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> None:
+def test_process_that_ignores_term_is_killed_after_its_grace(tell: Tell, stub: Stub) -> None:
     async def story(context: RunContext, site: Site) -> None:
         async with SideProcess("one", site, context) as one:
             await started(one, context, stub("deaf"))
@@ -182,7 +182,7 @@ def test_a_tree_that_forks_widely_is_ended_whole(tell: Tell, stub: Stub) -> None
 
 @pytest.mark.parametrize("stub_name", ["escapes double-fork-setsid", "env_cleared --stay"])
 def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, tmp_path: Path, stub_name: str) -> None:
-    """They are known by their mark; who has cleared that, by having been seen before."""
+    """They are known by their mark. One that has cleared its mark is known because it was seen before."""
 
     async def story(context: RunContext, site: Site) -> None:
         name, *args = stub_name.split()
@@ -202,10 +202,8 @@ def test_orphans_of_a_killed_keeper_are_not_the_agents(tell: Tell, stub: Stub, t
     assert tell(story) == []
 
 
-def test_who_killed_its_keeper_before_it_was_seen_and_bears_no_mark_is_stopped_all_the_same(
-    tell: Tell, stub: Stub
-) -> None:
-    """Where every tree has a keeper, who falls to us and is nobody's comes from one that was killed."""
+def test_process_without_a_mark_that_killed_its_keeper_before_it_was_seen_is_stopped(tell: Tell, stub: Stub) -> None:
+    """Every tree has a keeper, so an orphan of unknown origin comes from a keeper that was killed."""
 
     async def story(context: RunContext, site: Site) -> None:
         async with SideProcess("one", site, context) as one, SideProcess("other", site, context) as other:
@@ -233,7 +231,9 @@ def test_a_keeper_takes_its_tree_with_it_when_the_line_breaks(tell: Tell, stub: 
 
 
 def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It collected until nobody ended any more: of a fork bomb, on many processors, as long as that went on."""
+    """It collected exits until there were none. With a fork bomb on many processors that could last as long as the
+    bomb.
+    """
     ends = iter([SimpleNamespace(si_pid=2**22)] * 5000)
     woken, wakes = os.pipe2(os.O_NONBLOCK)
     with monkeypatch.context() as patched:
@@ -245,7 +245,7 @@ def test_however_many_end_a_keeper_hears_its_orders(monkeypatch: pytest.MonkeyPa
         os.close(fd)
 
 
-def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
+def test_keeper_reports_a_program_that_cannot_be_started(tell: Tell, tmp_path: Path) -> None:
     async def story(context: RunContext, site: Site) -> None:
         async with SideProcess("one", site, context) as one:
             await one.start((str(tmp_path / "nothing"),), cwd="/", env={})
@@ -255,7 +255,7 @@ def test_what_cannot_be_started_says_so(tell: Tell, tmp_path: Path) -> None:
     assert tell(story) == []
 
 
-def test_of_whom_it_saw_the_dead_are_forgotten(tell: Tell) -> None:
+def test_keeper_forgets_dead_processes(tell: Tell) -> None:
     """A build in a lane is a million processes a day."""
 
     async def story(context: RunContext, site: Site) -> None:

@@ -60,7 +60,9 @@ def test_folders_that_their_owner_closed_are_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "top").exists()
 
 
-def test_what_cannot_be_removed_is_named_and_the_rest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_cannot_be_removed_is_named_and_the_rest_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / "top" / name).mkdir(parents=True)
         (tmp_path / "top" / name / "file").write_text("")

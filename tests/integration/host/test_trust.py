@@ -21,7 +21,7 @@ def why(path: Path) -> str:
     return found.why if found is not None else ""
 
 
-def test_what_only_root_and_we_can_write_is_not_exposed(file: Path) -> None:
+def test_path_that_only_root_and_we_can_write_is_not_exposed(file: Path) -> None:
     assert why(file) == why(Path("/")) == why(Path("/bin/sh")) == ""
 
 

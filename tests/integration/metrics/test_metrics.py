@@ -1,4 +1,4 @@
-"""The figures: what they say of any history, in what form, and that they reach whoever reads them."""
+"""Metrics: their values for any history, their format, and that they reach their readers."""
 
 import json
 import os
@@ -64,7 +64,7 @@ HOST = HostFigures(
 
 
 class Counted(Figures, frozen=True, kw_only=True):
-    """Figures with the events that they are of, so that a test can go on from them."""
+    """Metrics with the events that they count, so that a test can add more."""
 
     told: tuple[Recorded, ...] = ()
 
@@ -85,7 +85,7 @@ def after(told: Told, now: Counted | None = None) -> Counted:
 
 
 def counted(now: Figures) -> Counted:
-    """Tell mypy what `replace` keeps: the class."""
+    """Tell mypy the class, which `replace` keeps."""
     assert isinstance(now, Counted)
     return now
 
@@ -222,7 +222,7 @@ def test_programs_and_other_add_up_to_the_tree(
 
 @settings(max_examples=40)
 @given(st.lists(NEWS, max_size=10), st.sampled_from(["text/plain", "application/openmetrics-text;version=1.0.0"]))
-def test_what_is_kept_of_earlier_scrapes_is_what_the_library_would_write_now(
+def test_cached_text_of_earlier_scrapes_equals_what_the_library_writes_now(
     news: list[Told | Observation], accept: str
 ) -> None:
     now = after(Told().run(*AGENTS))
@@ -255,7 +255,7 @@ def test_a_kill_is_counted_once_with_its_reason_and_the_moment() -> None:
     assert ("agent_tree_rss_bytes", ("a",)) not in found
 
 
-def test_where_several_run_at_a_time_each_has_its_figures_until_it_ends() -> None:
+def test_agents_at_the_same_time_have_figures_of_their_own_until_they_exit() -> None:
     now = after(Told().run(*AGENTS).started("a").started("b"))
     now = observe(observe(now, seen("a", 10), 5.0), seen("b", 20), 5.0)
     assert [table(now)["agent_tree_rss_bytes", (name,)] for name in "ab"] == [10, 20]
@@ -264,7 +264,7 @@ def test_where_several_run_at_a_time_each_has_its_figures_until_it_ends() -> Non
     assert found["agent_tree_rss_bytes", ("b",)] == 20
 
 
-def test_how_many_may_run_at_a_time_is_told() -> None:
+def test_number_of_agents_at_a_time_is_exported() -> None:
     began = Told().run(*AGENTS).events[0].body
     assert isinstance(began, RunStarted)
     assert table(after(Told().tell(replace(began, concurrency=2))))["run_concurrency", ()] == 2
@@ -301,7 +301,7 @@ def test_a_spike_stays_visible_for_a_minute_and_the_peak_for_the_attempt() -> No
     assert table(now)["agent_tree_rss_peak_bytes", ("a",)] == 900
 
 
-def test_what_a_resumed_run_had_completed_is_in_its_queue() -> None:
+def test_agents_that_completed_before_a_resume_are_in_the_queue_metric() -> None:
     found = table(after(Told().run(*AGENTS, resumed=True, before=("a",))))
     assert found["queue_agents", ("completed",)] == 1
     assert found["queue_agents", ("pending",)] == 2
@@ -317,7 +317,7 @@ def test_a_companions_collections_are_counted_and_a_restart_without_one() -> Non
     assert results == {"freed": 1, "no_effect": 0, "unsupported": 1, "failed": 0}
 
 
-def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_anew() -> None:
+def test_restart_of_a_companion_is_counted_with_its_reason_and_its_agents_restart_at_zero() -> None:
     now = after(Told().run(*AGENTS).started("a").ended("a").agent_ended("a"))
     assert table(now)["companion_agents_since_restart", ("mcp",)] == 1
     now = counted(figures.weigh(after(companion(Restart.MEMORY), now), "mcp", 7 * MIB))
@@ -329,7 +329,7 @@ def test_a_companions_restart_is_counted_with_its_reason_and_its_agents_begin_an
 
 
 def test_while_an_agent_runs_that_is_the_phase_whatever_happens_beside_it() -> None:
-    """The alert on a watch that stands still asks for it."""
+    """The alert for a watch that hangs needs it."""
     running = Told().run(*AGENTS).started("a")
     start = CompanionStarted(companion="mcp", number=2, pid=7, command=("mcp",), folder="@companions/mcp/2")
     assert table(after(running.tell(start)))["phase", ("running",)] == 1
@@ -410,7 +410,7 @@ def test_hostile_names_are_escaped() -> None:
     assert '"' in one.labels["process"]
 
 
-def test_every_metric_of_the_catalogue_is_told_or_waits_for_its_event() -> None:
+def test_every_metric_of_the_catalogue_is_exported_or_waits_for_its_event() -> None:
     told = {name for name, _ in table(everything())}
     waiting = {
         each.name
@@ -501,7 +501,7 @@ def test_run_ends_at_once_unless_it_lingers(
     profile = write(tmp_path, shell("a", "exit 0"), metrics={"linger": "60s"})
     run = seqsup_started("start", profile, env=listen)
     wait_for(lambda: "waiting at most" in run.stderr)
-    assert "1 of 1 completed" in run.stderr  # all is told before
+    assert "1 of 1 completed" in run.stderr  # all figures were written before
     found = scraped(f"http://127.0.0.1:{port}/metrics")
     assert found["seqsup_phase"][(("phase", "idle"),)] == 1
     assert found["seqsup_runs_total"][(("outcome", "completed"),)] == 1
@@ -509,7 +509,7 @@ def test_run_ends_at_once_unless_it_lingers(
     assert run.wait().code == 0
 
 
-def test_a_taken_port_is_said_and_the_run_goes_on_unless_figures_are_required(
+def test_port_in_use_is_reported_and_the_run_continues_unless_metrics_are_required(
     seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
     with socket.socket() as other:
@@ -671,7 +671,7 @@ def test_textfile_keeps_last_success_and_others_may_read_it(seqsup: Callable[...
 
 
 @pytest.mark.parametrize("command", ["sweep", "start"])
-def test_a_run_that_was_killed_leads_nobody_to_its_figures_once_it_is_found(
+def test_target_of_a_killed_run_is_removed_once_the_run_is_found(
     seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path, command: str
 ) -> None:
     listen, targets = f"127.0.0.1:{free_port()}", tmp_path / "sd.json"
@@ -689,7 +689,7 @@ def test_a_run_that_was_killed_leads_nobody_to_its_figures_once_it_is_found(
 
 
 def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
-    """A disk that fills up while it is written: the size that a file may have stands for it."""
+    """A disk that fills up during a write, simulated by a limit on the file's size."""
     path = tmp_path / "out.prom"
     publish(path, b"old")
     script = (
@@ -724,7 +724,7 @@ def test_a_file_for_others_is_whole_or_the_old_one(tmp_path: Path) -> None:
         ({"port": 9472}, "metrics.port: unknown key (did you mean listen?)"),
     ],
 )
-def test_what_cannot_be_served_is_refused(
+def test_address_that_cannot_be_served_is_refused(
     metrics: dict[str, object], said: str, seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
     result = seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics))
@@ -739,9 +739,7 @@ def test_the_plan_says_where_figures_are_read(seqsup: Callable[..., Result], tmp
     assert f"textfile {tmp_path}/out.prom" in said
 
 
-def test_a_textfile_that_cannot_be_written_is_said_once_and_no_more(
-    seqsup: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_textfile_that_cannot_be_written_is_reported_once(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "exit 0"), metrics={"textfile": "no/such/folder/out.prom"})
     result = seqsup("start", profile)
     assert result.code == 0
@@ -760,7 +758,7 @@ def test_a_pushgateway_has_the_run_when_it_is_over(seqsup: Callable[..., Result]
 
 
 @pytest.mark.long
-def test_a_pushgateway_that_is_not_there_is_said(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+def test_pushgateway_that_is_not_reachable_is_reported(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     port = free_port()
     profile = write(tmp_path, shell("a", "exit 0"), metrics={"pushgateway": f"127.0.0.1:{port}"})
     result = seqsup("start", profile)
@@ -772,7 +770,7 @@ def test_a_pushgateway_that_is_not_there_is_said(seqsup: Callable[..., Result], 
 def test_each_of_many_scrapes_at_once_is_of_one_moment_while_bombs_are_killed(
     seqsup: Callable[..., Result], stub: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """Of a run in the background: none goes unanswered while it runs, and none sees half a change."""
+    """A run in the background: each scrape is answered while it runs, and none sees half a change."""
     url = f"http://127.0.0.1:{(port := free_port())}/metrics"
     bombs = [agent(f"bomb-{n}", stub("fork_bomb", "tree", "30")) for n in range(3)]
     profile = write(

@@ -116,7 +116,7 @@ def programs() -> Iterator[Callable[..., Program]]:
 
 
 @each_node
-def test_a_node_says_who_it_is_and_answers(node: Path, programs: Callable[..., Program]) -> None:
+def test_node_names_itself_and_answers(node: Path, programs: Callable[..., Program]) -> None:
     async def story(channel: Channel) -> None:
         program = programs(node, IDLE, str(channel.path))
         await until(lambda: program.pid in channel.nodes())
@@ -177,7 +177,7 @@ def test_a_blocked_loop_answers_by_way_of_the_watch(
 
 
 @each_node
-def test_who_is_watched_ends_by_itself_without_a_word(node: Path, programs: Callable[..., Program]) -> None:
+def test_watched_node_exits_by_itself_without_a_word(node: Path, programs: Callable[..., Program]) -> None:
     """Node says `Waiting for the debugger to disconnect...` where an inspector of its own is still connected."""
 
     async def story(channel: Channel) -> None:
@@ -235,7 +235,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("supervisor", ["there", "absent", "no socket", "too long a path"])
-def test_it_ends_as_it_would_without(
+def test_node_exits_as_without_the_preload(
     end: str, supervisor: str, tmp_path: Path, programs: Callable[..., Program]
 ) -> None:
     text, expected = ENDS[end]
@@ -296,7 +296,7 @@ def test_nonsense_from_a_stranger_is_no_trouble(programs: Callable[..., Program]
 
 
 @each_node
-def test_gc_is_there_for_those_who_ask_for_it(node: Path, programs: Callable[..., Program]) -> None:
+def test_gc_is_defined_for_programs_that_ask_for_it(node: Path, programs: Callable[..., Program]) -> None:
     text = """
     let held = new WeakRef({});
     setTimeout(() => {
@@ -325,13 +325,13 @@ function sockets() {
 """
 
 
-def test_an_agent_that_closes_what_it_did_not_open_goes_on(programs: Callable[..., Program], tmp_path: Path) -> None:
+def test_agent_that_closes_descriptors_of_ours_continues(programs: Callable[..., Program], tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 
     async def story(channel: Channel) -> None:
         program = programs("node", CLOSES, str(channel.path), GATE=str(gate))
         await until(lambda: program.pid in channel.nodes())
-        assert await channel.ask(program.pid, "mem", DEADLINE)  # libuv aborts where it has not begun to listen yet
+        assert await channel.ask(program.pid, "mem", DEADLINE)  # libuv aborts if it does not listen yet
         gate.touch()
         code, _, stderr = await asyncio.to_thread(program.ended)
         assert (code, stderr) == (5, b"")
@@ -396,7 +396,7 @@ BAD = {
 }
 
 
-def test_whoever_misbehaves_is_dropped_and_nobody_else_notices(programs: Callable[..., Program]) -> None:
+def test_misbehaving_client_is_dropped_and_no_other_notices(programs: Callable[..., Program]) -> None:
     async def story(channel: Channel) -> None:
         program = programs("node", IDLE, str(channel.path))
         await until(lambda: program.pid in channel.nodes())
@@ -497,7 +497,7 @@ def test_one_that_never_reads_is_shut_out_and_one_that_never_says_a_word_too(mon
     told(story)
 
 
-def test_its_socket_removed_it_goes_on_with_those_it_has(programs: Callable[..., Program]) -> None:
+def test_channel_keeps_its_connections_after_its_socket_is_removed(programs: Callable[..., Program]) -> None:
     async def story(channel: Channel) -> None:
         program = programs("node", IDLE, str(channel.path))
         await until(lambda: program.pid in channel.nodes())
@@ -507,7 +507,7 @@ def test_its_socket_removed_it_goes_on_with_those_it_has(programs: Callable[...,
     told(story)
 
 
-def test_nobody_else_may_enter() -> None:
+def test_other_user_may_not_connect() -> None:
     async def story(channel: Channel) -> None:
         assert channel.path.parent.stat().st_mode & 0o777 == 0o700
         assert channel.path.stat().st_mode & 0o777 == 0o600
@@ -543,7 +543,7 @@ def test_another_user_is_shut_out_even_where_the_socket_would_let_him() -> None:
     told(story)
 
 
-def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
+def test_socket_of_a_killed_supervisor_is_removed(tmp_path: Path) -> None:
     base = Path(os.environ["XDG_RUNTIME_DIR"])
     left, young, foreign = base / "seqsup-node-left", base / "seqsup-node-young", base / "seqsup-mine"
     for folder in (left, young, foreign):
@@ -585,7 +585,7 @@ def test_the_preload_survives_what_a_program_does_to_the_world(programs: Callabl
         assert [program.ended() for program in all_started] == [(4, b"", b"")] * len(done)
 
 
-def test_it_answers_with_lines_of_json_that_fit(programs: Callable[..., Program]) -> None:
+def test_node_answers_with_json_lines_that_fit(programs: Callable[..., Program]) -> None:
     path = f"{os.environ['XDG_RUNTIME_DIR']}/s"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

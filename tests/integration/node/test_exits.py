@@ -73,7 +73,7 @@ def _tsx(command: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     "how", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in ENDINGS]
 )
-def test_an_ending_is_told_for_what_it_is(tmp_path: Path, node: Path, how: str) -> None:
+def test_exit_of_a_node_is_classified(tmp_path: Path, node: Path, how: str) -> None:
     command, reason, words = ENDINGS[how]
     outcome = end(tmp_path, node, command).outcome
     assert (outcome.reason, outcome.blames_us) == (reason, False)
@@ -100,7 +100,7 @@ def test_a_preload_that_a_node_may_not_read_is_our_fault(tmp_path: Path) -> None
 
 @pytest.mark.memory
 @npm.each_node
-def test_who_meets_the_limit_of_data_may_have_died_of_it(tmp_path: Path, node: Path) -> None:
+def test_process_that_meets_rlimit_data_may_have_died_of_it(tmp_path: Path, node: Path) -> None:
     outcome = end(tmp_path, node, ["node", "leak.cjs"], rlimits=Rlimits(data=700 * MIB)).outcome
     assert outcome.reason in (Reason.HEAP_OOM, Reason.CRASHED)
     if outcome.reason is Reason.CRASHED:
@@ -110,7 +110,7 @@ def test_who_meets_the_limit_of_data_may_have_died_of_it(tmp_path: Path, node: P
 def test_an_option_that_another_node_refuses_is_left_out_at_the_next_try(
     tmp_path: Path, seqsup: Callable[..., object], node: Path
 ) -> None:
-    """The Node that is asked takes --expose-gc; the one that the agent starts by its path does not."""
+    """The Node that seqsup probes takes --expose-gc; the one that the agent starts by its path does not."""
     asked, old = npm.node_binary(24), npm.node_binary(18)
     env = {"PATH": f"{asked.parent}:{os.environ['PATH']}"}
     script = tmp_path / "agent.sh"

@@ -89,7 +89,7 @@ def said(ended: Tried) -> dict[str, Any]:
 
 @npm.each_node
 @pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.long) if way in SLOW else way for way in WAYS])
-def test_what_an_agent_starts_has_limit_and_preload(way: str, node: Path, tmp_path: Path) -> None:
+def test_node_that_an_agent_starts_has_limit_and_preload(way: str, node: Path, tmp_path: Path) -> None:
     ended = start(tmp_path, node, WAYS[way])
     told = said(ended)
     assert HEAP <= told["limit"] <= HEAP + 192 * MIB
@@ -115,7 +115,7 @@ def test_a_preload_of_the_users_with_an_odd_path_is_read_too(node: Path, tmp_pat
 
 @pytest.mark.long
 def test_a_deno_is_left_alone(node: Path, tmp_path: Path) -> None:
-    """It reads what NODE_OPTIONS requires, and unless it is told otherwise may see no environment."""
+    """Deno reads the files of --require in NODE_OPTIONS, and by default may not read the environment."""
     (tmp_path / "told.mjs").write_text("console.log(typeof gc)")
     ended = start(tmp_path, node, [str(npm.deno_binary()), "run", "--no-prompt", "told.mjs"], NO_COLOR="1")
     assert ended.stdout == "undefined\n"

@@ -113,7 +113,7 @@ def test_links_and_the_scripts_of_pnpm_lead_to_node(tmp_path: Path) -> None:
         assert kind([f"bin/{name}"], tmp_path) == "node"
 
 
-def test_a_binary_compiled_by_bun_is_told_by_its_end(tmp_path: Path) -> None:
+def test_binary_compiled_by_bun_is_recognised_by_its_end(tmp_path: Path) -> None:
     program(tmp_path / "claude", "").write_bytes(b"\x7fELF" + bytes(9000) + b"\n---- Bun! ----\n" + bytes(8))
     program(tmp_path / "codex", "").write_bytes(b"\x7fELF" + bytes(9000))
     program(tmp_path / "torn", "").write_bytes(b"\x7fELF" + b"\xff" * 60)
@@ -122,7 +122,7 @@ def test_a_binary_compiled_by_bun_is_told_by_its_end(tmp_path: Path) -> None:
 
 
 def test_or_by_the_section_that_holds_it(tmp_path: Path) -> None:
-    """What was linked in later may stand behind the mark: 46 KB of it in one CLI."""
+    """Sections linked in later may follow the mark: 46 KB in one CLI."""
     names = b"\0.text\0.bun\0.shstrtab\0"
     header = struct.pack("<4s36xQ10xHHH", b"\x7fELF", 64, 64, 2, 1)
     sections = bytes(64) + struct.pack("<24xQQ24x", 64 + 128, len(names))
@@ -131,12 +131,12 @@ def test_or_by_the_section_that_holds_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_real_one_is_told_too(tmp_path: Path) -> None:
+def test_real_bun_binary_is_recognised_too(tmp_path: Path) -> None:
     compiled = npm.package("opencode-linux-x64", "1.18.34") / "bin" / "opencode"
     assert kind([str(compiled)], tmp_path) == "bun"
 
 
-def test_a_first_line_that_ends_in_cr_is_said_with_its_remedy(tmp_path: Path) -> None:
+def test_first_line_that_ends_in_cr_is_reported_with_its_remedy(tmp_path: Path) -> None:
     program(tmp_path / "it's.sh", "").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
     found = detect(["./it's.sh"], str(tmp_path), PATH)
     assert found.executable is None
@@ -150,7 +150,7 @@ def test_a_script_that_names_itself_as_interpreter_ends_the_search(tmp_path: Pat
     assert kind(["./loop"], tmp_path) == "native"
 
 
-def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
+def test_missing_program_is_reported_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "it's").write_text("x")
     (tmp_path / "folder").mkdir()
     whys = [detect([word], str(tmp_path), PATH).why for word in ("./it's", "./folder", "./nothing", "nothing")]
@@ -178,7 +178,7 @@ def test_a_node_is_asked_once_and_then_read_from_the_cache(tmp_path: Path, monke
     for torn in ('{"executable": "x"', "", "[]", "\x00"):
         kept.write_text(torn)
         assert probe(NODE) == first
-    # what stands behind a version manager's shim may change without it
+    # the target of a version manager's shim may change while the shim does not
     assert [probe(str(asked)).version for _ in range(2)] == [first.version] * 2
     assert (tmp_path / "asked").read_text() == "x\nx\n"
 
@@ -197,7 +197,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\necho wrong >&2; exit 3\n", "#!/bin/sh\necho hello\n", "#!/no/such\n"])
-def test_what_does_not_answer_as_node_is_named(tmp_path: Path, text: str) -> None:
+def test_program_that_does_not_answer_as_node_is_named(tmp_path: Path, text: str) -> None:
     file = program(tmp_path / "node", text)
     with pytest.raises(NoAnswer, match=r"does not answer as Node: .") as caught:
         probe(str(file))

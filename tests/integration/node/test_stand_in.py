@@ -50,7 +50,7 @@ def asked(path: str, *words: str, cwd: Path | None = None, **env: str) -> str:
     return ended.stdout.strip() + ended.stderr.strip()
 
 
-def test_it_sets_what_was_lost_and_becomes_the_node_that_path_would_have_given(tmp_path: Path) -> None:
+def test_stand_in_restores_lost_variables_and_runs_the_node_that_path_would_give(tmp_path: Path) -> None:
     first, second = fake(tmp_path / 'it\'s a "folder"', "first"), fake(tmp_path / "2", "second")
     path = given(tmp_path / "a place", first) + f"{first.parent}:{second.parent}"
     assert asked(path, "x y", "--z") == "first|c|--expose-gc --max-old-space-size=300|x y --z"
@@ -65,7 +65,7 @@ def test_another_node_than_the_one_that_was_asked_gets_what_all_take(tmp_path: P
 
 
 @pytest.mark.parametrize("theirs", ["", "--no-warnings"])
-def test_what_is_there_is_kept_and_not_doubled(tmp_path: Path, theirs: str) -> None:
+def test_variable_that_is_set_is_kept_and_not_doubled(tmp_path: Path, theirs: str) -> None:
     node = fake(tmp_path / "1", "first")
     path = given(tmp_path / "place", node) + str(node.parent)
     whole = f"--expose-gc --max-old-space-size=300 {theirs}".strip()
@@ -73,12 +73,12 @@ def test_what_is_there_is_kept_and_not_doubled(tmp_path: Path, theirs: str) -> N
         assert asked(path, NODE_OPTIONS=options) == f"first|c|{whole}|"
 
 
-def test_of_many_none_finds_another(tmp_path: Path) -> None:
+def test_stand_in_of_one_agent_does_not_find_that_of_another(tmp_path: Path) -> None:
     node = fake(tmp_path / "1", "first")
     one, two = given(tmp_path / "one", node), given(tmp_path / "two", node, {"SEQSUP_COOKIE": "d"})
     for path in (one + two + one + two, two + one + two + one, f"{one}{one}"):
         assert asked(f"{path}{node.parent}").startswith("first|")
-        assert asked(path).startswith("first|")  # nowhere else on it: the one that was asked
+        assert asked(path).startswith("first|")  # nowhere else on it: the one that was called
 
 
 def test_places_on_the_path_may_be_relative_or_empty(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_removed_it_leaves_the_real_one(tmp_path: Path) -> None:
     assert list((tmp_path / "place").iterdir()) == []
 
 
-def test_it_is_handed_on_but_nothing_that_an_agent_put_there(tmp_path: Path) -> None:
+def test_stand_in_is_passed_on_but_no_file_that_an_agent_added(tmp_path: Path) -> None:
     node = fake(tmp_path / "1", "first")
     places = [tmp_path / "run" / "agent" / number for number in ("1", "2", "3")]
     run = tmp_path / "run"
@@ -146,7 +146,7 @@ def by_a_second_name(script: Path, file: Path) -> None:
 
 
 @pytest.mark.parametrize("replace", [by_a_link, by_a_second_name])
-def test_what_an_agent_put_in_its_place_is_not_written_to(
+def test_file_that_an_agent_put_in_its_place_is_not_written_to(
     tmp_path: Path, replace: Callable[[Path, Path], None]
 ) -> None:
     node = fake(tmp_path / "1", "first")
@@ -184,7 +184,7 @@ def node_start(node: Path) -> NodeStart:
 
 
 def with_client(tmp_path: Path, stub: Callable[..., list[str]], node: Path, *server: str) -> dict[str, Any]:
-    """Run the stub with a server, both by `node`, and give what it tells."""
+    """Run the stub with a server, both by `node`, and return its output."""
     sdk = npm.package("@modelcontextprotocol/sdk")
     _, script, *words = stub("mcp_client", sdk, "close", *server)
     env = {"PATH": f"{node.parent}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""What seqsup learns from the Node processes of an agent, and what it does about it: real Nodes that really leak."""
+"""Telemetry of an agent's Node processes, and how seqsup acts on it: real Nodes that really leak."""
 
 import asyncio
 import gc
@@ -109,7 +109,7 @@ def test_a_leak_in_a_child_is_found_out_too(kind: str, node: Path, tmp_path: Pat
 
 
 @pytest.mark.memory
-def test_what_only_node_itself_allocated_later_does_not_stand_for_who_leaks(node: Path, tmp_path: Path) -> None:
+def test_allocations_by_node_itself_do_not_name_the_leak(node: Path, tmp_path: Path) -> None:
     script = tmp_path / "pours.mjs"
     script.write_text("""
         import { spawn } from "node:child_process";
@@ -130,7 +130,7 @@ def test_what_only_node_itself_allocated_later_does_not_stand_for_who_leaks(node
     assert "buffer-leak: from download pours.mjs:" in ended.outcome.why
 
 
-def test_what_an_attempt_was_goes_with_it_and_waits_for_no_garbage_gc(node: Path, tmp_path: Path) -> None:
+def test_state_of_an_attempt_is_dropped_with_it_and_waits_for_no_gc(node: Path, tmp_path: Path) -> None:
     gc.collect()
     gc.disable()
     try:
@@ -184,7 +184,7 @@ def test_every_leak_is_found_out_by_every_node(
 
 @pytest.mark.memory
 @each_node
-def test_garbage_is_collected_and_the_agent_goes_on(node: Path, tmp_path: Path) -> None:
+def test_garbage_is_collected_and_the_agent_continues(node: Path, tmp_path: Path) -> None:
     made = tmp_path / "hoards.mjs"
     made.write_text("""
         import { PerformanceObserver } from "node:perf_hooks";
@@ -220,7 +220,7 @@ def test_garbage_is_collected_and_the_agent_goes_on(node: Path, tmp_path: Path) 
 
 
 @pytest.mark.memory
-def test_what_no_node_can_help_with_is_stopped_without_a_question(node: Path, tmp_path: Path) -> None:
+def test_agent_without_a_node_is_stopped_without_a_request(node: Path, tmp_path: Path) -> None:
     native = replace(node_step(node, tmp_path, STUBS / "leaks.mjs", "buffers", 10), node=None)
     ended = tried(native, tmp_path / "run")
     assert ended.reason is Reason.SOFT
@@ -251,7 +251,7 @@ GROWS = "for (;;) kept.push(Buffer.alloc(2 ** 20, 1));"
 
 
 @pytest.mark.memory
-def test_at_a_hard_stop_another_programs_memory_is_none_of_javascripts(
+def test_memory_of_another_program_at_a_hard_stop_is_not_called_javascript(
     node: Path, tmp_path: Path, stub: Callable[..., list[str]]
 ) -> None:
     script = tmp_path / "starts.mjs"
@@ -269,7 +269,7 @@ def test_at_a_hard_stop_another_programs_memory_is_none_of_javascripts(
 
 
 @pytest.mark.memory
-def test_of_a_node_that_never_answers_nothing_is_claimed(node: Path, tmp_path: Path) -> None:
+def test_node_that_never_answers_gets_no_verdict(node: Path, tmp_path: Path) -> None:
     """In CommonJS: a module begins only after Node has looked at its sockets."""
     (tmp_path / "blocks.cjs").write_text(f"const kept = []; {GROWS}")
     limits = {"soft": None, "hard": 300 * MIB}
@@ -282,7 +282,7 @@ def test_of_a_node_that_never_answers_nothing_is_claimed(node: Path, tmp_path: P
 
 
 @pytest.mark.memory
-def test_of_a_node_that_grew_since_it_answered_nothing_is_claimed(node: Path, tmp_path: Path) -> None:
+def test_node_that_grew_since_it_answered_gets_no_verdict(node: Path, tmp_path: Path) -> None:
     script = tmp_path / "blocks.mjs"
     script.write_text(f"const kept = []; setTimeout(() => {{ {GROWS} }}, 1500)")
     limits = {"soft": None, "hard": 300 * MIB}
@@ -293,9 +293,7 @@ def test_of_a_node_that_grew_since_it_answered_nothing_is_claimed(node: Path, tm
 
 @pytest.mark.memory
 @pytest.mark.parametrize("whole", [False, True])
-def test_an_agent_that_removes_all_that_it_finds_of_ours_is_stopped_and_told_all_the_same(
-    whole: bool, node: Path, tmp_path: Path
-) -> None:
+def test_agent_that_removes_our_files_is_still_stopped_and_reported(whole: bool, node: Path, tmp_path: Path) -> None:
     script = tmp_path / "enemy.mjs"
     script.write_text(f"""
         import fs from "node:fs";
@@ -423,7 +421,7 @@ def test_a_heap_snapshot_without_room_is_refused_with_the_numbers(node: Path, tm
 
 
 @pytest.mark.memory
-def test_a_heap_snapshot_that_grace_ends_is_told_and_leaves_nothing(node: Path, tmp_path: Path) -> None:
+def test_heap_snapshot_that_grace_interrupts_is_reported_and_removed(node: Path, tmp_path: Path) -> None:
     script = tmp_path / "slow.mjs"
     script.write_text("""
         import v8 from "node:v8";
@@ -440,7 +438,7 @@ def test_a_heap_snapshot_that_grace_ends_is_told_and_leaves_nothing(node: Path, 
     assert not (ended.folder / "reports").exists()
 
 
-def test_what_a_heap_snapshot_may_take_is_held_against_all_that_bounds_it() -> None:
+def test_size_of_a_heap_snapshot_is_checked_against_every_limit() -> None:
     heap = Heap(used=100 * MIB, total=0, limit=0, external=0, array_buffers=0)
     limits = replace(DEFAULTS, hard=1024 * MIB, host_floor=512 * MIB)
     told = partial(no_room, heap, limits)
@@ -471,7 +469,7 @@ def test_reports_that_are_none_are_removed_and_nothing_else_is_read(tmp_path: Pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that are not the agent's")
-def test_what_is_not_the_agents_own_is_no_report_of_its(tmp_path: Path) -> None:
+def test_file_that_is_not_the_agents_own_is_not_its_report(tmp_path: Path) -> None:
     (folder := tmp_path / "reports").mkdir()
     (roots := tmp_path / "settings.json").write_text('{"environmentVariables": 1, "a": 2}')
     (folder / "report.1.json").hardlink_to(roots)
@@ -480,7 +478,7 @@ def test_what_is_not_the_agents_own_is_no_report_of_its(tmp_path: Path) -> None:
     assert (roots.read_text(), list(folder.iterdir())) == ('{"environmentVariables": 1, "a": 2}', [])
 
 
-def test_of_reports_without_number_those_are_kept_that_can_be_looked_through_at_once(tmp_path: Path) -> None:
+def test_number_of_kept_reports_is_bounded(tmp_path: Path) -> None:
     many = json.dumps({"environmentVariables": {"KEY": "1"}, "stack": [{}] * 300_000})
     for number in range(100, 130):
         (tmp_path / f"report.{number}.json").write_text(many)
@@ -500,7 +498,7 @@ def test_forensics_that_cannot_be_written_harm_nothing(tmp_path: Path, stub: Cal
     assert any(isinstance(event, Warned) and "forensics" in event.message for event in ended.events)
 
 
-def test_a_heap_limit_of_its_own_is_told(node: Path, tmp_path: Path) -> None:
+def test_own_heap_limit_of_a_process_is_reported(node: Path, tmp_path: Path) -> None:
     script = tmp_path / "waits.mjs"
     script.write_text("setTimeout(() => {}, 3000)")
     ended = tried(node_step(node, tmp_path, "--max-old-space-size=3000", script), tmp_path / "run", heap=HEAP)
@@ -510,7 +508,7 @@ def test_a_heap_limit_of_its_own_is_told(node: Path, tmp_path: Path) -> None:
     assert all(word in told[0] for word in ("waits.mjs", "600 MiB", "--max-old-space-size=3000"))
 
 
-def test_many_processes_with_the_same_heap_limit_of_their_own_are_told_of_once(node: Path, tmp_path: Path) -> None:
+def test_same_heap_limit_of_many_processes_is_reported_once(node: Path, tmp_path: Path) -> None:
     (tmp_path / "check.mjs").write_text("setTimeout(() => {}, 4000)")
     script = tmp_path / "starts.mjs"
     script.write_text("""
@@ -574,7 +572,7 @@ while True:
         (20, 90, 95, 0.9, False), (20, 90, 95, 1.1, True), (20, 75, 85, 1.1, True),
     ],
 )  # fmt: skip
-def test_many_that_stand_still_are_asked_rarely_and_who_grows_near_its_limit_often(
+def test_idle_processes_are_asked_rarely_and_one_that_grows_near_its_limit_often(
     count: int, before: int, after: int, seconds: float, asked: bool, tmp_path: Path
 ) -> None:
     def answers(telemetry: Telemetry) -> list[int]:
@@ -610,7 +608,7 @@ def test_without_telemetry_nothing_is_opened(node: Path, tmp_path: Path) -> None
     assert not (ended.folder / "reports").exists()
 
 
-def test_where_there_is_no_node_a_run_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
+def test_run_without_node_does_not_import_it(seqsup: Callable[..., Any], tmp_path: Path) -> None:
     code = (
         "import sys; from seqsup.cli.app import main; main(['run', '--', '/bin/true']); print(*sys.modules, sep='\\n')"
     )
@@ -659,14 +657,14 @@ def heap(used: int = 0, external: int = 0) -> Heap:
         (heap(100, 90), heap(90, 80), 500, Verdict.OUTSIDE_JS),
         (heap(6), heap(4), 900, Verdict.OUTSIDE_JS),
         (heap(), heap(), 100, Verdict.OUTSIDE_JS),
-        (heap(10), heap(20), 40, Verdict.JS_LEAK),  # it went on while it was collected
+        (heap(10), heap(20), 40, Verdict.JS_LEAK),  # it grew while it was collected
     ],
 )
 def test_verdict(before: Heap, after: Heap, used: int, expected: Verdict) -> None:
     assert verdict(before, after, used * MIB, used * MIB) is expected
 
 
-def test_what_v8_collected_by_itself_meanwhile_was_garbage_too() -> None:
+def test_garbage_that_v8_collected_by_itself_counts_too() -> None:
     assert verdict(heap(4), heap(3), 300 * MIB, 60 * MIB) is Verdict.GARBAGE
 
 
@@ -678,7 +676,7 @@ def test_overridden(limit: int, cap: int, expected: bool) -> None:
     assert overridden(limit * MIB, cap * MIB) is expected
 
 
-def test_where_buffers_prevail_it_samples_finely() -> None:
+def test_buffers_are_sampled_finely_if_they_prevail() -> None:
     assert of_buffers(heap(10, 300))
     assert not of_buffers(heap(300, 10))
 
@@ -725,7 +723,7 @@ def test_the_finding_names_verdict_and_code_but_nothing_of_nodes_own() -> None:
     assert finding(found(nodes=())) == "unknown: node embed.js did not answer"
 
 
-def test_what_had_ended_before_is_no_part_of_the_verdict() -> None:
+def test_process_that_exited_before_is_not_part_of_the_verdict() -> None:
     gone = NodeProcess(pid=8, version="v20", script="/a/once.js", rss=900 * MIB, heap=heap(10, 800), at=0.5)
     living = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=650 * MIB, heap=heap(520), at=1.0)
     assert found(collected=False, nodes=(gone, living)).verdict is Verdict.JS_LEAK
@@ -741,7 +739,9 @@ def test_what_had_ended_before_is_no_part_of_the_verdict() -> None:
         (Reason.KERNEL_OOM, 500, 1200, Verdict.UNKNOWN),
     ],
 )
-def test_only_what_was_said_of_most_of_a_process_counts(reason: Reason, rss: int, used: int, expected: Verdict) -> None:
+def test_allocation_sites_count_only_if_most_of_a_process_reported_them(
+    reason: Reason, rss: int, used: int, expected: Verdict
+) -> None:
     node = NodeProcess(pid=7, version="v20", script="/a/embed.js", rss=rss * MIB, heap=heap(rss - 80), at=1.0)
     process = ProcessMemory(pid=7, name="MainThread", command="node /a/embed.js", bytes=used * MIB)
     assert examine("embed", 1, reason, "", used * MIB, (process,), Known(nodes=(node,))).verdict is expected
@@ -781,7 +781,7 @@ def test_the_text_says_all_of_it() -> None:
 
 
 def test_sites_that_no_node_would_tell_are_no_trouble() -> None:
-    """Whoever is in the tree may call itself a Node process, and say what it likes of itself."""
+    """Any process of the tree may claim to be a Node process, and report anything about itself."""
     odd = (AllocationSite(bytes=10**18, frames=("f (/a.js:1)",)), AllocationSite(bytes=-(10**18), frames=()))
     said = text(found(sites={7: odd}))
     assert "of no function" in said
@@ -808,10 +808,8 @@ def test_a_run_tells_it_in_every_place(seqsup: Callable[..., Result], tmp_path: 
     assert (Path(fields["folder"]) / "a/1/forensics.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_of_a_companions_node_processes_that_are_gone_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may start one after another for weeks, and nobody asks who has a heap limit of their own."""
+def test_companion_forgets_its_node_processes_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may start one after another for weeks, and no report asks for their heap limits."""
 
     monkeypatch.setattr(channel, "_SILENCE", 0.1)
 

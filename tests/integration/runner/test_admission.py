@@ -1,4 +1,4 @@
-"""Who may start: what an agent may take must be there, and nobody waits for what there never was."""
+"""Admission: the memory that an agent may use must be available, and no agent waits for memory that cannot come."""
 
 import contextlib
 import subprocess
@@ -32,13 +32,13 @@ def test_a_limit_above_us_leaves_what_it_has_left_and_page_cache(tmp_path: Path)
     ceiling.close()
 
 
-def test_a_limit_beyond_the_machines_room_holds_nobody_up_for_ever(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_limit_above_the_machines_memory_does_not_delay_a_start_for_ever(seqsup: Seqsup, tmp_path: Path) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     path = write(tmp_path, shell("a", "true", memory={"hard": total - MIB, "soft": "none"}), drain={"timeout": "20s"})
     assert proven(seqsup("start", path, "--json"))[-1]["exit_code"] == 0
 
 
-def test_who_waits_says_for_what_and_the_run_stops_with_it(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agent_that_waits_for_memory_says_so_and_is_stopped_with_the_run(seqsup: Seqsup, tmp_path: Path) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     path = write(
         tmp_path, shell("a", "true"), memory={"host_floor": total}, drain={"timeout": "300ms", "available": "none"}
@@ -69,7 +69,7 @@ def small_group(test_id: str) -> Iterator[Path]:
 
 @pytest.mark.memory
 @pytest.mark.parametrize("tier", ["", "subreaper"])
-def test_in_a_group_with_a_limit_the_hosts_floor_holds_while_agents_run(
+def test_host_floor_applies_in_a_limited_cgroup_while_agents_run(
     small_group: Path, tmp_path: Path, stub: Stub, tier: str
 ) -> None:
     """The machine has far more available, and the page cache of the group counts as room."""

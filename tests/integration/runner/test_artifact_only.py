@@ -25,7 +25,7 @@ def brief(seqsup: Seqsup, name: str) -> str:
     return seqsup("artifacts", "show", name, "--file", "brief.md").stdout
 
 
-def test_nothing_is_spawned_and_later_agents_get_what_stands(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_brief_starts_no_process_and_passes_its_files_on(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "review").write_text("#!/bin/sh\ntouch reviewed\n")
     (tmp_path / "review").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -47,7 +47,7 @@ def test_nothing_is_spawned_and_later_agents_get_what_stands(seqsup: Seqsup, tmp
     assert "2 of 2 completed" in seqsup("status").stdout
 
 
-def test_what_is_left_beside_a_brief_is_handed_on_by_the_next_run(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_file_left_beside_a_brief_is_passed_on_by_the_next_run(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "review").write_text("#!/bin/sh\n")
     (tmp_path / "review").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -63,7 +63,7 @@ def test_what_is_left_beside_a_brief_is_handed_on_by_the_next_run(seqsup: Seqsup
     assert (runs / "r2/reviewer/brief/artifacts/brief.md").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_run_that_goes_on_with_briefs_hands_on_what_its_agents_did(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_resumed_with_briefs_passes_on_the_results_of_its_agents(seqsup: Seqsup, tmp_path: Path) -> None:
     def begun(mode: str) -> Path:
         return write(
             tmp_path, shell("writer", "echo two bugs"), shell("reviewer", "exit 1", stdin="mind: {summary:writer}"),

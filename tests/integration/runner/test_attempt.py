@@ -63,7 +63,7 @@ def test_completed(run: Run) -> None:
     assert made.stdout == "ready\n"
 
 
-def test_nothing_is_started_whose_start_does_not_reach_the_disk(node: Path, tmp_path: Path) -> None:
+def test_no_process_is_started_unless_its_start_is_on_disk(node: Path, tmp_path: Path) -> None:
     def fails(event: AnyEvent, stop_request: StopRequest) -> None:
         raise JournalLost("no room")
 
@@ -81,7 +81,7 @@ def test_failed(run: Run) -> None:
     assert made.names == UNDISTURBED
 
 
-def test_what_failed_is_told_with_what_it_said_last(run: Run) -> None:
+def test_failure_is_reported_with_the_last_output(run: Run) -> None:
     says = "printf '\\033[31mno credentials\\033[0m\\n\\n' >&2; echo bye; "
     assert run(["sh", "-c", says + "exit 41"]).outcome.why == "exit 41: no credentials"
     assert run(["sh", "-c", says + "kill -SEGV $$"]).outcome.why == "killed by SIGSEGV"
@@ -163,7 +163,7 @@ def test_timeout_of_one_that_stopped_itself(run: Run) -> None:
     assert (made.reason, made.outcome.exit) == (Reason.TIMEOUT, Exit(code=None, signal=15))
 
 
-def test_an_agent_that_exits_well_when_it_is_told_to_stop_was_stopped_all_the_same(run: Run) -> None:
+def test_agent_that_exits_with_zero_after_a_stop_was_stopped(run: Run) -> None:
     made = run(["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done"], timeouts={"wall": 2.0})
     assert (made.reason, made.outcome.exit) == (Reason.TIMEOUT, Exit(code=0, signal=None))
 
@@ -217,7 +217,7 @@ def test_a_result(run: Run, success: dict[str, str]) -> None:
     assert made.reason is Reason.COMPLETED
 
 
-def test_an_expression_that_never_comes_to_an_end_holds_nobody_up(run: Run) -> None:
+def test_regular_expression_that_never_ends_does_not_delay_the_run(run: Run) -> None:
     made = run(["sh", "-c", "printf '%060db' 0"], success={"output": "(0|00)+$"})
     assert made.reason is Reason.NO_RESULT
     assert "printed nothing like '(0|00)+$': the search took longer than 5 s" in made.outcome.why
@@ -234,7 +234,7 @@ def test_an_expression_that_never_comes_to_an_end_holds_nobody_up(run: Run) -> N
     ],
 )
 def test_spawn_failed(run: Run, tmp_path: Path, command: list[str], changes: dict[str, str], said: list[str]) -> None:
-    os.mkfifo(tmp_path / "pipe")  # who opens it to read waits for a writer
+    os.mkfifo(tmp_path / "pipe")  # opening it to read waits for a writer
     made = run(command, **changes)
     assert (made.reason, made.outcome.exit) == (Reason.SPAWN_FAILED, None)
     assert made.names == ["AttemptStarted", "AttemptEnded"]
@@ -290,7 +290,7 @@ def said(folder: Path, words: str) -> Callable[[], bool]:
     return lambda: words in output.read_text()
 
 
-def test_a_warning_is_told_once(run: Run, tmp_path: Path) -> None:
+def test_warning_is_reported_once(run: Run, tmp_path: Path) -> None:
     grown = said(tmp_path, "ready")
     made = run("grows", 40, "--rate", 100, limits={"warn": 20 * MIB}, meanwhile=wish(Halt.NOW, grown, after=1.5))
     (warned,) = [event for event in made.events if isinstance(event, MemoryWarned)]
@@ -315,7 +315,7 @@ def spawned(made: Tried) -> Spawned:
     return event
 
 
-def test_whoever_is_stopped_is_told_by_what_it_was_for(run: Run, tmp_path: Path) -> None:
+def test_stop_is_reported_with_its_reason(run: Run, tmp_path: Path) -> None:
     server = tmp_path / "node_modules" / "@modelcontextprotocol" / "server-x" / "dist" / "index.js"
     server.parent.mkdir(parents=True)
     server.write_text("console.log('ready'); setTimeout(() => {}, 60000)")
@@ -377,7 +377,7 @@ def test_leftovers_may_stay_where_the_profile_says_so(run: Run, drain: dict[str,
         wait_for(lambda pid=pid: not alive(pid))  # type: ignore[misc]
 
 
-def test_of_what_was_stopped_nothing_may_stay(run: Run, stub: Stub, tmp_path: Path) -> None:
+def test_no_process_of_a_stopped_agent_stays(run: Run, stub: Stub, tmp_path: Path) -> None:
     """A pattern is for servers that an agent leaves when it ended well, not for a tree that ran away."""
     made = run(
         ["sh", "-c", '"$@"; sleep 60', "sh", *stub("orphans", 1)], meanwhile=wish(Halt.NOW, said(tmp_path, "ready")),
@@ -420,7 +420,7 @@ def test_stdin_text(run: Run, text: str) -> None:
     assert run(["cat"], stdin=text).stdout == text
 
 
-def test_stdin_text_that_nobody_reads(run: Run) -> None:
+def test_stdin_text_without_a_reader_does_no_harm(run: Run) -> None:
     assert run(["true"], stdin="x" * 1_000_000).reason is Reason.COMPLETED
 
 
@@ -455,7 +455,7 @@ def test_a_native_agent_gets_no_node_options(run: Run) -> None:
     assert "NODE_OPTIONS" not in run(["env"], heap=96 * MIB).stdout
 
 
-def test_it_leads_a_session_of_its_own_dies_first_and_has_the_users_limit_of_files(run: Run) -> None:
+def test_agent_leads_its_session_is_the_first_oom_victim_and_has_the_users_limit_of_files(run: Run) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = min(soft, hard, 512)
     program = (

@@ -73,7 +73,7 @@ def test_a_run_of_one_chain_has_no_such_end(seqsup: Seqsup, tmp_path: Path) -> N
     assert of(proven(seqsup("start", write(tmp_path, *agents(5), **of_chain(5)), "--json")), "chain_ended") == []
 
 
-def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profile_wants(
+def test_chain_whose_memory_is_not_freed_is_reported_and_acts_as_the_profile_says(
     seqsup: Seqsup, tmp_path: Path
 ) -> None:
     drain = {"threshold": "1MiB", "timeout": "200ms", "on_timeout": "continue"}
@@ -87,7 +87,7 @@ def test_a_chain_whose_memory_does_not_come_back_says_so_and_does_what_the_profi
 
 @pytest.mark.memory
 @pytest.mark.long
-def test_the_demonstration_goes_on_though_another_program_takes_memory_meanwhile(
+def test_demo_continues_though_another_program_uses_memory_meanwhile(
     seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
@@ -104,8 +104,8 @@ def test_the_demonstration_goes_on_though_another_program_takes_memory_meanwhile
     assert not chain["reached"]
 
 
-def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, tmp_path: Path) -> None:
-    """Also where no process holds it any more: a file in a tmpfs, a System V segment."""
+def test_files_that_agents_left_in_memory_are_named_when_memory_is_missing(seqsup: Seqsup, tmp_path: Path) -> None:
+    """Also memory without a process: a file in a tmpfs, a System V segment."""
     if not Path("/dev/shm").is_mount():
         pytest.skip("no tmpfs at /dev/shm")
     file, old = (Path("/dev/shm") / f"seqsup-test-{secrets.token_hex(8)}" for _ in range(2))
@@ -137,8 +137,8 @@ def test_what_agents_left_in_memory_is_named_where_it_is_missed(seqsup: Seqsup, 
         assert f"System V segment {number} 9 MiB" in each["why"]
 
 
-def test_who_looks_for_files_in_memory_does_not_look_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 33,000 files in /dev/shm the supervisor watched nobody for six seconds, nor heard a Ctrl-C."""
+def test_search_for_files_in_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 33,000 files in /dev/shm the supervisor neither watched nor heard Ctrl-C for six seconds."""
     for name in ("deep/er/file", "other/file"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(bytes(2 * MIB))

@@ -65,7 +65,7 @@ def spoken(told: Told, now: Now) -> str:
 
 
 @pytest.mark.parametrize("jump", [-DAY, 0.0, DAY])
-def test_what_goes_on_is_timed_by_the_clock_that_nobody_sets(jump: float) -> None:
+def test_durations_use_the_monotonic_clock(jump: float) -> None:
     now = Now(BEGAN + jump + 90, 90)
     runs = Told().run("a", "b").started("a")
     view = fold(runs.events)
@@ -125,7 +125,7 @@ sys.exit(app.main(sys.argv[1:]))
 """
 
 
-def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was_said(
+def test_wait_for_a_usage_limit_is_no_longer_than_announced_if_the_calendar_is_set_back(
     tmp_path: Path,
 ) -> None:
     script = "[ -e tried ] || { touch tried; echo Claude AI usage limit reached; exit 1; }"
@@ -137,7 +137,7 @@ def test_where_the_calendar_is_set_back_a_limit_is_waited_for_no_longer_than_was
     assert (ended.returncode, "does not say when its limit resets" in ended.stderr) == (0, True), ended.stderr
 
 
-# Who may ask the calendar, and why nobody waits, is limited or is stopped by what it says
+# Places that may read the calendar, and why it cannot delay, limit or stop anything there
 CALENDAR = {
     "runner/agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
     "runner/ending.py": "a provider's words tell a time of day",
@@ -157,7 +157,7 @@ CALENDAR = {
 }
 
 
-def test_nobody_asks_the_calendar_but_those_who_have_a_reason() -> None:
+def test_only_listed_places_read_the_calendar() -> None:
     package = ROOT / "supervisor" / "seqsup"
     asks = re.compile(r"\btime\.time\(\)|\bdatetime\.now\(")
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if asks.search(file.read_text())}

@@ -77,7 +77,7 @@ def restarts(events: list[Event]) -> list[str]:
     ],
     ids=["http", "port", "log", "delay", "at-once"],
 )
-def test_it_is_ready_before_the_first_agent_and_gone_after_the_last(
+def test_companion_is_ready_before_the_first_agent_and_gone_after_the_last(
     seqsup: Seqsup, profile: Callable[..., Path], port: int, ready: dict[str, Any], flags: str
 ) -> None:
     given = {
@@ -134,7 +134,7 @@ def test_a_real_mcp_server_is_ready_at_its_own_address_and_its_log_is_shown(
     assert "did you mean everything" in seqsup("logs", "r1", "everythin").stderr
 
 
-def test_it_is_restarted_after_every_n_agents_old_tree_gone_new_one_ready(
+def test_companion_is_restarted_after_every_n_agents(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = profile(*(shell(name, ASK) for name in "abcde"), restart_every=2, flags="--child")
@@ -149,7 +149,7 @@ def test_it_is_restarted_after_every_n_agents_old_tree_gone_new_one_ready(
     assert not any(map(alive, pids))
 
 
-def test_who_ignores_term_is_killed(seqsup: Seqsup, profile: Callable[..., Path]) -> None:
+def test_companion_that_ignores_term_is_killed(seqsup: Seqsup, profile: Callable[..., Path]) -> None:
     path = profile(shell("a", "true"), flags="--deaf", tables={"timeouts": {"grace": "200ms"}})
     events = proven(seqsup("start", path, "--json"))
     assert of(events, "companion_stopped")[0]["seconds"] >= 0.2
@@ -169,7 +169,7 @@ def test_the_operators_third_wish_waits_for_no_grace(seqsup_started: Start, tmp_
     assert run.wait().code == 130
 
 
-def test_a_crash_is_told_and_mended_while_the_agent_runs_on(
+def test_crash_of_a_companion_is_reported_and_it_restarts_while_the_agent_runs(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
 ) -> None:
     crash = f"node -e 'fetch(\"http://127.0.0.1:{port}/crash\").catch(()=>0)'"
@@ -197,7 +197,9 @@ def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
     assert not (tmp_path / "ran").exists()
 
 
-def test_one_that_puts_itself_into_the_background_is_told_to_stay(seqsup_started: Start, tmp_path: Path) -> None:
+def test_companion_that_becomes_a_daemon_is_told_to_stay_in_the_foreground(
+    seqsup_started: Start, tmp_path: Path
+) -> None:
     companion = {"name": "daemon", "command": ["sh", "-c", "sleep 600 & exit 0"], "ready": {"delay": "60s"}}
     run = seqsup_started("start", write(tmp_path, shell("a", "true"), companions=[companion]), "--json")
     told = wait_for(lambda: of(parsed(run.stdout.rpartition("\n")[0]), "companion_exited"), 60)
@@ -206,7 +208,7 @@ def test_one_that_puts_itself_into_the_background_is_told_to_stay(seqsup_started
     assert run.wait().code == 143
 
 
-def test_one_that_is_never_ready_is_told_with_what_it_lacks(
+def test_companion_that_is_never_ready_is_reported_with_what_is_missing(
     seqsup_started: Start, profile: Callable[..., Path]
 ) -> None:
     path = profile(shell("a", "true"), ready={"log": "never said", "timeout": "300ms"})
@@ -232,7 +234,7 @@ def test_a_stranger_at_its_port_is_not_taken_for_it(
 
 @pytest.mark.memory
 @pytest.mark.parametrize(("mib", "reason"), [(120, "memory"), (300, "crashed")])
-def test_at_its_limit_it_is_restarted_between_agents_and_far_over_it_at_once(
+def test_companion_is_restarted_between_agents_at_its_limit_and_at_once_far_above_it(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int, mib: int, reason: str
 ) -> None:
     grow = f"{ASK}; node -e 'fetch(\"http://127.0.0.1:{port}/hold/{mib}\").catch(()=>0)'"
@@ -250,7 +252,7 @@ def test_at_its_limit_it_is_restarted_between_agents_and_far_over_it_at_once(
 
 
 @pytest.mark.memory
-def test_at_its_limit_it_is_asked_to_collect_before_it_is_restarted(
+def test_companion_at_its_limit_is_asked_for_a_gc_before_a_restart(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int
 ) -> None:
     drop = f"node -e 'fetch(\"http://127.0.0.1:{port}/drop/110\").catch(()=>0)'"
@@ -265,7 +267,7 @@ def test_at_its_limit_it_is_asked_to_collect_before_it_is_restarted(
 
 
 @pytest.mark.memory
-def test_what_still_holds_it_after_a_collection_is_said(
+def test_companion_that_is_large_after_a_gc_is_diagnosed(
     seqsup: Seqsup, profile: Callable[..., Path], port: int
 ) -> None:
     hold = f"node -e 'fetch(\"http://127.0.0.1:{port}/hold/110\").catch(()=>0)'"
@@ -277,7 +279,7 @@ def test_what_still_holds_it_after_a_collection_is_said(
 
 
 @pytest.mark.memory
-def test_one_that_is_over_its_limit_by_itself_is_told_once_and_left_alone(
+def test_companion_that_is_above_its_limit_while_idle_is_reported_once_and_not_restarted(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = profile(*(shell(name, ASK) for name in "abc"), flags="--hold 110", memory={"hard": "110MiB"})
@@ -307,7 +309,7 @@ def test_when_memory_does_not_drain_companions_are_restarted_and_then_the_run_st
 
 
 @pytest.mark.parametrize("who", ["supervisor", "companion", "keeper"])
-def test_whoever_is_killed_nothing_is_left(
+def test_no_process_is_left_after_any_kill(
     seqsup: Seqsup, seqsup_started: Start, profile: Callable[..., Path], tmp_path: Path, who: str
 ) -> None:
     wait = "touch running; while [ ! -e go ]; do sleep 0.05; done"
@@ -347,7 +349,9 @@ def test_whoever_is_killed_nothing_is_left(
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://[::1/" }', "ready.http: "),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_line(seqsup: Seqsup, tmp_path: Path, companion: str, wrong: str) -> None:
+def test_companion_that_cannot_work_is_refused_with_its_line(
+    seqsup: Seqsup, tmp_path: Path, companion: str, wrong: str
+) -> None:
     path = tmp_path / "p.toml"
     path.write_text(f'[[companions]]\n{companion}\n[[agents]]\nname = "a"\ncommand = ["true"]\n')
     refused = seqsup("start", path)
@@ -402,7 +406,7 @@ def test_a_host_that_none_can_be_does_not_answer() -> None:
     assert "does not answer" in lacks("http://a..b:3000/")
 
 
-def test_one_that_listens_where_nobody_looks_is_told_so() -> None:
+def test_companion_that_listens_on_another_address_is_reported() -> None:
     with socket.socket(socket.AF_INET6) as server:
         try:
             server.bind(("::1", 0))
@@ -413,7 +417,7 @@ def test_one_that_listens_where_nobody_looks_is_told_so() -> None:
         assert f"it listens on [::1]:{port} only" in lacks(port=port)
 
 
-def test_one_that_takes_a_connection_and_says_nothing_is_told_so() -> None:
+def test_companion_that_accepts_a_connection_and_does_not_answer_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         assert lacks(http=url) == f"{url} does not answer: nothing came within 2 s"

@@ -37,8 +37,8 @@ STORY = [
 DURABLE = {str(kind.__struct_config__.tag) for kind in REACH_THE_DISK}
 SPAWNED = [at for at, kind in enumerate(STORY, 1) if kind == "spawned"]
 STOPPED = [at for at, kind in enumerate(STORY, 1) if kind == "stop_sent"]
-# Before an event is as late as can be after the one before it, after it as early as can be. Without a group nobody
-# finds what cleared its environment before the first look at it: so not while `env` is spawned
+# Before an event means as late as possible after the one before it; after it means as early as possible. Without a
+# cgroup a process that cleared its environment before the first look is not found: so no kill while `env` starts
 MOMENTS = [
     *(("auto", "before", at) for at in range(1, len(STORY) + 1)),
     *(("auto", "after", at) for at in [SPAWNED[-1], STOPPED[-1], len(STORY)]),
@@ -50,7 +50,7 @@ AS_BEFORE = {("auto", "before", at) for at in (7, 8, 13, 14, 15, 22, 23, 24, 29)
 
 
 def profile(folder: Path, stub: Stub, enforce: str) -> Path:
-    """Four quick agents. Who reaches its end says so in the ledger."""
+    """Write a profile of four quick agents. Each writes to the ledger when it reaches its end."""
 
     def done(name: str) -> str:
         return f"echo {name} >>ledger"
@@ -86,7 +86,7 @@ def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, stub
         for moment in MOMENTS
     ],
 )  # fmt: skip
-def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
+def test_run_is_swept_and_resumes_after_a_kill_at_any_event(
     seqsup: Seqsup, stub: Stub, tmp_path: Path, test_id: str, enforce: str, side: str, at: int
 ) -> None:
     nightly = profile(tmp_path, stub, enforce)
@@ -133,7 +133,7 @@ def test_whenever_the_supervisor_is_killed_the_run_is_swept_and_goes_on(
 
 @pytest.mark.parametrize("side", ["before", "after"])
 @pytest.mark.parametrize("healer", ["sweep", "start"])
-def test_who_is_killed_while_it_puts_a_dead_run_in_order_leaves_that_to_the_next(
+def test_recovery_that_is_killed_leaves_its_work_to_the_next(
     seqsup: Seqsup, stub: Stub, tmp_path: Path, test_id: str, healer: str, side: str
 ) -> None:
     nightly = profile(tmp_path, stub, "watch")
@@ -188,7 +188,7 @@ def test_a_leader_dies_with_its_supervisor_also_where_an_earlier_one_has_killed_
     assert running(test_id) == []
 
 
-def test_a_sentinel_kills_also_whose_first_thread_has_ended(
+def test_sentinel_kills_a_process_whose_first_thread_has_exited(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path
 ) -> None:
     """The kernel's kill of a group passes them over."""
@@ -203,9 +203,7 @@ def test_a_sentinel_kills_also_whose_first_thread_has_ended(
     assert seqsup("sweep").code == 0
 
 
-def test_a_sentinel_that_comes_late_harms_nobody_of_the_run_that_goes_on(
-    seqsup_started: Callable[..., Started], tmp_path: Path
-) -> None:
+def test_late_sentinel_does_not_harm_the_resumed_run(seqsup_started: Callable[..., Started], tmp_path: Path) -> None:
     waits = "echo $SEQSUP_COOKIE > said.$SEQSUP_ATTEMPT; while [ ! -e gate ]; do sleep 0.01; done"
     nightly = write(tmp_path, shell("a", waits))
     run = seqsup_started("start", nightly)

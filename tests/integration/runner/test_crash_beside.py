@@ -1,4 +1,4 @@
-"""kill -9 at every event of a run, with companions, hooks and chains or with lanes: the supervisor or who is beside."""
+"""kill -9 at every event of a run with companions, hooks, chains or lanes: of the supervisor or a process beside it."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def profile(folder: Path) -> Path:
 
 
 def in_lanes(folder: Path) -> Path:
-    """Two at a time, of whom no order is promised."""
+    """Write a profile of two lanes, which promise no order."""
     agents = [shell(name, f"sleep 0.1; echo {name} >>ledger") for name in AGENTS]
     return write(folder, *agents, run={"concurrency": 2, "allow_concurrency": True}, memory={"hard": "64MiB"})
 
@@ -73,7 +73,7 @@ def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, tmp_
 
 
 @pytest.mark.parametrize(("who", "at"), moments("supervisor"))
-def test_whenever_the_supervisor_is_killed_nothing_is_left_and_the_run_goes_on(
+def test_no_process_is_left_and_the_run_resumes_after_any_kill(
     seqsup: Seqsup, tmp_path: Path, test_id: str, who: str, at: int
 ) -> None:
     nightly = profile(tmp_path)
@@ -91,7 +91,7 @@ def test_whenever_the_supervisor_is_killed_nothing_is_left_and_the_run_goes_on(
 @pytest.mark.parametrize(
     "at", [pytest.param(at, marks=() if at in (4, 7) else pytest.mark.long) for at in range(1, LANES + 1)]
 )
-def test_whenever_the_supervisor_of_two_lanes_is_killed_nothing_is_left_and_the_run_goes_on(
+def test_no_process_is_left_and_two_lanes_resume_after_any_kill(
     seqsup: Seqsup, tmp_path: Path, test_id: str, at: int
 ) -> None:
     nightly = in_lanes(tmp_path)
@@ -107,7 +107,7 @@ def test_whenever_the_supervisor_of_two_lanes_is_killed_nothing_is_left_and_the_
 
 
 @pytest.mark.parametrize(("who", "at"), [moment for who in OTHERS for moment in moments(who)])
-def test_whoever_is_killed_beside_it_the_run_ends_as_if_undisturbed(
+def test_run_completes_after_any_process_beside_the_supervisor_is_killed(
     tmp_path: Path, test_id: str, who: str, at: int
 ) -> None:
     run = subprocess.run(
@@ -120,7 +120,7 @@ def test_whoever_is_killed_beside_it_the_run_ends_as_if_undisturbed(
 
 
 def as_undisturbed(folder: Path, test: str, *, twice: int) -> None:
-    """The same agents completed, each finished once; of one that was at its end when all was killed nobody knew."""
+    """Require that the same agents completed, each once. One that was finishing at the kill may have run twice."""
     events = journal()
     assert completed(events) == set(AGENTS)
     assert Counter(body.agent for body in bodies(events) if isinstance(body, AttemptEnded) and body.ok) == Counter(

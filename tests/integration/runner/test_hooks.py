@@ -1,4 +1,4 @@
-"""Hooks, as a user has them: when they run, what they are told, what their failure means, that they leave nothing."""
+"""Hooks as a user has them: when they run, their input, what their failure means, and that they leave no process."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def test_a_hook_knows_where_it_is(seqsup: Seqsup, tmp_path: Path) -> None:
     [("before_run", []), ("before_agent", []), ("after_agent", ["a"]), ("after_run", ["a", "b"])],
 )
 @pytest.mark.parametrize("on_error", ["warn", "stop"])
-def test_what_the_failure_of_a_hook_means(
+def test_failure_of_a_hook_has_its_documented_effect(
     seqsup: Seqsup, tmp_path: Path, point: str, ran: list[str], on_error: str
 ) -> None:
     agents = [shell(name, f"echo {name} >>done") for name in ("a", "b")]
@@ -130,7 +130,7 @@ def test_status_says_which_hook_a_run_waits_for(seqsup: Seqsup, seqsup_started: 
 
 
 def test_stop_says_which_hook_it_waits_for(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
-    """What comes after an agent has its work to do, however long that takes: a silent minute looked like a fault."""
+    """A hook after an agent may work for long: a silent minute looked like a fault."""
     waits = "sh -c 'until [ -e gate ]; do sleep 0.05; done'"
     process = seqsup_started("start", write(tmp_path, shell("a", "true"), **hooks(after_agent=[waits])))
     wait_for(lambda: "hook after_agent" in " ".join(seqsup("status").stdout.split()))
@@ -141,7 +141,7 @@ def test_stop_says_which_hook_it_waits_for(seqsup: Seqsup, seqsup_started: Start
     assert process.wait().code == 0, process.stderr
 
 
-def test_what_a_hook_leaves_behind_is_stopped_and_named(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
+def test_leftover_process_of_a_hook_is_stopped_and_named(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), **hooks(after_agent=[" ".join(stub("orphans", 2))]))
     ended = of(proven(seqsup("start", profile, "--json")), "hook_ended")[0]
     assert ended["ok"]
@@ -149,8 +149,8 @@ def test_what_a_hook_leaves_behind_is_stopped_and_named(seqsup: Seqsup, stub: St
     assert not any(alive(process["pid"]) for process in ended["left_over"])
 
 
-def test_of_what_a_hook_or_a_companion_prints_the_middle_goes(seqsup: Seqsup, tmp_path: Path) -> None:
-    """And one that reads none of its stdin is not held up by it."""
+def test_output_of_hooks_and_companions_is_cut_in_the_middle(seqsup: Seqsup, tmp_path: Path) -> None:
+    """And a hook that does not read its stdin is not delayed by it."""
     loud = "head -c 3000000 /dev/zero | tr '\\0' x; echo end"
     (tmp_path / "loud.sh").write_text(f"#!/bin/sh\n{loud}\n")
     (tmp_path / "loud.sh").chmod(0o755)
@@ -181,7 +181,7 @@ def test_one_that_is_gone_when_its_turn_comes_is_a_failure_that_says_so(seqsup: 
 
 
 def test_hooks_of_a_running_agent_do_not_hold_it_up(seqsup: Seqsup, tmp_path: Path) -> None:
-    """memory_high runs while the agent does, which goes on only when it has; killed once it was stopped by a limit."""
+    """memory_high runs while the agent waits for it to finish; it is killed once a limit has stopped the agent."""
     grows = "dd if=/dev/zero of=/dev/null bs=%sM count=1000000 2>/dev/null"
     script = f"{grows % 60} & until grep -q memory_high notes; do sleep 0.05; done 2>/dev/null; {grows % 300}"
     profile = write(
@@ -229,7 +229,7 @@ def test_a_killed_supervisor_takes_its_hook_along(
 
 
 @pytest.mark.parametrize(("point", "interrupts"), [("before_run", 2), ("before_agent", 2), ("after_agent", 3)])
-def test_what_comes_after_an_agent_is_ended_only_by_the_third_interrupt(
+def test_hook_after_an_agent_is_stopped_only_by_the_third_interrupt(
     seqsup_started: Callable[..., Started], stub: Stub, tmp_path: Path, point: str, interrupts: int
 ) -> None:
     profile = write(

@@ -59,7 +59,7 @@ def most_at_once(events: list[Event]) -> int:
 
 
 @pytest.mark.parametrize("tier", ["", "subreaper"])
-def test_two_run_side_by_side_and_everybody_is_told_of_the_risk(
+def test_two_agents_run_side_by_side_and_the_risk_is_shown_everywhere(
     seqsup: Seqsup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tier: str
 ) -> None:
     monkeypatch.setenv("SEQSUP_TIER", tier)
@@ -139,9 +139,7 @@ def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_pa
 
 
 @pytest.mark.parametrize(("admit", "together"), [("limits", 1), ("learned", 2)])
-def test_what_an_agent_was_seen_to_take_counts_only_where_that_is_told(
-    seqsup: Seqsup, tmp_path: Path, admit: str, together: int
-) -> None:
+def test_learned_peak_counts_only_if_it_is_known(seqsup: Seqsup, tmp_path: Path, admit: str, together: int) -> None:
     hard = int(psutil.virtual_memory().available * 0.7)
     scripts = {"a": meet("a", "b"), "b": meet("b", "a")} if together == 2 else dict.fromkeys("ab", "sleep 0.3")
     agents = [shell(name, script, memory={"hard": hard, "soft": "none"}) for name, script in scripts.items()]
@@ -151,7 +149,7 @@ def test_what_an_agent_was_seen_to_take_counts_only_where_that_is_told(
     assert most_at_once(proven(seqsup("start", profile, "--json"))) == together
 
 
-def test_more_who_cannot_run_than_a_stack_is_deep(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_more_agents_than_a_stack_is_deep_can_be_unable_to_run(seqsup: Seqsup, tmp_path: Path) -> None:
     skipped = [shell(f"s{n}", "true", needs=["bad"]) for n in range(1500)]
     agents = [shell("bad", "exit 3"), *skipped, shell("good", "true")]
     result = seqsup("start", write(tmp_path, *agents, **lanes(2, on_failure="continue")), "--json")
@@ -161,7 +159,7 @@ def test_more_who_cannot_run_than_a_stack_is_deep(seqsup: Seqsup, tmp_path: Path
     assert {event["agent"] for event in of(events, "agent_ended")} == {"bad", "good"}
 
 
-def test_all_whose_turn_it_is_are_told_and_that_it_is_at_the_users_risk(
+def test_all_active_agents_are_named_with_the_risk(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     waits = [shell(name, f"touch {name}; while [ ! -e gate ]; do sleep 0.02; done") for name in "ab"]
@@ -175,9 +173,7 @@ def test_all_whose_turn_it_is_are_told_and_that_it_is_at_the_users_risk(
     assert process.wait().code == 0
 
 
-def test_who_asks_for_more_than_one_at_a_time_is_told_the_key_that_accepts_the_risk(
-    seqsup: Seqsup, tmp_path: Path
-) -> None:
+def test_more_than_one_at_a_time_is_refused_with_the_key_that_accepts_the_risk(seqsup: Seqsup, tmp_path: Path) -> None:
     refused = seqsup("plan", write(tmp_path, shell("a", "true"), run={"concurrency": 2}))
     assert (refused.code, "allow_concurrency = true" in refused.stderr) == (2, True)
 
@@ -209,7 +205,7 @@ def test_each_tree_is_its_own(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_success_is_asked_of_each_by_itself(seqsup: Seqsup, tmp_path: Path, at_once: int) -> None:
-    """And an agent may be called what a check of another's might."""
+    """Also if an agent has the name of another agent's check."""
     well = shell(
         "a",
         "sleep 0.2; echo approved",
@@ -244,7 +240,7 @@ def test_needs_hold_and_a_failure_stops_what_is_to_come(seqsup: Seqsup, tmp_path
     assert {event["agent"] for event in of(events, "agent_ended")} == {"a", "b"}
 
 
-def test_what_each_prints_is_followed_while_the_others_run(
+def test_output_of_each_agent_is_followed_while_the_others_run(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     says = "echo {item} begins; sleep 1.5; echo {item} ends; echo {item} fails >&2"
@@ -262,7 +258,7 @@ def test_what_each_prints_is_followed_while_the_others_run(
         assert logs.stderr.count(f"{item} fails\n") == 1
 
 
-def test_who_builds_on_what_another_leaves_waits_for_its_end(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agent_that_needs_another_waits_for_its_exit(seqsup: Seqsup, tmp_path: Path) -> None:
     path = write(
         tmp_path, shell("first", "printf early; sleep 0.5; printf ' late'"),
         shell("reader", "echo got {summary:first}"), shell("folder", "ls {artifacts:first}"), shell("apart", "true"),
@@ -306,7 +302,7 @@ def test_all_lanes_end_with_the_supervisor(
     assert kinds.count("AttemptLost" if how == "kill" else "AttemptEnded") == 2
 
 
-def test_without_a_limit_nobody_runs_beside_others(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agent_without_a_limit_runs_alone(seqsup: Seqsup, tmp_path: Path) -> None:
     refused = seqsup("plan", write(tmp_path, shell("a", "true", memory={"hard": "none", "soft": "none"}), **lanes(2)))
     assert refused.code == 2
     assert "agents that run side by side need one" in refused.stderr

@@ -1,4 +1,4 @@
-"""What past attempts let expect: pure, and as plan, status, tune and the log tell it."""
+"""Expectations from past attempts: pure, and as shown by plan, status, tune and the log."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_status_says_about_how_long_the_rest_will_take(seqsup: Seqsup, seqsup_st
 
 
 @pytest.mark.memory
-def test_a_risen_peak_is_told_with_its_numbers(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_peak_that_rose_is_reported_with_its_numbers(seqsup: Seqsup, tmp_path: Path) -> None:
     grows = f"held = b'x' * {200 * MIB}; import time; time.sleep(1)"
     profile = write(tmp_path, agent("a", [sys.executable, "-c", grows]))
     learned(profile, "a", 20, 21, 22, 23, 24)
@@ -64,7 +64,7 @@ def test_a_risen_peak_is_told_with_its_numbers(seqsup: Seqsup, tmp_path: Path) -
     assert "its median 22 MiB of 5 attempts" in log
 
 
-def test_tune_suggests_and_writes_and_leaves_the_rest_as_it_is(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_tune_suggests_and_writes_and_keeps_the_rest_as_it_is(seqsup: Seqsup, tmp_path: Path) -> None:
     text = """# nightly, by hand
 [memory]
 host_floor = "none"

@@ -1,4 +1,4 @@
-"""A profile of thousands of agents: it is planned, run to its end, and costs the supervisor no memory as it goes on."""
+"""A profile of thousands of agents runs to its end, and the supervisor's memory does not grow with them."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which memory counts where no cgroup tells: shared mappings, forked pages, and pages given back with MADV_FREE."""
+"""Memory that counts without a cgroup: shared mappings, forked pages, and pages freed with MADV_FREE."""
 
 from collections.abc import Callable
 from pathlib import Path

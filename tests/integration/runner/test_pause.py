@@ -63,7 +63,7 @@ def ended(seqsup: Seqsup, *which: object) -> int:
     return len(of(parsed(seqsup("events", *which).stdout), "agent_ended"))
 
 
-def test_a_pause_starts_nobody_while_another_lane_still_runs(
+def test_pause_starts_no_agent_while_another_lane_still_runs(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     process = seqsup_started("start", both_wait(tmp_path, {}))
@@ -79,7 +79,7 @@ def test_a_pause_starts_nobody_while_another_lane_still_runs(
     assert (tmp_path / "d").exists()
 
 
-def test_a_full_disk_starts_nobody_while_another_lane_still_runs(
+def test_full_disk_starts_no_agent_while_another_lane_still_runs(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     with tmpfs(tmp_path / "disk", "size=32m") as disk:
@@ -109,7 +109,7 @@ def test_a_paused_run_can_be_stopped(seqsup: Seqsup, seqsup_started: Start, tmp_
 
 
 @pytest.mark.parametrize("run", [{}, LANES])
-def test_a_pause_holds_up_who_waits_for_memory_too(
+def test_pause_holds_an_agent_that_waits_for_memory_too(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, run: dict[str, object]
 ) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
@@ -174,7 +174,7 @@ def test_a_full_disk_holds_the_next_agent_back_until_there_is_room(
         assert "MiB free" in paused["why"]
 
 
-def test_on_a_small_disk_the_floor_is_small(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_disk_floor_is_small_on_a_small_disk(seqsup: Seqsup, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=8m") as disk:
         profile = write(tmp_path, shell("a", "true"), run={"state_dir": str(disk / "state")})
         assert seqsup("start", profile).code == 0
@@ -183,7 +183,7 @@ def test_on_a_small_disk_the_floor_is_small(seqsup: Seqsup, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("now", [False, True])
-def test_a_suspended_supervisor_is_told_of_and_can_be_stopped(
+def test_suspended_supervisor_is_reported_and_can_be_stopped(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, now: bool
 ) -> None:
     process = seqsup_started("start", write(tmp_path, shell("a", WAITS), shell("b", "touch ran")))
@@ -213,7 +213,7 @@ while True:
 """
 
 
-def test_a_supervisor_that_a_tracer_holds_is_told_of_with_what_lets_it_go_on(
+def test_supervisor_held_by_a_tracer_is_reported_with_what_releases_it(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     """An agent of its own user may do so: SIGCONT alone does not help."""

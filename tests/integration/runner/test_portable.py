@@ -1,4 +1,4 @@
-"""seqsup as on macOS, simulated: the whole way of an attempt; what cannot be promised is said."""
+"""seqsup as on macOS, simulated: every step of an attempt, and reports of what cannot be promised."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_without_what_only_linux_has_a_run_is_a_run(tmp_path: Path, stub: Stub) 
     assert "not Linux" in on_mac(tmp_path, "doctor").stdout
 
 
-def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(tmp_path: Path) -> None:
+def test_run_can_be_paused_resumed_and_stopped_and_a_waiting_one_refused(tmp_path: Path) -> None:
     holds = shell("holds", "touch began; exec sleep 60")
     first, second = write(tmp_path, holds, name="first"), write(tmp_path, shell("b", "true"), name="second")
     with beginning_on_mac(tmp_path, "start", first) as running:
@@ -52,7 +52,7 @@ def test_a_run_is_paused_let_go_on_and_stopped_and_one_in_the_queue_turned_away(
     assert (gone.code, "is not running" in gone.stderr) == (0, True)
 
 
-def test_what_it_cannot_promise_is_said(tmp_path: Path) -> None:
+def test_missing_guarantees_are_reported(tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"))
     assert "psutil: not Linux: " in on_mac(tmp_path, "plan", profile).stdout
     checks = {check["what"]: check for check in json.loads(on_mac(tmp_path, "doctor", "--json").stdout)["checks"]}
@@ -73,7 +73,9 @@ def test_what_it_cannot_promise_is_said(tmp_path: Path) -> None:
     [("forks", [2, 2]), ("escapes", ["double-fork"]), ("escapes", ["setsid"]), ("detaches", ["--stay"])],
 )
 def test_leftovers_are_found_and_stopped(stub: Stub, tmp_path: Path, name: str, args: list[object]) -> None:
-    """What stays in the session is found at any time. What leaves it must have been seen below its parent."""
+    """A process that stays in the session is found at any time. One that leaves it must have been seen below its
+    parent.
+    """
     profile = write(tmp_path, agent("a", stub(name, *args), timeouts={"grace": "500ms"}))
     with beginning_on_mac(tmp_path, "start", profile, "--json") as run:
         folder = Path(os.environ["SEQSUP_STATE_DIR"], "runs/r1")
@@ -114,7 +116,9 @@ def test_sweep_stops_what_killed_supervisor_left(tmp_path: Path) -> None:
 
 
 def test_agent_gets_its_own_environment_and_limit_of_files(tmp_path: Path) -> None:
-    """A variable whose name is no identifier takes Python in place of a shell, which sets LC_CTYPE in its own."""
+    """A variable whose name is no identifier is set with Python instead of a shell, and Python sets LC_CTYPE for
+    itself.
+    """
     told = "import os, resource; print(*os.environ, resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     env = {"npm_config_//host/:_auth": "1", "LANG": "C", "LC_ALL": ""}
     agents = [agent("odd", [sys.executable, "-ISEX", "utf8=0", "-c", told], env=env), shell("plain", "ulimit -n")]

@@ -75,7 +75,7 @@ def limited(folder: Path, seconds: int, times: int = 1, **retry: object) -> Path
     return write(folder, meets, shell("other", "true"), retry={"attempts": 1, **retry})
 
 
-def test_at_a_limit_the_run_stops_and_resume_goes_on(seqsup: Cli, tmp_path: Path) -> None:
+def test_run_stops_at_a_usage_limit_and_resume_continues_it(seqsup: Cli, tmp_path: Path) -> None:
     profile = limited(tmp_path, 3600)
     events = proven(stopped := seqsup("start", profile, "--json"))
     assert stopped.code == 75
@@ -119,7 +119,7 @@ def paused(started: Started) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_pause_can_be_ended_and_holds_for_who_resumes(
+def test_pause_can_be_ended_and_holds_for_a_resumed_run(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path, how: signal.Signals
 ) -> None:
     profile = limited(tmp_path, 5, usage_limit="wait")
@@ -135,7 +135,7 @@ def test_a_pause_can_be_ended_and_holds_for_who_resumes(
     assert (resumed[-1]["event"], resumed[-1]["exit_code"]) == ("run_ended", 0)
 
 
-def test_stop_ends_a_pause_and_does_not_say_that_it_waits_for_who_pauses(
+def test_stop_ends_a_pause_and_does_not_claim_to_wait_for_paused_agents(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
     started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
@@ -187,25 +187,28 @@ def test_one_that_fails_leaves_no_result(tmp_path: Path, command: list[str], wor
     assert outcome.why.endswith(words)
 
 
-def test_it_is_asked_only_after_the_other_checks_hold(tmp_path: Path) -> None:
+def test_success_command_runs_only_after_the_other_checks_hold(tmp_path: Path) -> None:
     outcome = checked(tmp_path, "touch", "asked", success={"file": "none"}).outcome
     assert outcome.reason == "no-result"
     assert not (tmp_path / "asked").exists()
 
 
-def test_while_it_runs_the_watch_is_seen_to_go_on(seqsup: Cli, tmp_path: Path) -> None:
-    """It may take minutes: figures that stand still meanwhile say that nobody looks."""
+def test_watch_is_active_while_the_success_command_runs(seqsup: Cli, tmp_path: Path) -> None:
+    """It may take minutes, and figures that do not move look like a hung watch."""
     assert seqsup("start", write(tmp_path, shell("a", "true", success={"command": ["sleep", "2.5"]}))).code == 0
     told = json.loads(seqsup("status", "--json").stdout)
     folder, peak = Path(told["folder"]), told["agents"][0]["peak"]
     seen = [(line.agent, line.attempt, *line.programs) for line in samples(folder)]
     assert seen
     assert ("a", 1, "sleep") in seen
-    assert set(seen) <= {("a", 1, "sleep"), ("a", 1)}  # nobody is left in the last, or not yet named in the first
+    assert set(seen) <= {
+        ("a", 1, "sleep"),
+        ("a", 1),
+    }  # none is left in the last, or none is named yet in the first
     assert peak >= max(line.peak for line in samples(folder)), "limits that tune suggests are to hold it too"
 
 
-def test_what_it_leaves_behind_is_swept(tmp_path: Path) -> None:
+def test_leftover_process_of_a_success_command_is_stopped(tmp_path: Path) -> None:
     told = checked(tmp_path, "sh", "-c", "sleep 100 & echo $! > pid")
     assert told.reason == "completed"
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

@@ -1,4 +1,4 @@
-"""Who an agent is, what its processes are held to, who can read what it leaves, what is told of its secrets."""
+"""Privileges: an agent's user and limits, read access to its files, and what is shown of its secrets."""
 
 import contextlib
 import json
@@ -74,7 +74,7 @@ def test_an_agent_becomes_another_user_for_good(seqsup: Cli, open_folder: Path) 
 
 
 @as_root
-def test_it_reaches_what_is_its_own_and_nothing_else_of_the_run(seqsup: Cli, open_folder: Path) -> None:
+def test_agent_reaches_its_own_files_and_no_others_of_the_run(seqsup: Cli, open_folder: Path) -> None:
     make = "echo made >$SEQSUP_ARTIFACTS/it; echo by name >/dev/stdout; echo wrong >/dev/stderr; cat"
     pry = (
         "cat {artifacts:a}/it; for each in $SEQSUP_FOLDER/../../journal.db $SEQSUP_FOLDER/seqsup.log"
@@ -110,8 +110,8 @@ else:
 
 
 @as_root
-def test_it_has_no_key_of_roots_session(open_folder: Path) -> None:
-    """A session keyring stays with whoever changes the user, and opens what is in it."""
+def test_agent_has_no_key_of_roots_session(open_folder: Path) -> None:
+    """A process that changes its user keeps the session keyring, and can open what is in it."""
     words = [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, "-c", KEYS]
     profile = for_nobody(open_folder, agent("a", [word.replace("{", "{{") for word in words]))
     start = [sys.executable, "-c", KEYS, sys.executable, "-m", "seqsup", "start", str(profile)]
@@ -137,7 +137,7 @@ def test_a_variable_that_no_shell_would_keep_reaches_it_too(seqsup: Cli, open_fo
 
 @as_root
 @pytest.mark.parametrize("enforce", ["auto", "watch"])
-def test_it_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_folder: Path, enforce: str) -> None:
+def test_agent_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_folder: Path, enforce: str) -> None:
     profile = for_nobody(open_folder, agent("a", ["sleep", "300"]), memory={"enforce": enforce})
     started = seqsup_started("start", profile, "--json")
     spawned = wait_for(lambda: [e for e in parsed(started.stdout.rpartition("\n")[0]) if e["event"] == "spawned"])
@@ -150,9 +150,7 @@ def test_it_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open_fo
 
 
 @as_root
-def test_what_root_runs_as_a_user_does_not_keep_him_from_a_run_of_his_own(
-    seqsup_started: Start, open_folder: Path
-) -> None:
+def test_run_of_root_as_a_user_does_not_block_a_run_of_that_user(seqsup_started: Start, open_folder: Path) -> None:
     """He finds its processes, which are his, and cannot look into its folder."""
     must_be_open_to_others()
     started = seqsup_started("start", for_nobody(open_folder, shell("a", "echo up; sleep 60")))
@@ -187,7 +185,7 @@ def test_a_tree_of_another_user_is_stopped_whole(seqsup: Cli, open_folder: Path)
         ({"run": {"state_dir": "/root/seqsup-no-such/state"}}, "cannot enter /root/seqsup-no-such, above the state"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(
+def test_impossible_user_is_refused_before_anything_starts(
     seqsup: Cli, open_folder: Path, changes: dict[str, Any], said: str
 ) -> None:
     result = seqsup("start", for_nobody(open_folder, shell("a", "touch ran"), **changes))
@@ -231,7 +229,9 @@ def test_a_file_that_it_may_not_read_is_not_handed_to_it(seqsup: Cli, open_folde
 
 @as_root
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_nothing_that_root_still_runs_loads_what_its_variables_name(seqsup: Cli, open_folder: Path, lanes: int) -> None:
+def test_program_that_root_still_runs_does_not_load_what_the_agents_variables_name(
+    seqsup: Cli, open_folder: Path, lanes: int
+) -> None:
     """The file may be the agent's own. It is missing here, of which everything that would load it complains."""
     env = {"LD_PRELOAD": "/not/there.so"}
     beside = {"allow_concurrency": True, "concurrency": lanes} if lanes > 1 else {}
@@ -259,7 +259,7 @@ def test_its_node_is_never_asked_by_root(seqsup: Cli, open_folder: Path) -> None
 
 
 def test_only_root_can_change_the_user(seqsup: Cli, tmp_path: Path) -> None:
-    """As root it is asked in a user namespace in which this user is not root."""
+    """As root, test in a user namespace in which this user is not root."""
     profile = write(tmp_path, shell("a", "touch ran"), run={"user": "daemon" if os.geteuid() else WHO})
     if os.geteuid() == 0:
         program = (
@@ -274,7 +274,7 @@ def test_only_root_can_change_the_user(seqsup: Cli, tmp_path: Path) -> None:
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         assert "only root can start agents as nobody" in said
-        assert said.splitlines()[-1] == "None"  # whom we are already
+        assert said.splitlines()[-1] == "None"  # the user that we are already
         return
     result = seqsup("start", profile)
     assert (result.code, (tmp_path / "ran").exists()) == (2, False)
@@ -309,7 +309,7 @@ def test_each_process_of_an_agent_is_held_to_the_limits(seqsup: Cli, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["plan", "start", "doctor"])
-def test_a_limit_that_cannot_be_had_is_told_before_anything_starts(seqsup: Cli, tmp_path: Path, command: str) -> None:
+def test_impossible_limit_is_refused_before_anything_starts(seqsup: Cli, tmp_path: Path, command: str) -> None:
     most = int(Path("/proc/sys/fs/nr_open").read_text())
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     profile = write(tmp_path, shell("a", "true"), rlimits={"nofile": most + 1})
@@ -389,7 +389,7 @@ def test_while_it_runs_too(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -
 # -- secrets
 
 
-def test_a_secret_in_env_or_stdin_is_told_to_nobody(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+def test_secret_in_env_or_stdin_is_never_shown(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     wanted = 'read -r given; [ "$TOKEN" = "$given" ] || exit 9; touch up; until [ -e end ]; do sleep 0.05; done'
     secretive = shell("a", wanted, env={"TOKEN": SECRET}, stdin=f"{SECRET}\n")
     spoilt = shell("b", "kill -SEGV $$", env={"not-an-identifier": SECRET}, needs=["a"])
@@ -414,7 +414,7 @@ def test_a_secret_in_env_or_stdin_is_told_to_nobody(seqsup: Cli, seqsup_started:
 # -- a process that we may not look into
 
 
-# Born as root's, so nothing of it was seen before; its parent, who is, cannot be looked into either
+# It starts as root's, so it was not seen before; its parent, which was, cannot be read either
 HOLDS = """
 import os, time
 os.setuid(0)
@@ -427,7 +427,7 @@ time.sleep(60)
 
 @pytest.fixture
 def setuid_python(open_folder: Path) -> str:
-    """A Python that runs as root, whoever starts it."""
+    """Return a Python that always runs as root."""
     copy = open_folder / "setuid-python"
     shutil.copy(sys.executable, copy)
     copy.chmod(0o4755)
@@ -438,7 +438,7 @@ def setuid_python(open_folder: Path) -> str:
 
 @contextlib.contextmanager
 def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Popen[str]]:
-    """A run of a user who may not see all of /proc; its events are its output."""
+    """Run as a user that may not see all of /proc; its events are its output."""
     must_be_open_to_others()
     mounted = f"mount -t proc -o hidepid={hidepid} proc /proc && " if hidepid else ""
     become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
@@ -463,7 +463,7 @@ def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Po
         (2, "auto", "/proc does not show it"),
     ],
 )
-def test_what_cannot_be_read_is_named_once_and_is_waited_for(
+def test_unreadable_process_is_named_once_and_awaited(
     open_folder: Path, setuid_python: str, hidepid: int, measure: str, said: str
 ) -> None:
     program = agent("a", [setuid_python, "-ISc", HOLDS], timeouts={"grace": "500ms"})
@@ -478,7 +478,7 @@ def test_what_cannot_be_read_is_named_once_and_is_waited_for(
             if "SIGKILL" in line:
                 break
         pid = int(printed(open_folder).split()[1])
-        os.kill(pid, signal.SIGKILL)  # root's it is: nobody may not signal it
+        os.kill(pid, signal.SIGKILL)  # it is root's: nobody may not signal it
         told += process.stdout
     events = parsed("".join(told))
     warned = [event["message"] for event in of(events, "warned") if str(pid) in event["message"]]
@@ -515,7 +515,7 @@ CLEAN = {"HOME", "LANG", "LC_TIME", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "
 
 
 def environment(folder: Path, name: str = "a") -> dict[str, str]:
-    """What `env` printed, without what the product and the shell set."""
+    """Return what `env` printed, without the variables that seqsup and the shell set."""
     lines = dict(line.split("=", 1) for line in printed(folder, name).splitlines())
     ours = ("SEQSUP_", "NODE_OPTIONS", "MALLOC_", "_")
     return {name: value for name, value in lines.items() if not name.startswith(ours)}

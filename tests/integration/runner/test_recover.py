@@ -1,4 +1,4 @@
-"""What a sweep finds, and what it must not touch: strangers, live runs, what another is already putting in order."""
+"""What a sweep finds, and what it must not touch: strangers, live runs, runs that another sweep is recovering."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_a_sweep_does_not_touch_a_run_that_lives(seqsup: Seqsup, seqsup_started:
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen", "not yet seen"])
-def test_of_a_copied_state_folder_a_run_that_lives_is_not_touched(
+def test_live_run_of_a_copied_state_folder_is_not_touched(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, seen: bool
 ) -> None:
     script = "(exec setsid sleep 60) & echo $! > left; echo $$ > pid; while [ ! -e gate ]; do sleep 0.01; done"
@@ -129,7 +129,7 @@ def test_members_that_are_damaged_hold_up_no_sweep(seqsup: Seqsup, stub: Stub) -
 
 
 @pytest.mark.parametrize("boot", [boot_id(), "another"], ids=["this boot", "another boot"])
-def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_it_may_have_left_somebody(
+def test_dead_run_with_an_unreadable_folder_is_named_and_refuses_a_start_only_if_processes_may_be_left(
     seqsup: Seqsup, tmp_path: Path, boot: str
 ) -> None:
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
@@ -157,7 +157,7 @@ def test_a_dead_run_whose_folder_is_closed_is_named_and_refuses_a_start_only_if_
     assert seqsup("run", "--", "true").code == 0
 
 
-def test_of_a_run_that_lives_a_sweep_needs_no_list_of_whom_it_saw(seqsup: Seqsup) -> None:
+def test_sweep_of_a_live_run_needs_no_list_of_its_members(seqsup: Seqsup) -> None:
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
     dead_run(state_dir, "", boot_id())
     folder = run_folder(state_dir, 1)
@@ -169,7 +169,7 @@ def test_of_a_run_that_lives_a_sweep_needs_no_list_of_whom_it_saw(seqsup: Seqsup
     assert (seqsup("sweep").code, seqsup("status").code) == (1, 1)
 
 
-def test_a_run_that_ended_is_told_as_that_though_its_folder_is_closed(seqsup: Seqsup) -> None:
+def test_run_that_is_over_is_reported_as_over_though_its_folder_is_unreadable(seqsup: Seqsup) -> None:
     assert seqsup("run", "--", "true").code == 0
     folder = run_folder(Path(os.environ["SEQSUP_STATE_DIR"]), 1)
     for name in (LOCK, MEMBERS):
@@ -198,7 +198,7 @@ def test_status_names_what_outlived_its_supervisor_and_what_stops_it(seqsup: Seq
 def test_orphans_without_any_mark_are_stopped_after_a_crash(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, stub: Stub
 ) -> None:
-    """Their environment is cleared and their parent is init: only the list of who was seen names them."""
+    """Their environment is cleared and their parent is init: only the list of members names them."""
     cleared = agent("a", ["sh", "-c", '"$@" > said; sleep 60', "sh", *stub("env_cleared")])
     process = seqsup_started("start", write(tmp_path, cleared, memory={"enforce": "watch"}))
     orphan = int(wait_for(lambda: lines(tmp_path / "said")[1:])[0])
@@ -226,7 +226,7 @@ def test_a_deaf_agent_of_a_dead_supervisor_is_killed(
     assert not alive(int(lines(tmp_path / "pid")[0]))
 
 
-def test_who_is_already_at_it_is_left_alone(seqsup: Seqsup) -> None:
+def test_sweep_skips_a_run_that_another_sweep_is_recovering(seqsup: Seqsup) -> None:
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
     dead_run(state_dir, "", boot_id())
     lock = hold(run_folder(state_dir, 1))
@@ -258,7 +258,7 @@ def test_many_starts_at_once_after_a_crash_are_one_at_a_time(
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a companion"])
-def test_a_run_whose_folder_is_removed_stops_and_says_so_and_goes_on(
+def test_run_whose_folder_is_removed_stops_reports_it_and_resumes(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, beside: bool
 ) -> None:
     waits = "touch begun; while [ ! -e gate ]; do sleep 0.02; done"
@@ -281,7 +281,7 @@ def test_a_run_whose_folder_is_removed_stops_and_says_so_and_goes_on(
     assert "1 of them completed before" in resumed.stderr
 
 
-def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+def test_unreaped_zombie_does_not_delay_a_sweep(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
     """An init that does not reap is usual in containers: what it adopted stays in the table of processes for ever."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as zombie:
         start = start_time(zombie.pid)
@@ -291,7 +291,7 @@ def test_a_zombie_that_nobody_reaps_holds_up_no_sweep(seqsup: Seqsup, seqsup_sta
         assert (swept.code, swept.stdout) == (0, "r1 nightly, lost while a ran: no processes were left\n")
 
 
-def test_what_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsup: Seqsup) -> None:
+def test_report_that_node_wrote_of_a_lost_attempt_is_kept_without_its_environment(seqsup: Seqsup) -> None:
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
     dead_run(state_dir, "", boot_id())
     reports = private(run_folder(state_dir, 1) / "a" / "1" / "reports")
@@ -321,7 +321,7 @@ def swept(seqsup: Seqsup, *options: str) -> list[dict[str, Any]]:
     return runs
 
 
-# It makes groups, has somebody live in one of them, of whom no mark tells, and holds until it is killed or told to end.
+# It makes cgroups, starts a process without a mark in one of them, and holds until it is killed or told to end.
 OWNER = """
 import os, subprocess, sys
 from seqsup.containment.cgroup import tiers
@@ -346,7 +346,7 @@ HOLDS = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True);
 
 @contextmanager
 def owner(cookie: str, how: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Who made groups, and who lives in them."""
+    """Start a process that makes cgroups; yield it and the pid that it starts in them."""
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, cookie, how, *HOLDS], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -377,7 +377,7 @@ def test_groups_that_are_in_no_journal_are_found_once_their_owner_is_dead(seqsup
     assert seqsup("sweep").stdout == "Nothing to clean up.\n"
 
 
-def test_whoever_lives_in_a_group_of_a_dead_owner_is_stopped_with_no_journal_to_tell_of_it(seqsup: Seqsup) -> None:
+def test_process_in_a_cgroup_of_a_dead_owner_is_stopped_without_a_journal(seqsup: Seqsup) -> None:
     with owner(cookie := secrets.token_hex(16), "populated") as (process, pid):
         process.kill()
         process.wait()
@@ -388,7 +388,7 @@ def test_whoever_lives_in_a_group_of_a_dead_owner_is_stopped_with_no_journal_to_
     assert groups_of(cookie) == []
 
 
-def test_whom_an_owner_let_go_is_let_alone_and_its_group_removed_once_it_has_ended(seqsup: Seqsup) -> None:
+def test_process_that_an_owner_released_is_left_alone_and_its_cgroup_removed_after_its_exit(seqsup: Seqsup) -> None:
     with owner(cookie := secrets.token_hex(16), "populated") as (process, pid):
         process.communicate("well, end\n")
         assert swept(seqsup) == []
@@ -399,7 +399,7 @@ def test_whom_an_owner_let_go_is_let_alone_and_its_group_removed_once_it_has_end
         wait_for(lambda: seqsup("sweep").code == 0 and groups_of(cookie) == [])
 
 
-def test_what_plan_and_doctor_made_is_gone_with_them(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_cgroups_of_plan_and_doctor_are_gone_with_them(seqsup: Seqsup, tmp_path: Path) -> None:
     state = Path(os.environ["SEQSUP_STATE_DIR"])
     state.rmdir()
     assert seqsup("plan", write(tmp_path, shell("a", "true"))).code == 0
@@ -428,7 +428,7 @@ def test_groups_of_a_run_with_a_state_folder_of_its_own_are_found_in_the_queue_w
 
 
 @pytest.mark.parametrize("how", ["pipe", "noise"])
-def test_a_folder_that_only_looks_like_a_runs_holds_up_nobody(seqsup: Seqsup, tmp_path: Path, how: str) -> None:
+def test_folder_that_only_looks_like_a_run_does_not_block_a_start(seqsup: Seqsup, tmp_path: Path, how: str) -> None:
     if how == "pipe":
         os.mkfifo(tmp_path / QUEUE)
         os.mkfifo(tmp_path / LOCK)
@@ -440,7 +440,7 @@ def test_a_folder_that_only_looks_like_a_runs_holds_up_nobody(seqsup: Seqsup, tm
         stranger.kill()
 
 
-def test_that_a_sentinel_ended_what_ran_is_said(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+def test_kill_by_a_sentinel_is_reported(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
     process = seqsup_started("start", write(tmp_path, shell("a", "echo $$ > pid; exec sleep 60")))
     (pid,) = wait_for(lambda: lines(tmp_path / "pid"))
     folder = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / "r1"
@@ -477,7 +477,7 @@ def test_two_sweeps_at_once_do_not_meet_in_one_run(seqsup: Seqsup, seqsup_starte
         deaf.communicate()
 
 
-def test_of_the_many_that_were_seen_only_those_are_looked_at_who_may_be_there(stub: Stub) -> None:
+def test_only_members_that_may_be_alive_are_looked_at(stub: Stub) -> None:
     """A sweep looks ten times and more; a week of builds leaves a million lines, and each look took 4 s."""
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
     with subprocess.Popen(stub("silent"), stdout=subprocess.DEVNULL) as member:

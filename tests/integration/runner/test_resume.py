@@ -71,8 +71,8 @@ def test_only_what_gave_up_is_retried_with_what_needed_it(seqsup: Seqsup, tmp_pa
     assert (again.code, again.stderr) == (0, "seqsup: nothing to retry: no agent failed\n")
 
 
-def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
-    """As the disk would be: the supervisor had no time to tell of its end, and the machine has another boot id."""
+def test_run_resumes_after_a_reboot(seqsup: Seqsup, seqsup_started: Start, tmp_path: Path) -> None:
+    """The disk is as after a reboot: the supervisor could not record its end, and the machine has another boot id."""
     profile = write(tmp_path, shell("a", "echo a >> ran"), shell("b", "echo b >> ran; [ -e mended ] || exec sleep 60"))
     process = seqsup_started("start", profile)
     wait_for(lambda: "b" in ((tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""))
@@ -101,7 +101,7 @@ def test_after_a_reboot_the_run_goes_on(seqsup: Seqsup, seqsup_started: Start, t
 
 
 def ran(folder: Path) -> list[str]:
-    """Who ran since the last look."""
+    """Return the agents that ran since the last call."""
     file = folder / "ran"
     found = file.read_text().split() if file.exists() else []
     file.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def four(folder: Path, **keys: Any) -> Path:
     )  # fmt: skip
 
 
-def test_a_run_goes_on_with_what_it_was_begun_with(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_resumes_with_the_options_that_it_started_with(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = four(tmp_path)
     first = seqsup("start", profile, "--only", "b", "--only", "c")
     assert (first.code, ran(tmp_path)) == (1, ["b", "c"])
@@ -140,7 +140,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with(seqsup: Seqsup, tmp_path: Pat
     assert (seqsup("start", profile, "--resume").code, ran(tmp_path)) == (1, ["c", "d", "d"])
 
 
-def test_whoever_failed_is_retried_until_it_completes_whatever_was_stopped_in_between(
+def test_failed_agent_is_retried_until_it_completes_whatever_was_stopped_in_between(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     profile = four(tmp_path)
@@ -181,7 +181,7 @@ def test_one_that_was_lost_with_its_supervisor_is_retried(
     assert (seqsup("start", profile, "--retry-failed").code, ran(tmp_path)) == (0, ["a", "a"])
 
 
-def test_agents_that_the_profile_no_longer_has_are_told(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agents_that_the_profile_no_longer_has_are_reported(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = four(tmp_path)
     assert seqsup("start", profile, "--only", "a", "--only", "b").code == 1
     write(tmp_path, shell("z", "echo a >> ran; [ -e a ]"), shell("c", "true"))
@@ -210,7 +210,7 @@ def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_p
     assert "r2 is a run of one command" in seqsup("start", other, "--resume", "2").stderr
 
 
-def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_moved_profile_without_a_label_is_reported(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     profile = four(tmp_path)
     assert (seqsup("start", profile).code, ran(tmp_path)) == (1, ["a", "b", "c", "d"])
@@ -223,7 +223,7 @@ def test_a_moved_profile_without_its_label_is_told_of_it(seqsup: Seqsup, tmp_pat
     assert (seqsup("start", renamed, "--resume").code, ran(tmp_path)) == (1, ["b", "c", "d"]), "it is its own by now"
 
 
-def test_what_gave_up_is_retried_though_its_item_has_another_place_by_now(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_failed_item_is_retried_though_its_place_has_changed(seqsup: Seqsup, tmp_path: Path) -> None:
     """And what has its place, or its number, is not taken for it."""
 
     def made(*items: str) -> Path:
@@ -243,7 +243,7 @@ def test_what_gave_up_is_retried_though_its_item_has_another_place_by_now(seqsup
     )
 
 
-def test_what_completed_before_another_try_at_something_else_failed_is_told_as_completed(
+def test_agent_that_completed_before_a_retry_of_another_failed_is_reported_as_completed(
     seqsup: Seqsup, tmp_path: Path
 ) -> None:
     for script, other, code in (("echo one", "true", 0), ("false", "true", 1), ("echo one", "echo other", 0)):
@@ -254,8 +254,10 @@ def test_what_completed_before_another_try_at_something_else_failed_is_told_as_c
     assert "expected" not in seqsup("status").stdout
 
 
-def test_logs_of_who_completed_under_another_name_are_found_by_the_present_one(seqsup: Seqsup, tmp_path: Path) -> None:
-    """By the one before they were another's: of each item those of an item before it."""
+def test_logs_of_an_agent_that_completed_under_another_name_are_found_by_the_present_one(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
+    """By number they were another item's: each copy had the logs of the item before it."""
 
     def made(*items: str, name: str = "a") -> Path:
         return write(tmp_path, shell(name, "echo a"), shell("each", "echo {item}", for_each=list(items)))
@@ -269,7 +271,7 @@ def test_logs_of_who_completed_under_another_name_are_found_by_the_present_one(s
     assert seqsup("logs", "each.1", "--attempt", "1").stdout == "y\n"
 
 
-def test_a_profile_that_was_renamed_since_is_not_begun_anew(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_profile_that_was_renamed_resumes_its_run(seqsup: Seqsup, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     profile = four(tmp_path)
     first = profile.rename(tmp_path / "first.toml")
@@ -290,7 +292,7 @@ def test_a_new_profile_beside_one_that_is_gone_is_begun(seqsup: Seqsup, tmp_path
     assert (begun.code, "other has no earlier run: starting from the first agent" in begun.stderr) == (0, True)
 
 
-def test_a_run_that_was_given_another_name_goes_on(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_that_was_given_another_name_resumes(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = four(tmp_path)
     assert seqsup("start", profile).code == 1
     profile.write_text('name = "other"\n' + profile.read_text())
@@ -321,7 +323,7 @@ def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path:
     assert len(seqsup("runs").stdout.splitlines()) == 2, "it starts nothing"
 
 
-def test_a_run_whose_task_takes_nobody_has_nothing_to_resume(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_whose_task_matches_no_agent_has_nothing_to_resume(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "echo a >> ran", when=["red"]))
     assert seqsup("start", profile, "--task", "blue").code == 0
     resumed = seqsup("start", profile, "--resume")

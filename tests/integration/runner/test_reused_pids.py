@@ -1,4 +1,4 @@
-"""Numbers of processes come round: in a pid namespace that has few of them, hundreds of agents run all the same."""
+"""Reused pids: hundreds of agents run in a pid namespace that has few of them."""
 
 import subprocess
 import sys
@@ -95,6 +95,6 @@ asyncio.run(main())
 """
 
 
-def test_two_leaders_of_one_number_are_told_apart() -> None:
+def test_two_leaders_with_one_pid_are_distinguished() -> None:
     ended = with_few_pids(f'exec {sys.executable} -c "$1"', TWICE)
     assert (ended.returncode, ended.stdout) == (0, "well\n"), ended.stderr

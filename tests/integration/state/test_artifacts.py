@@ -1,4 +1,4 @@
-"""What agents hand on: put from inside one, read by those after it; no name leads out of its folder."""
+"""Artifacts: put from inside one agent, read by later ones; no name leads out of its folder."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_files_are_stored_under_their_names_for_their_owner_only(attempt: Path, 
         assert len(file.read()) == 3_000_000
 
 
-def test_a_file_that_was_made_in_the_folder_stays_as_it_is(attempt: Path) -> None:
+def test_file_that_was_written_in_the_folder_stays_as_it_is(attempt: Path) -> None:
     made = attempt / ARTIFACTS / "notes.md"
     made.write_text("notes")
     store(attempt, None, made)
@@ -66,10 +66,10 @@ def test_a_file_that_was_made_in_the_folder_stays_as_it_is(attempt: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["/", ".", "..", SUMMARY, "folder", "gone", "device", "pipe"])
-def test_what_cannot_be_stored_is_refused_and_leaves_nothing(attempt: Path, tmp_path: Path, name: str) -> None:
+def test_file_that_cannot_be_stored_is_refused_and_leaves_nothing(attempt: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / SUMMARY).touch()
-    os.mkfifo(tmp_path / "pipe")  # that nobody writes to
+    os.mkfifo(tmp_path / "pipe")  # without a writer
     with pytest.raises(ArtifactError):
         store(attempt, "short", tmp_path / name if name != "device" else Path("/dev/null"))
     assert list((attempt / ARTIFACTS).iterdir()) == []
@@ -89,14 +89,14 @@ def test_a_summary_that_is_none_is_refused_with_what_to_do(attempt: Path) -> Non
     assert not has_summary(attempt)
 
 
-def test_what_stands_for_a_summary_moves_no_cursor(attempt: Path) -> None:
+def test_output_used_as_summary_moves_no_cursor(attempt: Path) -> None:
     (attempt / "stdout.log").write_bytes(
         b"\x1b[31m\tred\x1b[0m\n\x1b]0;title\x07\0\x08words\n\x1b]0;never ends\nlast\n"
     )
     assert summary(attempt) == "red\nwords\n\nlast"
 
 
-def test_no_link_is_followed_by_who_reads(attempt: Path, tmp_path: Path) -> None:
+def test_reader_follows_no_link(attempt: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     (attempt / "stdout.log").write_text("printed")
@@ -149,7 +149,7 @@ def test_another_user_puts_into_its_folder_and_into_no_other(tmp_path: Path) -> 
         shutil.rmtree(folder)
 
 
-def test_without_a_summary_the_end_of_the_output_stands_for_it(attempt: Path) -> None:
+def test_end_of_the_output_replaces_a_missing_summary(attempt: Path) -> None:
     (attempt / "stdout.log").write_bytes(b"first" + b"x" * 10_000 + b"\xff\0the end\n")
     assert summary(attempt).endswith("x\ufffdthe end")
     assert len(summary(attempt)) < 4001
@@ -158,7 +158,7 @@ def test_without_a_summary_the_end_of_the_output_stands_for_it(attempt: Path) ->
 # -- from inside an agent
 
 
-def test_what_an_agent_puts_is_read_by_those_after_it(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_artifact_of_an_agent_is_read_by_later_ones(seqsup: Seqsup, tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(ROOT / "supervisor")}
     (tmp_path / "long.md").write_text("the whole of it")
     profile = write(
@@ -198,7 +198,7 @@ def test_what_an_agent_puts_is_read_by_those_after_it(seqsup: Seqsup, tmp_path: 
         assert (refused.code, refused.stdout) == (2, "")
 
 
-def test_copies_hand_on_a_line_each_and_who_was_skipped_nothing(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_copies_pass_on_a_line_each_and_a_skipped_agent_nothing(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(
         tmp_path,
         agent("each", ["echo", "did {item}"], for_each=["a", "b"]),

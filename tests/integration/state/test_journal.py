@@ -1,4 +1,4 @@
-"""The journal on real disks: nothing is lost, nothing is overwritten, and what is wrong is said with its remedy."""
+"""The journal on real disks: nothing is lost or overwritten, and each fault is reported with its remedy."""
 
 import errno
 import gc
@@ -115,7 +115,7 @@ def test_events_come_back_as_they_were_told_numbered_without_gaps(tmp_path: Path
     journal.close()
 
 
-def test_who_goes_on_with_a_run_goes_on_with_its_numbers(tmp_path: Path) -> None:
+def test_resumed_run_continues_its_numbers(tmp_path: Path) -> None:
     for n in range(3):
         journal = Journal.open(tmp_path, write=True)
         run = journal.runs()[0].run if n else journal.begin("nightly", None, "cookie")
@@ -195,7 +195,7 @@ def test_readers_see_what_is_written_while_it_is_written(tmp_path: Path) -> None
         assert [len(list(journal.events(run))) for journal in reads] == [n + 1, n + 1]
         if n == 50:
             half_read = slow.events(run)
-            next(half_read)  # a reader that stops in the midst holds nobody up
+            next(half_read)  # a reader that pauses halfway blocks no writer
     assert half_read is not None
     assert len(list(half_read)) == 50  # the rest of what there was when it began
     for journal in (*reads, slow, writes):
@@ -233,13 +233,13 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 # -- what is wrong is said with its remedy, and nothing is made
 
 
-def test_where_nothing_ran_there_is_nothing_and_to_look_makes_nothing(tmp_path: Path) -> None:
+def test_reading_a_folder_without_runs_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(NoJournal, match="no runs yet"):
         Journal.open(tmp_path / "state")
     assert list(tmp_path.glob("state")) == []
 
 
-def test_a_journal_whose_making_was_cut_short_is_read_as_empty(tmp_path: Path) -> None:
+def test_half_created_journal_is_read_as_empty(tmp_path: Path) -> None:
     made, crashed = tmp_path / "made", tmp_path / "crashed"
     made.mkdir()
     with closing(sqlite3.connect(made / FILE, isolation_level=None)) as writer:
@@ -254,7 +254,7 @@ def test_a_journal_whose_making_was_cut_short_is_read_as_empty(tmp_path: Path) -
     Journal.open(crashed, write=True).close()
 
 
-def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+def test_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"not a database " * 100)
     before = files(tmp_path)
     for write_too in (True, False):
@@ -271,7 +271,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     ],
     ids=["newer", "older"],
 )
-def test_a_journal_of_another_format_is_left_as_it_is(tmp_path: Path, found: int, said: str) -> None:
+def test_journal_of_another_format_is_left_as_it_is(tmp_path: Path, found: int, said: str) -> None:
     other = sqlite3.connect(tmp_path / FILE)
     other.execute(f"PRAGMA user_version = {found}")
     other.close()
@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_written_refuses_the_start_and_nothing_is_made(
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_lies_on_a_disk_that_became_read_only_is_told(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+def test_events_on_a_disk_that_became_read_only_are_read(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=4m,mode=700") as disk:
         state = {"SEQSUP_STATE_DIR": str(disk)}
         profile = write(tmp_path, shell("a", "echo said"))
@@ -359,7 +359,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         journal.append(run, Warned(message="before"))
         journal.flush()
         with sqlite3.connect(disk / FILE) as other:
-            other.execute("UPDATE runs SET pid = 1")  # as if another process had begun it: the same pid writes nothing
+            other.execute("UPDATE runs SET pid = 1")  # as if started by another process: the same pid writes nothing
         other.close()
         fill(disk / "filler")
         with pytest.raises(JournalError, match="free space"):
@@ -373,7 +373,7 @@ def test_an_event_that_finds_no_room_is_an_error_and_those_before_it_stay(tmp_pa
         assert messages(disk) == ["before", "after"]
 
 
-def test_a_full_disk_stops_the_run_with_its_agent_and_resume_goes_on_once_there_is_space(
+def test_full_disk_stops_the_run_and_resume_continues_once_there_is_space(
     seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
     grows = f"{sys.executable} -c \"held = b'x' * 60 * 2**20; import time; time.sleep(60)\""
@@ -421,7 +421,7 @@ Disk = Callable[[Path], AbstractContextManager[Path]]
 @pytest.mark.parametrize(
     "disk", [partial(tmpfs, options="size=24m"), partial(ext4, size=24 * MIB)], ids=["tmpfs", "ext4"]
 )
-def test_who_fills_the_disk_has_ended_all_the_same_and_is_not_run_again(
+def test_agent_that_fills_the_disk_still_completes_and_does_not_run_again(
     seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path, disk: Disk, killed: bool
 ) -> None:
     with disk(tmp_path / "disk") as full:
@@ -448,7 +448,7 @@ def test_who_fills_the_disk_has_ended_all_the_same_and_is_not_run_again(
         assert _words(tmp_path / "ran") == ["a", "b"]
 
 
-def test_of_a_journal_that_another_program_keeps_locked_nobody_says_to_set_it_aside(tmp_path: Path) -> None:
+def test_no_message_says_to_move_away_a_journal_that_another_program_locks(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     journal._db.execute("PRAGMA busy_timeout = 10")
@@ -462,7 +462,7 @@ def test_of_a_journal_that_another_program_keeps_locked_nobody_says_to_set_it_as
     journal.close()
 
 
-def test_what_waits_for_no_lock_is_written_once_that_is_gone(tmp_path: Path) -> None:
+def test_event_that_waits_for_no_lock_is_written_once_the_lock_is_gone(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("nightly", None, "cookie")
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
@@ -482,7 +482,7 @@ def test_what_waits_for_no_lock_is_written_once_that_is_gone(tmp_path: Path) -> 
     journal.close()
 
 
-def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable[..., Result], tmp_path: Path) -> None:
+def test_no_agent_starts_if_the_journal_has_no_room_for_its_end(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         with (disk / "filler").open("wb") as filler:
             os.posix_fallocate(filler.fileno(), 0, 3 * MIB // 2)
@@ -495,7 +495,7 @@ def test_where_the_journal_has_no_room_for_an_end_nobody_starts(seqsup: Callable
         assert _words(tmp_path / "ran") == ["a"]
 
 
-def test_on_a_full_disk_whatever_started_can_end(tmp_path: Path) -> None:
+def test_every_started_agent_can_end_on_a_full_disk(tmp_path: Path) -> None:
     starts, *ends = [each.body for each in Told().attempt("a").drained("a").agent_ended("a").run_ended(4).events]
     with tmpfs(tmp_path / "disk", "size=2m") as disk:
         journal = Journal.open(disk, write=True)
@@ -511,7 +511,7 @@ def test_on_a_full_disk_whatever_started_can_end(tmp_path: Path) -> None:
         journal.close()
 
 
-def test_where_no_room_can_be_kept_a_run_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_continues_if_no_room_can_be_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "")
 
@@ -524,7 +524,7 @@ def test_where_no_room_can_be_kept_a_run_goes_on_without(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("room", [8, 36, 60, 88, *(pytest.param(n, marks=pytest.mark.long) for n in range(4, 140, 4))])
-def test_wherever_the_journal_finds_no_more_room_resume_goes_on(
+def test_resume_continues_wherever_the_journal_found_no_room(
     seqsup_started: Callable[..., Started], seqsup: Callable[..., Result], tmp_path: Path, room: int
 ) -> None:
     """From its very making on: no file may be larger than so many KiB, by `ulimit -f`."""
@@ -579,7 +579,7 @@ def _told(state: Path, agents: int = 3) -> bytes:
 
 
 def _read(state: Path) -> list[object] | None:
-    """What a start would go on from; None where it is refused, with the remedy."""
+    """Return the events from which a start would resume; None if it is refused, with the remedy."""
     try:
         journal = Journal.open(state, write=True)
         try:
@@ -662,9 +662,9 @@ def test_a_start_does_not_read_a_large_journal_whole(tmp_path: Path, monkeypatch
     journal.close()
 
 
-def test_who_lets_a_journal_go_leaves_it_closed(tmp_path: Path) -> None:
+def test_released_journal_is_closed(tmp_path: Path) -> None:
     """From Python 3.13 on, one that is found open is warned of, which fails this test."""
     held: list[object] = [Journal.open(tmp_path, write=True)]
-    held.append(held)  # as a traceback holds itself: then nobody says who of them is finalized first
+    held.append(held)  # as a traceback holds itself: then the order of finalizers is undefined
     del held
     gc.collect()

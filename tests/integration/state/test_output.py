@@ -1,4 +1,4 @@
-"""What is kept of what agents print: within its bound, head and tail, and what went is said where it was."""
+"""Kept output of agents: within its bound, beginning and end, with a note of what was discarded."""
 
 import os
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def holes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     return bool(request.param == "holes")
 
 
-def test_the_middle_goes_and_whoever_writes_goes_on(tmp_path: Path, holes: bool) -> None:
+def test_middle_of_the_output_is_discarded_and_the_writer_continues(tmp_path: Path, holes: bool) -> None:
     output = Output(tmp_path / "log")
     agents = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND)  # as the agent has it
     for block in range(100):
@@ -63,7 +63,7 @@ def test_the_middle_goes_and_whoever_writes_goes_on(tmp_path: Path, holes: bool)
     os.close(agents)
 
 
-def test_who_reads_along_goes_on_behind_what_was_cut(tmp_path: Path) -> None:
+def test_reader_that_follows_continues_behind_the_cut(tmp_path: Path) -> None:
     output, reading = Output(tmp_path / "log"), OutputReader(tmp_path / "log")
     os.write(output.fd, numbered(0, 10_000))
     assert reading.read(80) == numbered(0, 10)
@@ -79,7 +79,7 @@ def test_who_reads_along_goes_on_behind_what_was_cut(tmp_path: Path) -> None:
     output.close()
 
 
-def test_output_that_its_agent_empties_is_read_anew(tmp_path: Path) -> None:
+def test_output_that_its_agent_empties_is_read_from_the_start(tmp_path: Path) -> None:
     output, reading = Output(tmp_path / "log"), OutputReader(tmp_path / "log")
     os.write(output.fd, numbered(0, 200_000))
     output.trim(MOST)
@@ -118,9 +118,7 @@ def test_whatever_is_written_the_bound_holds_and_both_ends_stay(
     output.close()
 
 
-def test_an_agent_that_prints_without_end_is_told_of_once_and_its_log_stays_small(
-    seqsup: Seqsup, tmp_path: Path
-) -> None:
+def test_endless_output_is_reported_once_and_its_log_stays_small(seqsup: Seqsup, tmp_path: Path) -> None:
     prints = "echo first; head -c 40000000 /dev/zero | tr '\\0' x; echo last"
     profile = write(tmp_path, shell("a", prints), output={"max": "256KiB"})
     events = proven(seqsup("start", profile, "--json"))

@@ -1,4 +1,4 @@
-"""What old runs leave is removed, and nothing else is."""
+"""Retention removes what old runs left, and nothing else."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def test_a_start_removes_its_own_profiles_runs_that_are_too_old_and_says_so(seqs
     aged(30, "/another.toml")
     aged(3, str(profile))
     aged(1, str(profile))
-    aged(30, str(profile))  # its last run stays: --resume may still be asked for it
+    aged(30, str(profile))  # its last run stays: --resume may still need it
     events = proven(seqsup("start", profile, "--json"))
     (removed,) = of(events, "runs_removed")
     assert removed["runs"] == ["r1", "r3"]
@@ -86,7 +86,7 @@ def test_age_counts_from_the_last_event_of_a_run(seqsup: Seqsup, tmp_path: Path)
     profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
     run = aged(30, str(profile), ended=False)
     journal = Journal.open(state_dir(), write=True)
-    journal.append(run, Told().run("a", resumed=True).events[0].body)  # it went on a moment ago
+    journal.append(run, Told().run("a", resumed=True).events[0].body)  # it was resumed a moment ago
     journal.close()
     aged(30, str(profile))
     assert seqsup("start", profile).code == 0
@@ -106,7 +106,7 @@ def test_one_that_cannot_be_removed_holds_up_no_other(seqsup: Seqsup, tmp_path: 
     assert (cleaned.stdout.split()[0], "r1 stays" in cleaned.stderr) == ("r4", True)
 
 
-def test_what_a_tool_has_made_unwritable_goes_too(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_folder_that_a_tool_made_read_only_is_removed_too(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
     run = aged(30, str(profile))
     aged(30, str(profile))
@@ -121,8 +121,8 @@ def test_what_a_tool_has_made_unwritable_goes_too(seqsup: Seqsup, tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may enter every folder")
-def test_what_cannot_be_looked_at_holds_up_no_start(tmp_path: Path) -> None:
-    """After a `chmod -R 644` its names can be listed, and nothing can be asked of any of them."""
+def test_unreadable_folder_does_not_delay_a_start(tmp_path: Path) -> None:
+    """After a `chmod -R 644` its names can be listed, but no file can be examined."""
     profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
     run = aged(30, str(profile))
     aged(30, str(profile))
@@ -145,7 +145,7 @@ def test_clean_removes_by_age_and_size_and_never_what_lives(
 ) -> None:
     for days in (9, 8, 7, 6):
         aged(days, None)
-    aged(9, None, members=True)  # r5: died, and nobody looked yet
+    aged(9, None, members=True)  # r5: died, and not recovered yet
     process = seqsup_started("start", write(tmp_path, shell("a", WAITS)))
     wait_for((tmp_path / "ran").exists)  # r6, after it put r5 in order
     (run_folder(state_dir(), 5) / MEMBERS).touch()
@@ -176,7 +176,7 @@ def test_a_slip_of_the_pen_removes_nothing(seqsup: Seqsup, args: list[str]) -> N
     days=st.none() | st.floats(0, 100),
     size=st.none() | st.integers(0),
 )  # fmt: skip
-def test_what_stays_is_within_both_bounds_and_nothing_goes_for_nothing(
+def test_kept_runs_are_within_both_bounds_and_no_run_is_removed_without_need(
     runs: list[Kept], days: float | None, size: int | None
 ) -> None:
     going = too_much(runs, days=days, size=size)
@@ -189,7 +189,7 @@ def test_what_stays_is_within_both_bounds_and_nothing_goes_for_nothing(
         assert each not in young or needed
 
 
-def test_what_learned_outlives_its_run_is_bounded(tmp_path: Path) -> None:
+def test_learned_peaks_outlive_their_run_and_are_bounded(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path, write=True)
     runs = [journal.begin("nightly", "p", str(n)) for n in range(60)]
     for run in runs:

@@ -47,7 +47,7 @@ def test_the_end_of_an_attempt_writes_what_came_after_its_last_line(tmp_path: Pa
     assert [(line.used, line.peak) for line in samples.read(tmp_path)] == [(30, 30), (700, 700)]
 
 
-def test_in_lanes_each_has_its_own_peak_and_its_own_end(tmp_path: Path) -> None:
+def test_each_agent_in_lanes_has_its_own_peak_and_end(tmp_path: Path) -> None:
     told = Told().run("a", "b").started("a").started("b").ended("a").ended("b")
     keeper = SamplesFile(tmp_path)
     for at, used in ((1.0, 10), (1.1, 90), (1.2, 20)):
@@ -110,7 +110,7 @@ def test_a_run_of_short_agents_leaves_no_timeline(seqsup: Callable[..., Result],
     assert not list((tmp_path / "state").rglob(samples.FILE))
 
 
-def test_a_timeline_that_cannot_be_written_is_given_up_and_the_run_goes_on(
+def test_timeline_that_cannot_be_written_is_dropped_and_the_run_continues(
     seqsup: Callable[..., Result], tmp_path: Path
 ) -> None:
     in_the_way = shell("short", f"mkdir $SEQSUP_FOLDER/{samples.FILE}")

@@ -1,6 +1,6 @@
-"""The machine's turn, with real processes: first come, first served, whatever ends the one before.
+"""The machine's turn with real processes: first come, first served, however the one before exits.
 
-What its users meet (`start` waits, says behind whom, takes over, `--no-wait`) is in test_cli_start.py.
+What its users meet (`start` waits, names the active run, takes over, `--no-wait`) is in test_cli_start.py.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ Queue = Callable[[str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def queue_up(tmp_path: Path) -> Iterator[Queue]:
-    """Start a process that queues up, and come back when it stands in the queue."""
+    """Start a process that queues up, and return once it is in the queue."""
     persons: list[subprocess.Popen[str]] = []
 
     def start(name: str) -> "subprocess.Popen[str]":
@@ -60,7 +60,7 @@ def queue_up(tmp_path: Path) -> Iterator[Queue]:
 
 @pytest.fixture
 def order(tmp_path: Path) -> Callable[[], list[str]]:
-    """Who had the turn so far."""
+    """Return the processes that have had the turn so far."""
     path = tmp_path / "order"
     return lambda: path.read_text().split() if path.exists() else []
 
@@ -91,7 +91,7 @@ def test_the_first_to_come_is_the_first_to_be_served(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_whoever_dies_with_the_turn_gives_it_up(
+def test_process_that_dies_with_the_turn_gives_it_up(
     queue_up: Queue, order: Callable[[], list[str]], signum: signal.Signals
 ) -> None:
     first, second = queue_up("a"), queue_up("b")
@@ -101,7 +101,7 @@ def test_whoever_dies_with_the_turn_gives_it_up(
     done(second)
 
 
-def test_whoever_is_stopped_keeps_its_turn(queue_up: Queue, order: Callable[[], list[str]], tmp_path: Path) -> None:
+def test_stopped_process_keeps_its_turn(queue_up: Queue, order: Callable[[], list[str]], tmp_path: Path) -> None:
     first, second = queue_up("a"), queue_up("b")
     wait_for(lambda: order() == ["a"])
     first.send_signal(signal.SIGSTOP)
@@ -113,7 +113,7 @@ def test_whoever_is_stopped_keeps_its_turn(queue_up: Queue, order: Callable[[], 
     wait_for(lambda: order() == ["a", "b"])
 
 
-def test_whoever_dies_in_the_queue_is_passed_over_and_its_ticket_removed(
+def test_process_that_dies_in_the_queue_is_skipped_and_its_ticket_removed(
     queue_up: Queue, order: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     first, dies, last = queue_up("a"), queue_up("b"), queue_up("c")
@@ -121,13 +121,13 @@ def test_whoever_dies_in_the_queue_is_passed_over_and_its_ticket_removed(
     dies.kill()
     dies.wait()
     assert waiting(tmp_path / "state") == ["a", "c"]
-    wait_for(lambda: len(tickets(tmp_path)) == 2)  # by the next look of one who stands behind
+    wait_for(lambda: len(tickets(tmp_path)) == 2)  # by the next look of a process behind it
     done(first)
     wait_for(lambda: order() == ["a", "c"])
     done(last)
 
 
-def test_to_look_at_the_queue_removes_nothing_and_gives_nobody_a_turn(queue_up: Queue, tmp_path: Path) -> None:
+def test_reading_the_queue_removes_nothing_and_gives_no_turn(queue_up: Queue, tmp_path: Path) -> None:
     assert waiting(tmp_path / "state") == []
     assert not (tmp_path / "state").exists()
     dies = queue_up("a")
@@ -150,7 +150,7 @@ def test_a_newcomer_never_overtakes_though_the_tickets_ahead_were_freed(
     done(third)
 
 
-def test_twenty_who_come_at_once_get_twenty_places(tmp_path: Path) -> None:
+def test_twenty_processes_that_come_at_once_get_twenty_places(tmp_path: Path) -> None:
     comes = (
         "import sys\nfrom pathlib import Path\nfrom seqsup.state.turn import Ticket\n"
         "sys.stdin.readline()\nTicket.queue_up(Path(sys.argv[1]), sys.argv[2])\nprint('queued', flush=True)\n"
@@ -175,7 +175,7 @@ def test_twenty_who_come_at_once_get_twenty_places(tmp_path: Path) -> None:
     assert waiting(tmp_path / "state") == []
 
 
-def test_one_who_waits_hears_each_change_of_the_queue_and_may_give_up(queue_up: Queue, tmp_path: Path) -> None:
+def test_waiting_process_hears_each_change_of_the_queue_and_may_give_up(queue_up: Queue, tmp_path: Path) -> None:
     first, second = queue_up("a"), queue_up("b")
     heard: list[list[str]] = []
 

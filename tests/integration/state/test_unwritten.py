@@ -131,13 +131,13 @@ def test_whatever_was_accepted_is_read_back_once(tmp_path: Path, at: int, fault:
         assert files(state) == []
         ended = [each for each in before if isinstance(each, AttemptEnded)]
         assert [len(again.past("nightly.toml", each.agent)) for each in ended] == [1] * len(ended)
-        again.append(1, STORY[0])  # its numbers go on
+        again.append(1, STORY[0])  # its numbers continue
         again.check()
         again.close()
 
 
 @pytest.mark.parametrize("at", range(1, len(STORY)))
-def test_a_supervisor_whose_journal_is_free_again_goes_on(tmp_path: Path, at: int) -> None:
+def test_supervisor_whose_journal_is_free_again_continues(tmp_path: Path, at: int) -> None:
     writer = Writer(tmp_path)
     for event in STORY[:at]:
         writer.note(event)
@@ -183,7 +183,7 @@ def _left_behind(state: Path, end: int = 5) -> Writer:
     return writer
 
 
-def test_what_a_living_supervisor_keeps_is_left_to_it(tmp_path: Path) -> None:
+def test_events_that_a_living_supervisor_keeps_are_left_to_it(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     for event in STORY[:4]:
         writer.note(event)
@@ -207,14 +207,14 @@ def test_a_reader_shows_what_the_journal_has_while_that_is_locked(tmp_path: Path
 
 
 @pytest.mark.parametrize("cut", range(0, 400, 37))
-def test_of_a_file_that_was_cut_short_whole_events_are_read(tmp_path: Path, cut: int) -> None:
+def test_whole_events_of_a_truncated_file_are_read(tmp_path: Path, cut: int) -> None:
     writer = _left_behind(tmp_path)
     (file,) = files(tmp_path)
     os.truncate(file, cut)
     assert noted(tmp_path) in (writer.noted[:4], writer.noted)
 
 
-def test_what_belongs_to_a_journal_that_was_set_aside_is_dropped(tmp_path: Path) -> None:
+def test_events_of_a_journal_that_was_moved_away_are_dropped(tmp_path: Path) -> None:
     _left_behind(tmp_path)
     (tmp_path / "runs" / "r1").mkdir(parents=True)
     for file in tmp_path.glob(f"{FILE}*"):
@@ -232,7 +232,7 @@ def _socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "socket", "other", "folder"])
-def test_what_is_no_file_of_the_owner_is_passed_over(tmp_path: Path, what: str) -> None:
+def test_file_of_another_kind_is_passed_over(tmp_path: Path, what: str) -> None:
     if what == "other" and os.geteuid():
         pytest.skip("only root may give files away")
     writer = _left_behind(tmp_path)
@@ -255,7 +255,9 @@ def test_what_is_no_file_of_the_owner_is_passed_over(tmp_path: Path, what: str) 
     assert victim.exists()
 
 
-def test_where_nothing_can_be_reserved_a_run_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_continues_if_no_room_can_be_reserved_for_unwritten_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuses(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 

@@ -1,4 +1,4 @@
-"""The log: what a terminal shows, what the file keeps, and that nobody can upset it."""
+"""The log: what a terminal shows, what the file keeps, and that no input can break it."""
 
 import fcntl
 import json
@@ -129,7 +129,7 @@ def test_the_file_keeps_what_happened_with_its_time_level_and_place(tmp_path: Pa
     assert lines[-1].startswith("2026-11-18T11:06:55.000Z ERROR   r42 - ended      exit 130")
 
 
-def test_a_resumed_run_goes_on_in_the_same_file(tmp_path: Path) -> None:
+def test_resumed_run_continues_in_the_same_log(tmp_path: Path) -> None:
     for _ in range(2):
         hear(Log(tmp_path, terminal=None), Told().run("a"))
     assert len((tmp_path / FILE).read_text().splitlines()) == 2
@@ -163,7 +163,7 @@ def simplest(of: Any) -> Any:
     return "x" if kind is str else kind()
 
 
-def test_a_companion_that_node_could_not_start_is_told_in_nodes_words_for_it() -> None:
+def test_companion_that_node_could_not_start_is_reported_in_nodes_words() -> None:
     """Its stack took fifteen lines of a terminal, five times."""
     stack = (
         "node:internal/modules/cjs/loader:1210\n  throw err;\n  ^\n\nError: Cannot find module '/srv/mcp.mjs'\n"
@@ -193,7 +193,7 @@ def test_a_terminal_without_symbols_gets_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
-def test_colour_is_for_terminals_whose_user_wants_it(
+def test_colour_is_used_for_terminals_that_want_it(
     monkeypatch: pytest.MonkeyPatch, variable: dict[str, str], coloured: bool
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -243,13 +243,13 @@ def test_a_terminal_that_went_away_is_no_fault() -> None:
         hear(log, story())
 
 
-def test_an_exit_code_is_said_once() -> None:
+def test_exit_code_is_shown_once() -> None:
     told = Told().run("a").attempt("a", Reason.FAILED, exit_code=3, why="exit 3")
     lines = filter(None, (say(recorded.body) for recorded in told.events))
     assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s  peak 10 MiB"]
 
 
-def test_what_a_chain_left_of_memory_is_said_once() -> None:
+def test_memory_that_a_chain_left_is_reported_once() -> None:
     ended = ChainEnded(
         chain=1, agents=2, reached=True, seconds=0.1, available=3 * GIB, baseline=5 * GIB, owned=20 * MIB
     )
@@ -263,7 +263,7 @@ def test_what_a_chain_left_of_memory_is_said_once() -> None:
     )
 
 
-def test_a_full_pipe_holds_nobody_up(tmp_path: Path) -> None:
+def test_full_pipe_does_not_delay_the_run(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     told = Told()
     for _ in range(2000):
@@ -294,7 +294,7 @@ def _seconds(log: Log, told: Told) -> float:
 # -- as data, and how much of it
 
 
-def test_as_json_each_line_is_an_object_with_run_agent_and_attempt(terminal: TextIO, tmp_path: Path) -> None:
+def test_json_lines_are_objects_with_run_agent_and_attempt(terminal: TextIO, tmp_path: Path) -> None:
     hear(Log(tmp_path, terminal=terminal, as_json=True), story())
     on_terminal, in_file = (
         [json.loads(line) for line in Path(name).read_text().splitlines()] for name in (terminal.name, tmp_path / FILE)
@@ -309,7 +309,7 @@ def test_as_json_each_line_is_an_object_with_run_agent_and_attempt(terminal: Tex
     assert stop["message"].startswith("soft SIGTERM: 1031 MiB for 2 s")
 
 
-def test_what_an_agent_calls_itself_cannot_upset_json(terminal: TextIO) -> None:
+def test_name_of_an_agent_cannot_break_json(terminal: TextIO) -> None:
     hear(Log(None, terminal=terminal, as_json=True), Told().tell(Warned(message='"}\n{braces} <red>\x1b[2J')))
     (line,) = Path(terminal.name).read_text().splitlines()
     assert json.loads(line)["message"] == '"} {braces} <red> [2J'

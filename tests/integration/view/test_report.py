@@ -1,4 +1,4 @@
-"""The report: what it tells of a history, that it needs nothing else, and how it looks in a real browser."""
+"""The report: what it shows of a history, that it is one file, and how it looks in a real browser."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def made(of: Story | None = None) -> str:
 
 
 class _Reader(HTMLParser):
-    """What a page is made of: open elements, texts, attributes that lead elsewhere."""
+    """Elements of a page: open elements, texts, attributes that lead elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def read(html: str) -> _Reader:
     return reader
 
 
-def test_attempts_marks_and_parts_are_told() -> None:
+def test_attempts_marks_and_parts_are_shown() -> None:
     found = story()
     assert [(each.agent, each.number, each.reason) for each in found.attempts] == [
         ("triage", 1, Reason.COMPLETED), ("crawl", 1, Reason.HARD), ("crawl", 2, Reason.HARD),
@@ -202,7 +202,7 @@ def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
     assert reader.tags.count("th") == len(re.findall('<th scope="col"', made()))
 
 
-def test_what_died_and_why_stands_first_and_leads_to_what_is_known_of_it() -> None:
+def test_failures_come_first_and_link_to_their_details() -> None:
     told, samples = night()
     ended = next(n for n, each in enumerate(told.events, 1) if isinstance(each.body, RunEnded))  # as it was then
     html = made(tell(told.events[:ended], samples))
@@ -216,7 +216,7 @@ def test_what_died_and_why_stands_first_and_leads_to_what_is_known_of_it() -> No
     assert '<tr class="bad"><td>triage</td>' not in html
 
 
-def test_an_agents_name_stands_once_below_its_attempts() -> None:
+def test_name_of_an_agent_is_shown_once_below_its_attempts() -> None:
     names = re.findall(r'<text class="name"[^>]*>([^<]*)<', made())
     assert names == ["triage", "crawl"]
 
@@ -235,7 +235,7 @@ def test_names_of_several_at_a_time_stand_apart() -> None:
     assert all(one - other >= 12 for one, other in pairwise(heights))
 
 
-def test_what_agents_call_themselves_is_escaped() -> None:
+def test_names_of_agents_are_escaped() -> None:
     told = Told(name='<b>"x"</b>').run("a").started("a")
     some = (process(1, "<script>alert(1)</script>"),)
     stop = StopSent(agent="a", attempt=1, signal="SIGKILL", reason=Reason.HARD, why="<i>", processes=some)
@@ -285,11 +285,11 @@ def test_the_page_of_a_night_stays_small_however_many_agents_ran(agents: int, se
     assert len(html.encode()) < 200_000
     text = read(html).text
     assert html.count("<article ") + int(re.findall(r"(\d+) more, in short", text)[0]) == kills
-    for n in range(0, agents, agents // kills):  # each of them stands in the table of agents
+    for n in range(0, agents, agents // kills):  # each of them is in the table of agents
         assert f"<td>frontend-developer-{n}</td>" in html
 
 
-def test_a_peak_stands_where_the_attempt_was_stopped() -> None:
+def test_peak_is_marked_where_the_attempt_was_stopped() -> None:
     told = Told().run("a").attempt_started("a", 1, 400 * MIB)
     samples = [sample(told.clock + n, "a", 1, 20 * MIB) for n in range(40)]
     told.clock += 40
@@ -326,7 +326,7 @@ def test_memory_that_did_not_come_back_is_so_in_both_tables() -> None:
     )
 
 
-def test_what_went_on_when_the_supervisor_died_is_lost_among_its_attempts_too() -> None:
+def test_attempt_that_was_running_when_the_supervisor_died_is_lost() -> None:
     died = tell(Told().run("a", "b").attempt("a").drained("a").agent_ended("a").started("b").events, [])
     died.view.lose()
     assert [(attempt.reason, attempt.ok) for attempt in died.attempts] == [("completed", True), ("lost", False)]
@@ -359,7 +359,7 @@ def test_companions_have_marks_and_a_table() -> None:
     ]
 
 
-def test_several_at_a_time_are_said_to_be_so() -> None:
+def test_several_agents_at_a_time_are_shown() -> None:
     events = Told().run("a").started("a").ended("a").run_ended(0).events
     began = structs.replace(events[0].body, concurrency=3)
     text = read(made(tell([structs.replace(events[0], body=began), *events[1:]], []))).text
@@ -367,7 +367,7 @@ def test_several_at_a_time_are_said_to_be_so() -> None:
     assert "one after another" not in text.lower()
 
 
-def test_a_run_that_goes_on_and_one_in_which_nothing_ran() -> None:
+def test_active_run_and_run_without_agents() -> None:
     told = Told().run("a").started("a")
     html = made(tell(told.events, [sample(3 + n, "a", 1, n * MIB) for n in range(9)]))
     assert "running" in read(html).text

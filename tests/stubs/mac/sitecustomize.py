@@ -89,7 +89,7 @@ def mac_getsockopt(self: socket.socket, level: int, option: int, length: int = 0
 
 
 def mac_environ(self: psutil.Process) -> dict[str, str]:
-    """The kernel tells no environment of a program that Apple protects, /bin/sh and sleep among them."""
+    """The kernel shows no environment of a program that Apple protects, /bin/sh and sleep among them."""
     raise psutil.AccessDenied(self.pid)
 
 

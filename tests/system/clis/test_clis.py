@@ -105,7 +105,7 @@ def test_a_server_that_stays_is_swept(seqsup: Cli, tmp_path: Path) -> None:
 
 @long
 @pytest.mark.parametrize("cli", CLIS)
-def test_a_heap_that_ends_in_the_child_that_it_relaunches_is_told(seqsup: Cli, tmp_path: Path, cli: str) -> None:
+def test_heap_oom_in_a_relaunched_child_is_reported(seqsup: Cli, tmp_path: Path, cli: str) -> None:
     """Without its preset, which would have kept it from that."""
     with model() as asks:
         node, memory = {"max_old_space_size": "32MiB"}, {"hard": "2GiB"}
@@ -119,7 +119,7 @@ def test_a_heap_that_ends_in_the_child_that_it_relaunches_is_told(seqsup: Cli, t
 
 @long
 @pytest.mark.parametrize("cli", CLIS)
-def test_a_usage_limit_is_told_with_its_reset(seqsup: Cli, tmp_path: Path, cli: str) -> None:
+def test_usage_limit_is_reported_with_its_reset(seqsup: Cli, tmp_path: Path, cli: str) -> None:
     with model("limit") as asks:
         profile = write(tmp_path, prompted(cli, tmp_path, asks, {}))
         result = seqsup("start", profile, "--json", deadline=200)

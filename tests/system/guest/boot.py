@@ -34,7 +34,9 @@ class GuestError(Exception):
 
 
 def missing() -> str:
-    """What a guest needs and this machine has not got, and the command which gets it; nothing if it has it all."""
+    """Return a requirement of a guest that this machine lacks, with the command that installs it; empty if all are
+    there.
+    """
     lacks = [name for name in ("qemu-system-x86_64", "setpriv") if not shutil.which(name)]
     lacks += [] if _virtiofsd() else ["virtiofsd"]
     lacks += [] if Path("/lib/systemd/systemd").exists() else ["systemd"]
@@ -139,7 +141,7 @@ def _script(command: Sequence[str], mode: str) -> str:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
-    if (compiled := "PYTHONPYCACHEPREFIX") in os.environ:  # to compile all anew takes a quarter of the time in there
+    if (compiled := "PYTHONPYCACHEPREFIX") in os.environ:  # compiling takes a quarter of the time in there
         env[compiled] = os.environ[compiled]
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     return f"{exports}cd {shlex.quote(str(Path.cwd()))}\nexec {shlex.join(command)}\n"

@@ -44,9 +44,7 @@ def test_the_first_process_of_a_container_keeps_limits_by_the_kernel(container: 
     assert "in cgroup2\n" in ended.stderr
 
 
-def test_where_a_containers_groups_cannot_be_written_the_refusal_says_how_to_start_it(
-    container: Path, profile: Path
-) -> None:
+def test_refusal_says_how_to_start_a_container_whose_cgroups_are_read_only(container: Path, profile: Path) -> None:
     ended = inside(container, profile, "-o ro")
     assert ended.returncode == 3
     assert "Read-only file system" in ended.stderr

@@ -1,4 +1,4 @@
-"""What a guest must give before it can judge seqsup; run inside, by test_guest.py (hence not called test_*)."""
+"""Requirements of a guest before it can judge seqsup; run inside, by test_guest.py (hence not called test_*)."""
 
 import os
 import subprocess

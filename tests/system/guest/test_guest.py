@@ -1,6 +1,6 @@
-"""What needs real cgroup v2 controllers, or a machine of its own: as root, and in a systemd user's scope.
+"""Tests that need real cgroup v2 controllers, or a machine of their own: as root, and in a systemd user's scope.
 
-This machine may have neither, so each boots a guest (boot.py), and tells how every test fared in there.
+This machine may have neither, so each boots a guest (boot.py), and reports the result of every test in it.
 """
 
 import os
@@ -53,7 +53,7 @@ AS_USER = ["(test_escape and ((leader_that_holds and scope) or best))", "(test_o
         case("wide", "user", [ESCAPE, OVERSHOOT, UNIT], " or ".join(AS_USER), long=True),
     ],
 )
-def test_in_a_guest(mode: str, tests: list[str], chosen: str, deadline: int, tmp_path: Path) -> None:
+def test_tests_pass_in_a_guest(mode: str, tests: list[str], chosen: str, deadline: int, tmp_path: Path) -> None:
     if MISSING and os.environ.get("CI") == "true" and "SEQSUP_NO_GUEST" not in os.environ:
         pytest.fail(f"no guest can boot: {MISSING}", pytrace=False)
     if MISSING:
@@ -94,7 +94,7 @@ def _boot(mode: str, tests: list[str], deadline: int, out: Path, console: Path) 
 
 
 def _fared(case: ElementTree.Element) -> tuple[str, str]:
-    """A test's name and its worst result: nothing is said of one that passed."""
+    """Return a test's name and its worst result; a passed test has none."""
     said = {child.tag for child in case}
     how = next((how for how in ("error", "failure", "skipped") if how in said), "passed")
     return f"{case.get('classname')}.{case.get('name')}", how

@@ -32,7 +32,7 @@ def shown(unit: str, key: str) -> str:
 
 @pytest.fixture
 def unit(seqsup: Cli, tmp_path: Path) -> Iterator[str]:
-    """The unit of a profile whose one agent says who it is, and holds."""
+    """Start the unit of a profile with one agent that reports its ids and holds."""
     holds = shell("holds", "sleep 600 & echo ready $$ $!; wait")
     text = seqsup("init", write(tmp_path, holds, timeouts={"wall": "600s", "grace": "1s"}), "--systemd").stdout
     (name,) = set(re.findall(r"seqsup-\S+\.service", text))
@@ -48,7 +48,7 @@ def unit(seqsup: Cli, tmp_path: Path) -> Iterator[str]:
 
 
 def fled(run: str) -> list[int]:
-    """Who the agent said that it and its child are, once it did."""
+    """Return the pids of the agent and its child, once the agent has reported them."""
     said = Path(os.environ["SEQSUP_STATE_DIR"], "runs", run, "holds", "1", "stdout.log")
     wait_for(lambda: said.exists() and said.read_text(), PATIENCE)
     return [int(pid) for pid in said.read_text().split()[1:]]

@@ -1,5 +1,6 @@
-"""grafana/: the dashboard is up to date and without fault, seeded faults are found, the alerts fire when they should,
-and on a real run each query has an answer."""
+"""grafana/: the dashboard is up to date and free of mistakes, seeded mistakes are found, and alerts fire when they
+should. On a real run each query has an answer.
+"""
 
 import copy
 import json
@@ -179,7 +180,7 @@ def test_grafanas_own_types_take_the_dashboard_and_refuse_what_is_wrong(board: J
 
 
 def _type_errors(made: Json, folder: Path) -> str:
-    """What tsc says of the dashboard, written as typed constants."""
+    """Return the messages of tsc about the dashboard, written as typed constants."""
     schema, tsc = package("@grafana/schema", "13.2.3"), package("typescript", "5.9.3") / "bin" / "tsc"
     constants, imports = [], {}
     for n, panel in enumerate(made["panels"]):
@@ -235,7 +236,7 @@ def _words(expr: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in expr).split()
 
 
-def test_what_draws_the_picture_knows_every_kind_of_panel_and_its_run_is_well_formed(
+def test_preview_draws_every_kind_of_panel_and_its_run_is_well_formed(
     board: Json, seqsup: Callable[..., Result]
 ) -> None:
     page = (GRAFANA / "preview/page/main.jsx").read_text()
@@ -285,15 +286,15 @@ COMPANION = {"name": "mcp", "command": ["sleep", "600"], "ready": {"delay": "100
 def test_each_query_has_an_answer_on_a_real_run(
     board: Json, seqsup: Callable[..., Result], seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
-    """Scraped by a real Prometheus: one that works, one that leaves a process, one whose garbage is collected, one that
-    leaks and is killed; beside them a companion that is started anew after each. Then
-    the same from what the run itself has kept."""
+    """A real Prometheus scrapes a run of four agents: one works, one leaves a process, one has its garbage collected,
+    one leaks and is killed. A companion restarts after each. Then the same from the run's stored figures.
+    """
     listen = f"127.0.0.1:{free_port()}"
     targets = tmp_path / "targets.json"
     config = (
         f"scrape_configs:\n- job_name: seqsup\n  scrape_interval: 250ms\n  file_sd_configs:\n  - files: [{targets}]\n"
     )
-    # Dropped once seqsup has read who allocated it, which makes V8 collect, and before a collection is asked for
+    # Dropped after seqsup has read the allocation sites (which makes V8 collect), and before a collection is requested
     drops = tmp_path / "drops.mjs"
     drops.write_text("""let kept = [];
       for (let n = 0; n < 2_000_000; n++) kept.push({ n, text: `message ${n}` });

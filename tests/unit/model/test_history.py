@@ -1,4 +1,4 @@
-"""What a run's events come to: tables for the cases, hypothesis for all the others."""
+"""Fold of a run's events: tables for the cases, hypothesis for all the others."""
 
 from collections.abc import Iterable, Iterator
 
@@ -77,14 +77,14 @@ def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None
     assert (embed.seconds, embed.peak, embed.left_over) == (7, 1031 * MIB, 3)
 
 
-def test_of_many_left_over_each_counts_and_what_is_of_no_process_does_not() -> None:
+def test_each_leftover_process_counts_once_and_entries_without_a_process_do_not() -> None:
     left = (process(7), replace(process(8), count=33), replace(process(0), count=0))
     told = Told().run("a").started("a").ended("a", left_over=left)
     told.drained("a", strays=(process(7), replace(process(9), count=5)))
     assert fold(told.events).agents["a"].left_over == 39
 
 
-def test_what_one_left_over_is_counted_once_though_another_ended_meanwhile() -> None:
+def test_leftover_process_is_counted_once_though_another_exited_meanwhile() -> None:
     """As in lanes."""
     told = Told().run("a", "b").started("a").started("b")
     told.ended("a", left_over=(process(7),)).ended("b", left_over=(process(8),))
@@ -92,7 +92,7 @@ def test_what_one_left_over_is_counted_once_though_another_ended_meanwhile() -> 
     assert (agents["a"].left_over, agents["b"].left_over) == (1, 2)
 
 
-def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> None:
+def test_running_agent_has_its_pid_and_a_waiting_one_its_next_attempt() -> None:
     told = Told().run("a", "b").started("a", pid=42)
     view = fold(told.events)
     (current,) = view.at_turn
@@ -105,8 +105,8 @@ def test_a_running_agent_says_its_pid_and_a_waiting_one_when_it_goes_on() -> Non
     assert (waiting.state, waiting.retry_at) == (AgentState.BACKOFF, told.events[-1].at + 20)
 
 
-def test_nothing_of_a_dead_supervisors_run_has_a_pid_or_a_next_attempt() -> None:
-    """Pids come back: whoever ends one that is told ends a stranger."""
+def test_run_of_a_dead_supervisor_has_neither_pid_nor_next_attempt() -> None:
+    """Pids are reused: a user who kills a reported one may kill a stranger."""
     start = CompanionStarted(companion="mcp", number=1, pid=7, command=("mcp",), folder="@companions/mcp/1")
     told = Told().run("a", "b").tell(start).tell(CompanionReady(companion="mcp", number=1, seconds=0.1))
     for died in (fold(told.started("a", pid=8).events), fold(told.ended("a", Reason.FAILED).retry("a").events)):
@@ -167,7 +167,7 @@ def test_an_agents_state_follows_from_its_reason(reason: Reason, state: AgentSta
     assert fold(Told().run("a").attempt("a", reason).agent_ended("a", reason).events).agents["a"].state is state
 
 
-def test_who_resumes_knows_until_when_a_usage_limit_holds() -> None:
+def test_resumed_run_knows_until_when_a_usage_limit_holds() -> None:
     told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a", wait=600.0)
     until = told.events[-1].at + 600.0
     agent = fold(told.events).agents["a"]
@@ -178,7 +178,7 @@ def test_who_resumes_knows_until_when_a_usage_limit_holds() -> None:
     assert fold(told.attempt("a", number=2).events).agents["a"].limit_until is None
 
 
-def test_who_waits_on_for_a_usage_limit_is_told_with_that_reason() -> None:
+def test_agent_that_keeps_waiting_for_a_usage_limit_has_that_reason() -> None:
     told = Told().run("a").attempt("a", Reason.USAGE_LIMIT).paused("a").run("a", resumed=True).paused("a")
     agent = fold(told.events).agents["a"]
     assert (agent.state, agent.reason) == (AgentState.BACKOFF, Reason.USAGE_LIMIT)
@@ -218,7 +218,7 @@ def test_a_resumed_run_keeps_what_was_completed_and_takes_the_rest_again() -> No
     assert fold(told.events).agents["b"].attempts == 2, "the lost one counts, and its folder is not used again"
 
 
-def test_a_resumed_run_follows_the_profile_as_it_is_now() -> None:
+def test_resumed_run_follows_the_present_profile() -> None:
     told = Told().run("a", "b").attempt("b").agent_ended("b")
     told.run("c", "b", resumed=True)
     view = fold(told.events)
@@ -234,7 +234,7 @@ def test_an_agent_that_completed_is_known_even_if_the_supervisor_died_in_its_dra
     assert {name: each.content for name, each in view.completed.items()} == {"a": "content of a"}
 
 
-def test_of_a_dead_supervisors_agents_those_between_tries_are_lost_too_but_not_who_had_ended_well() -> None:
+def test_agents_between_attempts_of_a_dead_supervisor_are_lost_and_completed_ones_are_not() -> None:
     told = Told().run("ended", "drains", "waits", "halted", "to come").attempt("ended").agent_ended("ended")
     told.attempt("drains").attempt("waits", Reason.FAILED).retry("waits").attempt("halted", Reason.HALTED)
     view = fold(told.events)
@@ -328,7 +328,7 @@ def test_agent_that_waits_knows_until_when_by_both_clocks() -> None:
     assert fold(told.paused("a").events).agents["a"].due == event.mono + 20
 
 
-def test_agent_that_ended_waits_for_nothing_and_is_told_with_its_last_words() -> None:
+def test_agent_that_ended_waits_for_nothing_and_has_its_last_words() -> None:
     told = Told().run("a").attempt("a", Reason.FAILED).retry("a")
     told.tell(AdmissionDelayed(agent="a", need=MIB, room=0, why="too little memory"))
     agent = fold(told.agent_ended("a", Reason.HALTED, why="you stopped it").events).agents["a"]
@@ -433,7 +433,7 @@ def test_hook_is_known_while_it_runs() -> None:
     assert fold(told.tell(started).tell(ended).tell(ended).events).hooks == {}
 
 
-def test_pause_of_a_run_ends_when_it_goes_on_or_is_over() -> None:
+def test_pause_of_a_run_ends_when_it_resumes_or_is_over() -> None:
     told = Told().run("a").tell(RunPaused(why="the disk is full"))
     assert fold(told.events).paused == "the disk is full"
     for after in (told.events, *([*told.events, each] for each in _one_more(told))):
@@ -441,7 +441,7 @@ def test_pause_of_a_run_ends_when_it_goes_on_or_is_over() -> None:
 
 
 def _one_more(told: Told) -> Iterator[Recorded]:
-    """Each event that ends a pause, after what was told."""
+    """Yield each event that ends a pause, after the earlier ones."""
     for more in (Told().tell(RunContinued(seconds=5.0)), Told().run_ended(0), Told().run("a", resumed=True)):
         yield replace(more.events[0], seq=len(told.events) + 1)
 
@@ -483,7 +483,7 @@ def test_agent_that_is_resumed_has_neither_its_pid_nor_its_last_reason() -> None
     assert (agent.pid, agent.retry_at, agent.due) == (None, None, None)
 
 
-def test_agent_that_an_earlier_start_completed_keeps_the_reason_that_stands() -> None:
+def test_agent_that_an_earlier_start_completed_keeps_its_reason() -> None:
     told = Told().run("a", "b").attempt("a", Reason.HARD, ok=True).agent_ended("a", Reason.HARD, ok=True)
     told.run("a", "b", resumed=True, before=("a", "b"), skips={"a": "not in the task"})
     view = fold(told.events)
@@ -500,7 +500,7 @@ def taking_over(told: Told, *agents: str, **folders: str) -> Told:
     return told
 
 
-def test_attempt_that_stands_for_a_renamed_agent_brings_its_figures() -> None:
+def test_attempt_of_a_renamed_agent_brings_its_figures() -> None:
     told = Told().run("old", "b").attempt("old", peak=70 * MIB, seconds=7).agent_ended("old")
     view = fold(taking_over(told, "new", "b", new="old/1").events)
     new = view.agents["new"]
@@ -519,7 +519,7 @@ def test_agents_that_change_names_change_figures_too() -> None:
     }  # fmt: skip
 
 
-def test_agent_for_which_anothers_attempt_stands_goes_on_with_its_own_numbers() -> None:
+def test_agent_that_uses_the_attempt_of_another_continues_its_own_numbers() -> None:
     told = Told().run("a", "b").attempt("a").attempt("b", Reason.FAILED).attempt("b", Reason.FAILED, number=2)
     agent = fold(taking_over(told, "b", b="a/1").events).agents["b"]
     assert (agent.folder, agent.attempts, agent.attempt) == ("a/1", 1, 2)
@@ -530,14 +530,14 @@ def test_agent_that_completed_before_keeps_its_folder() -> None:
     assert fold(told.events).agents["a"].folder == "a/1"
 
 
-def test_attempt_of_which_nothing_is_known_stands_all_the_same() -> None:
+def test_reused_attempt_without_a_record_counts() -> None:
     view = fold(taking_over(Told().run("a"), "a", a="elsewhere/1").events)
     agent = view.agents["a"]
     assert (agent.name, agent.state, agent.folder, agent.attempts) == ("a", AgentState.COMPLETED, "elsewhere/1", 0)
     assert view.completed == {}
 
 
-def test_agent_that_stands_for_itself_keeps_its_figures() -> None:
+def test_agent_that_reuses_its_own_attempt_keeps_its_figures() -> None:
     told = Told().run("a").attempt("a", peak=70 * MIB).agent_ended("a")
     agent = fold(taking_over(told, "a", a="a/1").events).agents["a"]
     assert (agent.peak, agent.attempt, agent.folder) == (70 * MIB, 1, "a/1")
@@ -611,7 +611,7 @@ def _at(*moments: tuple[float, str, str]) -> Iterator[Recorded]:
         (1, [(1, "+", "a"), (2, "+", "b"), (3, "-", "a"), (4, "-", "b")]),
         (3, [(1, "+", "a"), (2, "+", "b"), (3, "+", "c"), (4, "-", "a"), (4, "-", "b"), (4, "-", "c")]),
         (1, [(1, "+", "a"), (2, "+", "b"), (2, "-", "b"), (3, "-", "a")]),  # an instant within another counts
-        (1, [(1, "+", "a"), (2, "+", "b"), (3, "-", "b")]),  # nobody saw a's end
+        (1, [(1, "+", "a"), (2, "+", "b"), (3, "-", "b")]),  # the end of a was not seen
         (0, [(1, "+", "a"), (5, "lost", "a"), (6, "+", "a"), (7, "-", "a")]),
         (0, [(0, "boot", "x"), (100, "+", "a"), (5, "lost", "a"), (6, "boot", "y"), (7, "+", "a"), (8, "-", "a")]),
         (0, [(0, "boot", "x"), (100, "+", "a"), (6, "boot", "y"), (200, "+", "a"), (201, "-", "a")]),

@@ -23,7 +23,7 @@ def test_exit_of_a_leader_in_words_and_numbers(
     assert (outcome.exit_code, outcome.signal) == (code, signal)
 
 
-def test_outcome_of_which_no_more_is_known_blames_nobody() -> None:
+def test_outcome_without_details_blames_no_process() -> None:
     outcome = Outcome(reason=Reason.FAILED, why="exit 1", exit=None, seconds=1.0, peak=0)
     assert (outcome.processes, outcome.left_over, outcome.forensics) == ((), (), "")
     assert not outcome.blames_us

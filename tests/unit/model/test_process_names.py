@@ -1,4 +1,4 @@
-"""What a process is for, by command lines as they stand in /proc of real agents' trees."""
+"""Kinds of processes by the command lines in /proc of real agents' trees."""
 
 import pytest
 from hypothesis import given
@@ -106,7 +106,7 @@ def test_whatever_a_process_calls_itself_it_has_a_kind_and_the_leader_is_the_age
     ("http.server", "http.server"),
     ("-e", "-e"),
 ])  # fmt: skip
-def test_a_script_that_is_called_as_any_other_is_told_with_its_package(script: str, said: str) -> None:
+def test_script_called_like_many_others_is_named_with_its_package(script: str, said: str) -> None:
     assert script_name(script) == said
 
 
@@ -128,7 +128,7 @@ def test_the_reader_sees_what_each_was_for() -> None:
     )
 
 
-def test_what_has_no_name_of_its_own_is_told_last() -> None:
+def test_process_without_a_name_of_its_own_is_listed_last() -> None:
     held = [
         ProcessMemory(pid=pid, name=name, command=name, bytes=size << 20, count=count)
         for pid, name, size, count in [

@@ -46,7 +46,7 @@ def test_memory_is_examined_of_what_memory_ended() -> None:
         ),
     ],
 )
-def test_who_ended_an_attempt_follows_from_its_reason(by: EndedBy, reasons: set[str]) -> None:
+def test_cause_of_an_exit_follows_from_its_reason(by: EndedBy, reasons: set[str]) -> None:
     assert set(map(str, ended_by(by))) == reasons
 
 

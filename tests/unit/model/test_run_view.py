@@ -1,4 +1,4 @@
-"""What can be read off a run: whose turn it is, what is to come, how long it takes."""
+"""The view of a run: active agents, agents to come, durations."""
 
 import json
 from typing import Any
@@ -150,7 +150,7 @@ def test_state_of_a_run_follows_from_its_exit_code(code: int, state: RunState) -
     assert run_state(code) is state
 
 
-def test_programs_are_told_no_moment_of_a_clock_that_only_counts() -> None:
+def test_programs_get_no_moment_of_the_monotonic_clock() -> None:
     view = view_of(RUNNING, began=1.0, attempts=[attempt()])
     view.hooks["@hooks/1"] = HookView(point="before_run", command="x", agent="", pid=7, started=5.0, began=1.0)
     told = view.fields()
@@ -228,7 +228,7 @@ def as_json(view: RunView) -> dict[str, Any]:
     return told
 
 
-def test_nothing_is_known_of_an_agent_before_its_first_attempt() -> None:
+def test_agent_before_its_first_attempt_has_no_figures() -> None:
     """As in `seqsup status --json`."""
     [agent] = as_json(view_of(PENDING))["agents"].values()
     known = {"name": "a", "state": "pending", "left_out": False, "before": False}
@@ -236,7 +236,7 @@ def test_nothing_is_known_of_an_agent_before_its_first_attempt() -> None:
     assert agent == dict.fromkeys(agent) | known | empty
 
 
-def test_nothing_is_known_of_a_run_before_its_first_event() -> None:
+def test_run_before_its_first_event_has_no_figures() -> None:
     told = as_json(RunView())
     known = {"state": "starting", "halt": 0, "concurrency": 1, "resumes": 0, "sequence_violations": 0}
     texts = dict.fromkeys(("run", "name", "task", "paused", "version", "containment", "why"), "")
@@ -244,14 +244,14 @@ def test_nothing_is_known_of_a_run_before_its_first_event() -> None:
     assert told == dict.fromkeys(told) | known | texts | tables | {"hooks": [], "asked": [], "only": []}
 
 
-def test_states_have_the_words_that_programs_are_told() -> None:
+def test_states_have_the_words_that_programs_get() -> None:
     assert list(map(str, AgentState)) == [
         "pending", "running", "draining", "backoff", "completed", "gave-up", "skipped", "lost", "halted",
     ]  # fmt: skip
     assert list(map(str, RunState)) == ["starting", "running", "completed", "failed", "stopped"]
 
 
-def test_nothing_is_known_of_a_companion_before_its_first_start() -> None:
+def test_companion_before_its_first_start_has_no_figures() -> None:
     view, lives = CompanionView(name="mcp"), CompanionLives(name="mcp")
     assert (view.state, view.pid, view.starts, view.why) == ("starting", None, 0, "")
     assert (lives.starts, lives.restarts, lives.exits, lives.peak, lives.why) == (0, {}, 0, 0, "")

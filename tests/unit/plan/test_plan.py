@@ -83,7 +83,7 @@ def node(**more: Any) -> AgentSurvey:
 # What reaches which runtime
 
 
-def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
+def test_plan_says_which_of_nodes_options_reach_an_agent() -> None:
     bun = AgentSurvey(detected=Detected(kind="bun", executable="/bin/claude", why="/bin/claude was compiled by Bun"))
     [step] = planned(agents("a"), found=bun).steps
     assert (step.runtime, step.node) == ("bun", None)
@@ -97,14 +97,14 @@ def test_what_of_nodes_options_reaches_an_agent_is_said() -> None:
     assert step.runtime_why.startswith('runtime = "native" is set in the profile, but /bin/claude was compiled by Bun')
 
 
-def test_a_table_of_its_own_for_a_node_that_is_not_there_is_told() -> None:
+def test_node_table_of_an_agent_without_a_node_is_reported() -> None:
     table = 'a\nnode = { max_old_space_size = "1GiB" }'
     assert any("its [node] has no effect" in note for note in planned(agents(table)).notes)
     assert not any("no effect" in note for note in planned(agents(table), found=node()).notes)
     assert not any("no effect" in note for note in planned('node.max_old_space_size = "1GiB"\n' + agents("a")).notes)
 
 
-def test_of_many_agents_those_that_are_alike_stand_together(tmp_path: Path) -> None:
+def test_similar_agents_are_reported_together(tmp_path: Path) -> None:
     each = "each\ncommand = ['echo', '{item}']\nfor_each = [" + ", ".join(f"'{n}'" for n in range(300)) + "]"
     others = [f"other-{n}\ncommand = ['echo']\ntimeouts = {{ wall = {n + 1} }}" for n in range(60)]
     path = profile_file(tmp_path, agents("first\ncommand = ['echo']\nexpect = ['hard']", each, *others))
@@ -176,7 +176,7 @@ def test_only_takes_the_named_even_without_what_they_need_and_against_when() -> 
     assert any("needs a, which does not run now" in note for note in plan.notes)
 
 
-def test_from_skips_what_comes_before() -> None:
+def test_from_skips_earlier_agents() -> None:
     plan = planned(agents("a", "b", "c"), start_from="b")
     assert names(plan) == ["b", "c"]
     assert skips(plan) == {"a": "before --from b"}
@@ -201,7 +201,7 @@ def test_for_each_makes_a_copy_for_each_item() -> None:
     assert names(planned(text, start_from="a.3")) == ["a.3", "b"]
 
 
-def test_for_each_that_finds_nothing_skips_the_agent_and_who_needs_it() -> None:
+def test_for_each_without_items_skips_the_agent_and_agents_that_need_it() -> None:
     plan = planned(agents("a\nfor_each = { glob = '*' }", "b\nneeds = ['a']", "c"), items={"a": ()})
     assert names(plan) == ["c"]
     assert skips(plan) == {"a": "for_each has no items", "b": "needs a, skipped as well"}
@@ -236,7 +236,7 @@ def test_an_escaped_text_is_given_back(text: str) -> None:
     assert finish(escape(text), lambda name, argument: "wrong") == text
 
 
-def test_what_is_asked_of_an_agent_with_for_each_is_asked_of_each_copy() -> None:
+def test_option_for_an_agent_with_for_each_applies_to_each_copy() -> None:
     text = agents("a\nfor_each = ['{', 'y']\nstdin = '{item}'", "b\nstdin = '{summary:a}'\nneeds = ['a']")
     assert planned(text).steps[2].stdin == "{summary:a.1}\n{summary:a.2}"
 
@@ -301,7 +301,7 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("", AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
     ],
 )
-def test_what_this_machine_cannot_do_is_named_with_its_key(
+def test_missing_ability_of_the_machine_is_reported_with_its_key(
     lines: str, found: AgentSurvey, key: str, message: str
 ) -> None:
     with pytest.raises(ProfileError) as caught:
@@ -370,12 +370,12 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         ("for_each = ['x']", node(), "{item} is not used"),
     ],
 )
-def test_what_a_user_should_know_is_noted(lines: str, found: AgentSurvey, note: str) -> None:
+def test_plan_has_notes_that_a_user_needs(lines: str, found: AgentSurvey, note: str) -> None:
     notes = planned(agents(f"a\nmemory.hard = '1GiB'\n{lines}"), found=found).notes
     assert any(note in each for each in notes), notes
 
 
-def test_summaries_that_may_be_too_long_for_a_command_are_told_before_they_are_made() -> None:
+def test_summaries_that_may_be_too_long_for_a_command_are_reported_before_they_exist() -> None:
     def noted(copies: int, key: str) -> bool:
         sums = f"sum\nneeds = ['x']\n{key}"
         text = agents(f"x\ncommand = ['x', '{{item}}']\nfor_each = {[str(n) for n in range(copies)]}", sums)
@@ -390,7 +390,7 @@ def test_summaries_that_may_be_too_long_for_a_command_are_told_before_they_are_m
     assert not noted(32, "stdin = '{summary:x}'")
 
 
-def test_what_is_the_same_for_many_agents_is_noted_once() -> None:
+def test_note_that_applies_to_many_agents_is_given_once() -> None:
     found = node(user_options="--max-old-space-size=9")
     notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes
     assert [note for note in notes if "yours is kept" in note] == [
@@ -413,7 +413,7 @@ def refusal(folder: Path, text: str) -> list[str]:
     return [f"{complaint.line} {complaint.key}: {complaint.message}" for complaint in caught.value.complaints]
 
 
-def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -> None:
+def test_all_that_the_machine_lacks_is_reported_at_once_with_lines(tmp_path: Path) -> None:
     (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
     text = (
         "[hooks]\nafter_run = ['./hook.sh', 'no-such-hook', '-c']\n"
@@ -432,7 +432,7 @@ def test_all_that_the_machine_lacks_is_said_at_once_with_lines(tmp_path: Path) -
     ]
 
 
-def test_what_cannot_be_looked_at_is_told_by_its_key_as_well(tmp_path: Path) -> None:
+def test_unreadable_path_is_reported_with_its_key_as_well(tmp_path: Path) -> None:
     long = "n" * 300
     text = f"[hooks]\nafter_run = ['{long}']\n[metrics]\ntextfile = '{long}'\n" + agents(
         f"a\ncommand = ['./{long}']", f"b\ncommand = ['{long}']", f"c\ncommand = ['sh']\ncwd = '{long}'",
@@ -445,7 +445,7 @@ def test_what_cannot_be_looked_at_is_told_by_its_key_as_well(tmp_path: Path) -> 
     assert all(one.endswith("File name too long") for one in told)
 
 
-def test_a_command_line_in_one_word_is_told_to_be_taken_apart(tmp_path: Path) -> None:
+def test_command_line_in_one_word_is_reported_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("#!/bin/sh\n")
     (tmp_path / "a.sh").chmod(0o755)
     text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
@@ -465,7 +465,7 @@ def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path)
     assert names(load(profile_file(tmp_path, later))) == ["a"]
 
 
-def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_path: Path) -> None:
+def test_argument_that_no_command_accepts_is_reported_before_the_run(tmp_path: Path) -> None:
     room = "x" * 131_061
     text = agents(
         f"a\ncommand = ['echo', '{room}{{task}}']", f"b\ncommand = ['echo']\nenv.A = '{room[2:]}{{task}}'",
@@ -482,8 +482,8 @@ def test_a_word_that_no_command_can_take_is_told_before_an_hour_is_spent(tmp_pat
     assert {complaint.message for complaint in caught.value.complaints} == {why}
 
 
-def test_what_cannot_be_read_and_a_home_that_nobody_has_are_told_by_their_keys(tmp_path: Path) -> None:
-    unreadable = "/proc/self/mem"  # a regular file, whose first byte is an error
+def test_unreadable_file_and_missing_home_are_reported_with_their_keys(tmp_path: Path) -> None:
+    unreadable = "/proc/self/mem"  # a regular file whose first byte cannot be read
     text = "[run]\nstate_dir = '~no-such-user/x'\nmode = 'x'\n" + agents(
         f"a\ncommand = ['sh']\nstdin_file = '{unreadable}'",
         f"b\ncommand = ['sh']\nfor_each.lines = '{unreadable}'",
@@ -498,7 +498,7 @@ def test_what_cannot_be_read_and_a_home_that_nobody_has_are_told_by_their_keys(t
     ]  # fmt: skip
 
 
-def test_who_leaves_out_the_ending_is_told_of_the_file(tmp_path: Path) -> None:
+def test_missing_file_extension_is_reported_with_the_file(tmp_path: Path) -> None:
     profile_file(tmp_path, "")
     with pytest.raises(ProfileError, match=rf"No such file or directory \(did you mean {tmp_path}/p\.toml\?\)"):
         load(str(tmp_path / "p"))
@@ -633,7 +633,7 @@ def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
     assert all(line == line.rstrip() for line in shown.splitlines())
 
 
-def test_what_most_agents_have_is_said_once(tmp_path: Path) -> None:
+def test_value_that_most_agents_have_is_shown_once(tmp_path: Path) -> None:
     one = 'memory.hard = "1GiB"\ndrain.available = "none"\nneeds = ["a"]'
     texts = [
         f'{name}\ncommand = ["sh"]\n{rest}'
@@ -687,7 +687,7 @@ def test_the_schema_is_printed_as_json() -> None:
     assert json.loads(CliRunner().invoke(schema_command).output)["required"] == ["agents"]
 
 
-def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path) -> None:
+def test_mistakes_and_missing_abilities_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "hook.sh").write_text("#!/bin/sh\n")
     profile = tmp_path / "p.toml"
     profile.write_text(
@@ -714,7 +714,7 @@ def test_what_is_wrong_and_what_the_machine_lacks_is_told_at_once(tmp_path: Path
     ]
 
 
-def test_what_is_wrong_in_one_line_is_told_in_the_order_in_which_it_is_written(tmp_path: Path) -> None:
+def test_mistakes_in_one_line_are_reported_in_their_order(tmp_path: Path) -> None:
     keys = [f"{letter}rong" for letter in "hgfedcba"]
     profile = tmp_path / "p.toml"
     profile.write_text(

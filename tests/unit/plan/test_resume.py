@@ -30,7 +30,7 @@ def had(**entries: tuple[str, int]) -> dict[str, Completed]:
     return {name: Completed(content, seq, f"{name}/1") for name, (content, seq) in entries.items()}
 
 
-def test_what_an_agent_builds_on_is_what_it_needs_and_what_it_is_handed() -> None:
+def test_agent_depends_on_its_needs_and_its_inputs() -> None:
     one = step(
         "x", "{summary:a}{artifacts:b}{artifacts}{{summary:no}", cwd=HERE, env={"E": "{summary:c}"},
         stdin="{summary:a} {artifacts:d}", needs=("e", "a"),
@@ -65,7 +65,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("steps", "completed", "done", "again"), CASES.values(), ids=CASES)
-def test_what_runs_again_and_why(
+def test_changed_agents_run_again_with_the_reason(
     steps: list[Step], completed: dict[str, Completed], done: str, again: dict[str, str]
 ) -> None:
     found = resumption(steps, completed)
@@ -146,14 +146,14 @@ def test_agent_that_the_plan_has_no_more_is_gone() -> None:
     assert gone(known("a", "c", left_out=["c"]), plan, Resumption({}, {})) == ()
 
 
-def test_agent_that_stands_under_another_name_is_not_gone() -> None:
+def test_agent_that_completed_under_another_name_is_not_gone() -> None:
     completed = had(old=("A", 1), gone=("B", 2))
     view = known("old", "gone", completed=completed)
     assert gone(view, plan_of(A), Resumption({"a": completed["old"]}, {})) == ("gone",)
     assert gone(view, plan_of(A, skips=[skip("b", "B")]), Resumption({}, {})) == ("old",)
 
 
-def test_step_whose_last_content_stands_for_another_does_not_run_again_but_anew() -> None:
+def test_step_whose_last_content_is_used_by_another_runs_as_a_new_one() -> None:
     found = resumption([made("a", "new"), made("b", "A")], had(a=("A", 1)))
     assert (list(found.done), found.again) == (["b"], {})
 

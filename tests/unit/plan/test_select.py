@@ -1,4 +1,4 @@
-"""Which agents are taken, and what is said of those that are not."""
+"""Selection of agents, and the reasons of those that are left out."""
 
 import pytest
 
@@ -122,7 +122,7 @@ def test_agent_without_when_is_taken_for_no_task() -> None:
         ),
     ],
 )
-def test_unknown_agent_is_told_with_the_option_and_the_known_ones(choice: Choice, lines: list[str]) -> None:
+def test_unknown_agent_is_reported_with_the_option_and_the_known_ones(choice: Choice, lines: list[str]) -> None:
     with pytest.raises(ProfileError) as caught:
         skipped(choice, "worker", "b")
     assert str(caught.value).splitlines() == lines

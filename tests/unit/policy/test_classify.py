@@ -147,7 +147,7 @@ def test_the_words_of_v8_are_kept_and_nothing_of_its_stack() -> None:
     assert "\n" not in why
 
 
-def test_who_died_is_named_by_the_last_line_of_its_collector() -> None:
+def test_last_line_of_the_collector_names_the_dead_process() -> None:
     _, why = classify(ending=code(1), stderr=OOM_20 + b"x\n" + OOM_24_CUT, kernel_oom="", success=ZERO, missing="")
     assert why.startswith("V8 of process 23369 reached its heap limit (exit 1): FATAL ERROR: Ineffective")
 
@@ -184,7 +184,7 @@ def test_a_crash_under_a_limit_of_data_may_be_its_doing() -> None:
     assert why.endswith("; or rlimits.data (1024 MiB) refused it more")
 
 
-def test_what_is_no_text_at_all_does_no_harm() -> None:
+def test_output_that_is_not_text_does_no_harm() -> None:
     reason, why = classify(
         ending=signal(6), stderr=b"\xff\xfeFATAL ERROR: \xff - JavaScript heap out of memory\0", kernel_oom="",
         success=ZERO, missing="",
@@ -243,7 +243,7 @@ def test_words_far_apart_on_one_line_are_not_v8s() -> None:
         (b"Uncaught:\n5\n(Use `node --trace-uncaught`)\n\nNode.js v20.20.2\n", "(Use `node --trace-uncaught`)"),
     ],
 )
-def test_what_it_said_last(output: bytes, words: str) -> None:
+def test_last_words_of_an_agent(output: bytes, words: str) -> None:
     assert last_words(output) == words
 
 
@@ -378,11 +378,11 @@ def said(reason: Reason, *printed: str) -> tuple[Reason, str, float | None]:
 
 
 @pytest.mark.parametrize(("after", "reason"), [(9, Reason.FAILED), (10, Reason.COMPLETED)])
-def test_failure_that_exits_well_is_told_in_the_last_ten_lines(after: int, reason: Reason) -> None:
+def test_failure_that_exits_with_zero_is_found_in_the_last_ten_lines(after: int, reason: Reason) -> None:
     assert said(Reason.COMPLETED, "error: no key\n" + "and more\n" * after)[0] is reason
 
 
-def test_failure_is_told_by_its_line_in_either_output() -> None:
+def test_failure_is_found_by_its_line_in_either_output() -> None:
     assert said(Reason.COMPLETED, "fine\nError: no key\nbye\n", "") == (
         Reason.FAILED, "it exited with a success code, but printed: Error: no key", None,
     )  # fmt: skip
@@ -399,7 +399,7 @@ def test_failure_without_a_limit_keeps_its_words() -> None:
     assert said(Reason.CRASHED, "quota") == (Reason.CRASHED, "why", None)
 
 
-def test_usage_limit_is_told_with_the_preset_and_its_line() -> None:
+def test_usage_limit_is_found_with_the_preset_and_its_line() -> None:
     assert said(Reason.FAILED, "", "a\nQuota  is up\nb\n") == (
         Reason.USAGE_LIMIT, "cli reached its usage limit: Quota is up", None,
     )  # fmt: skip

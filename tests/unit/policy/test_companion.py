@@ -234,7 +234,7 @@ def test_failed_companion_is_started_again_once_its_back_off_is_over(waited: flo
 
 
 @pytest.mark.parametrize(("lived", "failures"), [(STEADY - 0.1, 2), (STEADY, 1), (STEADY + 0.1, 1)])
-def test_failure_counts_anew_after_a_minute(lived: float, failures: int) -> None:
+def test_failures_are_counted_from_zero_after_a_minute(lived: float, failures: int) -> None:
     again = [at(10), at(10), crash(10 + lived)]
     assert lives([*failed_once(1.0), *again])[-1].failures == failures
 
@@ -260,7 +260,7 @@ def test_ready_companion_that_lacks_something_again_stays_ready() -> None:
     assert lives([at(0), at(1), at(100, lacks="x")])[-1].phase is READY
 
 
-def test_companion_that_fails_is_told_by_its_own_words() -> None:
+def test_companion_that_fails_is_reported_with_its_own_words() -> None:
     found = lives([at(0), at(20, broken="not found", lacks="x")])[-1]
     assert (found.why, found.died, found.failures) == ("not found", False, 1)
     crashed = lives([at(0), at(1), crash(2, "signal 11")])[-1]

@@ -1,4 +1,4 @@
-"""What past attempts let expect: time, memory, and limits that would fit."""
+"""Expectations from past attempts: time, memory, and limits that would fit."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_a_quantile_is_one_of_the_values_and_so_many_do_not_exceed_it(values: li
 
 
 @given(known=PASTS, content=st.sampled_from("ABC"))
-def test_what_is_expected_lies_within_what_was_seen(known: list[Past], content: str) -> None:
+def test_expected_value_lies_within_the_past_ones(known: list[Past], content: str) -> None:
     usual = expect(known, content)
     well = [each for each in relevant(known, content) if each.ok]
     assert (usual is None) == (not well)
@@ -60,7 +60,7 @@ def test_suggested_limits_leave_room_for_what_was_seen_and_rise_in_order(known: 
     if limits is None:
         assert good(known) < FEW
         return
-    assert limits.of.high < limits.soft < limits.hard  # between them it is asked to collect
+    assert limits.of.high < limits.soft < limits.hard  # a collection is requested between them
     assert limits.wall >= max(60, 2 * limits.of.long)
     assert all(size % (64 * MIB) == 0 for size in (limits.soft, limits.hard))
     for each in known:
@@ -90,12 +90,12 @@ def test_a_peak_has_risen_only_if_it_is_more_than_twice_what_was_usual(known: li
     ],
     ids=["twice", "not yet", "too few", "a whim", "none went well", "too few were weighed", "enough were"],
 )
-def test_when_a_peak_is_told(peak: int, known: list[Past], told: bool) -> None:
+def test_high_peak_is_reported(peak: int, known: list[Past], told: bool) -> None:
     usual = expect(known, "A")
     assert (usual is not None and risen(peak * MIB, usual)) == told
 
 
-def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
+def test_attempt_that_was_not_measured_gives_no_memory_figure() -> None:
     usual = expect(past(0, 0, 100, 0))
     assert usual is not None
     assert (usual.attempts, usual.weighed, usual.peak, usual.high) == (4, 1, 100 * MIB, 100 * MIB)
@@ -107,7 +107,9 @@ def test_what_was_not_weighed_teaches_nothing_of_memory() -> None:
     ("peaks", "hard", "needed"),
     [((), 1000, None), ((400, 400), 1000, None), ((400, 300, 400), 1000, 500), ((900, 900, 900), 1000, 1000)],
 )
-def test_what_an_agent_took_is_what_it_may_take_again(peaks: tuple[int, ...], hard: int, needed: int | None) -> None:
+def test_past_peak_is_the_memory_that_an_agent_may_use_again(
+    peaks: tuple[int, ...], hard: int, needed: int | None
+) -> None:
     assert need(expect(past(*peaks)), hard * MIB) == (None if needed is None else needed * MIB)
 
 

@@ -39,7 +39,7 @@ def test_output_is_looked_at_in_half_the_time_to_its_bound(rate: float, most: in
         (200 * MIB, 0.0, 1, 0.05),  # at 2000 MiB/s
         (200 * MIB, 0.0, 2, 0.025),
         (200 * MIB, 0.0, 3, 0.05 / 3),
-        (200 * MIB, 0.0, 64, 0.05 / 3),  # one process fills no more than three CPUs could
+        (200 * MIB, 0.0, 64, 0.05 / 3),  # one process cannot fill more than three CPUs could
         (200 * MIB, 500 * MIB, 1, 0.05),
         (200 * MIB, 2000 * MIB, 1, 0.025),  # a rate may double
         (100 * GIB, 0.0, 1, 1.0),

@@ -1,4 +1,4 @@
-"""Memory and disk: whether there is enough of them to start, to go on, and to be done."""
+"""Memory and disk: whether there is enough to start, to continue, and to finish a drain."""
 
 import pytest
 from hypothesis import given
@@ -25,14 +25,14 @@ def at(seconds: float, mib: float) -> Sample:
         ({"b": 7.0, "c": 8.0}, {"a": 10, "b": 30, "c": 20}, {"a", "b", "c"}),
     ],
 )
-def test_for_the_hosts_floor_the_largest_is_stopped_first(
+def test_largest_agent_is_stopped_first_for_the_host_floor(
     stopped: dict[str, float], used: dict[str, int], first: set[str]
 ) -> None:
     seen = {agent: at(10, mib) for agent, mib in used.items()}
     assert {agent for agent in seen if not resources.spared(agent, seen, stopped, 10)} == first
 
 
-def test_who_was_not_looked_at_lately_is_no_reason_to_spare_another() -> None:
+def test_agent_that_was_not_measured_lately_does_not_spare_another() -> None:
     seen = {"a": at(10, 10), "b": at(10 - FRESH, 30)}
     assert not resources.spared("a", seen, {}, 10)
 
@@ -61,7 +61,7 @@ def test_drained(available: int, owned: int, need: int | None, threshold: int | 
     assert all(number in said for number in missing)
 
 
-def test_memory_is_not_back_while_somebody_survives_sigkill() -> None:
+def test_memory_is_not_back_while_a_process_survives_sigkill() -> None:
     said = resources.drained(available=MIB, owned=0, need_available=None, threshold=None, unkilled={7: 2 * MIB})
     assert said == "pid 7 is still running after SIGKILL (2 MiB)"
 
@@ -84,7 +84,7 @@ def test_supervisor_grew_by_half_and_beyond_96_mib(own: int, first: int, grew: b
         (99, 1000, None, 100, None, "99 MiB are available, below memory.host_floor 100 MiB"),
         (100, 1000, None, 100, None, ""),
         (1, 1000, None, None, None, ""),
-        # nobody is asked for more than there ever was, but for a host's whims
+        # no agent must wait for more memory than there ever was, apart from noise of the host
         (1000, 1000, 8000, 100, None, ""),
         (951, 1000, 8000, 100, None, ""),
         (900, 1000, 8000, 100, None,
@@ -101,7 +101,7 @@ def test_supervisor_grew_by_half_and_beyond_96_mib(own: int, first: int, grew: b
         (99, 1000, 400, 100, 500, "99 MiB are available, below memory.host_floor 100 MiB"),
     ],
 )  # fmt: skip
-def test_what_stands_against_a_start(
+def test_reason_against_a_start(
     room: int, most: int, need: int | None, floor: int | None, claimed: int | None, why: str
 ) -> None:
     mib = [None if size is None else size * MIB for size in (room, most, need, floor, claimed)]
@@ -129,14 +129,14 @@ def test_a_disk_is_too_full_exactly_below_its_floor(free: int, total: int, floor
         (0, 100 * GIB, 0, ""),
     ],
 )
-def test_disk_below_its_floor_is_told_with_the_numbers(
+def test_disk_below_its_floor_is_reported_with_the_numbers(
     free: int, total: int, floor: int | str | None, said: str
 ) -> None:
     told = disk_too_full(free, total, floor)
     assert told == (f"the state folder's disk {said}; free some space to continue" if said else "")
 
 
-def test_room_just_below_the_floor_is_told_with_digits_that_differ() -> None:
+def test_room_just_below_the_floor_is_shown_with_digits_that_differ() -> None:
     told = no_room(room=2 * GIB - MIB, most=8 * GIB, need=None, floor=2 * GIB, claimed=None)
     assert told == "2047 MiB are available, below memory.host_floor 2048 MiB"
 
@@ -148,7 +148,7 @@ def test_need_of_an_agent_that_runs_alone_is_bounded_by_what_the_host_had() -> N
     assert "needs 75 MiB and" in no_room(room=94 * MIB, **asked)  # type: ignore[arg-type]
 
 
-def test_all_that_is_missing_of_memory_is_told() -> None:
+def test_every_shortage_of_memory_is_reported() -> None:
     said = resources.drained(
         available=GIB, owned=30 * MIB, need_available=2 * GIB, threshold=20 * MIB, unkilled={7: 2 * MIB, 9: MIB}
     )
@@ -159,7 +159,7 @@ def test_all_that_is_missing_of_memory_is_told() -> None:
     )
 
 
-def test_memory_that_is_missing_by_little_is_told_with_digits_that_differ() -> None:
+def test_small_shortage_of_memory_is_shown_with_digits_that_differ() -> None:
     said = resources.drained(
         available=2 * GIB - MIB, owned=2 * GIB + MIB, need_available=2 * GIB, threshold=2 * GIB, unkilled={}
     )
@@ -173,6 +173,6 @@ def test_agent_is_spared_for_a_larger_one_that_was_looked_at_within_two_seconds(
     assert resources.spared("a", seen, {}, 10) is spared
 
 
-def test_agent_that_nobody_has_looked_at_is_spared_for_one_that_was() -> None:
+def test_agent_that_was_never_measured_is_spared_for_one_that_was() -> None:
     assert not resources.spared("a", {}, {}, 10)
     assert resources.spared("a", {"b": at(10, 1)}, {}, 10)

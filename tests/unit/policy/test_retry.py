@@ -62,7 +62,7 @@ def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: 
     assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
 
 
-def test_what_our_own_options_broke_is_tried_again_at_once_and_does_not_count() -> None:
+def test_failure_by_our_own_options_is_retried_at_once_and_does_not_count() -> None:
     outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
     assert retry.retryable(STOPS, (), outcome, Halt.NONE)
     assert retry.costless(STOPS, outcome)

@@ -62,7 +62,7 @@ def test_work_on_limits_is_not_one(name: str) -> None:
         assert usage_limit.find(read_preset(name).usage_limit, said, NOW) is None
 
 
-def test_of_a_long_line_what_tells_is_said() -> None:
+def test_relevant_part_of_a_long_line_is_shown() -> None:
     """As of `claude --output-format json`."""
     told = "You've hit your 5-hour limit · resets 10:08am (UTC)"
     line = '{"usage_limit":{' + '"tokens":0,' * 99 + f'"is_error":true,"result":"{told}","uuid":"{"6" * 99}"}}'
@@ -73,7 +73,7 @@ def test_of_a_long_line_what_tells_is_said() -> None:
     assert limit.said.startswith("…")
 
 
-def test_of_many_the_last_one_counts() -> None:
+def test_last_of_many_limits_counts() -> None:
     text = "quota will reset after 5s.\nexhausted your quota; reset after 10s\nexhausted your quota; reset after 1h\n"
     limit = usage_limit.find(read_preset("gemini").usage_limit, text, NOW)
     assert limit is not None
@@ -96,7 +96,7 @@ def test_a_time_of_day_is_of_its_own_zone_also_over_a_change_of_clocks() -> None
 
 
 @given(st.sampled_from(preset_names()), st.sampled_from([row[1] for row in FOUND]), st.text(), st.integers(0, 60))
-def test_whatever_is_said_there_is_an_answer(name: str, said: str, noise: str, cut: int) -> None:
+def test_any_output_gets_an_answer(name: str, said: str, noise: str, cut: int) -> None:
     preset = read_preset(name)
     for text in (noise, said[:cut] + noise + said[cut:], noise + said + noise):
         limit = usage_limit.find(preset.usage_limit, text, NOW)
@@ -116,7 +116,7 @@ def told(reason: Reason, *printed: str) -> Reason:
 def test_a_failure_that_exits_well_is_a_failure() -> None:
     reason, why, _ = with_preset(GEMINI, (Reason.COMPLETED, ""), ["fine\n", "[API Error: 500]\n"], NOW)
     assert (reason, why) == (Reason.FAILED, "it exited with a success code, but printed: [API Error: 500]")
-    assert told(Reason.COMPLETED, "[API Error: 500]\n" + "and more\n" * 10) is Reason.COMPLETED  # it went on
+    assert told(Reason.COMPLETED, "[API Error: 500]\n" + "and more\n" * 10) is Reason.COMPLETED  # it continued
     assert told(Reason.COMPLETED, "fine\n", "") is Reason.COMPLETED
 
 
@@ -166,7 +166,7 @@ def resets(pattern: str, said: str, now: datetime = NOW) -> str | None:
         ("november 30th at 9am", "2026-11-30 09:00:00"),
         ("DEC 1st, 2026, 9am", "2026-12-01 09:00:00"),
         ("Feb 28 2027 9am", "2027-02-28 09:00:00"),
-        ("Nov 1 2026 9am", "2026-11-01 09:00:00"),  # its year is told
+        ("Nov 1 2026 9am", "2026-11-01 09:00:00"),  # its year is given
         ("Feb 30, 9am", None),
         ("Foo 3, 9am", None),
     ],
@@ -181,7 +181,7 @@ def test_month_is_known_by_its_name(number: int) -> None:
     assert resets(AT, f"resets {day:%b} 21, 3pm", day) == f"2026-{number:02}-21 15:00:00"
 
 
-def test_time_of_day_is_of_the_zone_that_is_told_or_of_this_machine() -> None:
+def test_time_of_day_is_in_the_given_zone_or_that_of_this_machine() -> None:
     assert resets(AT, "resets 5pm (America/New_York)") == "2026-11-24 22:00:00"
     assert resets(AT, "resets 5pm (Nowhere/At all)") == "2026-11-24 17:00:00"
     assert resets(AT, "resets 5pm (../etc)") == "2026-11-24 17:00:00"
@@ -244,7 +244,7 @@ def test_long_line_is_cut_where_it_tells_nothing(line: str, told: str) -> None:
 
 
 @given(before=st.integers(0, 600), after=st.integers(0, 600))
-def test_what_tells_is_in_what_is_said_of_any_line(before: int, after: int) -> None:
+def test_shown_part_of_a_line_contains_the_relevant_words(before: int, after: int) -> None:
     found = usage_limit.find(["the limit"], f"\n{'x' * before}the limit{'y' * after}\n", NOW)
     assert found is not None
     assert "the limit" in found.said

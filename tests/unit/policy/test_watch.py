@@ -291,7 +291,7 @@ def test_history(name: str) -> None:
     assert (taken[-1].watch.phase, taken[-1].watch.reason) == (phase, reason)
 
 
-def test_every_pair_of_phase_and_reason_that_can_stop_it_is_told_with_its_numbers() -> None:
+def test_every_pair_of_phase_and_reason_that_can_stop_it_is_reported_with_its_numbers() -> None:
     assert "412 MiB" in last(RULES, at(0, 412)).why
     assert "400 MiB" in last(RULES, at(0, 412)).why
     assert last(RULES, at(0, 400)).why == "the tree reached memory.hard 400 MiB"
@@ -351,21 +351,21 @@ STOPS = {
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_stop_is_told_with_its_numbers(name: str) -> None:
+def test_stop_is_reported_with_its_numbers(name: str) -> None:
     samples, why = STOPS[name]
     watch = last(RULES, *samples)
     assert watch.why == why
     assert watch.note == why, "what the signal was sent for is what it was stopped for"
 
 
-def test_signals_to_leftovers_are_told_with_their_numbers() -> None:
+def test_signals_to_leftovers_are_reported_with_their_numbers() -> None:
     left = [at(0, processes=3, gone=True), at(1, processes=3, gone=True), at(3, processes=2, gone=True)]
     assert last(RULES, *left[:2]).note == "3 leftover processes 1 s after the agent exited"
     assert last(RULES, *left).note == "2 still running 2 s after SIGTERM"
     assert last(RULES, at(60, processes=2), at(70, processes=2)).note == "2 still running 10 s after SIGTERM"
 
 
-def test_tree_over_hard_is_killed_for_what_is_told_though_it_is_being_stopped_already() -> None:
+def test_tree_over_hard_that_is_being_stopped_is_killed_for_the_first_reason() -> None:
     watch = last(RULES, at(60), at(61, 500))
     assert watch.why == "it ran longer than timeouts.wall 1:00"
     assert watch.note == "the tree reached 500 MiB (memory.hard 400 MiB)"
@@ -395,7 +395,7 @@ def test_tree_is_stopped_once_it_was_over_soft_for_sustain(seconds: float, secon
     assert actions(RULES, at(0, 250), at(seconds, 250))[1] is second
 
 
-def test_sustain_begins_anew_after_a_look_below_soft() -> None:
+def test_sustain_restarts_after_a_look_below_soft() -> None:
     looks = [at(0, 250), at(1.9, 99), at(2, 250), at(3.9, 250), at(4, 250)]
     assert actions(RULES, *looks)[1:] == [WAIT, WAIT, WAIT, TERMINATE]
 
@@ -484,7 +484,7 @@ def test_collections_that_never_last_come_to_an_end() -> None:
     assert all(word in stopped.watch.why for word in ("200 MiB", "250 MiB", "41 MiB", f"{COMEBACKS}th"))
 
 
-def test_collections_that_last_go_on_for_as_long_as_the_agent() -> None:
+def test_collections_may_last_as_long_as_the_agent() -> None:
     taken = take(replace(RULES, timeouts=UNLIMITED.timeouts), _returning(LASTING + 5, 3 * COMEBACKS))
     assert [each.action for each in taken].count(COLLECT) == 3 * COMEBACKS
 
@@ -536,7 +536,9 @@ Look = tuple[float, int, int, float, int, str, float | None, bool]
 
 
 def history(looks: list[Look]) -> list[Sample]:
-    """What a world can do: time goes on, an exit is final, a wish only grows, nobody holds nothing."""
+    """Draw a history that the world can produce: time advances, an exit is final, a stop request only grows, and a tree
+    without processes has no memory.
+    """
     now, halt, gone, oom = 0.0, Halt.NONE, False, ""
     samples = []
     for passed, used, host, quiet, others, news, collected, written in looks:
@@ -659,7 +661,7 @@ def the_pause_stays_within_a_millisecond_and_a_second(rules: Rules, taken: list[
 
 
 def every_stop_comes_to_an_end(rules: Rules, taken: list[Taken]) -> None:
-    """Whatever came before: once somebody is to be stopped, the end comes, though they never die."""
+    """Law: once a stop is requested, the sequence ends, even if the processes never exit."""
     sample, watch, action = taken[-1]
     bound = LINGER + LEFTOVER_GRACE + rules.timeouts.grace + KILL_DEADLINE + 2
     now = sample.at
@@ -711,14 +713,14 @@ def test_the_nearer_to_the_limit_the_shorter_the_pause(one: int, other: int, rat
 
 @anything
 @given(st.integers(0, 399), st.floats(0, 20_000), st.integers(1, 8))
-def test_within_a_pause_a_tree_that_keeps_its_pace_does_not_reach_hard(mib: int, pace: float, cpus: int) -> None:
+def test_tree_that_grows_steadily_does_not_reach_hard_within_a_pause(mib: int, pace: float, cpus: int) -> None:
     waited = pause(Watch(started=0.0), RULES, at(0, mib), pace * MIB, cpus)
     assert mib + waited * pace <= 400 or waited == 0.001
 
 
 @anything
 @given(st.integers(0, 399), st.integers(1, 8))
-def test_within_a_pause_a_still_tree_that_grows_as_fast_as_any_did_does_not_reach_hard(mib: int, cpus: int) -> None:
+def test_idle_tree_that_grows_as_fast_as_any_did_does_not_reach_hard_within_a_pause(mib: int, cpus: int) -> None:
     waited = pause(Watch(started=0.0, level_since=0.0), RULES, at(30, mib), 0.0, cpus)
     assert mib + waited * 2000 * min(cpus, 3) <= 400 or waited == 0.001
 
@@ -738,7 +740,7 @@ def test_a_leap_by_huge_pages_passes_hard_by_two_percent_at_most(mib: int, since
     assert waited <= pause(known[0], RULES, known[2], 0.0, cpus)
 
 
-def test_a_tree_stands_still_once_it_has_not_grown_for_a_second() -> None:
+def test_tree_is_idle_once_it_has_not_grown_for_a_second() -> None:
     def waited(*samples: Sample) -> float:
         return pause(last(RULES, *samples), RULES, samples[-1], 0.0, 1)
 

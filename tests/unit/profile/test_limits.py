@@ -24,7 +24,7 @@ def test_defaults_shrink_below_ten_gib(total: int | None, scale: float) -> None:
     ("total", "expected"),
     [(None, (4096, 6144, 8192, 512)), (5 * GIB, (2048, 3072, 4096, 256)), (1 * GIB, (409, 614, 819, 51))],
 )
-def test_limits_that_nobody_set_follow_the_machine(total: int | None, expected: tuple[int, ...]) -> None:
+def test_unset_limits_follow_the_machine(total: int | None, expected: tuple[int, ...]) -> None:
     applied = limits.resolve(MemoryTable(), total)
     sizes = (applied.warn, applied.soft, applied.hard, applied.host_floor)
     assert tuple(size and size // MIB for size in sizes) == expected
@@ -49,7 +49,7 @@ def test_limits_left_open_follow_those_that_are_set(
     assert (applied.warn, applied.soft, applied.hard) == expected
 
 
-def test_what_is_set_is_kept() -> None:
+def test_set_limits_are_kept() -> None:
     table = MemoryTable(host_floor=None, sustain=7.0, measure=Measure.PSS, enforce=Enforce.WATCH)
     applied = limits.resolve(table, GIB)
     assert (applied.host_floor, applied.sustain, applied.measure, applied.enforce) == (
@@ -57,7 +57,7 @@ def test_what_is_set_is_kept() -> None:
     )  # fmt: skip
 
 
-def test_drain_that_nobody_set_follows_the_machine() -> None:
+def test_unset_drain_follows_the_machine() -> None:
     assert (limits.resolve_drain(DrainTable()).threshold, limits.resolve_drain(DrainTable()).available) == (
         4 * GIB, GIB,
     )  # fmt: skip
@@ -122,7 +122,7 @@ def test_heap_and_the_highest_that_fits(
         ({"enforce": Enforce.WATCH}, "", ""),
     ],
 )  # fmt: skip
-def test_limits_that_contradict_are_told_by_their_key(changes: dict[str, object], key: str, said: str) -> None:
+def test_contradicting_limits_are_reported_with_their_key(changes: dict[str, object], key: str, said: str) -> None:
     assert list(limits.disorder(replace(FREE, **changes))) == ([(key, said)] if key else [])
 
 
@@ -135,7 +135,7 @@ def test_limits_that_contradict_are_told_by_their_key(changes: dict[str, object]
         ("auto", 64 * MIB, None),
         ("auto", 63 * MIB, ("memory", "hard", "63 MiB is too little: a bare Node program needs about 64 MiB")),
         ("auto", 64 * KIB, ("memory", "hard", "64 KiB is too little: a bare Node program needs about 64 MiB")),
-        ("auto", 64 * KIB - 1, None),  # which no program could live under: that is told already
+        ("auto", 64 * KIB - 1, None),  # no program could live under it: that is reported already
         (100 * MIB, 164 * MIB, None),
         (101 * MIB, 164 * MIB, ("node", "max_old_space_size",
          "a heap of 101 MiB does not fit under memory.hard (164 MiB): Node needs about 64 MiB beside it; lower it,"
@@ -143,7 +143,7 @@ def test_limits_that_contradict_are_told_by_their_key(changes: dict[str, object]
         (101 * MIB, None, None),
     ],
 )  # fmt: skip
-def test_limits_under_which_no_node_could_live_are_told(
+def test_limits_under_which_no_node_could_live_are_reported(
     heap: int | str, hard: int | None, told: tuple[str, str, str] | None
 ) -> None:
     found = list(limits.too_small_for_node(NodeTable(max_old_space_size=heap), hard))

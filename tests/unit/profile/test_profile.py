@@ -178,7 +178,7 @@ def test_a_secret_in_a_wrong_place_is_not_quoted(given: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "key", "message"), WRONG, ids=[f"{key}-{n}" for n, (_, key, _) in enumerate(WRONG)])
-def test_what_is_wrong_is_named_with_its_key(text: str, key: str, message: str) -> None:
+def test_mistake_is_named_with_its_key(text: str, key: str, message: str) -> None:
     found = [complaint for complaint in complaints(text) if complaint.key == key]
     assert len(found) == 1, complaints(text)
     assert message in found[0].message
@@ -194,7 +194,7 @@ def test_what_is_wrong_is_named_with_its_key(text: str, key: str, message: str) 
         ("a = " + "9" * 5000, "p.toml:1: a number of more than 4300 digits"),
     ],
 )
-def test_what_is_no_toml_is_named_with_its_line(text: str, start: str) -> None:
+def test_text_that_is_not_toml_is_named_with_its_line(text: str, start: str) -> None:
     [complaint] = complaints(text)
     assert str(complaint).startswith(start)
 
@@ -254,7 +254,7 @@ def test_one_circle_hides_no_other() -> None:
     ]
 
 
-def test_what_follows_from_a_mistake_is_not_told() -> None:
+def test_consequence_of_a_mistake_is_not_reported() -> None:
     assert [complaint.key for complaint in complaints('agents = ["a"]')] == ["agents[0]"]
 
 
@@ -312,7 +312,9 @@ def test_no_value_ends_in_anything_but_a_profile_or_complaints(raw: dict[str, An
 
 
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3), st.dictionaries(KEYS, VALUES, max_size=3))
-def test_of_what_can_be_read_the_machine_can_be_asked(agents: list[dict[str, Any]], tables: dict[str, Any]) -> None:
+def test_every_readable_profile_can_be_checked_against_the_machine(
+    agents: list[dict[str, Any]], tables: dict[str, Any]
+) -> None:
     error = refusal(lambda: from_tables({**tables, "agents": agents}))
     if error is not None and error.rest is not None:
         profile, unknown = error.rest.profile, error.rest.unknown_agents

@@ -1,4 +1,4 @@
-"""The live view: snapshots of what stands below the log, and that it fits whatever terminal there is."""
+"""The live view: snapshots of the lines below the log, and that it fits any terminal."""
 
 import asyncio
 import re
@@ -63,7 +63,7 @@ def text(block: str) -> str:
     return dedent(block).strip("\n")
 
 
-def test_it_shows_the_agent_its_memory_what_comes_and_the_machine() -> None:
+def test_live_view_shows_the_agent_its_memory_the_next_ones_and_the_machine() -> None:
     assert shown(running(), 80) == text("""
         ────────────────────────────────────────────────────────────────────────────────
         nightly  1 of 6 done · 1 failed · 3:12
@@ -114,7 +114,7 @@ def test_between_attempts_it_says_when_the_next_one_comes() -> None:
     assert " mem " not in said
 
 
-def test_a_drain_a_wish_to_stop_and_the_time_between_agents_are_said() -> None:
+def test_drain_stop_request_and_time_between_agents_are_shown() -> None:
     draining = told().attempt_started("embed", 2).ended("embed", Reason.SOFT, number=2).halt(Halt.AFTER_AGENT)
     said = shown(scene(draining), 80)
     assert "… embed  attempt 2 of 3  soft · memory drains" in said
@@ -174,14 +174,14 @@ def test_a_long_attempt_is_shown_whole() -> None:
     assert 900 in pulse.curve(48)
 
 
-def test_a_pause_is_said_with_its_cause() -> None:
+def test_pause_is_shown_with_its_cause() -> None:
     paused = Told().run("a", "b").tell(RunPaused(why="by the user; `seqsup resume r42` continues it"))
     said = shown(scene(paused), 80)
     assert "■ paused  by the user; `seqsup resume r42` continues it" in said
     assert "between agents" not in said
 
 
-def test_what_a_run_waits_for_between_agents_is_said() -> None:
+def test_wait_of_a_run_between_agents_is_shown() -> None:
     hook = HookStarted(
         point="before_agent", command="./check.sh --all", agent="b", pid=7, folder="@hooks/before_agent-1"
     )
@@ -216,7 +216,7 @@ def test_companions_are_shown_with_what_they_hold() -> None:
     assert " with mcp 187 MiB\n" in shown(beside, 80)
 
 
-def test_what_is_left_is_said_where_all_of_it_is_known() -> None:
+def test_remaining_time_is_shown_if_all_of_it_is_known() -> None:
     story = running_story()
     known = scene(story)
     known.view.expected = {"embed": 600.0, "summarise": 60.0}
@@ -225,7 +225,7 @@ def test_what_is_left_is_said_where_all_of_it_is_known() -> None:
     assert " left" in shown(known, 80)
 
 
-def test_who_runs_beside_it_is_named_and_keeps_figures_of_its_own() -> None:
+def test_agent_in_another_lane_is_named_and_has_its_own_figures() -> None:
     story = told().attempt_started("embed", 2, hard=GIB).spawned("embed", 2).attempt_started("plan").spawned("plan")
     beside = scene(story)
     beside.begin("plan")
@@ -235,7 +235,7 @@ def test_who_runs_beside_it_is_named_and_keeps_figures_of_its_own() -> None:
     assert " also plan\n" in said
 
 
-def test_in_lanes_one_that_runs_is_shown_before_one_that_waits_for_its_next_try() -> None:
+def test_running_agent_in_lanes_is_shown_before_one_that_waits_for_a_retry() -> None:
     beside = scene(told().attempt_started("plan", 1, hard=GIB).spawned("plan", 1))
     beside.pulses["plan"] = leaking()
     said = shown(beside, 80)
@@ -244,7 +244,7 @@ def test_in_lanes_one_that_runs_is_shown_before_one_that_waits_for_its_next_try(
     assert " also embed\n" in said
 
 
-def test_in_plain_output_too_it_is_told_of_one_beside_which_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_output_reports_an_agent_beside_which_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "TOLD_EVERY", 0.3)
     said: list[str | None] = []
 
@@ -264,7 +264,7 @@ def test_in_plain_output_too_it_is_told_of_one_beside_which_others_begin(monkeyp
     assert "long" in said
 
 
-def test_it_is_drawn_at_once_however_many_agents_come() -> None:
+def test_live_view_is_drawn_at_once_however_many_agents_come() -> None:
     """The watch waits for it: of 10,000 names nearly all were tried, two seconds long."""
     story = Told().run(*(f"a{number}" for number in range(20_000)))
     many, began = scene(story), time.perf_counter()
@@ -272,7 +272,7 @@ def test_it_is_drawn_at_once_however_many_agents_come() -> None:
     assert time.perf_counter() - began < 1
 
 
-def test_it_does_not_grow_with_the_agents_that_have_had_their_turn() -> None:
+def test_live_view_does_not_grow_with_finished_agents() -> None:
     names = [f"a{n}" for n in range(500)]
     many = Scene(view=fold(Told().run(*names).started("a7").events))
     for name in names:

@@ -1,4 +1,4 @@
-"""Events as lines of JSON, and a way out that never holds up a run."""
+"""Events as JSON lines, and an output that never delays a run."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_every_event_is_one_line_that_has_all_of_it() -> None:
     ],
     ids=["agent", "companion"],
 )
-def test_a_collection_is_told_of_an_agent_or_of_a_companion(
+def test_collection_is_reported_for_an_agent_or_a_companion(
     owner: Owner, names: tuple[str, str, dict[str, object]], limit: str
 ) -> None:
     asked, done, of = names
@@ -82,7 +82,7 @@ def test_a_collection_is_told_of_an_agent_or_of_a_companion(
     }  # fmt: skip
 
 
-def test_an_agent_that_left_processes_is_told_as_it_ended() -> None:
+def test_agent_with_leftover_processes_is_reported_as_it_exited() -> None:
     outcome = Outcome(reason=Reason.FAILED, why="exit 3", exit=Exit(code=3, signal=None), seconds=1.0, peak=MIB)
     assert flat(LeaderEnded(agent="a", attempt=1, content="c", hard=9, outcome=outcome)) == {
         "event": "leader_ended", "agent": "a", "attempt": 1, "content": "c", "reason": "failed", "why": "exit 3",
@@ -131,7 +131,7 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
     os.close(writing)
 
 
-def test_a_slow_reader_holds_nobody_up_and_misses_nothing() -> None:
+def test_slow_reader_delays_no_run_and_misses_nothing() -> None:
     reading, writing = os.pipe()
     outlet = NonblockingWriter(writing)
     lines = [f"{number} {'x' * 3000}\n".encode() for number in range(100)]  # a pipe holds 64 KiB
@@ -166,7 +166,7 @@ def test_a_reader_that_never_reads_costs_bounded_memory() -> None:
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/full"])
-def test_where_it_goes_does_not_matter(path: str) -> None:
+def test_any_kind_of_output_works(path: str) -> None:
     fd = os.open(path, os.O_WRONLY)
     outlet = NonblockingWriter(fd)
     outlet.write(b"lost\n")

@@ -67,7 +67,7 @@ def test_the_table_fits_its_terminal_as_far_as_it_can(width: int) -> None:
     assert "gc freed" not in said or width >= 100, "what says nothing goes first"
 
 
-def test_at_80_columns_only_long_names_are_cut() -> None:
+def test_only_long_names_are_cut_at_80_columns() -> None:
     told = Told().run("a-very-long-name-of-an-agent", "b")
     told.attempt("a-very-long-name-of-an-agent", Reason.HARD, hard=GIB, ok=True).drained("a-very-long-name-of-an-agent")
     said = summary(fold(told.agent_ended("a-very-long-name-of-an-agent", Reason.HARD, ok=True).events), width=80)
@@ -109,7 +109,7 @@ def test_a_resumed_run_says_how_many_were_completed_before() -> None:
     assert "2 of 2 completed (1 before)" in headline(fold(told.events))  # a had changed, and ran again
 
 
-def test_a_run_that_goes_on_says_for_how_long_and_gives_no_advice() -> None:
+def test_active_run_shows_its_duration_and_no_advice() -> None:
     told = Told().run("a", "b").attempt("a", Reason.FAILED).retry("a")
     view = fold(told.events)
     assert headline(view, told.events[0].mono + 61).startswith("nightly  0 of 2 completed · 1:01 · ")
@@ -151,7 +151,7 @@ def test_a_profile_is_named_as_it_would_be_typed_here(here: str, shown: str) -> 
     assert f"seqsup start {shown} --resume" in summary(fold(told.events), here=here)
 
 
-def test_a_dead_supervisor_is_said_with_what_to_do() -> None:
+def test_dead_supervisor_is_reported_with_what_to_do() -> None:
     told = Told().run("a", "b").started("a").lost("a")
     said = "\n".join(body(fold(told.events), died=True, unswept=True))
     assert "why a was lost: the supervisor died" in said
@@ -163,7 +163,7 @@ def test_a_policy_that_stopped_the_run_is_named() -> None:
     assert "why the run stopped: memory did not drain in 30 s" in summary(fold(told.events))
 
 
-def test_what_agents_call_themselves_cannot_reach_the_terminal() -> None:
+def test_control_characters_in_names_do_not_reach_the_terminal() -> None:
     told = Told().run("a").attempt("a", Reason.HARD, processes=(process(1, "\x1b[2Jevil\r"),))
     told.agent_ended("a", Reason.HARD, why="said\x1b]0;title\x07").run_ended(1)
     assert not set("\x1b\r\x07") & set(summary(fold(told.events)))
@@ -193,7 +193,7 @@ def test_a_process_is_named_as_its_user_would(command: str, said: str) -> None:
     assert title(ProcessMemory(pid=1, name=name, command=command, bytes=0)) == said
 
 
-def test_a_name_that_the_kernel_cut_is_told_to_the_end_of_its_word() -> None:
+def test_name_that_the_kernel_cut_is_completed_to_the_end_of_its_word() -> None:
     for name, command, said in [
         ("npm exec vite -", "npm exec vite --port 5199", "npm exec vite --port"),
         ("next-server (v1", "next-server (v16.0.1)", "next-server (v16.0.1)"),
