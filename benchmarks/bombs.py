@@ -1,4 +1,6 @@
-"""Who survives of a fork bomb that seqsup stops while it burns, by kind and tier; when a time limit stops a swarm."""
+"""Processes that survive when seqsup stops a fork bomb, by kind and tier; seconds until a time limit has stopped a
+swarm.
+"""
 
 import shutil
 import sys
@@ -44,7 +46,7 @@ def stop(lab: Lab, swarm: str, enforce: str, kind: str) -> Row:
 
 
 def burn(lab: Lab, enforce: str, kind: str) -> Row:
-    """Run bombs that a time limit ends, one after another; their marks tell who is alive after each."""
+    """Run bombs that a time limit stops, one after another. Their marks show which processes are alive after each."""
     marks = {f"{kind}-{number}": f"{lab.mark}-{enforce}-{kind}-{number}e" for number in range(TRIES)}
     agents = [(name, [sys.executable, "-S", "-E", str(BOMB), kind, str(SIZE), mark]) for name, mark in marks.items()]
     tables = ["[memory]", f'enforce = "{enforce}"', "[timeouts]", 'wall = "1s"', 'grace = "0s"']

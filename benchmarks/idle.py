@@ -1,4 +1,4 @@
-"""What the supervisor itself takes while an agent has nothing to do."""
+"""CPU and memory of the supervisor while an agent is idle."""
 
 import sys
 import time

@@ -53,7 +53,7 @@ class Failed(Exception):
 class Lab:
     def __enter__(self) -> "Lab":
         self.folder = Path(tempfile.mkdtemp(prefix="seqsup-bench-", dir="/var/tmp"))  # /tmp may be memory
-        self.mark = f"seqsup-bench-{uuid.uuid4().hex}"  # stands in the command line of what agents leave behind
+        self.mark = f"seqsup-bench-{uuid.uuid4().hex}"  # part of the command line of every leftover process
         self.env = {
             **os.environ, "PYTHONPATH": str(SOURCES), "SEQSUP_STATE_DIR": str(self.folder / "state"),
             "XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_CACHE_HOME": str(self.folder / "cache"),

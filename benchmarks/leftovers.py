@@ -1,4 +1,4 @@
-"""What is still alive after agents that leave processes behind."""
+"""Processes that are still alive after agents that leave some behind."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""What a profile of ten thousand agents costs: its plan, the way to its first agent, and one more agent of it."""
+"""Cost of a profile of ten thousand agents: its plan, the time to its first agent, and one more agent."""
 
 import time
 

@@ -24,7 +24,7 @@ SLACK = 1024 * MIB  # what must be free beside the limit, or the machine's own f
 TABLES = ('hard = "1GiB"', 'soft = "none"', 'warn = "none"', "[retry]", "attempts = 1")
 WATCH, KERNEL = "watch", "cgroup"
 DEAD = {WATCH: 150.0, KERNEL: 60.0}  # ms from the limit to an empty tree
-OVER = {WATCH: 2.0, KERNEL: 3.0}  # % of the limit; the kernel's own stands 2 % above it, and counts more
+OVER = {WATCH: 2.0, KERNEL: 3.0}  # % of the limit; the kernel's own is 2 % above it, and counts more
 
 
 def measure(lab: Lab) -> list[Row]:
@@ -108,7 +108,7 @@ def leak(lab: Lab, enforce: str, what: str, processes: int, command: Callable[[l
 
 
 class Note:
-    """What a leaking process wrote down: bytes held at most, and monotonic seconds."""
+    """Record of a leaking process: its largest memory in bytes, with monotonic seconds."""
 
     SIZE = 40
 

@@ -107,7 +107,7 @@ def until_dead(note: Path) -> float | None:
 
 
 def holder(note: Path) -> psutil.Process | None:
-    """Who has the note open: only the leak itself does, whatever starts it and however that renames it."""
+    """Return the process that has the note open. Only the leak itself opens it, whatever its name and its parent."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if any(file.path == str(note) for file in process.open_files()):

@@ -1,4 +1,4 @@
-"""What the preload costs a Node process, and what a collection gives back."""
+"""Cost of the preload for a Node process, and memory that a collection frees."""
 
 import json
 import os
@@ -75,7 +75,7 @@ class Node:
         self._line.readline()
 
     def watch(self, listener: socket.socket) -> None:
-        """From here on the worker is asked."""
+        """Send requests to the worker from now on."""
         self.ask("watch")
         watch = listener.accept()[0].makefile("rw")
         watch.readline()
@@ -121,7 +121,7 @@ def starts(lab: Lab, kind: str, name: str) -> list[Row]:
     taken: dict[str | None, list[float]] = {None: [], str(lab.folder / "none"): []}
     spent: dict[str | None, list[float]] = {channel: [] for channel in taken}
     for turn in range(STARTS):
-        for channel in sorted(taken, key=str, reverse=turn % 2 == 0):  # who comes second finds a warmer machine
+        for channel in sorted(taken, key=str, reverse=turn % 2 == 0):  # the second of a pair finds a warmer machine
             before, began = children(), time.perf_counter()
             process = started(lab, [str(program)], channel)
             process.wait()

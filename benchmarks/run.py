@@ -1,4 +1,4 @@
-"""Measure what seqsup costs and how well it holds its limits; print a Markdown table.
+"""Measure what seqsup costs and how well it keeps its limits; print a Markdown table.
 
     python benchmarks/run.py                    # everything, about fifteen minutes
     python benchmarks/run.py sequential idle    # only these
@@ -10,8 +10,8 @@ started. Each figure stands beside a floor or a peer of the same minutes: on a b
 sequential  what one more /bin/true costs: the slope between a run of 50 and a run of 250, journal included, against
             a shell loop, a bare loop that writes to the disk before each job (no journal can do with less),
             xargs -n1 and GNU parallel -j1, to which the target relates; and what a run costs once, whatever its length
-handover    from an agent's last words to the next one's first words, as they write them, over a shell loop of the same
-            agents, where memory is free
+handover    from the last output of an agent to the first output of the next, over a shell loop of the same agents,
+            where memory is free
 idle        the supervisor's memory and its share of a core while one Node agent does nothing
 startup     `seqsup --version` and `seqsup status` against `python -c pass`
 overshoot   how far a leak at full speed gets past a hard limit of 1 GiB, by watching alone and in a cgroup. The
@@ -21,7 +21,7 @@ peers       how supervisord with memmon, circus, pm2 and runexec stop the same l
             in its grandchild
 watch       the supervisor's share of a core while it watches 50 Node processes, far from the limit and near it
 spawn       the start of a process through the shim against a bare Popen
-bombs       who survives of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup;
+bombs       survivors of fork bombs of 60 that refill themselves, 50 of each kind, by watching alone and in a cgroup;
             and when a time limit of 5 s stops 500 forking processes, or 8000 zombies
 leftovers   processes alive after each of 100 agents that leave two, one double-forked with a session of its own, and
             what the peers leave
@@ -32,7 +32,7 @@ preload     what the file that Node processes read first costs them: start, of C
             it loads Node's CommonJS loader too; CPU and memory while idle; what a collection of some 600 MB of garbage
             gives back, and how soon a process with a blocked loop answers
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
-            off, on, and read; what metrics add to a run that nobody reads
+            off, on, and read; what metrics add to a run without a scrape
 
 "met" compares the median with the target, or the worst value where the row says so.
 """

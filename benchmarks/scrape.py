@@ -1,4 +1,4 @@
-"""What being read by Prometheus costs: a scrape of few and of many agents, one in a storm of kills, and the run."""
+"""Cost of Prometheus scrapes: with few and many agents, during a storm of kills, and for a whole run."""
 
 import socket
 import statistics
@@ -69,7 +69,7 @@ def tail_of(taken: list[float]) -> str:
 
 
 def answers(url: str) -> None:
-    """Wait until somebody does."""
+    """Wait until the server at this URL answers."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -100,7 +100,7 @@ def memory(lab: Lab) -> list[Row]:
 
 
 def start(lab: Lab) -> Row:
-    """What metrics add to `seqsup run -- true`; both in turn, so that the machine's load meets both."""
+    """Measure what metrics add to `seqsup run -- true`. Both take turns, so that the machine's load affects both."""
     with_metrics: list[float] = []
     without: list[float] = []
     for _ in range(RUNS):

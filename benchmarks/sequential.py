@@ -11,7 +11,7 @@ from lab import AGENTS, SEQSUP, Lab, Row, median
 
 SHORT, LONG, REPEATS = 50, 250, 7
 JOB = "/bin/true"
-# For what a peer makes and removes: ext4 without a journal looks through what was removed lately to make another's file
+# For files that a peer creates and removes: ext4 without a journal searches recently removed inodes at each creation
 _IN_MEMORY = "/dev/shm"
 OWN, LOOP, PEER = "seqsup start", "shell loop", "parallel -j1"
 

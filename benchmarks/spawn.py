@@ -1,4 +1,4 @@
-"""What the shim adds to the start of a process: it enters the agent's group and sets its limits before exec."""
+"""Cost of the shim at the start of a process: it enters the agent's cgroup and sets its limits before exec."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""What it takes to watch a tree of 50 Node processes, far from its limit and near it."""
+"""Cost of watching a tree of 50 Node processes, far from its limit and near it."""
 
 import sys
 import time
@@ -38,9 +38,9 @@ def near_row(name: str, watched: list[tuple[float, float]]) -> Row:
 
 
 def nearby(lab: Lab, name: str, agent: list[str], held: float) -> list[tuple[float, float]]:
-    """The supervisor's share of a core, and the limit as a multiple of what the tree held then.
+    """Return the supervisor's share of a core, and the limit as a multiple of the tree's memory.
 
-    What it holds is not twice the same, and near the limit that counts: the first run tells.
+    The memory differs from run to run, and near the limit that matters: the first run measures it.
     """
     watched = []
     for n in range(REPEATS + 1):
@@ -57,7 +57,7 @@ def nodes(lab: Lab, more: int = 0) -> list[str]:
 
 
 def by_itself(lab: Lab, agent: list[str]) -> tuple[float, list[float]]:
-    """What the tree holds in bytes, and what one sample of it takes in microseconds, in this process."""
+    """Measure the tree's memory in bytes, and the microseconds of one sample of it, in this process."""
     process = lab.start(agent)
     held, taken = sampled(all_there(lab))
     lab.end_marked(process)
@@ -84,7 +84,7 @@ def timed(look: Callable[[], object]) -> float:
 
 
 def all_there(lab: Lab) -> list[int]:
-    """Wait until all have started and grow no more."""
+    """Wait until all have started and have stopped growing."""
     before, deadline = -1.0, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         pids = [pid for pid in marked(lab.mark) if Path(f"/proc/{pid}/comm").read_text() in ("node\n", "MainThread\n")]
@@ -102,7 +102,7 @@ def share(lab: Lab, agent: list[str], name: str, hard: float) -> tuple[float, fl
     run = lab.supervise(lab.profile(name, [("fifty", agent)], *tables, "[node]", 'max_old_space_size = "none"'))
     run.until("spawned", "fifty")
     pids = all_there(lab)
-    time.sleep(WATCHED)  # who has just started is not idle yet
+    time.sleep(WATCHED)  # a process that has just started is not idle yet
     held, _ = sampled(pids)
     before, began = run.cpu(), time.monotonic()
     time.sleep(WATCHED)

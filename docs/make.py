@@ -140,7 +140,7 @@ def _events() -> Iterator[str]:
 
 
 def _presets(page: str) -> str:
-    """The page with its table made anew; the rest of it is written by hand."""
+    """Replace the table of the page; the rest of it is written by hand."""
     rows = ["| preset | for | variables | keys | known of it |", "| --- | --- | --- | --- | --- |"]
     rows += [f"| {' | '.join(map(_cell, _preset_cells(read_preset(name))))} |" for name in preset_names()]
     before, marker, after = page.partition(f"{MADE} -->\n\n")

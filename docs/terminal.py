@@ -37,7 +37,7 @@ def cut(view: list[str], end: list[str]) -> list[str | None]:
 
 
 def session(folder: Path) -> tuple[list[str], list[str]]:
-    """What stood in the terminal while the agent leaked, and at the end."""
+    """Record the terminal while the agent leaked, and at the end."""
     tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
     env = {**os.environ, "SEQSUP_STATE_DIR": str(folder / "state"), "LC_ALL": "C.UTF-8"}
     for name in ("CI", "NO_COLOR", "TMUX"):
@@ -83,7 +83,7 @@ def svg(lines: list[str | None]) -> Iterator[str]:
 
 
 def pieces(line: str) -> Iterator[tuple[int, str, str]]:
-    """The words of a line, with their column and look. A font's symbols have widths of their own: each stands alone."""
+    """Split a line into words with their column and look. Symbols differ in width, so each is a piece of its own."""
     column, look = 0, dict[str, str]()
     for codes, text in re.findall(r"\x1b\[([\d;]*)m|([^\x1b]+)", line):
         if not text:

@@ -194,7 +194,7 @@ def memory() -> Any:
 
 
 def why() -> Any:
-    """Ends by reason; what was left behind is no end, only a kill."""
+    """Exits by reason. Leftover processes count as kills only."""
     ended = f'seqsup_agent_exits_total{{{AGENT},reason!="completed"}}'
     left = f'seqsup_agent_kills_total{{{AGENT},reason="leftover"}}'
     ends, leftovers = (
@@ -221,7 +221,7 @@ def why() -> Any:
 def inside() -> list[Any]:
     rss = f"seqsup_agent_tree_rss_bytes{{{AGENT}}}"
     left = f"seqsup_agent_memory_limit_bytes{{{AGENT}}} - on (job, instance, profile, agent) {rss}"
-    growth = f"deriv({rss}[2m]) and {rss}"  # a derivative goes on for the whole window after an agent's end
+    growth = f"deriv({rss}[2m]) and {rss}"  # the derivative covers the whole window after an agent's exit
     minutes = f"clamp_min(({left}) / on (job, instance, profile, agent) (({growth}) > 0), 0) / 60 < 60"
     heap = ("used", "total", "limit")
     return [
@@ -449,7 +449,7 @@ def build() -> Json:
 
 
 def _clean(made: Json) -> Json:
-    """Number the panels, and take out what the SDK adds and nobody asked for."""
+    """Number the panels, and remove defaults that the SDK adds."""
     for number, panel in enumerate(made["panels"], 1):
         panel["id"] = number
         panel.get("options", {}).pop("footer", None)

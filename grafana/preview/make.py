@@ -1,7 +1,7 @@
 """Draws the dashboard: `make dashboard-preview`. A real run of some four minutes, a real Prometheus, Grafana's own
 components (npm: @grafana/ui) in a headless Chromium. Writes grafana/dashboard.png, and its first screen beside it.
 
-    python grafana/preview/make.py [again]      again: draws the last run anew, as after a change of the dashboard
+    python grafana/preview/make.py [again]      again: draws the last run once more, as after a change of the dashboard
 """
 
 import contextlib

@@ -41,7 +41,7 @@ def answers(server: Server, shown: Json, begun: float, now: float) -> Json:
 
 
 def _panels(server: Server, shown: Json, begun: float, now: float) -> Iterator[list[Json]]:
-    """Of each panel, each query's answer."""
+    """Yield each panel with the answers to its queries."""
     for panel in shown["panels"]:
         answered = []
         for target in panel.get("targets", []):
