@@ -14,12 +14,12 @@ _AHEAD = 0.0005  # seconds
 
 
 def kill_and_free(pid: int, pidfd: int, others: Sequence[int]) -> None:
-    """Kill a process that lives, and free its memory beside it. What only saves time may fail: then it lives on.
+    """Kill a living process, and free its memory at the same time. Steps that only save time may fail.
 
-    The kernel lets us until its last thread is on its way out, see process_mrelease(2), so nothing comes between: its
-    threads, which wake up to their end, do not take our processor if they are SCHED_BATCH, and nobody waits for
-    Python's lock: we sleep meanwhile, where Thread.start() would wait. Who is to die with it, `others` by pidfd, is
-    killed just before: it would go on with what comes after its end, a shell with the next command.
+    The kernel allows process_mrelease(2) until the last thread exits, so it must follow the signal at once. Threads
+    that are SCHED_BATCH do not take our processor when they wake up to exit. We sleep meanwhile instead of holding
+    Python's lock, for which Thread.start() would wait. `others` (pidfds) die just before: otherwise a shell would
+    continue with its next command after the process exits.
     """
     with suppress(OSError):
         if len(threads := os.listdir(f"/proc/{pid}/task")) > _FEW:  # noqa: PTH208 (hot)
@@ -30,11 +30,11 @@ def kill_and_free(pid: int, pidfd: int, others: Sequence[int]) -> None:
         signalled.acquire()
         try:
             _thread.start_new_thread(_kill_and_free, (own, others, signalled))
-        except RuntimeError:  # no more threads here
+        except RuntimeError:  # no more threads can be started
             os.close(own)
         else:
             time.sleep(_AHEAD)
-            signalled.acquire()  # until then nobody may close what it signals
+            signalled.acquire()  # until then its descriptors must stay open
 
 
 def _kill_and_free(pidfd: int, others: Sequence[int], signalled: _thread.LockType) -> None:

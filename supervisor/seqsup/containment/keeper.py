@@ -1,7 +1,7 @@
-"""Trees beside the running agent's: each below a keeper, so that whose an orphan is can be told by descent alone.
+"""Trees beside the running agent's, each below a keeper, so that descent alone tells the tree of an orphan.
 
-A keeper is to its one tree what the reaper is to the agent's, and answers the same questions. It is a process of its
-own (`keeper_main`); this is our end of it.
+A keeper does for one tree what the reaper does for the agent's, and has the same interface. It is a process of its own
+(`keeper_main`); this module is our end of it.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from seqsup.containment.process import all_pids, children
 from seqsup.containment.reaper import Reaper, born, with_descent
 from seqsup.model.outcome import Exit
 
-_PATIENCE = 10.0  # seconds until a keeper says whom it started; it takes 20 ms
-_SEEN = 1000  # processes; of many who were seen the dead are forgotten
+_PATIENCE = 10.0  # seconds until a keeper has reported its leader's pid; it takes 20 ms
+_SEEN = 1000  # processes; above that the dead ones are forgotten
 
 
 class Keeper:
     """One keeper, from `begin` until its tree is gone."""
 
     def __init__(self, reaper: Reaper, label: str) -> None:
-        """`label` is what the tree's processes carry as TREE: should the keeper be killed, it tells its orphans."""
+        """`label` is the value of TREE in the tree's processes: if the keeper is killed, it identifies its orphans."""
         self._reaper, self._label = reaper, label
         self.soft_nofile = reaper.soft_nofile
         self.leader: int | None = None  # its pid, once the keeper has said it
@@ -36,7 +36,7 @@ class Keeper:
         self.abandoned = reaper.abandoned
         self._ending: Exit | None = None
         self._heard = b""
-        self._seen: dict[int, int] = {}  # pid -> start, of those who live, and of some who did
+        self._seen: dict[int, int] = {}  # pid -> start, of members that live, and of some that did
         self._too_many = _SEEN
         self._orphans: dict[int, int] | None = None  # of a keeper that was killed
 
@@ -81,22 +81,22 @@ class Keeper:
 
     @property
     def known_leader(self) -> Leader:
-        """The leader by its pid, or by the keeper's own before it is known.
+        """Return the leader by its pid, or by the keeper's own before it is known.
 
-        It may be another's by the time it is looked at, so it is never signalled.
+        The pid may have been reused by the time it is looked at, so it is never signalled.
         """
         return Leader(self.leader or self.process.pid)
 
     @property
     def over(self) -> bool:
-        """Whether the keeper has ended: by itself only once nobody of its tree is left."""
+        """Whether the keeper has exited. Unless it was killed, it exits only once its tree is empty."""
         return self._reaper.ending(self.process) is not None
 
     # -- what a reaper answers for the agent's tree
 
     @property
     def childless(self) -> bool:
-        """Nobody is left: a keeper's own end is the proof."""
+        """Whether the tree is empty: the keeper's own exit proves it."""
         return self.over and not self._left_behind()
 
     @property
@@ -142,7 +142,7 @@ class Keeper:
         self._order(keeper_main.KILL)
 
     def forget(self, _: Leader) -> None:
-        """Break the line: a keeper that is still there takes its tree with it, but for who may outlive its agent."""
+        """Close the line: a keeper that still runs kills its tree then, except processes that may outlive their agent."""
         if self.outsiders():
             self._reaper.foreign.update(self.foreign)
             self._order(keeper_main.LET_GO)
@@ -153,18 +153,18 @@ class Keeper:
     # -- what the reaper asks
 
     def tops(self) -> Set[int]:
-        """Where this tree begins, for whoever looks for another."""
+        """Where this tree begins, for searches of other trees."""
         return set(self._left_behind()) if self.over else {self.process.pid}
 
     def release(self) -> bool:
-        """Say whether nothing is left to care for; then nothing may be asked any more."""
+        """Return whether no process is left to care for. After that no other method may be called."""
         if self._line.fileno() >= 0 or not self.childless:
             return False
         self._reaper.forget(self.process)
         return True
 
     def _left_behind(self) -> list[int]:
-        """Who is left of the tree of a keeper that was killed: they fell to us, and are none of the agent's."""
+        """List the orphans of a keeper that was killed: they became our children, and do not belong to the agent."""
         ended = self._reaper.ending(self.process)
         if ended is None or ended.signal is None:
             return []

@@ -2,9 +2,9 @@
 
     python -ISE keeper_main.py LINE COMMAND…
 
-LINE is the descriptor of a socket whose other end only the supervisor holds. The keeper tells it the leader's pid, then
-how the leader ended, and ends itself once the kernel says that nobody of the tree is left: its own end is that proof.
-When the line breaks, the supervisor is dead, and the keeper takes its whole tree with it.
+LINE is the descriptor of a socket whose other end only the supervisor holds. The keeper sends the leader's pid, then
+its exit status. It exits once the kernel says that the tree is empty: its own exit is the proof. When the line breaks,
+the supervisor is dead, and the keeper kills its whole tree.
 """
 
 import ctypes
@@ -14,11 +14,11 @@ import signal
 import sys
 from contextlib import suppress
 
-KILL, LET_GO = b"k", b"l"  # orders: kill whoever is left, until nobody is; end, and leave the rest to the supervisor
+KILL, LET_GO = b"k", b"l"  # orders: kill until the tree is empty; exit, and leave the rest to the supervisor
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _WALL = 0x40000000  # children of every kind, clone()'s too
 _CHASE = 1  # milliseconds between looks while killing
-_AT_ONCE = 100  # ends: whoever forks all the time may end faster than that, and its supervisor's orders wait
+_AT_ONCE = 100  # exits: a fork bomb may exit faster than that, and the supervisor's orders would wait
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _start(command: list[str]) -> int:
     try:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == keeper:  # else it died before that was asked for
+        if os.getppid() == keeper:  # else it died before that was requested
             for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec hands on
                 signal.signal(signum, signal.SIG_DFL)
             os.execve(command[0], command, env)
@@ -71,7 +71,7 @@ def _start(command: list[str]) -> int:
 
 
 def _reap(leader: int, line: int, wakes: int) -> bool:
-    """Collect whoever has ended; False when nobody is left. Of many the rest comes after a look at the line."""
+    """Collect exits; False when the tree is empty. After many, the rest waits for a look at the line."""
     for _ in range(_AT_ONCE):
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | _WALL)
@@ -82,7 +82,7 @@ def _reap(leader: int, line: int, wakes: int) -> bool:
         if ended.si_pid == leader:
             how = "exit" if ended.si_code == os.CLD_EXITED else "signal"
             _say(line, f"{how} {ended.si_status}")
-    with suppress(BlockingIOError):  # full: it wakes all the same
+    with suppress(BlockingIOError):  # full: it wakes anyway
         os.write(wakes, b"\0")
     return True
 
@@ -112,7 +112,7 @@ def _parent(pid: int) -> int:
 
 
 def _leave_files() -> None:
-    """What the command reads and writes is not held open by us."""
+    """Close the command's files: the keeper must not hold them open."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1):  # the third takes our own last words, should there be any
         os.dup2(nothing, fd)
@@ -120,7 +120,7 @@ def _leave_files() -> None:
 
 
 def _say(line: int, word: str) -> None:
-    with suppress(OSError):  # nobody is there: the next look at the line says so
+    with suppress(OSError):  # the supervisor is gone: the next look at the line says so
         os.write(line, f"{word}\n".encode())
 
 

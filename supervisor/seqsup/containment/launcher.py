@@ -24,8 +24,9 @@ _BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
 # Paths are arguments, never text of the script. 0 is the writer itself, in whatever pid namespace.
 _SH = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift\n'
-# Who lives has an /proc/PID/exe; only where that is refused, or missing, is it worth 70 µs to read whose child we are.
-# $PPID is as it was when the shell began. A variable that the environment has too would reach the agent changed
+# A live process has an /proc/PID/exe. Only if that is missing or refused are 70 µs spent to read our parent, because
+# $PPID stays as it was when the shell started. A shell variable that the environment has too would reach the agent
+# changed
 _SH_PARENT = """\
 [ -e /proc/{parent}/exe ] || {{
 while read -r _seqsup_key _seqsup_parent; do [ "$_seqsup_key" != PPid: ] || break; done </proc/self/status
@@ -35,8 +36,8 @@ while read -r _seqsup_key _seqsup_parent; do [ "$_seqsup_key" != PPid: ] || brea
 _SH_PARENT_ELSEWHERE = '[ "$PPID" = {parent} ] || exit 125\n'
 _SH_EXEC = 'exec "$@"'
 
-# dash throws away variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is
-# 12 ms slower but keeps them, if read from where the kernel put them: os.environ has a coerced LC_CTYPE in it.
+# dash drops variables whose name is no identifier ("npm_config_//host/:_auth", "BASH_FUNC_f%%"). Python is 12 ms slower
+# but keeps them if they are read from where the kernel put them: os.environ has a coerced LC_CTYPE.
 _PYTHON = """
 import os, signal, sys
 at = sys.argv.index("--")
@@ -89,7 +90,7 @@ for number, soft, hard, refusal in {limits}:
 
 
 class Bounds(Struct, frozen=True):
-    """What an agent's processes are held to, each by itself."""
+    """Limits of each single process of an agent."""
 
     rlimits: Rlimits
     soft_nofile: int  # that of the user: the supervisor raised its own
@@ -99,15 +100,16 @@ def wrap(
     command: Sequence[str], entry: Sequence[str], *, names: Collection[str] = (), die_with_us: bool = False,
     bounds: Bounds | None = None, becoming: Sequence[str] = (), parent: int | None = None,
 ) -> list[str]:  # fmt: skip
-    """Give the command that enters these cgroup.procs files and then becomes `command`.
+    """Return the command that enters these cgroup.procs files and then becomes `command`.
 
-    `names` are those of the environment it will have. `die_with_us` lets the kernel kill the leader (its children
-    not) when the thread that spawned it ends; +1 ms, and an agent that changes its user loses it. `becoming` are
-    the words of setpriv that change it here, once the groups are entered: only root may do that. `parent` is whose
-    child it must be still: had that died before it was inside, or before PDEATHSIG was asked for, nobody would tell it.
+    `names` are the variables of its environment. With `die_with_us` the kernel kills the leader (not its children) when
+    the thread that spawned it exits. That takes 1 ms more, and an agent that changes its user loses it. `becoming` are
+    the words of setpriv that change the user here, after the cgroups are entered; only root may do that. `parent` is
+    the pid that must still be the parent: if it died before the cgroups were entered or PDEATHSIG was set, no signal
+    would come.
     """
     dying = dying_with_us() if die_with_us else ()
-    became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears what was asked before
+    became = [*becoming, *dying[1:]] if becoming else []  # a change of user clears earlier requests
     if all(name.isidentifier() and name.isascii() for name in names):
         asks = _SH_PARENT if LINUX else _SH_PARENT_ELSEWHERE
         check = asks.format(parent=parent) if parent is not None else ""
@@ -131,7 +133,7 @@ def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, str, int]]:
 
 
 def out_of_reach(rlimits: Rlimits) -> Iterator[tuple[str, str]]:
-    """Say which limits are above the hard ones here, which cannot be raised, and how to mend that; it is tried."""
+    """Yield the limits above the hard ones of this process, found by trying, with the way to raise them."""
     for key, number, limit, letter, units in _limits(Bounds(rlimits, 0)):
         soft, hard = resource.getrlimit(number)
         if hard == resource.RLIM_INFINITY or limit <= hard:
@@ -189,4 +191,4 @@ def complaint(code: int | None, stderr: bytes) -> str | None:
     if code not in (CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND) or not stderr.startswith(_SAYS):
         return None
     said = stderr.partition(b"\n")[0].partition(b": ")[2].decode(errors="replace")
-    return re.sub(r"^(line )?\d+: ", "", said) or None  # where in our script the shell stood
+    return re.sub(r"^(line )?\d+: ", "", said) or None  # without the line number of our script

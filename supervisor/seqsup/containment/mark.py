@@ -28,13 +28,13 @@ def bearers(
 
 
 def tree_of(pid: int) -> str | None:
-    """Return the tree whose mark a process carries; None where it carries none, or is not ours to read."""
+    """Return the tree whose mark a process carries; None if it has none, or may not be read."""
     tree = environment(pid).get(TREE.encode())
     return tree.decode(errors="replace") if tree is not None else None
 
 
 def folders() -> Iterator[tuple[int, Path]]:
-    """Find every process that any run of anybody left a mark on, with that run's folder."""
+    """Find every process that carries the mark of any user's run, with that run's folder."""
     for pid in _all_and_newcomers(frozenset()):
         if (folder := environment(pid).get(FOLDER.encode())) is not None:
             yield pid, Path(folder.decode(errors="surrogateescape"))

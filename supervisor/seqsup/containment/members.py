@@ -37,7 +37,7 @@ class Members:
         self._asking = _thread.allocate_lock()  # held while a thread reads what members run
         self._answers: list[tuple[Member, tuple[float, ProcessMemory]]] = []  # of that thread
         self._asked = 0.0  # when more than the largest were
-        self._denied: dict[tuple[int, int], str] = {}  # what was told of whom, by pid and start
+        self._denied: dict[tuple[int, int], str] = {}  # pid and start -> the last reported reason
 
     def __len__(self) -> int:
         return len(self._by_pid)
@@ -71,12 +71,12 @@ class Members:
             return None
         if member is not None:
             self._by_pid[pid] = member
-            if self._killing:  # whoever forks and exits all the time is another one when the look is over
+            if self._killing:  # a process that forks and exits all the time is another one after the next look
                 member.send(signal.SIGKILL)
         return member
 
     def used(self) -> int:
-        """Sum the members' memory in bytes, what they share once; whoever is gone is dropped."""
+        """Return the members' memory in bytes; shared memory counts once. Members that are gone are dropped."""
         total = self.sum_of(self.pids()) + self.unheld_bytes()
         if self._measure is Measure.PRIVATE:
             total += self.shared_by(self._by_pid)
@@ -100,7 +100,9 @@ class Members:
         return self._shared.doubt, self._shared.unseen
 
     def unheld_bytes(self) -> int:
-        """Sum what those have who could not be held, as of the last look that there was time for."""
+        """Return the bytes of processes that could not be held, as last measured; measuring may take a share of the
+        time only.
+        """
         if not self.unheld:
             return 0
         if (now := time.monotonic()) >= self._glance_again:
@@ -114,7 +116,7 @@ class Members:
         return self._shared.used([self._by_pid[pid] for pid in pids if pid in self._by_pid])
 
     def sum_of(self, pids: Iterable[int]) -> int:
-        """Sum what these of the members have each for itself; whoever is gone is dropped."""
+        """Return the private memory of these members in bytes. Members that are gone are dropped."""
         total, copies = 0, list[Member]()
         for pid in pids:
             if (member := self._by_pid.get(pid)) is not None:
@@ -128,7 +130,7 @@ class Members:
         return total - self._discount(copies) if copies else total
 
     def _discount(self, copies: list[Member]) -> int:
-        """Take off what was just forked and is another's, as long as somebody is there whose it may be."""
+        """Subtract forked memory that belongs to a parent, while a member lives that may be that parent."""
         known, off = max((member.bytes for member in self._by_pid.values() if not member.copied), default=0), 0
         for member in copies:
             anothers = min(member.copied, known)
@@ -145,7 +147,7 @@ class Members:
                 yield f"pid {member.pid} ({member.name}): {member.denied}"
 
     def living(self) -> list[Member]:
-        """Drop whoever has ended (zombies too) and return the others."""
+        """Drop members that have exited (zombies too) and return the others."""
         for member in list(self._by_pid.values()):
             if member.gone():
                 self.drop(member)
@@ -160,7 +162,7 @@ class Members:
             largest.kill_and_free(member for member in self._by_pid.values() if member is not largest)
 
     def send(self, signum: int) -> None:
-        """Signal all; after SIGKILL whoever is added gets it too."""
+        """Signal all members; after SIGKILL each new member gets it too."""
         self._killing = self._killing or signum == signal.SIGKILL
         for member in self._by_pid.values():
             member.send(signum)
@@ -182,15 +184,15 @@ class Members:
         return known.bytes != member.bytes or now - at >= _SURE
 
     def _ask(self, members: list[Member], leader: int | None) -> None:
-        """Read what they run in a thread, and wait for it no longer than _PATIENCE.
+        """Read their command lines in a thread, and wait for it no longer than _PATIENCE.
 
-        The kernel lets no process read another's command line while that one forks. Of 500 that fork all the time on
-        two processors one read took 0.2 s. What comes too late is taken by the next call.
+        The kernel does not let a process read the command line of another one that forks. With 500 that fork all the
+        time on two processors one read took 0.2 s. Results that come too late are used by the next call.
         """
         if members and self._asking.acquire(blocking=False):
             try:
                 _thread.start_new_thread(self._read_lines, (members, leader))
-            except RuntimeError:  # no more threads here
+            except RuntimeError:  # no more threads can be started
                 self._asking.release()
         if self._asking.acquire(timeout=_PATIENCE if members else 0):
             for member, told in self._answers:
@@ -216,7 +218,7 @@ class Members:
         return replace(known, bytes=member.bytes)
 
     def _others(self, ranked: Iterable[Member]) -> Iterator[ProcessMemory]:
-        """Give those who run the same program together, and what is small or unknown as `other`."""
+        """Sum processes that run the same program; small or unknown ones are `other`."""
         together: dict[tuple[str, ProcessKind], ProcessMemory] = {}
         for member in ranked:
             _, one = self._described.get(member.pid, _NEVER)
@@ -229,11 +231,11 @@ class Members:
         yield from together.values()
 
     def seen(self) -> bool:
-        """Say whether what the last look found is all: who is ending, not held, or not ours to read, counts nothing."""
+        """Return whether the last measurement was complete: exiting, unheld and unreadable processes count as zero."""
         return not self.unheld and all(member.bytes for member in self._by_pid.values())
 
     def holds(self, pid: int) -> bool:
-        """Say whether this member still has memory: whoever was killed has none before it is gone."""
+        """Return whether this member still has memory: a killed process has none before it is gone."""
         return self.sum_of([pid]) > 0
 
     def drop(self, member: Member) -> None:

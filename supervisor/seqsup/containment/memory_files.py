@@ -1,4 +1,4 @@
-"""What stays in memory when its processes are gone: files in a tmpfs, System V segments. For people, to remove."""
+"""Memory without a process: files in a tmpfs and System V segments. Reported so that a person can remove them."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seqsup.containment import proc_text
 
-_LONGEST = 0.2  # seconds of a look: meanwhile nobody watches who runs beside
+_LONGEST = 0.2  # seconds of a search, during which running agents are not watched
 _LEAST = 1024**2  # bytes; smaller ones explain nothing
 
 

@@ -1,6 +1,6 @@
-"""What no run can do without on this machine: /proc of its own pid namespace, pidfds, orphans that fall to it.
+"""Requirements of every run: /proc of its own pid namespace, pidfds, and that orphans become its children.
 
-The first thing that is missing is the cause; all that fails after it is a consequence.
+The first one that is missing is the cause; all later failures are consequences.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _PIDFD = "use Linux 5.3 or newer; in a container, a seccomp profile that allows 
 
 
 class Lack(NamedTuple):
-    """What is missing, and what gives it."""
+    """A missing requirement, and how to get it."""
 
     what: str  # the name of doctor's check
     told: str

@@ -1,4 +1,4 @@
-"""The owner of a process tree: it starts the leader, collects its exit, and tells which processes are the tree's."""
+"""The owner of a process tree starts the leader, collects its exit, and lists the processes of the tree."""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Protocol
@@ -7,7 +7,7 @@ from seqsup.model.outcome import Exit
 
 
 class Leader:
-    """The first process of a tree, as its owner knows it. Its pid may be another's once its exit is collected."""
+    """The first process of a tree, as its owner knows it. Its pid may be reused once its exit is collected."""
 
     __slots__ = ("exit", "pid")
 
@@ -53,7 +53,7 @@ class TreeOwner(Protocol):
         """Return how the leader ended; None while it lives."""
 
     def forget(self, leader: Leader) -> None:
-        """End the care for a tree whose watch is over."""
+        """Stop caring for a tree whose watch is over."""
 
     # -- the tree
 
@@ -71,7 +71,7 @@ class TreeOwner(Protocol):
 
     @property
     def counted(self) -> bool:
-        """Whether last_pid() counts as the tree's processes are numbered: some containers show another's."""
+        """Whether last_pid() uses the pids of the tree's processes: some containers show those of another namespace."""
 
     def last_pid(self) -> int:
         """Return the pid that was given out last: while it is the same, nothing forked."""

@@ -25,7 +25,7 @@ _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by
 _WALL = 0x40000000 if LINUX else 0  # children of every kind, clone()'s too
 _CHASES = 100
 _AT_ONCE = 100  # ends: 2 to 10 ms
-_FEW = 64  # numbers: to try each costs less than to list whoever lives
+_FEW = 64  # numbers: trying each costs less than listing all processes
 _MEANWHILE = 1000  # processes that others start while we start one
 _ENOUGH = 16384  # pids: fewer come round within a look
 
@@ -47,10 +47,10 @@ class Reaper:
 
     def __init__(self, woken: Callable[[], None]) -> None:
         self.woken = woken
-        self.sentinel: Sentinel | None = None  # that kills whoever lives in a group as we die
+        self.sentinel: Sentinel | None = None  # kills the processes of a cgroup if we die
         self._running: dict[int, Leader] = {}  # by pid, which is its own until we collect its exit
-        self._leaders: set[Leader] = set()  # whose trees are still watched
-        self.counted = False  # last_pid() counts as our processes are numbered: some containers show another's
+        self._leaders: set[Leader] = set()  # of trees that are still watched
+        self.counted = False  # last_pid() uses our pids: some containers show those of another namespace
         self.childless = False  # as the last reap() found it
         self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
         self.keepers: list[KeptTree] = []
@@ -64,13 +64,13 @@ class Reaper:
         adopt_orphans()
         raise_open_files()  # two descriptors a member, and trees can be wide
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._on_child)
-        # A fork bomb's ends fill the loop's pipe: it wakes all the same, and nobody need read of it
+        # The exits of a fork bomb fill the loop's pipe. A full pipe wakes the loop as well, so no warning is needed
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         self._gate = os.open("/proc/loadavg", os.O_RDONLY) if LINUX else -1
         here = "." if os.access(".", os.X_OK) else "/"  # `sudo -u agent` in a folder of root's: nothing leads out of it
         self._home = os.open(here, getattr(os, "O_PATH", os.O_RDONLY))
         for fd in map(int, os.listdir("/proc/self/fd" if LINUX else "/dev/fd")):  # noqa: PTH208
-            if fd > 2:  # whoever started us may have left us some
+            if fd > 2:  # our parent may have left us some
                 with suppress(OSError):  # the one that listed them is closed
                     os.set_inheritable(fd, False)
         self._before = born(descend(own_children()))
@@ -86,16 +86,16 @@ class Reaper:
 
     @property
     def proven_empty(self) -> bool:
-        """Nobody descends from us: of a subreaper, to have no child is the proof."""
+        """Whether we have no descendant: a subreaper without a child has none."""
         return LINUX and self.childless
 
     @property
     def top(self) -> int | None:
-        """Whose children are the agent's, but outsiders."""
+        """The process whose children are the agent's, except outsiders."""
         return os.getpid() if LINUX else None
 
     def last_pid(self) -> int:
-        """The number that this pid namespace gave out last: where it is the same, nobody forked."""
+        """Return the last pid of this pid namespace: if it has not changed, no process forked."""
         if self._gate < 0:
             return time.monotonic_ns()
         return int(os.pread(self._gate, 128, 0).rpartition(b" ")[2])
@@ -109,7 +109,7 @@ class Reaper:
         os.close(self._home)
         if self._gate >= 0:
             os.close(self._gate)
-        # Python tells one that comes while its handler goes as an error, wherever we are by then
+        # A signal that comes while Python removes its handler is raised as an error wherever we are
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -120,7 +120,7 @@ class Reaper:
         self.woken()
 
     def reap(self) -> bool:
-        """Collect whoever has ended. False: there may be more, who may end faster than that, and the watch waits."""
+        """Collect exits. False: there may be more; a fork bomb may exit faster than we collect, and the watch waits."""
         for _ in range(_AT_ONCE):
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | _WALL)
@@ -131,7 +131,7 @@ class Reaper:
                 self.childless = False
                 return True
             if os.WIFSTOPPED(status):
-                if pid in self._keeping():  # by its own tree: it would hear neither us nor who ends
+                if pid in self._keeping():  # by its own tree: it would miss our orders and exits
                     os.kill(pid, signal.SIGCONT)
             elif (leader := self._running.pop(pid, None)) is not None:
                 code = os.waitstatus_to_exitcode(status)
@@ -170,12 +170,14 @@ class Reaper:
         return own_children()
 
     def saw(self, pid: int, start: int) -> None:
-        """Hear who was found in the agent's tree: nobody need be remembered where all is the agent's but outsiders."""
+        """Note a process found in the agent's tree. Nothing to do: all our descendants are the agent's, except
+        outsiders.
+        """
 
     def kill_children(self) -> None:
-        """Kill our own children as they are listed, faster than whoever forks and exits can be looked at.
+        """Kill our own children as they are listed: looking at each would be slower than a fork bomb.
 
-        A child keeps its number until we reap it, so this once a bare pid is as good as a pidfd.
+        A child keeps its pid until we reap it, so for once a bare pid is as good as a pidfd.
         """
         killed: set[int] = set()
         for _ in range(_CHASES):
@@ -192,12 +194,12 @@ class Reaper:
                 return
 
     def let_go(self) -> Set[int]:
-        """Say who was allowed to outlive its agent and lives still, with all that descends from it by now."""
+        """Return the live processes that were allowed to outlive their agent, with all their descendants."""
         self.foreign = with_descent(self.foreign)
         return self.foreign.keys()
 
     def still_abandoned(self) -> dict[int, int]:
-        """Say who survived SIGKILL and lives still: bytes by pid."""
+        """Return the live processes that survived SIGKILL: bytes by pid."""
         if not self.abandoned:
             return {}
         with closing(Members()) as members:
@@ -208,15 +210,16 @@ class Reaper:
             return {member.pid: member.bytes for member in members.living()}
 
     def outsiders(self) -> Set[int]:
-        """Say who of our descendants is not the agent's: those, who was there before us, and where other trees begin.
+        """Return our descendants that are not the agent's: released ones, those from before us, and tops of other
+        trees.
 
-        Ask it after our children were listed: a keeper that was killed meanwhile leaves its orphans to us.
+        Call it after our children were listed: a keeper that was killed meanwhile leaves its orphans to us.
         """
         self._before = with_descent(self._before)
         return self.let_go() | self._before.keys() | {pid for keeper in self.keepers for pid in keeper.tops()}
 
     def unclaimed(self) -> list[int]:
-        """List who is our child and nobody's: of a keeper that was killed, or the agent's where that has none."""
+        """List our children without an owner: of a killed keeper, or the agent's if it has no keeper."""
         if not self._leaders <= {keeper.process for keeper in self.keepers}:
             return []
         known = self.let_go() | self._before.keys() | self._keeping()
@@ -226,7 +229,7 @@ class Reaper:
         return {keeper.process.pid for keeper in self.keepers if keeper.process.exit is None}
 
     def tidy(self) -> None:
-        """Drop the keepers whose tree is gone and wanted no more."""
+        """Drop keepers whose tree is gone and no longer needed."""
         self.keepers = [keeper for keeper in self.keepers if not keeper.release()]
 
     def let_go_bytes(self) -> int:
@@ -243,7 +246,7 @@ class Reaper:
 
 
 def with_descent(known: dict[int, int]) -> dict[int, int]:
-    """Those who live still, with all that descends from them by now."""
+    """Return those that still live, with all their present descendants."""
     return born(descend(pid for pid, start in known.items() if born([pid]).get(pid) == start)) if known else known
 
 

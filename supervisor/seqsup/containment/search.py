@@ -16,7 +16,7 @@ from seqsup.host.machine import LINUX
 WALK_SHARE = 20  # a walk may take 1/20 of the time: forking neighbours must not make the watcher busy
 _IDLE_SHARE = 1000  # and one for which there is no evidence 1/1000, within the bounds below
 _FEW = 16  # new processes for each member: looking at one takes 2 to 10 µs, a walk takes 100 µs for each Node
-_THREAD = (errno.EINVAL, errno.ENOENT)  # by which the kernel tells that a number is a thread's
+_THREAD = (errno.EINVAL, errno.ENOENT)  # errors by which the kernel says that the number is a thread's
 _UNBORN_EVERY = 0.1  # seconds; a number is given out up to some milliseconds before its process is there
 WALK_EVERY = 1.0, 5.0  # seconds; a walk finds processes that joined the cgroup or the reaper without a fork
 _LONGEST = 0.2  # seconds of a walk in one look: deadlines wait meanwhile
@@ -32,7 +32,7 @@ class MemberSearch:
         self._walked, self._walk_cost = 0.0, 0.0
         self._walking: Iterator[bool] | None = None  # a walk that was interrupted
         self._last_pid = -1
-        self._unborn: set[int] = set()  # pids given out since the last walk that are not a process yet, or not any more
+        self._unborn: set[int] = set()  # pids assigned since the last walk that are not yet, or no longer, a process
         self._again = 0.0  # when these are tried again
         self.zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
 
@@ -117,7 +117,7 @@ class MemberSearch:
         if (member := self._members.add(pid)) is None:
             return False
         self._owner.saw(member.pid, member.start)
-        with suppress(OSError):  # a full disk: the journal will say so, and the watch must go on
+        with suppress(OSError):  # a full disk: the journal will report it, and the watch must continue
             members_file.append(self._ledger, member.pid, member.start)
         return True
 

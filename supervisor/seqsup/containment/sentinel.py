@@ -8,10 +8,10 @@ import select
 import subprocess
 from pathlib import Path
 
-# It waits for the end of a pipe that only the supervisor holds; a line before that means that all is well. It leaves
-# our tree, lest it be taken for an agent's, and ignores what a terminal sends to whoever is in the foreground. It holds
-# the file open: should it come late, a run that goes on has another group of that name. Whose first thread has ended
-# the kernel passes over (6.18 does), so whoever is listed is killed after that.
+# It waits until a pipe closes that only the supervisor holds; a line before that means that all is well. It leaves our
+# tree, or it would count as the agent's, and ignores signals that a terminal sends to the foreground. It holds the file
+# open: if it is late, a resumed run may have another cgroup of that name. The kernel passes over a process whose first
+# thread has exited (6.18 does), so listed processes are killed after that.
 _WATCH = """
 exec 3<&0 4>"$1"
 (
@@ -42,7 +42,7 @@ class Sentinel:
 
     @property
     def stands(self) -> bool:
-        """Say whether it lives: nobody else holds the other end of the pipe."""
+        """Return whether it lives: no other process holds the other end of the pipe."""
         poll = select.poll()
         poll.register(self._line, 0)
         return not poll.poll(0)
@@ -52,6 +52,6 @@ class Sentinel:
         try:
             os.write(self._line, b"well\n")
         except BrokenPipeError:
-            pass  # somebody killed it
+            pass  # it was killed
         finally:
             os.close(self._line)

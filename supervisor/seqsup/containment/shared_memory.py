@@ -1,9 +1,9 @@
-"""Shared memory of a tree (shm_open, memfd, System V, mapped tmpfs), counted once where no group of the kernel's tells.
+"""Shared memory of a tree (shm_open, memfd, System V, mapped tmpfs), counted once if no cgroup measures it.
 
-What a process maps of it stands in /proc, but not what of that is the same as another's: only a walk of all page tables
-tells (33 ms a GiB and process), which would hold up the watch. Reading the segments that a process maps takes 0.1 ms.
-From that follow two figures, between which the truth lies; they are the same where segments are in use as a whole. The
-upper one counts, and PSS confirms it where a limit is near.
+/proc lists what a process maps, but not which pages two processes share. Only a walk of all page tables tells (33 ms a
+GiB and process), which would delay the watch. Reading the segments that a process maps takes 0.1 ms. They yield a lower
+and an upper figure, which are equal if segments are in use as a whole. The upper one counts, and PSS confirms it near a
+limit.
 """
 
 import os
@@ -20,14 +20,14 @@ from seqsup.containment.proc_text import lines_of, mounts
 from seqsup.containment.process import Member
 from seqsup.units import MIB
 
-_STEP = MIB  # a process whose shared pages changed by less is not looked at again
+_STEP = MIB  # a process whose shared pages changed by less is not examined again
 _SHARE = 20  # looks may take 1/20 of the time
 
 Segment = tuple[str, str]  # device and inode
 
 
 class Holding(Struct, frozen=True):
-    """What one process has of shared memory, in bytes."""
+    """Shared memory of one process, in bytes."""
 
     resident: int
     mapped: dict[Segment, int] | None  # None: not ours to read
@@ -43,7 +43,7 @@ class Shared:
         self.doubt = 0  # bytes of these that may be the same as others of these
 
     def used(self, members: Iterable[Member]) -> int:
-        """Give the tree's shared memory in bytes, after a look at whose share has changed."""
+        """Return the tree's shared memory in bytes, after examining members whose part has changed."""
         changed = [member for member in members if not -_STEP < member.shared - member.looked < _STEP]
         if changed and (now := time.monotonic()) >= self._again:
             for member in changed:
@@ -74,7 +74,8 @@ def once(holdings: Sequence[Holding]) -> int:
     total = 0
     for group in _groups(holdings):
         own = [_own(holding, mappers) for holding in group]
-        # What one has is there; of each other, at least what cannot lie in a segment that somebody else maps
+        # The memory of one counts in full; of each other, at least what cannot be in a segment that another process
+        # maps
         total += sum(own) + max(holding.resident - its for holding, its in zip(group, own, strict=True))
     return total
 
@@ -99,7 +100,7 @@ def _own(holding: Holding, mappers: Counter[Segment]) -> int:
 
 
 def _groups(holdings: Iterable[Holding]) -> list[list[Holding]]:
-    """Put together who has a segment in common."""
+    """Group the holdings that have a segment in common."""
     groups: list[tuple[set[Segment], list[Holding]]] = []
     for holding in holdings:
         segments, together, apart = set(holding.mapped or ()), [holding], []

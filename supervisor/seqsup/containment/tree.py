@@ -23,7 +23,7 @@ from seqsup.units import MIB
 
 # Where the kernel weighs, its figure counts: ours has pages that forked processes share once for each, and no shmem
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
-_GREW = 9 / 8  # then it is named anew: whom the kernel kills cannot be looked at any more
+_GREW = 9 / 8  # then its processes are named again, because a process that the kernel killed cannot be read
 _SHARED = "shared memory and tmpfs"
 _REAPING = 0.05  # seconds of one look, for 1000 zombies
 
@@ -46,7 +46,7 @@ class Tree:
         self._group = group
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
-        # As it was listed: how many it had, who was born last, how many we knew
+        # Of the last listing: number of tasks, last pid, number of known members
         self._who: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
@@ -54,7 +54,7 @@ class Tree:
         self._leader, self.leader = leader, leader.pid
         self.search = MemberSearch(owner, self._members, ledger, group, leader.pid)
         if owner.parent_pid is None:
-            self.search.walk()  # its leader's pid may be another's by now
+            self.search.walk()  # its leader's pid may be reused by now
         else:
             self.search.take(self.leader)
         first = self._members.get(self.leader) or read_stat(self.leader)  # ended, it is not reaped before the loop runs
@@ -102,13 +102,13 @@ class Tree:
         return self._members.denied()
 
     def kernel_oom(self) -> str:
-        """The kernel's figures, once it killed in the group for want of memory, and who is gone; empty before."""
+        """Return the kernel's figures and the processes that are gone, once it killed in the cgroup; empty before."""
         if self._group is None or not self._kernel_killed():
             return ""
         return "; ".join(filter(None, (self.gone(), self._group.figures())))
 
     def gone(self) -> str:
-        """Say who of the processes that were named last has no memory any more."""
+        """Return which of the processes that were named last have no memory any more."""
         gone = [process for process in self.last_whole if process.pid and not self._members.holds(process.pid)]
         return f"gone since the last look: {processes(gone)}" if gone else ""
 
@@ -122,10 +122,10 @@ class Tree:
         return 1 if self._owner.proven_empty else 2
 
     def living(self) -> int:
-        """Count the processes that live now, after a walk; 1 if none was seen alive but one may be.
+        """Return the number of live processes, after a walk; 1 if none was seen alive but one may be.
 
-        A process that was seen and is gone by now may have left a child unseen; and while the kernel says that we have
-        children, though no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
+        A process that was seen and is gone may have left a child unseen. And while the kernel says that we have
+        children but no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
         """
         self._reap()
         if self._owner.proven_empty and not (self._group and self._group.pids()):
@@ -209,7 +209,9 @@ class Tree:
         return named, whole - sum(process.bytes for process in named)
 
     def _take_grouped(self) -> bool:
-        """Take whom the group has and no walk has found: of many threads one takes long, and is not due at once."""
+        """Add the cgroup's processes that no walk has found. With many threads one listing takes long, and waits its
+        turn.
+        """
         outsiders = self._owner.outsiders()
         unknown = [pid for pid in (self._group.pids() if self._group else ()) if pid not in self._members]
         for pid in unknown:
@@ -230,13 +232,13 @@ class Tree:
         return tuple(self._members.pids())
 
     def abandon(self) -> str:
-        """Remember who survived SIGKILL, and say why: it is let go by close(), but not forgotten."""
+        """Note the processes that survived SIGKILL, and return why. close() releases them, but they stay known."""
         left = self._members.living()
         self._owner.abandoned.update({member.pid: member.start for member in left})
         return ", ".join(f"pid {member.pid} ({member.name}): {member.holdup()}" for member in left)
 
     def release(self, allowed: tuple[str, ...]) -> None:
-        """Let go of members whose command holds one of these patterns: they may outlive their agent."""
+        """Release members whose command matches one of these patterns: they may outlive their agent."""
         if not allowed:
             return
         self.search.walk()
@@ -250,7 +252,7 @@ class Tree:
         self._members.drop(member)
 
     def close(self) -> None:
-        """End the watch; whoever still lives is let go, so that it is no part of the next tree."""
+        """Stop watching. Processes that still live are released, so that they are no part of the next tree."""
         for member in self._members.living():
             self._let_go(member)
         self._members.close()

@@ -1,7 +1,7 @@
-"""Whose groups are whose: a file for each who made some, in the queue's folder, locked for as long as its owner lives.
+"""Claims on cgroups: one file for each owner, in the queue's folder, locked while the owner lives.
 
-So groups that no journal tells of are found too: of a plan or doctor that was killed, of a run whose state folder is
-gone. A name alone proves nothing, since a container's groups may be seen from outside, but its queue is not ours.
+So a sweep finds cgroups that no journal names: of a killed plan or doctor, or of a run whose state folder is gone. A
+name alone proves nothing, because a container's cgroups are visible outside, but its queue is not ours.
 """
 
 import fcntl
@@ -20,11 +20,11 @@ class Claim:
     def __init__(self, file: Path, fd: int, made: tuple[Path, ...] = ()) -> None:
         self._file, self._fd, self._made = file, fd, made
         self.prefix = file.name  # of the cookie
-        self.let_go = os.fstat(fd).st_size > 0  # whoever lives in them may
+        self.let_go = os.fstat(fd).st_size > 0  # its processes may outlive the owner
 
     @staticmethod
     def stake(queue: Path, cookie: str) -> "Claim":
-        """Take it for this process's life. Whoever sweeps at this moment is waited for."""
+        """Claim the cgroups for this process's life. If a sweep holds the file, wait for it."""
         file = queue / CLAIMS / run_prefix(cookie)
         made = tuple(each for each in (file.parent, *file.parent.parents) if not each.exists())
         while True:
@@ -38,9 +38,9 @@ class Claim:
                 os.close(fd)  # a sweep removed it meanwhile
 
     def give_up(self, *, gone: bool) -> None:
-        """All is in order. Whoever still lives in the groups was let go, so they are removed once that has ended."""
+        """Release the claim. Released processes may still live in the cgroups, which are removed after those exit."""
         if gone:
-            with suppress(OSError):  # the next sweep finds it, and nobody by it
+            with suppress(OSError):  # the next sweep finds an empty claim
                 self._file.unlink()
             for folder in self._made:
                 with suppress(OSError):
@@ -54,7 +54,7 @@ class Claim:
 
 
 def abandoned(queue: Path) -> list[Claim]:
-    """Take the claims whose owner is dead, until each is released; one that another sweeps is left to that."""
+    """Take each claim whose owner is dead, until it is released. Claims that another sweep holds are left to it."""
     found: list[Claim] = []
     for file in sorted((queue / CLAIMS).glob("*")):
         with suppress(OSError):

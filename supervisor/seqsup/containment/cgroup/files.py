@@ -18,8 +18,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 
 class KeptFile:
-    """A cgroup file kept open from its first use on. None, a file that is missing, or whose group is gone, reads as
-    empty."""
+    """A cgroup file kept open after its first use. None, a missing file and a removed cgroup read as empty."""
 
     __slots__ = ("_fd", "_numbers", "_path", "_told")
 
@@ -98,7 +97,7 @@ def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> st
 
 
 def listed(folder: StrPath) -> list[int]:
-    """List who lives in a group and below it, by files opened anew."""
+    """List the processes of a cgroup and of those below it, by files opened for this call."""
     found: list[int] = []
     for each in with_nested(folder):
         with contextlib.closing(KeptFile(f"{each}/cgroup.procs")) as procs:
@@ -120,9 +119,9 @@ def nested(folder: StrPath) -> bool:
 
 
 def kill_listed(pids: Callable[[], list[int]]) -> None:
-    """Kill whoever is listed, once.
+    """Kill each listed process once.
 
-    Who is in the second list under a pid whose descriptor was opened before is that very process, or gone.
+    If the second list has a pid whose descriptor was opened before, it is the same process, or it is gone.
     """
     held: dict[int, int] = {}
     try:
@@ -149,7 +148,9 @@ def kill(folder: StrPath) -> None:
 
 
 def _kill_frozen(folder: StrPath) -> None:
-    """Nobody forks while frozen; v1 lets nobody die before the thaw either, and who is below may be frozen itself."""
+    """Kill while frozen: a frozen process cannot fork. In v1 none dies before the thaw, and nested cgroups may be
+    frozen too.
+    """
     write(f"{folder}/freezer.state", "FROZEN")
     try:
         kill_listed(lambda: listed(folder))
@@ -167,8 +168,8 @@ def frozen_by(pid: int) -> Path | None:
 
 
 def remove(folder: StrPath) -> bool:
-    """Remove a group with what is below it, if nobody lives there, and say whether it is gone."""
-    with contextlib.suppress(OSError):  # refused where somebody lives in it, or where there is one below
+    """Remove a cgroup with those below it, if it has no process. Return whether it is gone."""
+    with contextlib.suppress(OSError):  # refused while a process or a cgroup is in it
         os.rmdir(folder)  # noqa: PTH106
         return True
     if listed(folder):
@@ -189,7 +190,7 @@ def run_name(cookie: str) -> str:
 
 
 def named_prefix(name: str) -> str | None:
-    """Read the start of a run's cookie from its directory's name; None when it is none of ours."""
+    """Return the start of the run's cookie from the name of its folder; None if the folder is not ours."""
     match = _RUN.fullmatch(name)
     return match[1] if match else None
 

@@ -1,7 +1,7 @@
 """What a tier of cgroups must implement: a cgroup for each tree, and the maker of a run's cgroups.
 
-Nothing leaves a cgroup by forking. It is killed and measured as one, and its limit stands a little above `hard`, for
-what grows faster than the watcher looks.
+A process cannot leave its cgroup by forking. A cgroup is killed and measured as one. Its limit is a little above
+`hard`, for trees that grow faster than the watcher looks.
 """
 
 from typing import Protocol
@@ -45,10 +45,12 @@ class Cgroup(Membership, Protocol):
         """
 
     def tasks(self) -> int | None:
-        """Count the threads in it and below it, where the kernel tells; a process that enters or leaves changes it."""
+        """Return the number of threads in it and below it, or None if the kernel does not report it. It changes when a
+        process enters or leaves.
+        """
 
     def weighed(self) -> list[int]:
-        """List the processes whose memory is charged here: one of the tree may enter another cgroup."""
+        """List the processes whose memory is charged here; a process of the tree may be in another cgroup."""
 
     def peak(self) -> int | None:
         """Return the most that was ever charged, in bytes. It includes page cache: an upper bound of used()."""

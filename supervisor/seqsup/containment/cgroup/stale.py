@@ -11,7 +11,7 @@ from seqsup.model.process import ProcessMemory
 
 
 def find_stale(is_dead: Callable[[str], bool]) -> list[Path]:
-    """Find the cgroups of runs whose supervisor is dead: `is_dead` gets the first 16 digits of the run's cookie."""
+    """Find the cgroups of dead supervisors. `is_dead` gets the first 16 digits of the run's cookie."""
     found: list[Path] = []
     tops = {where: None for controller in ("", "memory", "pids", "freezer") for _, where in mounts(controller)}
     for top in tops:

@@ -30,7 +30,7 @@ _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freede
 _ALL_USERS = ["0", "0", str(2**32 - 1)]  # as the first user namespace maps them
 SUBREAPER, PSUTIL = "subreaper", "psutil"
 
-# What must be said of it, in plan, doctor and log
+# Shown in plan, doctor and log
 WITHOUT_LINUX = (
     "not Linux: experimental, we have not run it on a Mac."
     " Memory is read more slowly, so a leak overshoots further, and no kernel keeps memory.hard."
@@ -60,17 +60,17 @@ class NoGroup(SeqsupError):
 
 
 class Chosen(Struct, frozen=True):
-    """What an agent's tree is kept by, besides session, subreaper and cookie."""
+    """The means that contain an agent's tree, besides session, subreaper and cookie."""
 
     groups: Cgroups | None
     tier: str
     detail: str
     why: tuple[str, ...]  # of each better one: why it was not had
     claim: Claim | None = None  # on the groups
-    remedy: str = ""  # what would have the kernel keep memory.hard, where it does not though nobody minds
+    remedy: str = ""  # how to make the kernel enforce memory.hard; empty if it does
 
     def close(self) -> None:
-        """Remove the groups. One that somebody let go still lives in stays until a sweep finds it empty."""
+        """Remove the cgroups. One in which a released process still lives stays until a sweep finds it empty."""
         gone = self.groups is None or self.groups.close()
         if self.claim is not None:
             self.claim.give_up(gone=gone)
@@ -127,7 +127,9 @@ def _rehearsed(groups: Cgroups) -> Cgroups:
 
 
 def _claimed(cookie: str) -> Claim | None:
-    """A plan may be made where nothing can be written; nobody finds its groups then, should it be killed."""
+    """Claim the cgroups; None if the folder cannot be written, as for a plan. If such a plan is killed, its cgroups are
+    not found.
+    """
     try:
         return Claim.stake(state_dir(), cookie)
     except OSError:
@@ -135,7 +137,9 @@ def _claimed(cookie: str) -> Claim | None:
 
 
 def remedy() -> str:
-    """What gives the strongest tier: a command where systemd runs. Where cgroup v1 has memory, no mount of v2 does."""
+    """Return how to get the strongest tier: a command if systemd runs. If cgroup v1 has memory, mounting v2 does not
+    help.
+    """
     if in_wsl() and not _systemd_runs():
         return _SYSTEMD_OF_WSL
     if _memory_is_of_v1():

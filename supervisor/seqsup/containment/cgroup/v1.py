@@ -1,4 +1,4 @@
-"""Cgroup v1: memory and pids keep the limits; the freezer, or cgroup v2 beside them, keeps who belongs."""
+"""Cgroup v1: memory and pids enforce the limits; the freezer, or cgroup v2 beside them, keeps the members."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ class MembershipV1:
         os.mkdir(folder)  # noqa: PTH102
 
     def pids(self) -> list[int]:
-        return listed(self._folder)  # opened anew: v1 answers an open file from a list up to a second old
+        return listed(self._folder)  # opened for each call: v1 answers an open file from a list up to a second old
 
     def kill(self) -> None:
         kill(self._folder)
@@ -54,7 +54,7 @@ class CgroupV1:
 
     @property
     def oom_event(self) -> int | None:
-        """The kernel tells before it kills, so oom_kills() may still be the same right after."""
+        """The kernel signals before it kills, so oom_kills() may not have changed yet."""
         if self._event is None:
             event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             try:
@@ -77,7 +77,7 @@ class CgroupV1:
         return self._members.pids()
 
     def tasks(self) -> int | None:
-        return None  # memory's hierarchy does not count them, and who leaves it may stay where they are counted
+        return None  # not counted by memory's hierarchy; a process may leave one hierarchy and stay in the other
 
     def weighed(self) -> list[int]:
         return listed(self._memory)

@@ -210,7 +210,7 @@ def _enable(base: Path) -> Callable[[], None]:
 
 def _move_all(source: Path, target: Path) -> None:
     with contextlib.closing(KeptFile(source / "cgroup.procs")) as procs:
-        for _ in range(10):  # who forks meanwhile is met in the next round
+        for _ in range(10):  # a process that forks meanwhile is found in the next round
             for pid in procs.pids():
                 with contextlib.suppress(ProcessLookupError):
                     write(target / "cgroup.procs", str(pid))

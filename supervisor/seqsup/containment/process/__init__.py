@@ -1,4 +1,4 @@
-"""One process of this machine, as this machine can tell of it: Linux by /proc and pidfds, any other by psutil."""
+"""One process of this machine: on Linux by /proc and pidfds, elsewhere by psutil."""
 
 import sys
 

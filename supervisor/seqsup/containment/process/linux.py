@@ -23,7 +23,7 @@ from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import classify
 
 _LINE = 32768  # bytes of a command line that are read
-_SPARE = 16  # descriptors: without any, nobody can look whose child is whose
+_SPARE = 16  # descriptors: without any, no process's parent can be read
 _NEWBORN = 0.5  # seconds that a fork may take to exec
 _KCMP, _KCMP_VM = {"x86_64": 312, "aarch64": 272}, 1
 _FORKED = 0x40  # the kernel's PF_FORKNOEXEC
@@ -46,7 +46,7 @@ class LinuxMember:
         self.off = 0  # bytes that were taken off for that
         self._newborn, self._born_with = time.monotonic() + _NEWBORN if stat.forked else 0.0, 0
         self.told = b""  # what they were read from
-        self._called: tuple[str, bytes, bool] | None = None  # what these two were told by
+        self._called: tuple[str, bytes, bool] | None = None  # the values from which the name was made
         self._command, self._kind = "", ProcessKind.OTHER
         self.forked = False  # for long, and runs its parent's program: both may have the same pages
         self.looked = 0  # what was shared when Shared looked at it last
@@ -54,7 +54,7 @@ class LinuxMember:
 
     @staticmethod
     def open(pid: int) -> "LinuxMember | None":
-        """Take hold of a process; None when it is gone. One that we may not look into is held all the same."""
+        """Hold a process; None when it is gone. A process that we may not read is held all the same."""
         try:
             pidfd = os.pidfd_open(pid)
         except (ProcessLookupError, OverflowError):  # no pid is that large
@@ -132,7 +132,7 @@ class LinuxMember:
         return self.bytes + (self.off if self.copied else 0)
 
     def share(self) -> Share | None:
-        """Read its share of the tree's memory; None where it has none to tell, or none to us. Takes 20 ms a GiB."""
+        """Return its share of the tree's memory; None if there is none, or it may not be read. Takes 20 ms a GiB."""
         try:
             sums = _rollup(self.pid)
         except OSError:
@@ -145,7 +145,7 @@ class LinuxMember:
         return Share(max(whole - back, 0), back)
 
     def _pss(self) -> int | None:
-        """Read its proportional share; None where it has none to tell, or none to us, which is noted."""
+        """Return its proportional share in bytes; None if there is none, or it may not be read, which is noted."""
         if self.denied:
             return None
         try:
@@ -178,7 +178,7 @@ class LinuxMember:
         return bool(poll.poll(0))
 
     def reaped(self) -> bool:
-        """Say whether its exit was collected, so that its pid may be another's by now."""
+        """Return whether its exit was collected, so that its pid may be reused."""
         try:
             signal.pidfd_send_signal(self.pidfd, 0)
         except ProcessLookupError:
@@ -211,7 +211,7 @@ class LinuxMember:
         if stat and stat.start == self.start:
             self.name = stat.name  # before its exec it had the supervisor's
         if not line and self._called is not None:
-            line = self._called[1]  # who is ending has none any more
+            line = self._called[1]  # an exiting process has none
         if self._called != (called := (self.name, line, leader)):
             words = line.decode(errors="replace").split("\0") if line else []
             self._called = called
@@ -226,7 +226,7 @@ class LinuxMember:
 
 
 def glance(pid: int, what: Measure) -> int:
-    """Measure in bytes who cannot be held; of one that was forked only what it was given since. 0 when it is gone."""
+    """Measure a process that cannot be held, in bytes; of a fork only the memory given since. 0 when it is gone."""
     stat, fields = read_stat(pid), _read(f"/proc/{pid}/statm", 128).split(b" ", 3)
     if stat is None or len(fields) < 3:
         return 0
@@ -235,7 +235,7 @@ def glance(pid: int, what: Measure) -> int:
 
 
 def signal_unheld(pid: int, start: int, signum: int) -> None:
-    """Signal a process that no descriptor is kept of, unless its pid is another's by now. `start` 0 is unknown."""
+    """Signal a process without a kept descriptor, unless its pid was reused. `start` 0 means unknown."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
@@ -279,7 +279,7 @@ def _read(path: str, most: int) -> bytes:
 
 
 def children(pid: int) -> list[int]:
-    """List the children of every thread: a Node worker's child stands under the worker's thread only."""
+    """List the children of every thread: a child of a Node worker is listed under the worker's thread only."""
     found: list[int] = []
     tasks = f"/proc/{pid}/task"
     try:
@@ -309,7 +309,7 @@ def kinship() -> Callable[[int], list[int]]:
 
 
 def kin(leader: int, known: Iterable[int]) -> Iterator[int]:
-    """Find who belongs to a tree otherwise than by descent from us: nobody."""
+    """Find members that do not descend from us. On Linux there are none."""
     return iter(())
 
 
@@ -329,9 +329,9 @@ def environment(pid: int) -> dict[bytes, bytes]:
 
 
 def _of_another_thread(pid: int) -> list[bytes]:
-    """Read statm where the first thread has ended: a process's memory is told under the threads it still has.
+    """Read statm of a process whose first thread has exited: its memory is shown under the remaining threads.
 
-    The pid is its own here: statm of one that was reaped cannot be read at all.
+    The pid cannot be reused here: statm of a reaped process cannot be read at all.
     """
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208

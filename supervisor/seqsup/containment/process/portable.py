@@ -1,9 +1,9 @@
-"""One process of a machine that is not Linux, by psutil: what linux.py defines, with weaker promises.
+"""One process of a machine that is not Linux, by psutil: the same names as linux.py, with weaker promises.
 
-A process is known by pid and start time, which are compared right before a signal, not with it. Nobody adopts orphans:
-one that left its parents is found by the leader's session or because it was seen before. The mark in its environment
-helps only where that may be read, on macOS seldom. Memory is what is unique to a process, where the system tells, else
-all that is resident.
+A process is known by pid and start time, which are compared right before a signal, not with it. Orphans are not
+adopted: one that left its parents is found by the leader's session, or because it was seen before. The mark in its
+environment helps only where that may be read, on macOS seldom. Memory is the part that is unique to a process if the
+system reports it, else all resident memory.
 """
 
 import os
@@ -62,7 +62,7 @@ class PortableMember:
         return self.bytes
 
     def share(self) -> Share | None:
-        """No other system tells it."""
+        """Only Linux reports it."""
         return None
 
     def send(self, signum: int) -> bool:
@@ -102,7 +102,7 @@ class PortableMember:
 
 
 def glance(pid: int, what: Measure) -> int:
-    """Measure in bytes who could not be held a moment ago; 0 when it is gone."""
+    """Measure in bytes a process that could not be held a moment ago; 0 when it is gone."""
     with suppress(OSError):
         member = PortableMember.open(pid)
         return member.measure(what) if member is not None else 0
@@ -141,7 +141,7 @@ def kinship() -> Callable[[int], list[int]]:
 
 
 def kin(leader: int, known: Iterable[int]) -> Iterator[int]:
-    """Find who belongs to a tree otherwise than by descent from us: who was seen, and who is in its session."""
+    """Find members that do not descend from us: processes seen before, and those in the leader's session."""
     yield from known
     for pid in all_pids():
         with suppress(OSError):

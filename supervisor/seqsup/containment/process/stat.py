@@ -1,4 +1,4 @@
-"""What is read of any process, whoever reads it."""
+"""Facts of a process that are read the same way for every purpose."""
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ class Stat(Struct, frozen=True):
 
 
 class Share(Struct, frozen=True):
-    """What a process has of its tree's memory, in bytes; what several have is divided among them (PSS)."""
+    """A process's part of its tree's memory, in bytes; shared memory is divided among its users (PSS)."""
 
-    bytes: int  # without pages of files, where the kernel tells them apart, and without what was given back
+    bytes: int  # without file pages, if the kernel distinguishes them, and without freed memory
     given_back: int  # by MADV_FREE: the kernel takes it when it needs it
