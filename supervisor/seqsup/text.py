@@ -81,7 +81,7 @@ def counted(number: int, noun: str, several: str = "") -> str:
 
 
 def narrowed(only: Sequence[str], start_from: str | None) -> str:
-    """Say what of a profile was asked for: `only embed, report, all from embed on`; nothing where it was all."""
+    """Describe the selection of a profile's agents: `only embed, report, all from embed on`; empty for all."""
     told = ["only " + named(only)] * bool(only) + [f"all from {start_from} on"] * (start_from is not None)
     return ", ".join(told)
 
@@ -103,7 +103,7 @@ def mark(symbol: str, encoding: str | None) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a word that nobody knows: ` (did you mean nightly?)`, or nothing."""
+    """Return a hint for an unknown word: ` (did you mean nightly?)`, or nothing."""
     from difflib import get_close_matches  # costs 5 ms, and slips are rare
 
     near = get_close_matches(word, list(known), 2)

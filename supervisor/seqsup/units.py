@@ -127,7 +127,7 @@ def clock(at: float, now: float) -> str:
 
 
 def format_share(share: float) -> str:
-    """Of a whole, for people: 42 %."""
+    """Format a share for people: 42 %."""
     return f"{share * 100:.0f} %"
 
 

@@ -21,7 +21,7 @@ class _Level(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Something below a folder. It is valid until the next entry is asked for."""
+    """An entry below a folder. It is valid until the next one is requested."""
 
     folder: int  # descriptor of the folder that it lies in
     name: str

@@ -19,7 +19,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 _TASKS = 512, 16384  # of a tree, at least and at most
 _TASKS_SHARE = 8  # of what the machine can have: a fork bomb must leave room for other trees, and what kills it
 _FILES = 64  # open ones: with half as many a run begins, and fails in its midst
-_OPEN_MAX = 10240  # of macOS, whose kernel refuses more than kern.maxfilesperproc, never less than that
+_OPEN_MAX = 10240  # macOS: its kernel refuses more than kern.maxfilesperproc, which is never less than that
 
 
 class Room(Protocol):
@@ -45,7 +45,7 @@ class Host:
             with suppress(OSError):
                 self._psi = os.open("/proc/pressure/memory", os.O_RDONLY)
             self.cpus = len(os.sched_getaffinity(0))  # that are ours
-        self.huge_pages = False  # for whoever grows, asked for or not
+        self.huge_pages = False  # for growing processes, requested or not
         with suppress(OSError):
             self.huge_pages = "[always]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
 
@@ -91,7 +91,7 @@ class Host:
         return None, None
 
     def oom_kills(self) -> int:
-        """Kills by the kernel for want of memory since boot."""
+        """Kills by the kernel because memory was short, since boot."""
         if not LINUX:
             return 0
         _, _, rest = Path("/proc/vmstat").read_bytes().partition(b"\noom_kill ")  # there since Linux 4.13
@@ -106,7 +106,7 @@ class Host:
 
 
 def room(folder: Path) -> tuple[int, int]:
-    """What a folder's disk has free for us, and in all; bytes."""
+    """Return the free bytes of a folder's disk that we may use, and its size in bytes."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 

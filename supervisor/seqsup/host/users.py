@@ -1,4 +1,4 @@
-"""Users of this machine: who an agent becomes when seqsup is root, and what that user can reach."""
+"""Users of this machine: the user of an agent when seqsup is root, and what that user can reach."""
 
 import ctypes
 import errno
@@ -21,7 +21,7 @@ from seqsup.text import nearest
 # What another user's processes get of root's environment, beside what the profile names
 _INHERITED = ("LANG", "LC_*", "TERM", "TZ")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as systemd, and sudo on most distributions
-# Whose values name files that a program is made of: the user's own, perhaps
+# Their values name files that are loaded into a program: perhaps the user's own
 _LOADING = ("LD_", "GCONV_PATH")
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219}  # its number, by machine
 _JOIN_SESSION_KEYRING = 1
@@ -35,9 +35,9 @@ class NoAccount(SeqsupError):
 
 
 def look_up(name: str, inherit: tuple[str, ...] = ()) -> Account | None:
-    """Return the user to become; None if it is the one that we are already.
+    """Return the user to become; None if it is the present one.
 
-    `inherit` names the variables of ours, as `run.inherit`, that its processes get too.
+    `inherit` names the variables of ours that its processes get too, as in `run.inherit`.
     """
     try:
         entry = pwd.getpwnam(name)
@@ -59,9 +59,9 @@ def look_up(name: str, inherit: tuple[str, ...] = ()) -> Account | None:
 
 
 def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a user's processes have of our environment. Another user's have little of it, and a PATH of its own.
+    """Return the part of our environment that a user's processes get. Another user gets little of it, and its own PATH.
 
-    A name that ends in `*` stands for all that begin so.
+    A name that ends in `*` matches all names that begin so.
     """
     named = {name: value for name, value in environ.items() if name}  # Python starts no process with any other
     if account is None:
@@ -74,9 +74,9 @@ def environment(account: Account | None, environ: Mapping[str, str]) -> dict[str
 
 
 def leave_keyring() -> None:
-    """Have a session keyring of our own from now on: it stays with whoever changes the user, and so would root's keys.
+    """Start a session keyring of our own. A change of user keeps the keyring, and would keep root's keys with it.
 
-    Where there are no keys the kernel refuses, and nothing need be left.
+    A kernel without keyrings refuses, and then there is nothing to leave.
     """
     if (keyctl := _KEYCTL.get(os.uname().machine)) is not None:
         ctypes.CDLL(None).syscall(keyctl, _JOIN_SESSION_KEYRING, None)

@@ -5,7 +5,7 @@ from weakref import WeakSet
 
 
 class Wake:
-    """Wakes the one who waits. A poke while nobody waits is not lost."""
+    """Wakes the waiting coroutine. A poke is kept until the next wait."""
 
     def __init__(self) -> None:
         self._poked = False

@@ -18,8 +18,8 @@ from seqsup.model.history import History
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.state.samples import steady
 
-EVERY = 60.0  # seconds: what does not change is told this often, or Prometheus forgets it
-STEP = 5.0  # seconds: around a counter's step it is told this often, or rate() over a short time would see one value
+EVERY = 60.0  # seconds: an unchanged value is written this often, or Prometheus forgets it
+STEP = 5.0  # seconds: around a counter's step it is written this often, or rate() over a short time would see one value
 AROUND = 4 * STEP
 JOB = "seqsup"  # as in grafana/prometheus
 LISTEN = "127.0.0.1:9472"  # of a run that was not served

@@ -10,7 +10,7 @@ from seqsup.model.run_view import AgentState, RunState
 
 
 class RunPhase(StrEnum):
-    """What the supervisor does."""
+    """Activity of the supervisor."""
 
     IDLE = "idle"  # the run is over, and the figures can still be read
     STARTING = "starting"
@@ -24,7 +24,7 @@ class RunPhase(StrEnum):
 
 
 class Swept(StrEnum):
-    """What ended a process that its agent had left behind."""
+    """Signal that stopped a leftover process."""
 
     TERM = "term"
     KILL = "kill"
@@ -32,7 +32,7 @@ class Swept(StrEnum):
 
 
 class Collected(StrEnum):
-    """What came of asking for a collection."""
+    """Result of a requested collection."""
 
     FREED = "freed"
     NO_EFFECT = "no_effect"
@@ -48,7 +48,7 @@ class Metric(Struct, frozen=True):
     values: tuple[str, ...] = ()  # of the last label, if each has a sample from the start
 
 
-# An agent is told to be in one of these, so that the queue adds up to the plan
+# An agent is in exactly one of these, so that the queue adds up to the plan
 STATES = (
     AgentState.PENDING, AgentState.RUNNING, AgentState.COMPLETED, AgentState.GAVE_UP, AgentState.HALTED,
     AgentState.SKIPPED,
@@ -57,7 +57,7 @@ TOLD_AS = {
     AgentState.DRAINING: AgentState.RUNNING, AgentState.BACKOFF: AgentState.RUNNING,
     AgentState.LOST: AgentState.PENDING,  # a resumed run takes it again
 }  # fmt: skip
-LEFTOVER = "leftover"  # as the reason of a kill: nobody's limit, only the agent's end
+LEFTOVER = "leftover"  # reason of a kill after the agent's exit, without a limit
 EXITS = tuple(reason for reason in Reason if CONSEQUENCES[reason].by is not EndedBy.NOTHING)
 KILLS = (*ended_by(EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER), LEFTOVER)
 RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)

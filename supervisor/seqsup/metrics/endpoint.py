@@ -1,7 +1,7 @@
-"""Where Prometheus reads: HTTP from a thread of its own, so that no scrape holds up the watch.
+"""The HTTP endpoint for Prometheus, in a thread of its own, so that no scrape delays the watch.
 
-The port is taken at once; the library that answers is imported at the first request, in that thread. So a run that
-nobody scrapes pays a fraction of a millisecond, and no memory.
+The port is opened at once; the library that answers is imported at the first request, in that thread. So a run without
+a scrape pays a fraction of a millisecond, and no memory.
 """
 
 import errno
@@ -27,7 +27,7 @@ _PAGE = b'<!DOCTYPE html><title>seqsup</title><p><a href="/metrics">Metrics</a> 
 
 
 class Taken(SeqsupError):
-    """The address cannot be had: its port is another's, or it is none of this machine."""
+    """The address is not available: its port is in use, or this machine does not have it."""
 
     exit_code = 3
 
@@ -51,7 +51,7 @@ class Endpoint:
         threading.Thread(target=self._serve, name="metrics", daemon=True).start()
 
     def bind(self) -> None:
-        """Take the port; Taken when it is another's."""
+        """Open the port; Taken if it is in use."""
         host, _, port = self.listen.rpartition(":")
         try:
             family, kind, proto, _, address = socket.getaddrinfo(
@@ -77,7 +77,7 @@ class Endpoint:
 
     @property
     def address(self) -> str | None:
-        """Where it serves now; None while the port is another's."""
+        """The address in use; None while the port is not available."""
         if self._socket is None or self._closed.is_set():
             return None
         host, port, *_ = self._socket.getsockname()

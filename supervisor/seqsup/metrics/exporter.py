@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 EVERY = 15.0  # seconds between two textfiles, or two pushes
-_SHARED = 64  # processes whose proportional share a scrape asks for: a Node's costs 0.8 ms
+_SHARED = 64  # processes whose proportional share a scrape reads: a Node's costs 0.8 ms
 _PUSH_TIMEOUT = 5.0  # seconds
 _LAST_WRITE = 10.0  # seconds that the last textfile and push may take
 
@@ -50,7 +50,7 @@ class Exporter:
         self._writer: threading.Thread | None = None
 
     def open(self) -> None:
-        """Begin to serve; Taken when the port is another's and the profile requires it."""
+        """Start to serve; Taken if the port is in use and the profile requires it."""
         wanted = self._wanted
         if self._endpoint is not None:
             try:
@@ -72,7 +72,7 @@ class Exporter:
     # -- what happens
 
     def follow(self, view: RunView) -> None:
-        """Take the view of the run that begins: it is up to date whenever an event is told."""
+        """Follow the view of the run that starts: it is up to date at each event."""
         self._view = view
 
     def __call__(self, recorded: Recorded) -> None:
@@ -99,12 +99,12 @@ class Exporter:
     def _scraped(self) -> list[Row]:
         try:
             return list(self._rows())
-        except Exception as error:  # the reader is told 500, and no more
+        except Exception as error:  # the reader gets 500, and no details
             self._complain(f"metrics: {error!r}")
             raise
 
     def _write_on(self) -> None:
-        """Write textfile and pushes now and then, and a last time when all is told."""
+        """Write textfile and pushes now and then, and a last time after the last event."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in the endpoint's thread
         self._announce()
         while not self._over.wait(EVERY):
@@ -134,7 +134,7 @@ class Exporter:
 
     @contextlib.contextmanager
     def _complaining(self, of: str) -> Iterator[None]:
-        """The figures' failures never are the run's; each is told once."""
+        """Report each failure of the metrics once. They never fail the run."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Rows as prometheus-client wants them. Imported only when somebody reads: the library takes 0.1 s and 3 MiB."""
+"""Rows as prometheus-client needs them. Imported at the first scrape: the library takes 0.1 s and 3 MiB."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "histogram": HistogramMetricFamily}
-_BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # what is said of a metric, and its samples
+_BLOCK = re.compile(rb"(# (?:HELP .*\n# TYPE .*|EOF)\n)((?:[^#].*\n)*)")  # a metric's comments, and its samples
 _END = b"# EOF\n"  # of OpenMetrics
 _FORMATS = 4  # values of the header Accept, of which the text is kept
 _PROCESS = ProcessCollector(registry=None)  # the supervisor's own process_*
@@ -79,7 +79,7 @@ class Page:
 
 
 def application(collector: Collector) -> "WSGIApplication":
-    """What answers a scrape."""
+    """Return the WSGI application for scrapes."""
     registry = CollectorRegistry()
     registry.register(collector)
     registry.register(_PROCESS)

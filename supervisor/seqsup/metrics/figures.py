@@ -1,7 +1,7 @@
-"""What the metrics say, as one frozen value: an event or a sample in, the next value out. Pure.
+"""The metrics as one frozen value: an event or a sample in, the next value out. Pure.
 
-Whoever serves the figures takes the value that is there: no reader sees half a change, and nobody waits for a lock.
-A field with a metric's name is that metric. Where it is a Mapping, its keys are the values of the metric's last label.
+The server uses the value of the moment: no reader sees half a change, and none waits for a lock. A field with a
+metric's name is that metric. If it is a Mapping, its keys are the values of the metric's last label.
 """
 
 from bisect import bisect_left
@@ -82,11 +82,11 @@ class LiveAgent(Struct, frozen=True, kw_only=True):
     processes: int = field(default=0, name="agent_processes")
     parts: Mapping[str, int] = field(default_factory=lambda: {OTHER: 0}, name="agent_process_rss_bytes")  # sum: `used`
     recent: tuple[tuple[int, int], ...] = ()  # second, highest sample in it
-    named: bool = False  # it is known who is in the tree
+    named: bool = False  # the processes of the tree are known
     pids: tuple[int, ...] = ()  # of all of them
     heap: Heap | None = None
     told: str = ""  # the last signal that it was stopped with
-    collected: bool = False  # a collection was asked for
+    collected: bool = False  # a collection was requested
     left: int = 0  # processes that outlived their leader and were sent TERM
     left_killed: int = 0  # of these, sent KILL
 
@@ -251,7 +251,7 @@ def _companion_event(now: Figures, event: AnyEvent, at: float) -> Figures:
 
 
 def _at_rest(now: Figures, phase: RunPhase) -> Figures:
-    """Go over to a phase, unless an agent runs on: in another lane, or while a companion starts anew."""
+    """Enter a phase, unless an agent is active in another lane, or while a companion restarts."""
     return replace(now, phase=RunPhase.RUNNING if now.live else phase)
 
 

@@ -23,5 +23,5 @@ def publish(path: Path, content: bytes) -> None:
 
 
 def targets(address: str, profile: str) -> bytes:
-    """What file_sd_configs reads."""
+    """Return the content of a target file for file_sd_configs."""
     return json.dumps([{"targets": [address], "labels": {"seqsup_profile": profile}}]).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""What is read when somebody asks for figures: the machine, and the proportional share of the tree that runs."""
+"""Figures that are read at a scrape: those of the machine, and the proportional share of the running tree."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 
 class HostFigures(Struct, frozen=True, kw_only=True):
-    """What is read when somebody asks: the machine, and what costs too much to be read with every sample."""
+    """Figures that are read at a scrape: those of the machine, and those that cost too much for every sample."""
 
     totals: Mapping[str, float] = field(default_factory=dict)  # metric -> value
     shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # agent -> PSS and swap, in bytes

@@ -10,12 +10,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-OPEN = 64  # connections, each with a thread: whoever says nothing for longest makes room
+OPEN = 64  # connections, each with a thread: the one that is silent for longest makes room
 
 
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    block_on_close = False  # a reader that is stuck does not hold up the end
+    block_on_close = False  # a stuck reader does not delay the end
 
     def __init__(self, listening: socket.socket, application: "WSGIApplication") -> None:
         host, port, *_ = listening.getsockname()

@@ -48,7 +48,7 @@ def _live(live: LiveAgent, host: HostFigures) -> Iterator[Row]:
 
 
 def _fields(figures: Struct, *labels: str) -> Iterator[Row]:
-    """Tell the fields that bear a metric's name; of words the one that holds is 1."""
+    """Yield the fields with a metric's name; of a set of words, the present one is 1."""
     for field, metric in _metrics(type(figures)):
         value = getattr(figures, field)
         if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""What runs inside a tree in Node: found, started, asked and diagnosed."""
+"""Node processes in a tree: found, started, measured and diagnosed."""

@@ -28,7 +28,7 @@ class AllocationSites:
         self._alert = _alert(limits) if limits is not None else None
         self._used = 0  # bytes of the tree
         self._stage = 0  # steps above zero at which all were examined last
-        self._watched: set[int] = set()  # pids whose allocations are sampled
+        self._watched: set[int] = set()  # pids with sampled allocations
         self._looked_into: set[int] = set()  # pids of which many are sampled, for a moment
         self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
         self._sites: dict[int, tuple[AllocationSite, ...]] = {}
@@ -55,7 +55,7 @@ class AllocationSites:
         self._filled.pop(pid, None)
 
     def nearly_full(self) -> int:
-        """Count the living processes whose heap is over half of its limit."""
+        """Return the number of living processes with a heap above half of its limit."""
         return sum(pid in self._filled for pid in self._channel.nodes())
 
     def pace(self) -> float:

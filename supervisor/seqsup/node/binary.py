@@ -52,14 +52,14 @@ def preload(copied_to: Path | None = None) -> Path:
 
 
 def copy_preload(to: Path) -> None:
-    """For a user who may not enter where seqsup lies."""
+    """Copy the preload for a user who may not enter the folder of seqsup."""
     for file in (_PRELOAD, _PRELOAD.with_name("watch.cjs")):
         shutil.copyfile(file, to / file.name)
         (to / file.name).chmod(0o644)
 
 
 def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
-    """What we put into NODE_OPTIONS for one attempt, where `user` stands there already."""
+    """Return our part of NODE_OPTIONS for one attempt; `user` is the value that is set already."""
     options = ("--require", str(first), *start.options) if first is not None else start.options
     if heap is None or flags.sets_heap(flags.split(user)):
         return options
@@ -72,7 +72,7 @@ def node_options(ours: Iterable[str], user: str) -> str:
 
 
 def environment(ours: Iterable[str], env: Mapping[str, str], *, offer_gc: bool) -> dict[str, str]:
-    """What Node goes by: its options, a malloc that gives memory back, and whether the preload defines gc()."""
+    """Return Node's variables: its options, a malloc that frees memory, and whether the preload defines gc()."""
     options = {"NODE_OPTIONS": node_options(ours, env.get("NODE_OPTIONS", ""))}
     tuned = "GLIBC_TUNABLES" in env or any(name.startswith("MALLOC_") for name in env)
     return options | ({} if tuned else _TRIM) | ({"SEQSUP_EXPOSE_GC": "1"} if offer_gc else {})

@@ -27,8 +27,8 @@ _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
 _AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
 _SOON = 10.0  # seconds for an answer
 LONG = 600.0  # and for what goes through a whole heap: how long it is worth waiting for is the policy's to say
-_SILENCE = 5.0  # seconds within which one must have said who it is
-_PATIENCE = 0.03  # seconds after which the watch is asked too; an idle loop answers in one millisecond
+_SILENCE = 5.0  # seconds within which a client must name itself
+_PATIENCE = 0.03  # seconds after which the watch thread is asked too; an idle loop answers in one millisecond
 
 T = TypeVar("T")
 Size = Annotated[int, Meta(ge=0, le=2**53)]
@@ -85,7 +85,7 @@ class Channel:
     """The supervisor's end. `greeted` hears of each Node process, `operated` of each operator's question."""
 
     def __init__(self, sockets: Sockets, account: Account | None = None) -> None:
-        """Listen to processes of `account` (else of our own user) and nobody else. OSError says why not."""
+        """Accept connections of `account`'s processes (or our own user's) only. OSError says why that failed."""
         self.greeted: Callable[[Node], None]
         self.operated: Callable[[str, Callable[[bytes], None]], None]
         self._turn_away()
@@ -99,7 +99,7 @@ class Channel:
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def nodes(self) -> dict[int, Node]:
-        """Who is on the line, by pid as the kernel told it."""
+        """Connected processes, by the pid that the kernel reports."""
         return self._nodes
 
     async def ask(self, pid: int, question: str, deadline: float = _SOON, **more: object) -> Answer | None:
@@ -143,8 +143,9 @@ class Channel:
         self._turn_away()
 
     def _turn_away(self) -> None:
-        """Nobody hears any more: whoever did holds us, and all that an attempt was would stay until Python looks for
-        such circles."""
+        """Drop the callbacks: a listener holds us, and the whole attempt would stay until Python's cycle collector
+        runs.
+        """
         self.greeted, self.operated = lambda _: None, lambda _, answer: answer(b"{}")
 
     def _accept(self) -> None:
@@ -232,7 +233,7 @@ class Channel:
 
 
 class _Misbehaves(Exception):
-    """Said more than was asked, or something else."""
+    """A client sent more than was requested, or something else."""
 
 
 class _Line:
@@ -252,11 +253,11 @@ class _Line:
     def answered(self, number: int) -> None:
         if number not in self._owes:
             raise _Misbehaves
-        # What it was asked before is answered by way of the other line, or was too late to be waited for
+        # Earlier questions are answered on the other line, or too late
         self._owes = {other for other in self._owes if other > number}
 
     def send(self, text: bytes) -> None:
-        """All at once or not at all: who does not read its few hundred bytes is shut out."""
+        """Send all at once or not at all: a client that does not read its few hundred bytes is dropped."""
         try:
             if self.connection.send(text) == len(text):
                 return

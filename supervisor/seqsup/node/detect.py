@@ -25,7 +25,7 @@ _SHELL_SHIM = re.compile(rb'^\s*exec\s+"?(\$basedir/)?node"?\s', re.MULTILINE)  
 _BUN_TRAILER = b"---- Bun! ----"  # at the end of a program compiled by Bun
 _BUN_SECTION = b".bun\0"  # where newer ones keep it; all that was linked in after it may stand behind
 _ELF_MAGIC = b"\x7fELF"
-_ELF_HEADER = struct.Struct("<40xQ10xHHH")  # where its table of sections begins, their size and number, who holds names
+_ELF_HEADER = struct.Struct("<40xQ10xHHH")  # offset of the section table, size and number of entries, index of names
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
 _WINDOWS_MAGIC, _WINDOWS_DRIVES = b"MZ", ("9p", "drvfs")
@@ -202,7 +202,7 @@ def _parts(file: str) -> tuple[bytes, bytes, bytes]:
 
 
 def _section_names(program: BinaryIO, head: bytes) -> bytes:
-    """Of an ELF file of 64 bits; empty where it is torn, or tells none."""
+    """Return the section names of a 64-bit ELF file; empty if it is truncated or has none."""
     try:
         table, size, _, names = _ELF_HEADER.unpack_from(head)
         program.seek(table + names * size)

@@ -1,4 +1,4 @@
-"""What is known of a tree that grew too large: what its memory is, and where it was allocated. Pure."""
+"""Diagnosis of a tree that grew too large: what its memory is, and where it was allocated. Pure."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ _FRAME = re.compile(r"(?P<name>.*?) \((?P<file>.*):(?P<line>\d+)\)", re.DOTALL)
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What the Node processes of a tree have said, the dead ones too."""
+    """Reports of a tree's Node processes, dead ones included."""
 
     nodes: tuple[NodeProcess, ...] = ()
     collections: tuple[Collection, ...] = ()
@@ -38,7 +38,7 @@ class Known(Struct, frozen=True, kw_only=True):
 
 
 class Forensics(Struct, frozen=True, kw_only=True):
-    """What is left of an attempt that ended for its memory."""
+    """Diagnosis of an attempt that was stopped for its memory."""
 
     agent: str
     attempt: int
@@ -57,7 +57,7 @@ def examine(
 ) -> Forensics:
     """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
     stopped, nodes = processes, known.nodes
-    if reason is Reason.KERNEL_OOM or not processes:  # who held the memory is gone; what it said is left
+    if reason is Reason.KERNEL_OOM or not processes:  # the large process is gone; its reports are left
         stopped = tuple(ProcessMemory(pid=node.pid, name="node", command="", bytes=node.rss) for node in nodes)
     heap = as_stopped(stopped, nodes)
     unknown = unsaid(stopped, nodes)
@@ -79,7 +79,7 @@ def examine(
 
 
 def _still_holds(last: Collection, reason: Reason, used: int) -> bool:
-    """Say whether the last collection tells of what was stopped: a tree that doubled since is another one."""
+    """Return whether the last collection describes the stopped tree: a tree that has doubled since is another one."""
     return reason is Reason.SOFT or used <= 2 * (last.used - last.freed)
 
 
@@ -109,7 +109,7 @@ def unsaid(processes: tuple[ProcessMemory, ...], nodes: tuple[NodeProcess, ...])
 
 
 def as_stopped(processes: Iterable[ProcessMemory], nodes: Iterable[NodeProcess]) -> Heap:
-    """Sum up what those who spoke hold: what a process took since it did is taken for more of the same."""
+    """Sum up the heaps of processes that answered; growth since the answer counts as more of the same."""
     by_pid = {node.pid: node for node in nodes}
     heaps = []
     for process in processes:
@@ -150,10 +150,10 @@ def total(heaps: Iterable[Heap]) -> Heap:
 
 
 def verdict(before: Heap, after: Heap, used: int, used_after: int, unsaid: int = 0) -> Verdict:
-    """Say what the largest part of a tree is: of `used` bytes, with these heaps before and after a collection.
+    """Return the largest part of a tree of `used` bytes, given its heaps before and after a collection.
 
-    Garbage that V8 took away by itself, while it was about to be asked, shows in the tree alone. `unsaid` is what Node
-    processes hold that did not speak.
+    Garbage that V8 collected by itself before the request shows in the tree alone. `unsaid` is the memory of Node
+    processes that did not answer.
     """
     garbage = max(before.used + before.external - after.used - after.external, used - used_after, 0)
     outside = used - garbage - after.used - after.external - unsaid
@@ -184,7 +184,7 @@ def finding(found: Forensics) -> str:
 
 
 def _unsaid(found: Forensics) -> str:
-    """Say whose memory is not known, the largest: `node leak.mjs did not answer`. Empty where there is nobody."""
+    """Name the largest process of unknown memory: `node leak.mjs did not answer`. Empty if there is none."""
     quiet = {process: process.bytes for process in found.silent}
     every = in_workers(found.processes, found.known.nodes) | quiet
     if not every:

@@ -31,7 +31,7 @@ class GcRequests:
             self._next_look.set_result(None)
 
     def collect(self) -> "asyncio.Task[Collection]":
-        """Ask all for a collection, unless one is going on. The watch is woken when it is over."""
+        """Request a collection of all, unless one is under way. The watch is woken when it is over."""
         if self._running is None:
             self._running = self._channel.begin(self._collect())
         return self._running
@@ -54,7 +54,7 @@ class GcRequests:
             if (node := self._channel.nodes().get(pid)) is not None:
                 if (read := await self._processes.read(pid)) is not None:
                     self._sites.consider(read)
-                reading = node.process(answer.before)  # V8 may have begun by itself since it was known last
+                reading = node.process(answer.before)  # V8 may have started one by itself since the last report
                 befores.append(max(known[pid] or reading, reading, key=lambda each: each.rss))
                 afters.append(self._processes.last(pid) or befores[-1])
         self._next_look = asyncio.get_running_loop().create_future()

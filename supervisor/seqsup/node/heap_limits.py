@@ -20,7 +20,9 @@ class HeapLimits:
         self._greeted.append(node)
 
     def newly_overridden(self, cap: int | None) -> list[str]:
-        """Name the new processes whose limit is not `cap` bytes; of many with the same script and limit the first."""
+        """Name new processes with a limit other than `cap` bytes; of many with the same script and limit only the
+        first.
+        """
         new, self._greeted = self._greeted, []
         said = []
         for node in new:

@@ -16,7 +16,7 @@ class NodeProcesses:
         self._largest: NodeProcess | None = None  # of the living, until one of them reports new figures
 
     def answering(self) -> list[int]:
-        """Return the pids in the tree that can be asked."""
+        """Return the pids in the tree that answer."""
         return [pid for pid in self._channel.nodes() if self.belongs(pid)]
 
     def living(self) -> tuple[NodeProcess, ...]:

@@ -1,6 +1,6 @@
-"""What Node writes as V8 gives up, without the environment: it may hold keys, and Node before 22.13 puts it in.
+"""Diagnostic reports that Node writes on heap exhaustion, without the environment, which may hold keys.
 
-Heap snapshots lie beside it.
+Node before 22.13 puts the environment in. Heap snapshots are in the same folder.
 """
 
 import os
@@ -15,7 +15,7 @@ from seqsup.units import MIB
 
 REPORTS = "reports"  # in the attempt's folder
 _LARGEST = 4 * MIB
-_MOST = 20  # of an attempt; whoever writes more of them is no Node at its end
+_MOST = 20  # of an attempt; a program that writes more is not a Node that ran out of heap
 
 
 def clean(folder: Path) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def clean(folder: Path) -> tuple[str, ...]:
 
 
 def settle(folder: Path) -> None:
-    """Once nobody writes there any more, leave what is kept: reports that are clean, whole snapshots, or no folder."""
+    """Once no process writes there, keep clean reports and whole snapshots, or remove the folder."""
     with suppress(OSError):
         folder.rmdir()
         return
@@ -59,7 +59,7 @@ def _cleaned(file: Path) -> bool:
 
 
 def _without_environment(report: bytes | Raw) -> bytes:
-    """Of each of its worker threads a report holds another one. The rest is not unpacked: it may be anything."""
+    """Remove the environment from a report, and from those of its worker threads. The rest is not decoded."""
     fields = msgspec.json.decode(report, type=dict[str, Raw])
     fields.pop("environmentVariables", None)
     if "workers" in fields:

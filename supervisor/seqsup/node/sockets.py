@@ -29,7 +29,7 @@ class Sockets:
         self._given = 0
 
     def listen(self, account: Account | None = None) -> tuple[socket.socket, Path]:
-        """Give one that listens to processes of `account` (else of our own user) and nobody else, and its path.
+        """Return a socket for processes of `account` (or our own user) only, and its path.
 
         OSError says why there is none.
         """
@@ -56,7 +56,7 @@ class Sockets:
     def _new_path(self, *, shared: bool) -> Path:
         """Give one for a new socket; with `shared` another user can pass to it."""
         folder = self._folders.get(shared)
-        if folder is None or not folder.is_dir():  # who tidies up there may have taken it
+        if folder is None or not folder.is_dir():  # a cleanup of /tmp may have removed it
             folder = self._folders[shared] = _make_folder(shared=shared)
         self._given += 1
         return folder / str(self._given)

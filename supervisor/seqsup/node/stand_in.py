@@ -1,7 +1,7 @@
-"""A stand-in for `node`, first on PATH: it gives back what a child's environment has lost on the way.
+"""A stand-in for `node`, first on PATH: it restores variables that a child's environment has lost.
 
-The official MCP client hands its servers six variables, PATH among them. So a script in a folder of the attempt's own
-sets our marks and options anew, and becomes the node that PATH would have given. Measured: 2 to 3 ms, of the 30 in
+The official MCP client passes six variables to its servers, PATH among them. So a script in a folder of the attempt
+sets our marks and options again, and becomes the node that PATH would have given. Measured: 2 to 3 ms, of the 30 in
 which an empty Node script runs.
 """
 
@@ -47,9 +47,9 @@ def write(
     place: Path, node: str, ours: tuple[str, ...], env: Mapping[str, str], owner: tuple[int, int] | None,
     left_in: Path | None = None,
 ) -> None:  # fmt: skip
-    """Make the stand-in in `place`, from the folder that an earlier attempt left in `left_in`, if there is one.
+    """Write the stand-in to `place`, from the folder that an earlier attempt left in `left_in`, if there is one.
 
-    `node` is the binary that was asked what it takes, `owner` the user whom the agent becomes.
+    `node` is the binary that was probed for its options, `owner` the user that the agent becomes.
     """
     folder = f"{place}/{FOLDER}"
     try:
@@ -60,7 +60,7 @@ def write(
     left = text = _script(node, ours, env).encode(errors="surrogateescape")
     fd = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o700)
     try:
-        while left:  # a disk that fills takes a part, and then says why no more
+        while left:  # a disk that fills up writes a part first, and then reports the error
             left = left[os.write(fd, left) :]
         os.ftruncate(fd, len(text))
     finally:

@@ -1,4 +1,4 @@
-"""What the Node processes of one tree report of themselves, and when they are asked."""
+"""Reports of one tree's Node processes, and when they are requested."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from seqsup.state.run_folder import CHANNEL, private
 from seqsup.units import MIB
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
-_EACH = 0.5  # and as many more as there are processes, while the tree stands still: to ask one takes 0.2 ms
+_EACH = 0.5  # and as many more as there are processes, while the tree is idle: one request takes 0.2 ms
 _MOVED = 4 * MIB  # by which a tree must move until its heaps are read again, however small they are
 _OPERATORS = 60.0  # seconds that an operator waits for a collection
 _LAST = 10  # collections that are reported at the end
@@ -49,7 +49,7 @@ class Telemetry:
         self.gc = GcRequests(self._channel, self.processes, self._sites, wake)
         self.snapshot = HeapSnapshot(self._channel, self.processes, wake)
         self.heap_limits = HeapLimits()
-        self._read_at, self._asked = 0, -inf  # bytes of the tree, and monotonic seconds, when all were asked last
+        self._read_at, self._asked = 0, -inf  # bytes of the tree, and monotonic seconds, at the last request to all
         self._visited = False  # by a Node process
 
     @property
@@ -90,7 +90,7 @@ class Telemetry:
         grown, since = used - self._read_at, now - self._asked
         if grown >= _MOVED and grown >= self._sites.pace():
             return True
-        if full := self._sites.nearly_full():  # they may go on in what V8 has already
+        if full := self._sites.nearly_full():  # they may fill memory that V8 has reserved already
             return since >= max(_BRISK, _EACH * full)
         if abs(grown) < _MOVED:
             return since >= max(_SLOW, _EACH * len(self._channel.nodes()))
@@ -122,7 +122,7 @@ class Telemetry:
         self._channel.begin(self._serve(question, answer))
 
     async def _serve(self, question: str, answer: Callable[[bytes], None]) -> None:
-        """Answer an operator, who asks from another process."""
+        """Answer a request of `seqsup mem` or another process of the user."""
         done: Collection | None = None
         for pid in self.processes.answering():
             await self._read(pid)

@@ -1,1 +1,1 @@
-"""What is kept on disk: journal, run folders, the queue of runs, output, samples, artifacts."""
+"""State on disk: journal, run folders, the queue of runs, output, samples, artifacts."""

@@ -1,6 +1,6 @@
-"""What agents hand on: a summary and files, in a folder of each attempt that is the agent's own.
+"""Artifacts: a summary and files that agents pass on, in a folder of each attempt that belongs to the agent.
 
-The agent may be another user, and whoever reads here may be root: no name leads out of the folder, no link is followed.
+The agent may be another user, and the reader may be root: no name leads out of the folder, no link is followed.
 """
 
 import os
@@ -37,9 +37,10 @@ class Stored(Struct, frozen=True):
 
 
 def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stored]:
-    """Store files under their own names, and last a summary: who sees that sees all of it. Each is there whole or not.
+    """Store files under their own names, and the summary last: a reader that sees it sees all files. Each write is
+    atomic.
 
-    ArtifactError when one of them cannot be; what was stored before it stays.
+    ArtifactError if one of them cannot be stored; files stored before it stay.
     """
     names = [_name(file) for file in details]
     for name in names:
@@ -59,7 +60,7 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
 
 
 def summary(attempt: Path) -> str:
-    """What an attempt handed on in short: its summary, else the end of what it printed. Fit for a command's word."""
+    """Return an attempt's summary, or else the end of its output, as text that fits into an argument."""
     given = _read(attempt / ARTIFACTS, SUMMARY)
     if given is None:
         return unstyled(tail(attempt / STDOUT, _TAIL).decode(errors="replace")).strip()

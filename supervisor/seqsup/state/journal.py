@@ -46,7 +46,7 @@ class RunRow(Struct, frozen=True):
 
 
 class JournalReader:
-    """What the journal says of runs, events and past attempts."""
+    """Runs, events and past attempts in the journal."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path, self._db = path, connection
@@ -54,7 +54,7 @@ class JournalReader:
 
     @contextmanager
     def _telling(self, kind: type[JournalError] = JournalError) -> Iterator[None]:
-        """Tell what SQLite refuses."""
+        """Turn errors of SQLite into errors with a remedy."""
         try:
             yield
         except (sqlite3.Error, msgspec.DecodeError) as error:
@@ -115,7 +115,7 @@ class JournalReader:
         return last or 0
 
     def past(self, profile: str | None, agent: str) -> list[Past]:
-        """What an agent's last attempts came to, in this run and those before, the latest first."""
+        """Return the results of an agent's last attempts, in this run and earlier ones, the latest first."""
         self.flush()
         with self._telling():
             rows = self._db.execute(
@@ -135,7 +135,7 @@ class JournalReader:
             return next((at for at, event in ends if isinstance(event, RunEnded) and event.exit_code == 0), None)
 
     def last_heard(self, run: int) -> float | None:
-        """When a run's last event was told, in seconds since the epoch; None where nothing was."""
+        """Return the time of a run's last event, in seconds since the epoch; None without events."""
         with self._telling():
             row = self._db.execute("SELECT at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
         return row and float(row[0])
@@ -172,7 +172,7 @@ class Journal(JournalReader):
     def begin(
         self, name: str, profile: str | None, cookie: str, claim: Callable[[int], object] = lambda _: None
     ) -> int:  # fmt: skip
-        """Give a new run its number. Nobody else hears of it before `claim` has."""
+        """Create a run and return its number. No other process sees it before `claim` has returned."""
         row = (name, profile, cookie, os.getpid(), time.time(), sum_of(name, profile, cookie))
         with self._telling(), self._db:
             self._db.execute("BEGIN")
@@ -185,7 +185,7 @@ class Journal(JournalReader):
         return cursor.lastrowid
 
     def adopt(self, row: RunRow, name: str, profile: str | None) -> None:
-        """Note that this process goes on with a run that another began, perhaps under another name and path."""
+        """Record that this process resumes a run of another one, perhaps under a new name and path."""
         now = (name, profile, os.getpid(), sum_of(name, profile, row.cookie), row.run)
         self._be_patient(PATIENCE)
         with self._telling(), self._db:
@@ -196,12 +196,12 @@ class Journal(JournalReader):
                 self._db.execute("UPDATE OR REPLACE attempts SET profile = ? WHERE profile = ?", moved)
 
     def append(self, run: int, event: AnyEvent) -> Recorded:
-        """Note one event; what must reach the disk is there on return, with all that was noted before it.
-        The rest is written by the next flush.
+        """Record one event. An event that must reach the disk is there on return, with all earlier ones. The rest is
+        written by the next flush.
 
-        What the journal does not take is kept beside it, and nothing more starts until the journal has it. JournalLost
-        when it could not be kept either, and then nobody may act on it. Stopped when an attempt must not start: its end
-        would find no room, or the journal does not take its start.
+        If the journal refuses an event, it is kept beside the journal, and nothing starts until the journal has it.
+        JournalLost if it could not be kept either: then nothing may act on it. Stopped if an attempt must not start:
+        there is no room for its end, or the journal refused its start.
         """
         if isinstance(event, AttemptStarted):
             self._reserve()

@@ -40,8 +40,8 @@ _TABLES = (
 _WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
 _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
 _ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
-_AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly begins anew before it needs more
-_WRITTEN_ANEW = 200  # pages after which the WAL begins anew: written in place it is on the disk a third sooner
+_AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly restarts before it needs more
+_WRITTEN_ANEW = 200  # pages after which the WAL restarts: overwritten in place it is on the disk a third sooner
 _reach_disk = getattr(os, "fdatasync", os.fsync)  # macOS has it not
 
 
@@ -113,7 +113,7 @@ def connect(state_dir: Path, *, write: bool) -> sqlite3.Connection:
         found = _format(path, db)
         if there and not found and any(path.parent.glob("runs/r*")):
             raise sqlite3.DatabaseError("it is empty, although runs are stored beside it")
-        if not found and not write:  # its making was cut short, or goes on
+        if not found and not write:  # its creation was interrupted, or is under way
             raise NoJournal(f"no runs yet: {path} is empty")
         if write:
             _prepare(path, db, found)
@@ -132,7 +132,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _roll_back(path: Path) -> None:
-    """Undo what one that was killed while it made the journal had begun: SQLite does so for a writer only."""
+    """Undo an interrupted creation of the journal: SQLite does so for a writer only."""
     if os.path.exists(f"{path}-journal"):  # noqa: PTH110 (hot)
         with suppress(sqlite3.Error), closing(_connected(path, "rw")) as db:
             db.execute("PRAGMA user_version").fetchone()
@@ -181,7 +181,7 @@ def _begin_above(path: Path, db: sqlite3.Connection) -> None:
 
 
 def _sealed(path: Path) -> bool:
-    """Whether nobody can write here, and nobody left off in the midst of it. SQLite reads that only when told so."""
+    """Whether we cannot write here and no write was interrupted. SQLite needs to be told so to read such a file."""
     rest = path.with_name(f"{path.name}-wal")
     return not os.access(path.parent, os.W_OK) and not (rest.exists() and rest.stat().st_size)
 
@@ -207,11 +207,11 @@ class Wal:
         self._reserved = 0  # bytes that have their room on the disk
 
     def reserve(self) -> None:
-        """Have room for an attempt's end before it starts: whoever fills the disk meanwhile, that can be written.
+        """Reserve room for an attempt's end before it starts, so that it can be written to a full disk.
 
-        OSError, where there is none. It is the WAL's own, beyond its end: nobody can take it, and no reader sees it. A
-        filesystem that knows no such thing promises nothing, nor does one that copies on write, but for files that it
-        was told not to (chattr +C).
+        OSError if there is none. The room is part of the WAL, beyond its end: no other program can take it, and no
+        reader sees it. A filesystem without such a call promises nothing, nor does one that copies on write, except for
+        files marked with chattr +C.
         """
         try:
             written = os.stat(self._path).st_size  # noqa: PTH116 (hot)

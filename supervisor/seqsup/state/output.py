@@ -1,7 +1,7 @@
-"""The files that an agent reads from and writes to: nothing of it passes through this process.
+"""Files for an agent's input and output: no byte of them passes through this process.
 
-Output beyond its bound loses its middle: the file is given a hole there, so it keeps its length, and whoever writes to
-it or reads it goes on as before. What is left takes no more room on disk than the bound.
+Output beyond its bound loses its middle. The file gets a hole there and keeps its length, so writers and readers
+continue as before. The rest takes no more room on disk than the bound.
 """
 
 import errno
@@ -33,7 +33,7 @@ class Output:
         return os.fstat(self.fd).st_size
 
     def tail(self) -> bytes:
-        most = min(size := self.size(), _TAIL)  # no more than there is: who asks for a MiB is given it first
+        most = min(size := self.size(), _TAIL)  # no more than exists: a read allocates the requested size first
         return os.pread(self.fd, most, size - most)
 
     def trim(self, most: int) -> bool:
@@ -67,7 +67,7 @@ class OutputReader:
         self._replaced = False  # by a pipe, which would never end, or by a link
 
     def read(self, most: int) -> bytes:
-        """Read on; nothing at its end, for now. What was dropped is said in its place."""
+        """Read on; empty at the end, for now. A note replaces what was discarded."""
         if self._fd is None:
             if self._replaced:
                 return b""
@@ -142,7 +142,9 @@ def unnamed(content: bytes = b"") -> IO[bytes]:
 
 
 def _own() -> IO[bytes]:
-    """Hand on the supervisor's own; a file is opened anew, so that each attempt reads it from its beginning."""
+    """Return the stream of the supervisor's own stdin. A file is reopened, so that each attempt reads it from its
+    beginning.
+    """
     try:
         regular = stat.S_ISREG(os.fstat(0).st_mode)
     except OSError:

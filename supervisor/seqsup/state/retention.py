@@ -1,4 +1,4 @@
-"""What old runs leave is removed, output, artifacts, events and all. One that lives, or is not in order yet, stays."""
+"""Removal of old runs with output, artifacts and events. A run that is active or not recovered yet stays."""
 
 import os
 import time
@@ -16,7 +16,7 @@ _SHOWN = 200  # letters of a path in a message
 
 
 class Kept(Struct, frozen=True):
-    """What a run takes on disk."""
+    """Size of a run on disk."""
 
     run: int
     name: str
@@ -29,9 +29,9 @@ class Kept(Struct, frozen=True):
 
 
 def outdated(journal: Journal, state_dir: Path, profile: str | None, keep: float, but: int) -> list[Kept]:
-    """Find a profile's runs that are older than `keep` seconds; never `but`, and never its last run before that.
+    """Find a profile's runs older than `keep` seconds, except `but` and its last run before that.
 
-    Age is told by the calendar, which may jump: what `--resume` and `status` would take stays all the same.
+    Age follows the calendar, which may jump. Runs that `--resume` and `status` would use stay all the same.
     """
     rows = [row for row in journal.runs() if row.profile == profile and row.run != but][:-1]
     newest = time.time() - keep
@@ -59,7 +59,7 @@ def too_much(runs: Iterable[Kept], *, days: float | None, size: int | None) -> l
 
 
 def may_go(folder: Path) -> bool:
-    """Say whether nobody lives in a run's folder, nor may have been left by a supervisor that died."""
+    """Return whether no process is in a run's folder, and none may be left by a supervisor that died."""
     return not alive(folder) and not (folder / MEMBERS).exists()
 
 

@@ -1,6 +1,6 @@
-"""One run's folder: its lock says whether its supervisor lives, its members file who was seen under it.
+"""A run's folder: its lock shows whether its supervisor lives; its members file lists the processes seen under it.
 
-Its queue file names the state folder in whose queue it stood: of those who share a queue, one runs at a time.
+Its queue file names the state folder of its queue. Of the runs of one queue, one is active at a time.
 """
 
 import ctypes
@@ -21,8 +21,8 @@ PAUSED = "paused"  # there as long as its operator wants no further agent, also 
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
 FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
-CHANNEL = "channel"  # while it goes on: leads to the socket by which its Node processes are asked
-ARTIFACTS = "artifacts"  # the agent's own, whoever it is
+CHANNEL = "channel"  # while the run is active: link to the socket of its Node processes
+ARTIFACTS = "artifacts"  # owned by the agent's user
 if LINUX:  # struct flock of 64 bits: type, whence, start, length, pid
     _FLOCK, _TYPE, _WHOLE_FILE = "hhqqi4x", 0, (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     _SET_LOCK, _GET_LOCK = fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK
@@ -40,7 +40,7 @@ def state_dir() -> Path:
 
 
 def at_home(path: str) -> Path:
-    """With the home that a ~ stands for."""
+    """Return the path with ~ replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -102,7 +102,7 @@ def fallocate(fd: int, mode: int, at: int, length: int) -> None:
 
 
 def at_once(path: str, flags: int) -> int:
-    """An opener: a pipe that nobody writes to is not waited for."""
+    """Open without waiting for the writer of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -136,7 +136,7 @@ def hold(folder: Path) -> int:
 
 
 def closed(folder: Path) -> str:
-    """Why we cannot know whether a run's supervisor lives, and whom it saw; nothing where we can."""
+    """Return why the run's lock and members cannot be read; empty if they can."""
     try:
         for name in (LOCK, MEMBERS):
             with suppress(FileNotFoundError):
@@ -168,7 +168,7 @@ def alive(folder: Path) -> bool:
 
 
 def surely_alive(folder: Path) -> bool:
-    """Say so only where it can be known: one folder that is closed to us holds up no look at the others."""
+    """Return whether it is known to be alive: one unreadable folder must not block a look at the others."""
     try:
         return alive(folder)
     except OSError:

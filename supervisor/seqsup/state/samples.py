@@ -1,7 +1,7 @@
 """The memory of a run over time: a line a second in a file of its own.
 
-It stands beside the journal, not in it: eight hours are 29,000 lines, which `status`, `runs` and `resume` need not
-read, and a line that is lost is no harm. Nothing is written for an attempt that is over within a second.
+It is not part of the journal: eight hours are 29,000 lines, which `status`, `runs` and `resume` need not read, and a
+lost line does no harm. An attempt of less than a second has no line.
 """
 
 import os
@@ -28,7 +28,7 @@ _decode = msgspec.json.Decoder(MemorySampled).decode
 
 
 class _Line(Struct):
-    """What the next line of an attempt tells."""
+    """Content of the next line of an attempt."""
 
     attempt: int
     peak: int = 0
@@ -103,7 +103,7 @@ def lines(file: BinaryIO) -> Iterator[MemorySampled]:
 def steady(
     history: Iterable[Recorded], samples: Iterable[MemorySampled]
 ) -> tuple[tuple[Recorded, ...], tuple[MemorySampled, ...]]:
-    """Take the time of day when a supervisor began, and from there on the clock that nobody sets."""
+    """Compute times from the calendar at the supervisor's start, and from there on by the monotonic clock."""
     recorded = tuple(_counted_on(history))
     zeros = {
         (each.body.agent, each.body.attempt): each.at - each.mono

@@ -1,7 +1,7 @@
-"""The machine's turn: one run of this user at a time, first come, first served, whatever ends the one before.
+"""The machine's turn: one run of this user at a time, first come, first served, however the one before exits.
 
-Each who wants it holds the lock of a numbered ticket; the lowest ticket that is held has the turn. The kernel lets go
-of a dead one's lock, so nobody has to clean up after a kill.
+Each process in the queue holds the lock of a numbered ticket, and the lowest held ticket has the turn. The kernel
+releases the lock of a dead process, so a kill needs no cleanup.
 """
 
 import fcntl
@@ -18,10 +18,10 @@ from msgspec import Struct
 from seqsup.host.machine import boot_id
 from seqsup.state.run_folder import private
 
-if TYPE_CHECKING:  # who only looks must not pay for asyncio
+if TYPE_CHECKING:  # a reader must not pay for asyncio
     from seqsup.host.wake import Wake
 
-_LOOK_AGAIN = 0.2  # seconds; whoever is ahead may live in another pid namespace, so there is no pidfd to wait on
+_LOOK_AGAIN = 0.2  # seconds; the one ahead may be in another pid namespace, so there is no pidfd to wait on
 
 
 _WHO = re.compile(r"(.+) \(pid ([0-9]+), since ([0-9:]+)\)")
@@ -49,7 +49,7 @@ class Ticket:
 
     @staticmethod
     def queue_up(folder: Path, who: str) -> "Ticket":
-        """Take the next ticket; `who` is what others read while they wait."""
+        """Take the next ticket; `who` is the description that others read while they wait."""
         queue = private(_queue(folder))
         with _door(queue):
             number = max(_numbers(queue), default=0) + 1
@@ -63,13 +63,13 @@ class Ticket:
         return f"q{self._number}"
 
     def ahead(self) -> list[str]:
-        """Say who is ahead, the one with the turn first. Tickets of the dead are removed on the way."""
+        """List the processes ahead, the one with the turn first. Tickets of dead processes are removed on the way."""
         with _door(self._queue):
             before = sorted(number for number in _numbers(self._queue) if number < self._number)
             return [who for number in before for who in _held(self._queue / str(number))]
 
     async def wait(self, wake: "Wake", tell: Callable[[list[str]], None], stop: Callable[[], bool]) -> bool:
-        """Wait until nobody is ahead; False when `stop` said so first. `tell` hears each change of the queue."""
+        """Wait until none is ahead; False when `stop` returned true first. `tell` gets each change of the queue."""
         told: list[str] = []
         while ahead := self.ahead():
             if stop():
@@ -81,18 +81,18 @@ class Ticket:
         return True
 
     def leave(self) -> None:
-        with suppress(OSError):  # a ticket that nobody holds counts for nothing
+        with suppress(OSError):  # a ticket without a lock counts for nothing
             (self._queue / str(self._number)).unlink()
         os.close(self._fd)
 
 
 def waiting(folder: Path) -> list[str]:
-    """Say who is in a folder's queue, the one with the turn first. It only looks."""
+    """List the processes in a folder's queue, the one with the turn first. Read-only."""
     return [who for _, who in _holders(folder)]
 
 
 def ahead(folder: Path, of: Waiting) -> list[str]:
-    """Say who is ahead of one that waits. It only looks."""
+    """List the processes ahead of a waiting one. Read-only."""
     return [who for number, who in _holders(folder) if number < int(of.label[1:])]
 
 
@@ -103,7 +103,7 @@ def _holders(folder: Path) -> list[tuple[int, str]]:
 
 
 def queued(folder: Path) -> list[Waiting]:
-    """Who waits behind the one with the turn, the next one first. It only looks."""
+    """List the processes behind the one with the turn, the next one first. Read-only."""
     read = [(number, _WHO.fullmatch(who)) for number, who in _holders(folder)[1:]]
     return [Waiting(f"q{number}", who[1], int(who[2]), who[3]) for number, who in read if who]
 
