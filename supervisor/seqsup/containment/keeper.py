@@ -142,7 +142,7 @@ class Keeper:
         self._order(keeper_main.KILL)
 
     def forget(self, _: Leader) -> None:
-        """Close the line: a keeper that still runs then kills its tree, except processes that may survive their agent."""
+        """Close the line: a keeper that still runs then kills its tree, except processes that may outlive an agent."""
         if self.outsiders():
             self._reaper.foreign.update(self.foreign)
             self._order(keeper_main.LET_GO)

@@ -13,7 +13,7 @@ class Halt(IntEnum):
 
 
 class Measure(StrEnum):
-    """What of a process counts against the limits."""
+    """Part of a process's memory that counts against the limits."""
 
     PRIVATE = "private"  # resident - shared: equals the cgroup's figure; Σ RSS of Node trees overstates ×2.3
     RSS = "rss"
@@ -22,7 +22,7 @@ class Measure(StrEnum):
 
 
 class Enforce(StrEnum):
-    """By whom the hard limit is kept."""
+    """How the hard limit is enforced."""
 
     AUTO = "auto"  # by the kernel where a group can be had, and always by watching
     CGROUP = "cgroup"  # by the kernel, else nothing is started
@@ -36,7 +36,7 @@ class OnTimeout(StrEnum):
 
 
 class OnUsageLimit(StrEnum):
-    """What follows when an agent meets its provider's limit."""
+    """Action when an agent meets its provider's limit."""
 
     STOP = "stop"  # the run, with exit code 75
     WAIT = "wait"  # until it resets; that attempt does not count
@@ -53,7 +53,7 @@ class Restart(StrEnum):
 
 
 class ProcessKind(StrEnum):
-    """What a process of an agent's tree is for."""
+    """Purpose of a process in an agent's tree."""
 
     AGENT = "agent"  # the leader, or an agent's program that it started
     MCP_SERVER = "mcp-server"
@@ -63,9 +63,9 @@ class ProcessKind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What most of a tree's memory is, as a collection shows it."""
+    """The largest part of a tree's memory, as a collection shows it."""
 
-    GARBAGE = "garbage"  # nothing needed it any more
+    GARBAGE = "garbage"  # no longer needed
     JS_LEAK = "js-leak"  # objects that are still reachable
     BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
     OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps

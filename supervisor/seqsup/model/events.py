@@ -1,4 +1,4 @@
-"""What happened: one frozen event each. Journal, log, JSON stream and table are its readers."""
+"""Events of a run: one frozen value each, read by journal, log, JSON stream and table."""
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ class RunStarted(Event, frozen=True):
     containment: str
     resumed: bool
     completed_before: tuple[str, ...]  # agents of the plan that an earlier part of this run completed
-    taken_over: dict[str, str]  # of those: agent -> the folder of the attempt that stands for it
+    taken_over: dict[str, str]  # of those: agent -> the folder of the attempt that it reuses
     again: dict[str, str]  # agents that had completed and run again -> why
     expected: dict[str, float]  # agents that are to run -> seconds, of those that ran before
     waited: float  # for the machine's turn
@@ -40,7 +40,7 @@ class RunStarted(Event, frozen=True):
     python: str  # version
     only: tuple[str, ...]  # agents named with --only, or retried
     start_from: str | None  # as given with --from
-    gone: tuple[str, ...]  # agents of an earlier part of this run that the profile has no more
+    gone: tuple[str, ...]  # agents of an earlier start that the profile no longer has
 
 
 class HaltRequested(Event, frozen=True):
@@ -371,7 +371,7 @@ class BriefWritten(Event, frozen=True):
     agent: str
     content: str
     folder: str  # of the run's
-    stands: str  # whose summary those after it get: the folder of an earlier attempt or brief, or nothing
+    stands: str  # folder of an earlier attempt or brief with the summary for later agents; empty: none
 
 
 class PeakRose(Event, frozen=True):

@@ -123,7 +123,7 @@ class History:
                 lives.exits, lives.why = lives.exits + 1, why
             case events.CompanionStopped(reason=stopped):
                 companion.state, companion.pid = "stopped", None
-                if stopped is not Restart.RUN_ENDED:  # of its next start, which is told whole once it is ready
+                if stopped is not Restart.RUN_ENDED:  # its next start is reported once it is ready
                     companion.why = str(stopped)
             case events.CompanionRestarted(reason=restart, why=why):
                 companion.why, lives.why = f"{restart}: {why}", why
@@ -183,7 +183,7 @@ class History:
                 self._skip(name, why)
 
     def _of_others(self, taken_over: dict[str, str]) -> dict[str, AgentView]:
-        """What is known of attempts that stand for other agents now: of those who had their names then."""
+        """Return the views of attempts that other agents reuse now, by the names of that time."""
         known = {agent.folder: agent for agent in self._ever.values()}
         found = {}
         for name, folder in taken_over.items():

@@ -23,7 +23,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     peak: int
     processes: tuple[ProcessMemory, ...] = ()
     left_over: tuple[ProcessMemory, ...] = ()
-    blames_us: bool = False  # an option of ours broke it: without them it may run
+    blames_us: bool = False  # an option of ours caused it: it may run without
     forensics: str = ""  # the file that says more, in the attempt's folder
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
 

@@ -1,4 +1,4 @@
-"""What will be done: the plan, resolved. Memory in bytes, time in seconds."""
+"""The plan, resolved. Memory in bytes, time in seconds."""
 
 from msgspec import Struct
 
@@ -49,11 +49,11 @@ class Drain(DrainTable, frozen=True, kw_only=True):
 
 
 class Detected(Struct, frozen=True, kw_only=True):
-    """What stands behind a command."""
+    """The runtime of a command."""
 
     kind: str  # node | bun | native
     executable: str | None  # the binary that will run: of a script its interpreter. None: not found
-    why: str  # how that was found out, or what is missing and how to mend it
+    why: str  # how that was found out, or what is missing and how to get it
     windows: bool = False  # WSL runs it, or what it starts, in Windows
 
 
@@ -66,7 +66,7 @@ class NodeBinary(Struct, frozen=True, kw_only=True):
 
 
 class NodeStart(Struct, frozen=True, kw_only=True):
-    """What each Node process of an agent goes by: the agent itself, or what it starts."""
+    """Options and variables for each Node process of an agent: the agent itself, or a child."""
 
     executable: str
     version: str
@@ -100,7 +100,7 @@ class Step(Struct, frozen=True, kw_only=True):
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
     need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
     rlimits: Rlimits = Rlimits()
-    account: Account | None = None  # whom it becomes; None: it stays the supervisor's user
+    account: Account | None = None  # the user that it becomes; None: that of the supervisor
     chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
     preset: Preset | None = None
@@ -120,11 +120,11 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
     environment: dict[str, str]  # what agents and hooks find it by
     account: Account | None = None
     measure: Measure = Measure.PRIVATE
-    node: str | None = None  # the Node on its PATH: what runs in Node is asked for a collection; None: nothing is asked
+    node: str | None = None  # the Node on its PATH: its Node processes are asked for a collection; None: none is asked
 
 
 class Hooks(HooksTable, frozen=True, kw_only=True):
-    """What is run when something happens, where, and as which user."""
+    """Command of a hook, its folder and its user."""
 
     cwd: str
     account: Account | None = None  # the user that they become; None: the supervisor's
@@ -133,11 +133,11 @@ class Hooks(HooksTable, frozen=True, kw_only=True):
 class Skip(Struct, frozen=True, kw_only=True):
     name: str
     why: str
-    content: str = ""  # of a copy of for_each: its number may have been another's before
+    content: str = ""  # of a copy of for_each: its number may have belonged to another item before
 
 
 class Metrics(MetricsTable, frozen=True, kw_only=True):
-    """How the run's figures are told, with absolute paths."""
+    """How metrics are exported, with absolute paths."""
 
     listen: str | None = None
 

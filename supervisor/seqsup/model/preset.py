@@ -1,4 +1,4 @@
-"""What is known of agent CLIs and their like, as data: one TOML file for each in presets/."""
+"""Facts about agent CLIs and similar tools, as data: one TOML file for each in presets/."""
 
 from functools import cache
 from pathlib import Path
@@ -11,13 +11,13 @@ FOLDER = Path(__file__).parent / "presets"
 
 
 class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is known of an agent CLI: a file of presets/."""
+    """Facts about an agent CLI: a file of presets/."""
 
     name: str
     title: str
     programs: tuple[str, ...] = ()  # names of the executable and of its package
-    # How it is run once, without a person; a prompt follows. What would have to be asked is refused, so it is told that
-    # it may change files
+    # Starts it once, without a person; a prompt follows. Actions that ask are refused, so its options allow changing
+    # files
     start: tuple[str, ...] = ()
     env: dict[str, str] = {}  # the user's own variables win
     keys: dict[str, dict[str, Any]] = {}  # of the profile, by table, as one spells them; the user's own win

@@ -1,4 +1,4 @@
-"""What was measured: processes, heaps, samples of a tree. Memory in bytes, time in monotonic seconds."""
+"""Measurements: processes, heaps, samples of a tree. Memory in bytes, time in monotonic seconds."""
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
 
 
 class Heap(Struct, frozen=True, kw_only=True):
-    """What the V8 of an agent's Node process says of itself, in bytes."""
+    """Heap of an agent's Node process as V8 reports it, in bytes."""
 
     used: int
     total: int
@@ -35,7 +35,7 @@ class NodeProcess(Struct, frozen=True, kw_only=True):
     rss: int
     heap: Heap
     at: float  # monotonic seconds
-    workers: int = 0  # its worker threads, whose heaps are their own and not asked
+    workers: int = 0  # its worker threads, which have heaps of their own that are not read
 
 
 class AllocationSite(Struct, frozen=True, kw_only=True):
@@ -46,25 +46,25 @@ class AllocationSite(Struct, frozen=True, kw_only=True):
 
 
 class Collection(Struct, frozen=True, kw_only=True):
-    """A collection that was asked for, and is over."""
+    """A requested collection that is over."""
 
-    at: float  # when it was asked for, in monotonic seconds
+    at: float  # when it was requested, in monotonic seconds
     seconds: float
     asked: int  # Node processes
     answered: int
     before: Heap  # the sums over those processes
     after: Heap
-    used: int  # by the whole tree, when it was asked for
+    used: int  # by the whole tree, at the request
     freed: int  # RSS of those processes
     verdict: Verdict
 
 
 class NodesTold(Struct, frozen=True, kw_only=True):
-    """What the supervisor tells an operator of an attempt's Node processes."""
+    """Report about an attempt's Node processes to `seqsup mem` or another process of the user."""
 
     before: tuple[NodeProcess, ...] = ()
     after: tuple[NodeProcess, ...] = ()
-    collection: Collection | None = None  # where one was asked for, and somebody answered
+    collection: Collection | None = None  # if one was requested and a process answered
     why: str = ""  # why nothing is known
 
 
@@ -76,9 +76,9 @@ class Sample(Struct, frozen=True, kw_only=True):
     processes: int
     host_available: int
     quiet: float = 0.0  # seconds since the last output
-    kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's group for want of memory
+    kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's cgroup because memory was short
     root_exited: bool = False
-    childless: bool = False  # the kernel's word that nobody descends from the supervisor
+    childless: bool = False  # the kernel says that the supervisor has no descendant
     halt: Halt = Halt.NONE
     collectable: bool = False  # a Node process of the tree answers
     collection: Collection | None = None  # the last that is over
@@ -88,7 +88,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What is read once a second beside a tree: the machine, and the supervisor itself. Bytes and seconds."""
+    """Values read once a second beside a tree: of the machine, and of the supervisor itself. Bytes and seconds."""
 
     host_total: int
     own: int  # resident memory of the supervisor
@@ -98,7 +98,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """A sample, for those who look on: timeline, metrics, live view."""
+    """A sample for observers: timeline, metrics, live view."""
 
     agent: str
     attempt: int

@@ -1,4 +1,4 @@
-"""What a process of an agent's tree is for, by its name and command line."""
+"""The purpose of a process in an agent's tree, by its name and command line."""
 
 import re
 from collections import Counter
@@ -34,9 +34,9 @@ _LOOKED_AT = 3  # words that may name what a launcher starts: `pnpm dlx PACKAGE`
 
 
 def classify(name: str, command: Sequence[str], *, leader: bool) -> ProcessKind:
-    """Say what a process is for; `name` is the kernel's for it, `leader` that the profile's command became it.
+    """Return the purpose of a process; `name` is the kernel's, `leader` says that the profile's command became it.
 
-    A shell between, such as npm's `sh -c mcp-server-x`, is a shell: what it starts is told for itself.
+    A shell between, such as npm's `sh -c mcp-server-x`, is a shell: the process that it starts is classified by itself.
     """
     if leader:
         return ProcessKind.AGENT
@@ -55,12 +55,12 @@ def classify(name: str, command: Sequence[str], *, leader: bool) -> ProcessKind:
 
 
 def is_node(process: ProcessMemory) -> bool:
-    """Say whether it is a Node by its names. One that calls itself something else is told only by what it says."""
+    """Return whether it is a Node by its names. One with another name is known only if it reports to the channel."""
     return process.name in _NODES or _base(process.command.partition(" ")[0]) in _NODES
 
 
 def subject(program: str, arguments: Iterable[str]) -> str:
-    """Say what an interpreter runs: a script, a module, or `-e` where its text follows; empty when nothing is said."""
+    """Return what an interpreter runs: a script, a module, or `-e` for inline code; empty if none is given."""
     starts = _STARTS.get(program, ())
     following = iter(arguments)
     for word in following:
@@ -110,7 +110,7 @@ def _named_mcp(text: str) -> bool:
 
 
 def _package(script: str) -> str:
-    """What of a script's path names it: all below node_modules, else its package's folder and itself."""
+    """Return the telling part of a script's path: all below node_modules, else its package's folder and its name."""
     _, modules, below = script.rpartition("node_modules/")
     if modules:
         return below
@@ -132,7 +132,7 @@ def _is_agent(program: str) -> bool:
 
 _CUT, _LONGEST = 15, 60  # characters of a process's name: where the kernel cuts it, and where we do
 OTHER = "other"  # programs together, also as a label
-# A shell is told by its name, and the rest is as the field calls it
+# A shell is shown by its name; the other words are those of the field
 KINDS = {ProcessKind.AGENT: "agent", ProcessKind.MCP_SERVER: "MCP server", ProcessKind.BROWSER: "browser"}
 
 
@@ -173,7 +173,7 @@ def how_many(some: Iterable[ProcessMemory]) -> int:
 
 
 def processes(some: Iterable[ProcessMemory], named: int = 3) -> str:
-    """Say who held the memory: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
+    """List the memory by process: `node embed.js (agent) 589 MiB · 3 × chrome (browser) 237 MiB · other 98 MiB`."""
     sizes, numbers = Counter[str](), Counter[str]()
     for process in some:
         name = title(process) + (f" ({KINDS[process.kind]})" if process.kind in KINDS else "")

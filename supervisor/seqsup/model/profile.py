@@ -367,7 +367,7 @@ class CompanionTable(Table, frozen=True):
 
 
 class Success(Table, frozen=True):
-    """What must hold for an exit to count as completed."""
+    """Conditions for an exit to count as completed."""
 
     codes: Annotated[tuple[int, ...], whole(0, 255), "Exit codes that mean success.", _WORDS] = (0,)
     file: Annotated[str | None, TEXT_OR_NONE, "A file that must exist, relative to cwd."] = None

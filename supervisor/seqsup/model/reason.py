@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 
 class EndedBy(Enum):
-    """What ended an attempt."""
+    """Cause of an attempt's exit."""
 
     ITSELF = auto()  # also a signal that seqsup did not send, or no start at all
     V8 = auto()
@@ -48,13 +48,13 @@ class Retried(Enum):
 
 
 class Consequences(Struct, frozen=True, kw_only=True):
-    """What follows from a reason."""
+    """Consequences of a reason."""
 
     by: EndedBy = EndedBy.ITSELF
     retried: Retried = Retried.NEVER
     memory: bool = False  # the memory of its tree is examined
     limit: str = ""  # key of the profile that is to be raised
-    option: str = ""  # the same for `seqsup run`, whose heap limit follows --hard
+    option: str = ""  # the same for `seqsup run`, which derives the heap limit from --hard
 
 
 # In the order in which lists of reasons are shown: memory first

@@ -1,4 +1,4 @@
-"""A run as its events tell it: what status, runs, the tables, the report and resume know. Pure."""
+"""A run folded from its events, for status, runs, the tables, the report and resume. Pure."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class AgentState(StrEnum):
     HALTED = "halted"  # the operator's wish
 
 
-_OURS = ("attempts", "lives", "completed", "contents", "began")  # of a run: no program is told these
+_OURS = ("attempts", "lives", "completed", "contents", "began")  # of a run: not shown to programs
 _AT_TURN = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
 
 
@@ -32,13 +32,13 @@ class RunState(StrEnum):
     RUNNING = "running"  # or its supervisor died: only the lock in its folder knows
     COMPLETED = "completed"
     FAILED = "failed"
-    STOPPED = "stopped"  # by the operator, a policy or a usage limit: --resume goes on
+    STOPPED = "stopped"  # by the user, a policy or a usage limit: --resume continues it
 
 
 class Now(NamedTuple):
-    """The present by both clocks: the calendar, which may be set while a run goes on, and the one that only counts.
+    """The present by both clocks: the calendar, which may be set during a run, and the monotonic one.
 
-    A run whose supervisor lives is of this boot, so that what its events say of the second is comparable.
+    An active run is of this boot, so monotonic times in its events are comparable.
     """
 
     at: float  # epoch
@@ -73,7 +73,7 @@ class AgentView(Struct, kw_only=True):
     retry_at: float | None = None  # epoch, while it waits for its next attempt
     due: float | None = None  # the same, monotonic; None: it waits for a time of day
     delayed: str = ""  # while it waits for the memory that it may take: what is missing
-    limit_until: float | None = None  # epoch, until a usage limit resets: whoever resumes waits for it too
+    limit_until: float | None = None  # epoch, until a usage limit resets: a resumed run waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
@@ -117,7 +117,7 @@ class AttemptView(Struct, kw_only=True):
     folder: str
     started: float
     ended: float
-    seconds: float | None = None  # by a clock that nobody sets, once it is over
+    seconds: float | None = None  # by the monotonic clock, once it is over
     over: bool = False
     soft: int | None = None
     hard: int | None = None
@@ -169,7 +169,7 @@ class HookView(Struct, kw_only=True):
 
     point: str
     command: str
-    agent: str  # whose it is; empty: the run's
+    agent: str  # its agent; empty: the run
     pid: int
     started: float  # epoch
     began: float  # the same, monotonic
@@ -205,12 +205,12 @@ class RunView(Struct, kw_only=True):
     why: str = ""
     sequence_violations: int = 0  # pairs of attempts that ran at the same time in one lane
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
-    # Agents that gave up or were lost, or skipped for want of such, and did not complete since
+    # Agents that failed or were lost, or skipped because of those, and have not completed since
     failed: dict[str, None] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # what each agent was when it was tried last
-    # Agents that ended as the profile expects, while what they left behind is still being stopped
+    # Agents that exited as the profile expects, while their leftover processes are still being stopped
     leaving: dict[str, tuple[Reason, Completed]] = field(default_factory=dict)
-    asked: tuple[str, ...] = ()  # the agents that the run was begun with
+    asked: tuple[str, ...] = ()  # the agents with which the run was started
     only: tuple[str, ...] = ()
     start_from: str | None = None
 
@@ -219,31 +219,32 @@ class RunView(Struct, kw_only=True):
 
     @property
     def owed(self) -> list[str]:
-        """Agents that the run was begun with, and that are still to complete."""
+        """Return the agents of this run that have not completed yet."""
         asked = (self.agents[name] for name in self.asked if name in self.agents)
         return [agent.name for agent in asked if agent.state is not AgentState.COMPLETED]
 
     @property
     def at_turn(self) -> list[AgentView]:
-        """Whose turn it is, also between attempts: in lanes more than one."""
+        """Return the active agents, also between attempts: in lanes more than one."""
         return [agent for agent in self.agents.values() if agent.state in _AT_TURN]
 
     @property
     def awaited(self) -> list[AgentView]:
-        """Those, and who waits for memory before its first attempt."""
+        """Return the active agents, and those that wait for memory before their first attempt."""
         return [agent for agent in self.agents.values() if agent.delayed or agent.state in _AT_TURN]
 
     @property
     def between(self) -> str:
-        """Where the run is while it is nobody's turn: hooks run there, and companions start and end."""
+        """Return the phase of a run without an active agent: hooks run then, and companions start and stop."""
         pending = self.count(AgentState.PENDING)
         if pending + self.count(AgentState.SKIPPED) == len(self.agents):
             return "before the first agent"
         return "between agents" if pending and not self.halt else "after the last agent"
 
     def lose(self) -> None:
-        """Take for lost whose turn it was when the supervisor died, before a sweep has told so, also between two tries;
-        but not who had ended well."""
+        """Mark agents as lost that were active when the supervisor died, before a sweep records it, also between
+        attempts. One that had exited well stays completed.
+        """
         self.stop_waiting()
         for companion in self.companions.values():
             if companion.pid is not None:
@@ -265,7 +266,7 @@ class RunView(Struct, kw_only=True):
                 attempt.reason, attempt.ok = of.reason, of.state is AgentState.COMPLETED
 
     def stop_waiting(self) -> None:
-        """Nothing of it is waited for any more: neither hooks nor memory."""
+        """Clear all waits, for hooks and for memory."""
         self.hooks.clear()
         for agent in self.agents.values():
             agent.delayed = ""
@@ -275,7 +276,7 @@ class RunView(Struct, kw_only=True):
         return agent.name in self.completed and self.completed[agent.name].folder == agent.folder
 
     def fields(self) -> dict[str, Any]:
-        """What programs are told of it."""
+        """Return the fields that programs get."""
         told = {name: to_builtins(getattr(self, name)) for name in self.__struct_fields__ if name not in _OURS}
         for agent in told["agents"].values():
             del agent["began"], agent["due"]
@@ -312,5 +313,5 @@ def remaining(view: RunView, now: float) -> tuple[float, int]:
 def run_state(exit_code: int) -> RunState:
     if exit_code == 0:
         return RunState.COMPLETED
-    # 4 policy, 75 usage limit, 128+n a signal: it can go on where it stopped
+    # 4 policy, 75 usage limit, 128+n a signal: it can be resumed
     return RunState.STOPPED if exit_code in (4, 75) or exit_code > 128 else RunState.FAILED

@@ -55,10 +55,10 @@ def classify(
     options: Sequence[str] = (),
     data_limit: int | None = None,
 ) -> tuple[Reason, str]:
-    """Name the reason and say why, for an attempt that we did not end.
+    """Return reason and explanation of an exit that we did not cause.
 
-    `kernel_oom` is what shows that the kernel killed for want of memory; `missing` is what its success lacks;
-    `options` are those that we put into NODE_OPTIONS; `data_limit` is rlimits.data in bytes.
+    `kernel_oom` shows that the kernel killed because memory was short; `missing` is the unmet condition of success;
+    `options` are ours in NODE_OPTIONS; `data_limit` is rlimits.data in bytes.
     """
     if ending.code is not None and ending.code in success.codes:
         return (Reason.NO_RESULT, missing) if missing else (Reason.COMPLETED, "")
@@ -143,8 +143,7 @@ def with_preset(
 
 
 def last_words(output: bytes) -> str:
-    """The last line of what a program said; where that tells of an error of npm, Node, Bun or Deno, the line that
-    names it."""
+    """Return the last line of a program's output, or the line that names the error of npm, Node, Bun or Deno."""
     lines = [said for line in output.decode(errors="replace").splitlines() if (said := unstyled(line).strip())]
     while len(lines) > 1 and _ADDED.match(lines[-1]):
         lines.pop()

@@ -40,7 +40,7 @@ class CompanionPhase(Enum):
 
 
 class CompanionLife(Struct, frozen=True, kw_only=True):
-    """What the past looks at a companion amount to, from one restart by the run to the next."""
+    """State of a companion: the past looks at it, from one restart by the run to the next."""
 
     phase: CompanionPhase = CompanionPhase.DUE
     since: float = 0.0  # monotonic seconds: when it is due, and from STARTING on when it was started
@@ -108,7 +108,7 @@ def _failed(
 
 
 def why_given_up(life: CompanionLife) -> str:
-    """Say why a companion is not started any more."""
+    """Say why a companion is not restarted."""
     what = f"crashed {life.failures} times in a row" if life.died else f"failed to start {life.failures} times"
     return f"{what}; last time: {life.why}"
 

@@ -28,7 +28,7 @@ NO_BOUNDS = MemoryBounds()
 
 
 class ExactReading(Struct, frozen=True):
-    """What an exact reading found, in bytes."""
+    """Result of an exact reading, in bytes."""
 
     at: float  # monotonic seconds
     exact: int

@@ -1,4 +1,4 @@
-"""What the past attempts of an agent let expect: time, memory, limits. Pure."""
+"""Expectations from an agent's past attempts: time, memory, limits. Pure."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil
@@ -29,18 +29,18 @@ class Past(Struct, frozen=True):
 
 
 class Expected(Struct, frozen=True):
-    """What an attempt usually takes, and what 19 of 20 stay within: of those that went well."""
+    """Usual use of an attempt, and the value that 19 of 20 stay within, over successful attempts."""
 
     attempts: int
     seconds: float
     long: float
     peak: int  # bytes; 0 where no peak is known
     high: int
-    weighed: int  # attempts whose peak is known: one may be over before its first weighing
+    weighed: int  # attempts with a known peak: one may be over before it is measured
 
 
 class SuggestedLimits(Struct, frozen=True):
-    """What is suggested for an agent, in bytes and seconds."""
+    """Limits suggested for an agent, in bytes and seconds."""
 
     soft: int
     hard: int
@@ -71,7 +71,7 @@ def expect(past: Iterable[Past], content: str | None = None) -> Expected | None:
 
 
 def need(usual: Expected | None, hard: int | None) -> int | None:
-    """What an attempt may take, in bytes, with a margin; None where too little is known."""
+    """Return the memory that an attempt may use, in bytes, with a margin; None if too little is known."""
     if usual is None or usual.weighed < FEW:
         return None
     known = int(usual.high * _SOFT)

@@ -16,9 +16,9 @@ _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.001, 0.02, 1.0
 def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) -> float:
     """Return the seconds until the tree is measured again: half the time in which a limit could be reached.
 
-    `rate` is the growth seen between the last two samples, in bytes/s. Where a tree stands still there is no rate that
-    could double, and only the fastest known one to be met: then three quarters of its time to `hard`.
-    Measured with these figures: overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
+    `rate` is the growth between the last two samples, in bytes/s. An idle tree has no rate that could double. Then the
+    fastest known growth counts, and the pause is three quarters of its time to `hard`. Measured with these figures:
+    overshoot at most 7 MiB at 1.8-3.4 GiB/s, 0.05-0.2 % of a core while idle.
     """
     if watch.phase is Phase.KILLING or watch.empty:
         return _MIN_PAUSE
@@ -27,7 +27,7 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     if limits.host_floor is not None:
         waits += [(sample.host_available - limits.host_floor) / worst / 2]
     if watch.phase is Phase.RUNNING:
-        # A short agent is looked at in the last fifth of its life too, lest what it began with be its peak
+        # A short agent is measured in the last fifth of its life too, or its peak would be its first sample
         waits += [max((sample.at - watch.started) / 4, _FIRST_PAUSE)]
         waits += _until_deadlines(watch, rules, sample)
     elif watch.phase is Phase.LINGERING:
@@ -51,7 +51,7 @@ def _worst(rate: float, cpus: int) -> float:
 
 
 def until_trim(rate: float, most: int) -> float:
-    """Seconds until output that grows by `rate` bytes/s is to be looked at again, lest it take twice its bound."""
+    """Return the seconds until output that grows by `rate` bytes/s is checked again: before it is twice its bound."""
     return min(max(most / rate / 2, _MIN_PAUSE), _MAX_PAUSE) if rate > 0 else _MAX_PAUSE
 
 

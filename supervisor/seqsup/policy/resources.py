@@ -18,11 +18,11 @@ def supervisor_grew(own: int, first: int) -> bool:
 
 
 def no_room(*, room: int, most: int, need: int | None, floor: int | None, claimed: int | None) -> str:
-    """Say what stands against the start of an agent, in words and numbers; empty when nothing does.
+    """Say why an agent cannot start, in words and numbers; empty if it can.
 
-    `room` is what may be taken now and `most` what it was before the run. `claimed` is what running agents may take
-    beyond what they have; None: none runs, and then nobody is asked for more than there ever was, so that waiting
-    can have an end.
+    `room` is what may be used now, and `most` what it was before the run. `claimed` is what running agents may use
+    beyond their present memory. None: no agent runs. Then the agent need not wait for more than there ever was, so that
+    waiting can end.
     """
     least = floor or 0
     if room < least:
@@ -39,9 +39,11 @@ def no_room(*, room: int, most: int, need: int | None, floor: int | None, claime
 
 
 def spared(agent: str, seen: Mapping[str, Sample], stopped: Mapping[str, float], now: float) -> bool:
-    """Say whether another agent is stopped for the host's floor first: one that holds more, or just gives back.
+    """Return whether another agent is stopped for the host's floor first: a larger one, or one that is just freeing
+    memory.
 
-    `seen` are the last looks at all that the floor is for, `stopped` says since when who is stopped for it.
+    `seen` are the last samples of all agents that the floor applies to, `stopped` the times since when agents are being
+    stopped for it.
     """
     if agent in stopped:
         return False

@@ -43,7 +43,7 @@ def retry_wait(retry: Retry, outcome: Outcome, failures: int, now: float, chance
 
 
 def _soon(retry: Retry, outcome: Outcome, now: float) -> bool:
-    """A limit by the minute is no more than a reason to wait as usual."""
+    """Return whether the limit resets within retry.max_wait: then the usual wait is enough."""
     return outcome.resets_at is not None and outcome.resets_at - now <= retry.max_wait
 
 

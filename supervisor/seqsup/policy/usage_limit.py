@@ -9,7 +9,7 @@ from msgspec import Struct
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
 _JUST_NOW = timedelta(minutes=10)  # a time of day so little past is meant, and not the next day's
-_FARTHEST = 366 * 86400.0  # seconds: whoever says more says nothing, and it may be more than a calendar has
+_FARTHEST = 366 * 86400.0  # seconds: a later date is not credible, and may exceed the calendar
 _LINE = 200  # characters
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|m|s)(?!s)", re.IGNORECASE)  # milliseconds are nothing to wait for
@@ -37,10 +37,10 @@ def first_line(patterns: Iterable[str], text: str) -> str:
 
 
 def find(patterns: Iterable[str], text: str, now: datetime) -> Limit | None:
-    """The last limit that is told of, by the first pattern that finds one.
+    """Return the last usage limit in the text, by the first pattern that finds one.
 
     A pattern may name the reset: `epoch` in seconds, `after` a span such as 3h20m, `at` a time of day with or without
-    its date, and that one's `zone`; without it the zone of `now` counts.
+    its date, and its `zone`; the default is the zone of `now`.
     """
     for pattern in patterns:
         matches = list(re.finditer(pattern, text, _FLAGS))
@@ -52,7 +52,9 @@ def find(patterns: Iterable[str], text: str, now: datetime) -> Limit | None:
 
 
 def _line_of(match: re.Match[str]) -> str:
-    """Of one that is too long, as a result in JSON is, the part around the end of what was found."""
+    """Return the line of a match. If it is too long, as a result in JSON is, return the part around the end of the
+    match.
+    """
     start = match.string.rfind("\n", 0, match.start()) + 1
     line, at = match.string[start:].split("\n", 1)[0], match.end() - start
     if len(line) > _LINE and at > _LINE:

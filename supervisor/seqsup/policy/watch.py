@@ -30,13 +30,13 @@ from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
-LEFTOVER_GRACE = 2.0  # nobody waits for what a leftover still does
+LEFTOVER_GRACE = 2.0  # a leftover process gets no time to finish
 KILL_DEADLINE = 10.0
 COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
 GC_PACE = 20.0  # seconds a GiB, for a heap of which all is needed; on a quiet machine 6
-_STIR = 4 * MIB  # a tree that grew by no more than that stands still
+_STIR = 4 * MIB  # a tree that grew by no more than that is idle
 _EMPTY_PASSES = 2  # one look missed survivors in 14 of 15 fork bombs
 
 
@@ -61,7 +61,7 @@ class Action(Enum):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """What of the profile governs one attempt."""
+    """Rules of the profile for one attempt."""
 
     limits: Limits
     timeouts: Timeouts
@@ -72,7 +72,7 @@ class Rules(Struct, frozen=True, kw_only=True):
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """What the past samples of one attempt amount to."""
+    """State of the watch over one attempt: the past samples."""
 
     started: float
     phase: Phase = Phase.RUNNING
@@ -81,12 +81,12 @@ class Watch(Struct, frozen=True, kw_only=True):
     why: str = ""
     note: str = ""  # what the last signal was sent for, its own cause or not
     over_soft_since: float | None = None
-    asked: float | None = None  # when the last collection was asked for
+    asked: float | None = None  # when the last collection was requested
     settling: bool = False  # it may still bring the tree below soft
-    comebacks: int = 0  # collections in a row whose effect did not last
+    comebacks: int = 0  # collections in a row without a lasting effect
     warned: bool = False  # or was over soft, which is reported instead
-    snapping: bool = False  # TERM is held back until a heap snapshot is over; grace goes on
-    empty: int = 0  # looks in a row that found nobody
+    snapping: bool = False  # TERM waits until a heap snapshot is over; grace runs meanwhile
+    empty: int = 0  # looks in a row that found no process
     peak: int = 0
     level: int = 0  # the least that it held since it last grew
     level_since: float = inf
@@ -217,7 +217,7 @@ def settle(watch: Watch, limits: Limits, sample: Sample) -> float:
 
 
 def _collected(watch: Watch, sample: Sample) -> bool:
-    """Say whether the collection that was asked for last is over."""
+    """Return whether the last requested collection is over."""
     last = sample.collection
     return watch.asked is not None and last is not None and last.at + last.seconds >= watch.asked
 

@@ -28,10 +28,10 @@ class Admission:
         self._floors: dict[str, int] = {}  # of the host, for each
         self._seen: dict[str, Sample] = {}  # the last of each
         self._stopped: dict[str, float] = {}  # for the host's floor, and since when
-        self._told: set[str] = set()  # who waits
+        self._told: set[str] = set()  # waiting agents that were reported
 
     def observe(self, seen: Observation) -> None:
-        """Who runs beside others has taken a part of what it may."""
+        """Subtract memory that a running agent uses already from what it may still use."""
         self._seen[seen.agent] = seen.sample
 
     def fits(self, step: Step, context: RunContext) -> bool:
@@ -45,9 +45,10 @@ class Admission:
         return False
 
     async def admit(self, step: Step, context: RunContext, enough: Halt, *, first: bool) -> bool:
-        """Wait for the memory that an agent may take, and count it as running. Its `first` try waits out a pause too.
+        """Wait for the memory that an agent may use, and count it as running. Its `first` attempt waits out a pause
+        too.
 
-        False when the operator's wish is `enough` to wait no longer; Stopped, when nobody runs whose end may help.
+        False if the stop request is `enough` to stop waiting; Stopped if no agent runs that could free memory.
         """
         rule = step.drain
         deadline = time.monotonic() + rule.timeout
@@ -76,7 +77,7 @@ class Admission:
         )  # fmt: skip
 
     def spares(self, step: Step, sample: Sample) -> bool:
-        """Say whether for the host's floor another agent is stopped first; who is not spared counts as stopped."""
+        """Return whether another agent is stopped first for the host's floor; otherwise this one counts as stopped."""
         agent, floor = step.name, step.limits.host_floor or 0
         if sample.host_available >= floor or agent not in self._running:
             return False

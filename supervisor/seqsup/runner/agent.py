@@ -129,7 +129,9 @@ class Agent:
         return replace(self.step, drain=replace(self.step.drain, available=None))
 
     def _enough(self) -> Halt:
-        """The wish that ends a wait: who has not been tried, or waits for hours, is not "this agent" yet."""
+        """Return the stop request that ends a wait: an agent before its first attempt, or in a long wait, is not "this
+        agent" yet.
+        """
         resting = not self._outcomes or retry.awaited(self.step.retry, self._outcomes[-1])
         return Halt.AFTER_AGENT if resting else Halt.NOW
 

@@ -1,7 +1,7 @@
-"""Artifact-only runs: nothing is spawned; each agent's brief is written, with the summaries of those before it.
+"""Artifact-only runs start no process: each agent's brief is written, with the summaries of earlier agents.
 
-For chains that are too long to be run, or work that a person or another tool does: whoever has done what a brief says
-leaves its summary.md beside it, and the next artifact-only run hands that on.
+They are for chains that are too long to run, or for work by a person or another tool. After the work, its summary.md is
+left beside the brief, and the next artifact-only run passes it on.
 """
 
 import shlex
@@ -36,7 +36,9 @@ def write(step: Step, folder: Path, before: str) -> Path:
 
 
 def standing(journal: Journal, state_dir: Path, profile: str | None, agent: str, own: int) -> Path | None:
-    """Find what stands for an agent: of earlier runs the last brief with a summary, or attempt that went well."""
+    """Return the folder that represents an agent: of earlier runs the last brief with a summary, or the last completed
+    attempt.
+    """
     good: dict[int, int] = {}  # run -> the last attempt
     for past in journal.past(profile, agent):
         if past.ok:

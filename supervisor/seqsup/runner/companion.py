@@ -73,7 +73,7 @@ class Companion:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def up(self) -> None:
-        """Wait until it is ready, or the operator wants no more of it. Stopped, when it will never be."""
+        """Wait until it is ready or the run stops. Stopped, if it will never be ready."""
         while not self.ready and self._context.stop_request.halt is Halt.NONE:
             if self._life.phase is CompanionPhase.GIVEN_UP:
                 raise Stopped(f"the companion {self.name} {why_given_up(self._life)}")
@@ -112,7 +112,7 @@ class Companion:
         self._hear(tree)
 
     async def look_at_rest(self) -> None:
-        """Tell, once, of one that is over its limit before any agent has used it: no restart would change that."""
+        """Report once that it is above its limit before any agent has used it: a restart would not change that."""
         hard = self.start.hard
         if hard is None or self.agents or self._outgrown or not self.ready:
             return
@@ -128,7 +128,7 @@ class Companion:
             )  # fmt: skip
 
     def _hear(self, tree: SideProcess) -> None:
-        """Tell of the collections that are over."""
+        """Report collections that are over."""
         for done in tree.telemetry.gc.new() if tree.telemetry is not None else ():
             self._collected = f" after a GC that freed {format_size(done.freed)} ({done.verdict})"
             self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))

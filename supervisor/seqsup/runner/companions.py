@@ -24,7 +24,7 @@ class Companions:
         return bool(self._all)
 
     def used(self) -> int:
-        """What all of them hold, in bytes."""
+        """Memory of all companions, in bytes."""
         return sum(companion.used() for companion in self._all)
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""What attempts, companions and hooks act on, and whom they tell."""
+"""Context of attempts, companions and hooks: what they act on, and their listeners."""
 
 from collections.abc import Callable
 

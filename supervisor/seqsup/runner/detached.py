@@ -14,14 +14,14 @@ LOG = "detached.log"  # in the state folder: what such a run would have told a t
 
 
 class Detached:
-    """The far end of a caller's patience: tells it once how the run is to be found, and lets it go."""
+    """The background end of `start --detach`: reports once how to find the run, and releases the caller."""
 
     def __init__(self, line: int, state_dir: Path) -> None:
         self._line: int | None = line
         self._state_dir = state_dir
 
     def announce(self, label: str, name: str) -> None:
-        """Tell the caller that it may go; from then on nothing is said to its terminal."""
+        """Release the caller; afterwards nothing is written to its terminal."""
         if self._line is None:
             return
         log = os.open(private(self._state_dir) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -67,10 +67,10 @@ def detach(state_dir: Path, carry_out: Callable[[Detached], int], profile: str =
         lines.append(f"seqsup: stdout: {error.strerror}")
     runs = label.startswith("r")
     of = (profile or label) if runs else label if profile else name
-    then = f"seqsup logs {of} -f · seqsup stop {of}" if runs else f"seqsup stop {label}"  # who waits has no logs yet
+    then = f"seqsup logs {of} -f · seqsup stop {of}" if runs else f"seqsup stop {label}"  # waiting: no logs yet
     lines.append(f"next: seqsup status {of} · {then}")
     try:
         click.echo("\n".join(lines), err=True)
-    except OSError:  # the run goes on, whoever hears of it
+    except OSError:  # the run continues without a reader
         discard(2)
     return 0

@@ -24,7 +24,7 @@ _NAMED = 3  # files
 
 
 class Back(NamedTuple):
-    """What a wait for memory came to."""
+    """Result of a wait for memory."""
 
     missing: str  # empty when it is back
     available: int  # of the host, in bytes
@@ -63,9 +63,9 @@ class Drainer:
     async def until_back(
         self, rule: Drain, available_again: int | None, wake: Wake, *, began: float, enough: Halt
     ) -> Back:
-        """Wait until the host has so much available again and the run owns no more than it may.
+        """Wait until the host has that much available again and the run's memory is within its bound.
 
-        No longer than the profile says, counted from `began`, and not when the operator's wish is `enough`.
+        Ends at the profile's timeout, counted from `began`, or when the stop request is `enough`.
         """
         interval = _FIRST_INTERVAL
         while True:
@@ -90,7 +90,7 @@ class Drainer:
 
 
 def _in_memory(since: float) -> str:
-    """Name what no process holds any more."""
+    """Name memory without a process."""
     if not (files := kept_since(since)):
         return ""
     largest = " · ".join(f"{printable(name)} {format_size(size)}" for name, size in list(files.items())[:_NAMED])

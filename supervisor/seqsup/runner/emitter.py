@@ -1,4 +1,4 @@
-"""Who hears of a run: the journal first, then readers of its events and onlookers at what is weighed."""
+"""Passes on a run's events: to the journal first, then to readers; and its samples to observers."""
 
 import asyncio
 from collections import deque
@@ -43,17 +43,18 @@ class Emitter:
         self._readers.append(reader)
 
     def add_observer(self, observer: Observer) -> None:
-        """Whoever is added hears of every sample, up to a thousand a second."""
+        """Pass each sample to this observer, up to a thousand a second."""
         self._observers.append(observer)
 
     def add_scale(self, scale: Scale) -> None:
-        """Whoever is added hears what each companion holds: its name and bytes, once a second or more often."""
+        """Pass each companion's name and memory in bytes to this listener, once a second or more often."""
         self._scales.append(scale)
 
     def emit(self, event: AnyEvent) -> Recorded:
         """Write an event to the journal, then pass it to the readers. If the journal fails, the run stops.
 
-        While another program keeps the journal locked, events wait here and are passed on later: the watch goes on.
+        While another program keeps the journal locked, events wait here and are passed on later, so that the watch
+        continues.
         """
         recorded = self._journal.append(self._run, event)
         self._history.apply(recorded)
@@ -63,7 +64,7 @@ class Emitter:
         return recorded
 
     def note(self, event: AnyEvent) -> None:
-        """Tell what happens beside the run, at any moment of it."""
+        """Emit an event that may come at any moment of the run."""
         with suppress(SeqsupError):  # a journal that fails stops the run at its next event
             self.emit(event)
 
@@ -89,7 +90,7 @@ class Emitter:
         self._tell()
 
     def _hand(self, news: T, listeners: list[Callable[[T], None]]) -> None:
-        """Tell all of them; whoever fails is told nothing more, and that is told when all have heard this."""
+        """Pass it to all. A listener that fails gets nothing more, which is reported once all have got this."""
         failed: list[tuple[Callable[[T], None], Exception]] = []
         for listener in listeners:
             try:

@@ -38,7 +38,7 @@ class Ending:
         self._workspace, self._context = workspace, context
         kept = workspace.groups is not None and workspace.groups.limits
         self._oom_kills = None if kept else context.host.oom_kills()
-        self.printed = self._complained = ""  # the ends of its outputs, as far as they are asked for
+        self.printed = self._complained = ""  # the ends of its outputs, if they are needed
 
     def outcome(self, tree: Tree, seen: "Seen", known: Known) -> Outcome:
         """Return the outcome of a watch that is over. `known` is what telemetry knows of the tree's memory."""

@@ -1,4 +1,4 @@
-"""What a plan's agents took in earlier runs, and so may take in this one."""
+"""Use of a plan's agents in earlier runs, and so their likely use in this one."""
 
 from collections.abc import Iterable
 
@@ -10,22 +10,24 @@ from seqsup.state.journal import Journal
 
 class Expectations:
     def __init__(self, plan: Plan, journal: Journal, run: int) -> None:
-        """`run` is the one that goes on: of it nothing counts."""
+        """`run` is the present run, which does not count."""
         self._plan, self._journal, self._run = plan, journal, run
-        self._usual: dict[str, Expected | None] = {}  # by agent, once it was asked for
+        self._usual: dict[str, Expected | None] = {}  # by agent, once requested
 
     def seconds(self, steps: Iterable[Step]) -> dict[str, float]:
         """How long those usually take that ran before."""
         return {step.name: usual.seconds for step in steps if (usual := self._of(step)) is not None}
 
     def need(self, step: Step) -> int | None:
-        """What must be there before it starts: beside others its limit, so that no sum of them can pass the memory."""
+        """Return the memory that must be available before the agent starts. Beside others this is its hard limit, so
+        that limits never add up to more than there is.
+        """
         alone, hard = self._plan.concurrency == 1, step.limits.hard
         learned = need(self._of(step), hard) if alone or self._plan.admit_learned else None
         return learned or (step.need if alone else hard)
 
     def compare(self, step: Step, peak: int) -> PeakRose | None:
-        """What there is to tell of an agent that took far more than it used to."""
+        """Return an event if an agent used far more than before."""
         usual = self._of(step)
         if usual is None or not risen(peak, usual):
             return None

@@ -26,11 +26,11 @@ from seqsup.units import format_duration
 from seqsup.view.ndjson import encode, flat
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
-_LOOK = 1.0  # seconds between looks at who is in its tree
+_LOOK = 1.0  # seconds between searches of its tree
 
 
 class HookRunner:
-    """The hooks of one run. As a reader of events it starts those that nobody waits for at once."""
+    """The hooks of one run. As a reader of events it starts background hooks at once."""
 
     def __init__(self, rules: Hooks, site: Site, profile: str | None, env: dict[str, str], context: RunContext) -> None:
         """`env` is what companions are found by."""
@@ -62,7 +62,7 @@ class HookRunner:
                 raise Stopped(f"the hook {command} ({point}) failed: {ended.why}")
 
     async def settle(self) -> None:
-        """Wait for those that were begun in the background; Stopped, if one failed and may do that."""
+        """Wait for background hooks; Stopped, if one failed and may stop the run."""
         while self._background:
             await self._background.pop()
 
@@ -118,7 +118,7 @@ class HookRunner:
         return (program, *rest)
 
     async def _until_over(self, point: str, hook: SideProcess, began: float, wake: Wake) -> Exit | None:
-        """Return how a hook ended; None if it takes too long, or the operator does not want it any more."""
+        """Return how a hook exited; None if it takes too long, or the run stops meanwhile."""
         while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
             if self._unwanted(point):
                 break
@@ -135,7 +135,9 @@ class HookRunner:
         return f"it took longer than hooks.timeout {format_duration(self._rules.timeout)}"
 
     def _unwanted(self, point: str) -> bool:
-        """What comes before an agent that will not start is of no use; what comes after one has its work to do."""
+        """Return whether a stop makes the hook useless: one before an agent is, one after an agent still has its work
+        to do.
+        """
         return self._context.stop_request.halt >= HOOK_POINTS[point]
 
     def _variables(self, point: str, recorded: Recorded) -> dict[str, str]:

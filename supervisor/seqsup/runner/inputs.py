@@ -1,4 +1,4 @@
-"""What an attempt begins with: its folder, its marks, and what earlier agents left for it."""
+"""Input of an attempt: its folder, its marks, and results of earlier agents."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

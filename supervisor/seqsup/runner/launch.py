@@ -20,7 +20,7 @@ from seqsup.plan.environment import leading_node
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """What is started, and as whom."""
+    """A command and the user that runs it."""
 
     command: tuple[str, ...]
     cwd: str
@@ -59,7 +59,7 @@ def lead_node(
 
 
 def must_be_program(word: str, cwd: str, path: str) -> None:
-    """Raise what exec would: through the launcher it could only be told by an exit code."""
+    """Raise what exec would: through the launcher it would only show as an exit code."""
     if "/" not in word:
         if find(word, cwd, path) is None:
             raise FileNotFoundError(errno.ENOENT, "not found on PATH", word)

@@ -1,4 +1,4 @@
-"""What the Node processes of an attempt report, and what they are asked for: a collection, a heap snapshot."""
+"""Reports of an attempt's Node processes, and requests to them: a collection, a heap snapshot."""
 
 from typing import TYPE_CHECKING
 

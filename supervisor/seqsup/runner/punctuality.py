@@ -24,7 +24,7 @@ class Punctuality:
         self._told = False
 
     def look_ended(self, tree: Tree, sample: Sample, due: float) -> None:
-        """`due` is when the look should have begun, in monotonic seconds."""
+        """Record a look; `due` is its planned start in monotonic seconds."""
         late = sample.at - due
         if late < _LATE:
             if sample.at - self._late_at >= _CALM:

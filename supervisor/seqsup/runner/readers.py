@@ -46,11 +46,11 @@ _FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops now", Halt.NOW: "; Ctrl-C ag
 
 
 class Readers:
-    """What every run has: a log and samples in its folder, and metrics where the plan wants them. Nothing is shown."""
+    """Readers of every run: a log and samples in its folder, and metrics if the plan wants them. Nothing is shown."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._emitter: Emitter | None = None  # of the run, once it has begun
+        self._emitter: Emitter | None = None  # of the run, once it has started
         self._run = ""  # its label
         self._wake: Wake | None = None
         self._exporter: Exporter | None = None
@@ -159,7 +159,7 @@ class Readers:
 class Display(Struct, frozen=True, kw_only=True):
     """How a run is shown on the terminal."""
 
-    note: str = ""  # to be said first
+    note: str = ""  # shown first
     json: bool = False
     quiet: bool = False
     relay: bool = False  # copy the agent's output to our own
@@ -189,7 +189,7 @@ class TerminalReaders(Readers):
     def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
         if minor and self._display.quiet:
             return
-        with suppress(OSError):  # where stderr takes nothing, the run goes on all the same
+        with suppress(OSError):  # if stderr fails, the run continues
             self._say(message, event)
 
     def _say(self, message: str, event: str) -> None:
@@ -274,6 +274,6 @@ class TerminalReaders(Readers):
         await super().end(code, give_up)
 
     def lost(self) -> OSError | None:
-        """Return why output that was asked for did not reach its place. A log may fail: what it says is kept."""
+        """Return why requested output did not reach its place. A log may fail: its content is kept elsewhere."""
         outputs = (self._relay, self._stream)
         return next((output.lost for output in outputs if output is not None and output.lost is not None), None)

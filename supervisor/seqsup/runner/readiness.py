@@ -26,7 +26,7 @@ async def missing(ready: Readiness, said: bytes, seconds: float) -> str:
 
 
 async def taken(ready: Readiness) -> str:
-    """Say who answers before it was even started; empty when nobody does: else a stranger would be taken for it."""
+    """Name the address if another process answers there before the start, which would count as ready; else empty."""
     if ready.http is not None:
         host, port = address(ready.http)
     elif ready.port is not None:

@@ -1,4 +1,4 @@
-"""What dead supervisors left: processes are stopped, groups removed, attempts marked as lost."""
+"""Recovery after dead supervisors: processes are stopped, cgroups removed, attempts marked as lost."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +39,7 @@ from seqsup.state.run_folder import (
     told,
 )
 
-GRACE, DEADLINE = 2.0, 15.0  # seconds: nobody waits for what these still do; then uninterruptible sleep
+GRACE, DEADLINE = 2.0, 15.0  # seconds for leftover processes to exit; then it is uninterruptible sleep
 _ONCE_MORE = 0.01  # seconds
 
 
@@ -55,7 +55,7 @@ class Recovered(Struct, frozen=True):
     groups_remaining: tuple[str, ...] = ()  # that could not be removed
     killed: bool = False  # what ran was killed with its supervisor, by the sentinel
     over: bool = False  # its supervisor ended in order, but for what survived SIGKILL
-    unknown: str = ""  # why nobody can tell what it left: nothing of it was touched
+    unknown: str = ""  # why its leftovers are unknown: nothing of it was touched
 
     @property
     def remains(self) -> bool:
@@ -140,7 +140,7 @@ async def _stop(
 async def _recover(journal: Journal, left: "_Left", wake: Wake) -> Recovered:
     stopped, remaining, staying = await _stop(left.pids, left.groups, wake)
     for each in left.unended:
-        # Before the end: recovery skips an attempt whose end is written.
+        # Before the end is written: recovery skips an attempt that has one.
         settle(left.folder / f"{each.agent}/{each.attempt}" / REPORTS)
         journal.append(left.row.run, _end(each, stopped))
     left.take_back()
@@ -153,7 +153,7 @@ async def _recover(journal: Journal, left: "_Left", wake: Wake) -> Recovered:
 
 
 def _dead(journal: Journal, state_dir: Path) -> tuple[list[RunRow], list[Recovered]]:
-    """Return the runs whose supervisor died, and what is said of those whose folder is closed to us."""
+    """Return the runs of dead supervisors, and messages about those with unreadable folders."""
     dead: list[RunRow] = []
     unknown: list[Recovered] = []
     runs = os.fspath(state_dir / RUNS)
@@ -178,8 +178,9 @@ def _there(path: str) -> bool:
 
 
 def _untold(journal: Journal, state_dir: Path, row: RunRow, why: str) -> list[Recovered]:
-    """One whose folder is closed to us, unless its end is told, or another put it in order, as root does for all, or
-    nobody can be left of it since the machine began."""
+    """Report a run with an unreadable folder. Empty if its end is recorded, another sweep recovered it, as root does
+    for all, or no process can be left since the machine's boot.
+    """
     kinds = RunStarted | RunEnded | AttemptStarted | AttemptLost
     told = [each.body for each in journal.events(row.run) if isinstance(each.body, kinds)]
     boots = [each.boot_id for each in told if isinstance(each, RunStarted)]
@@ -204,13 +205,13 @@ def _end(last: AttemptStarted | LeaderEnded, stopped: tuple[ProcessMemory, ...])
 
 
 class _Left:
-    """What a dead run left: by its mark, by its groups, and by who was seen under it."""
+    """Leftover processes of a dead run: by its mark, its cgroups, and its list of members."""
 
     def __init__(self, journal: Journal, state_dir: Path, row: RunRow) -> None:
         self.row, self.folder = row, run_folder(state_dir, row.run)
         self.groups = find_stale(row.cookie.startswith)
-        self._seen: set[tuple[int, int]] = set()  # under a pid that somebody has now: else it is gone for good
-        self._oldest = inf  # start of whoever was ever seen
+        self._seen: set[tuple[int, int]] = set()  # pids in use now: the others are gone for good
+        self._oldest = inf  # earliest start of all listed members
         self._over = False
         self._announced: set[str] = set()
         unended: dict[tuple[str, int], AttemptStarted | LeaderEnded] = {}
@@ -249,9 +250,10 @@ class _Left:
         return tuple(_named(descend(self.pids())))
 
     def watched(self) -> bool:
-        """Say whether its supervisor lives after all, as this folder is a copy: nobody holds the lock of one.
+        """Return whether its supervisor lives and this folder is a copy, since a copy's lock is free.
 
-        Only it is older than whom it saw, if anybody yet, with them below it; who was given a dead one's pid is not.
+        The supervisor is older than all members, if there are any, and they are below it. A process that was given a
+        dead one's pid is not.
         """
         supervisor = read_stat(self.row.pid)
         if supervisor is None or self._oldest < supervisor.start:
@@ -259,7 +261,7 @@ class _Left:
         return not set(descend([self.row.pid])).isdisjoint(self.pids())
 
     def take_back(self) -> None:
-        """Lead no Prometheus to its figures any more. Whoever serves any in their place says so again by himself."""
+        """Remove the dead run's file_sd target. A live run rewrites its own."""
         for file in self._announced:
             with suppress(OSError):
                 Path(file).unlink()
@@ -276,7 +278,7 @@ class _Left:
 
 
 class _Others:
-    """What was left by the dead of the same queue whom this journal does not know: by marks, by claims on groups."""
+    """Leftovers of dead runs of the same queue that are not in this journal: by marks, and by claims on cgroups."""
 
     def __init__(self, journal: Journal | None, state_dir: Path, queue: Path) -> None:
         self._state_dir, self._queue = state_dir, queue

@@ -93,7 +93,7 @@ class Run:
             ended = self._ended(stopped)
             self._emit(ended)
             if not abandoned:  # else the next seqsup is to look for them
-                with suppress(OSError):  # no process is found by it any more
+                with suppress(OSError):  # its processes are found without it
                     self._members.unlink()
             return ended.exit_code
         finally:
@@ -111,7 +111,7 @@ class Run:
         os.close(self._begun.lock)
 
     def _without_place(self, error: OSError) -> Stopped:
-        """Return why the run has no place to go on in. Any other error is raised."""
+        """Return why the run has lost its folder. Any other error is raised."""
         folder = self._begun.folder
         if (told := denial(error)) is not None:
             return Stopped(f"{error.filename or folder}: {told}")

@@ -45,7 +45,7 @@ async def run_plan(
     """Wait for the machine's turn, run the plan, and return the exit code.
 
     `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume.
-    Without `wait`, Refused is raised if another run has the machine. SeqsupError says what a user can mend.
+    Without `wait`, Refused is raised if another run has the machine. SeqsupError is an error that a user can fix.
     """
     needs.demand()  # before anything is stopped or recorded
     if said := too_few_files():
@@ -85,7 +85,7 @@ def _queue_up(plan: Plan) -> Ticket:
 
 
 async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Readers) -> None:
-    """Stop what dead supervisors left. Refused, where nobody can tell whether they left anything."""
+    """Stop leftover processes of dead supervisors. Refused, if it is unknown whether there are any."""
     folder, unknown = Path(plan.state_dir), []
     for found in await recover(journal, folder, wake):
         if found.unknown:
@@ -156,7 +156,7 @@ def _complete(journal: Journal, row: RunRow, plan: Plan) -> bool:
 
 
 def _begin(plan: Plan, journal: Journal, row: RunRow | None, cookie: str, waited: float) -> BegunRun:
-    """Enter the run into the journal and take its lock: a run whose lock is free counts as left by the dead."""
+    """Enter the run into the journal and take its lock: a run without a lock counts as dead."""
     locks, folder = list[int](), Path(plan.state_dir)
 
     def claim(run: int) -> None:

@@ -19,9 +19,10 @@ from seqsup.runner.pause import Pause
 
 
 class Scheduler:
-    """Starts agents until all are over, one at a time in each lane. Between chains and to restart companions none runs.
+    """Starts agents until all are over, one at a time in each lane. None runs between chains and at a companion's
+    restart.
 
-    In several lanes agents run side by side, for a user who accepts that their memory adds up.
+    In several lanes agents run side by side, for a user that accepts that their memory adds up.
     """
 
     def __init__(
@@ -50,9 +51,9 @@ class Scheduler:
         turn: Callable[[Agent], Coroutine[Any, Any, bool]],
         over: Callable[[Step], None],
     ) -> None:
-        """Run all agents. `make` makes one for a lane, `turn` carries it out, `over` hears that it ended.
+        """Run all agents. `make` makes one for a lane, `turn` runs it, `over` is called with its end.
 
-        Stopped, if an agent says that the run cannot go on; the agents in other lanes end first.
+        Stopped, if an agent stops the run; the agents in other lanes end first.
         """
         try:
             while (step := self._next()) is not None or self._running:
@@ -78,7 +79,7 @@ class Scheduler:
             raise self._stopped
 
     def _next(self) -> Step | None:
-        """Return the first agent that may start by what it builds on. Agents that cannot run any more are skipped."""
+        """Return the first agent with its needs fulfilled. Agents that can no longer run are skipped."""
         if self._failed or self._stopped is not None or self._context.stop_request.halt > Halt.NONE:
             return None
         skipped: list[str] = []

@@ -53,7 +53,7 @@ class Site(Struct, frozen=True):
 
 
 class SideProcess:
-    """From its start to the proof that nobody of it is left. Ended, by force if need be, when the block is left."""
+    """A process tree from its start until it is proven empty. Leaving the block stops it, by force if necessary."""
 
     def __init__(self, label: str, site: Site, context: RunContext) -> None:
         """`label` names it within the run, and its folder."""
@@ -65,7 +65,7 @@ class SideProcess:
         self.telemetry: Telemetry | None = None  # of its Node processes
         self._outputs: list[Output] = []  # stdout and stderr, from its start on
         self._guard: OutputGuard | None = None
-        self._given_up = False  # somebody survived SIGKILL, and that is told
+        self._given_up = False  # a process survived SIGKILL, which was reported
 
     @property
     def begun(self) -> bool:
@@ -79,9 +79,8 @@ class SideProcess:
     ) -> None:  # fmt: skip
         """Start it, as the user `become`. OSError says why it could not be.
 
-        `bounds.hard` is for the kernel to keep, where it can.
-
-        With the `node` of its PATH, its Node processes can be asked.
+        `bounds.hard` is for the kernel to enforce, if it can. With the `node` of its PATH, its Node processes can be
+        asked.
         """
         reaper, groups = self._context.reaper, self._context.groups
         private(self.folder)
@@ -156,7 +155,7 @@ class SideProcess:
         return launcher.complaint(self.ended.code if self.ended is not None else None, self._outputs[1].tail())
 
     def output(self) -> bytes:
-        """What it printed lately, errors last."""
+        """Return its recent output, errors last."""
         return b"".join(output.tail() for output in self._outputs)
 
     def said(self) -> str:
@@ -184,7 +183,7 @@ class SideProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Whatever went wrong: nothing of it is left."""
+        """Stop its whole tree, whatever went wrong."""
         if self._tree is not None:
             await self.stop(0)
             self._tree.close()

@@ -1,4 +1,4 @@
-"""The request to stop a run. While a run goes on it only grows: after this agent, now, by force."""
+"""The request to stop a run. During a run it only grows: after this agent, now, by force."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ Subscriber = Callable[[HaltRequested], None]
 
 
 class StopRequest:
-    """Remembers what was requested, and tells its subscribers of each new request once."""
+    """Remembers the request, and reports each new one to its subscribers once."""
 
     def __init__(self) -> None:
         self._subscribers: list[Subscriber] = []
         self.halt = Halt.NONE
-        self.signal: int | None = None  # the one whose 128 + n is the exit code
+        self.signal: int | None = None  # the exit code is 128 + n
 
     def subscribe(self, subscriber: Subscriber) -> Subscriber:
         """Add a subscriber, and return it for `unsubscribe`."""
@@ -31,7 +31,7 @@ class StopRequest:
         self.wish(Halt(min(self.halt + 1, Halt.KILL)), signum, CTRL_C)
 
     def done(self) -> None:
-        """What was requested is done: the next request is one of its own."""
+        """Mark the request as carried out: the next one is new."""
         self.halt = Halt.NONE
 
     def wish(self, halt: Halt, signum: int, by: str) -> None:

@@ -1,4 +1,4 @@
-"""What success asks beyond exit code and file: an expression in the output, and a command of the user's own."""
+"""Conditions of success beyond exit code and file: an expression in the output, and a command of the user."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ async def checked(
 
 
 async def _searched(ended: Outcome, pattern: str, printed: str) -> Outcome:
-    """Search in a thread that gives up in time, and without Python's lock: the watch of other lanes goes on."""
+    """Search in a thread with a time limit and without Python's lock: the watch of other lanes continues."""
     import regex  # 8 ms and 2 MiB, which only this key costs
 
     complaint = f"it exited with a success code, but printed nothing like {pattern!r}"

@@ -27,7 +27,7 @@ _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more th
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What a watch that is over has seen. Memory in bytes, time in seconds."""
+    """Results of a watch that is over. Memory in bytes, time in seconds."""
 
     watch: Watch
     kernel_oom: str  # the kernel's words, if it killed in the cgroup
@@ -35,7 +35,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     available: int  # memory of the host when the tree was last measured
     stopped: tuple[ProcessMemory, ...]  # what was there when the tree was stopped
     stopped_at: int  # memory of the tree then
-    left_over: tuple[ProcessMemory, ...]  # what the leader left behind
+    left_over: tuple[ProcessMemory, ...]  # leftover processes
 
 
 class Watcher:
@@ -132,7 +132,7 @@ class Watcher:
                 pass
 
     def _hear_of_oom(self) -> int | None:
-        """Be woken when the kernel meets the limit. Return the descriptor that tells it."""
+        """Wake up when the kernel reports its limit. Return the descriptor that reports it."""
         group = self._workspace.group()
         if group is None or (event := group.oom_event) is None:
             return None
@@ -142,7 +142,7 @@ class Watcher:
     # -- looking
 
     def _newborn(self) -> Sample:
-        """What is known without a look: a leader that is a shell yet."""
+        """Return a sample without measuring: the leader is still a shell."""
         return Sample(at=time.monotonic(), used=0, processes=1, host_available=self._available)
 
     def _look(self, tree: Tree) -> Sample:

@@ -81,7 +81,7 @@ class Workspace:
         self.stderr.close()
 
     def last_line(self) -> str:
-        """What was said last: on stderr, or else on stdout. Also after it was closed."""
+        """Return the last line of stderr, or else of stdout. Works after it was closed."""
         for log in (STDERR, STDOUT):
             if said := last_words(tail(self.paths.folder / log, _LATELY)):
                 return said
