@@ -2,9 +2,9 @@
 
     python benchmarks/seed_table.py [TRIES]     # as root: it makes a cgroup with that limit, and one for each try
 
-Every agent takes 600 MiB, holds them for a moment and exits 0; a leftover is a child in a session of its own that
-takes as much when its agent ends. An agent that ends otherwise has crashed: the kernel killed it for want of memory.
-`peak` is the most that was charged to the group.
+Every agent takes 600 MiB, holds them for a moment and exits 0. A leftover is a child in a session of its own that
+takes as much when its agent ends. An agent that exits otherwise has crashed: the kernel killed it because memory was
+short. `peak` is the largest memory charged to the cgroup.
 """
 
 import os

@@ -1,14 +1,14 @@
-"""Memory of the run that goes on now, for programs of your own: look, collect, wait.
+"""Memory of the active run, for programs of your own: measure, collect, wait.
 
     from seqsup.memory import cleanup_between_agents, is_memory_high
 
     if is_memory_high():
         print(f"freed {cleanup_between_agents().bytes} bytes")
 
-Without `run` (a run's folder), the run is meant in whose agent or hook this program runs, else whichever goes on in the
-user's state folder. Where none does, there is nothing to weigh: 0 bytes, and nothing that could collect. Sizes are
-bytes, times seconds. What cannot be asked is said in `why`; ValueError is for what nobody can mean, such as a timeout
-below 0.
+`run` is a run's folder. Its default is the run of the agent or hook that this program belongs to, or else the active
+run of the user's state folder. Without an active run there are 0 bytes, and no process that could collect. Sizes are
+in bytes, times in seconds. `why` says why a process could not be asked. ValueError is for impossible values, such as a
+timeout below 0.
 """
 
 import os

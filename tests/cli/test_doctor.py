@@ -61,7 +61,7 @@ def memory_is_of_v1() -> bool:
     return any(line[0] == "memory" and line[1] != "0" for line in lines)
 
 
-# -- what is told
+# -- reports
 
 
 def test_every_check_is_a_line_and_a_machine_that_can_run_agents_passes(seqsup: Cli) -> None:
@@ -153,7 +153,7 @@ def test_without_cgroups_memory_is_kept_by_watching_and_it_says_what_would_give_
     assert ("cgroup v1's memory controller" if memory_is_of_v1() else "systemd") in check["remedy"]
 
 
-def test_the_root_of_a_user_namespace_is_not_told_to_mount_what_would_not_help(tmp_path: Path) -> None:
+def test_doctor_suggests_no_useless_mount_to_root_of_a_user_namespace(tmp_path: Path) -> None:
     if not memory_is_of_v1():
         pytest.skip("memory is of cgroup v2 here")
     apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
@@ -523,16 +523,16 @@ def test_doctor_suggests_another_folder_if_home_is_not_writable(tmp_path: Path) 
 @pytest.mark.parametrize("base", ["/", "/usr", "home", "home/.local"])
 def test_only_what_is_at_home_is_given_to_us(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service account whose home did not exist was advised to take over `/`."""
-    home, who = tmp_path / "home", 4242
+    home, user = tmp_path / "home", 4242
     (home / ".local").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(os, "geteuid", lambda: who)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     remedy = _mend(PermissionError(errno.EACCES, "denied"), tmp_path / base)
     assert "chown" not in remedy
     assert "SEQSUP_STATE_DIR" in remedy
     if os.getuid() == 0 and base == "home/.local":
-        os.chown(home, who, who)
-        assert _mend(PermissionError(errno.EACCES, "denied"), tmp_path / base) == f"sudo chown -R {who} {home}/.local"
+        os.chown(home, user, user)
+        assert _mend(PermissionError(errno.EACCES, "denied"), tmp_path / base) == f"sudo chown -R {user} {home}/.local"
 
 
 # -- the proof of a past run

@@ -173,7 +173,7 @@ def test_a_journal_that_is_removed_stops_the_run(seqsup: Seqsup, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_journal_that_cannot_be_reached_any_more_stops_the_run(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_unreachable_journal_stops_the_run(seqsup: Seqsup, tmp_path: Path) -> None:
     # Between the two it would say that the journal was removed
     moved = 'kill -STOP $PPID; mv "$SEQSUP_STATE_DIR" moved; touch "$SEQSUP_STATE_DIR"; kill -CONT $PPID'
     ended = seqsup("start", write(tmp_path, shell("a", moved), shell("b", "true")))
@@ -275,7 +275,7 @@ def test_messages_that_find_no_room_are_no_agent_that_gave_up(tmp_path: Path, ar
 def test_message_that_finds_no_room_costs_no_waiting_run_its_turn(
     seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
-    """The disk of its log was full, so a nightly run could not report whom it waited for, and never started."""
+    """The disk of its log was full, so a nightly run could not report the run that it waited for, and never started."""
     ahead = write(tmp_path, shell("a", "touch pid; until [ -e gate ]; do sleep 0.05; done"), name="ahead")
     first = seqsup_started("start", ahead)
     wait_for((tmp_path / "pid").exists)

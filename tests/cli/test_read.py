@@ -465,7 +465,7 @@ def test_logs_are_followed_through_attempts_and_agents(seqsup_started: Start, wr
     assert result == Result(0, "==> a <==\none\ntwo\n==> a (attempt 2) <==\nthree\n==> b <==\nfour\n", "oops\n")
 
 
-def test_one_agent_is_followed_alone(seqsup_started: Start, written: Written) -> None:
+def test_logs_follow_a_single_agent(seqsup_started: Start, written: Written) -> None:
     number = written.run(Told().run("a", "b").started("a"))
     written.live(number)
     written.printed(number, "a/1", "one\n")

@@ -128,7 +128,7 @@ def test_failed_agent_skips_all_agents_that_need_it(seqsup: Seqsup, tmp_path: Pa
     assert (events[-1]["completed"], events[-1]["gave_up"], events[-1]["skipped"]) == (1, 1, 2)
 
 
-def test_one_that_fails_twice_is_tried_three_times(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agent_that_fails_twice_is_tried_three_times(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", '[ "$SEQSUP_ATTEMPT" = 3 ]', retry={"attempts": 3}))
     result = seqsup("start", profile, "--json")
     events = proven(result)
@@ -561,7 +561,9 @@ def test_a_second_start_takes_over_when_the_first_is_killed_and_puts_its_leaving
     assert "nightly was left by a dead supervisor while a ran" in second.stderr
 
 
-def test_a_run_that_left_what_no_signal_ends_is_not_told_as_left_by_the_dead(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_unkillable_process_of_a_run_is_not_reported_as_left_by_a_dead_supervisor(
+    seqsup: Seqsup, tmp_path: Path
+) -> None:
     write(tmp_path, shell("a", OK))
     assert seqsup("start", "nightly.toml").code == 0
     (Path(os.environ["SEQSUP_STATE_DIR"]) / "runs/r1" / MEMBERS).touch()  # as it is kept for the next to look

@@ -11,7 +11,7 @@ from seqsup.cli import app
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.state.journal import Journal
 
-number, who = int(sys.argv[1]), sys.argv[2]
+number, target = int(sys.argv[1]), sys.argv[2]
 MARKS = {"agent": b"SEQSUP_ATTEMPT=1\0", "hook": b"SEQSUP_HOOK=", "companion": b"SEQSUP_TREE=@companions"}
 writes = itertools.count(1)
 append = Journal.append
@@ -25,8 +25,8 @@ def victims() -> list[int]:
         for pid in map(int, children):
             with suppress(OSError):
                 keeps = b"keep.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-                marked = MARKS[who.removesuffix("-keeper")] in Path(f"/proc/{pid}/environ").read_bytes()
-                found += [pid] if marked and keeps is who.endswith("-keeper") else []
+                marked = MARKS[target.removesuffix("-keeper")] in Path(f"/proc/{pid}/environ").read_bytes()
+                found += [pid] if marked and keeps is target.endswith("-keeper") else []
                 todo.append(pid)
     return found
 

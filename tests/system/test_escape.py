@@ -115,10 +115,10 @@ def test_escaped_process_is_stopped_after_its_leader_exits_one_agent_after_anoth
     assert {case: event["reason"] for case, event in ended.items()} == dict.fromkeys(cases, "completed")
     pids: list[int] = []
     for case in cases:
-        who = named(output(case).read_text())
-        assert who or "bomb" in case
-        assert set(who) <= {process["pid"] for process in ended[case]["left_over"]}, case
-        pids += who
+        escaped = named(output(case).read_text())
+        assert escaped or "bomb" in case
+        assert set(escaped) <= {process["pid"] for process in ended[case]["left_over"]}, case
+        pids += escaped
         (drained,) = (event for event in of(events, "drained") if event["agent"] == case)
         assert not drained["strays"], "found by the mark only"
         took(tier, case, "leaves", span(events, case))

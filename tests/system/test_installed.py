@@ -21,7 +21,7 @@ from seqsup import __version__
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-WHO = 65534  # the user nobody
+NOBODY = 65534  # the user nobody
 PYTHONS = [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}", path="/usr/bin"))]
 WRITTEN = ("dashboards", "prometheus", "provisioning", "compose.yml")
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
@@ -117,12 +117,12 @@ def home() -> Iterator[Path]:
         shutil.copytree(ROOT / "profiles", folder / "profiles")
         if os.geteuid() == 0:
             for each in (folder, *folder.rglob("*")):
-                os.chown(each, WHO, WHO)
+                os.chown(each, NOBODY, NOBODY)
         yield folder
 
 
 def as_user(home: Path, *command: object) -> str:
-    become = ["setpriv", f"--reuid={WHO}", f"--regid={WHO}", "--clear-groups"] if os.geteuid() == 0 else []
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
     env = {"HOME": str(home), "PATH": f"{home}/.local/bin:/usr/local/bin:/usr/bin:/bin", **kept}
     ended = subprocess.run(

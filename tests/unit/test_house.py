@@ -80,7 +80,7 @@ def test_the_folder_supervisor_is_no_package() -> None:
     assert not (SUPERVISOR / "__init__.py").exists()
 
 
-# -- who may know or do what
+# -- rules for single files
 
 
 @pytest.mark.parametrize(("library", "owners"), OWNERS.items(), ids=OWNERS)

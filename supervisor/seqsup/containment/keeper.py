@@ -92,7 +92,7 @@ class Keeper:
         """Whether the keeper has exited. Unless it was killed, it exits only once its tree is empty."""
         return self._reaper.ending(self.process) is not None
 
-    # -- what a reaper answers for the agent's tree
+    # -- the interface of a reaper
 
     @property
     def childless(self) -> bool:
@@ -150,7 +150,7 @@ class Keeper:
         self._line.close()
         self._reaper.tidy()
 
-    # -- what the reaper asks
+    # -- called by the reaper
 
     def tops(self) -> Set[int]:
         """Where this tree begins, for searches of other trees."""

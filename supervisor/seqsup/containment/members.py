@@ -142,8 +142,8 @@ class Members:
     def denied(self) -> Iterator[str]:
         """Say of each member, once, what of it may not be read."""
         for member in self._by_pid.values():
-            if member.denied and self._denied.get(who := (member.pid, member.start)) != member.denied:
-                self._denied[who] = member.denied
+            if member.denied and self._denied.get(key := (member.pid, member.start)) != member.denied:
+                self._denied[key] = member.denied
                 yield f"pid {member.pid} ({member.name}): {member.denied}"
 
     def living(self) -> list[Member]:

@@ -90,8 +90,8 @@ class _Leftovers:
         living = self._members.living()
         self._members.used()
         for member in living:
-            if (who := (member.pid, member.start)) not in self._named:
-                self._named[who] = member.describe()
+            if (key := (member.pid, member.start)) not in self._named:
+                self._named[key] = member.describe()
         return len(living) or len(self._found) - known
 
     def send(self, signum: int) -> None:
@@ -103,7 +103,7 @@ class _Leftovers:
     def stopped(self) -> tuple[ProcessMemory, ...]:
         """Name those that were seen alive and are gone."""
         left = {(member.pid, member.start) for member in self._members.living()}
-        return tuple(named for who, named in self._named.items() if who not in left)
+        return tuple(named for key, named in self._named.items() if key not in left)
 
     def close(self) -> None:
         self._members.close()

@@ -47,7 +47,7 @@ class Tree:
         self._listed, self._list_cost = 0.0, 0.0
         self._elsewhere: set[int] = set()  # members that the group does not weigh
         # Of the last listing: number of tasks, last pid, number of known members
-        self._who: tuple[int | None, int, int] = None, -1, 0
+        self._listing: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
         self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
@@ -89,10 +89,10 @@ class Tree:
 
         What they held as they left stays charged where it was, and counts twice until they free it or exec.
         """
-        now, who = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
-        same = who == self._who and who[0] is not None
+        now, listing = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
+        same = listing == self._listing and listing[0] is not None
         if now - self._listed >= (WALK_EVERY[0] if same else WALK_SHARE * self._list_cost):
-            self._elsewhere, self._who = set(self._members.pids()).difference(group.weighed()), who
+            self._elsewhere, self._listing = set(self._members.pids()).difference(group.weighed()), listing
             self._listed = time.monotonic()
             self._list_cost = self._listed - now
         return self._members.sum_of(self._elsewhere) + self._members.shared_by(self._elsewhere)

@@ -69,7 +69,7 @@ class Exporter:
         """Where figures are served now, if anywhere."""
         return self._endpoint.address if self._endpoint is not None else None
 
-    # -- what happens
+    # -- called for events
 
     def follow(self, view: RunView) -> None:
         """Follow the view of the run that starts: it is up to date at each event."""
@@ -84,7 +84,7 @@ class Exporter:
     def weigh(self, companion: tuple[str, int]) -> None:
         self._figures = figures.weigh(self._figures, *companion)
 
-    # -- what is told
+    # -- called by readers
 
     def _rows(self) -> Iterator[Row]:
         now = self._figures  # once: a scrape is of one moment

@@ -1,10 +1,10 @@
-"""The line to the Node processes of one attempt: a unix socket on which each says who it is, and is then asked.
+"""The line to the Node processes of one attempt: a unix socket on which each names itself and then answers.
 
     node/preload.cjs, in the main thread:  {"hello":"node","pid":…}      then answers
     node/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
     another seqsup, such as `seqsup mem`:  {"hello":"operator","ask":…} is answered, once
 
-A line of JSON each way. Whoever says more than was asked, or says it badly, is dropped; nothing here waits for anybody.
+A line of JSON each way. A client that sends more than was requested, or no JSON, is dropped. Nothing here blocks.
 """
 
 import asyncio

@@ -230,8 +230,10 @@ def _head(found: Forensics) -> Iterator[str]:
     yield f"{found.agent}, attempt {found.attempt}: {found.reason}"
     yield printable(found.why)
     if found.verdict is Verdict.UNKNOWN:
-        nobody = "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
-        said = _unsaid(found) or nobody
+        otherwise = (
+            "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
+        )
+        said = _unsaid(found) or otherwise
     else:
         unproven = " (V8's last report; no GC showed how much of it was garbage)"
         said = SAID[found.verdict] + ("" if found.collected else unproven)

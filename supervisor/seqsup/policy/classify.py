@@ -100,8 +100,8 @@ def blamed(stderr: bytes, options: Sequence[str]) -> str:
 
 def _heap_oom(match: re.Match[bytes], stderr: bytes, how: str) -> str:
     before = _COLLECTOR.findall(stderr, 0, match.start())
-    who = f"V8 of process {before[-1].decode()}" if before else "V8"
-    return f"{who} reached its heap limit ({how}): {match.group().decode(errors='replace')}"
+    source = f"V8 of process {before[-1].decode()}" if before else "V8"
+    return f"{source} reached its heap limit ({how}): {match.group().decode(errors='replace')}"
 
 
 def _or_else(data_limit: int | None) -> str:

@@ -176,11 +176,11 @@ class Agent:
             await self._wait_until(until)
 
     def _tell_pause(self, until: float, *, known: bool) -> None:
-        who = self.step.preset.name if self.step.preset is not None else self.step.name
+        provider = self.step.preset.name if self.step.preset is not None else self.step.name
         then = (
-            f"waiting for {who}'s usage limit to reset"
+            f"waiting for {provider}'s usage limit to reset"
             if known
-            else f"{who} does not report when its usage limit resets"
+            else f"{provider} does not report when its usage limit resets"
         )
         why = f"until {clock(until, time.time())}, {then}"
         self._context.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))

@@ -240,7 +240,7 @@ class Wal:
             self._fd = None
 
 
-# -- what is wrong, with its remedy
+# -- faults and their remedies
 
 
 def trouble(path: Path, error: Exception) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a reader must not pay for asyncio
 _LOOK_AGAIN = 0.2  # seconds; the one ahead may be in another pid namespace, so there is no pidfd to wait on
 
 
-_WHO = re.compile(r"(.+) \(pid ([0-9]+), since ([0-9:]+)\)")
+_HOLDER = re.compile(r"(.+) \(pid ([0-9]+), since ([0-9:]+)\)")
 
 
 class Waiting(Struct, frozen=True):
@@ -48,14 +48,14 @@ class Ticket:
         self._queue, self._number, self._fd = queue, number, fd
 
     @staticmethod
-    def queue_up(folder: Path, who: str) -> "Ticket":
-        """Take the next ticket; `who` is the description that others read while they wait."""
+    def queue_up(folder: Path, holder: str) -> "Ticket":
+        """Take the next ticket; others read the name and time in `holder` while they wait."""
         queue = private(_queue(folder))
         with _door(queue):
             number = max(_numbers(queue), default=0) + 1
             fd = os.open(queue / str(number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
-            os.write(fd, who.encode())
+            os.write(fd, holder.encode())
         return Ticket(queue, number, fd)
 
     @property
@@ -66,7 +66,7 @@ class Ticket:
         """List the processes ahead, the one with the turn first. Tickets of dead processes are removed on the way."""
         with _door(self._queue):
             before = sorted(number for number in _numbers(self._queue) if number < self._number)
-            return [who for number in before for who in _held(self._queue / str(number))]
+            return [holder for number in before for holder in _held(self._queue / str(number))]
 
     async def wait(self, wake: "Wake", tell: Callable[[list[str]], None], stop: Callable[[], bool]) -> bool:
         """Wait until none is ahead; False when `stop` returned true first. `tell` gets each change of the queue."""
@@ -88,24 +88,24 @@ class Ticket:
 
 def waiting(folder: Path) -> list[str]:
     """List the processes in a folder's queue, the one with the turn first. Read-only."""
-    return [who for _, who in _holders(folder)]
+    return [holder for _, holder in _holders(folder)]
 
 
 def ahead(folder: Path, of: Waiting) -> list[str]:
     """List the processes ahead of a waiting one. Read-only."""
-    return [who for number, who in _holders(folder) if number < int(of.label[1:])]
+    return [holder for number, holder in _holders(folder) if number < int(of.label[1:])]
 
 
 def _holders(folder: Path) -> list[tuple[int, str]]:
     queue = _queue(folder)
     numbers = sorted(_numbers(queue)) if queue.exists() else []
-    return [(number, who) for number in numbers for who in _held(queue / str(number), tidy=False)]
+    return [(number, holder) for number in numbers for holder in _held(queue / str(number), tidy=False)]
 
 
 def queued(folder: Path) -> list[Waiting]:
     """List the processes behind the one with the turn, the next one first. Read-only."""
-    read = [(number, _WHO.fullmatch(who)) for number, who in _holders(folder)[1:]]
-    return [Waiting(f"q{number}", who[1], int(who[2]), who[3]) for number, who in read if who]
+    read = [(number, _HOLDER.fullmatch(holder)) for number, holder in _holders(folder)[1:]]
+    return [Waiting(f"q{number}", holder[1], int(holder[2]), holder[3]) for number, holder in read if holder]
 
 
 def _queue(folder: Path) -> Path:

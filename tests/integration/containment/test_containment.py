@@ -105,7 +105,7 @@ def test_a_member_that_cannot_be_held_is_counted_weighed_and_killed(
     within(stub("hoards", "pages", 8), story)
 
 
-# -- whoever escapes is found
+# -- escaped processes are found
 
 ESCAPES: list[tuple[str, list[object]]] = [
     *[

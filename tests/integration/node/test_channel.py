@@ -478,7 +478,7 @@ def test_thousands_of_connections_leave_room_for_others(programs: Callable[..., 
     told(story)
 
 
-def test_one_that_never_reads_is_shut_out_and_one_that_never_says_a_word_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_never_reads_or_never_writes_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqsup.node.channel._SILENCE", 2.0)
 
     async def story(channel: Channel) -> None:

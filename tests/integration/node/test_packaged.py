@@ -29,7 +29,7 @@ def test_its_folder_comes_last_and_ours_with_npm_and_npx_before_it(installed: st
     assert with_node(f"{installed}:/bin") == f"{OURS}:{installed}:/bin"
 
 
-def test_neither_is_added_twice(installed: str) -> None:
+def test_neither_option_is_added_twice(installed: str) -> None:
     assert with_node(with_node("/bin")) == f"/bin:{OURS}:{installed}"
 
 

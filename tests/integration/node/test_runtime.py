@@ -121,7 +121,7 @@ def test_binary_compiled_by_bun_is_recognised_by_its_end(tmp_path: Path) -> None
     assert [kind([name], tmp_path, str(tmp_path)) for name in names] == ["bun", "native", "native"]
 
 
-def test_or_by_the_section_that_holds_it(tmp_path: Path) -> None:
+def test_binary_compiled_by_bun_is_recognised_by_its_section(tmp_path: Path) -> None:
     """Sections linked in later may follow the mark: 46 KB in one CLI."""
     names = b"\0.text\0.bun\0.shstrtab\0"
     header = struct.pack("<4s36xQ10xHHH", b"\x7fELF", 64, 64, 2, 1)

@@ -191,7 +191,7 @@ def test_garbage_is_collected_and_the_agent_continues(node: Path, tmp_path: Path
         const kept = [];
         let soon;
         function end() { console.log("freed"); process.exit(0); }
-        // To read who allocated it makes V8 collect: what was dropped before that would be gone unasked
+        // Reading the allocation sites makes V8 collect: memory dropped before that would be freed without a request
         function put_off() { clearTimeout(soon); soon = setTimeout(drop, 2000); }
         const collections = new PerformanceObserver(put_off);
         setTimeout(() => {
@@ -351,7 +351,7 @@ def test_a_leak_in_a_worker_thread_is_not_called_outside_javascript(node: Path, 
 
 
 @pytest.mark.memory
-def test_a_hard_stop_is_not_held_up_and_has_what_was_read_before_it(node: Path, tmp_path: Path) -> None:
+def test_hard_stop_is_not_delayed_and_has_the_last_reports(node: Path, tmp_path: Path) -> None:
     limits = {**LIMITS, "soft": 250 * MIB, "hard": 300 * MIB, "sustain": 60.0}
     ended = leak(node, tmp_path, "objects", 20, limits=limits)
     assert ended.reason is Reason.HARD

@@ -241,7 +241,7 @@ def test_spawn_failed(run: Run, tmp_path: Path, command: list[str], changes: dic
     assert all(words in made.outcome.why for words in said)
 
 
-def test_spawn_failed_for_want_of_processes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_processes_is_spawn_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> int:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 

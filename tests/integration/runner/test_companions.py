@@ -184,7 +184,7 @@ def test_crash_of_a_companion_is_reported_and_it_restarts_while_the_agent_runs(
     assert [event["attempts"] for event in of(events, "agent_ended")] == [1, 1]
 
 
-def test_one_that_crashes_on_and_on_stops_the_run_with_the_reason(
+def test_companion_that_keeps_crashing_stops_the_run_with_the_reason(
     seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path
 ) -> None:
     result = seqsup("start", profile(shell("a", "touch ran"), flags="--crash-after 0"), "--json", deadline=120)
@@ -308,9 +308,9 @@ def test_when_memory_does_not_drain_companions_are_restarted_and_then_the_run_st
     assert "memory did not drain" in events[-1]["why"]
 
 
-@pytest.mark.parametrize("who", ["supervisor", "companion", "keeper"])
+@pytest.mark.parametrize("target", ["supervisor", "companion", "keeper"])
 def test_no_process_is_left_after_any_kill(
-    seqsup: Seqsup, seqsup_started: Start, profile: Callable[..., Path], tmp_path: Path, who: str
+    seqsup: Seqsup, seqsup_started: Start, profile: Callable[..., Path], tmp_path: Path, target: str
 ) -> None:
     wait = "touch running; while [ ! -e go ]; do sleep 0.05; done"
     path = profile(shell("a", wait), flags="--child")
@@ -318,9 +318,9 @@ def test_no_process_is_left_after_any_kill(
     wait_for(lambda: (tmp_path / "running").exists())
     pid = of(parsed(run.stdout.rpartition("\n")[0]), "companion_started")[0]["pid"]
     keeper = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill({"supervisor": run.pid, "companion": pid, "keeper": keeper}[who], signal.SIGKILL)
+    os.kill({"supervisor": run.pid, "companion": pid, "keeper": keeper}[target], signal.SIGKILL)
     wait_for(lambda: not alive(pid))
-    if who == "supervisor":
+    if target == "supervisor":
         wait_for(lambda: not alive(keeper))
         assert seqsup("sweep").code == 0
         (tmp_path / "go").touch()

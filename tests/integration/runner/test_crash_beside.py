@@ -34,15 +34,15 @@ QUICK |= {("agent", 8), ("companion", 8), ("companion-keeper", 8), ("hook", 5)}
 OTHERS = ("agent", "hook", "companion", "companion-keeper")
 
 
-def moments(who: str) -> list[Any]:
+def moments(target: str) -> list[Any]:
     """At every event the supervisor, and of the others one in turn."""
     due = [
         at for at in range(1, len(STORY) + 1)
-        if who not in OTHERS or OTHERS[at % len(OTHERS)] == who or (who, at) in QUICK
+        if target not in OTHERS or OTHERS[at % len(OTHERS)] == target or (target, at) in QUICK
     ]  # fmt: skip
     return [
         pytest.param(
-            who, at, marks=() if (who, at) in QUICK else pytest.mark.long, id=f"{who}-{at}-{STORY[at - 1]}"
+            target, at, marks=() if (target, at) in QUICK else pytest.mark.long, id=f"{target}-{at}-{STORY[at - 1]}"
         )
         for at in due
     ]  # fmt: skip
@@ -72,9 +72,9 @@ def test_the_story_is_the_one_that_is_killed_at_every_event(seqsup: Seqsup, tmp_
     assert ledger(tmp_path) == Counter(AGENTS)
 
 
-@pytest.mark.parametrize(("who", "at"), moments("supervisor"))
+@pytest.mark.parametrize(("target", "at"), moments("supervisor"))
 def test_no_process_is_left_and_the_run_resumes_after_any_kill(
-    seqsup: Seqsup, tmp_path: Path, test_id: str, who: str, at: int
+    seqsup: Seqsup, tmp_path: Path, test_id: str, target: str, at: int
 ) -> None:
     nightly = profile(tmp_path)
     assert killed("before", at, "start", nightly) == -signal.SIGKILL
@@ -106,12 +106,12 @@ def test_no_process_is_left_and_two_lanes_resume_after_any_kill(
     as_undisturbed(tmp_path, test_id, twice=2)
 
 
-@pytest.mark.parametrize(("who", "at"), [moment for who in OTHERS for moment in moments(who)])
+@pytest.mark.parametrize(("target", "at"), [moment for target in OTHERS for moment in moments(target)])
 def test_run_completes_after_any_process_beside_the_supervisor_is_killed(
-    tmp_path: Path, test_id: str, who: str, at: int
+    tmp_path: Path, test_id: str, target: str, at: int
 ) -> None:
     run = subprocess.run(
-        [sys.executable, str(STUBS / "kills_at.py"), str(at), who, "start", str(profile(tmp_path))],
+        [sys.executable, str(STUBS / "kills_at.py"), str(at), target, "start", str(profile(tmp_path))],
         env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, stdin=subprocess.DEVNULL, capture_output=True,
         timeout=90, check=False,
     )  # fmt: skip

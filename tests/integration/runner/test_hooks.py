@@ -37,7 +37,7 @@ def told(folder: Path) -> list[Event]:
     return [json.loads(line) for line in (folder / "told").read_text().splitlines()]
 
 
-def test_hooks_run_in_order_each_told_its_event(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_hooks_run_in_order_and_each_gets_its_event(seqsup: Seqsup, tmp_path: Path) -> None:
     everywhere = {point: [NOTES] for point in POINTS}
     profile = write(tmp_path, shell("a", "echo a >>notes"), shell("b", "exit 3"), **hooks(**everywhere))
     result = seqsup("start", profile, "--json")
@@ -169,7 +169,7 @@ def test_output_of_hooks_and_companions_is_cut_in_the_middle(seqsup: Seqsup, tmp
     assert shown.endswith("end\nready\n")
 
 
-def test_one_that_is_gone_when_its_turn_comes_is_a_failure_that_says_so(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_missing_hook_is_a_failure_that_names_it(seqsup: Seqsup, tmp_path: Path) -> None:
     hook = tmp_path / "hook.sh"
     hook.write_text("#!/bin/sh\n")
     hook.chmod(0o755)

@@ -127,7 +127,7 @@ def test_below_the_hosts_floor_the_largest_is_stopped_and_the_other_lives(tmp_pa
     assert (small.outcome.reason, large.outcome.reason) == (Reason.COMPLETED, Reason.HOST_FLOOR)
 
 
-def test_they_are_admitted_by_what_they_may_take_together(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_agents_are_admitted_by_the_sum_of_their_limits(seqsup: Seqsup, tmp_path: Path) -> None:
     available = psutil.virtual_memory().available
     agents = [shell(name, "sleep 1", memory={"hard": int(available * 0.7), "soft": "none"}) for name in "abc"]
     events = proven(seqsup("start", write(tmp_path, *agents, **lanes(3)), "--json"))

@@ -31,7 +31,7 @@ def profiled(preset: str, **tables: Any) -> AgentTable:
     return from_tables({"agents": [agent("a", ["x"], preset=preset, **own)], **tables}).agents[0]
 
 
-def test_one_that_is_not_known_is_refused_with_the_nearest() -> None:
+def test_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProfileError, match=r"agents\[0\]\.preset: .*'gemin' \(did you mean gemini\?\)"):
         profiled("gemin")
     assert profiled("").preset is None
@@ -181,7 +181,7 @@ def test_a_success_command_runs_where_the_agent_ran_and_as_it_was(tmp_path: Path
         (["sh", "-c", "kill -SEGV $$"], "killed by SIGSEGV"),
     ],
 )
-def test_one_that_fails_leaves_no_result(tmp_path: Path, command: list[str], words: str) -> None:
+def test_failed_success_command_leaves_no_result(tmp_path: Path, command: list[str], words: str) -> None:
     outcome = checked(tmp_path, *command).outcome
     assert outcome.reason == "no-result"
     assert outcome.why.endswith(words)

@@ -32,7 +32,7 @@ Start = Callable[..., Started]
 as_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can change the user, and with setpriv"
 )
-WHO = "nobody"
+USER = "nobody"
 SECRET = "canary-7c1d0a55"
 
 
@@ -46,7 +46,7 @@ def open_folder(tmp_path: Path) -> Path:
 
 
 def for_nobody(folder: Path, *agents: dict[str, Any], **tables: Any) -> Path:
-    run = {"user": WHO, "state_dir": str(folder / "state"), **tables.pop("run", {})}
+    run = {"user": USER, "state_dir": str(folder / "state"), **tables.pop("run", {})}
     return write(folder, *agents, run=run, **tables)
 
 
@@ -64,12 +64,12 @@ def test_an_agent_becomes_another_user_for_good(seqsup: Cli, open_folder: Path) 
         " echo $HOME $USER $LOGNAME; env | grep -c -E '^(XDG_|SUDO_)'; cat /proc/self/oom_score_adj"
     )
     result = seqsup("start", for_nobody(open_folder, shell("a", script)), "--json", env={"SUDO_USER": "x"})
-    entry = pwd.getpwnam(WHO)
-    groups = " ".join(map(str, os.getgrouplist(WHO, entry.pw_gid)))
+    entry = pwd.getpwnam(USER)
+    groups = " ".join(map(str, os.getgrouplist(USER, entry.pw_gid)))
     assert proven(result)
     assert printed(open_folder).splitlines() == [
         str(entry.pw_uid), str(entry.pw_gid), groups, "0" * 16, "0" * 16, "0" * 16, "1",
-        f"{entry.pw_dir} {WHO} {WHO}", "0", "1000",
+        f"{entry.pw_dir} {USER} {USER}", "0", "1000",
     ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_agent_reaches_its_own_files_and_no_others_of_the_run(seqsup: Cli, open_
         str(path.relative_to(open_folder / "state")): (path.owner(), stat.S_IMODE(path.stat().st_mode))
         for path in [open_folder / "state", *(open_folder / "state").rglob("*")]
     }
-    assert modes["runs/r1/a/1/artifacts"] == (WHO, 0o700)
+    assert modes["runs/r1/a/1/artifacts"] == (USER, 0o700)
     assert modes["runs/r1/a/1"] == modes["runs/r1"] == modes["."] == ("root", 0o711)
     assert modes["runs/r1/seqsup.log"] == modes["journal.db"] == ("root", 0o600)
 
@@ -125,14 +125,14 @@ def test_agent_has_no_key_of_roots_session(open_folder: Path) -> None:
 def test_its_own_user_counts_before_the_runs(seqsup: Cli, open_folder: Path) -> None:
     agents = [shell("a", "id -un", user="root"), shell("b", "id -un")]
     assert seqsup("start", for_nobody(open_folder, *agents)).code == 0
-    assert (printed(open_folder), printed(open_folder, "b")) == ("root\n", f"{WHO}\n")
+    assert (printed(open_folder), printed(open_folder, "b")) == ("root\n", f"{USER}\n")
 
 
 @as_root
 def test_a_variable_that_no_shell_would_keep_reaches_it_too(seqsup: Cli, open_folder: Path) -> None:
-    who = agent("a", ["/usr/bin/env"], env={"npm_config_//host/:_auth": "x"})
-    assert seqsup("start", for_nobody(open_folder, who, rlimits={"nofile": 128})).code == 0
-    assert {"npm_config_//host/:_auth=x", f"USER={WHO}"} <= set(printed(open_folder).splitlines())
+    step = agent("a", ["/usr/bin/env"], env={"npm_config_//host/:_auth": "x"})
+    assert seqsup("start", for_nobody(open_folder, step, rlimits={"nofile": 128})).code == 0
+    assert {"npm_config_//host/:_auth=x", f"USER={USER}"} <= set(printed(open_folder).splitlines())
 
 
 @as_root
@@ -143,7 +143,7 @@ def test_agent_dies_with_its_supervisor(seqsup: Cli, seqsup_started: Start, open
     spawned = wait_for(lambda: [e for e in parsed(started.stdout.rpartition("\n")[0]) if e["event"] == "spawned"])
     pid = spawned[0]["pid"]
     wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
-    assert Path(f"/proc/{pid}").stat().st_uid == pwd.getpwnam(WHO).pw_uid
+    assert Path(f"/proc/{pid}").stat().st_uid == pwd.getpwnam(USER).pw_uid
     started.send(signal.SIGKILL)
     wait_for(lambda: not alive(pid))
     seqsup("sweep", cwd=open_folder, env={"SEQSUP_STATE_DIR": str(open_folder / "state")})
@@ -157,7 +157,7 @@ def test_run_of_root_as_a_user_does_not_block_a_run_of_that_user(seqsup_started:
     output = open_folder / "state/runs/r1/a/1/stdout.log"
     wait_for(lambda: output.exists() and output.read_text())
     (own := open_folder / "own").mkdir()
-    shutil.chown(own, WHO)
+    shutil.chown(own, USER)
     ended = subprocess.run(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "seqsup", "run", "true"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "SEQSUP_STATE_DIR": str(own)},
@@ -236,8 +236,8 @@ def test_program_that_root_still_runs_does_not_load_what_the_agents_variables_na
     env = {"LD_PRELOAD": "/not/there.so"}
     beside = {"allow_concurrency": True, "concurrency": lanes} if lanes > 1 else {}
     server = {"name": "c", "command": ["sh", "-c", "echo up; exec sleep 60"], "env": env, "ready": {"log": "up"}}
-    who = shell("a", "echo here $LD_PRELOAD", env=env, success={"output": "^here"})
-    result = seqsup("start", for_nobody(open_folder, who, run=beside, companions=[server]))
+    step = shell("a", "echo here $LD_PRELOAD", env=env, success={"output": "^here"})
+    result = seqsup("start", for_nobody(open_folder, step, run=beside, companions=[server]))
     assert result.code == 0, result.stderr
     assert printed(open_folder) == "here /not/there.so\n"
     told = {
@@ -260,7 +260,7 @@ def test_its_node_is_never_asked_by_root(seqsup: Cli, open_folder: Path) -> None
 
 def test_only_root_can_change_the_user(seqsup: Cli, tmp_path: Path) -> None:
     """As root, test in a user namespace in which this user is not root."""
-    profile = write(tmp_path, shell("a", "touch ran"), run={"user": "daemon" if os.geteuid() else WHO})
+    profile = write(tmp_path, shell("a", "touch ran"), run={"user": "daemon" if os.geteuid() else USER})
     if os.geteuid() == 0:
         program = (
             "import os, sys; from seqsup.host import users as account\n"
@@ -322,7 +322,7 @@ def test_impossible_limit_is_refused_before_anything_starts(seqsup: Cli, tmp_pat
 
 
 @pytest.mark.parametrize("odd", [{}, {"not-an-identifier": "1"}], ids=["sh", "python"])
-def test_the_shim_tells_of_a_limit_that_cannot_be_had_any_more(tmp_path: Path, odd: dict[str, str]) -> None:
+def test_shim_reports_a_limit_that_is_no_longer_possible(tmp_path: Path, odd: dict[str, str]) -> None:
     most = int(Path("/proc/sys/fs/nr_open").read_text())
     outcome = tried(step("true", cwd=tmp_path, env=odd, rlimits=Rlimits(nofile=most + 1)), tmp_path / "run").outcome
     assert outcome.reason == "spawn-failed"
@@ -351,10 +351,10 @@ def test_the_plan_names_them(seqsup: Cli, tmp_path: Path) -> None:
     assert step["account"] is None
 
 
-# -- who can read what is left
+# -- access to the files of agents
 
 
-def test_all_that_a_run_leaves_is_its_users_alone(seqsup: Cli, tmp_path: Path) -> None:
+def test_files_of_a_run_belong_to_its_user_alone(seqsup: Cli, tmp_path: Path) -> None:
     state = tmp_path / "made" / "state"
     profile = write(tmp_path, shell("a", "echo out; exit 1"), shell("b", "true"), run={"on_failure": "continue"},
                     retry={"attempts": 2})  # fmt: skip
@@ -443,7 +443,7 @@ def nobodys(folder: Path, profile: Path, hidepid: int) -> Iterator[subprocess.Po
     mounted = f"mount -t proc -o hidepid={hidepid} proc /proc && " if hidepid else ""
     become = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
     (folder / "state").mkdir()
-    shutil.chown(folder / "state", WHO)
+    shutil.chown(folder / "state", USER)
     start = [sys.executable, "-m", "seqsup", "start", str(profile), "--json"]
     with subprocess.Popen(
         ["unshare", "-m", "sh", "-c", mounted + become, "sh", *start],
@@ -478,7 +478,7 @@ def test_unreadable_process_is_named_once_and_awaited(
             if "SIGKILL" in line:
                 break
         pid = int(printed(open_folder).split()[1])
-        os.kill(pid, signal.SIGKILL)  # it is root's: nobody may not signal it
+        os.kill(pid, signal.SIGKILL)  # it is root's: the user nobody may not signal it
         told += process.stdout
     events = parsed("".join(told))
     warned = [event["message"] for event in of(events, "warned") if str(pid) in event["message"]]
@@ -538,7 +538,7 @@ def test_another_user_inherits_little_of_roots_environment(seqsup: Cli, open_fol
     assert own.keys() == CLEAN | {"OWN", "ODD_KEY", "ODD_ID"}
     assert not any(part.startswith("/root") for part in own["PATH"].split(":"))
     for told in (printed(open_folder, "@companions/c"), (open_folder / "hook").read_text()):
-        assert (SECRET in told, "ODD_KEY=k" in told, f"USER={WHO}" in told, "SEQSUP_STATE_DIR" in told) == (
+        assert (SECRET in told, "ODD_KEY=k" in told, f"USER={USER}" in told, "SEQSUP_STATE_DIR" in told) == (
             False, True, True, False,
         )  # fmt: skip
     assert environment(open_folder, "b")["TOKEN"] == SECRET
@@ -549,18 +549,18 @@ def test_inherit_gives_path_but_not_home(seqsup: Cli, open_folder: Path) -> None
     profile = for_nobody(open_folder, agent("a", ["env"]), run={"inherit": ["PATH", "HOME"]})
     assert seqsup("start", profile, env={"PATH": "/usr/bin:/bin:/odd"}).code == 0
     own = environment(open_folder)
-    assert ("/odd" in own["PATH"].split(":"), own["HOME"]) == (True, pwd.getpwnam(WHO).pw_dir)
+    assert ("/odd" in own["PATH"].split(":"), own["HOME"]) == (True, pwd.getpwnam(USER).pw_dir)
 
 
 @as_root
 def test_the_plan_says_what_another_user_gets(seqsup: Cli, open_folder: Path) -> None:
     profile = for_nobody(open_folder, agent("a", ["env"]), run={"inherit": ["ODD_*"]}, hooks={"after_run": ["true"]})
     told = " ".join(seqsup("plan", profile, env=ROOTS).stdout.split())
-    assert f"user {WHO}; of root's environment only HOME, " in told
+    assert f"user {USER}; of root's environment only HOME, " in told
     assert " LOGNAME, ODD_ID, ODD_KEY, PATH, SHELL, " in told
-    assert f"each as {WHO}, in " in told
+    assert f"each as {USER}, in " in told
     assert SECRET not in told
-    assert f"they run as {WHO}" in " ".join(seqsup("doctor", profile).stdout.split())
+    assert f"they run as {USER}" in " ".join(seqsup("doctor", profile).stdout.split())
 
 
 @pytest.mark.parametrize("name", ["", "*", "A=B", "A*B", "A**"])

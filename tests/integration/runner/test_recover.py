@@ -117,7 +117,7 @@ def test_a_member_without_a_mark_is_known_by_number_and_start(seqsup: Seqsup, st
             member.kill()
 
 
-def test_members_that_are_damaged_hold_up_no_sweep(seqsup: Seqsup, stub: Stub) -> None:
+def test_damaged_members_file_does_not_delay_a_sweep(seqsup: Seqsup, stub: Stub) -> None:
     state_dir = Path(os.environ["SEQSUP_STATE_DIR"])
     with subprocess.Popen(stub("silent"), stdin=subprocess.DEVNULL) as member:
         dead_run(state_dir, "", boot_id())

@@ -169,7 +169,7 @@ def test_failed_agent_is_retried_until_it_completes_whatever_was_stopped_in_betw
     assert seqsup("start", profile, "--retry-failed").stderr == "seqsup: nothing to retry: no agent failed\n"
 
 
-def test_one_that_was_lost_with_its_supervisor_is_retried(
+def test_agent_that_was_lost_with_its_supervisor_is_retried(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path
 ) -> None:
     profile = write(tmp_path, shell("a", "echo a >> ran; [ -e mended ] || { touch said; exec sleep 60; }"))

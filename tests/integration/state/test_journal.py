@@ -97,7 +97,7 @@ def messages(state_dir: Path, run: int = 1) -> list[str]:
 # -- nothing is lost
 
 
-def test_events_come_back_as_they_were_told_numbered_without_gaps(tmp_path: Path) -> None:
+def test_events_are_read_back_numbered_without_gaps(tmp_path: Path) -> None:
     told = Told().run("a", "b").attempt("a").agent_ended("a").lost("b").run_ended(1)
     journal = Journal.open(tmp_path, write=True)
     runs = [journal.begin("nightly", None, cookie) for cookie in ("first", "second")]
@@ -230,7 +230,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     journal.close()
 
 
-# -- what is wrong is said with its remedy, and nothing is made
+# -- faults are reported with their remedy, and no file is created
 
 
 def test_reading_a_folder_without_runs_creates_no_file(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def _append_and_flush(journal: Journal, run: int, message: str) -> None:
     journal.flush()
 
 
-# -- damage: refused with the remedy, never begun anew in silence
+# -- damage: refused with the remedy, never replaced by a new journal in silence
 
 
 def _told(state: Path, agents: int = 3) -> bytes:

@@ -93,7 +93,7 @@ def test_age_counts_from_the_last_event_of_a_run(seqsup: Seqsup, tmp_path: Path)
     assert listed() == [1, 2, 3]
 
 
-def test_one_that_cannot_be_removed_holds_up_no_other(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_run_that_cannot_be_removed_does_not_block_others(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), run={"keep": "2d"})
     for _ in range(4):
         aged(30, str(profile))

@@ -154,7 +154,7 @@ def test_supervisor_whose_journal_is_free_again_continues(tmp_path: Path, at: in
 
 
 @pytest.mark.parametrize("step", ["insert", "_decode_row", "Wal", "Path.unlink"])
-def test_one_that_is_killed_while_it_reads_back_doubles_nothing(
+def test_kill_while_events_are_read_back_doubles_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     writer = _left_behind(tmp_path)

@@ -264,7 +264,7 @@ def gc_done(name: str, freed: int, *, companion: bool = False) -> GcDone:
     return GcDone(owner=Owner(name=name, number=1, companion=companion), used=9, collection=collected(freed))
 
 
-def test_attempt_that_runs_has_all_that_its_start_told() -> None:
+def test_running_attempt_has_all_facts_of_its_start() -> None:
     told = Told().run("a").attempt_started("a", number=3, hard=400 * MIB, heap=300 * MIB)
     view, began = fold(told.events), told.events[-1]
     agent = AgentView(
@@ -281,7 +281,7 @@ def test_attempt_that_runs_has_all_that_its_start_told() -> None:
     assert view.contents == {"a": "content of a"}
 
 
-def test_attempt_that_ended_has_all_that_its_end_told() -> None:
+def test_ended_attempt_has_all_facts_of_its_end() -> None:
     outcome = Outcome(
         reason=Reason.FAILED, why=ENDED_AT, exit=Exit(code=None, signal=11), seconds=4.5, peak=70 * MIB,
         processes=(process(7),), left_over=(process(8), process(9)), forensics="forensics.json",
@@ -446,7 +446,7 @@ def _one_more(told: Told) -> Iterator[Recorded]:
         yield replace(more.events[0], seq=len(told.events) + 1)
 
 
-def test_run_that_began_has_all_that_its_start_told() -> None:
+def test_started_run_has_all_facts_of_its_start() -> None:
     started = Told().run("a", "b", skips={"c": "not in the task"}).events[0]
     assert isinstance(started.body, RunStarted)
     body = replace(

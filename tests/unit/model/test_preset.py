@@ -14,7 +14,7 @@ from seqsup.profile.schema import schema
 KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
 
 
-def test_there_are_these() -> None:
+def test_presets_are_complete() -> None:
     assert preset_names() == KNOWN
     described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
     assert described["enum"] == ["", *KNOWN]

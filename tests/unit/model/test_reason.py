@@ -58,7 +58,7 @@ def test_cause_of_an_exit_follows_from_its_reason(by: EndedBy, reasons: set[str]
         (Retried.NEVER, {"completed", "usage-limit", "misconfigured", "halted", "skipped", "lost"}),
     ],
 )
-def test_which_reasons_are_retried(retried: Retried, reasons: set[str]) -> None:
+def test_retryable_reasons_are_listed(retried: Retried, reasons: set[str]) -> None:
     assert {str(reason) for reason, follows in CONSEQUENCES.items() if follows.retried is retried} == reasons
 
 

@@ -566,7 +566,7 @@ def test_a_program_is_found_where_the_agent_runs_and_on_its_own_path(tmp_path: P
     assert [step.runtime for step in load(profile_file(tmp_path, text)).steps] == ["native", "native"]
 
 
-def test_one_command_is_planned_by_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_command_is_planned_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-c", "{task} {{ {}"]
     plan = for_command(command, soft="100M", hard="200M", retries=2, timeout="5m", name="mine")

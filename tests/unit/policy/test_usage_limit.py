@@ -81,7 +81,7 @@ def test_last_of_many_limits_counts() -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 20, "1" + "0" * 400])
-def test_a_reset_that_no_calendar_has_is_not_told(number: str) -> None:
+def test_impossible_reset_time_is_ignored(number: str) -> None:
     """A model may print anything: it ended the run, and one of inf the journal's reader too."""
     limit = usage_limit.find(read_preset("codex").usage_limit, f"hit your usage limit. try again in {number} days", NOW)
     assert limit is not None

@@ -371,7 +371,7 @@ def test_tree_over_hard_that_is_being_stopped_is_killed_for_the_first_reason() -
     assert watch.note == "the tree reached 500 MiB (memory.hard 400 MiB)"
 
 
-def test_one_empty_look_is_enough_where_the_kernel_says_that_there_are_no_children() -> None:
+def test_one_empty_look_is_enough_if_the_kernel_confirms_it() -> None:
     assert actions(RULES, at(0), replace(empty(1), childless=True)) == [WAIT, END]
 
 

@@ -244,7 +244,7 @@ def test_a_mistake_hides_none_that_does_not_follow_from_it(text: str, keys: list
     assert [complaint.key for complaint in complaints(text)][-len(keys) :] == keys
 
 
-def test_one_circle_hides_no_other() -> None:
+def test_dependency_cycle_hides_no_other() -> None:
     needs = {"a": "b", "b": "a", "c": "c", "d": "e", "e": "d", "f": "a"}
     text = "".join(f'[[agents]]\nname = "{a}"\ncommand = ["x"]\nneeds = ["{b}"]\n' for a, b in needs.items())
     assert [(complaint.key, complaint.message) for complaint in complaints(text)] == [

@@ -212,5 +212,5 @@ def test_processes_of_one_name_are_added_up_and_the_small_ones_too() -> None:
     assert processes(()) == ""
 
 
-def test_the_told_histories_begin_when_they_say() -> None:
+def test_histories_of_the_helpers_begin_at_their_start_time() -> None:
     assert fold(Told().run("a").events).started == BEGAN + 1
