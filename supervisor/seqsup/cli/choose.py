@@ -131,7 +131,7 @@ def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | Non
 
 
 def _named(wanted: str, rows: list[RunRow], path: str) -> RunRow:
-    """A run by its label; one whose profile was moved or renamed is taken for this one's."""
+    """Return a run by its label; a run of a moved or renamed profile counts as one of this profile."""
     row = next((row for row in rows if wanted in (label(row.run), str(row.run))), None)
     if row is None:
         raise Refused(f"no run {wanted}; `seqsup runs` lists all runs")

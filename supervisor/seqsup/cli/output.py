@@ -32,7 +32,7 @@ def put_file(path: Path, content: bytes) -> None:
             raise SeqsupError(f"{path}: cannot create a file in {path.parent}: choose another path") from None
         raise SeqsupError(f"{path}: folder {path.parent} does not exist: create it, or choose another path") from None
     except OSError as error:
-        error.filename = str(path)  # a disk that is full does not say whose
+        error.filename = str(path)  # the error of a full disk does not name the file
         raise
 
 

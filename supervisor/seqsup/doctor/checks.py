@@ -115,7 +115,7 @@ def _containment(plan: Plan | None) -> Iterator[Finding]:
 
 
 def _subreaper() -> Iterator[Finding]:
-    """Have a child's child become an orphan, and see whose it is then."""
+    """Make a grandchild an orphan, and see its new parent."""
     needs.adopt_orphans()
     try:
         with _orphan() as orphan:
@@ -141,7 +141,7 @@ def _subreaper() -> Iterator[Finding]:
 
 @contextlib.contextmanager
 def _orphan() -> Iterator[int]:
-    """A process whose parent has ended; it ends with this block."""
+    """Yield a process with a dead parent; it ends with this block."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:

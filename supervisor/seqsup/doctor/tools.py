@@ -111,7 +111,7 @@ def metrics_port(metrics: Metrics) -> Iterator[Finding]:
 
 
 def companion_ports(companions: Iterable[CompanionStart]) -> Iterator[Finding]:
-    """Whether nobody answers yet where companions will."""
+    """Check that no program answers yet on the companions' ports."""
     for companion in companions:
         if asyncio.run(taken(companion.ready)):
             port = companion.ready.port or address(companion.ready.http or "")[1]
@@ -122,7 +122,7 @@ def companion_ports(companions: Iterable[CompanionStart]) -> Iterator[Finding]:
 
 
 def _holder(port: int) -> str:
-    """Who listens on a port of this machine, as far as this user may know."""
+    """Name the process that listens on a port of this machine, if this user may know it."""
     import psutil
 
     try:

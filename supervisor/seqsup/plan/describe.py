@@ -360,7 +360,7 @@ def _node(step: Step) -> Iterator[tuple[str, str]]:
 
 
 def for_node(step: Step) -> dict[str, str]:
-    """As an attempt makes it, whose folder only the run knows."""
+    """Return them as an attempt makes them; only the run knows its folder."""
     if step.node is None:
         return {}
     folder = Path("{attempt}")

@@ -41,7 +41,7 @@ def resumption(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Res
 
 
 def left_out(plan: Plan, completed: Mapping[str, Completed]) -> dict[str, Completed]:
-    """Who is not taken now, but had completed, has done so still. A copy of for_each is known by its content."""
+    """Return agents outside this plan that had already completed. A copy of for_each is known by its content."""
     by_content = {each.content: each for each in completed.values()}
     found = {}
     for skip in plan.skips:
@@ -62,7 +62,7 @@ def gone(view: RunView, plan: Plan, found: Resumption) -> tuple[str, ...]:
 
 
 def builds_on(step: Step) -> list[str]:
-    """The agents whose results it uses, each once."""
+    """Return the agents that it uses results of, each once."""
     texts = (*step.command, *step.env.values(), step.stdin or "")
     named = [
         argument

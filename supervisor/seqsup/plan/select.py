@@ -18,9 +18,9 @@ class Choice(Struct, frozen=True, kw_only=True):
     task: str = ""
     only: tuple[str, ...] = ()
     start_from: str | None = None
-    failed: tuple[str, ...] | None = None  # with --retry-failed: who gave up, and who was skipped for want of them
+    failed: tuple[str, ...] | None = None  # with --retry-failed: agents that failed, and those skipped because of them
     contents: Mapping[str, str] = field(default_factory=dict)  # what those were that had been tried
-    of: str = ""  # the run whose --only and --from these were
+    of: str = ""  # the run that --only and --from come from
 
 
 class Selection(NamedTuple):
@@ -32,10 +32,10 @@ class Selection(NamedTuple):
 
 
 def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:
-    """Who is skipped, and why: names of copies, or of an agent that has none."""
+    """Return the skipped agents with the reason: names of copies, or of an agent without any."""
     _known(copies, choice)
     skips: dict[str, str] = {}
-    missing: set[str] = set()  # agents whose result will not be there
+    missing: set[str] = set()  # agents without a result
     only, failed = frozenset(choice.only), frozenset(choice.failed or ())
     named_ones = only | failed
     begun = choice.start_from is None

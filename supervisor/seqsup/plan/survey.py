@@ -40,7 +40,7 @@ class AgentSurvey(Struct, frozen=True, kw_only=True):
     """What the machine has for one agent."""
 
     detected: Detected
-    account: Account | None = None  # whom it becomes
+    account: Account | None = None  # the user that it becomes
     node: NodeBinary | None = None  # where Node will run
     user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
     stdin_digest: str = ""
@@ -224,7 +224,7 @@ def _too_long(agent: ExpandedAgent) -> dict[str, str]:
 def _accounts(
     profile: Profile, state_dir: str | None, problems: dict[KeyPath, str]
 ) -> dict[str | None, Account | None]:
-    """Look up whom agents become, and whether those can reach the folders that the run makes for them."""
+    """Look up the users of agents, and check that they can reach the folders that the run makes for them."""
     wanted: dict[str, KeyPath] = {profile.run.user: ("run", "user")} if profile.run.user else {}
     if profile.hooks.user:
         wanted.setdefault(profile.hooks.user, ("hooks", "user"))

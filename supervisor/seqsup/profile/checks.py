@@ -30,7 +30,7 @@ _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
 
 def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
-    """All that is wrong; `broken` are keys already complained of, whose default stands in their place."""
+    """Return all mistakes; `broken` are keys with a complaint, which have their default here."""
     yield from _run(profile)
     yield from _metrics(profile)
     yield from _companions(profile)

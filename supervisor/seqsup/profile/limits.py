@@ -16,7 +16,7 @@ HOST_FLOOR = 512 * MIB
 THRESHOLD = 4 * GIB
 AVAILABLE = 1 * GIB
 SHARE = 0.8  # of a small machine's memory: the default hard limit there
-BARE = 64 * 1024  # less than any program holds: who writes 8 means GiB
+BARE = 64 * 1024  # less than any program uses: a user that writes 8 means GiB
 BARE_NODE = 64 * MIB  # an idle `node -e 0` holds 40 to 50 MiB
 BARE_HEAP = 8 * MIB  # with less Node 22 and 24 die as they start
 OUTSIDE_HEAP = 200 * MIB  # measured: a tree's peak is at most the heap limit + 186 MiB (Node 18 to 25)
@@ -51,7 +51,7 @@ def resolve_drain(drain: DrainTable, total: int | None = None) -> Drain:
 
 
 def auto_heap(hard: int | None) -> int | None:
-    """V8's heap limit where nobody set one."""
+    """Return V8's default heap limit in bytes."""
     return None if hard is None else max(BARE_NODE, hard - max(OUTSIDE_HEAP, hard // 5))
 
 
@@ -69,7 +69,7 @@ def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
     """(key of [memory], what is wrong) where limits do not rise from warn over soft to hard, or contradict."""
     small = [(key, size) for key, size in (("hard", applied.hard), ("soft", applied.soft)) if size and size < BARE]
     if small:
-        key, size = small[0]  # a soft limit that nobody wrote follows the hard one
+        key, size = small[0]  # an unset soft limit follows the hard one
         yield key, f"{format_size(size)} is too little for any program; without a unit it means bytes"
     if applied.soft and applied.hard and applied.soft > applied.hard:
         yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"

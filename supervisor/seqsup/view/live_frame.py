@@ -79,7 +79,7 @@ class Scene(Struct, kw_only=True):
     keys: dict[Halt, str] = field(default_factory=dict)  # what the keyboard does, by the wish to stop so far
 
     def begin(self, agent: str) -> None:
-        """An attempt of this agent begins. Of those whose turn is over few are kept: nothing is shown of them."""
+        """Start a new attempt of this agent. Few finished agents are kept: the view shows none of them."""
         if len(self.pulses) >= _KEPT:
             turn = {each.name for each in self.view.at_turn}
             self.pulses = {name: pulse for name, pulse in self.pulses.items() if name in turn}
@@ -87,7 +87,7 @@ class Scene(Struct, kw_only=True):
 
     @property
     def agent(self) -> AgentView | None:
-        """Who is shown: in lanes rather one that runs than one that waits for its next try."""
+        """Return the agent to show: in lanes rather one that runs than one that waits for a retry."""
         return min(self.view.at_turn, key=lambda each: each.state is AgentState.BACKOFF, default=None)
 
     @property

@@ -55,7 +55,7 @@ def say(event: Event) -> Message | None:
         case events.LimitPaused(why=why):
             return Message(ERROR, "…", "paused", why)  # for hours, so --quiet says it too
         case events.RunPaused(why=why):
-            return Message(ERROR, "■", "paused", why)  # as long as somebody likes, so --quiet says it too
+            return Message(ERROR, "■", "paused", why)  # for as long as the user likes, so --quiet shows it too
         case events.RunContinued(seconds=seconds):
             return Message(INFO, "▶", "goes on", f"after {format_duration(seconds)}")
         case events.HookStarted(point=point, pid=pid, command=command):
@@ -87,7 +87,7 @@ def _(event: events.RunStarted) -> Message:
     if those := narrowed(event.only, event.start_from):
         text += f"; {those}"
     if event.resumed:
-        before = len(set(event.agents) & set(event.completed_before))  # who is not taken now may have, too
+        before = len(set(event.agents) & set(event.completed_before))  # an agent outside this selection may have, too
         text += f"; {before or 'none'} of them completed before"
     if event.again:
         text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"

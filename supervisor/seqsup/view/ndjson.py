@@ -75,7 +75,7 @@ def _owner(owner: Owner) -> dict[str, Any]:
 
 
 class Stream:
-    """A reader of events, each written as a line. Who takes the lines may be slow or go: the run goes on."""
+    """A reader of events, each written as a line. A slow or closed output does not delay the run."""
 
     def __init__(self, fd: int = 1) -> None:
         self._outlet = NonblockingWriter(fd)

@@ -1,4 +1,4 @@
-"""A way out that never holds up who writes: stuck behind `| less`, a supervisor would not watch memory."""
+"""An output that never blocks its writer: stuck behind `| less`, a supervisor would not watch memory."""
 
 import os
 import select
@@ -44,7 +44,7 @@ class NonblockingWriter:
                 else:
                     self._waiting.popleft()
         except BlockingIOError:
-            return False  # somebody else made the open file non-blocking
+            return False  # another program made the open file non-blocking
         except OSError as error:
             self.broken = True
             self.lost = None if isinstance(error, BrokenPipeError) else error

@@ -123,7 +123,7 @@ class OutputRelay:
         return next((each.lost for each in outlets if each.lost is not None), None)
 
     async def close(self, give_up: Callable[[], bool]) -> None:
-        """Hand on what is left, until `give_up` says that nobody wants it; a reader that went away ends it too."""
+        """Pass on the rest, until `give_up` returns true. A closed reader ends it too."""
         self._over, self._give_up = True, give_up
         await self._task
         for lane in self._lanes.values():

@@ -73,7 +73,7 @@ def logs(run: str | None, agent: str | None, following: bool, attempt: int | Non
 def _wanted(
     batch: Iterable[Recorded], name: str | None, number: int | None, stands: Mapping[str, str], *, beside: bool
 ) -> list[_Start]:
-    """`stands` names by its folder whose attempt it is that completed before: it may have had another name then."""
+    """`stands` maps an agent that completed before to its attempt's folder: it may have had another name then."""
     bodies = [recorded.body for recorded in batch]
     if beside:
         starts = [
@@ -109,7 +109,7 @@ class _Reader:
         self._outlets = Outlet(sys.stdout, raw=raw), Outlet(sys.stderr, raw=raw)
         self._tails: dict[_Start, tuple[OutputReader, OutputReader]] = {}  # of those that may still print
         self._at_line_start = True
-        self.attempt: _Start | None = None  # whose output was shown last
+        self.attempt: _Start | None = None  # with the last shown output
 
     def turn_to(self, event: _Start) -> None:
         self.read_on()

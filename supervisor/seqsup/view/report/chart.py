@@ -56,7 +56,7 @@ def timeline(story: Story, zone: tzinfo) -> str:
 
 
 def host(story: Story) -> str:
-    """What the machine had available over time; empty when nobody looked."""
+    """Chart the machine's available memory over time; empty without samples."""
     samples = list(story.samples)
     if not samples:
         return ""

@@ -104,7 +104,7 @@ def _parts(recorded: tuple[Recorded, ...], latest: float) -> tuple[Part, ...]:
 
 
 def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
-    """Yield the mark of an event that has one: its kind, whose it is, and its text."""
+    """Yield the mark of an event that has one: its kind, its agent, and its text."""
     match event:
         case events.StopSent(agent=agent, signal=signal, reason=reason, why=why):
             to = f", {reason}" if reason is not None else " to leftovers"
