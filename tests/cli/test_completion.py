@@ -83,6 +83,7 @@ def run(folder: Path, command: list[str]) -> set[str]:
         (["report", "n"], {"nightly"}),
         (["artifacts", "show", "r1", "t"], {"triage"}),
         (["init", "--preset", "c"], {"claude", "codex"}),
+        (["init", "--example", "c"], {"ci", "claude-chain"}),
         (["completion", ""], {"bash", "zsh", "fish"}),
     ],
 )

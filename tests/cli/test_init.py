@@ -15,6 +15,7 @@ from helpers.profiles import shell
 from helpers.profiles import write as write_profile
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
+from seqsup.cli.shipped import examples
 from seqsup.model.preset import start_commands
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import finish
@@ -38,20 +39,53 @@ def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
-@pytest.mark.parametrize("name", [*start_commands(), None])
+@pytest.mark.parametrize("name", start_commands())
 def test_profile_that_init_writes_can_be_planned(
-    seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str | None
+    seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str
 ) -> None:
-    clis(*([name] if name else []))
+    clis(name)
     ended = seqsup("init")
     assert (ended.code, ended.stdout) == (0, "")
     assert "next: seqsup plan agents.toml" in ended.stderr
     planned = seqsup("plan", "agents.toml")
     assert (planned.code, planned.stderr) == (0, "")
     assert "agents  2 agents, one at a time" in planned.stdout
-    assert f"$ {name or 'echo'} " in planned.stdout
+    assert f"$ {name} " in planned.stdout
     assert parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents[0].preset == name
     assert '"seqsup profile"' in (tmp_path / "seqsup.schema.json").read_text()
+    assert f"wrote agents.toml (agents run {name}) and seqsup.schema.json (for editors)" in ended.stderr
+
+
+def test_profile_does_not_complete_without_any_cli(seqsup: Cli, clis: Callable[..., None], tmp_path: Path) -> None:
+    clis()
+    ended = seqsup("init")
+    assert ended.code == 0
+    assert "no known CLI is on PATH (claude, codex, " in ended.stderr
+    assert "next: seqsup init --example demo" in ended.stderr
+    planned = seqsup("plan", "agents.toml")
+    assert (planned.code, "no program claude on PATH" in planned.stderr) == (2, True)
+
+
+def test_example_writes_over_nothing(seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    hook = tmp_path / "hooks/post-agent-execution.sh"
+    hook.write_text("mine")
+    ended = seqsup("init", "--example", "nightly")
+    assert (ended.code, hook.read_text()) == (2, "mine")
+    assert "hooks/post-agent-execution.sh exists already" in ended.stderr
+    assert not (tmp_path / "nightly.toml").exists()
+
+
+def test_examples_are_listed_with_a_line_each(seqsup: Cli, tmp_path: Path) -> None:
+    listed = seqsup("init", "--example")
+    assert (listed.code, listed.stderr) == (0, "")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(examples())
+    assert all(20 < len(about) <= 100 for about in examples().values())
+    refused = seqsup("init", "--example", "nigthly")
+    assert refused.code == 2
+    assert listed.stdout in refused.stderr
+    assert "unknown example nigthly (did you mean nightly?)" in refused.stderr
+    assert list(tmp_path.glob("*.toml")) == []
 
 
 def test_a_prompt_that_no_profile_can_hold_is_refused(seqsup: Cli, tmp_path: Path) -> None:
@@ -76,7 +110,7 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
 
 def test_init_reports_a_cli_that_is_not_installed(seqsup: Cli, clis: Callable[..., None]) -> None:
     clis("claude")
-    assert "agents run codex, which is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
+    assert "codex is not on PATH" in seqsup("init", "later.toml", "--preset", "codex").stderr
     assert "on PATH" not in seqsup("init", "now.toml", "--preset", "claude").stderr
 
 
@@ -100,6 +134,8 @@ def test_init_overwrites_only_with_force(seqsup: Cli, clis: Callable[..., None],
         (["profile.yaml"], "ends in .toml: try profile.yaml.toml"),
         (["."], "try agents.toml"),
         (["x.toml", "--timer", "--prompt", "x"], "write no profile"),
+        (["--example", "demo", "--preset", "claude"], "--example takes no other option"),
+        (["my.toml", "--example", "demo"], "name a folder instead of my.toml"),
         (["--timer"], "which profile? (seqsup init PROFILE --timer)"),
     ],
 )
@@ -110,11 +146,11 @@ def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -
 
 
 @given(
-    st.sampled_from([*start_commands(), None]),
+    st.sampled_from([*start_commands()]),
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), max_size=3),
     st.integers(2**30, 2**40),
 )
-def test_any_prompt_comes_back_as_it_was(program: str | None, prompts: list[str], hard: int) -> None:
+def test_any_prompt_comes_back_as_it_was(program: str, prompts: list[str], hard: int) -> None:
     agents = parse(write(program, hard, prompts), "x.toml").agents
     if prompts:
         assert [finish(agent.command[-1]) for agent in agents] == prompts

@@ -114,10 +114,8 @@ def home() -> Iterator[Path]:
     """A folder of the ordinary user's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copytree(ROOT / "profiles", folder / "profiles")
         if os.geteuid() == 0:
-            for each in (folder, *folder.rglob("*")):
-                os.chown(each, NOBODY, NOBODY)
+            os.chown(folder, NOBODY, NOBODY)
         yield folder
 
 
@@ -147,12 +145,25 @@ def test_an_ordinary_user_installs_it_and_runs_the_demonstration(python: str, wh
     assert json.loads(as_user(home, own, "schema"))["title"] == "seqsup profile"
     as_user(home, own, "grafana")
     assert files_of(home / "grafana") == {file for file in files_of(ROOT / "grafana") if file.parts[0] in WRITTEN}
-    assert "7 agents, one at a time" in as_user(home, own, "plan", "profiles/demo.toml")
+    write_examples(home, own)
     assert "FAIL" not in as_user(home, own, "doctor")
-    lines = as_user(home, own, "start", "profiles/demo.toml", "--json").splitlines()
+    lines = as_user(home, own, "start", "demo/demo.toml", "--json").splitlines()
     assert json.loads(lines[-1])["completed"] == 7
     assert "7 of 7 completed" in as_user(home, own, "status")
     assert (home / "env/share/man/man1/seqsup.1").exists()
+
+
+def write_examples(home: Path, own: Path) -> None:
+    """Write each example to a folder of its own, and plan it."""
+    for name in ("claude", "gemini", "npx"):
+        as_user(home, "mkdir", "-p", ".local/bin")
+        as_user(home, "ln", "-sf", "/bin/true", f".local/bin/{name}")
+    names = [line.split()[0] for line in as_user(home, own, "init", "--example").splitlines()]
+    assert names == sorted(file.stem for file in (ROOT / "profiles").glob("*.toml"))
+    for name in names:
+        as_user(home, own, "init", name, "--example", name)
+        assert f"{name}  " in as_user(home, own, "plan", f"{name}/{name}.toml", "--task", "the login page")
+    assert {file for name in names for file in files_of(home / name)} == files_of(ROOT / "profiles")
 
 
 def interpreter(version: str) -> str | None:

@@ -41,8 +41,12 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=NAMES)
-def test_each_can_be_planned(seqsup: Cli, clis: None, copy: Path, profile: Path) -> None:
-    planned = seqsup("plan", copy / profile.name, "--task", "the login page")
+def test_each_can_be_planned_where_init_wrote_it(seqsup: Cli, clis: None, tmp_path: Path, profile: Path) -> None:
+    written = seqsup("init", "new/folder", "--example", profile.stem)
+    assert (written.code, written.stdout) == (0, "")
+    assert f"next: seqsup plan new/folder/{profile.name}" in written.stderr
+    assert (tmp_path / "new/folder/seqsup.schema.json").is_file()
+    planned = seqsup("plan", f"new/folder/{profile.name}", "--task", "the login page")
     assert (planned.code, planned.stderr) == (0, "")
     assert "agent" in planned.stdout
     assert "without effect" not in planned.stdout
@@ -84,6 +88,6 @@ def test_an_editor_finds_a_key_that_is_not_there(copy: Path) -> None:
     assert "hrad" in ended.stderr
 
 
-def test_the_readme_names_each() -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "docs/tutorial/first-run.md").read_text()
+def test_tutorial_names_each() -> None:
+    text = (ROOT / "docs/tutorial/first-run.md").read_text()
     assert [name for name in NAMES if name not in text] == []

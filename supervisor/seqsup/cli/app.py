@@ -38,7 +38,7 @@ COMMANDS = {
         "doctor": "Check this machine and suggest fixes.",
     },
     "Write": {
-        "init": "Write a first profile; print a systemd unit and timer for one.",
+        "init": "Write a first profile, an example or a systemd unit.",
         "tune": "Suggest limits from past runs.",
         "schema": "Print the JSON Schema of profiles, for editors.",
         "grafana": "Write a Grafana dashboard and Prometheus alerts.",

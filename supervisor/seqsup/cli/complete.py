@@ -35,6 +35,15 @@ def preset(context: click.Context, parameter: click.Parameter, begun: str) -> li
     return _starting(begun, ((name, "") for name in start_commands()))
 
 
+def example(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from seqsup.cli.shipped import examples
+
+    try:
+        return _starting(begun, examples().items())
+    except SeqsupError:
+        return []
+
+
 def run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The latest runs, and the names under which they ran."""
     return _starting(begun, _runs())

@@ -7,51 +7,50 @@ from seqsup.model.preset import start_commands
 from seqsup.units import write_size
 
 _MAY = """\
-# Each may change files. What else it may do without a person to ask, such as running tests, is for its own options
-# and settings to say: what would have to be asked is refused.
+# Agents may change files. Any other action that would ask for permission, such as running tests, is denied. Allow more
+# with the CLI's own options or settings.
 
 """
 _EXAMPLES = ("Review the last commit and write what you find to review.md", "Fix what review.md says")
 
 
-def write(program: str | None, hard: int, prompts: Sequence[str] = ()) -> str:
-    """The profile's text: one agent for each prompt. `program` is one of
-    `start_commands`, or None for a profile that runs anywhere; `hard` is bytes."""
+def write(program: str, hard: int, prompts: Sequence[str] = ()) -> str:
+    """Return the profile's text, with one agent for each prompt. `program` is one of `start_commands`, `hard` bytes."""
     agents = "\n".join(_agent(program, number, prompt) for number, prompt in enumerate(prompts or _EXAMPLES, 1))
     return f"""\
 #:schema ./seqsup.schema.json
-# Agents that run strictly one after another, each watched with all that it starts.
+# Agents that run one after another. seqsup watches each with all processes that it starts.
 #
-#     seqsup plan  FILE      what would be done; starts nothing
-#     seqsup start FILE      does it; Ctrl-C stops after the running agent, --resume goes on
+#     seqsup plan  FILE      show what would run; starts nothing
+#     seqsup start FILE      run it; Ctrl-C stops after the running agent, --resume continues
 #
-# Tables up here hold for every agent; the same table inside an agent overrides it key by key.
+# Tables up here hold for every agent. The same table inside an agent overrides it key by key.
 
 [run]
-on_failure = "stop" # or "continue": an agent that gives up ends only those that need it
+on_failure = "stop" # or "continue": a failed agent stops only the agents that need it
 
 [memory] # of an agent's whole process tree: MCP servers, browsers and all
-hard = {_quoted(write_size(hard))} # reached: killed at once. soft (3/4 of it): stopped, with time to tidy up
+hard = {_quoted(write_size(hard))} # killed at once above it; at three quarters (soft) it is stopped with a grace period
 
 [timeouts]
-wall = "1h" # for one try; stall would end one that is silent, as most of these are until they have done
+wall = "1h" # longest time of an attempt
 
 [retry]
-attempts = 2 # in all
+attempts = 2 # the first one included
 
-{_MAY if program else ""}{agents}"""
+{_MAY}{agents}"""
 
 
-def _agent(program: str | None, number: int, prompt: str) -> str:
+def _agent(program: str, number: int, prompt: str) -> str:
     prompt = prompt.replace("{", "{{")  # no placeholder
-    command = [*start_commands()[program], prompt] if program else ["echo", prompt]
-    needs = f'needs = ["agent-{number - 1}"] # only if that one completed\n' if number > 1 else ""
-    preset = f'preset = "{program}" # what is known of this CLI: its environment, limits and signs of failure\n'
+    command = [*start_commands()[program], prompt]
+    needs = f'needs = ["agent-{number - 1}"] # runs only if that one completed\n' if number > 1 else ""
     return f"""\
 [[agents]]
 name = "agent-{number}"
 command = [{", ".join(map(_quoted, command))}]
-{preset if program else ""}{needs}"""
+preset = "{program}" # settings for this CLI: variables, limits, signs of failure
+{needs}"""
 
 
 def _quoted(text: str) -> str:

@@ -1,14 +1,13 @@
 """`seqsup grafana`: the dashboard, the alerts, and what Prometheus and Grafana need to have them."""
 
 import shutil
-from importlib import metadata
 from pathlib import Path
 
 import click
 
+from seqsup.cli.shipped import shipped
 from seqsup.errors import SeqsupError
 
-_INSTALLED = "share/seqsup/grafana/compose.yml"
 _PARTS = ("dashboards", "prometheus", "provisioning", "compose.yml")
 
 
@@ -25,7 +24,7 @@ def grafana(folder: str) -> None:
 
     It writes over nothing.
     """
-    there, source = Path(folder), _source()
+    there, source = Path(folder), shipped("grafana", "compose.yml")
     for part in _PARTS:
         if (there / part).exists():
             raise SeqsupError(f"{there / part} exists already: choose another folder")
@@ -42,15 +41,3 @@ def grafana(folder: str) -> None:
             shutil.copyfile(source / part, there / part)
     click.echo(f"seqsup: wrote {there}: a dashboard, alerts, and the configuration of Prometheus and Grafana", err=True)
     click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json", err=True)
-
-
-def _source() -> Path:
-    """The folder in a checkout, or where the installer has put it."""
-    package = Path(__file__).parents[2]
-    if (checkout := package.parents[1] / "grafana" / "make.py").exists():
-        return checkout.parent
-    installed = [Path(str(file.locate())) for file in metadata.files("seqsup") or () if file.match(_INSTALLED)]
-    for file in (*installed, package.parent / _INSTALLED):  # pip --target writes down another place than this one
-        if file.exists():
-            return file.resolve().parent
-    raise SeqsupError("this installation lacks the dashboard's files: install seqsup again")

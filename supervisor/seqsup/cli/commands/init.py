@@ -22,7 +22,7 @@ _SCHEMA = "seqsup.schema.json"
 _LARGEST = 4 * GIB
 
 
-@click.command(short_help="Write a first profile; print a systemd unit and timer for one.")
+@click.command(short_help="Write a first profile, an example or a systemd unit.")
 @click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option(
     "--preset",
@@ -38,18 +38,38 @@ _LARGEST = 4 * GIB
     metavar="TEXT",
     help="Prompt of an agent. May be repeated, one agent for each.",
 )
+@click.option(
+    "--example",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Write this example, with all files that it needs, to the folder PROFILE (here). Without NAME: list them.",
+    shell_complete=complete.example,
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option(
     "--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, with the commands to enable it."
 )
 @click.option("--timer", is_flag=True, help="Print a systemd timer for that unit instead, and lines for cron.")
 def init(
-    profile: str | None, preset: str | None, prompts: tuple[str, ...], force: bool, systemd: bool, timer: bool
+    profile: str | None,
+    preset: str | None,
+    prompts: tuple[str, ...],
+    example: str | None,
+    force: bool,
+    systemd: bool,
+    timer: bool,
 ) -> None:
     """Write a profile for the CLI that is found on this machine, with comments, to PROFILE (agents.toml).
 
-    In a terminal it asks for what was not given. It writes over nothing without --force.
+    It also writes seqsup.schema.json, by which editors check the profile. In a terminal it asks for what was not given.
+    It overwrites nothing without --force.
     """
+    if example is not None:
+        if preset or prompts or force or systemd or timer:
+            raise click.UsageError("--example takes no other option")
+        _write_example(example, Path(profile or "."))
+        return
     if systemd or timer:
         if profile is None:
             option = "--systemd" if systemd else "--timer"
@@ -71,16 +91,56 @@ def init(
     if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
         prompts = tuple(_ask_prompts())
     put_file(path, starter.write(program, _hard(), prompts).encode())
-    _write_schema(path.parent / _SCHEMA)
-    by = program or "echo, because no known CLI is on PATH"
-    absent = ", which is not on PATH" if program and shutil.which(program) is None else ""
-    click.echo(f"seqsup: wrote {path}: agents run {by}{absent}", err=True)
+    with_schema = _write_schema(path.parent / _SCHEMA)
+    click.echo(f"seqsup: wrote {path} (agents run {program}){with_schema}", err=True)
     named = shlex.quote(str(path))
-    click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)
+    if shutil.which(program) is None:
+        choice = ", ".join(start_commands())
+        absent = f"{program} is not on PATH" if preset else f"no known CLI is on PATH ({choice})"
+        click.echo(f"seqsup: {absent}: install {program}, or change the commands in {path}", err=True)
+        click.echo("next: seqsup init --example demo      (needs only Node)", err=True)
+    else:
+        click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)
 
 
-def _program(preset: str | None) -> str | None:
-    """The CLI that is asked for, or the one that is here."""
+def _write_example(name: str, folder: Path) -> None:
+    """Write the files of an example to a folder, or list the examples if the name is empty."""
+    from seqsup.cli.shipped import examples, files_of_example
+    from seqsup.text import nearest
+
+    known = examples()
+    listed = "\n".join(f"{each:{max(map(len, known))}}  {about}" for each, about in known.items())
+    if not name:
+        click.echo(listed)
+        return
+    if name not in known:
+        click.echo(listed, err=True)
+        raise click.UsageError(f"unknown example {name}{nearest(name, known)}")
+    if folder.suffix == ".toml":
+        raise SeqsupError(f"--example writes several files: name a folder instead of {folder}")
+    files = {folder / file: content for file, content in files_of_example(name).items()}
+    if there := next((path for path in files if path.exists()), None):
+        raise SeqsupError(f"{there} exists already: choose another folder (seqsup init FOLDER --example {name})")
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put_file(path, content)
+        if content.startswith(b"#!"):
+            path.chmod(0o755)
+    with_schema = _write_schema(folder / _SCHEMA)
+    profile, *beside = files
+    others = "".join(f", {each}" for each in dict.fromkeys(f"{path.parent}/" for path in beside))
+    click.echo(f"seqsup: wrote {profile}{others}{with_schema}", err=True)
+    named = shlex.quote(str(profile))
+    task = ' --task "…"' if b"{task}" in files[profile] else ""
+    click.echo(f"next: seqsup plan {named} · seqsup start {named}{task}", err=True)
+
+
+def _program(preset: str | None) -> str:
+    """Return the CLI that was asked for, or the one that is installed.
+
+    Without any it is the first known one: the profile is then complete, and `plan` and `start` refuse it until the CLI
+    is installed. A profile of `echo` would complete, and nothing would have been done.
+    """
     from seqsup.text import nearest
 
     commands = start_commands()
@@ -93,7 +153,7 @@ def _program(preset: str | None) -> str | None:
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():
         choice: str = click.prompt("Which CLI runs your agents?", type=click.Choice(here), default=here[0])
         return choice
-    return here[0] if here else None
+    return next(iter((*here, *commands)))
 
 
 def _ask_prompts() -> list[str]:
@@ -110,16 +170,20 @@ def _hard() -> int:
     return min(_LARGEST, half // (GIB // 4) * (GIB // 4) or half)
 
 
-def _write_schema(path: Path) -> None:
-    """For the editor, as the profile's first line says. A file of the same name that is not ours stays."""
+def _write_schema(path: Path) -> str:
+    """Write what the profile's first line names, for editors. Return what to say of it.
+
+    A file of that name that is not seqsup's stays.
+    """
     import json
 
     from seqsup.profile.schema import schema
 
     described = schema()
     if path.exists() and described["title"] not in path.read_text(encoding="utf-8", errors="replace"):
-        return
+        return ""
     path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return f" and {path.name} (for editors)"
 
 
 def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
