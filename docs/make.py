@@ -89,6 +89,9 @@ def _cli() -> Iterator[str]:
     yield _filled("""Every command accepts `-h`, and `--debug`, which shows where in seqsup an error came from. Data
         goes to stdout, messages go to stderr. With `--json`, sizes are bytes and times are seconds.""")
     yield "See also [exit codes](exit-codes.md) and [reasons](reasons.md)."
+    for section, names in COMMANDS.items():
+        yield f"\n| {section.lower()} | |\n| --- | --- |"
+        yield from (f"| [`seqsup {name}`](#seqsup-{name}) | {_cell(about)} |" for name, about in names.items())
     for name, command, context in _commands():
         yield f"\n## seqsup {name}\n\n```\n{_usage(command, context)}\n```\n"
         yield "\n\n".join(

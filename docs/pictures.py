@@ -1,81 +1,137 @@
-"""Draws terminal.svg, README's picture of a terminal: `python docs/terminal.py`, some five minutes. A real run of
-grafana/preview/run.toml in a real terminal (tmux), as it looked while an agent leaked, and at its end."""
+"""Makes the pictures of README and docs: `python3 supervisor pictures`, some ten minutes.
+
+    python docs/pictures.py [terminal] [dashboard]
+
+`terminal` runs grafana/preview/run.toml in a real terminal (tmux). It draws the plan, the live view of a leaking agent,
+the final table, and the page of the report if there is a headless Chromium. `dashboard` runs grafana/preview/make.py.
+"""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PREVIEW, PICTURES = ROOT / "grafana/preview", ROOT / "docs/pictures"
+sys.path.insert(0, str(PREVIEW))
+
+from photograph import browser, photograph  # noqa: E402
+
 WIDTH, HEIGHT = 100, 40  # characters
-ABOVE_VIEW = 9  # lines of the log
+SHOWN = "/home/me/agents"  # in place of the temporary folder
+ABOVE_VIEW = 6  # lines of the log
+REPORT = (1100, 900)  # pixels
 CELL_W, CELL_H, EDGE = 8.4, 18, 16  # pixels
 PAPER, INK, FAINT = "#11151c", "#d3d7de", "#7d8590"
 COLOURS = {31: "#ff7b72", 32: "#56d364", 33: "#e3b341", 34: "#79c0ff", 35: "#d2a8ff", 36: "#76e3ea"}
-LEAKS = re.compile(r"▶ embed  attempt 2.*\n mem .* (?:6|7|8)\d %")
-OVER = re.compile(r"^next: ", re.MULTILINE)
+LEAKS = re.compile(r"▶ embed\b.*attempt 2[^▶]*?\b[678]\d %")
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        view, end = session(Path(folder))
-    (Path(__file__).parent / "terminal.svg").write_text("\n".join(svg(cut(view, end))) + "\n")
+def main(wanted: list[str]) -> None:
+    kinds = {"terminal": terminal, "dashboard": dashboard}
+    if unknown := set(wanted) - set(kinds):
+        sys.exit(f"no picture {', '.join(unknown)}: choose from {', '.join(kinds)}")
+    PICTURES.mkdir(exist_ok=True)
+    for kind in wanted or kinds:
+        kinds[kind]()
 
 
-def cut(view: list[str], end: list[str]) -> list[str | None]:
-    """The last of the log and the view; the table."""
-    rule = next(n for n, line in enumerate(view) if "───" in line)
-    first = next(
-        n for n, line in enumerate(end) if " completed" in line and " gave up" in line and "highest peak" in line
-    )
-    return [*view[max(0, rule - ABOVE_VIEW) :], None, *end[first:]]
+def dashboard() -> None:
+    subprocess.run([sys.executable, str(PREVIEW / "make.py")], check=True)
 
 
-def session(folder: Path) -> tuple[list[str], list[str]]:
-    """Record the terminal while the agent leaked, and at the end."""
-    tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
-    env = {**os.environ, "SEQSUP_STATE_DIR": str(folder / "state"), "LC_ALL": "C.UTF-8"}
-    for name in ("CI", "NO_COLOR", "TMUX"):
-        env.pop(name, None)
+def terminal() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("run.toml", "agent.mjs"):
+            shutil.copy(PREVIEW / file, folder)
+        env = {**os.environ, "SEQSUP_STATE_DIR": str(folder / "state"), "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        for variable in ("CI", "NO_COLOR", "TMUX"):
+            env.pop(variable, None)
+        (plan,) = screens(folder, env, "plan run.toml", ended)
+        draw("plan", "seqsup plan", [line.replace(name, SHOWN) for line in plan])
+        live, end = screens(folder, env, "start run.toml", leaks, ended)
+        rule = next(n for n, line in enumerate(live) if "───" in line)
+        draw("live", "seqsup start: the live view while an agent leaks", live[max(0, rule - ABOVE_VIEW) :])
+        first = next(n for n, line in enumerate(end) if "highest peak" in line)
+        draw("table", "seqsup start: the table at the end", end[first:])
+        photograph_report(folder, env)
 
-    def call(*words: str) -> str:
-        return subprocess.run([*tmux, *words], env=env, capture_output=True, text=True, check=True).stdout
 
-    def when(seen: re.Pattern[str]) -> list[str]:
-        while not seen.search(call("capture-pane", "-p")):
-            time.sleep(0.1)
-        return call("capture-pane", "-pe").rstrip("\n").splitlines()
+def photograph_report(folder: Path, env: dict[str, str]) -> None:
+    page = folder / "report.html"
+    subprocess.run([sys.executable, "-m", "seqsup", "report", "-o", str(page)], cwd=folder, env=env, check=True)
+    page.write_text(page.read_text().replace(str(folder), SHOWN))
+    if browser() is None:
+        sys.stderr.write("no chromium: report.png stays as it is; tests/system/browser/install gets one\n")
+        return
+    photograph(page.as_uri(), *REPORT, PICTURES / "report.png")
 
-    command = f"{sys.executable} -m seqsup start run.toml; cat"
-    size = ("-x", str(WIDTH), "-y", str(HEIGHT))
-    call("new-session", "-d", *size, "-c", str(ROOT / "grafana/preview"), command)
+
+def draw(name: str, title: str, lines: list[str]) -> None:
+    (PICTURES / f"{name}.svg").write_text("\n".join(svg(title, lines)) + "\n")
+
+
+# -- a terminal
+
+
+class Terminal:
+    """A window of tmux in which one command of seqsup runs; the file `over` appears when it has exited."""
+
+    def __init__(self, folder: Path, env: dict[str, str], command: str) -> None:
+        self.over = folder / "over"
+        self.over.unlink(missing_ok=True)
+        self._tmux, self._env = ("tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"), env
+        size = ("-x", str(WIDTH), "-y", str(HEIGHT), "-c", str(folder))
+        self.call("new-session", "-d", *size, f"{sys.executable} -m seqsup {command}; touch {self.over}; cat")
+        self.call("set", "-g", "status", "off")
+
+    def call(self, *words: str) -> str:
+        return subprocess.run([*self._tmux, *words], env=self._env, capture_output=True, text=True, check=True).stdout
+
+    def lines(self) -> list[str]:
+        """Return all lines with their colours, also those that have scrolled away."""
+        return self.call("capture-pane", "-peS", "-").rstrip("\n").splitlines()
+
+
+def ended(window: Terminal) -> bool:
+    return window.over.exists()
+
+
+def leaks(window: Terminal) -> bool:
+    return LEAKS.search(window.call("capture-pane", "-p")) is not None
+
+
+def screens(folder: Path, env: dict[str, str], command: str, *facts: Callable[[Terminal], bool]) -> Iterator[list[str]]:
+    """Yield the terminal's lines each time that the next fact has come true."""
+    window = Terminal(folder, env, command)
     try:
-        call("set", "-g", "status", "off")
-        return when(LEAKS), when(OVER)
+        for fact in facts:
+            while not fact(window):
+                time.sleep(0.1)
+            yield window.lines()
     finally:
-        call("kill-server")
+        window.call("kill-server")
 
 
 # -- drawn
 
 
-def svg(lines: list[str | None]) -> Iterator[str]:
-    """Each line is a text; None is a rule between two pictures of the same terminal."""
+def svg(title: str, lines: list[str]) -> Iterator[str]:
+    """Yield the lines of an SVG file. Each text line has its colours as escape sequences."""
     width, height = WIDTH * CELL_W + 2 * EDGE, len(lines) * CELL_H + 2 * EDGE
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}"'
     yield ' font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="14">'
-    yield "<title>seqsup start: the live view while an agent leaks, and the table at the end</title>"
+    yield f"<title>{escape(title)}</title>"
     yield f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/>'
     for row, line in enumerate(lines):
         y = EDGE + row * CELL_H
-        if line is None:
-            yield f'<path d="M0 {y + CELL_H // 2}H{width:.0f}" stroke="{FAINT}" stroke-dasharray="3 5"/>'
-            continue
         for column, text, style in pieces(line):
             x, length = EDGE + column * CELL_W, len(text) * CELL_W
             yield f'<text x="{x:.1f}" y="{y + 13}" textLength="{length:.1f}" {style}>{escape(text, quote=False)}</text>'
@@ -111,4 +167,4 @@ def styled(look: dict[str, str], codes: list[int]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

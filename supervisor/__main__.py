@@ -126,10 +126,10 @@ def mutants(arguments):
     return call(PYTHON, "tests/mutants.py", *arguments)
 
 
-def preview(arguments):
-    """Draw the dashboard from a real run: some six minutes, most of them the run."""
+def pictures(arguments):
+    """Make the pictures of README and docs from real runs: some ten minutes. Arguments: terminal, dashboard."""
     prepare("dev")
-    return call(PYTHON, "grafana/preview/make.py", *arguments)
+    return call(PYTHON, "docs/pictures.py", *arguments)
 
 
 def clean(_):
@@ -148,7 +148,7 @@ VERBS = {
     "test-all": test_all,
     "lint": lint,
     "mutants": mutants,
-    "preview": preview,
+    "pictures": pictures,
     "clean": clean,
 }
 

@@ -1,5 +1,5 @@
-"""Draws the dashboard: `make dashboard-preview`. A real run of some four minutes, a real Prometheus, Grafana's own
-components (npm: @grafana/ui) in a headless Chromium. Writes grafana/dashboard.png, and its first screen beside it.
+"""Draws the dashboard: `python3 supervisor pictures dashboard`. A real run of some four minutes, a real Prometheus,
+Grafana's own components (npm: @grafana/ui) in a headless Chromium. Writes grafana/dashboard.png, and its first screen.
 
     python grafana/preview/make.py [again]      again: draws the last run once more, as after a change of the dashboard
 """
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from photograph import photograph
 from record import HERE, ROOT, Json, answers, prometheus, record
 
 PAGE = HERE / "page"
@@ -23,7 +24,6 @@ WHOLE, TOP = ROOT / "grafana" / "dashboard.png", ROOT / "grafana" / "dashboard-t
 WIDTH, HEAD, LINE = 1600, 44, 38  # pixels, as in page/main.jsx
 FIRST_SCREEN = 24  # lines
 LOADERS = ("--loader:.svg=dataurl", "--loader:.woff2=dataurl", "--loader:.woff=empty", "--loader:.ttf=empty")
-CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     shutil.copy(run / "data.json", site)
     lines = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in shown["panels"])
     with served(site) as url:
-        photograph(url, HEAD + lines * LINE, WORK / "picture.png")
+        photograph(url, WIDTH, HEAD + lines * LINE, WORK / "picture.png")
     call("node", "shrink.mjs", WORK / "picture.png", WHOLE, TOP, HEAD + FIRST_SCREEN * LINE)
 
 
@@ -74,15 +74,6 @@ def served(folder: Path) -> Iterator[str]:
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
-
-
-def photograph(url: str, height: int, file: Path) -> None:
-    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if browser is None:
-        sys.exit("no chromium: see tests/system/browser/install")
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--log-level=3")
-    size, patience = f"--window-size={WIDTH},{height}", "--virtual-time-budget=30000"
-    call(browser, *flags, size, patience, f"--screenshot={file}", url)
 
 
 def call(*command: object) -> None:

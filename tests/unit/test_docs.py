@@ -3,13 +3,16 @@
 import re
 import runpy
 import tomllib
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers.paths import ROOT
+from seqsup.model.reason import Reason
 from seqsup.profile.parse import parse
+from seqsup.view.summary import COLUMNS
 
 DOCUMENTS = [
     path.relative_to(ROOT)
@@ -22,6 +25,7 @@ FOR_CONTRIBUTORS = [
 VERBS = set(runpy.run_path(str(ROOT / "supervisor/__main__.py"))["VERBS"])
 TARGETS = set(" ".join(re.findall(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)).split())
 MAKE: dict[str, Any] = runpy.run_path(str(ROOT / "docs/make.py"))
+REMAKE = "python3 supervisor pictures terminal"
 MADE: dict[str, str] = MAKE["documents"]()
 
 
@@ -59,9 +63,9 @@ def test_the_design_names_the_layers_in_their_order() -> None:
     assert [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)] == layers
 
 
-def test_the_readme_gives_a_reason_for_each_dependency() -> None:
+def test_each_dependency_has_a_reason() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    _, _, table = (ROOT / "README.md").read_text().partition("| runtime dependency | why |\n")
+    _, _, table = (ROOT / "docs/contributing/dependencies.md").read_text().partition("| runtime dependency | why |\n")
     reasons = re.findall(r"^\| ([a-z][a-z0-9-]*) \| \S", table, re.MULTILINE)
     assert sorted(reasons) == sorted(re.match(r"[\w-]+", package)[0] for package in packages)  # type: ignore[index]
 
@@ -85,6 +89,12 @@ def test_every_verb_in_the_documents_exists() -> None:
         assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)) <= TARGETS
 
 
+def test_readme_fits_on_one_screen() -> None:
+    """Rendered lines: a paragraph of links is one line, and so is a code line."""
+    text = re.sub(r"^```.*\n|<!--.*-->\n", "", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert len(re.sub(r"(?<=·)\n", " ", text).splitlines()) <= 50
+
+
 def test_page_on_pypi_makes_sense_without_a_clone() -> None:
     repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
     page = runpy.run_path(str(ROOT / "setup.py"))["page"]((ROOT / "README.md").read_text(), repository, "1.2.3")
@@ -94,12 +104,46 @@ def test_page_on_pypi_makes_sense_without_a_clone() -> None:
     assert len(ours) > 15
     assert all((ROOT / path).is_file() for path in ours)
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", page)
-    assert len(pictures) == 2
+    assert len(pictures) == 1
     assert all(picture.startswith("https://raw.githubusercontent.com/seqsup/seqsup/1.2.3/") for picture in pictures)
     assert "python3 supervisor" not in page
     assert "make check" not in page
     assert set(re.findall(r"install '?([^\s'`]+)", page)) >= {"seqsup", "seqsup[node]"}
     assert not re.search(r"install '?\.", page)
+
+
+# -- pictures of a terminal: whether they show what the code prints today, as far as no run is needed
+
+
+@pytest.mark.parametrize("name", ["plan", "live", "table"])
+def test_picture_has_only_words_that_the_code_or_its_run_has(name: str) -> None:
+    files = [*(ROOT / "supervisor/seqsup").rglob("*.py"), *(ROOT / "supervisor/seqsup").rglob("*.toml")]
+    files += [ROOT / "grafana/preview/run.toml", ROOT / "grafana/preview/agent.mjs"]
+    known = set(re.findall(r"[a-z]{4,}", " ".join(file.read_text() for file in files)))
+    shown = [word for word in " ".join(_shown(name)).split() if "/" not in word]
+    stale = {part for word in shown for part in re.findall(r"[a-z]{4,}", word)} - known
+    assert stale == set(), REMAKE
+
+
+def test_picture_of_the_table_has_the_columns_and_agents_of_today() -> None:
+    lines = _shown("table")
+    agents = [agent.name for agent in parse((ROOT / "grafana/preview/run.toml").read_text(), "run.toml").agents]
+    head = next(line for line in lines if line.split()[:1] == ["agent"])
+    assert re.split(r"  +", head.strip()) == [column.title for column in COLUMNS], (
+        "python3 supervisor pictures terminal"
+    )
+    rows = {line.split()[0]: line for line in lines if line.split()[0] in agents}
+    assert list(rows) == agents
+    assert {reason for row in rows.values() for reason in row.split() if reason in set(Reason)} > {Reason.COMPLETED}
+
+
+def _shown(name: str) -> list[str]:
+    """The lines of a picture, as they stand in the terminal."""
+    cell, lines = 8.4, dict[str, str]()
+    text = r'<text x="([\d.]+)" y="(\d+)"[^>]*>([^<]*)</text>'
+    for x, y, piece in re.findall(text, (ROOT / f"docs/pictures/{name}.svg").read_text()):
+        lines[y] = lines.get(y, "").ljust(round((float(x) - 16) / cell)) + unescape(piece)
+    return list(lines.values())
 
 
 def test_npx_names_a_version_in_documents_and_profiles() -> None:
@@ -113,4 +157,4 @@ def test_npx_names_a_version_in_documents_and_profiles() -> None:
 
 
 def test_make_has_every_verb() -> None:
-    assert TARGETS - {"dashboard-preview"} == VERBS - {"preview"}
+    assert TARGETS == VERBS

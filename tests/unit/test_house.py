@@ -14,16 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 import seqsup
 from helpers.paths import ROOT
-from seqsup.cli.app import COMMANDS, FAULT, INTERRUPTED, ISSUES, PIPE_CLOSED
+from seqsup.cli.app import FAULT, INTERRUPTED, ISSUES, PIPE_CLOSED
 from seqsup.errors import SeqsupError
 from seqsup.model.profile import SHARED
 from seqsup.model.reason import Reason
-from seqsup.profile.parse import parse
 from seqsup.profile.schema import schema
 from seqsup.runner.run import AT_USAGE_LIMIT, COMPLETED, GAVE_UP, STOPPED_BY_POLICY
 
@@ -139,20 +137,6 @@ def test_the_guide_to_endings_has_every_reason_and_no_other() -> None:
     assert sorted(said) == sorted(Reason)
 
 
-def test_the_readme_has_every_command_and_no_other() -> None:
-    said = {word for cell in rows(README, "command") for word in re.findall(r"`seqsup (\w+)", cell)}
-    assert said == {name for section in COMMANDS.values() for name in section}
-
-
-def test_the_readme_has_every_option_of_the_commands_it_describes_only_if_it_exists() -> None:
-    for cell, text in rows(README, "command").items():
-        for name in re.findall(r"`seqsup (\w+)", cell)[:1]:
-            command = getattr(importlib.import_module(f"seqsup.cli.commands.{name}"), name)
-            inner = command.commands.values() if isinstance(command, click.Group) else ()
-            known = {option for each in (command, *inner) for parameter in each.params for option in parameter.opts}
-            assert set(re.findall(r"--\w[\w-]*", f"{cell} {text}")) <= known, name
-
-
 def test_the_guide_to_runs_has_every_exit_code() -> None:
     said = {int(code) for code in rows(EXIT_CODES, "exit code") if code.isdigit()}
     assert "128+n" in rows(EXIT_CODES, "exit code")
@@ -205,11 +189,6 @@ def test_the_document_of_keys_has_every_key_of_a_profile_in_its_table_and_no_oth
     assert {name: sorted(keys) for name, keys in said.items()} == {
         name: sorted(keys) for name, keys in _tables().items()
     }
-
-
-def test_the_readmes_profile_is_one() -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert [each.name for each in parse(text, "README.md").agents] == ["plan", "build"]
 
 
 def test_the_changelog_has_this_version_and_the_readme_leads_to_it() -> None:
