@@ -178,6 +178,7 @@ def _profile() -> Iterator[str]:
     yield _filled("""`seqsup schema` prints the JSON Schema, by which editors complete and check. A mistake is reported
         with file, line, key and the nearest known key. All mistakes are reported at once, and
         nothing is started.""")
+    examples = _examples()
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})
     for name, table in top.items():
@@ -188,16 +189,26 @@ def _profile() -> Iterator[str]:
         keys = {key: value for key, value in own["properties"].items() if not (name == "agents" and key in SHARED)}
         yield f"\n## {f'[[{name}]]' if many else f'[{name}]'}\n"
         yield (own.get("description") or table.get("description", "")) + "\n"
+        yield f"```toml\n{examples[name]}\n```\n"
         yield from _table(keys)
     yield "\nAn agent also takes the tables " + ", ".join(f"`{name}`" for name in SHARED) + ", for itself alone."
 
 
+def _examples() -> dict[str, str]:
+    """Return the example of each table, by its name."""
+    found: dict[str, str] = {}
+    for part in re.split(r"\n\n(?=\[)", (ROOT / "docs/tables.toml").read_text())[1:]:
+        name = part.strip("[").partition("]")[0]
+        found[name] = "\n\n".join(filter(None, (found.get(name), part.strip())))
+    return found
+
+
 def _table(keys: dict[str, Any], prefix: str = "") -> Iterator[str]:
     if not prefix:
-        yield "| key | takes | default | |\n| --- | --- | --- | --- |"
+        yield "| key | meaning | takes | default |\n| --- | --- | --- | --- |"
     for name, value in keys.items():
         default = "" if value.get("default") in (None, "", [], {}) else f"`{_toml(value['default'])}`"
-        cells = map(_cell, (f"`{prefix}{name}`", _takes(value), default, value.get("description", "")))
+        cells = map(_cell, (f"`{prefix}{name}`", value.get("description", ""), _takes(value), default))
         yield f"| {' | '.join(cells)} |"
         for inner in (value, *value.get("anyOf", ())):
             if "properties" in inner:
@@ -232,7 +243,9 @@ def _toml(value: object) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Escape what Markdown takes for its own: | everywhere in a table, the others outside of `code`."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    return re.sub(r"`[^`]*`|[*<]", lambda found: {"*": "\\*", "<": "&lt;"}.get(found[0], found[0]), text)
 
 
 # -- roff

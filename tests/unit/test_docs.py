@@ -49,6 +49,17 @@ def test_each_toml_block_is_a_profile_or_a_part_of_one(document: Path) -> None:
         assert parse(block + agent, str(document)).agents
 
 
+def test_start_page_leads_to_every_page() -> None:
+    """The site has the pages in its order."""
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs/index.md").read_text()))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("[!c]*/*.md")}
+    assert pages <= linked
+
+
+def test_examples_of_tables_are_a_profile() -> None:
+    assert parse((ROOT / "docs/tables.toml").read_text(), "tables.toml").agents
+
+
 @pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=str)
 def test_every_path_in_documents_for_contributors_exists(document: Path) -> None:
     for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / document).read_text()):
