@@ -1,7 +1,7 @@
 """Text for people: its width, wrapping, plurals, and what a terminal may show."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
@@ -11,10 +11,34 @@ _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them; they hide no text and turn none round
 _LONGEST = 300  # characters of a word in a message: longer than most paths
+_STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
+_STYLE = r"\x1b\[(?:0|1|2|31|32|33)m"  # all that `styled` writes; none of them moves the cursor or hides text
+_RESET = "\x1b[0m"
+
+
+class Width(int):
+    """Columns of a terminal, with the mark for what is cut: `…`, or `..` where there is no such symbol."""
+
+    more = "…"
+
+
+def styled(style: str, text: str) -> str:
+    """Return text for people in a style: bold, dim, red, green or yellow; "" for none.
+
+    Print it with click.echo, which leaves the style out where it is not wanted (NO_COLOR, TERM=dumb, a pipe).
+    `columns`, `wrap` and tables do not count it.
+    """
+    return f"\x1b[{_STYLES[style]}m{printable(text)}{_RESET}" if style and text else text
+
+
+def unpainted(text: str) -> str:
+    """Return the text without the styles that `styled` gave it."""
+    return re.sub(_STYLE, "", text) if "\x1b" in text else text
 
 
 def columns(text: str) -> int:
     """How wide a terminal shows it."""
+    text = unpainted(text)
     if text.isascii():
         return len(text)
     import unicodedata  # most text needs none of it
@@ -30,8 +54,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else _plain(text)
 
 
-def shown(text: str) -> str:
-    """Return text of several lines as a terminal may have it: only its lines, tabs and joiners are kept as they are."""
+def shown(text: str, *, styles: bool = False) -> str:
+    """Return text of several lines as a terminal may have it: only its lines, tabs and joiners are kept as they are,
+    and with `styles` what `styled` writes."""
+    if styles and "\x1b" in text:
+        return "".join(part if at % 2 else shown(part) for at, part in enumerate(re.split(f"({_STYLE})", text)))
     return "\n".join(line if line.isprintable() else _plain(line, "\t" + _JOINERS) for line in text.split("\n"))
 
 
@@ -60,16 +87,32 @@ def unstyled(text: str) -> str:
 
 def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
     """Break at spaces; a word that is too long stays whole, so that paths and commands can be copied."""
-    if width is None or len(text) <= width:
+    if width is None or len(plain := unpainted(text)) <= width:
         return [text]
     from textwrap import wrap as broken  # most text fits
 
-    first = text[: len(text) - len(text.lstrip())]
+    first = plain[: len(plain) - len(plain.lstrip())]
     room = max(width, len(indent) + 20)
-    return broken(
-        text.strip(), room, initial_indent=first, subsequent_indent=indent,
+    lines = broken(
+        plain.strip(), room, initial_indent=first, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
     ) or [""]  # fmt: skip
+    return lines if plain == text else list(_repainted(lines, text))
+
+
+def _repainted(lines: list[str], text: str) -> Iterator[str]:
+    """Give lines the styles of the text that was broken into them: only its blanks are not the same."""
+    pieces = iter(re.findall(rf"{_STYLE}|\S", text))
+    style = ""  # goes on in the next line, behind its indent
+    for line in lines:
+        words = line.lstrip()
+        painted = line[: len(line) - len(words)] + style
+        for character in words:
+            if not character.isspace():
+                while (piece := next(pieces)) != character:
+                    painted, style = painted + piece, "" if piece == _RESET else piece
+            painted += character
+        yield painted + (_RESET if style else "")
 
 
 def at_a_time(concurrency: int) -> str:

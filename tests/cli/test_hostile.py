@@ -19,6 +19,7 @@ from helpers.told import Told
 from helpers.written import Written
 from seqsup.cli.app import COMMANDS, FAULT
 from seqsup.profile.schema import schema
+from seqsup.text import unpainted
 
 Cli = Callable[..., Result]
 
@@ -32,7 +33,7 @@ JOINERS = "\u200c\u200d"
 
 def unfit(sent: str) -> set[str]:
     """Return the characters that must not reach a terminal. Its driver turns each \n into \r\n."""
-    return {c for c in sent.replace("\r\n", "") if not c.isprintable() and c not in f"\t{JOINERS}"}
+    return {c for c in unpainted(sent).replace("\r\n", "") if not c.isprintable() and c not in f"\t{JOINERS}"}
 
 
 @pytest.fixture

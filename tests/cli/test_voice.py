@@ -18,7 +18,6 @@ from helpers.paths import ROOT
 from helpers.profiles import shell, write
 from seqsup.cli.app import COMMANDS, FAULT
 from seqsup.text import wrap
-from seqsup.view.table import Column, render
 
 Cli = Callable[..., Result]
 
@@ -150,20 +149,6 @@ def test_printed_text_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str
     assert len(lines) > 1
     wide = [line for line in lines if len(line) > columns and " " in line.strip()[: columns - 12]]
     assert [line for line in wide if not any(copied in line for copied in ("$ ", "→ ", "seqsup "))] == []
-
-
-def test_a_table_keeps_what_matters_when_it_is_narrow() -> None:
-    columns = (Column("agent", right=False), Column("attempts", optional=2), Column("reason", right=False))
-    rows = [("the-long-name-of-an-agent", "3", "heap-oom (expected)")]
-    assert render(columns, rows, 80)[1] == "  the-long-name-of-an-agent         3  heap-oom (expected)"
-    assert render(columns, rows, 44)[1] == "  the-long-name-of-an-…  heap-oom (expected)"
-    assert max(map(len, render(columns, rows, 30))) <= 30
-
-
-def test_a_copy_keeps_its_number_when_its_name_is_cut() -> None:
-    columns = (Column("agent", right=False), Column("reason", right=False))
-    rows = [(f"migrate-the-components.{number}", "completed") for number in (9, 10)]
-    assert render(columns, rows, 30)[1:] == ["  migrate-the-co….9  completed", "  migrate-the-c….10  completed"]
 
 
 @given(st.text("ab ", max_size=60), st.integers(1, 80))

@@ -16,6 +16,8 @@ from seqsup.text import (
     nearest,
     printable,
     shown,
+    styled,
+    unpainted,
     unstyled,
     wrap,
 )
@@ -31,6 +33,38 @@ def test_width_is_that_of_a_terminal(text: str, width: int) -> None:
 def test_unprintable_character_becomes_a_blank() -> None:
     assert printable("a\x1b[1mb\nc") == "a [1mb c"
     assert printable("né → ok") == "né → ok"
+
+
+def test_style_has_no_width_and_goes_without_a_trace() -> None:
+    painted = styled("red", "hard") + " " + styled("dim", "日本")
+    assert painted == "\x1b[31mhard\x1b[0m \x1b[2m日本\x1b[0m"
+    assert (columns(painted), unpainted(painted)) == (9, "hard 日本")
+    assert (styled("", "plain"), styled("red", "")) == ("plain", "")
+
+
+def test_styled_text_cannot_move_the_cursor() -> None:
+    assert styled("red", "a\x1b[2Jb") == "\x1b[31ma [2Jb\x1b[0m"
+
+
+def test_shown_keeps_styles_only_where_they_are_wanted() -> None:
+    hidden = "\x1b[8mhidden\x1b[0m\x1b[2J"
+    assert shown(styled("red", "hard") + hidden, styles=True) == "\x1b[31mhard\x1b[0m [8mhidden\x1b[0m [2J"
+    assert shown(styled("red", "hard")) == " [31mhard [0m"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "bold", "red"]), st.text("ab ", max_size=9))), st.integers(1, 60))
+def test_wrapped_text_keeps_its_styles(parts: list[tuple[str, str]], width: int) -> None:
+    painted = "".join(styled(style, word) for style, word in parts)
+    lines = wrap(painted, width)
+    assert [unpainted(line) for line in lines] == wrap(unpainted(painted), width)
+    assert all(line.endswith("\x1b[0m") for line in lines if "\x1b" in line and not line.endswith(("a", "b", " ")))
+
+
+def test_style_that_spans_lines_begins_again_behind_the_indent() -> None:
+    assert wrap(styled("red", "one two three four five"), 14) == [
+        "\x1b[31mone two three four\x1b[0m",
+        "  \x1b[31mfive\x1b[0m",
+    ]
 
 
 def test_shown_text_keeps_its_lines_tabs_and_joiners() -> None:

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 import click
 
 from seqsup import __version__
-from seqsup.view.terminal import discard, guarded, speak_plainly
+from seqsup.view.terminal import discard, forced, guarded, speak_plainly
 
 UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
 COMPLETE = "_SEQSUP_COMPLETE"  # set by the script of `seqsup completion` when it asks us
@@ -128,7 +128,7 @@ def _answer(argv: Sequence[str] | None) -> int:
             from click.shell_completion import shell_complete
 
             return shell_complete(seqsup, {}, "seqsup", COMPLETE, asked)
-        with seqsup.make_context("seqsup", args or ["--help"]) as context:
+        with seqsup.make_context("seqsup", args or ["--help"], color=forced() or None) as context:
             code = seqsup.invoke(context)
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not at the interpreter's end
     except click.exceptions.Exit as ended:
@@ -220,4 +220,4 @@ def _say(message: str) -> None:
     from seqsup import text
 
     for line in message.split("\n"):
-        click.echo(f"seqsup: {text.message(line)}", err=True)
+        click.echo(f"{text.styled('red', 'seqsup:')} {text.message(line)}", err=True, color=forced() or None)

@@ -1,8 +1,12 @@
-"""Plain tables: no boxes, so that they can be copied, searched and compared. Pure text."""
+"""Tables without boxes, so that they can be copied, searched and compared. Pure text; a cell may be styled."""
 
+import re
 from collections.abc import Sequence
 
 from msgspec import Struct
+
+from seqsup.text import Width, styled, unpainted
+from seqsup.text import columns as wide
 
 NONE = "–"
 INDENT = "  "
@@ -18,7 +22,7 @@ class Column(Struct, frozen=True):
 def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
     """Lay out a table in lines; within `width` as long as that holds the words that must stay."""
     kept = list(range(len(columns)))
-    sizes = [max([len(column.title), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
+    sizes = [max([len(column.title), *(wide(row[at]) for row in rows)]) for at, column in enumerate(columns)]
 
     def too_wide() -> int:
         return 0 if width is None else sum(sizes[at] + 2 for at in kept) - width
@@ -39,10 +43,11 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
     sizes[name] = min(longest, sizes[name] + max(0, -too_wide()))  # a column that went may have left more than it took
     for at in sorted((at for at in kept if not columns[at].right), key=lambda at: -sizes[at]):
         sizes[at] = min(sizes[at], max(_SHORTEST, sizes[at] - max(0, too_wide())))
-    lines = [[column.title for column in columns], *rows]
+    lines = [[styled("dim", column.title) for column in columns], *rows]
+    more = width.more if isinstance(width, Width) else Width.more
     return [
         INDENT
-        + "  ".join(_cell(line[at], sizes[at], columns[at].right) for at in kept).rstrip()
+        + "  ".join(_cell(line[at], sizes[at], columns[at].right, more) for at in kept).rstrip()
         for line in lines
     ]  # fmt: skip
 
@@ -51,9 +56,17 @@ def _by_rank(positions: list[int], columns: Sequence[Column]) -> list[int]:
     return sorted(positions, key=lambda at: -columns[at].optional)
 
 
-def _cell(text: str, size: int, right: bool) -> str:
-    if len(text) > size:
-        _, dot, number = text.rpartition(".")
-        end = dot + number if number.isdigit() and len(number) < size // 2 else ""  # of a copy: all else is alike
-        text = text[: size - 1 - len(end)] + "…" + end
-    return text.rjust(size) if right else text.ljust(size)
+def _cell(text: str, size: int, right: bool, more: str) -> str:
+    """Return a cell of this size: a text that is too long is cut, one that is short gets blanks outside its style."""
+    plain = unpainted(text)
+    begin, end = re.fullmatch(r"(\x1b\[\d+m)?.*?(\x1b\[0m)?", text, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if wide(plain) > size:
+        _, dot, number = plain.rpartition(".")
+        tail = dot + number if number.isdigit() and len(number) < size // 2 else ""  # of a copy: all else is alike
+        head = plain[: size - len(more) - len(tail)]
+        while wide(head) > size - len(more) - len(tail):
+            head = head[:-1]
+        plain = head + more + tail
+    blanks = " " * (size - wide(plain))
+    painted = begin + plain + end
+    return blanks + painted if right else painted + blanks

@@ -8,7 +8,7 @@ from io import IncrementalNewlineDecoder, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from seqsup.text import shown, unstyled
+from seqsup.text import Width, mark, shown, unpainted, unstyled
 
 _PLAIN = "seqsup_plain"
 
@@ -17,9 +17,12 @@ def colourful(stream: TextIO) -> bool:
     """Whether to colour what goes there. It says nothing about redrawing: FORCE_COLOR must not animate a CI log."""
     if os.environ.get("NO_COLOR"):
         return False
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
-        return True
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return forced() or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def forced() -> bool:
+    """Whether colour is wanted even where there is no terminal."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("FORCE_COLOR", "0") not in ("", "0")
 
 
 def redrawable() -> bool:
@@ -39,10 +42,11 @@ def symbols(stream: TextIO) -> str:
 
 
 class Terminal(TextIOWrapper):
-    """A standard stream to a terminal. Whatever text is written to it, none of it moves the cursor or hides."""
+    """A standard stream to a terminal. Whatever text is written to it, none of it moves the cursor or hides, and its
+    styles are left out where no colour is wanted."""
 
     def write(self, text: str) -> int:
-        super().write(shown(text))
+        super().write(shown(text, styles=True) if colourful(self) else shown(unpainted(text)))
         return len(text)
 
 
@@ -104,14 +108,18 @@ def _find(name: str) -> codecs.CodecInfo | None:
     return codecs.CodecInfo(_plainly, utf8.decode, incrementalencoder=_Plain, name=_PLAIN)
 
 
-def width(stream: TextIO | None = None) -> int | None:
+def width(stream: TextIO | None = None) -> Width | None:
     """COLUMNS, or those of a terminal (stdout's); None where there is neither, and lines may be as long as they are."""
-    if re.fullmatch("[0-9]{1,9}", told := os.environ.get("COLUMNS", "")) and int(told) > 0:
-        return int(told)
     stream = sys.stdout if stream is None else stream
-    if stream is None or not stream.isatty():
+    if re.fullmatch("[0-9]{1,9}", told := os.environ.get("COLUMNS", "")):
+        found = int(told)
+    else:
+        found = os.get_terminal_size(stream.fileno()).columns if stream is not None and stream.isatty() else 0
+    if not found:  # also of a terminal that never told its size
         return None
-    return os.get_terminal_size(stream.fileno()).columns or None  # 0: a terminal that never told its size
+    columns = Width(found)
+    columns.more = mark("…", symbols(stream))
+    return columns
 
 
 def here() -> str:

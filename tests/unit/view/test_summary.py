@@ -9,9 +9,12 @@ from seqsup.model.history import fold
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes, title
 from seqsup.model.reason import Reason
+from seqsup.model.run_view import RunView
 from seqsup.profile.limits import auto_heap
+from seqsup.text import unpainted
 from seqsup.units import GIB, MIB
-from seqsup.view.summary import body, headline, summary
+from seqsup.view.summary import body, headline
+from seqsup.view.summary import summary as painted
 
 HELD = (
     process(1, "node agents/embed.js --all", 589 * MIB),
@@ -35,6 +38,10 @@ def nightly() -> Told:
     told.attempt("leak", Reason.HARD, seconds=2, peak=260 * MIB, hard=256 * MIB, ok=True)
     told.drained("leak", seconds=30, why="96 MiB still owned").agent_ended("leak", Reason.HARD, ok=True)
     return told.skipped("deploy", "it needs embed, which did not complete").run_ended(1)
+
+
+def summary(view: RunView, width: int | None = None, here: str = "") -> str:
+    return unpainted(painted(view, width=width, here=here))
 
 
 def text(block: str) -> str:
