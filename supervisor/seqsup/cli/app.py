@@ -171,9 +171,9 @@ def _usage(error: click.ClickException, context: click.Context | None) -> int:
     _say(told(error))
     at = getattr(error, "ctx", None)
     if at is not None:
-        click.echo(f"try: {at.command_path} -h", err=True)
+        _say(f"try: {at.command_path} -h")
     elif context is not None and context.invoked_subcommand:  # click's parser of options names no context
-        click.echo(f"try: {context.command_path} {context.invoked_subcommand} -h", err=True)
+        _say(f"try: {context.command_path} {context.invoked_subcommand} -h")
     return error.exit_code
 
 
@@ -217,7 +217,18 @@ def _trace(error: Exception) -> None:
 
 def _say(message: str) -> None:
     """Print a message that may quote a profile, a path or an argument: none of it may move the cursor."""
-    from seqsup import text
-
     for line in message.split("\n"):
-        click.echo(f"{text.styled('red', 'seqsup:')} {text.message(line)}", err=True, color=forced() or None)
+        click.echo(_voiced(line), err=True, color=forced() or None)
+
+
+def _voiced(line: str) -> str:
+    """Return a line of a message with its first word marked. One that begins with blanks continues the line above."""
+    from seqsup.text import message, styled
+
+    line = message(line)
+    said = line.lstrip()
+    margin = line[: len(line) - len(said)]
+    word = next((word for word in ("hint:", "try:") if said.startswith(word)), "")
+    if word:
+        return margin + styled("bold", word) + said.removeprefix(word)
+    return line if margin else f"{styled('red', 'seqsup:')} {line}"

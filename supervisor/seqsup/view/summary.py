@@ -7,7 +7,7 @@ from pathlib import PurePath
 from seqsup.model.process_names import processes
 from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
-from seqsup.text import counted, named, printable, wrap
+from seqsup.text import columns, counted, named, printable, styled, unpainted, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.table import NONE, Column, render
 
@@ -22,13 +22,24 @@ COLUMNS = (
     Column("left over", optional=4),
     Column("drained", optional=3),
 )
+_DIM = ("attempts", "of limit", "gc freed", "left over", "drained")  # the secondary figures
+_STYLES = {
+    AgentState.COMPLETED: "green",
+    AgentState.GAVE_UP: "red",
+    AgentState.LOST: "red",
+    AgentState.HALTED: "yellow",
+    AgentState.SKIPPED: "yellow",
+    AgentState.BACKOFF: "yellow",
+    AgentState.PENDING: "dim",
+}
+RUN_STYLES = {"completed": "green", "failed": "red", "died": "red", "stopped": "yellow", "unknown": "yellow"}
 _TEXT = 100  # characters of a line of prose where the width is not known
 
 
 def summary(view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False) -> str:
     """Say all of it, of a run that is over."""
     below = body(view, width=width, here=here, elsewhere=elsewhere)
-    return "\n".join([*wrap(headline(view), width), *below])
+    return "\n".join([*wrap(lead(view), width), *below])
 
 
 def body(
@@ -40,14 +51,16 @@ def body(
     `died`: its supervisor is gone, and `unswept`: has left something. `here` is the folder where commands would be
     typed; `elsewhere`: the profile keeps its runs in a folder of its own.
     """
+    yield ""
     yield from table(view, width)
     for what, why, held in reasons(view):
-        yield from wrap(printable(f"why {what}: {why}") + (";" if held else ""), width or _TEXT)
+        told = f"{styled('bold', f'why {what}:')} {printable(why)}" + (";" if held else "")
+        yield from wrap(told, width or _TEXT)
         yield from wrap(f"  {held}", width or _TEXT) if held else ()
     if view.sequence_violations:
         pairs = counted(view.sequence_violations, "pair")
         fault = f"internal error: {pairs} of attempts ran at the same time; please report this"
-        yield from wrap(fault, width or _TEXT)
+        yield from wrap(styled("red", fault), width or _TEXT)
     if view.state not in (RunState.STARTING, RunState.RUNNING) or died:
         of = _shown(view.profile, here) if elsewhere and view.profile else view.run
         yield from _hints(view, of, width, unswept, here)
@@ -58,6 +71,11 @@ def headline(view: RunView, now: float | None = None) -> str:
 
     `now` (monotonic) is for a run that goes on.
     """
+    return unpainted(lead(view, now))
+
+
+def lead(view: RunView, now: float | None = None) -> str:
+    """Return the headline with its name bold and its failures in red."""
     before = sum(agent.before for agent in view.agents.values())
     parts = [
         f"{view.count(AgentState.COMPLETED)} of {len(view.agents)} completed"
@@ -69,7 +87,9 @@ def headline(view: RunView, now: float | None = None) -> str:
         AgentState.LOST: "lost",
         AgentState.SKIPPED: "skipped",
     }
-    parts += [f"{number} {word}" for state, word in words.items() if (number := view.count(state))]
+    parts += [
+        styled(_STYLES[state], f"{number} {word}") for state, word in words.items() if (number := view.count(state))
+    ]
     if view.ended is not None and (number := view.count(AgentState.PENDING)):
         parts.append(f"{number} not run")
     seconds = view.seconds
@@ -79,13 +99,19 @@ def headline(view: RunView, now: float | None = None) -> str:
         parts.append(format_duration(seconds))
     if highest := view.highest:
         parts.append(f"highest peak {format_size(highest.peak)} ({highest.name})")
-    return f"{view.name}  " + " · ".join(parts)
+    return f"{styled('bold', view.name)}  " + " · ".join(parts)
 
 
 def table(view: RunView, width: int | None = None) -> list[str]:
     """One line an agent, in the plan's order."""
     over = view.ended is not None
-    return render(COLUMNS, [row(agent, over) for agent in view.agents.values()], width)
+    return render(COLUMNS, [_painted(agent, over) for agent in view.agents.values()], width)
+
+
+def _painted(agent: AgentView, over: bool) -> list[str]:
+    """The cells of a line, with the reason in the colour of the agent's state."""
+    styles = dict.fromkeys(_DIM, "dim") | {"reason": _STYLES.get(agent.state, "")}
+    return [styled(styles.get(each.title, ""), cell) for each, cell in zip(COLUMNS, row(agent, over), strict=True)]
 
 
 def row(agent: AgentView, over: bool) -> tuple[str, ...]:
@@ -186,12 +212,12 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
             hints.append(f"raise {follows.limit} for {agent.name}")
     if not hints:
         return
-    # A hint stays whole on its line: it is there to be copied
-    line = "next: " + hints[0]
+    # A hint begins a line of its own rather than being broken: it is there to be copied
+    told = [f"{styled('bold', 'next:')} {hints[0]}"]
     for hint in hints[1:4]:
-        if len(line) + 3 + len(hint) > (width or _TEXT):
-            yield line
-            line = " " * 6 + hint
+        if columns(told[-1]) + 3 + len(hint) > (width or _TEXT):
+            told.append(" " * 6 + hint)
         else:
-            line += " · " + hint
-    yield line
+            told[-1] += f" · {hint}"
+    for line in told:
+        yield from wrap(line, width, " " * 8)

@@ -28,7 +28,7 @@ def render(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
         return 0 if width is None else sum(sizes[at] + 2 for at in kept) - width
 
     # First what says nothing in any row, then what can be spared
-    empty = [at for at in kept if columns[at].optional and all(row[at] == NONE for row in rows)]
+    empty = [at for at in kept if columns[at].optional and all(unpainted(row[at]) == NONE for row in rows)]
     spare = [at for at in kept if columns[at].optional and at not in empty]
     name = next((at for at in kept if not columns[at].right), kept[0])
     longest = sizes[name]
@@ -59,6 +59,7 @@ def _by_rank(positions: list[int], columns: Sequence[Column]) -> list[int]:
 def _cell(text: str, size: int, right: bool, more: str) -> str:
     """Return a cell of this size: a text that is too long is cut, one that is short gets blanks outside its style."""
     plain = unpainted(text)
+    text = styled("dim", NONE) if text == NONE else text
     begin, end = re.fullmatch(r"(\x1b\[\d+m)?.*?(\x1b\[0m)?", text, re.DOTALL).groups("")  # type: ignore[union-attr]
     if wide(plain) > size:
         _, dot, number = plain.rpartition(".")

@@ -51,6 +51,7 @@ def text(block: str) -> str:
 def test_the_final_table_says_all_of_it() -> None:
     assert summary(fold(nightly().events)) == text("""
         nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1:05:12 · highest peak 1031 MiB (embed)
+
           agent   attempts  reason           time      peak  of limit  gc freed  left over  drained
           triage         1  completed        7:25   374 MiB      37 %         –          –    0.4 s
           embed          2  soft             7:04  1031 MiB     101 %         –          3    1.2 s
@@ -80,6 +81,7 @@ def test_only_long_names_are_cut_at_80_columns() -> None:
     said = summary(fold(told.agent_ended("a-very-long-name-of-an-agent", Reason.HARD, ok=True).events), width=80)
     assert said == text("""
         nightly  1 of 2 completed · highest peak 10 MiB (a-very-long-name-of-an-agent)
+
           agent               attempts  reason           time    peak  of limit  drained
           a-very-long-name-…         1  hard (expected)   1 s  10 MiB       1 %    0.1 s
           b                          –  pending             –       –         –        –
@@ -93,6 +95,7 @@ def test_a_name_gets_back_what_a_column_that_went_has_left() -> None:
         told.drained(agent, seconds=30, why="96 MiB still owned").agent_ended(agent, Reason.HARD, ok=True)
     assert summary(fold(told.run_ended(0, seconds=2).events), width=80) == text("""
         nightly  2 of 2 completed · 2 s · highest peak 10 MiB (forgets-nothing)
+
           agent            attempts  reason           time    peak  left over  drained
           forgets-nothing         1  hard (expected)   1 s  10 MiB          1   > 30 s
           fails-twice             1  hard (expected)   1 s  10 MiB          1   > 30 s
@@ -103,6 +106,7 @@ def test_a_completed_run_has_nothing_to_explain() -> None:
     told = Told().run("a").attempt("a").drained("a").agent_ended("a").run_ended(0, seconds=2)
     assert summary(fold(told.events)) == text("""
         nightly  1 of 1 completed · 2 s · highest peak 10 MiB (a)
+
           agent  attempts  reason     time    peak  of limit  gc freed  left over  drained
           a             1  completed   1 s  10 MiB         –         –          –    0.1 s
     """)
@@ -120,7 +124,7 @@ def test_active_run_shows_its_duration_and_no_advice() -> None:
     told = Told().run("a", "b").attempt("a", Reason.FAILED).retry("a")
     view = fold(told.events)
     assert headline(view, told.events[0].mono + 61).startswith("nightly  0 of 2 completed · 1:01 · ")
-    said = "\n".join(body(view))
+    said = unpainted("\n".join(body(view)))
     assert "failed, retries" in said
     assert "next:" not in said
 
@@ -160,7 +164,7 @@ def test_a_profile_is_named_as_it_would_be_typed_here(here: str, shown: str) -> 
 
 def test_dead_supervisor_is_reported_with_what_to_do() -> None:
     told = Told().run("a", "b").started("a").lost("a")
-    said = "\n".join(body(fold(told.events), died=True, unswept=True))
+    said = unpainted("\n".join(body(fold(told.events), died=True, unswept=True)))
     assert "why a was lost: the supervisor died" in said
     assert said.endswith("next: seqsup sweep · seqsup start nightly.toml --resume")
 

@@ -15,7 +15,7 @@ from seqsup.cli.arguments import days, size
 from seqsup.cli.output import Outlet, put_bytes, put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder, state_dir
-from seqsup.text import counted, nearest, printable
+from seqsup.text import counted, nearest, printable, styled
 from seqsup.units import format_age, format_size
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
@@ -94,9 +94,10 @@ def list_command(run: str | None, as_json: bool) -> None:
         return
     rows = [
         (
-            name, str(attempt or NONE), _whence(folder),
+            name, styled("dim", str(attempt or NONE)), _whence(folder),
             str(len([each for each in stored if each.name != SUMMARY]) or NONE),
-            format_size(total) if (total := sum(each.size for each in stored)) else NONE, str(folder / ARTIFACTS),
+            format_size(total) if (total := sum(each.size for each in stored)) else NONE,
+            styled("dim", str(folder / ARTIFACTS)),
         )
         for name, attempt, folder, stored in entries
     ]  # fmt: skip
@@ -117,7 +118,8 @@ def summary_command(run: str | None, agent: str | None) -> None:
         if len(attempts) == 1:
             put_bytes(f"{text}\n".encode())
         elif text:
-            put_bytes(f"## {name}\n\n{text}\n\n".encode())
+            click.echo(styled("bold", f"## {name}"))
+            put_bytes(f"\n{text}\n\n".encode())
 
 
 @artifacts.command("show", short_help="Print all that an agent has stored.")
@@ -135,7 +137,8 @@ def show_command(run: str | None, agent: str | None, wanted: str | None) -> None
                 copyfileobj(file, Outlet(sys.stdout))
             return
         stored = [each for each in files(folder) if each.name != SUMMARY]
-        put_bytes(f"## {name}\n\n{summary(folder) or 'It stored no summary, and printed nothing.'}\n\n".encode())
+        click.echo(styled("bold", f"## {name}"))
+        put_bytes(f"\n{summary(folder) or 'It stored no summary, and printed nothing.'}\n\n".encode())
         if stored:
             click.echo(f"{counted(len(stored), 'file')} in {folder / ARTIFACTS}")
         for each in stored:

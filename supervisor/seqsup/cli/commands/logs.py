@@ -16,7 +16,7 @@ from seqsup.errors import SeqsupError
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
-from seqsup.text import nearest
+from seqsup.text import nearest, styled
 
 _PIECE = 64 * 1024
 
@@ -125,8 +125,9 @@ class _Reader:
         self.attempt = event
         if self._headed:
             again = f" (attempt {event.number})" if event.number > 1 else ""
-            self._write(b"" if self._at_line_start else b"\n")
-            self._write(f"==> {event.name}{again} <==\n".encode())
+            head = styled("bold", f"==> {event.name}{again} <==")
+            click.echo(head if self._at_line_start else f"\n{head}")
+            self._at_line_start = True
 
     def read_on(self) -> None:
         """Read what is there; of several that print at once a piece of each in turn."""
@@ -156,12 +157,8 @@ class _Reader:
                 tail.close()
             with suppress(OSError):
                 known = (self._run_folder / folder / FORENSICS).read_text()
-                click.echo(f"{'' if self._at_line_start else chr(10)}seqsup: {known}", err=True)
+                click.echo(f"{'' if self._at_line_start else chr(10)}{styled('bold', 'seqsup:')} {known}", err=True)
 
     def end(self) -> None:
         for event in tuple(self._tails):
             self.finish(event.folder)
-
-    def _write(self, text: bytes) -> None:
-        self._outlets[0].write(text)
-        self._at_line_start = True

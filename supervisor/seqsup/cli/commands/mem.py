@@ -20,7 +20,7 @@ from seqsup.model.process_names import title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal_schema import kept
 from seqsup.state.run_folder import state_dir
-from seqsup.text import counted, wrap
+from seqsup.text import counted, styled, wrap
 from seqsup.units import format_size
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
@@ -92,7 +92,7 @@ def _table(usage: Usage) -> list[str]:
     if usage.processes:
         rows = [
             (
-                str(each.pid),
+                styled("dim", str(each.pid)),
                 format_size(each.bytes),
                 *_heap_figures([node.heap for node in usage.nodes if node.pid == each.pid]),
                 _owner(usage.owners.get(each.pid, "")) or NONE,
@@ -101,12 +101,13 @@ def _table(usage: Usage) -> list[str]:
             )
             for each in usage.processes
         ]
-        together = ("", format_size(usage.used), *[""] * 4, f"together, {counted(len(rows), 'process', 'processes')}")
+        count = f"together, {counted(len(rows), 'process', 'processes')}"
+        together = ("", styled("bold", format_size(usage.used)), *[""] * 4, styled("bold", count))
         lines = render(_COLUMNS, [*rows, together], width())
     else:
         lines = [NO_RUN if usage.why == NO_RUN else "no process is running: the run is between agents"]
     host = f"host: {format_size(usage.available)} available of {format_size(usage.total)}"
-    return [*lines, host]
+    return [*lines, styled("dim", host)]
 
 
 def _heap_figures(heaps: list[Heap]) -> tuple[str, str]:
@@ -130,7 +131,9 @@ def _collected(freed: Freed | None) -> list[str]:
     return [
         f"[Before] {_whole(freed.before)}",
         f"GC available: yes ({counted(done.answered, 'Node process', 'Node processes')}{silent})",
-        *wrap(f"Freed: {format_size(freed.bytes)} of {format_size(freed.before.used)}{said}", width()),
+        *wrap(
+            f"{styled('bold', f'Freed: {format_size(freed.bytes)}')} of {format_size(freed.before.used)}{said}", width()
+        ),
         f"[After]  {_whole(freed.after)}",
         "",
     ]

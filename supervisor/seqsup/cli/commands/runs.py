@@ -14,8 +14,10 @@ from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import queued
+from seqsup.text import styled
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
+from seqsup.view.summary import RUN_STYLES
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
@@ -57,7 +59,9 @@ def runs(last: int, every: bool, as_json: bool) -> None:
         put_object("seqsup.runs/1", {"runs": told, "waiting": list(map(asdict, waiting))})
         return
     listed = [_row(*entry) for entry in entries]
-    listed += [(each.label, each.name, "waiting", f"since {each.since}", *[NONE] * 4) for each in waiting]
+    listed += [
+        (each.label, each.name, styled("yellow", "waiting"), f"since {each.since}", *[NONE] * 4) for each in waiting
+    ]
     if not listed:
         click.echo("seqsup: no runs yet", err=True)
         return
@@ -70,11 +74,11 @@ def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:
     return (
         found.label,
         view.name,
-        state,
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(found.row.started)),
+        styled(RUN_STYLES.get(state, ""), state),
+        styled("dim", time.strftime("%Y-%m-%d %H:%M", time.localtime(found.row.started))),
         NONE if view.seconds is None else format_duration(view.seconds),
         f"{view.count(AgentState.COMPLETED)} of {len(view.agents)}",
-        str(view.count(AgentState.GAVE_UP) or NONE),
+        styled("red", str(gave_up)) if (gave_up := view.count(AgentState.GAVE_UP)) else NONE,
         format_size(view.highest.peak) if view.highest else NONE,
     )
 

@@ -14,10 +14,10 @@ from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from seqsup.state.run_folder import PAUSED, state_dir
 from seqsup.state.turn import Waiting, ahead, queued
-from seqsup.text import at_a_time, counted, named, printable, wrap
+from seqsup.text import at_a_time, counted, named, printable, styled, wrap
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
-from seqsup.view.summary import body, headline, resume
+from seqsup.view.summary import RUN_STYLES, body, lead, resume
 from seqsup.view.terminal import here, width
 
 SCHEMA = "seqsup.status/1"
@@ -108,7 +108,7 @@ def _text(
     unswept = died and bool(left or view.count(AgentState.RUNNING))
     if died:
         view.lose()
-    lines = wrap(f"{view.run}  {headline(view, None if state in (DIED, UNKNOWN) else now.mono)}", columns)
+    lines = wrap(f"{view.run}  {lead(view, None if state in (DIED, UNKNOWN) else now.mono)}", columns)
     lines += wrap(f"  {told}", columns)
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
@@ -122,29 +122,33 @@ def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
         text += f" while {named(running)} ran"
     lives = f"still running: {processes(left)}; `seqsup sweep` stops them" if left else "no processes left"
     lives = "leftover processes are unknown" if left is None else lives
-    return "; ".join([text, lives, *(f"`{command}` resumes it" for command in resume(view, here()))])
+    return "; ".join([styled("red", text), lives, *(f"`{command}` resumes it" for command in resume(view, here()))])
 
 
 def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
     if state == RunState.STARTING:
         return "about to start"
     if state == RunState.RUNNING:
-        turns = [f"paused: {view.paused}"] if view.paused else [_turn(agent, now) for agent in view.awaited]
+        turns = (
+            [styled("yellow", f"paused: {view.paused}")]
+            if view.paused
+            else [_turn(agent, now) for agent in view.awaited]
+        )
         parts = [f"running, pid {view.supervisor}", *(turns or [view.between])]
         parts += [_hook(each, now.mono) for each in view.hooks.values()]
         if view.concurrency > 1:
             parts.insert(1, at_a_time(view.concurrency))
         if view.supervisor is not None and (remedy := suspended(view.supervisor)):
-            parts.insert(1, f"SUSPENDED: it watches nothing until `{remedy}`")
+            parts.insert(1, styled("red", f"SUSPENDED: it watches nothing until `{remedy}`"))
         parts.append(_left(view, now.mono))
         parts += [f"stops {HALTS[view.halt]}"] if view.halt else []
         if pauses and not view.paused and not view.halt and (view.at_turn or view.count(AgentState.PENDING)):
             parts.append("will pause after this agent" if view.at_turn else "will pause before the next agent")
         return " · ".join(part for part in parts if part)
     if state == UNKNOWN:
-        return f"unknown whether its supervisor (pid {view.supervisor}) is running"
+        return styled("yellow", f"unknown whether its supervisor (pid {view.supervisor}) is running")
     ago = f" {format_duration(max(0.0, now.at - view.ended))} ago" if view.ended is not None else ""
-    return f"{state}{ago}, exit {view.exit_code}"
+    return styled(RUN_STYLES.get(state, ""), f"{state}{ago}, exit {view.exit_code}")
 
 
 def _companion(companion: CompanionView) -> str:

@@ -12,6 +12,7 @@ from seqsup.runner.recover import Recovered, look, look_elsewhere, recover, reco
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import kept
 from seqsup.state.run_folder import state_dir
+from seqsup.text import styled
 
 
 @click.command(short_help="Find and stop processes that a dead supervisor left behind.")
@@ -33,17 +34,18 @@ def sweep(dry_run: bool, as_json: bool) -> int:
 
 def _print(found: list[Recovered], verb: str) -> None:
     for run in found:
+        name = f"{run.run} {styled('bold', run.name)}"
         if run.unknown:
-            click.echo(f"{run.run} {run.name}: may have left processes behind, {run.unknown}")
+            click.echo(f"{name}: {styled('yellow', 'may have left processes behind')}, {run.unknown}")
             continue
         lost = f", lost while {run.lost} ran" if run.lost else ""
-        click.echo(f"{run.run} {run.name}{lost}: {_done(run, verb)}")
+        click.echo(f"{name}{lost}: {_done(run, verb)}")
         for group in run.groups:
-            click.echo(f"  {'left' if verb == 'left' else 'removed'} group {group}")
+            click.echo(styled("dim", f"  {'left' if verb == 'left' else 'removed'} cgroup {group}"))
         if run.remaining:
-            click.echo(f"  still running after SIGKILL: {processes(run.remaining)}")
+            click.echo(styled("red", f"  still running after SIGKILL: {processes(run.remaining)}"))
         for group in run.groups_remaining:
-            click.echo(f"  could not be removed: cgroup {group}")
+            click.echo(styled("red", f"  could not be removed: cgroup {group}"))
     if not found:
         click.echo("Nothing to clean up.")
 

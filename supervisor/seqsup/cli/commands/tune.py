@@ -18,7 +18,7 @@ from seqsup.model.profile import AgentTable, Profile
 from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
-from seqsup.text import counted, named
+from seqsup.text import counted, named, styled
 from seqsup.units import format_duration, format_size, write_duration, write_size
 
 
@@ -70,10 +70,12 @@ def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Pas
 def _patch(suggested: dict[str, SuggestedLimits]) -> Iterator[str]:
     for name, limits in suggested.items():
         of = limits.of
-        yield f"# {name}: {counted(of.attempts, 'attempt')} that completed; median {format_size(of.peak)},"
-        yield f"# {format_duration(of.seconds)}; 95 % within {format_size(of.high)}, {format_duration(of.long)}"
+        began = f"# {name}: {counted(of.attempts, 'attempt')} that completed; median {format_size(of.peak)},"
+        yield styled("dim", began)
+        within = f"95 % within {format_size(of.high)}, {format_duration(of.long)}"
+        yield styled("dim", f"# {format_duration(of.seconds)}; {within}")
         if limits.held_back:
-            yield f"# a memory limit has stopped {counted(limits.held_back, 'attempt')}"
+            yield styled("yellow", f"# a memory limit has stopped {counted(limits.held_back, 'attempt')}")
         yield "[[agents]]"
         yield f'name = "{name}"'
         yield f'memory = {{ soft = "{write_size(limits.soft)}", hard = "{write_size(limits.hard)}" }}'
