@@ -102,16 +102,19 @@ def wrap(text: str, width: int | None, indent: str = "  ") -> list[str]:
 
 def _repainted(lines: list[str], text: str) -> Iterator[str]:
     """Give lines the styles of the text that was broken into them: only its blanks are not the same."""
-    pieces = iter(re.findall(rf"{_STYLE}|\S", text))
+    text = re.sub(r"(\s+)(\x1b\[0m)", r"\2\1", text)  # a style ends with a word, not with the blanks after it
+    pieces = iter(re.findall(rf"((?:{_STYLE}|\s)*)(\S)(\x1b\[0m|)", text))
     style = ""  # goes on in the next line, behind its indent
     for line in lines:
         words = line.lstrip()
         painted = line[: len(line) - len(words)] + style
         for character in words:
+            begun = ended = ""
             if not character.isspace():
-                while (piece := next(pieces)) != character:
-                    painted, style = painted + piece, "" if piece == _RESET else piece
-            painted += character
+                before, _, ended = next(pieces)
+                begun = "".join(before.split())
+                style = "" if ended else begun or style
+            painted += begun + character + ended
         yield painted + (_RESET if style else "")
 
 

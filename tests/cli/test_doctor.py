@@ -25,6 +25,7 @@ from seqsup.doctor.checks import _mend
 from seqsup.doctor.finding import Level
 from seqsup.doctor.installation import command_to_add
 from seqsup.doctor.tools import handshake, proof
+from seqsup.text import unpainted
 from seqsup.view.systemd import Service, timer
 from seqsup.view.systemd import write as write_unit
 
@@ -75,6 +76,18 @@ def test_every_check_is_a_line_and_a_machine_that_can_run_agents_passes(seqsup: 
     assert told["subreaper"] == told["pidfd"] == told["oom_score_adj"] == "ok"
     assert "none yet" in result.stdout
     assert result.stdout.splitlines()[-1] == "No problems found." or result.stdout.endswith(("warning\n", "warnings\n"))
+
+
+def test_problems_stand_last_and_are_counted(seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text('nmae = "nightly"\n')
+    result = seqsup("doctor", "broken.toml", env={"FORCE_COLOR": "1"})
+    order = list(levels(unpainted(result.stdout)).values())
+    assert order == sorted(order, key=lambda level: list(Level).index(Level(level)))
+    assert (result.code, order[0], order[-1]) == (1, "ok", "FAIL")
+    assert "\x1b[31mFAIL\x1b[0m  \x1b[1mprofile" in result.stdout
+    assert "\x1b[32mok\x1b[0m    \x1b[2mseqsup" in result.stdout
+    assert unpainted(result.stdout).splitlines()[-2] == ""
+    assert "failed" in result.stdout.splitlines()[-1]
 
 
 def test_the_object_has_the_same_checks(seqsup: Cli) -> None:

@@ -77,26 +77,45 @@ def _prove(run: str) -> Iterator["Finding"]:
 
 
 def _table(found: Iterable["Finding"], failed: int, warned: int) -> Iterator[str]:
-    from seqsup.text import counted, printable, wrap
+    """What is well first, then the problems: they stand next to the prompt."""
+    from seqsup.doctor.finding import Level
+    from seqsup.text import counted, styled
 
-    found, columns = list(found), width()
+    order = list(Level)
+    found, columns = sorted(found, key=lambda finding: order.index(finding.level)), width()
     room = max(len(finding.what) for finding in found)
     narrow = columns is not None and columns - room < 48  # then what was found stands below the name of the check
-    margin = " " * (6 if narrow else room + 8)
+    before = Level.OK
     for finding in found:
-        first, *more = map(printable, finding.finding.splitlines())
-        remedy = f"→ {printable(finding.remedy)}" if finding.remedy else ""
-        line = f"{finding.level:<4}  {finding.what:<{room}}  {first}"
-        if remedy and len(line) + len(remedy) + 2 <= (columns or _WIDTH) and not more and not finding.notes:
-            line, remedy = f"{line}  {remedy}", ""
-        if narrow:
-            yield f"{finding.level:<4}  {finding.what}"
-            line = margin + first
-        yield from wrap(line, columns, margin)
-        for text in (*more, *finding.notes):
-            yield from wrap(margin + printable(text.strip()), columns, margin + "  ")
-        if remedy:  # whole on its line: it is there to be copied
-            yield margin + remedy
-    counts = [f"{failed} failed"] if failed else []
-    counts += [counted(warned, "warning")] if warned else []
-    yield ", ".join(counts) or "No problems found."
+        if before is Level.OK and finding.level is not Level.OK and finding is not found[0]:
+            yield ""
+        before = finding.level
+        yield from _lines(finding, room, narrow, columns)
+    counts = [styled("red", f"{failed} failed")] if failed else []
+    counts += [styled("yellow", counted(warned, "warning"))] if warned else []
+    yield ""
+    yield ", ".join(counts) or styled("green", "No problems found.")
+
+
+def _lines(finding: "Finding", room: int, narrow: bool, columns: int | None) -> Iterator[str]:
+    from seqsup.doctor.finding import Level
+    from seqsup.text import printable, styled, wrap
+
+    colour = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}[finding.level]
+    name, quiet = ("dim", "dim") if finding.level is Level.OK else ("bold", "")
+    margin = " " * (6 if narrow else room + 8)
+    first, *more = finding.finding.splitlines()
+    level = styled(colour, finding.level) + " " * (4 - len(finding.level))
+    remedy = styled("bold", "→ ") + printable(finding.remedy) if finding.remedy else ""
+    beside = len(margin) + len(first) + len(finding.remedy) + 4 <= (columns or _WIDTH)
+    line = f"{level}  {styled(name, finding.what)}{' ' * (room - len(finding.what))}  {styled(quiet, printable(first))}"
+    if remedy and beside and not narrow and not more and not finding.notes:
+        line, remedy = f"{line}  {remedy}", ""
+    if narrow:
+        yield f"{level}  {styled(name, finding.what)}"
+        line = margin + styled(quiet, printable(first))
+    yield from wrap(line, columns, margin)
+    for text in (*more, *finding.notes):
+        yield from wrap(margin + styled(quiet, printable(text.strip())), columns, margin + "  ")
+    if remedy:
+        yield from wrap(margin + remedy, columns, margin + "  ")
