@@ -77,6 +77,7 @@ def run(folder: Path, command: list[str]) -> set[str]:
         (["start", "nightly.toml", "--only", ""], {"triage", "research", "embed"}),
         (["start", "nightly.toml", "--from", "r"], {"research"}),
         (["plan", "broken.toml", "--only", ""], set()),
+        (["start", "--only", "t"], {"triage"}),  # of the only profile here
         (["status", "n"], {"nightly"}),
         (["logs", "r"], {"r1", "research"}),
         (["logs", "r1", "t"], {"triage"}),

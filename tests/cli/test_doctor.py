@@ -397,7 +397,7 @@ def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsu
 def test_a_unit_needs_a_profile(seqsup: Cli) -> None:
     result = seqsup("init", "--systemd")
     assert result.code == 2
-    assert "which profile?" in result.stderr
+    assert "no profile in" in result.stderr
 
 
 # -- what stands around a run

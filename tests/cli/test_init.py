@@ -132,11 +132,10 @@ def test_init_overwrites_only_with_force(seqsup: Cli, clis: Callable[..., None],
     [
         (["--preset", "gemeni"], "unknown preset gemeni (did you mean gemini?)"),
         (["profile.yaml"], "ends in .toml: try profile.yaml.toml"),
-        (["."], "try agents.toml"),
         (["x.toml", "--timer", "--prompt", "x"], "write no profile"),
         (["--example", "demo", "--preset", "claude"], "--example takes no other option"),
         (["my.toml", "--example", "demo"], "name a folder instead of my.toml"),
-        (["--timer"], "which profile? (seqsup init PROFILE --timer)"),
+        (["--timer"], "no profile in"),
     ],
 )
 def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -> None:

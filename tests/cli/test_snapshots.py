@@ -231,17 +231,17 @@ def test_snapshot_of_a_profile_that_runs(session: Session) -> None:
 
 
 MISTAKES = (
-    "strat", "--jsn", "status --jsn", "status a b", "status nigthly", "status r9", "start", "start no.toml",
+    "strat", "--jsn", "status --jsn", "status a b", "status nigthly", "status r9", "ps", "start bin", "start no.toml",
     "start . --only", "start nightly.toml --only embde", "start nightly.toml --from embde",
     "start nightly.toml --resume r9", "start nightly.toml --progress fast", "start nightly.toml --follow --json",
-    "plan", "plan nightly.toml --only triage --from publish", "run --", "run -- no-such-program",
+    "plan nightly.toml --only triage --from publish", "run --", "run -- no-such-program",
     "run --hard big -- true", "run --soft 2G --hard 1G -- true", "run --timeout soon -- true",
     "run --retries -1 -- true", "run --name 'a b' -- true", "logs --attempt 0", "logs embde", "logs embed --attempt 7",
     "mem abc", "mem 4194305", "mem --threshold big", "mem --gc 1", "artifacts lis", "artifacts show embde",
     "artifacts show embed --file no.md", "artifacts show --file no.md", "artifacts put --summary well",
     "artifacts clean", "artifacts clean --days x", "report --json --openmetrics", "report -o no/where.html",
     "doctor --run r9", "doctor nightly.toml --run r2", "init --preset claud", "init nightly.toml",
-    "init --systemd", "tune no.toml", "completion tcsh", "status --watch",
+    "init bin --systemd", "tune no.toml", "completion tcsh", "status --watch",
 )  # fmt: skip
 
 

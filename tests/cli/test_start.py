@@ -90,7 +90,7 @@ def test_exit_code(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["start"], "which profile?"),
+        (["start"], "no profile in"),
         (["start", "nowhere.toml"], "nowhere.toml"),
         (["start", "--nonsense", "x.toml"], "--nonsense"),
         (["strat", "x.toml"], "did you mean start"),

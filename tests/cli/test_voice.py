@@ -72,7 +72,6 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["strat"], 2, 'unknown command "strat" (did you mean start'),
         (["status", "--jsn"], 2, "unknown option --jsn (did you mean --json?)"),
         (["status", "a", "b"], 2, "unexpected argument: b; usage: seqsup status [OPTIONS] [RUN]"),
-        (["plan"], 2, "which profile? (seqsup plan PROFILE)"),
         (["run", "--"], 2, "incomplete: seqsup run -- CMD"),
         (["start", "--only"], 2, "--only wants a value\ntry: seqsup start -h"),
         (["status", "--json=yes"], 2, "--json takes no value\ntry: seqsup status -h"),
@@ -81,7 +80,6 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["artifacts", "clean", "--days", "nan"], 2, "--days: expected a number of days, not 'nan'"),
         (["artifacts", "clean", "--max-size", "big"], 2, "--max-size: expected a size"),
         (["run", "--retries", "-1", "--", "true"], 2, "--retries: expected a whole number from 0, not '-1'"),
-        (["start"], 2, "which profile? (seqsup start PROFILE)"),
         (["start", ""], 2, "which profile? (seqsup start PROFILE)"),
         (["--debug"], 2, "missing command\ntry: seqsup -h"),
         (["plan", "no.toml"], 2, "no.toml: cannot be read: No such file or directory"),
@@ -89,7 +87,6 @@ def test_no_profile_makes_a_traceback(driver: Driver, tmp_path: Path, words: lis
         (["status", "nigthly"], 2, "did you mean nightly?"),
         (["logs", "--attempt", "0"], 2, "--attempt: expected a whole number from 1, not '0'"),
         (["logs", "--attempt", "9" * 400], 0, "has no attempt 999"),  # more than a float holds
-        (["init", "--systemd"], 2, "which profile?"),
         (["init", "no/where.toml"], 2, "folder no does not exist: create it"),
         (["completion"], 2, "incomplete: seqsup completion {bash|zsh|fish}"),
         (["mem", "abc"], 2, 'seqsup: no run "abc"'),

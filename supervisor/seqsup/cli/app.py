@@ -46,6 +46,12 @@ COMMANDS = {
     },
 }
 
+# What other tools call a command. None of these names runs one: `kill` and `down` do other things there.
+ELSEWHERE = {
+    "ps": "status", "ls": "runs", "list": "runs", "watch": "status --watch", "up": "start", "down": "stop",
+    "kill": "stop --now",
+}  # fmt: skip
+
 
 def _debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
@@ -64,14 +70,25 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            from seqsup.text import nearest  # slips are rare
-
-            raise click.UsageError(f'unknown command "{args[0]}"{nearest(args[0], known)}', ctx)
+            raise click.UsageError(f'unknown command "{args[0]}"{self.hint(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
+
+    def hint(self, word: str, known: list[str]) -> str:
+        """Say which command may be meant."""
+        from seqsup.text import nearest  # slips are rare
+
+        return nearest(word, known)
 
 
 class _Commands(Group):
     """Imports a command's module when it is asked for: `--version` and `status` must not pay for asyncio."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `help start` as `start --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
+    def hint(self, word: str, known: list[str]) -> str:
+        return f"; did you mean: seqsup {ELSEWHERE[word]}" if word in ELSEWHERE else super().hint(word, known)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section]

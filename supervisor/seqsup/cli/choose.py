@@ -11,7 +11,7 @@ from seqsup.cli import complete
 from seqsup.cli.arguments import text, together
 from seqsup.cli.find_run import Found, find
 from seqsup.cli.load_plan import load
-from seqsup.cli.read_profile import read, state_dir_of
+from seqsup.cli.read_profile import profile_path, read, state_dir_of
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.plan import Plan
 from seqsup.plan.resume import Earlier, PlannedRun, resumption
@@ -72,8 +72,7 @@ def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wante
     """
     if profile is None and resume:
         profile, resume = _apart(resume)
-    if not profile:  # also a variable of a script's that was not set
-        raise click.UsageError(f"which profile? ({click.get_current_context().command_path} PROFILE)")
+    profile = profile_path(profile)
     choice = Choice(**wanted)
     if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)
@@ -106,9 +105,9 @@ def _apart(given: str) -> tuple[str, str]:
     return found.row.profile, found.label
 
 
-def _earlier(profile_path: str, wanted: str, *, to_retry: bool) -> Earlier | None:
+def _earlier(given: str, wanted: str, *, to_retry: bool) -> Earlier | None:
     """The run that is meant, the profile's last one if `wanted` is empty; None where it never ran."""
-    profile, path = read(profile_path), str(straight(Path(profile_path)))
+    profile, path = read(given), str(straight(Path(given)))
     folder = state_dir_of(profile)
     try:
         journal = Journal.open(folder)

@@ -1,6 +1,7 @@
 """What a shell may offer behind a command: agents of the profile, runs. A slip of the pen offers nothing."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,13 +18,14 @@ def profile(context: click.Context, parameter: click.Parameter, begun: str) -> l
 
 
 def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The agents of PROFILE, with their commands."""
-    from seqsup.cli.read_profile import read
+    """The agents of PROFILE, or of the only one of the current folder, with their commands."""
+    from seqsup.cli.read_profile import profiles_in, read
 
     # While an option lacks its value, click leaves the words that follow in `args`
-    path = context.params.get("profile") or next(iter(context.args), None)
+    path = Path(context.params.get("profile") or next(iter(context.args), ""))
+    here = profiles_in(path) if path.is_dir() else [path]
     try:
-        agents = read(path).agents if path else ()
+        agents = read(str(here[0])).agents if len(here) == 1 else ()
     except SeqsupError:
         return []
     return _starting(begun, ((agent.name, " ".join(agent.command)[:_SHOWN]) for agent in agents))

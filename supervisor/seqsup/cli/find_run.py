@@ -1,5 +1,6 @@
 """Which run is meant: `r42`, `42`, a profile's name or file, or nothing for the one that runs or ran last."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -60,9 +61,11 @@ class Found(NamedTuple):
 
 def find(given: str | None) -> Found:
     profile = None
-    if given is not None and given.endswith(".toml"):
-        from seqsup.cli.read_profile import read, state_dir_of  # most look for a run without its profile
+    if given is not None and (given.endswith(".toml") or _is_folder(given)):
+        # most look for a run without its profile
+        from seqsup.cli.read_profile import profile_path, read, state_dir_of
 
+        given = profile_path(given)
         profile = read(given)
     folder = state_dir_of(profile) if profile is not None else state_dir()
     try:
@@ -83,6 +86,11 @@ def find(given: str | None) -> Found:
     elif not (meant := _of_profile(rows, Path(given), profile.name)):
         raise NeverRan(f"{given} never ran")
     return Found(folder, journal, meant[-1])
+
+
+def _is_folder(given: str) -> bool:
+    """Say whether a folder is meant, and not a run that has the name of one."""
+    return ("/" in given or given in (".", "..")) and os.path.isdir(given)  # noqa: PTH112 (Path's raises: too long)
 
 
 def in_queue(given: str) -> Waiting | None:

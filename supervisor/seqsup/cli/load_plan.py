@@ -26,12 +26,12 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def load(profile_path: str, choice: Choice | None = None) -> Plan:
+def load(path: str, choice: Choice | None = None) -> Plan:
     """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
     choice = choice or Choice()
-    folder = straight(Path(profile_path)).parent
+    folder = straight(Path(path)).parent
     try:
-        profile = read(profile_path)
+        profile = read(path)
     except ProfileError as error:
         if error.rest is None:
             raise

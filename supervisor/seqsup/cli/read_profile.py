@@ -1,32 +1,82 @@
-"""From a profile's path to the profile, and to the folder where its runs are kept."""
+"""From what a user names, or the folder, to a profile's path; from that to the profile and the folder of its runs."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
+import click
+
+from seqsup.errors import SeqsupError
 from seqsup.model.profile import Profile
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.parse import parse
 from seqsup.state.run_folder import at_home, state_dir, straight
 
+USUAL = "agents.toml"
 _LARGEST = 16 * 1024 * 1024  # bytes of a profile
+_AGENTS = re.compile(r"^\s*\[\[\s*agents\s*\]\]", re.MULTILINE)  # in a file that is not TOML yet
 
 
-def read(profile_path: str) -> Profile:
+def profile_path(given: str | None) -> str:
+    """Return the path of the profile: `given`, or the profile in that folder; without it, in the current folder.
+
+    A profile that was found is named on stderr. SeqsupError if the folder has none or several.
+    """
+    if given is not None and not os.path.isdir(given):  # noqa: PTH112 (Path's raises where the name is too long)
+        if not given:  # a variable of a script's that was not set
+            raise click.UsageError(f"which profile? ({click.get_current_context().command_path} PROFILE)")
+        return given
+    folder = Path(given or "")
+    found = profiles_in(folder)
+    if len(found) > 1:
+        raise SeqsupError(f"which profile? {straight(folder)} has {len(found)}: {', '.join(map(str, found))}")
+    if not found:
+        new = "seqsup init" if given is None else f"seqsup init {folder / USUAL}"
+        raise SeqsupError(f"no profile in {straight(folder)}: `{new}` writes one, or name one")
+    if click.get_current_context().params.get("log_format") != "json":
+        click.echo(f"seqsup: using {found[0]}", err=True)
+    return str(found[0])
+
+
+def profiles_in(folder: Path) -> list[Path]:
+    """Return agents.toml, or else every *.toml with agents, by name."""
+    if (folder / USUAL).is_file():
+        return [folder / USUAL]
+    return [path for path in sorted(folder.glob("*.toml")) if _has_agents(path)]
+
+
+def _has_agents(path: Path) -> bool:
+    """Say whether a file is a profile, also one with a mistake in it."""
     try:
-        with Path(profile_path).open("rb") as file:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return False
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        return isinstance(tomllib.loads(text).get("agents"), list)
+    except tomllib.TOMLDecodeError:
+        return _AGENTS.search(text) is not None
+    except (OSError, RecursionError):
+        return False
+
+
+def read(path: str) -> Profile:
+    try:
+        with Path(path).open("rb") as file:
             raw = file.read(_LARGEST + 1)
         if len(raw) > _LARGEST:
             raise ValueError(f"larger than {_LARGEST // 1024**2} MiB")
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ProfileError([Complaint(file=profile_path, line=line, message="not UTF-8: save it as UTF-8")]) from None
+        raise ProfileError([Complaint(file=path, line=line, message="not UTF-8: save it as UTF-8")]) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        if os.path.isfile(f"{profile_path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
-            why += f" (did you mean {profile_path}.toml?)"
-        raise ProfileError([Complaint(file=profile_path, message=f"cannot be read: {why}")]) from None
-    return parse(text, profile_path)
+        if os.path.isfile(f"{path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
+            why += f" (did you mean {path}.toml?)"
+        elif isinstance(error, FileNotFoundError):
+            why += "; `seqsup init` writes a first profile"
+        raise ProfileError([Complaint(file=path, message=f"cannot be read: {why}")]) from None
+    return parse(text, path)
 
 
 def state_dir_of(profile: Profile) -> Path:

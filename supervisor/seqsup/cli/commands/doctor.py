@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,6 +30,8 @@ _WIDTH = 100  # columns where they are not known
 def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     """Try out what seqsup needs of this machine, and with PROFILE what that needs.
 
+    Without PROFILE: also agents.toml, or the only profile of the current folder, if there is one.
+
     No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
     """
     from seqsup.doctor.finding import Level
@@ -46,7 +49,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
 
 def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.cli.load_plan import load
-    from seqsup.cli.read_profile import read, state_dir_of
+    from seqsup.cli.read_profile import profile_path, profiles_in, read, state_dir_of
     from seqsup.containment.needs import lacking
     from seqsup.doctor.checks import examine
     from seqsup.doctor.finding import Finding, Level
@@ -54,7 +57,8 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
     from seqsup.text import counted
 
     path, plan, folder = os.environ.get("PATH", os.defpath), None, state_dir()  # `load` puts packaged Nodes on PATH
-    if profile is not None and lacking() is None:
+    if (profile is not None or len(profiles_in(Path())) == 1) and lacking() is None:
+        profile = profile_path(profile)
         try:
             folder = state_dir_of(read(profile))
             plan = load(profile)

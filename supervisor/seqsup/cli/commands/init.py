@@ -11,13 +11,13 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.arguments import text
 from seqsup.cli.output import put_file
+from seqsup.cli.read_profile import USUAL, profile_path
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
 from seqsup.model.preset import start_commands
 from seqsup.state.run_folder import state_dir
 from seqsup.units import GIB
 
-_FILE = "agents.toml"
 _SCHEMA = "seqsup.schema.json"
 _LARGEST = 4 * GIB
 
@@ -71,20 +71,19 @@ def init(
         _write_example(example, Path(profile or "."))
         return
     if systemd or timer:
-        if profile is None:
-            option = "--systemd" if systemd else "--timer"
-            raise click.UsageError(f"which profile? (seqsup init PROFILE {option})")
         if preset or prompts or force:
             raise click.UsageError(
                 "--systemd and --timer print, and write no profile: leave --preset, --prompt, --force"
             )
-        click.echo(_unit(profile, systemd, timer), nl=False)
+        click.echo(_unit(profile_path(profile), systemd, timer), nl=False)
         return
     from seqsup.profile import starter
 
-    path = Path(profile or _FILE)
+    path = Path(profile or USUAL)
+    if path.is_dir():
+        path /= USUAL
     if path.suffix != ".toml":
-        raise SeqsupError(f"a profile's name ends in .toml: try {path / _FILE if path.is_dir() else f'{path}.toml'}")
+        raise SeqsupError(f"a profile's name ends in .toml: try {path}.toml")
     if path.exists() and not force:
         raise SeqsupError(f"{path} exists already: choose another name, or overwrite it with --force")
     program = _program(preset)

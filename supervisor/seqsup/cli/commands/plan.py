@@ -32,6 +32,8 @@ _WIDTH = 100  # columns where they are not known
 def plan(as_json: bool, **asked: Any) -> int:
     """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
 
+    Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
+
     Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(**asked)

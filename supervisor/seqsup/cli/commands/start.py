@@ -37,6 +37,8 @@ def start(
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
+    Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
+
     \b
     Ctrl-C         stop after this agent
     Ctrl-C twice   stop it now with its grace period, and drain
@@ -58,7 +60,8 @@ def start(
     if as_json or follow:
         raise click.UsageError("--detach has no output: follow the run with `seqsup events -f`")
     folder = Path(plan.state_dir)
-    found_by = shlex.quote(profile or plan.profile or "") if folder != state_dir() else ""
+    path = profile if profile and profile.endswith(".toml") else plan.profile or ""
+    found_by = shlex.quote(path) if folder != state_dir() else ""
     return in_background(
         folder,
         lambda detached: supervise(plan, replace(display, detached=detached), resume=of, wait=not no_wait),

@@ -11,7 +11,7 @@ import click
 from seqsup.cli import complete
 from seqsup.cli.load_plan import load
 from seqsup.cli.output import put_object
-from seqsup.cli.read_profile import read, state_dir_of
+from seqsup.cli.read_profile import profile_path, read, state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
 from seqsup.model.profile import AgentTable, Profile
@@ -23,15 +23,18 @@ from seqsup.units import format_duration, format_size, write_duration, write_siz
 
 
 @click.command(short_help="Suggest limits from past runs.")
-@click.argument("profile", shell_complete=complete.profile)
+@click.argument("profile", required=False, shell_complete=complete.profile)
 @click.option("--write", is_flag=True, help="Write the limits into PROFILE, and change nothing else in it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
-def tune(profile: str, write: bool, as_json: bool) -> None:
+def tune(profile: str | None, write: bool, as_json: bool) -> None:
     """Suggest memory.soft, memory.hard and timeouts.wall for each of PROFILE's agents, as TOML to copy.
+
+    Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
 
     From the peaks and times of attempts that went well: what 95 % of them stay below, and over that a quarter (soft),
     a half (hard), or twice as much (wall). What a limit has stopped counts with the peak it had.
     """
+    profile = profile_path(profile)
     read_in = read(profile)
     made = load(profile)  # its path as runs know it
     pasts = _pasts(read_in, made.profile)
