@@ -368,7 +368,7 @@ def test_a_state_folder_that_others_can_write_is_refused(
 @as_root
 def test_a_state_folder_of_another_user_is_refused(seqsup: Cli, theirs: Path) -> None:
     result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(theirs)})
-    assert (result.code, f"{theirs} belongs to {USER}" in result.stderr) == (3, True), result.stderr
+    assert (result.code, f"{theirs} belongs to {USER}" in result.stderr) == (125, True), result.stderr
     queue = seqsup("start", write(theirs.parent, shell("a", "true"), run={"state_dir": str(theirs.parent / "state")}),
                    env={"SEQSUP_STATE_DIR": str(theirs)})  # fmt: skip
     assert (queue.code, f"{theirs} belongs to {USER}" in queue.stderr) == (3, True), queue.stderr
@@ -379,7 +379,7 @@ def test_a_journal_is_never_opened_through_a_link(seqsup: Cli, tmp_path: Path, n
     (folder := tmp_path / "state").mkdir(mode=0o700)
     (folder / name).symlink_to(tmp_path / "made")
     result = seqsup("run", "true", env={"SEQSUP_STATE_DIR": str(folder)})
-    assert (result.code, f"{folder / name} is not a regular file" in result.stderr) == (3, True), result.stderr
+    assert (result.code, f"{folder / name} is not a regular file" in result.stderr) == (125, True), result.stderr
     assert not (tmp_path / "made").exists()
 
 

@@ -13,6 +13,7 @@ from seqsup import __version__
 from seqsup.view.terminal import discard, forced, guarded, speak_plainly
 
 UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
+NOT_RUN = 125  # as policy.passed_on has it, whose import `--version` must not pay for
 COMPLETE = "_SEQSUP_COMPLETE"  # set by the script of `seqsup completion` when it asks us
 ISSUES = "https://github.com/seqsup/seqsup/issues"
 
@@ -113,7 +114,8 @@ class _Commands(Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all completed · 1 an agent failed · 2 mistake in command line or profile · 3 refused to start"
-    " · 4 stopped by policy · 70 internal error · 75 stopped at a usage limit · 128+n stopped by signal n.",
+    " · 4 stopped by policy · 70 internal error · 75 stopped at a usage limit · 128+n stopped by signal n."
+    " `run` passes on the code of its command.",
 )
 @click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help=_DEBUG_HELP)
 @click.version_option(__version__, "-V", "--version", message="seqsup %(version)s")
@@ -151,7 +153,7 @@ def _answer(argv: Sequence[str] | None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        return _usage(error, context)
+        return _own(_usage(error, context), context)
     except KeyboardInterrupt:
         return INTERRUPTED
     except click.Abort:  # the same, or a Ctrl-D, where something was asked
@@ -161,8 +163,14 @@ def _answer(argv: Sequence[str] | None) -> int:
         discard(1)
         return PIPE_CLOSED
     except Exception as error:
-        return _fail(error, debug=context is not None and "debug" in context.meta)
+        return _own(_fail(error, debug=context is not None and "debug" in context.meta), context)
     return code if isinstance(code, int) else 0
+
+
+def _own(code: int, context: click.Context | None) -> int:
+    """Make a refusal of ours differ from what `run` passes on."""
+    of_run = context is not None and context.invoked_subcommand == "run"
+    return NOT_RUN if of_run and code in (UNTOLD, REFUSED) else code
 
 
 def _open_streams() -> None:

@@ -19,10 +19,11 @@ from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import from_command
 from seqsup.state.run_folder import straight
 
+COMMAND = "the command"
 # What stands in a profile under this key, `run` is told by that
 _OPTIONS = {
     "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
-    "name": "--name", "agents[0].name": "--name", "agents[0].command": "the command",
+    "name": "--name", "agents[0].name": "--name", "agents[0].command": COMMAND,
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from seqsup.host.wake import Wake
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.events import HaltRequested, Warned
 from seqsup.model.plan import Plan
-from seqsup.model.run_view import RunState
+from seqsup.model.run_view import RunState, RunView
 from seqsup.runner.begun import BegunRun
 from seqsup.runner.detached import Detached
 from seqsup.runner.emitter import Emitter
@@ -98,6 +98,11 @@ class Readers:
                     raise
                 await wake.wait(_LOOK_AGAIN)  # the run before may be about to close it
         self._exporter = exporter
+
+    @property
+    def view(self) -> RunView | None:
+        """The run so far; None before it has begun."""
+        return self._emitter.view if self._emitter is not None else None
 
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         """Read along from the run's first event on."""

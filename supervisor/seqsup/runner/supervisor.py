@@ -11,6 +11,7 @@ from seqsup.errors import Refused
 from seqsup.host.wake import Wake
 from seqsup.model.enums import Halt
 from seqsup.model.plan import Plan
+from seqsup.model.run_view import RunView
 from seqsup.runner.readers import Display, TerminalReaders
 from seqsup.runner.run_plan import run_plan
 from seqsup.runner.stop_request import StopRequest
@@ -20,8 +21,11 @@ _SIGNALS = (
 )  # fmt: skip
 
 
-def supervise(plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True) -> int:
-    """Carry out a plan and return the exit code. See run_plan."""
+def supervise(
+    plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True,
+    verdict: Callable[[int, RunView], int] | None = None,
+) -> int:  # fmt: skip
+    """Carry out a plan and return the exit code, or what `verdict` makes of that of a run that began. See run_plan."""
     if inside := os.environ.get(COOKIE):
         agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
         raise Refused(
@@ -29,10 +33,11 @@ def supervise(plan: Plan, display: Display, *, resume: int | None = None, wait: 
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    return asyncio.run(_supervise(plan, display, resume=resume, wait=wait))
+    code, view = asyncio.run(_supervise(plan, display, resume=resume, wait=wait))
+    return code if verdict is None or view is None else verdict(code, view)
 
 
-async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: bool) -> int:
+async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: bool) -> tuple[int, RunView | None]:
     readers, stop, wake = TerminalReaders(plan, display), StopRequest(), Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
@@ -40,7 +45,7 @@ async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: 
     code = await run_plan(plan, stop, readers, wake, resume=resume, wait=wait)
     if code == 0 and (lost := readers.lost()) is not None:
         raise lost
-    return code
+    return code, readers.view
 
 
 def _listen(stop: StopRequest, wake: Wake, say: Callable[[str], None]) -> bool:

@@ -146,7 +146,7 @@ def test_dead_run_with_an_unreadable_folder_is_named_and_refuses_a_start_only_if
     assert (cleaned.code, "r1" in cleaned.stdout, "r2 stays" in cleaned.stderr) == (0, True, True), cleaned
     swept, dry, begun = seqsup("sweep"), seqsup("sweep", "--dry-run"), seqsup("run", "--", "true")
     if boot == boot_id():
-        assert (swept.code, dry.code, begun.code) == (1, 1, 3)
+        assert (swept.code, dry.code, begun.code) == (1, 1, 125)
         assert all(f"open {lock.parent}" in each for each in (swept.stdout, dry.stdout, begun.stderr)), begun.stderr
     else:
         assert (swept.code, dry.code, begun.code) == (0, 0, 0), begun.stderr

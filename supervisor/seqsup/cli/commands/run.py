@@ -9,8 +9,11 @@ import click
 from msgspec.structs import replace
 
 from seqsup.cli.arguments import log_options, whole
-from seqsup.cli.load_plan import for_command
+from seqsup.cli.load_plan import COMMAND, for_command
 from seqsup.model.plan import OWN_STDIN
+from seqsup.model.run_view import RunView
+from seqsup.policy.passed_on import NOT_FOUND, NOT_STARTED, passed_on
+from seqsup.profile.complaint import ProfileError
 from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
 from seqsup.state.output import unnamed
@@ -41,16 +44,33 @@ def run(
 ) -> int:  # fmt: skip
     """Run one command under the same supervision, and in the same queue, as a profile's agents.
 
-    Its output goes on to this terminal and is kept for `seqsup logs`. The exit code is 0 when it completed and 1
-    when it gave up: what it exited with stands in the table.
+    Its output goes on to this terminal and is kept for `seqsup logs`.
+
+    \b
+    Exit codes, as of env, timeout and docker run:
+    the command's own   it exited, in its last attempt
+    128+n               signal n ended it, or seqsup (130: Ctrl-C)
+    124                 stopped at a limit: memory, time, processes
+    125                 seqsup did not run it: a wrong option, refused, --no-wait
+    126, 127            the program could not be started, was not found
     """
-    plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+    try:
+        plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+    except ProfileError as error:
+        if any(complaint.key == COMMAND for complaint in error.complaints):
+            error.exit_code = NOT_FOUND if shutil.which(command[0], os.F_OK) is None else NOT_STARTED
+        raise
     if retries:
         _keep_stdin()
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     level = log_level and log_level.upper()
     display = Display(relay=True, log_level=level, log_json=log_format == "json")
-    return supervise(plan, display, wait=not no_wait)
+    return supervise(plan, display, wait=not no_wait, verdict=_verdict)
+
+
+def _verdict(code: int, view: RunView) -> int:
+    (agent,) = view.agents.values()
+    return passed_on(code, agent)
 
 
 def _keep_stdin() -> None:

@@ -1,0 +1,66 @@
+"""`seqsup run`: the command's exit code is passed on, and what seqsup did itself has codes of its own."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import Result, Started
+from helpers.waiting import wait_for
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+
+GROWS = "x = bytearray(200 << 20)\nimport time\ntime.sleep(30)"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--", "true"], 0),
+        (["--", "sh", "-c", "exit 3"], 3),
+        (["--", "sh", "-c", "exit 75"], 75),
+        (["--", "sh", "-c", "exit 255"], 255),
+        (["--", "sh", "-c", "kill -SEGV $$"], 128 + signal.SIGSEGV),
+        (["--retries", "1", "--", "sh", "-c", "test -e again && exit 7; touch again; exit 6"], 7),  # the last attempt's
+        (["--timeout", "300ms", "--", "sleep", "60"], 124),
+        (["--hard", "100MiB", "--", sys.executable, "-c", GROWS], 124),
+        (["--hard", "big", "--", "true"], 125),
+        (["--no-such-option", "--", "true"], 125),
+        (["--name", "a b", "--", "true"], 125),
+        (["--", "./plain"], 126),
+        (["--", "no-such-program"], 127),
+        (["--", "./no/such/program"], 127),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else str(value),
+)
+def test_exit_code_is_passed_on(seqsup: Cli, tmp_path: Path, words: list[str], code: int) -> None:
+    (tmp_path / "plain").write_text("no program")
+    ended = seqsup("run", *words)
+    assert ended.code == code, ended.stderr
+
+
+def test_run_without_its_turn_is_125_and_a_stopped_one_128_and_its_signal(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
+    running = seqsup_started("run", "--", "sh", "-c", f"touch {tmp_path}/up; exec sleep 60")
+    wait_for((tmp_path / "up").exists)
+    assert seqsup("run", "--no-wait", "--", "true").code == 125
+    waiting = seqsup_started("run", "--", "true")
+    wait_for(lambda: "waiting for" in waiting.stderr)
+    waiting.send(signal.SIGTERM)
+    assert waiting.wait().code == 128 + signal.SIGTERM
+    running.send(signal.SIGTERM)
+    assert running.wait().code == 128 + signal.SIGTERM
+
+
+def test_command_that_ends_by_itself_after_a_ctrl_c_keeps_its_code(seqsup_started: Start, tmp_path: Path) -> None:
+    waits = "touch up; while ! test -e go; do sleep 0.1; done; exit 9"
+    running = seqsup_started("run", "--", "sh", "-c", waits)
+    wait_for((tmp_path / "up").exists)
+    running.send(signal.SIGINT)
+    wait_for(lambda: "stops" in running.stderr)
+    (tmp_path / "go").touch()
+    assert running.wait().code == 9
