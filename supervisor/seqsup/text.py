@@ -10,6 +10,7 @@ ASCII = {
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them; they hide no text and turn none round
+_LABEL = 32  # characters of an agent's name with its item
 _LONGEST = 300  # characters of a word in a message: longer than most paths
 _STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 _STYLE = r"\x1b\[(?:0|1|2|31|32|33)m"  # all that `styled` writes; none of them moves the cursor or hides text
@@ -75,6 +76,14 @@ def cut(text: str, most: int) -> str:
     return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
+def labelled(name: str, item: str | None) -> str:
+    """Return what people know a copy of for_each by: its name and its item. A long item is cut in the middle."""
+    if not item:
+        return name
+    told, room = printable(item), max(_LABEL - len(name) - 1, _LABEL // 2)
+    return f"{name} {told}" if len(told) <= room else f"{name} {told[: room // 2]}…{told[room // 2 + 1 - room :]}"
+
+
 def message(text: str) -> str:
     """Return one line for people that may quote any value: printable, and neither it nor a word of it is endless."""
     return cut(re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: cut(word[0], _LONGEST), printable(text)), 8 * _LONGEST)
@@ -137,6 +146,12 @@ def named(some: Iterable[str], most: int = 8) -> str:
     listed = list(some)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def natural(text: str) -> tuple[list[str | int], str]:
+    """Return a key that sorts f2 before f10."""
+    parts = re.split(r"([0-9]+)", text)  # every second one is a number
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], text
 
 
 def mark(symbol: str, encoding: str | None) -> str:

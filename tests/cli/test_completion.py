@@ -93,6 +93,13 @@ def test_bash_offers_what_fits(folder: Path, words: list[str], offered: set[str]
     assert answer == offered
 
 
+def test_bash_offers_items(folder: Path, seqsup: Cli) -> None:
+    profile = write(folder, shell("each", "true", for_each=["item-a", "item-b"]), name="items")
+    assert seqsup("start", profile).code == 0
+    assert ask_bash(folder, "logs", "each", "i") == {"item-a", "item-b"}
+    assert ask_bash(folder, "logs", "r2", "each", "item-b") == {"item-b"}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ask", [ask_zsh, ask_fish])
 @pytest.mark.parametrize(

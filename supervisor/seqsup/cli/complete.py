@@ -56,7 +56,12 @@ def run_or_agent(context: click.Context, parameter: click.Parameter, begun: str)
 
 
 def agent_of_run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    return _starting(begun, _agents(context.params.get("run")))
+    given = context.params.get("run")
+    return _starting(begun, _agents(given) or _items(None, given))
+
+
+def item_of_agent(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    return _starting(begun, _items(context.params.get("run"), context.params.get("agent")))
 
 
 def _runs() -> Iterable[tuple[str, str]]:
@@ -70,14 +75,27 @@ def _runs() -> Iterable[tuple[str, str]]:
     return [*((label(row.run), row.name) for row in reversed(rows)), *named.items()]
 
 
-def _agents(given: str | None) -> Iterable[tuple[str, str]]:
+def _items(run: str | None, agent: str | None) -> list[tuple[str, str]]:
+    """The items of the copies of an agent of for_each."""
+    from seqsup.cli.find_run import find
+
+    try:
+        view = find(run).view()
+    except SeqsupError:
+        return []
+    return [
+        (each.item, each.name) for each in view.agents.values() if each.item and each.name.rpartition(".")[0] == agent
+    ]
+
+
+def _agents(given: str | None) -> list[tuple[str, str]]:
     from seqsup.cli.find_run import find
 
     try:
         view = find(given).view()
     except SeqsupError:
         return []
-    agents = [(agent.name, f"{view.run}, {agent.state}") for agent in view.agents.values()]
+    agents = [(each.name, ", ".join(filter(None, (view.run, each.item, each.state)))) for each in view.agents.values()]
     return [*agents, *((each.name, f"{view.run}, beside it") for each in view.companions.values())]
 
 

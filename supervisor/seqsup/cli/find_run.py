@@ -12,12 +12,12 @@ import click
 from seqsup.errors import SeqsupError
 from seqsup.model.events import Recorded, RunEnded, RunStarted
 from seqsup.model.history import fold
-from seqsup.model.run_view import RunState, RunView
+from seqsup.model.run_view import AgentView, RunState, RunView
 from seqsup.state.journal import Journal, RunRow
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import alive, closed, label, run_folder, state_dir, surely_alive
 from seqsup.state.turn import Waiting, queued
-from seqsup.text import nearest
+from seqsup.text import named, nearest, printable
 
 
 class NeverRan(SeqsupError):
@@ -104,26 +104,55 @@ def in_queue(given: str) -> Waiting | None:
     return next((each for each in queued(state_dir()) if given in (each.label, each.name)), None)
 
 
-def find_with_agent(first: str | None, second: str | None) -> tuple[Found, str | None]:
-    """Read `[RUN] [AGENT]`, where a single word may be either."""
-    if first is None or second is not None:
-        return find(first), second
+def find_with_agent(first: str | None, second: str | None, third: str | None = None) -> tuple[Found, str | None]:
+    """Read `[RUN] [AGENT [ITEM]]`: without RUN, what is left may be an agent, a companion, or an item of for_each."""
+    if first is None:
+        return find(None), None
     try:
         found = find(first)
     except NoSuchRun:
         found = find(None)
-        agents = _agents(found)
-        if first in agents:
-            return found, first
+        agent = _agent(found, first, second) if third is None else None
+        if agent is not None:
+            return found, agent
         names = {row.name for row in found.journal.runs()}
-        raise NoSuchRun(
-            f'"{first}" is neither a run nor an agent of {found.label}{nearest(first, {*agents, *names})}'
-        ) from None
+        known = {*_agents(found), *names}
+        what = f'"{first}" is neither a run nor an agent of {found.label}' if second is None else f'no run "{first}"'
+        raise NoSuchRun(f"{what}{nearest(first, known)}") from None
+    if second is not None:
+        if (agent := _agent(found, second, third)) is None:
+            told = second if third is None else f"{second} {third}"
+            raise SeqsupError(f'{found.label} has no agent "{told}"{nearest(second, _agents(found))}')
+        return found, agent
     latest = find(None)
     if latest.row.run != found.row.run and first in _agents(latest):
         other = f"for the agent of {latest.label} say {latest.label} {first}"
         click.echo(f"seqsup: this is the run {first} ({found.label}); {other}", err=True)
     return found, None
+
+
+def _agent(found: Found, word: str, item: str | None) -> str | None:
+    """Find the agent of a name, or the copy of for_each for an item: `file.17`, `file items/a.md` or `items/a.md`."""
+    view = found.view()
+    if item is None and word in (*view.agents, *view.companions):
+        return word
+    wanted = word if item is None else item
+    meant = [
+        agent.name
+        for agent in view.agents.values()
+        if (item is None or word in (agent.name, agent.name.rpartition(".")[0])) and _is_for(agent, wanted)
+    ]
+    if len(meant) > 1:
+        raise SeqsupError(f"{found.label} has several agents for {wanted}: say which of {named(meant)}")
+    return meant[0] if meant else None
+
+
+def _is_for(agent: AgentView, wanted: str) -> bool:
+    """Say whether it is an agent's item, as a path or as a table shows it."""
+    if not (item := printable(agent.item or "")):
+        return False
+    shown = (item, agent.label, agent.label.removeprefix(f"{agent.name} "))
+    return printable(wanted) in shown or os.path.normpath(wanted) == os.path.normpath(item)
 
 
 def _agents(found: Found) -> set[str]:

@@ -169,6 +169,7 @@ class History:
                     had[name], name=name, attempt=agent.attempt, limit_until=agent.limit_until
                 )  # fmt: skip
             agent.pid = agent.retry_at = agent.due = None
+            agent.item = event.items.get(name)
             agent.left_out = name in event.skips
             agent.before = name in event.completed_before
             if agent.before:
@@ -196,8 +197,8 @@ class History:
         self.view.sequence_violations += list(self._lanes.values()).count(event.lane)
         self._lanes[event.agent, event.attempt] = event.lane
         attempt = AttemptView(
-            agent=event.agent, number=event.attempt, command=event.command, folder=event.folder, started=recorded.at,
-            ended=recorded.at, soft=event.soft, hard=event.hard,
+            agent=event.agent, item=agent.item, number=event.attempt, command=event.command, folder=event.folder,
+            started=recorded.at, ended=recorded.at, soft=event.soft, hard=event.hard,
         )  # fmt: skip
         self._last[event.agent] = attempt
         self.view.attempts.append(attempt)

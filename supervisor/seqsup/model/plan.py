@@ -16,6 +16,7 @@ from seqsup.model.profile import (
     Timeouts,
 )
 from seqsup.model.reason import Reason
+from seqsup.text import labelled
 
 OWN_STDIN = "-"  # as `stdin_file`: what the supervisor reads from
 
@@ -98,12 +99,18 @@ class Step(Struct, frozen=True, kw_only=True):
     expect: tuple[Reason, ...]
     needs: tuple[str, ...]
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
+    item: str | None = None  # of for_each
     need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
     rlimits: Rlimits = Rlimits()
     account: Account | None = None  # the user that it becomes; None: that of the supervisor
     chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
     preset: Preset | None = None
+
+    @property
+    def label(self) -> str:
+        """What people know it by."""
+        return labelled(self.name, self.item)
 
 
 class CompanionStart(Struct, frozen=True, kw_only=True):
@@ -134,6 +141,12 @@ class Skip(Struct, frozen=True, kw_only=True):
     name: str
     why: str
     content: str = ""  # of a copy of for_each: its number may have belonged to another item before
+    item: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What people know it by."""
+        return labelled(self.name, self.item)
 
 
 class Metrics(MetricsTable, frozen=True, kw_only=True):
@@ -167,3 +180,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     admit_learned: bool = False  # into a lane, by what an agent was seen to take and not by its hard limit
     execution_mode: str = "sequential"
     metrics: Metrics = Metrics()
+
+    @property
+    def items(self) -> dict[str, str]:
+        """Each copy of for_each, and its item."""
+        told = {step.name: step.item for step in self.steps} | {skip.name: skip.item for skip in self.skips}
+        return {name: item for name, item in told.items() if item is not None}

@@ -9,6 +9,7 @@ from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import MemorySampled
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
+from seqsup.text import labelled
 
 
 class AgentState(StrEnum):
@@ -49,6 +50,7 @@ class AgentView(Struct, kw_only=True):
     """One agent so far: attempts, seconds, peak and leftovers of all attempts, the rest of the last one."""
 
     name: str
+    item: str | None = None  # of for_each
     state: AgentState = AgentState.PENDING
     attempts: int = 0
     reason: Reason | None = None
@@ -77,6 +79,11 @@ class AgentView(Struct, kw_only=True):
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
+
+    @property
+    def label(self) -> str:
+        """What people know it by."""
+        return labelled(self.name, self.item)
 
     @property
     def expected(self) -> bool:
@@ -112,6 +119,7 @@ class AttemptView(Struct, kw_only=True):
     """One attempt of an agent; times in seconds since the epoch."""
 
     agent: str
+    item: str | None = None  # of for_each
     number: int
     command: tuple[str, ...]
     folder: str
@@ -131,6 +139,11 @@ class AttemptView(Struct, kw_only=True):
     drain_reached: bool = True  # it was back
     forensics: str = ""  # the file that says more, in the run's folder
     samples: tuple[MemorySampled, ...] = ()  # of the run's timeline: only the report reads it
+
+    @property
+    def label(self) -> str:
+        """What people know its agent by."""
+        return labelled(self.agent, self.item)
 
     @property
     def took(self) -> float:

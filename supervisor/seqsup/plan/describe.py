@@ -130,7 +130,7 @@ class _Group(NamedTuple):
 
     @property
     def names(self) -> str:
-        return self.step.name if self.size == 1 else f"{self.step.name} … {self.last}"
+        return self.step.label if self.size == 1 else f"{self.step.name} … {self.last}"
 
 
 def _groups(steps: Sequence[Step], usual: Mapping[str, Expected]) -> list[_Group]:
@@ -150,10 +150,11 @@ def _groups(steps: Sequence[Step], usual: Mapping[str, Expected]) -> list[_Group
 
 def _skipped(made: Plan) -> Iterator[str]:
     by_why: dict[str, list[str]] = {}
+    few = len(made.skips) <= _EACH
     for skip in made.skips:
-        by_why.setdefault(skip.why, []).append(skip.name)
+        by_why.setdefault(skip.why, []).append(skip.label if few else skip.name)
     for why, names in by_why.items():
-        yield from (f"{name}: {why}" for name in names) if len(made.skips) <= _EACH else [f"{named(names)}: {why}"]
+        yield from (f"{name}: {why}" for name in names) if few else [f"{named(names)}: {why}"]
 
 
 def _capped(lines: Sequence[str]) -> Iterator[str]:

@@ -30,10 +30,9 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
     def is_text(self) -> bool:
         """Say whether all of it is UTF-8. Names of files and words of a command line may be any bytes; JSON cannot
         carry those."""
+        paths = (self.stdin_file, self.cwd, self.success_file)
         try:
-            msgspec.json.encode(
-                (self.command, self.env, self.stdin, self.stdin_file, self.cwd, self.success_file, self.success_command)
-            )
+            msgspec.json.encode((self.item, self.command, self.env, self.stdin, paths, self.success_command))
         except UnicodeEncodeError:
             return False
         return True

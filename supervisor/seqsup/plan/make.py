@@ -44,7 +44,8 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
     if wrong := [*survey.problems.items(), *objections(profile, survey, taken)]:
         raise ProfileError(complaints(profile, wrong))
-    selection = Selection(taken, skips, names)
+    items = {agent.name: agent.item for some in expanded.values() for agent in some if agent.item is not None}
+    selection = Selection(taken, skips, names, items)
     if not taken:
         _refuse_nothing(profile.name, choice, selection)
     return _resolved(profile, survey, choice, selection, contents, state_dir)
@@ -82,7 +83,10 @@ def _resolved(
             replace(_step(agent, survey, selection, values), chosen=chosen(agent.table, agent.name, choice))
             for agent in taken
         ),
-        skips=tuple(Skip(name=name, why=why, content=contents.get(name, "")) for name, why in selection.skips.items()),
+        skips=tuple(
+            Skip(name=name, why=why, content=contents.get(name, ""), item=selection.items.get(name))
+            for name, why in selection.skips.items()
+        ),
         stop_on_failure=run.on_failure == "stop",
         chain=run.chain,
         keep=run.keep,
@@ -184,6 +188,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         expect=table.expect,
         needs=tuple(name for need in table.needs for name in selection.names[need] if name not in selection.skips),
         content=_content(agent, found),
+        item=agent.item,
         need=drain.available if table.memory.hard is UNSET or applied.hard is None else applied.hard,
         rlimits=table.rlimits,
         account=found.account,

@@ -29,6 +29,7 @@ class Selection(NamedTuple):
     taken: Sequence[ExpandedAgent]
     skips: dict[str, str]  # name -> why
     names: dict[str, list[str]]  # agent of the profile -> those that it expands to
+    items: dict[str, str]  # copy of for_each -> its item
 
 
 def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], choice: Choice) -> dict[str, str]:

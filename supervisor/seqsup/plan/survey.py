@@ -31,6 +31,7 @@ from seqsup.plan.as_root import unsafe
 from seqsup.plan.environment import inherited
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
+from seqsup.text import natural
 
 _CHANGEABLE = "refused as root, because another user can change this profile: {}, or set run.user"
 _NEEDS_LINUX = "needs Linux: elsewhere leftover processes cannot be proven gone"
@@ -271,7 +272,8 @@ def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
     each = agent.for_each
     assert each is not None
     if each.glob is not None:
-        return tuple(sorted(glob.glob(each.glob, root_dir=folder, recursive=True)))  # noqa: PTH207  # `..` and `/`
+        found = glob.glob(each.glob, root_dir=folder, recursive=True)  # noqa: PTH207  # `..` and `/`
+        return tuple(sorted(found, key=natural))
     if each.lines is not None:
         with _open(Path(folder, each.lines)) as file:
             text = file.read().decode("utf-8-sig", errors="surrogateescape")

@@ -39,6 +39,7 @@ from seqsup.runner.side_process import Site
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import MEMBERS
+from seqsup.text import shown
 
 COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
 
@@ -138,6 +139,7 @@ class Run:
                 concurrency=plan.concurrency, listen=plan.metrics.listen, file_sd=plan.metrics.file_sd,
                 python=platform.python_version(), expected=self._expectations.seconds(due), only=plan.only,
                 start_from=plan.start_from, gone=gone(self._view, plan, earlier),
+                items={name: shown(item) for name, item in plan.items.items()},
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:

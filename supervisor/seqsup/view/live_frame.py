@@ -110,7 +110,7 @@ def frame(scene: Scene, now: Now, canvas: Canvas) -> list[list[Part]]:
         lines.append(_turn(agent, scene, now, canvas))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, canvas)
-    others = [each.name for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
+    others = [each.label for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
     lines += [canvas.listed([("dim", " also ")], others)] if others else []
     if not view.paused:
         waiting = [each for each in awaited if each.delayed and each is not agent]
@@ -143,7 +143,7 @@ def _turn(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
     symbol = {AgentState.BACKOFF: "↻", AgentState.DRAINING: "…"}.get(agent.state, "▶")
     if agent.delayed:
         return _delayed(agent, symbol, canvas)
-    head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.name}"), ("", f"{again}  ")]
+    head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.label}"), ("", f"{again}  ")]
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
         return canvas.fit(head, [("", f"retry in {wait}"), ("yellow", f"after {agent.reason}")])
@@ -157,7 +157,7 @@ def _turn(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
 
 
 def _delayed(agent: AgentView, symbol: str, canvas: Canvas) -> list[Part]:
-    head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.name}"), ("", "  ")]
+    head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.label}"), ("", "  ")]
     return canvas.fit(head, [("", f"waits for memory: {agent.delayed}")])
 
 
@@ -214,7 +214,7 @@ def _growth(pulse: Pulse, soft: int | None, hard: int | None) -> list[Part]:
 
 
 def _around(scene: Scene, canvas: Canvas) -> list[list[Part]]:
-    waiting = [agent.name for agent in scene.view.agents.values() if agent.state is AgentState.PENDING]
+    waiting = [agent.label for agent in scene.view.agents.values() if agent.state is AgentState.PENDING]
     lines = []
     if companions := [_companion(each.name, each.state, scene.beside) for each in scene.view.companions.values()]:
         lines.append(canvas.listed([("dim", " with ")], companions))

@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 
 from seqsup.model.events import Recorded, RunStarted, about
-from seqsup.text import columns, mark, printable, wrap
+from seqsup.text import columns, labelled, mark, printable, wrap
 from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, say
 from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import NonblockingWriter
@@ -45,6 +45,7 @@ class Log:
         self._encoding = "utf-8"
         self._width = 10
         self._run = ""
+        self._labels: dict[str, str] = {}  # what people know agents by
         if terminal is not None:
             self._encoding = symbols(terminal)
             self._codec = ("utf-8", "replace") if as_json else (terminal.encoding, terminal.errors or "replace")
@@ -68,7 +69,8 @@ class Log:
     def __call__(self, recorded: Recorded) -> None:
         event, self._run = recorded.body, recorded.run
         if isinstance(event, RunStarted):
-            self._width = min(24, max(10, *(len(agent) for agent in event.agents), 0))
+            self._labels = {agent: labelled(agent, event.items.get(agent)) for agent in event.agents}
+            self._width = min(32, max(10, *map(len, self._labels.values()), 0))
         if (line := say(event)) is None:
             return
         agent, attempt = about(event)
@@ -86,7 +88,7 @@ class Log:
             time=timestamp(recorded.at),
             at=recorded.at,
             symbol=line.mark,
-            agent=agent or "seqsup",
+            agent=self._labels.get(agent, agent) or "seqsup",
             hang=len(text) - len(line.text),
             table=line.table,
             json=json,
@@ -95,6 +97,7 @@ class Log:
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         told = spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
+        agent = self._labels.get(agent, agent)
         extra = logger.bind(at=time.time(), symbol="▶", agent=agent, hang=11, table=False, passing=True, json=told)
         extra.info(printable(f"{'running': <9}  {text}"))
 

@@ -98,7 +98,7 @@ def lead(view: RunView, now: float | None = None) -> str:
     if seconds is not None:
         parts.append(format_duration(seconds))
     if highest := view.highest:
-        parts.append(f"highest peak {format_size(highest.peak)} ({highest.name})")
+        parts.append(f"highest peak {format_size(highest.peak)} ({highest.label})")
     return f"{styled('bold', view.name)}  " + " · ".join(parts)
 
 
@@ -117,7 +117,7 @@ def _painted(agent: AgentView, over: bool) -> list[str]:
 def row(agent: AgentView, over: bool) -> tuple[str, ...]:
     """The cells of COLUMNS; `over` says that the run has ended."""
     return (
-        agent.name,
+        agent.label,
         str(agent.attempts or NONE),
         _reason(agent, over),
         format_duration(agent.seconds) if agent.seconds else NONE,
@@ -156,14 +156,14 @@ def reasons(view: RunView) -> Iterator[tuple[str, str, str]]:
     """Say what did not complete, why, and what held its memory; also why the run ended where that is no agent's."""
     for agent in view.agents.values():
         if agent.state is AgentState.GAVE_UP:
-            yield f"{agent.name} failed", agent.why, processes(agent.processes)
+            yield f"{agent.label} failed", agent.why, processes(agent.processes)
     skipped: dict[str, list[str]] = {}
     for agent in view.agents.values():
         if agent.state is AgentState.SKIPPED:
-            skipped.setdefault(agent.why, []).append(agent.name)
+            skipped.setdefault(agent.why, []).append(agent.label)
     for why, names in skipped.items():
         yield f"{named(names)} {_were(names)} skipped", why, ""
-    if lost := [agent.name for agent in view.agents.values() if agent.state is AgentState.LOST]:
+    if lost := [agent.label for agent in view.agents.values() if agent.state is AgentState.LOST]:
         yield f"{named(lost)} {_were(lost)} lost", "the supervisor died", ""
     if view.state is RunState.STOPPED and view.why:
         yield "the run stopped", view.why, ""

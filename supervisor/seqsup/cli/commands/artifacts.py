@@ -15,7 +15,7 @@ from seqsup.cli.arguments import days, size
 from seqsup.cli.output import Outlet, put_bytes, put_object
 from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder, state_dir
-from seqsup.text import counted, nearest, printable, styled
+from seqsup.text import counted, printable, styled
 from seqsup.units import format_age, format_size
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
@@ -206,7 +206,7 @@ def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
     found, agent = find_with_agent(run, agent)
     agents = found.view().agents
     if agent is not None and agent not in agents:
-        raise ArtifactError(f'{found.label} has no agent "{agent}"{nearest(agent, agents)}')
+        raise ArtifactError(f"{agent} of {found.label} is a companion, and stores no artifacts")
     if agent is not None and agents[agent].folder is None:
         raise ArtifactError(f"{agent} did not run in {found.label}")
     for view in agents.values():

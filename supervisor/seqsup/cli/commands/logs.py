@@ -12,11 +12,10 @@ from seqsup.cli import complete
 from seqsup.cli.arguments import whole
 from seqsup.cli.find_run import find_with_agent, follow
 from seqsup.cli.output import Outlet
-from seqsup.errors import SeqsupError
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
 from seqsup.state.output import OutputReader
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
-from seqsup.text import nearest, styled
+from seqsup.text import styled
 
 _PIECE = 64 * 1024
 
@@ -32,26 +31,26 @@ class _Start(NamedTuple):
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.run_or_agent)
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
+@click.argument("item", required=False, shell_complete=complete.item_of_agent)
 @click.option("-f", "--follow", "following", is_flag=True, help="Follow all attempts until the run ends.")
 @click.option("--attempt", metavar="N", type=whole(1), help="Attempt to show. Default: the last.")
 @click.option("--raw", is_flag=True, help="Keep colours and control characters on a terminal.")
-def logs(run: str | None, agent: str | None, following: bool, attempt: int | None, raw: bool) -> None:
+def logs(run: str | None, agent: str | None, item: str | None, following: bool, attempt: int | None, raw: bool) -> None:
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
     A terminal gets it without colours and control characters; a pipe or a file gets all bytes.
 
     Of one that was stopped for its memory, what is known of that follows on stderr.
 
-    Without AGENT, each agent in turn. A single word is taken as RUN, or else as an agent of the run
-    that runs or ran last.
+    Without AGENT, each agent in turn. Without RUN, the run that is active or ran last. A copy of for_each is found by
+    its name (file.17) or its ITEM: `seqsup logs file items/f24.md`.
     """
-    found, agent = find_with_agent(run, agent)
+    found, agent = find_with_agent(run, agent, item)
     view = found.view()
-    if agent is not None and agent not in (known := [*view.agents, *view.companions]):
-        raise SeqsupError(f'{found.label} has no agent "{agent}"{nearest(agent, known)}')
     beside = agent is not None and agent not in view.agents
     stands = {each.folder: each.name for each in view.agents.values() if each.before and each.folder}
-    reader = _Reader(found.folder, several=agent is None, raw=raw)
+    labels = {each.name: each.label for each in view.agents.values()}
+    reader = _Reader(found.folder, labels, several=agent is None, raw=raw)
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
     for number, batch in enumerate(batches):
         attempts = _wanted(batch, agent, attempt, {} if beside else stands, beside=beside)
@@ -103,8 +102,9 @@ def _over(batch: Iterable[Recorded]) -> dict[str, None]:
 class _Reader:
     """Reads the output of attempts as it grows: in lanes more than one runs at a time."""
 
-    def __init__(self, run_folder: Path, several: bool, raw: bool) -> None:
+    def __init__(self, run_folder: Path, labels: Mapping[str, str], several: bool, raw: bool) -> None:
         self._run_folder = run_folder
+        self._labels = labels
         self._headed = several or sys.stdout.isatty()
         self._outlets = Outlet(sys.stdout, raw=raw), Outlet(sys.stderr, raw=raw)
         self._tails: dict[_Start, tuple[OutputReader, OutputReader]] = {}  # of those that may still print
@@ -125,7 +125,7 @@ class _Reader:
         self.attempt = event
         if self._headed:
             again = f" (attempt {event.number})" if event.number > 1 else ""
-            head = styled("bold", f"==> {event.name}{again} <==")
+            head = styled("bold", f"==> {self._labels.get(event.name, event.name)}{again} <==")
             click.echo(head if self._at_line_start else f"\n{head}")
             self._at_line_start = True
 

@@ -118,7 +118,7 @@ def _text(
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:
     text = f"its supervisor (pid {view.supervisor}) died" if view.supervisor else "its supervisor died"
-    if running := [agent.name for agent in view.at_turn if agent.state is AgentState.RUNNING]:
+    if running := [agent.label for agent in view.at_turn if agent.state is AgentState.RUNNING]:
         text += f" while {named(running)} ran"
     lives = f"still running: {processes(left)}; `seqsup sweep` stops them" if left else "no processes left"
     lives = "leftover processes are unknown" if left is None else lives
@@ -174,13 +174,13 @@ def _left(view: RunView, now: float) -> str:
 
 def _turn(agent: AgentView, now: Now) -> str:
     if agent.delayed:
-        return f"{agent.name} waits for memory: {agent.delayed}"
+        return f"{agent.label} waits for memory: {agent.delayed}"
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
-        return f"{agent.name}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
+        return f"{agent.label}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"
     if agent.state is AgentState.DRAINING:
-        return f"{agent.name}: {agent.reason}, memory drains"
-    text = f"{agent.name}: attempt {agent.attempt}"
+        return f"{agent.label}: {agent.reason}, memory drains"
+    text = f"{agent.label}: attempt {agent.attempt}"
     text += f", pid {agent.pid}" if agent.pid else ""
     text += f", for {format_duration(max(0.0, now.mono - agent.began))}" if agent.began is not None else ""
     return text + (f", hard {format_size(agent.hard)}" if agent.hard else "")

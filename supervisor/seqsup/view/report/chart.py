@@ -202,7 +202,7 @@ def _names(story: Story, x: Scale, y: Scale, floor: int) -> Iterator[str]:
     if story.concurrency > 1:
         yield from _names_at_peaks(story.attempts, x, y)
         return
-    for agent, some in groupby(story.attempts, key=lambda attempt: attempt.agent):
+    for agent, some in groupby(story.attempts, key=lambda attempt: attempt.label):
         tried = list(some)
         left, right = x(tried[0].started), x(tried[-1].ended)
         room = int((right - left) / _NAME)
@@ -217,14 +217,14 @@ def _names_at_peaks(attempts: Iterable[AttemptView], x: Scale, y: Scale) -> Iter
         if x(attempt.ended) - x(attempt.started) < _SHORTEST * _NAME:
             continue
         at, _, high = max(_points(attempt), key=lambda point: point[2])
-        half = len(attempt.agent) * _NAME / 2
+        half = len(attempt.label) * _NAME / 2
         middle = min(max(x(at), LEFT + half), WIDTH - RIGHT - half)
         left, right, height = middle - half, middle + half, y(high) - 5
         while any(left < end and start < right and abs(height - other) < _LINE for start, end, other in taken):
             height -= _LINE
         if height > TOP:  # else the tooltip has it
             taken.append((left, right, height))
-            yield _name(attempt.agent, middle, height)
+            yield _name(attempt.label, middle, height)
 
 
 def _name(name: str, x: float, y: float) -> str:
@@ -234,9 +234,9 @@ def _name(name: str, x: float, y: float) -> str:
 def _titled(group: list[AttemptView]) -> str:
     highest = max(group, key=lambda attempt: attempt.peak)
     if len(group) > 1:
-        peak = f"peak {format_size(highest.peak)} ({highest.agent})"
-        return f"{len(group)} attempts, from {group[0].agent} to {group[-1].agent}: completed, {peak}"
-    return f"{highest.agent}, attempt {highest.number}: {highest.reason or 'running'}, peak {format_size(highest.peak)}"
+        peak = f"peak {format_size(highest.peak)} ({highest.label})"
+        return f"{len(group)} attempts, from {group[0].label} to {group[-1].label}: completed, {peak}"
+    return f"{highest.label}, attempt {highest.number}: {highest.reason or 'running'}, peak {format_size(highest.peak)}"
 
 
 def _limits(story: Story, x: Scale, y: Scale) -> Iterator[str]:
@@ -285,5 +285,5 @@ def _described(story: Story) -> str:
     number = len(story.attempts)
     return (
         f"{number} {'attempt' if number == 1 else 'attempts'}, {in_turn(story)}; the highest peak is"
-        f" {format_size(highest.peak)}, of {highest.agent}. The tables below have the same data."
+        f" {format_size(highest.peak)}, of {highest.label}. The tables below have the same data."
     )

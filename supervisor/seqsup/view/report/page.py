@@ -181,11 +181,11 @@ def _full(stopped: Iterable[_Stopped]) -> Iterator[_Stopped]:
 
 
 def _in_short(attempt: AttemptView) -> str:
-    return _shortened(f"{attempt.agent}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}")
+    return _shortened(f"{attempt.label}, attempt {attempt.number}: {attempt.reason or 'running'}, {attempt.why}")
 
 
 def _stopped(attempt: AttemptView, known: str, zone: tzinfo) -> _Stopped:
-    which = f"{attempt.agent}, attempt {attempt.number}"
+    which = f"{attempt.label}, attempt {attempt.number}"
     stops = [stop for stop in attempt.stops if stop.reason is not None]
     held = next((stop for stop in stops if stop.processes), None)
     return _Stopped(
@@ -234,7 +234,7 @@ def _attempts(story: Story, zone: tzinfo) -> _Table:
     kept = _kept(story.attempts, lambda attempt: attempt.ok)
     rows = [
         (
-            _clock(attempt.started, zone), attempt.agent, str(attempt.number), str(attempt.reason or "running"),
+            _clock(attempt.started, zone), attempt.label, str(attempt.number), str(attempt.reason or "running"),
             format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
             share(attempt.peak, attempt.hard), drained(attempt.draining, attempt.drain_reached),
         )
