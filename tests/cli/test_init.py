@@ -47,7 +47,7 @@ def test_profile_that_init_writes_can_be_planned(
     ended = seqsup("init")
     assert (ended.code, ended.stdout) == (0, "")
     assert "next: seqsup plan agents.toml" in ended.stderr
-    planned = seqsup("plan", "agents.toml")
+    planned = seqsup("plan", "agents.toml", "-v")
     assert (planned.code, planned.stderr) == (0, "")
     assert "agents  2 agents, one at a time" in planned.stdout
     assert f"$ {name} " in planned.stdout

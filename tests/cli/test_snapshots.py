@@ -213,7 +213,8 @@ def test_snapshot_of_an_active_or_dead_run(session: Session) -> None:
 def test_snapshot_of_plan_and_run(session: Session) -> None:
     (session.here / "nightly.toml").write_text(PROFILE)
     session.type("plan nightly.toml")
-    session.type("plan nightly.toml", COLUMNS="40")
+    session.type("plan nightly.toml -v")
+    session.type("plan nightly.toml -v", COLUMNS="40")
     session.type("plan nightly.toml --only embed --from triage")
     hold_to("plan", re.sub(r"\n +better: .*?(?=\n {3}profile)", "", session.text(dated), flags=re.DOTALL))
 

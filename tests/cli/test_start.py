@@ -463,7 +463,7 @@ def test_ctrl_c_while_it_waits_for_the_hosts_memory_starts_nothing(
 
 def test_a_plan_says_how_memory_is_measured_and_kept_where_that_is_unusual(seqsup: Seqsup, tmp_path: Path) -> None:
     usual, watched = shell("a", OK), shell("b", OK, memory={"measure": "rss", "enforce": "watch"})
-    said = " ".join(seqsup("plan", write(tmp_path, usual, watched)).stdout.split())
+    said = " ".join(seqsup("plan", write(tmp_path, usual, watched), "-v").stdout.split())
     assert said.count("measured") == said.count("hard enforced") == 1
     assert "measured as rss hard enforced by watching" in said
 

@@ -1,4 +1,4 @@
-"""A plan in words for people."""
+"""All of a plan in words for people."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
-from seqsup.text import at_a_time, counted, named, narrowed, wrap
+from seqsup.text import Width, at_a_time, counted, named, narrowed, styled, wrap
 from seqsup.units import MIB, format_duration, format_size
 from seqsup.view.table import Column, render
 
@@ -59,7 +59,7 @@ def going_on(made: Plan, earlier: Earlier) -> tuple[Resumption, tuple[str, ...]]
     return found, gone(earlier.view, made, found)
 
 
-def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
+def resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
     found, away = going_on(made, earlier)
     if found.done:
         yield f"completed, not run again: {named(found.done)}"
@@ -71,48 +71,50 @@ def _resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
         yield f"no longer in the profile: {named(away)}"
 
 
-def outline(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], columns: int) -> Iterator[str]:
+def full(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], columns: Width) -> Iterator[str]:
+    """Return the lines of `plan -v`."""
     made = taken.plan
     how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
-    yield f"{made.name}  {counted(len(made.steps), 'agent')}, {how}"
+    yield f"{styled('bold', made.name)}  {counted(len(made.steps), 'agent')}, {how}"
     yield from _pairs(
         columns,
         ("execution_mode", made.execution_mode),
         *_containment(found),
         ("profile", made.profile or "none"),
         ("state", made.state_dir),
-        ("task", _shown(made.task)),
+        ("task", one_line(made.task)),
         ("asked for", narrowed(made.only, made.start_from)),
         ("when an agent fails", "the run stops" if made.stop_on_failure else "the run continues"),
         ("chain", counted(made.chain, "agent")),
-        ("usually", _usual_in_all(made, usual)),
+        ("usually", usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
     )
     if taken.earlier is not None:
-        yield from _section(columns, f"resumes {label(taken.earlier.run)}", _resumes(made, taken.earlier))
+        yield from section(columns, f"resumes {label(taken.earlier.run)}", resumes(made, taken.earlier))
     elif taken.note:
         yield from ("", taken.note)
-    yield from _section(columns, "companions", map(_companion, made.companions))
-    yield from _section(columns, "hooks", _hooks(made.hooks))
+    yield from section(columns, "companions", map(_companion, made.companions))
+    yield from section(columns, "hooks", _hooks(made.hooks))
     groups = _groups(made.steps, usual)
-    shown = groups[:_EACH]
-    if shown:
+    listed = groups[:_EACH]
+    if listed:
         yield ""
-        yield from render(_COLUMNS, [(group.numbers, group.names, *_cells(group.step)) for group in shown], columns)
-    common = list(_common([group.facts for group in shown]))
+        yield from render(_COLUMNS, [(group.numbers, group.names, *_cells(group.step)) for group in listed], columns)
+    common = list(_common([group.facts for group in listed]))
     if common:
-        others = any(fact not in group.facts for group in shown for fact in common)
+        others = any(fact not in group.facts for group in listed for fact in common)
         title = "all agents (exceptions are shown with the agent)" if others else "all agents"
-        yield from ("", title, *_pairs(columns, *common))
-    for group in shown:
-        yield from ("", f"{group.numbers}. {group.names}" + (", like this one:" if group.size > 1 else ""))
+        yield from ("", styled("bold", title), *_pairs(columns, *common))
+    for group in listed:
+        title = styled("bold", f"{group.numbers}. {group.names}") + (", like this one:" if group.size > 1 else "")
+        yield from ("", title)
         yield from _command(group.step, columns)
         yield from _pairs(columns, *(fact for fact in group.facts if fact not in common))
     if more := sum(group.size for group in groups[_EACH:]):
         told = f"{counted(more, 'more agent')}: --only NAME shows one, --json all of them"
         yield from ("", *wrap(told, columns, ""))
-    yield from _section(columns, "skipped", _skipped(made))
-    yield from _section(columns, "notes", _capped(made.notes))
+    yield from section(columns, "skipped", skipped(made))
+    yield from section(columns, "notes", capped(made.notes), "yellow")
 
 
 class _Group(NamedTuple):
@@ -148,7 +150,7 @@ def _groups(steps: Sequence[Step], usual: Mapping[str, Expected]) -> list[_Group
     return groups
 
 
-def _skipped(made: Plan) -> Iterator[str]:
+def skipped(made: Plan) -> Iterator[str]:
     by_why: dict[str, list[str]] = {}
     few = len(made.skips) <= _EACH
     for skip in made.skips:
@@ -157,7 +159,7 @@ def _skipped(made: Plan) -> Iterator[str]:
         yield from (f"{name}: {why}" for name in names) if few else [f"{named(names)}: {why}"]
 
 
-def _capped(lines: Sequence[str]) -> Iterator[str]:
+def capped(lines: Sequence[str]) -> Iterator[str]:
     yield from lines[:_EACH]
     if len(lines) > _EACH:
         yield f"and {len(lines) - _EACH} more; --json has them all"
@@ -186,10 +188,10 @@ def _metrics(wanted: Metrics) -> str:
 
 def _companion(companion: CompanionStart) -> str:
     told = [
-        f"{companion.name}  {_shown(shlex.join(companion.command))}",
+        f"{companion.name}  {one_line(shlex.join(companion.command))}",
         f"ready when {_ready(companion.ready)}, within {format_duration(companion.ready.timeout)}",
         f"restarted after {counted(companion.restart_every, 'agent')}",
-        f"hard {_size(companion.hard)}" + (", after a GC" if companion.hard and companion.node else ""),
+        f"hard {limit(companion.hard)}" + (", after a GC" if companion.hard and companion.node else ""),
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
 
@@ -206,7 +208,7 @@ def _ready(ready: Readiness) -> str:
             return f"{format_duration(seconds)} have passed" if seconds else "it runs"
 
 
-def _usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
+def usual_in_all(made: Plan, usual: dict[str, Expected]) -> str:
     if not usual:
         return ""
     unknown = len(made.steps) - len(usual)
@@ -227,7 +229,7 @@ def _usual(usual: Expected | None) -> str:
 
 def _hooks(hooks: Hooks) -> Iterator[str]:
     for point, commands in hooks.commands.items():
-        yield from (f"{point}  {_shown(command)}" for command in commands)
+        yield from (f"{point}  {one_line(command)}" for command in commands)
     if hooks.commands:
         then = "the run stops" if hooks.on_error == "stop" else "it is reported"
         user = f"as {hooks.account.name}, " if hooks.account is not None else "as root, " if os.geteuid() == 0 else ""
@@ -237,11 +239,11 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
 def _cells(step: Step) -> tuple[str, ...]:
     return (
         environment.runtime(step).replace(" v", " "),
-        _size(step.limits.soft),
-        _size(step.limits.hard),
+        limit(step.limits.soft),
+        limit(step.limits.hard),
         _heap(step),
-        _time(step.timeouts.wall),
-        _time(step.timeouts.stall),
+        at_most(step.timeouts.wall),
+        at_most(step.timeouts.stall),
         str(step.retry.attempts),
     )
 
@@ -260,8 +262,8 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("needs", ", ".join(step.needs)),
         (
             "memory",
-            f"warn {_size(limits.warn)}, soft {_size(limits.soft)} for {format_duration(limits.sustain)}, "
-            f"hard {_size(limits.hard)}, host floor {_size(limits.host_floor)}",
+            f"warn {limit(limits.warn)}, soft {limit(limits.soft)} for {format_duration(limits.sustain)}, "
+            f"hard {limit(limits.hard)}, host floor {limit(limits.host_floor)}",
         ),
         ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
         ("hard enforced", _KEPT.get(limits.enforce, "")),
@@ -278,7 +280,7 @@ def _command(step: Step, columns: int) -> Iterator[str]:
     """As a shell takes it: broken only between words."""
     line = "   $"
     for word in step.command:
-        quoted = _shown(shlex.quote(finish(word)))
+        quoted = one_line(shlex.quote(finish(word)))
         if len(line) + len(quoted) > columns - 3 and line.strip() != "$":
             yield line + " \\"
             line = "    "
@@ -331,7 +333,7 @@ def _success(step: Step) -> str:
         wanted.append(f"output matches {success.output}")
     if success.command:
         wanted.append(f"then {shlex.join(success.command)} succeeds")
-    return "" if wanted == ["exit 0"] else _shown(", ".join(wanted))
+    return "" if wanted == ["exit 0"] else one_line(", ".join(wanted))
 
 
 def _preset(step: Step) -> Iterator[tuple[str, str]]:
@@ -347,17 +349,17 @@ def _preset(step: Step) -> Iterator[tuple[str, str]]:
     ]
     sets += [f"{table}.{key}={value}" for table, keys in preset.keys.items() for key, value in keys.items()]
     yield "it sets", ", ".join(sets) + ("; the profile's keys win" if sets else "")
-    yield "a failure", _shown(" or ".join(preset.failure))
+    yield "a failure", one_line(" or ".join(preset.failure))
     follows = "the run waits for the reset" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
-    yield "usage limit", _shown(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
+    yield "usage limit", one_line(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
     yield "known leaks", "; ".join(preset.leaks)
 
 
 def _node(step: Step) -> Iterator[tuple[str, str]]:
     """What its Node processes go by, beside the environment that it has anyway."""
     told = for_node(step)
-    yield "NODE_OPTIONS", _shown(told.pop("NODE_OPTIONS", ""))
-    yield "for Node", _shown(", ".join(f"{name}={value}" for name, value in told.items()))
+    yield "NODE_OPTIONS", one_line(told.pop("NODE_OPTIONS", ""))
+    yield "for Node", one_line(", ".join(f"{name}={value}" for name, value in told.items()))
 
 
 def for_node(step: Step) -> dict[str, str]:
@@ -378,22 +380,23 @@ def _pairs(columns: int, *pairs: tuple[str, str]) -> Iterator[str]:
     room = max((len(name) for name, _ in told), default=0)
     for name, value in told:
         if columns - room >= 40:
-            yield from wrap(f"   {name.ljust(room)}  {value}", columns, " " * (room + 5))
+            title = styled("dim", name) + " " * (room - len(name))
+            yield from wrap(f"   {title}  {value}", columns, " " * (room + 5))
             continue
-        yield from [f"   {name}"] if name else []
+        yield from [f"   {styled('dim', name)}"] if name else []
         yield from wrap(f"      {value}", columns, " " * 6)
 
 
-def _section(columns: int, title: str, lines: Iterable[str]) -> Iterator[str]:
+def section(columns: int, title: str, lines: Iterable[str], style: str = "bold") -> Iterator[str]:
     told = list(lines)
     if told:
         yield ""
-        yield title
+        yield styled(style, title)
     for line in told:
         yield from wrap(f"   {line}", columns, "   ")
 
 
-def _shown(text: str) -> str:
+def one_line(text: str) -> str:
     """On one line, nothing that moves the cursor, not endless."""
     plain = text
     if not text.isprintable():
@@ -407,9 +410,9 @@ def _heap(step: Step) -> str:
     return f"{step.node.heap // MIB} MiB" if step.node.heap else "V8's own"
 
 
-def _size(size: int | None) -> str:
+def limit(size: int | None) -> str:
     return "none" if size is None else format_size(size)
 
 
-def _time(seconds: float | None) -> str:
+def at_most(seconds: float | None) -> str:
     return "none" if seconds is None else format_duration(seconds)

@@ -734,7 +734,7 @@ def test_address_that_cannot_be_served_is_refused(
 
 def test_the_plan_says_where_figures_are_read(seqsup: Callable[..., Result], tmp_path: Path) -> None:
     metrics = {"listen": "0.0.0.0:9472", "required": True, "textfile": "out.prom"}
-    said = " ".join(seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics)).stdout.split())
+    said = " ".join(seqsup("plan", write(tmp_path, shell("a", "exit 0"), metrics=metrics), "-v").stdout.split())
     assert "metrics http://0.0.0.0:9472/metrics, readable from other machines; nothing starts without" in said
     assert f"textfile {tmp_path}/out.prom" in said
 

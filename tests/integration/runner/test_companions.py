@@ -99,7 +99,7 @@ def test_agents_and_hooks_find_it(seqsup: Seqsup, profile: Callable[..., Path], 
     events = proven(seqsup("start", path, "--json"))
     assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"]]
     assert (tmp_path / "port").read_text() == f"{port}\n"
-    told = seqsup("plan", path).stdout
+    told = seqsup("plan", path, "-v").stdout
     assert "files-mcp" in told
     assert f"SEQSUP_COMPANION_FILES_MCP_URL=http://127.0.0.1:{port}" in " ".join(told.split())
 

@@ -204,7 +204,7 @@ def test_the_plan_shows_hooks_and_refuses_one_that_cannot_run(seqsup: Seqsup, tm
     assert refused.code == 2
     assert f"hooks.after_agent[0]: {hook} is not executable; fix it with: chmod +x {hook}" in refused.stderr
     hook.chmod(0o755)
-    assert "after_agent  ./hook.sh" in seqsup("plan", profile).stdout
+    assert "after_agent  ./hook.sh" in seqsup("plan", profile, "-v").stdout
     assert seqsup("start", profile).code == 0
 
 

@@ -22,8 +22,8 @@ Start = Callable[..., Started]
 def test_plan_says_what_agents_usually_take_and_why_they_are_taken(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("ui", "true", when=["button", "form"]), shell("db", "true", when=["sql"]))
     learned(profile, "ui", 300, 310, 320)
-    shown = seqsup("plan", profile, "--task", "Mend the Button").stdout
-    assert "30 s, peak 310 MiB" in shown
+    shown = seqsup("plan", profile, "-v", "--task", "Mend the Button").stdout
+    assert "usually 30 s, highest peak 310 MiB" in " ".join(shown.split())
     assert "30 s, peak 310 MiB; of 3 attempts 95 % within 30 s and 320 MiB" in " ".join(shown.split())
     assert "taken" in shown
     assert "the task has button" in shown

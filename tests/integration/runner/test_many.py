@@ -25,7 +25,7 @@ def test_thousands_of_agents_are_run_to_the_end_in_memory_that_does_not_grow(
     agents = [shell("first", WEIGHS), shell("bad", "exit 1"), *need_bad, shell("last", WEIGHS)]
     path = tmp_path / "many.toml"
     path.write_text(tables + "[retry]\nattempts = 1\n" + "\n".join(agents) + "\n")
-    plan = seqsup("plan", path, deadline=250)
+    plan = seqsup("plan", path, "-v", deadline=250)
     assert plan.code == 0, plan.stderr
     assert f"3–{many + 2}. a0 … a{many - 1}, like this one:" in plan.stdout
     events = proven(seqsup("start", path, "--json", deadline=250))

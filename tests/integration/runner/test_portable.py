@@ -54,7 +54,7 @@ def test_run_can_be_paused_resumed_and_stopped_and_a_waiting_one_refused(tmp_pat
 
 def test_missing_guarantees_are_reported(tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"))
-    assert "psutil: not Linux: " in on_mac(tmp_path, "plan", profile).stdout
+    assert "psutil: not Linux: " in on_mac(tmp_path, "plan", profile, "-v").stdout
     checks = {check["what"]: check for check in json.loads(on_mac(tmp_path, "doctor", "--json").stdout)["checks"]}
     assert (checks["containment"]["level"], "subreaper" in checks) == ("warn", False)
     said = checks["containment"]["finding"]

@@ -53,7 +53,7 @@ def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch
 
 def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true", preset="gemini", env={"MINE": "x"}), shell("b", "true", preset="qwen"))
-    shown = " ".join(seqsup("plan", profile, env={"QWEN_CODE_NO_RELAUNCH": "no"}).stdout.split())
+    shown = " ".join(seqsup("plan", profile, "-v", env={"QWEN_CODE_NO_RELAUNCH": "no"}).stdout.split())
     assert "preset gemini: Gemini CLI" in shown
     assert "GEMINI_CLI_NO_RELAUNCH=true, timeouts.grace=10s; the profile's keys win" in shown
     assert "QWEN_CODE_NO_RELAUNCH as you set it, QWEN_CODE_MAX_TOOL_CONCURRENCY=1" in shown
@@ -217,7 +217,7 @@ def test_leftover_process_of_a_success_command_is_stopped(tmp_path: Path) -> Non
 def test_its_words_are_filled_in(seqsup: Cli, tmp_path: Path) -> None:
     success = {"command": ["sh", "-c", 'test "$0" = "a {{b}} task"', "a {{b}} {task}"]}
     profile = write(tmp_path, shell("a", "true", success=success))
-    assert "then sh -c" in seqsup("plan", profile, "--task", "task").stdout
+    assert "then sh -c" in seqsup("plan", profile, "-v", "--task", "task").stdout
     assert seqsup("start", profile, "--task", "task").code == 0
     wrong = write(tmp_path, shell("a", "true", success={"command": ["x", "{summary:a}"]}))
     assert seqsup("plan", wrong).code == 2

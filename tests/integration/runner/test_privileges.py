@@ -24,6 +24,7 @@ from helpers.profiles import agent, of, parsed, proven, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import alive, must_be_open_to_others, wait_for
 from seqsup.containment import launcher
+from seqsup.host.machine import most_processes
 from seqsup.model.profile import Rlimits
 
 Cli = Callable[..., Result]
@@ -345,9 +346,9 @@ def test_the_shells_of_this_machine_set_the_limits() -> None:
 
 def test_the_plan_names_them(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), rlimits={"nofile": 200, "data": "1GiB"})
-    assert re.search(r"each process +200 open files, data 1024 MiB", seqsup("plan", profile).stdout)
+    assert re.search(r"each process +200 open files, data 1024 MiB", seqsup("plan", profile, "-v").stdout)
     [step] = json.loads(seqsup("plan", profile, "--json").stdout)["steps"]
-    assert step["rlimits"] == {"nofile": 200, "core": 0, "data": 1 << 30, "processes": "auto"}
+    assert step["rlimits"] == {"nofile": 200, "core": 0, "data": 1 << 30, "processes": most_processes()}
     assert step["account"] is None
 
 
@@ -394,7 +395,7 @@ def test_secret_in_env_or_stdin_is_never_shown(seqsup: Cli, seqsup_started: Star
     secretive = shell("a", wanted, env={"TOKEN": SECRET}, stdin=f"{SECRET}\n")
     spoilt = shell("b", "kill -SEGV $$", env={"not-an-identifier": SECRET}, needs=["a"])
     profile = write(tmp_path, secretive, spoilt)
-    for before in (["plan", profile], ["plan", profile, "--json"], ["doctor", profile]):
+    for before in (["plan", profile], ["plan", profile, "-v"], ["plan", profile, "--json"], ["doctor", profile]):
         result = seqsup(*before)
         assert SECRET not in result.stdout + result.stderr, before
     started = seqsup_started("start", profile, "--json")
@@ -555,7 +556,7 @@ def test_inherit_gives_path_but_not_home(seqsup: Cli, open_folder: Path) -> None
 @as_root
 def test_the_plan_says_what_another_user_gets(seqsup: Cli, open_folder: Path) -> None:
     profile = for_nobody(open_folder, agent("a", ["env"]), run={"inherit": ["ODD_*"]}, hooks={"after_run": ["true"]})
-    told = " ".join(seqsup("plan", profile, env=ROOTS).stdout.split())
+    told = " ".join(seqsup("plan", profile, "-v", env=ROOTS).stdout.split())
     assert f"user {USER}; of root's environment only HOME, " in told
     assert " LOGNAME, ODD_ID, ODD_KEY, PATH, SHELL, " in told
     assert f"each as {USER}, in " in told

@@ -29,6 +29,7 @@ from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import escape, finish
 from seqsup.state.run_folder import state_dir
+from seqsup.text import cut
 from seqsup.units import GIB, MIB
 
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node on PATH")
@@ -108,7 +109,7 @@ def test_similar_agents_are_reported_together(tmp_path: Path) -> None:
     each = "each\ncommand = ['echo', '{item}']\nfor_each = [" + ", ".join(f"'{n}'" for n in range(300)) + "]"
     others = [f"other-{n}\ncommand = ['echo']\ntimeouts = {{ wall = {n + 1} }}" for n in range(60)]
     path = profile_file(tmp_path, agents("first\ncommand = ['echo']\nexpect = ['hard']", each, *others))
-    text = invoked(path).output
+    text = invoked(path, "-v").output
     assert "361 agents, one at a time" in text
     assert "   1  first" in text
     assert " 2–301  each.1 … each.300" in text
@@ -617,7 +618,7 @@ def small(tmp_path: Path) -> str:
 
 
 def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
-    shown = invoked(small, "--task", "paint the wall " * 60).output
+    shown = invoked(small, "-v", "--task", "paint the wall " * 60).output
     for expected in (
         "execution_mode",
         "sequential",
@@ -633,13 +634,22 @@ def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
     assert all(line == line.rstrip() for line in shown.splitlines())
 
 
+def test_long_task_takes_one_line_of_the_brief_plan(small: str) -> None:
+    shown = invoked(small, "--task", "paint the wall " * 60).output
+    assert [line for line in shown.splitlines() if "paint" in line] == [
+        f"  task {cut('paint the wall ' * 60, 70).rstrip()}"
+    ]
+    assert "hush" not in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
 def test_value_that_most_agents_have_is_shown_once(tmp_path: Path) -> None:
     one = 'memory.hard = "1GiB"\ndrain.available = "none"\nneeds = ["a"]'
     texts = [
         f'{name}\ncommand = ["sh"]\n{rest}'
         for name, rest in zip("abcd", ("", "", one, "retry.attempts = 1"), strict=True)
     ]
-    shown = invoked(profile_file(tmp_path, agents(*texts))).output
+    shown = invoked(profile_file(tmp_path, agents(*texts)), "-v").output
     common, own = shown.split("1. a\n")
     assert "all agents (exceptions are shown with the agent)" in common
     assert [own.count(f"   {fact} ") for fact in ("memory", "retried", "drained", "needs", "grace")] == [1, 1, 1, 1, 0]
@@ -678,7 +688,7 @@ def test_the_options_of_a_real_node_are_shown_as_they_will_be(tmp_path: Path, mo
         "SEQSUP_CHANNEL": "{attempt}/channel", "SEQSUP_REPORTS": "{attempt}/reports",
         "PATH": "{attempt}/.seqsup-node:$PATH",
     }  # fmt: skip
-    shown = " ".join(invoked(file).output.split())  # where a line ends depends on how long our own path is
+    shown = " ".join(invoked(file, "-v").output.split())  # where a line ends depends on how long our own path is
     assert "--max-old-space-size=819 --no-warnings" in shown
     assert "SEQSUP_CHANNEL={attempt}/channel" in shown
 

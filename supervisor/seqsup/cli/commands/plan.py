@@ -11,26 +11,30 @@ from seqsup.cli.choose import take, taking_options
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused
+from seqsup.host.machine import most_processes
 from seqsup.model.plan import Plan
 from seqsup.model.profile import HOOK_POINTS
+from seqsup.plan.brief import brief
 from seqsup.plan.containment import would_contain
-from seqsup.plan.describe import for_node, going_on, outline, told_of_stdin
+from seqsup.plan.describe import for_node, full, going_on, told_of_stdin
 from seqsup.plan.resume import PlannedRun
 from seqsup.policy.learning import Expected, expect
 from seqsup.profile.placeholders import finish
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import JournalError
 from seqsup.state.run_folder import label
+from seqsup.text import Width
 from seqsup.view.terminal import width
 
-_WIDTH = 100  # columns where they are not known
+_WIDTH = Width(100)  # where it is not known
 
 
 @click.command(short_help="Show what start would do, without starting anything.")
 @taking_options
+@click.option("-v", "--verbose", is_flag=True, help="Show all of it: commands, environment, presets, retries, drain.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
-def plan(as_json: bool, **asked: Any) -> int:
-    """Show what `start PROFILE` would do: agents in order, commands, runtimes, limits. Starts nothing.
+def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
+    """Show what `start PROFILE` would do: agents in order, their limits, notes. Starts nothing.
 
     Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
 
@@ -42,7 +46,8 @@ def plan(as_json: bool, **asked: Any) -> int:
     if as_json:
         put_object("seqsup.plan/1", _as_object(taken, found, usual))
     else:
-        click.echo("\n".join(line.rstrip() for line in outline(taken, found, usual, width() or _WIDTH)))
+        lines = (full if verbose else brief)(taken, found, usual, width() or _WIDTH)
+        click.echo("\n".join(line.rstrip() for line in lines))
     return Refused.exit_code if isinstance(found, str) else 0
 
 
@@ -62,6 +67,7 @@ def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expecte
     for step, told in zip(made.steps, fields["steps"], strict=True):
         told["env"] = sorted(step.env)  # values may be secrets
         told["command"] = [finish(word) for word in step.command]
+        told["rlimits"]["processes"] = most_processes(step.rlimits.processes)
         told["stdin"] = told_of_stdin(step)  # a prompt may hold one too
         for key in ("programs", "start", "keys") if step.preset is not None else ():
             del told["preset"][key]  # what is not of this run

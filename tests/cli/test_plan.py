@@ -1,0 +1,56 @@
+"""`seqsup plan`: what it shows at a glance, and what with -v."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.command_line import Result
+from helpers.profiles import agent, shell, write
+
+Cli = Callable[..., Result]
+WIDE = {"COLUMNS": "100"}
+
+
+def test_plan_of_two_agents_fits_on_a_screen(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("triage", "true"), shell("report", "true", needs=["triage"]))
+    lines = seqsup("plan", profile, env=WIDE).stdout.splitlines()
+    assert len(lines) <= 20
+    assert [line.split()[1:3] for line in lines if line.endswith(("–", "triage"))] == [
+        ["triage", "sh"],
+        ["report", "sh"],
+    ]
+    assert lines[-1].startswith("-v shows")
+
+
+def test_copies_are_folded_into_one_row(seqsup: Cli, tmp_path: Path) -> None:
+    items = [f"f{number}.md" for number in range(30)]
+    copies = agent("file", ["sh", "-c", "echo {item}"], for_each=items, needs=["first"])
+    profile = write(tmp_path, shell("first", "true"), copies, shell("last", "true", needs=["file"]))
+    lines = seqsup("plan", profile, env=WIDE).stdout.splitlines()
+    assert len(lines) <= 20
+    rows = [line.split() for line in lines if "×30" in line]
+    assert [row[:4] for row in rows] == [["2–31", "file", "×30", "sh"], ["32", "last", "sh", rows[1][3]]]
+    assert rows[1][-2:] == ["file", "×30"]
+
+
+def test_one_copy_of_a_name_that_looks_like_copies_is_not_folded(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("v.1", "true"), shell("v.2", "true", memory={"hard": "300MiB"}))
+    lines = seqsup("plan", profile, env=WIDE).stdout.splitlines()
+    assert [line.split()[:2] for line in lines if " sh " in line] == [["1", "v.1"], ["2", "v.2"]]
+
+
+def test_details_are_shown_with_v(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("triage", "echo hello"))
+    brief, full = seqsup("plan", profile).stdout, seqsup("plan", profile, "-v").stdout
+    for detail in ("echo hello", "NODE_OPTIONS", "drained", "retried", "execution_mode"):
+        assert (detail in brief, detail in full) == (False, True)
+
+
+def test_bound_of_processes_is_resolved_for_programs(seqsup: Cli, tmp_path: Path) -> None:
+    usual = shell("usual", "true")
+    none = shell("none", "true", rlimits={"processes": "none"})
+    some = shell("some", "true", rlimits={"processes": 300})
+    steps = json.loads(seqsup("plan", write(tmp_path, usual, none, some), "--json").stdout)["steps"]
+    auto, *others = (step["rlimits"]["processes"] for step in steps)
+    assert isinstance(auto, int)
+    assert others == [None, 300]
