@@ -81,13 +81,13 @@ def write_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str:
-    """Short, for people: 374 MiB, 1031 MiB, 1.2 GiB."""
+    """Short, for people: 374 MiB, 1 GiB, 1031 MiB, 1.2 GiB."""
     if size < 0:
         return "-" + format_size(-size)
     mib = size / 1024**2
     if mib >= 1024 * 1024:
         return f"{_tenths(mib / 1024**2)} TiB"
-    if mib >= 1100:  # below it whole MiB say more than tenths of a GiB
+    if mib >= 1100 or round(mib) == 1024:  # between them whole MiB say more than tenths of a GiB
         return f"{_tenths(mib / 1024)} GiB"
     if mib >= 10:
         return f"{mib:.0f} MiB"
@@ -105,7 +105,7 @@ def told_apart(less: int, more: int) -> tuple[str, str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Short, for people: 40 ms, 0.4 s, 12 s, 7:25, 1:05:12."""
+    """Short, for people: 40 ms, 0.4 s, 12 s, 7 min 25 s, 1 h 5 min."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
     if 0 < seconds < 0.0995:
@@ -114,9 +114,11 @@ def format_duration(seconds: float) -> str:
         return f"{_tenths(seconds)} s"
     if round(seconds) < 60:
         return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if round(seconds) < 3600:
+        large, small, units = *divmod(round(seconds), 60), ("min", "s")
+    else:
+        large, small, units = *divmod(round(seconds / 60), 60), ("h", "min")
+    return f"{large} {units[0]}" + (f" {small} {units[1]}" if small else "")
 
 
 def clock(at: float, now: float) -> str:

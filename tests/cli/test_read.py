@@ -181,7 +181,7 @@ def test_status_of_a_completed_run(seqsup: Seqsup, written: Written) -> None:
     result = seqsup("status")
     assert result.code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "r1  nightly  2 of 2 completed · 1:05:12 · highest peak 374 MiB (a)"
+    assert lines[0] == "r1  nightly  2 of 2 completed · 1 h 5 min · highest peak 374 MiB (a)"
     assert re.fullmatch(r"  completed .* ago, exit 0", lines[1])
     assert lines[2].split() == [
         "agent",

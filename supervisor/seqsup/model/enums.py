@@ -75,6 +75,6 @@ class Verdict(StrEnum):
 HALTS = {
     Halt.NONE: "not at all",
     Halt.AFTER_AGENT: "after this agent",
-    Halt.NOW: "now, with its grace",
+    Halt.NOW: "now (with a grace period)",
     Halt.KILL: "at once",
 }

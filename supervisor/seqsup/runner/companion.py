@@ -235,11 +235,11 @@ class Companion:
 
     def _tell_ready(self, look: CompanionLook) -> None:
         life, context = self._life, self._context
-        context.emit(events.CompanionReady(companion=self.name, number=self._number, seconds=look.at - life.since))
         restart = (Restart.CRASHED, life.why) if life.failures else self._restart
         if restart is not None:
             reason, why = restart
             context.emit(events.CompanionRestarted(companion=self.name, number=self._number, reason=reason, why=why))
+        context.emit(events.CompanionReady(companion=self.name, number=self._number, seconds=look.at - life.since))
         self.agents = 0
 
     def _tell_exit(self, tree: SideProcess) -> None:

@@ -66,12 +66,14 @@ class Canvas(Struct, frozen=True):
     def _within(self, line: list[Part]) -> list[Part]:
         fitted, room = [], self.width
         for style, text in line:
-            text = self._cropped(text, room)
+            text = self.cropped(text, room)
             fitted.append((style, text))
             room -= columns(text)
         return fitted
 
-    def _cropped(self, text: str, room: int) -> str:
+    def cropped(self, text: str, room: int | None = None) -> str:
+        """Return the text, cut at its end if it takes more columns than `room`: those of the canvas without it."""
+        room = self.width if room is None else room
         if columns(text) <= room:
             return text
         more = self.mark("…")

@@ -11,7 +11,8 @@ import msgspec
 from loguru import logger
 
 from seqsup.model.events import Recorded, RunStarted, about
-from seqsup.text import columns, labelled, mark, printable, wrap
+from seqsup.text import columns, cut, labelled, mark, printable, wrap
+from seqsup.view.canvas import Canvas
 from seqsup.view.messages import DEBUG, ERROR, INFO, SUCCESS, say
 from seqsup.view.ndjson import kind, timestamp
 from seqsup.view.nonblocking import NonblockingWriter
@@ -25,8 +26,10 @@ FILE = "seqsup.log"
 _ROTATION, _RETENTION = "16 MB", 4  # of a run's file: 80 MB at most
 _JSON = "{extra[json]}"
 _SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}\n"
-_WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}"
+_WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}{extra[more]}"
 _ROOM = 40  # columns: text is not squeezed into less for the sake of a deeper indent
+_LITTLE = 12  # columns: fewer hold no details worth reading
+_LONGEST, _SHARE = 20, 5  # columns of names, and which part of the terminal they may take
 
 
 class Log:
@@ -43,19 +46,22 @@ class Log:
         self._outlet: NonblockingWriter | Screen | None = None
         self._terminal = terminal if terminal is not None and terminal.isatty() and not as_json else None
         self._encoding = "utf-8"
-        self._width = 10
+        self._names = 10  # columns
+        self._columns = 0  # of the terminal as the last line was written; 0: there is none
         self._run = ""
         self._labels: dict[str, str] = {}  # what people know agents by
         if terminal is not None:
             self._encoding = symbols(terminal)
+            least = level or (ERROR if quiet else INFO)
+            twice = ("table",) if least == ERROR else ("table", "told")  # what other lines say
             self._codec = ("utf-8", "replace") if as_json else (terminal.encoding, terminal.errors or "replace")
             self._outlet = screen or NonblockingWriter(terminal.fileno())
             logger.add(
                 self._to_terminal,
                 format=_JSON if as_json else self._short,
-                level=level or (ERROR if quiet else INFO),
+                level=least,
                 colorize=not as_json and colourful(terminal),
-                filter=lambda record: as_json or not record["extra"]["table"],
+                filter=lambda record: as_json or not any(record["extra"][each] for each in twice),
                 catch=False,
             )
         if folder is not None:
@@ -70,7 +76,7 @@ class Log:
         event, self._run = recorded.body, recorded.run
         if isinstance(event, RunStarted):
             self._labels = {agent: labelled(agent, event.items.get(agent)) for agent in event.agents}
-            self._width = min(32, max(10, *map(len, self._labels.values()), 0))
+            self._names = min(_LONGEST, max(10, *map(columns, self._labels.values()), 0))
         if (line := say(event)) is None:
             return
         agent, attempt = about(event)
@@ -79,8 +85,8 @@ class Log:
         if self._as_json:
             level = INFO if line.level == SUCCESS else line.level  # which --log-level does not know
             json = spoken(
-                " ".join(text.split()), kind(event), run=self._run, agent=agent, attempt=attempt, at=recorded.at,
-                level=level,
+                " ".join(f"{text} {line.more}".split()), kind(event), run=self._run, agent=agent, attempt=attempt,
+                at=recorded.at, level=level,
             )  # fmt: skip
         logger.bind(
             run=recorded.run,
@@ -90,15 +96,19 @@ class Log:
             symbol=line.mark,
             agent=self._labels.get(agent, agent) or "seqsup",
             hang=len(text) - len(line.text),
+            more=printable(f"  {line.more}") if line.more else "",
             table=line.table,
+            told=line.told,
             json=json,
         ).log(line.level, printable(text))
 
     def pulse(self, agent: str, attempt: int | None, text: str) -> None:
         """Say on the terminal alone that an agent still runs."""
         told = spoken(text, "running", run=self._run, agent=agent, attempt=attempt) if self._as_json else ""
-        agent = self._labels.get(agent, agent)
-        extra = logger.bind(at=time.time(), symbol="▶", agent=agent, hang=11, table=False, passing=True, json=told)
+        extra = logger.bind(
+            at=time.time(), symbol="▶", agent=self._labels.get(agent, agent), hang=11, more="", table=False, told=False,
+            passing=True, json=told,
+        )  # fmt: skip
         extra.info(printable(f"{'running': <9}  {text}"))
 
     def _short(self, record: "loguru.Record") -> str:
@@ -106,8 +116,19 @@ class Log:
         extra = record["extra"]
         extra["clock"] = time.strftime("%H:%M:%S", time.localtime(extra["at"]))
         extra["mark"] = self._mark(extra["symbol"])
-        extra["who"] = extra["agent"].ljust(self._width)
+        self._columns = self._wide()
+        names, agent = self._names, extra["agent"]
+        if self._columns:
+            names = min(names, max(10, self._columns // _SHARE))
+            agent = agent if columns(agent) <= names else cut(agent, names).replace("…", mark("…", self._encoding)[0])
+        extra["who"] = agent + " " * (names - columns(agent))
         return _SHORT
+
+    def _wide(self) -> int:
+        if self._terminal is not None:
+            with suppress(OSError):  # it went away
+                return os.get_terminal_size(self._terminal.fileno()).columns
+        return 0
 
     def _mark(self, symbol: str) -> str:
         """Where words stand for symbols, they are of one width."""
@@ -119,18 +140,19 @@ class Log:
         self._outlet.write(self._wrapped(message).encode(*self._codec))
 
     def _wrapped(self, message: "loguru.Message") -> str:
-        """Broken at words where the terminal would break within them, what follows below the line's own text."""
-        width = 0
-        if self._terminal is not None:
-            with suppress(OSError):  # it went away
-                width = os.get_terminal_size(self._terminal.fileno()).columns
-        if not width:
-            return message
+        """Broken at words where the terminal would break within them, what follows below the line's own text. Details
+        are shown as far as the line holds them."""
         said, extra = message.record["message"], message.record["extra"]
+        if self._as_json:
+            return message
+        if not self._columns:
+            return f"{message[:-1]}{extra['more']}\n"
         begins = columns(f"{extra['clock']} {extra['mark']} {extra['who']}  ")
         hangs = begins + extra["hang"]
-        indent = hangs if width - hangs >= _ROOM else columns(f"{extra['clock']} {extra['mark']} ")
-        lines = wrap(" " * begins + said, width, " " * indent)
+        indent = hangs if self._columns - hangs >= _ROOM else columns(f"{extra['clock']} {extra['mark']} ")
+        lines = wrap(" " * begins + said, self._columns, " " * indent)
+        more = Canvas(self._columns - columns(lines[0]), self._encoding).cropped(extra["more"])
+        lines[0] += more if len(lines) == 1 and (more == extra["more"] or len(more) >= _LITTLE) else ""
         return f"{message[: -len(said) - 1]}{lines[0][begins:]}\n" + "".join(f"{line}\n" for line in lines[1:])
 
     def close(self) -> None:

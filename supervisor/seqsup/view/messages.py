@@ -8,8 +8,8 @@ from seqsup.model import events
 from seqsup.model.enums import HALTS
 from seqsup.model.events import Event
 from seqsup.model.outcome import ending
-from seqsup.model.process_names import processes
-from seqsup.model.reason import KILLED, STOPPED_BY_US, Reason
+from seqsup.model.process_names import how_many, processes
+from seqsup.model.reason import KILLED, OF_MEMORY, STOPPED_BY_US, Reason
 from seqsup.policy.classify import last_words
 from seqsup.text import at_a_time, counted, named, narrowed
 from seqsup.units import format_age, format_duration, format_size
@@ -27,7 +27,9 @@ class Message(Struct, frozen=True):
     mark: str
     word: str
     text: str = ""
+    more: str = ""  # details: a terminal shows as much of them as the rest of the line holds
     table: bool = False  # the final table says it too: not for the terminal
+    told: bool = False  # an earlier line says it, unless only errors are shown
 
 
 @singledispatch
@@ -36,9 +38,9 @@ def say(event: Event) -> Message | None:
     numbers. Events that need more than one sentence have a function of their own below."""
     match event:
         case events.HaltRequested(halt=halt, by=by):
-            return Message(WARNING, "■", "stop", f"{by}: {HALTS[halt]}")
-        case events.Spawned(attempt=attempt, pid=pid):
-            return Message(INFO, "▶", "started", f"pid {pid}" + (f"  attempt {attempt}" if attempt > 1 else ""))
+            return Message(WARNING, "■", "stop", f"{by}: the run stops {HALTS[halt]}")
+        case events.Spawned(attempt=attempt):
+            return Message(INFO, "▶", "started", f"attempt {attempt}" if attempt > 1 else "")
         case events.LeaderEnded(outcome=outcome):
             ended = ending(outcome.exit)
             text = f"{ended}, as expected; checking for leftover processes"
@@ -57,7 +59,7 @@ def say(event: Event) -> Message | None:
         case events.RunPaused(why=why):
             return Message(ERROR, "■", "paused", why)  # for as long as the user likes, so --quiet shows it too
         case events.RunContinued(seconds=seconds):
-            return Message(INFO, "▶", "goes on", f"after {format_duration(seconds)}")
+            return Message(INFO, "▶", "continues", f"after {format_duration(seconds)}")
         case events.HookStarted(point=point, pid=pid, command=command):
             return Message(DEBUG, "▶", "hook", f"{point}: pid {pid}  {command[:_COMMAND]}")
         case events.Warned(message=message):
@@ -74,13 +76,13 @@ def _(event: events.MemoryWarned | events.MemoryHigh) -> Message:
 @say.register
 def _(event: events.OutputCut) -> Message:
     most = format_size(event.most)
-    text = f"{event.stream} exceeded output.max ({most}): keeping its beginning and end, discarding the middle"
+    text = f"{event.stream} above output.max ({most}): its middle is discarded"
     return Message(WARNING, "!", "output", text)
 
 
 @say.register
 def _(event: events.RunStarted) -> Message:
-    agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency)}"
+    agents = f"{counted(len(event.agents), 'agent')}, {at_a_time(event.concurrency).partition(' at your')[0]}"
     text = f"{event.name}: {agents}, in {event.containment}"
     if event.waited >= _SLOW:
         text += f"; waited {format_duration(event.waited)} for the machine's turn"
@@ -115,7 +117,7 @@ def _(event: events.PeakRose) -> Message:
 def _(event: events.GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
     limit = "hard" if event.owner.companion else "soft"
-    text = f"{format_size(event.used)} above {limit} ({format_size(event.limit)}); requesting GC in {asked}"
+    text = f"{format_size(event.used)} above {limit} ({format_size(event.limit)}): GC in {asked}"
     return _collection(event.owner, "memory", text)
 
 
@@ -123,46 +125,55 @@ def _(event: events.GcRequested) -> Message:
 def _(event: events.GcDone) -> Message:
     done, before, after = event.collection, event.collection.before, event.collection.after
     text = (
-        f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree uses {format_size(event.used)}:"
-        f" heap {format_size(before.used)} → {format_size(after.used)},"
+        f"freed {format_size(done.freed)} in {format_duration(done.seconds)}, the tree uses {format_size(event.used)}"
+    )
+    more = (
+        f"heap {format_size(before.used)} → {format_size(after.used)},"
         f" external {format_size(before.external)} → {format_size(after.external)}; {done.verdict}"
     )
     if done.answered < done.asked:
-        text += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
-    return _collection(event.owner, "collected", text)
+        more += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
+    return _collection(event.owner, "collected", text, more)
 
 
-def _collection(owner: events.Owner, word: str, text: str) -> Message:
+def _collection(owner: events.Owner, word: str, text: str, more: str = "") -> Message:
     if owner.companion:
-        return Message(INFO, "↻", "companion", f"{owner.name}: {text}")
-    return Message(INFO, "↻", word, text)
+        return Message(INFO, "↻", "companion", f"{owner.name}: {text}", more)
+    return Message(INFO, "↻", word, text, more)
 
 
 @say.register
 def _(event: events.StopSent) -> Message:
     held = processes(event.processes)
-    text = f"{event.signal}: {event.why}"
     if event.reason is None:
-        return Message(INFO, "↻", "leftovers", text + (f": {held}" if held else ""))
-    text += f"; {held}" if held else ""
-    return Message(WARNING, "☠", event.reason, text)
+        left = counted(how_many(event.processes), "leftover process", "leftover processes")
+        return Message(INFO, "↻", "leftovers", f"{event.signal} to {left}", held or event.why)
+    # The end of the attempt says it on the terminal, a moment or a grace period later
+    return Message(DEBUG, "☠", event.reason, f"{event.signal}: {event.why}", held)
 
 
 @say.register
 def _(event: events.AttemptEnded) -> Message:
-    outcome = event.outcome
-    parts = [ending(outcome.exit), format_duration(outcome.seconds)]
-    if outcome.peak:
-        parts.append(f"peak {format_size(outcome.peak)}" + (f" of {format_size(event.hard)}" if event.hard else ""))
-    if outcome.left_over:
-        parts.append(f"stopped leftover {processes(outcome.left_over)}")
-    text = "  ".join(part for part in parts if part)
-    if outcome.reason is Reason.COMPLETED:
-        return Message(SUCCESS, "✔", outcome.reason, text)
-    told = outcome.reason in STOPPED_BY_US or (outcome.reason is Reason.KERNEL_OOM and outcome.processes)
-    if not told and outcome.why != parts[0]:  # else events.StopSent, or its exit code, has said why
-        text += f"  {outcome.why.removeprefix(f'{parts[0]}: ')}"
-    return Message(WARNING, "☠" if outcome.reason in KILLED else "✖", outcome.reason, text)
+    outcome, reason = event.outcome, event.outcome.reason
+    how, seconds = ending(outcome.exit), format_duration(outcome.seconds)
+    of = f" of {format_size(event.hard)}" if event.hard else ""
+    peak = f"peak {format_size(outcome.peak)}{of}" if outcome.peak else ""
+    if reason is Reason.COMPLETED:
+        return Message(SUCCESS, "✔", reason, _spaced(how, seconds, peak))
+    if reason in STOPPED_BY_US or reason is Reason.KERNEL_OOM:
+        text = f"{'stopped' if outcome.signal is None else 'killed'} after {seconds}"
+        more = "" if reason is Reason.HALTED else _spaced(processes(outcome.processes), outcome.why)
+    else:
+        text = _spaced(how, seconds)
+        more = outcome.why.removeprefix(how).removeprefix(": ")
+    # Of what does not fit, the log's file and the table have all
+    first = peak if reason in OF_MEMORY else ""
+    rest = _spaced(more, "" if first else peak)
+    return Message(WARNING, "☠" if reason in KILLED else "✖", reason, _spaced(text, first), rest)
+
+
+def _spaced(*parts: str) -> str:
+    return "  ".join(filter(None, parts))
 
 
 @say.register
@@ -182,8 +193,11 @@ def _(event: events.AgentEnded) -> Message | None:
     if event.ok:
         return Message(SUCCESS, "✔", event.reason, "as the profile expects")
     if event.reason is Reason.HALTED:
-        return Message(WARNING, "■", event.reason, event.why)
-    return Message(ERROR, "✖", "gave up", f"{event.reason} after {counted(event.attempts, 'attempt')}")
+        return Message(WARNING, "■", event.reason, event.why, told=event.attempts > 0)
+    if event.attempts == 1:
+        return Message(ERROR, "✖", "failed", event.reason, event.why, told=True)
+    reason = "" if event.reason is Reason.FAILED else f": {event.reason}"
+    return Message(ERROR, "✖", "failed", f"after {event.attempts} attempts{reason}")
 
 
 @say.register
@@ -207,20 +221,20 @@ def _(event: events.Drained) -> Message:
 def _(event: events.CompanionEvent) -> Message:
     name = event.companion
     match event:
-        case events.CompanionStarted(pid=pid, command=command):
-            return Message(DEBUG, "▶", "companion", f"{name}: pid {pid}  {' '.join(command)[:_COMMAND]}")
+        case events.CompanionStarted(command=command):
+            return Message(INFO, "▶", "companion", f"{name} is starting", " ".join(command)[:_COMMAND])
         case events.CompanionReady(seconds=seconds):
             return Message(INFO, "✔", "companion", f"{name} is ready after {format_duration(seconds)}")
         case events.CompanionExited(seconds=seconds, why=why, folder=folder, output=output):
-            text = f"{name} {format_duration(seconds)} after its start: {why}; output in {folder}"
             said = last_words(output.encode())  # of Node's stack too: it may be told several times
-            return Message(WARNING, "✖", "companion", text + (f": {said}" if said else ""))
+            more = f"{said}; output in {folder}" if said else f"output in {folder}"
+            return Message(WARNING, "✖", "companion", f"{name} after {format_duration(seconds)}: {why}", more)
         case events.CompanionStopped(seconds=seconds, reason=reason, processes=stopped):
             held = f": {processes(stopped)}" if stopped else ""
             text = f"{name} stopped in {format_duration(seconds)} ({reason}){held}"
             return Message(DEBUG, "■", "companion", text)
         case events.CompanionRestarted(reason=reason, why=why):
-            return Message(INFO, "↻", "companion", f"{name} restarted ({reason}): {why}")
+            return Message(INFO, "↻", "companion", f"{name} restarted ({reason})", why)
 
 
 @say.register
@@ -228,8 +242,8 @@ def _(event: events.ChainEnded) -> Message:
     over = f"{event.chain} done ({counted(event.agents, 'agent')})"
     had, holds = format_size(event.baseline), f"the run uses {format_size(event.owned)}"
     if event.reached:
-        has = format_size(event.available)
-        return Message(INFO, "✔", "chain", f"{over}: {has} available, before the first agent {had}; {holds}")
+        text = f"{over}: {format_size(event.available)} available"
+        return Message(INFO, "✔", "chain", text, f"before the first agent {had}; {holds}")
     text = f"{over}, but memory is not back: {event.why}; before the first agent {had} available; {holds}"
     return Message(ERROR, "!", "chain", text)
 

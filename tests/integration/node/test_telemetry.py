@@ -443,9 +443,7 @@ def test_size_of_a_heap_snapshot_is_checked_against_every_limit() -> None:
     limits = replace(DEFAULTS, hard=1024 * MIB, host_floor=512 * MIB)
     told = partial(no_room, heap, limits)
     assert told(used=524 * MIB, available=1012 * MIB, disk=500 * MIB) == ""
-    assert told(used=525 * MIB, available=2000 * MIB, disk=2000 * MIB).endswith(
-        "499 MiB are below memory.hard 1024 MiB"
-    )
+    assert told(used=525 * MIB, available=2000 * MIB, disk=2000 * MIB).endswith("499 MiB are below memory.hard 1 GiB")
     assert "above memory.host_floor 512 MiB" in told(used=0, available=1011 * MIB, disk=2000 * MIB)
     assert told(used=0, available=2000 * MIB, disk=MIB) == "it may take 500 MiB, and 1 MiB are free on the disk"
 
@@ -772,7 +770,7 @@ def test_the_text_says_all_of_it() -> None:
     said = text(found())
     for part in (
         "embed, attempt 2: soft", "it was too large", "verdict: js-leak", "1 of 2 Node processes", "freed 40 MiB",
-        "560 MiB → 520 MiB", "report.1.json", "node embed.js", "heap 520 MiB of 1024 MiB", "█", "step (/a/embed.js:9)",
+        "560 MiB → 520 MiB", "report.1.json", "node embed.js", "heap 520 MiB of 1 GiB", "█", "step (/a/embed.js:9)",
         "← main (/a/embed.js:40)", "100%",
     ):  # fmt: skip
         assert part in said, said

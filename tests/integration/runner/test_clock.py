@@ -70,11 +70,11 @@ def test_durations_use_the_monotonic_clock(jump: float) -> None:
     runs = Told().run("a", "b").started("a")
     view = fold(runs.events)
     view.expected = {"a": 100.0, "b": 50.0}
-    assert headline(view, now.mono) == "nightly  0 of 2 completed · 1:29"
+    assert headline(view, now.mono) == "nightly  0 of 2 completed · 1 min 29 s"
     assert remaining(view, now.mono) == (62, 0)
     said = spoken(runs, now)
-    assert "0 of 2 done · 1:29" in said
-    assert "▶ a  1:28 · pid 4712" in said
+    assert "0 of 2 done · 1 min 29 s" in said
+    assert "▶ a  1 min 28 s · pid 4712" in said
     assert "retry in 16 s" in spoken(runs.ended("a").retry("a", wait=101), now)
 
 
@@ -83,7 +83,7 @@ def test_a_limit_that_resets_at_a_time_of_day_is_waited_for_by_the_calendar(jump
     at_limit = Told().run("a").started("a").ended("a").paused("a", wait=600)
     until = fold(at_limit.events).agents["a"].limit_until
     assert until is not None
-    assert "retry in 5:00" in spoken(at_limit, Now(until - 300, 305 + jump))
+    assert "retry in 5 min" in spoken(at_limit, Now(until - 300, 305 + jump))
 
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])

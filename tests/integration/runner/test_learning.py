@@ -45,7 +45,7 @@ def test_status_says_about_how_long_the_rest_will_take(seqsup: Seqsup, seqsup_st
     process = seqsup_started("start", profile)
     wait_for((tmp_path / "ran").exists)
     status = " ".join(seqsup("status").stdout.split())
-    assert "about 5:00 left, and 2 agents that never ran" in status
+    assert "about 5 min left, and 2 agents that never ran" in status
     assert json.loads(seqsup("status", "--json").stdout)["remaining"] == {"seconds": 300, "agents_unknown": 2}
     (tmp_path / "gate").touch()
     assert process.wait().code == 0

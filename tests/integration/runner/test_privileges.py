@@ -346,7 +346,7 @@ def test_the_shells_of_this_machine_set_the_limits() -> None:
 
 def test_the_plan_names_them(seqsup: Cli, tmp_path: Path) -> None:
     profile = write(tmp_path, shell("a", "true"), rlimits={"nofile": 200, "data": "1GiB"})
-    assert re.search(r"each process +200 open files, data 1024 MiB", seqsup("plan", profile, "-v").stdout)
+    assert re.search(r"each process +200 open files, data 1 GiB", seqsup("plan", profile, "-v").stdout)
     [step] = json.loads(seqsup("plan", profile, "--json").stdout)["steps"]
     assert step["rlimits"] == {"nofile": 200, "core": 0, "data": 1 << 30, "processes": most_processes()}
     assert step["account"] is None

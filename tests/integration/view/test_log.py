@@ -41,16 +41,15 @@ from seqsup.view.messages import LEVELS, Message, say
 
 SHOWN = """\
 ▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper
-▶ triage      started    pid 4712
-✔ triage      completed  exit 0  7:25  peak 374 MiB of 1024 MiB
-! embed       memory     600 MiB above warn (512) MiB
-☠ embed       soft       SIGTERM: 1031 MiB for 2 s, soft is 1 GiB; node embed.js 1031 MiB
-☠ embed       soft       3 s  peak 1031 MiB  stopped leftover server 1 MiB
+▶ triage      started
+✔ triage      completed  exit 0  7 min 25 s  peak 374 MiB of 1 GiB
+! embed       memory     600 MiB above warn (512 MiB)
+☠ embed       soft       stopped after 3 s  peak 1031 MiB  1031 MiB for 2 s
 ↻ embed       retry      attempt 2 in 20 s, after failed
-✖ embed       gave up    soft after 2 attempts
-! embed       undrained  after 30 s: 96 MiB still owned (the host had 2 GiB, has 4 GiB: freed 2 GiB; the run \
-holds 20 MiB); next: stop
-■ seqsup      stop       SIGINT: now, with its grace
+✖ embed       failed     after 2 attempts: soft
+! embed       undrained  after 30 s: 96 MiB still owned (host: 2 GiB → 4 GiB available (freed 2 GiB, other programs \
+included); the run uses 20 MiB); next: stop
+■ seqsup      stop       SIGINT: the run stops now (with a grace period)
 """
 
 
@@ -94,7 +93,7 @@ def test_the_terminal_shows_what_happens_with_its_reasons_and_numbers(terminal: 
 def test_quiet_shows_failures_only(terminal: TextIO) -> None:
     hear(Log(None, terminal=terminal, quiet=True), story())
     assert [line.split()[:3] for line in shown(terminal).splitlines()] == [
-        ["✖", "embed", "gave"],
+        ["✖", "embed", "failed"],
         ["!", "embed", "undrained"],
     ]
 
@@ -113,8 +112,7 @@ def test_a_host_that_has_less_than_before_freed_nothing() -> None:
         strays=(),
     )  # fmt: skip
     assert (
-        "host: 4 GiB → 3 GiB available (1024 MiB less, other programs included); the run uses 20 MiB"
-        in worded(event).text
+        "host: 4 GiB → 3 GiB available (1 GiB less, other programs included); the run uses 20 MiB" in worded(event).text
     )
 
 
@@ -124,7 +122,7 @@ def test_the_file_keeps_what_happened_with_its_time_level_and_place(tmp_path: Pa
     lines = (tmp_path / FILE).read_text().splitlines()
     assert len(lines) == len(told.events) - 1  # that an agent is done after one attempt, the attempt says
     assert lines[1] == (
-        "2026-11-18T11:06:42.000Z DEBUG   r42 triage/1 starts     hard 1024 MiB  log triage/1  node triage.js"
+        "2026-11-18T11:06:42.000Z DEBUG   r42 triage/1 starts     hard 1 GiB  log triage/1  node triage.js"
     )
     assert lines[-1].startswith("2026-11-18T11:06:55.000Z ERROR   r42 - ended      exit 130")
 
@@ -173,9 +171,9 @@ def test_companion_that_node_could_not_start_is_reported_in_nodes_words() -> Non
     gone = CompanionExited(
         companion="mcp", number=1, why="exit 1", exit_code=1, signal=None, seconds=1, folder="mcp/1", output=stack
     )
-    told = "mcp 1 s after its start: exit 1; output in mcp/1"
-    assert worded(gone).text == f"{told}: Error: Cannot find module '/srv/mcp.mjs'"
-    assert worded(replace(gone, output="")).text == told
+    assert worded(gone).text == "mcp after 1 s: exit 1"
+    assert worded(gone).more == "Error: Cannot find module '/srv/mcp.mjs'; output in mcp/1"
+    assert worded(replace(gone, output="")).more == "output in mcp/1"
 
 
 def test_no_agent_can_forge_a_line_or_move_the_cursor(terminal: TextIO) -> None:
@@ -218,21 +216,29 @@ def test_lines_break_at_words_on_a_terminal_and_nowhere_else(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, width, 0, 0))
     with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123
         hear(Log(tmp_path, terminal=stream), story())
-        os.set_blocking(ours, False)
-        read = b""
-        with suppress(BlockingIOError):
-            while piece := os.read(ours, 65536):
-                read += piece
-    os.close(ours)
-    told = re.sub("\x1b\\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
+        told = read_plain(ours)
     assert all(len(line) <= (width or 1000) for line in told.splitlines())
     assert told.count("\n") > SHOWN.count("\n") if 0 < width < 200 else told.count("\n") == SHOWN.count("\n")
     unbroken = re.sub(r"^\d\d:\d\d:\d\d ", "", re.sub(r"\n +", " ", told), flags=re.MULTILINE)
-    assert " ".join(unbroken.split()) == " ".join(SHOWN.split())
+    details = "  1031 MiB for 2 s"
+    as_far_as_it_fits = {40: "", 80: "  1031 MiB fo…", 100: "  1031 MiB for 2 s"}
+    whole = SHOWN.replace(details, as_far_as_it_fits.get(width, details))
+    assert " ".join(unbroken.split()) == " ".join(whole.split())
     assert (
-        "(host: 2 GiB → 4 GiB available (freed 2 GiB, other programs included); the run uses 20 MiB); stop"
+        "(host: 2 GiB → 4 GiB available (freed 2 GiB, other programs included); the run uses 20 MiB); next: stop"
         in (tmp_path / FILE).read_text()
     )
+
+
+def read_plain(terminal: int) -> str:
+    """Read all that a terminal was sent, without its colours, and close it."""
+    os.set_blocking(terminal, False)
+    read = b""
+    with suppress(BlockingIOError):
+        while piece := os.read(terminal, 65536):
+            read += piece
+    os.close(terminal)
+    return re.sub("\x1b\\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
 
 
 def test_a_terminal_that_went_away_is_no_fault() -> None:
@@ -246,20 +252,19 @@ def test_a_terminal_that_went_away_is_no_fault() -> None:
 def test_exit_code_is_shown_once() -> None:
     told = Told().run("a").attempt("a", Reason.FAILED, exit_code=3, why="exit 3")
     lines = filter(None, (say(recorded.body) for recorded in told.events))
-    assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s  peak 10 MiB"]
+    assert [line.text for line in lines if line.word == Reason.FAILED] == ["exit 3  1 s"]
 
 
 def test_memory_that_a_chain_left_is_reported_once() -> None:
     ended = ChainEnded(
         chain=1, agents=2, reached=True, seconds=0.1, available=3 * GIB, baseline=5 * GIB, owned=20 * MIB
     )
-    assert worded(ended).text == (
-        "1 done (2) agents: 3 GiB available, before the first agent 5 GiB; the run uses 20 MiB"
-    )
+    assert worded(ended).text == "1 done (2 agents): 3 GiB available"
+    assert worded(ended).more == "before the first agent 5 GiB; the run uses 20 MiB"
     short = replace(ended, reached=False, why="3 GiB available; waiting for 4 GiB (drain.available)")
     assert worded(short).text == (
-        "1 done (2) agents, but memory is not back: 3 GiB available; waiting for 4 GiB (drain.available);"
-        " before the first the host had 5 GiB; the run uses 20 MiB"
+        "1 done (2 agents), but memory is not back: 3 GiB available; waiting for 4 GiB (drain.available);"
+        " before the first agent 5 GiB available; the run uses 20 MiB"
     )
 
 
@@ -304,9 +309,9 @@ def test_json_lines_are_objects_with_run_agent_and_attempt(terminal: TextIO, tmp
     assert {line["level"] for line in in_file} <= {level.lower() for level in LEVELS}
     pulse = json.loads(spoken("1 MiB", "running", run="r42", agent="a", attempt=1))
     assert list(pulse) == list(in_file[0])
-    (stop,) = [line for line in in_file if line["event"] == "stop_sent"]
+    (stop,) = [line for line in in_file if line["event"] == "attempt_ended" and line["agent"] == "embed"]
     assert (stop["run"], stop["agent"], stop["attempt"], stop["level"]) == ("r42", "embed", 1, "warning")
-    assert stop["message"].startswith("soft SIGTERM: 1031 MiB for 2 s")
+    assert stop["message"].startswith("soft stopped after 3 s peak 1031 MiB 1031 MiB for 2 s")
 
 
 def test_name_of_an_agent_cannot_break_json(terminal: TextIO) -> None:
@@ -315,7 +320,32 @@ def test_name_of_an_agent_cannot_break_json(terminal: TextIO) -> None:
     assert json.loads(line)["message"] == '"} {braces} <red> [2J'
 
 
-@pytest.mark.parametrize(("level", "least"), [("DEBUG", 13), ("INFO", 10), ("WARNING", 6), ("ERROR", 2)])
+@pytest.mark.parametrize("event", [
+    StopSent(agent="a", attempt=1, signal="SIGKILL", reason=Reason.HARD, why="too much", processes=()),
+    StopSent(agent="a", attempt=1, signal="SIGTERM", reason=Reason.HALTED, why="stopped by the user", processes=()),
+])  # fmt: skip
+def test_kill_is_reported_once_by_the_end_of_its_attempt(event: StopSent, terminal: TextIO) -> None:
+    told = Told().run("a").attempt_started("a").tell(event)
+    assert event.reason is not None
+    told.ended("a", event.reason, why=event.why).agent_ended("a", event.reason)
+    hear(Log(None, terminal=terminal), told)
+    assert [line.split()[0] for line in shown(terminal).splitlines()] == ["▶", "☠"]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_long_name_of_an_agent_leaves_its_line_whole(columns: int) -> None:
+    name = "a-rather-long-name-of-an-agent-that-goes-on-and-on.17"
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        hear(Log(None, terminal=stream), Told().run(name, "b").started(name).attempt("b", exit_code=0))
+        told = read_plain(ours).splitlines()
+    started, ended = (next(line for line in told if mark in line and "seqsup" not in line) for mark in ("started", "✔"))
+    assert re.search(r"a-ra\S*…\S*\.17  started", started), started
+    assert started.index("started") == ended.index("completed")
+
+
+@pytest.mark.parametrize(("level", "least"), [("DEBUG", 13), ("INFO", 9), ("WARNING", 5), ("ERROR", 2)])
 def test_a_level_says_how_much_the_terminal_shows(level: str, least: int, terminal: TextIO) -> None:
     hear(Log(None, terminal=terminal, quiet=True, level=level), story())
     assert len(shown(terminal).splitlines()) == least

@@ -582,7 +582,7 @@ def test_single_command_is_planned_the_same_way(tmp_path: Path, monkeypatch: pyt
 def test_wrong_options_of_one_command_are_named_without_a_file() -> None:
     with pytest.raises(ProfileError) as caught:
         for_command(["no-such-program"], soft="2GiB", hard="1GiB")
-    assert str(caught.value).startswith("--soft: soft (2 GiB) is above hard (1024 MiB)")
+    assert str(caught.value).startswith("--soft: soft (2 GiB) is above hard (1 GiB)")
 
 
 def test_the_state_folder_is_the_profiles_or_the_environments_or_the_users(
@@ -624,7 +624,7 @@ def test_the_text_says_what_will_happen_on_lines_that_fit(small: str) -> None:
         "sequential",
         "containment",
         "TOKEN",
-        "1:00:00",
+        "1 h",
         "second: the task contains none of",
     ):
         assert expected in shown
@@ -653,7 +653,7 @@ def test_value_that_most_agents_have_is_shown_once(tmp_path: Path) -> None:
     common, own = shown.split("1. a\n")
     assert "all agents (exceptions are shown with the agent)" in common
     assert [own.count(f"   {fact} ") for fact in ("memory", "retried", "drained", "needs", "grace")] == [1, 1, 1, 1, 0]
-    assert "hard 1024 MiB" in own
+    assert "hard 1 GiB" in own
     assert "owned within 30 s" in own
 
 

@@ -179,9 +179,9 @@ def test_a_crash_under_a_limit_of_data_may_be_its_doing() -> None:
         _, why = classify(
             ending=signal(number), stderr=b"", kernel_oom="", success=ZERO, missing="", data_limit=1 << 30
         )
-        assert ("rlimits.data (1024 MiB)" in why) is suspect
+        assert ("rlimits.data (1 GiB)" in why) is suspect
     _, why = classify(ending=code(134), stderr=OOM_20, kernel_oom="", success=ZERO, missing="", data_limit=1 << 30)
-    assert why.endswith("; or rlimits.data (1024 MiB) refused it more")
+    assert why.endswith("; or rlimits.data (1 GiB) refused it more")
 
 
 def test_output_that_is_not_text_does_no_harm() -> None:
@@ -322,7 +322,7 @@ def test_exit_code_that_may_be_the_programs_own_is_no_crash(number: int) -> None
 
 @pytest.mark.parametrize(("number", "suspect"), [(4, True), (5, True), (6, True), (11, True), (7, False), (8, False)])
 def test_signals_of_which_v8_dies_when_it_gets_no_memory_name_that_limit(number: int, suspect: bool) -> None:
-    words = "; a process that exceeds rlimits.data (1024 MiB) exits like this"
+    words = "; a process that exceeds rlimits.data (1 GiB) exits like this"
     assert why(signal(number), data_limit=1 << 30).endswith(words) is suspect
     assert "rlimits" not in why(signal(number))
 

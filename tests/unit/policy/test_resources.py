@@ -124,7 +124,7 @@ def test_a_disk_is_too_full_exactly_below_its_floor(free: int, total: int, floor
         (100 * MIB, 100 * GIB, "auto", "has 100 MiB free, below run.disk_floor 256 MiB"),
         (50 * MIB, 1000 * MIB, "auto", ""),
         (49 * MIB, 1000 * MIB, "auto", "has 49 MiB free, below run.disk_floor 50 MiB"),
-        (1 * GIB, 100 * GIB, 2 * GIB, "has 1024 MiB free, below run.disk_floor 2 GiB"),
+        (1 * GIB, 100 * GIB, 2 * GIB, "has 1 GiB free, below run.disk_floor 2 GiB"),
         (0, 100 * GIB, None, ""),
         (0, 100 * GIB, 0, ""),
     ],
@@ -154,7 +154,7 @@ def test_every_shortage_of_memory_is_reported() -> None:
     )
     assert said == (
         "pid 7 is still running after SIGKILL (2 MiB); pid 9 is still running after SIGKILL (1 MiB);"
-        " 1024 MiB available; waiting for 2 GiB (drain.available); the run still uses 30 MiB, above drain.threshold"
+        " 1 GiB available; waiting for 2 GiB (drain.available); the run still uses 30 MiB, above drain.threshold"
         " 20 MiB"
     )
 

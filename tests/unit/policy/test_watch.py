@@ -296,7 +296,7 @@ def test_every_pair_of_phase_and_reason_that_can_stop_it_is_reported_with_its_nu
     assert "400 MiB" in last(RULES, at(0, 412)).why
     assert last(RULES, at(0, 400)).why == "the tree reached memory.hard 400 MiB"
     assert "499 MiB" in last(RULES, at(0, 60, host=499)).why
-    assert "1:00" in last(RULES, at(60)).why
+    assert "1 min" in last(RULES, at(60)).why
     assert "30 s" in last(RULES, at(40, quiet=31)).why
     soft = last(RULES, at(0, 250), at(3, 270)).why
     assert all(number in soft for number in ("200 MiB", "3 s", "270 MiB"))
@@ -336,7 +336,7 @@ STOPS = {
     ),
     "operator": ([at(0, halt=NOW)], "stopped by the user"),
     "operator, by force": ([at(0, halt=FORCE)], "killed by the user"),
-    "wall": ([at(61)], "it ran longer than timeouts.wall 1:00"),
+    "wall": ([at(61)], "it ran longer than timeouts.wall 1 min"),
     "stall": ([at(40, quiet=31)], "no output for 31 s (timeouts.stall 30 s)"),
     "soft": ([at(0, 250), at(3, 270)], "the tree was above memory.soft 200 MiB for 3 s (now 270 MiB)"),
     "soft, after a collection": (
@@ -367,7 +367,7 @@ def test_signals_to_leftovers_are_reported_with_their_numbers() -> None:
 
 def test_tree_over_hard_that_is_being_stopped_is_killed_for_the_first_reason() -> None:
     watch = last(RULES, at(60), at(61, 500))
-    assert watch.why == "it ran longer than timeouts.wall 1:00"
+    assert watch.why == "it ran longer than timeouts.wall 1 min"
     assert watch.note == "the tree reached 500 MiB (memory.hard 400 MiB)"
 
 

@@ -66,9 +66,9 @@ def text(block: str) -> str:
 def test_live_view_shows_the_agent_its_memory_the_next_ones_and_the_machine() -> None:
     assert shown(running(), 80) == text("""
         ────────────────────────────────────────────────────────────────────────────────
-        nightly  1 of 6 done · 1 failed · 3:12
-        ▶ embed  attempt 2 of 3  2:56 · pid 4712 · 6 processes
-         mem  ███████████████████░░░░░  824 MiB of 1024 MiB · 80 % · peak 824 MiB
+        nightly  1 of 6 done · 1 failed · 3 min 12 s
+        ▶ embed  attempt 2 of 3  2 min 56 s · pid 4712 · 6 processes
+         mem  ███████████████████░░░░░  824 MiB of 1 GiB · 80 % · peak 824 MiB
               ▂▂▂▂▃▃▃▃▃▃▃▃▄▄▄▄▄▄▄▄▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▇▇▇▇  +16 MiB/s · hard in 12 s
          held node embed.js 589 MiB · chrome 137 MiB · 3 × mcp 98 MiB
          next summarise, plan, deploy-check
@@ -80,9 +80,9 @@ def test_live_view_shows_the_agent_its_memory_the_next_ones_and_the_machine() ->
 def test_a_narrow_terminal_shows_what_matters_most() -> None:
     assert shown(running(), 40) == text("""
         ────────────────────────────────────────
-        nightly  1 of 6 done · 1 failed · 3:12
-        ▶ embed  attempt 2 of 3  2:56 · pid 4712
-         mem  ██████████░░░  824 MiB of 1024 MiB
+        nightly  1 of 6 done · 1 failed · 3 min 12 s
+        ▶ embed  attempt 2 of 3  2 min 56 s · pid 4712
+         mem  ██████████░░░  824 MiB of 1 GiB
               ▂▃▃▄▄▅▅▆▆▇  +16 MiB/s
          held node embed.js 589 MiB
          next summarise, plan, deploy-check
@@ -95,7 +95,7 @@ def test_a_terminal_without_symbols_gets_ascii() -> None:
     said = shown(running(), 80, encoding="ascii")
     assert said.isascii()
     assert "> embed  attempt 2 of 3" in said
-    assert " mem  ###################.....  824 MiB of 1024 MiB | 80 %" in said
+    assert " mem  ###################.....  824 MiB of 1 GiB | 80 %" in said
 
 
 def test_the_heap_is_shown_where_it_is_known() -> None:
@@ -131,7 +131,9 @@ def test_drain_stop_request_and_time_between_agents_are_shown() -> None:
     assert "– after the last agent" in shown(scene(both), 80)
 
 
-@pytest.mark.parametrize(("rate", "told"), [(0, "steady"), (-2 * MIB, "-2 MiB/s"), (MIB, "+1 MiB/s · soft in 8:59")])
+@pytest.mark.parametrize(
+    ("rate", "told"), [(0, "steady"), (-2 * MIB, "-2 MiB/s"), (MIB, "+1 MiB/s · soft in 8 min 59 s")]
+)
 def test_growth_and_the_time_to_the_next_limit(rate: int, told: str) -> None:
     assert told in shown(scene(running_story(), leaking(30, rate)), 100)
 
@@ -186,7 +188,7 @@ def test_wait_of_a_run_between_agents_is_shown() -> None:
         point="before_agent", command="./check.sh --all", agent="b", pid=7, folder="@hooks/before_agent-1"
     )
     between = Told().run("a", "b").attempt("a").drained("a").agent_ended("a").tell(hook)
-    assert "\n hook before_agent of b · 3:06 · ./check.sh --all\n" in shown(scene(between), 80)
+    assert "\n hook before_agent of b · 3 min 6 s · ./check.sh --all\n" in shown(scene(between), 80)
     over = HookEnded(
         point="before_agent", command="./check.sh --all", agent="b", ok=True, why="", exit_code=0, signal=None,
         seconds=1.0, folder="@hooks/before_agent-1", output="",
@@ -231,7 +233,7 @@ def test_agent_in_another_lane_is_named_and_has_its_own_figures() -> None:
     beside.begin("plan")
     beside.pulses["plan"].add(0.0, 5 * MIB, 5 * MIB, 1, GIB)
     said = shown(beside, 80)
-    assert "824 MiB of 1024 MiB" in said
+    assert "824 MiB of 1 GiB" in said
     assert " also plan\n" in said
 
 
@@ -240,7 +242,7 @@ def test_running_agent_in_lanes_is_shown_before_one_that_waits_for_a_retry() -> 
     beside.pulses["plan"] = leaking()
     said = shown(beside, 80)
     assert "▶ plan" in said
-    assert "824 MiB of 1024 MiB" in said
+    assert "824 MiB of 1 GiB" in said
     assert " also embed\n" in said
 
 
