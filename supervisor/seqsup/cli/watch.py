@@ -14,6 +14,7 @@ from seqsup.model.events import AttemptStarted
 from seqsup.model.history import History
 from seqsup.model.run_view import Now
 from seqsup.state.samples import FILE, lines
+from seqsup.view.last_line import LastLines
 from seqsup.view.live_frame import Pulse, Scene, frame
 from seqsup.view.screen import Screen
 from seqsup.view.terminal import redrawable
@@ -29,7 +30,7 @@ def watch(found: Found) -> None:
     history.view.name = found.row.name
     keys = dict.fromkeys(Halt, "Ctrl-C: stop watching (the run continues)")
     scene = Scene(view=history.view, host=total(), places=(f"seqsup logs {found.label}",), keys=keys)
-    screen = Screen(sys.stdout)
+    screen, output = Screen(sys.stdout), LastLines(found.folder)
     with ExitStack() as closing:
         closing.callback(screen.close)
         timeline: BinaryIO | None = None
@@ -42,6 +43,7 @@ def watch(found: Found) -> None:
                 timeline = closing.enter_context((found.folder / FILE).open("rb"))
             if timeline is not None:
                 _read_on(timeline, scene)
+            scene.listen(output)
             screen.draw(frame(scene, Now(time.time(), time.monotonic()), screen.canvas))
 
 

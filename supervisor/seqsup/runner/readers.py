@@ -28,6 +28,7 @@ from seqsup.state.samples import SamplesFile
 from seqsup.state.turn import queued, waiting
 from seqsup.text import wrap
 from seqsup.units import format_duration
+from seqsup.view.last_line import LastLines
 from seqsup.view.live import Live, Pulses, scene_of
 from seqsup.view.log import Log, spoken
 from seqsup.view.ndjson import Stream
@@ -232,7 +233,7 @@ class TerminalReaders(Readers):
             self._stream = Stream()
             emitter.add_reader(self._stream)
         if not self._quiet:
-            self._onlooker = self._look_on(emitter)
+            self._onlooker = self._look_on(emitter, begun)
             emitter.add_reader(self._onlooker)
         if display.relay or display.follow:
             self._relay = OutputRelay(begun.folder, onto=self._screen, named=display.follow)
@@ -247,7 +248,7 @@ class TerminalReaders(Readers):
             level=display.log_level, as_json=display.log_json,
         )  # fmt: skip
 
-    def _look_on(self, emitter: Emitter) -> Live | Pulses:
+    def _look_on(self, emitter: Emitter, begun: BegunRun) -> Live | Pulses:
         if self._screen is None:
             log = next(reader for reader in self._on_disk if isinstance(reader, Log))
             pulses = Pulses(lambda: emitter.view, log.pulse)
@@ -256,7 +257,7 @@ class TerminalReaders(Readers):
         address = self._exporter.address if self._exporter is not None else None
         served = (f"metrics {address}",) if address else ()
         scene = scene_of(self._plan, emitter.view, (*served, f"seqsup logs {self._run}"))
-        live = Live(self._screen, scene)
+        live = Live(self._screen, scene, LastLines(begun.folder))
         emitter.add_observer(live.observe)
         emitter.add_scale(live.weigh)
         return live

@@ -12,6 +12,7 @@ from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
 from seqsup.model.run_view import AgentState, Now, RunView
 from seqsup.units import format_duration, format_size
+from seqsup.view.last_line import LastLines
 from seqsup.view.live_frame import Pulse, Scene, frame
 from seqsup.view.screen import Screen
 
@@ -26,8 +27,8 @@ KEYS = {
 class Live:
     """A reader and observer of a run, which redraws the lines below the log."""
 
-    def __init__(self, screen: Screen, scene: Scene) -> None:
-        self._screen, self._scene = screen, scene
+    def __init__(self, screen: Screen, scene: Scene, lines: LastLines) -> None:
+        self._screen, self._scene, self._lines = screen, scene, lines
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
@@ -44,6 +45,7 @@ class Live:
 
     def _tick(self) -> None:
         if self._screen.due:
+            self._scene.listen(self._lines)
             self._screen.draw(frame(self._scene, Now(time.time(), time.monotonic()), self._screen.canvas))
         self._timer = asyncio.get_running_loop().call_later(_LOOKED_EVERY, self._tick)
 

@@ -8,15 +8,19 @@ from msgspec import Struct, field
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.process import Heap
 from seqsup.model.run_view import AgentState, AgentView, HookView, Now, RunView, remaining
-from seqsup.text import printable
+from seqsup.text import columns, printable
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.canvas import Canvas, Part
+from seqsup.view.last_line import LastLines, Said
 
 _POINTS = 240  # of a curve; when it is full, each two become one
 _KEPT = 64  # pulses: one may be 10 KiB
 _WINDOW = 10  # seconds of growth
 _SLIGHT = 64 * 1024  # bytes/s: less is no growth
 _FAR = 3600.0  # seconds to a limit: farther says nothing
+_NEAR = 0.25  # of a limit: below it, the time until it is a guess
+_SHORTEST = 12  # columns that stay of a line of output
+_LANES = 8  # agents that have a line each, beside the one that is shown whole
 
 
 class Pulse:
@@ -73,6 +77,7 @@ class Scene(Struct, kw_only=True):
     pulses: dict[str, Pulse] = field(default_factory=dict)  # by agent: a profile may let several run at a time
     warn: dict[str, int | None] = field(default_factory=dict)  # bytes, by agent, where it is known
     tries: dict[str, int] = field(default_factory=dict)
+    said: dict[str, Said] = field(default_factory=dict)  # by agent: the last line of those that run
     beside: dict[str, int] = field(default_factory=dict)  # bytes, by companion, where they are known
     host: int = 0  # bytes of the machine
     places: tuple[str, ...] = ()  # where else to look: the metrics' address, the run's folder
@@ -84,6 +89,11 @@ class Scene(Struct, kw_only=True):
             turn = {each.name for each in self.view.at_turn}
             self.pulses = {name: pulse for name, pulse in self.pulses.items() if name in turn}
         self.pulses[agent] = Pulse()
+
+    def listen(self, lines: LastLines) -> None:
+        """Take in what the agents that run have printed last."""
+        running = [agent for agent in self.view.at_turn if agent.state is AgentState.RUNNING and agent.folder]
+        self.said = {agent.name: said for agent in running if (said := lines.of(agent.folder or "")) is not None}
 
     @property
     def agent(self) -> AgentView | None:
@@ -110,8 +120,12 @@ def frame(scene: Scene, now: Now, canvas: Canvas) -> list[list[Part]]:
         lines.append(_turn(agent, scene, now, canvas))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, canvas)
-    others = [each.label for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
-    lines += [canvas.listed([("dim", " also ")], others)] if others else []
+        if (said := scene.said.get(agent.name)) is not None and agent.state is AgentState.RUNNING:
+            lines.append(_said(said, now, canvas))
+    others = [each for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
+    lines += [_lane(each, scene, now, canvas) for each in others[:_LANES]]
+    if more := [each.label for each in others[_LANES:]]:
+        lines.append(canvas.listed([("dim", " also ")], more))
     if not view.paused:
         waiting = [each for each in awaited if each.delayed and each is not agent]
         lines += [_delayed(each, "…", canvas) for each in waiting]
@@ -150,10 +164,36 @@ def _turn(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
     if agent.state is AgentState.DRAINING:
         return canvas.fit(head, [("", f"{agent.reason}"), ("", "memory drains")])
     parts: list[Part] = [("", format_duration(max(0.0, now.mono - agent.began)))] if agent.began is not None else []
+    attempt = next((each for each in reversed(scene.view.attempts) if each.agent == agent.name), None)
+    if attempt is not None and (reasons := [stop.reason for stop in attempt.stops if stop.reason is not None]):
+        parts.insert(0, ("yellow", f"stopping: {reasons[0]}"))
     parts += [("", f"pid {agent.pid}")] if agent.pid else []
     if scene.pulse.processes:
         parts.append(("", "1 process" if scene.pulse.processes == 1 else f"{scene.pulse.processes} processes"))
     return canvas.fit(head, parts)
+
+
+def _lane(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part]:
+    """One line of an agent that runs beside the one that is shown whole."""
+    line = _turn(agent, scene, now, canvas)
+    if agent.state is not AgentState.RUNNING:
+        return line
+    head: list[Part] = [("bold", f"{canvas.mark('▶')} {agent.label}"), ("", "  ")]
+    parts: list[Part] = [("", format_duration(max(0.0, now.mono - agent.began)))] if agent.began is not None else []
+    if (pulse := scene.pulses.get(agent.name)) is not None:
+        of = f" of {format_size(agent.hard)} · {format_share(pulse.used / agent.hard)}" if agent.hard else ""
+        parts.append((_style(pulse, agent, scene), f"{format_size(pulse.used)}{of.replace('·', canvas.mark('·'))}"))
+    if (said := scene.said.get(agent.name)) is not None:
+        room = canvas.width - sum(columns(text) + 3 for _, text in [head[0], *parts])
+        parts.append(("dim", canvas.cropped(printable(said.text), max(room, 0))))
+    return canvas.fit(head, parts)
+
+
+def _said(said: Said, now: Now, canvas: Canvas) -> list[Part]:
+    seconds = int(max(0.0, now.at - said.at))
+    ago = f"{format_duration(seconds)} ago" if seconds else "now"
+    text = canvas.cropped(printable(said.text), max(canvas.width - columns(f" said  · {ago}"), _SHORTEST))
+    return canvas.fit([("dim", " said ")], [("", text), ("dim", ago)])
 
 
 def _delayed(agent: AgentView, symbol: str, canvas: Canvas) -> list[Part]:
@@ -173,9 +213,9 @@ def _hook(hook: HookView, now: float, canvas: Canvas) -> list[Part]:
 
 def _memory(agent: AgentView, scene: Scene, canvas: Canvas) -> list[list[Part]]:
     pulse = scene.pulse
-    hard, soft, warn = agent.hard, agent.soft, scene.warn.get(agent.name)
+    hard, soft = agent.hard, agent.soft
     room = max(10, min(24, canvas.width // 3))
-    style = "red" if soft and pulse.used >= soft else "yellow" if warn and pulse.used >= warn else "green"
+    style = _style(pulse, agent, scene)
     told = f"{format_size(pulse.used)} of {format_size(hard)}" if hard else format_size(pulse.used)
     parts: list[Part] = [("bold", told)]
     parts += [("", format_share(pulse.used / hard))] if hard else []
@@ -202,13 +242,18 @@ def _memory(agent: AgentView, scene: Scene, canvas: Canvas) -> list[list[Part]]:
     return lines
 
 
+def _style(pulse: Pulse, agent: AgentView, scene: Scene) -> str:
+    soft, warn = agent.soft, scene.warn.get(agent.name)
+    return "red" if soft and pulse.used >= soft else "yellow" if warn and pulse.used >= warn else "green"
+
+
 def _growth(pulse: Pulse, soft: int | None, hard: int | None) -> list[Part]:
     rate = pulse.growth
     if not rate:
         return [("dim", "steady")]
     told: list[Part] = [("", f"{'+' if rate > 0 else '-'}{format_size(round(abs(rate)))}/s")]
     name, limit = ("soft", soft) if soft and pulse.used < soft else ("hard", hard)
-    if limit and rate > 0 and (left := (limit - pulse.used) / rate) < _FAR:
+    if limit and rate > 0 and pulse.used >= limit * _NEAR and (left := (limit - pulse.used) / rate) < _FAR:
         told.append(("yellow" if left > 60 else "red", f"{name} in {format_duration(max(0.0, left))}"))
     return told
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from helpers.told import BEGAN, Told
 from seqsup.model.enums import Halt
-from seqsup.model.events import AdmissionDelayed, CompanionReady, CompanionStarted, HookEnded, HookStarted, RunPaused
+from seqsup.model.events import (
+    AdmissionDelayed,
+    CompanionReady,
+    CompanionStarted,
+    HookEnded,
+    HookStarted,
+    RunPaused,
+    StopSent,
+)
 from seqsup.model.history import History, fold
 from seqsup.model.process import Heap
 from seqsup.model.reason import Reason
@@ -20,6 +28,7 @@ from seqsup.text import columns
 from seqsup.units import GIB, MIB
 from seqsup.view import live
 from seqsup.view.canvas import Canvas
+from seqsup.view.last_line import Said
 from seqsup.view.live_frame import Pulse, Scene, frame
 
 
@@ -80,8 +89,8 @@ def test_live_view_shows_the_agent_its_memory_the_next_ones_and_the_machine() ->
 def test_a_narrow_terminal_shows_what_matters_most() -> None:
     assert shown(running(), 40) == text("""
         ────────────────────────────────────────
-        nightly  1 of 6 done · 1 failed · 3 min 12 s
-        ▶ embed  attempt 2 of 3  2 min 56 s · pid 4712
+        nightly  1 of 6 done · 1 failed
+        ▶ embed  attempt 2 of 3  2 min 56 s
          mem  ██████████░░░  824 MiB of 1 GiB
               ▂▃▃▄▄▅▅▆▆▇  +16 MiB/s
          held node embed.js 589 MiB
@@ -234,7 +243,34 @@ def test_agent_in_another_lane_is_named_and_has_its_own_figures() -> None:
     beside.pulses["plan"].add(0.0, 5 * MIB, 5 * MIB, 1, GIB)
     said = shown(beside, 80)
     assert "824 MiB of 1 GiB" in said
-    assert " also plan\n" in said
+    assert re.search(r"^▶ plan  .* · 5 MiB$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(("age", "told"), [(0.4, "now"), (1.2, "1 s ago"), (102, "1 min 42 s ago")])
+def test_last_line_of_the_agent_is_shown_with_its_age(width: int, age: float, told: str) -> None:
+    spoken = running()
+    spoken.said["embed"] = Said(
+        "Editing \x1b[2Jsrc/" + "long/" * 20 + "file5.ts", BEGAN + (spoken.view.began or 0.0) + 192 - age
+    )
+    line = next(line for line in shown(spoken, width).splitlines() if line.startswith(" said "))
+    assert line.startswith(" said Editing  [2Jsrc/")
+    assert line.endswith(f"… · {told}")
+    assert len(line) == width
+
+
+def test_agent_that_is_told_to_stop_is_shown_as_stopping() -> None:
+    story = told().attempt_started("plan", hard=GIB).spawned("plan")
+    story.tell(StopSent(agent="plan", attempt=1, signal="SIGTERM", reason=Reason.SOFT, why="", processes=()))
+    assert "▶ plan  stopping: soft · " in shown(scene(story), 80)
+
+
+def test_time_to_a_limit_is_not_guessed_for_a_process_far_below_it() -> None:
+    small = running()
+    small.pulses["embed"] = Pulse()
+    for second in range(3):
+        small.pulses["embed"].add(second, (10 + second) * MIB, (10 + second) * MIB, 1, GIB)
+    assert "+1 MiB/s\n" in shown(small, 80)
 
 
 def test_running_agent_in_lanes_is_shown_before_one_that_waits_for_a_retry() -> None:
@@ -243,7 +279,7 @@ def test_running_agent_in_lanes_is_shown_before_one_that_waits_for_a_retry() -> 
     said = shown(beside, 80)
     assert "▶ plan" in said
     assert "824 MiB of 1 GiB" in said
-    assert " also embed\n" in said
+    assert "\n↻ embed  " in said
 
 
 def test_plain_output_reports_an_agent_beside_which_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
