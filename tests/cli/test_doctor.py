@@ -23,8 +23,8 @@ from helpers.told import Told
 from helpers.waiting import alive, wait_for
 from seqsup.doctor.checks import _mend
 from seqsup.doctor.finding import Level
-from seqsup.doctor.installation import command_to_add
 from seqsup.doctor.tools import handshake, proof
+from seqsup.host.installation import command_to_add
 from seqsup.text import unpainted
 from seqsup.view.systemd import Service, timer
 from seqsup.view.systemd import write as write_unit

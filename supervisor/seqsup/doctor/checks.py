@@ -18,8 +18,8 @@ from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.process import children, read_stat
 from seqsup.doctor import outside, tools
 from seqsup.doctor.finding import Finding, Level
-from seqsup.doctor.installation import command_to_add
 from seqsup.errors import SeqsupError
+from seqsup.host.installation import command_to_add
 from seqsup.host.machine import LINUX, Host, too_few_files, total
 from seqsup.host.trust import exposure
 from seqsup.model.plan import Metrics, Plan

