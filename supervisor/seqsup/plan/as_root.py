@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from seqsup.host.trust import exposure
+from seqsup.model.plan import Account
 from seqsup.node.detect import detect, find
 
 _INTERPRETER = re.compile(r"(ba|da|k|z|a)?sh|python[0-9.]*|node(js)?|bun|deno|perl|ruby|php|lua")
@@ -16,6 +17,17 @@ def unsafe(command: Sequence[str], cwd: str, path: str) -> str:
         if (found := exposure(file)) is not None:
             return f"not run as root: {found}, or set hooks.user to a user that is not root"
     return ""
+
+
+def checked(words: Sequence[str], cwd: str, account: Account | None) -> tuple[str, ...]:
+    """Return the words to start. PermissionError if root would run a program that another user can change."""
+    program, *rest = words
+    if account is None and os.geteuid() == 0:
+        path = os.environ.get("PATH", os.defpath)
+        if why := unsafe(words, cwd, path):
+            raise PermissionError(why)
+        program = find(program, cwd, path) or program  # the one that was looked at
+    return (program, *rest)
 
 
 def _files(command: Sequence[str], cwd: str, path: str) -> Iterator[str]:

@@ -2,22 +2,19 @@
 
 import asyncio
 import itertools
-import os
 import shlex
 import time
 
 from msgspec.structs import replace
 
 from seqsup.errors import Stopped
-from seqsup.host.wake import Wake
 from seqsup.model.events import AttemptEnded, HookEnded, HookStarted, MemoryHigh, Recorded
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import Hooks
 from seqsup.model.process import ProcessMemory
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.model.reason import AT_A_LIMIT
-from seqsup.node.detect import find
-from seqsup.plan.as_root import unsafe
+from seqsup.plan.as_root import checked
 from seqsup.policy import classify, watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.side_process import SideProcess, Site
@@ -26,7 +23,6 @@ from seqsup.units import format_duration
 from seqsup.view.ndjson import encode, flat
 
 FOLDER = "@hooks"  # within the run's: no agent can be called that
-_LOOK = 1.0  # seconds between searches of its tree
 
 
 class HookRunner:
@@ -85,7 +81,7 @@ class HookRunner:
         output = ""
         async with SideProcess(label, self._site, context) as hook:
             try:
-                words = self._words(command)
+                words = checked(shlex.split(command), self._rules.cwd, self._rules.account)
                 with unnamed(encode(recorded) + b"\n") as stdin:  # no pipe: a hook may leave it unread
                     await hook.start(
                         words, cwd=self._rules.cwd, env=self._variables(point, recorded), stdin=stdin,
@@ -96,7 +92,7 @@ class HookRunner:
             else:
                 if (pid := hook.pid) is not None:
                     self._context.emit(HookStarted(point=point, command=command, agent=agent, pid=pid, folder=label))
-                ended = await self._until_over(point, hook, began, context.wake)
+                ended = await hook.until_ended(lambda: self._left(point, began))
                 left_over = await hook.stop(watch.LEFTOVER_GRACE)
                 complaint = hook.complaint()
                 why = complaint or self._why(point, ended)
@@ -107,24 +103,9 @@ class HookRunner:
             left_over=left_over if ended else (),
         )  # fmt: skip
 
-    def _words(self, command: str) -> tuple[str, ...]:
-        """Return the words of a hook. PermissionError if root would run a program that another user can change."""
-        program, *rest = shlex.split(command)
-        if self._rules.account is None and os.geteuid() == 0:
-            path = os.environ.get("PATH", os.defpath)
-            if why := unsafe((program, *rest), self._rules.cwd, path):
-                raise PermissionError(why)
-            program = find(program, self._rules.cwd, path) or program  # the one that was looked at
-        return (program, *rest)
-
-    async def _until_over(self, point: str, hook: SideProcess, began: float, wake: Wake) -> Exit | None:
-        """Return how a hook exited; None if it takes too long, or the run stops meanwhile."""
-        while (left := began + self._rules.timeout - time.monotonic()) > 0 and hook.ended is None:
-            if self._unwanted(point):
-                break
-            hook.used()  # each process that is seen once stays known
-            await wake.wait(min(left, _LOOK))
-        return hook.ended
+    def _left(self, point: str, began: float) -> float:
+        """Return for how many seconds a hook may still run; none if the user does not want it any more."""
+        return 0.0 if self._unwanted(point) else began + self._rules.timeout - time.monotonic()
 
     def _why(self, point: str, ended: Exit | None) -> str:
         """Say why a hook failed; empty if it did not."""

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
     from seqsup.node.telemetry import Telemetry
 
 _SAID = 2000  # bytes
+_LOOK = 1.0  # seconds between looks at the processes of its tree
 
 
 class Site(Struct, frozen=True):
@@ -129,6 +130,13 @@ class SideProcess:
     def ended(self) -> Exit | None:
         """How its leader ended; None while it lives."""
         return self._keeper.ending(self._keeper.known_leader)
+
+    async def until_ended(self, left: Callable[[], float]) -> Exit | None:
+        """Wait while `left` gives seconds. Return how its leader ended; None if it lives."""
+        while (seconds := left()) > 0 and self.ended is None:
+            self.used()  # each process that is seen once stays known
+            await self._wake.wait(min(seconds, _LOOK))
+        return self.ended
 
     def used(self) -> int:
         """Weigh its tree in bytes."""
