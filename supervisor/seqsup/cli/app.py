@@ -41,6 +41,7 @@ COMMANDS = {
     "Write": {
         "init": "Write a first profile, an example or a systemd unit.",
         "tune": "Suggest limits from past runs.",
+        "notify": "Send a test message to where a profile's notifications go.",
         "schema": "Print the JSON Schema of profiles, for editors.",
         "grafana": "Write a Grafana dashboard and Prometheus alerts.",
         "completion": "Print the shell completion script.",

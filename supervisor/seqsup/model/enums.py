@@ -42,6 +42,16 @@ class OnUsageLimit(StrEnum):
     WAIT = "wait"  # until it resets; that attempt does not count
 
 
+class Notice(StrEnum):
+    """What a user is notified of."""
+
+    DONE = "done"  # the run ended well
+    FAILED = "failed"  # the run did not, or an agent failed for good while the run continues
+    USAGE_LIMIT = "usage-limit"  # the run waits or stops at a provider's limit
+    STUCK = "stuck"  # a stalled agent, a process that survives SIGKILL, memory that does not come back, a full disk
+    MEMORY = "memory"  # an agent was stopped for its memory
+
+
 class Restart(StrEnum):
     """Why a companion was ended or started again."""
 

@@ -1,5 +1,7 @@
 """Events of a run: one frozen value each, read by journal, log, JSON stream and table."""
 
+from typing import ClassVar
+
 from msgspec import Struct
 
 from seqsup.model.enums import Halt, OnTimeout, Restart
@@ -386,6 +388,8 @@ class PeakRose(Event, frozen=True):
 
 class RunPaused(Event, frozen=True):
     """No further agent starts until the cause is gone."""
+
+    BY_USER: ClassVar[str] = "by the user"  # how `why` begins then
 
     why: str
 

@@ -41,6 +41,7 @@ class ValueKind(Struct, frozen=True):
     schema: Schema
     write: Callable[[Any], Any] = lambda value: value
     off: str | None = None  # how a value of None is spelled
+    secret: bool = False  # no message shows a value
 
 
 def _text(value: object) -> str:

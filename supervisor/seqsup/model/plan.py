@@ -9,6 +9,7 @@ from seqsup.model.profile import (
     HooksTable,
     MemoryTable,
     MetricsTable,
+    NotifyTable,
     Readiness,
     Retry,
     Rlimits,
@@ -137,6 +138,18 @@ class Hooks(HooksTable, frozen=True, kw_only=True):
     account: Account | None = None  # the user that they become; None: the supervisor's
 
 
+class Notify(NotifyTable, frozen=True, kw_only=True):
+    """Where messages go, and as which user they are sent. Addresses contain secrets."""
+
+    cwd: str
+    account: Account | None = None  # None: the supervisor's
+
+    @property
+    def shown(self) -> list[str]:
+        """Return where messages go, without anything that may be a secret."""
+        return [to.partition("://")[0] + "://…" if "://" in to else to for to in self.to]
+
+
 class Skip(Struct, frozen=True, kw_only=True):
     name: str
     why: str
@@ -175,6 +188,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     output_max: int | None = None  # bytes kept of each stream of a hook or a companion
     notes: tuple[str, ...]  # advice
     hooks: Hooks
+    notify: Notify
     companions: tuple[CompanionStart, ...]
     concurrency: int = 1  # lanes
     admit_learned: bool = False  # into a lane, by what an agent was seen to take and not by its hard limit

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup.model.enums import Enforce, Halt, Measure, OnTimeout, OnUsageLimit
+from seqsup.model.enums import Enforce, Halt, Measure, Notice, OnTimeout, OnUsageLimit
 from seqsup.model.kinds import (
     AMOUNT_OR_NONE,
     DURATION,
@@ -90,6 +90,16 @@ def _measure(value: object) -> Measure:
     return Measure.PRIVATE if word == "auto" else Measure(word)
 
 
+_RECIPIENTS = re.compile(r"desktop|\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z][A-Za-z0-9.+-]*://\S+", re.ASCII)
+
+
+def _recipient(value: object) -> str:
+    if not (isinstance(value, str) and _RECIPIENTS.fullmatch(value)):  # it may be a secret, so it is not shown
+        raise ValueError('expected "desktop", an address such as "ntfy://my-topic", or a variable such as "$NTFY_URL"')
+    return value
+
+
+_RECIPIENT = ValueKind(_recipient, {"type": "string", "pattern": f"^({_RECIPIENTS.pattern})$"}, secret=True)
 _MEASURES = one_of(["auto", Measure.RSS, Measure.PSS, Measure.CGROUP])
 _MEASURE = ValueKind(_measure, _MEASURES.schema, lambda measure: "auto" if measure is Measure.PRIVATE else str(measure))
 _LIST_OF_ITEMS = ValueKind(_items, {"type": "array", "items": {"type": "string"}})
@@ -326,6 +336,19 @@ _HOOK_HINTS = get_type_hints(HooksTable, include_extras=True)
 HOOK_POINTS = {name: mark for name, hint in _HOOK_HINTS.items() for mark in get_args(hint) if isinstance(mark, Halt)}
 
 
+class NotifyTable(Table, frozen=True):
+    to: Annotated[
+        tuple[str, ...],
+        _RECIPIENT,
+        'Where messages go: "desktop", or addresses as Apprise takes them, such as "ntfy://my-topic". "$NAME" is a'
+        " variable that holds one.",
+    ] = ()
+    command: Annotated[
+        tuple[str, ...], "Program and arguments, as a list of words. It gets each message on stdin."
+    ] = ()
+    on: Annotated[tuple[Notice, ...], "What to send messages about."] = tuple(Notice)
+
+
 class Readiness(Table, frozen=True):
     """The test for a companion's readiness: one of these keys. Without any it is ready when it runs."""
 
@@ -454,6 +477,7 @@ class Profile(Table, frozen=True):
     retry: Annotated[Retry, "Whether and how to retry an agent."] = Retry()
     metrics: Annotated[MetricsTable, "Metrics for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands to run at points of a run."] = HooksTable()
+    notify: Annotated[NotifyTable, "Messages to people: on the desktop, by ntfy, Slack or mail."] = NotifyTable()
     companions: Annotated[tuple[CompanionTable, ...], "Processes that run beside the agents."] = ()
     agents: Annotated[
         tuple[AgentTable, ...], "The agents, in order. At least one, with a name and a command.", _WORDS

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, Measure, OnUsageLimit
-from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Plan, Step
+from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Notify, Plan, Step
 from seqsup.model.profile import Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
@@ -88,6 +88,7 @@ def full(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], col
         ("chain", counted(made.chain, "agent")),
         ("usually", usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
+        ("notify", _notify(made.notify)),
     )
     if taken.earlier is not None:
         yield from section(columns, f"resumes {label(taken.earlier.run)}", resumes(made, taken.earlier))
@@ -234,6 +235,11 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
         then = "the run stops" if hooks.on_error == "stop" else "it is reported"
         user = f"as {hooks.account.name}, " if hooks.account is not None else "as root, " if os.geteuid() == 0 else ""
         yield f"each {user}in {format_duration(hooks.timeout)} at most; if one fails, {then}"
+
+
+def _notify(notify: Notify) -> str:
+    where = [*notify.shown, *([_shown(shlex.join(notify.command))] if notify.command else [])]
+    return f"{', '.join(where)}; on {', '.join(notify.on)}" if where else ""
 
 
 def _cells(step: Step) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
-from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Plan, Skip, Step
+from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Notify, Plan, Skip, Step
 from seqsup.model.preset import read_preset
-from seqsup.model.profile import HOOK_POINTS, CompanionTable, Profile
+from seqsup.model.profile import HOOK_POINTS, CompanionTable, NotifyTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.notes import notes
@@ -98,6 +98,7 @@ def _resolved(
         notes=tuple(dict.fromkeys(notes(profile, survey, selection, choice.task))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey, spawns=spawns),
+        notify=_notify(profile, survey, spawns=spawns),
         companions=tuple(_companion(companion, profile, survey) for companion in profile.companions if spawns),
     )
 
@@ -136,6 +137,11 @@ def _hooks(profile: Profile, survey: Survey, *, spawns: bool) -> Hooks:
     table = asdict(profile.hooks)
     none = {} if spawns else dict.fromkeys(HOOK_POINTS, ())
     return Hooks(**table | none, cwd=survey.folder, account=survey.hooks_account)
+
+
+def _notify(profile: Profile, survey: Survey, *, spawns: bool) -> Notify:
+    table = profile.notify if spawns else NotifyTable()
+    return Notify(**asdict(table), cwd=survey.folder, account=survey.account)
 
 
 def _metrics(profile: Profile, survey: Survey) -> Metrics:

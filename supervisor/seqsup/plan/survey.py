@@ -23,7 +23,7 @@ from seqsup.host.trust import Exposure, exposure
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
-from seqsup.model.profile import LISTEN, AgentTable, Profile, address
+from seqsup.model.profile import LISTEN, AgentTable, NotifyTable, Profile, address
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
@@ -88,6 +88,8 @@ def gather(
     if exposed is not None and os.geteuid() == 0 and not problems:
         problems |= dict.fromkeys(_done_as_root(profile, accounts), _CHANGEABLE.format(exposed))
     problems |= _unfit_hooks(profile, folder, accounts, environ)
+    if (profile.notify.to or profile.notify.command) and (not profile.run.user or profile.run.user in accounts):
+        problems |= _unfit_notify(profile.notify, folder, accounts.get(profile.run.user), environ)
     look = _Look(environ)
     for n, table in enumerate(profile.agents):
         for key, told in out_of_reach(table.rlimits):
@@ -301,6 +303,8 @@ def _done_as_root(profile: Profile, accounts: Mapping[str | None, Account | None
     if profile.hooks.commands and accounts.get(profile.hooks.user or run) is None:
         yield ("hooks", "user") if profile.hooks.user else ("hooks",)
     if accounts.get(run) is None:
+        if profile.notify.command:
+            yield "notify", "command"
         yield from (("companions", n) for n in range(len(profile.companions)))
     for n, agent in enumerate(profile.agents):
         if accounts.get(agent.user or run) is None:
@@ -331,15 +335,34 @@ def _unfit(command: str, folder: str, path: str, become: Account | None) -> str:
         return f"{command!r} is not a command line: {error}"
     if not words:
         return "empty"
+    if words[0].startswith("-") and detect(words, folder, path).executable is None:
+        return f'{command!r} would be a hook of its own: write arguments in the hook\'s line, as in ["notify --quiet"]'
+    return _no_program(words, folder, path, become, "hooks")
+
+
+def _unfit_notify(
+    notify: NotifyTable, folder: str, become: Account | None, environ: Mapping[str, str]
+) -> Iterator[tuple[KeyPath, str]]:
+    from seqsup.host import notification  # which most profiles have no use for
+
+    if not LINUX:
+        yield ("notify",), _NEEDS_LINUX
+        return
+    for n, why in notification.unfit(notify.to, environ, become).items():
+        yield ("notify", "to", n), why
+    if notify.command:
+        path = inherited(become, environ).get("PATH", os.defpath)
+        if why := _no_program(notify.command, folder, path, become, "notify.command"):
+            yield ("notify", "command"), why
+
+
+def _no_program(words: Sequence[str], folder: str, path: str, become: Account | None, what: str) -> str:
+    """Why a command cannot be started as that user, or nothing. `what` names such commands."""
     detected = detect(words, folder, path)
     if detected.executable is None:
-        if words[0].startswith("-"):
-            return (
-                f'{command!r} would be a hook of its own: write arguments in the hook\'s line, as in ["notify --quiet"]'
-            )
         return detected.why
     if become is None:
         return unsafe(words, folder, path) if os.geteuid() == 0 else ""
     programs = (find(words[0], folder, path) or detected.executable, detected.executable)
     why = users.out_of_reach(become, folder, programs)
-    return why and f"{why}; hooks run as {become.name}, in the folder of the profile"
+    return why and f"{why}; {what} run as {become.name}, in the folder of the profile"

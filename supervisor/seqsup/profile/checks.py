@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from seqsup.model.kinds import KeyPath
-from seqsup.model.profile import AgentTable, Profile
+from seqsup.model.profile import AgentTable, NotifyTable, Profile
 from seqsup.profile import placeholders
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.order import in_order
@@ -33,6 +33,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     """Return all mistakes; `broken` are keys with a complaint, which have their default here."""
     yield from _run(profile)
     yield from _metrics(profile)
+    yield from _notify(profile)
     yield from _companions(profile)
     yield from _names(profile)
     if not any(at[:1] == ("agents",) and at[2:] in ((), ("name",)) for at in broken):
@@ -70,6 +71,16 @@ def _metrics(profile: Profile) -> Wrong:
                 yield ("metrics", key), 'listen = "none" turns metrics off: set an address, or remove this key'
     if given.pushgateway is not None and not _GATEWAY.fullmatch(given.pushgateway):
         yield ("metrics", "pushgateway"), f"{show(given.pushgateway)}: expected an address such as 127.0.0.1:9091"
+
+
+def _notify(profile: Profile) -> Wrong:
+    given = profile.notify
+    if given.command:
+        yield from _command(given.command, ("notify", "command"))
+    elif not given.to and given != NotifyTable():
+        yield ("notify",), 'nothing would be sent: set to, such as to = ["desktop"], or command'
+    if not given.on:
+        yield ("notify", "on"), "empty: nothing would be sent; name something, or remove the key for everything"
 
 
 def _companions(profile: Profile) -> Wrong:

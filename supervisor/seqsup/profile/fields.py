@@ -92,7 +92,8 @@ def _read_key(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
     if key.many is tuple:
         if not isinstance(value, list):
             wanted = f"tables, each begun by [[{at[-1]}]]" if key.table else "a list in brackets"
-            complain(at, f"expected {wanted}, not {show(value)}")
+            found = "" if key.kind is not None and key.kind.secret else f", not {show(value)}"
+            complain(at, f"expected {wanted}{found}")
             return UNSET
         items = [_read_value(key, item, (*at, n), complain) for n, item in enumerate(value)]
         return tuple(item for item in items if item is not UNSET)

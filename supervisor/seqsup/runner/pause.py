@@ -23,7 +23,7 @@ class Pause:
     def why(self) -> str:
         """Return why no agent may start now, or an empty string."""
         if os.path.exists(self._file):  # noqa: PTH110 (before each agent)
-            return f"by the user; `seqsup resume {self._label}` continues it"
+            return f"{RunPaused.BY_USER}; `seqsup resume {self._label}` continues it"
         return resources.disk_too_full(*room(self._folder), self._disk_floor)
 
     async def over(self) -> bool:

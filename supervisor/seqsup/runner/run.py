@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -41,7 +42,10 @@ from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import MEMBERS
 from seqsup.text import shown
 
-COMPLETED, GAVE_UP, STOPPED_BY_POLICY, AT_USAGE_LIMIT = 0, 1, 4, 75
+if TYPE_CHECKING:
+    from seqsup.runner.notifier import Notifier
+
+COMPLETED, GAVE_UP, STOPPED_BY_POLICY, FAULT, AT_USAGE_LIMIT = 0, 1, 4, 70, 75
 
 
 class Run:
@@ -61,6 +65,7 @@ class Run:
         self._hooks = HookRunner(plan.hooks, site, plan.profile, self._companions.environment, context)
         if plan.hooks.commands:
             emitter.add_reader(self._hooks)
+        self._notifier = self._notifications(site) if plan.notify.to or plan.notify.command else None
         self._expectations = Expectations(plan, journal, begun.number)
         self._pause = Pause(begun.folder, begun.number, plan.disk_floor, context)
         self._admission = Admission(context.host, self._expectations.need, self._pause.over)
@@ -69,6 +74,13 @@ class Run:
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
         self._inputs = Inputs(site, self._companions.environment, lambda: self._view)
         self._ok: dict[str, bool] = {}  # by agent, once it has ended
+
+    def _notifications(self, site: Site) -> "Notifier":
+        from seqsup.runner.notifier import Notifier  # which most runs have no use for
+
+        notifier = Notifier(self._plan, site, lambda: self._view, self._context)
+        self._emitter.add_reader(notifier)
+        return notifier
 
     @property
     def _view(self) -> RunView:
@@ -97,9 +109,16 @@ class Run:
                 with suppress(OSError):  # its processes are found without it
                     self._members.unlink()
             return ended.exit_code
+        except Exception as error:
+            if self._notifier is not None:
+                code = getattr(error, "exit_code", FAULT)
+                await self._notifier.finish(replace(self._ended(None), exit_code=code, why=str(error)))
+            raise
         finally:
             await self._companions.abandon()
             await self._hooks.abandon()
+            if self._notifier is not None:
+                await self._notifier.abandon()
             self._close()
 
     def _close(self) -> None:
@@ -218,7 +237,9 @@ class Run:
                 last = Recorded(run=run, seq=0, at=time.time(), mono=time.monotonic(), body=ended)
                 await self._hooks.on("after_run", last)
         except Stopped as reason:
-            return stopped or reason
+            stopped = stopped or reason
+        if self._notifier is not None:
+            await self._notifier.finish(self._ended(stopped))
         return stopped
 
     async def _last_sweep(self) -> None:
