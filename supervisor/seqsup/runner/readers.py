@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from seqsup.metrics.exporter import Exporter
 
 _LONG = 1.0  # seconds: a wait that is worth a word
+_RINGS = 60.0  # seconds: a run that rings the terminal's bell when it ends
 _LOOK_AGAIN = 0.05  # seconds
 _PATIENCE = 2.0  # seconds that the run before may take to close the port
 _FURTHER = {Halt.AFTER_AGENT: "; Ctrl-C again stops now", Halt.NOW: "; Ctrl-C again kills"}
@@ -270,6 +271,7 @@ class TerminalReaders(Readers):
                 reader.close()
         for written in self._on_disk:
             written.close()
+        redrawn = self._screen is not None
         self._on_disk, self._screen = [], None  # the log has closed it
         display = self._display
         shown = not (display.json or display.log_json or (display.relay and code == 0))
@@ -277,6 +279,8 @@ class TerminalReaders(Readers):
             elsewhere = self._plan.state_dir != str(state_dir())
             table = summary(self._emitter.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
             click.echo(table, err=True)
+            if redrawn and (self._emitter.view.seconds or 0.0) >= _RINGS:
+                click.echo(b"\a", err=True, nl=False)
         await super().end(code, give_up)
 
     def lost(self) -> OSError | None:
