@@ -1,4 +1,4 @@
-# For those who type make. All of it is in supervisor/__main__.py, which needs Python only: `python3 supervisor demo`.
+# Targets for make. All of it is in supervisor/__main__.py, which needs Python only: `python3 supervisor demo`.
 # More arguments: `make test ARGS="-k drain"`.
 
 .PHONY: demo check test test-all lint mutants pictures clean

@@ -244,7 +244,7 @@ def inside() -> list[Any]:
             query(growth, "{{agent}}"),
         ).min(None),
         lines(
-            12, 24, 12, 7, "Time to limit", "Until memory.hard, if it goes on growing as in the last two minutes.", "m",
+            12, 24, 12, 7, "Time to limit", "Until memory.hard, if it keeps growing as in the last two minutes.", "m",
             query(minutes, "{{agent}}"),
         ),
     ]  # fmt: skip

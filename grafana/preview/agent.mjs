@@ -2,7 +2,7 @@
 //   heap MIB SECONDS       grow by so many MiB of JavaScript objects, and keep them
 //   buffers MIB SECONDS    the same in Buffers, outside V8's heap
 //   busy MIB SECONDS       allocate and drop, so that the heap goes up and down by so much
-//   drop                   let go of all that was kept; it lies there until somebody collects it
+//   drop                   release all that was kept; it stays in memory until a collection
 //   once MIB SECONDS       as `buffers`, but only at the first attempt
 //   servers N SECONDS      work with N MCP servers as children, and end them
 //   leave N                start N servers and leave them running

@@ -1,5 +1,5 @@
 // Leaks Buffers as fast as the machine allows. They lie outside the V8 heap, so no heap limit ever ends this:
-// it goes on until somebody outside says stop, or the machine is full.
+// it continues until it is stopped from outside, or the machine is full.
 import { writeSync } from "node:fs";
 
 const MIB = 1024 * 1024;

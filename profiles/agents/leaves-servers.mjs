@@ -1,7 +1,7 @@
 // Starts two MCP servers, uses them, and exits without stopping either: what agents do every day.
-//   files    a plain child; when we leave, it goes on without a parent
+//   files    a plain child; when we exit, it runs on without a parent
 //   browser  the hard one: a helper starts it in a session of its own and exits at once (a double fork with setsid),
-//            so it is in nobody's process group, nobody's session and, by its parents, nobody's child
+//            so neither process group nor session nor parent leads to us
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -17,7 +17,7 @@ const helper = `
 `;
 const browser = spawn(process.execPath, ["-e", helper, server, "browser"], { stdio: ["ignore", "pipe", "inherit"] });
 
-// Listen to both at once: Node throws away what a child has printed if nobody listens when it exits.
+// Listen to both at once: Node throws away what a child has printed if nothing listens when it exits.
 const ready = [files, browser].map((child) => once(createInterface({ input: child.stdout }), "line"));
 for (const [line] of await Promise.all(ready)) {
   console.log(line);

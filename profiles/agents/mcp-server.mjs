@@ -15,7 +15,7 @@ const server = createServer(async (request, response) => {
 });
 
 server.listen(0, "127.0.0.1", () => {
-  // One line through the pipe of whoever started it; when that end is gone, the line is simply lost.
+  // One line through the pipe of its parent; when that end is gone, the line is simply lost.
   process.stdout.on("error", () => {});
   console.log(`${name} ready: pid ${process.pid}, http://127.0.0.1:${server.address().port}`);
 });

@@ -177,7 +177,7 @@ def test_unreachable_journal_stops_the_run(seqsup: Seqsup, tmp_path: Path) -> No
     # Between the two it would say that the journal was removed
     moved = 'kill -STOP $PPID; mv "$SEQSUP_STATE_DIR" moved; touch "$SEQSUP_STATE_DIR"; kill -CONT $PPID'
     ended = seqsup("start", write(tmp_path, shell("a", moved), shell("b", "true")))
-    assert (ended.code, "cannot be reached any more: Not a directory" in ended.stderr) == (4, True), ended.stderr
+    assert (ended.code, "can no longer be reached: Not a directory" in ended.stderr) == (4, True), ended.stderr
 
 
 def test_run_can_be_left_if_its_output_has_no_reader(seqsup: Seqsup, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     assert f"seqsup start {profile} --resume" in ended.stderr
 
 
-def test_a_variable_without_a_name_is_not_handed_on(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_variable_without_a_name_is_not_passed_on(seqsup: Seqsup, tmp_path: Path) -> None:
     """A shell drops it, but a program that calls exec may pass it on."""
     companions = [{"name": "c", "command": ["sleep", "60"]}]
     result = seqsup("start", write(tmp_path, shell("a", "true"), companions=companions), env={"": "nameless"})

@@ -435,7 +435,7 @@ def test_logs_that_were_removed_are_reported_as_removed(seqsup: Seqsup, written:
     written.run(completed())
     result = seqsup("logs", "a")
     assert result.code == 0
-    assert result.stderr.endswith("does not exist any more: its logs were removed\n")
+    assert result.stderr.endswith("no longer exists: its logs were removed\n")
 
 
 def test_logs_are_bytes_not_text(seqsup_started: Start, written: Written) -> None:

@@ -339,7 +339,7 @@ def test_resume_of_a_run_that_never_was(seqsup: Seqsup, tmp_path: Path) -> None:
     assert "has no earlier run" in first.stderr
 
 
-# -- the operator
+# -- the user
 
 
 def running(start: Start, tmp_path: Path, *agents: dict[str, Any], **tables: Any) -> Started:

@@ -46,7 +46,7 @@ class Found(NamedTuple):
         return alive(self.folder)
 
     def closed(self) -> str:
-        """Why its folder does not say that, or not all of what it left; nothing where it does."""
+        """Why its folder does not say whether it lives, or not which processes are left; empty if it does."""
         return closed(self.folder)
 
     def view(self) -> RunView:

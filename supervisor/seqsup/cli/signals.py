@@ -36,7 +36,7 @@ def _held(pid: int) -> Iterator[Callable[[signal.Signals], None]]:
 
 
 def suspended(pid: int) -> str:
-    """Return the command that lets a process go on which was stopped (SIGSTOP) or is held by a tracer; else empty.
+    """Return the command that resumes a process stopped by SIGSTOP or held by a tracer; else empty.
 
     It can hear nothing meanwhile.
     """

@@ -61,7 +61,7 @@ def _start(command: list[str]) -> int:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == keeper:  # else it died before that was requested
-            for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec hands on
+            for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec keeps ignored
                 signal.signal(signum, signal.SIG_DFL)
             os.execve(command[0], command, env)
     except OSError as error:

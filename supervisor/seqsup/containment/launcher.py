@@ -141,8 +141,8 @@ def out_of_reach(rlimits: Rlimits) -> Iterator[tuple[str, str]]:
         try:
             resource.setrlimit(number, (soft, limit))
         except (OSError, ValueError):
-            mend = f"lower it, or raise that as root: ulimit -H{letter} {units}"
-            yield key, f"{limit} is more than the hard limit {hard}; {mend}"
+            remedy = f"lower it, or raise that as root: ulimit -H{letter} {units}"
+            yield key, f"{limit} is more than the hard limit {hard}; {remedy}"
         else:
             resource.setrlimit(number, (soft, hard))
 

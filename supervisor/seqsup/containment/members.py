@@ -133,10 +133,10 @@ class Members:
         """Subtract forked memory that belongs to a parent, while a member lives that may be that parent."""
         known, off = max((member.bytes for member in self._by_pid.values() if not member.copied), default=0), 0
         for member in copies:
-            anothers = min(member.copied, known)
-            member.bytes -= anothers
-            member.off = anothers
-            off += anothers
+            borrowed = min(member.copied, known)
+            member.bytes -= borrowed
+            member.off = borrowed
+            off += borrowed
         return off
 
     def denied(self) -> Iterator[str]:

@@ -33,7 +33,7 @@ class MemberSearch:
         self._walking: Iterator[bool] | None = None  # a walk that was interrupted
         self._last_pid = -1
         self._unborn: set[int] = set()  # pids assigned since the last walk that are not yet, or no longer, a process
-        self._again = 0.0  # when these are tried again
+        self._again = 0.0  # when to retry these
         self.zombies: dict[int, int] = {}  # pid -> start, of those that the last walk found
 
     def walk(self) -> int:

@@ -108,7 +108,7 @@ class Tree:
         return "; ".join(filter(None, (self.gone(), self._group.figures())))
 
     def gone(self) -> str:
-        """Return which of the processes that were named last have no memory any more."""
+        """Return which of the processes that were named last no longer have memory."""
         gone = [process for process in self.last_whole if process.pid and not self._members.holds(process.pid)]
         return f"gone since the last look: {processes(gone)}" if gone else ""
 

@@ -1,4 +1,4 @@
-"""What works on this machine, found out by doing; what does not, and how to mend it. It changes nothing that stays."""
+"""Checks of this machine, made by trying, with the remedy of each failure. No change is permanent."""
 
 import contextlib
 import errno
@@ -135,7 +135,9 @@ def _subreaper() -> Iterator[Finding]:
         told = "no /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN): seqsup reads all of /proc instead, 1 ms a look"
         yield Finding(Level.WARN, "children", told)
     if not marked:
-        told = "the environment of our own processes cannot be read: who escapes is not known by the mark in it"
+        told = (
+            "the environment of our own processes cannot be read: an escaped process cannot be found by the mark in it"
+        )
         yield Finding(Level.WARN, "environ", told, "mount -o remount,hidepid=0 /proc")
 
 
@@ -285,7 +287,7 @@ def _runtimes(plan: Plan | None) -> Iterator[Finding]:
             yield Finding(Level.OK, "runtime", told)
 
 
-# -- what is kept, and what was left
+# -- the state folder and leftovers
 
 
 def _state(folder: Path) -> Iterator[Finding]:
@@ -378,7 +380,7 @@ def _left(run: recover.Recovered) -> str:
     return f"the supervisor of {run.run} {run.name} died{lost}, left {processes(run.processes) or 'no process'}"
 
 
-# -- memory, and who agents are
+# -- memory and users
 
 
 def _memory(plan: Plan | None) -> Iterator[Finding]:

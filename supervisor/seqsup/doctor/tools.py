@@ -186,7 +186,7 @@ async def _greeting(node: str, channel: Channel) -> Finding:
 
 
 def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
-    """What a past run proves: one at a time, each begun when the memory of the one before was back."""
+    """What a past run proves: one at a time, each started when the memory of the one before was back."""
     told = list(events)
     pairs = fold(told).sequence_violations
     over = [each.body for each in told if isinstance(each.body, (AttemptEnded, AttemptLost))]

@@ -98,7 +98,7 @@ def loading_late(
 ) -> tuple[list[str], dict[str, str]]:
     """Give a command and its environment so that nothing that root still runs takes in a file of the user's.
 
-    LD_LIBRARY_PATH with an empty part means the agent's own folder. These few values stand in an argument for a moment.
+    LD_LIBRARY_PATH with an empty part means the agent's own folder. These few values are in an argument for a moment.
     """
     late = {name: value for name, value in env.items() if name.startswith(_LOADING)} if account is not None else {}
     if not late:

@@ -4,7 +4,7 @@ from enum import IntEnum, StrEnum
 
 
 class Halt(IntEnum):
-    """The operator's wish to stop. It only grows."""
+    """The user's request to stop. It only grows."""
 
     NONE = 0
     AFTER_AGENT = 1

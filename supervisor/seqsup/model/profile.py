@@ -1,4 +1,4 @@
-"""The keys of a profile: types, defaults and meaning. Values are in bytes and seconds; None stands for "none".
+"""The keys of a profile: types, defaults and meaning. Values are in bytes and seconds; None means "none".
 
 UNSET is a limit that the profile does not set: it follows another key or the machine (see `limits`).
 A table without `Table` in its name is also the plan's value. `model.plan` extends the others where it resolves them.

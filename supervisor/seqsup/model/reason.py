@@ -23,7 +23,7 @@ class Reason(StrEnum):
     USAGE_LIMIT = "usage-limit"
     SPAWN_FAILED = "spawn-failed"
     MISCONFIGURED = "misconfigured"
-    HALTED = "halted"  # the operator's wish
+    HALTED = "halted"  # requested by the user
     SKIPPED = "skipped"
     LOST = "lost"  # the supervisor died while it ran
 

@@ -21,7 +21,7 @@ class AgentState(StrEnum):
     GAVE_UP = "gave-up"
     SKIPPED = "skipped"
     LOST = "lost"  # its supervisor died; a resumed run takes it again
-    HALTED = "halted"  # the operator's wish
+    HALTED = "halted"  # requested by the user
 
 
 _OURS = ("attempts", "lives", "completed", "contents", "began")  # of a run: not shown to programs
@@ -189,7 +189,7 @@ class HookView(Struct, kw_only=True):
 
 
 class RunView(Struct, kw_only=True):
-    """One run so far. The agents stand in the plan's order."""
+    """One run so far. The agents are in the plan's order."""
 
     run: str = ""
     name: str = ""

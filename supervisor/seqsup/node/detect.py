@@ -95,7 +95,7 @@ class Detector:
 
     def _script(self, file: str, head: bytes, cwd: str, path: str, depth: int) -> Detected:
         line = head[2:].split(b"\n", 1)[0].decode(errors="surrogateescape")
-        interpreter, _, argument = line.strip().partition(" ")  # the kernel hands on the rest as one argument
+        interpreter, _, argument = line.strip().partition(" ")  # the kernel passes the rest as one argument
         words = [interpreter, *([argument.strip()] if argument.strip() else [])]
         if not interpreter:
             return Detected(kind="native", executable=file, why=f"{file} is a script of the shell")

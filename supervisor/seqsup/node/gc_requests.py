@@ -47,7 +47,7 @@ class GcRequests:
         known = {pid: self._processes.last(pid) for pid in asked}
         answers = await asyncio.gather(*(self._channel.ask(pid, "gc", LONG) for pid in asked))
         await Wake().wait(_SETTLED)
-        befores, afters = [], []
+        earlier, later = [], []
         for pid, answer in zip(asked, answers, strict=True):
             if answer is None or answer.before is None:
                 continue
@@ -55,12 +55,12 @@ class GcRequests:
                 if (read := await self._processes.read(pid)) is not None:
                     self._sites.consider(read)
                 reading = node.process(answer.before)  # V8 may have started one by itself since the last report
-                befores.append(max(known[pid] or reading, reading, key=lambda each: each.rss))
-                afters.append(self._processes.last(pid) or befores[-1])
+                earlier.append(max(known[pid] or reading, reading, key=lambda each: each.rss))
+                later.append(self._processes.last(pid) or earlier[-1])
         self._next_look = asyncio.get_running_loop().create_future()
         self._wake.poke()
         await self._next_look
-        done = self._sum_up(began, len(asked), used, befores, afters)
+        done = self._sum_up(began, len(asked), used, earlier, later)
         self.done.append(done)
         self._running = None
         self._sites.examine()  # what is left now is no garbage
@@ -68,17 +68,17 @@ class GcRequests:
         return done
 
     def _sum_up(
-        self, began: float, asked: int, used: int, befores: list[NodeProcess], afters: list[NodeProcess]
+        self, began: float, asked: int, used: int, earlier: list[NodeProcess], later: list[NodeProcess]
     ) -> Collection:
-        before, after = (forensics.total(node.heap for node in nodes) for nodes in (befores, afters))
-        spoke = {node.pid for node in befores}
+        before, after = (forensics.total(node.heap for node in nodes) for nodes in (earlier, later))
+        spoke = {node.pid for node in earlier}
         living = self._processes.living()
         rest = forensics.total(node.heap for node in living if node.pid not in spoke)
         whole = forensics.total([before, rest]), forensics.total([after, rest])
         unknown = forensics.unsaid(self._describe(), living)
         return Collection(
-            at=began, seconds=time.monotonic() - began, asked=asked, answered=len(befores), before=before, after=after,
+            at=began, seconds=time.monotonic() - began, asked=asked, answered=len(earlier), before=before, after=after,
             used=used,
-            freed=max(sum(node.rss for node in befores) - sum(node.rss for node in afters), 0),
+            freed=max(sum(node.rss for node in earlier) - sum(node.rss for node in later), 0),
             verdict=forensics.verdict(*whole, used, self._used, unknown),
         )  # fmt: skip

@@ -1,6 +1,6 @@
-// Read first by every Node process of an agent (--require in NODE_OPTIONS). It says who it is, and else only what it is
-// asked for: memory, a collection, allocation sites. It holds no process, delays none, prints nothing, and a supervisor
-// that is gone, deaf or absent is no trouble to it. What is asked and answered are lines of JSON (see channel.py).
+// Read first by every Node process of an agent (--require in NODE_OPTIONS). It names itself, and answers
+// requests: memory, a collection, allocation sites. It keeps no process alive, delays none and prints nothing. A
+// supervisor that is gone, deaf or absent is no trouble to it. Requests and answers are lines of JSON (see channel.py).
 "use strict";
 
 if (process.versions.deno) return; // reads NODE_OPTIONS too, and unless it is allowed to, ends at whatever we look at
@@ -62,7 +62,7 @@ function connect() {
       if (rest.length > LONGEST) throw new Error("too long");
     });
   } catch {
-    // whatever the program has made of `net`: it goes on as if we were not there
+    // whatever the program has made of `net`: it runs as if we were not there
   }
 }
 
@@ -91,7 +91,7 @@ function hello() {
     version: process.version,
     script: String(process.argv[1] || "").slice(0, 1000),
     limit: require("v8").getHeapStatistics().heap_size_limit,
-    // the command line's wins over NODE_OPTIONS, so this is who overrode a cap
+    // the command line's wins over NODE_OPTIONS, so this is what overrode a cap
     cap: process.execArgv.find((word) => /^--max[-_]old[-_]space[-_]size/.test(word)) || "",
   });
 }

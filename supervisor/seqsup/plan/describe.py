@@ -238,7 +238,7 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
 
 
 def _notify(notify: Notify) -> str:
-    where = [*notify.shown, *([_shown(shlex.join(notify.command))] if notify.command else [])]
+    where = [*notify.shown, *([one_line(shlex.join(notify.command))] if notify.command else [])]
     return f"{', '.join(where)}; on {', '.join(notify.on)}" if where else ""
 
 
@@ -343,7 +343,7 @@ def _success(step: Step) -> str:
 
 
 def _preset(step: Step) -> Iterator[tuple[str, str]]:
-    """All that it sets. What the user says of the same wins, and is said."""
+    """All that it sets. The user's value of the same option wins, and is shown."""
     preset = step.preset
     if preset is None:
         return

@@ -61,7 +61,7 @@ def _refuse_nothing(profile: str, choice: Choice, selection: Selection) -> None:
         away = [name for name in choice.failed or () if name not in known]
         raise SeqsupError(
             f"{' and '.join(options)} {leaves} no agent of {profile} to run"
-            + (f": it has no {named(away)} any more" if away else "")
+            + (f": it no longer has {named(away)}" if away else "")
         )
 
 
@@ -159,7 +159,7 @@ def _metrics(profile: Profile, survey: Survey) -> Metrics:
 
 
 def _of_expanded(names: dict[str, list[str]]) -> placeholders.Values:
-    """What is asked of an agent with for_each is asked of each agent that it expands to."""
+    """Return the placeholders of agents with for_each: each means that of all its copies."""
     return {
         (kind, name): "\n".join(f"{{{kind}:{each}}}" for each in some)
         for name, some in names.items()

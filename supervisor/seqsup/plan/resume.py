@@ -13,7 +13,7 @@ CHANGED = "its command, folder, environment or stdin changed"
 
 
 class Resumption(Struct, frozen=True):
-    done: dict[str, Completed]  # agent -> the attempt that stands for it
+    done: dict[str, Completed]  # agent -> the attempt that it reuses
     again: dict[str, str]  # agent that had completed -> why it runs again
 
 
@@ -100,15 +100,15 @@ def _stale(own: Completed, bases: Iterable[str], done: Mapping[str, Completed]) 
 
 
 class Earlier(NamedTuple):
-    """The run that is gone on with."""
+    """The run that is resumed."""
 
     run: int
     view: RunView
 
 
 class PlannedRun(NamedTuple):
-    """A plan, and the run that it goes on with."""
+    """A plan, and the run that it resumes."""
 
     plan: Plan
     earlier: Earlier | None
-    note: str = ""  # to be said first
+    note: str = ""  # shown first

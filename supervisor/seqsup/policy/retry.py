@@ -1,4 +1,4 @@
-"""Whether, when and with which heap an agent is tried again."""
+"""Retries: whether, when and with which heap."""
 
 from seqsup.model.enums import Halt, OnUsageLimit
 from seqsup.model.outcome import Outcome
@@ -6,7 +6,7 @@ from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
 
 _DOUBLINGS = 30  # beyond, every wait is the longest
-UNKNOWN_RESET = 900.0  # seconds until a usage limit is tried again that does not say when it resets
+UNKNOWN_RESET = 900.0  # seconds until a retry after a usage limit without a reset time
 
 
 def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0) -> bool:

@@ -1,6 +1,6 @@
 """Tables in general: which keys one has, and how it is read. Knows no particular table.
 
-Reading complains of all that is wrong and goes on.
+Reading complains of all that is wrong, and continues.
 """
 
 import enum
@@ -91,7 +91,7 @@ def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> di
 def _read_key(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
     if key.many is tuple:
         if not isinstance(value, list):
-            wanted = f"tables, each begun by [[{at[-1]}]]" if key.table else "a list in brackets"
+            wanted = f"tables, each with the heading [[{at[-1]}]]" if key.table else "a list in brackets"
             found = "" if key.kind is not None and key.kind.secret else f", not {show(value)}"
             complain(at, f"expected {wanted}{found}")
             return UNSET

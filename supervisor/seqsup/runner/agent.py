@@ -1,4 +1,4 @@
-"""One agent: attempts, each with its drain, until it completes or another try would not help."""
+"""One agent: attempts, each with its drain, until it completes or a retry would not help."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Pauses of a run: at the operator's request, or while the disk is too full to start another agent."""
+"""Pauses of a run: at the user's request, or while the disk is too full to start another agent."""
 
 import os
 import time
@@ -27,7 +27,7 @@ class Pause:
         return resources.disk_too_full(*room(self._folder), self._disk_floor)
 
     async def over(self) -> bool:
-        """Wait until agents may start. Return False if the operator stops the run meanwhile."""
+        """Wait until agents may start. Return False if the user stops the run meanwhile."""
         if not (why := self.why()):
             return True
         context, began = self._context, time.monotonic()

@@ -49,8 +49,8 @@ class Recovered(Struct, frozen=True):
     run: str
     name: str
     lost: str | None  # the agents that were running
-    processes: tuple[ProcessMemory, ...]  # what it left, but for what is
-    remaining: tuple[ProcessMemory, ...] = ()  # still there after KILL
+    processes: tuple[ProcessMemory, ...]  # leftover processes, except those
+    remaining: tuple[ProcessMemory, ...] = ()  # that survived SIGKILL
     groups: tuple[str, ...] = ()  # of the kernel's, but for those
     groups_remaining: tuple[str, ...] = ()  # that could not be removed
     killed: bool = False  # what ran was killed with its supervisor, by the sentinel
@@ -78,12 +78,12 @@ def look(journal: Journal, state_dir: Path) -> list[Recovered]:
 
 
 def survivors(journal: Journal, state_dir: Path, row: RunRow) -> tuple[ProcessMemory, ...]:
-    """Name what lives on of one dead run."""
+    """Name the leftover processes of one dead run."""
     return _Left(journal, state_dir, row).processes() if died(run_folder(state_dir, row.run)) else ()
 
 
 def look_elsewhere(journal: Journal | None, state_dir: Path, queue: Path) -> Recovered | None:
-    """Name what was left by others of the same queue: runs with a state folder of their own, plans, doctors."""
+    """Name leftover processes of others in the same queue: runs with a state folder of their own, plans, doctors."""
     others = _Others(journal, state_dir, queue)
     others.release()
     left = tuple(_named(descend(others.pids())))

@@ -220,7 +220,7 @@ class Run:
         return ok
 
     def _over(self, step: Step) -> None:
-        """Hand on what an agent has done, and warn if it used far more memory than before."""
+        """Pass on the results of an agent, and warn if it used far more memory than before."""
         self._inputs.hand_on(step.name, ok=self._ok[step.name])
         if (risen := self._expectations.compare(step, self._view.agents[step.name].peak)) is not None:
             self._emit(risen)

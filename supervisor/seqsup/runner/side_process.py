@@ -171,7 +171,7 @@ class SideProcess:
         return self.output()[-_SAID:].decode(errors="replace").strip()
 
     async def stop(self, grace: float) -> tuple[ProcessMemory, ...]:
-        """Stop its tree: KILL comes after `grace` seconds, or at the operator's third wish. Name what was there."""
+        """Stop its tree: KILL comes after `grace` seconds, or at the user's third request. Name what was there."""
         tree = self._tree
         if tree is None or self._given_up:
             return ()

@@ -23,7 +23,7 @@ from seqsup.units import format_size
 
 SUMMARY = "summary.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
-_TAIL = 4000  # bytes of output that stand for a summary where none was put
+_TAIL = 4000  # bytes of output that replace a missing summary
 _PIECE = 1024 * 1024
 
 

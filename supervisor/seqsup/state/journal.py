@@ -313,7 +313,7 @@ class Journal(JournalReader):
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise JournalLost(f"the journal {self._path} cannot be reached any more: {error.strerror}") from error
+            raise JournalLost(f"the journal {self._path} can no longer be reached: {error.strerror}") from error
 
     def _next(self, run: int) -> int:
         if run not in self._last:

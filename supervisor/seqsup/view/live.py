@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: the live view of `start`, and a line a minute where there is no terminal for it."""
+"""Shows an active run: the live view of `start`, and a line a minute where there is no terminal for it."""
 
 import asyncio
 import time

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FILE = "seqsup.log"
 _ROTATION, _RETENTION = "16 MB", 4  # of a run's file: 80 MB at most
 _JSON = "{extra[json]}"
-_SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[who]}  {message}\n"
+_SHORT = "{extra[clock]} <level>{extra[mark]}</level> {extra[column]}  {message}\n"
 _WHOLE = "{extra[time]} {level: <7} {extra[run]} {extra[place]} {message}{extra[more]}"
 _ROOM = 40  # columns: text is not squeezed into less for the sake of a deeper indent
 _LITTLE = 12  # columns: fewer hold no details worth reading
@@ -121,7 +121,7 @@ class Log:
         if self._columns:
             names = min(names, max(10, self._columns // _SHARE))
             agent = agent if columns(agent) <= names else cut(agent, names).replace("…", mark("…", self._encoding)[0])
-        extra["who"] = agent + " " * (names - columns(agent))
+        extra["column"] = agent + " " * (names - columns(agent))
         return _SHORT
 
     def _wide(self) -> int:
@@ -131,7 +131,7 @@ class Log:
         return 0
 
     def _mark(self, symbol: str) -> str:
-        """Where words stand for symbols, they are of one width."""
+        """Words that replace symbols have one width."""
         told = mark(symbol, self._encoding)
         return told if mark("▶", self._encoding) == "▶" else told.ljust(len("FAIL"))
 
@@ -147,7 +147,7 @@ class Log:
             return message
         if not self._columns:
             return f"{message[:-1]}{extra['more']}\n"
-        begins = columns(f"{extra['clock']} {extra['mark']} {extra['who']}  ")
+        begins = columns(f"{extra['clock']} {extra['mark']} {extra['column']}  ")
         hangs = begins + extra["hang"]
         indent = hangs if self._columns - hangs >= _ROOM else columns(f"{extra['clock']} {extra['mark']} ")
         lines = wrap(" " * begins + said, self._columns, " " * indent)

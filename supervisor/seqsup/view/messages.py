@@ -34,7 +34,7 @@ class Message(Struct, frozen=True):
 
 @singledispatch
 def say(event: Event) -> Message | None:
-    """Put an event into words, unless others say it already. Whoever stops, kills, waits or retries says why, with its
+    """Put an event into words, unless others say it already. A stop, kill, wait or retry comes with its reason and
     numbers. Events that need more than one sentence have a function of their own below."""
     match event:
         case events.HaltRequested(halt=halt, by=by):
@@ -261,8 +261,8 @@ def _(event: events.HookEnded) -> Message:
 
 @say.register
 def _(event: events.Unkillable) -> Message:
-    who = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
-    text = f"still running {format_duration(event.seconds)} after SIGKILL: {who}"
+    details = event.why or ", ".join(f"pid {each.pid}" for each in event.processes)
+    text = f"still running {format_duration(event.seconds)} after SIGKILL: {details}"
     return Message(ERROR, "!", "unkillable", text)
 
 

@@ -1,6 +1,6 @@
 """Hands an agent's output on to our own from the files it is kept in: byte by byte, or in whole lines with its name.
 
-It never holds up the watch.
+It never delays the watch.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _LONGEST = 65536  # bytes of a line
 
 
 class _Pipe:
-    """One stream: what stands in the file, from where we are on, to a descriptor.
+    """One stream: copies the file from the present position on to a descriptor.
 
     `named`: in whole lines, `embed | text`, with nothing in them that moves the cursor.
     """
@@ -40,7 +40,7 @@ class _Pipe:
         self._file, self._agent = OutputReader(path), agent
 
     def move(self) -> bool:
-        """Hand on a piece. False: there was none (`idle`), or the reader takes none now."""
+        """Pass on a piece. False: there was none (`idle`), or the reader takes none now."""
         self.idle = self._file is None or self._outlet.broken
         if self.idle or self._file is None or not self._outlet.pump():
             return False
@@ -78,12 +78,12 @@ class _Lane:
         self.attempts: list[tuple[Path, str]] = []  # those to come
 
     def move(self) -> bool:
-        """Hand on a piece of each stream, or turn to the next attempt. False: there is nothing to do now."""
+        """Pass on a piece of each stream, or turn to the next attempt. False: there is nothing to do now."""
         if [pipe for pipe in self._pipes.values() if pipe.move()]:
             return True
         if not self.attempts or not self.idle:
             return False
-        folder, agent = self.attempts.pop(0)  # the files of the one before are complete, since this one has begun
+        folder, agent = self.attempts.pop(0)  # the files of the one before are complete, since this one has started
         for name, pipe in self._pipes.items():
             pipe.open(folder / name, agent)
         return True
@@ -105,7 +105,7 @@ class OutputRelay:
         out = onto or NonblockingWriter(1)
         self._outlets = {STDOUT: out, STDERR: out if named else NonblockingWriter(2)}
         self._lanes: dict[int, _Lane] = {}
-        self.moved = 0.0  # when a piece was handed on last, monotonic
+        self.moved = 0.0  # when a piece was passed on last, monotonic
         self._over = False
         self._give_up: Callable[[], bool] = lambda: False
         self._task = asyncio.get_running_loop().create_task(self._follow())
@@ -118,7 +118,7 @@ class OutputRelay:
 
     @property
     def lost(self) -> OSError | None:
-        """Why some of it could not be handed on, if not for a reader that went away."""
+        """Why some of it could not be passed on, if not for a reader that went away."""
         outlets = (each for each in self._outlets.values() if isinstance(each, NonblockingWriter))
         return next((each.lost for each in outlets if each.lost is not None), None)
 

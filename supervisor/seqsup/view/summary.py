@@ -69,7 +69,7 @@ def body(
 def headline(view: RunView, now: float | None = None) -> str:
     """One line: `nightly  11 of 12 completed · 1 gave up · 1:05:12 · highest peak 1031 MiB (embed)`.
 
-    `now` (monotonic) is for a run that goes on.
+    `now` (monotonic) is for an active run.
     """
     return unpainted(lead(view, now))
 
@@ -174,7 +174,7 @@ def _were(names: list[str]) -> str:
 
 
 def resume(view: RunView, here: str = "") -> list[str]:
-    """The command that goes on with a run; none for a run without a profile, or that has completed."""
+    """The command that resumes a run; none for a run without a profile, or that has completed."""
     if view.profile is None or (view.state is RunState.COMPLETED and not view.owed):
         return []
     return [f"seqsup start {_shown(view.profile, here)} --resume"]

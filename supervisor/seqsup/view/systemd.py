@@ -45,7 +45,7 @@ WorkingDirectory={_plain(str(PurePath(service.profile).parent))}
 # A group of its own, with limits for each agent; seqsup itself stays outside of them.
 Delegate=yes
 DelegateSubgroup=supervisor
-# The kernel killed an agent: seqsup tells and goes on.
+# The kernel killed an agent: seqsup reports it and continues.
 OOMPolicy=continue
 # TERM is for seqsup alone: it stops the agent with its grace, and drains. What is left after that is killed.
 KillMode=mixed
@@ -78,7 +78,7 @@ Description=seqsup: the agents of {_plain(plan.name)}, every night
 
 [Timer]
 OnCalendar=*-*-* 02:00:00
-# A machine that slept makes up for it, and a run that still goes on is not started twice.
+# A machine that slept makes up for it, and an active run is not started twice.
 Persistent=true
 
 [Install]

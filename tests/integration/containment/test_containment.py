@@ -285,7 +285,7 @@ def test_shared_memory_is_named(within: Callable[..., None]) -> None:
 
 
 class Overfull:
-    """A cgroup in which the kernel has begun to kill, or not yet."""
+    """A cgroup in which the kernel has started to kill, or not yet."""
 
     kills = 0
 
@@ -959,7 +959,7 @@ def test_exit_status_of_each_process_is_reported(
 def test_process_that_got_the_pid_of_a_leader_does_not_change_how_that_exited(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While what it left lives on, numbers may come round to it."""
+    """While its leftover process runs, pids may be reused."""
 
     async def story(reaper: Reaper, wake: Wake) -> None:
         root = spawned(reaper, stub("exits", 0), tmp_path / "said")

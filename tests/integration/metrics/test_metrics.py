@@ -164,13 +164,13 @@ def _told(what: str, agent: str, reason: Reason, stop: Reason | None, some: tupl
     return told.run_ended(0 if some else 1)
 
 
-WHATS = (
+PARTS = (
     "companion",
     "collection",
     "started", "term", "kill", "ended", "drained", "retry", "agent_ended", "skipped", "unkillable", "halt", "run_ended",
 )  # fmt: skip
 NEWS = st.one_of(
-    st.builds(_told, st.sampled_from(WHATS), st.sampled_from(AGENTS), REASONS, STOPS, SOME),
+    st.builds(_told, st.sampled_from(PARTS), st.sampled_from(AGENTS), REASONS, STOPS, SOME),
     st.builds(seen, st.sampled_from(AGENTS), SIZES, at=st.floats(0, 1000), processes=st.none() | SOME),
 )
 

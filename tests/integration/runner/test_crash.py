@@ -221,7 +221,7 @@ def test_late_sentinel_does_not_harm_the_resumed_run(seqsup_started: Callable[..
     assert not (tmp_path / "said.3").exists()
 
 
-def test_how_an_agent_ended_is_noted_while_what_it_left_is_stopped_unless_it_may_be_tried_again(
+def test_exit_of_an_agent_is_recorded_before_its_leftovers_are_stopped_unless_it_may_be_retried(
     seqsup: Seqsup, tmp_path: Path
 ) -> None:
     left = "sleep 60 & "

@@ -204,7 +204,7 @@ def test_each_tree_is_its_own(seqsup: Seqsup, stub: Stub, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_success_is_asked_of_each_by_itself(seqsup: Seqsup, tmp_path: Path, at_once: int) -> None:
+def test_success_command_runs_for_each_agent(seqsup: Seqsup, tmp_path: Path, at_once: int) -> None:
     """Also if an agent has the name of another agent's check."""
     well = shell(
         "a",

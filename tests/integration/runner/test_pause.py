@@ -44,7 +44,7 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     assert "no process is running: the run is between agents" in seqsup("mem").stdout
     assert "paused: by the user; `seqsup resume r1` continues it" in " ".join(status.stdout.split())
     assert not (tmp_path / "ran").exists()
-    assert "goes on" in seqsup("resume").stderr
+    assert "continues" in seqsup("resume").stderr
     assert process.wait().code == 0
     assert (tmp_path / "ran").exists()
     assert kinds(seqsup).count("run_continued") == 1

@@ -44,7 +44,7 @@ def test_run_can_be_paused_resumed_and_stopped_and_a_waiting_one_refused(tmp_pat
             assert waiting.wait(40) == 128 + signal.SIGTERM
         assert on_mac(tmp_path, "pause", "first").code == 0
         on = on_mac(tmp_path, "resume", "first")
-        assert (on.code, "goes on" in on.stderr) == (0, True), on.stderr
+        assert (on.code, "continues" in on.stderr) == (0, True), on.stderr
         ended = on_mac(tmp_path, "stop", "first", "--now")
         assert (ended.code, "ends now" in ended.stderr) == (0, True), ended.stderr
         assert running.wait(40) == 128 + signal.SIGTERM

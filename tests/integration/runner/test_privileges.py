@@ -490,7 +490,7 @@ def test_unreadable_process_is_named_once_and_awaited(
 
 
 @as_root
-def test_another_user_reads_what_was_handed_on_and_cannot_change_it(open_folder: Path, seqsup: Cli) -> None:
+def test_another_user_reads_artifacts_and_cannot_change_them(open_folder: Path, seqsup: Cli) -> None:
     forge = (
         "stat -c %U:%a $SEQSUP_PREVIOUS_SUMMARIES; cat $SEQSUP_PREVIOUS_SUMMARIES;"
         " chmod 666 $SEQSUP_PREVIOUS_SUMMARIES; echo FORGED > $SEQSUP_PREVIOUS_SUMMARIES; true"

@@ -190,7 +190,7 @@ def test_agents_that_the_profile_no_longer_has_are_reported(seqsup: Seqsup, tmp_
     assert "--only of r1: no agent a; there are z, c" in refused.stderr
     retried = seqsup("start", profile, "--retry-failed")
     assert retried.code == 2
-    assert "--retry-failed leaves no agent of nightly to run: it has no a, b any more" in retried.stderr
+    assert "--retry-failed leaves no agent of nightly to run: it no longer has a, b" in retried.stderr
     resumed = seqsup("start", profile, "--resume", "--from", "z")
     assert "; no longer in the profile: a, b\n" in resumed.stderr
 
@@ -283,7 +283,7 @@ def test_profile_that_was_renamed_resumes_its_run(seqsup: Seqsup, tmp_path: Path
     assert (seqsup("start", renamed, "--resume", "r1").code, ran(tmp_path)) == (1, ["b", "c", "d"])
 
 
-def test_a_new_profile_beside_one_that_is_gone_is_begun(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_new_profile_beside_a_removed_one_starts_a_run(seqsup: Seqsup, tmp_path: Path) -> None:
     first = write(tmp_path, shell("a", "true"), shell("b", "exit 1"), name="first")
     assert seqsup("start", first).code == 1
     first.unlink()

@@ -115,7 +115,7 @@ def test_reader_follows_no_link(attempt: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that are not the agent's")
-def test_a_file_of_another_owner_is_not_handed_on(attempt: Path) -> None:
+def test_file_of_another_owner_is_not_passed_on(attempt: Path) -> None:
     os.chown(attempt / ARTIFACTS, 65534, 65534)
     (attempt / ARTIFACTS / SUMMARY).write_text("a hard link to what root may read")
     assert summary(attempt) == ""
@@ -215,7 +215,7 @@ def test_an_agent_that_prints_what_no_command_can_carry_does_not_end_the_run(seq
     assert seqsup("logs", "b").stdout == "xy"
 
 
-def test_a_resumed_run_still_knows_what_was_handed_on(seqsup: Seqsup, tmp_path: Path) -> None:
+def test_resumed_run_still_has_its_artifacts(seqsup: Seqsup, tmp_path: Path) -> None:
     last = 'cat "$SEQSUP_PREVIOUS_SUMMARIES"; echo "$0"; [ -e mended ]'
     profile = write(tmp_path, shell("a", "echo done"), agent("b", ["sh", "-c", last, "{summary:a}"]))
     assert seqsup("start", profile).code == 1

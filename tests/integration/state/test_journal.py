@@ -203,7 +203,7 @@ def test_readers_see_what_is_written_while_it_is_written(tmp_path: Path) -> None
 
 
 def test_a_reader_that_stops_in_the_midst_does_not_let_the_wal_grow(tmp_path: Path) -> None:
-    """`seqsup events | less` may stand for hours. It reads what there was as it began, in several goes."""
+    """`seqsup events | less` may last for hours. It reads the events that existed at its start, in several goes."""
     journal = Journal.open(tmp_path, write=True)
     run = journal.begin("long", None, "cookie")
 
@@ -444,7 +444,7 @@ def test_agent_that_fills_the_disk_still_completes_and_does_not_run_again(
         drain_off(full)
         ended = seqsup("start", profile, "--resume") if killed else process.wait()
         assert (ended.code, "Traceback" in ended.stderr) == (0, False), ended.stderr
-        assert killed or "goes on" in log.read_text()  # the log does so too
+        assert killed or "continues" in log.read_text()  # the log does so too
         assert _words(tmp_path / "ran") == ["a", "b"]
 
 

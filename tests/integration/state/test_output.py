@@ -134,7 +134,7 @@ def test_endless_output_is_reported_once_and_its_log_stays_small(seqsup: Seqsup,
     assert seqsup("artifacts", "summary", "a").stdout.endswith("xlast\n")
 
 
-def test_a_command_hands_on_what_is_there_and_says_what_went(seqsup: Seqsup) -> None:
+def test_command_prints_the_kept_output_and_notes_the_gap(seqsup: Seqsup) -> None:
     result = seqsup("run", "--", "head", "-c", "3000000", "/dev/zero")
     assert (result.code, len(result.stdout)) == (0, 3_000_000)
 

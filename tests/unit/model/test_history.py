@@ -464,7 +464,7 @@ def test_started_run_has_all_facts_of_its_start() -> None:
     assert view.agents["c"].reason is Reason.SKIPPED
 
 
-def test_run_that_is_resumed_keeps_its_first_start_and_what_it_was_begun_with() -> None:
+def test_resumed_run_keeps_its_first_start_and_its_options() -> None:
     told = Told().run("a", "b").attempt("a").run_ended(4, why="memory is not back", seconds=9.0)
     ended = fold(told.events)
     assert (ended.state, ended.exit_code, ended.seconds) == (RunState.STOPPED, 4, 9.0)

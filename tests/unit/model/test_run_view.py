@@ -58,7 +58,7 @@ def test_agent_that_waits_for_memory_is_awaited_before_its_first_attempt() -> No
     assert [agent.name for agent in view.awaited] == ["a"]
 
 
-def test_owed_are_the_agents_that_the_run_was_begun_with_and_that_did_not_complete() -> None:
+def test_owed_agents_are_those_of_the_start_that_did_not_complete() -> None:
     view = view_of(COMPLETED, PENDING, GAVE_UP, SKIPPED, asked=("a", "b", "c", "gone"))
     assert view.owed == ["b", "c"]
 

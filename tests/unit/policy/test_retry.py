@@ -1,4 +1,4 @@
-"""Retries: which outcome is tried again, after how long, and with which heap."""
+"""Retries: after which outcome, after how long, and with which heap."""
 
 import pytest
 from msgspec.structs import replace

@@ -102,8 +102,8 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 WRONG = [
     ("", "agents", "missing"),
     ("agents = []", "agents", "no agents"),
-    ("agents = 3", "agents", "expected tables, each begun by [[agents]], not 3"),
-    ('[agents]\nname = "a"', "agents", "expected tables, each begun by [[agents]], not a table"),
+    ("agents = 3", "agents", "expected tables, each with the heading [[agents]], not 3"),
+    ('[agents]\nname = "a"', "agents", "expected tables, each with the heading [[agents]], not a table"),
     ("agents = [3]", "agents[0]", "expected a table, not 3"),
     ("[[agents]]", "agents[0].name", "missing"),
     (AGENT + "memori = {}", "agents[0].memori", "did you mean memory"),

@@ -1,4 +1,4 @@
-"""`seqsup artifacts`: what agents hand on, put from inside one and read from anywhere."""
+"""`seqsup artifacts`: summaries and files of agents, put from inside one and read from anywhere."""
 
 import os
 import sys
@@ -32,11 +32,11 @@ _COLUMNS = (
 
 @click.group(cls=Group, short_help="Files and summaries that agents pass to later agents.")
 def artifacts() -> None:
-    """What agents hand on: each attempt's summary and files.
+    """Summaries and files that agents pass to later agents, for each attempt.
 
     An agent puts them; those after it get the summary by {summary:NAME}, the folder by {artifacts:NAME}, and the
-    summaries of all before it in the file $SEQSUP_PREVIOUS_SUMMARIES. Without a summary the end of what the agent
-    printed stands for it.
+    summaries of all before it in the file $SEQSUP_PREVIOUS_SUMMARIES. Without a summary they get the end of
+    its output.
     """
 
 
@@ -73,7 +73,7 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
 @click.argument("run", required=False, shell_complete=complete.run)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
 def list_command(run: str | None, as_json: bool) -> None:
-    """What the agents of RUN have handed on: of each its last attempt."""
+    """List the summaries and files of each agent's last attempt in RUN."""
     from seqsup.cli.find_run import find
 
     found = find(run)

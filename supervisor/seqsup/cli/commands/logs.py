@@ -118,7 +118,7 @@ class _Reader:
         self._head(event)
         folder = self._run_folder / event.folder
         if not folder.is_dir():
-            click.echo(f"seqsup: {folder} does not exist any more: its logs were removed", err=True)
+            click.echo(f"seqsup: {folder} no longer exists: its logs were removed", err=True)
         self._tails[event] = OutputReader(folder / STDOUT), OutputReader(folder / STDERR)
 
     def _head(self, event: _Start) -> None:

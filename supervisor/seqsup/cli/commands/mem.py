@@ -1,4 +1,4 @@
-"""`seqsup mem`: memory now, of the run that goes on or of any processes."""
+"""`seqsup mem`: memory now, of the active run or of any processes."""
 
 import os
 import re
@@ -43,12 +43,12 @@ _COLUMNS = (
 @click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if more than this is in use, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
 def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
-    """Memory of a run that goes on, of the host, now.
+    """Show the memory of the active run, the host, or any processes, now.
 
-    RUN is r42, a profile's name or its file; a number alone is a PID. Without it: the run that goes on.
+    RUN is r42, a profile's name or its file; a number alone is a PID. Default: the active run.
 
-    With PIDs: of these processes and all that descend from them; nothing is asked of them. What V8 says of its heap is
-    known of the Node processes of a run.
+    With PIDs: these processes and their descendants, read-only. Heap figures of V8 exist only for Node processes of a
+    run.
 
     Exit codes with --threshold: 0 below, 1 above.
     """

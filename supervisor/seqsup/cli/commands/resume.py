@@ -1,4 +1,4 @@
-"""`seqsup resume`: let a paused run go on."""
+"""`seqsup resume`: continue a paused run."""
 
 import signal
 
@@ -15,7 +15,7 @@ from seqsup.view.terminal import here
 @click.command(short_help="Continue a paused run.")
 @click.argument("run", required=False, shell_complete=complete.run)
 def resume(run: str | None) -> int:
-    """Let RUN (the one that runs), which `seqsup pause` has paused, go on with its next agent.
+    """Continue RUN (default: the active run), which `seqsup pause` has paused, with its next agent.
 
     Resume a stopped run with `seqsup start PROFILE --resume`.
     """

@@ -21,7 +21,7 @@ _LOOK_AGAIN = 0.05  # seconds
 def stop(run: str | None, now: bool) -> int:
     """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.
 
-    A stopped run goes on with `start --resume`.
+    `start --resume` resumes a stopped run.
     """
     if run is not None and (waiting := in_queue(run)):
         return _turn_away(waiting)

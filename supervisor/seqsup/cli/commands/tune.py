@@ -108,7 +108,7 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
     document: Any = tomlkit.parse(text)
     if tomlkit.dumps(document) != text:
         raise SeqsupError(
-            f"{profile}: its tables stand in an order that would not survive; put the [[agents]] next to each other,"
+            f"{profile}: its tables are in an order that would not survive; put the [[agents]] next to each other,"
             " or copy what is printed"
         )
     for agent in document["agents"]:
@@ -118,7 +118,7 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
         memory["soft"], memory["hard"] = write_size(limits.soft), write_size(limits.hard)
         agent.setdefault("timeouts", tomlkit.inline_table())["wall"] = write_duration(limits.wall)
     changed = tomlkit.dumps(document)
-    again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, does not fit any more
+    again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, no longer fits
     if any(agent.memory.hard != suggested[agent.name].hard for agent in again.agents if agent.name in suggested):
         raise SeqsupError(f"{profile}: the limits would not stand where they count; copy what is printed")
     _replace(profile.resolve(), mark + changed.replace("\n", ends).encode())

@@ -58,7 +58,7 @@ class Story(Struct, frozen=True, kw_only=True):
 
     @property
     def kills(self) -> list[AttemptView]:
-        """Attempts that were stopped for a reason, or ended for want of memory."""
+        """Attempts that were stopped for a reason, or exited because memory was short."""
         return [
             attempt for attempt in self.attempts
             if attempt.forensics or any(stop.reason is not None for stop in attempt.stops)
