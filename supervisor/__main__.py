@@ -114,10 +114,11 @@ def side_by_side():
 
 
 def lint(_):
-    """Lint, format, types for Linux and for macOS, and that imports point down."""
+    """Lint, format, types for Linux and for macOS, spelling, and that imports point down."""
     prepare("dev")
     checks = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("mypy", *ON_MAC))
-    return max([call(PYTHON, "-m", *check) for check in checks] + [call(VENV / "bin" / "lint-imports")])
+    scripts = ("lint-imports", "codespell")
+    return max([call(PYTHON, "-m", *check) for check in checks] + [call(VENV / "bin" / script) for script in scripts])
 
 
 def mutants(arguments):
@@ -231,7 +232,7 @@ def make_venv(python):
     give_up(
         f"{python} has no pip for a virtual environment; Debian and Ubuntu keep it in a package of its own:\n"
         "  apt-get install python3-venv\n"
-        "then try again. An installed uv does as well."
+        "then run this once more. An installed uv does as well."
     )
 
 
