@@ -51,7 +51,7 @@ def columns(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """Keep what an agent called itself from moving the cursor or forging a line."""
+    """Replace characters by which an agent's name could move the cursor or forge a line."""
     return text if text.isprintable() else _plain(text)
 
 
@@ -90,7 +90,7 @@ def message(text: str) -> str:
 
 
 def unstyled(text: str) -> str:
-    """Without what colours it or moves the cursor."""
+    """Remove colours and control characters."""
     return re.sub(f"{_SEQUENCE}|{_CONTROL}", "", text)
 
 
@@ -142,7 +142,7 @@ def narrowed(only: Sequence[str], start_from: str | None) -> str:
 
 
 def named(some: Iterable[str], most: int = 8) -> str:
-    """As many of them as can be read, and how many more there are."""
+    """List as many of them as are readable, and how many more there are."""
     listed = list(some)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more

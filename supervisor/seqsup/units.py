@@ -26,7 +26,7 @@ _LARGEST = 2**60  # an exbibyte, or 36 billion years: beyond it is a slip of the
 
 
 def parse_size(value: object) -> int:
-    """Bytes; ValueError says which forms are taken."""
+    """Parse a size into bytes; ValueError lists the accepted forms."""
     size: float = -1
     if isinstance(value, str) and (match := _SIZE.match(value)):
         size = float(match[1]) * 1024.0 ** _POWER[match[2].lower()]
@@ -38,7 +38,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds; ValueError says which forms are taken."""
+    """Parse a duration into seconds; ValueError lists the accepted forms."""
     seconds: float = -1
     if isinstance(value, str) and (match := _DURATION.match(value)):
         pairs = zip(match.groups(), _SECONDS, strict=True)

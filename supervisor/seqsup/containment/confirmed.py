@@ -1,4 +1,4 @@
-"""A tree's memory, confirmed by PSS where a limit is near. What is due when is decided by policy.confirm."""
+"""A tree's memory, confirmed by PSS near a limit. policy.confirm decides when."""
 
 import os
 import time
@@ -42,7 +42,7 @@ class Confirmed:
         self._shared = 0  # bytes of shared memory, estimated, as the last reading began
         self._fresh = False  # the last figure is that of a reading
         self._still: int | None = None  # the estimate, if the same one needs no closer look
-        self._counted = 0  # what was returned for it
+        self._counted = 0  # the figure returned for it
 
     def used(self, estimate: int, *, grouped: bool) -> int:
         """Return the tree's memory in bytes, after an exact reading where one is due.
@@ -91,7 +91,7 @@ class Confirmed:
         )  # fmt: skip
 
     def _tracks(self) -> bool:
-        """Say whether the last reading was below its estimate, so that the tree may grow unseen by the estimate."""
+        """Return whether the last reading was below its estimate, so that growth may not raise the estimate."""
         reading = self._reading
         return reading is not None and reading.estimate - reading.exact >= confirm.PAST * reading.estimate
 

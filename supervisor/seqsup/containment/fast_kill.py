@@ -1,4 +1,4 @@
-"""Freeing what a process holds as it is killed: the kernel leaves that to its last thread, two take half as long."""
+"""Frees the memory of a killed process: the kernel leaves that to its last thread; two threads take half as long."""
 
 import _thread
 import ctypes

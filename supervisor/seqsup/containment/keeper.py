@@ -31,8 +31,8 @@ class Keeper:
         """`label` is the value of TREE in the tree's processes: if the keeper is killed, it identifies its orphans."""
         self._reaper, self._label = reaper, label
         self.soft_nofile = reaper.soft_nofile
-        self.leader: int | None = None  # its pid, once the keeper has said it
-        self.foreign: dict[int, int] = {}  # pid -> start, of what is allowed to outlive its agent
+        self.leader: int | None = None  # its pid, once the keeper has reported it
+        self.foreign: dict[int, int] = {}  # pid -> start, of processes that may outlive their agent
         self.abandoned = reaper.abandoned
         self._ending: Exit | None = None
         self._heard = b""
@@ -76,7 +76,7 @@ class Keeper:
         return None
 
     def kills_leader(self, *, grouped: bool, becomes: bool) -> bool:
-        """The leader asked for PDEATHSIG before its own words, and a change of user clears that."""
+        """The leader requested PDEATHSIG before it became the command, and a change of user clears that."""
         return not becomes
 
     @property
@@ -132,7 +132,7 @@ class Keeper:
         return self._reaper.reap()
 
     def ending(self, _: Leader) -> Exit | None:
-        over = self.over  # asked first: its last word comes before its end
+        over = self.over  # read first: its last report comes before its exit
         self._listen()
         if self._ending is None and over:
             self._ending = Exit(code=None, signal=signal.SIGKILL)  # the keeper was killed, and its leader with it

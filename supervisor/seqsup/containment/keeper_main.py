@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _start(command: list[str]) -> int:
-    # os.environ has what Python itself coerced in it
+    # os.environ contains a value that Python itself coerced
     with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 (pathlib would double the time that this takes)
         env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
     keeper = os.getpid()

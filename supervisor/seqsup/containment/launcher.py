@@ -18,7 +18,7 @@ from seqsup.host.machine import LINUX
 from seqsup.model.profile import Rlimits
 
 CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127
-_SAYS = (b"seqsup: ", b"setpriv: ")  # what shells put before their complaints is their $0
+_SAYS = (b"seqsup: ", b"setpriv: ")  # $0, which shells put before their messages
 _FIRST_VICTIM = 1000  # oom_score_adj: the kernel takes an agent before it takes the supervisor
 _BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
@@ -122,7 +122,7 @@ def wrap(
 
 
 def _limits(bounds: Bounds) -> Iterator[tuple[str, int, int, str, int]]:
-    """Say what is limited: the key, its number, the limit in bytes; a shell's letter for it, the limit in its unit."""
+    """Yield each limit: the key, its number, the limit in bytes; a shell's letter for it, the limit in its unit."""
     nofile, core, data = bounds.rlimits.nofile, bounds.rlimits.core, bounds.rlimits.data
     if nofile is not None:
         yield "nofile", resource.RLIMIT_NOFILE, nofile, "n", nofile
@@ -175,9 +175,9 @@ def _in_python(bounds: Bounds | None) -> Iterator[str]:
 
 @cache
 def dying_with_us() -> tuple[str, ...]:
-    """Give the words before a command for that; none where no setpriv can (busybox's cannot).
+    """Return the words before a command for that; none if setpriv lacks the option (busybox's does).
 
-    It is tried once, and its output asked: its status may be the reaper's.
+    It is tried once by its output, because its status may go to the reaper.
     """
     if (setpriv := shutil.which("setpriv")) is None:
         return ()
@@ -187,7 +187,7 @@ def dying_with_us() -> tuple[str, ...]:
 
 
 def complaint(code: int | None, stderr: bytes) -> str | None:
-    """Say why the shim did not become the agent; None when it did. `stderr` is all that was written there."""
+    """Say why the shim did not become the agent; None if it did. `stderr` is all that was written there."""
     if code not in (CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND) or not stderr.startswith(_SAYS):
         return None
     said = stderr.partition(b"\n")[0].partition(b": ")[2].decode(errors="replace")

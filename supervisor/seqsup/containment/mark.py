@@ -1,4 +1,6 @@
-"""The mark in the environment that every process of an agent inherits: finds what no longer descends from us."""
+"""The mark in the environment that all processes of an agent inherit. It finds processes that no longer descend from
+us.
+"""
 
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path

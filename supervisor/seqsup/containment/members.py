@@ -1,4 +1,4 @@
-"""A set of processes that are watched, signalled and waited for together. What is measured is what is killed."""
+"""A set of processes that are watched, signalled and waited for together. All measured processes are killed."""
 
 import _thread
 import os
@@ -16,8 +16,8 @@ from seqsup.model.process_names import OTHER, title
 from seqsup.units import MIB
 
 NAMED = 8  # processes described in an event, the largest first, and as many programs of the others
-_ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: to read what one runs takes 40 µs
-_PATIENCE = 0.05  # seconds; the watch left the queue for what members run
+_ASKED, _ASKED_EVERY = 64, 1.0  # of the others, in seconds: reading a command line takes 40 µs
+_PATIENCE = 0.05  # seconds; the watch stopped waiting for command lines
 _SURE = 5.0  # seconds for which one that holds the very same runs the same: an exec changes both
 _GLANCES = 20  # they may take 1/20 of the time: each takes 20 µs
 _ANY = ProcessMemory(pid=0, name=OTHER, command=OTHER, bytes=0)
@@ -34,7 +34,7 @@ class Members:
         self._glanced, self._glance_again = 0, 0.0  # bytes that these have, and when the next look may be
         self._killing = False
         self._described: dict[int, tuple[float, ProcessMemory]] = {}  # by pid, and when
-        self._asking = _thread.allocate_lock()  # held while a thread reads what members run
+        self._asking = _thread.allocate_lock()  # held while a thread reads command lines
         self._answers: list[tuple[Member, tuple[float, ProcessMemory]]] = []  # of that thread
         self._asked = 0.0  # when more than the largest were
         self._denied: dict[tuple[int, int], str] = {}  # pid and start -> the last reported reason
@@ -92,7 +92,7 @@ class Members:
         )
 
     def known_shared(self) -> int:
-        """Return the shared memory in bytes, with what may have come since the last look."""
+        """Return the shared memory in bytes, with possible growth since the last look."""
         return self._shared.known + self._shared.unseen
 
     def shared_doubt(self) -> tuple[int, int]:
@@ -140,7 +140,7 @@ class Members:
         return off
 
     def denied(self) -> Iterator[str]:
-        """Say of each member, once, what of it may not be read."""
+        """Report once for each member which of its figures may not be read."""
         for member in self._by_pid.values():
             if member.denied and self._denied.get(key := (member.pid, member.start)) != member.denied:
                 self._denied[key] = member.denied
@@ -211,7 +211,7 @@ class Members:
             self._asking.release()
 
     def _named(self, member: Member) -> ProcessMemory:
-        """Return what is known of a member: its name at least."""
+        """Return the known description of a member: its name at least."""
         _, known = self._described.get(member.pid, _NEVER)
         if known is _ANY:
             return ProcessMemory(pid=member.pid, name=member.name, command=member.name, bytes=member.bytes)

@@ -14,7 +14,7 @@ _LEAST = 1024**2  # bytes; smaller ones explain nothing
 
 
 def kept_since(when: float) -> dict[str, int]:
-    """Name what was made or written since then (seconds of the epoch): bytes in memory, the largest first."""
+    """Name memory that was created or written since then (seconds of the epoch): bytes, the largest first."""
     found = dict([*_files(when), *_segments(when)])
     return dict(sorted(found.items(), key=lambda each: -each[1]))
 

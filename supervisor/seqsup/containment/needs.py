@@ -29,7 +29,7 @@ class Lack(NamedTuple):
 
 
 def proc_lack() -> Lack | None:
-    """Return what is wrong with /proc; None where it is whole."""
+    """Return the fault of /proc; None if it is whole."""
     if not os.path.exists("/proc/self"):  # noqa: PTH110
         # Of another pid namespace, it has no number for us
         return Lack("/proc", *_ELSEWHERE) if os.path.exists("/proc/meminfo") else Lack("/proc", *_UNMOUNTED)  # noqa: PTH110

@@ -50,7 +50,7 @@ class TreeOwner(Protocol):
         """Collect exits of this process's children. False: there may be more."""
 
     def ending(self, leader: Leader) -> Exit | None:
-        """Return how the leader ended; None while it lives."""
+        """Return the leader's exit; None while it lives."""
 
     def forget(self, leader: Leader) -> None:
         """Stop caring for a tree whose watch is over."""
@@ -67,7 +67,7 @@ class TreeOwner(Protocol):
 
     @property
     def proven_empty(self) -> bool:
-        """Whether the kernel's word proves that no process of the tree is left."""
+        """Whether the kernel proves that the tree is empty."""
 
     @property
     def counted(self) -> bool:

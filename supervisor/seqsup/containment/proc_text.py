@@ -1,4 +1,4 @@
-"""Files of /proc that hold names, such as what is mounted. A name may be any bytes."""
+"""Files of /proc that hold names, such as mounts. A name may be any bytes."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Mount(Struct, frozen=True):
 
 
 def mounts(mountinfo: str | None = None) -> Iterator[Mount]:
-    """Read what is mounted, from the text of a mountinfo; without one, from our own, or nothing where there is none."""
+    """Read the mounts, from the text of a mountinfo or from our own; empty without one."""
     lines: list[str] = []
     with suppress(OSError):
         lines = lines_of(Path("/proc/self/mountinfo")) if mountinfo is None else split(mountinfo)

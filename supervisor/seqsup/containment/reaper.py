@@ -24,7 +24,7 @@ from seqsup.model.outcome import Exit
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU)  # by Python, and by us
 _WALL = 0x40000000 if LINUX else 0  # children of every kind, clone()'s too
 _CHASES = 100
-_AT_ONCE = 100  # ends: 2 to 10 ms
+_AT_ONCE = 100  # exits: 2 to 10 ms
 _FEW = 64  # numbers: trying each costs less than listing all processes
 _MEANWHILE = 1000  # processes that others start while we start one
 _ENOUGH = 16384  # pids: fewer come round within a look
@@ -52,10 +52,10 @@ class Reaper:
         self._leaders: set[Leader] = set()  # of trees that are still watched
         self.counted = False  # last_pid() uses our pids: some containers show those of another namespace
         self.childless = False  # as the last reap() found it
-        self.foreign: dict[int, int] = {}  # pid -> start, of what was allowed to outlive its agent
+        self.foreign: dict[int, int] = {}  # pid -> start, of processes that may outlive their agent
         self.keepers: list[KeptTree] = []
-        self.abandoned: dict[int, int] = {}  # of what survived SIGKILL
-        self._before: dict[int, int] = {}  # of what was there before us: `server & exec seqsup start`
+        self.abandoned: dict[int, int] = {}  # survivors of SIGKILL
+        self._before: dict[int, int] = {}  # children from before us: `server & exec seqsup start`
         self.soft_nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # of the user: ours is raised
         self._many_pids = LINUX and int(Path("/proc/sys/kernel/pid_max").read_text()) >= _ENOUGH
         self._gate = self._home = -1  # descriptors, while it is entered
@@ -81,7 +81,7 @@ class Reaper:
         return os.getpid()
 
     def kills_leader(self, *, grouped: bool, becomes: bool) -> bool:
-        """The sentinel kills what is in a cgroup, whatever its user."""
+        """The sentinel kills all processes in a cgroup, whatever their user."""
         return grouped and self.sentinel is not None and self.sentinel.stands
 
     @property
@@ -101,7 +101,7 @@ class Reaper:
         return int(os.pread(self._gate, 128, 0).rpartition(b" ")[2])
 
     def born_since(self, pid: int) -> range | None:
-        """Give the numbers that were given out after this one; None where they are many, or are not told here."""
+        """Return the pids assigned after this one; None if there are many, or the kernel does not say."""
         last = self.last_pid()
         return range(pid + 1, last + 1) if self.counted and pid <= last <= pid + _FEW else None
 
@@ -233,7 +233,7 @@ class Reaper:
         self.keepers = [keeper for keeper in self.keepers if not keeper.release()]
 
     def let_go_bytes(self) -> int:
-        """Return the memory in bytes of what was allowed to outlive its agent."""
+        """Return the memory in bytes of processes that were allowed to outlive their agent."""
         if not self.foreign:
             return 0
         with closing(Members()) as members:

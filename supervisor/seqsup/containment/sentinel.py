@@ -48,7 +48,7 @@ class Sentinel:
         return not poll.poll(0)
 
     def dismiss(self) -> None:
-        """Say that all is well: it ends, and kills nothing."""
+        """End the sentinel without a kill: all is well."""
         try:
             os.write(self._line, b"well\n")
         except BrokenPipeError:

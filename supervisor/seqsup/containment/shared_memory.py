@@ -67,7 +67,7 @@ class Shared:
 
 
 def once(holdings: Sequence[Holding]) -> int:
-    """Weigh together what several hold: at most what it truly is, however it overlaps."""
+    """Return a lower bound of the memory that several use together, however it overlaps."""
     if any(holding.mapped is None for holding in holdings):
         return max(holding.resident for holding in holdings)
     mappers = Counter(segment for holding in holdings for segment in holding.mapped or ())
@@ -81,7 +81,7 @@ def once(holdings: Sequence[Holding]) -> int:
 
 
 def most(holdings: Sequence[Holding]) -> int:
-    """Return what several hold together, in bytes: never below what it truly is, where all may be read."""
+    """Return an upper bound of the memory that several use together, in bytes, if all may be read."""
     if any(holding.mapped is None for holding in holdings):
         return once(holdings)
     total = 0
@@ -115,7 +115,7 @@ def _groups(holdings: Iterable[Holding]) -> list[list[Holding]]:
 
 
 def look(pid: int) -> Holding:
-    """Read what a process has; nothing when it is gone."""
+    """Read the shared memory of a process; nothing when it is gone."""
     resident = 0
     with suppress(OSError):
         _, _, rest = Path(f"/proc/{pid}/status").read_bytes().partition(b"\nRssShmem:")  # since Linux 4.5
@@ -142,7 +142,7 @@ def look(pid: int) -> Holding:
 
 @cache
 def _devices() -> frozenset[str]:
-    """Where shared memory lies, as maps spells it: every tmpfs, and the kernel's own, which is mounted nowhere."""
+    """Names of shared memory in maps: every tmpfs, and the kernel's own, which is mounted nowhere."""
     found = set()
     for mount in mounts():
         if mount.filesystem in ("tmpfs", "devtmpfs"):

@@ -16,7 +16,7 @@ _LOOKS_AFTER_A_FIND = 10  # a process that forks and exits each millisecond may 
 
 
 class Stoppable(Protocol):
-    """Processes that are ended together: a tree, leftovers, what lives in cgroups."""
+    """Processes that are stopped together: a tree, leftovers, the members of cgroups."""
 
     @property
     def looks(self) -> int:
@@ -63,7 +63,7 @@ async def stop(
 async def stop_leftovers(
     find: Callable[[], Iterable[int]], wake: Wake, *, grace: float, deadline: float
 ) -> tuple[tuple[ProcessMemory, ...], tuple[ProcessMemory, ...]]:
-    """Stop what `find` gives and all that descends from it. Return what was stopped, and what is still alive."""
+    """Stop the processes that `find` returns, with all descendants. Return the stopped and the living ones."""
     with closing(_Leftovers(find)) as leftovers:
         left = await stop(leftovers, wake, grace=grace, deadline=deadline)
         return leftovers.stopped(), left or ()

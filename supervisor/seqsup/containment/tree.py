@@ -50,14 +50,14 @@ class Tree:
         self._listing: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
-        self.last_whole: tuple[ProcessMemory, ...] = ()  # as it was named before the leader ended or the kernel killed
+        self.last_whole: tuple[ProcessMemory, ...] = ()  # the names before the leader exited or the kernel killed
         self._leader, self.leader = leader, leader.pid
         self.search = MemberSearch(owner, self._members, ledger, group, leader.pid)
         if owner.parent_pid is None:
             self.search.walk()  # its leader's pid may be reused by now
         else:
             self.search.take(self.leader)
-        first = self._members.get(self.leader) or read_stat(self.leader)  # ended, it is not reaped before the loop runs
+        first = self._members.get(self.leader) or read_stat(self.leader)  # a zombie stays until the loop runs
         self.leader_start = first.start if first else 0
 
     def used(self) -> int:
@@ -85,9 +85,9 @@ class Tree:
         return self._confirmed.spell("resident pages", "PSS")
 
     def _used_elsewhere(self, group: Cgroup) -> int:
-        """Sum what members hold that entered another group: a user's scope of their own, a container without root.
+        """Return the memory of members that entered another cgroup: a scope of their own, a container without root.
 
-        What they held as they left stays charged where it was, and counts twice until they free it or exec.
+        Their memory at that moment stays charged to the old one, and counts twice until they free it or exec.
         """
         now, listing = time.monotonic(), (group.tasks(), self._owner.last_pid(), len(self._members))
         same = listing == self._listing and listing[0] is not None
@@ -98,7 +98,7 @@ class Tree:
         return self._members.sum_of(self._elsewhere) + self._members.shared_by(self._elsewhere)
 
     def denied(self) -> Iterator[str]:
-        """Say of each member, once, what of it may not be read."""
+        """Report once for each member which of its figures may not be read."""
         return self._members.denied()
 
     def kernel_oom(self) -> str:
@@ -113,7 +113,7 @@ class Tree:
         return f"gone since the last look: {processes(gone)}" if gone else ""
 
     def kernel_peak(self) -> int:
-        """The most that was ever charged to the group in bytes, page cache too; 0 where the kernel does not say."""
+        """Return the largest charge of the cgroup in bytes, page cache included; 0 if the kernel does not say."""
         return (self._group.peak() if self._group is not None else None) or 0
 
     @property
@@ -124,8 +124,8 @@ class Tree:
     def living(self) -> int:
         """Return the number of live processes, after a walk; 1 if none was seen alive but one may be.
 
-        A process that was seen and is gone may have left a child unseen. And while the kernel says that we have
-        children but no outsider lives, one of the tree does, unless all are zombies that cannot be reaped.
+        A process that was seen and is gone may have left a child unseen. One is also counted if the kernel says that we
+        have children and no outsider lives, unless all children are zombies that cannot be reaped.
         """
         self._reap()
         if self._owner.proven_empty and not (self._group and self._group.pids()):
@@ -150,7 +150,7 @@ class Tree:
         return reaped
 
     def ending(self) -> Exit | None:
-        """Return how its leader ended; None while that lives."""
+        """Return its leader's exit; None while that lives."""
         return self._owner.ending(self._leader)
 
     def __contains__(self, pid: int) -> bool:
@@ -180,9 +180,9 @@ class Tree:
         self._owner.kill_children()
 
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
-        """Name its processes, so that they add up to what it was just found to use.
+        """Name its processes, so that they add up to the measured total.
 
-        Pages that several have count in each of them, so all are scaled down where they are more than the whole.
+        Pages that several share count in each of them, so all are scaled down if they are more than the total.
         """
         whole = self._measured() if used is None else used
         named, rest = self._named(whole)
@@ -198,7 +198,7 @@ class Tree:
         return named
 
     def _named(self, whole: int) -> tuple[tuple[ProcessMemory, ...], int]:
-        """Name its members, and say how much of the whole none of them has."""
+        """Name its members, and return the part of the total that belongs to none of them."""
         if self._group is not None:  # else it has just read them all
             self._members.sum_of(self._members.pids())
         named = self._members.describe(self.leader)

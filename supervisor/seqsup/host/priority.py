@@ -13,8 +13,8 @@ _LEAST = 19
 class Precedence:
     """Realtime priority of the calling thread over all ordinary processes. Only root may have it.
 
-    Beside 500 forking processes on two processors an ordinary thread waited up to 0.9 s for its turn, also at nice -10
-    and in a session of its own, and one of SCHED_RR for 0.1 s. Linux keeps 5 % of the time for the others.
+    Measured beside 500 forking processes on two processors: an ordinary thread waited up to 0.9 s for its turn, also at
+    nice -10 and in a session of its own. A thread of SCHED_RR waited 0.1 s. Linux keeps 5 % of the time for the others.
     """
 
     def __init__(self) -> None:

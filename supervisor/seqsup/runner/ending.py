@@ -1,4 +1,4 @@
-"""How an attempt ended, by all that was seen: exit, output, the kernel's words, V8's last words."""
+"""Classifies the exit of an attempt from exit code, output, the kernel's figures and V8's last words."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ class Ending:
         self.printed = self._complained = ""  # the ends of its outputs, if they are needed
 
     def outcome(self, tree: Tree, seen: "Seen", known: Known) -> Outcome:
-        """Return the outcome of a watch that is over. `known` is what telemetry knows of the tree's memory."""
+        """Return the outcome of a watch that is over. `known` are the telemetry's facts about the tree's memory."""
         watch, exited = seen.watch, tree.ending()
         resets_at: float | None = None
         if watch.reason is not None:
@@ -94,7 +94,7 @@ class Ending:
     def _examined(
         self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...], seen: "Seen", known: Known
     ) -> tuple[str, str]:
-        """Write down what is known of a tree that grew too large. Return the reason with the finding, and the file."""
+        """Write the diagnosis of a tree that grew too large. Return the reason with the finding, and the file."""
         if reason not in OF_MEMORY:
             return why, ""
         used = peak if reason is Reason.KERNEL_OOM or not seen.stopped else seen.stopped_at
@@ -111,6 +111,6 @@ class Ending:
 
 
 def _is_there(step: Step, file: str) -> bool:
-    """Whether the agent's user finds a file that it was to leave."""
+    """Return whether the expected file exists for the agent's user."""
     with users.acting_as(step.account):
         return os.path.exists(Path(step.cwd, file))  # noqa: PTH110 (Path's raises at EACCES)

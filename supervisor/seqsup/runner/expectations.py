@@ -15,7 +15,7 @@ class Expectations:
         self._usual: dict[str, Expected | None] = {}  # by agent, once requested
 
     def seconds(self, steps: Iterable[Step]) -> dict[str, float]:
-        """How long those usually take that ran before."""
+        """Return the usual duration of agents that ran before, in seconds."""
         return {step.name: usual.seconds for step in steps if (usual := self._of(step)) is not None}
 
     def need(self, step: Step) -> int | None:

@@ -29,7 +29,7 @@ class HookRunner:
     """The hooks of one run. As a reader of events it starts background hooks at once."""
 
     def __init__(self, rules: Hooks, site: Site, profile: str | None, env: dict[str, str], context: RunContext) -> None:
-        """`env` is what companions are found by."""
+        """`env` are the variables by which companions are found."""
         self._rules, self._site, self._context = rules, site, context
         self._env = {**env, "SEQSUP_RUN": site.folder.name, "SEQSUP_PROFILE": profile or ""}
         self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))  # of earlier parts

@@ -21,7 +21,7 @@ class Inputs:
         self._site, self._folder = site, site.folder
         self._companions, self._view = companions, view
         self._summaries = Summaries(self._folder / SUMMARIES)
-        self.standing: dict[str, Path] = {}  # in an artifact-only run: what agents left in earlier runs
+        self.standing: dict[str, Path] = {}  # in an artifact-only run: folders that represent agents, from earlier runs
 
     def paths(self, step: Step, name: str, lane: int = 1) -> AttemptPaths:
         """Return where an attempt works. `name` is its number, or that of a folder in its place."""
@@ -35,7 +35,7 @@ class Inputs:
         return paths
 
     def filled_in(self, step: Step, paths: AttemptPaths) -> Step:
-        """Put in what only the run knows: where this attempt works, and what earlier agents left."""
+        """Fill in facts that only the run knows: the folder of this attempt, and results of earlier agents."""
         if step.account is not None:
             self._summaries.hand_to(step.account.uid, step.account.gid)
 
@@ -52,7 +52,7 @@ class Inputs:
         )
 
     def hand_on(self, agent: str, *, ok: bool) -> None:
-        """Let later agents read what this one did."""
+        """Let later agents read the results of this one."""
         how = "" if ok else str(self._view().agents[agent].reason or "")
         self._summaries.add(agent, how, summary(self._last_folder(agent)))
 

@@ -34,7 +34,7 @@ class OutputGuard:
 
     @property
     def works(self) -> bool:
-        """Whether the kernel reports writes: there may be no inotify, or none left (fs.inotify.max_user_instances)."""
+        """Whether the kernel reports writes: it may have no inotify, or none left (fs.inotify.max_user_instances)."""
         return self._fd >= 0
 
     def _begin(self) -> None:
@@ -56,7 +56,7 @@ class OutputGuard:
             self._look()
 
     def _look(self) -> None:
-        """Trim what has grown, and look again soon. What has not grown is left to the kernel."""
+        """Trim output that has grown, and look again soon. The kernel reports the next write to the rest."""
         now, size = time.monotonic(), sum(output.size() for output in self._outputs)
         grown, self._timer = size - self._size, None
         if grown:

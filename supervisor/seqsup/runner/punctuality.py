@@ -1,4 +1,4 @@
-"""Whether a watch keeps up with its tree, and what is done if it does not."""
+"""Checks whether a watch keeps up with its tree, and reacts if it does not."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Readers of a run while it is carried out: log and samples on disk, metrics, and what a terminal shows."""
+"""Readers of a running plan: log and samples on disk, metrics, and the output on a terminal."""
 
 import asyncio
 import sys
@@ -59,7 +59,7 @@ class Readers:
         self._on_disk: list[Log | SamplesFile] = []
 
     def say(self, message: str, event: str = "notice", *, minor: bool = False) -> None:
-        """Report what is no event of a run, such as waiting for the machine's turn."""
+        """Report a fact that is not an event of a run, such as waiting for the machine's turn."""
 
     def wait(self, ticket: str, ahead: list[str]) -> None:
         """Report that other runs are ahead in the queue. `ticket` names this one's place."""
@@ -67,7 +67,7 @@ class Readers:
         self.say(f"waiting for {ahead[0]}" + (f" and {others} more in the queue" if others else ""))
 
     async def prepare(self, wake: Wake, journal: Journal) -> None:
-        """Open what may refuse, before the journal hears of the run: the port for metrics."""
+        """Open resources that may be refused, before the journal has the run: the port for metrics."""
         self._wake = wake
         wanted = self._plan.metrics
         if not (wanted.listen or wanted.textfile or wanted.pushgateway):
@@ -127,9 +127,9 @@ class Readers:
             self._exporter.stop_serving()
 
     async def end(self, code: int | None, give_up: Callable[[], bool]) -> None:
-        """Write what is left, and let the last metrics be read. `code` is None if the run did not reach its end.
+        """Write the rest, and wait for a last scrape. `code` is None if the run did not reach its end.
 
-        `give_up` returns True when nothing is to be waited for any longer.
+        `give_up` returns True when waiting must end.
         """
         for reader in self._on_disk:
             reader.close()
@@ -148,7 +148,7 @@ class Readers:
             self.say(message, minor=True)
 
     def _lingers(self, code: int | None) -> bool:
-        """Say whether the last metrics are to be read; not after a run that the user stopped."""
+        """Return whether a last scrape is awaited; not after a run that the user stopped."""
         return self._plan.metrics.linger > 0 and code is not None and code <= 128
 
     async def _linger(self, give_up: Callable[[], bool]) -> None:
@@ -164,7 +164,7 @@ class Readers:
 
 
 class Display(Struct, frozen=True, kw_only=True):
-    """How a run is shown on the terminal."""
+    """Display of a run on the terminal."""
 
     note: str = ""  # shown first
     json: bool = False

@@ -1,4 +1,4 @@
-"""Whether a companion answers: over HTTP, at a port, in what it prints, or after a time."""
+"""Readiness of a companion: an answer over HTTP or at a port, a line of its output, or its age."""
 
 import asyncio
 import signal
@@ -46,7 +46,7 @@ async def connects(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(_PATIENCE):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError, UnicodeError):  # the last for what no host can be called
+    except (OSError, TimeoutError, UnicodeError):  # the last for an impossible host name
         return False
     writer.close()
     return True

@@ -53,8 +53,8 @@ class Recovered(Struct, frozen=True):
     remaining: tuple[ProcessMemory, ...] = ()  # that survived SIGKILL
     groups: tuple[str, ...] = ()  # of the kernel's, but for those
     groups_remaining: tuple[str, ...] = ()  # that could not be removed
-    killed: bool = False  # what ran was killed with its supervisor, by the sentinel
-    over: bool = False  # its supervisor ended in order, but for what survived SIGKILL
+    killed: bool = False  # its sentinel killed its processes when the supervisor died
+    over: bool = False  # its supervisor exited in order, except for survivors of SIGKILL
     unknown: str = ""  # why its leftovers are unknown: nothing of it was touched
 
     @property
@@ -63,12 +63,12 @@ class Recovered(Struct, frozen=True):
 
 
 def died(folder: Path) -> bool:
-    """Say whether a run's supervisor ended without putting things in order."""
+    """Return whether a run's supervisor died without cleaning up."""
     return (folder / MEMBERS).exists() and not alive(folder)
 
 
 def look(journal: Journal, state_dir: Path) -> list[Recovered]:
-    """Name what dead runs of a state folder left, and touch nothing."""
+    """Name the leftovers of dead runs in a state folder. Read-only."""
     dead, found = _dead(journal, state_dir)
     for row in dead:
         left = _Left(journal, state_dir, row)

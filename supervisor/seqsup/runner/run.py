@@ -1,4 +1,4 @@
-"""One run from its first event to its last: hooks, companions and agents in order, and what is swept at the end."""
+"""One run from its first event to its last: hooks, companions and agents in order, and a sweep at the end."""
 
 import os
 import platform
@@ -52,11 +52,11 @@ class Run:
     def __init__(
         self, plan: Plan, begun: BegunRun, journal: Journal, emitter: Emitter, context: RunContext, containment: Chosen
     ) -> None:  # fmt: skip
-        """Construct it while nothing of the run lives: what the machine has now is what agents may get."""
+        """Construct it before the first process of the run: the machine's present figures are what agents may use."""
         self._plan, self._begun, self._journal = plan, begun, journal
         self._emitter, self._emit, self._context, self._containment = emitter, emitter.emit, context, containment
         self._began = time.monotonic()
-        # What the dead had left is stopped by now: this is what an earlier part of this run let go
+        # Leftovers of dead runs are stopped by now: these were released by an earlier part of this run
         self._let_go = frozenset(bearers(begun.cookie)) if begun.continues else frozenset()
         self._members = begun.folder / MEMBERS
         self._ledger = os.open(self._members, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -73,7 +73,7 @@ class Run:
             emitter.add_observer(self._admission.observe)
         self._drainer = Drainer(begun.cookie, self._companions.used, lambda: self._view.started or time.time(), context)
         self._inputs = Inputs(site, self._companions.environment, lambda: self._view)
-        self._ok: dict[str, bool] = {}  # by agent, once it has ended
+        self._ok: dict[str, bool] = {}  # by agent, once it is over
 
     def _notifications(self, site: Site) -> "Notifier":
         from seqsup.runner.notifier import Notifier  # which most runs have no use for

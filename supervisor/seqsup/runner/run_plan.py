@@ -62,7 +62,7 @@ async def run_plan(
             if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
                 readers.say("stopped while waiting; nothing was started")
                 return 128 + (stop.signal or signal.SIGINT)
-            waited = time.monotonic() - began  # for others: what follows is this run's own work
+            waited = time.monotonic() - began  # for others: the rest is this run's own work
             await _put_in_order(plan, journal, wake, readers)
             code = await _with_turn(plan, journal, stop, readers, wake, resume, waited)
         finally:

@@ -29,7 +29,7 @@ class Scheduler:
         self, plan: Plan, ok: dict[str, bool], context: RunContext, admission: Admission, chains: Chains, pause: Pause,
         companions: Companions,
     ) -> None:  # fmt: skip
-        """`ok` says of each agent that is over whether it ended well; it is updated."""
+        """`ok` says for each finished agent whether it completed; it is updated."""
         self._plan, self._ok, self._context, self._admission = plan, ok, context, admission
         self._chains, self._pause, self._companions = chains, pause, companions
         taken = {step.name for step in plan.steps}
@@ -43,7 +43,7 @@ class Scheduler:
         self._wake = context.wake.branch()
         self._running: dict[asyncio.Task[bool], Agent] = {}
         self._failed = False  # an agent, and the plan stops then
-        self._stopped: Stopped | None = None  # what the first agent said that may end the run
+        self._stopped: Stopped | None = None  # raised by the first agent that may end the run
 
     async def run(
         self,

@@ -1,4 +1,4 @@
-"""One command in a tree of its own, beside whatever agent runs: a companion or a hook. Weighed, and ended whole."""
+"""One command in a tree of its own, beside the running agent: a companion or a hook. Measured and stopped whole."""
 
 import os
 import time
@@ -49,7 +49,7 @@ class Site(Struct, frozen=True):
     output_max: int | None = None  # bytes of each stream
 
     def marks(self, label: str) -> dict[str, str]:
-        """Return the variables by which processes are found. `label` names what they belong to within the run."""
+        """Return the variables by which processes are found. `label` is the name of their owner within the run."""
         return marks(self.cookie, self.folder, label)
 
 
@@ -128,7 +128,7 @@ class SideProcess:
 
     @property
     def ended(self) -> Exit | None:
-        """How its leader ended; None while it lives."""
+        """Return its leader's exit; None while it lives."""
         return self._keeper.ending(self._keeper.known_leader)
 
     async def until_ended(self, left: Callable[[], float]) -> Exit | None:

@@ -1,4 +1,4 @@
-"""The watch over one tree: look, decide, act, until it is empty. What to do is decided by policy.watch."""
+"""The watch over one tree: measure, decide, act, until it is empty. policy.watch decides."""
 
 import asyncio
 import signal
@@ -33,7 +33,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     kernel_oom: str  # the kernel's words, if it killed in the cgroup
     seconds: float  # from the start to the leader's exit
     available: int  # memory of the host when the tree was last measured
-    stopped: tuple[ProcessMemory, ...]  # what was there when the tree was stopped
+    stopped: tuple[ProcessMemory, ...]  # the processes of the tree when it was stopped
     stopped_at: int  # memory of the tree then
     left_over: tuple[ProcessMemory, ...]  # leftover processes
 
@@ -53,7 +53,7 @@ class Watcher:
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
         self._punctuality = Punctuality(step.name, context.emit)
-        self._described = self._watch.started  # when observers were last told which processes are in the tree
+        self._described = self._watch.started  # when observers last got the processes of the tree
         self._high = False  # it was reported that soft was passed
         self._left = False  # it was reported that the leader exited
         self._told = -1.0  # the beginning of the phase that was reported last
@@ -193,7 +193,7 @@ class Watcher:
     # -- acting
 
     def _tell_leader(self, tree: Tree) -> None:
-        """Report that the leader exited well by itself, unless a check is yet to decide that."""
+        """Report that the leader exited well by itself, unless a check still decides that."""
         step, exited = self._step, tree.ending()
         if exited is None or step.success.output is not None or step.success.command:
             return

@@ -1,4 +1,4 @@
-"""Where one attempt takes place: its folder and files, its group of the kernel's, the line to its Node processes."""
+"""The place of one attempt: its folder and files, its cgroup, and the channel to its Node processes."""
 
 import os
 from pathlib import Path
@@ -19,11 +19,11 @@ from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
 
-_LATELY = 16 * 1024  # bytes: a stack and what is known of an error may follow it
+_LATELY = 16 * 1024  # bytes: a stack and details of an error may follow it
 
 
 class AttemptPaths(Struct, frozen=True):
-    """Where an attempt leaves what it makes, and the marks its processes carry."""
+    """The folder of an attempt, and the marks of its processes."""
 
     run: Path  # its folder
     folder: Path
@@ -35,7 +35,9 @@ class AttemptPaths(Struct, frozen=True):
 
     @property
     def artifacts(self) -> Path:
-        """For what the agent itself makes. Apart from its output, which another user must not put links in place of."""
+        """The folder for the agent's own files. It is not that of the output, in place of which another user might put
+        links.
+        """
         return self.folder / ARTIFACTS
 
 
@@ -62,7 +64,7 @@ class Workspace:
         return self._group
 
     def telemetry(self) -> "Telemetry | None":
-        """The line to its Node processes, where it is wanted; OSError says why there can be none."""
+        """Return the channel to its Node processes, if it is wanted. OSError says why there can be none."""
         step, context = self._step, self._context
         if self._telemetry is None and step.node is not None and step.node.telemetry:
             from seqsup.node.telemetry import Telemetry

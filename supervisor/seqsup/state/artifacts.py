@@ -28,7 +28,7 @@ _PIECE = 1024 * 1024
 
 
 class ArtifactError(SeqsupError):
-    """It cannot be stored or shown; the message says why."""
+    """A file that cannot be stored or shown; the message says why."""
 
 
 class Stored(Struct, frozen=True):
@@ -99,11 +99,11 @@ class Summaries:
         self._fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
 
     def add(self, agent: str, how: str, text: str) -> None:
-        """`how` it ended, if not well."""
+        """`how` says how it ended, if not well."""
         if not text:
             return
         heading = f"## {agent} ({how})" if how else f"## {agent}"
-        with suppress(OSError):  # a full disk: the journal will say so
+        with suppress(OSError):  # a full disk: the journal will report it
             os.write(self._fd, f"{heading}\n\n{text}\n\n".encode(errors="replace"))
 
     def hand_to(self, uid: int, gid: int) -> None:
@@ -175,7 +175,7 @@ def _is_temporary(name: str) -> bool:
 
 
 def _open(folder: Path, name: str) -> int:
-    """Never through a link, never into a pipe that waits, and only what the folder's owner owns (no hard link)."""
+    """Open without following a link or waiting for a pipe, and only files of the folder's owner (no hard link)."""
     fd = os.open(folder, HELD | os.O_NOFOLLOW)
     try:
         owner = os.fstat(fd).st_uid

@@ -64,7 +64,7 @@ class JournalReader:
         """A reader has nothing to write."""
 
     def check(self) -> None:
-        """Read it all; JournalError says what is damaged."""
+        """Read all of it; JournalError names the damage."""
         with self._telling():
             (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
@@ -224,10 +224,7 @@ class Journal(JournalReader):
             raise Stopped(f"{why}; free space in {self._path.parent}") from error
 
     def flush(self) -> None:
-        """Write what was noted, which may reach the disk later.
-
-        JournalLost when it could neither be written nor kept.
-        """
+        """Write recorded events, which may reach the disk later. JournalLost if they were neither written nor kept."""
         if self._unwritten:
             self._write_or_keep()
 
@@ -256,7 +253,7 @@ class Journal(JournalReader):
             self._patience = seconds
 
     def _write_or_keep(self, last: AnyEvent | None = None) -> None:
-        """Write what was noted, or keep it. A start is not kept: nothing may start then."""
+        """Write recorded events, or keep them. A start is not kept: then nothing may start."""
         starts = isinstance(last, RunStarted | AttemptStarted)
         try:
             self._write(PATIENCE if starts or not self._kept.count else 0)
@@ -284,7 +281,7 @@ class Journal(JournalReader):
             self._kept.discard()
 
     def _keep(self, lost: JournalLost) -> None:
-        """Keep beside the journal what it did not take; where that fails too it is lost, and the numbers are free."""
+        """Keep refused events beside the journal. If that fails too they are lost, and their numbers are free."""
         try:
             if lost.__cause__ is None:  # another file has its path
                 raise lost
@@ -295,7 +292,7 @@ class Journal(JournalReader):
             raise lost from lost.__cause__
 
     def _take_back(self, count: int) -> None:
-        """Forget what was noted but for the first `count` events."""
+        """Forget recorded events except the first `count`."""
         del self._unwritten[count:]
         self._last = {entry.row[0]: entry.row[1] for entry in self._unwritten}
 
@@ -307,7 +304,7 @@ class Journal(JournalReader):
             raise kind(journal_schema.trouble(self._path, error)) from error
 
     def _in_place(self) -> bool:
-        """Say whether the file that is open is still the one that others will read."""
+        """Return whether the open file is still the one that others will read."""
         try:
             return os.stat(self._path).st_ino == self._inode  # noqa: PTH116 (hot)
         except FileNotFoundError:
@@ -321,7 +318,7 @@ class Journal(JournalReader):
         return self._last[run] + 1
 
     def forget(self, run: int) -> None:
-        """Take a run out, events and all; what its attempts came to is kept, as far as it is still looked at."""
+        """Remove a run with its events. Results of its attempts are kept as long as they are still needed."""
         self.flush()
         self._be_patient(PATIENCE)
         with self._telling(), self._db:
@@ -347,7 +344,7 @@ class Journal(JournalReader):
 
 
 def _read_back_at_once(state_dir: Path) -> None:
-    """Read back what a dead supervisor could not write, unless another program keeps the journal locked."""
+    """Read back events of dead supervisors, unless another program keeps the journal locked."""
     if waits(state_dir / FILE):
         with closing(journal_schema.connect(state_dir, write=True)) as db:
             journal_schema.wait_for_lock(db, 0)

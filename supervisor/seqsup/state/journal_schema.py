@@ -1,4 +1,4 @@
-"""The journal's file: what is in it, how it is opened and made, and its room on the disk."""
+"""The journal's file: its content, how it is opened and created, and its room on the disk."""
 
 import os
 import sqlite3
@@ -28,7 +28,7 @@ _TABLES = (
         body TEXT NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (run, seq)
     ) WITHOUT ROWID
     """,
-    # What attempts came to, by agent: it outlives its run's events, and an expectation is one look
+    # Results of attempts, by agent: they outlive the run's events, so that an expectation needs one query
     """
     CREATE TABLE attempts (
         profile TEXT NOT NULL, agent TEXT NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -39,14 +39,14 @@ _TABLES = (
 )
 _WHOLE = 32 * 1024**2  # bytes up to which a start looks at every page: 50 ms. Damage beyond is found when it is read
 _KEEP_SIZE = 0x1  # FALLOC_FL_KEEP_SIZE
-_ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with what follows is five
+_ROOM = 256 * 1024  # bytes: thirty writes or more, and an attempt's end with all that follows takes five
 _AHEAD = 1024 * 1024  # bytes reserved at a time: the WAL mostly restarts before it needs more
 _WRITTEN_ANEW = 200  # pages after which the WAL restarts: overwritten in place it is on the disk a third sooner
 _reach_disk = getattr(os, "fdatasync", os.fsync)  # macOS has it not
 
 
 class JournalError(SeqsupError):
-    """The journal cannot be read or written: nothing is started, or what runs is stopped."""
+    """The journal cannot be read or written: nothing starts, or the running agent is stopped."""
 
     exit_code = 3
 
@@ -62,7 +62,7 @@ class NoJournal(JournalError):
 
 
 def kept(state_dir: Path) -> bool:
-    """Say whether a state folder has a journal; JournalError where that cannot be known."""
+    """Return whether a state folder has a journal; JournalError if that cannot be known."""
     found = [state_dir / name for name in (FILE, f"{FILE}-wal", f"{FILE}-shm") if _must_be_regular(state_dir / name)]
     return state_dir / FILE in found
 
@@ -83,7 +83,7 @@ def _must_be_regular(path: Path) -> bool:
 
 
 def must_be_own(folder: Path) -> None:
-    """JournalError where another user can change what is kept in a state folder, or replace it."""
+    """Raise JournalError if another user can change or replace files of a state folder."""
     for each in (folder, folder / RUNS):
         if (found := exposure(each)) is not None:
             raise JournalError(
@@ -139,7 +139,7 @@ def _roll_back(path: Path) -> None:
 
 
 def wait_for_lock(db: sqlite3.Connection, seconds: float) -> None:
-    """From now on wait so long for another program that keeps it locked."""
+    """Wait up to this many seconds, from now on, for another program that keeps it locked."""
     db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 

@@ -26,7 +26,7 @@ class Output:
 
     def __init__(self, path: Path | str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._resumes = 0  # where the hole ends
+        self._resumes = 0  # end of the hole
         self.cut = False  # its middle was dropped
 
     def size(self) -> int:
@@ -37,7 +37,7 @@ class Output:
         return os.pread(self.fd, most, size - most)
 
     def trim(self, most: int) -> bool:
-        """Where more than `most` bytes are kept, drop the middle. Half of them stay as head, a quarter as tail."""
+        """Discard the middle if more than `most` bytes are kept: half of them stay as beginning, a quarter as end."""
         size, head = self.size(), most // 2 // _BLOCK * _BLOCK
         if size < self._resumes:
             self._resumes = 0  # the agent has emptied it
@@ -46,7 +46,7 @@ class Output:
         resumes = (size - most // 4) // _BLOCK * _BLOCK
         if _punch(self.fd, head, resumes - head):
             self._resumes = resumes
-        else:  # here a file cannot have holes; what the agent writes in this moment may be lost with the rest
+        else:  # files here cannot have holes; output of this moment may be lost with the rest
             tail = os.pread(self.fd, most // 4, size - most // 4)
             os.ftruncate(self.fd, head)
             os.write(self.fd, cut_here(size - head - len(tail)) + tail)
@@ -123,7 +123,7 @@ def _punch(fd: int, at: int, length: int) -> bool:
 
 
 def open_stdin(step: Step) -> IO[bytes]:
-    """Open what the agent reads. A text goes through an unnamed file: it never blocks, and leaves no trace on disk."""
+    """Open the agent's stdin. A text goes through an unnamed file: it never blocks, and leaves no trace on disk."""
     if step.stdin_file == OWN_STDIN:
         return _own()
     if step.stdin is None:

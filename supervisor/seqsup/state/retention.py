@@ -45,7 +45,7 @@ def kept(journal: Journal, state_dir: Path, row: RunRow) -> Kept:
 
 
 def too_much(runs: Iterable[Kept], *, days: float | None, size: int | None) -> list[Kept]:
-    """Choose what must go, the oldest first: what is older than `days`, then what makes it more than `size` bytes."""
+    """Choose runs to remove, the oldest first: those older than `days`, then those above `size` bytes in all."""
     oldest_first = sorted(runs, key=lambda each: each.run)
     going = [each for each in oldest_first if days is not None and each.age > days * 86400]
     staying = [each for each in oldest_first if each not in going]
@@ -64,7 +64,7 @@ def may_go(folder: Path) -> bool:
 
 
 def remove(journal: Journal, state_dir: Path, run: int) -> bool:
-    """Remove a run. Return False when it may not go; OSError names what of it cannot be removed."""
+    """Remove a run. Return False if it must stay; OSError names the file that cannot be removed."""
     folder = run_folder(state_dir, run)
     if not folder.exists():
         journal.forget(run)

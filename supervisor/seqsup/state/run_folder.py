@@ -16,11 +16,11 @@ from seqsup.errors import SeqsupError
 from seqsup.host.machine import LINUX
 
 LOCK, MEMBERS, QUEUE, RUNS = "lock", "members", "queue", "runs"
-KILLED = "killed"  # there when its sentinel, at its supervisor's death, killed what ran
+KILLED = "killed"  # exists if its sentinel killed its processes after its supervisor died
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
-FORENSICS = "forensics.txt"  # and .json: what is known of a tree that grew too large
+FORENSICS = "forensics.txt"  # and .json: the diagnosis of a tree that grew too large
 CHANNEL = "channel"  # while the run is active: link to the socket of its Node processes
 ARTIFACTS = "artifacts"  # owned by the agent's user
 if LINUX:  # struct flock of 64 bits: type, whence, start, length, pid
@@ -32,7 +32,7 @@ else:  # macOS: start, length, pid, type, whence. A Python that was built for an
 
 
 def state_dir() -> Path:
-    """Where journal and runs are kept unless a profile says otherwise: SEQSUP_STATE_DIR, or the user's folder."""
+    """Return the folder of journal and runs, unless a profile says otherwise: SEQSUP_STATE_DIR, or the user's own."""
     if own := os.environ.get("SEQSUP_STATE_DIR"):
         return straight(at_home(own))
     home = Path(os.environ.get("XDG_STATE_HOME", ""))

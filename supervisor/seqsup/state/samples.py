@@ -63,7 +63,7 @@ class SamplesFile:
         match recorded.body:
             case events.AttemptEnded(agent=agent):
                 line = self._next.pop(agent, None)
-                if line is not None and line.last is not None and line.programs:  # what came after its last line
+                if line is not None and line.last is not None and line.programs:  # samples after its last line
                     self._write(line, line.last)
             case events.CompanionExited(companion=companion) | events.CompanionStopped(companion=companion):
                 self._companions.pop(companion, None)
@@ -87,7 +87,7 @@ class SamplesFile:
 
 
 def read(folder: Path) -> Iterator[MemorySampled]:
-    """Read what a run left, in order; a line that its supervisor could not finish is left out."""
+    """Read the samples of a run in order; an unfinished last line is left out."""
     with suppress(FileNotFoundError), (folder / FILE).open("rb") as file:
         yield from lines(file)
 
@@ -120,7 +120,7 @@ def _counted_on(history: Iterable[Recorded]) -> Iterator[Recorded]:
     for each in history:
         if isinstance(each.body, events.RunStarted):
             zero = max(each.at, latest) - each.mono
-        if zero is not None and not isinstance(each.body, events.AttemptLost):  # told by the next supervisor
+        if zero is not None and not isinstance(each.body, events.AttemptLost):  # recorded by the next supervisor
             each = replace(each, at=zero + each.mono)
             latest = each.at
         yield each

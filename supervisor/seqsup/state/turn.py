@@ -37,7 +37,7 @@ class Waiting(Struct, frozen=True):
 
 
 def introduced(name: str) -> str:
-    """How this process calls itself in the queue, for people, and for `queued` to read."""
+    """Return this process's name in the queue, for people and for `queued`."""
     return f"{name} (pid {os.getpid()}, since {time.strftime('%H:%M:%S')})"
 
 

@@ -42,12 +42,12 @@ class Noted(Struct, frozen=True):
 
 
 def sum_of(*values: object) -> int:
-    """Return what shows that a row is as it was written, and in its place."""
+    """Return the checksum of a row and its place."""
     return zlib.crc32("/".join(map(str, values)).encode())
 
 
 def insert(db: sqlite3.Connection, entries: Sequence[Noted]) -> None:
-    """Insert events, and what the attempts among them came to, in one transaction. sqlite3.Error: none is inserted."""
+    """Insert events, with the results of attempts among them, in one transaction. sqlite3.Error: none is inserted."""
     ended = [_attempt(entry.row[0], entry.event) for entry in entries if isinstance(entry.event, AttemptEnded)]
     if len(entries) + len(ended) > 1 and not db.in_transaction:
         db.execute("BEGIN")
@@ -108,7 +108,7 @@ class Unwritten:
         self.count = len(entries)
 
     def discard(self) -> None:
-        """Remove it: the journal has what it held."""
+        """Remove it: the journal has its events."""
         if self._fd is not None:
             with suppress(OSError):  # reading it back finds that the journal has it all
                 os.unlink(self.path)  # noqa: PTH108 (hot)
@@ -152,9 +152,9 @@ def waits(journal: Path) -> bool:
 
 
 def read_back(journal: Path, db: sqlite3.Connection) -> None:
-    """Insert what dead supervisors could not write, then remove their files. The journal's own events do not change.
+    """Insert events of dead supervisors, then remove their files. The journal's own events do not change.
 
-    sqlite3.Error or OSError where that cannot be.
+    sqlite3.Error or OSError if that fails.
     """
     if not any(_files(journal)):
         return
@@ -220,7 +220,7 @@ def _hold(fd: int) -> bool:
 
 
 def _missing(db: sqlite3.Connection, fd: int) -> Iterator[Noted]:
-    """Yield what a file holds that the journal lacks, as far as it follows upon what the journal has."""
+    """Yield the events of a file that the journal lacks, as far as they continue those of the journal."""
     latest: dict[int, int] = {}
     with os.fdopen(os.dup(fd), "rb") as file:
         for line in file:
@@ -230,7 +230,7 @@ def _missing(db: sqlite3.Connection, fd: int) -> Iterator[Noted]:
                 if told != sum_of(run, seq, body):
                     return
                 event = decode(body)
-            except msgspec.DecodeError:  # what is reserved, or a write that was cut short
+            except msgspec.DecodeError:  # reserved room, or an unfinished write
                 return
             if run not in latest:
                 (last,) = db.execute(_LATEST, (run,)).fetchone() or (None,)

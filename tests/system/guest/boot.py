@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Run a command on a kernel of its own, with real cgroup v2 controllers and a real systemd: `boot.py user id`.
 
-The guest is Debian's stock cloud kernel in QEMU (virtio-pci and virtiofs are built in, so it needs no initramfs and
-no disk image) upon this machine's `/`, read-only, by virtiofs: code, interpreter and node are at the paths they have
-here. What the command leaves in $GUEST_OUT is copied to a folder here.
+The guest is Debian's stock cloud kernel in QEMU. Virtio-pci and virtiofs are built in, so it needs no initramfs and no
+disk image. Its `/` is that of this machine, read-only, by virtiofs: code, interpreter and node are at the paths they
+have here. Files that the command writes to $GUEST_OUT are copied to a folder here.
 """
 
 import argparse

@@ -63,7 +63,7 @@ class KeptFile:
 
 
 def write(path: StrPath, text: str) -> None:
-    """Write to a cgroup file: the kernel says no in write(2), which a buffered file would swallow."""
+    """Write to a cgroup file with write(2), whose error a buffered file would swallow."""
     fd = os.open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode())
@@ -87,7 +87,7 @@ def number(text: str) -> int | None:
 
 
 def spell(file: str, counts: dict[str, int], peak: int | None, limit: str) -> str:
-    """Spell what the kernel says of a group's memory; empty when it says nothing."""
+    """Format the kernel's figures of a cgroup's memory; empty if it has none."""
     if not counts:
         return ""
     numbers = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
@@ -181,7 +181,7 @@ def remove(folder: StrPath) -> bool:
 
 
 def run_prefix(cookie: str) -> str:
-    """As much of a run's cookie as is in the names of its groups."""
+    """Return the part of a run's cookie that is in the names of its cgroups."""
     return cookie[:16]
 
 

@@ -12,7 +12,7 @@ class Ceiling:
     """One group above us that has a limit."""
 
     def __init__(self, limit: Path, used: Path, stat: Path, cache: Sequence[str]) -> None:
-        """`cache` are the keys of `stat` that count what the kernel gives up before it meets the limit."""
+        """`cache` are the keys of `stat` with memory that the kernel frees before it meets the limit."""
         self._limit, self._used, self._stat, self._cache = KeptFile(limit), KeptFile(used), KeptFile(stat), cache
 
     def bounds(self) -> tuple[int, int] | None:
@@ -32,7 +32,7 @@ class Ceiling:
         return min(max(figures[1] + self._given_up(), 0), most)
 
     def _figures(self) -> tuple[int, int] | None:
-        """Return the limit and what is left below it, without page cache, in bytes."""
+        """Return the limit and the room below it, without page cache, in bytes."""
         limit, used = self._limit.read().strip(), self._used.read().strip()
         if not (limit.isdigit() and used.isdigit()) or int(limit) >= NO_LIMIT:
             return None
@@ -48,7 +48,7 @@ class Ceiling:
 
 
 def ceilings() -> list[Ceiling]:
-    """Find all that are limited now, from our own group up to what is mounted here."""
+    """Find all cgroups with a limit, from our own up to the one that is mounted here."""
     found = [
         *_above("", "memory.max", "memory.current", ("inactive_file", "active_file", "slab_reclaimable")),
         *_above(

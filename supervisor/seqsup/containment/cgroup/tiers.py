@@ -54,7 +54,7 @@ _SYSTEMD_OF_WSL = "let systemd run: write [boot] systemd=true to /etc/wsl.conf, 
 
 
 class NoGroup(SeqsupError):
-    """The profile asks for limits that the kernel keeps, and none can be had."""
+    """The profile requires a limit by the kernel, and no tier provides it."""
 
     exit_code = 3
 
@@ -163,7 +163,7 @@ def _is_root_of_machine() -> bool:
 
 
 def _contained() -> bool:
-    """Say whether what is mounted as the root of cgroup v2 is none: a container's namespace begins there."""
+    """Return whether the mounted root of cgroup v2 is not the machine's: a container's namespace begins there."""
     return any((where / "cgroup.type").exists() for _, where in mounts(""))
 
 

@@ -45,12 +45,12 @@ class LinuxMember:
         self.copied = 0  # bytes of these that may be its parent's: right after its fork it has all of them
         self.off = 0  # bytes that were taken off for that
         self._newborn, self._born_with = time.monotonic() + _NEWBORN if stat.forked else 0.0, 0
-        self.told = b""  # what they were read from
+        self.told = b""  # the file that they were read from
         self._called: tuple[str, bytes, bool] | None = None  # the values from which the name was made
         self._command, self._kind = "", ProcessKind.OTHER
         self.forked = False  # for long, and runs its parent's program: both may have the same pages
-        self.looked = 0  # what was shared when Shared looked at it last
-        self.denied = ""  # what of it may not be read, and what follows from that
+        self.looked = 0  # shared bytes at the last look of Shared
+        self.denied = ""  # figures that may not be read, and the consequence
 
     @staticmethod
     def open(pid: int) -> "LinuxMember | None":
@@ -74,7 +74,7 @@ class LinuxMember:
             raise
         stat = read_stat(pid)
         member = LinuxMember(pid, pidfd, statm, stat or Stat("?", "X", 0, 0))
-        if member.gone():  # what was read may then be of a stranger with its pid
+        if member.gone():  # a stranger with its pid may have been read
             member.close()
             return None
         if why:
@@ -167,12 +167,14 @@ class LinuxMember:
         return True
 
     def kill_and_free(self, others: "Iterable[LinuxMember]") -> None:
-        """Kill it with these and free its memory, which ends sooner than by its own. All may live on."""
+        """Kill it with these and free its memory, which is faster than by its own threads. All of them may survive
+        this.
+        """
         if not self.gone():
             kill_and_free(self.pid, self.pidfd, [member.pidfd for member in others])
 
     def gone(self) -> bool:
-        """Say whether every thread has ended. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""
+        """Return whether every thread has exited. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
@@ -355,5 +357,5 @@ def _rollup(pid: int) -> dict[bytes, int]:
 
 
 def _given_back(sums: dict[bytes, int]) -> int:
-    """Return what it gave back with MADV_FREE; what others have too is left out, for it would count once for each."""
+    """Return the bytes that it freed with MADV_FREE, without shared ones, which would count once for each process."""
     return min(sums.get(b"LazyFree:", 0), sums.get(b"Private_Clean:", 0))

@@ -20,4 +20,4 @@ class Share(Struct, frozen=True):
     """A process's part of its tree's memory, in bytes; shared memory is divided among its users (PSS)."""
 
     bytes: int  # without file pages, if the kernel distinguishes them, and without freed memory
-    given_back: int  # by MADV_FREE: the kernel takes it when it needs it
+    given_back: int  # by MADV_FREE: the kernel takes it when it needs memory
