@@ -50,7 +50,7 @@ def text(block: str) -> str:
 
 def test_the_final_table_says_all_of_it() -> None:
     assert summary(fold(nightly().events)) == text("""
-        nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1:05:12 · highest peak 1031 MiB (embed)
+        nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1 h 5 min · highest peak 1031 MiB (embed)
 
           agent   attempts  reason           time      peak  of limit  gc freed  left over  drained
           triage         1  completed        7:25   374 MiB      37 %         –          –    0.4 s
@@ -115,7 +115,7 @@ def test_a_completed_run_has_nothing_to_explain() -> None:
 def test_a_resumed_run_says_how_many_were_completed_before() -> None:
     told = Told().run("a", "b").attempt("a").agent_ended("a").run_ended(143)
     told.run("a", "b", resumed=True, before=("a",)).attempt("b").agent_ended("b").run_ended(0, seconds=60)
-    assert headline(fold(told.events)) == "nightly  2 of 2 completed (1 before) · 1:00 · highest peak 10 MiB (a)"
+    assert headline(fold(told.events)) == "nightly  2 of 2 completed (1 before) · 1 min · highest peak 10 MiB (a)"
     told.run("a", "b", resumed=True, before=("b",)).attempt("a").agent_ended("a").run_ended(0, seconds=60)
     assert "2 of 2 completed (1 before)" in headline(fold(told.events))  # a had changed, and ran again
 
@@ -123,7 +123,7 @@ def test_a_resumed_run_says_how_many_were_completed_before() -> None:
 def test_active_run_shows_its_duration_and_no_advice() -> None:
     told = Told().run("a", "b").attempt("a", Reason.FAILED).retry("a")
     view = fold(told.events)
-    assert headline(view, told.events[0].mono + 61).startswith("nightly  0 of 2 completed · 1:01 · ")
+    assert headline(view, told.events[0].mono + 61).startswith("nightly  0 of 2 completed · 1 min 1 s · ")
     said = unpainted("\n".join(body(view)))
     assert "failed, retries" in said
     assert "next:" not in said
