@@ -38,7 +38,7 @@ def unpainted(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """How wide a terminal shows it."""
+    """Return the width of a text on a terminal, in columns."""
     text = unpainted(text)
     if text.isascii():
         return len(text)
@@ -113,7 +113,7 @@ def _repainted(lines: list[str], text: str) -> Iterator[str]:
     """Give lines the styles of the text that was broken into them: only its blanks are not the same."""
     text = re.sub(r"(\s+)(\x1b\[0m)", r"\2\1", text)  # a style ends with a word, not with the blanks after it
     pieces = iter(re.findall(rf"((?:{_STYLE}|\s)*)(\S)(\x1b\[0m|)", text))
-    style = ""  # goes on in the next line, behind its indent
+    style = ""  # continues in the next line, behind its indent
     for line in lines:
         words = line.lstrip()
         painted = line[: len(line) - len(words)] + style

@@ -20,7 +20,7 @@ from seqsup.profile.parse import from_command
 from seqsup.state.run_folder import straight
 
 COMMAND = "the command"
-# What stands in a profile under this key, `run` is told by that
+# Keys of a profile, and the options of `run` that set them
 _OPTIONS = {
     "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
     "name": "--name", "agents[0].name": "--name", "agents[0].command": COMMAND,

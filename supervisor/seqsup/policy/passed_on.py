@@ -12,7 +12,7 @@ NOT_FOUND = 127
 def passed_on(code: int, agent: AgentView) -> int:
     """Return the exit code for `agent`, the one command of a run that ended with `code`.
 
-    It is that of the last attempt. 128+n stands for a command that signal n ended.
+    It is that of the last attempt. 128+n means that signal n ended the command.
     """
     if agent.attempts == 0:  # such as too little memory for it, or a Ctrl-C before it
         return code if code > 128 else NOT_RUN

@@ -104,7 +104,7 @@ class HookRunner:
         )  # fmt: skip
 
     def _left(self, point: str, began: float) -> float:
-        """Return for how many seconds a hook may still run; none if the user does not want it any more."""
+        """Return for how many seconds a hook may still run; none if the user has stopped it."""
         return 0.0 if self._unwanted(point) else began + self._rules.timeout - time.monotonic()
 
     def _why(self, point: str, ended: Exit | None) -> str:

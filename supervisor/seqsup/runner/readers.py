@@ -103,7 +103,7 @@ class Readers:
 
     @property
     def view(self) -> RunView | None:
-        """The run so far; None before it has begun."""
+        """The run so far; None before it has started."""
         return self._emitter.view if self._emitter is not None else None
 
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:

@@ -112,7 +112,7 @@ def test_held_messages_are_counted_in_the_next_one_of_any_kind() -> None:
     ]
 
 
-def test_end_is_sent_for_what_was_held_even_if_the_user_did_not_ask() -> None:
+def test_end_is_sent_with_held_messages_even_if_it_is_not_in_on() -> None:
     hard = attempt(Reason.HARD)
     on = (Notice.MEMORY,)
     assert told([(hard, 0.0), (run(0), 1.0)], on) == [(0.0, Told(Notice.MEMORY, {}))]

@@ -38,7 +38,7 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
 
     Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
 
-    Exits 3 where that would refuse to start, for want of groups; `doctor PROFILE` also tries state folder and ports.
+    Exits 3 if `start` would refuse because no cgroup is available. `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(**asked)
     usual = _usual(taken.plan)

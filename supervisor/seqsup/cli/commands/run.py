@@ -44,7 +44,7 @@ def run(
 ) -> int:  # fmt: skip
     """Run one command under the same supervision, and in the same queue, as a profile's agents.
 
-    Its output goes on to this terminal and is kept for `seqsup logs`.
+    Its output is shown here and kept for `seqsup logs`.
 
     \b
     Exit codes, as of env, timeout and docker run:
