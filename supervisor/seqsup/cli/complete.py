@@ -1,4 +1,4 @@
-"""What a shell may offer behind a command: agents of the profile, runs. A slip of the pen offers nothing."""
+"""Words that a shell may offer behind a command: agents of the profile, runs. After a mistake none."""
 
 from collections.abc import Iterable
 from pathlib import Path

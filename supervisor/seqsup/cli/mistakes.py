@@ -11,7 +11,7 @@ _NO_CHOICE = re.compile(r"('.*') is not ")
 
 
 def told(error: click.ClickException) -> str:
-    """What is wrong, and what would be right."""
+    """Return the mistake with its correction."""
     context: click.Context | None = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())  # lists stand on lines of their own
     if context is not None:

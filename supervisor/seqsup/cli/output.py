@@ -1,4 +1,4 @@
-"""What commands put out."""
+"""Output of commands."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What an examination says of one thing."""
+"""The result of one check."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What lies outside this Linux: programs of Windows on PATH, and a state folder on a file system of another machine."""
+"""Things outside this Linux: programs of Windows on PATH, and a state folder on a file system of another machine."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What root may run: only files that no other user can change."""
+"""Programs that root may run: only files that no other user can change."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a plan asks of the machine to keep its trees together, and what it gets."""
+"""The containment that a plan requests from the machine, and the one that it gets."""
 
 import os
 import secrets

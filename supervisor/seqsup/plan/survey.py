@@ -1,4 +1,4 @@
-"""What this machine has for a profile: programs, Nodes, files, memory. Looks, and changes nothing."""
+"""Survey of this machine for a profile: programs, Nodes, files, memory. Read-only."""
 
 import glob
 import hashlib
@@ -38,7 +38,7 @@ _NEEDS_LINUX = "needs Linux: elsewhere leftover processes cannot be proven gone"
 
 
 class AgentSurvey(Struct, frozen=True, kw_only=True):
-    """What the machine has for one agent."""
+    """Findings for one agent."""
 
     detected: Detected
     account: Account | None = None  # the user that it becomes
@@ -57,7 +57,7 @@ class AgentSurvey(Struct, frozen=True, kw_only=True):
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """What the machine has for a profile."""
+    """Findings for a profile."""
 
     folder: str  # absolute; where the profile's relative paths begin
     memory: int  # of the host, in bytes
@@ -213,7 +213,7 @@ def _ask(file: str, become: Account | None) -> NodeBinary | str:
 
 
 def _too_long(agent: ExpandedAgent) -> dict[str, str]:
-    """What the kernel would refuse to start: it bounds each word, and each variable with its name."""
+    """Return the arguments and variables that are too long for the kernel, which bounds each by itself."""
     given = {
         "command": map(placeholders.finish, agent.command),
         "env": (f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()),

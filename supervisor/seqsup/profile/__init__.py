@@ -1,1 +1,1 @@
-"""What a user writes: TOML text into a Profile, its checks, and the sizes that it leaves open."""
+"""The profile: TOML text to a Profile, its checks, and the sizes that it leaves open."""

@@ -12,7 +12,7 @@ _EIGHTHS, _EIGHTHS_ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 class Canvas(Struct, frozen=True):
-    """What lines are drawn on. All that it returns fits its width."""
+    """A surface to draw lines on. All that it returns fits its width."""
 
     width: int
     encoding: str | None = "utf-8"

@@ -24,7 +24,7 @@ _LANES = 8  # agents that have a line each, beside the one that is shown whole
 
 
 class Pulse:
-    """What the samples of an attempt amount to. Its size is bounded, however long the attempt."""
+    """Summary of an attempt's samples. Its size is bounded, however long the attempt."""
 
     def __init__(self) -> None:
         self.used = self.peak = self.processes = 0

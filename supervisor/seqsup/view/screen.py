@@ -43,7 +43,7 @@ class Screen:
 
     @property
     def canvas(self) -> Canvas:
-        """What can be drawn on now."""
+        """Return the canvas for the present size."""
         return Canvas(self.size[0], self._encoding, self._colour)
 
     def write(self, lines: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a terminal can show, by what its user says of it in the environment."""
+"""Abilities of a terminal, according to its user's environment."""
 
 import codecs
 import os

@@ -52,7 +52,7 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
 
 
 def _usual(made: Plan) -> dict[str, Expected]:
-    """What the plan's agents usually take, of those that ran before. It only looks."""
+    """Return the usual use of agents that ran before. Read-only."""
     try:
         journal = Journal.open(Path(made.state_dir))
     except JournalError:

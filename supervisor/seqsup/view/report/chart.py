@@ -133,7 +133,7 @@ def _times(story: Story, x: Scale, zone: tzinfo, floor: int) -> Iterator[str]:
 
 
 def _columns(samples: list[tuple[float, int, int]], x: Scale) -> list[tuple[int, int, int]]:
-    """Of each column of pixels that has samples: lowest and highest."""
+    """Return the lowest and highest sample of each column of pixels that has any."""
     found: dict[int, tuple[int, int]] = {}
     for at, low, high in samples:
         column = round(x(at))
