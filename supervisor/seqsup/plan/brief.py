@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.plan import ARTIFACT_ONLY, Plan, Step
-from seqsup.plan.describe import at_most, capped, limit, one_line, resumes, section, skipped, usual_in_all
+from seqsup.plan.describe import at_most, capped, limit, notified, one_line, resumes, section, skipped, usual_in_all
 from seqsup.plan.resume import PlannedRun
 from seqsup.policy.learning import Expected
 from seqsup.state.run_folder import label
@@ -73,6 +73,8 @@ def _around(made: Plan, found: Chosen | str, usual: dict[str, Expected]) -> Iter
         yield f"{styled('dim', 'companions')} {', '.join(each.name for each in made.companions)}"
     if made.hooks.commands:
         yield f"{styled('dim', 'hooks')} {', '.join(made.hooks.commands)}"
+    if where := notified(made.notify):
+        yield f"{styled('dim', 'notify')} {where}"
 
 
 class _Row(NamedTuple):

@@ -88,7 +88,7 @@ def full(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], col
         ("chain", counted(made.chain, "agent")),
         ("usually", usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
-        ("notify", _notify(made.notify)),
+        ("notify", notified(made.notify)),
     )
     if taken.earlier is not None:
         yield from section(columns, f"resumes {label(taken.earlier.run)}", resumes(made, taken.earlier))
@@ -237,7 +237,7 @@ def _hooks(hooks: Hooks) -> Iterator[str]:
         yield f"each {user}in {format_duration(hooks.timeout)} at most; if one fails, {then}"
 
 
-def _notify(notify: Notify) -> str:
+def notified(notify: Notify) -> str:
     where = [*notify.shown, *([one_line(shlex.join(notify.command))] if notify.command else [])]
     return f"{', '.join(where)}; on {', '.join(notify.on)}" if where else ""
 

@@ -165,6 +165,7 @@ def test_no_secret_stands_where_others_look(seqsup: Seqsup, tmp_path: Path, serv
     said = [seqsup(*line, env=env) for line in (("plan", profile), ("plan", profile, "--json"), ("start", profile))]
     said += [seqsup("notify", "--test", profile, env=env), seqsup("events", "r1"), seqsup("status", "r1")]
     assert f"/{SECRET}" in [path for path, _ in service.taken]
+    assert "notify json://…, json://…, $HELD; on done, failed" in said[0].stdout
     for result in said:
         assert SECRET not in result.stdout + result.stderr
     state = Path(os.environ["SEQSUP_STATE_DIR"])
