@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from seqsup.host import users
-from seqsup.host.installation import command_to_add
 from seqsup.model.enums import Notice
 from seqsup.model.plan import Account
 
@@ -43,6 +42,8 @@ def unfit(to: Sequence[str], environ: Mapping[str, str], account: Account | None
     rest = {n: address(each, environ) for n, each in enumerate(to) if n not in unset}
     by_apprise = [n for n, each in rest.items() if each != "desktop"]
     if by_apprise and find_spec("apprise") is None:
+        from seqsup.host.installation import command_to_add  # 1 MiB
+
         return unset | {by_apprise[0]: f"needs Apprise, which is not installed: {command_to_add('apprise')}"}
     said, why = run(COMMAND, json.dumps({"check": True, "to": [*rest.values()]}).encode(), environ, account)
     if why and account is not None:
