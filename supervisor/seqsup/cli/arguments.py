@@ -1,12 +1,14 @@
 """Types of options, which click calls. A wrong value is reported as a profile's would be."""
 
+import datetime as dt
+import time
 from collections.abc import Callable
 from math import inf
 from typing import Any, TypeVar
 
 import click
 
-from seqsup.units import parse_size, show
+from seqsup.units import parse_duration, parse_size, show
 from seqsup.view.messages import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +46,22 @@ def _number(kind: type[int] | type[float], least: int, expected: str) -> Callabl
         return number
 
     return read
+
+
+def moment(value: str) -> float:
+    """Seconds of the epoch, from a duration that ends now, a time of day, or a date with or without a time."""
+    try:
+        return time.time() - parse_duration(value)
+    except ValueError:
+        pass
+    try:
+        if ":" in value and "-" not in value:  # the last time that it was so late
+            clock = dt.time.fromisoformat(value.zfill(5) if value.count(":") == 1 else value.zfill(8))
+            at = dt.datetime.combine(dt.date.today(), clock).timestamp()
+            return at if at <= time.time() else at - 24 * 3600
+        return dt.datetime.fromisoformat(value).timestamp()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f'expected 10m, 02:30 or "2026-12-02 02:30", not {show(value)}') from None
 
 
 days = _number(float, 0, "a number of days")

@@ -92,6 +92,7 @@ class MemorySampled(Event, frozen=True):
     programs: dict[str, int]  # the largest, by what their user calls them
     heap: Heap | None = None
     around: Surroundings | None = None
+    printed: tuple[int, int] | None = None  # bytes of its stdout and stderr so far
     companions: dict[str, int] = {}  # what the tree of each holds
 
 

@@ -7,6 +7,7 @@ continue as before. The rest takes no more room on disk than the bound.
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -60,10 +61,11 @@ class Output:
 class OutputReader:
     """Reads output from its beginning, as it grows: a file that may not be there yet, or be emptied by its writer."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, at: int = 0) -> None:
+        """`at` is the byte to begin at."""
         self._path = path
         self._fd: int | None = None
-        self._at = 0
+        self._at = at
         self._replaced = False  # by a pipe, which would never end, or by a link
 
     def read(self, most: int) -> bytes:
@@ -99,6 +101,52 @@ class OutputReader:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def last_lines(path: Path, lines: int) -> int:
+    """Return the byte at which the last lines of an output begin. It is no earlier than where output was cut."""
+    try:
+        fd = at_once(str(path), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return 0
+        hole, floor = _last_hole(fd, status.st_size) if status.st_blocks * 512 < status.st_size else (0, 0)
+        at = status.st_size
+        if not lines:
+            return at
+        lines += os.pread(fd, 1, max(0, at - 1)) == b"\n"  # which ends the last one
+        while at > floor:
+            piece = os.pread(fd, min(_BLOCK, at - floor), max(floor, at - _BLOCK))
+            if not piece:  # the agent has emptied it meanwhile
+                return 0
+            at -= len(piece)
+            if (found := piece.count(b"\n")) >= lines:
+                return at + _end_of(piece, found - lines)
+            lines -= found
+        return hole
+    finally:
+        os.close(fd)
+
+
+def _end_of(piece: bytes, number: int) -> int:
+    """Return the byte behind the newline of this number, from 0."""
+    at = 0
+    for _ in range(number + 1):
+        at = piece.index(b"\n", at) + 1
+    return at
+
+
+def _last_hole(fd: int, size: int) -> tuple[int, int]:
+    """Return where the last hole of a file begins and ends; 0 and 0 if it has none."""
+    begins = ends = at = 0
+    with suppress(OSError):  # nothing but a hole from here, or a filesystem that knows none
+        while (hole := os.lseek(fd, at, os.SEEK_HOLE)) < size:
+            at = os.lseek(fd, hole, os.SEEK_DATA)
+            begins, ends = hole, at
+    return begins, ends
 
 
 def cut_here(size: int) -> bytes:

@@ -20,6 +20,7 @@ from seqsup.model import events
 from seqsup.model.events import MemorySampled, Recorded
 from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
+from seqsup.state.run_folder import STDERR, STDOUT
 
 FILE = "memory.ndjson"
 _NAMED = 8  # programs in a line
@@ -44,6 +45,7 @@ class SamplesFile:
         self._fd: int | None = None
         self._next: dict[str, _Line] = {}  # by agent
         self._companions: dict[str, int] = {}
+        self._folders: dict[str, Path] = {}  # of the attempts
 
     def observe(self, seen: Observation) -> None:
         line = self._next.get(seen.agent)
@@ -61,6 +63,8 @@ class SamplesFile:
 
     def __call__(self, recorded: Recorded) -> None:
         match recorded.body:
+            case events.AttemptStarted(agent=agent, folder=folder):
+                self._folders[agent] = self._path.parent / folder
             case events.AttemptEnded(agent=agent):
                 line = self._next.pop(agent, None)
                 if line is not None and line.last is not None and line.programs:  # samples after its last line
@@ -77,9 +81,19 @@ class SamplesFile:
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
             peak=peak, processes=sample.processes, host_available=sample.host_available,
             programs=line.programs, heap=seen.heap, around=seen.around, companions=self._companions,
-            mono=sample.at,
+            mono=sample.at, printed=self._printed(seen.agent),
         )  # fmt: skip
         os.write(self._fd, _encode(told) + b"\n")
+
+    def _printed(self, agent: str) -> tuple[int, int] | None:
+        """Return how long its attempt's stdout and stderr are, for `logs --since`."""
+        folder = self._folders.get(agent)
+        if folder is None:
+            return None
+        try:
+            return os.stat(f"{folder}/{STDOUT}").st_size, os.stat(f"{folder}/{STDERR}").st_size  # noqa: PTH116 (hot)
+        except OSError:
+            return None
 
     def close(self) -> None:
         if self._fd is not None:

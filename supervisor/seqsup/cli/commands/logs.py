@@ -1,23 +1,28 @@
 """`seqsup logs`: what an agent, or a companion, printed."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.arguments import whole
-from seqsup.cli.find_run import find_with_agent, follow
+from seqsup.cli.arguments import moment, whole
+from seqsup.cli.find_run import Found, find_with_agent, follow
 from seqsup.cli.output import Outlet
 from seqsup.model.events import AttemptEnded, AttemptLost, AttemptStarted, CompanionStarted, Recorded
-from seqsup.state.output import OutputReader
+from seqsup.model.history import History
+from seqsup.state.output import OutputReader, last_lines
 from seqsup.state.run_folder import FORENSICS, STDERR, STDOUT
+from seqsup.state.samples import read
 from seqsup.text import styled
 
 _PIECE = 64 * 1024
+_END = 20  # lines of an agent that failed
+_Wanted = Callable[[list[Recorded]], list["_Start"]]
 
 
 class _Start(NamedTuple):
@@ -33,9 +38,19 @@ class _Start(NamedTuple):
 @click.argument("agent", required=False, shell_complete=complete.agent_of_run)
 @click.argument("item", required=False, shell_complete=complete.item_of_agent)
 @click.option("-f", "--follow", "following", is_flag=True, help="Follow all attempts until the run ends.")
+@click.option(
+    "-n", "--tail", "lines", metavar="N", type=whole(0), help="Only the last N lines of stdout, and as many of stderr."
+)
+@click.option(
+    "--since", metavar="TIME", type=moment, help='Only what was printed since then: 10m, 02:30 or "2026-12-02 02:30".'
+)
+@click.option("--failed", is_flag=True, help=f"Only agents that failed: the last {_END} lines, or --tail, of each.")
 @click.option("--attempt", metavar="N", type=whole(1), help="Attempt to show. Default: the last.")
 @click.option("--raw", is_flag=True, help="Keep colours and control characters on a terminal.")
-def logs(run: str | None, agent: str | None, item: str | None, following: bool, attempt: int | None, raw: bool) -> None:
+def logs(
+    run: str | None, agent: str | None, item: str | None, following: bool, lines: int | None, since: float | None,
+    failed: bool, attempt: int | None, raw: bool,
+) -> None:  # fmt: skip
     """What an agent printed: its stdout on stdout, its stderr on stderr. Companions are named like agents.
 
     A terminal gets it without colours and control characters; a pipe or a file gets all bytes.
@@ -44,33 +59,70 @@ def logs(run: str | None, agent: str | None, item: str | None, following: bool, 
 
     Without AGENT, each agent in turn. Without RUN, the run that is active or ran last. A copy of for_each is found by
     its name (file.17) or its ITEM: `seqsup logs file items/f24.md`.
+
+    --since is exact to a second, and shows all attempts. With -f, --failed shows each agent when it has failed.
     """
     found, agent = find_with_agent(run, agent, item)
     view = found.view()
     beside = agent is not None and agent not in view.agents
     stands = {each.folder: each.name for each in view.agents.values() if each.before and each.folder}
     labels = {each.name: each.label for each in view.agents.values()}
-    reader = _Reader(found.folder, labels, several=agent is None, raw=raw)
+    window = _Window(found.folder, _END if failed and lines is None else lines, since)
+    reader = _Reader(found.folder, labels, window, several=agent is None, raw=raw)
     batches: Iterable[list[Recorded]] = follow(found) if following else [list(found.journal.events(found.row.run))]
+    wanted = partial(_wanted, name=agent, number=attempt, stands={} if beside else stands, beside=beside)
+    if failed:
+        _show_failed(found, batches, wanted, reader)
+    else:
+        _show(batches, wanted, reader, every=since is not None)
+    reader.end()
+    if reader.attempt is None:
+        what, one = agent or found.label, "start" if beside else "attempt"
+        none = f"{what} has no {one}{f' {attempt}' if attempt else ''} yet"
+        none = f"{what} has printed nothing since then" if since is not None else none
+        click.echo(f"seqsup: {f'nothing of {what} has failed' if failed else none}", err=True)
+
+
+def _show(batches: Iterable[list[Recorded]], wanted: _Wanted, reader: "_Reader", *, every: bool) -> None:
+    """Show what is past, and then what comes. Of what is past only the last attempt counts, unless `every` does."""
     for number, batch in enumerate(batches):
-        attempts = _wanted(batch, agent, attempt, {} if beside else stands, beside=beside)
+        attempts = wanted(batch)
         over = _over(batch)
-        # What is past needs only its last attempt; from here on every new one is shown
-        for event in attempts if number else {event.name: event for event in attempts}.values():
-            reader.turn_to(event)
+        for event in attempts if number or every else {event.name: event for event in attempts}.values():
+            reader.turn_to(event, over=event.folder in over, whole=number > 0)
             if event.folder in over:
                 reader.finish(event.folder)
         reader.read_on()
         for folder in over:
             reader.finish(folder)
-    reader.end()
-    if reader.attempt is None:
-        what, one = agent or found.label, "start" if beside else "attempt"
-        click.echo(f"seqsup: {what} has no {one}{f' {attempt}' if attempt else ''} yet", err=True)
+
+
+def _show_failed(found: Found, batches: Iterable[list[Recorded]], wanted: _Wanted, reader: "_Reader") -> None:
+    """Show the last attempt of each agent that failed, when it has."""
+    history = History()
+    tried: dict[str, _Start] = {}
+    shown: set[str] = set()
+
+    def show() -> None:
+        shown.intersection_update(history.view.failed)  # one that completes after all may fail again
+        for name in [name for name in history.view.failed if name not in shown]:
+            shown.add(name)
+            if (event := tried.get(name)) is not None:
+                reader.turn_to(event, over=True, whole=False)
+                reader.finish(event.folder)
+
+    for batch in batches:
+        tried |= {event.name: event for event in wanted(batch)}
+        for recorded in batch:
+            history.apply(recorded)
+        show()
+    if not found.lives():
+        history.view.lose()
+        show()
 
 
 def _wanted(
-    batch: Iterable[Recorded], name: str | None, number: int | None, stands: Mapping[str, str], *, beside: bool
+    batch: Iterable[Recorded], *, name: str | None, number: int | None, stands: Mapping[str, str], beside: bool
 ) -> list[_Start]:
     """`stands` maps an agent that completed before to its attempt's folder: it may have had another name then."""
     bodies = [recorded.body for recorded in batch]
@@ -99,11 +151,36 @@ def _over(batch: Iterable[Recorded]) -> dict[str, None]:
     }
 
 
+class _Window:
+    """The part of an output that is asked for."""
+
+    def __init__(self, run_folder: Path, lines: int | None, since: float | None) -> None:
+        self._run_folder, self._lines, self._since = run_folder, lines, since
+        self._sizes: dict[str, tuple[int, int]] = {}  # of both streams at that time, by the attempt's folder
+        for sample in read(run_folder) if since is not None else ():
+            if sample.printed is not None and sample.at <= (since or 0):
+                self._sizes[f"{sample.agent}/{sample.attempt}"] = sample.printed
+
+    def begins(self, folder: str, *, over: bool) -> tuple[int, int] | None:
+        """Return the byte of each stream at which it begins; None for an attempt that had printed all before."""
+        files = [self._run_folder / folder / name for name in (STDOUT, STDERR)]
+        out, err = 0, 0
+        if self._since is not None:
+            if over and not any(file.exists() and file.stat().st_mtime >= self._since for file in files):
+                return None
+            out, err = self._sizes.get(folder, (0, 0))
+        if self._lines is not None:
+            ends = (last_lines(file, self._lines) for file in files)
+            out, err = map(max, (out, err), ends)
+        return out, err
+
+
 class _Reader:
     """Reads the output of attempts as it grows: in lanes more than one runs at a time."""
 
-    def __init__(self, run_folder: Path, labels: Mapping[str, str], several: bool, raw: bool) -> None:
+    def __init__(self, run_folder: Path, labels: Mapping[str, str], window: _Window, several: bool, raw: bool) -> None:
         self._run_folder = run_folder
+        self._window = window
         self._labels = labels
         self._headed = several or sys.stdout.isatty()
         self._outlets = Outlet(sys.stdout, raw=raw), Outlet(sys.stderr, raw=raw)
@@ -111,7 +188,11 @@ class _Reader:
         self._at_line_start = True
         self.attempt: _Start | None = None  # with the last shown output
 
-    def turn_to(self, event: _Start) -> None:
+    def turn_to(self, event: _Start, *, over: bool, whole: bool) -> None:
+        """Show an attempt, from its begin if `whole`, and otherwise the part that is asked for."""
+        begins = (0, 0) if whole else self._window.begins(event.folder, over=over)
+        if begins is None:
+            return
         self.read_on()
         for before in [each.folder for each in self._tails if each.name == event.name]:
             self.finish(before)
@@ -119,7 +200,7 @@ class _Reader:
         folder = self._run_folder / event.folder
         if not folder.is_dir():
             click.echo(f"seqsup: {folder} no longer exists: its logs were removed", err=True)
-        self._tails[event] = OutputReader(folder / STDOUT), OutputReader(folder / STDERR)
+        self._tails[event] = OutputReader(folder / STDOUT, begins[0]), OutputReader(folder / STDERR, begins[1])
 
     def _head(self, event: _Start) -> None:
         self.attempt = event
