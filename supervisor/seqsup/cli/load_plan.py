@@ -11,6 +11,7 @@ from seqsup.errors import SeqsupError
 from seqsup.model.plan import Plan
 from seqsup.model.profile import Profile
 from seqsup.node.packaged import with_node
+from seqsup.plan.homes import with_homes
 from seqsup.plan.make import make
 from seqsup.plan.objections import with_objections
 from seqsup.plan.select import Choice
@@ -36,9 +37,10 @@ def load(path: str, choice: Choice | None = None) -> Plan:
     except ProfileError as error:
         if error.rest is None:
             raise
-        survey = _survey(error.rest.profile, folder, choice.task, but=error.rest.unknown_agents)
-        raise with_objections(error, error.rest, survey, choice.task) from None
-    return _plan(profile, folder, choice)
+        rest = replace(error.rest, profile=with_homes(error.rest.profile))
+        survey = _survey(rest.profile, folder, choice.task, but=rest.unknown_agents)
+        raise with_objections(error, rest, survey, choice.task) from None
+    return _plan(with_homes(profile), folder, choice)
 
 
 def for_command(

@@ -382,7 +382,7 @@ class CompanionTable(Table, frozen=True):
 
     name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
-    cwd: Annotated[str, "Its working folder, relative to the profile."] = "."
+    cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
     env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
     ready: Annotated[Readiness, "How to tell that it is ready."] = Readiness()
     restart_every: Annotated[int | None, whole(1), "Restart after this many agents. Default: run.chain."] = None
@@ -425,10 +425,10 @@ class AgentTable(Table, frozen=True):
         str | None, _PRESET, "Settings for a known CLI: variables, failure patterns, keys. `plan` shows them."
     ] = None
     user: Annotated[str | None, TEXT_OR_NONE, "User to run it as when seqsup runs as root. Empty: run.user."] = None
-    cwd: Annotated[str, "Its working folder, relative to the profile."] = "."
+    cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
     env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)
     stdin: Annotated[str | None, TEXT_OR_NONE, "Text for stdin."] = None
-    stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for stdin, relative to the profile."] = None
+    stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for stdin, relative to the profile or below ~."] = None
     needs: Annotated[tuple[str, ...], "Agents that must complete before it."] = ()
     when: Annotated[tuple[str, ...], "Run it only if --task contains one of these words."] = ()
     success: Annotated[Success, "What must hold for an exit to count as completed."] = Success()
