@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +29,7 @@ from seqsup.state.samples import SamplesFile
 from seqsup.state.turn import queued, waiting
 from seqsup.text import wrap
 from seqsup.units import format_duration
-from seqsup.view.last_line import LastLines
+from seqsup.view.last_line import LastLines, results
 from seqsup.view.live import Live, Pulses, scene_of
 from seqsup.view.log import Log, spoken
 from seqsup.view.ndjson import Stream
@@ -54,6 +55,7 @@ class Readers:
         self._plan = plan
         self._emitter: Emitter | None = None  # of the run, once it has started
         self._run = ""  # its label
+        self._folder: Path | None = None
         self._wake: Wake | None = None
         self._exporter: Exporter | None = None
         self._on_disk: list[Log | SamplesFile] = []
@@ -108,7 +110,7 @@ class Readers:
 
     def begin(self, begun: BegunRun, emitter: Emitter) -> None:
         """Read along from the run's first event on."""
-        self._emitter, self._run = emitter, label(begun.number)
+        self._emitter, self._run, self._folder = emitter, label(begun.number), begun.folder
         samples = SamplesFile(begun.folder)
         emitter.add_observer(samples.observe)
         emitter.add_scale(samples.weigh)
@@ -277,7 +279,9 @@ class TerminalReaders(Readers):
         shown = not (display.json or display.log_json or (display.relay and code == 0))
         if self._emitter is not None and code is not None and shown:
             elsewhere = self._plan.state_dir != str(state_dir())
-            table = summary(self._emitter.view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere)
+            view = self._emitter.view
+            said = results(view, self._folder) if self._folder is not None else None
+            table = summary(view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere, said=said)
             click.echo(table, err=True)
             if redrawn and (self._emitter.view.seconds or 0.0) >= _RINGS:
                 click.echo(b"\a", err=True, nl=False)

@@ -7,10 +7,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from seqsup.model.run_view import AgentState, RunView
+from seqsup.state.artifacts import has_summary, summary
 from seqsup.state.run_folder import STDERR, STDOUT, at_once
 from seqsup.text import unstyled
+from seqsup.units import format_duration
 
 _TAIL = 16 * 1024  # bytes
+_RESULTS = 10  # agents whose results are shown at the end of a run
 _LINES = 20  # of which the last one that says something is shown
 _HOLDS = ("message", "item", "content", "text", "result", "msg", "error")  # keys of JSON lines, the best first
 
@@ -20,6 +24,11 @@ class Said(Struct, frozen=True):
 
     text: str
     at: float
+
+    def age(self, now: float) -> str:
+        """Say how long ago it was; `now` is of the epoch."""
+        seconds = int(max(0.0, now - self.at))
+        return f"{format_duration(seconds)} ago" if seconds else "now"
 
 
 class LastLines:
@@ -47,6 +56,22 @@ class LastLines:
         if known is None or (known[0].st_mtime_ns, known[0].st_size) != (status.st_mtime_ns, status.st_size):
             known = self._known[attempt] = status, Said(last_line(_tail(path)), status.st_mtime)
         return known[1] if known[1].text else None
+
+
+def results(view: RunView, run_folder: Path) -> dict[str, str]:
+    """Return the first line of each completed agent's summary, or the last line that it printed, by agent."""
+    lines, told = LastLines(run_folder), dict[str, str]()
+    for agent in view.agents.values():
+        if agent.state is not AgentState.COMPLETED or agent.folder is None or agent.before:
+            continue
+        if len(told) == _RESULTS:
+            break
+        attempt = run_folder / agent.folder
+        said = lines.of(agent.folder)
+        text = _told(summary(attempt)) if has_summary(attempt) else said.text if said else ""
+        if text:
+            told[agent.name] = text
+    return told
 
 
 def _later(one: os.stat_result, other: os.stat_result) -> bool:

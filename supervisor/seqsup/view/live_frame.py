@@ -190,8 +190,7 @@ def _lane(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
 
 
 def _said(said: Said, now: Now, canvas: Canvas) -> list[Part]:
-    seconds = int(max(0.0, now.at - said.at))
-    ago = f"{format_duration(seconds)} ago" if seconds else "now"
+    ago = said.age(now.at)
     text = canvas.cropped(printable(said.text), max(canvas.width - columns(f" said  · {ago}"), _SHORTEST))
     return canvas.fit([("dim", " said ")], [("", text), ("dim", ago)])
 

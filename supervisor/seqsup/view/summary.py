@@ -1,13 +1,13 @@
 """What a run came to: headline, table, reasons and what to do next. Pure text from a view."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from seqsup.model.process_names import processes
 from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
-from seqsup.text import columns, counted, named, printable, styled, unpainted, wrap
+from seqsup.text import columns, counted, cut, named, printable, styled, unpainted, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.table import NONE, Column, render
 
@@ -33,18 +33,22 @@ _STYLES = {
     AgentState.PENDING: "dim",
 }
 RUN_STYLES = {"completed": "green", "failed": "red", "died": "red", "stopped": "yellow", "unknown": "yellow"}
+_LEAST = 20  # characters that stay of a result
 _TEXT = 100  # characters of a line of prose where the width is not known
 
 
-def summary(view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False) -> str:
-    """Say all of it, of a run that is over."""
-    below = body(view, width=width, here=here, elsewhere=elsewhere)
-    return "\n".join([*wrap(lead(view), width), *below])
+def summary(
+    view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False,
+    said: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
+    """Say all of it, of a run that is over. `said` is the result of each agent, in a line."""
+    below = body(view, width=width, here=here, elsewhere=elsewhere, said=said)
+    return "\n".join([*wrap("  ".join(filter(None, (view.run, lead(view)))), width), *below])
 
 
 def body(
     view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = "",
-    elsewhere: bool = False,
+    elsewhere: bool = False, said: Mapping[str, str] | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """What stands below the headline.
 
@@ -53,6 +57,9 @@ def body(
     """
     yield ""
     yield from table(view, width)
+    for name, line in (said or {}).items():
+        head = f"{name} said: "
+        yield styled("bold", head.rstrip()) + " " + cut(printable(line), max((width or _TEXT) - columns(head), _LEAST))
     for what, why, held in reasons(view):
         told = f"{styled('bold', f'why {what}:')} {printable(why)}" + (";" if held else "")
         yield from wrap(told, width or _TEXT)
@@ -210,9 +217,13 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
             hints += [f"raise {follows.option}"] if follows.option else []
         elif follows.limit:
             hints.append(f"raise {follows.limit} for {agent.name}")
-    if not hints:
-        return
-    # A hint begins a line of its own rather than being broken: it is there to be copied
+    for command in ("logs", "report"):
+        hints += [] if any(hint.startswith(f"seqsup {command} ") for hint in hints) else [f"seqsup {command} {of}"]
+    yield from next_steps(hints, width)
+
+
+def next_steps(hints: Sequence[str], width: int | None) -> Iterator[str]:
+    """At most four commands, of which none is broken if a line can hold it: they are there to be copied."""
     told = [f"{styled('bold', 'next:')} {hints[0]}"]
     for hint in hints[1:4]:
         if columns(told[-1]) + 3 + len(hint) > (width or _TEXT):

@@ -32,7 +32,7 @@ def nightly() -> Told:
     told.drained("triage", seconds=0.4).agent_ended("triage")
     told.attempt("embed", Reason.CRASHED, seconds=200, peak=700 * MIB, hard=1024 * MIB, left_over=(process(7),) * 1)
     told.drained("embed", strays=(process(8), process(9))).retry("embed")
-    why = "its tree was over 1024 MiB for 3 s, 12 s after a GC that freed 41 MiB"
+    why = "its tree was over 1 GiB for 3 s, 12 s after a GC that freed 41 MiB"
     told.attempt("embed", Reason.SOFT, number=2, why=why, seconds=224, peak=1031 * MIB, hard=1024 * MIB, processes=HELD)
     told.drained("embed", 2, seconds=1.2).agent_ended("embed", Reason.SOFT, attempts=2, why=why)
     told.attempt("leak", Reason.HARD, seconds=2, peak=260 * MIB, hard=256 * MIB, ok=True)
@@ -50,15 +50,15 @@ def text(block: str) -> str:
 
 def test_the_final_table_says_all_of_it() -> None:
     assert summary(fold(nightly().events)) == text("""
-        nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1 h 5 min · highest peak 1031 MiB (embed)
+        r42  nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1 h 5 min · highest peak 1031 MiB (embed)
 
-          agent   attempts  reason           time      peak  of limit  gc freed  left over  drained
-          triage         1  completed        7:25   374 MiB      37 %         –          –    0.4 s
-          embed          2  soft             7:04  1031 MiB     101 %         –          3    1.2 s
-          leak           1  hard (expected)   2 s   260 MiB     102 %         –          –   > 30 s
-          deploy         –  skipped             –         –         –         –          –        –
-          report         –  not run             –         –         –         –          –        –
-        why embed failed: its tree was over 1024 MiB for 3 s, 12 s after a GC that freed 41 MiB;
+          agent   attempts  reason                 time      peak  of limit  gc freed  left over  drained
+          triage         1  completed        7 min 25 s   374 MiB      37 %         –          –    0.4 s
+          embed          2  soft              7 min 4 s  1031 MiB     101 %         –          3    1.2 s
+          leak           1  hard (expected)         2 s   260 MiB     102 %         –          –   > 30 s
+          deploy         –  skipped                   –         –         –         –          –        –
+          report         –  not run                   –         –         –         –          –        –
+        why embed failed: its tree was over 1 GiB for 3 s, 12 s after a GC that freed 41 MiB;
           node embed.js 589 MiB · chrome 237 MiB · git 40 MiB · other 58 MiB
         why deploy was skipped: it needs embed, which did not complete
         next: seqsup report r42 · seqsup logs r42 embed · seqsup start nightly.toml --resume
@@ -80,7 +80,8 @@ def test_only_long_names_are_cut_at_80_columns() -> None:
     told.attempt("a-very-long-name-of-an-agent", Reason.HARD, hard=GIB, ok=True).drained("a-very-long-name-of-an-agent")
     said = summary(fold(told.agent_ended("a-very-long-name-of-an-agent", Reason.HARD, ok=True).events), width=80)
     assert said == text("""
-        nightly  1 of 2 completed · highest peak 10 MiB (a-very-long-name-of-an-agent)
+        r42  nightly  1 of 2 completed · highest peak 10 MiB
+          (a-very-long-name-of-an-agent)
 
           agent               attempts  reason           time    peak  of limit  drained
           a-very-long-name-…         1  hard (expected)   1 s  10 MiB       1 %    0.1 s
@@ -94,22 +95,33 @@ def test_a_name_gets_back_what_a_column_that_went_has_left() -> None:
         told.attempt(agent, Reason.HARD, hard=GIB, ok=True, left_over=(process(7),))
         told.drained(agent, seconds=30, why="96 MiB still owned").agent_ended(agent, Reason.HARD, ok=True)
     assert summary(fold(told.run_ended(0, seconds=2).events), width=80) == text("""
-        nightly  2 of 2 completed · 2 s · highest peak 10 MiB (forgets-nothing)
+        r42  nightly  2 of 2 completed · 2 s · highest peak 10 MiB (forgets-nothing)
 
           agent            attempts  reason           time    peak  left over  drained
           forgets-nothing         1  hard (expected)   1 s  10 MiB          1   > 30 s
           fails-twice             1  hard (expected)   1 s  10 MiB          1   > 30 s
+        next: seqsup logs r42 · seqsup report r42
     """)
 
 
 def test_a_completed_run_has_nothing_to_explain() -> None:
     told = Told().run("a").attempt("a").drained("a").agent_ended("a").run_ended(0, seconds=2)
     assert summary(fold(told.events)) == text("""
-        nightly  1 of 1 completed · 2 s · highest peak 10 MiB (a)
+        r42  nightly  1 of 1 completed · 2 s · highest peak 10 MiB (a)
 
           agent  attempts  reason     time    peak  of limit  gc freed  left over  drained
           a             1  completed   1 s  10 MiB         –         –          –    0.1 s
+        next: seqsup logs r42 · seqsup report r42
     """)
+
+
+@pytest.mark.parametrize("width", [40, 80, None])
+def test_result_of_each_agent_is_shown_in_one_line(width: int | None) -> None:
+    told = Told().run("a").attempt("a").agent_ended("a").run_ended(0, seconds=2)
+    said = "\n".join(body(fold(told.events), width=width, said={"a": "Done\x1b[2J: " + "all of it, " * 30}))
+    line = next(line for line in unpainted(said).splitlines() if "said" in line)
+    assert line.startswith("a said: Done [2J: all")
+    assert len(line) <= (width or 100)
 
 
 def test_a_resumed_run_says_how_many_were_completed_before() -> None:
@@ -166,7 +178,9 @@ def test_dead_supervisor_is_reported_with_what_to_do() -> None:
     told = Told().run("a", "b").started("a").lost("a")
     said = unpainted("\n".join(body(fold(told.events), died=True, unswept=True)))
     assert "why a was lost: the supervisor died" in said
-    assert said.endswith("next: seqsup sweep · seqsup start nightly.toml --resume")
+    assert said.endswith(
+        "next: seqsup sweep · seqsup start nightly.toml --resume · seqsup logs r42 · seqsup report r42"
+    )
 
 
 def test_a_policy_that_stopped_the_run_is_named() -> None:

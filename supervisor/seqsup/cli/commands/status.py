@@ -1,6 +1,8 @@
 """`seqsup status`: the run now, or the last one."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -13,11 +15,13 @@ from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
 from seqsup.state.run_folder import PAUSED, state_dir
+from seqsup.state.samples import read
 from seqsup.state.turn import Waiting, ahead, queued
-from seqsup.text import at_a_time, counted, named, printable, styled, wrap
-from seqsup.units import format_duration, format_size
+from seqsup.text import at_a_time, counted, cut, named, printable, styled, wrap
+from seqsup.units import format_duration, format_share, format_size
+from seqsup.view.last_line import LastLines, results
 from seqsup.view.ndjson import timestamp
-from seqsup.view.summary import RUN_STYLES, body, lead, resume
+from seqsup.view.summary import RUN_STYLES, body, lead, next_steps, resume
 from seqsup.view.terminal import here, width
 
 SCHEMA = "seqsup.status/1"
@@ -65,7 +69,10 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
 
             left = None if found.closed() else survivors(found.journal, found.state_dir, found.row)
         elsewhere = found.state_dir != state_dir()
-        click.echo(_text(view, state, Now(time.time(), time.monotonic()), left, pauses=pauses, elsewhere=elsewhere))
+        now = Now(time.time(), time.monotonic())
+        uses = _figures(view, found.folder, now) if state == RunState.RUNNING and not found.closed() else []
+        said = results(view, found.folder) if state == RunState.COMPLETED and not found.closed() else None
+        click.echo(_text(view, state, now, left, pauses=pauses, elsewhere=elsewhere, uses=uses, said=said))
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -101,8 +108,9 @@ def tell_closed(found: Found) -> None:
 
 
 def _text(
-    view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...] | None, *, pauses: bool, elsewhere: bool
-) -> str:
+    view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...] | None, *, pauses: bool, elsewhere: bool,
+    uses: list[str], said: Mapping[str, str] | None,
+) -> str:  # fmt: skip
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
     unswept = died and bool(left or view.count(AgentState.RUNNING))
@@ -110,10 +118,33 @@ def _text(
         view.lose()
     lines = wrap(f"{view.run}  {lead(view, None if state in (DIED, UNKNOWN) else now.mono)}", columns)
     lines += wrap(f"  {told}", columns)
+    lines += [cut(line, columns or len(line)) for line in uses]
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
-    below = body(view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere)
+    below = [*body(view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere, said=said)]
+    if state == RunState.RUNNING and not elsewhere:
+        below += next_steps(("seqsup status --watch", f"seqsup logs {view.run} -f", "seqsup stop"), columns)
     return "\n".join([*lines, *below])
+
+
+def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
+    """Say what each running agent uses, and what it printed last. Its peak and time so far go into the view."""
+    running = {agent.name: agent for agent in view.at_turn if agent.state is AgentState.RUNNING}
+    used: dict[str, int] = {}
+    for sample in read(folder):
+        agent = running.get(sample.agent)
+        if agent is not None and sample.attempt == agent.attempt:
+            used[sample.agent] = sample.used
+            agent.peak = max(agent.peak, sample.peak)
+    lines, output = [], LastLines(folder)
+    for agent in running.values():
+        agent.seconds += max(0.0, now.mono - agent.began) if agent.began is not None else 0.0
+        if (size := used.get(agent.name)) is not None:
+            of = f" of {format_size(agent.hard)} ({format_share(size / agent.hard)})" if agent.hard else ""
+            lines.append(f"  {agent.name} uses {format_size(size)}{of}, peak {format_size(agent.peak)}")
+        if agent.folder is not None and (said := output.of(agent.folder)) is not None:
+            lines.append(f"  {agent.name} said, {said.age(now.at)}: {printable(said.text)}")
+    return lines
 
 
 def _died(view: RunView, left: tuple[ProcessMemory, ...] | None) -> str:

@@ -6,13 +6,14 @@ import time
 import click
 
 from seqsup.cli import complete
-from seqsup.cli.find_run import find, in_queue
+from seqsup.cli.find_run import Found, find, in_queue
 from seqsup.cli.signals import send, suspended
 from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import Waiting, queued
 from seqsup.text import named
+from seqsup.units import format_duration
 
-_LOOK_AGAIN = 0.05  # seconds
+_LOOK_AGAIN, _TOLD_EVERY = 0.05, 3.0  # seconds
 
 
 @click.command(short_help="Stop a run after its running agent, or now.")
@@ -28,7 +29,8 @@ def stop(run: str | None, now: bool) -> int:
     found = find(run)
     was_suspended = suspended(found.row.pid)
     if not send(found.row.pid, found.lives, signal.SIGTERM if now else signal.SIGUSR1, signal.SIGCONT):
-        click.echo(f"{found.label} {found.row.name} is not running", err=True)
+        last = f"{found.label} {found.row.name}"
+        click.echo(f"no run is active; the last one is {last}" if run is None else f"{last} is not running", err=True)
         for each in queued(state_dir()):
             if each.name == found.row.name:
                 click.echo(f"{each.label} {each.name} waits for its turn: seqsup stop {each.label}", err=True)
@@ -46,9 +48,23 @@ def stop(run: str | None, now: bool) -> int:
         ]
         when = f"when its hook {named(hooks)} has finished" if hooks else "now"
     click.echo(f"{found.label} {found.row.name} ends {when}", err=True)
-    while now and found.lives():
-        time.sleep(_LOOK_AGAIN)
+    if now:
+        _wait(found)
     return 0
+
+
+def _wait(found: Found) -> None:
+    """Wait for the end of a run. At once, and then every few seconds, say what it still waits for."""
+    began, told = time.monotonic(), 0.0
+    while found.lives():
+        if time.monotonic() >= told:
+            seconds, told = time.monotonic() - began, time.monotonic() + _TOLD_EVERY
+            running = [f"{agent.name} (pid {agent.pid})" for agent in found.view().at_turn if agent.pid]
+            if running:
+                since = f", {format_duration(seconds)} so far" if seconds >= 1 else ""
+                click.echo(f"waiting for {named(running)} to exit within its grace period{since}", err=True)
+        time.sleep(_LOOK_AGAIN)
+    click.echo(f"{found.label} {found.row.name} ended after {format_duration(time.monotonic() - began)}", err=True)
 
 
 def _turn_away(waiting: Waiting) -> int:
