@@ -1,7 +1,7 @@
 """A plan on one screen, for people: its agents, their limits, and what deserves a look before it starts."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePath
 from typing import NamedTuple
@@ -41,7 +41,7 @@ def brief(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], co
         yield from section(columns, f"resumes {label(taken.earlier.run)}", resumes(made, taken.earlier))
     elif taken.note:
         yield from ("", *wrap(taken.note, columns))
-    groups = list(_folded(made.steps))
+    groups = list(_folded(made))
     if groups:
         yield ""
         yield from render(_COLUMNS, [(group.numbers, *group.cells) for group in groups[:_MOST]], columns)
@@ -87,25 +87,20 @@ class _Row(NamedTuple):
         return styled("dim", str(self.first) if self.size == 1 else f"{self.first}–{self.first + self.size - 1}")
 
 
-def _folded(steps: Sequence[Step]) -> Iterator[_Row]:
+def _folded(made: Plan) -> Iterator[_Row]:
     """Give a row to each agent, and one to copies of for_each that follow one another and have the same limits."""
-    number = 1
-    for (stem, cells), some in groupby(steps, lambda step: (_stem(step.name), _cells(step))):
-        copies = list(some)
-        if len(copies) > 1 and any(step.name != stem for step in copies):
-            yield _Row(number, len(copies), (f"{stem} ×{len(copies)}", *cells))
+    number, stems = 1, {name: re.sub(r"\.\d+$", "", name) for name in made.items}
+    for (stem, cells), some in groupby(made.steps, lambda step: (stems.get(step.name), _cells(step, stems))):
+        agents = list(some)
+        if stem is not None and len(agents) > 1:
+            yield _Row(number, len(agents), (f"{stem} ×{len(agents)}", *cells))
         else:
-            yield from (_Row(number + at, 1, (step.name, *cells)) for at, step in enumerate(copies))
-        number += len(copies)
+            yield from (_Row(number + at, 1, (step.name, *cells)) for at, step in enumerate(agents))
+        number += len(agents)
 
 
-def _stem(name: str) -> str:
-    """Return what copies of for_each have in common."""
-    return re.sub(r"\.\d+$", "", name)
-
-
-def _cells(step: Step) -> tuple[str, ...]:
-    needs = {stem: list(some) for stem, some in groupby(step.needs, _stem)}
+def _cells(step: Step, stems: Mapping[str, str]) -> tuple[str, ...]:
+    needs = {stem: list(some) for stem, some in groupby(step.needs, lambda name: stems.get(name, name))}
     told = [some[0] if len(some) == 1 else f"{stem} ×{len(some)}" for stem, some in needs.items()]
     return (
         one_line(PurePath(step.command[0]).name),
