@@ -68,11 +68,19 @@ class Session:
         self._env = env
         self._told: list[str] = []
 
-    def type(self, line: str, **env: str) -> None:
-        ended = subprocess.run(
+    def printed(self, line: str, **env: str) -> str:
+        """Return what a command prints, its stderr behind its stdout."""
+        ended = self._ended(line, env)
+        return ended.stdout + ended.stderr
+
+    def _ended(self, line: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "seqsup", *shlex.split(line)], cwd=self.here, env={**self._env, **env},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
+
+    def type(self, line: str, **env: str) -> None:
+        ended = self._ended(line, env)
         told = [f"$ {' '.join((*(f'{name}={value}' for name, value in env.items()), 'seqsup', line))}"]
         told += ended.stdout.splitlines() + [f"2| {text}" for text in ended.stderr.splitlines()]
         told += [f"[exit {ended.returncode}]"] if ended.returncode else []
@@ -179,6 +187,72 @@ def test_snapshot_of_past_runs(session: Session, past: Written, name: str, env: 
     for line in LOOKS:
         session.type(line, **env)
     hold_to(name, session.text(dated))
+
+
+# -- every command on terminals of three widths, with and without colour
+
+
+WEEKLY = """\
+[memory]
+hard = "1GiB"
+[[agents]]
+name = "triage"
+command = ["sh", "-c", "echo triaged"]
+[[agents]]
+name = "report"
+command = ["sh", "-c", "echo {task}"]
+needs = ["triage"]
+[[agents]]
+name = "file"
+for_each = ["a.md", "b.md", "c.md"]
+command = ["sh", "-c", "echo {item}"]
+"""
+SHOWN = {
+    "status": ("status nightly", "status r9"), "runs": ("runs",), "logs": ("logs nightly",), "mem": ("mem",),
+    "plan": ("plan weekly.toml",), "doctor": ("doctor --run nightly", "doctor no.toml --run r1"),
+    "tune": ("tune weekly.toml",), "sweep": ("sweep --dry-run",),
+    "artifacts": ("artifacts list nightly", "artifacts show nightly"),
+}  # fmt: skip
+MARKS = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "0": "/"}
+
+
+def readable(text: str) -> str:
+    """With `<red>hard</>` for an escape sequence that colours; any other stays."""
+    return re.sub(r"\x1b\[(\d+)m", lambda code: f"<{MARKS.get(code[1], code[1])}>", text)
+
+
+@pytest.fixture
+def looked_at(session: Session) -> Iterator[Session]:
+    (session.here / "weekly.toml").write_text(WEEKLY)
+    (session.here / "nightly.toml").write_text(PROFILE)
+    written = Written(session.here / "state")
+    for _ in range(3):
+        written.run(completed(), profile=str(session.here / "weekly.toml"))
+    nightly = written.run(failed(), profile=str(session.here / "nightly.toml"))
+    written.printed(nightly, "triage/1", "three issues\n")
+    written.printed(nightly, "embed/2", "embedding …\n", "trouble\n")
+    written.printed(nightly, "servers/1", "done\n")
+    dead = written.run(Told("monthly").run("triage").started("triage"), profile=str(session.here / "monthly.toml"))
+    written.live(dead)
+    written.die(dead)
+    yield session
+    written.close()
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_command_fits_each_width_and_colour_changes_no_text(looked_at: Session, command: str) -> None:
+    normal, told = measured if command == "mem" else dated, list[str]()
+    for width in (100, 80, 40):
+        for line in SHOWN[command]:
+            coloured, plain = (
+                looked_at.printed(line, COLUMNS=str(width), **wish)
+                for wish in ({"FORCE_COLOR": "1"}, {"NO_COLOR": "1"})
+            )
+            normal = measured if command == "mem" else dated
+            assert normal(re.sub("<(?:/|[a-z]+)>", "", readable(coloured))) == normal(plain)
+            assert "\x1b" not in readable(coloured) + plain
+            told.append(f"== {width} columns: seqsup {line}\n{normal(readable(coloured))}")
+    hold_to(f"widths-{command}", "\n".join(told).replace(str(looked_at.here), HERE))
 
 
 # -- what runs now, or does not

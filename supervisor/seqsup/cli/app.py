@@ -10,7 +10,7 @@ from io import TextIOWrapper
 import click
 
 from seqsup import __version__
-from seqsup.view.terminal import discard, forced, guarded, speak_plainly
+from seqsup.view.terminal import discard, forced, guarded, speak_plainly, width
 
 UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
 NOT_RUN = 125  # as policy.passed_on has it, whose import `--version` must not pay for
@@ -243,8 +243,10 @@ def _trace(error: Exception) -> None:
 
 def _say(message: str) -> None:
     """Print a message that may quote a profile, a path or an argument: none of it may move the cursor."""
+    from seqsup.text import wrap
+
     for line in message.split("\n"):
-        click.echo(_voiced(line), err=True, color=forced() or None)
+        click.echo("\n".join(wrap(_voiced(line), width(sys.stderr))), err=True, color=forced() or None)
 
 
 def _voiced(line: str) -> str:

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+import click
 import msgspec
 
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
 from seqsup.host.trust import LINKS
-from seqsup.view.terminal import Shown
+from seqsup.text import wrap
+from seqsup.view.terminal import Shown, width
 
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))  # /dev/stdout may be a file, which stays
 
@@ -59,6 +61,11 @@ class Outlet:
     def write(self, piece: bytes) -> None:
         self._stream.flush()  # text that was written before
         self._stream.buffer.write(piece if self._shown is None else self._shown(piece))
+
+
+def notice(message: str) -> None:
+    """Say on stderr what is no result."""
+    click.echo("\n".join(wrap(f"seqsup: {message}", width(sys.stderr))), err=True)
 
 
 def put_bytes(content: bytes) -> None:

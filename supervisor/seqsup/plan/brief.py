@@ -43,8 +43,10 @@ def brief(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], co
         yield from ("", *wrap(taken.note, columns))
     groups = list(_folded(made))
     if groups:
+        rows = [(group.numbers, *group.cells) for group in groups[:_MOST]]
+        used = [at for at in range(len(_COLUMNS)) if any(row[at] != NONE for row in rows)]
         yield ""
-        yield from render(_COLUMNS, [(group.numbers, *group.cells) for group in groups[:_MOST]], columns)
+        yield from render([_COLUMNS[at] for at in used], [[row[at] for at in used] for row in rows], columns)
     if more := sum(group.size for group in groups[_MOST:]):
         yield from wrap(f"  and {counted(more, 'more agent')}: -v shows them", columns, "    ")
     yield from section(columns, "skipped", skipped(made))

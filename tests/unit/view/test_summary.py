@@ -104,6 +104,16 @@ def test_a_name_gets_back_what_a_column_that_went_has_left() -> None:
     """)
 
 
+def test_what_went_wrong_is_red_and_what_went_well_green() -> None:
+    said = painted(fold(nightly().events))
+    for marked in (
+        "\x1b[1mnightly\x1b[0m", "\x1b[31m1 gave up\x1b[0m", "\x1b[32mcompleted\x1b[0m", "\x1b[31msoft\x1b[0m",
+        "\x1b[33mskipped\x1b[0m", "\x1b[2mnot run\x1b[0m", "\x1b[1mwhy embed failed:\x1b[0m", "\x1b[1mnext:\x1b[0m",
+    ):  # fmt: skip
+        assert marked in said, marked
+    assert "\x1b" not in headline(fold(nightly().events))
+
+
 def test_a_completed_run_has_nothing_to_explain() -> None:
     told = Told().run("a").attempt("a").drained("a").agent_ended("a").run_ended(0, seconds=2)
     assert summary(fold(told.events)) == text("""

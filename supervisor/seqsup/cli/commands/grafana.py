@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from seqsup.cli.output import notice
 from seqsup.cli.shipped import shipped
 from seqsup.errors import SeqsupError
 
@@ -39,5 +40,5 @@ def grafana(folder: str) -> None:
             shutil.copytree(source / part, there / part)
         else:
             shutil.copyfile(source / part, there / part)
-    click.echo(f"seqsup: wrote {there}: a dashboard, alerts, and the configuration of Prometheus and Grafana", err=True)
+    notice(f"wrote {there}: a dashboard, alerts, and the configuration of Prometheus and Grafana")
     click.echo(f"next: in Grafana, Dashboards, New, Import: {there}/dashboards/seqsup-memory.json", err=True)

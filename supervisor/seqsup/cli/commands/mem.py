@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ import msgspec
 from seqsup.cli import complete
 from seqsup.cli.arguments import size
 from seqsup.cli.find_run import find
-from seqsup.cli.output import put_object
+from seqsup.cli.output import notice, put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
@@ -65,7 +64,7 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
     else:
         click.echo("\n".join([*_collected(freed), *_table(usage)]))
         if freed is None and usage.why not in ("", NO_RUN, NO_NODE):
-            click.echo("\n".join(wrap(f"seqsup: {usage.why}", width(sys.stderr))), err=True)
+            notice(usage.why)
     return int(threshold is not None and usage.used > threshold)
 
 

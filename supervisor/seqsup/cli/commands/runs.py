@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from seqsup.cli.arguments import whole
 from seqsup.cli.commands.status import DIED, state_of, tell_closed
 from seqsup.cli.find_run import Found
-from seqsup.cli.output import put_object
+from seqsup.cli.output import notice, put_object
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
@@ -63,11 +63,11 @@ def runs(last: int, every: bool, as_json: bool) -> None:
         (each.label, each.name, styled("yellow", "waiting"), f"since {each.since}", *[NONE] * 4) for each in waiting
     ]
     if not listed:
-        click.echo("seqsup: no runs yet", err=True)
+        notice("no runs yet")
         return
     click.echo("\n".join(render(_COLUMNS, listed, width())))
     if len(shown) < len(rows):
-        click.echo(f"seqsup: {len(rows) - len(shown)} earlier ones: --all shows them", err=True)
+        notice(f"{len(rows) - len(shown)} earlier ones: --all shows them")
 
 
 def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import click
 
 from seqsup.cli import complete
 from seqsup.cli.load_plan import load
-from seqsup.cli.output import put_object
+from seqsup.cli.output import notice, put_object
 from seqsup.cli.read_profile import profile_path, read, state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
@@ -18,8 +18,11 @@ from seqsup.model.profile import AgentTable, Profile
 from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
-from seqsup.text import counted, named, styled
+from seqsup.text import counted, named, styled, wrap
 from seqsup.units import format_duration, format_size, write_duration, write_size
+from seqsup.view.terminal import width
+
+_WIDTH = 80  # columns where they are not known
 
 
 @click.command(short_help="Suggest limits from past runs.")
@@ -46,10 +49,10 @@ def tune(profile: str | None, write: bool, as_json: bool) -> None:
     if unknown := [agent.name for agent in read_in.agents if agent.name not in suggested]:
         there = (f"{name} (has {good(pasts.get(name, ()))})" for name in unknown)
         told = f"{named(there)}: {FEW} successful runs are needed before limits can be suggested"
-        click.echo(f"seqsup: {told}", err=True)
+        notice(told)
     if write and suggested:
         _write(Path(profile), suggested)
-        click.echo(f"seqsup: wrote the limits of {counted(len(suggested), 'agent')} into {profile}", err=True)
+        notice(f"wrote the limits of {counted(len(suggested), 'agent')} into {profile}")
 
 
 def _pasts(profile: Profile, path: str | None) -> dict[str, list[Past]]:
@@ -73,17 +76,20 @@ def _past(journal: Journal, path: str | None, agent: AgentTable) -> Iterator[Pas
 def _patch(suggested: dict[str, SuggestedLimits]) -> Iterator[str]:
     for name, limits in suggested.items():
         of = limits.of
-        began = f"# {name}: {counted(of.attempts, 'attempt')} that completed; median {format_size(of.peak)},"
-        yield styled("dim", began)
-        within = f"95 % within {format_size(of.high)}, {format_duration(of.long)}"
-        yield styled("dim", f"# {format_duration(of.seconds)}; {within}")
+        median = f"{name}: {counted(of.attempts, 'attempt')} that completed; median {format_size(of.peak)}, "
+        within = f"{format_duration(of.seconds)}; 95 % within {format_size(of.high)}, {format_duration(of.long)}"
+        yield from _comment("dim", median + within)
         if limits.held_back:
-            yield styled("yellow", f"# a memory limit has stopped {counted(limits.held_back, 'attempt')}")
+            yield from _comment("yellow", f"a memory limit has stopped {counted(limits.held_back, 'attempt')}")
         yield "[[agents]]"
         yield f'name = "{name}"'
         yield f'memory = {{ soft = "{write_size(limits.soft)}", hard = "{write_size(limits.hard)}" }}'
         yield f'timeouts = {{ wall = "{write_duration(limits.wall)}" }}'
         yield ""
+
+
+def _comment(style: str, text: str) -> Iterator[str]:
+    return (styled(style, line) for line in wrap(f"# {text}", width() or _WIDTH, "# "))
 
 
 def _fields(name: str, limits: SuggestedLimits) -> dict[str, object]:
