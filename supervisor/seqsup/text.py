@@ -7,6 +7,7 @@ ASCII = {
     "✔": "ok", "✖": "FAIL", "☠": "KILL", "↻": "re", "▶": ">", "■": "stop", "–": "-", "…": "..",
     "!": "!", "→": "->", "←": "<-", "Σ": "sum of", "─": "-", "█": "#", "░": ".", "·": "|", "×": "x",
 }  # fmt: skip
+_NARROW = dict.fromkeys(map(ord, ASCII), ".")  # of one column
 _SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"  # colours, titles …
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f]"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them; they hide no text and turn none round
@@ -40,7 +41,7 @@ def unpainted(text: str) -> str:
 def columns(text: str) -> int:
     """Return the width of a text on a terminal, in columns."""
     text = unpainted(text)
-    if text.isascii():
+    if text.isascii() or text.translate(_NARROW).isascii():
         return len(text)
     import unicodedata  # most text needs none of it
 

@@ -183,7 +183,8 @@ def test_status_of_a_completed_run(seqsup: Seqsup, written: Written) -> None:
     lines = result.stdout.splitlines()
     assert lines[0] == "r1  nightly  2 of 2 completed · 1 h 5 min · highest peak 374 MiB (a)"
     assert re.fullmatch(r"  completed .* ago, exit 0", lines[1])
-    assert lines[2].split() == [
+    assert lines[2] == ""
+    assert lines[3].split() == [
         "agent",
         "attempts",
         "reason",
@@ -241,7 +242,7 @@ def test_an_agent_that_had_completed_when_its_supervisor_died_in_its_drain_count
     number = written.run(Told().run("a", "b", profile="nightly.toml").attempt("a"))
     written.live(number)
     written.die(number)
-    headline, now, _, row, *_, last = seqsup("status").stdout.splitlines()
+    headline, now, _, _, row, *_, last = seqsup("status").stdout.splitlines()
     assert headline.startswith("r1  nightly  1 of 2 completed")
     assert now.startswith("  its supervisor (pid 4711) died; no processes left;")
     assert row.split()[:3] == ["a", "1", "completed"]
