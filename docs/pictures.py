@@ -24,7 +24,7 @@ sys.path.insert(0, str(PREVIEW))
 from photograph import browser, photograph  # noqa: E402
 
 WIDTH, HEIGHT = 100, 40  # characters
-SHOWN = "/home/me/agents"  # in place of the temporary folder
+SHOWN, LIB = "/home/me/agents", "/home/me/lib"  # in place of the temporary folder, and of this checkout
 ABOVE_VIEW = 6  # lines of the log
 REPORT = (1100, 900)  # pixels
 CELL_W, CELL_H, EDGE = 8.4, 18, 16  # pixels
@@ -55,7 +55,7 @@ def terminal() -> None:
         for variable in ("CI", "NO_COLOR", "TMUX"):
             env.pop(variable, None)
         (plan,) = screens(folder, env, "plan run.toml", ended)
-        draw("plan", "seqsup plan", [line.replace(name, SHOWN) for line in plan])
+        draw("plan", "seqsup plan", [line.replace(name, SHOWN).replace(str(ROOT / "supervisor"), LIB) for line in plan])
         live, end = screens(folder, env, "start run.toml", leaks, ended)
         rule = next(n for n, line in enumerate(live) if "───" in line)
         draw("live", "seqsup start: the live view while an agent leaks", live[max(0, rule - ABOVE_VIEW) :])
