@@ -54,7 +54,7 @@ def built(site: Path) -> None:
     pinned = (PAGE / "package.json").read_text()
     if not (WORK / "package.json").exists() or (WORK / "package.json").read_text() != pinned:
         shutil.copy(PAGE / "package.json", WORK)
-        call("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
+        call("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
     for file in PAGE.iterdir():
         shutil.copy(file, WORK)
     defined = '--define:process.env.NODE_ENV="production"'
