@@ -17,7 +17,7 @@ from seqsup.model.events import (
     RunStarted,
     Spawned,
 )
-from seqsup.model.outcome import Exit, Outcome
+from seqsup.model.outcome import Exit, Leak, Outcome
 from seqsup.model.process import Collection, Heap, ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.units import MIB
@@ -131,6 +131,7 @@ class Told:
         ok: bool | None = None,
         processes: tuple[ProcessMemory, ...] = (),
         left_over: tuple[ProcessMemory, ...] = (),
+        leak: Leak | None = None,
     ) -> "Told":
         return self.tell(
             AttemptEnded(
@@ -147,6 +148,7 @@ class Told:
                     peak=peak,
                     processes=processes,
                     left_over=left_over,
+                    leak=leak,
                 ),
             )
         )
@@ -166,6 +168,7 @@ class Told:
         ok: bool | None = None,
         processes: tuple[ProcessMemory, ...] = (),
         left_over: tuple[ProcessMemory, ...] = (),
+        leak: Leak | None = None,
     ) -> "Told":
         return (
             self.attempt_started(agent, number, hard, heap)
@@ -182,6 +185,7 @@ class Told:
                 ok=ok,
                 processes=processes,
                 left_over=left_over,
+                leak=leak,
             )
         )
 

@@ -1,8 +1,10 @@
 // Leaks in one way, at a line that tests look for: `node leaks.mjs objects 10 [child]` (milliseconds between two helpings).
 // Imported, it only offers `leak`. It holds on at MIB, for a collection on a busy machine must come back before V8's own limit.
 import { spawn } from "node:child_process";
+import { createSecretKey } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { fileURLToPath } from "node:url";
+import { createContext } from "node:vm";
 
 const [kind, every, where] = process.argv.slice(2);
 const bus = new EventEmitter().setMaxListeners(0);
@@ -31,6 +33,12 @@ const leaks = {
   },
   strings: function download() {
     kept.push(page.toString("latin1"));
+  },
+  contexts: function detach() {
+    for (let n = 0; n < 5; n++) kept.push(createContext({ n }));
+  },
+  native: function remember_key() {
+    kept.push(createSecretKey(page));
   },
 };
 

@@ -80,6 +80,7 @@ class Verdict(StrEnum):
     BUFFER_LEAK = "buffer-leak"  # Buffers and long strings that are still reachable: no heap limit covers them
     OUTSIDE_JS = "outside-js"  # native code, other programs, pages that malloc keeps
     UNKNOWN = "unknown"  # in Node processes that did not answer, or not since they grew
+    NONE = "none"  # too little to judge: the tree is below its limit, or not far above bare Node processes
 
 
 HALTS = {

@@ -201,6 +201,7 @@ class RetryScheduled(Event, frozen=True):
     after: Reason
     heap: int | None
     bare: bool = False  # without our Node options, which broke the last one
+    outlook: str = ""  # what the next attempt can expect: its heap limit, and a leak that may return
 
 
 class LimitPaused(Event, frozen=True):
@@ -223,6 +224,7 @@ class AgentEnded(Event, frozen=True):
     ok: bool
     seconds: float  # of all attempts, without waits
     peak: int
+    not_retried: str = ""  # why, although retry.attempts allows more
 
 
 class AgentSkipped(Event, frozen=True):

@@ -229,6 +229,7 @@ class History:
             attempt.forensics = f"{attempt.folder}/{outcome.forensics}" if outcome.forensics else ""
         agent.state = AgentState.DRAINING
         agent.reason, agent.why, agent.processes = outcome.reason, outcome.why, outcome.processes
+        agent.leak = outcome.leak
         agent.exit_code, agent.signal, agent.pid = outcome.exit_code, outcome.signal, None
         agent.seconds += outcome.seconds
         agent.peak = max(agent.peak, outcome.peak)

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from seqsup.model.enums import Verdict
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
 
@@ -11,6 +12,14 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     code: int | None
     signal: int | None
+
+
+class Leak(Struct, frozen=True, kw_only=True):
+    """The line of code that holds most of a tree's memory, where the verdict is a leak."""
+
+    verdict: Verdict
+    at: str  # file and line, such as embed.js:9
+    proven: bool  # by a GC; else part of that memory may be garbage
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -25,6 +34,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     left_over: tuple[ProcessMemory, ...] = ()
     blames_us: bool = False  # an option of ours caused it: it may run without
     forensics: str = ""  # the file that says more, in the attempt's folder
+    leak: Leak | None = None
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
 
     @property

@@ -7,6 +7,7 @@ from msgspec import Struct, field, to_builtins
 
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import MemorySampled
+from seqsup.model.outcome import Leak
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.text import labelled
@@ -64,6 +65,7 @@ class AgentView(Struct, kw_only=True):
     drained: float | None = None  # seconds until memory was proven to be back
     drain_reached: bool | None = None
     gc_freed: int | None = None  # by all collections
+    leak: Leak | None = None  # of the last attempt
     forensics: str | None = None  # the last attempt's, in the run's folder
     exit_code: int | None = None
     signal: int | None = None

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from seqsup.model.enums import Verdict
+from seqsup.model.outcome import Leak
 from seqsup.model.plan import Limits
 from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, ProcessMemory
 from seqsup.model.process_names import is_node, title
 from seqsup.model.reason import Reason
 from seqsup.text import printable
-from seqsup.units import format_duration, format_size, told_apart
+from seqsup.units import MIB, format_duration, format_size, told_apart
 
 SAID = {
     Verdict.GARBAGE: "most of it was garbage",
@@ -21,6 +23,10 @@ SAID = {
     Verdict.BUFFER_LEAK: "most of it is Buffers or long strings that are still referenced",
     Verdict.OUTSIDE_JS: "most of it is outside JavaScript",
 }
+_LEAST = 32 * MIB  # a verdict is about at least this much more than bare Node processes use
+# Of one bare Node process in bytes, measured with Node 18 to 25: 3 to 6 MiB of heap, 1 to 2 MiB external, 40 MiB of RSS
+_BARE = {Verdict.JS_LEAK: 8 * MIB, Verdict.BUFFER_LEAK: 8 * MIB, Verdict.OUTSIDE_JS: 48 * MIB}
+_NO_VERDICT = (Verdict.UNKNOWN, Verdict.NONE)
 _COVERS = 2 / 3  # of a process: what it said when it was smaller says nothing of the rest
 _SNAPSHOT = 5  # times the heap: what Node takes to write one, measured at 0.7 to 4.3, of many small objects at up to 30
 _BAR = 24  # characters
@@ -53,9 +59,13 @@ class Forensics(Struct, frozen=True, kw_only=True):
 
 
 def examine(
-    agent: str, attempt: int, reason: Reason, why: str, used: int, processes: tuple[ProcessMemory, ...], known: Known
-) -> Forensics:
-    """Draw the conclusion. Without a collection it is V8's last word on itself that counts."""
+    agent: str, attempt: int, reason: Reason, why: str, used: int, processes: tuple[ProcessMemory, ...], known: Known,
+    soft: int | None = None,
+) -> Forensics:  # fmt: skip
+    """Draw the conclusion. Without a collection it is V8's last word on itself that counts.
+
+    An attempt that ended below its limit `soft`, because the machine had no more memory, gets no verdict.
+    """
     stopped, nodes = processes, known.nodes
     if reason is Reason.KERNEL_OOM or not processes:  # the large process is gone; its reports are left
         stopped = tuple(ProcessMemory(pid=node.pid, name="node", command="", bytes=node.rss) for node in nodes)
@@ -68,9 +78,12 @@ def examine(
         said = Verdict.JS_LEAK  # V8 collects before it gives up
     elif not nodes:
         said = Verdict.UNKNOWN
+    elif soft is not None and used < soft and reason in (Reason.KERNEL_OOM, Reason.HOST_FLOOR):
+        said = Verdict.NONE
     else:
-        said = verdict(heap, heap, used, used, unknown)
-        if last is not None and Verdict.UNKNOWN not in (said, last.verdict):
+        counted = {process.pid for process in stopped} & {node.pid for node in nodes}
+        said = verdict(heap, heap, used, used, unknown, nodes=len(counted))
+        if last is not None and {said, last.verdict}.isdisjoint(_NO_VERDICT):
             said = last.verdict
     return Forensics(
         agent=agent, attempt=attempt, reason=reason, why=why, used=used, processes=processes, known=known,
@@ -149,11 +162,13 @@ def total(heaps: Iterable[Heap]) -> Heap:
     )  # fmt: skip
 
 
-def verdict(before: Heap, after: Heap, used: int, used_after: int, unsaid: int = 0) -> Verdict:
+def verdict(
+    before: Heap, after: Heap, used: int, used_after: int, unsaid: int = 0, nodes: int = 1
+) -> Verdict:  # fmt: skip
     """Return the largest part of a tree of `used` bytes, given its heaps before and after a collection.
 
     Garbage that V8 collected by itself before the request shows in the tree alone. `unsaid` is the memory of Node
-    processes that did not answer.
+    processes that did not answer. That many bare Node processes (`nodes`), and 32 MiB more, are no leak.
     """
     garbage = max(before.used + before.external - after.used - after.external, used - used_after, 0)
     outside = used - garbage - after.used - after.external - unsaid
@@ -161,7 +176,14 @@ def verdict(before: Heap, after: Heap, used: int, used_after: int, unsaid: int =
         Verdict.GARBAGE: garbage, Verdict.JS_LEAK: after.used, Verdict.BUFFER_LEAK: after.external,
         Verdict.OUTSIDE_JS: outside, Verdict.UNKNOWN: unsaid,
     }  # fmt: skip
-    return max(parts, key=lambda part: parts[part])
+    largest = max(parts, key=lambda part: parts[part])
+    least = 0 if largest is Verdict.UNKNOWN else _LEAST + nodes * _BARE.get(largest, 0)
+    return largest if parts[largest] >= least else Verdict.NONE
+
+
+def above(done: Collection, limit: int | None) -> Collection:
+    """Return a collection without its verdict if the tree was below its limit: such a process is healthy."""
+    return done if limit is not None and done.used >= limit else replace(done, verdict=Verdict.NONE)
 
 
 def finding(found: Forensics) -> str:
@@ -172,15 +194,33 @@ def finding(found: Forensics) -> str:
             return f"{found.verdict}: {whose}" if whose else ""
         case Verdict.OUTSIDE_JS:
             return str(found.verdict)
+        case Verdict.NONE:
+            return ""
     said = str(found.verdict) if found.collected else f"{found.verdict} or garbage"
-    if found.verdict is Verdict.BUFFER_LEAK:  # what was sampled is their wrappers
-        holders = sorted(found.known.nodes, key=lambda node: -node.heap.external)
-        frames = (site.frames[0] for node in holders for site in found.known.sites.get(node.pid, ()) if site.frames)
-        first = next((frame for frame in frames if _file(frame)), None)
-        return said + (f": from {short(first)}" if first is not None else "")
-    sites = [site for site in ranked(found.known.sites) if _file(site.frames[0])][:2]
-    named = ", ".join(f"{format_size(site.bytes)} from {short(site.frames[0])}" for site in sites)
+    sites = _in_code(found)
+    if found.verdict is Verdict.BUFFER_LEAK:  # what was sampled is their wrappers: sizes say nothing
+        return said + (f": from {short(sites[0].frames[0])}" if sites else "")
+    named = ", ".join(f"{format_size(site.bytes)} from {short(site.frames[0])}" for site in sites[:2])
     return said + (f": {named}" if named else "")
+
+
+def leak(found: Forensics) -> Leak | None:
+    """Return the line of code that holds most; None without a verdict that is a leak, or without such a line."""
+    sites = _in_code(found) if found.verdict in (Verdict.JS_LEAK, Verdict.BUFFER_LEAK) else []
+    match = _FRAME.fullmatch(sites[0].frames[0]) if sites else None
+    if match is None:
+        return None
+    at = printable(f"{PurePath(match['file']).name}:{match['line']}")
+    return Leak(verdict=found.verdict, at=at, proven=found.collected)
+
+
+def _in_code(found: Forensics) -> list[AllocationSite]:
+    """Return the sites in code that is neither Node's nor V8's own, those that hold most first."""
+    sites = ranked(found.known.sites)
+    if found.verdict is Verdict.BUFFER_LEAK:
+        holders = sorted(found.known.nodes, key=lambda node: -node.heap.external)
+        sites = [site for node in holders for site in found.known.sites.get(node.pid, ()) if site.frames]
+    return [site for site in sites if _file(site.frames[0])]
 
 
 def _unsaid(found: Forensics) -> str:
@@ -229,7 +269,9 @@ def text(found: Forensics) -> str:
 def _head(found: Forensics) -> Iterator[str]:
     yield f"{found.agent}, attempt {found.attempt}: {found.reason}"
     yield printable(found.why)
-    if found.verdict is Verdict.UNKNOWN:
+    if found.verdict is Verdict.NONE:
+        said = "too little memory to judge: below memory.soft, or not far above bare Node processes"
+    elif found.verdict is Verdict.UNKNOWN:
         otherwise = (
             "it was in none of the Node processes that answered" if found.known.nodes else "no Node process in it"
         )

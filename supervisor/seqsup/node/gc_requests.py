@@ -80,5 +80,5 @@ class GcRequests:
             at=began, seconds=time.monotonic() - began, asked=asked, answered=len(earlier), before=before, after=after,
             used=used,
             freed=max(sum(node.rss for node in earlier) - sum(node.rss for node in later), 0),
-            verdict=forensics.verdict(*whole, used, self._used, unknown),
+            verdict=forensics.verdict(*whole, used, self._used, unknown, nodes=len(living)),
         )  # fmt: skip

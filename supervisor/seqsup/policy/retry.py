@@ -1,9 +1,12 @@
 """Retries: whether, when and with which heap."""
 
+from collections.abc import Sequence
+
 from seqsup.model.enums import Halt, OnUsageLimit
 from seqsup.model.outcome import Outcome
 from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
+from seqsup.units import format_size
 
 _DOUBLINGS = 30  # beyond, every wait is the longest
 UNKNOWN_RESET = 900.0  # seconds until a retry after a usage limit without a reset time
@@ -53,6 +56,27 @@ def next_heap(heap: int | None, ceiling: int | None, grow: float, reason: Reason
         return heap
     grown = int(heap * grow)
     return max(heap, min(grown, ceiling)) if ceiling is not None else grown
+
+
+def same_leak(outcomes: Sequence[Outcome]) -> str:
+    """Return the line of code if a GC proved the last two attempts to leak there; else an empty string."""
+    leaks = [outcome.leak for outcome in outcomes[-2:]]
+    lines = {leak.at if leak is not None and leak.proven else "" for leak in leaks}
+    return lines.pop() if len(leaks) == 2 and len(lines) == 1 else ""
+
+
+def outlook(last: Outcome, heap: int | None, grown: int | None, grow: float, hard: int | None) -> str:
+    """Say what the next attempt can expect; sizes in bytes, `heap` and `grown` are V8's limits before and after."""
+    parts = []
+    if last.reason is Reason.HEAP_OOM and heap is not None and grown is not None:
+        if grown > heap:
+            parts.append(f"with a heap of {format_size(grown)}")
+        else:
+            fits = "" if hard is None else f": a larger one does not fit below memory.hard ({format_size(hard)})"
+            parts.append(f"with the same heap of {format_size(heap)}{': retry.grow_heap is 1' if grow <= 1 else fits}")
+    if last.leak is not None:
+        parts.append(f"the leak at {last.leak.at} may return")
+    return "; ".join(parts)
 
 
 def ok(reason: Reason, expect: tuple[Reason, ...]) -> bool:

@@ -50,6 +50,7 @@ class Agent:
         self._limit_until = earlier.limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
+        self._not_retried = ""  # why, although it may be retried more often
 
     async def run(self) -> bool:
         """Try until it is over, and say whether it went as the profile expects. Stopped ends the run."""
@@ -74,7 +75,18 @@ class Agent:
         return ok
 
     def _may_retry(self, last: Outcome) -> bool:
-        return retry.retryable(self.step.retry, self.step.expect, last, self._context.stop_request.halt, time.time())
+        rule, halt = self.step.retry, self._context.stop_request.halt
+        if not retry.retryable(rule, self.step.expect, last, halt, time.time()):
+            return False
+        if self._next_heap(last) == self._heap and not self._used_up() and (at := retry.same_leak(self._outcomes)):
+            self._not_retried = f"not retried again: the leak at {at} returned"
+        return not self._not_retried
+
+    def _next_heap(self, last: Outcome) -> int | None:
+        node = self.step.node
+        if node is None:
+            return self._heap
+        return retry.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
 
     def _wait(self, state: RetryCallState) -> float:
         failures, chance = state.attempt_number, random.random()
@@ -144,13 +156,10 @@ class Agent:
             raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
 
     def _scheduled(self, state: RetryCallState) -> None:
-        node, last = self.step.node, self._outcomes[-1]
+        rule, last, heap = self.step.retry, self._outcomes[-1], self._heap
         self._bare = self._bare or last.blames_us
-        if self._bare:
-            self._heap = None
-        elif node is not None:
-            self._heap = retry.next_heap(self._heap, node.heap_ceiling, self.step.retry.grow_heap, last.reason)
-        if retry.awaited(self.step.retry, last):
+        self._heap = None if self._bare else self._next_heap(last)
+        if retry.awaited(rule, last):
             self._limit_until = time.time() + state.upcoming_sleep
             self._tell_pause(self._limit_until, known=last.resets_at is not None)
             return
@@ -158,6 +167,7 @@ class Agent:
             RetryScheduled(
                 agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
                 heap=self._heap, bare=self._bare,
+                outlook=retry.outlook(last, heap, self._heap, rule.grow_heap, self.step.limits.hard),
             )
         )  # fmt: skip
 
@@ -200,7 +210,8 @@ class Agent:
         ok = retry.ok(last.reason, self.step.expect)
         self.ended = self._context.emit(
             AgentEnded(
-                agent=self.step.name, content=self.step.content, reason=last.reason, why=last.why, ok=ok,
+                agent=self.step.name, content=self.step.content, reason=last.reason, ok=ok,
+                why="; ".join(filter(None, (last.why, self._not_retried))), not_retried=self._not_retried,
                 attempts=len(self._outcomes), seconds=sum(outcome.seconds for outcome in self._outcomes),
                 peak=max((outcome.peak for outcome in self._outcomes), default=0),
             )

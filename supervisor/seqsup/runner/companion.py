@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from seqsup.errors import Stopped
 from seqsup.model import events
-from seqsup.model.enums import Halt, Restart
+from seqsup.model.enums import Halt, Restart, Verdict
 from seqsup.model.events import GcDone, GcRequested, Owner, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import CompanionStart
+from seqsup.node.forensics import above
 from seqsup.policy import classify, companion
 from seqsup.policy.companion import CompanionLife, CompanionLook, CompanionPhase, far_over, over_hard, why_given_up
 from seqsup.policy.confirm import MemoryBounds
@@ -130,7 +131,9 @@ class Companion:
     def _hear(self, tree: SideProcess) -> None:
         """Report collections that are over."""
         for done in tree.telemetry.gc.new() if tree.telemetry is not None else ():
-            self._collected = f" after a GC that freed {format_size(done.freed)} ({done.verdict})"
+            done = above(done, self.start.hard)
+            said = "" if done.verdict is Verdict.NONE else f" ({done.verdict})"
+            self._collected = f" after a GC that freed {format_size(done.freed)}{said}"
             self._context.emit(GcDone(owner=self._owner(), used=tree.used(), collection=done))
 
     def _owner(self) -> Owner:

@@ -13,11 +13,11 @@ from seqsup.containment import launcher
 from seqsup.containment.tree import Tree
 from seqsup.host import users
 from seqsup.model.events import Warned
-from seqsup.model.outcome import Exit, Outcome
+from seqsup.model.outcome import Exit, Leak, Outcome
 from seqsup.model.plan import Step
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import OF_MEMORY, Reason
-from seqsup.node.forensics import Known, examine, finding, text
+from seqsup.node.forensics import Known, examine, finding, leak, text
 from seqsup.policy import classify
 from seqsup.runner.context import RunContext
 from seqsup.runner.workspace import Workspace
@@ -54,12 +54,12 @@ class Ending:
         peak, held = watch.peak, seen.stopped
         if reason is Reason.KERNEL_OOM:
             peak, held = max(peak, tree.kernel_peak()), tree.last_whole
-        why, forensics = self._examined(reason, why, peak, held, seen, known)
+        why, forensics, leaked = self._examined(reason, why, peak, held, seen, known)
         blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
         return Outcome(
             reason=reason, why=why, exit=exited if reason is not Reason.SPAWN_FAILED else None, seconds=seen.seconds,
             peak=peak, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at, forensics=forensics,
-            blames_us=bool(blames_us),
+            blames_us=bool(blames_us), leak=leaked,
         )  # fmt: skip
 
     def classify(self, exited: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
@@ -93,12 +93,13 @@ class Ending:
 
     def _examined(
         self, reason: Reason, why: str, peak: int, held: tuple[ProcessMemory, ...], seen: "Seen", known: Known
-    ) -> tuple[str, str]:
-        """Write the diagnosis of a tree that grew too large. Return the reason with the finding, and the file."""
+    ) -> tuple[str, str, Leak | None]:
+        """Write the diagnosis of a tree that grew too large. Return the reason with the finding, the file, and the code
+        that leaks."""
         if reason not in OF_MEMORY:
-            return why, ""
+            return why, "", None
         used = peak if reason is Reason.KERNEL_OOM or not seen.stopped else seen.stopped_at
-        found = examine(self._step.name, self._number, reason, why, used, held, known)
+        found = examine(self._step.name, self._number, reason, why, used, held, known, self._step.limits.soft)
         why = "; ".join(filter(None, (why, finding(found), known.snapshot)))
         file = self._workspace.paths.folder / FORENSICS
         try:
@@ -106,8 +107,8 @@ class Ending:
             write_private(file.with_suffix(".json"), msgspec.json.encode(found).decode())
         except OSError as error:
             self._context.emit(Warned(message=f"{self._step.name}: its memory details could not be written: {error}"))
-            return why, ""
-        return why, file.name
+            return why, "", leak(found)
+        return why, file.name, leak(found)
 
 
 def _is_there(step: Step, file: str) -> bool:

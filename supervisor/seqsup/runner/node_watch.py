@@ -7,7 +7,7 @@ from seqsup.host.machine import room
 from seqsup.model.events import GcDone, GcRequested, Owner, Warned
 from seqsup.model.plan import Step
 from seqsup.model.process import Collection, Heap, Sample
-from seqsup.node.forensics import Known, no_room
+from seqsup.node.forensics import Known, above, no_room
 from seqsup.runner.context import RunContext
 from seqsup.runner.workspace import Workspace
 
@@ -43,7 +43,7 @@ class NodeWatch:
             self._context.emit(Warned(message=f"{self._step.name}: {told}"))
         for done in telemetry.gc.new():
             self.collection = done
-            self._context.emit(GcDone(owner=self._owner, used=used, collection=done))
+            self._context.emit(GcDone(owner=self._owner, used=used, collection=above(done, self._step.limits.soft)))
         return bool(telemetry.processes.answering())
 
     def heap(self) -> Heap | None:

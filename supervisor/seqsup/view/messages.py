@@ -5,7 +5,7 @@ from functools import singledispatch
 from msgspec import Struct
 
 from seqsup.model import events
-from seqsup.model.enums import HALTS
+from seqsup.model.enums import HALTS, Verdict
 from seqsup.model.events import Event
 from seqsup.model.outcome import ending
 from seqsup.model.process_names import how_many, processes
@@ -129,8 +129,9 @@ def _(event: events.GcDone) -> Message:
     )
     more = (
         f"heap {format_size(before.used)} → {format_size(after.used)},"
-        f" external {format_size(before.external)} → {format_size(after.external)}; {done.verdict}"
+        f" external {format_size(before.external)} → {format_size(after.external)}"
     )
+    more += f"; {done.verdict}" if done.verdict is not Verdict.NONE else ""
     if done.answered < done.asked:
         more += f"; {done.asked - done.answered} of {done.asked} Node processes did not answer"
     return _collection(event.owner, "collected", text, more)
@@ -178,10 +179,9 @@ def _spaced(*parts: str) -> str:
 
 @say.register
 def _(event: events.RetryScheduled) -> Message:
-    grown = f", with a heap of {format_size(event.heap)}" if event.heap and event.after is Reason.HEAP_OOM else ""
-    grown += ", without seqsup's Node options" if event.bare else ""
-    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{grown}"
-    return Message(INFO, "↻", "retry", text)
+    bare = ", without seqsup's Node options" if event.bare else ""
+    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{bare}"
+    return Message(INFO, "↻", "retry", text, event.outlook)
 
 
 @say.register
@@ -197,14 +197,14 @@ def _(event: events.AgentEnded) -> Message | None:
     if event.attempts == 1:
         return Message(ERROR, "✖", "failed", event.reason, event.why, told=True)
     reason = "" if event.reason is Reason.FAILED else f": {event.reason}"
-    return Message(ERROR, "✖", "failed", f"after {event.attempts} attempts{reason}")
+    text = f"after {event.attempts} attempts{reason}"
+    return Message(ERROR, "✖", "failed", "; ".join(filter(None, (text, event.not_retried))))
 
 
 @say.register
 def _(event: events.Drained) -> Message:
-    freed = f"freed {format_size(event.freed)}" if event.freed >= 0 else f"{format_size(-event.freed)} less"
     text = (
-        f"host: {format_size(event.before)} → {format_size(event.after)} available ({freed}, other programs included);"
+        f"host: {format_size(event.before)} → {format_size(event.after)} available, other programs included;"
         f" the run uses {format_size(event.owned)}"
     )
     if event.strays:

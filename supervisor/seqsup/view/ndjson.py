@@ -15,7 +15,7 @@ from seqsup.view.terminal import Shown
 
 SCHEMA = "seqsup.events/1"
 _OUTCOME = ("reason", "why", "exit_code", "signal", "seconds", "peak")
-_TREE = ("processes", "left_over", "forensics")
+_TREE = ("processes", "left_over", "forensics", "leak")
 _COLLECTION = ("seconds", "asked", "answered", "before", "after", "freed", "verdict")
 _encode = msgspec.json.Encoder().encode
 

@@ -201,16 +201,28 @@ def _fills(agent: AgentView) -> bool:
     return agent.heap == auto_heap(agent.hard)
 
 
+def advice(agent: AgentView) -> str:
+    """Say what to do about the code that leaks; empty where no line of code is known."""
+    if agent.leak is None:
+        return ""
+    return f"{'fix the leak at' if agent.leak.proven else 'look for a leak at'} {agent.leak.at}"
+
+
 def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) -> Iterator[str]:
     gave_up = [agent for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
+    leaks = {agent.leak.at: agent for agent in reversed(gave_up) if agent.leak is not None}  # of each line the first
     hints = ["seqsup sweep"] if unswept else []
+    hints += [
+        f"{advice(agent)} (seqsup logs {of} {shlex.quote(agent.name)} shows the allocations)"
+        for agent in gave_up if agent in leaks.values()
+    ]  # fmt: skip
     hints += [f"seqsup report {of}"] if any(agent.reason in KILLED for agent in gave_up) else []
-    hints += [f"seqsup logs {of} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder]
+    hints += [f"seqsup logs {of} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder and not agent.leak]
     exited = [each.name for each in view.companions.values() if each.state == "exited"]
     hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
     hints += resume(view, here)
     for agent in gave_up:
-        if agent.reason is None:
+        if agent.reason is None or agent.leak is not None:  # a higher limit only delays a leak
             continue
         follows = CONSEQUENCES[Reason.HARD if _fills(agent) else agent.reason]
         if view.profile is None:

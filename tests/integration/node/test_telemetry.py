@@ -73,6 +73,8 @@ LEAKS = {
     "listeners": (Verdict.JS_LEAK, "subscribe"),
     "buffers": (Verdict.BUFFER_LEAK, "screenshot"),
     "strings": (Verdict.BUFFER_LEAK, "download"),
+    "contexts": (Verdict.JS_LEAK, "detach"),
+    "native": (Verdict.OUTSIDE_JS, ""),
 }
 
 
@@ -82,8 +84,16 @@ def proven(ended: Tried, kind: str, *, alone: bool = True) -> None:
     assert ended.reason is Reason.SOFT, ended.outcome.why
     done = next(event for event in ended.events if isinstance(event, GcDone)).collection
     assert done.verdict is expected, ended.events
-    assert "collection" in ended.outcome.why
+    assert " after a GC that freed " in ended.outcome.why
+    if not function:
+        assert ended.outcome.why.endswith(f"; {expected}")
+        assert ended.outcome.leak is None
+        return
     assert f"{expected}: " in ended.outcome.why
+    if alone:
+        assert ended.outcome.leak is not None
+        assert (ended.outcome.leak.verdict, ended.outcome.leak.proven) == (expected, True)
+        assert ended.outcome.leak.at.startswith("leaks.mjs:")
     told = (ended.folder / "forensics.txt").read_text()
     assert " leaks.mjs:" in ended.outcome.why or not alone, told
     sites = [frame for some in known(ended)["known"]["sites"].values() for site in some for frame in site["frames"]]
@@ -655,7 +665,7 @@ def heap(used: int = 0, external: int = 0) -> Heap:
         (heap(100, 90), heap(90, 80), 500, Verdict.OUTSIDE_JS),
         (heap(6), heap(4), 900, Verdict.OUTSIDE_JS),
         (heap(), heap(), 100, Verdict.OUTSIDE_JS),
-        (heap(10), heap(20), 40, Verdict.JS_LEAK),  # it grew while it was collected
+        (heap(50), heap(100), 200, Verdict.JS_LEAK),  # it grew while it was collected
     ],
 )
 def test_verdict(before: Heap, after: Heap, used: int, expected: Verdict) -> None:

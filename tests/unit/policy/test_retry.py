@@ -3,11 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from seqsup.model.enums import Halt, OnUsageLimit
-from seqsup.model.outcome import Outcome
+from seqsup.model.enums import Halt, OnUsageLimit, Verdict
+from seqsup.model.outcome import Leak, Outcome
 from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
 from seqsup.policy import retry
+from seqsup.units import MIB
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,50 @@ def test_backoff_doubles_up_to_the_longest_wait(failures: int, jitter: float, ex
 def test_a_quarter_of_the_first_wait_is_left_to_chance(chance: float, expected: float) -> None:
     outcome = Outcome(reason=Reason.FAILED, why="", exit=None, seconds=1.0, peak=0)
     assert retry.retry_wait(STOPS, outcome, 1, 0.0, chance) == expected
+
+
+def leaked(at: str = "leak.js:1", *, proven: bool = True, reason: Reason = Reason.SOFT) -> Outcome:
+    leak = Leak(verdict=Verdict.JS_LEAK, at=at, proven=proven)
+    return Outcome(reason=reason, why="", exit=None, seconds=1.0, peak=0, leak=leak)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], ""),
+        ([leaked()], ""),
+        ([leaked(), leaked()], "leak.js:1"),
+        ([leaked("other.js:1"), leaked(), leaked()], "leak.js:1"),
+        ([leaked(), leaked("other.js:1")], ""),
+        ([leaked(), leaked(proven=False)], ""),
+        ([leaked(proven=False), leaked(proven=False)], ""),  # it may be garbage
+        ([leaked(), met(None)], ""),
+        ([met(None), met(None)], ""),
+    ],
+)
+def test_a_leak_is_the_same_if_proven_twice_in_a_row(outcomes: list[Outcome], expected: str) -> None:
+    assert retry.same_leak(outcomes) == expected
+
+
+@pytest.mark.parametrize(
+    ("last", "heap", "grown", "grow", "expected"),
+    [
+        (leaked(), 100, 100, 1.5, "the leak at leak.js:1 may return"),
+        (leaked(reason=Reason.HEAP_OOM), 100, 150, 1.5, "with a heap of 150 MiB; the leak at leak.js:1 may return"),
+        (
+            replace(leaked(reason=Reason.HEAP_OOM), leak=None), 100, 100, 1.5,
+            "with the same heap of 100 MiB: a larger one does not fit below memory.hard (300 MiB)",
+        ),
+        (
+            replace(leaked(reason=Reason.HEAP_OOM), leak=None), 100, 100, 1.0,
+            "with the same heap of 100 MiB: retry.grow_heap is 1",
+        ),
+        (met(None), 100, 100, 1.5, ""),
+        (replace(leaked(reason=Reason.HEAP_OOM), leak=None), None, None, 1.5, ""),
+    ],
+)  # fmt: skip
+def test_a_retry_says_what_it_can_expect(
+    last: Outcome, heap: int | None, grown: int | None, grow: float, expected: str
+) -> None:
+    before, after = (None if size is None else size * MIB for size in (heap, grown))
+    assert retry.outlook(last, before, after, grow, 300 * MIB) == expected

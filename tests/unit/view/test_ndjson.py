@@ -44,6 +44,7 @@ def test_a_line_is_flat_and_complete() -> None:
         "processes": [],
         "left_over": [],
         "forensics": "",
+        "leak": None,
     }
 
 

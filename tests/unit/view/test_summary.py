@@ -3,12 +3,15 @@
 from textwrap import dedent
 
 import pytest
+from msgspec.structs import replace
 
 from helpers.told import BEGAN, Told, process
+from seqsup.model.enums import Verdict
 from seqsup.model.history import fold
+from seqsup.model.outcome import Leak
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes, title
-from seqsup.model.reason import Reason
+from seqsup.model.reason import OF_MEMORY, Reason
 from seqsup.model.run_view import RunView
 from seqsup.profile.limits import auto_heap
 from seqsup.text import unpainted
@@ -167,6 +170,36 @@ def test_a_command_has_no_profile_to_resume_or_change() -> None:
 def test_a_heap_that_ran_out_is_raised_where_it_comes_from(heap: int | None, remedy: str) -> None:
     told = Told().run("a").attempt("a", Reason.HEAP_OOM, hard=GIB, heap=heap).agent_ended("a", Reason.HEAP_OOM)
     assert summary(fold(told.run_ended(1).events)).endswith(remedy)
+
+
+LEAK = Leak(verdict=Verdict.JS_LEAK, at="leak.js:1", proven=True)
+
+
+@pytest.mark.parametrize("reason", OF_MEMORY)
+@pytest.mark.parametrize("profile", ["nightly.toml", None])
+def test_a_leak_with_a_line_is_to_be_fixed_and_no_limit_raised(reason: Reason, profile: str | None) -> None:
+    told = Told().run("a", "b", profile=profile)
+    for agent in ("a", "b"):  # of two that leak at one line the first is named
+        told.attempt(agent, reason, hard=GIB, heap=auto_heap(GIB), leak=LEAK).agent_ended(agent, reason)
+    said = summary(fold(told.run_ended(1).events))
+    advice = said[said.index("next: ") :]
+    fix = "fix the leak at leak.js:1 (seqsup logs r42 a shows the allocations)"
+    assert advice.startswith(f"next: {fix}")
+    assert advice.count("leak.js:1") == 1
+    assert "raise" not in advice
+
+
+def test_what_may_be_garbage_is_to_be_looked_for() -> None:
+    told = Told().run("a").attempt("a", Reason.HARD, leak=replace(LEAK, proven=False)).agent_ended("a", Reason.HARD)
+    assert "next: look for a leak at leak.js:1 (" in summary(fold(told.run_ended(1).events))
+
+
+def test_a_limit_is_raised_for_another_agent_than_the_one_that_leaks() -> None:
+    told = Told().run("a", "b").attempt("a", Reason.HARD, leak=LEAK).agent_ended("a", Reason.HARD)
+    told.attempt("b", Reason.HARD).agent_ended("b", Reason.HARD)
+    said = summary(fold(told.run_ended(1).events))
+    assert "raise memory.hard for b" in said
+    assert "for a" not in said
 
 
 def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:

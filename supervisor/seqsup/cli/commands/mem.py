@@ -126,22 +126,26 @@ def _collected(freed: Freed | None) -> list[str]:
         return [f"[Before] {_whole(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
     done = freed.collection
     silent = f"; {done.asked - done.answered} did not answer" if done.answered < done.asked else ""
-    said = f"; {SAID[done.verdict]}" if done.verdict in SAID else ""
+    said = SAID.get(done.verdict, "")
+    said = f"{said[0].upper()}{said[1:]}. " if said else ""
     return [
         f"[Before] {_whole(freed.before)}",
         f"GC available: yes ({counted(done.answered, 'Node process', 'Node processes')}{silent})",
-        *wrap(
-            f"{styled('bold', f'Freed: {format_size(freed.bytes)}')} of {format_size(freed.before.used)}{said}", width()
-        ),
+        f"{styled('bold', f'Freed: {format_size(freed.bytes)}')} of {format_size(_rss(freed.before))} RSS",
         f"[After]  {_whole(freed.after)}",
+        *wrap(f"{said}RSS includes shared pages; limits count the memory below.", width()),
         "",
     ]
 
 
 def _whole(usage: Usage) -> str:
-    rss = sum(node.rss for node in usage.nodes) if usage.nodes else usage.used
     heap, external = _heap_figures([node.heap for node in usage.nodes])
-    return f"RSS {format_size(rss)}, heap {heap}, external {external}"
+    return f"RSS {format_size(_rss(usage))}, heap {heap}, external {external}"
+
+
+def _rss(usage: Usage) -> int:
+    """Return the RSS of the Node processes in bytes; without any, the memory of all processes."""
+    return sum(node.rss for node in usage.nodes) if usage.nodes else usage.used
 
 
 def _fields(usage: Usage, freed: Freed | None, threshold: int | None) -> dict[str, object]:

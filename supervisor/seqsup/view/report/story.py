@@ -6,7 +6,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from seqsup.model import events
-from seqsup.model.enums import HALTS
+from seqsup.model.enums import HALTS, Verdict
 from seqsup.model.events import AnyEvent, MemorySampled, Recorded
 from seqsup.model.history import fold
 from seqsup.model.process_names import processes
@@ -115,7 +115,8 @@ def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
             text = f"GC requested: {format_size(used)}, above soft {format_size(soft)}"
             yield MarkKind.COLLECTION, owner.name, text
         case events.GcDone(owner=owner, collection=done) if not owner.companion:
-            text = f"GC freed {format_size(done.freed)} in {format_duration(done.seconds)}: {done.verdict}"
+            text = f"GC freed {format_size(done.freed)} in {format_duration(done.seconds)}"
+            text += f": {done.verdict}" if done.verdict is not Verdict.NONE else ""
             yield MarkKind.COLLECTION, owner.name, text
         case events.RetryScheduled(agent=agent, attempt=attempt, wait=wait, after=after):
             yield MarkKind.RETRY, agent, f"attempt {attempt} in {format_duration(wait)}, after {after}"

@@ -1,0 +1,66 @@
+"""No healthy Node process is called a leak: real ones, each asked for a GC while it works."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.paths import STUBS
+from helpers.profiles import agent, parsed, write
+from helpers.waiting import wait_for
+
+ALIVE = "setInterval(() => {}, 1000);"
+HEALTHY = {
+    "idle": f"console.log('ready'); {ALIVE}",
+    "cache": f"""
+        const cache = (globalThis.cache = new Map());
+        for (let n = 0; n < 600_000; n++) cache.set(`key ${{n}}`, {{ n, text: `message ${{n}}` }});
+        console.log("ready"); {ALIVE}
+    """,
+    "sawtooth": """
+        let made = [];
+        setInterval(() => {
+          for (let n = 0; n < 30_000; n++) made.push({ n, text: `message ${n}` });
+          if (made.length > 300_000) made = [];
+        }, 10);
+        setTimeout(() => console.log("ready"), 1000);
+    """,
+    "modules": f"""
+        import {{ writeFileSync }} from "node:fs";
+        import {{ createRequire }} from "node:module";
+        const text = "abcdefghij".repeat(100);
+        for (let n = 0; n < 60; n++) {{
+          const rows = Array.from({{ length: 300 }}, (_, m) => `f${{m}}: () => "${{text}}${{n}}${{m}}"`);
+          writeFileSync(`module${{n}}.cjs`, `module.exports = {{ ${{rows}} }};`);
+          const loaded = createRequire(import.meta.url)(`./module${{n}}.cjs`);
+          for (const each of Object.values(loaded)) each();
+        }}
+        console.log("ready"); {ALIVE}
+    """,
+}
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_a_healthy_process_is_never_called_a_leak(
+    kind: str, seqsup: Callable[..., Any], seqsup_started: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "agent.mjs").write_text(HEALTHY[kind])
+    server = {"name": "mcp", "command": ["node", str(STUBS / "mcp_server.mjs"), "stays"], "memory": {"hard": "200MiB"}}
+    memory = {"soft": "800MiB", "hard": "1GiB", "host_floor": "none"}
+    profile = write(tmp_path, agent("a", ["node", "agent.mjs"], memory=memory), companions=[server])
+    started = seqsup_started("start", profile)
+    log = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs/r1/a/1/stdout.log"
+    wait_for(lambda: log.exists() and "ready" in log.read_text(), 60)
+    wait_for(lambda: "(2 Node processes)" in seqsup("mem", "--gc").stdout, 60)
+    said = seqsup("mem", "--gc").stdout
+    assert "MiB RSS\n" in said
+    assert ("Most of it is JavaScript objects" in said) is (kind == "cache"), said  # the user asked
+    started.end()
+    done = [event for event in parsed(seqsup("events").stdout) if "verdict" in event]
+    assert {event["event"] for event in done} == {"gc_done", "companion_gc_done"}
+    assert {event["verdict"] for event in done} == {"none"}
+    told = started.stdout + started.stderr + seqsup("status").stdout + seqsup("logs", "r1").stderr
+    assert "leak" not in told
