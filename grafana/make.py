@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import common as c
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from seqsup.model.reason import AT_A_LIMIT, OF_MEMORY
+from seqsup.model.reason import AT_A_LIMIT, OF_MEMORY, Reason
 
 FILE = Path(__file__).parent / "dashboards" / "seqsup-memory.json"
 UID = "seqsup-memory"
@@ -30,11 +30,15 @@ STATUSES = {  # in the order of their numbers: the timeline shows the highest
     "pending": "#8e8e8e", "running": "blue", "completed": "green", "gave-up": "red", "halted": "orange",
     "skipped": "#5a5a5a",
 }  # fmt: skip
+AT_HARD = (Reason.HARD, Reason.KERNEL_OOM)
 WHY = {
-    "|".join(OF_MEMORY): "red",
-    "|".join(reason for reason in AT_A_LIMIT if reason not in OF_MEMORY): "orange",
+    "|".join(AT_HARD): "red",
+    "|".join(reason for reason in OF_MEMORY if reason not in AT_HARD): "orange",
+    "|".join(reason for reason in AT_A_LIMIT if reason not in OF_MEMORY): "yellow",
     "leftover": "purple",
 }
+
+TREE, PEAKS = "Memory by agent", "Peak memory, of memory.hard"
 
 Json = dict[str, Any]
 
@@ -61,12 +65,17 @@ def steps(*pairs: tuple[float | None, str]) -> Any:
 
 
 NONE = steps((None, "text"))
-NEAR = steps((None, "green"), (0.75, "orange"), (0.9, "red"))
+NEAR = steps((None, "green"), (0.75, "orange"), (1, "red"))
 
 
-def number(x: int, title: str, about: str, unit: str, asked: Any, colours: Any, *, text: bool = False) -> Any:
+def kept(now: str, then: str) -> str:
+    """What is true now; once nothing runs, what was true last in this time."""
+    return f"{now} or ({then} unless on () {now})"
+
+
+def number(x: int, title: str, about: str, unit: str, *asked: Any, colours: Any, text: bool = False) -> Any:
     made = (
-        place(stat.Panel(), x, 0, 3, 4, title, about, unit, asked)
+        place(stat.Panel(), x, 0, 3, 4, title, about, unit, *asked)
         .thresholds(colours)
         .color_mode(c.BigValueColorMode.VALUE)
         .graph_mode(c.BigValueGraphMode.NONE)
@@ -88,8 +97,9 @@ def lines(x: int, y: int, w: int, h: int, title: str, about: str, unit: str, *qu
     )
 
 
-def bars(x: int, y: int, title: str, about: str, unit: str, asked: Any) -> Any:
-    return lines(x, y, 8, 7, title, about, unit, asked).draw_style(c.GraphDrawStyle.BARS).fill_opacity(70)
+def shades() -> Any:
+    """One colour for any number of agents: red is only for memory.hard."""
+    return dashboard.FieldColor().mode(d.FieldColorModeId.SHADES).fixed_color("blue")
 
 
 def legend(*calcs: str, right: bool = False) -> Any:
@@ -127,17 +137,30 @@ def faint() -> list[d.DynamicConfigValue]:
 
 
 def now() -> list[Any]:
-    rss, limit = f"seqsup_agent_tree_rss_bytes{{{AGENT}}}", f"seqsup_agent_memory_limit_bytes{{{AGENT}}}"
-    of_limit = f"{rss} / on (job, instance, profile, agent) {limit}"
+    rss, limit = (
+        f"max by (agent) ({{}}(seqsup_agent_{name}_bytes{{{{{AGENT}}}}}{{}}))" for name in ("tree_rss", "memory_limit")
+    )
+    live, over = ("", ""), ("last_over_time", "[$__range]")
+    last = f"topk(1, max by (agent) (last_over_time(seqsup_agent_last_start_timestamp_seconds{{{AGENT}}}[$__range])))"
+    at_last = f"{rss.format(*over)} and on (agent) {last}"
+    of_limit = kept(
+        f"({rss.format(*live)} / on (agent) {limit.format(*live)})", f"(({at_last}) / on (agent) {limit.format(*over)})"
+    )
+    run = f"topk(1, max by (run, profile) (last_over_time(seqsup_run_start_timestamp_seconds{{{RUN}}}[$__range])))"
+    phase = kept(f"(seqsup_phase{{{RUN}}} == 1)", f"(last_over_time(seqsup_phase{{{RUN}}}[$__range]) == 1)")
     available = f"seqsup_host_memory_available_bytes{{{RUN}}} / seqsup_host_memory_total_bytes{{{RUN}}}"
-    kills = f"sum(round(increase(seqsup_agent_kills_total{{{AGENT}}}[$__range])))"
+    kills = f'sum(round(increase(seqsup_agent_kills_total{{{AGENT},reason!="leftover"}}[$__range])))'
+    attempts = f"sum(round(increase(seqsup_agent_exits_total{{{AGENT}}}[$__range])))"
     ended = 'status=~"completed|gave-up|halted|skipped"'
-    queue = f"sum(seqsup_queue_agents{{{RUN},{ended}}}) / sum(seqsup_queue_agents{{{RUN}}})"
+    over_of_plan, plan = (
+        f"sum(last_over_time(seqsup_queue_agents{{{RUN}{which}}}[$__range]))" for which in (f",{ended}", "")
+    )
     peak = f"max(max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))"
-    few = steps((None, "red"), (0.1, "orange"), (0.25, "green"))
+    few = steps((None, "orange"), (0.1, "yellow"), (0.25, "green"))
     used = (
         place(
-            gauge.Panel(), 6, 0, 3, 4, "Used of limit", "Memory of the running agent's tree, of its memory.hard.",
+            gauge.Panel(), 9, 0, 3, 4, "Memory used, of memory.hard",
+            "Memory of the running agent, as a share of its limit; after a run, of the last agent.",
             "percentunit", query(of_limit, "{{agent}}", instant=True),
         )
         .min(0).max(1).thresholds(NEAR).no_value("–")
@@ -145,25 +168,31 @@ def now() -> list[Any]:
     )  # fmt: skip
     return [
         number(
-            0, "Phase", "What the supervisor does now.", "none",
-            query(f"seqsup_phase{{{RUN}}} == 1", "{{phase}}", instant=True), NONE, text=True,
+            0, "Last run", "Label and profile of the last run in this time: seqsup report LABEL shows it.", "none",
+            query(run, "{{run}} {{profile}}", instant=True), colours=NONE, text=True,
         ),
         number(
-            3, "Agent", "The agent that runs now.", "none", query(rss, "{{agent}}", instant=True), NONE, text=True
+            3, "Phase", "What the supervisor does; after a run, what it did at the last scrape.", "none",
+            query(phase, "{{phase}}", instant=True), colours=NONE, text=True,
+        ),
+        number(
+            6, "Agent", "The agent that is running; after a run, the agent that started last.", "none",
+            query(kept(rss.format(*live), last), "{{agent}}", instant=True), colours=NONE, text=True,
         ),
         used,
-        number(9, "Tree RSS", "Memory of the running agent's tree.", "bytes", query(f"sum({rss})"), NONE)
-        .graph_mode(c.BigValueGraphMode.AREA),
         number(
-            12, "Highest peak", "Highest sample of any agent in this time.", "bytes", query(peak, instant=True), NONE
+            12, "Highest peak", "Highest memory of any agent in this time.", "bytes", query(peak, instant=True),
+            colours=NONE,
         ),
-        number(15, "Host available", "MemAvailable of the machine.", "percentunit", query(available), few),
+        number(15, "Host available", "MemAvailable of the machine.", "percentunit", query(available), colours=few),
         number(
-            18, "Kills", "Attempts stopped in this time, leftovers too.", "none", query(kills, instant=True),
-            steps((None, "green"), (1, "red")),
-        ),
+            18, "Kills", "Attempts that were stopped in this time, and all attempts that ended. Leftover processes do"
+            " not count.", "none", query(kills, "kills", instant=True), query(attempts, "of attempts", instant=True),
+            colours=NONE,
+        ).text_mode(c.BigValueTextMode.VALUE_AND_NAME),
         number(
-            21, "Plan done", "Agents of the plan that are over.", "percentunit", query(queue, instant=True), NONE
+            21, "Plan progress", "Share of the plan's agents that have ended.", "percentunit",
+            query(f"{over_of_plan} / {plan}", instant=True), colours=NONE,
         ),
     ]  # fmt: skip
 
@@ -176,9 +205,9 @@ def memory() -> Any:
     )
     return (
         lines(
-            0, 4, 17, 11, "Tree RSS by agent",
-            "Memory of the running agent's whole tree, as its limits count it; the highest sample of the last minute"
-            " dotted, its limits dashed. Red marks are kills.",
+            0, 4, 17, 11, TREE,
+            "Memory of the running agent with all its processes, as its limits count it. Dotted: the highest sample of"
+            " the last minute. Dashed: its limits. Red marks are kills, purple ones restarts of companions.",
             "bytes",
             query(rss, "{{agent}}"),
             query(f"seqsup_agent_tree_rss_recent_max_bytes{{{AGENT}}}", "{{agent}} spikes"),
@@ -186,6 +215,7 @@ def memory() -> Any:
             query(soft, "soft"),
         )
         .fill_opacity(25)
+        .color_scheme(shades())
         .legend(legend("max", right=True))
         .override_by_name("hard", dashed("red"))
         .override_by_name("soft", dashed("orange"))
@@ -202,13 +232,13 @@ def why() -> Any:
     )
     made = (
         place(
-            bargauge.Panel(), 17, 4, 7, 11, "What ended badly, and why",
-            "Attempts that did not complete in this time, by agent and reason. Red: memory;"
-            " orange: time; purple: attempts that left processes over; yellow: other.",
+            bargauge.Panel(), 17, 4, 7, 11, "Attempts that failed, by reason",
+            "Attempts that did not complete in this time. Red: memory.hard; orange: other memory limits; yellow: time;"
+            " blue: other. Purple: attempts that left processes behind.",
             "none", query(f"sort_desc({ends} or {leftovers})", "{{agent}}: {{reason}}", instant=True),
         )
         .min(0).orientation(c.VizOrientation.HORIZONTAL).display_mode(c.BarGaugeDisplayMode.BASIC)
-        .name_placement(c.BarGaugeNamePlacement.TOP).thresholds(steps((None, "yellow"))).no_value("nothing")
+        .name_placement(c.BarGaugeNamePlacement.TOP).thresholds(steps((None, "blue"))).no_value("none")
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )  # fmt: skip
     for reasons, colour in WHY.items():
@@ -221,32 +251,36 @@ def why() -> Any:
 def inside() -> list[Any]:
     rss = f"seqsup_agent_tree_rss_bytes{{{AGENT}}}"
     left = f"seqsup_agent_memory_limit_bytes{{{AGENT}}} - on (job, instance, profile, agent) {rss}"
-    growth = f"deriv({rss}[2m]) and {rss}"  # the derivative covers the whole window after an agent's exit
-    minutes = f"clamp_min(({left}) / on (job, instance, profile, agent) (({growth}) > 0), 0) / 60 < 60"
+    growth = f"clamp_min(deriv({rss}[2m]), 0) and {rss}"  # a derivative is there for two minutes after an agent's end
+    seconds = f"clamp_min(({left}) / on (job, instance, profile, agent) (({growth}) > 0), 1) < 3600"
+    logarithmic = common.ScaleDistributionConfig().type(c.ScaleDistribution.LOG).log(10)
     heap = ("used", "total", "limit")
     return [
         lines(
             0, 16, 12, 8, "Processes of the agent",
-            "The tree by program, the five largest and other: together the tree's memory.", "bytes",
+            "Memory of the agent by program: the five largest, and all others.", "bytes",
             query(f"sum by (process) (seqsup_agent_process_rss_bytes{{{AGENT}}})", "{{process}}"),
         )
+        .color_scheme(shades())
         .stacking(common.StackingConfig().mode(c.StackingMode.NORMAL))
         .fill_opacity(60),
         lines(
             12, 16, 12, 8, "Node.js heap",
-            "What the agent's V8 says of itself. Used near its limit: a leak of objects; external growing: Buffers.",
+            "What V8 reports. Used near its limit: objects leak. External memory that grows: Buffers leak.",
             "bytes",
             *(query(f"max(seqsup_nodejs_heap_size_{part}_bytes{{{AGENT}}})", part) for part in heap),
             query(f"max(seqsup_nodejs_external_memory_bytes{{{AGENT}}})", "external"),
-        ).override_by_name("limit", dashed("red")),
+        ).override_by_name("limit", dashed("orange")),
         lines(
-            0, 24, 12, 7, "Growth", "By how much the tree grows, over two minutes.", "binBps",
+            0, 24, 12, 7, "Growth", "How fast the agent's memory grows, over two minutes.", "binBps",
             query(growth, "{{agent}}"),
-        ).min(None),
+        ).color_scheme(shades()),
         lines(
-            12, 24, 12, 7, "Time to limit", "Until memory.hard, if it keeps growing as in the last two minutes.", "m",
-            query(minutes, "{{agent}}"),
-        ),
+            12, 24, 12, 7, "Time until memory.hard",
+            "If memory grows as in the last two minutes. The scale is logarithmic: the last seconds matter most.", "s",
+            query(seconds, "{{agent}}"),
+        )
+        .color_scheme(shades()).min(1).max(3600).scale_distribution(logarithmic),
     ]  # fmt: skip
 
 
@@ -258,16 +292,18 @@ def agents() -> list[Any]:
         "peak": f"max by (agent) (max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))",
         "last run": f"max by (agent) (last_over_time(seqsup_agent_last_run_duration_seconds{{{AGENT}}}[$__range]))",
         "exit": f"max by (agent) (last_over_time(seqsup_agent_last_run_exit_code{{{AGENT}}}[$__range]))",
-        "kills": f"sum by (agent) (round(increase(seqsup_agent_kills_total{{{AGENT}}}[$__range])))",
+        "kills": f'sum by (agent) (round(increase(seqsup_agent_kills_total{{{AGENT},reason!="leftover"}}[$__range])))',
         "retries": f"sum by (agent) (round(increase(seqsup_agent_retries_total{{{AGENT}}}[$__range])))",
         "gc freed": f"sum by (agent) (increase(seqsup_gc_freed_bytes_total{{{AGENT}}}[$__range]))",
-        "since success": "time() - max by (agent) "
+        "leftover processes": "sum by (agent) "
+        f"(round(increase(seqsup_leftover_processes_reaped_total{{{AGENT}}}[$__range])))",
+        "last success, ago": "time() - max by (agent) "
         f"(last_over_time(seqsup_agent_last_success_timestamp_seconds{{{AGENT}}}[$__range]))",
     }
-    units = {"peak": "bytes", "last run": "s", "gc freed": "bytes", "since success": "s"}
+    units = {"peak": "bytes", "last run": "s", "gc freed": "bytes", "last success, ago": "s"}
     of_limit = (
         f"sort_desc(max by (agent) (max_over_time(seqsup_agent_tree_rss_peak_bytes{{{AGENT}}}[$__range]))"
-        f" / on (agent) max by (agent) (seqsup_agent_memory_limit_bytes{{{AGENT}}}))"
+        f" / on (agent) max by (agent) (max_over_time(seqsup_agent_memory_limit_bytes{{{AGENT}}}[$__range])))"
     )
     states = " or ".join(
         f'seqsup_agent_status{{{AGENT},status="{status}"}} * {n}' for n, status in enumerate(STATUSES, 1)
@@ -275,7 +311,8 @@ def agents() -> list[Any]:
     listed = (
         place(
             table.Panel(), 0, 32, 24, 12, "Agents",
-            "Each agent's last run, and what became of it in this time.", "none",
+            "Each agent in this time: its highest memory, its last attempt, kills, retries and leftover processes.",
+            "none",
             *(query(expr, as_table=True) for expr in columns.values()),
         )
         .with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
@@ -284,30 +321,30 @@ def agents() -> list[Any]:
                 id_val="organize",
                 options={
                     "excludeByName": {"Time": True},
-                    "indexByName": {"agent": 0, **{f"Value #{ref}": n for n, ref in enumerate("ABCDEFG", 1)}},
-                    "renameByName": {f"Value #{ref}": name for ref, name in zip("ABCDEFG", columns, strict=True)},
+                    "indexByName": {"agent": 0, **{f"Value #{ref}": n for n, ref in enumerate("ABCDEFGH", 1)}},
+                    "renameByName": {f"Value #{ref}": name for ref, name in zip("ABCDEFGH", columns, strict=True)},
                 },
             )
         )
     )  # fmt: skip
     for name, unit in units.items():
         listed = listed.override_by_name(name, [d.DynamicConfigValue(id_val="unit", value=unit)])
-    bad = {"mode": "absolute", "steps": [{"value": None, "color": "text"}, {"value": 1, "color": "red"}]}
+    bad = {"mode": "absolute", "steps": [{"value": None, "color": "text"}, {"value": 1, "color": "orange"}]}
     for name in ("kills", "exit"):
         coloured = [("thresholds", bad), ("custom.cellOptions", {"type": "color-text"})]
         listed = listed.override_by_name(name, [d.DynamicConfigValue(id_val=i, value=v) for i, v in coloured])
     return [
         listed.sort_by([common.TableSortByFieldState().display_name("peak").desc(True)]),
         place(
-            bargauge.Panel(), 0, 44, 12, 10, "Peak of each agent, of its limit",
-            "How much of its memory.hard each agent came to need: what to set limits by.", "percentunit",
+            bargauge.Panel(), 0, 44, 12, 10, PEAKS,
+            "The share of its memory.hard that each agent needed. Set limits by it.", "percentunit",
             query(of_limit, "{{agent}}", instant=True),
         )
         .min(0).max(1).thresholds(NEAR).orientation(c.VizOrientation.HORIZONTAL)
         .display_mode(c.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])),
         place(
-            statetimeline.Panel(), 12, 44, 12, 10, "What ran when", "The state of each agent.", "none",
+            statetimeline.Panel(), 12, 44, 12, 10, "Agents over time", "The state of each agent.", "none",
             query(f"max by (agent) ({states})", "{{agent}}"),
         )
         .mappings([
@@ -323,67 +360,48 @@ def agents() -> list[Any]:
     ]  # fmt: skip
 
 
-# -- between agents, beside them, below them
+# -- between agents, and beside them
 
 
 def between() -> list[Any]:
     took, count = (f"sum(rate(seqsup_drain_duration_seconds_{part}{{{RUN}}}[1h]))" for part in ("sum", "count"))
-    average = f"{took} / {count}"
     drains = f"sum by (le) (rate(seqsup_drain_duration_seconds_bucket{{{RUN}}}[1h]))"
-    freed = f"sum by (agent) (increase(seqsup_gc_freed_bytes_total{{{AGENT}}}[$__rate_interval])) > 0"
-    reaped = (
-        f"sum by (agent) (round(increase(seqsup_leftover_processes_reaped_total{{{AGENT}}}[$__rate_interval]))) > 0"
-    )
+    pressure = "seqsup_host_pressure_memory_{}_seconds_total"
     return [
-        bars(
-            0, 55, "Freed by GC", "Memory gone after collections that were asked for.", "bytes",
-            query(freed, "{{agent}}"),
+        lines(
+            0, 55, 8, 7, "Drain time", "From the end of an agent until its memory was free again.", "s",
+            query(f"{took} / {count} >= 0", "average"),
+            query(f"histogram_quantile(0.95, {drains}) >= 0", "95th percentile"),
         ),
         lines(
-            8, 55, 8, 7, "Drain time", "From an agent's end until its memory was proven to be back.", "s",
-            query(f"{average} >= 0", "on average"),
-            query(f"histogram_quantile(0.95, {drains}) >= 0", "95 % below"),
+            8, 55, 8, 7, "Memory pressure of the host",
+            "Share of time in which some task (waiting) or every task (stalled) waited for memory.", "percentunit",
+            *(
+                query(f"rate({pressure.format(kind)}{{{RUN}}}[$__rate_interval])", kind)
+                for kind in ("waiting", "stalled")
+            ),
         ),
-        bars(
-            16, 55, "Left-over processes reaped", "Processes that outlived their agent and were stopped.", "none",
-            query(reaped, "{{agent}}"),
+        lines(
+            16, 55, 8, 7, "CPU of seqsup", "Share of one core that the supervisor uses.", "percentunit",
+            query(f"rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval])", "cpu"),
         ),
     ]  # fmt: skip
 
 
 def beside() -> list[Any]:
-    pressure = "seqsup_host_pressure_memory_{}_seconds_total"
-    right = [
-        d.DynamicConfigValue(id_val="unit", value="percentunit"),
-        d.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
-        d.DynamicConfigValue(id_val="max", value=1),
-    ]
-    cpu = [
-        d.DynamicConfigValue(id_val="unit", value="percentunit"),
-        d.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
-    ]
     return [
         lines(
-            0, 63, 8, 8, "Companions", "Memory of what lives beside the agents.", "bytes",
+            0, 63, 8, 8, "Companions", "Memory of each companion with its processes.", "bytes",
             query(f"seqsup_companion_tree_rss_bytes{{{RUN}}}", "{{companion}}"),
+        ).color_scheme(shades()),
+        lines(
+            8, 63, 8, 8, "Host memory", "MemAvailable of the machine.", "bytes",
+            query(f"seqsup_host_memory_available_bytes{{{RUN}}}", "available"),
         ),
         lines(
-            8, 63, 8, 8, "Host memory",
-            "MemAvailable of the machine; on the right the share of time in which tasks waited for memory.", "bytes",
-            query(f"seqsup_host_memory_available_bytes{{{RUN}}}", "available"),
-            *(
-                query(f"rate({pressure.format(kind)}{{{RUN}}}[$__rate_interval])", kind)
-                for kind in ("waiting", "stalled")
-            ),
-        )
-        .override_by_name("waiting", right)
-        .override_by_name("stalled", right),
-        lines(
-            16, 63, 8, 8, "seqsup itself", "The supervisor's own memory, and on the right its share of a core.",
-            "bytes",
+            16, 63, 8, 8, "Memory of seqsup", "Resident memory of the supervisor.", "bytes",
             query(f"process_resident_memory_bytes{{{PROCESS}}}", "memory"),
-            query(f"rate(process_cpu_seconds_total{{{PROCESS}}}[$__rate_interval])", "cpu"),
-        ).override_by_name("cpu", cpu),
+        ),
     ]  # fmt: skip
 
 
@@ -439,8 +457,8 @@ def build() -> Json:
     for y, title, some in (
         (15, "Inside the agent", inside()),
         (31, "Agents", agents()),
-        (54, "Between agents", between()),
-        (62, "Beside and below", beside()),
+        (54, "Drains and load", between()),
+        (62, "Companions, host and seqsup", beside()),
     ):
         panels += [dashboard.Row(title).grid_pos(d.GridPos(x=0, y=y, w=24, h=1)), *some]
     for panel in panels:
@@ -449,7 +467,7 @@ def build() -> Json:
 
 
 def _clean(made: Json) -> Json:
-    """Number the panels, and remove defaults that the SDK adds."""
+    """Number the panels, show the marks in the large one only, and remove what the SDK adds unasked."""
     for number, panel in enumerate(made["panels"], 1):
         panel["id"] = number
         panel.get("options", {}).pop("footer", None)
@@ -458,6 +476,7 @@ def _clean(made: Json) -> Json:
             del each[key]
     for each in made["annotations"]["list"]:
         each.pop("placement", None)
+        each["filter"] = {"exclude": False, "ids": [panel["id"] for panel in made["panels"] if panel["title"] == TREE]}
     return made
 
 

@@ -63,7 +63,11 @@ def _marks(server: Server, shown: Json, begun: float, now: float) -> Iterator[Js
         if each["enable"]:
             found = server.query_range(_filled(each["target"]["expr"], now - begun), begun, now, SCRAPE)
             times = {float(value) for series in found for _, value in series["values"]}
-            yield {"colour": each["iconColor"], "times": sorted(t for t in times if begun * 1000 < t < now * 1000)}
+            yield {
+                "colour": each["iconColor"],
+                "panels": each["filter"]["ids"],
+                "times": sorted(t for t in times if begun * 1000 < t < now * 1000),
+            }
 
 
 def _filled(expr: str, seconds: float) -> str:

@@ -28,9 +28,16 @@ const values = (panel, frames) =>
 
 const DRAWN = {
   stat: ({ panel, frames, width, height }) => {
-    const [{ display, sparkline }] = values(panel, frames);
+    const all = values(panel, frames);
     const { colorMode, graphMode, textMode, justifyMode } = panel.options;
-    return <BigValue {...{ theme, width, height, sparkline, colorMode, graphMode, textMode, justifyMode }} value={display} />;
+    const options = { theme, height, colorMode, graphMode, textMode, justifyMode };
+    return (
+      <div style={{ display: "flex" }}>
+        {all.map(({ display, sparkline }, n) => (
+          <BigValue key={n} {...options} {...{ sparkline }} width={width / all.length} value={display} />
+        ))}
+      </div>
+    );
   },
   gauge: ({ panel, frames, width, height }) => <Gauge {...{ theme, width, height }} {...values(panel, frames)[0]} />,
   bargauge: ({ panel, frames, width, height }) => {
@@ -53,12 +60,13 @@ const DRAWN = {
   "state-timeline": ({ frames, width, height }) => <Timeline {...{ theme, frames, range, width, height }} />,
   timeseries: ({ panel, frames, width, height }) => (
     <TimeSeries {...{ theme, frames, width, height }} timeRange={range} timeZone="utc" legend={panel.options.legend}>
-      {(config) => <Marks config={config} />}
+      {(config) => <Marks config={config} panel={panel} />}
     </TimeSeries>
   ),
 };
 
-function Marks({ config }) {
+function Marks({ config, panel }) {
+  if (!data.marks.some(({ panels }) => panels.includes(panel.id))) return null;
   config.addHook("draw", (u) => {
     u.ctx.save();
     u.ctx.setLineDash([4, 4]);

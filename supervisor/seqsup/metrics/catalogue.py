@@ -125,7 +125,7 @@ METRICS = (
     Metric("runs_total", C, "Runs ended, by outcome. What was refused is none.", ("outcome",), RUNS),
     Metric("run_duration_seconds", G, "Duration of the run, once it ended."),
     Metric("run_concurrency", G, "Agents at a time; more than 1 is at the user's risk."),
-    Metric("run_start_timestamp_seconds", G, "When the run began."),
+    Metric("run_start_timestamp_seconds", G, "When the run began, with its label such as r42.", ("run",)),
     Metric("run_end_timestamp_seconds", G, "When the run ended."),
     Metric("run_last_success_timestamp_seconds", G, "When a run last completed: what to alert on."),
     # companions

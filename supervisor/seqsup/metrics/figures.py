@@ -110,7 +110,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     survivors: int = field(default=0, name="leftover_processes")
     violations: int = field(default=0, name="sequence_violations_total")
     runs: Mapping[str, int] = field(default_factory=dict, name="runs_total")
-    started: float | None = field(default=None, name="run_start_timestamp_seconds")
+    started: Mapping[str, float] = field(default_factory=dict, name="run_start_timestamp_seconds")  # by label
     ended: float | None = field(default=None, name="run_end_timestamp_seconds")
     seconds: float | None = field(default=None, name="run_duration_seconds")
     last_success: float | None = field(default=None, name="run_last_success_timestamp_seconds")
@@ -285,7 +285,7 @@ def _run_started(now: Figures, view: RunView) -> Figures:
     }
     return replace(
         now, agents=agents, phase=RunPhase.STARTING, live={}, tier=view.containment, concurrency=view.concurrency,
-        started=view.resumed,
+        started={view.run: view.resumed or 0.0},
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _rename(panel: str, *path: Any, to: str) -> Callable[[Json], None]:
     return change
 
 
-TREE, USED = "Tree RSS by agent", "Used of limit"
+TREE, USED, PEAKS = MADE["TREE"], "Memory used, of memory.hard", MADE["PEAKS"]
 SEEDED: dict[str, Callable[[Json], None]] = {
     "exprr": _rename(TREE, "targets", 0, "expr", to="exprr"),
     "unit byte": _set(TREE, "fieldConfig", "defaults", "unit", value="byte"),
@@ -130,7 +130,7 @@ SEEDED: dict[str, Callable[[Json], None]] = {
 FOR_TYPES: dict[str, Callable[[Json], None]] = {
     "legend in the middle": _set(TREE, "options", "legend", "placement", value="middle"),
     "threshold mode abs": _set(USED, "fieldConfig", "defaults", "thresholds", "mode", value="abs"),
-    "display mode lcdd": _set("Peak of each agent, of its limit", "options", "displayMode", value="lcdd"),
+    "display mode lcdd": _set(PEAKS, "options", "displayMode", value="lcdd"),
 }
 
 
@@ -328,8 +328,31 @@ def test_each_query_has_an_answer_on_a_real_run(
             "__name__": "seqsup_build_info", "job": "seqsup", "instance": listen, "profile": "nightly",
             "version": __version__, "python_version": platform.python_version(),
         }  # fmt: skip
+        morning = float(server.query("seqsup_run_end_timestamp_seconds", now + 15)[0]["value"][1]) + 90
+        assert server.query("seqsup_phase", morning) == []
+        assert without_last_figures(board, server, morning) == []
+        assert attempts_and_kills(board, server, morning) == (4, 1)
         kills = 'round(increase(seqsup_agent_kills_total{agent="leaks",reason="hard"}[1m]))'
         assert server.value(kills, now + 15) == 1
+
+
+def without_last_figures(board: Json, server: Server, morning: float) -> list[str]:
+    """The panels that a run which is over has emptied."""
+    empty = []
+    for panel in panels(board):
+        for target in panel.get("targets", []):
+            expr = plain(target["expr"]).replace("[2m]", "[20s]").replace("[1m]", "[20s]")
+            found = server.query(expr, morning)
+            if not target.get("instant"):
+                found = server.query_range(expr, morning - 600, morning, 0.25)
+            if not found:
+                empty.append(f"{panel['title']}: {target['expr']}")
+    return empty
+
+
+def attempts_and_kills(board: Json, server: Server, morning: float) -> tuple[float | None, float | None]:
+    kills, attempts = (server.value(plain(target["expr"]), morning) for target in _panel(board, "Kills")["targets"])
+    return attempts, kills
 
 
 def unanswered(board: Json, server: Server, now: float, interval: str) -> list[str]:
