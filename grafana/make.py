@@ -159,8 +159,8 @@ def now() -> list[Any]:
     few = steps((None, "orange"), (0.1, "yellow"), (0.25, "green"))
     used = (
         place(
-            gauge.Panel(), 9, 0, 3, 4, "Memory used, of memory.hard",
-            "Memory of the running agent, as a share of its limit; after a run, of the last agent.",
+            gauge.Panel(), 9, 0, 3, 4, "Used of limit",
+            "Memory of the running agent, as a share of its memory.hard; after a run, of the last agent.",
             "percentunit", query(of_limit, "{{agent}}", instant=True),
         )
         .min(0).max(1).thresholds(NEAR).no_value("–")
@@ -261,7 +261,6 @@ def inside() -> list[Any]:
             "Memory of the agent by program: the five largest, and all others.", "bytes",
             query(f"sum by (process) (seqsup_agent_process_rss_bytes{{{AGENT}}})", "{{process}}"),
         )
-        .color_scheme(shades())
         .stacking(common.StackingConfig().mode(c.StackingMode.NORMAL))
         .fill_opacity(60),
         lines(

@@ -77,7 +77,7 @@ def _rename(panel: str, *path: Any, to: str) -> Callable[[Json], None]:
     return change
 
 
-TREE, USED, PEAKS = MADE["TREE"], "Memory used, of memory.hard", MADE["PEAKS"]
+TREE, USED, PEAKS = MADE["TREE"], "Used of limit", MADE["PEAKS"]
 SEEDED: dict[str, Callable[[Json], None]] = {
     "exprr": _rename(TREE, "targets", 0, "expr", to="exprr"),
     "unit byte": _set(TREE, "fieldConfig", "defaults", "unit", value="byte"),
