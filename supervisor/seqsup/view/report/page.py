@@ -18,7 +18,7 @@ from seqsup.text import printable
 from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
-from seqsup.view.summary import COLUMNS, drained, headline, reasons, row, share
+from seqsup.view.summary import COLUMNS, advice, drained, headline, reasons, row, share
 from seqsup.view.table import NONE, Column
 
 MOST = 120  # rows of a table
@@ -110,8 +110,10 @@ def _reasons(story: Story) -> Iterator[tuple[str, str, str]]:
     """What did not complete, why, and where what is known of it stands."""
     last = {attempt.agent: attempt for attempt in story.kills}
     for what, why, held in reasons(story.view):
-        attempt = last.get(what.partition(" ")[0])
-        yield what, f"{why}; {held}" if held else why, _anchor(attempt) if attempt is not None else ""
+        name = what.partition(" ")[0]
+        attempt, agent = last.get(name), story.view.agents.get(name)
+        then = advice(agent) if agent is not None else ""
+        yield what, "; ".join(filter(None, (why, held, then))), _anchor(attempt) if attempt is not None else ""
 
 
 def _anchor(attempt: AttemptView) -> str:

@@ -1,4 +1,4 @@
-"""No healthy Node process is called a leak: real ones, each asked for a GC while it works."""
+"""Verdicts on real Node processes: no healthy one is called a leak, and for one that leaks its line is named."""
 
 import os
 from collections.abc import Callable
@@ -64,3 +64,23 @@ def test_a_healthy_process_is_never_called_a_leak(
     assert {event["verdict"] for event in done} == {"none"}
     told = started.stdout + started.stderr + seqsup("status").stdout + seqsup("logs", "r1").stderr
     assert "leak" not in told
+
+
+@pytest.mark.memory
+def test_a_leak_is_not_retried_a_third_time_and_its_line_is_to_be_fixed(
+    seqsup: Callable[..., Any], tmp_path: Path
+) -> None:
+    limits = {
+        "memory": {"soft": "none", "hard": "300MiB", "host_floor": "none"},
+        "node": {"max_old_space_size": "auto"},
+    }
+    leaks = agent("a", ["node", str(STUBS / "leaks.mjs"), "objects", "100"], retry={"attempts": 3}, **limits)
+    ended = seqsup("start", write(tmp_path, leaks))
+    said = ended.stdout + ended.stderr
+    assert said.count("with the same heap of 100 MiB: a larger one does not fit below memory.hard (300 MiB)") == 1, said
+    assert "heap-oom after 2 attempts; not retried again: the leak at leaks.mjs:" in said
+    assert "next: fix the leak at leaks.mjs:" in said
+    assert "raise" not in said
+    page = tmp_path / "page.html"
+    assert seqsup("report", "r1", "--output", page).code == 0
+    assert "fix the leak at leaks.mjs:" in page.read_text()
