@@ -170,14 +170,23 @@ def _profile() -> Iterator[str]:
     yield 'hard = "2GiB"\n\n[[agents]]\nname = "build"\ncommand = ["npm", "run", "build"]'
     yield 'memory = { hard = "6GiB" }    # the same table inside an agent overrides it key by key\n```\n'
     yield "| value | how to write it |\n| --- | --- |"
-    yield '| size | `"1.5GiB"`, `"512M"` (K, M, G and T are binary), or bytes |'
+    size = '`"1.5GiB"`, `"512M"` (K, M, G and T are binary), or bytes from 1000000 on; `4` and `4096` are refused'
+    yield f"| size | {size} |"
     yield '| duration | `"30s"`, `"1h30m"`, or seconds |'
     yield '| no limit | `"none"` |'
-    names = "`{task}`, `{item}`, `{summary:AGENT}`, `{artifacts:AGENT}`, `{artifacts}`; write `{{` for a brace"
+    names = "`{task}`, `{item}`, `{summary:AGENT}`, `{artifacts:AGENT}`, `{artifacts}`"
     yield f"| placeholder in `command`, `env` and `stdin` | {names} |\n"
     yield _filled("""`seqsup schema` prints the JSON Schema, by which editors complete and check. A mistake is reported
-        with file, line, key and the nearest known key. All mistakes are reported at once, and
-        nothing is started.""")
+        with its line and a hint. All mistakes are reported at once, and nothing is started.""")
+    yield "\n```\nseqsup: agents.toml:7:10: agent build: memory: expected a table, not '6GiB'"
+    yield '  7 | memory = "6GiB"\n    |          ^^^^^^\n```\n'
+    yield "### Which braces are placeholders?\n"
+    yield '```toml\n[[agents]]\nname = "review"\nfor_each = { glob = "src/*.ts" }'
+    yield """command = ["sh", "-c", "cd ${HOME}/app && claude -p \\"Review $0\\" | tee review.md", "{item}"]"""
+    yield "```\n"
+    yield _filled("""Only the placeholders above are replaced. Other braces stay as they are: `${HOME}`, `{}`, `{a: 1}`,
+        `{word}`. A name that is nearly a placeholder, such as `{taks}`, is refused. Write `{{` for one brace:
+        `{{task}` gives `{task}`.""")
     examples = _examples()
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})

@@ -8,6 +8,11 @@ class SeqsupError(Exception):
 
     exit_code: int = 2  # what the command line ends with
 
+    def lines(self, width: int | None) -> list[str]:
+        """Return what a person reads, for a terminal of so many columns. A line that begins with a blank continues."""
+        del width
+        return str(self).split("\n")
+
 
 class Stopped(Exception):
     """The profile's own rules stop the run."""

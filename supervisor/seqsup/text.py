@@ -85,6 +85,19 @@ def labelled(name: str, item: str | None) -> str:
     return f"{name} {told}" if len(told) <= room else f"{name} {told[: room // 2]}…{told[room // 2 + 1 - room :]}"
 
 
+def fit(text: str, room: int, *, keep_end: bool = False) -> str:
+    """Return a text that is at most `room` columns wide: the beginning of a longer one, or its end."""
+    if columns(text) <= room:
+        return text
+    kept, left = "", room - 1
+    for character in reversed(text) if keep_end else text:
+        left -= columns(character)
+        if left < 0:
+            break
+        kept += character
+    return ("…" + kept[::-1] if keep_end else kept + "…") if room > 0 else ""
+
+
 def message(text: str) -> str:
     """Return one line for people that may quote any value: printable, and neither it nor a word of it is endless."""
     return cut(re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: cut(word[0], _LONGEST), printable(text)), 8 * _LONGEST)

@@ -8,17 +8,18 @@ from seqsup.text import cut
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-SIZE_FORMS = 'a size such as "512M", "1.5GiB" (K, M, G and T are binary) or a number of bytes'
+BYTES = 1_000_000  # from here on a number without a unit is bytes; a smaller one is a slip: 4 and 4096 mean GiB and MiB
+SIZE_FORMS = 'a size such as "512M" or "1.5GiB" (K, M, G and T are binary)'
 DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
 
 # One grammar for the parsers here and the `pattern`s of the JSON Schema.
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
-SIZE_PATTERN = rf"^\s*({_NUMBER})\s*([kKmMgGtT]?)(?:[iI]?[bB])?\s*$"
+SIZE_PATTERN = rf"^\s*(?:{_NUMBER}\s*(?:[kKmMgGtT](?:[iI]?[bB])?|[bB])|0|[1-9][0-9]{{6,17}})\s*$"
 DURATION_PATTERN = (
     rf"^\s*(?=[0-9])(?:({_NUMBER})|(?:({_NUMBER})d)?\s*(?:({_NUMBER})h)?\s*(?:({_NUMBER})m(?!s))?"
     rf"\s*(?:({_NUMBER})s)?\s*(?:({_NUMBER})ms)?)\s*$"
 )
-_SIZE = re.compile(SIZE_PATTERN, re.ASCII)
+_SIZE = re.compile(rf"\s*({_NUMBER})\s*([kKmMgGtT]?)((?:[iI]?[bB])?)\s*", re.ASCII)
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = (1.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)  # one for each group of the pattern
@@ -26,13 +27,16 @@ _LARGEST = 2**60  # an exbibyte, or 36 billion years: beyond it is a slip of the
 
 
 def parse_size(value: object) -> int:
-    """Parse a size into bytes; ValueError lists the accepted forms."""
-    size: float = -1
-    if isinstance(value, str) and (match := _SIZE.match(value)):
-        size = float(match[1]) * 1024.0 ** _POWER[match[2].lower()]
-    elif isinstance(value, int) and not isinstance(value, bool):
+    """Parse a size into bytes; ValueError lists the accepted forms, or says that the unit is missing."""
+    size, bare = -1.0, True
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        size, bare = float(match[1]) * 1024.0 ** _POWER[match[2].lower()], not (match[2] or match[3])
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         size = value
-    if 0 <= size <= _LARGEST:
+    if bare and 0 < size < BYTES:
+        number, units = str(value).strip(), ("GiB", "MiB") if size < 1024 else ("MiB", "KiB")
+        raise ValueError(f"{number} has no unit\nwrite {' or '.join(number + unit for unit in units)}")
+    if 0 <= size <= _LARGEST and not isinstance(value, float):
         return round(size)
     raise ValueError(f"expected {SIZE_FORMS}, not {show(value)}")
 
@@ -69,7 +73,7 @@ def write_size(size: int) -> str:
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size and size % 1024**power == 0:
             return f"{size // 1024**power}{unit}"
-    return str(size)
+    return f"{size}B" if size else "0"
 
 
 def write_duration(seconds: float) -> str:

@@ -290,8 +290,8 @@ def test_doctor_reports_every_mistake_of_a_profile_and_the_machine(seqsup: Cli, 
     profile.write_text('nope = 1\n[[agents]]\nname = "a"\ncommand = ["true"]\nmemory.hrad = "1GiB"\n')
     result = seqsup("doctor", profile)
     assert result.code == 1
-    assert re.search(rf"FAIL +profile +{profile}:1: nope: unknown key", result.stdout)
-    assert re.search(rf"FAIL +profile +{profile}:5: agents\[0\].memory.hrad: .*did you mean hard", result.stdout)
+    assert re.search(rf"FAIL +profile +{profile}:1:1: nope: unknown key", result.stdout)
+    assert re.search(rf"FAIL +profile +{profile}:5:8: agent a: memory.hrad: .*\s+→ did you mean hard", result.stdout)
     assert levels(result.stdout)["subreaper"] == "ok"
     assert result.stdout.splitlines()[-1].startswith("2 failed")
 

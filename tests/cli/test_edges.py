@@ -153,11 +153,29 @@ def test_a_resumed_run_keeps_its_task(seqsup: Seqsup, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text().splitlines() == ["a deploy v2", "b deploy v2", "b deploy v2"]
 
 
-def test_forgotten_task_is_reported_when_its_agents_start(seqsup: Seqsup, tmp_path: Path) -> None:
-    profile = write(tmp_path, shell("a", "true {task}"), shell("b", "true {task}"))
-    told = "seqsup: a, b: {task} is empty; set it with --task"
-    assert told in seqsup("start", profile).stderr
-    assert told not in seqsup("start", profile, "--task", "x").stderr
+@pytest.mark.parametrize("command", ["start", "plan"])
+def test_forgotten_task_is_refused_and_nothing_starts(seqsup: Seqsup, tmp_path: Path, command: str) -> None:
+    profile = write(tmp_path, shell("a", "touch ran; true {task}"), shell("b", "true {task}"), shell("c", "true"))
+    ended = seqsup(command, profile)
+    assert (ended.code, ended.stderr) == (
+        2, 'seqsup: {task} is empty, and a, b use it\n  hint: add --task "what to do"\n'
+    )  # fmt: skip
+    assert not (tmp_path / "ran").exists()
+    assert seqsup(command, profile, "--task", "x").code == 0
+    assert seqsup(command, profile, "--only", "c").code == 0
+
+
+def test_for_each_without_items_is_refused_but_resumes(seqsup: Seqsup, tmp_path: Path) -> None:
+    each = agent("each", ["sh", "-c", 'rm "$0"; echo did "$0"', "{item}"], for_each={"glob": "*.todo"})
+    fails = agent("last", ["sh", "-c", "[ -e ok ]"], retry={"attempts": 1})
+    profile = write(tmp_path, each, fails)
+    refused = seqsup("start", profile)
+    assert (refused.code, "no file matches *.todo" in refused.stderr) == (2, True)
+    (tmp_path / "x.todo").touch()
+    assert seqsup("start", profile).code == 1
+    (tmp_path / "ok").touch()
+    resumed = seqsup("start", profile, "--resume")
+    assert resumed.code == 0, resumed.stderr
 
 
 def test_a_choice_that_leaves_no_agent_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:

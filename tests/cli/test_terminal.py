@@ -92,6 +92,21 @@ def test_wait_for_a_last_scrape_is_reported_and_can_be_left(terminal: Open, tmp_
 
 
 @in_tmux
+@pytest.mark.parametrize(("answer", "code"), [("a dark mode", 0), ("", 2)])
+def test_start_asks_for_the_task_that_agents_use(terminal: Open, tmp_path: Path, answer: str, code: int) -> None:
+    profile = write(tmp_path, agent("a", ["sh", "-c", 'echo "$0" > ran', "{task}"]))
+    term = terminal()
+    term.type("start", profile.name)
+    term.shows("{task} is empty, and a uses it", "task:")
+    if answer:
+        term._call("send-keys", "-l", answer)
+    term.press("Enter")
+    assert term.code() == code
+    assert (tmp_path / "ran").exists() == bool(answer)
+    assert "--task" in term.shown() or answer
+
+
+@in_tmux
 def test_text_before_a_run_is_broken_at_words(
     terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:

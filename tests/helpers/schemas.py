@@ -31,7 +31,8 @@ def _fit(schema: dict[str, Any], odd: float) -> st.SearchStrategy[Any]:
     if kind == "boolean":
         return st.booleans()
     if kind in ("integer", "number"):
-        return st.integers(schema.get("minimum", 0), min(schema.get("maximum", 100), 100))
+        least = schema.get("minimum", 0)
+        return st.integers(least, min(schema.get("maximum", least + 100), least + 100))
     return st.sampled_from(["a", "b", "true", "1", "2s", "64M", "1GiB", "x/y", "{{", "{task}", "127.0.0.1:1", "^a+$"])
 
 

@@ -286,7 +286,7 @@ def test_root_runs_no_hook_that_another_user_can_write(
         theirs.parent, shell("a", "true"), run={**run, "state_dir": str(theirs.parent / "state")}, hooks=hooks
     )
     result = seqsup("start", profile)
-    place = f"{profile.name}:{line_of(profile, 'after_agent')}: hooks.after_agent[0]: not run as root: "
+    place = f"{profile.name}:{line_of(profile, 'after_agent')}:16: hooks.after_agent[0]: not run as root: "
     assert (result.code, f"{place}{theirs} belongs to {USER}; " in result.stderr) == (2, True), result.stderr
     assert "set hooks.user to a user that is not root" in result.stderr
     assert not proof.exists()
@@ -327,12 +327,12 @@ def test_a_profile_of_another_user_names_nothing_that_runs_as_root(seqsup: Cli, 
     mixed = write(theirs, shell("a", "true"), as_root_too, run=run, metrics={"textfile": "x.prom"})
     result = seqsup("start", mixed)
     line = line_of(mixed, 'user = "root"')
-    said = f"{mixed.name}:{line}: agents[1].user: not done as root, since another user"
+    said = f"{mixed.name}:{line}:8: agent b: user: not done as root, since another user"
     assert (result.code, said in result.stderr) == (2, True), result.stderr
     assert "metrics.textfile: not done as root" in result.stderr
     assert not (theirs.parent / "state").exists()
     without_user = seqsup("start", write(theirs, shell("a", "touch ran"), run={}))
-    assert (without_user.code, "agents[0]: not done as root" in without_user.stderr) == (2, True)
+    assert (without_user.code, "agent a: not done as root" in without_user.stderr) == (2, True)
     assert not (theirs / "ran").exists()
     all_theirs = write(theirs, shell("a", "true"), run=run)
     assert "another user can change this profile" in " ".join(seqsup("plan", all_theirs).stdout.split())

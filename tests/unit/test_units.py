@@ -28,14 +28,15 @@ from seqsup.units import (
     ("text", "size"),
     [
         ("1.5GiB", 3 * GIB // 2), ("512M", 512 * MIB), ("2GB", 2 * GIB), ("2 gib", 2 * GIB), ("1k", 1024),
-        ("7", 7), (7, 7), ("7B", 7), ("1T", 1024 * GIB), ("0.5K", 512),
+        ("1000000", 1000000), (1000000, 1000000), ("7B", 7), ("0", 0), (0, 0), (" 1048576 ", MIB),
+        ("1T", 1024 * GIB), ("0.5K", 512),
     ],
 )  # fmt: skip
 def test_a_size_is_read_as_bytes(text: object, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "1 G G", "-1", -1, 1.5, True, None, "1e3", "0x10", "1P", [], 2**70])
+@pytest.mark.parametrize("text", ["", "G", "1 G G", "-1", -1, 1.5e9, True, None, "1e3", "0x10", "1P", [], 2**70])
 def test_text_that_is_not_a_size_is_refused_with_the_forms(text: object) -> None:
     with pytest.raises(ValueError, match=r'a size such as "512M"'):
         parse_size(text)
@@ -141,7 +142,7 @@ def test_age_is_shown_roughly(seconds: float, shown: str) -> None:
 @pytest.mark.parametrize(
     ("size", "written"),
     [
-        (0, "0"), (1023, "1023"), (1024, "1KiB"), (1025, "1025"), (512 * MIB, "512MiB"), (3 * GIB, "3GiB"),
+        (0, "0"), (1023, "1023B"), (1024, "1KiB"), (1025, "1025B"), (512 * MIB, "512MiB"), (3 * GIB, "3GiB"),
         (2048 * GIB, "2TiB"), (1536 * MIB, "1536MiB"),
     ],
 )  # fmt: skip

@@ -212,7 +212,7 @@ def _fail(error: Exception, debug: bool) -> int:
     from seqsup.errors import SeqsupError, denial  # here, because `--version` has no use for it
 
     if isinstance(error, SeqsupError):
-        _say(str(error))
+        _say("\n".join(error.lines(_columns())))
         return error.exit_code
     if sys.platform == "linux" and isinstance(error, FileNotFoundError) and (lack := _proc_lack()) is not None:
         _say(str(lack))
@@ -241,6 +241,12 @@ def _trace(error: Exception) -> None:
     traceback.print_exception(error)
 
 
+def _columns() -> int | None:
+    """Return how wide the text of a message may be; None if nothing is known of it."""
+    known = width(sys.stderr)
+    return known and known - len("seqsup: ")
+
+
 def _say(message: str) -> None:
     """Print a message that may quote a profile, a path or an argument: none of it may move the cursor."""
     from seqsup.text import wrap
@@ -257,6 +263,8 @@ def _voiced(line: str) -> str:
     said = line.lstrip()
     margin = line[: len(line) - len(said)]
     word = next((word for word in ("hint:", "try:") if said.startswith(word)), "")
+    if line.endswith("^") and set(said) <= {"|", " ", "^"}:  # below the place of a mistake
+        return line.rstrip("^") + styled("red", "^" * line.count("^"))
     if word:
         return margin + styled("bold", word) + said.removeprefix(word)
     return line if margin else f"{styled('red', 'seqsup:')} {line}"

@@ -19,7 +19,7 @@ def size(value: str) -> int:
     try:
         return parse_size(value)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(str(error).replace("\n", ": ")) from None
 
 
 def text(value: str) -> str:

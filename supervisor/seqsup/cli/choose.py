@@ -1,6 +1,7 @@
 """What of a profile is taken: what the command line asks for, and what an earlier run of it leaves to be done."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from seqsup.cli.load_plan import load
 from seqsup.cli.read_profile import profile_path, read, state_dir_of
 from seqsup.errors import Refused, SeqsupError
 from seqsup.model.plan import Plan
+from seqsup.plan.objections import NoTask
 from seqsup.plan.resume import Earlier, PlannedRun, resumption
 from seqsup.plan.select import Choice
 from seqsup.state.journal import Journal, RunRow
@@ -66,13 +68,27 @@ taking_options = together(
 )
 
 
-def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wanted: Any) -> PlannedRun:
+def take(profile: str | None, *, resume: str | None, may_ask: bool = False, **asked: Any) -> PlannedRun:
+    """Make the plan, see `_take`. If agents use {task} and there is none, ask for it on a terminal."""
+    if profile is None and resume:
+        profile, resume = _apart(resume)
+    path = profile_path(profile)
+    try:
+        return _take(path, resume=resume, **asked)
+    except NoTask as error:
+        if not (may_ask and sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        click.echo(f"seqsup: {error.complaints[0].message}", err=True)
+        task = click.prompt("task", default="", show_default=False, err=True)
+        if not task.strip():
+            raise
+        return _take(path, resume=resume, **asked | {"task": task})
+
+
+def _take(profile: str, *, resume: str | None, retry_failed: bool, **wanted: Any) -> PlannedRun:
     """Make the plan; `wanted` are fields of Choice. A run that is resumed keeps the choice that it began with, unless
     the user gives another.
     """
-    if profile is None and resume:
-        profile, resume = _apart(resume)
-    profile = profile_path(profile)
     choice = Choice(**wanted)
     if resume is None and not retry_failed:
         return PlannedRun(load(profile, choice), None)
@@ -85,7 +101,7 @@ def take(profile: str | None, *, resume: str | None, retry_failed: bool, **wante
             raise _never_ran(plan.profile or "", was)
         return PlannedRun(plan, None, f"{plan.name} has no earlier run: starting from the first agent")
     view = earlier.view
-    choice = replace(choice, task=choice.task or view.task)
+    choice = replace(choice, task=choice.task or view.task, any_items=True)
     if retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent failed")

@@ -29,8 +29,11 @@ _OPTIONS = {
 
 
 def load(path: str, choice: Choice | None = None) -> Plan:
-    """ProfileError says all that is wrong with the profile, and all that this machine lacks for it."""
-    choice = choice or Choice()
+    """Make the plan; without a choice, of the whole profile and for whatever task, to look at.
+
+    ProfileError says all that is wrong with the profile, and all that this machine lacks for it.
+    """
+    choice = choice or Choice(any_task=True)
     folder = straight(Path(path)).parent
     try:
         profile = read(path)
@@ -61,7 +64,7 @@ def for_command(
     tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
     folder = straight(Path())
     try:
-        return _plan(from_command(command, name, tables), folder, Choice())
+        return _plan(from_command(command, name, tables), folder, Choice(any_task=True))
     except ProfileError as error:
         typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
         raise ProfileError(dict.fromkeys(typed)) from None

@@ -70,12 +70,12 @@ def read(path: str) -> Profile:
         line = error.object[: error.start].count(b"\n") + 1
         raise ProfileError([Complaint(file=path, line=line, message="not UTF-8: save it as UTF-8")]) from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        why, hint = getattr(error, "strerror", None) or str(error), ""
         if os.path.isfile(f"{path}.toml"):  # noqa: PTH113 (Path's raises where the name is too long)
-            why += f" (did you mean {path}.toml?)"
+            hint = f"did you mean {path}.toml?"
         elif isinstance(error, FileNotFoundError):
-            why += "; `seqsup init` writes a first profile"
-        raise ProfileError([Complaint(file=path, message=f"cannot be read: {why}")]) from None
+            hint = "`seqsup init` writes a first profile"
+        raise ProfileError([Complaint(file=path, message=f"cannot be read: {why}", hint=hint)]) from None
     return parse(text, path)
 
 

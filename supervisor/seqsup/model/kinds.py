@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from seqsup.text import nearest
 from seqsup.units import (
+    BYTES,
     DURATION_FORMS,
     DURATION_PATTERN,
     SIZE_FORMS,
@@ -146,7 +147,8 @@ TEXT = ValueKind(_text, {"type": "string"})
 FLAG = ValueKind(_flag, {"type": "boolean"})
 TEXT_OR_NONE = ValueKind(lambda value: _text(value) or None, {"type": "string"}, off="")
 
-_SIZE_SCHEMA: Schema = {"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": 0}]}
+_SIZE_SCHEMA: Schema = {"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": BYTES}]}
+_AMOUNT_SCHEMA: Schema = {"anyOf": [*_SIZE_SCHEMA["anyOf"], {"const": 0}]}
 _DURATION_SCHEMA: Schema = {
     "anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"type": "number", "minimum": 0}]
 }
@@ -154,7 +156,7 @@ SIZE = ValueKind(_positive(parse_size, ' ("none" turns it off)'), _SIZE_SCHEMA, 
 DURATION = ValueKind(parse_duration, _DURATION_SCHEMA, write_duration)
 SPAN = ValueKind(_positive(parse_duration), _DURATION_SCHEMA, write_duration)  # a duration above zero
 SIZE_OR_NONE = _or_word("none", None, SIZE, SIZE_FORMS)
-AMOUNT_OR_NONE = _or_word("none", None, ValueKind(parse_size, _SIZE_SCHEMA, write_size), SIZE_FORMS)  # 0 too
+AMOUNT_OR_NONE = _or_word("none", None, ValueKind(parse_size, _AMOUNT_SCHEMA, write_size), SIZE_FORMS)  # 0 too
 OUTPUT_OR_NONE = _or_word(
     "none", None, ValueKind(_at_least(parse_size, 64 * 1024), _SIZE_SCHEMA, write_size), SIZE_FORMS
 )

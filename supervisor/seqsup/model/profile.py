@@ -171,6 +171,8 @@ class NodeTable(Table, frozen=True):
 class MemoryTable(Table, frozen=True):
     """Limits of the agent's whole process tree."""
 
+    meant: ClassVar[dict[str, str]] = {"max": "hard", "limit": "hard", "hard_limit": "hard", "soft_limit": "soft"}
+
     measure: Annotated[
         Measure, _MEASURE, "Which memory of a process counts. auto: its own; PSS confirms near a limit."
     ] = Measure.PRIVATE
@@ -408,13 +410,27 @@ class ForEach(Table, frozen=True):
         None
     )
     lines: Annotated[str | None, TEXT_OR_NONE, "One for each line of this file that is not empty."] = None
+    allow_empty: Annotated[bool, FLAG, "Skip the agent if there are no items. Otherwise seqsup refuses to start."] = (
+        False
+    )
 
     def ways(self) -> tuple[object, ...]:
         return (self.items, self.glob, self.lines)
 
 
+_FOREIGN = {
+    "hard_limit": "memory.hard", "memory_limit": "memory.hard", "mem_limit": "memory.hard", "max_memory": "memory.hard",
+    "soft_limit": "memory.soft", "retries": "retry.attempts", "max_retries": "retry.attempts",
+    "attempts": "retry.attempts",
+}  # fmt: skip
+
+
 class AgentTable(Table, frozen=True):
     must_have: ClassVar[tuple[str, ...]] = ("name", "command")
+    meant: ClassVar[dict[str, str]] = _FOREIGN | {
+        "depends_on": "needs", "after": "needs", "environment": "env", "working_dir": "cwd", "workdir": "cwd",
+        "cmd": "command", "args": "command", "prompt": "command or stdin", "timeout": "timeouts.wall",
+    }  # fmt: skip
 
     name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
@@ -463,6 +479,8 @@ SHARED = ("node", "memory", "rlimits", "drain", "timeouts", "output", "retry")
 
 class Profile(Table, frozen=True):
     """One TOML file: one run."""
+
+    meant: ClassVar[dict[str, str]] = _FOREIGN | {"tasks": "agents", "services": "companions or agents"}
 
     must_have: ClassVar[tuple[str, ...]] = ("agents",)
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from seqsup.containment.proc_text import filesystem
 from seqsup.host.machine import in_wsl
 from seqsup.model.plan import Detected
+from seqsup.profile.words import OPERATORS, split
 
 _NODE = re.compile(r"node(js)?([-.]?[0-9][0-9.]*)?")
 _BUN = re.compile(r"bunx?")
@@ -29,7 +30,6 @@ _ELF_HEADER = struct.Struct("<40xQ10xHHH")  # offset of the section table, size 
 _SECTION = struct.Struct("<24xQQ")  # where a section lies, and its length
 _LONGEST_NAMES = 65536
 _WINDOWS_MAGIC, _WINDOWS_DRIVES = b"MZ", ("9p", "drvfs")
-_APART = "write each word as its own item"
 _HEAD = 16384  # bytes of a file that are looked at: before pnpm's scripts start node come 4 KiB
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
 # Programs that become the command behind their options: which of these take a value, and how many words stand between.
@@ -223,10 +223,19 @@ def _missing(word: str, cwd: str, path: str) -> str:
     except OSError as error:
         return f"{file}: {error.strerror}"
     if "/" not in word:
-        near = f"write ./{word}" if stat.S_ISREG(mode) else _APART if more else "install it, or give its path"
+        if more and not stat.S_ISREG(mode):
+            return f"no program {word} on PATH\n{_apart(word)}"
+        near = f"write ./{word}" if stat.S_ISREG(mode) else "install it, or give its path"
         return f"no program {word} on PATH: {near}"
     if stat.S_ISDIR(mode):
         return f"{file} is a folder"
     if mode:
         return f"{file} is not executable; fix it with: chmod +x {shlex.quote(str(file))}"
-    return f"there is no {file}" + (f": {_APART}" if more and find(first, cwd, path) else "")
+    meant = more and (find(first, cwd, path) or any(part in OPERATORS for part in more))
+    return f"there is no {file}" + (f"\n{_apart(word)}" if meant else "")
+
+
+def _apart(word: str) -> str:
+    """What to write instead of a program that is a whole command."""
+    by_shell = any(part in OPERATORS for part in word.split())
+    return f"{'no shell runs this: write' if by_shell else 'write each word as its own item:'} {split(word)}"

@@ -54,7 +54,7 @@ def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: s
         values["item", None] = placeholders.escape(item)
 
     def fill(text: str) -> str:
-        return placeholders.fill(text, values)
+        return placeholders.fill(placeholders.escape_foreign(text), values)
 
     def path(base: str, text: str | None) -> str | None:
         return None if text is None else _path(base, placeholders.finish(fill(text)))

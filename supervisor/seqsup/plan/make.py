@@ -16,8 +16,8 @@ from seqsup.model.profile import HOOK_POINTS, CompanionTable, NotifyTable, Profi
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.notes import notes
-from seqsup.plan.objections import objections
-from seqsup.plan.select import Choice, Selection, chosen, select
+from seqsup.plan.objections import no_items, objections, refuse_no_task
+from seqsup.plan.select import NO_ITEMS, Choice, Selection, chosen, select
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
 from seqsup.profile.checks import variable
@@ -42,8 +42,13 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     names = {name: [agent.name for agent in some] for name, some in expanded.items()}
     skips = select(ordered, names, choice)
     taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
-    if wrong := [*survey.problems.items(), *objections(profile, survey, taken)]:
+    wrong = [*survey.problems.items(), *objections(profile, survey, taken)]
+    if not choice.any_items:
+        wrong += no_items(profile, survey, [table.name for table in ordered if skips.get(table.name) == NO_ITEMS])
+    if wrong:
         raise ProfileError(complaints(profile, wrong))
+    if not choice.any_task and not choice.task.strip():
+        refuse_no_task(taken)
     items = {agent.name: agent.item for some in expanded.values() for agent in some if agent.item is not None}
     selection = Selection(taken, skips, names, items)
     if not taken:
@@ -95,7 +100,7 @@ def _resolved(
         execution_mode=LANES if lanes else run.mode,
         concurrency=run.concurrency if lanes else 1,
         admit_learned=lanes and run.admit == "learned",
-        notes=tuple(dict.fromkeys(notes(profile, survey, selection, choice.task))),
+        notes=tuple(dict.fromkeys(notes(profile, survey, selection))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey, spawns=spawns),
         notify=_notify(profile, survey, spawns=spawns),

@@ -13,7 +13,6 @@ from seqsup.profile.limits import BARE_NODE, auto_heap, resolve, scale
 from seqsup.text import named
 from seqsup.units import format_size
 
-NO_TASK = "{task} is empty; set it with --task"
 _WINDOWS = (
     "a Windows program, which runs outside WSL: seqsup cannot measure, limit or kill it there; install it inside WSL"
 )
@@ -22,7 +21,7 @@ _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they prin
 _CHAIN = 5  # agents: the longest chain that is advised
 
 
-def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> Iterator[str]:
+def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[str]:
     names, skips = selection.names, selection.skips
     if (factor := scale(survey.memory)) < 1:
         yield f"this machine has {format_size(survey.memory)}: default limits are {factor:.0%} of the usual ones"
@@ -34,9 +33,7 @@ def notes(profile: Profile, survey: Survey, selection: Selection, task: str) -> 
     alike: dict[str, dict[str, None]] = {}  # by note: the agents that it is of
     for agent in selection.taken:
         table = agent.table
-        texts = {found for _, text in table.texts() for found in placeholders.found(text)}
-        if ("task", None) in texts and not task:
-            alike.setdefault(NO_TASK, {})[table.name] = None
+        texts = {found for _, text in table.texts() for found in placeholders.written(text)}
         if agent.item is not None and ("item", None) not in texts:
             yield f"{table.name}: {{item}} is not used in it, so all its copies do the same"
         for other in (other for kind, other in texts if kind == "summary" and other is not None):

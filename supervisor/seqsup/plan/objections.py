@@ -1,15 +1,19 @@
 """What stands against a profile on this machine. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from seqsup.model.kinds import KeyPath
 from seqsup.model.profile import AgentTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.survey import Survey
-from seqsup.profile.complaint import ProfileError, Rest, complaints
+from seqsup.profile import placeholders
+from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
+from seqsup.text import named
 from seqsup.units import format_size
+
+_NAMED = 3  # agents that a message lists
 
 
 def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]) -> Iterator[tuple[KeyPath, str]]:
@@ -22,6 +26,36 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
             yield (*at, "command"), "with its folder, task or item it contains bytes that are not UTF-8"
         for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
             yield (*at, *inner), message
+
+
+def no_items(profile: Profile, survey: Survey, names: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Complain of agents that would be skipped because `for_each` found nothing: most often a slip."""
+    for n, table in enumerate(profile.agents):
+        each = table.for_each
+        unread = ("agents", n, "for_each") in survey.problems
+        if each is None or each.allow_empty or table.name not in names or unread:
+            continue
+        if each.glob is not None:
+            key, why = "glob", f"no file matches {each.glob} in {survey.folder}"
+        else:
+            key, why = "lines", f"{each.lines} has no lines"
+        yield ("agents", n, "for_each", key), f"{why}\nfor_each.allow_empty = true skips the agent then"
+
+
+class NoTask(ProfileError):
+    """Agents use {task}, and it is empty."""
+
+
+def refuse_no_task(agents: Iterable[ExpandedAgent]) -> None:
+    """Raise NoTask if one of the agents uses {task}."""
+    using = dict.fromkeys(
+        agent.table.name for agent in agents
+        for _, text in agent.table.texts() if ("task", None) in placeholders.written(text)
+    )  # fmt: skip
+    if using:
+        uses = "uses" if len(using) == 1 else "use"
+        why = f"{{task}} is empty, and {named(using, _NAMED)} {uses} it"
+        raise NoTask([Complaint(message=why, hint='add --task "what to do"')])
 
 
 def _wrong_sizes(table: AgentTable, survey: Survey) -> Iterator[tuple[KeyPath, str]]:

@@ -11,11 +11,15 @@ from seqsup.plan.expand import ExpandedAgent
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.text import nearest
 
+NO_ITEMS = "for_each has no items"
+
 
 class Choice(Struct, frozen=True, kw_only=True):
     """What the command line asks for."""
 
     task: str = ""
+    any_task: bool = False  # only looked at: {task} may be empty
+    any_items: bool = False  # only looked at, or resumed, when items may be gone because they are done
     only: tuple[str, ...] = ()
     start_from: str | None = None
     failed: tuple[str, ...] | None = None  # with --retry-failed: agents that failed, and those skipped because of them
@@ -71,7 +75,7 @@ def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
 
 def _unfit(agent: AgentTable, copies: Sequence[str], task: str, missing: Set[str], *, named: bool) -> str | None:
     if not copies:
-        return "for_each has no items"
+        return NO_ITEMS
     if not named and agent.when and task and not _mentions(task, agent.when):
         return f"the task contains none of the words {', '.join(agent.when)}"
     lacking = [need for need in agent.needs if need in missing]

@@ -1,6 +1,7 @@
 """What must hold between keys. Each check yields (path, what is wrong); none needs the machine."""
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from seqsup.model.kinds import KeyPath
 from seqsup.model.profile import AgentTable, NotifyTable, Profile
-from seqsup.profile import placeholders
+from seqsup.profile import placeholders, words
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.order import in_order
 from seqsup.text import nearest
@@ -35,6 +36,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     yield from _metrics(profile)
     yield from _notify(profile)
     yield from _companions(profile)
+    yield from _hooks(profile)
     yield from _names(profile)
     if not any(at[:1] == ("agents",) and at[2:] in ((), ("name",)) for at in broken):
         yield from _needs(profile)
@@ -42,7 +44,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     for n, agent in enumerate(profile.agents):
         if not any(at[:1] in _SIZES or (at[:2] == ("agents", n) and at[2:3] in _SIZES) for at in broken):
             yield from _memory(n, agent)
-        for at, message in _agent(agent):
+        for at, message in (*_agent(agent), *_commands(agent, profile)):
             yield ("agents", n, *at), message
 
 
@@ -76,7 +78,7 @@ def _metrics(profile: Profile) -> Wrong:
 def _notify(profile: Profile) -> Wrong:
     given = profile.notify
     if given.command:
-        yield from _command(given.command, ("notify", "command"))
+        yield from _command(given.command, ("notify", "command"), profile)
     elif not given.to and given != NotifyTable():
         yield ("notify",), 'nothing would be sent: set to, such as to = ["desktop"], or command'
     if not given.on:
@@ -94,7 +96,7 @@ def _companions(profile: Profile) -> Wrong:
         elif variable(companion.name) in map(variable, names):
             yield (*at, "name"), f"another companion's variables begin with {variable(companion.name)}_, too"
         names.add(companion.name)
-        yield from _command(companion.command, (*at, "command"))
+        yield from _command(companion.command, (*at, "command"), profile)
         ready = companion.ready
         if sum(getattr(ready, probe) is not None for probe in ready.PROBES) > 1:
             yield (*at, "ready"), "set only one of http, port, log and delay"
@@ -135,7 +137,7 @@ def _names(profile: Profile) -> Wrong:
         elif _TAKEN.fullmatch(agent.name):
             yield at, f"{agent.name} is the name of a file in the run's folder; choose another name"
         elif agent.name in seen:
-            yield at, f"agents[{seen[agent.name]}] has the name {agent.name}, too; names must differ"
+            yield at, f"another agent has the name {agent.name}: names must differ"
         elif number.isdigit() and original in copied:
             yield at, f"{agent.name} is the name of a copy of {original} (for_each); choose another name"
         seen.setdefault(agent.name, n)
@@ -168,17 +170,35 @@ def _placeholders(profile: Profile) -> Wrong:
         rank = {agent.name: 0 for agent in profile.agents}
     for n, agent in enumerate(profile.agents):
         for at, text in agent.texts():
-            for name, argument in placeholders.found(text):
-                if wrong := _placeholder(agent, str(at[0]), name, argument, rank):
-                    yield ("agents", n, *at), wrong
+            if found := dict.fromkeys(placeholders.written(text)):
+                told = (_placeholder(agent, str(at[0]), name, argument, rank) for name, argument in found)
+                if wrong := [*filter(None, told), *_unknown(found)]:  # in this order: a hint comes last
+                    yield ("agents", n, *at), "; ".join(wrong)
+
+
+def _unknown(found: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+    """Complain of all slips of one text."""
+    unknown = {_spell(*each): _meant(*each) for each in found if not placeholders.known(*each)}
+    if unknown:
+        braces = f"write {{{next(iter(unknown))} if the braces are text"
+        several = "s" * (len(unknown) > 1)
+        yield f"unknown placeholder{several} {', '.join(unknown)}\ndid you mean {', '.join(unknown.values())}? {braces}"
+
+
+def _spell(name: str, argument: str | None) -> str:
+    return f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
+
+
+def _meant(name: str, argument: str | None) -> str:
+    near = placeholders.meant(name) or ""
+    wants = near not in placeholders.PLAIN or (argument is not None and near in placeholders.OF_AGENT)
+    return _spell(near, (argument or "AGENT") if wants else None)
 
 
 def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
-    written = f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
     if not placeholders.known(name, argument):
-        near = nearest(name, {*placeholders.PLAIN, *placeholders.OF_AGENT})
-        rest = "write {{ for a brace"
-        return f"unknown placeholder {written}{near}; known are {placeholders.FORMS}; {rest}"
+        return None
+    written = _spell(name, argument)
     if name == "item" and not agent.for_each:
         return "{item} is available only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "env", "stdin"):
@@ -209,14 +229,19 @@ def _surely_node(agent: AgentTable) -> bool:
 
 
 def _agent(agent: AgentTable) -> Wrong:
-    yield from _command(agent.command, ("command",))
     if agent.stdin and agent.stdin_file:
         yield ("stdin_file",), "set stdin or stdin_file, not both"
     yield from _variables(agent.env, ())
     if agent.retry.max_wait < agent.retry.wait:
         yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
-    if agent.for_each and sum(bool(way) for way in agent.for_each.ways()) != 1:
-        yield ("for_each",), "needs a list of items, or one of glob and lines"
+    if (each := agent.for_each) and (ways := sum(bool(way) for way in each.ways())) != 1:
+        if ways > 1:
+            yield ("for_each",), "needs a list of items, or one of glob and lines"
+        elif not each.allow_empty:
+            yield (
+                ("for_each",),
+                "no items\nlist some, or set glob or lines; for_each.allow_empty = true skips the agent",
+            )
     if any(not word.strip() for word in agent.when):
         yield ("when",), "contains an empty word"
     if not agent.success.codes:
@@ -231,9 +256,34 @@ def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
             yield (*at, "env", name), "not a variable name: it is empty, or contains an equals sign"
 
 
-def _command(command: tuple[str, ...], at: KeyPath) -> Wrong:
+def _commands(agent: AgentTable, profile: Profile) -> Wrong:
+    yield from _command(agent.command, ("command",), profile)
+    if agent.success.command:
+        yield from _command(agent.success.command, ("success", "command"), profile)
+
+
+def _command(command: tuple[str, ...], at: KeyPath, profile: Profile) -> Wrong:
     if not command or not command[0]:
         yield at, 'empty; write program and arguments as a list, such as ["node", "agent.mjs"]'
+    elif profile.file is not None and (n := words.operator(command)) is not None:  # `run` gets its words from a shell
+        yield (*at, n), f"{command[n]} is a word for a shell, and no shell runs this\nwrite {words.for_shell(command)}"
+
+
+def _hooks(profile: Profile) -> Wrong:
+    for point, commands in profile.hooks.commands.items():
+        for n, command in enumerate(commands):
+            split = _split(command)
+            found = words.operator(split)
+            if found is not None and split[found] in command.split():  # else it stands in quotes
+                told = f"{split[found]} is a word for a shell, and no shell runs this"
+                yield ("hooks", point, n), f"{told}\nwrite {words.quoted(f'sh -c {shlex.quote(command)}')}"
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []  # the survey says why
 
 
 def _regex(pattern: str) -> Wrong:

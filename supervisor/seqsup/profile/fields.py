@@ -13,8 +13,11 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, Struct
 
 from seqsup.model.kinds import FLAG, TEXT, KeyPath, Schema, Table, ValueKind, one_of
+from seqsup.profile import words
 from seqsup.text import nearest
 from seqsup.units import show
+
+UNKNOWN_KEY = "unknown key"
 
 Complain = Callable[[KeyPath, str], object]
 
@@ -78,7 +81,7 @@ def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> di
     for name, value in raw.items():
         if name not in known:
             meant = f" (did you mean {table.meant[name]}?)" if name in table.meant else nearest(name, known)
-            complain((*at, name), f"unknown key{meant}")
+            complain((*at, name), f"{UNKNOWN_KEY}{meant}")
         elif (ended := _read_key(known[name], value, (*at, name), complain)) is not UNSET:
             given[name] = ended
     for name in table.must_have:
@@ -92,7 +95,7 @@ def _read_key(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
     if key.many is tuple:
         if not isinstance(value, list):
             wanted = f"tables, each with the heading [[{at[-1]}]]" if key.table else "a list in brackets"
-            found = "" if key.kind is not None and key.kind.secret else f", not {show(value)}"
+            found = "" if key.kind is not None and key.kind.secret else f", not {show(value)}{_as_list(key, value, at)}"
             complain(at, f"expected {wanted}{found}")
             return UNSET
         items = [_read_value(key, item, (*at, n), complain) for n, item in enumerate(value)]
@@ -104,6 +107,13 @@ def _read_key(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:
         ended = {name: _read_value(key, item, (*at, name), complain) for name, item in value.items()}
         return {name: item for name, item in ended.items() if item is not UNSET}
     return _read_value(key, value, at, complain)
+
+
+def _as_list(key: Key, value: Any, at: KeyPath) -> str:
+    """The hint for a list that was written as one string."""
+    if key.kind is not TEXT or not isinstance(value, str) or not value.strip():
+        return ""
+    return f"\nwrite {at[-1]} = {words.split(value) if at[-1] == 'command' else words.listed([value])}"
 
 
 def _read_value(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:

@@ -16,7 +16,7 @@ HOST_FLOOR = 512 * MIB
 THRESHOLD = 4 * GIB
 AVAILABLE = 1 * GIB
 SHARE = 0.8  # of a small machine's memory: the default hard limit there
-BARE = 64 * 1024  # less than any program uses: a user that writes 8 means GiB
+BARE = 64 * 1024  # less than any program uses
 BARE_NODE = 64 * MIB  # an idle `node -e 0` holds 40 to 50 MiB
 BARE_HEAP = 8 * MIB  # with less Node 22 and 24 die as they start
 OUTSIDE_HEAP = 200 * MIB  # measured: a tree's peak is at most the heap limit + 186 MiB (Node 18 to 25)
@@ -70,7 +70,7 @@ def disorder(applied: Limits) -> Iterator[tuple[str, str]]:
     small = [(key, size) for key, size in (("hard", applied.hard), ("soft", applied.soft)) if size and size < BARE]
     if small:
         key, size = small[0]  # an unset soft limit follows the hard one
-        yield key, f"{format_size(size)} is too little for any program; without a unit it means bytes"
+        yield key, f"{format_size(size)} is too little for any program"
     if applied.soft and applied.hard and applied.soft > applied.hard:
         yield "soft", f"{_above('soft', applied.soft, 'hard', applied.hard)}, so it would never be reached"
     if applied.measure is Measure.CGROUP and applied.enforce is Enforce.WATCH:
@@ -90,7 +90,7 @@ def too_small_for_node(node: NodeTable, hard: int | None) -> Iterator[tuple[str,
     """(table, key, what is wrong) where a Node program could not live under its heap's limit, or under hard."""
     size = node.max_old_space_size
     if isinstance(size, int) and size < BARE_HEAP:
-        why = f"{format_size(size)} is too little: Node needs {format_size(BARE_HEAP)}; without a unit it means bytes"
+        why = f"{format_size(size)} is too little: Node needs {format_size(BARE_HEAP)}"
         yield "node", "max_old_space_size", why
     if hard is None:
         return

@@ -11,11 +11,21 @@ from seqsup.model.preset import read_preset
 from seqsup.model.profile import SHARED, AgentTable, MemoryTable, Profile
 from seqsup.profile import fields
 from seqsup.profile.checks import check
-from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, spell
+from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, mark, spell
 from seqsup.profile.limits import disorder, resolve
+from seqsup.profile.lines import Span
 from seqsup.profile.placeholders import escape
 from seqsup.text import nearest
 
+_SLIPS = (  # how tomllib's message begins, and what most often mends it
+    ("Illegal character '\\n'", "close the quotes on the line where they open"),
+    ("Unterminated string", "close the quotes"),
+    ("Expected '\"'", "close the quotes"),
+    ('Expected "\'"', "close the quotes"),
+    ("Unclosed array", "close the bracket: ]"),
+    ("Invalid value", 'text stands in quotes, as name = "value"'),
+    ("Cannot overwrite a value", "the key is there twice: remove one"),
+)
 _DIGITS = 4300  # of a number, which is as many as Python reads
 
 
@@ -100,7 +110,15 @@ def _syntax(error: Exception, text: str, file: str) -> Complaint:
         digits = re.search(rf"[0-9_]{{{_DIGITS + 1},}}", text)
         line = text.count("\n", 0, digits.start() if digits else 0) + 1
         return Complaint(file=file, line=line, message=f"a number of more than {_DIGITS} digits: write a smaller one")
-    message = str(error)
-    place = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", message)
-    line = int(place[1]) if place and place[1] else text.count("\n") + (not text.endswith("\n"))
-    return Complaint(file=file, line=max(line, 1), message=f"not TOML: {message}")
+    said = re.fullmatch(r"(.*?)(?: \(at (?:line (\d+), column (\d+)|end of document)\))?", str(error), re.DOTALL)
+    assert said is not None
+    text = text.replace("\r\n", "\n")  # tomllib counts so
+    if said[2]:
+        before = text.split("\n")[: int(said[2]) - 1]
+        start = sum(len(line) + 1 for line in before) + int(said[3]) - 1
+    else:
+        start = len(text.rstrip())
+    hint = next((hint for sign, hint in _SLIPS if said[1].startswith(sign)), "")
+    begin = text.rfind("\n", 0, start) + 1 if said[1].startswith("Cannot") else start  # it is found behind the value
+    place = mark(text, Span(begin, max(start, begin + 1)))
+    return Complaint(file=file, message=f"not TOML: {said[1][:1].lower()}{said[1][1:]}", hint=hint, **place)

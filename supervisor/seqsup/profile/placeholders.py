@@ -1,24 +1,52 @@
 """Placeholders of commands, stdin, environment: {task} {item} {summary:AGENT} {artifacts:AGENT} {artifacts}.
 
-`{{` is a brace. A brace that begins no name is itself, so JSON and find's `{}` need no doubling.
+`{{` is a brace. Any other brace is itself, so JSON, find's `{}` and the shell's `${HOME}` need no doubling, unless its
+name is near one of ours: that is a slip. `escape_foreign` tells them apart, once, in what the user wrote.
 The plan fills in what it knows (`fill`) and the result is still such a text, for what only the run knows
 (`finish`, which also ends the `{{`).
 """
 
 import re
 from collections.abc import Callable
+from functools import cache
 
+_WRITTEN = re.compile(r"\{\{|\$\{(?!\{)|\{([A-Za-z_][A-Za-z0-9_-]*)(?:(?::([^{}]*))?(\}))?")
 _PLACEHOLDER = re.compile(r"\{\{|\{([A-Za-z_][A-Za-z0-9_-]*)(?::([^{}]*))?\}")
 PLAIN = ("task", "item", "artifacts")
 OF_AGENT = ("summary", "artifacts")
+_NEAR = 0.75  # likeness of `taks` to `task`; `system` and `item` have 0.6
 FORMS = "{task}, {item}, {summary:AGENT}, {artifacts:AGENT} and {artifacts}"
 
 Values = dict[tuple[str, str | None], str]
 
 
 def found(text: str) -> list[tuple[str, str | None]]:
-    """Each (name, argument), unknown ones included."""
+    """Return each (name, argument) of a text of the plan."""
     return [(match[1], match[2]) for match in _PLACEHOLDER.finditer(text) if match[1]]
+
+
+def written(text: str) -> list[tuple[str, str | None]]:
+    """Return each (name, argument) of what the user wrote; with slips such as {taks}, without ${HOME} and {word}."""
+    return [(match[1], match[2]) for match in _WRITTEN.finditer(text) if _ours(match)]
+
+
+def escape_foreign(text: str) -> str:
+    """Double the braces that are meant for another program, such as those of `${HOME}` and `{word}`."""
+    return _WRITTEN.sub(lambda m: m[0] if m[0] == "{{" or _ours(m) else m[0].replace("{", "{{"), text)
+
+
+def _ours(match: re.Match[str]) -> bool:
+    return bool(match[1] and match[3]) and meant(match[1]) is not None
+
+
+@cache
+def meant(name: str) -> str | None:
+    """Return the placeholder's name that this one is, or is near."""
+    if name in (*PLAIN, *OF_AGENT):
+        return name
+    from difflib import get_close_matches  # few texts need it
+
+    return next(iter(get_close_matches(name.lower(), (*PLAIN, *OF_AGENT), 1, _NEAR)), None)
 
 
 def known(name: str, argument: str | None) -> bool:

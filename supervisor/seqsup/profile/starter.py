@@ -1,9 +1,9 @@
 """A first profile, with the comments that a person needs at first. Pure text."""
 
-import json
 from collections.abc import Sequence
 
 from seqsup.model.preset import start_commands
+from seqsup.profile.words import quoted
 from seqsup.units import write_size
 
 _MAY = """\
@@ -30,7 +30,7 @@ def write(program: str, hard: int, prompts: Sequence[str] = ()) -> str:
 on_failure = "stop" # or "continue": a failed agent stops only the agents that need it
 
 [memory] # of an agent's whole process tree: MCP servers, browsers and all
-hard = {_quoted(write_size(hard))} # killed at once above it; at three quarters (soft) it is stopped with a grace period
+hard = {quoted(write_size(hard))} # killed at once above it; at three quarters (soft) it is stopped with a grace period
 
 [timeouts]
 wall = "1h" # longest time of an attempt
@@ -48,11 +48,6 @@ def _agent(program: str, number: int, prompt: str) -> str:
     return f"""\
 [[agents]]
 name = "agent-{number}"
-command = [{", ".join(map(_quoted, command))}]
+command = [{", ".join(map(quoted, command))}]
 preset = "{program}" # settings for this CLI: variables, limits, signs of failure
 {needs}"""
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML: what JSON writes is one, but for a character that only JSON takes bare."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -340,8 +340,8 @@ def test_no_process_is_left_after_any_kill(
 @pytest.mark.parametrize(
     ("companion", "wrong"),
     [
-        ('name = "x"\ncommand = ["no-such-program"]', "companions[0].command: no program no-such-program on PATH"),
-        ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companions[0].cwd: "),
+        ('name = "x"\ncommand = ["no-such-program"]', "companion x: command: no program no-such-program on PATH"),
+        ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companion x: cwd: "),
         ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://x y" }', "has no blank"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://127.0.0.1:99999/" }', "ready.http: "),

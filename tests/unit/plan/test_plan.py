@@ -23,6 +23,7 @@ from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload
 from seqsup.plan.expand import expand
 from seqsup.plan.make import make
+from seqsup.plan.objections import NoTask
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile.complaint import ProfileError
@@ -59,13 +60,15 @@ def planned(
     task: str = "",
     only: tuple[str, ...] = (),
     start_from: str | None = None,
+    any_task: bool = False,
+    any_items: bool = False,
 ) -> Plan:
     """The plan of a profile on a machine that has everything."""
     profile = parse(text, "p.toml")
     each = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
     names = [c.name for a in profile.agents for c in expand(a, each.get(a.name), "/home/me", task)]
     survey = Survey(folder="/home/me", memory=memory, items=each, agents=dict.fromkeys(names, found), problems={})
-    choice = Choice(task=task, only=only, start_from=start_from)
+    choice = Choice(task=task, any_task=any_task, any_items=any_items, only=only, start_from=start_from)
     return make(profile, survey, choice=choice, state_dir="/state")
 
 
@@ -203,9 +206,53 @@ def test_for_each_makes_a_copy_for_each_item() -> None:
 
 
 def test_for_each_without_items_skips_the_agent_and_agents_that_need_it() -> None:
-    plan = planned(agents("a\nfor_each = { glob = '*' }", "b\nneeds = ['a']", "c"), items={"a": ()})
-    assert names(plan) == ["c"]
-    assert skips(plan) == {"a": "for_each has no items", "b": "needs a, skipped as well"}
+    each = "a\nfor_each = {{ glob = '*'{} }}"
+    text = agents(each.format(""), "b\nneeds = ['a']", "c")
+    for plan in (
+        planned(text, items={"a": ()}, any_items=True),  # when it is resumed
+        planned(agents(each.format(", allow_empty = true"), "b\nneeds = ['a']", "c"), items={"a": ()}),
+    ):
+        assert names(plan) == ["c"]
+        assert skips(plan) == {"a": "for_each has no items", "b": "needs a, skipped as well"}
+    assert names(planned(text, items={"a": ()}, only=("c",))) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("each", "told"),
+    [
+        ("{ glob = 'x/*.md' }", "p.toml:4:21: agent a: for_each.glob: no file matches x/*.md in /home/me"),
+        ("{ lines = 'todo' }", "p.toml:4:22: agent a: for_each.lines: todo has no lines"),
+    ],
+)
+def test_for_each_that_finds_nothing_is_refused(each: str, told: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        planned(agents(f"a\nfor_each = {each}", "b"), items={"a": ()})
+    assert str(caught.value) == f"{told} (for_each.allow_empty = true skips the agent then)"
+
+
+@pytest.mark.parametrize("task", ["", "  \n"])
+def test_empty_task_that_a_selected_agent_uses_is_refused(task: str) -> None:
+    text = agents("a\nstdin = '{task}'", "b", "c\nenv.A = '{task}'", "d\ncommand = ['sh', '-c', 'echo ${task}']")
+    with pytest.raises(NoTask) as caught:
+        planned(text, task=task)
+    assert str(caught.value) == '{task} is empty, and a, c use it (add --task "what to do")'
+    with pytest.raises(NoTask, match="and c uses it"):
+        planned(text, task=task, start_from="b")
+    assert names(planned(text, task=task, only=("b", "d"))) == ["b", "d"]
+    assert names(planned(text, task="x")) == ["a", "b", "c", "d"]
+
+
+def test_braces_of_other_programs_reach_the_agent_as_they_are() -> None:
+    command = [
+        "sh",
+        "-c",
+        "cd ${HOME} && echo ${task} {word} {word:{item}} {a: 1} ${X:-{item}} {} ${{x} {system}",
+        "{task}{artifacts}",
+    ]
+    text = agents(f"a\ncommand = {command}\nfor_each = ['i']")
+    assert finished(planned(text, task="$").steps[0]) == [
+        "sh", "-c", "cd ${HOME} && echo ${task} {word} {word:i} {a: 1} ${X:-i} {} ${x} {system}", "$<artifacts None>",
+    ]  # fmt: skip
 
 
 # What is filled in
@@ -229,7 +276,7 @@ def test_the_task_is_filled_in_and_what_only_the_run_knows_stays() -> None:
 @given(st.text(), st.text())
 def test_whatever_the_task_and_the_item_are_they_arrive_as_they_are(task: str, item: str) -> None:
     text = agents("a\ncommand = ['{task}|{item}']\nfor_each = ['?']")
-    assert finished(planned(text, task=task, items={"a": (item,)}).steps[0]) == [f"{task}|{item}"]
+    assert finished(planned(text, task=task, items={"a": (item,)}, any_task=True).steps[0]) == [f"{task}|{item}"]
 
 
 @given(st.text())
@@ -247,6 +294,13 @@ def test_paths_are_relative_to_the_profile_and_may_hold_the_item() -> None:
     [step] = planned(agents(f"a\n{lines}")).steps
     assert (step.cwd, step.stdin_file) == ("/home/me/pkg/x", "/home/me/x.md")
     assert step.success.file == "/home/me/pkg/x/out/x"
+
+
+def test_tilde_in_cwd_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/maria")
+    text = agents("a\ncwd = '~'", "b\ncwd = '~/{item}'\nfor_each = ['~']", "c\ncwd = 'x/~'")
+    cwds = [step.cwd for step in planned(text).steps]
+    assert cwds == ["/home/maria", "/home/maria/~", "/home/me/x/~"]
 
 
 def test_the_content_of_a_step_is_what_it_is_given_and_nothing_else() -> None:
@@ -291,12 +345,6 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("drain.available = '6GiB'", NATIVE, "agents[0].drain.available", "can never be available"),
         ("memory.hard = '63M'", node(), "agents[0].memory.hard", "needs about 64 MiB"),
         ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),
-        (
-            "node.max_old_space_size = 4096",
-            node(),
-            "agents[0].node.max_old_space_size",
-            "without a unit it means bytes",
-        ),
         ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not accept --trace-gc"),
         ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
         ("", AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
@@ -367,7 +415,6 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         ("", node(user_options="--max-old-space-size=9"), "yours is kept"),
         ("command = ['node', '--max-old-space-size=9', 'x']", node(), "the command sets --max-old-space-size itself"),
         ("node.max_old_space_size = '950M'", node(), "auto is 819 MiB"),
-        ("stdin = '{task}'", node(), "a: {task} is empty; set it with --task"),
         ("for_each = ['x']", node(), "{item} is not used"),
     ],
 )
@@ -411,7 +458,10 @@ def profile_file(folder: Path, text: str) -> str:
 def refusal(folder: Path, text: str) -> list[str]:
     with pytest.raises(ProfileError) as caught:
         load(profile_file(folder, text))
-    return [f"{complaint.line} {complaint.key}: {complaint.message}" for complaint in caught.value.complaints]
+    return [
+        f"{complaint.line} {complaint.key}: {complaint.message}" + (f" ({complaint.hint})" if complaint.hint else "")
+        for complaint in caught.value.complaints
+    ]
 
 
 def test_all_that_the_machine_lacks_is_reported_at_once_with_lines(tmp_path: Path) -> None:
@@ -451,8 +501,8 @@ def test_command_line_in_one_word_is_reported_with_its_remedy(tmp_path: Path) ->
     (tmp_path / "a.sh").chmod(0o755)
     text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
     assert refusal(tmp_path, text) == [
-        "3 agents[0].command: no program sh -c true on PATH: write each word as its own item",
-        f"6 agents[1].command: there is no {tmp_path}/a.sh -x: write each word as its own item",
+        '3 agents[0].command: no program sh -c true on PATH (write each word as its own item: ["sh", "-c", "true"])',
+        f'6 agents[1].command: there is no {tmp_path}/a.sh -x (write each word as its own item: ["./a.sh", "-x"])',
         f"9 agents[2].command: there is no {tmp_path}/b.sh -x",
     ]
 

@@ -19,9 +19,10 @@ from seqsup.plan.survey import gather
 from seqsup.profile import limits as sizes
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.fields import build, keys
-from seqsup.profile.lines import line_of, locate
-from seqsup.profile.parse import from_tables, parse
+from seqsup.profile.lines import locate, nearest_place
+from seqsup.profile.parse import from_command, from_tables, parse
 from seqsup.profile.schema import schema
+from seqsup.text import columns
 from seqsup.units import (
     GIB,
     MIB,
@@ -100,6 +101,29 @@ def test_the_heap_leaves_room_for_what_lies_outside_it(hard: int, heap: int, cei
 
 
 WRONG = [
+    (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "did you mean {summary:AGENT}? write {{summary} if"),
+    (AGENT + 'stdin = "{TASK}"', "agents[0].stdin", "did you mean {task}?"),
+    (AGENT + 'stdin = "{sumary:b}"', "agents[0].stdin", "did you mean {summary:b}?"),
+    (
+        AGENT + 'stdin = "{taks} {word} ${itm} {itm}"',
+        "agents[0].stdin",
+        "unknown placeholders {taks}, {itm} (did you mean {task}, {item}? write {{taks} if the braces are text)",
+    ),
+    ('[[agents]]\nname = "a"\ncommand = "claude -p hi"', "agents[0].command", 'command = ["claude", "-p", "hi"])'),
+    ('[[agents]]\nname = "a"\ncommand = "ls | wc"', "agents[0].command", '(write command = ["sh", "-c", "ls | wc"])'),
+    (AGENT + 'needs = "b"', "agents[0].needs", '(write needs = ["b"])'),
+    (
+        AGENT + 'success.command = ["test", "-e", "x", "&&", "true"]\nhard_limit = 1',
+        "agents[0].hard_limit",
+        "unknown key (did you mean memory.hard?)",
+    ),
+    (
+        AGENT + 'success.command = ["grep", "x", "y", "&&", "true"]',
+        "agents[0].success.command[3]",
+        '(write ["sh", "-c", "grep x y && true"])',
+    ),
+    ("[hooks]\nafter_run = [\"a 'b c' && d\"]\n" + AGENT, "hooks.after_run[0]", "(write \"sh -c 'a "),
+    (AGENT + "for_each = []", "agents[0].for_each", "no items (list some, or set glob or lines; for_each.allow_empty"),
     ("", "agents", "missing"),
     ("agents = []", "agents", "no agents"),
     ("agents = 3", "agents", "expected tables, each with the heading [[agents]], not 3"),
@@ -113,13 +137,12 @@ WRONG = [
     ('[[agents]]\nname = "a"\ncommand = ["a\\u0000"]', "agents[0].command[0]", "NUL"),
     ('[[agents]]\nname = "../a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
     ('[[agents]]\nname = ".a"\ncommand = ["x"]', "agents[0].name", "letters, digits"),
-    (AGENT + AGENT, "agents[1].name", "agents[0] has the name a"),
+    (AGENT + AGENT, "agents[1].name", "another agent has the name a"),
     (AGENT + 'for_each = ["x"]\n' + AGENT.replace('"a"', '"a.1"'), "agents[1].name", "copy of a"),
     (AGENT + 'needs = ["b"]', "agents[0].needs[0]", "no agent 'b'"),
     (AGENT + 'needs = ["a"]', "agents[0].needs", "dependency cycle: a → a"),
-    (AGENT + 'stdin = "{tsk}"', "agents[0].stdin", "unknown placeholder {tsk} (did you mean task?)"),
+    (AGENT + 'stdin = "{tsk}"', "agents[0].stdin", "unknown placeholder {tsk}"),
     (AGENT + 'stdin = "{item}"', "agents[0].stdin", "only in an agent with for_each"),
-    (AGENT + 'stdin = "{x:1}"', "agents[0].stdin", "write {{ for a brace"),
     (AGENT + 'stdin = "{summary}"', "agents[0].stdin", "unknown placeholder {summary}"),
     (AGENT + 'stdin = "{summary:b}"', "agents[0].stdin", "no agent 'b'"),
     (AGENT + 'stdin = "{summary:a}"', "agents[0].stdin", "that is the agent itself; its own folder is {artifacts}"),
@@ -135,12 +158,12 @@ WRONG = [
     (AGENT + 'expect = ["hrd"]', "agents[0].expect[0]", "did you mean hard?"),
     (AGENT + 'retry.on = ["completed"]', "agents[0].retry.on[0]", "expected one of"),
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
-    (
-        "[memory]\nhard = 8\n" + AGENT,
-        "memory.hard",
-        "8 B is too little for any program; without a unit it means bytes",
-    ),
-    (AGENT + "memory.soft = 6", "agents[0].memory.soft", "6 B is too little for any program"),
+    ("[memory]\nhard = 8\n" + AGENT, "memory.hard", "8 has no unit (write 8GiB or 8MiB)"),
+    (AGENT + "memory.soft = 6", "agents[0].memory.soft", "6 has no unit (write 6GiB or 6MiB)"),
+    (AGENT + "memory.warn = 1.5", "agents[0].memory.warn", "1.5 has no unit (write 1.5GiB or 1.5MiB)"),
+    (AGENT + 'node.max_old_space_size = "4096"', "agents[0].node.max_old_space_size", "(write 4096MiB or 4096KiB)"),
+    (AGENT + "drain.threshold = 999_999", "agents[0].drain.threshold", "999999 has no unit"),
+    (AGENT + 'memory.soft = "6B"', "agents[0].memory.soft", "6 B is too little for any program"),
     (AGENT + 'memory.soft = "9GiB"', "agents[0].memory.soft", "soft (9 GiB) is above hard (8 GiB)"),
     (AGENT + 'memory.warn = "7GiB"', "agents[0].memory.warn", "warn (7 GiB) is above soft (6 GiB)"),
     (AGENT + 'memory.hard = "0"', "agents[0].memory.hard", '"none" turns it off'),
@@ -181,15 +204,15 @@ def test_a_secret_in_a_wrong_place_is_not_quoted(given: str) -> None:
 def test_mistake_is_named_with_its_key(text: str, key: str, message: str) -> None:
     found = [complaint for complaint in complaints(text) if complaint.key == key]
     assert len(found) == 1, complaints(text)
-    assert message in found[0].message
+    assert message in str(found[0])
 
 
 @pytest.mark.parametrize(
     ("text", "start"),
     [
-        ("a = 1\nb = = 2\n", "p.toml:2: not TOML"),
-        ('a = 1\nb = "x', "p.toml:2: not TOML"),
-        ("a = 1\na = 2\n", "p.toml:2: not TOML"),
+        ("a = 1\nb = = 2\n", "p.toml:2:5: not TOML: "),
+        ('a = 1\nb = "x', "p.toml:2:7: not TOML: "),
+        ("a = 1\na = 2\n", "p.toml:2:1: not TOML: cannot overwrite a value (the key is there twice: remove one)"),
         ("a = " + "[" * 5000, "p.toml:1: "),
         ("a = " + "9" * 5000, "p.toml:1: a number of more than 4300 digits"),
     ],
@@ -216,8 +239,8 @@ def test_comments_are_not_read_to_find_a_line(monkeypatch: pytest.MonkeyPatch) -
         return loads(text)
 
     monkeypatch.setattr(tomllib, "loads", counted)
-    assert locate("# x\n\n  # y\n" * 10 + AGENT)["agents", 0, "name"] == 32
-    assert len(read) == 3
+    assert ("agents", 0, "name") in locate("# x\n\n  # y\n" * 10 + AGENT)
+    assert read == []
 
 
 def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:
@@ -225,7 +248,7 @@ def test_all_complaints_come_at_once_in_the_order_of_the_text() -> None:
     assert [(complaint.line, complaint.key) for complaint in complaints(text)] == [
         (1, "nam"), (3, "memory.soft"), (7, "agents[0].needs[0]"), (9, "drain.sweep"),
     ]  # fmt: skip
-    assert str(complaints(text)[0]) == "p.toml:1: nam: unknown key (did you mean name?)"
+    assert str(complaints(text)[0]) == "p.toml:1:1: nam: unknown key (did you mean name?)"
 
 
 @pytest.mark.parametrize(
@@ -261,6 +284,84 @@ def test_consequence_of_a_mistake_is_not_reported() -> None:
 def test_a_wrong_key_at_the_top_level_is_complained_of_once_for_all_agents() -> None:
     text = '[memory]\nsoft = "9GiB"\n' + AGENT + AGENT.replace('"a"', '"b"')
     assert [complaint.key for complaint in complaints(text)] == ["memory.soft"]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ('["cat", "x", "|", "wc", "-l"]', 'p.toml:3:24: agent a: command[2]: | is a word for a shell'),
+        ('["echo", "a b", ">", "out"]', """(write ["sh", "-c", "echo 'a b' > out"])"""),
+        ('["claude", "-p", "{task}", "|", "tee", "{summary:b}"]',
+         '(write ["sh", "-c", "claude -p \\"$1\\" | tee \\"$2\\"", "sh", "{task}", "{summary:b}"])'),
+        ('["ls", "*.ts", "~", "$HOME", "2>&1"]', '(write ["sh", "-c", "ls *.ts ~ $HOME 2>&1"])'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tail", ["", '[[agents]]\nname = "b"\ncommand = ["x"]\n'])
+def test_command_meant_for_a_shell_is_refused_with_the_whole_line(command: str, told: str, tail: str) -> None:
+    text = f'[[agents]]\nname = "a"\ncommand = {command}\nneeds = ["b"]\n[[agents]]\nname = "b"\ncommand = ["x"]\n'
+    [complaint] = complaints(text)
+    assert told in str(complaint)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["find", ".", "-exec", "rm", "{}", ";"], ["cut", "-d", "|", "-f1"], ["sort", "-t", ";"], ["tr", ";", ","],
+        ["expr", "1", "<", "2"], ["sh", "-c", "x", "&&"], ["sh", "-c", "a | b > c"], ["claude", "-p", "a | b"],
+        ["tmux", "new", ";", "split"],
+    ],
+)  # fmt: skip
+def test_operator_that_is_the_programs_own_passes(command: list[str]) -> None:
+    parse(f'[[agents]]\nname = "a"\ncommand = {command}\n[hooks]\nafter_run = ["grep \'|\' x", "sh -c \'a | b\'"]', "p")
+    from_command(["cut", "|"], None, {})
+
+
+EXCERPTS = [
+    ("nmae = 1\n" + AGENT, 80, [
+        "p.toml:1:1: nmae: unknown key", "  1 | nmae = 1", "    | ^^^^", "  hint: did you mean name?"]),
+    ("[memory]\n\twarn =\t4 # é\n" + AGENT, 80, [
+        "p.toml:2:9: memory.warn: 4 has no unit", "  2 |     warn =  4 # é", "    |             ^",
+        "  hint: write 4GiB or 4MiB"]),
+    ('[[agents]]\nname = "日本"\ncommand = ["true"]\n', 80, [
+        "p.toml:2:8: agent 日本: name: '日本': a name is up to 64 ASCII letters, digits, '_',",
+        "  '-' and '.', and begins with none of '-.'",
+        '  2 | name = "日本"', "    |        ^^^^^^"]),
+    (AGENT + 'for_each = ["x"]\ncwd = "日本\u202e/{taks}"\n', 80, [
+        "p.toml:5:12: agent a: cwd: unknown placeholder {taks}",
+        '  5 | cwd = "日本 /{taks}"', "    |              ^^^^^^",
+        "  hint: did you mean {task}? write {{taks} if the braces are text"]),
+    ("a = 1\nb = = 2\n", 80, None),
+    ('x = "' + "y" * 200 + '"\nmemory = 3\n' + AGENT, 40, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "width", "lines"), EXCERPTS)
+def test_mistake_is_shown_in_its_line_with_a_caret(text: str, width: int, lines: list[str] | None) -> None:
+    error = refusal(lambda: parse(text, "p.toml"))
+    assert error is not None
+    told = error.lines(width)
+    if lines is not None:
+        assert told == lines
+    assert all(columns(line) <= width for line in told[1:] if not line.startswith("  hint"))
+    [caret, *_] = [line for line in told if line.endswith("^")]
+    assert told[told.index(caret) - 1].startswith("  ")
+
+
+@given(st.text(), st.integers(0, 60), st.integers(1, 60), st.integers(20, 120))
+def test_excerpt_of_any_line_fits_and_marks_the_same_text(source: str, start: int, length: int, width: int) -> None:
+    source = "".join(source.split("\n"))
+    complaint = Complaint(file="p", line=7, column=start + 1, message="m", source=f"a{source}", length=length)
+    _, line, caret = complaint.lines(width)
+    assert line.isprintable()
+    assert columns(line) <= max(width, 32)
+    assert columns(caret) <= max(width, 32)
+    assert "^" in caret
+
+
+def test_line_with_a_secret_is_not_shown() -> None:
+    for line in ('env = { API_KEY = "4711", B = 3 }', 'stdin = "4711 {taks}"', 'x = { token = "4711" }'):
+        assert "4711" not in "\n".join(ProfileError(complaints(AGENT + line)).lines(80))
+    assert "4711" not in "\n".join(ProfileError(complaints('TOKEN = "4711')).lines(80))
 
 
 def test_braces_that_begin_no_name_are_themselves() -> None:
@@ -366,14 +467,23 @@ def paths(tree: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ..
     return [path for key, value in inside for path in ((*at, key), *paths(value, (*at, key)))]
 
 
+def inner(tree: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
 @given(documents())
 def test_the_line_of_a_key_holds_that_key(text: str) -> None:
-    found, rows = locate(text), text.split("\n")
+    found = locate(text)
     expected = paths(tomllib.loads(text))
     assert set(found) == set(expected)
     for path in expected:
+        key, value = found[path]
         if isinstance(path[-1], str):
-            assert path[-1] in rows[found[path] - 1]
+            assert text[key.start : key.end].strip("\"'") == path[-1]
+        if value is not None:
+            assert tomllib.loads(f"a = {text[value.start : value.end]}")["a"] == inner(tomllib.loads(text), path)
 
 
 def test_a_line_is_found_through_comments_strings_and_agents_that_stand_apart() -> None:
@@ -382,12 +492,16 @@ def test_a_line_is_found_through_comments_strings_and_agents_that_stand_apart() 
         '[memory]\nhard = "1GiB"\n[[agents]]\nname = "b"\nmemory.hart = 1\n[agents.env]\nX = 1\n'
     )
     found = locate(text)
-    assert found["agents", 0, "command"] == 7
-    assert found["memory", "hard"] == 12
-    assert found["agents", 1, "memory", "hart"] == 15
-    assert found["agents", 1, "env", "X"] == 17
-    assert line_of(found, ("agents", 0, "command", 1, "deeper")) == 7
-    assert line_of(found, ("run", "chain")) == 1
+
+    def line(*at: str | int) -> int:
+        return text.count("\n", 0, nearest_place(found, at).key.start) + 1
+
+    assert line("agents", 0, "command") == 7
+    assert line("memory", "hard") == 12
+    assert line("agents", 1, "memory", "hart") == 15
+    assert line("agents", 1, "env", "X") == 17
+    assert line("agents", 0, "command", 1, "deeper") == 9
+    assert line("run", "chain") == 1
 
 
 # The schema

@@ -64,7 +64,7 @@ def _examine(profile: str | None) -> Iterator["Finding"]:
             plan = load(profile)
         except ProfileError as error:
             for complaint in error.complaints:
-                yield Finding(Level.FAIL, "profile", str(complaint))
+                yield Finding(Level.FAIL, "profile", complaint.said, complaint.hint)
         else:
             yield Finding(Level.OK, "profile", f"{plan.name}: {counted(len(plan.steps), 'agent')}")
             for note in plan.notes:

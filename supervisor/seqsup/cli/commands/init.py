@@ -187,9 +187,14 @@ def _write_schema(path: Path) -> str:
 
 def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
     from seqsup.cli.load_plan import load
+    from seqsup.plan.objections import NoTask
+    from seqsup.plan.select import Choice
     from seqsup.view.systemd import Service, timer, write
 
-    plan = load(profile)
+    try:
+        plan = load(profile, Choice())
+    except NoTask as error:
+        raise SeqsupError(f"{error.complaints[0].message}: a unit gives no task; write it into {profile}") from None
     own = shutil.which("seqsup")
     command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
     assert plan.profile is not None

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from seqsup.cli.arguments import log_options
 from seqsup.cli.choose import take, taking_options
-from seqsup.plan.notes import NO_TASK
 from seqsup.runner.detached import detach as in_background
 from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
@@ -47,11 +46,10 @@ def start(
     """
     if follow and as_json:
         raise click.UsageError("--follow and --json both use stdout: follow with `seqsup logs -f` instead")
-    taken = take(profile, **asked)
+    taken = take(profile, may_ask=True, **asked)
     plan = taken.plan
-    unsaid = next((note for note in plan.notes if note.endswith(NO_TASK)), "")
     display = Display(
-        note=taken.note or unsaid, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
+        note=taken.note, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
         log_level=log_level and log_level.upper(), log_json=log_format == "json",
     )  # fmt: skip
     of = taken.earlier and taken.earlier.run

@@ -15,6 +15,7 @@ from seqsup.cli.read_profile import profile_path, read, state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.host.files import replace
 from seqsup.model.profile import AgentTable, Profile
+from seqsup.plan.select import Choice
 from seqsup.policy.learning import FEW, Past, SuggestedLimits, good, suggest
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
@@ -39,7 +40,7 @@ def tune(profile: str | None, write: bool, as_json: bool) -> None:
     """
     profile = profile_path(profile)
     read_in = read(profile)
-    made = load(profile)  # its path as runs know it
+    made = load(profile, Choice(any_task=True, any_items=True))  # its path as runs know it
     pasts = _pasts(read_in, made.profile)
     suggested = {name: limits for name, past in pasts.items() if (limits := suggest(past)) is not None}
     if as_json:

@@ -1,0 +1,77 @@
+"""Words of a command: as TOML spells them, and whether they were meant for a shell. Pure."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from seqsup.profile import placeholders
+
+OPERATORS = (
+    "|",
+    "||",
+    "|&",
+    ">",
+    ">>",
+    "<",
+    "<<<",
+    "2>",
+    "2>>",
+    "2>&1",
+    "&>",
+    "&&",
+    ";",
+    "&",
+    "2>/dev/null",
+    ">/dev/null",
+)
+# Programs that have such words of their own, and options behind which such a word is a separator
+_OWN = ("[", "expr", "test", "tmux", "tr")
+_SEPARATOR = ("-d", "-F", "-s", "-t", "--delimiter", "--field-separator", "--output-delimiter", "--separator")
+_FIND_RUNS = ("-exec", "-execdir", "-ok", "-okdir")
+_SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "fish")
+
+
+def quoted(text: str) -> str:
+    """A basic string of TOML: what JSON writes is one, but for a character that only JSON takes bare."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def listed(words: Iterable[str]) -> str:
+    return f"[{', '.join(map(quoted, words))}]"
+
+
+def operator(command: Sequence[str]) -> int | None:
+    """Return the place of the first word that only a shell understands, if the program has no use for it."""
+    program = command[0].rpartition("/")[2] if command else ""
+    if program in _OWN or (program in _SHELLS and len(command) > 2):
+        return None
+    for n, word in enumerate(command):
+        separates = n > 0 and command[n - 1] in _SEPARATOR
+        ends_find = word == ";" and any(option in command for option in _FIND_RUNS)
+        if word in OPERATORS and not separates and not ends_find:
+            return n
+    return None
+
+
+def for_shell(command: Sequence[str]) -> str:
+    """Return the command as TOML, run by a shell. Placeholders become arguments, which no shell misreads."""
+    script, arguments = [], []
+    for word in command:
+        if placeholders.written(word):
+            arguments.append(word)
+            word = f'"${len(arguments)}"'
+        elif word not in OPERATORS and re.search(r"[\s'\"\\;&|<>()`#!]|^$", word):
+            word = shlex.quote(word)
+        script.append(word)
+    return listed(["sh", "-c", " ".join(script), *(["sh", *arguments] if arguments else [])])
+
+
+def split(text: str) -> str:
+    """Return as TOML the list that a command written as one string was meant to be."""
+    if any(word in OPERATORS for word in text.split()):
+        return listed(["sh", "-c", text])
+    try:
+        return listed(shlex.split(text) or [text])
+    except ValueError:  # a quote is missing
+        return listed(text.split())
