@@ -1,4 +1,4 @@
-"""The home that a ~ in a profile's paths stands for: that of the user whose process uses the path."""
+"""Home folders for the ~ in paths of a profile: the home of the user that the process runs as."""
 
 import os
 import pwd

@@ -274,7 +274,7 @@ def _hooks(profile: Profile) -> Wrong:
         for n, command in enumerate(commands):
             split = _split(command)
             found = words.operator(split)
-            if found is not None and split[found] in command.split():  # else it stands in quotes
+            if found is not None and split[found] in command.split():  # else it is inside quotes
                 told = f"{split[found]} is a word for a shell, and no shell runs this"
                 yield ("hooks", point, n), f"{told}\nwrite {words.quoted(f'sh -c {shlex.quote(command)}')}"
 

@@ -17,13 +17,13 @@ from seqsup.profile.lines import Span
 from seqsup.profile.placeholders import escape
 from seqsup.text import nearest
 
-_SLIPS = (  # how tomllib's message begins, and what most often mends it
+_SLIPS = (  # how tomllib's message begins, and the usual remedy
     ("Illegal character '\\n'", "close the quotes on the line where they open"),
     ("Unterminated string", "close the quotes"),
     ("Expected '\"'", "close the quotes"),
     ('Expected "\'"', "close the quotes"),
     ("Unclosed array", "close the bracket: ]"),
-    ("Invalid value", 'text stands in quotes, as name = "value"'),
+    ("Invalid value", 'write text in quotes, as name = "value"'),
     ("Cannot overwrite a value", "the key is there twice: remove one"),
 )
 _DIGITS = 4300  # of a number, which is as many as Python reads

@@ -296,13 +296,6 @@ def test_paths_are_relative_to_the_profile_and_may_hold_the_item() -> None:
     assert step.success.file == "/home/me/pkg/x/out/x"
 
 
-def test_tilde_in_cwd_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/maria")
-    text = agents("a\ncwd = '~'", "b\ncwd = '~/{item}'\nfor_each = ['~']", "c\ncwd = 'x/~'")
-    cwds = [step.cwd for step in planned(text).steps]
-    assert cwds == ["/home/maria", "/home/maria/~", "/home/me/x/~"]
-
-
 def test_the_content_of_a_step_is_what_it_is_given_and_nothing_else() -> None:
     base = agents("a\ncommand = ['x', '{task}']\nstdin_file = 'in'")
 
