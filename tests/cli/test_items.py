@@ -42,7 +42,7 @@ def test_item_is_shown_wherever_the_agent_is(done: Path, seqsup: Cli, tmp_path: 
     status = seqsup("status")
     assert f"\n  {label} " in status.stdout
     assert f"why {label} failed" in status.stdout
-    for command in (["plan"], ["report", "-o", "-"], ["logs"]):
+    for command in (["plan", "-v"], ["report", "-o", "-"], ["logs"]):
         assert label in seqsup(*command).stdout, command
     assert items(seqsup)["file.10"] == "items/f10.md"
     assert json.loads(seqsup("plan", "--json").stdout)["steps"][9]["item"] == "items/f10.md"
