@@ -47,8 +47,8 @@ SHOWN = """\
 ☠ embed       soft       stopped after 3 s  peak 1031 MiB  1031 MiB for 2 s
 ↻ embed       retry      attempt 2 in 20 s, after failed
 ✖ embed       failed     after 2 attempts: soft
-! embed       undrained  after 30 s: 96 MiB still owned (host: 2 GiB → 4 GiB available (freed 2 GiB, other programs \
-included); the run uses 20 MiB); next: stop
+! embed       undrained  after 30 s: 96 MiB still owned (host: 2 GiB → 4 GiB available, other programs \
+included; the run uses 20 MiB); next: stop
 ■ seqsup      stop       SIGINT: the run stops now (with a grace period)
 """
 
