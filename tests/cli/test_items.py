@@ -44,6 +44,7 @@ def test_item_is_shown_wherever_the_agent_is(done: Path, seqsup: Cli, tmp_path: 
     assert f"why {label} failed" in status.stdout
     for command in (["plan", "-v"], ["report", "-o", "-"], ["logs"]):
         assert label in seqsup(*command).stdout, command
+    assert label in seqsup("plan", "--only", "file.10").stdout
     assert items(seqsup)["file.10"] == "items/f10.md"
     assert json.loads(seqsup("plan", "--json").stdout)["steps"][9]["item"] == "items/f10.md"
     log = seqsup("start", "--retry-failed").stderr

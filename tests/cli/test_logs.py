@@ -60,7 +60,7 @@ def test_part_that_is_asked_for_is_shown(done: None, seqsup: Cli, words: list[st
         (["good", "--since", "2999-01-01"], "good has printed nothing since then"),
     ],
 )
-def test_logs_reports_that_there_is_nothing_to_show(done: None, seqsup: Cli, words: list[str], told: str) -> None:
+def test_nothing_to_show_is_reported(done: None, seqsup: Cli, words: list[str], told: str) -> None:
     assert seqsup("logs", *words) == (0, "", f"seqsup: {told}\n")
 
 

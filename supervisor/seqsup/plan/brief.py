@@ -97,7 +97,7 @@ def _folded(made: Plan) -> Iterator[_Row]:
         if stem is not None and len(agents) > 1:
             yield _Row(number, len(agents), (f"{stem} ×{len(agents)}", *cells))
         else:
-            yield from (_Row(number + at, 1, (step.name, *cells)) for at, step in enumerate(agents))
+            yield from (_Row(number + at, 1, (step.label, *cells)) for at, step in enumerate(agents))
         number += len(agents)
 
 

@@ -1,4 +1,4 @@
-"""Home folders for the ~ in paths of a profile: the home of the user that the process runs as."""
+"""Replace ~ in the paths of a profile with the home of the user whose process uses the path."""
 
 import os
 import pwd
