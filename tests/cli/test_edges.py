@@ -415,7 +415,7 @@ def test_an_odd_state_folder_is_refused_with_advice_that_helps(
     command = f"{limit} exec {sys.executable} -m seqsup run -- true"
     env = {**environment(), "SEQSUP_STATE_DIR": folder}
     ended = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (ended.returncode, said in ended.stderr, "damaged" in ended.stderr) == (3, True, False), ended.stderr
+    assert (ended.returncode, said in ended.stderr, "damaged" in ended.stderr) == (125, True, False), ended.stderr
 
 
 def test_a_file_that_finds_no_room_is_named(seqsup: Seqsup, tmp_path: Path) -> None:
