@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from seqsup.view.last_line import LastLines, Said, last_line
+from helpers.told import Told
+from seqsup.cli.commands.status import _figures
+from seqsup.model.history import fold
+from seqsup.model.run_view import Now
+from seqsup.units import GIB, MIB
+from seqsup.view.last_line import LastLines, Said, last_line, results
 
 CLAUDE = '{"type":"assistant","message":{"role":"assistant","content":[%s]}}\n'
 
@@ -62,3 +67,31 @@ def test_pipe_or_link_in_place_of_output_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret\n")
     (folder / "stderr.log").symlink_to(tmp_path / "secret")
     assert LastLines(tmp_path).of("a/1") is None
+
+
+def test_result_is_the_first_line_of_a_summary_or_else_the_last_of_the_output(tmp_path: Path) -> None:
+    told = Told().run("a", "b", "silent", "fails")
+    for agent in ("a", "b", "silent"):
+        told.attempt(agent).agent_ended(agent)
+        (tmp_path / agent / "1" / "artifacts").mkdir(parents=True)
+        (tmp_path / agent / "1" / "stdout.log").write_text("one\ntwo\n" if agent != "silent" else "")
+    (tmp_path / "a" / "1" / "artifacts" / "summary.md").write_text("\nThree issues.\nMore of them.\n")
+    assert results(fold(told.events), tmp_path) == {"a": "Three issues.", "b": "two"}
+
+
+def test_status_says_what_a_running_agent_uses_and_printed_last(tmp_path: Path) -> None:
+    view = fold(Told().run("a").attempt_started("a", hard=GIB).spawned("a").events)
+    sample = '{"event":"memory_sampled","at":1.0,"agent":"a","attempt":%d,"used":%d,"peak":%d,"processes":1,'
+    sample += '"host_available":1,"programs":{},"heap":null,"around":null,"companions":{},"mono":1.0}\n'
+    used = ((1, 300, 400), (1, 256, 260), (2, 900, 900))
+    lines = [sample % (attempt, now * MIB, peak * MIB) for attempt, now, peak in used]
+    (tmp_path / "memory.ndjson").write_text("".join(lines))
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    (tmp_path / "a" / "1" / "stdout.log").write_text("Editing file5.ts\n")
+    os.utime(tmp_path / "a" / "1" / "stdout.log", (100, 100))
+    began = view.agents["a"].began or 0.0
+    assert _figures(view, tmp_path, Now(202.0, began + 9)) == [
+        "  a uses 256 MiB of 1 GiB (25 %), peak 400 MiB",
+        "  a said, 1 min 42 s ago: Editing file5.ts",
+    ]
+    assert view.agents["a"].seconds == 9
