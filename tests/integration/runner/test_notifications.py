@@ -209,8 +209,9 @@ def test_failed_agent_is_told_at_once_where_the_run_continues(seqsup: Seqsup, tm
 
 
 def test_run_that_the_user_stops_sends_nothing(seqsup_started: Start, tmp_path: Path, service: Service) -> None:
-    started = seqsup_started("start", write(tmp_path, shell("a", "sleep 60"), **notify(f"json://{service.at}/x")))
-    wait_for(lambda: "pid" in started.stderr)
+    profile = write(tmp_path, shell("a", "sleep 60"), **notify(f"json://{service.at}/x"))
+    started = seqsup_started("start", profile, "--json")
+    wait_for(lambda: '"spawned"' in started.stdout)
     started.send(signal.SIGTERM)
     assert (started.wait().code, service.taken) == (143, [])
 
@@ -281,7 +282,7 @@ def test_what_cannot_be_sent_is_refused_with_its_line(
     result = seqsup("start", profile)
     assert result.code == 2
     assert expected in result.stderr
-    assert re.search(rf"{re.escape(str(profile))}:\d+: notify", result.stderr)
+    assert re.search(rf"{re.escape(str(profile))}:[0-9:]+: notify", result.stderr)
     assert SECRET not in result.stderr
     assert not (tmp_path / "ran").exists()
 
