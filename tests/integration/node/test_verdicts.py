@@ -78,7 +78,7 @@ def test_a_leak_is_not_retried_a_third_time_and_its_line_is_to_be_fixed(
     ended = seqsup("start", write(tmp_path, leaks))
     said = ended.stdout + ended.stderr
     assert said.count("with the same heap of 100 MiB: a larger one does not fit below memory.hard (300 MiB)") == 1, said
-    assert "heap-oom after 2 attempts; not retried again: the leak at leaks.mjs:" in said
+    assert "after 2 attempts: heap-oom; not retried again: the leak at leaks.mjs:" in said
     assert "next: fix the leak at leaks.mjs:" in said
     assert "raise" not in said
     page = tmp_path / "page.html"
