@@ -784,7 +784,7 @@ def test_the_text_says_all_of_it() -> None:
         "← main (/a/embed.js:40)", "100%",
     ):  # fmt: skip
         assert part in said, said
-    assert "no collection showed" in text(found(collected=False))
+    assert "no GC showed" in text(found(collected=False))
     assert "none known" in text(found(sites={}))
 
 
