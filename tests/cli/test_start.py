@@ -411,7 +411,7 @@ def test_each_ctrl_c_is_answered_if_no_log_is_shown(seqsup_started: Start, tmp_p
     wait_for(lambda: lines(tmp_path / "pids"))
     for said in (
         "seqsup: stops after this agent; Ctrl-C again stops now",
-        "seqsup: stops now, with its grace; Ctrl-C again kills",
+        "seqsup: stops now (with a grace period); Ctrl-C again kills",
         "seqsup: stops at once",
     ):
         assert said not in process.stderr

@@ -136,7 +136,7 @@ def test_ctrl_c_thrice_kills_and_the_terminal_is_left_clean(
     term.press("C-c")
     term.shows("stops after this agent", "Ctrl-C again: stop now · twice: kill")
     term.press("C-c")
-    term.shows("stops now, with its grace", "Ctrl-C again: kill")
+    term.shows("stops now (with a grace period)", "Ctrl-C again: kill")
     term.press("C-c")
     assert term.code() == 130
     left = term.all()

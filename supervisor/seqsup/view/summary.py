@@ -74,7 +74,7 @@ def body(
 
 
 def headline(view: RunView, now: float | None = None) -> str:
-    """One line: `nightly  11 of 12 completed · 1 gave up · 1:05:12 · highest peak 1031 MiB (embed)`.
+    """One line: `nightly  11 of 12 completed · 1 failed · 1 h 5 min · highest peak 1031 MiB (embed)`.
 
     `now` (monotonic) is for an active run.
     """
@@ -89,7 +89,7 @@ def lead(view: RunView, now: float | None = None) -> str:
         + (f" ({before} before)" if before else "")
     ]
     words = {
-        AgentState.GAVE_UP: "gave up",
+        AgentState.GAVE_UP: "failed",
         AgentState.HALTED: "halted",
         AgentState.LOST: "lost",
         AgentState.SKIPPED: "skipped",

@@ -233,7 +233,7 @@ def test_failed_item_is_retried_though_its_place_has_changed(seqsup: Seqsup, tmp
     assert seqsup("start", made("x", "y", "z")).code == 1
     retried = seqsup("start", made("y", "z", "new"), "--retry-failed")
     assert (retried.code, ran(tmp_path)) == (1, ["x", "y", "z", "y"])
-    assert "1 of 4 completed (1 before) · 1 gave up · 2 skipped" in retried.stderr
+    assert "1 of 4 completed (1 before) · 1 failed · 2 skipped" in retried.stderr
     (tmp_path / "mended").touch()
     assert seqsup("start", made("z", "y"), "--retry-failed").code == 0
     assert ran(tmp_path) == ["y", "all"]

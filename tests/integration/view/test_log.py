@@ -373,10 +373,10 @@ def test_the_command_line_sets_level_and_format_and_the_environment_does_too(
     as_json = seqsup("run", "--log-level", "debug", "--log-format", "json", "--", "false")
     lines = [json.loads(line) for line in as_json.stderr.splitlines()]
     assert {"run_started", "attempt_ended", "run_ended"} <= {line["event"] for line in lines}
-    assert seqsup("run", "--log-level", "loud", "--", "true").code == 2
+    assert seqsup("run", "--log-level", "loud", "--", "true").code == 125
     for variable in ("SEQSUP_LOG_LEVEL", "SEQSUP_LOG_FORMAT"):
         wrong = seqsup("run", "--", "true", env={variable: "loud"})
-        assert wrong.code == 2
+        assert wrong.code == 125
         assert f"{variable}: expected" in wrong.stderr
 
 

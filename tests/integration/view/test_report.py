@@ -191,11 +191,11 @@ def test_the_page_needs_nothing_else_and_says_all_in_words() -> None:
     assert not {"script", "link", "img", "iframe"} & {*reader.tags}
     assert "http" not in made().replace("http-equiv", "")
     for words in (
-        "its tree reached 410 MiB",
+        "the tree reached 410 MiB",
         "node <leak> & co.js",
         "410 MiB",
         "GC freed 0 B",
-        "asked by SIGINT",
+        "stop SIGINT",
     ):
         assert words in reader.text, words
     assert reader.tags.count("table") >= 4
@@ -207,8 +207,8 @@ def test_failures_come_first_and_link_to_their_details() -> None:
     ended = next(n for n, each in enumerate(told.events, 1) if isinstance(each.body, RunEnded))  # as it was then
     html = made(tell(told.events[:ended], samples))
     top = html.partition("<h2>")[0]
-    assert "<strong>1 gave up</strong>" in top
-    assert "✖ crawl gave up</strong>: its tree reached 410 MiB" in top
+    assert "<strong>1 failed</strong>" in top
+    assert "✖ crawl failed</strong>: the tree reached 410 MiB" in top
     links = re.findall(r'href="#([^"]+)"', html)
     assert links == ["crawl-2"]
     assert html.count('id="crawl-2"') == 1
@@ -399,7 +399,7 @@ def test_report_writes_a_page_an_object_or_figures(seqsup: Callable[..., Result]
     result = seqsup("report")
     assert result.stdout == "nightly-r1.html\n"
     text = read((tmp_path / "nightly-r1.html").read_text()).text
-    assert "its tree reached " in text
+    assert "the tree reached " in text
     assert "allocation sites" in text  # its forensics
     told = json.loads(seqsup("report", "r1", "--json").stdout)
     assert (told["schema"], told["state"]) == ("seqsup.report/1", "failed")

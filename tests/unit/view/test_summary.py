@@ -53,7 +53,7 @@ def text(block: str) -> str:
 
 def test_the_final_table_says_all_of_it() -> None:
     assert summary(fold(nightly().events)) == text("""
-        r42  nightly  2 of 5 completed · 1 gave up · 1 skipped · 1 not run · 1 h 5 min · highest peak 1031 MiB (embed)
+        r42  nightly  2 of 5 completed · 1 failed · 1 skipped · 1 not run · 1 h 5 min · highest peak 1031 MiB (embed)
 
           agent   attempts  reason                 time      peak  of limit  gc freed  left over  drained
           triage         1  completed        7 min 25 s   374 MiB      37 %         –          –    0.4 s
@@ -110,7 +110,7 @@ def test_a_name_gets_back_what_a_column_that_went_has_left() -> None:
 def test_what_went_wrong_is_red_and_what_went_well_green() -> None:
     said = painted(fold(nightly().events))
     for marked in (
-        "\x1b[1mnightly\x1b[0m", "\x1b[31m1 gave up\x1b[0m", "\x1b[32mcompleted\x1b[0m", "\x1b[31msoft\x1b[0m",
+        "\x1b[1mnightly\x1b[0m", "\x1b[31m1 failed\x1b[0m", "\x1b[32mcompleted\x1b[0m", "\x1b[31msoft\x1b[0m",
         "\x1b[33mskipped\x1b[0m", "\x1b[2mnot run\x1b[0m", "\x1b[1mwhy embed failed:\x1b[0m", "\x1b[1mnext:\x1b[0m",
     ):  # fmt: skip
         assert marked in said, marked

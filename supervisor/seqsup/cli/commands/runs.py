@@ -28,7 +28,7 @@ _COLUMNS = (
     Column("started", right=False, optional=3),
     Column("time", optional=1),
     Column("completed"),
-    Column("gave up", optional=2),
+    Column("failed", optional=2),
     Column("highest peak", optional=4),
 )
 
