@@ -94,6 +94,7 @@ def dated(text: str) -> str:
     """Without what the clock and the processes of the day add."""
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-25 02:00", text)
     text = re.sub(r"[\d.:]+( ms| s)? ago", "5 s ago", text)
+    text = re.sub(r"(?<=running  ) +[\d.]+ m?s(?=  )", "       5 s", text)
     return re.sub(r"(?<=, for )[\d.]+ m?s|(?<=completed · )[\d.]+ m?s(?= · highest)", "5 s", text)
 
 
@@ -209,7 +210,7 @@ command = ["sh", "-c", "echo {item}"]
 """
 SHOWN = {
     "status": ("status nightly", "status r9"), "runs": ("runs",), "logs": ("logs nightly",), "mem": ("mem",),
-    "plan": ("plan weekly.toml",), "doctor": ("doctor --run nightly", "doctor no.toml --run r1"),
+    "plan": ("plan weekly.toml --task x",), "doctor": ("doctor --run nightly", "doctor no.toml --run r1"),
     "tune": ("tune weekly.toml",), "sweep": ("sweep --dry-run",),
     "artifacts": ("artifacts list nightly", "artifacts show nightly"),
 }  # fmt: skip
