@@ -207,5 +207,5 @@ def test_process_deaf_to_sigkill_is_reported_awaited_and_not_forgotten(
     wait_for(lambda: not alive(pid))
     assert run.wait().code == 128 + signal.SIGTERM
     seqsup("sweep")
-    assert "no supervisor died" in seqsup("sweep", "--dry-run").stdout
+    assert "Nothing to clean up" in seqsup("sweep", "--dry-run").stdout
     nobody_survives(test_id, [pid])

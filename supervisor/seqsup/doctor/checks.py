@@ -375,7 +375,7 @@ def _leftovers(folder: Path, queue: Path) -> Iterator[Finding]:
 
 def _left(run: recover.Recovered) -> str:
     if run.unknown:
-        return f"{run.run} {run.name} may have left processes; {run.unknown}"
+        return f"{run.run} {run.name} may have left processes behind, {run.unknown}"
     lost = f" while {run.lost} ran" if run.lost else ""
     return f"the supervisor of {run.run} {run.name} died{lost}, left {processes(run.processes) or 'no process'}"
 

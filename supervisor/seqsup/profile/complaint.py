@@ -18,6 +18,8 @@ _HINT = re.compile(r"(.*?)(?:\n(.*)| \((did you mean .*\?)\))?", re.DOTALL)
 _TAB = 4  # columns
 # A line with one of these is not quoted: messages end up in the logs of CI and systemd
 _SECRET = re.compile(r"(?i)key|token|secret|passw|credential|://|\benv\b|\bstdin\b")
+_TABLE = re.compile(r"^[ \t]*\[+([^\]\n]*)\]", re.MULTILINE)
+_SECRET_TABLE = re.compile(r"\b(env|notify)\b")
 _LEAST = 24  # columns of an excerpt
 
 
@@ -129,9 +131,14 @@ def mark(text: str, span: Span) -> dict[str, Any]:
     return {
         "line": text.count("\n", 0, span.start) + 1,
         "column": span.start - begin + 1,
-        "source": "" if _SECRET.search(source) else source,
+        "source": "" if _SECRET.search(source) or _SECRET_TABLE.search(_table(text[:begin])) else source,
         "length": max(min(span.end - begin, len(source)) - (span.start - begin), 1),
     }
+
+
+def _table(text: str) -> str:
+    """Return the heading of the last table that the text begins."""
+    return next(reversed(_TABLE.findall(text)), "")
 
 
 def _owner(profile: Profile, at: KeyPath) -> str:

@@ -89,7 +89,7 @@ async def _put_in_order(plan: Plan, journal: Journal, wake: Wake, readers: Reade
     folder, unknown = Path(plan.state_dir), []
     for found in await recover(journal, folder, wake):
         if found.unknown:
-            unknown.append(f"{found.run} {found.name} may have left processes behind; {found.unknown}")
+            unknown.append(f"{found.run} {found.name} may have left processes behind, {found.unknown}")
             continue
         left = "ended, but a process survived SIGKILL" if found.over else "was left by a dead supervisor"
         lost = f" while {found.lost} ran" if found.lost else ""

@@ -361,7 +361,11 @@ def test_excerpt_of_any_line_fits_and_marks_the_same_text(source: str, start: in
 def test_line_with_a_secret_is_not_shown() -> None:
     for line in ('env = { API_KEY = "4711", B = 3 }', 'stdin = "4711 {taks}"', 'x = { token = "4711" }'):
         assert "4711" not in "\n".join(ProfileError(complaints(AGENT + line)).lines(80))
-    assert "4711" not in "\n".join(ProfileError(complaints('TOKEN = "4711')).lines(80))
+    for text in ('TOKEN = "4711', '[[agents]]\n[agents.env]\nAUTH = "4711', f"{AGENT}[agents.env]\nAUTH = 4711 x"):
+        assert "4711" not in "\n".join(ProfileError(complaints(text)).lines(80))
+    assert "4711" in "\n".join(
+        ProfileError(complaints(f'{AGENT}[agents.env]\nA = "1"\n[[agents]]\nname = 4711 x')).lines(80)
+    )
 
 
 def test_braces_that_begin_no_name_are_themselves() -> None:
