@@ -23,7 +23,7 @@ from seqsup.host.trust import Exposure, exposure
 from seqsup.metrics.files import irreplaceable
 from seqsup.model.kinds import KeyPath
 from seqsup.model.plan import Account, Detected, NodeBinary
-from seqsup.model.profile import LISTEN, AgentTable, NotifyTable, Profile, address
+from seqsup.model.profile import LISTEN, AgentTable, MetricsTable, NotifyTable, Profile, address
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
@@ -108,10 +108,7 @@ def gather(
             agents[agent.name] = look.at(agent, account)
     if profile.run.concurrency > 1 and not LINUX:
         problems["run", "concurrency"] = _NEEDS_LINUX
-    for key in ("textfile", "file_sd"):
-        file = getattr(profile.metrics, key)
-        if file is not None and (kind := irreplaceable(Path(folder, file))):
-            problems["metrics", key] = f"{file} is {kind}"
+    problems |= _unfit_files(profile.metrics, folder)
     nodes: dict[str, str] = {}
     run_account = accounts.get(profile.run.user)
     path_of_user = inherited(run_account, environ).get("PATH", os.defpath)
@@ -126,6 +123,12 @@ def gather(
         account=run_account, nodes=nodes, exposed=exposed,
         hooks_account=accounts.get(profile.hooks.user or profile.run.user),
     )  # fmt: skip
+
+
+def _unfit_files(metrics: MetricsTable, folder: str) -> dict[KeyPath, str]:
+    files = {key: file for key in ("textfile", "file_sd") if (file := getattr(metrics, key)) is not None}
+    kinds = {key: irreplaceable(Path(folder, file)) for key, file in files.items()}
+    return {("metrics", key): f"{files[key]} is {kind}" for key, kind in kinds.items() if kind}
 
 
 def serving(environ: Mapping[str, str]) -> str | None:

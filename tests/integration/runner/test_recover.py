@@ -373,7 +373,7 @@ def test_groups_that_are_in_no_journal_are_found_once_their_owner_is_dead(seqsup
         process.wait()
         left = [str(group) for group in groups_of(cookie)]
         assert [run["groups"] for run in swept(seqsup, "--dry-run")] == [left]
-        assert all(f"left group {group}" in seqsup("sweep", "--dry-run").stdout for group in left)
+        assert all(f"left cgroup {group}" in " ".join(seqsup("sweep", "--dry-run").stdout.split()) for group in left)
         assert groups_of(cookie), "it only looked"
         assert [(run["groups"], run["groups_remaining"]) for run in swept(seqsup)] == [(left, [])]
     assert groups_of(cookie) == []
