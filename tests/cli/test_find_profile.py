@@ -1,6 +1,7 @@
 """Which profile is taken where none is named, and where names of other tools lead."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,8 +46,15 @@ def test_no_profile_suggests_init(seqsup: Cli, tmp_path: Path, command: str) -> 
     ended = seqsup(command)
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.splitlines() == [f"seqsup: no profile in {tmp_path}: `seqsup init` writes one, or name one"]
-    (tmp_path / "sub").mkdir()
-    assert "`seqsup init sub/agents.toml` writes one" in seqsup(command, "sub").stderr
+    (tmp_path / "sub one").mkdir()
+    assert "`seqsup init 'sub one/agents.toml'` writes one" in seqsup(command, "sub one").stderr
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("gone")])
+def test_an_agents_toml_that_is_no_file_is_named(seqsup: Cli, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "agents.toml")
+    ended = seqsup("start")
+    assert (ended.code, ended.stderr) == (2, "seqsup: agents.toml is not a regular file\n")
 
 
 def test_a_folder_is_taken_for_its_profile(seqsup: Cli, tmp_path: Path) -> None:
@@ -83,6 +91,7 @@ def test_init_writes_into_a_folder_and_a_unit_needs_no_name(seqsup: Cli, tmp_pat
     (tmp_path / "sub").mkdir()
     assert seqsup("init", "sub").code == 0
     assert (tmp_path / "sub" / "agents.toml").exists()
+    write(tmp_path / "sub", shell("a", "true"), name="agents")
     assert f"{tmp_path}/sub/agents.toml" in seqsup("init", "--systemd", cwd=tmp_path / "sub").stdout
 
 

@@ -67,9 +67,9 @@ def test_logs_finds_a_copy_by_its_item(done: Path, seqsup: Cli, words: list[str]
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["file"], '"file" is neither a run nor an agent of r1 (did you mean file'),
-        (["file", "items/f77.md"], 'no run "file"'),
-        (["r1", "file", "items/f77.md"], 'r1 has no agent "file items/f77.md"'),
+        (["file"], "file of r1 has 10 items: add the one you mean, such as file items/f1.md"),
+        (["file", "items/f77.md"], 'file of r1 has no item "items/f77.md" (did you mean items/f'),
+        (["r1", "file", "items/f77.md"], 'file of r1 has no item "items/f77.md"'),
         (["file.3", "items/f2.md"], 'no run "file.3"'),
     ],
 )

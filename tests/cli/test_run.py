@@ -31,6 +31,7 @@ GROWS = "x = bytearray(200 << 20)\nimport time\ntime.sleep(30)"
         (["--no-such-option", "--", "true"], 125),
         (["--name", "a b", "--", "true"], 125),
         (["--", "./plain"], 126),
+        (["--", "/tmp"], 126),
         (["--", "no-such-program"], 127),
         (["--", "./no/such/program"], 127),
     ],

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,18 @@ def _agent(found: Found, word: str, item: str | None) -> str | None:
     ]
     if len(meant) > 1:
         raise SeqsupError(f"{found.label} has several agents for {wanted}: say which of {named(meant)}")
+    if not meant and (copies := _copies(view, word)):
+        if item is None:
+            one = f"{word} {shlex.quote(printable(copies[0]))}"
+            raise SeqsupError(f"{word} of {found.label} has {len(copies)} items: add the one you mean, such as {one}")
+        raise SeqsupError(f'{word} of {found.label} has no item "{item}"{nearest(item, copies)}')
     return meant[0] if meant else None
+
+
+def _copies(view: RunView, word: str) -> list[str]:
+    """Return the items of an agent with for_each."""
+    agents = [agent for agent in view.agents.values() if agent.name.rpartition(".")[0] == word]
+    return [agent.item for agent in agents if agent.item]
 
 
 def _is_for(agent: AgentView, wanted: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from seqsup.model.profile import Profile
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.parse import parse
 from seqsup.state.run_folder import at_home, state_dir, straight
+from seqsup.text import printable
 
 USUAL = "agents.toml"
 _LARGEST = 16 * 1024 * 1024  # bytes of a profile
@@ -32,16 +34,18 @@ def profile_path(given: str | None) -> str:
     if len(found) > 1:
         raise SeqsupError(f"which profile? {straight(folder)} has {len(found)}: {', '.join(map(str, found))}")
     if not found:
-        new = "seqsup init" if given is None else f"seqsup init {folder / USUAL}"
+        new = "seqsup init" if given is None else f"seqsup init {shlex.quote(str(folder / USUAL))}"
         raise SeqsupError(f"no profile in {straight(folder)}: `{new}` writes one, or name one")
+    if not found[0].is_file():
+        raise SeqsupError(f"{found[0]} is not a regular file")
     if click.get_current_context().params.get("log_format") != "json":
-        click.echo(f"seqsup: using {found[0]}", err=True)
+        click.echo(f"seqsup: using {printable(str(found[0]))}", err=True)
     return str(found[0])
 
 
 def profiles_in(folder: Path) -> list[Path]:
     """Return agents.toml, or else every *.toml with agents, by name."""
-    if (folder / USUAL).is_file():
+    if os.path.lexists(folder / USUAL):
         return [folder / USUAL]
     return [path for path in sorted(folder.glob("*.toml")) if _has_agents(path)]
 

@@ -85,7 +85,7 @@ def test_a_preload_of_ours_that_is_gone_is_our_fault(tmp_path: Path, node: Path)
     gone = f"--require={tmp_path}/it is gone.cjs"
     outcome = end(tmp_path, node, ["node", "five.cjs"], (gone,)).outcome
     assert (outcome.reason, outcome.blames_us) == (Reason.MISCONFIGURED, True)
-    assert f"the preload {tmp_path}/it is gone.cjs, which seqsup had given it" in outcome.why
+    assert f"the preload {tmp_path}/it is gone.cjs, which seqsup had set" in outcome.why
 
 
 def test_a_preload_that_a_node_may_not_read_is_our_fault(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_preload_that_a_node_may_not_read_is_our_fault(tmp_path: Path) -> None
     command = [str(node), "--experimental-permission", allowed, "five.cjs"]
     outcome = end(tmp_path, node, command, ("--require", f"{tmp_path}/first.cjs")).outcome
     assert (outcome.reason, outcome.blames_us) == (Reason.MISCONFIGURED, True)
-    assert f"the preload {tmp_path}/first.cjs, which seqsup had given it" in outcome.why
+    assert f"the preload {tmp_path}/first.cjs, which seqsup had set" in outcome.why
 
 
 @pytest.mark.memory
@@ -122,7 +122,7 @@ def test_an_option_that_another_node_refuses_is_left_out_at_the_next_try(
     events = proven(seqsup("start", profile, "--json"))  # type: ignore[arg-type]
     first, second = of(events, "attempt_ended")
     assert (first["reason"], second["reason"], reasons(events)) == ("misconfigured", "completed", {"a": "completed"})
-    assert "which seqsup had given it" in first["why"]
+    assert "which seqsup had set" in first["why"]
     [scheduled] = of(events, "retry_scheduled")
     assert (scheduled["bare"], scheduled["heap"]) == (True, None)
     assert [begun["options"] != [] for begun in of(events, "attempt_started")] == [True, False]

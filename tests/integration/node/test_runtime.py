@@ -154,7 +154,7 @@ def test_missing_program_is_reported_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "it's").write_text("x")
     (tmp_path / "folder").mkdir()
     whys = [detect([word], str(tmp_path), PATH).why for word in ("./it's", "./folder", "./nothing", "nothing")]
-    assert whys[0].endswith(f"""not executable; mend it with: chmod +x '{tmp_path}/it'"'"'s'""")
+    assert whys[0].endswith(f"""is not executable; fix it with: chmod +x '{tmp_path}/it'"'"'s'""")
     assert whys[1:] == [
         f"{tmp_path}/folder is a folder", f"there is no {tmp_path}/nothing",
         "no program nothing on PATH: install it, or give its path",

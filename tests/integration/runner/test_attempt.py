@@ -247,7 +247,7 @@ def test_lack_of_processes_is_spawn_failed(run: Run, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "posix_spawnp", full)
     why = run(["true"]).outcome.why
-    assert "no more processes may be started: raise `ulimit -u`" in why
+    assert "too many processes: raise `ulimit -u`" in why
 
 
 def test_spawn_failed_for_its_folder(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def test_chain_whose_memory_is_not_freed_is_reported_and_acts_as_the_profile_say
     last = shell("z", "true", drain={"on_timeout": "stop"})  # its drain is the one that holds before it
     events = proven(seqsup("start", write(tmp_path, *agents(4), last, drain=drain, **of_chain(2)), "--json"))
     assert [end["reached"] for end in of(events, "chain_ended")] == [False, False]
-    assert "this run still owns" in of(events, "chain_ended")[0]["why"]
+    assert "the run still uses" in of(events, "chain_ended")[0]["why"]
     assert (events[-1]["exit_code"], events[-1]["completed"]) == (4, 4)
-    assert events[-1]["why"].startswith("memory did not drain after chain 2: this run still owns")
+    assert events[-1]["why"].startswith("memory did not drain after chain 2: the run still uses")
 
 
 @pytest.mark.memory
@@ -129,7 +129,7 @@ def test_files_that_agents_left_in_memory_are_named_when_memory_is_missing(seqsu
         old.unlink()
     ctypes.CDLL(None).shmctl(int(number), 0, None)
     first, *others = of(events, "drained", "chain_ended")
-    assert f", of {format_size(total)} that must be back; in memory since the run began" in first["why"]
+    assert f"waiting for {format_size(total)} (drain.available); files in memory since the run began" in first["why"]
     for each in (first, *others):
         assert f"{file} 10 MiB" in each["why"]
         assert str(old) not in each["why"]
@@ -152,6 +152,6 @@ def test_search_for_files_in_memory_is_short(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_plan_tells_of_a_chain_that_is_longer_than_advised(seqsup: Seqsup, tmp_path: Path) -> None:
-    said = "in chains of more than 5 agents what companions leak adds up"
+    said = "companions run longer before they restart"
     assert said in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(10))).stdout.split())
     assert said not in " ".join(seqsup("plan", write(tmp_path, *agents(10), **of_chain(5))).stdout.split())

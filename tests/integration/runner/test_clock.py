@@ -100,11 +100,11 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
     head, now = seqsup("status").stdout.splitlines()[:2]
     told = json.loads(seqsup("status", "--json").stdout)
     assert re.fullmatch(r"r1  nightly  0 of 1 completed · (\d+ ms|\d+(\.\d)? s)", head)
-    assert re.search(r", for (\d+ ms|\d+(\.\d)? s) · about 2:(29|30):\d\d left", now)
+    assert re.search(r", for (\d+ ms|\d+(\.\d)? s) · about 2 h (29|30) min left", now)
     assert 8900 < told["remaining"]["seconds"] < 9000
     assert {"began", "due"}.isdisjoint(told | told["agents"][0])
     state.go_on(number, Told().retry("a", wait=9000))
-    assert re.search(r"attempt 2 in 2:(29|30):\d\d", seqsup("status").stdout)
+    assert re.search(r"attempt 2 in 2 h (29|30) min", seqsup("status").stdout)
     state.close()
 
 
@@ -134,7 +134,7 @@ def test_wait_for_a_usage_limit_is_no_longer_than_announced_if_the_calendar_is_s
         [sys.executable, "-c", SET_BACK, "start", profile], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert (ended.returncode, "does not say when its limit resets" in ended.stderr) == (0, True), ended.stderr
+    assert (ended.returncode, "does not report when its usage limit resets" in ended.stderr) == (0, True), ended.stderr
 
 
 # Places that may read the calendar, and why it cannot delay, limit or stop anything there
@@ -151,6 +151,8 @@ CALENDAR = {
     "view/log.py": "for people to read",
     "metrics/exporter.py": "Prometheus wants it",
     "state/retention.py": "how old a run is; the last one of a profile always stays",
+    "cli/arguments.py": "--since names a time of day",
+    "runner/notifier.py": "when an event was told, for people",
     "runner/run.py": "when an event was told, for people",
     "runner/run_plan.py": "when the run began, for files that are older",
     "state/samples.py": "for people to read",

@@ -26,7 +26,7 @@ TURN = ["agent_due", *HOOK, "attempt_started", "spawned", "attempt_ended", "drai
 UP = ["companion_started", "companion_ready"]
 STORY = [
     *("run_started", *UP, *TURN, *TURN),
-    *("companion_stopped", *UP, "companion_restarted", "chain_ended", *HOOK),
+    *("companion_stopped", "companion_started", "companion_restarted", "companion_ready", "chain_ended", *HOOK),
     *(*TURN, "companion_stopped", "run_ended"),
 ]
 QUICK = {("supervisor", 2), ("supervisor", 4), ("supervisor", 20), ("supervisor", 24), ("supervisor", len(STORY) - 1)}

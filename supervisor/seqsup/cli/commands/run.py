@@ -58,7 +58,7 @@ def run(
         plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
     except ProfileError as error:
         if any(complaint.key == COMMAND for complaint in error.complaints):
-            error.exit_code = NOT_FOUND if shutil.which(command[0], os.F_OK) is None else NOT_STARTED
+            error.exit_code = NOT_STARTED if _exists(command[0]) else NOT_FOUND
         raise
     if retries:
         _keep_stdin()
@@ -66,6 +66,11 @@ def run(
     level = log_level and log_level.upper()
     display = Display(relay=True, log_level=level, log_json=log_format == "json")
     return supervise(plan, display, wait=not no_wait, verdict=_verdict)
+
+
+def _exists(program: str) -> bool:
+    """Say whether there is such a file, also one that cannot be executed, or a folder."""
+    return os.path.lexists(program) if "/" in program else shutil.which(program, os.F_OK) is not None
 
 
 def _verdict(code: int, view: RunView) -> int:
