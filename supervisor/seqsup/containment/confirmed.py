@@ -73,7 +73,7 @@ class Confirmed:
         """Name the figure that was returned last, by the names of the two."""
         if self._reading is None:
             return estimate
-        return exact if self._fresh else f"{exact} and the growth since"
+        return exact if self._fresh else f"{exact} plus growth since"
 
     def _look(self, estimate: int, grouped: bool) -> Look:
         now, members = time.monotonic(), self._members.all()

@@ -81,7 +81,7 @@ class Tree:
         if self._measure not in _AS_A_GROUP:
             return str(self._measure).upper()
         if self._by_group:
-            return self._confirmed.spell("its cgroup", "its cgroup without freed pages")
+            return self._confirmed.spell("its cgroup", "its cgroup less freed pages")
         return self._confirmed.spell("resident pages", "PSS")
 
     def _used_elsewhere(self, group: Cgroup) -> int:

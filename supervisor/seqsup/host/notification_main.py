@@ -91,7 +91,9 @@ def _service(to: str) -> Any:
     asset = apprise.AppriseAsset(**_APP)
     found = apprise.Apprise.instantiate(to, asset=asset)
     if found is None and re.match("https?://", to, re.IGNORECASE):
-        found = apprise.Apprise.instantiate(re.sub("^http", "json", to, flags=re.IGNORECASE), asset=asset)
+        address, mark, query = re.sub("^http", "json", to, flags=re.IGNORECASE).partition("?")
+        own = mark + re.sub("(?<=&)|^", "-", query) if query else ""  # Apprise sends on what begins with a -
+        found = apprise.Apprise.instantiate(address + own, asset=asset)
     return found
 
 

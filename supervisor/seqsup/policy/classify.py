@@ -68,7 +68,7 @@ def classify(
     number = ending.signal if ending.signal is not None else _through_shell(ending)
     if number is not None:
         if number == signal.SIGKILL and kernel_oom:
-            return Reason.KERNEL_OOM, f"the kernel killed it because memory ran out ({kernel_oom})"
+            return Reason.KERNEL_OOM, f"the kernel killed it: its cgroup or machine ran out of memory ({kernel_oom})"
         return Reason.CRASHED, how + _suspicion(number, data_limit)
     if option := blamed(stderr, options):
         return Reason.MISCONFIGURED, f"Node refused {option}, which seqsup had set ({how})"

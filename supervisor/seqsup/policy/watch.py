@@ -135,7 +135,8 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
 
 def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.kernel_oom:
-        return Reason.KERNEL_OOM, f"the kernel killed a process of it because memory ran out ({sample.kernel_oom})"
+        why = f"the kernel killed a process of it: its cgroup or machine ran out of memory ({sample.kernel_oom})"
+        return Reason.KERNEL_OOM, why
     if limits.hard is not None and sample.used >= limits.hard:
         return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard), sample.figure)
     if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):

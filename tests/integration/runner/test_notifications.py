@@ -86,12 +86,17 @@ def warnings(result: Result) -> list[str]:
 
 
 def test_end_of_a_run_reaches_every_kind_of_service(seqsup: Seqsup, tmp_path: Path, service: Service) -> None:
-    to = (f"json://{service.at}/a", f"ntfy://{service.at}/topic", f"http://{service.at}/plain", "$ELSEWHERE")
+    to = (
+        f"json://{service.at}/a",
+        f"ntfy://{service.at}/topic",
+        f"http://{service.at}/plain?key=a%20b&id=7",
+        "$ELSEWHERE",
+    )
     profile = write(tmp_path, shell("a", "true"), **notify(*to))
     result = seqsup("start", profile, "--json", env={"ELSEWHERE": f"json://{service.at}/by-variable"})
     assert (result.code, warnings(result)) == (0, [])
     assert service.titles == ["seqsup nightly r1: done"] * 4
-    assert sorted(path for path, _ in service.taken) == ["/", "/a", "/by-variable", "/plain"]
+    assert sorted(path for path, _ in service.taken) == ["/", "/a", "/by-variable", "/plain?key=a+b&id=7"]
     ntfy = next(message for path, message in service.taken if path == "/")
     assert (ntfy["topic"], ntfy["message"].splitlines()[-1]) == ("topic", "next: seqsup report r1")
 

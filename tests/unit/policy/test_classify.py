@@ -284,7 +284,7 @@ CLOSED = b"Error: EACCES: permission denied, open '/run/seqsup/preload.cjs'\n"
 @pytest.mark.parametrize(
     ("ending", "stderr", "words"),
     [
-        (signal(9), b"", "the kernel killed it because memory ran out (oom_kill 1)"),
+        (signal(9), b"", "the kernel killed it: its cgroup or machine ran out of memory (oom_kill 1)"),
         (signal(11), b"", "killed by SIGSEGV"),
         (code(1), THROWN, "exit 1"),
         (code(1), WORKER_OOM,

@@ -332,7 +332,7 @@ STOPS = {
     ),
     "kernel": (
         [replace(at(0), kernel_oom="oom_kill 1")],
-        "the kernel killed a process of it because memory ran out (oom_kill 1)",
+        "the kernel killed a process of it: its cgroup or machine ran out of memory (oom_kill 1)",
     ),
     "operator": ([at(0, halt=NOW)], "stopped by the user"),
     "operator, by force": ([at(0, halt=FORCE)], "killed by the user"),
