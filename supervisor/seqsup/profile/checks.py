@@ -182,7 +182,8 @@ def _unknown(found: Iterable[tuple[str, str | None]]) -> Iterator[str]:
     if unknown:
         braces = f"write {{{next(iter(unknown))} if the braces are text"
         several = "s" * (len(unknown) > 1)
-        yield f"unknown placeholder{several} {', '.join(unknown)}\ndid you mean {', '.join(unknown.values())}? {braces}"
+        meant = ", ".join(dict.fromkeys(unknown.values()))
+        yield f"unknown placeholder{several} {', '.join(unknown)}\ndid you mean {meant}? {braces}"
 
 
 def _spell(name: str, argument: str | None) -> str:
