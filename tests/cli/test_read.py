@@ -206,7 +206,7 @@ def test_status_of_a_failed_run_says_why_and_what_next(seqsup: Seqsup, written: 
     result = seqsup("status")
     assert result.code == 1
     assert "why b failed: exit code 3\n" in result.stdout
-    assert "next: seqsup logs r1 b · seqsup start nightly.toml --resume\n" in result.stdout
+    assert "next: seqsup logs r1 b · seqsup start nightly.toml --resume · seqsup report r1\n" in result.stdout
 
 
 def test_status_of_a_running_run_says_what_it_does_now(seqsup: Seqsup, written: Written) -> None:
@@ -216,7 +216,7 @@ def test_status_of_a_running_run_says_what_it_does_now(seqsup: Seqsup, written: 
     assert result.code == 0
     now = result.stdout.splitlines()[1]
     assert re.fullmatch(r"  running, pid 4711 · b: attempt 1, pid 4712, for .*", now)
-    assert "next:" not in result.stdout
+    assert result.stdout.endswith("next: seqsup status --watch · seqsup logs r1 -f · seqsup stop\n")
 
 
 def test_status_reports_that_the_supervisor_died(seqsup: Seqsup, written: Written) -> None:
@@ -246,7 +246,7 @@ def test_an_agent_that_had_completed_when_its_supervisor_died_in_its_drain_count
     assert headline.startswith("r1  nightly  1 of 2 completed")
     assert now.startswith("  its supervisor (pid 4711) died; no processes left;")
     assert row.split()[:3] == ["a", "1", "completed"]
-    assert last == "next: seqsup start nightly.toml --resume"
+    assert last == "next: seqsup start nightly.toml --resume · seqsup logs r1 · seqsup report r1"
     assert "1 of 2" in seqsup("runs").stdout
 
 

@@ -273,7 +273,7 @@ def test_seqsup_grafana_writes_them_and_over_nothing(seqsup: Callable[..., Resul
     in_the_way = seqsup("grafana", there / "compose.yml" / "c")
     assert (in_the_way.code, "a file is in the way" in in_the_way.stderr) == (2, True)
     nowhere = seqsup("grafana", "/proc/nowhere")
-    assert (nowhere.code, "no folder can be made in /proc" in nowhere.stderr) == (2, True)
+    assert (nowhere.code, "cannot create a folder in /proc" in nowhere.stderr) == (2, True)
 
 
 # -- a real run
