@@ -498,7 +498,7 @@ def test_stop_now_stops_it_and_waits_for_the_end(seqsup_started: Start, seqsup: 
     assert seqsup("stop", "nightly", "--now").code == 0
     assert not alive(int(lines(tmp_path / "pids")[0]))
     assert process.wait().code == 143
-    assert "is not running" in seqsup("stop").stderr
+    assert "no run is active" in seqsup("stop").stderr
 
 
 def test_nohup_is_respected(tmp_path: Path, seqsup_started: Start) -> None:

@@ -200,7 +200,7 @@ def test_tools_that_install_programs_install_it_and_then_node(tool: str, wheel: 
     remedy = checks(home, own)["node"]["remedy"]
     assert remedy.startswith({"uv": "uv tool install --with ", "pipx": "pipx inject "}[tool])
     as_user(home, "env", f"PATH={home}/tools/bin:/usr/bin:/bin", "sh", "-c", remedy)
-    assert "packaged one is taken" in checks(home, own)["node"]["finding"]
+    assert "packaged one is used" in checks(home, own)["node"]["finding"]
 
 
 def checks(home: Path, own: Path) -> dict[str, dict[str, str]]:

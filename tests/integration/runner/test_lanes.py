@@ -65,7 +65,7 @@ def test_two_agents_run_side_by_side_and_the_risk_is_shown_everywhere(
     monkeypatch.setenv("SEQSUP_TIER", tier)
     path = write(tmp_path, shell("a", meet("a", "b")), shell("b", meet("b", "a")), shell("c", "true"), **lanes(2))
     plan = seqsup("plan", path)
-    assert "2 at a time, at your own risk" in plan.stdout
+    assert "2 at a time at your own risk" in plan.stdout
     assert json.loads(seqsup("plan", path, "--json").stdout)["execution_mode"] == "lanes"
     result = seqsup("start", path)
     assert result.code == 0, result.stderr
@@ -166,7 +166,7 @@ def test_all_active_agents_are_named_with_the_risk(
     process = seqsup_started("start", write(tmp_path, *waits, **lanes(2)))
     wait_for(lambda: all((tmp_path / name).exists() for name in "ab"))
     status = " ".join(seqsup("status").stdout.split())
-    assert "2 at a time, at your own risk" in status
+    assert "2 at a time at your own risk" in status
     assert all(f"{name}: attempt 1" in status for name in "ab")
     assert json.loads(seqsup("status", "--json").stdout)["concurrency"] == 2
     (tmp_path / "gate").touch()
@@ -254,7 +254,7 @@ def test_output_of_each_agent_is_followed_while_the_others_run(
             assert run.stdout.count(f"n.{number} | {item} {what}\n") == 1
         for what in ("begins", "ends"):  # each below its own heading
             assert logs.stdout.count(f"{item} {what}\n") == 1
-            assert logs.stdout.partition(f"{item} {what}\n")[0].rpartition("==> ")[2].startswith(f"n.{number} <==\n")
+            assert logs.stdout.partition(f"{item} {what}\n")[0].rpartition("==> ")[2].startswith(f"n.{number} {item} <==\n")
         assert logs.stderr.count(f"{item} fails\n") == 1
 
 
@@ -305,7 +305,7 @@ def test_all_lanes_end_with_the_supervisor(
 def test_agent_without_a_limit_runs_alone(seqsup: Seqsup, tmp_path: Path) -> None:
     refused = seqsup("plan", write(tmp_path, shell("a", "true", memory={"hard": "none", "soft": "none"}), **lanes(2)))
     assert refused.code == 2
-    assert "agents that run side by side need one" in refused.stderr
+    assert "agents that run side by side need a limit" in refused.stderr
 
 
 def test_two_in_one_lane_are_a_violation_and_two_in_two_are_none() -> None:
