@@ -111,7 +111,7 @@ def test_text_before_a_run_is_broken_at_words(
     terminal: Open, seqsup_started: Callable[..., Started], tmp_path: Path
 ) -> None:
     first = seqsup_started("start", write(tmp_path, grows("first"), name="the-first-of-the-two-runs"))
-    wait_for(lambda: "pid" in first.stderr)
+    wait_for(lambda: "first       started" in first.stderr)
     term = terminal(width=40)
     term.type("start", write(tmp_path, shell("second", "true")).name)
     shown = term.shows("waiting for", "the-first-of-the-two-runs")

@@ -101,7 +101,7 @@ def test_an_error_says_what_and_what_to_do(driver: Driver, args: list[str], code
     ended, said = driver.run(args)
     assert ended == code
     assert told in said
-    assert all(line.startswith(("seqsup: ", "try: ")) for line in said.splitlines()), said
+    assert all(line.startswith(("seqsup: ", "try: ", "  ")) for line in said.splitlines()), said
 
 
 def test_wrong_name_is_reported_once(driver: Driver) -> None:

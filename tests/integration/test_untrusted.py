@@ -327,12 +327,12 @@ def test_a_profile_of_another_user_names_nothing_that_runs_as_root(seqsup: Cli, 
     mixed = write(theirs, shell("a", "true"), as_root_too, run=run, metrics={"textfile": "x.prom"})
     result = seqsup("start", mixed)
     line = line_of(mixed, 'user = "root"')
-    said = f"{mixed.name}:{line}:8: agent b: user: not done as root, since another user"
+    said = f"{mixed.name}:{line}:8: agent b: user: refused as root, because another user"
     assert (result.code, said in result.stderr) == (2, True), result.stderr
-    assert "metrics.textfile: not done as root" in result.stderr
+    assert "metrics.textfile: refused as root" in result.stderr
     assert not (theirs.parent / "state").exists()
     without_user = seqsup("start", write(theirs, shell("a", "touch ran"), run={}))
-    assert (without_user.code, "agent a: not done as root" in without_user.stderr) == (2, True)
+    assert (without_user.code, "agent a: refused as root" in without_user.stderr) == (2, True)
     assert not (theirs / "ran").exists()
     all_theirs = write(theirs, shell("a", "true"), run=run)
     assert "another user can change this profile" in " ".join(seqsup("plan", all_theirs).stdout.split())

@@ -69,7 +69,7 @@ def test_two_agents_run_side_by_side_and_the_risk_is_shown_everywhere(
     assert json.loads(seqsup("plan", path, "--json").stdout)["execution_mode"] == "lanes"
     result = seqsup("start", path)
     assert result.code == 0, result.stderr
-    assert "AT YOUR OWN RISK" in result.stderr
+    assert "2 at a time" in result.stderr
     events = parsed(seqsup("events").stdout)
     assert most_at_once(events) == 2
     assert {event["lane"] for event in of(events, "attempt_started")} == {1, 2}

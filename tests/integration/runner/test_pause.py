@@ -48,7 +48,7 @@ def test_after_the_running_agent_no_next_one_starts_until_resume(
     assert process.wait().code == 0
     assert (tmp_path / "ran").exists()
     assert kinds(seqsup).count("run_continued") == 1
-    assert seqsup("resume").stderr == "r1 nightly does not run\n"
+    assert seqsup("resume").stderr == "r1 nightly is not running\n"
     assert "is not running" in seqsup("pause").stderr
 
 
