@@ -231,8 +231,10 @@ def _ask(folder: Path | None, question: str) -> NodesTold:
     for link in (*folder.glob(f"*/*/{CHANNEL}"), *folder.glob(f"@companions/*/*/{CHANNEL}")):
         try:
             told = _together(told, _converse(link.readlink(), question))
-        except (OSError, msgspec.DecodeError) as error:
+        except OSError as error:
             why = f"its supervisor does not answer: {error}"
+        except msgspec.DecodeError:  # the answer was cut short
+            why = "its agent ended meanwhile"
     return told if told.after or told.why else NodesTold(why=why or NO_NODE)
 
 

@@ -421,6 +421,9 @@ def test_logs_of_a_word_that_is_a_run_and_an_agent_say_which_is_shown(seqsup: Se
     assert seqsup("logs", "claude").stderr.startswith(said)
     for words in (("r1",), ("claude", "claude"), ("r2", "claude"), ()):
         assert "this is" not in seqsup("logs", *words).stderr
+    written.live(2)
+    said = "seqsup: this is the agent of r2; for the run claude say r1\n"
+    assert seqsup("logs", "claude").stderr.startswith(said)
 
 
 def test_logs_of_an_unknown_agent_are_an_error_with_a_hint(seqsup: Seqsup, written: Written) -> None:

@@ -126,9 +126,13 @@ def find_with_agent(first: str | None, second: str | None, third: str | None = N
             raise SeqsupError(f'{found.label} has no agent "{told}"{nearest(second, _agents(found))}')
         return found, agent
     latest = find(None)
-    if latest.row.run != found.row.run and first in _agents(latest):
-        other = f"for the agent of {latest.label} say {latest.label} {first}"
-        click.echo(f"seqsup: this is the run {first} ({found.label}); {other}", err=True)
+    if latest.row.run == found.row.run or first not in _agents(latest):
+        return found, None
+    if latest.lives() and found.row.name == first:
+        click.echo(f"seqsup: this is the agent of {latest.label}; for the run {first} say {found.label}", err=True)
+        return latest, first
+    other = f"for the agent of {latest.label} say {latest.label} {first}"
+    click.echo(f"seqsup: this is the run {first} ({found.label}); {other}", err=True)
     return found, None
 
 

@@ -99,6 +99,9 @@ class JournalReader:
                         raise sqlite3.DatabaseError(f"event {after} of {label(run)} is damaged")
                     event = decode(body)
                 yield Recorded(run=label(run), seq=seq, at=at, mono=mono, body=event)
+        with self._telling():
+            if after < last <= self._latest(run):  # else the run was removed meanwhile
+                raise sqlite3.DatabaseError(f"event {after + 1} of {label(run)} is missing")
 
     def _some(self, run: int, after: int, last: int) -> list[tuple[int, float, float, str, int]]:
         with self._telling():

@@ -163,7 +163,7 @@ def _(event: events.AttemptEnded) -> Message:
         return Message(SUCCESS, "✔", reason, _spaced(how, seconds, peak))
     if reason in STOPPED_BY_US or reason is Reason.KERNEL_OOM:
         text = f"{'stopped' if outcome.signal is None else 'killed'} after {seconds}"
-        more = "" if reason is Reason.HALTED else _spaced(processes(outcome.processes), outcome.why)
+        more = "" if reason is Reason.HALTED else _spaced(outcome.why, processes(outcome.processes))
     else:
         text = _spaced(how, seconds)
         more = outcome.why.removeprefix(how).removeprefix(": ")

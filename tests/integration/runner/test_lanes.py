@@ -254,7 +254,11 @@ def test_output_of_each_agent_is_followed_while_the_others_run(
             assert run.stdout.count(f"n.{number} | {item} {what}\n") == 1
         for what in ("begins", "ends"):  # each below its own heading
             assert logs.stdout.count(f"{item} {what}\n") == 1
-            assert logs.stdout.partition(f"{item} {what}\n")[0].rpartition("==> ")[2].startswith(f"n.{number} {item} <==\n")
+            assert (
+                logs.stdout.partition(f"{item} {what}\n")[0]
+                .rpartition("==> ")[2]
+                .startswith(f"n.{number} {item} <==\n")
+            )
         assert logs.stderr.count(f"{item} fails\n") == 1
 
 
