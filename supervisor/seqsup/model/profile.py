@@ -271,7 +271,12 @@ class Retry(Table, frozen=True):
     attempts: Annotated[int, whole(1), "Most attempts of an agent, the first one included."] = 3
     on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is retried."] = _RETRIED_BY_DEFAULT
     wait: Annotated[float, DURATION, "Wait before the second attempt. It doubles each time, with jitter."] = 1.0
-    max_wait: Annotated[float, DURATION, "Longest wait between attempts."] = 60.0
+    max_wait: Annotated[
+        float,
+        DURATION,
+        "Longest wait between attempts. A usage limit that resets within this time causes a retry, also with"
+        ' usage_limit = "stop".',
+    ] = 60.0
     usage_limit: Annotated[
         OnUsageLimit,
         "What to do at the provider's usage limit. stop: stop the run with exit code 75. wait: wait until the limit"

@@ -50,7 +50,9 @@ _LARGEST = 4 * GIB
 @click.option(
     "--systemd", is_flag=True, help="Print a systemd unit for PROFILE instead, with the commands to enable it."
 )
-@click.option("--timer", is_flag=True, help="Print a systemd timer for that unit instead, and lines for cron.")
+@click.option(
+    "--timer", is_flag=True, help="Print a systemd timer for that unit instead, with lines for cron as comments."
+)
 def init(
     profile: str | None,
     preset: str | None,

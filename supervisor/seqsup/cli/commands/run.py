@@ -35,7 +35,7 @@ from seqsup.state.output import unnamed
 )
 @click.option("--timeout", metavar="DURATION", help='Longest time. Default: "1h".')
 @click.option("--name", metavar="NAME", help="Name in status and logs. Default: the program's.")
-@click.option("--no-wait", is_flag=True, help="Exit with 3 instead of waiting if another run is active.")
+@click.option("--no-wait", is_flag=True, help="Exit with 125 instead of waiting if another run is active.")
 @log_options
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
 def run(
