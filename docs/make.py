@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,7 @@ sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
 
-from seqsup import __version__  # noqa: E402
+from seqsup import __version__, memory  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
@@ -42,6 +43,8 @@ def documents() -> dict[str, str]:
         "docs/reference/profile.md": "\n".join(_profile()) + "\n",
         "docs/reference/events.md": "\n".join(_events()) + "\n",
         "docs/reference/metrics.md": "\n".join(_metrics()) + "\n",
+        "docs/reference/environment.md": "\n".join(_environment()) + "\n",
+        "docs/reference/python-api.md": "\n".join(_python_api()) + "\n",
         "docs/reference/presets.md": _presets((ROOT / "docs/reference/presets.md").read_text()),
         "man/seqsup.1": "\n".join(_man()) + "\n",
         "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
@@ -140,6 +143,63 @@ def _events() -> Iterator[str]:
         yield f"| `{event.__struct_config__.tag}` | {_cell(inspect.getdoc(event) or '')} | {names} |"
     yield "\n" + _filled("""The GC of a companion has `companion_` before its name, with `companion` and `number`
         instead of `agent` and `attempt`. `gc_requested` has the exceeded limit as `soft` or `hard`.""")
+
+
+def _variables() -> dict[str, dict[str, str]]:
+    return tomllib.loads((ROOT / "docs/variables.toml").read_text())
+
+
+def _environment() -> Iterator[str]:
+    yield f"<!-- {MADE} -->\n\n# Environment variables\n"
+    yield "```sh\nSEQSUP_STATE_DIR=/srv/agents seqsup start agents.toml\n```"
+    asks = """```toml
+[[agents]]
+name = "a"
+command = ["sh", "-c", "echo $SEQSUP_AGENT $SEQSUP_ATTEMPT"]
+```"""
+    headings = {
+        "read": ("Which variables does seqsup read?", ""),
+        "agent": ("Which variables does an agent get?", asks),
+        "hook": ("Which variables does a hook get?", '```toml\n[hooks]\nafter_agent = ["hooks/after.sh"]\n```'),
+    }
+    for kind, (heading, example) in headings.items():
+        yield f"\n## {heading}\n"
+        yield from ([example, ""] if example else [])
+        yield "| variable | meaning |\n| --- | --- |"
+        yield from (f"| `{name}` | {_cell(about)} |" for name, about in _variables()[kind].items())
+        if kind == "agent":
+            yield "\nIt also gets your own environment, what its preset sets, and the profile's `env`."
+    yield "\nA hook also gets the companions' variables. See [hooks](../how-to/hooks.md)."
+
+
+def _python_api() -> Iterator[str]:
+    yield f"<!-- {MADE} -->\n\n# Python API\n"
+    yield """```python
+from seqsup.memory import cleanup_between_agents, is_memory_high
+
+if is_memory_high(threshold=6 * 1024**3):
+    print(cleanup_between_agents().bytes)
+```
+
+Sizes are bytes, times are seconds. [From Python](../how-to/from-python.md) says how to start a run."""
+    for name in memory.__all__:
+        found = getattr(memory, name)
+        if inspect.isfunction(found):
+            signature = re.sub(r"str \| os\.PathLike\[str\]", "str | PathLike", str(inspect.signature(found)))
+            signature = re.sub(r"collections\.abc\.|seqsup\.memory\.", "", signature)
+            yield f"\n## {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
+        else:
+            fields = ", ".join(f"`{field}`" for field in found.__struct_fields__)
+            yield f"\n## {name}\n\n{inspect.getdoc(found)}\n\nFields: {fields}."
+    yield """
+## Which run is meant?
+
+```python
+memory_usage(run="/home/me/.local/state/seqsup/runs/r42")
+```
+
+Without `run` it is the run of the agent or hook that the program belongs to, or else the active one. Without any run,
+0 bytes are in use and `why` says so. That is no error."""
 
 
 def _presets(page: str) -> str:
@@ -276,13 +336,8 @@ def _man() -> Iterator[str]:
                     yield f".TP\n.B {_roff(option)}\n{_roff(about)}"
     yield ".SH EXIT STATUS\n" + _roff(re.sub(r"^Exit codes: ", "", seqsup.epilog or ""))
     yield ".SH ENVIRONMENT"
-    for name, about in {
-        "SEQSUP_STATE_DIR": "Where journal and runs are kept, instead of ~/.local/state/seqsup.",
-        "SEQSUP_METRICS_LISTEN": "Where figures are served, unless the profile says so; none: nowhere.",
-        "SEQSUP_LOG_LEVEL, SEQSUP_LOG_FORMAT": "As the options --log-level and --log-format.",
-        "COLUMNS": "How wide text is laid out, instead of as wide as the terminal.",
-        "NO_COLOR": "No colour.",
-    }.items():
+    for name, about in _variables()["read"].items():
+        about = re.sub(r"\[([^]]+)\]\([^)]+\)|`([^`]+)`", lambda found: found[1] or found[2], about)
         yield f".TP\n.B {name}\n{_roff(about)}"
     yield ".SH FILES\n.TP\n.I NAME.toml\n" + _roff("A profile: `seqsup schema` describes it.")
 

@@ -76,7 +76,7 @@ class Freed(Struct, frozen=True, kw_only=True):
 
 
 def memory_usage(run: Folder | None = None) -> Usage:
-    """Weigh all processes of a run, and ask its Node processes.
+    """Measure all processes of a run, and ask its Node processes for their heaps.
 
     Takes as long as the slowest of them, at most 15 seconds; `why` says why no heap is known.
     """
@@ -98,7 +98,7 @@ def memory_of(pids: Iterable[int]) -> Usage:
 
 
 def force_gc(run: Folder | None = None) -> Freed:
-    """Have every Node process of a run collect its garbage; wait until it has, at most 75 seconds.
+    """Request a GC in every Node process of a run, and wait for it, at most 75 seconds.
 
     A process that could not be asked frees nothing. If none could, `collection` is None and `why` says why.
     """
@@ -113,7 +113,7 @@ def force_gc(run: Folder | None = None) -> Freed:
 
 
 def is_memory_high(threshold: int = 6 * GIB, run: Folder | None = None) -> bool:
-    """Say whether a run holds more than `threshold` bytes, all processes together. ValueError: below 0."""
+    """Return whether a run uses more than `threshold` bytes, all processes together. ValueError: below 0."""
     _must_be_amount("threshold", threshold)
     folder = _folder(run)
     return _usage(folder, NodesTold()).used > threshold
@@ -122,7 +122,7 @@ def is_memory_high(threshold: int = 6 * GIB, run: Folder | None = None) -> bool:
 def wait_for_memory_cleanup(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> bool:
-    """Wait, at most `timeout` seconds, until a run uses no more than `threshold` bytes; return False if it did not.
+    """Wait until a run uses at most `threshold` bytes. Return False after `timeout` seconds.
 
     Measures every `interval` seconds, and once at least. ValueError: one of them is below 0, or `interval` is 0.
     """
@@ -140,7 +140,7 @@ def wait_for_memory_cleanup(
 def cleanup_between_agents(
     threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
 ) -> Freed:
-    """Collect, and wait until a run uses no more than `threshold` bytes: `reached` says whether it does.
+    """Request a GC, then wait until a run uses at most `threshold` bytes; `reached` says whether it does.
 
     For `timeout`, `interval` and errors see `wait_for_memory_cleanup`. Between agents seqsup itself does more.
     """

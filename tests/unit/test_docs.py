@@ -4,6 +4,7 @@ import re
 import runpy
 import tomllib
 from html import unescape
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_start_page_leads_to_every_page() -> None:
 
 def test_examples_of_tables_are_a_profile() -> None:
     assert parse((ROOT / "docs/tables.toml").read_text(), "tables.toml").agents
+
+
+def test_documented_variables_are_those_of_the_code() -> None:
+    code = "\n".join(path.read_text() for path in (ROOT / "supervisor/seqsup").rglob("*.py"))
+    names = set(re.findall(r"\bSEQSUP_[A-Z_]*[A-Z]\b", code))
+    documented = {name for table in MAKE["_variables"]().values() for name in table if name.startswith("SEQSUP_")}
+    made = re.compile("SEQSUP_(COMPANION_.*|REASON)")  # names that the code puts together
+    assert {*filterfalse(made.match, documented)} == {*filterfalse(made.match, names)}
+
+
+def test_every_file_of_the_state_folder_is_documented() -> None:
+    page = (ROOT / "docs/reference/state-folder.md").read_text()
+    named = re.compile(r'^[A-Z_, ]+ = ("[@\w.-]+"(?:, "[@\w.-]+")*)  ?#?|^[A-Z]+ = ("[@\w.-]+")$', re.MULTILINE)
+    for room in ("state/*.py", "runner/notifier.py", "runner/companion.py", "runner/hooks.py", "view/log.py"):
+        for path in (ROOT / "supervisor/seqsup").glob(room):
+            for match in named.finditer(path.read_text()):
+                for name in re.findall(r'"(@\w+|[\w-]+\.\w+)"', match[0]):
+                    assert name in page, f"{path.name}: {name}"
 
 
 @pytest.mark.parametrize("document", FOR_CONTRIBUTORS, ids=str)

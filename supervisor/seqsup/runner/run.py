@@ -66,6 +66,7 @@ class Run:
         if plan.hooks.commands:
             emitter.add_reader(self._hooks)
         self._notifier = self._notifications(site) if plan.notify.to or plan.notify.command else None
+        self._settled: int | None = None  # the exit code, which a Ctrl-C that ends the wait for messages leaves as it is
         self._expectations = Expectations(plan, journal, begun.number)
         self._pause = Pause(begun.folder, begun.number, plan.disk_floor, context)
         self._admission = Admission(context.host, self._expectations.need, self._pause.over)
@@ -239,7 +240,9 @@ class Run:
         except Stopped as reason:
             stopped = stopped or reason
         if self._notifier is not None:
-            await self._notifier.finish(self._ended(stopped))
+            ended = self._ended(stopped)
+            self._settled = ended.exit_code
+            await self._notifier.finish(ended)
         return stopped
 
     async def _last_sweep(self) -> None:
@@ -274,6 +277,8 @@ class Run:
     def _exit_code(self, stopped: Stopped | None) -> int:
         if stopped is not None:
             return AT_USAGE_LIMIT if isinstance(stopped, AtUsageLimit) else STOPPED_BY_POLICY
+        if self._settled is not None:
+            return self._settled
         if all(self._ok.get(step.name) for step in self._plan.steps):
             return COMPLETED
         if self._context.stop_request.signal is not None:

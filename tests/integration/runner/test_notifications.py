@@ -189,6 +189,17 @@ def test_no_process_has_a_secret_among_its_arguments(seqsup_started: Start, tmp_
     assert warnings(result) == ["notification (done) to json://… not sent: stopped by the user"]
 
 
+def test_ctrl_c_that_ends_the_wait_for_messages_leaves_the_exit_code(
+    seqsup_started: Start, tmp_path: Path, service: Service
+) -> None:
+    profile = write(tmp_path, shell("a", "exit 3"), **notify(f"json://{service.at}/hangs"))
+    started = seqsup_started("start", profile, "--json")
+    wait_for(lambda: service.taken)
+    started.send(signal.SIGINT)
+    result = started.wait()
+    assert (result.code, proven(result)[-1]["exit_code"]) == (1, 1)
+
+
 @pytest.mark.parametrize("wrong", ["to", "command"])
 def test_sender_that_never_ends_is_stopped_and_delays_no_agent(
     seqsup: Seqsup, tmp_path: Path, service: Service, wrong: str
