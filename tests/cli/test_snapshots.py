@@ -213,6 +213,11 @@ SHOWN = {
     "plan": ("plan weekly.toml --task x",), "doctor": ("doctor --run nightly", "doctor no.toml --run r1"),
     "tune": ("tune weekly.toml",), "sweep": ("sweep --dry-run",),
     "artifacts": ("artifacts list nightly", "artifacts show nightly"),
+    "stop": ("stop", "stop nightly", "pause", "resume"), "events": ("events r9",), "report": ("report r9",),
+    "start": ("start no.toml", "start weekly.toml", "start weekly.toml --resume r9"),
+    "run": ("run -- no-such-program", "run --hard 4 -- true"), "notify": ("notify --test weekly.toml",),
+    "init": ("init --example", "init weekly.toml", "init --example demmo"), "help": ("-h", "start -h", "ps"),
+    "grafana": ("grafana nightly.toml",), "schema": ("schema extra",), "completion": ("completion tcsh",),
 }  # fmt: skip
 MARKS = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "0": "/"}
 

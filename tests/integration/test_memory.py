@@ -1,6 +1,5 @@
 """`seqsup mem` and seqsup.memory: figures of the active run for programs, and requests to it."""
 
-import inspect
 import json
 import os
 import re
@@ -282,14 +281,6 @@ def test_supervisor_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch
         assert time.monotonic() - began < 30
     finally:
         os.close(lock)
-
-
-def test_each_function_is_in_the_docs_with_what_it_takes() -> None:
-    page = (ROOT / "docs/reference/python-api.md").read_text()
-    for name in memory.__all__:
-        if inspect.isfunction(function := getattr(memory, name)):
-            takes = [parameter for parameter in inspect.signature(function).parameters if parameter != "run"]
-            assert f"| `{name}({', '.join(takes)})` |" in page
 
 
 def test_importing_it_costs_no_loop() -> None:

@@ -66,7 +66,7 @@ class Run:
         if plan.hooks.commands:
             emitter.add_reader(self._hooks)
         self._notifier = self._notifications(site) if plan.notify.to or plan.notify.command else None
-        self._settled: int | None = None  # the exit code, which a Ctrl-C that ends the wait for messages leaves as it is
+        self._settled: int | None = None  # the exit code, once only messages are waited for
         self._expectations = Expectations(plan, journal, begun.number)
         self._pause = Pause(begun.folder, begun.number, plan.disk_floor, context)
         self._admission = Admission(context.host, self._expectations.need, self._pause.over)
