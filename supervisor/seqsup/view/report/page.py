@@ -26,7 +26,7 @@ FIRST = 8  # reasons that stand above all else
 FULL = 15_000  # characters for what was stopped: then only how each ended
 _WORDS = {
     MarkKind.KILL: "stopped",
-    MarkKind.COLLECTION: "collection",
+    MarkKind.COLLECTION: "GC",
     MarkKind.RETRY: "retried",
     MarkKind.DRAIN: "leftover processes stopped",
     MarkKind.TROUBLE: "trouble",
@@ -41,7 +41,7 @@ _COMPANIONS = (
 )  # fmt: skip
 _PROCESSES = (Column("pid"), Column("memory"), *map(_text, ("process", "what for", "command")))
 _ATTEMPTS = (
-    _text("began"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("peak"),
+    _text("started"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("peak"),
     Column("of limit"), Column("drained"),
 )  # fmt: skip
 _MARKS = tuple(map(_text, ("at", "what", "of", "how")))
@@ -124,7 +124,7 @@ def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
     facts = {
         "state": state + (f", exit {view.exit_code}" if view.exit_code is not None else "")
         + (f": {view.why}" if view.why else ""),
-        "began": _clock(view.started, zone),
+        "started": _clock(view.started, zone),
         "ended": _clock(view.ended, zone),
         "resumed": f"{view.resumes} ×" if view.resumes else "",
         "profile": view.profile or "",
