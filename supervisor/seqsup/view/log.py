@@ -151,7 +151,9 @@ class Log:
         hangs = begins + extra["hang"]
         indent = hangs if self._columns - hangs >= _ROOM else columns(f"{extra['clock']} {extra['mark']} ")
         lines = wrap(" " * begins + said, self._columns, " " * indent)
-        more = Canvas(self._columns - columns(lines[0]), self._encoding).cropped(extra["more"])
+        canvas = Canvas(self._columns - columns(lines[0]), self._encoding)
+        if (more := canvas.cropped(extra["more"])) != extra["more"]:
+            more = more.rpartition(" ")[0].rstrip() + canvas.mark("…")
         lines[0] += more if len(lines) == 1 and (more == extra["more"] or len(more) >= _LITTLE) else ""
         return f"{message[: -len(said) - 1]}{lines[0][begins:]}\n" + "".join(f"{line}\n" for line in lines[1:])
 
