@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from seqsup.text import Width, styled, unpainted
+from seqsup.text import Width, fit, styled, unpainted
 from seqsup.text import columns as wide
 
 NONE = "–"
@@ -64,6 +64,8 @@ def _cell(text: str, size: int, right: bool, more: str) -> str:
     if wide(plain) > size:
         _, dot, number = plain.rpartition(".")
         tail = dot + number if number.isdigit() and len(number) < size // 2 else ""  # of a copy: all else is alike
+        if re.search(r"\.\d+ ", plain):  # its item follows
+            tail = fit(plain, size // 2, keep_end=True)[1:]
         head = plain[: size - len(more) - len(tail)]
         while wide(head) > size - len(more) - len(tail):
             head = head[:-1]

@@ -30,6 +30,14 @@ def test_copy_keeps_its_number_when_its_name_is_cut() -> None:
     assert drawn(rows, 30)[1:] == ["  migrate-the-co….9  completed", "  migrate-the-c….10  completed"]
 
 
+def test_copy_keeps_its_item_when_its_name_is_cut() -> None:
+    rows = [(f"migrate-the-components.{number} items/f{number}.md", "1", "completed") for number in (9, 10)]
+    assert drawn(rows, 44)[1:] == [
+        "  migrate-the-comp….9 items/f9.md  completed",
+        "  migrate-the-comp…0 items/f10.md  completed",
+    ]
+
+
 def test_table_without_symbols_fits_exactly() -> None:
     rows = [("the-long-name-of-an-agent", "3", "heap-oom (expected)")]
     assert drawn(rows, 44)[1] == "  the-long-name-of-an-…  heap-oom (expected)"
