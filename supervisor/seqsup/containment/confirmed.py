@@ -51,7 +51,7 @@ class Confirmed:
         """
         self._fresh = False
         shared, unseen = (0, 0) if grouped else self._members.shared_doubt()
-        far = estimate + unseen < confirm.NEAR * self._lowest
+        far = estimate + unseen < confirm.FIRST * self._lowest
         if far and not confirm.doubtful(shared, estimate):
             self._reading, self._looked, self._sure = None, time.monotonic(), estimate
             self._before, self._still = {}, None
@@ -106,10 +106,11 @@ class Confirmed:
             base, stat = self._bases.get(member), read_stat(member.pid)
             if stat is None:
                 continue
-            if base is not None and base.given_back:
-                growth += min(base.given_back, int((stat.cpu - base.cpu + 1) * _TICK * _TAKEN_BACK))
-            if not grouped:
-                growth += _grown(member, base, stat)
+            grown = 0 if grouped else _grown(member, base, stat)
+            if base is not None and base.given_back:  # new pages take time too, so it cannot take back as much beside
+                written = int((stat.cpu - base.cpu + 1) * _TICK * _TAKEN_BACK)
+                grown = max(grown, min(grown + base.given_back, written))
+            growth += grown
         return growth + max(self._members.known_shared() - self._shared, 0) * (not grouped)
 
     def _read(self, estimate: int, began: float, grouped: bool) -> None:

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from seqsup.units import MIB
 
-NEAR = 3 / 4  # of a limit: from here on a reading may be due
+FIRST = 1 / 2  # of a limit: from here on the first reading is due. At 2 GiB/s later ones come too late
+_NEAR = 3 / 4  # of a limit: from here on a reading need not wait for its turn
 PAST = 0.02  # of hard: by as much may a tree pass it
 _CHEAP = 0.025  # seconds; a dearer reading below a limit needs a doubt
 _EARLY, _SOFT = 4, 20  # readings may take 1/4 of the time below a limit, and 1/20 above soft and far from both
@@ -83,14 +84,15 @@ def _has_time(look: Look, counted: int, hard: int) -> bool:
 
 def _wanted(look: Look, reading: ExactReading | None, limit: int | None, *, urgent: bool) -> bool:
     counted = used(look, reading)
-    if limit is None or (room := limit - counted) > (limit * (1 - NEAR) if reading is None else limit):
+    if limit is None or (room := limit - counted) > (limit * (1 - FIRST) if reading is None else limit):
         return False
     if room <= 0:
         confirmed = reading is not None and reading.exact >= limit and look.at - reading.at < _SOFT * look.cost
         return urgent or not confirmed
-    if look.cost > _CHEAP and max(look.doubt, look.estimate - counted) < limit * PAST:
+    in_doubt = max(look.doubt, look.estimate - counted) >= limit * PAST
+    if look.cost > _CHEAP and not in_doubt:
         return False
     if reading is None:
         return True
-    rested = look.at - reading.at >= _EARLY * look.cost or room <= limit * (1 - NEAR)
+    rested = look.at - reading.at >= _EARLY * look.cost or in_doubt or room <= limit * (1 - _NEAR)
     return room <= (limit - reading.exact) / 2 and rested

@@ -22,7 +22,7 @@ def test_estimate_counts_until_a_reading_shows_less() -> None:
 
 
 def test_reading_is_not_due_far_from_the_limits() -> None:
-    assert not due(look(700), None, BOUNDS)
+    assert not due(look(500), None, BOUNDS)
     assert due(look(800), None, BOUNDS)
     assert not due(look(5000), None, MemoryBounds())
 
