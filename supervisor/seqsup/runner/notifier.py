@@ -37,6 +37,10 @@ class Notifier:
 
     def __init__(self, plan: Plan, site: Site, view: Callable[[], RunView], context: RunContext) -> None:
         self._plan, self._rules, self._site, self._view, self._context = plan, plan.notify, site, view, context
+        self._addresses = [notification.address(to, os.environ) for to in self._rules.to]
+        for to in self._rules.to:
+            if to.startswith("$"):
+                os.environ.pop(to[1:], None)  # no agent can print it
         self._sent = notify.Sent()
         self._known = {agent.limit_until for agent in view().agents.values()}  # pauses of earlier parts of this run
         self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))
@@ -75,7 +79,7 @@ class Notifier:
         of = shlex.quote(self._plan.profile) if elsewhere and self._plan.profile else recorded.run
         title, body = words(recorded, view, told.held, of)
         if self._rules.to:
-            given = notification.message(self._rules.to, os.environ, told.notice, title, body)
+            given = notification.message(self._addresses, told.notice, title, body)
             self._begin(self._send(told, given))
         if self._rules.command:
             self._begin(self._run_command(told, title, body))

@@ -32,7 +32,8 @@ def notify(profile: str | None, test: bool) -> int:
     title, body = f"seqsup {plan.name}: test", f"Notifications of {path} arrive here."
     told = [(where, "") for where in rules.shown]
     if rules.to:
-        given = notification.message(rules.to, os.environ, None, title, body)
+        addresses = [notification.address(to, os.environ) for to in rules.to]
+        given = notification.message(addresses, None, title, body)
         said, why = notification.run(notification.COMMAND, given, os.environ, rules.account)
         for number, each in notification.failures(rules.to, said, why).items():
             told[number] = rules.shown[number], each
