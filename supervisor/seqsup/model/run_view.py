@@ -254,7 +254,7 @@ class RunView(Struct, kw_only=True):
         pending = self.count(AgentState.PENDING)
         if pending + self.count(AgentState.SKIPPED) == len(self.agents):
             return "before the first agent"
-        return "between agents" if pending and not self.halt else "after the last agent"
+        return "between agents" if pending and not self.halt else "after the last agent: hooks and notifications"
 
     def lose(self) -> None:
         """Mark agents as lost that were active when the supervisor died, before a sweep records it, also between

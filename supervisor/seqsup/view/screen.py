@@ -3,9 +3,11 @@ half a percent of a core, and takes FORCE_COLOR for a terminal."""
 
 import os
 import re
+import termios
 import time
+from contextlib import suppress
 from math import inf
-from typing import TextIO
+from typing import Any, TextIO
 
 from seqsup.text import columns
 from seqsup.view.canvas import Canvas, Part
@@ -31,6 +33,7 @@ class Screen:
         self._size = (0, 0)
         self._above = bytearray()  # that waits
         self._painted = -inf
+        self._echoed = self._silence()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,6 +86,23 @@ class Screen:
         self._outlet.write(self._erasing().encode() + self._above)
         self._drawn = []
         self._outlet.close()
+        if self._echoed is not None and self._in_front():
+            with suppress(termios.error):
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._echoed)
+
+    def _silence(self) -> list[Any] | None:
+        """Let no key move the cursor, which would leave drawn lines behind. Return the terminal's modes before.
+
+        Only the terminal's foreground processes may do so: others would be stopped.
+        """
+        if not self._in_front():
+            return None
+        with suppress(termios.error):
+            before, silent = termios.tcgetattr(self._fd), termios.tcgetattr(self._fd)
+            silent[3] &= ~termios.ECHO
+            termios.tcsetattr(self._fd, termios.TCSANOW, silent)
+            return before
+        return None
 
     def _in_front(self) -> bool:
         try:

@@ -69,9 +69,9 @@ def test_owed_agents_are_those_of_the_start_that_did_not_complete() -> None:
         ((PENDING, PENDING), Halt.NONE, "before the first agent"),
         ((PENDING, SKIPPED), Halt.NONE, "before the first agent"),
         ((COMPLETED, PENDING), Halt.NONE, "between agents"),
-        ((COMPLETED, PENDING), Halt.AFTER_AGENT, "after the last agent"),
-        ((COMPLETED, GAVE_UP), Halt.NONE, "after the last agent"),
-        ((COMPLETED, SKIPPED), Halt.NONE, "after the last agent"),
+        ((COMPLETED, PENDING), Halt.AFTER_AGENT, "after the last agent: hooks and notifications"),
+        ((COMPLETED, GAVE_UP), Halt.NONE, "after the last agent: hooks and notifications"),
+        ((COMPLETED, SKIPPED), Halt.NONE, "after the last agent: hooks and notifications"),
     ],
 )
 def test_run_says_where_it_is_between_agents(states: tuple[AgentState, ...], halt: Halt, where: str) -> None:

@@ -135,9 +135,9 @@ def test_drain_stop_request_and_time_between_agents_are_shown() -> None:
     assert "\n see  metrics 127.0.0.1:9472 · seqsup logs r42\n" in first
     one = Told().run("a", "b").attempt("a").drained("a").agent_ended("a")
     assert "– between agents" in shown(scene(one), 80)
-    assert "– after the last agent" in shown(scene(one.halt(Halt.NOW)), 80)
+    assert "– after the last agent: hooks and notifications" in shown(scene(one.halt(Halt.NOW)), 80)
     both = Told().run("a").attempt("a").drained("a").agent_ended("a")
-    assert "– after the last agent" in shown(scene(both), 80)
+    assert "– after the last agent: hooks and notifications" in shown(scene(both), 80)
 
 
 @pytest.mark.parametrize(
