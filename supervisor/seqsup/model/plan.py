@@ -146,8 +146,12 @@ class Notify(NotifyTable, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> list[str]:
-        """Return where messages go, without anything that may be a secret."""
-        return [to.partition("://")[0] + "://…" if "://" in to else to for to in self.to]
+        """Return where messages go, without anything that may be a secret. Of several alike each has its number."""
+        plain = [to.partition("://")[0] + "://…" if "://" in to else to for to in self.to]
+        return [
+            f"{each} ({plain[: n + 1].count(each)} of {count})" if (count := plain.count(each)) > 1 else each
+            for n, each in enumerate(plain)
+        ]
 
 
 class Skip(Struct, frozen=True, kw_only=True):
