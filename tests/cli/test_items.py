@@ -57,7 +57,7 @@ def test_item_is_shown_wherever_the_agent_is(done: Path, seqsup: Cli, tmp_path: 
     [
         ["file.2"], ["file", "items/f2.md"], ["file", "./items/f2.md"], ["file.2", "items/f2.md"], ["items/f2.md"],
         ["r1", "file.2"], ["r1", "file", "items/f2.md"], ["r1", "items/f2.md"], ["agents", "file", "items/f2.md"],
-        ["agents.toml", "file.2"], ["file.2 items/f2.md"],
+        ["agents.toml", "file.2"], ["file.2 items/f2.md"], ["file", "f2.md"], ["f2.md"],
     ],
 )  # fmt: skip
 def test_logs_finds_a_copy_by_its_item(done: Path, seqsup: Cli, words: list[str]) -> None:

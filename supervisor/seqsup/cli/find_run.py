@@ -142,11 +142,11 @@ def _agent(found: Found, word: str, item: str | None) -> str | None:
     if item is None and word in (*view.agents, *view.companions):
         return word
     wanted = word if item is None else item
-    meant = [
-        agent.name
-        for agent in view.agents.values()
-        if (item is None or word in (agent.name, agent.name.rpartition(".")[0])) and _is_for(agent, wanted)
+    named_so = [
+        agent for agent in view.agents.values() if item is None or word in (agent.name, agent.name.rpartition(".")[0])
     ]
+    meant = [agent.name for agent in named_so if _is_for(agent, wanted)]
+    meant = meant or [agent.name for agent in named_so if (agent.item or "").endswith(f"/{wanted}")]
     if len(meant) > 1:
         raise SeqsupError(f"{found.label} has several agents for {wanted}: say which of {named(meant)}")
     if not meant and (copies := _copies(view, word)):
