@@ -82,12 +82,15 @@ def draw(name: str, title: str, lines: list[str]) -> None:
 
 
 class Terminal:
-    """A window of tmux in which one command of seqsup runs; the file `over` appears when it has exited."""
+    """A window of tmux in which one command of seqsup runs; the file `over` appears when it has exited.
+
+    Each has a server of its own: one that is ending takes no new window.
+    """
 
     def __init__(self, folder: Path, env: dict[str, str], command: str) -> None:
         self.over = folder / "over"
         self.over.unlink(missing_ok=True)
-        self._tmux, self._env = ("tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"), env
+        self._tmux, self._env = ("tmux", "-S", str(folder / command.split()[0]), "-f", "/dev/null"), env
         size = ("-x", str(WIDTH), "-y", str(HEIGHT), "-c", str(folder))
         self.call("new-session", "-d", *size, f"{sys.executable} -m seqsup {command}; touch {self.over}; cat")
         self.call("set", "-g", "status", "off")
