@@ -17,6 +17,7 @@ from seqsup.containment import launcher, needs
 from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.process import children, read_stat
 from seqsup.doctor import outside, tools
+from seqsup.doctor.claude_settings import claude_settings
 from seqsup.doctor.finding import Finding, Level
 from seqsup.errors import SeqsupError
 from seqsup.host.installation import command_to_add
@@ -75,7 +76,7 @@ def examine(folder: Path, path: str, plan: Plan | None) -> Iterator[Finding]:
         "runtimes": lambda: _runtimes(plan),
         "agent CLIs": lambda: tools.clis(path),
         "Windows": lambda: outside.windows_programs(path),
-        "claude settings": lambda: tools.claude_settings(_folders(plan)),
+        "claude settings": lambda: claude_settings(_folders(plan), _homes(plan)),
         "metrics port": lambda: tools.metrics_port(metrics),
         "companion port": lambda: tools.companion_ports(plan.companions if plan is not None else ()),
         "hooks": lambda: tools.hooks(plan.hooks) if plan is not None else (),
@@ -248,6 +249,13 @@ def _node(path: str) -> Iterator[Finding]:
 def _folders(plan: Plan | None) -> list[str]:
     """Where agents would work."""
     return sorted({step.cwd for step in plan.steps}) if plan is not None else [str(straight(Path()))]
+
+
+def _homes(plan: Plan | None) -> list[str]:
+    """Return the homes of the users that agents would run as."""
+    own = os.path.expanduser("~")  # noqa: PTH111 (Path's raises where there is no home)
+    accounts = [step.account for step in plan.steps] if plan is not None else []
+    return sorted({account.home if account is not None else own for account in accounts or [None]})
 
 
 def _of_node(what: str, file: str) -> Finding:

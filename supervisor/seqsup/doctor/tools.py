@@ -1,15 +1,10 @@
-"""What stands around a run, examined: agent CLIs and their settings, ports, the line to Node; and a run's own proof."""
+"""What stands around a run, examined: agent CLIs, ports, the line to Node; and a run's own proof."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
-
-import msgspec
-from msgspec import Struct
 
 from seqsup.doctor.finding import Finding, Level
 from seqsup.host.trust import user_name
@@ -23,26 +18,10 @@ from seqsup.node.channel import Channel
 from seqsup.node.detect import detect, find
 from seqsup.node.sockets import Sockets
 from seqsup.runner.readiness import address, taken
-from seqsup.text import counted, nearest
+from seqsup.text import counted
 from seqsup.units import format_duration
 
 _HELLO = 10.0  # seconds; it takes 0.1
-_SETTINGS = (".claude/settings.json", ".claude/settings.local.json")
-# Of the hooks reference of Claude Code, as of November 2026
-_CLAUDE_EVENTS = frozenset({
-    "ConfigChange", "CwdChanged", "DirectoryAdded", "Elicitation", "ElicitationResult", "FileChanged",
-    "InstructionsLoaded", "MessageDisplay", "Notification", "PermissionDenied", "PermissionRequest", "PostCompact",
-    "PostModelSwitch", "PostToolBatch", "PostToolUse", "PostToolUseFailure", "PreCompact", "PreModelSwitch",
-    "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure", "SubagentStart", "SubagentStop",
-    "TaskCompleted", "TaskCreated", "TeammateIdle", "UserPromptExpansion", "UserPromptSubmit", "WorktreeCreate",
-    "WorktreeRemove",
-})  # fmt: skip
-
-
-class _ClaudeSettings(Struct):
-    """As far as it matters here."""
-
-    hooks: dict[str, list[Any]] = {}
 
 
 def clis(path: str) -> Iterator[Finding]:
@@ -68,27 +47,6 @@ def _runtime(kind: str, executable: str) -> str:
         return f"Node {probe(executable).version}"
     except NoAnswer as error:
         return str(error)
-
-
-def claude_settings(folders: Iterable[str]) -> Iterator[Finding]:
-    """Hooks in a project's settings that no event ever starts."""
-    for file in {Path(folder, name): None for folder in folders for name in _SETTINGS}:
-        if not file.is_file():
-            continue
-        try:
-            hooks = msgspec.json.decode(file.read_bytes(), type=_ClaudeSettings).hooks
-        except (msgspec.MsgspecError, OSError) as error:
-            yield Finding(Level.WARN, "claude settings", f"{file} cannot be read as settings: {error}")
-            continue
-        unknown = sorted(event for event in hooks if event not in _CLAUDE_EVENTS)
-        for event in unknown:
-            told = f"{file}: hooks.{event} is not an event of Claude Code: it never runs"
-            meant = nearest(event, _CLAUDE_EVENTS).strip(" ()") or "SubagentStop runs after a subagent"
-            yield Finding(
-                Level.WARN, "claude settings", told, f"{meant}; hooks.after_agent of a profile, after an agent"
-            )
-        if not unknown:
-            yield Finding(Level.OK, "claude settings", f"{file}: {counted(len(hooks), 'hook event')}, all known")
 
 
 def metrics_port(metrics: Metrics) -> Iterator[Finding]:
