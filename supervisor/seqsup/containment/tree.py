@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from msgspec.structs import replace
 
@@ -238,13 +239,14 @@ class Tree:
         return ", ".join(f"pid {member.pid} ({member.name}): {member.holdup()}" for member in left)
 
     def release(self, allowed: tuple[str, ...]) -> None:
-        """Release members whose command matches one of these patterns: they may outlive their agent."""
+        """Release members whose command contains one of these texts, or a match of it as a glob: they may outlive their
+        agent."""
         if not allowed:
             return
         self.search.walk()
         for member in self._members.living():
             command = member.describe().command
-            if any(pattern in command for pattern in allowed):
+            if any(text in command or fnmatchcase(command, f"*{text}*") for text in allowed):
                 self._let_go(member)
 
     def _let_go(self, member: Member) -> None:

@@ -248,7 +248,10 @@ class DrainTable(Table, frozen=True):
     ] = UNSET
     on_timeout: Annotated[OnTimeout, "What to do when memory is not back in time."] = OnTimeout.RESTART_COMPANIONS
     sweep: Annotated[bool, FLAG, "Stop the agent's leftover processes, and name them."] = True
-    allow: Annotated[tuple[str, ...], "Patterns of programs that may outlive their agent."] = ()
+    allow: Annotated[
+        tuple[str, ...],
+        "Processes that may outlive their agent: a part of the command line, or a glob such as `node*mcp.mjs`.",
+    ] = ()
 
 
 class Timeouts(Table, frozen=True):

@@ -364,7 +364,13 @@ def test_leftovers_that_go_by_themselves_are_none(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "drain", [{"allow": ("orphans.py",)}, {"allow": ("nothing like it", "orphans")}, {"sweep": False}]
+    "drain",
+    [
+        {"allow": ("orphans.py",)},
+        {"allow": ("nothing like it", "orphans")},
+        {"allow": ("python*orphans.p[xy] ?*",)},
+        {"sweep": False},
+    ],
 )
 def test_leftovers_may_stay_where_the_profile_says_so(run: Run, drain: dict[str, object]) -> None:
     made = run("orphans", 2, drain=drain)
