@@ -49,7 +49,8 @@ def run(
     \b
     Exit codes, as of env, timeout and docker run:
     the command's own   it exited, in its last attempt
-    128+n               signal n ended it, or seqsup (130: Ctrl-C)
+    128+n               signal n ended it, or seqsup was stopped:
+                        130 by Ctrl-C or stop, 143 by stop --now
     124                 stopped at a limit: memory, time, processes
     125                 seqsup did not run it: a wrong option, refused, --no-wait
     126, 127            the program could not be started, was not found

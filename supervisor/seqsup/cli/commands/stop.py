@@ -22,7 +22,7 @@ _LOOK_AGAIN, _TOLD_EVERY = 0.05, 3.0  # seconds
 def stop(run: str | None, now: bool) -> int:
     """End RUN (the one that runs; or q7, one that waits for its turn) after its running agent.
 
-    `start --resume` resumes a stopped run.
+    A stopped run exits with 130, after --now with 143. `start --resume` resumes it.
     """
     if run is not None and (waiting := in_queue(run)):
         return _turn_away(waiting)
