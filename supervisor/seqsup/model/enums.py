@@ -56,8 +56,8 @@ class Restart(StrEnum):
     """Why a companion was ended or started again."""
 
     EVERY_N = "every-n"  # agents
-    CRASHED = "crashed"  # or was far over its limit
-    MEMORY = "memory"
+    CRASHED = "crashed"
+    MEMORY = "memory"  # it was over its limit: between agents, or killed far over it
     DRAIN = "drain"  # memory did not come back after an agent
     RUN_ENDED = "run-ended"
 

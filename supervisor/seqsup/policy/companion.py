@@ -6,7 +6,7 @@ STARTING | it is ready                       | READY: report that
          | it exited or could not be started | FAILED: stop leftovers; after five failures in a row GIVEN_UP
          | it is not ready in time           | the same
 READY    | it exited                         | the same; 60 s after its start, it is the first failure of a row
-         | it uses half more than hard       | the same, without a grace
+         | it uses half more than hard       | the same, without a grace: it failed by its memory
 FAILED   | its processes are gone            | DUE: wait for the back-off
 any      | the run no longer wants it        | ENDED: stop it with its grace
 """
@@ -47,6 +47,7 @@ class CompanionLife(Struct, frozen=True, kw_only=True):
     failures: int = 0  # in a row
     why: str = ""  # it failed last
     died: bool = False  # at its last failure; else it was not ready, or could not be started
+    restart: Restart = Restart.CRASHED  # after its last failure
     grace: float = 0.0  # seconds between TERM and KILL for what is left of it
 
 
@@ -57,6 +58,7 @@ class CompanionLook(Struct, frozen=True, kw_only=True):
     wanted: bool = True  # the run has not ended it
     broken: str = ""  # why it could not be started, or how it ended
     died: bool = False  # there was a process of it, and it ended
+    oom: str = ""  # the kernel's figures, once it killed in its cgroup
     lacks: str = ""  # what it is not ready for
     used: int = 0
 
@@ -86,11 +88,18 @@ def step(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> Com
         case CompanionPhase.STARTING if not look.lacks:
             return replace(life, phase=CompanionPhase.READY)
         case CompanionPhase.READY if look.broken:
+            if look.oom and start.hard is not None:
+                why = f"killed by the kernel at {_far_above(far_over(start.hard), start.hard)}; {look.oom}"
+                return _failed(life, look, why, died=True, restart=Restart.MEMORY)
             return _failed(life, look, look.broken, died=True)
         case CompanionPhase.READY if start.hard is not None and look.used >= far_over(start.hard):
-            why = f"its tree reached {format_size(look.used)}, far above memory.hard {format_size(start.hard)}"
-            return _failed(life, look, why, died=True, grace=0.0)
+            why = f"killed at {_far_above(look.used, start.hard)}"
+            return _failed(life, look, why, died=True, grace=0.0, restart=Restart.MEMORY)
     return life
+
+
+def _far_above(used: int, hard: int) -> str:
+    return f"{format_size(used)}, far above memory.hard {format_size(hard)}"
 
 
 def _late(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> str:
@@ -100,16 +109,18 @@ def _late(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> st
 
 
 def _failed(
-    life: CompanionLife, look: CompanionLook, why: str, *, died: bool, grace: float = LEFTOVER_GRACE
-) -> CompanionLife:
+    life: CompanionLife, look: CompanionLook, why: str, *, died: bool, grace: float = LEFTOVER_GRACE,
+    restart: Restart = Restart.CRASHED,
+) -> CompanionLife:  # fmt: skip
     failures = 1 if look.at - life.since >= STEADY else life.failures + 1
     phase = CompanionPhase.GIVEN_UP if failures >= FAILURES else CompanionPhase.FAILED
-    return replace(life, phase=phase, failures=failures, why=why, died=died, grace=grace)
+    return replace(life, phase=phase, failures=failures, why=why, died=died, grace=grace, restart=restart)
 
 
 def why_given_up(life: CompanionLife) -> str:
     """Say why a companion is not restarted."""
-    what = f"crashed {life.failures} times in a row" if life.died else f"failed to start {life.failures} times"
+    ended = "was killed" if life.restart is Restart.MEMORY else "crashed"
+    what = f"{ended} {life.failures} times in a row" if life.died else f"failed to start {life.failures} times"
     return f"{what}; last time: {life.why}"
 
 

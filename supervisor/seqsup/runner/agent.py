@@ -115,7 +115,8 @@ class Agent:
         try:
             workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._inputs.filled_in(step, workspace.paths)
-            ended = await attempt(step, number, self._heap, workspace, self._own_context(workspace.paths))
+            own_context, beside = self._own_context(workspace.paths), self._companions.failed_since
+            ended = await attempt(step, number, self._heap, workspace, own_context, beside)
             self._outcomes.append(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:

@@ -2,8 +2,10 @@
 
 import os
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from seqsup.model.events import AttemptEnded, AttemptStarted
 from seqsup.model.outcome import Outcome
@@ -28,8 +30,14 @@ class Ended(Struct, frozen=True):
     began: float  # monotonic seconds
 
 
-async def attempt(step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext) -> Ended:
-    """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable."""
+async def attempt(
+    step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext,
+    failed_beside: Callable[[float], str] = lambda _: "",
+) -> Ended:  # fmt: skip
+    """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable.
+
+    `failed_beside` names the companions that failed since a time in monotonic seconds: that may be why it failed.
+    """
     paths = workspace.paths
     env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
     if step.node is not None and step.node.telemetry and step.account is not None:
@@ -47,6 +55,8 @@ async def attempt(step: Step, number: int, heap: int | None, workspace: Workspac
     ended = await checked(ended, step, ending.printed, number, paths, context, env)
     if ended.reason is Reason.NO_RESULT:
         ended = ending.in_view_of_preset(ended)
+    if not retry.ok(ended.reason, step.expect) and (failed := failed_beside(began)):
+        ended = replace(ended, why="; ".join(filter(None, (ended.why, failed))))
     context.emit(
         AttemptEnded(
             agent=step.name, attempt=number, content=step.content, ok=retry.ok(ended.reason, step.expect),

@@ -43,6 +43,7 @@ class Companion:
         self._end: Restart | None = None  # why the run ends this one
         self._tree: SideProcess | None = None  # while it is ready
         self._collected = ""  # what came of the last collection
+        self.failure: tuple[float, str] | None = None  # the last one: monotonic seconds, and why
         self._outgrown = False  # it is over its limit without agents, which was reported
 
     @property
@@ -198,7 +199,7 @@ class Companion:
         used, ended = tree.used(), tree.ended
         return CompanionLook(
             at=time.monotonic(), wanted=self._end is None, broken=_how_it_ended(tree, ended) if ended else "",
-            died=ended is not None, lacks=lacks, used=used,
+            died=ended is not None, lacks=lacks, used=used, oom=tree.kernel_oom() if ended else "",
         )  # fmt: skip
 
     def _step_on(self, tree: SideProcess, look: CompanionLook) -> CompanionPhase:
@@ -210,6 +211,8 @@ class Companion:
                 self._everyone.poke()
             self._hear(tree)
             self._weigh(self.name, look.used)
+        elif self._life.phase in (CompanionPhase.FAILED, CompanionPhase.GIVEN_UP):
+            self.failure = look.at, self._life.why
         return self._life.phase
 
     async def _stop(self, tree: SideProcess) -> None:
@@ -238,7 +241,7 @@ class Companion:
 
     def _tell_ready(self, look: CompanionLook) -> None:
         life, context = self._life, self._context
-        restart = (Restart.CRASHED, life.why) if life.failures else self._restart
+        restart = (life.restart, life.why) if life.failures else self._restart
         if restart is not None:
             reason, why = restart
             context.emit(events.CompanionRestarted(companion=self.name, number=self._number, reason=reason, why=why))

@@ -41,6 +41,11 @@ class Companions:
         for companion in self._all:
             await companion.abandon()
 
+    def failed_since(self, began: float) -> str:
+        """Say which of them failed since then, in monotonic seconds, and why; empty if none did."""
+        failed = [(each.name, each.failure[1]) for each in self._all if each.failure and each.failure[0] >= began]
+        return "; ".join(f"companion {name} failed meanwhile: {why}" for name, why in failed)
+
     def count_agent(self) -> None:
         for companion in self._all:
             companion.agents += 1

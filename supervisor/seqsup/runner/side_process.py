@@ -158,6 +158,10 @@ class SideProcess:
         assert self._tree is not None
         return self._tree.describe()
 
+    def kernel_oom(self) -> str:
+        """Return the kernel's figures, once it killed in the cgroup; empty before."""
+        return self._tree.kernel_oom() if self._tree is not None else ""
+
     def complaint(self) -> str | None:
         """Why the program could not be started; None when it was."""
         return launcher.complaint(self.ended.code if self.ended is not None else None, self._outputs[1].tail())

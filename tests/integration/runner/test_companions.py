@@ -233,22 +233,35 @@ def test_a_stranger_at_its_port_is_not_taken_for_it(
 
 
 @pytest.mark.memory
-@pytest.mark.parametrize(("mib", "reason"), [(120, "memory"), (300, "crashed")])
+@pytest.mark.parametrize(("mib", "at_once"), [(120, False), (300, True)])
 def test_companion_is_restarted_between_agents_at_its_limit_and_at_once_far_above_it(
-    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int, mib: int, reason: str
+    seqsup: Seqsup, profile: Callable[..., Path], tmp_path: Path, port: int, mib: int, at_once: bool
 ) -> None:
     grow = f"{ASK}; node -e 'fetch(\"http://127.0.0.1:{port}/hold/{mib}\").catch(()=>0)'"
-    if reason == "crashed":
+    if at_once:
         grow = f"{grow}; while kill -0 $(cat asked); do sleep 0.1; done; {answers(port)}"
     path = profile(shell("a", grow), shell("b", ASK), memory={"hard": "120MiB"})
     events = proven(seqsup("start", path, "--json"))
-    assert restarts(events) == [reason]
+    assert restarts(events) == ["memory"]
     ended = next(event["seq"] for event in of(events, "agent_ended"))
     again = of(events, "companion_started")[1]
-    assert (again["seq"] > ended) is (reason == "memory")
+    assert (again["seq"] < ended) is at_once
     assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"], again["pid"]]
-    if reason == "crashed":
+    if at_once:
         assert "far above memory.hard 120 MiB" in of(events, "companion_exited")[0]["why"]
+
+
+@pytest.mark.memory
+def test_agent_that_fails_while_its_companion_is_killed_says_so(
+    seqsup: Seqsup, profile: Callable[..., Path], port: int
+) -> None:
+    fails = f"{ASK}; node -e 'fetch(\"http://127.0.0.1:{port}/hold/300\")'"
+    path = profile(shell("a", fails, retry={"attempts": 1}), memory={"hard": "120MiB"})
+    events = parsed(seqsup("start", path, "--json").stdout)
+    [ended] = of(events, "agent_ended")
+    assert ended["reason"] == "failed"
+    assert "; companion files-mcp failed meanwhile: killed " in ended["why"]
+    assert "far above memory.hard 120 MiB" in ended["why"]
 
 
 @pytest.mark.memory

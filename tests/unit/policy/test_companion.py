@@ -114,14 +114,14 @@ def test_rests_get_longer_with_each_failure() -> None:
 def test_reason_of_a_failure_names_the_numbers() -> None:
     assert lives([at(0), at(10, lacks="no log line")])[-1].why == "it was not ready after 10 s: no log line"
     too_large = lives([at(0), at(1), at(2, used=150 * MIB)])[-1].why
-    assert too_large == "its tree reached 150 MiB, far above memory.hard 100 MiB"
+    assert too_large == "killed at 150 MiB, far above memory.hard 100 MiB"
     assert not lives([at(0), at(10, lacks="x")])[-1].died
 
 
-def test_companion_that_is_far_too_large_counts_as_crashed() -> None:
+def test_companion_that_is_far_too_large_is_given_up_as_one_that_crashes() -> None:
     too_large = [look for now in range(0, 600, 60) for look in (at(now), at(now), at(now, used=200 * MIB))]
     life = next(life for life in lives(too_large) if life.phase is GIVEN_UP)
-    assert why_given_up(life).startswith("crashed 5 times in a row; last time: its tree reached 200 MiB")
+    assert why_given_up(life).startswith("was killed 5 times in a row; last time: killed at 200 MiB")
 
 
 def test_companion_that_cannot_be_started_is_given_up_in_other_words() -> None:
@@ -189,6 +189,14 @@ def test_companion_that_no_agent_used_is_not_restarted_for_its_size() -> None:
 
 def test_companion_without_a_limit_may_grow() -> None:
     assert lives([at(0), at(1), at(2, used=10**15)], start(hard=None))[-1].phase is READY
+
+
+def test_companion_that_is_killed_for_its_memory_is_restarted_for_memory() -> None:
+    by_us = lives([at(0), at(1), at(2, used=150 * MIB)])[-1]
+    by_kernel = lives([at(0), at(1), at(2, broken="SIGKILL", died=True, oom="oom_kill 1")])[-1]
+    crashed = lives([at(0), at(1), crash(2)])[-1]
+    assert [life.restart for life in (by_us, by_kernel, crashed)] == [Restart.MEMORY, Restart.MEMORY, Restart.CRASHED]
+    assert by_kernel.why == "killed by the kernel at 150 MiB, far above memory.hard 100 MiB; oom_kill 1"
 
 
 def test_far_over_is_half_above_the_limit() -> None:
