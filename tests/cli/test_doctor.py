@@ -352,7 +352,9 @@ def test_a_user_gets_a_unit_for_the_users_manager(seqsup: Cli, tmp_path: Path) -
     from seqsup.cli.load_plan import load
 
     plan = load(str(write(tmp_path, shell("a", "true"))))
-    service = Service(command=("/b/seqsup",), profile="/p/$x.toml", variables={"PATH": '/a"b:/c d'}, system=False)
+    service = Service(
+        command=("/b/seqsup",), profile="/p/$x.toml", variables={"PATH": '/a"b:/c d'}, system=False, log="/m"
+    )
     text = write_unit(service, plan)
     assert "ExecStart=/b/seqsup start /p/$$x.toml" in text
     assert 'Environment="PATH=/a\\"b:/c d"' in text
@@ -384,7 +386,7 @@ def test_a_unit_is_saved_by_its_own_first_line_also_where_no_folder_is_yet(seqsu
     told = tmp_path / "tell"
     told.write_text('#!/bin/sh\necho "$@"\n')
     told.chmod(0o755)
-    service = Service(command=(str(told),), profile=profile, variables={"PATH": "/bin"}, system=False)
+    service = Service(command=(str(told),), profile=profile, variables={"PATH": "/bin"}, system=False, log="m")
     for text, name in ((write_unit(service, load(profile)), "service"), (timer(service, load(profile)), "timer")):
         save = next(line for line in text.splitlines() if line.startswith("# Save:"))
         subprocess.run(

@@ -1,6 +1,7 @@
 """`seqsup init`: what it writes can be planned, and it writes over nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -165,6 +166,8 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
     assert ended.code == 0
     assert f"start {profile} --quiet" in ended.stdout
     assert "seqsup-nightly.timer" in ended.stdout
+    assert re.search(r"^# {3}\*/5 \* \* \* \*  .* mem --log \S+/memory.ndjson --threshold \S+ \|\|", ended.stdout, re.M)
+    assert "--on-calendar='*:0/5'" in ended.stdout
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze to ask")
     (tmp_path / "seqsup-nightly.timer").write_text(ended.stdout)

@@ -99,7 +99,8 @@ def dated(text: str) -> str:
 
 
 def measured(text: str) -> str:
-    """Without what a run takes: times, sizes, pids, and the columns that these make."""
+    """Without what a run takes: times, sizes, pids, and the columns that these make; nor other programs' agents."""
+    text = re.sub(r"(?s)\n(no agent CLI|outside of seqsup,).*?(?=\n(<dim>)?host:)", "\nagents elsewhere", text)
     text = re.sub(r"\d\d:\d\d:\d\d", "02:00:00", dated(text))
     text = re.sub(r"\b[\d.]+ m?s\b", "1 s", text)
     text = re.sub(r"\b[\d.]+ ([KMG]i)?B\b", "1 MiB", text)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -158,11 +159,40 @@ def test_process_that_lost_its_environment_belongs_to_the_owner_of_its_parent(
 def test_without_a_run_there_is_only_the_host(seqsup: Cli) -> None:
     said = seqsup("mem", "--threshold", "1MiB")
     assert said.code == 0
-    assert said.stdout.startswith("no run is running\nhost: ")
+    assert said.stdout.startswith("no run is running\n")
+    assert re.fullmatch(r"host: .* available of .*, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", said.stdout.splitlines()[-1])
     asked = seqsup("mem", "--gc")
     assert asked.code == 0
     assert "GC available: no (no run is running)" in asked.stdout
     assert json.loads(seqsup("mem", "--json").stdout)["heap_unknown"] == "no run is running"
+
+
+def test_without_a_run_the_agents_outside_of_seqsup_are_named(seqsup: Cli, tmp_path: Path) -> None:
+    claude = tmp_path / "claude"
+    claude.symlink_to(sys.executable)
+    with subprocess.Popen([claude, "-c", "input()"], stdin=subprocess.PIPE) as agent:
+        wait_for(lambda: "claude" in Path(f"/proc/{agent.pid}/cmdline").read_text(), 20)
+        said = seqsup("mem", env={"COLUMNS": "300"}).stdout
+        agent.kill()
+    assert re.search(r"^outside of seqsup, agent CLIs use [\d.]+ MiB: .*claude .*\(agent\)", said, re.M)
+
+
+def test_log_gets_a_line_with_the_time_for_each_call(seqsup: Cli, tmp_path: Path) -> None:
+    """A log may be in a folder that other users write to: no link is followed, no pipe is opened."""
+    log = tmp_path / "memory.ndjson"
+    assert [seqsup("mem", "--log", log).stdout for _ in range(2)] == ["", ""]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    before, after = (datetime.fromisoformat(line["time"]) for line in lines)
+    assert before < after <= datetime.now(UTC)
+    assert all(line["host"]["total"] > line["host"]["available"] > 0 for line in lines)
+    assert log.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "link").symlink_to(log)
+    (tmp_path / "second").hardlink_to(log)
+    os.mkfifo(tmp_path / "pipe")
+    for wrong, why in (("link", "no link"), ("second", "one name"), ("pipe", "regular file"), ("no/x", "create it")):
+        refused = seqsup("mem", "--log", tmp_path / wrong)
+        assert (refused.code, why in refused.stderr) == (2, True), refused.stderr
+    assert len(log.read_text().splitlines()) == 2
 
 
 def test_any_process_can_be_weighed_and_is_not_touched(seqsup: Cli, stub: Callable[..., list[str]]) -> None:

@@ -1,5 +1,6 @@
 """Output of commands."""
 
+import errno
 import os
 import stat
 import sys
@@ -16,6 +17,8 @@ from seqsup.text import wrap
 from seqsup.view.terminal import Shown, width
 
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))  # /dev/stdout may be a file, which stays
+
+_NO_LOG = "a log must be a regular file with one name, and no link: choose another path"
 
 
 def put_file(path: Path, content: bytes) -> None:
@@ -74,7 +77,32 @@ def put_bytes(content: bytes) -> None:
 
 
 def put_object(schema: str, fields: dict[str, object]) -> None:
-    """One object on one line, for programs."""
+    """Print one object on one line, for programs."""
+    put_bytes(_line(schema, fields))
+
+
+def append_object(path: Path, schema: str, fields: dict[str, object]) -> None:
+    """Append one object as a line to a file, which is created with mode 0600.
+
+    SeqsupError: it is a link, no regular file, or has a second name, so that another user may have put it there.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        raise SeqsupError(f"{path}: folder {path.parent} does not exist: create it, or choose another path") from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe without a reader
+            raise SeqsupError(f"{path}: {_NO_LOG}") from None
+        raise
+    with os.fdopen(fd, "wb", buffering=0) as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise SeqsupError(f"{path}: {_NO_LOG}")
+        file.write(_line(schema, fields))  # in one call, so that lines of two programs do not mix
+
+
+def _line(schema: str, fields: dict[str, object]) -> bytes:
     told = {"schema": schema, **fields}
     try:
         content = msgspec.json.encode(told)
@@ -82,4 +110,4 @@ def put_object(schema: str, fields: dict[str, object]) -> None:
         import json
 
         content = json.dumps(msgspec.to_builtins(told)).encode()
-    put_bytes(content + b"\n")
+    return content + b"\n"

@@ -17,6 +17,7 @@ class Service(Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]  # what starts seqsup
     profile: str
     variables: dict[str, str]  # that it needs as they are here
+    log: str  # where a timer writes memory
     system: bool  # the system's manager, else the user's
 
 
@@ -64,14 +65,17 @@ def timer(service: Service, plan: Plan) -> str:
     start = " ".join(map(shlex.quote, (*service.command, "start", service.profile)))
     largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
     variables = "\n".join(f"#   {key}={value}" for key, value in service.variables.items())
-    watch = " ".join(map(shlex.quote, (*service.command, "mem", "--threshold", write_size(largest or GIB))))
+    most = write_size(largest or GIB)
+    watch = " ".join(map(shlex.quote, (*service.command, "mem", "--log", service.log, "--threshold", most)))
+    user = "" if service.system else "--user "
     return f"""\
 # Save:    {_saving(service, "--timer", f"{name}.timer")}
 # Enable:  {control} daemon-reload && {control} enable --now {name}.timer   (the timer, not its service)
-# Without systemd, as lines of `crontab -e`: the run; and every ten minutes, what its memory is if that is too much.
+# Watch:   systemd-run {user}--unit={name}-memory --on-calendar='*:0/5' {watch}   (logs memory, until the next boot)
+# Without systemd, as lines of `crontab -e`: the run; and every five minutes, memory.
 {variables}
-#   0 2 * * *     {_cron(start)} --quiet
-#   */10 * * * *  {_cron(watch)} > /dev/null || {_cron(watch)} 2>&1 | logger -t {name}
+#   0 2 * * *    {_cron(start)} --quiet
+#   */5 * * * *  {_cron(watch)} || echo 'memory is above {most}' | logger -t {name}
 
 [Unit]
 Description=seqsup: the agents of {_plain(plan.name)}, every night

@@ -203,7 +203,10 @@ def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
     variables = {"PATH": os.environ.get("PATH", os.defpath)}
     if os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME"):  # else it would stand in another queue
         variables["SEQSUP_STATE_DIR"] = str(state_dir())
-    service = Service(command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0)
+    service = Service(
+        command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0,
+        log=str(state_dir() / "memory.ndjson"),
+    )  # fmt: skip
     texts = [write(service, plan)] if with_unit else []
     texts += [timer(service, plan)] if with_timer else []
     return "\n".join(texts)

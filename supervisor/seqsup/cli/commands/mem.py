@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import click
@@ -10,20 +11,23 @@ import msgspec
 from seqsup.cli import complete
 from seqsup.cli.arguments import size
 from seqsup.cli.find_run import find
-from seqsup.cli.output import notice, put_object
+from seqsup.cli.output import append_object, notice, put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
 from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
+from seqsup.model.enums import ProcessKind
 from seqsup.model.process import Heap
-from seqsup.model.process_names import title
+from seqsup.model.process_names import classify, processes, title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal_schema import kept
 from seqsup.state.run_folder import state_dir
 from seqsup.text import counted, styled, wrap
 from seqsup.units import format_size
+from seqsup.view.ndjson import timestamp
 from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
+_SCHEMA = "seqsup.mem/1"
 _NOT_KNOWN = "n/a"
 _COLUMNS = (
     Column("pid"),
@@ -41,7 +45,8 @@ _COLUMNS = (
 @click.option("--gc", is_flag=True, help="Request a GC in the run's Node processes, and show what it freed.")
 @click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if more than this is in use, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
-def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) -> int:
+@click.option("--log", metavar="FILE", type=Path, help="Append that JSON object to FILE as a line, and print no table.")
+def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, log: Path | None) -> int:
     """Show the memory of the active run, the host, or any processes, now.
 
     RUN is r42, a profile's name or its file; a number alone is a PID. Default: the active run.
@@ -59,10 +64,14 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool) 
     missing = [pid for pid in pids if all(pid != process.pid for process in usage.processes)]
     if missing:
         raise SeqsupError(f"process {missing[0]} does not exist or cannot be read")
+    at = time.time()
+    fields = {"time": timestamp(at), **_fields(usage, freed, threshold)}
+    if log is not None:
+        append_object(log, _SCHEMA, fields)
     if as_json:
-        put_object("seqsup.mem/1", _fields(usage, freed, threshold))
-    else:
-        click.echo("\n".join([*_collected(freed), *_table(usage)]))
+        put_object(_SCHEMA, fields)
+    elif log is None:
+        click.echo("\n".join([*_collected(freed), *_table(usage, at)]))
         if freed is None and usage.why not in ("", NO_RUN, NO_NODE):
             notice(usage.why)
     return int(threshold is not None and usage.used > threshold)
@@ -87,7 +96,7 @@ def _owner(tree: str) -> str:
     return rest.partition("/")[0] if first.startswith("@") else first
 
 
-def _table(usage: Usage) -> list[str]:
+def _table(usage: Usage, at: float) -> list[str]:
     if usage.processes:
         rows = [
             (
@@ -103,10 +112,28 @@ def _table(usage: Usage) -> list[str]:
         count = f"together, {counted(len(rows), 'process', 'processes')}"
         together = ("", styled("bold", format_size(usage.used)), *[""] * 4, styled("bold", count))
         lines = render(_COLUMNS, [*rows, together], width())
+    elif usage.why == NO_RUN:
+        lines = [NO_RUN, *wrap(_outside(), width(), "  ")]
     else:
-        lines = [NO_RUN if usage.why == NO_RUN else "no process is running: the run is between agents"]
+        lines = ["no process is running: the run is between agents"]
     host = f"host: {format_size(usage.available)} available of {format_size(usage.total)}"
-    return [*lines, styled("dim", host)]
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return [*lines, *(styled("dim", line) for line in wrap(f"{host}, {clock}", width(), "  "))]
+
+
+def _outside() -> str:
+    """Name the user's agents that run without seqsup, with their descendants, the largest first."""
+    import psutil  # a run's own processes are known without it
+
+    me, found = os.getuid(), list[int]()
+    for each in psutil.process_iter(["uids", "name", "cmdline"]):
+        uids, name, words = (each.info[key] for key in ("uids", "name", "cmdline"))
+        if uids and uids.real == me and words and classify(name, words, leader=False) is ProcessKind.AGENT:
+            found.append(each.pid)
+    usage = memory_of(found)
+    if not usage.processes:
+        return "no agent CLI runs outside of seqsup"
+    return f"outside of seqsup, agent CLIs use {format_size(usage.used)}: {processes(usage.processes)}"
 
 
 def _heap_figures(heaps: list[Heap]) -> tuple[str, str]:
