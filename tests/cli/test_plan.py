@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.command_line import Result
+from helpers.paths import ROOT
 from helpers.profiles import agent, shell, write
 
 Cli = Callable[..., Result]
@@ -54,3 +55,22 @@ def test_bound_of_processes_is_resolved_for_programs(seqsup: Cli, tmp_path: Path
     auto, *others = (step["rlimits"]["processes"] for step in steps)
     assert isinstance(auto, int)
     assert others == [None, 300]
+
+
+def test_advice_says_how_long_many_agents_take(seqsup: Cli, tmp_path: Path) -> None:
+    copies = agent("file", ["true", "{item}"], for_each=[f"f{n}.md" for n in range(52)], timeouts={"wall": "6m"})
+    profile = write(tmp_path, copies)
+    said = seqsup("plan", profile, env={"COLUMNS": "200"})
+    assert "\nadvice\n   52 agents × 6 min ≈ 5 h 12 min at most (timeouts.wall). Too long? https://" in said.stdout
+    (told,) = json.loads(seqsup("plan", profile, "--json").stdout)["advice"]
+    assert told in seqsup("plan", profile, "-v", env={"COLUMNS": "200"}).stdout
+    page = ROOT / told.rpartition("/main/")[2]
+    assert page.read_text().startswith("# When one at a time is the wrong choice")
+    assert "advice" not in seqsup("plan", profile, "--only", "file.7").stdout
+
+
+def test_advice_leaves_out_agents_that_completed(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("a", "true"), *(shell(f"b{n}", "test -e ok") for n in range(11)))
+    assert seqsup("start", profile).code == 1
+    (told,) = json.loads(seqsup("plan", profile, "--resume", "--json").stdout)["advice"]
+    assert told.startswith("11 agents × ")

@@ -1,7 +1,7 @@
 """A plan on one screen, for people: its agents, their limits, and what deserves a look before it starts."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import PurePath
 from typing import NamedTuple
@@ -30,7 +30,9 @@ _COLUMNS = (
 )
 
 
-def brief(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], columns: Width) -> Iterator[str]:
+def brief(
+    taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], advised: Sequence[str], columns: Width
+) -> Iterator[str]:
     """Return the lines of `plan`."""
     made = taken.plan
     how = made.execution_mode if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
@@ -50,6 +52,7 @@ def brief(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], co
     if more := sum(group.size for group in groups[_MOST:]):
         yield from wrap(f"  and {counted(more, 'more agent')}: -v shows them", columns, "    ")
     yield from section(columns, "skipped", skipped(made))
+    yield from section(columns, "advice", advised)
     yield from section(columns, "notes", capped(made.notes), "yellow")
     yield ""
     yield from wrap(styled("dim", "-v shows commands, environment, presets, retries and drain"), columns)

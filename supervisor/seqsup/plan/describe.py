@@ -71,7 +71,9 @@ def resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
         yield f"no longer in the profile: {named(away)}"
 
 
-def full(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], columns: Width) -> Iterator[str]:
+def full(
+    taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], advised: Sequence[str], columns: Width
+) -> Iterator[str]:
     """Return the lines of `plan -v`."""
     made = taken.plan
     how = "artifact-only" if made.execution_mode == ARTIFACT_ONLY else at_a_time(made.concurrency)
@@ -115,6 +117,7 @@ def full(taken: PlannedRun, found: Chosen | str, usual: dict[str, Expected], col
         told = f"{counted(more, 'more agent')}: --only NAME shows one, --json all of them"
         yield from ("", *wrap(told, columns, ""))
     yield from section(columns, "skipped", skipped(made))
+    yield from section(columns, "advice", advised)
     yield from section(columns, "notes", capped(made.notes), "yellow")
 
 

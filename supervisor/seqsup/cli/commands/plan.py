@@ -1,5 +1,6 @@
 """`seqsup plan`: what `start` would do; starts nothing."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from seqsup.cli.choose import take, taking_options
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused
-from seqsup.host.machine import most_processes
-from seqsup.model.plan import Plan
+from seqsup.host.machine import Host, most_processes
+from seqsup.model.plan import ARTIFACT_ONLY, Plan
 from seqsup.model.profile import HOOK_POINTS
 from seqsup.plan.brief import brief
 from seqsup.plan.containment import would_contain
 from seqsup.plan.describe import for_node, full, going_on, told_of_stdin
 from seqsup.plan.resume import PlannedRun
+from seqsup.policy.advice import advice
 from seqsup.policy.learning import Expected, expect
 from seqsup.profile.placeholders import finish
 from seqsup.state.journal import Journal
@@ -44,9 +46,9 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
     usual = _usual(taken.plan)
     found = would_contain(taken.plan)
     if as_json:
-        put_object("seqsup.plan/1", _as_object(taken, found, usual))
+        put_object("seqsup.plan/1", {**_as_object(taken, found, usual), "advice": _advice(taken, usual)})
     else:
-        lines = (full if verbose else brief)(taken, found, usual, width() or _WIDTH)
+        lines = (full if verbose else brief)(taken, found, usual, _advice(taken, usual), width() or _WIDTH)
         click.echo("\n".join(line.rstrip() for line in lines))
     return Refused.exit_code if isinstance(found, str) else 0
 
@@ -59,6 +61,17 @@ def _usual(made: Plan) -> dict[str, Expected]:
         return {}
     known = ((step.name, expect(journal.past(made.profile, step.name), step.content)) for step in made.steps)
     return {name: each for name, each in known if each is not None}
+
+
+def _advice(taken: PlannedRun, usual: dict[str, Expected]) -> list[str]:
+    """Return advice on the agents that would start now."""
+    made = taken.plan
+    done = going_on(made, taken.earlier)[0].done if taken.earlier is not None else ()
+    steps = [step for step in made.steps if step.name not in done and made.execution_mode != ARTIFACT_ONLY]
+    with closing(Host()) as host:
+        available = host.available()
+    known = [usual.get(step.name) for step in steps]
+    return list(advice([step.timeouts.wall for step in steps], known, made.concurrency, available))
 
 
 def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:
