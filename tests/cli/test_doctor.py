@@ -22,7 +22,7 @@ from helpers.profiles import agent, shell, write
 from helpers.told import Told
 from helpers.waiting import alive, wait_for
 from seqsup.doctor.checks import _mend
-from seqsup.doctor.finding import Level
+from seqsup.doctor.finding import Finding, Level
 from seqsup.doctor.tools import handshake, proof
 from seqsup.host.installation import command_to_add
 from seqsup.text import unpainted
@@ -553,7 +553,7 @@ def test_a_past_run_proves_that_it_was_one_at_a_time(seqsup: Cli, tmp_path: Path
     result = seqsup("doctor", "--run", "r1")
     assert result.code == 0
     assert "r1 nightly: 2 attempts, no two at the same time" in result.stdout
-    assert "r1 nightly: 2 of 2, the slowest in" in result.stdout
+    assert "r1 nightly: 2 of 2 attempts, the slowest in" in result.stdout
     assert seqsup("doctor", "--run", "r7").code == 2
 
 
@@ -573,6 +573,37 @@ def test_a_run_that_was_not_one_at_a_time_fails() -> None:
     assert "1 pair of 2 attempts ran at the same time" in findings[0].finding
 
 
-def test_doctor_reports_a_drain_that_was_not_reached() -> None:
-    told = Told().run("a").attempt("a").drained("a", why="96 MiB still owned").run_ended(4)
-    assert [str(finding.level) for finding in proof("r42", told.events)] == ["ok", "warn"]
+def _drain_findings(told: Told) -> list[Finding]:
+    return [each for each in proof("r42 nightly", told.events) if each.what == "drained"]
+
+
+def test_a_drain_that_was_not_reached_fails() -> None:
+    (found,) = _drain_findings(Told().run("a").attempt("a").drained("a", why="96 MiB still owned").run_ended(4))
+    assert found.level is Level.FAIL
+    assert "not back after a (96 MiB still owned)" in found.finding
+
+
+def test_a_chain_whose_memory_was_not_back_fails() -> None:
+    told = Told().run("a").attempt("a").drained("a").chain(1, why="2 GiB available; waiting for 4 GiB").run_ended(4)
+    (found,) = _drain_findings(told)
+    assert found.level is Level.FAIL
+    assert "not back after chain 1 (2 GiB available; waiting for 4 GiB)" in found.finding
+
+
+def test_a_second_drain_after_companions_restarted_counts() -> None:
+    told = Told().run("a").attempt("a").drained("a", why="too much").drained("a")
+    told.chain(1, why="too little").chain(1).run("b", resumed=True).attempt("b").drained("b").chain(1).run_ended(0)
+    (found,) = _drain_findings(told)
+    assert (found.level, "2 of 2 attempts and 2 chains" in found.finding) == (Level.OK, True), found
+
+
+def test_a_chain_of_an_earlier_start_is_not_excused_by_a_later_one() -> None:
+    told = Told().run("a").attempt("a").drained("a").chain(1, why="too little").run_ended(4)
+    told.run("b", resumed=True).attempt("b").drained("b").chain(1).run_ended(0)
+    assert [each.level for each in _drain_findings(told)] == [Level.FAIL]
+
+
+def test_an_attempt_without_a_drain_is_not_proven() -> None:
+    told = Told().run("a", "b").attempt("a").drained("a").attempt_started("b").lost("b")
+    (found,) = _drain_findings(told)
+    assert (found.level, found.finding) == (Level.WARN, "r42 nightly: 1 of 2 attempts; not checked after b")

@@ -8,6 +8,7 @@ from seqsup.model.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    ChainEnded,
     Drained,
     HaltRequested,
     LimitPaused,
@@ -245,6 +246,20 @@ class Told:
                 strays=strays,
                 why=why,
                 on_timeout=OnTimeout.STOP if why else None,
+            )
+        )
+
+    def chain(self, number: int = 1, *, why: str = "") -> "Told":
+        return self.tell(
+            ChainEnded(
+                chain=number,
+                agents=5,
+                reached=not why,
+                seconds=0.1,
+                baseline=4096 * MIB,
+                available=4096 * MIB,
+                owned=20 * MIB,
+                why=why,
             )
         )
 

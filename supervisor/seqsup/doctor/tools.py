@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from seqsup.doctor.finding import Finding, Level
 from seqsup.host.trust import user_name
 from seqsup.metrics.endpoint import NO_HOST
-from seqsup.model.events import AttemptEnded, AttemptLost, Drained, Recorded, RunStarted
+from seqsup.model.events import AttemptEnded, AttemptLost, ChainEnded, Drained, Recorded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
 from seqsup.model.preset import start_commands
@@ -158,12 +158,37 @@ def proof(label: str, events: Iterable[Recorded]) -> Iterator[Finding]:
         yield Finding(Level.WARN, "one at a time", beside, "run.concurrency = 1 is one at a time")
     else:
         yield Finding(Level.OK, "one at a time", f"{label}: {tried}, no two at the same time")
-    drains = [each.body for each in told if isinstance(each.body, Drained)]
-    if missed := [drained for drained in drains if not drained.reached]:
-        names = ", ".join(f"{drained.agent} ({drained.why})" for drained in missed)
-        yield Finding(Level.WARN, "drained", f"{label}: memory was not back after {names}", "raise drain.timeout")
-    elif drains:
-        longest = max(drained.seconds for drained in drains)
-        yield Finding(
-            Level.OK, "drained", f"{label}: {len(drains)} of {len(drains)}, the slowest in {format_duration(longest)}"
-        )
+    yield from _drained(label, told, [f"{body.agent}/{body.attempt}" for body in over])
+
+
+def _drained(label: str, told: Iterable[Recorded], attempts: Iterable[str]) -> Iterator[Finding]:
+    """Prove that memory was back after each attempt and chain. A second drain, after companions restarted, counts."""
+    waits: dict[str, Drained | ChainEnded] = {}
+    starts = 0
+    for each in told:
+        match each.body:
+            case RunStarted():
+                starts += 1
+            case Drained(agent=agent, attempt=attempt):
+                waits[f"{agent}/{attempt}"] = each.body
+            case ChainEnded(chain=chain):
+                waits[f"{starts} chain {chain}"] = each.body
+    missed = [_after(wait) + f" ({wait.why})" for wait in waits.values() if not wait.reached]
+    ends = list(dict.fromkeys(attempts))
+    unknown = [name.rpartition("/")[0] for name in ends if name not in waits]
+    chains = sum(isinstance(wait, ChainEnded) for wait in waits.values())
+    checked = f"{len(ends) - len(unknown)} of {counted(len(ends), 'attempt')}"
+    checked += f" and {counted(chains, 'chain')}" if chains else ""
+    if missed:
+        text = f"{label}: memory was not back after {', '.join(missed)}"
+        yield Finding(Level.FAIL, "drained", text, "raise drain.timeout")
+    elif unknown:
+        text = f"{label}: {checked}; not checked after {', '.join(dict.fromkeys(unknown))}"
+        yield Finding(Level.WARN, "drained", text)
+    elif waits:
+        longest = max(wait.seconds for wait in waits.values())
+        yield Finding(Level.OK, "drained", f"{label}: {checked}, the slowest in {format_duration(longest)}")
+
+
+def _after(wait: Drained | ChainEnded) -> str:
+    return wait.agent if isinstance(wait, Drained) else f"chain {wait.chain}"

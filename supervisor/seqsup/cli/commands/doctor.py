@@ -33,6 +33,7 @@ def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
     Without PROFILE: also agents.toml, or the only profile of the current folder, if there is one.
 
     No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
+    With --run, two agents at one time or memory that did not come back is a failure.
     """
     from seqsup.doctor.finding import Level
 
