@@ -38,6 +38,7 @@ class Collected(StrEnum):
     NO_EFFECT = "no_effect"
     UNSUPPORTED = "unsupported"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"  # its processes ended first
 
 
 class Metric(Struct, frozen=True):
@@ -93,7 +94,7 @@ METRICS = (
     # each agent, always
     Metric("agent_memory_limit_bytes", G, "memory.hard of the profile.", _AGENT),
     Metric("agent_memory_gc_threshold_bytes", G, "memory.soft of the profile: from here on something is done.", _AGENT),
-    Metric("agent_tree_rss_peak_bytes", G, "Highest sample of the running, else of the last attempt.", _AGENT),
+    Metric("agent_tree_rss_peak_bytes", G, "Highest memory of all attempts in this run.", _AGENT),
     Metric("agent_status", G, "1 for the state that the agent is in, 0 for the others.", ("agent", "status"), STATES),
     Metric("agent_starts_total", C, "Attempts started.", _AGENT),
     Metric("agent_exits_total", C, "Attempts ended, by reason.", ("agent", "reason"), EXITS),

@@ -69,6 +69,7 @@ class CompanionFigures(Struct, frozen=True, kw_only=True):
     last_restart: float | None = field(default=None, name="companion_last_restart_timestamp_seconds")
     collections: Mapping[str, int] = field(default_factory=dict, name="companion_gc_requests_total")  # by Collected
     asked: bool = False  # for one, since it was last started
+    awaited: bool = False  # one that was requested is not over
 
 
 _NO_AGENT, _NO_COMPANION = AgentFigures(), CompanionFigures()
@@ -87,6 +88,7 @@ class LiveAgent(Struct, frozen=True, kw_only=True):
     heap: Heap | None = None
     told: str = ""  # the last signal that it was stopped with
     collected: bool = False  # a collection was requested
+    awaited: bool = False  # it is not over
     left: int = 0  # processes that outlived their leader and were sent TERM
     left_killed: int = 0  # of these, sent KILL
 
@@ -198,7 +200,7 @@ def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
                 now = _companion(now, companion, agents=figures.agents + 1)
             return _agent(_at_rest(now, RunPhase.STARTING), view, agent)
         case events.GcRequested(owner=owner) if not owner.companion:
-            now = _live(replace(now, phase=RunPhase.GC), owner.name, collected=True)
+            now = _live(replace(now, phase=RunPhase.GC), owner.name, collected=True, awaited=True)
             return _agent(now, view, owner.name, last_collection=at)
         case events.GcDone(owner=owner, collection=collection) if not owner.companion:
             return _gc_done(now, view, owner.name, collection)
@@ -229,24 +231,27 @@ def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
 def _companion_event(now: Figures, event: AnyEvent, at: float) -> Figures:
     match event:
         case events.CompanionStarted(companion=name):
-            return _companion(_at_rest(now, RunPhase.COMPANIONS), name, agents=0, asked=False)
+            now = _companion(now, name, agents=0, asked=False, awaited=False)
+            return _at_rest(now, RunPhase.COMPANIONS)
         case events.CompanionReady(companion=name):
             return _companion(_at_rest(now, RunPhase.STARTING), name, up=True)
-        case events.CompanionExited(companion=name):
-            return _companion(now, name, up=False, used=0)
-        case events.CompanionStopped(companion=name, reason=reason):
+        case events.CompanionExited(companion=name) | events.CompanionStopped(companion=name):
             before = now.companions.get(name, _NO_COMPANION)
-            alone = reason is Restart.MEMORY and not before.asked
-            collections = _more(before.collections, Collected.UNSUPPORTED) if alone else before.collections
-            return _companion(now, name, up=False, used=0, collections=collections)
+            collections = before.collections
+            if before.awaited:
+                collections = _more(collections, Collected.INTERRUPTED)
+            elif getattr(event, "reason", None) is Restart.MEMORY and not before.asked:
+                collections = _more(collections, Collected.UNSUPPORTED)
+            return _companion(now, name, up=False, used=0, collections=collections, awaited=False)
         case events.CompanionRestarted(companion=name, reason=reason):
             restarts = _more(now.companions.get(name, _NO_COMPANION).restarts, reason)
             return _companion(now, name, restarts=restarts, last_restart=at)
         case events.GcRequested(owner=owner):
-            return _companion(now, owner.name, asked=True)
+            return _companion(now, owner.name, asked=True, awaited=True)
         case events.GcDone(owner=owner, collection=collection):
             before = now.companions.get(owner.name, _NO_COMPANION)
-            return _companion(now, owner.name, collections=_more(before.collections, _result(collection)))
+            collections = _more(before.collections, _result(collection))
+            return _companion(now, owner.name, collections=collections, awaited=False)
     return now
 
 
@@ -293,14 +298,15 @@ def _attempt_started(now: Figures, view: RunView, event: events.AttemptStarted, 
     live = {**now.live, event.agent: LiveAgent(agent=event.agent)}
     return _agent(
         replace(now, phase=RunPhase.RUNNING, live=live, violations=view.sequence_violations), view, event.agent,
-        limit=event.hard, gc_threshold=event.soft, peak=0, starts=now.agents[event.agent].starts + 1, last_start=at,
+        limit=event.hard, gc_threshold=event.soft, starts=now.agents[event.agent].starts + 1, last_start=at,
     )  # fmt: skip
 
 
 def _gc_done(now: Figures, view: RunView, name: str, done: Collection) -> Figures:
     agent, phase = now.agents[name], RunPhase.RUNNING if now.phase is RunPhase.GC else now.phase
     collections, freed = _more(agent.collections, _result(done)), agent.freed + max(done.freed, 0)
-    return _agent(replace(now, phase=phase), view, name, collections=collections, freed=freed)
+    now = _live(replace(now, phase=phase), name, awaited=False)
+    return _agent(now, view, name, collections=collections, freed=freed)
 
 
 def _result(done: Collection) -> Collected:
@@ -334,14 +340,17 @@ def _attempt_ended(now: Figures, view: RunView, event: events.AttemptEnded, at: 
     agent, outcome = now.agents[event.agent], event.outcome
     code = outcome.exit_code if outcome.signal is None else 128 + outcome.signal
     others = {name: live for name, live in now.live.items() if name != event.agent}
-    swept = agent.swept
-    if (live := now.live.get(event.agent)) is not None and live.told:
+    swept, collections, live = agent.swept, agent.collections, now.live.get(event.agent)
+    if live is not None and live.awaited:
+        collections = _more(collections, Collected.INTERRUPTED)
+    if live is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(
         _at_rest(replace(now, live=others), RunPhase.DRAINING), view, event.agent,
-        peak=outcome.peak, exits=_more(agent.exits, outcome.reason), seconds=agent.seconds + outcome.seconds,
-        last_duration=outcome.seconds, last_end=at, last_exit_code=agent.last_exit_code if code is None else code,
-        last_success=at if event.ok else agent.last_success, swept=swept,
+        peak=max(agent.peak, outcome.peak), exits=_more(agent.exits, outcome.reason),
+        seconds=agent.seconds + outcome.seconds, last_duration=outcome.seconds, last_end=at,
+        last_exit_code=agent.last_exit_code if code is None else code,
+        last_success=at if event.ok else agent.last_success, swept=swept, collections=collections,
     )  # fmt: skip
 
 

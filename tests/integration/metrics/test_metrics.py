@@ -301,6 +301,11 @@ def test_a_spike_stays_visible_for_a_minute_and_the_peak_for_the_attempt() -> No
     assert table(now)["agent_tree_rss_peak_bytes", ("a",)] == 900
 
 
+def test_the_peak_is_the_highest_of_all_attempts_as_in_the_table() -> None:
+    told = Told().run(*AGENTS).attempt("a", Reason.FAILED, peak=900).attempt("a", number=2, peak=20)
+    assert table(after(told))["agent_tree_rss_peak_bytes", ("a",)] == 900
+
+
 def test_agents_that_completed_before_a_resume_are_in_the_queue_metric() -> None:
     found = table(after(Told().run(*AGENTS, resumed=True, before=("a",))))
     assert found["queue_agents", ("completed",)] == 1
@@ -314,7 +319,23 @@ def test_a_companions_collections_are_counted_and_a_restart_without_one() -> Non
     now = after(companion(Restart.MEMORY), after(told))
     found = table(after(companion(Restart.MEMORY), now))
     results = {result: found["companion_gc_requests_total", ("mcp", result)] for result in Collected}
-    assert results == {"freed": 1, "no_effect": 0, "unsupported": 1, "failed": 0}
+    assert results == {"freed": 1, "no_effect": 0, "unsupported": 1, "failed": 0, "interrupted": 0}
+
+
+def test_a_collection_that_a_companions_stop_overtakes_is_counted() -> None:
+    mcp = Owner(name="mcp", number=1, companion=True)
+    now = after(Told().tell(GcRequested(owner=mcp, used=9, limit=8, processes=1)))
+    now = after(companion(Restart.MEMORY), now)
+    assert table(now)["companion_gc_requests_total", ("mcp", "interrupted")] == 1
+    assert table(now)["companion_gc_requests_total", ("mcp", "unsupported")] == 0
+
+
+def test_a_collection_that_a_kill_overtakes_is_counted() -> None:
+    asked = GcRequested(owner=Owner(name="a", number=1), used=9, limit=8, processes=1)
+    now = after(Told().run(*AGENTS).started("a").tell(asked).tell(asked).ended("a", Reason.HARD))
+    assert table(now)["gc_requests_total", ("a", "interrupted")] == 1
+    answered = after(collection("a", freed=0), after(Told().run(*AGENTS).started("a")))
+    assert table(after(Told().ended("a"), answered))["gc_requests_total", ("a", "interrupted")] == 0
 
 
 def test_restart_of_a_companion_is_counted_with_its_reason_and_its_agents_restart_at_zero() -> None:
