@@ -117,6 +117,18 @@ class Tree:
         """Return the largest charge of the cgroup in bytes, page cache included; 0 if the kernel does not say."""
         return (self._group.peak() if self._group is not None else None) or 0
 
+    def peak_between_looks(self) -> int:
+        """Return the cgroup's largest charge less what is still charged, in bytes; 0 if the kernel does not say.
+
+        Call it once no process is left: then its page cache and kernel memory are still charged, and do not count. Page
+        cache of files that it deleted is counted.
+        """
+        group = self._group if self._measure in _AS_A_GROUP else None
+        if group is None or (peak := group.peak()) is None:
+            return 0
+        charged, used = group.charged() or 0, group.used() or 0
+        return max(peak - max(charged - used, 0), 0)
+
     @property
     def looks(self) -> int:
         """How many looks in a row must find no process until none is left: one, where the kernel proves it."""

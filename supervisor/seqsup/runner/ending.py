@@ -26,6 +26,8 @@ from seqsup.state.run_folder import FORENSICS, write_private
 if TYPE_CHECKING:
     from seqsup.runner.watch import Seen
 
+_SHORT = 1.0  # seconds: between two looks of a longer attempt may be as many
+
 
 class Ending:
     """Construct it before the attempt starts: kills by the kernel are counted from then on."""
@@ -54,6 +56,8 @@ class Ending:
         peak, held = watch.peak, seen.stopped
         if reason is Reason.KERNEL_OOM:
             peak, held = max(peak, tree.kernel_peak()), tree.last_whole
+        elif watch.reason is None and seen.seconds < _SHORT:
+            peak = max(peak, tree.peak_between_looks())
         why, forensics, leaked = self._examined(reason, why, peak, held, seen, known)
         blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
         return Outcome(

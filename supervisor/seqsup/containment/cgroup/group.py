@@ -55,6 +55,9 @@ class Cgroup(Membership, Protocol):
     def peak(self) -> int | None:
         """Return the most that was ever charged, in bytes. It includes page cache: an upper bound of used()."""
 
+    def charged(self) -> int | None:
+        """Return what is charged now, in bytes, with page cache and the kernel's own memory."""
+
     def oom_kills(self) -> int:
         """Return how often the kernel killed here for memory. A group kill counts a process twice."""
 

@@ -89,6 +89,9 @@ class CgroupV1:
     def peak(self) -> int | None:
         return number(read(f"{self._memory}/memory.max_usage_in_bytes"))
 
+    def charged(self) -> int | None:
+        return number(read(f"{self._memory}/memory.usage_in_bytes"))
+
     def oom_kills(self) -> int:
         if self._event is not None:
             with contextlib.suppress(BlockingIOError):

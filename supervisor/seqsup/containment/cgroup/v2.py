@@ -77,6 +77,9 @@ class CgroupV2:
     def peak(self) -> int | None:
         return number(read(f"{self._folder}/memory.peak"))
 
+    def charged(self) -> int | None:
+        return number(read(f"{self._folder}/memory.current"))
+
     def oom_kills(self) -> int:
         return self._oom.numbers().get("oom_kill", 0)  # reading it is what makes oom_event quiet
 
