@@ -94,8 +94,9 @@ class Told:
         return self.tell(HaltRequested(halt=halt, by="SIGINT"))
 
     def attempt_started(
-        self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None, lane: int = 1
-    ) -> "Told":
+        self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None, lane: int = 1,
+        companions_before: int | None = None,
+    ) -> "Told":  # fmt: skip
         return self.tell(
             AttemptStarted(
                 agent=agent,
@@ -109,6 +110,8 @@ class Told:
                 runtime="",
                 options=(),
                 lane=lane,
+                host_before=2048 * MIB,
+                companions_before=companions_before,
             )
         )
 
@@ -133,6 +136,7 @@ class Told:
         processes: tuple[ProcessMemory, ...] = (),
         left_over: tuple[ProcessMemory, ...] = (),
         leak: Leak | None = None,
+        end: int | None = None,
     ) -> "Told":
         return self.tell(
             AttemptEnded(
@@ -147,6 +151,7 @@ class Told:
                     exit=None if exit_code is None else Exit(code=exit_code, signal=None),
                     seconds=seconds,
                     peak=peak,
+                    end=end,
                     processes=processes,
                     left_over=left_over,
                     leak=leak,
@@ -232,6 +237,7 @@ class Told:
         seconds: float = 0.1,
         why: str = "",
         strays: tuple[ProcessMemory, ...] = (),
+        gave_back: int | None = None,
     ) -> "Told":
         return self.tell(
             Drained(
@@ -241,11 +247,11 @@ class Told:
                 seconds=seconds,
                 before=2048 * MIB,
                 after=4096 * MIB,
-                freed=2048 * MIB,
                 owned=20 * MIB,
                 strays=strays,
                 why=why,
                 on_timeout=OnTimeout.STOP if why else None,
+                gave_back=gave_back,
             )
         )
 

@@ -51,6 +51,7 @@ class Tree:
         self._listing: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
+        self.kept = 0  # bytes of members that may outlive the agent, or survived SIGKILL, when they were released
         self.last_whole: tuple[ProcessMemory, ...] = ()  # the names before the leader exited or the kernel killed
         self._leader, self.leader = leader, leader.pid
         self.search = MemberSearch(owner, self._members, ledger, group, leader.pid)
@@ -247,6 +248,7 @@ class Tree:
     def abandon(self) -> str:
         """Note the processes that survived SIGKILL, and return why. close() releases them, but they stay known."""
         left = self._members.living()
+        self.kept += sum(member.bytes for member in left)
         self._owner.abandoned.update({member.pid: member.start for member in left})
         return ", ".join(f"pid {member.pid} ({member.name}): {member.holdup()}" for member in left)
 
@@ -259,7 +261,9 @@ class Tree:
         for member in self._members.living():
             command = member.describe().command
             if any(text in command or fnmatchcase(command, f"*{text}*") for text in allowed):
-                self._let_go(member)
+                self.kept += self._members.sum_of([member.pid])
+                if member.pid in self._members:  # else it exited meanwhile
+                    self._let_go(member)
 
     def _let_go(self, member: Member) -> None:
         self._owner.foreign[member.pid] = member.start

@@ -67,6 +67,8 @@ class AttemptStarted(Event, frozen=True):
     options: tuple[str, ...]  # what we put into NODE_OPTIONS; never the user's own
     soft: int | None
     lane: int
+    host_before: int | None = None  # bytes that the host has available; None in old journals
+    companions_before: int | None = None  # bytes that the companions use; None if there are none
 
 
 class Spawned(Event, frozen=True):
@@ -241,13 +243,14 @@ class Drained(Event, frozen=True):
     attempt: int
     reached: bool
     seconds: float
-    before: int  # MemAvailable of the host when the tree was last measured
+    before: int  # MemAvailable of the host before the attempt
     after: int  # MemAvailable now
-    freed: int  # after - before: the whole host's, so neighbours move it too
     owned: int  # bytes that the run still holds: supervisor and allowed leftovers
     strays: tuple[ProcessMemory, ...]  # found by cookie, outside the supervisor's descendants
     why: str = ""
     on_timeout: OnTimeout | None = None
+    end: int | None = None  # of the attempt's outcome
+    gave_back: int | None = None  # bytes of its tree and leftover processes that are gone; None: never measured
 
 
 class AgentDue(Event, frozen=True):

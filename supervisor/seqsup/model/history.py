@@ -198,7 +198,8 @@ class History:
         self._lanes[event.agent, event.attempt] = event.lane
         attempt = AttemptView(
             agent=event.agent, item=agent.item, number=event.attempt, command=event.command, folder=event.folder,
-            started=recorded.at, ended=recorded.at, soft=event.soft, hard=event.hard,
+            started=recorded.at, ended=recorded.at, soft=event.soft, hard=event.hard, host_before=event.host_before,
+            companions_before=event.companions_before,
         )  # fmt: skip
         self._last[event.agent] = attempt
         self.view.attempts.append(attempt)
@@ -208,6 +209,8 @@ class History:
         agent.attempt, agent.folder = event.attempt, event.folder
         agent.started, agent.began = recorded.at, recorded.mono
         agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
+        agent.host_before, agent.companions_before = event.host_before, event.companions_before
+        agent.end = agent.gave_back = agent.host_after = None
         agent.pid = agent.retry_at = agent.due = agent.limit_until = agent.exit_code = agent.signal = None
 
     def _stop_sent(self, event: events.StopSent, at: float) -> None:
@@ -225,14 +228,15 @@ class History:
         agent, outcome = self._agent(event.agent), event.outcome
         if (attempt := self._last.get(event.agent)) is not None:
             attempt.ended, attempt.over, attempt.seconds = recorded.at, True, outcome.seconds
-            attempt.peak, attempt.reason, attempt.why, attempt.ok = outcome.peak, outcome.reason, outcome.why, event.ok
+            attempt.peak, attempt.end = outcome.peak, outcome.end
+            attempt.reason, attempt.why, attempt.ok = outcome.reason, outcome.why, event.ok
             attempt.forensics = f"{attempt.folder}/{outcome.forensics}" if outcome.forensics else ""
         agent.state = AgentState.DRAINING
         agent.reason, agent.why, agent.processes = outcome.reason, outcome.why, outcome.processes
         agent.leak = outcome.leak
         agent.exit_code, agent.signal, agent.pid = outcome.exit_code, outcome.signal, None
         agent.seconds += outcome.seconds
-        agent.peak = max(agent.peak, outcome.peak)
+        agent.peak, agent.end = max(agent.peak, outcome.peak), outcome.end
         agent.hard = event.hard
         agent.forensics = f"{agent.folder}/{outcome.forensics}" if outcome.forensics and agent.folder else None
         agent.left_over += how_many(outcome.left_over)
@@ -265,6 +269,8 @@ class History:
         agent = self._agent(event.agent)
         if (attempt := self._last.get(event.agent)) is not None:
             attempt.drained, attempt.draining, attempt.drain_reached = at, event.seconds, event.reached
+            attempt.gave_back, attempt.host_after = event.gave_back, event.after
+        agent.gave_back, agent.host_after = event.gave_back, event.after
         agent.drained, agent.drain_reached = event.seconds, event.reached
         counted = self._strays.get(event.agent, frozenset())
         new = [process for process in event.strays if process.pid not in counted]

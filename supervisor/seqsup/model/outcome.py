@@ -30,6 +30,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     exit: Exit | None
     seconds: float
     peak: int
+    # Memory of the tree before it exited or was stopped: the higher of the last two looks; None: there was none
+    end: int | None = None
     processes: tuple[ProcessMemory, ...] = ()
     left_over: tuple[ProcessMemory, ...] = ()
     blames_us: bool = False  # an option of ours caused it: it may run without

@@ -47,7 +47,17 @@ class Now(NamedTuple):
     mono: float
 
 
-class AgentView(Struct, kw_only=True):
+class MemoryFigures(Struct, kw_only=True):
+    """Memory around one attempt, in bytes; None: not known, or not yet."""
+
+    host_before: int | None = None  # available on the host before it started
+    companions_before: int | None = None  # used by the companions then; None too if there are none
+    end: int | None = None  # of its tree before it exited or was stopped, see Outcome
+    gave_back: int | None = None  # by its tree and its leftover processes, once they are gone
+    host_after: int | None = None  # available on the host after the drain
+
+
+class AgentView(MemoryFigures, kw_only=True):
     """One agent so far: attempts, seconds, peak and leftovers of all attempts, the rest of the last one."""
 
     name: str
@@ -117,7 +127,7 @@ class Stop(Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessMemory, ...]
 
 
-class AttemptView(Struct, kw_only=True):
+class AttemptView(MemoryFigures, kw_only=True):
     """One attempt of an agent; times in seconds since the epoch."""
 
     agent: str

@@ -115,8 +115,9 @@ class Agent:
         try:
             workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._inputs.filled_in(step, workspace.paths)
+            held = self._companions.used() if self._companions else None
             own_context, beside = self._own_context(workspace.paths), self._companions.failed_since
-            ended = await attempt(step, number, self._heap, workspace, own_context, beside)
+            ended = await attempt(step, number, self._heap, workspace, own_context, held, beside)
             self._outcomes.append(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:

@@ -25,33 +25,36 @@ class Ended(Struct, frozen=True):
 
     outcome: Outcome
     tree: str  # the mark of its processes
-    last_available: int  # bytes of the host, when its tree was last measured
+    host_before: int  # bytes that the host had available before it
+    kept: int  # bytes of its processes that may outlive it, or survived SIGKILL
     since: int  # the pid of its leader, or that was given out last before there could be none
     began: float  # monotonic seconds
 
 
 async def attempt(
     step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext,
-    failed_beside: Callable[[float], str] = lambda _: "",
+    companions_used: int | None = None, failed_beside: Callable[[float], str] = lambda _: "",
 ) -> Ended:  # fmt: skip
     """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable.
 
-    `failed_beside` names the companions that failed since a time in monotonic seconds: that may be why it failed.
+    `companions_used` is in bytes. `failed_beside` names the companions that failed since a time in monotonic seconds:
+    that may be why it failed.
     """
     paths = workspace.paths
     env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
     if step.node is not None and step.node.telemetry and step.account is not None:
         copy_preload(paths.folder)
     options = environment.options(step, heap, env, paths.folder)
+    before = context.host.available()
     context.emit(
         AttemptStarted(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
             heap=heap, lane=paths.lane, folder=paths.label, runtime=environment.runtime(step), options=options,
-            soft=step.limits.soft,
+            soft=step.limits.soft, host_before=before, companions_before=companions_used,
         )
     )  # fmt: skip
     since, began = context.owner.last_pid(), time.monotonic()
-    ended, ending, leader, available = await execute(step, number, heap, workspace, context, env, options)
+    ended, ending, leader, kept = await execute(step, number, heap, workspace, context, env, options)
     ended = await checked(ended, step, ending.printed, number, paths, context, env)
     if ended.reason is Reason.NO_RESULT:
         ended = ending.in_view_of_preset(ended)
@@ -63,4 +66,4 @@ async def attempt(
             hard=step.limits.hard, outcome=ended,
         )
     )  # fmt: skip
-    return Ended(ended, paths.label, available, since if leader is None else leader, began)
+    return Ended(ended, paths.label, before, kept, since if leader is None else leader, began)

@@ -55,8 +55,8 @@ class Drainer:
         forced = self._stop_request.halt is Halt.KILL
         return Drained(
             agent=step.name, attempt=number, reached=not found.missing, seconds=found.seconds,
-            before=ended.last_available, after=found.available, freed=found.available - ended.last_available,
-            owned=found.owned, strays=strays, why=found.missing,
+            before=ended.host_before, after=found.available, owned=found.owned, strays=strays, why=found.missing,
+            end=ended.outcome.end, gave_back=_given_back(ended, strays),
             on_timeout=rule.on_timeout if found.missing and not forced else None,
         )  # fmt: skip
 
@@ -87,6 +87,15 @@ class Drainer:
     def _strays(self, ended: Ended) -> Iterator[int]:
         born = self._reaper.born_since(ended.since) if time.monotonic() - ended.began < _QUICK else None
         return bearers(self._cookie, ended.tree, except_pids=self._reaper.let_go(), among=born)
+
+
+def _given_back(ended: Ended, strays: tuple[ProcessMemory, ...]) -> int | None:
+    """Return the bytes that an attempt's tree and leftover processes used and no longer do; None if never measured."""
+    left_over = sum(process.bytes for process in ended.outcome.left_over)
+    found = sum(process.bytes for process in strays)
+    if ended.outcome.end is None and not left_over + found:
+        return None
+    return max(max(ended.outcome.end or 0, left_over) - ended.kept, 0) + found
 
 
 def _in_memory(since: float) -> str:

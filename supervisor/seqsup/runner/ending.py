@@ -62,8 +62,8 @@ class Ending:
         blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
         return Outcome(
             reason=reason, why=why, exit=exited if reason is not Reason.SPAWN_FAILED else None, seconds=seen.seconds,
-            peak=peak, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at, forensics=forensics,
-            blames_us=bool(blames_us), leak=leaked,
+            peak=peak, end=seen.end, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at,
+            forensics=forensics, blames_us=bool(blames_us), leak=leaked,
         )  # fmt: skip
 
     def classify(self, exited: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:

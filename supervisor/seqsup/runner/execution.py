@@ -26,7 +26,7 @@ class Executed(NamedTuple):
     outcome: Outcome
     ending: Ending
     leader: int | None  # its pid, if there was one
-    available: int  # bytes of the host, when the tree was last measured
+    kept: int  # bytes of its processes that may outlive it, or survived SIGKILL
 
 
 async def execute(
@@ -54,11 +54,11 @@ async def execute(
         except OSError as error:
             why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
             failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
-            return Executed(failed, ending, None, context.host.available())
+            return Executed(failed, ending, None, 0)
         try:
             context.emit(Spawned(agent=step.name, attempt=number, pid=tree.leader, start_time=tree.leader_start))
             seen = await watcher.watch(tree)
-            return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, seen.available)
+            return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, tree.kept)
         except BaseException:
             await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
             raise

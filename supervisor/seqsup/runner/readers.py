@@ -171,6 +171,7 @@ class Display(Struct, frozen=True, kw_only=True):
     note: str = ""  # shown first
     json: bool = False
     quiet: bool = False
+    verbose: bool = False  # the final table has the agents' memory
     relay: bool = False  # copy the agent's output to our own
     detached: Detached | None = None  # in the background
     follow: bool = False  # so does the agents' output, each line with its agent's name
@@ -281,7 +282,9 @@ class TerminalReaders(Readers):
             elsewhere = self._plan.state_dir != str(state_dir())
             view = self._emitter.view
             said = results(view, self._folder) if self._folder is not None else None
-            table = summary(view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere, said=said)
+            table = summary(
+                view, width=width(sys.stderr), here=self._here, elsewhere=elsewhere, said=said, memory=display.verbose
+            )  # fmt: skip
             click.echo(table, err=True)
             if redrawn and (self._emitter.view.seconds or 0.0) >= _RINGS:
                 click.echo(b"\a", err=True, nl=False)

@@ -32,7 +32,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     watch: Watch
     kernel_oom: str  # the kernel's words, if it killed in the cgroup
     seconds: float  # from the start to the leader's exit
-    available: int  # memory of the host when the tree was last measured
+    end: int | None  # memory of the tree before it exited or was stopped, see Outcome
     stopped: tuple[ProcessMemory, ...]  # the processes of the tree when it was stopped
     stopped_at: int  # memory of the tree then
     left_over: tuple[ProcessMemory, ...]  # leftover processes
@@ -58,7 +58,8 @@ class Watcher:
         self._left = False  # it was reported that the leader exited
         self._told = -1.0  # the beginning of the phase that was reported last
         self._seconds: float | None = None  # from the start to the leader's exit
-        self._available = context.host.available()
+        self._last = 0  # memory of the tree at the last look before it exited or was stopped
+        self._end: int | None = None  # and at the higher of the last two: one may fall into the exit itself
         self._stopped: tuple[ProcessMemory, ...] = ()
         self._stopped_at = 0
         self._left_over: tuple[ProcessMemory, ...] = ()
@@ -90,7 +91,7 @@ class Watcher:
             )  # fmt: skip
         seconds = time.monotonic() - self._watch.started if self._seconds is None else self._seconds
         return Seen(
-            watch=self._watch, kernel_oom=sample.kernel_oom, seconds=seconds, available=self._available,
+            watch=self._watch, kernel_oom=sample.kernel_oom, seconds=seconds, end=self._end,
             stopped=self._stopped, stopped_at=self._stopped_at, left_over=self._left_over,
         )  # fmt: skip
 
@@ -143,7 +144,7 @@ class Watcher:
 
     def _newborn(self) -> Sample:
         """Return a sample without measuring: the leader is still a shell."""
-        return Sample(at=time.monotonic(), used=0, processes=1, host_available=self._available)
+        return Sample(at=time.monotonic(), used=0, processes=1, host_available=self._context.host.available())
 
     def _look(self, tree: Tree) -> Sample:
         began = time.monotonic()
@@ -178,8 +179,8 @@ class Watcher:
         used, available = tree.used() if processes else 0, context.host.available()
         for denied in tree.denied():
             context.emit(Warned(message=f"{self._step.name}: {denied}"))
-        if used:
-            self._available = available
+        if used and running and not root_exited:
+            self._end, self._last = max(used, self._last), used
         now = time.monotonic()
         collectable = running and self._node.hear(tree, now, used)
         sample = Sample(
@@ -200,7 +201,8 @@ class Watcher:
         reason, why, _ = self._ending.classify(exited, tree.kernel_oom())
         if retry.ok(reason, step.expect):
             ended = Outcome(
-                reason=reason, why=why, exit=exited, seconds=self._seconds or 0.0, peak=self._watch.peak
+                reason=reason, why=why, exit=exited, seconds=self._seconds or 0.0, peak=self._watch.peak,
+                end=self._end,
             )  # fmt: skip
             self._context.emit(
                 LeaderEnded(

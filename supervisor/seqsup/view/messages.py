@@ -203,16 +203,15 @@ def _(event: events.AgentEnded) -> Message | None:
 
 @say.register
 def _(event: events.Drained) -> Message:
-    text = (
-        f"host: {format_size(event.before)} → {format_size(event.after)} available, other programs included;"
-        f" the run uses {format_size(event.owned)}"
-    )
-    if event.strays:
-        text += f"; found outside its tree: {processes(event.strays)}"
+    sizes = {"end": event.end, "gave back": event.gave_back}
+    told = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items() if size is not None)
+    host = f"available {format_size(event.before)} → {format_size(event.after)}"
+    strays = f"found outside its tree: {processes(event.strays)}" if event.strays else ""
     if event.reached:
-        seconds = format_duration(event.seconds)
-        level = INFO if event.strays or event.seconds >= _SLOW else DEBUG
-        return Message(level, "✔", "drained", f"in {seconds}: {text}")
+        slow = f"in {format_duration(event.seconds)}" if event.seconds >= _SLOW else ""
+        text = "; ".join(filter(None, (slow, told, strays)))
+        return Message(INFO if text else DEBUG, "✔", "drained", text, host)
+    text = "; ".join(filter(None, (told, host, f"the run uses {format_size(event.owned)}", strays)))
     then = f"; next: {event.on_timeout}" if event.on_timeout else ""
     return Message(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")
 

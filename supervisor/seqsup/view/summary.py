@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from seqsup.model.process_names import processes
 from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
-from seqsup.model.run_view import AgentState, AgentView, RunState, RunView
+from seqsup.model.run_view import AgentState, AgentView, MemoryFigures, RunState, RunView
 from seqsup.text import columns, counted, cut, named, printable, styled, unpainted, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.table import NONE, Column, render
@@ -21,6 +21,15 @@ COLUMNS = (
     Column("gc freed", optional=6),
     Column("left over", optional=4),
     Column("drained", optional=3),
+)
+_MEMORY = (
+    Column("agent", right=False),
+    Column("host before", optional=3),
+    Column("companions", optional=4),
+    Column("peak"),
+    Column("end", optional=1),
+    Column("gave back"),
+    Column("host after", optional=2),
 )
 _DIM = ("attempts", "of limit", "gc freed", "left over", "drained")  # the secondary figures
 _STYLES = {
@@ -39,24 +48,27 @@ _TEXT = 100  # characters of a line of prose where the width is not known
 
 def summary(
     view: RunView, *, width: int | None = None, here: str = "", elsewhere: bool = False,
-    said: Mapping[str, str] | None = None,
+    said: Mapping[str, str] | None = None, memory: bool = False,
 ) -> str:  # fmt: skip
     """Say all of it, of a run that is over. `said` is the result of each agent, in a line."""
-    below = body(view, width=width, here=here, elsewhere=elsewhere, said=said)
+    below = body(view, width=width, here=here, elsewhere=elsewhere, said=said, memory=memory)
     return "\n".join([*wrap("  ".join(filter(None, (view.run, lead(view)))), width), *below])
 
 
 def body(
     view: RunView, *, width: int | None = None, died: bool = False, unswept: bool = False, here: str = "",
-    elsewhere: bool = False, said: Mapping[str, str] | None = None,
+    elsewhere: bool = False, said: Mapping[str, str] | None = None, memory: bool = False,
 ) -> Iterator[str]:  # fmt: skip
     """What stands below the headline.
 
     `died`: its supervisor is gone, and `unswept`: has left something. `here` is the folder where commands would be
-    typed; `elsewhere`: the profile keeps its runs in a folder of its own.
+    typed; `elsewhere`: the profile keeps its runs in a folder of its own. `memory` adds a table of the agents' memory.
     """
     yield ""
     yield from table(view, width)
+    if memory and (ran := [agent for agent in view.agents.values() if agent.attempts]):
+        yield ""
+        yield from render(_MEMORY, [(agent.label, *figures(agent, agent.peak)) for agent in ran], width)
     for name, line in (said or {}).items():
         head = f"{name} said: "
         yield styled("bold", head.rstrip()) + " " + cut(printable(line), max((width or _TEXT) - columns(head), _LEAST))
@@ -134,6 +146,14 @@ def row(agent: AgentView, over: bool) -> tuple[str, ...]:
         str(agent.left_over or NONE),
         drained(agent.drained, agent.drain_reached),
     )
+
+
+def figures(around: MemoryFigures, peak: int) -> tuple[str, ...]:
+    """Cells: the host before, companions, peak, end, what came back, and the host after."""
+    sizes = (
+        around.host_before, around.companions_before, peak or None, around.end, around.gave_back, around.host_after
+    )  # fmt: skip
+    return tuple(NONE if size is None else format_size(size) for size in sizes)
 
 
 def share(peak: int, hard: int | None) -> str:

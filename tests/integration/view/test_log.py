@@ -37,7 +37,7 @@ from seqsup.model.events import (
 from seqsup.model.reason import Reason
 from seqsup.units import GIB, MIB
 from seqsup.view.log import FILE, Log, spoken
-from seqsup.view.messages import LEVELS, Message, say
+from seqsup.view.messages import DEBUG, INFO, LEVELS, Message, say
 
 SHOWN = """\
 ▶ seqsup      started    nightly: 2 agents, one at a time, in subreaper
@@ -47,8 +47,7 @@ SHOWN = """\
 ☠ embed       soft       stopped after 3 s  peak 1031 MiB  1031 MiB for 2 s
 ↻ embed       retry      attempt 2 in 20 s, after failed
 ✖ embed       failed     after 2 attempts: soft
-! embed       undrained  after 30 s: 96 MiB still owned (host: 2 GiB → 4 GiB available, other programs \
-included; the run uses 20 MiB); next: stop
+! embed       undrained  after 30 s: 96 MiB still owned (available 2 GiB → 4 GiB; the run uses 20 MiB); next: stop
 ■ seqsup      stop       SIGINT: the run stops now (with a grace period)
 """
 
@@ -106,12 +105,18 @@ def test_quiet_shows_pauses(terminal: TextIO) -> None:
     ]
 
 
-def test_a_host_that_has_less_than_before_freed_nothing() -> None:
+def test_what_an_agent_gave_back_is_its_trees_and_not_the_hosts() -> None:
     event = Drained(
-        agent="a", attempt=1, reached=True, seconds=0.1, before=4 * GIB, after=3 * GIB, freed=-GIB, owned=20 * MIB,
-        strays=(),
+        agent="a", attempt=1, reached=True, seconds=0.1, before=4 * GIB, after=3 * GIB, owned=20 * MIB, strays=(),
+        end=30 * MIB, gave_back=50 * MIB,
     )  # fmt: skip
-    assert "host: 4 GiB → 3 GiB available, other programs included; the run uses 20 MiB" in worded(event).text
+    line = worded(event)
+    assert (line.level, line.text) == (INFO, "end 30 MiB, gave back 50 MiB")
+    assert line.more == "available 4 GiB → 3 GiB"
+    never_measured = worded(replace(event, end=None, gave_back=None))
+    assert (never_measured.level, never_measured.text) == (DEBUG, "")
+    slow = worded(replace(event, seconds=3.0))
+    assert slow.text == "in 3 s; end 30 MiB, gave back 50 MiB"
 
 
 def test_the_file_keeps_what_happened_with_its_time_level_and_place(tmp_path: Path) -> None:
@@ -222,10 +227,7 @@ def test_lines_break_at_words_on_a_terminal_and_nowhere_else(
     as_far_as_it_fits = {40: "", 80: "", 100: "  1031 MiB for 2 s"}
     whole = SHOWN.replace(details, as_far_as_it_fits.get(width, details))
     assert " ".join(unbroken.split()) == " ".join(whole.split())
-    assert (
-        "(host: 2 GiB → 4 GiB available, other programs included; the run uses 20 MiB); next: stop"
-        in (tmp_path / FILE).read_text()
-    )
+    assert "(available 2 GiB → 4 GiB; the run uses 20 MiB); next: stop" in (tmp_path / FILE).read_text()
 
 
 def read_plain(terminal: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from helpers.told import Told, collected, process
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import (
     AdmissionDelayed,
+    AnyEvent,
     AttemptEnded,
     AttemptStarted,
     BriefWritten,
@@ -45,6 +47,7 @@ from seqsup.model.run_view import (
     RunView,
     Stop,
 )
+from seqsup.state.unwritten import decode
 from seqsup.units import MIB
 
 
@@ -269,13 +272,13 @@ def test_running_attempt_has_all_facts_of_its_start() -> None:
     view, began = fold(told.events), told.events[-1]
     agent = AgentView(
         name="a", state=AgentState.RUNNING, attempts=1, soft=300 * MIB, hard=400 * MIB, heap=300 * MIB, attempt=3,
-        folder="a/3", started=began.at, began=began.mono,
+        folder="a/3", started=began.at, began=began.mono, host_before=2048 * MIB,
     )  # fmt: skip
     assert view.agents == {"a": agent}
     assert view.attempts == [
         AttemptView(
             agent="a", number=3, command=("node", "a.js"), folder="a/3", started=began.at, ended=began.at,
-            soft=300 * MIB, hard=400 * MIB,
+            soft=300 * MIB, hard=400 * MIB, host_before=2048 * MIB,
         )
     ]  # fmt: skip
     assert view.contents == {"a": "content of a"}
@@ -319,6 +322,33 @@ def test_drained_attempt_knows_when_memory_was_back_or_that_it_is_not() -> None:
     assert (view.attempts[1].draining, view.attempts[1].drain_reached) == (30, False)
     assert (view.agents["a"].drained, view.agents["a"].drain_reached) == (30, False)
     assert view.attempts[0].draining == 0.4
+
+
+def test_memory_figures_are_those_of_the_last_attempt() -> None:
+    told = Told().run("a").attempt_started("a", companions_before=9).spawned("a").ended("a", end=7)
+    told.drained("a", gave_back=8)
+    view = fold(told.events)
+    for each in (view.agents["a"], view.attempts[0]):
+        assert (each.host_before, each.companions_before, each.end) == (2048 * MIB, 9, 7)
+        assert (each.gave_back, each.host_after) == (8, 4096 * MIB)
+    agent = fold(told.attempt_started("a", number=2).events).agents["a"]
+    assert (agent.host_before, agent.companions_before, agent.end) == (2048 * MIB, None, None)
+    assert (agent.gave_back, agent.host_after) == (None, None)
+
+
+def test_events_of_an_older_journal_have_no_memory_figures() -> None:
+    def older(body: AnyEvent, *missing: str) -> AnyEvent:
+        facts = msgspec.json.decode(msgspec.json.encode(body))
+        facts.get("outcome", {}).pop("end", None)
+        return decode(msgspec.json.encode({name: fact for name, fact in facts.items() if name not in missing}))
+
+    told = Told().run("a").attempt_started("a").ended("a", end=7).drained("a", gave_back=8)
+    began, ended, drained = (each.body for each in told.events[1:])
+    old = Told().run("a").tell(older(began, "host_before", "companions_before")).tell(older(ended))
+    old.tell(older(drained, "end", "gave_back"))
+    agent = fold(old.events).agents["a"]
+    assert (agent.host_before, agent.companions_before, agent.end, agent.gave_back) == (None, None, None, None)
+    assert agent.host_after == 4096 * MIB
 
 
 def test_agent_that_waits_knows_until_when_by_both_clocks() -> None:

@@ -41,7 +41,7 @@ def run(exit_code: int) -> RunEnded:
 
 
 def drained(on_timeout: OnTimeout | None, *, reached: bool = False) -> Drained:
-    sizes: dict[str, Any] = dict.fromkeys(("before", "after", "freed", "owned"), 0)
+    sizes: dict[str, Any] = dict.fromkeys(("before", "after", "owned"), 0)
     return Drained(agent="a", attempt=1, reached=reached, seconds=1.0, strays=(), on_timeout=on_timeout, **sizes)
 
 

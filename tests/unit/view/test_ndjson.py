@@ -40,6 +40,7 @@ def test_a_line_is_flat_and_complete() -> None:
         "signal": None,
         "seconds": 1.0,
         "peak": 374 * MIB,
+        "end": None,
         "hard": None,
         "processes": [],
         "left_over": [],
@@ -87,7 +88,7 @@ def test_agent_with_leftover_processes_is_reported_as_it_exited() -> None:
     outcome = Outcome(reason=Reason.FAILED, why="exit 3", exit=Exit(code=3, signal=None), seconds=1.0, peak=MIB)
     assert flat(LeaderEnded(agent="a", attempt=1, content="c", hard=9, outcome=outcome)) == {
         "event": "leader_ended", "agent": "a", "attempt": 1, "content": "c", "reason": "failed", "why": "exit 3",
-        "exit_code": 3, "signal": None, "seconds": 1.0, "peak": MIB, "hard": 9,
+        "exit_code": 3, "signal": None, "seconds": 1.0, "peak": MIB, "end": None, "hard": 9,
     }  # fmt: skip
 
 

@@ -29,10 +29,11 @@ from seqsup.state.run_folder import state_dir
 )
 @log_options
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout, and nothing else.")
+@click.option("-v", "--verbose", is_flag=True, help="Show also what memory each agent gave back.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only failures, pauses and the final table.")
 def start(
-    profile: str | None, no_wait: bool, detach: bool, as_json: bool, quiet: bool, follow: bool, progress: str,
-    log_level: str | None, log_format: str, **asked: Any,
+    profile: str | None, no_wait: bool, detach: bool, as_json: bool, verbose: bool, quiet: bool, follow: bool,
+    progress: str, log_level: str | None, log_format: str, **asked: Any,
 ) -> int:  # fmt: skip
     """Run PROFILE's agents one at a time, and prove that memory is back after each.
 
@@ -49,7 +50,7 @@ def start(
     taken = take(profile, may_ask=True, **asked)
     plan = taken.plan
     display = Display(
-        note=taken.note, json=as_json, quiet=quiet or detach, follow=follow, plain=progress == "plain",
+        note=taken.note, json=as_json, quiet=quiet or detach, verbose=verbose, follow=follow, plain=progress == "plain",
         log_level=log_level and log_level.upper(), log_json=log_format == "json",
     )  # fmt: skip
     of = taken.earlier and taken.earlier.run

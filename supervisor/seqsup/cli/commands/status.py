@@ -34,8 +34,9 @@ WAITING = "waiting"  # told by the queue
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.run)
 @click.option("-w", "--watch", is_flag=True, help="Keep showing it, as `start` does. Ctrl-C does not stop the run.")
+@click.option("-v", "--verbose", is_flag=True, help="Show also what memory each agent gave back.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes and times in seconds.")
-def status(run: str | None, watch: bool, as_json: bool) -> int:
+def status(run: str | None, watch: bool, verbose: bool, as_json: bool) -> int:
     """Show the active run, or the last one.
 
     RUN is a number (r42 or 42), a profile's name or its file; or q7, one that waits for its turn. Without it: the run
@@ -72,7 +73,10 @@ def status(run: str | None, watch: bool, as_json: bool) -> int:
         now = Now(time.time(), time.monotonic())
         uses = _figures(view, found.folder, now) if state == RunState.RUNNING and not found.closed() else []
         said = results(view, found.folder) if state == RunState.COMPLETED and not found.closed() else None
-        click.echo(_text(view, state, now, left, pauses=pauses, elsewhere=elsewhere, uses=uses, said=said))
+        text = _text(
+            view, state, now, left, pauses=pauses, elsewhere=elsewhere, uses=uses, said=said, verbose=verbose
+        )  # fmt: skip
+        click.echo(text)
         for each in queued(state_dir()):
             click.echo(_in_turn(each))
     return 0 if state in (RunState.COMPLETED, RunState.RUNNING, RunState.STARTING) else 1
@@ -109,7 +113,7 @@ def tell_closed(found: Found) -> None:
 
 def _text(
     view: RunView, state: str, now: Now, left: tuple[ProcessMemory, ...] | None, *, pauses: bool, elsewhere: bool,
-    uses: list[str], said: Mapping[str, str] | None,
+    uses: list[str], said: Mapping[str, str] | None, verbose: bool,
 ) -> str:  # fmt: skip
     died = state == DIED
     columns, told = width(), _died(view, left) if died else _now(view, state, now, pauses=pauses)
@@ -121,7 +125,12 @@ def _text(
     lines += [cut(line, columns or len(line)) for line in uses]
     if state == RunState.RUNNING and view.companions:
         lines += wrap(f"  beside it: {', '.join(map(_companion, view.companions.values()))}", columns)
-    below = [*body(view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere, said=said)]
+    below = [
+        *body(
+            view, width=columns, died=died, unswept=unswept, here=here(), elsewhere=elsewhere, said=said,
+            memory=verbose,
+        )
+    ]  # fmt: skip
     if state == RunState.RUNNING and not elsewhere:
         below += next_steps(("seqsup status --watch", f"seqsup logs {view.run} -f", "seqsup stop"), columns)
     return "\n".join([*lines, *below])

@@ -18,7 +18,7 @@ from seqsup.text import printable
 from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
-from seqsup.view.summary import COLUMNS, advice, drained, headline, reasons, row, share
+from seqsup.view.summary import COLUMNS, advice, drained, figures, headline, reasons, row, share
 from seqsup.view.table import NONE, Column
 
 MOST = 120  # rows of a table
@@ -41,8 +41,9 @@ _COMPANIONS = (
 )  # fmt: skip
 _PROCESSES = (Column("pid"), Column("memory"), *map(_text, ("process", "what for", "command")))
 _ATTEMPTS = (
-    _text("started"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("peak"),
-    Column("of limit"), Column("drained"),
+    _text("started"), _text("agent"), Column("attempt"), _text("reason"), Column("time"), Column("of limit"),
+    Column("drained"), Column("host before"), Column("companions"), Column("peak"), Column("end"), Column("gave back"),
+    Column("host after"),
 )  # fmt: skip
 _MARKS = tuple(map(_text, ("at", "what", "of", "how")))
 
@@ -237,8 +238,8 @@ def _attempts(story: Story, zone: tzinfo) -> _Table:
     rows = [
         (
             _clock(attempt.started, zone), attempt.label, str(attempt.number), str(attempt.reason or "running"),
-            format_duration(attempt.took), format_size(attempt.peak) if attempt.peak else NONE,
-            share(attempt.peak, attempt.hard), drained(attempt.draining, attempt.drain_reached),
+            format_duration(attempt.took), share(attempt.peak, attempt.hard),
+            drained(attempt.draining, attempt.drain_reached), *figures(attempt, attempt.peak),
         )
         for attempt in kept
     ]  # fmt: skip
