@@ -1,0 +1,68 @@
+"""Memory: thresholds, checks by hand, options of Node, and what a run uses at its peak and after it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers.profiles import agent, of, shell, write
+from helpers.seed import Agent, InAgent, Running, SeedAgent, Seqsup, Start, check, printed
+from seqsup.units import MIB
+
+GC_AND_HEAP_LIMIT = "console.log(typeof gc, require('v8').getHeapStatistics().heap_size_limit / 2 ** 20)"
+
+
+@pytest.mark.parametrize(("threshold", "high"), [("", False), ("1 << 20", True)])
+def test_row_11_is_memory_high(in_agent: InAgent, threshold: str, high: bool) -> None:
+    assert in_agent(f"is_memory_high({threshold})") is high
+
+
+def test_row_11_plan_shows_the_thresholds_of_the_seed(seqsup: Seqsup, tmp_path: Path) -> None:
+    plan = json.loads(seqsup("plan", write(tmp_path, shell("a", "true")), "--json").stdout)
+    (limits,) = (step["limits"] for step in plan["steps"])
+    assert (limits["warn"], limits["soft"]) == (4096 * MIB, 6144 * MIB)
+
+
+def test_row_13_memory_is_shown_on_demand(seqsup: Seqsup, running: Running, garbage: Agent) -> None:
+    running(garbage)
+    shown = seqsup("mem").stdout
+    assert "agent1" in shown
+    assert re.search(r"\d+ MiB +\d+ MiB/\d\.\d GiB", shown)  # RSS, heap and its limit
+
+
+def test_row_14_forced_cleanup_shows_before_and_after(seqsup: Seqsup, running: Running, garbage: Agent) -> None:
+    running(garbage)
+    before, available, freed, after, *_ = seqsup("mem", "--gc").stdout.splitlines()
+    assert re.match(r"\[Before\] RSS \d+ MiB, heap \d+ MiB/\d\.\d GiB, external ", before)
+    assert available == "GC available: yes (1 Node process)"
+    assert re.match(r"Freed: \d+ MiB of ", freed)
+    assert re.match(r"\[After\]  RSS \d+ MiB, heap [\d.]+ MiB/\d\.\d GiB, external ", after)
+
+
+def test_row_15_doctor_says_whether_gc_is_available(seqsup: Seqsup) -> None:
+    assert "GC on request work" in check(seqsup("doctor", "--json"), "preload", "ok")
+
+
+def test_row_16_expose_gc_in_every_node_process(start: Start) -> None:
+    grandchild = f"require('child_process').execFileSync('node', ['-e', `{GC_AND_HEAP_LIMIT}`], {{ stdio: 'inherit' }})"
+    start(agent("a", ["node", "-e", GC_AND_HEAP_LIMIT]), agent("b", ["node", "-e", grandchild]))
+    assert printed("a").split()[0] == printed("b").split()[0] == "function"
+
+
+def test_row_17_max_old_space_size(start: Start) -> None:
+    start(agent("a", ["node", "-e", GC_AND_HEAP_LIMIT], node={"max_old_space_size": "300MiB"}))
+    assert 300 <= float(printed("a").split()[1]) < 400
+
+
+def test_row_19_next_agent_waits_until_the_whole_tree_of_the_last_has_ended(start: Start, tmp_path: Path) -> None:
+    child = "(trap '' TERM; sleep 1; echo end a >>ledger) & sleep 0.1"
+    start(shell("a", child), shell("b", "echo begin b >>ledger"), timeouts={"grace": "10s"})
+    assert (tmp_path / "ledger").read_text().splitlines() == ["end a", "begin b"]
+
+
+@pytest.mark.memory
+def test_row_20_peak_is_that_of_one_agent_and_after_each_memory_is_back(start: Start, seed_agent: SeedAgent) -> None:
+    events = start(*(seed_agent(f"agent{n}", 200) for n in (1, 2, 3)))
+    assert all(200 * MIB < each["peak"] < 400 * MIB for each in of(events, "agent_ended"))
+    assert all(each["owned"] < 60 * MIB for each in of(events, "drained"))

@@ -1,0 +1,61 @@
+"""What it costs, chains, memory that still grows, and the artifact system."""
+
+import os
+from pathlib import Path
+
+from helpers.paths import STUBS
+from helpers.profiles import agent, of, shell, write
+from helpers.seed import SeedAgent, Seqsup, Start, printed
+from helpers.waiting import alive
+
+
+def test_row_23_chain_of_five_agents_is_the_default(start: Start, tmp_path: Path) -> None:
+    agents = (shell(f"agent{n}", "echo agent >>told") for n in range(1, 13))
+    events = start(*agents, hooks={"chain_end": ["sh -c 'echo chain >>told'"]})
+    assert [(each["chain"], each["reached"]) for each in of(events, "chain_ended")] == [(1, True), (2, True)]
+    assert (tmp_path / "told").read_text().split() == [*["agent"] * 5, "chain", *["agent"] * 5, "chain", *["agent"] * 2]
+
+
+def test_row_24_mcp_server_restarts_after_every_five_agents(start: Start) -> None:
+    server = f"echo $$ >mcp.pid; exec node {STUBS / 'mcp_server.mjs'} stays"
+    mcp = {"name": "mcp", "command": ["sh", "-c", server], "ready": {"log": "ready"}}
+    start(*(shell(f"agent{n}", "cat mcp.pid") for n in range(1, 13)), companions=[mcp])
+    asked = [printed(f"agent{n}") for n in range(1, 13)]
+    assert [asked.count(pid) for pid in dict.fromkeys(asked)] == [5, 5, 2]
+
+
+def test_row_25_artifact_only_writes_briefs_and_starts_nothing(seqsup: Seqsup, tmp_path: Path) -> None:
+    writer, reader = shell("writer", "touch ran"), agent("reader", ["cat", "{summary:writer}"])
+    profile = write(tmp_path, writer, reader, run={"mode": "artifact-only"})
+    assert seqsup("start", profile).code == 0
+    runs = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs"
+    (runs / "r1/writer/brief/artifacts/summary.md").write_text("done by hand")
+    assert seqsup("start", profile).code == 0
+    assert "cat 'done by hand'" in seqsup("artifacts", "show", "reader", "--file", "brief.md").stdout
+    assert not (tmp_path / "ran").exists()
+
+
+def test_row_26_mcp_servers_are_unloaded_with_their_agent(start: Start, seed_agent: SeedAgent) -> None:
+    events = start(seed_agent("plain", server="plain"), seed_agent("hidden", server="hidden"))
+    for name, end in zip(("plain", "hidden"), of(events, "attempt_ended"), strict=True):
+        (left,) = end["left_over"]
+        assert "mcp_server.mjs" in left["command"]
+        assert f"server {left['pid']}" in printed(name)
+        assert not alive(left["pid"])
+
+
+def test_row_27_listeners_that_are_never_removed_are_named(start: Start) -> None:
+    limits = {"memory": {"soft": "none", "hard": "300MiB"}, "node": {"max_old_space_size": "100MiB"}}
+    events = start(agent("a", ["node", STUBS / "leaks.mjs", "listeners", 10], **limits), code=1)
+    (end,) = of(events, "agent_ended")
+    assert "leaks.mjs:" in end["why"]
+
+
+def test_row_28_large_output_is_cut_and_the_next_agent_gets_its_end(seqsup: Seqsup, start: Start) -> None:
+    events = start(shell("talks", "seq 200000", output={"max": "256KiB"}), agent("next", ["echo", "{summary:talks}"]))
+    assert [(each["agent"], each["stream"]) for each in of(events, "output_cut")] == [("talks", "stdout")]
+    kept = seqsup("logs", "r1", "talks").stdout
+    assert "of output cut here, see output.max" in kept
+    assert len(kept) < 300_000
+    assert len(printed("next")) < 4100
+    assert printed("next").rstrip().endswith("\n200000")
