@@ -1,5 +1,6 @@
 """Documents that are made from the code are up to date; links of all the others lead somewhere."""
 
+import importlib
 import re
 import runpy
 import tomllib
@@ -13,6 +14,7 @@ import pytest
 from helpers.paths import ROOT
 from seqsup.model.reason import Reason
 from seqsup.profile.parse import parse
+from seqsup.profile.schema import schema
 from seqsup.view.summary import COLUMNS
 
 DOCUMENTS = [
@@ -55,6 +57,33 @@ def test_start_page_leads_to_every_page() -> None:
     linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs/index.md").read_text()))
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("[!c]*/*.md")}
     assert pages <= linked
+
+
+def test_page_about_the_guide_names_commands_keys_and_functions_that_exist() -> None:
+    """What its tables say that it is here: `seqsup COMMAND --OPTION`, `seqsup.MODULE.FUNCTION` or `TABLE.KEY`."""
+    sections = re.split(r"^## (seqsup .*)\n", MADE["docs/reference/cli.md"], flags=re.MULTILINE)
+    commands = dict(zip(sections[1::2], sections[2::2], strict=True))
+    here = [
+        line.split(" | ")[1] for line in (ROOT / "docs/reference/seed.md").read_text().splitlines() if line[:2] == "| "
+    ]
+    named = re.findall(r"`([^`]+)`", " ".join(here))
+    assert len(named) > 40
+    for name in named:
+        command, *options = re.split(r" (?=--)", name)
+        if name.startswith("seqsup."):
+            module, _, function = name.rpartition(".")
+            assert function in importlib.import_module(module).__all__, name
+        elif name.startswith("seqsup "):
+            assert all(option in commands[command] for option in options), name
+        else:
+            assert key_exists(schema(), name.split(".")), name
+
+
+def key_exists(table: dict[str, Any], path: list[str]) -> bool:
+    if not path:
+        return True
+    inside = table.get("items", table).get("properties", {})
+    return path[0] in inside and key_exists(inside[path[0]], path[1:])
 
 
 def test_examples_of_tables_are_a_profile() -> None:
