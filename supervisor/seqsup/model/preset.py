@@ -50,6 +50,12 @@ def start_commands() -> dict[str, tuple[str, ...]]:
 
 
 @cache
+def presets_by_program() -> dict[str, str]:
+    """Return the name of the preset by each program's name."""
+    return {program: name for name in preset_names() for program in read_preset(name).programs}
+
+
+@cache
 def agent_programs() -> frozenset[str]:
     """Return the names of all presets' programs."""
-    return frozenset(program for name in preset_names() for program in read_preset(name).programs)
+    return frozenset(presets_by_program())

@@ -38,6 +38,7 @@ _RETRIED_BY_DEFAULT = tuple(reason for reason, follows in CONSEQUENCES.items() i
 _NEVER_EXPECTED = ended_by(EndedBy.USER, EndedBy.NOTHING)
 _EXPECTED = one_of([reason for reason in Reason if reason not in _NEVER_EXPECTED], Reason)
 _WORDS: dict[str, Any] = {"minItems": 1}
+AUTO = "auto"  # as an agent's preset, until `parse` has looked at its program
 
 
 LISTEN = "127.0.0.1:9472"
@@ -54,10 +55,8 @@ def address(value: object) -> str | None:
 
 
 def _preset(value: object) -> str | None:
-    if value == "":
-        return None
     name: str = _NAMED.read(value)
-    return name
+    return None if name == "none" else name
 
 
 _INHERITED = re.compile(r"[^=*\0]+\*?")
@@ -72,8 +71,8 @@ def _inherited(value: object) -> str:
 
 
 _VARIABLE = ValueKind(_inherited, {"type": "string", "pattern": "^[^=*]+[*]?$"})
-_NAMED = one_of(preset_names())
-_PRESET = ValueKind(_preset, {"enum": ["", *preset_names()]}, off="")
+_NAMED = one_of((AUTO, "none", *preset_names()))
+_PRESET = ValueKind(_preset, _NAMED.schema)
 _ADDRESS = ValueKind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 
@@ -446,8 +445,11 @@ class AgentTable(Table, frozen=True):
         Literal["auto", "node", "bun", "native"], "What runs the program. auto: detected from its file."
     ] = "auto"
     preset: Annotated[
-        str | None, _PRESET, "Settings for a known CLI: variables, failure patterns, keys. `plan` shows them."
-    ] = None
+        str | None,
+        _PRESET,
+        "Settings for a known CLI: variables, failure patterns, keys. auto: the preset of the program that `command`"
+        " starts, if it has one.",
+    ] = AUTO
     user: Annotated[str | None, TEXT_OR_NONE, "User to run it as when seqsup runs as root. Empty: run.user."] = None
     cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
     env: Annotated[dict[str, str], "Environment variables, added to the user's own."] = field(default_factory=dict)

@@ -1,6 +1,5 @@
 """Which runtime a command ends up in, by the file behind its name."""
 
-import itertools
 import os
 import re
 import shlex
@@ -17,6 +16,7 @@ from seqsup.containment.proc_text import filesystem
 from seqsup.host.machine import in_wsl
 from seqsup.model.plan import Detected
 from seqsup.profile.words import OPERATORS, split
+from seqsup.profile.wrappers import SHELLS, behind
 
 _NODE = re.compile(r"node(js)?([-.]?[0-9][0-9.]*)?")
 _BUN = re.compile(r"bunx?")
@@ -32,20 +32,6 @@ _LONGEST_NAMES = 65536
 _WINDOWS_MAGIC, _WINDOWS_DRIVES = b"MZ", ("9p", "drvfs")
 _HEAD = 16384  # bytes of a file that are looked at: before pnpm's scripts start node come 4 KiB
 _DEPTH = 5  # a script's interpreter may be a script, and a wrapper start another
-# Programs that become the command behind their options: which of these take a value, and how many words stand between.
-_WRAPPERS = {
-    "nice": (("-n", "--adjustment"), 0), "nohup": ((), 0), "setsid": ((), 0),
-    "stdbuf": (("-i", "-o", "-e", "--input", "--output", "--error"), 0),
-    "timeout": (("-k", "-s", "--kill-after", "--signal"), 1),
-}  # fmt: skip
-_SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh")
-_SHELL_WORDS = re.compile(
-    r"""(?P<redirection>\d*[<>]+&?(\d+|-)?)|(?P<then>&&|[;\n])|(?P<operator>[&|()`]+)"""
-    r"""|(?P<word>([^\s;&|<>()`'"\\]|'[^']*'|"(\\.|[^"\\])*"|\\.)+)""",
-    re.DOTALL,
-)
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_FIRST = 20  # words of a shell's command that are looked at: the rest may be a long prompt
 
 
 def detect(command: Sequence[str], cwd: str, path: str) -> Detected:
@@ -67,7 +53,7 @@ class Detector:
         if own.executable is None or not depth or not (inner := behind(name, words[1:])):
             return own
         found = self.detect(inner, cwd, path, depth - 1)
-        if name in _SHELLS and (found.executable is None or found.kind == "native"):
+        if name in SHELLS and (found.executable is None or found.kind == "native"):
             # it may be a word of the shell's, or in a folder that it enters first
             return replace(own, windows=own.windows or found.windows)
         return replace(found, why=f"behind {name}, {found.why}") if found.executable is not None else found
@@ -114,7 +100,7 @@ class Detector:
 
 def _starts_windows(file: str, line: str, head: bytes) -> bool:
     """Say whether a script is a shim of Windows: a shell's, on one of its drives, that names one of its programs."""
-    shell = any(Path(word).name in _SHELLS for word in line.split())
+    shell = any(Path(word).name in SHELLS for word in line.split())
     if b".exe" not in head or not shell or not in_wsl():
         return False
     return filesystem(os.path.realpath(file)) in _WINDOWS_DRIVES
@@ -127,67 +113,6 @@ def find(word: str, cwd: str, path: str) -> str | None:
     # An empty or relative part of the path counts from where the agent runs.
     parts = (os.path.join(cwd, part) for part in path.split(os.pathsep))  # noqa: PTH118 (hot)
     return shutil.which(word, path=os.pathsep.join(parts))
-
-
-def behind(name: str, words: Sequence[str]) -> list[str]:
-    """The command that a wrapper of this name becomes; nothing where it is none, or does more than that."""
-    if name == "env":
-        return _behind_env(words)
-    if name in _SHELLS:
-        return _behind_shell(words)
-    if name not in _WRAPPERS:
-        return []
-    with_value, between = _WRAPPERS[name]
-    return _operands(words, with_value)[between:]
-
-
-def _operands(words: Sequence[str], with_value: Sequence[str]) -> list[str]:
-    rest = list(words)
-    while rest and rest[0].startswith("-"):
-        if (word := rest.pop(0)) == "--":
-            break
-        rest = rest[1:] if word in with_value else rest
-    return rest
-
-
-def _behind_shell(words: Sequence[str]) -> list[str]:
-    """The last of the commands that follow each other in `-c SCRIPT`: `cd app && exec node x` is node."""
-    options = list(itertools.takewhile(lambda word: word.startswith("-"), words))
-    if not any("c" in word and not word.startswith("--") for word in options) or len(options) == len(words):
-        return []
-    commands: list[list[str]] = [[]]
-    for match in _SHELL_WORDS.finditer(words[len(options)]):
-        match match.lastgroup:
-            case "operator":
-                return []
-            case "then":
-                commands.append([])
-            case "word":
-                commands[-1].append(match.group())
-    last = next((command for command in reversed(commands) if command), [])
-    plain = [word for text in last[:_FIRST] for word in _split(text)]
-    return list(itertools.dropwhile(lambda word: word == "exec" or _ASSIGNMENT.match(word), plain))
-
-
-def _behind_env(words: Sequence[str]) -> list[str]:
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        if word in ("-u", "--unset", "-C", "--chdir"):
-            words = words[1:]
-        elif word.startswith(("-S", "--split-string")):
-            text = word.removeprefix("--split-string").removeprefix("-S").removeprefix("=")
-            words = [*_split(text), *words] if text else [*_split(" ".join(words[:1])), *words[1:]]
-        elif not word.startswith("-") and "=" not in word:
-            return [word, *words]
-    return []
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
 
 
 def _parts(file: str) -> tuple[bytes, bytes, bytes]:

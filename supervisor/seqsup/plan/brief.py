@@ -72,6 +72,8 @@ def _around(made: Plan, found: Chosen | str, usual: dict[str, Expected]) -> Iter
         yield "the run stops when an agent fails"
     if known := usual_in_all(made, usual):
         yield f"{styled('dim', 'usually')} {known}"
+    if presets := _presets(made):
+        yield f"{styled('dim', 'preset')} {presets}"
     if users := {step.account.name: None for step in made.steps if step.account is not None}:
         yield f"{styled('dim', 'as user')} {', '.join(users)}"
     if made.companions:
@@ -80,6 +82,16 @@ def _around(made: Plan, found: Chosen | str, usual: dict[str, Expected]) -> Iter
         yield f"{styled('dim', 'hooks')} {', '.join(made.hooks.commands)}"
     if where := notified(made.notify):
         yield f"{styled('dim', 'notify')} {where}"
+
+
+def _presets(made: Plan) -> str:
+    """List the presets that apply, with their agents where these are not all."""
+    agents: dict[str, list[str]] = {}
+    for step in made.steps:
+        if step.preset is not None:
+            agents.setdefault(step.preset.name, []).append(step.name)
+    told = (name if len(of) == len(made.steps) else f"{name} for {named(of, 3)}" for name, of in agents.items())
+    return "; ".join(told)
 
 
 class _Row(NamedTuple):

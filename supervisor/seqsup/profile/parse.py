@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from seqsup.model.kinds import KeyPath
-from seqsup.model.preset import read_preset
-from seqsup.model.profile import SHARED, AgentTable, MemoryTable, Profile
+from seqsup.model.preset import presets_by_program, read_preset
+from seqsup.model.profile import AUTO, SHARED, AgentTable, MemoryTable, Profile
 from seqsup.profile import fields
 from seqsup.profile.checks import check
 from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, mark, spell
 from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.lines import Span
 from seqsup.profile.placeholders import escape
+from seqsup.profile.wrappers import program
 from seqsup.text import nearest
 
 _SLIPS = (  # how tomllib's message begins, and the usual remedy
@@ -55,9 +56,12 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
 
 def _inherit(given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
     """The agent with its tables over the top level's over its preset's, key by key."""
-    preset = _of_preset(agent.get("preset"))
+    name = agent.get("preset", AUTO)
+    if name == AUTO:
+        name = presets_by_program().get(program(agent.get("command", ())))
+    preset = _of_preset(name)
     tables = {name: (preset.get(name, {}), given.get(name, {}), agent.get(name, {})) for name in SHARED}
-    return agent | {name: _merge(name, *layers) for name, layers in tables.items()}
+    return agent | {"preset": name} | {name: _merge(name, *layers) for name, layers in tables.items()}
 
 
 def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def profiled(preset: str, **tables: Any) -> AgentTable:
 def test_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProfileError, match=r"agents\[0\]\.preset: .*'gemin' \(did you mean gemini\?\)"):
         profiled("gemin")
-    assert profiled("").preset is None
+    assert profiled("none").preset is None
 
 
 def test_the_users_own_keys_win_over_it_the_agents_over_all() -> None:
@@ -61,6 +61,20 @@ def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:
     for said in (*preset.failure, *preset.usage_limit, *preset.leaks):
         assert said.replace("\n", "\\n") in shown
     assert "then the run stops" in shown
+
+
+def test_known_program_gets_its_preset_in_plan_and_run(seqsup: Cli, tmp_path: Path) -> None:
+    """The seed's row 2: without a key, and in `seqsup run` too."""
+    for name in ("opencode", "claude"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'Claude AI usage limit reached|1'; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    claude, opencode = str(tmp_path / "claude"), str(tmp_path / "opencode")
+    profile = write(tmp_path, agent("a", [claude]), agent("b", [opencode]), agent("c", [claude], preset="none"))
+    assert "  preset claude for a; opencode for b\n" in seqsup("plan", profile).stdout
+    assert json.loads(seqsup("plan", profile, "--json").stdout)["steps"][1]["timeouts"]["stall"] == 900
+    ran = seqsup("run", "--", claude)
+    assert (ran.code, seqsup("run", "--", "true").code) == (1, 0)
+    assert "claude reached its usage limit: Claude AI usage limit reached|1" in ran.stderr
 
 
 # Usage limits

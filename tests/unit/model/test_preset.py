@@ -17,7 +17,7 @@ KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
 def test_presets_are_complete() -> None:
     assert preset_names() == KNOWN
     described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
-    assert described["enum"] == ["", *KNOWN]
+    assert described["enum"] == ["auto", "none", *KNOWN]
 
 
 @pytest.mark.parametrize("name", KNOWN)

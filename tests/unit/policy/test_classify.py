@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from seqsup.model.outcome import Exit
-from seqsup.model.preset import Preset
+from seqsup.model.preset import Preset, preset_names, read_preset
 from seqsup.model.profile import Success
 from seqsup.model.reason import Reason
 from seqsup.policy.classify import blamed, classify, describe, last_words, with_preset
@@ -453,3 +453,29 @@ def test_last_words_are_one_printable_line_of_200_characters_at_most(output: byt
     assert len(words) <= 200
     assert words.isprintable()
     assert bool(words) == any(unstyled(line).strip() for line in output.decode(errors="replace").splitlines())
+
+
+def test_claudes_stream_is_judged_by_its_last_result() -> None:
+    tool = '{"type":"user","message":{"content":[{"type":"tool_result","is_error":true,"content":"exit 3"}]}}'
+    good = '{"duration_api_ms":0,"is_error":false,"type":"result","result":"say \\"type\\":\\"result\\""}'
+    bad = '{"duration_api_ms":0,"is_error":true,"type":"result","result":"API Error"}'
+
+    def reason(*lines: str) -> Reason:
+        printed = ["\n".join(lines) + "\n"]
+        return with_preset(read_preset("claude"), (Reason.COMPLETED, ""), printed, NOON)[0]
+
+    assert reason(tool, good) is Reason.COMPLETED
+    assert reason(tool) is Reason.COMPLETED
+    assert reason(bad, good) is Reason.COMPLETED
+    assert reason(good, bad) is Reason.FAILED
+    assert reason(bad) is Reason.FAILED
+
+
+def test_no_preset_makes_a_cli_refuse_subagents() -> None:
+    assert not any("SUBAGENT" in name for preset in preset_names() for name in read_preset(preset).env)
+
+
+def test_codex_without_credit_is_at_its_usage_limit() -> None:
+    said = '{"type":"turn.failed","error":{"message":"Quota exceeded. Check your plan and billing details."}}\n'
+    found = with_preset(read_preset("codex"), (Reason.FAILED, "exit 1"), [said], NOON)
+    assert (found[0], found[2]) == (Reason.USAGE_LIMIT, None)

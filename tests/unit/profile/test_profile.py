@@ -564,3 +564,34 @@ def test_the_schema_never_refuses_what_is_read_and_is_a_schema(text: str, key: s
 
 def test_a_table_is_built_with_its_defaults() -> None:
     assert build(Profile, {}) == Profile()
+
+
+@pytest.mark.parametrize(
+    ("command", "preset"),
+    [
+        (["claude", "-p", "x"], "claude"),
+        (["/opt/bin/codex", "exec", "x"], "codex"),
+        (["npx", "claude"], "claude"),
+        (["npx", "-y", "@anthropic-ai/claude-code@2.1.3", "-p", "x"], "claude"),
+        (["npx", "--package", "@openai/codex", "codex", "exec"], "codex"),
+        (["pnpm", "dlx", "@google/gemini-cli"], "gemini"),
+        (["pnpm", "claude"], None),
+        (["env", "X=1", "timeout", "-k", "5", "1h", "qwen", "-p", "x"], "qwen"),
+        (["sh", "-c", "cd app && X=1 exec opencode run 'a b'"], "opencode"),
+        (["sh", "-c", "claude -p x | tee log"], None),
+        (["echo", "claude"], None),
+        (["claude-mcp"], None),
+    ],
+)
+def test_preset_follows_the_name_of_the_program(command: list[str], preset: str | None) -> None:
+    agents = [{"name": "a", "command": command}, {"name": "b", "command": command, "preset": "none"}]
+    found, off = from_tables({"agents": agents}).agents
+    assert (found.preset, off.preset) == (preset, None)
+    assert from_command(command, None, {}).agents[0].preset == preset
+
+
+def test_keys_of_a_profile_win_over_the_preset_of_its_program() -> None:
+    given = {"name": "a", "command": ["opencode", "run", "x"]}
+    assert from_tables({"agents": [given]}).agents[0].timeouts.stall == 900
+    assert from_tables({"agents": [given], "timeouts": {"stall": "1h"}}).agents[0].timeouts.stall == 3600
+    assert from_tables({"agents": [given | {"preset": "none"}]}).agents[0].timeouts.stall is None
