@@ -74,3 +74,23 @@ def test_advice_leaves_out_agents_that_completed(seqsup: Cli, tmp_path: Path) ->
     assert seqsup("start", profile).code == 1
     (told,) = json.loads(seqsup("plan", profile, "--resume", "--json").stdout)["advice"]
     assert told.startswith("11 agents × ")
+
+
+def test_task_that_selects_no_agent_is_refused_and_starts_nothing(seqsup: Cli, tmp_path: Path) -> None:
+    """The seed's row 3."""
+    ran = f"echo $SEQSUP_AGENT >> {tmp_path}/ran"
+    front, back = shell("front", ran, when=["button", "form"]), shell("back", ran, when=["/data(base)?/"])
+    profile = write(tmp_path, front, back)
+    for command in ("plan", "start"):
+        refused = seqsup(command, profile, "--task", "Mend the css")
+        assert refused.code == 2
+        assert refused.stderr.splitlines()[:2] == [
+            "seqsup: the task selects no agent of nightly. Words that would: button, form (front);"
+            " /data(base)?/ (back)",
+            "  hint: an agent with otherwise = true runs for any other task",
+        ]
+    assert not (tmp_path / "ran").exists()
+    write(tmp_path, front, back, shell("rest", ran, otherwise=True))
+    for task in ("Add two Buttons", "a databank", "Mend the css"):
+        assert seqsup("start", profile, "--task", task).code == 0
+    assert (tmp_path / "ran").read_text().split() == ["front", "back", "rest"]

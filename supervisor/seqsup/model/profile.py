@@ -456,7 +456,14 @@ class AgentTable(Table, frozen=True):
     stdin: Annotated[str | None, TEXT_OR_NONE, "Text for stdin."] = None
     stdin_file: Annotated[str | None, TEXT_OR_NONE, "File for stdin, relative to the profile or below ~."] = None
     needs: Annotated[tuple[str, ...], "Agents that must complete before it."] = ()
-    when: Annotated[tuple[str, ...], "Run it only if --task contains one of these words."] = ()
+    when: Annotated[
+        tuple[str, ...],
+        "Run it only if --task contains one of these words, in singular or plural, or with -ed or -ing, or matches a"
+        ' regular expression "/…/".',
+    ] = ()
+    otherwise: Annotated[bool, FLAG, "Run it only if --task selects no agent with `when`. One agent may have it."] = (
+        False
+    )
     success: Annotated[Success, "What must hold for an exit to count as completed."] = Success()
     expect: Annotated[tuple[Reason, ...], _EXPECTED, "Reasons that count as success, for demos and tests."] = ()
     for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "Make one agent for each item. {item} is replaced by it."] = (

@@ -15,9 +15,10 @@ from seqsup.model.preset import read_preset
 from seqsup.model.profile import HOOK_POINTS, CompanionTable, NotifyTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
+from seqsup.plan.mentions import DEADLINE, too_slow
 from seqsup.plan.notes import notes
 from seqsup.plan.objections import no_items, objections, refuse_no_task
-from seqsup.plan.select import NO_ITEMS, Choice, Selection, chosen, select
+from seqsup.plan.select import NO_ITEMS, NO_WORD, Choice, Selection, chosen, select
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
 from seqsup.profile.checks import variable
@@ -25,6 +26,7 @@ from seqsup.profile.complaint import ProfileError, complaints
 from seqsup.profile.limits import heap, resolve, resolve_drain
 from seqsup.profile.order import in_order
 from seqsup.text import named
+from seqsup.units import format_duration
 
 
 def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) -> Plan:
@@ -40,6 +42,9 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     if choice.failed is not None:
         choice = replace(choice, failed=_by_present_names(choice.failed, choice.contents, contents))
     names = {name: [agent.name for agent in some] for name, some in expanded.items()}
+    if slow := [("agents", n, "when") for n, table in enumerate(profile.agents) if too_slow(table.when, choice.task)]:
+        why = f"an expression takes longer than {format_duration(DEADLINE)} for this task; write a simpler one"
+        raise ProfileError(complaints(profile, [(at, why) for at in slow]))
     skips = select(ordered, names, choice)
     taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
     wrong = [*survey.problems.items(), *objections(profile, survey, taken)]
@@ -52,12 +57,22 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     items = {agent.name: agent.item for some in expanded.values() for agent in some if agent.item is not None}
     selection = Selection(taken, skips, names, items)
     if not taken:
-        _refuse_nothing(profile.name, choice, selection)
+        _refuse_nothing(profile, choice, selection)
     return _resolved(profile, survey, choice, selection, contents, state_dir)
 
 
-def _refuse_nothing(profile: str, choice: Choice, selection: Selection) -> None:
-    """Raise SeqsupError if the options of the command line leave no agent."""
+def _refuse_nothing(profile: Profile, choice: Choice, selection: Selection) -> None:
+    """Raise SeqsupError if the task selects no agent, or the options of the command line leave none."""
+    others = {
+        table.name: ", ".join(table.when) for table in profile.agents
+        if any(selection.skips[name].startswith(NO_WORD) for name in selection.names[table.name])
+    }  # fmt: skip
+    if others:
+        words = "; ".join(f"{words} ({name})" for name, words in others.items())
+        raise SeqsupError(
+            f"the task selects no agent of {profile.name}. Words that would: {words}"
+            "\n  hint: an agent with otherwise = true runs for any other task"
+        )
     options = ["--only"] * bool(choice.only) + ["--from"] * (choice.start_from is not None)
     options += ["--retry-failed"] * (choice.failed is not None)
     if options:
@@ -65,7 +80,7 @@ def _refuse_nothing(profile: str, choice: Choice, selection: Selection) -> None:
         known = {name for some in selection.names.values() for name in some}
         away = [name for name in choice.failed or () if name not in known]
         raise SeqsupError(
-            f"{' and '.join(options)} {leaves} no agent of {profile} to run"
+            f"{' and '.join(options)} {leaves} no agent of {profile.name} to run"
             + (f": it no longer has {named(away)}" if away else "")
         )
 

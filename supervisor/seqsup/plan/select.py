@@ -1,6 +1,5 @@
 """Which agents of a profile are taken: --only, --from, --retry-failed, `when` against the task, and `needs`. Pure."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -8,10 +7,12 @@ from msgspec import Struct, field
 
 from seqsup.model.profile import AgentTable
 from seqsup.plan.expand import ExpandedAgent
+from seqsup.plan.mentions import mentioned
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.text import nearest
 
 NO_ITEMS = "for_each has no items"
+NO_WORD = "the task contains none of the words "
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -44,9 +45,12 @@ def select(ordered: Sequence[AgentTable], copies: Mapping[str, Sequence[str]], c
     only, failed = frozenset(choice.only), frozenset(choice.failed or ())
     named_ones = only | failed
     begun = choice.start_from is None
+    by_word = [agent.name for agent in ordered if choice.task and mentioned(agent.when, choice.task)]
     for agent in ordered:
         named = not named_ones.isdisjoint((agent.name, *copies[agent.name]))
-        why = _unfit(agent, copies[agent.name], choice.task, missing, named=named)
+        why = None if copies[agent.name] else NO_ITEMS
+        if not (why or named):
+            why = _unasked(agent, choice.task, by_word) or _lacking(agent, missing)
         if why:
             missing.add(agent.name)
         for name in copies[agent.name] or [agent.name]:
@@ -68,24 +72,25 @@ def chosen(agent: AgentTable, name: str, choice: Choice) -> str:
         return "named with --only"
     if choice.failed is not None:
         return "it failed, or needs an agent that failed"
+    if agent.otherwise:
+        return "the task selects no other agent"
     if not agent.when or not choice.task:
         return ""
-    return f"the task has {', '.join(word for word in agent.when if _mentions(choice.task, [word]))}"
+    return f"the task has {', '.join(mentioned(agent.when, choice.task))}"
 
 
-def _unfit(agent: AgentTable, copies: Sequence[str], task: str, missing: Set[str], *, named: bool) -> str | None:
-    if not copies:
-        return NO_ITEMS
-    if not named and agent.when and task and not _mentions(task, agent.when):
-        return f"the task contains none of the words {', '.join(agent.when)}"
+def _unasked(agent: AgentTable, task: str, by_word: Sequence[str]) -> str:
+    """Why the task does not select an agent; empty if it does, or selects none in particular."""
+    if agent.otherwise and (by_word or not task):
+        return f"the task selects {', '.join(by_word)}" if task else "it runs only for a task that selects no agent"
+    if agent.when and task and agent.name not in by_word:
+        return NO_WORD + ", ".join(agent.when)
+    return ""
+
+
+def _lacking(agent: AgentTable, missing: Set[str]) -> str:
     lacking = [need for need in agent.needs if need in missing]
-    if lacking and not named:
-        return f"needs {', '.join(lacking)}, skipped as well"
-    return None
-
-
-def _mentions(task: str, words: Sequence[str]) -> bool:
-    return any(re.search(rf"(?<!\w){re.escape(word.strip())}(?!\w)", task, re.IGNORECASE) for word in words)
+    return f"needs {', '.join(lacking)}, skipped as well" if lacking else ""
 
 
 def _known(copies: Mapping[str, Sequence[str]], choice: Choice) -> None:

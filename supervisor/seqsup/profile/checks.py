@@ -38,6 +38,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     yield from _companions(profile)
     yield from _hooks(profile)
     yield from _names(profile)
+    yield from _otherwise(profile)
     if not any(at[:1] == ("agents",) and at[2:] in ((), ("name",)) for at in broken):
         yield from _needs(profile)
         yield from _placeholders(profile)
@@ -143,6 +144,12 @@ def _names(profile: Profile) -> Wrong:
         seen.setdefault(agent.name, n)
 
 
+def _otherwise(profile: Profile) -> Wrong:
+    first, *more = [n for n, agent in enumerate(profile.agents) if agent.otherwise] or [0]
+    for n in more:
+        yield ("agents", n, "otherwise"), f"{profile.agents[first].name} has it already: one agent may have it"
+
+
 def _needs(profile: Profile) -> Wrong:
     names = {agent.name for agent in profile.agents}
     for n, agent in enumerate(profile.agents):
@@ -245,10 +252,15 @@ def _agent(agent: AgentTable) -> Wrong:
             )
     if any(not word.strip() for word in agent.when):
         yield ("when",), "contains an empty word"
+    if agent.when and agent.otherwise:
+        yield ("otherwise",), "set when or otherwise, not both: otherwise is for a task that no when matches"
+    for n, word in enumerate(agent.when):
+        if pattern := words.expression(word.strip()):
+            yield from _regex(("when", n), pattern)
     if not agent.success.codes:
         yield ("success", "codes"), "empty: no exit code would mean success; remove the key for the default, 0"
     if agent.success.output:
-        yield from _regex(agent.success.output)
+        yield from _regex(("success", "output"), agent.success.output)
 
 
 def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
@@ -287,10 +299,10 @@ def _split(command: str) -> list[str]:
         return []  # the survey says why
 
 
-def _regex(pattern: str) -> Wrong:
-    import regex  # 8 ms, which only this key costs
+def _regex(at: KeyPath, pattern: str) -> Wrong:
+    import regex  # 8 ms, which only such keys cost
 
     try:
         regex.compile(pattern)
     except (regex.error, OverflowError, RecursionError) as error:
-        yield ("success", "output"), f"not a regular expression: {error}"
+        yield at, f"not a regular expression: {error}"

@@ -41,6 +41,11 @@ def listed(words: Iterable[str]) -> str:
     return f"[{', '.join(map(quoted, words))}]"
 
 
+def expression(word: str) -> str:
+    """Return the regular expression that is written `/so/`; empty for a word."""
+    return word[1:-1] if len(word) > 2 and word[0] == word[-1] == "/" else ""
+
+
 def operator(command: Sequence[str]) -> int | None:
     """Return the place of the first word that only a shell understands, if the program has no use for it."""
     program = command[0].rpartition("/")[2] if command else ""

@@ -1,8 +1,10 @@
 """Selection of agents, and the reasons of those that are left out."""
 
 import pytest
+from msgspec.structs import replace
 
 from seqsup.model.profile import AgentTable
+from seqsup.plan.mentions import mentioned, too_slow
 from seqsup.plan.select import Choice, chosen, select
 from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import parse
@@ -79,11 +81,44 @@ def test_agent_with_no_item_is_skipped_even_if_it_is_named() -> None:
     ("task", "taken"),
     [
         ("a form", True), ("FORM", True), ("form-field", True), ("the form.", True),
-        ("forms", False), ("perform", False), ("form_1", False),
+        ("forms", True), ("forming", True), ("formed", True), ("perform", False), ("form_1", False), ("formal", False),
     ],
 )  # fmt: skip
 def test_word_of_when_is_a_whole_word_of_the_task_in_any_case(task: str, taken: bool) -> None:
     assert ("a" not in skipped(Choice(task=task), "a when form")) is taken
+
+
+@pytest.mark.parametrize(
+    ("word", "task", "taken"),
+    [
+        ("button", "Add two Buttons", True), ("tests", "test it", True), ("test", "testing, tested", True),
+        ("query", "slow queries", True), ("style", "styling", True), ("run", "it is running", True),
+        ("fix", "fixes and fixed", True), ("API", "all APIs", True), ("box", "the boxes", True),
+        ("api", "an apiary", False), ("test", "a testament", False), ("import", "this is important", False),
+        ("author", "by the authority", False), ("data", "the database", False), ("us", "used", False),
+        ("user interface", "the\nuser  interfaces", True), ("user interface", "the interface user", False),
+        ("c++", "in C++", True), ("front-end", "front-ends", True),
+        ("/butt.*red/", "a BUTTON in red", True), ("/^add/", "please add", False), ("/", "a / b", True),
+    ],
+)  # fmt: skip
+def test_when_matches_inflected_words_phrases_and_expressions(word: str, task: str, taken: bool) -> None:
+    assert mentioned((word,), task) == ((word,) if taken else ())
+
+
+def test_expression_that_never_ends_is_given_up() -> None:
+    assert too_slow((r"/(x+x+)+(?:y|z(?<!z))/",), "x" * 5000)
+    assert not too_slow((r"/(x+x+)+y/",), "xy")
+
+
+def test_agent_with_otherwise_runs_only_if_the_task_selects_none() -> None:
+    agents = tables("a when form", "b")
+    agents.append(replace(agents[1], name="rest", otherwise=True))
+    copies = {agent.name: [agent.name] for agent in agents}
+    assert select(agents, copies, Choice(task="a form")) == {"rest": "the task selects a"}
+    assert select(agents, copies, Choice(task="sql")) == {"a": "the task contains none of the words form"}
+    assert select(agents, copies, Choice()) == {"rest": "it runs only for a task that selects no agent"}
+    assert "rest" not in select(agents, copies, Choice(task="a form", only=("rest",)))
+    assert chosen(agents[2], "rest", Choice(task="sql")) == "the task selects no other agent"
 
 
 @pytest.mark.parametrize(

@@ -595,3 +595,27 @@ def test_keys_of_a_profile_win_over_the_preset_of_its_program() -> None:
     assert from_tables({"agents": [given]}).agents[0].timeouts.stall == 900
     assert from_tables({"agents": [given], "timeouts": {"stall": "1h"}}).agents[0].timeouts.stall == 3600
     assert from_tables({"agents": [given | {"preset": "none"}]}).agents[0].timeouts.stall is None
+
+
+def test_otherwise_and_expressions_of_when_are_checked_with_line_and_key() -> None:
+    text = """\
+[[agents]]
+name = "a"
+command = ["x"]
+when = ["sql", "/(/"]
+[[agents]]
+name = "b"
+command = ["x"]
+otherwise = true
+[[agents]]
+name = "c"
+command = ["x"]
+when = ["form"]
+otherwise = true
+"""
+    with pytest.raises(ProfileError) as refused:
+        parse(text, "p.toml")
+    assert [(each.line, each.key) for each in refused.value.complaints] == [
+        (4, "agents[0].when[1]"), (13, "agents[2].otherwise"),
+    ]  # fmt: skip
+    assert "not a regular expression" in str(refused.value)
