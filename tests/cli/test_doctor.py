@@ -430,6 +430,17 @@ def test_an_agent_in_an_old_node_fails(seqsup: Cli, tmp_path: Path) -> None:
     assert "older than 18" in found(result)["runtime"]["finding"]
 
 
+def test_doctor_without_a_profile_warns_of_options_of_the_shell_that_node_refuses(seqsup: Cli, tmp_path: Path) -> None:
+    answer = '["v20.17.0","/opt/old/node",["--max-old-space-size"]]'
+    old = program(tmp_path, "node", f"""#!/bin/sh\n[ "$1" = -p ] && echo '{answer}'\n""")
+    shell = "--expose-gc --max-old-space-size=8192"
+    result = seqsup("doctor", env={"PATH": f"{old.parent}:{os.environ['PATH']}", "NODE_OPTIONS": shell})
+    told = " ".join(result.stdout.split())
+    assert "--expose-gc is set in your shell: Node v20.17.0 refuses it, so each start exits with 9" in told
+    assert "your shell sets --max-old-space-size: it wins over heap limits that follow memory.hard" in told
+    assert "in your shell" not in seqsup("doctor", env={"PATH": f"{old.parent}:{os.environ['PATH']}"}).stdout
+
+
 def test_node_says_hello_through_the_preload(seqsup: Cli) -> None:
     assert found(seqsup("doctor", "--json"))["preload"]["level"] == "ok"
 

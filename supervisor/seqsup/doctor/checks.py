@@ -233,6 +233,7 @@ def _read(file: Path) -> bytes | None:
 
 def _node(path: str) -> Iterator[Finding]:
     own, packaged = shutil.which("node", path=path), shutil.which("node", path=with_node(""))
+    yield from _node_options(own or packaged)
     for what, file in (("node", own), ("packaged node", packaged)):
         if file is not None:
             found = _of_node(what, file)
@@ -244,6 +245,20 @@ def _node(path: str) -> Iterator[Finding]:
         yield Finding(Level.WARN, "node", told, command_to_add(_NODE))
     elif own is None:
         yield Finding(Level.OK, "node", "no Node on PATH: the packaged one is used")
+
+
+def _node_options(node: str | None) -> Iterator[Finding]:
+    """Warn of options of the user's shell that end a Node, or replace the heap limits of seqsup."""
+    words = flags.split(os.environ.get("NODE_OPTIONS", ""))
+    remedy = "remove it where NODE_OPTIONS is set, such as ~/.zshrc: seqsup sets what each Node accepts"
+    if words and node is not None:
+        found = probe(node)
+        for option in flags.refused(words, found.allowed):
+            told = f"{option} is set in your shell: Node {found.version} refuses it, so each start exits with 9"
+            yield Finding(Level.WARN, "NODE_OPTIONS", told, remedy)
+    if flags.sets_heap(words):
+        told = f"your shell sets {flags.HEAP}: it wins over heap limits that follow memory.hard"
+        yield Finding(Level.WARN, "NODE_OPTIONS", told, "remove it there, or set node.max_old_space_size")
 
 
 def _folders(plan: Plan | None) -> list[str]:

@@ -74,6 +74,7 @@ class NodeStart(Struct, frozen=True, kw_only=True):
     version: str
     options: tuple[str, ...]  # for NODE_OPTIONS: only what this binary allows there, without the heap limit
     heap: int | None  # bytes for --max-old-space-size; None leaves V8's own
+    heap_set: bool = False  # by the profile itself: it wins over NODE_OPTIONS of the user
     heap_ceiling: int | None  # what still fits under memory.hard
     telemetry: bool = False  # the preload reports heap figures and collects on request
     expose_gc: bool = False  # and defines globalThis.gc

@@ -155,7 +155,8 @@ class NodeTable(Table, frozen=True):
     max_old_space_size: Annotated[
         int | str | None,
         SIZE_AUTO_OR_NONE,
-        "V8's heap limit. auto: derived from memory.hard. \"none\": V8's own default.",
+        "V8's heap limit. A size wins over NODE_OPTIONS. auto: that of NODE_OPTIONS, else derived from memory.hard."
+        ' "none": V8\'s own default.',
     ] = "auto"
     options: Annotated[tuple[str, ...], "More Node and V8 options for NODE_OPTIONS."] = ()
     telemetry: Annotated[bool, FLAG, "Load the preload, which reports heap figures and runs a GC on request."] = True

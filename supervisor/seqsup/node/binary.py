@@ -61,13 +61,16 @@ def copy_preload(to: Path) -> None:
 def own_options(start: NodeStart, heap: int | None, user: str, first: Path | None = None) -> tuple[str, ...]:
     """Return our part of NODE_OPTIONS for one attempt; `user` is the value that is set already."""
     options = ("--require", str(first), *start.options) if first is not None else start.options
-    if heap is None or flags.sets_heap(flags.split(user)):
+    if heap is None or (flags.sets_heap(flags.split(user)) and not start.heap_set):
         return options
     return (*options, f"{flags.HEAP}={max(heap // MIB, 1)}")
 
 
 def node_options(ours: Iterable[str], user: str) -> str:
-    """NODE_OPTIONS for one attempt: ours first, since the last one wins and that is the user's."""
+    """NODE_OPTIONS for one attempt: ours first, since the last one wins and that is the user's; but one heap limit."""
+    words, ours = flags.split(user), tuple(ours)
+    if flags.sets_heap(ours) and flags.sets_heap(words):
+        user = flags.join(word for word in words if flags.name(word) != flags.HEAP)
     return " ".join(part for part in (flags.join(ours), user.strip()) if part)
 
 

@@ -246,13 +246,15 @@ def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> N
     wanted = told and node.expose_gc and found.takes_gc and flags.GC not in node.options
     gc = [flags.GC] if wanted else []
     size, ceiling = heap(node, hard)
-    if found.sets_own_heap:
+    explicit = isinstance(node.max_old_space_size, int)
+    if found.sets_own_heap and not explicit:
         size = ceiling = None
     return NodeStart(
         executable=found.node.executable,
         version=found.node.version,
         options=(*gc, *node.options),
         heap=size,
+        heap_set=explicit,
         heap_ceiling=ceiling,
         telemetry=node.telemetry,
         expose_gc=node.expose_gc,

@@ -16,6 +16,7 @@ from seqsup.units import format_size
 _WINDOWS = (
     "a Windows program, which runs outside WSL: seqsup cannot measure, limit or kill it there; install it inside WSL"
 )
+_OF_SHELL = f"your NODE_OPTIONS sets {flags.HEAP}"
 _NAMED = 3  # agents of which the same is noted
 _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they print, fill the 128 KiB of a command's word
 _CHAIN = 5  # agents: the longest chain that is advised
@@ -77,12 +78,14 @@ def _node_notes(agent: ExpandedAgent, found: AgentSurvey, node: NodeBinary, surv
         yield "node.heap_snapshot has no effect: node.telemetry = false turns off requests to Node processes"
     for option in flags.refused(flags.split(found.user_options), node.allowed):
         yield f"your NODE_OPTIONS contains {option}: Node {node.version} refuses it and exits with 9"
-    if found.sets_own_heap:
-        yield f"your NODE_OPTIONS sets {flags.HEAP}; yours is kept"
+    size, hard = table.node.max_old_space_size, resolve(table.memory, survey.memory).hard
+    if found.sets_own_heap and not isinstance(size, int):
+        yield f"{_OF_SHELL}, which is kept; node.max_old_space_size = SIZE would replace it"
         return
+    if found.sets_own_heap:
+        yield f"{_OF_SHELL}; node.max_old_space_size of the profile replaces it"
     if flags.sets_heap(agent.command):
         yield f"the command sets {flags.HEAP} itself, which wins for its own process"
-    size, hard = table.node.max_old_space_size, resolve(table.memory, survey.memory).hard
     auto = auto_heap(hard)
     if isinstance(size, int) and auto is not None and size > max(auto, BARE_NODE):
         yield f"a heap of {format_size(size)} may exceed memory.hard before V8 stops it; auto is {format_size(auto)}"

@@ -7,19 +7,25 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from helpers import npm
+from helpers.command_line import Result
+from helpers.profiles import agent, write
 from seqsup.model.plan import NodeStart
 from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, node_options, own_options, probe
 from seqsup.node.binary import _keep as keep
 from seqsup.node.detect import detect
 from seqsup.units import MIB
+
+Cli = Callable[..., Result]
 
 NODE = shutil.which("node") or ""
 needs_node = pytest.mark.skipif(not NODE, reason="no node on PATH")
@@ -247,6 +253,32 @@ def test_ours_come_first_so_that_the_users_win(
     options: tuple[str, ...], heap: int | None, user: str, expected: str
 ) -> None:
     assert node_options(own_options(start(*options), heap, user), user) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("--max-old-space-size=99", "--max-old-space-size=300"),
+        ('--title="a b" --max_old_space_size=99 -r x', '--max-old-space-size=300 "--title=a b" -r x'),
+        (" --trace-warnings ", "--max-old-space-size=300 --trace-warnings"),
+    ],
+)
+def test_heap_limit_of_the_profile_replaces_that_of_the_shell(user: str, expected: str) -> None:
+    begun = replace(start(), heap_set=True)
+    assert node_options(own_options(begun, 300 * MIB, user), user) == expected
+
+
+@needs_node
+def test_heap_limit_of_the_profile_wins_in_every_node_of_an_agent(seqsup: Cli, tmp_path: Path) -> None:
+    """The seed's row 17, with the seed's own line in the shell."""
+    ask = "require('child_process').execFileSync('node', ['-p', 'v8.getHeapStatistics().heap_size_limit >> 20'])"
+    script = f"console.log(String({ask}).trim(), v8.getHeapStatistics().heap_size_limit >> 20)"
+    given = {"memory": {"hard": "1GiB"}, "node": {"max_old_space_size": "300MiB"}}
+    profile = write(tmp_path, agent("a", ["node", "-e", script], **given), agent("b", ["node", "-e", script]))
+    assert seqsup("start", profile, env={"NODE_OPTIONS": "--max-old-space-size=700"}).code == 0
+    limits = [[*map(int, seqsup("logs", "r1", name).stdout.split())] for name in ("a", "b")]
+    assert all(300 <= limit < 500 for limit in limits[0]), limits
+    assert all(700 <= limit < 900 for limit in limits[1]), limits
 
 
 @needs_node

@@ -381,6 +381,7 @@ def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
         ("node.max_old_space_size = '900M'", node(), (), 900, 900),
         ("node.max_old_space_size = 'none'", node(), (), None, None),
         ("", node(user_options="--max_old_space_size=99"), (), None, None),
+        ("node.max_old_space_size = '300M'", node(user_options="--max_old_space_size=99"), (), 300, 824),
         ("node.telemetry = false", replace(NATIVE, node=NODE), (), 819, 824),
         ("memory.hard = '10M'", replace(NATIVE, node=NODE), (), 64, 64),
     ],
@@ -405,7 +406,8 @@ def test_a_node_agent_starts_with_what_its_node_takes(
         ),
         ("node = { telemetry = false, heap_snapshot = true }", node(), "a: node.heap_snapshot has no effect"),
         ("", node(user_options="--trace-gc"), "refuses it and exits with 9"),
-        ("", node(user_options="--max-old-space-size=9"), "yours is kept"),
+        ("", node(user_options="--max-old-space-size=9"), "which is kept"),
+        ("node.max_old_space_size = '300M'", node(user_options="--max-old-space-size=9"), "of the profile replaces it"),
         ("command = ['node', '--max-old-space-size=9', 'x']", node(), "the command sets --max-old-space-size itself"),
         ("node.max_old_space_size = '950M'", node(), "auto is 819 MiB"),
         ("for_each = ['x']", node(), "{item} is not used"),
@@ -434,8 +436,9 @@ def test_summaries_that_may_be_too_long_for_a_command_are_reported_before_they_e
 def test_note_that_applies_to_many_agents_is_given_once() -> None:
     found = node(user_options="--max-old-space-size=9")
     notes = planned(agents("a", "b", "c", "d", "e"), found=found).notes
-    assert [note for note in notes if "yours is kept" in note] == [
-        "a, b, c and 2 more: your NODE_OPTIONS sets --max-old-space-size; yours is kept"
+    assert [note for note in notes if "NODE_OPTIONS" in note] == [
+        "a, b, c and 2 more: your NODE_OPTIONS sets --max-old-space-size, which is kept;"
+        " node.max_old_space_size = SIZE would replace it"
     ]
 
 
