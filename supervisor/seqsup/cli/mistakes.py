@@ -7,6 +7,11 @@ import click
 from seqsup.text import nearest
 
 _TOO_MUCH = re.compile(r"Got unexpected extra arguments? \((.*)\)")
+_ABREAST = ("--parallel", "-j", "--jobs", "-P")  # as xargs, make, GNU parallel and others call it
+_ONE_AT_A_TIME = (
+    "agents run one at a time, so that their memory does not add up. To allow more: run.concurrency and"
+    " run.allow_concurrency of a profile, see docs/how-to/two-at-a-time.md"
+)
 _NO_CHOICE = re.compile(r"('.*') is not ")
 
 
@@ -16,6 +21,8 @@ def told(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())  # lists stand on lines of their own
     if context is not None:
         if isinstance(error, click.NoSuchOption):
+            if error.option_name in _ABREAST and context.info_name in ("start", "plan", "run"):
+                return f"unknown option {error.option_name}: {_ONE_AT_A_TIME}"
             known = [name for param in context.command.get_params(context) for name in param.opts]
             return f"unknown option {error.option_name}{nearest(error.option_name, known)}"
         if isinstance(error, click.MissingParameter) and error.param is not None:
