@@ -76,6 +76,26 @@ def test_advice_leaves_out_agents_that_completed(seqsup: Cli, tmp_path: Path) ->
     assert told.startswith("11 agents × ")
 
 
+def test_plan_is_shown_without_its_cli_and_start_refuses_in_one_line(seqsup: Cli, tmp_path: Path) -> None:
+    items = {"items": ["x", "y"]}
+    profile = write(
+        tmp_path, agent("a", ["no-such-cli", "-p"]), agent("b", ["no-such-cli", "{item}"], for_each=items),
+        shell("c", "true"), agent("d", ["none-either"]),
+    )  # fmt: skip
+    told = "no program no-such-cli on PATH: install it, or give its path (3 agents need it)"
+    shown = seqsup("plan", profile)
+    assert (shown.code, shown.stdout.count("start would refuse: ")) == (2, 2)
+    assert f"start would refuse: {told} " in " ".join(shown.stdout.split())
+    assert "b ×2" in shown.stdout
+    assert "start would refuse: no program none-either" in " ".join(seqsup("plan", profile, "-v").stdout.split())
+    assert json.loads(seqsup("plan", profile, "--json").stdout)["missing"][0] == told
+    refused = seqsup("start", profile)
+    assert (refused.code, refused.stderr.count("no program ")) == (2, 2)
+    assert f"agent a: command: {told}" in " ".join(refused.stderr.split())
+    assert seqsup("plan", profile, "--only", "c").code == 0
+    assert seqsup("plan", write(tmp_path, agent("a", ["./gone.sh"]))).code == 2
+
+
 def test_task_that_selects_no_agent_is_refused_and_starts_nothing(seqsup: Cli, tmp_path: Path) -> None:
     """The seed's row 3."""
     ran = f"echo $SEQSUP_AGENT >> {tmp_path}/ran"

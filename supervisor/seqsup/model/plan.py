@@ -192,6 +192,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     disk_floor: int | str | None = "auto"  # bytes
     output_max: int | None = None  # bytes kept of each stream of a hook or a companion
     notes: tuple[str, ...]  # advice
+    missing: tuple[str, ...] = ()  # programs that are not installed, if it is only looked at: start refuses
     hooks: Hooks
     notify: Notify
     companions: tuple[CompanionStart, ...]

@@ -63,6 +63,7 @@ def _around(made: Plan, found: Chosen | str, usual: dict[str, Expected]) -> Iter
         yield from (styled("red", line.strip()) for line in f"start would refuse: {found}".splitlines())
     else:
         by = "the kernel" if found.groups is not None and found.groups.limits else "watching"
+        yield from (styled("red", f"start would refuse: {told}") for told in made.missing)
         yield f"{styled('dim', 'containment')} {found.tier}: memory.hard is enforced by {by}"
     if made.task:
         yield f"{styled('dim', 'task')} {cut(printable(made.task), _TASK)}"

@@ -81,6 +81,7 @@ def full(
     yield from _pairs(
         columns,
         ("execution_mode", made.execution_mode),
+        *(("missing", f"start would refuse: {told}") for told in made.missing),
         *_containment(found),
         ("profile", made.profile or "none"),
         ("state", made.state_dir),

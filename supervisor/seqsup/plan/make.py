@@ -17,7 +17,7 @@ from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.plan.mentions import DEADLINE, too_slow
 from seqsup.plan.notes import notes
-from seqsup.plan.objections import no_items, objections, refuse_no_task
+from seqsup.plan.objections import no_items, not_installed, objections, refuse_no_task
 from seqsup.plan.select import NO_ITEMS, NO_WORD, Choice, Selection, chosen, select
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile import placeholders
@@ -47,7 +47,8 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
         raise ProfileError(complaints(profile, [(at, why) for at in slow]))
     skips = select(ordered, names, choice)
     taken = [agent for some in expanded.values() for agent in some if agent.name not in skips]
-    wrong = [*survey.problems.items(), *objections(profile, survey, taken)]
+    present = [agent for agent in taken if not (choice.any_program and survey.agents[agent.name].missing)]
+    wrong = [*survey.problems.items(), *objections(profile, survey, present)]
     if not choice.any_items:
         wrong += no_items(profile, survey, [table.name for table in ordered if skips.get(table.name) == NO_ITEMS])
     if wrong:
@@ -115,6 +116,7 @@ def _resolved(
         execution_mode=LANES if lanes else run.mode,
         concurrency=run.concurrency if lanes else 1,
         admit_learned=lanes and run.admit == "learned",
+        missing=tuple(not_installed(survey, taken).values()),
         notes=tuple(dict.fromkeys(notes(profile, survey, selection))),
         metrics=_metrics(profile, survey),
         hooks=_hooks(profile, survey, spawns=spawns),
@@ -226,6 +228,8 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
 def _runtime_why(agent: ExpandedAgent, found: AgentSurvey) -> str:
     """How the runtime was found out, and which of our means reach it."""
     why, kind = found.detected.why, agent.runtime(found.detected)
+    if found.missing:
+        return why
     if agent.table.runtime not in ("auto", found.detected.kind):
         why = f'runtime = "{agent.table.runtime}" is set in the profile, but {why}'
     if kind == "node":

@@ -49,6 +49,8 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
         found = survey.agents[agent.name]
         if found.detected.windows:
             alike.setdefault(_WINDOWS, {})[table.name] = None
+        if found.missing:
+            continue
         if found.node is None and table.node != profile.node:
             yield f"{table.name}: its [node] has no effect: there is no node on its PATH"
         elif found.node is not None:

@@ -17,15 +17,32 @@ _NAMED = 3  # agents that a message lists
 
 
 def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]) -> Iterator[tuple[KeyPath, str]]:
+    lacking = not_installed(survey, agents := list(agents))
     place = {table.name: n for n, table in reversed([*enumerate(profile.agents)])}  # the first of a name has it
     for agent in agents:
         at = ("agents", place[agent.table.name])
-        for key, message in survey.agents[agent.name].problems.items():
-            yield (*at, key), message
+        found = survey.agents[agent.name]
+        for key, message in found.problems.items():
+            if key != "command" or not found.missing:
+                yield (*at, key), message
+            elif told := lacking.pop(found.missing, ""):  # by its first agent
+                yield (*at, key), told
         if not agent.is_text:
             yield (*at, "command"), "with its folder, task or item it contains bytes that are not UTF-8"
         for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
             yield (*at, *inner), message
+
+
+def not_installed(survey: Survey, agents: Iterable[ExpandedAgent]) -> dict[str, str]:
+    """Return by missing program what is to be done, and how many agents need it."""
+    need: dict[str, list[str]] = {}
+    for agent in agents:
+        found = survey.agents[agent.name]
+        if found.missing:
+            need.setdefault(found.missing, []).append(found.problems["command"])
+    return {
+        program: told[0] + (f" ({len(told)} agents need it)" if len(told) > 1 else "") for program, told in need.items()
+    }
 
 
 def no_items(profile: Profile, survey: Survey, names: Collection[str]) -> Iterator[tuple[KeyPath, str]]:

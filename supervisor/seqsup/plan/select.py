@@ -20,6 +20,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
     task: str = ""
     any_task: bool = False  # only looked at: {task} may be empty
+    any_program: bool = False  # only looked at: agents' programs may be missing
     any_items: bool = False  # only looked at, or resumed, when items may be gone because they are done
     only: tuple[str, ...] = ()
     start_from: str | None = None

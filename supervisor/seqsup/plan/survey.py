@@ -46,6 +46,7 @@ class AgentSurvey(Struct, frozen=True, kw_only=True):
     user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
     stdin_digest: str = ""
     problems: dict[str, str] = field(default_factory=dict)  # key of the agent -> what is wrong
+    missing: str = ""  # the program, if it is not installed; `problems` says so too
 
     @property
     def sets_own_heap(self) -> bool:
@@ -170,6 +171,9 @@ class _Look:
             problems |= _too_long(agent)
         return AgentSurvey(
             account=become,
+            missing=_not_installed(placeholders.finish(agent.command[0]), agent.cwd, path)
+            if "command" in problems
+            else "",
             detected=detected,
             node=node,
             user_options=agent.env.get("NODE_OPTIONS", inherits.get("NODE_OPTIONS", "")),
@@ -204,6 +208,12 @@ class _Look:
             if not agent.table.needs:  # else an earlier agent may still write it
                 problems["stdin_file"] = str(error)
             return ""
+
+
+def _not_installed(word: str, cwd: str, path: str) -> str:
+    """Return a program that is missing from PATH, and is no slip for a file or a whole command."""
+    named = "/" not in word and len(word.split()) == 1 and not os.path.lexists(f"{cwd}/{word}")
+    return word if named and find(word, cwd, path) is None else ""
 
 
 def _ask(file: str, become: Account | None) -> NodeBinary | str:

@@ -751,7 +751,7 @@ def test_mistakes_and_missing_abilities_are_reported_at_once(tmp_path: Path) -> 
         '[[agents]]\nname = "a"\ncommand = ["no-such-program"]\nneeds = ["b"]\n'
         '[[agents]]\nname = "a"\ncommand = []\n'
         '[[agents]]\nname = "c"\ncommand = ["sh"]\ncwd = "nowhere"\nretry = { on = ["hrad"] }\n'
-        '[[agents]]\nname = "d"\ncommand = ["no-such-program"]\nruntime = "deno"\nstdin_file = 1\n'
+        '[[agents]]\nname = "d"\ncommand = ["no-other-program"]\nruntime = "deno"\nstdin_file = 1\n'
     )
     with pytest.raises(ProfileError) as raised:
         load(str(profile))

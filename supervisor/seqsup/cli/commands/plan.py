@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from seqsup.cli.choose import take, taking_options
 from seqsup.cli.output import put_object
 from seqsup.containment.cgroup.tiers import Chosen
-from seqsup.errors import Refused
+from seqsup.errors import Refused, SeqsupError
 from seqsup.host.machine import Host, most_processes
 from seqsup.model.plan import ARTIFACT_ONLY, Plan
 from seqsup.model.profile import HOOK_POINTS
@@ -40,9 +40,10 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
 
     Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
 
-    Exits 3 if `start` would refuse because no cgroup is available. `doctor PROFILE` also tries state folder and ports.
+    Exits as `start` would if that refuses: 3 without a cgroup that is needed, 2 if a program is missing.
+    `doctor PROFILE` also tries state folder and ports.
     """
-    taken = take(**asked)
+    taken = take(any_program=True, **asked)
     usual = _usual(taken.plan)
     found = would_contain(taken.plan)
     if as_json:
@@ -50,7 +51,7 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
     else:
         lines = (full if verbose else brief)(taken, found, usual, _advice(taken, usual), width() or _WIDTH)
         click.echo("\n".join(line.rstrip() for line in lines))
-    return Refused.exit_code if isinstance(found, str) else 0
+    return Refused.exit_code if isinstance(found, str) else SeqsupError.exit_code if taken.plan.missing else 0
 
 
 def _usual(made: Plan) -> dict[str, Expected]:
