@@ -232,7 +232,7 @@ def _profile() -> Iterator[str]:
     yield "| value | how to write it |\n| --- | --- |"
     size = '`"1.5GiB"`, `"512M"` (K, M, G and T are binary), or bytes from 1000000 on; `4` and `4096` are refused'
     yield f"| size | {size} |"
-    yield '| duration | `"30s"`, `"1h30m"`, or seconds |'
+    yield '| duration | `"30s"`, `"1h30m"`, `"7d"`, or seconds; `90000` (milliseconds?) and `keep = 7` are refused |'
     yield '| no limit | `"none"` |'
     names = "`{task}`, `{item}`, `{summary:AGENT}`, `{artifacts:AGENT}`, `{artifacts}`"
     yield f"| placeholder in `command`, `env` and `stdin` | {names} |\n"
@@ -245,8 +245,8 @@ def _profile() -> Iterator[str]:
     yield """command = ["sh", "-c", "cd ${HOME}/app && claude -p \\"Review $0\\" | tee review.md", "{item}"]"""
     yield "```\n"
     yield _filled("""Only the placeholders above are replaced. Other braces stay as they are: `${HOME}`, `{}`, `{a: 1}`,
-        `{word}`. A name that is nearly a placeholder, such as `{taks}`, is refused. Write `{{` for one brace:
-        `{{task}` gives `{task}`.""")
+        `{word}`. What is nearly a placeholder is refused, such as `{taks}`, `{{task}}` and `{ task }`. Write
+        `{{` for one brace: `{{task}` gives `{task}`.""")
     examples = _examples()
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})

@@ -9,6 +9,7 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 BYTES = 1_000_000  # from here on a number without a unit is bytes; a smaller one is a slip: 4 and 4096 mean GiB and MiB
+AGE = 3600  # below it a duration of days without a unit is a slip
 SIZE_FORMS = 'a size such as "512M" or "1.5GiB" (K, M, G and T are binary)'
 DURATION_FORMS = 'a duration such as "250ms", "30s", "1h30m", "7d" or a number of seconds'
 
@@ -34,7 +35,7 @@ def parse_size(value: object) -> int:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         size = value
     if bare and 0 < size < BYTES:
-        number, units = str(value).strip(), ("GiB", "MiB") if size < 1024 else ("MiB", "KiB")
+        number, units = _number(value), ("GiB", "MiB") if size < 256 else ("MiB", "KiB")
         raise ValueError(f"{number} has no unit\nwrite {' or '.join(number + unit for unit in units)}")
     if 0 <= size <= _LARGEST and not isinstance(value, float):
         return round(size)
@@ -42,16 +43,41 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Parse a duration into seconds; ValueError lists the accepted forms."""
-    seconds: float = -1
+    """Parse a duration into seconds; ValueError lists the accepted forms, or says that it looks like milliseconds.
+
+    Programs count in milliseconds by the thousand; people write seconds as minutes and hours: 1800, 86400.
+    """
+    seconds, bare = _seconds(value)
+    if bare and seconds >= 1000 and seconds % 1000 == 0:
+        meant, literal = write_duration(seconds / 1000), write_duration(seconds)
+        raise ValueError(f'{_number(value)} looks like milliseconds\nwrite "{meant}", or "{literal}" if it is seconds')
+    return seconds
+
+
+def parse_age(value: object) -> float:
+    """Parse a duration of days, as `parse_duration`; ValueError too for a few seconds without a unit: 7 means 7d."""
+    seconds, bare = _seconds(value)
+    if bare and 0 < seconds < AGE:
+        raise ValueError(f'{_number(value)} has no unit\nwrite "{_number(value)}d"')
+    return parse_duration(value)
+
+
+def _seconds(value: object) -> tuple[float, bool]:
+    """Return the seconds, and whether the value has no unit."""
+    seconds, bare = -1.0, True
     if isinstance(value, str) and (match := _DURATION.match(value)):
         pairs = zip(match.groups(), _SECONDS, strict=True)
-        seconds = sum(float(number) * unit for number, unit in pairs if number)
+        seconds, bare = sum(float(number) * unit for number, unit in pairs if number), match[1] is not None
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = value
     if 0 <= seconds <= _LARGEST:  # false for nan and inf as well
-        return float(seconds)
+        return float(seconds), bare
     raise ValueError(f"expected {DURATION_FORMS}, not {show(value)}")
+
+
+def _number(value: object) -> str:
+    """A number as people write it: 1000, not 1000.0 or 1e3."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def show(value: object) -> str:

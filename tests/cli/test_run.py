@@ -65,3 +65,18 @@ def test_command_that_ends_by_itself_after_a_ctrl_c_keeps_its_code(seqsup_starte
     wait_for(lambda: "stops" in running.stderr)
     (tmp_path / "go").touch()
     assert running.wait().code == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["a b"], "write it without the quotes: seqsup run -- a b"),
+     (["sleep 1 | x", "y z"], "no shell runs this: seqsup run -- sh -c 'sleep 1 | x"),
+     (["|", "y"], "no shell runs this: seqsup run -- sh -c 'COMMAND | y'")],
+)  # fmt: skip
+def test_missing_program_of_a_quoted_command_is_hinted_as_typed(seqsup: Cli, words: list[str], hint: str) -> None:
+    refused = seqsup("run", "--", *words)
+    assert (refused.code, hint in refused.stderr) == (127, True), refused.stderr
+
+
+def test_words_in_double_braces_are_the_commands_own(seqsup: Cli) -> None:
+    assert seqsup("run", "--", "echo", "{{task}}", "{task}}").stdout == "{{task}} {task}}\n"

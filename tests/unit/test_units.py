@@ -53,6 +53,26 @@ def test_a_duration_is_read_as_seconds(text: object, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("value", [0, 999, 1800, 3600, "7200", 86400, 604800, 1000.5, "1000s", "90000s"])
+def test_seconds_that_people_write_pass(value: object) -> None:
+    assert parse_duration(value) >= 0
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(90000, '"90s", or "25h"'), ("5000", '"5s", or "5000s"'), (1000.0, '"1s"'), (300_000, '"5m", or "5000m"')],
+)
+def test_whole_thousands_without_a_unit_are_refused_as_milliseconds(value: object, told: str) -> None:
+    with pytest.raises(ValueError, match=f"looks like milliseconds\nwrite {told}"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize(("value", "told"), [(1000.0, "1000MiB or 1000KiB"), (0.5, "0.5GiB"), (512, "512MiB")])
+def test_hint_for_a_size_without_a_unit_is_a_likely_one(value: object, told: str) -> None:
+    with pytest.raises(ValueError, match=f"has no unit\nwrite {told}"):
+        parse_size(value)
+
+
 @pytest.mark.parametrize("text", ["", "s", "30m1h", "1hour", "-1s", -1, True, None, math.nan, math.inf, [], "1e3"])
 def test_text_that_is_not_a_duration_is_refused_with_the_forms(text: object) -> None:
     with pytest.raises(ValueError, match=r'a duration such as "250ms"'):

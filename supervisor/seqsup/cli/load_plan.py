@@ -1,6 +1,7 @@
 """From a profile's path, or a command line, to the plan: one way for `plan`, `start` and `run`."""
 
 import os
+import shlex
 from collections.abc import Iterable, Set
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from seqsup.plan.make import make
 from seqsup.plan.objections import with_objections
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import Survey, gather
-from seqsup.profile.complaint import ProfileError
+from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.parse import from_command
+from seqsup.profile.words import meant
 from seqsup.state.run_folder import straight
 
 COMMAND = "the command"
@@ -25,6 +27,7 @@ COMMAND = "the command"
 _OPTIONS = {
     "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
     "name": "--name", "agents[0].name": "--name", "agents[0].command": COMMAND,
+    "agents[0].command[0]": COMMAND,
 }  # fmt: skip
 
 
@@ -62,12 +65,20 @@ def for_command(
         "retry": {"attempts": retries + 1},
     }
     tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
-    folder = straight(Path())
+    folder, typed = straight(Path()), list(command)
     try:
-        return _plan(from_command(command, name, tables), folder, Choice(any_task=True))
+        return _plan(from_command(typed, name, tables), folder, Choice(any_task=True))
     except ProfileError as error:
-        typed = (replace(each, key=_OPTIONS.get(each.key, each.key)) for each in error.complaints)
-        raise ProfileError(dict.fromkeys(typed)) from None
+        raise ProfileError(dict.fromkeys(_as_typed(each, typed) for each in error.complaints)) from None
+
+
+def _as_typed(complaint: Complaint, command: list[str]) -> Complaint:
+    """Return a complaint about `run` in the words of the command line."""
+    key, hint = _OPTIONS.get(complaint.key, complaint.key), complaint.hint
+    if key == COMMAND and hint:
+        why, words = meant(command)
+        hint = f"{why or 'write it without the quotes'}: seqsup run -- {shlex.join(words)}"
+    return replace(complaint, key=key, hint=hint)
 
 
 def _plan(profile: Profile, folder: Path, choice: Choice) -> Plan:

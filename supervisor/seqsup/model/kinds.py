@@ -11,11 +11,13 @@ from msgspec import Struct
 
 from seqsup.text import nearest
 from seqsup.units import (
+    AGE,
     BYTES,
     DURATION_FORMS,
     DURATION_PATTERN,
     SIZE_FORMS,
     SIZE_PATTERN,
+    parse_age,
     parse_duration,
     parse_size,
     show,
@@ -149,11 +151,19 @@ TEXT_OR_NONE = ValueKind(lambda value: _text(value) or None, {"type": "string"},
 
 _SIZE_SCHEMA: Schema = {"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": BYTES}]}
 _AMOUNT_SCHEMA: Schema = {"anyOf": [*_SIZE_SCHEMA["anyOf"], {"const": 0}]}
-_DURATION_SCHEMA: Schema = {
-    "anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"type": "number", "minimum": 0}]
-}
+_MILLISECONDS: Schema = {"minimum": 1000, "multipleOf": 1000}  # whole thousands look like them
+_FEW_SECONDS: Schema = {"exclusiveMinimum": 0, "exclusiveMaximum": AGE}
+
+
+def _durations(slip: Schema) -> Schema:
+    text = {"type": "string", "pattern": DURATION_PATTERN}
+    return {"anyOf": [text, {"type": "number", "minimum": 0, "not": slip}]}
+
+
+_DURATION_SCHEMA = _durations(_MILLISECONDS)
 SIZE = ValueKind(_positive(parse_size, ' ("none" turns it off)'), _SIZE_SCHEMA, write_size)
 DURATION = ValueKind(parse_duration, _DURATION_SCHEMA, write_duration)
+AGE_OF_DAYS = ValueKind(parse_age, _durations({"anyOf": [_MILLISECONDS, _FEW_SECONDS]}), write_duration)
 SPAN = ValueKind(_positive(parse_duration), _DURATION_SCHEMA, write_duration)  # a duration above zero
 SIZE_OR_NONE = _or_word("none", None, SIZE, SIZE_FORMS)
 AMOUNT_OR_NONE = _or_word("none", None, ValueKind(parse_size, _AMOUNT_SCHEMA, write_size), SIZE_FORMS)  # 0 too

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType, field
 
 from seqsup.model.enums import Enforce, Halt, Measure, Notice, OnTimeout, OnUsageLimit
 from seqsup.model.kinds import (
+    AGE_OF_DAYS,
     AMOUNT_OR_NONE,
     DURATION,
     FLAG,
@@ -129,7 +130,7 @@ class RunTable(Table, frozen=True):
     )
     keep: Annotated[
         float,
-        DURATION,
+        AGE_OF_DAYS,
         "Delete this profile's runs older than this when a new run starts. The last run is always kept.",
     ] = 7 * 86400.0
     disk_floor: Annotated[

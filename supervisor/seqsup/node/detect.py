@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from seqsup.containment.proc_text import filesystem
 from seqsup.host.machine import in_wsl
 from seqsup.model.plan import Detected
-from seqsup.profile.words import OPERATORS, split
+from seqsup.profile.words import OPERATORS, listed, meant
 from seqsup.profile.wrappers import SHELLS, behind
 
 _NODE = re.compile(r"node(js)?([-.]?[0-9][0-9.]*)?")
@@ -50,6 +50,8 @@ class Detector:
         if key not in self._programs:
             self._programs[key] = self._program(*key, depth)
         own, name = self._programs[key], words[0].rpartition("/")[2]
+        if not own.why:
+            return replace(own, why=_missing(words, cwd, path))
         if own.executable is None or not depth or not (inner := behind(name, words[1:])):
             return own
         found = self.detect(inner, cwd, path, depth - 1)
@@ -61,7 +63,7 @@ class Detector:
     def _program(self, word: str, cwd: str, path: str, depth: int) -> Detected:
         file = find(word, cwd, path)
         if file is None:
-            return Detected(kind="native", executable=None, why=_missing(word, cwd, path))
+            return Detected(kind="native", executable=None, why="")  # the hint depends on the words behind it
         real = os.path.realpath(file)
         names = {Path(word).name, Path(real).name}
         if any(_NODE.fullmatch(name) for name in names):
@@ -138,7 +140,8 @@ def _section_names(program: BinaryIO, head: bytes) -> bytes:
         return b""
 
 
-def _missing(word: str, cwd: str, path: str) -> str:
+def _missing(words: Sequence[str], cwd: str, path: str) -> str:
+    word = words[0]
     first, *more = word.split() or [word]
     file = Path(cwd, word)
     try:
@@ -148,19 +151,19 @@ def _missing(word: str, cwd: str, path: str) -> str:
     except OSError as error:
         return f"{file}: {error.strerror}"
     if "/" not in word:
-        if more and not stat.S_ISREG(mode):
-            return f"no program {word} on PATH\n{_apart(word)}"
+        if (more or word in OPERATORS) and not stat.S_ISREG(mode):
+            return f"no program {word} on PATH\n{_apart(words)}"
         near = f"write ./{word}" if stat.S_ISREG(mode) else "install it, or give its path"
         return f"no program {word} on PATH: {near}"
     if stat.S_ISDIR(mode):
         return f"{file} is a folder"
     if mode:
         return f"{file} is not executable; fix it with: chmod +x {shlex.quote(str(file))}"
-    meant = more and (find(first, cwd, path) or any(part in OPERATORS for part in more))
-    return f"there is no {file}" + (f"\n{_apart(word)}" if meant else "")
+    whole = more and (find(first, cwd, path) or any(part in OPERATORS for part in more))
+    return f"there is no {file}" + (f"\n{_apart(words)}" if whole else "")
 
 
-def _apart(word: str) -> str:
+def _apart(words: Sequence[str]) -> str:
     """What to write instead of a program that is a whole command."""
-    by_shell = any(part in OPERATORS for part in word.split())
-    return f"{'no shell runs this: write' if by_shell else 'write each word as its own item:'} {split(word)}"
+    why, apart = meant(words)
+    return f"{f'{why}: write' if why else 'write each word as its own item:'} {listed(apart)}"

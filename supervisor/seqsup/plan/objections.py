@@ -23,10 +23,10 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
         at = ("agents", place[agent.table.name])
         found = survey.agents[agent.name]
         for key, message in found.problems.items():
-            if key != "command" or not found.missing:
-                yield (*at, key), message
+            if key[0] != "command" or not found.missing:
+                yield (*at, *key), message
             elif told := lacking.pop(found.missing, ""):  # by its first agent
-                yield (*at, key), told
+                yield (*at, *key), told
         if not agent.is_text:
             yield (*at, "command"), "with its folder, task or item it contains bytes that are not UTF-8"
         for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
@@ -39,7 +39,7 @@ def not_installed(survey: Survey, agents: Iterable[ExpandedAgent]) -> dict[str, 
     for agent in agents:
         found = survey.agents[agent.name]
         if found.missing:
-            need.setdefault(found.missing, []).append(found.problems["command"])
+            need.setdefault(found.missing, []).append(found.problems["command", 0])
     return {
         program: told[0] + (f" ({len(told)} agents need it)" if len(told) > 1 else "") for program, told in need.items()
     }
@@ -49,7 +49,7 @@ def no_items(profile: Profile, survey: Survey, names: Collection[str]) -> Iterat
     """Complain of agents that would be skipped because `for_each` found nothing: most often a slip."""
     for n, table in enumerate(profile.agents):
         each = table.for_each
-        unread = ("agents", n, "for_each") in survey.problems
+        unread = ("agents", n, "for_each", "lines") in survey.problems
         if each is None or each.allow_empty or table.name not in names or unread:
             continue
         if each.glob is not None:

@@ -31,6 +31,7 @@ from seqsup.plan.as_root import unsafe
 from seqsup.plan.environment import inherited
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
+from seqsup.profile.words import OPERATORS
 from seqsup.text import natural
 
 _CHANGEABLE = "refused as root, because another user can change this profile: {}, or set run.user"
@@ -45,7 +46,7 @@ class AgentSurvey(Struct, frozen=True, kw_only=True):
     node: NodeBinary | None = None  # where Node will run
     user_options: str = ""  # NODE_OPTIONS as the agent would have it without us
     stdin_digest: str = ""
-    problems: dict[str, str] = field(default_factory=dict)  # key of the agent -> what is wrong
+    problems: dict[KeyPath, str] = field(default_factory=dict)  # key of the agent -> what is wrong
     missing: str = ""  # the program, if it is not installed; `problems` says so too
 
     @property
@@ -104,7 +105,7 @@ def gather(
                     items[table.name] = _items(table, folder)
             except _Unreadable as error:
                 items[table.name] = ()
-                problems["agents", n, "for_each"] = str(error)
+                problems["agents", n, "for_each", "lines"] = str(error)
         for agent in expand(table, items.get(table.name), folder, task):
             agents[agent.name] = look.at(agent, account)
     if profile.run.concurrency > 1 and not LINUX:
@@ -116,7 +117,7 @@ def gather(
     for n, companion in enumerate(profile.companions):
         cwd, path = str(Path(folder, companion.cwd)), companion.env.get("PATH", path_of_user)
         if companion.command and (why := _cannot_start(companion.command, cwd, path)):
-            problems["companions", n, why[0]] = why[1]
+            problems["companions", n, *why[0]] = why[1]
         if node := find("node", cwd, path):
             nodes[companion.name] = node
     return Survey(
@@ -151,28 +152,28 @@ class _Look:
         self._ask = cache(_ask)
 
     def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
-        problems: dict[str, str] = {}
+        problems: dict[KeyPath, str] = {}
         inherits = self._inherited(become)
         path = agent.env.get("PATH", inherits.get("PATH", os.defpath))
         detected = self._detector.detect(tuple(map(placeholders.finish, agent.command)), agent.cwd, path)
         if why := _closed(agent.cwd):
-            problems["cwd"] = why
+            problems["cwd",] = why
         elif detected.executable is None:
-            problems["command"] = detected.why
+            problems["command", 0] = detected.why
         elif become is not None:
             file = find(placeholders.finish(agent.command[0]), agent.cwd, path) or detected.executable
             if why := self._out_of_reach(become, agent.cwd, (file, detected.executable)):
-                problems["user"] = why
+                problems["user",] = why
         node = self._node(agent, detected, path, become, problems) if not problems else None
         checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
         if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
-            problems["success"] = f"no program {checks} on PATH: install it, or give its path"
+            problems["success", "command", 0] = f"no program {checks} on PATH: install it, or give its path"
         if LINUX and not problems:
             problems |= _too_long(agent)
         return AgentSurvey(
             account=become,
             missing=_not_installed(placeholders.finish(agent.command[0]), agent.cwd, path)
-            if "command" in problems
+            if ("command", 0) in problems
             else "",
             detected=detected,
             node=node,
@@ -182,23 +183,23 @@ class _Look:
         )
 
     def _node(
-        self, agent: ExpandedAgent, detected: Detected, path: str, become: Account | None, problems: dict[str, str]
+        self, agent: ExpandedAgent, detected: Detected, path: str, become: Account | None, problems: dict[KeyPath, str]
     ) -> NodeBinary | None:
         """The Node that it is, or the one that what it starts finds on its PATH: MCP servers under any agent."""
         is_node = agent.runtime(detected) == "node"
         file = detected.executable if detected.kind == "node" else self._find_node(agent.cwd, path)
         if file is None:
             if is_node:
-                problems["runtime"] = "no program node on PATH: install it, or leave runtime at auto"
+                problems["runtime",] = "no program node on PATH: install it, or leave runtime at auto"
             return None
         answer = self._ask(file, become)
         if isinstance(answer, NodeBinary):
             return answer
         if is_node:
-            problems["command"] = answer
+            problems["command", 0] = answer
         return None
 
-    def _stdin(self, agent: ExpandedAgent, become: Account | None, problems: dict[str, str]) -> str:
+    def _stdin(self, agent: ExpandedAgent, become: Account | None, problems: dict[KeyPath, str]) -> str:
         if agent.stdin_file is None:
             return ""
         try:
@@ -206,13 +207,14 @@ class _Look:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except _Unreadable as error:
             if not agent.table.needs:  # else an earlier agent may still write it
-                problems["stdin_file"] = str(error)
+                problems["stdin_file",] = str(error)
             return ""
 
 
 def _not_installed(word: str, cwd: str, path: str) -> str:
     """Return a program that is missing from PATH, and is no slip for a file or a whole command."""
-    named = "/" not in word and len(word.split()) == 1 and not os.path.lexists(f"{cwd}/{word}")
+    is_a_name = "/" not in word and len(word.split()) == 1 and word not in OPERATORS
+    named = is_a_name and not os.path.lexists(f"{cwd}/{word}")
     return word if named and find(word, cwd, path) is None else ""
 
 
@@ -225,16 +227,16 @@ def _ask(file: str, become: Account | None) -> NodeBinary | str:
         return str(error)
 
 
-def _too_long(agent: ExpandedAgent) -> dict[str, str]:
+def _too_long(agent: ExpandedAgent) -> dict[KeyPath, str]:
     """Return the arguments and variables that are too long for the kernel, which bounds each by itself."""
-    given = {
-        "command": map(placeholders.finish, agent.command),
-        "env": (f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()),
-        "success": agent.success_command,
+    given: dict[KeyPath, str] = {
+        **{("command", n): placeholders.finish(word) for n, word in enumerate(agent.command)},
+        **{("env", name): f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()},
+        **{("success", "command", n): word for n, word in enumerate(agent.success_command)},
     }
     most = 32 * resource.getpagesize()
     why = f"an argument of {most} bytes or more: Linux allows less than {most // 1024} KiB; use stdin or a file"
-    return {key: why for key, words in given.items() if any(len(os.fsencode(word)) >= most for word in words)}
+    return {key: why for key, word in given.items() if len(os.fsencode(word)) >= most}
 
 
 def _accounts(
@@ -262,14 +264,14 @@ def _accounts(
     return accounts
 
 
-def _cannot_start(command: Sequence[str], cwd: str, path: str) -> tuple[str, str] | None:
+def _cannot_start(command: Sequence[str], cwd: str, path: str) -> tuple[KeyPath, str] | None:
     """The key that stands against a companion, and why."""
     if not LINUX:
-        return "command", _NEEDS_LINUX
+        return ("command",), _NEEDS_LINUX
     if why := _closed(cwd):
-        return "cwd", why
+        return ("cwd",), why
     detected = detect(command, cwd, path)
-    return ("command", detected.why) if detected.executable is None else None
+    return (("command", 0), detected.why) if detected.executable is None else None
 
 
 def _closed(folder: str) -> str:
@@ -291,7 +293,12 @@ def _items(agent: AgentTable, folder: str) -> tuple[str, ...]:
         return tuple(sorted(found, key=natural))
     if each.lines is not None:
         with _open(Path(folder, each.lines)) as file:
-            text = file.read().decode("utf-8-sig", errors="surrogateescape")
+            raw = file.read()
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise _Unreadable(f"{file.name}:{line}: not UTF-8: save it as UTF-8") from None
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     return each.items
 

@@ -177,17 +177,20 @@ def _placeholders(profile: Profile) -> Wrong:
         rank = {agent.name: 0 for agent in profile.agents}
     for n, agent in enumerate(profile.agents):
         for at, text in agent.texts():
-            if found := dict.fromkeys(placeholders.written(text)):
+            found = dict.fromkeys(placeholders.written(text))
+            slips = dict(placeholders.slips(text)) if profile.file is not None else {}  # `run` has no placeholders
+            if found or slips:
                 told = (_placeholder(agent, str(at[0]), name, argument, rank) for name, argument in found)
-                if wrong := [*filter(None, told), *_unknown(found)]:  # in this order: a hint comes last
+                unknown = {_spell(*each): _meant(*each) for each in found if not placeholders.known(*each)} | slips
+                if wrong := [*filter(None, told), *_unknown(unknown)]:  # in this order: a hint comes last
                     yield ("agents", n, *at), "; ".join(wrong)
 
 
-def _unknown(found: Iterable[tuple[str, str | None]]) -> Iterator[str]:
-    """Complain of all slips of one text."""
-    unknown = {_spell(*each): _meant(*each) for each in found if not placeholders.known(*each)}
+def _unknown(unknown: dict[str, str]) -> Iterator[str]:
+    """Complain of all slips of one text; each has what was meant."""
     if unknown:
-        braces = f"write {{{next(iter(unknown))} if the braces are text"
+        first = next(iter(unknown))
+        braces = f"write {first.replace('{', '{{')} if the braces are text"
         several = "s" * (len(unknown) > 1)
         meant = ", ".join(dict.fromkeys(unknown.values()))
         yield f"unknown placeholder{several} {', '.join(unknown)}\ndid you mean {meant}? {braces}"
@@ -250,6 +253,9 @@ def _agent(agent: AgentTable) -> Wrong:
                 ("for_each",),
                 "no items\nlist some, or set glob or lines; for_each.allow_empty = true skips the agent",
             )
+    if each is not None:
+        blank = (m for m, item in enumerate(each.items) if not item.strip())
+        yield from ((("for_each", "items", m), "a blank item: write its text, or remove it") for m in blank)
     if any(not word.strip() for word in agent.when):
         yield ("when",), "contains an empty word"
     if agent.when and agent.otherwise:

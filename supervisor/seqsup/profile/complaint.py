@@ -116,7 +116,7 @@ def _placed(profile: Profile, found: dict[KeyPath, Place], at: KeyPath, text: st
         return replace(complaint, name="")
     place = nearest_place(found, at)
     start, end = place.key if at not in found or text.startswith(UNKNOWN_KEY) else place.value or place.key
-    if (quoted := re.search(r"\{[^{}]+\}", text)) and (inner := profile.text.find(quoted[0], start, end)) >= 0:
+    if (quoted := re.search(r"\{+[^{}]+\}+", text)) and (inner := profile.text.find(quoted[0], start, end)) >= 0:
         start, end = inner, inner + len(quoted[0])
     fields = mark(profile.text, Span(start, end))
     return replace(
@@ -153,6 +153,8 @@ def _owner(profile: Profile, at: KeyPath) -> str:
 
 def _home(at: KeyPath, found: dict[KeyPath, Place]) -> KeyPath:
     """Where the user wrote what an agent inherits: at the top level, unless the agent's own table has it."""
+    if at[2:4] == ("for_each", "items") and at not in found:  # written as a list
+        at = (*at[:3], *at[4:])
     inherited = at[:1] == ("agents",) and at[2:3] and at[2] in SHARED and at not in found
     return at[2:] if inherited and (at[2:] in found or not found) else at
 

@@ -47,7 +47,9 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     name = given.get("name") or _stem(file)
     profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
     for at, message in check(profile, tuple(wrong)):
-        if not any(at[:n] in wrong for n in range(1, len(at) + 1)):  # nor what follows from the table's not being one
+        # Nor what follows from the table's not being one, or from a list's having lost what is wrong in it
+        within = (at[:n] for n in range(1, len(at) + 1))
+        if not any(each in wrong for each in within) and not any(each[: len(at)] == at for each in wrong):
             wrong[at] = message
     if wrong:
         raise ProfileError(complaints(profile, wrong.items()), Rest(profile, tuple(wrong)))

@@ -12,6 +12,8 @@ from functools import cache
 
 _WRITTEN = re.compile(r"\{\{|\$\{(?!\{)|\{([A-Za-z_][A-Za-z0-9_-]*)(?:(?::([^{}]*))?(\}))?")
 _PLACEHOLDER = re.compile(r"\{\{|\{([A-Za-z_][A-Za-z0-9_-]*)(?::([^{}]*))?\}")
+_NAMED = r"(?:(?:task|item|artifacts)|(?:summary|artifacts):[^{}\s]+)"
+_SLIP = re.compile(rf"(?<![{{$])(?:\{{\{{\s*({_NAMED})\s*\}}\}}|\{{(?:\s+({_NAMED})\s*|({_NAMED})\s+)\}})")
 PLAIN = ("task", "item", "artifacts")
 OF_AGENT = ("summary", "artifacts")
 _NEAR = 0.75  # likeness of `taks` to `task`; `system` and `item` have 0.6
@@ -28,6 +30,11 @@ def found(text: str) -> list[tuple[str, str | None]]:
 def written(text: str) -> list[tuple[str, str | None]]:
     """Return each (name, argument) of what the user wrote; with slips such as {taks}, without ${HOME} and {word}."""
     return [(match[1], match[2]) for match in _WRITTEN.finditer(text) if _ours(match)]
+
+
+def slips(text: str) -> list[tuple[str, str]]:
+    """Return what looks like a placeholder and is none, each with what was meant: {{task}} and { task }."""
+    return [(match[0], f"{{{match[match.lastindex or 0]}}}") for match in _SLIP.finditer(text)]
 
 
 def escape_foreign(text: str) -> str:

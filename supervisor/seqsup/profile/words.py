@@ -25,6 +25,8 @@ OPERATORS = (
     "2>/dev/null",
     ">/dev/null",
 )
+# What has to follow such a word at the end of a line
+_OPEN = dict.fromkeys(("|", "||", "|&", "&&"), "COMMAND") | dict.fromkeys((">", ">>", "<", "2>", "2>>", "&>"), "FILE")
 # Programs that have such words of their own, and options behind which such a word is a separator
 _OWN = ("[", "expr", "test", "tmux", "tr")
 _SEPARATOR = ("-d", "-F", "-s", "-t", "--delimiter", "--field-separator", "--output-delimiter", "--separator")
@@ -60,8 +62,21 @@ def operator(command: Sequence[str]) -> int | None:
 
 
 def for_shell(command: Sequence[str]) -> str:
-    """Return the command as TOML, run by a shell. Placeholders become arguments, which no shell misreads."""
-    script, arguments = [], []
+    """Return the command as TOML, run by a shell."""
+    return listed(_shelled((), command))
+
+
+def meant(command: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what is wrong with a command whose first word is a whole command line, and the words that were meant."""
+    text, *rest = command
+    if any(word in OPERATORS for word in text.split()):
+        return "no shell runs this", _shelled(text.split(), rest)
+    return "", [*_split(text), *rest]
+
+
+def _shelled(script: Iterable[str], command: Iterable[str]) -> list[str]:
+    """Return a call of a shell. Placeholders of `command` become arguments, which no shell misreads."""
+    script, arguments = list(script), []
     for word in command:
         if placeholders.written(word):
             arguments.append(word)
@@ -69,14 +84,20 @@ def for_shell(command: Sequence[str]) -> str:
         elif word not in OPERATORS and re.search(r"[\s'\"\\;&|<>()`#!]|^$", word):
             word = shlex.quote(word)
         script.append(word)
-    return listed(["sh", "-c", " ".join(script), *(["sh", *arguments] if arguments else [])])
+    before = ["COMMAND"] if script[0] in OPERATORS else []
+    after = [_OPEN[script[-1]]] if script[-1] in _OPEN else []
+    return ["sh", "-c", " ".join([*before, *script, *after]), *(["sh", *arguments] if arguments else [])]
 
 
 def split(text: str) -> str:
     """Return as TOML the list that a command written as one string was meant to be."""
     if any(word in OPERATORS for word in text.split()):
         return listed(["sh", "-c", text])
+    return listed(_split(text))
+
+
+def _split(text: str) -> list[str]:
     try:
-        return listed(shlex.split(text) or [text])
+        return shlex.split(text) or [text]
     except ValueError:  # a quote is missing
-        return listed(text.split())
+        return text.split()

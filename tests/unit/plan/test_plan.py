@@ -340,7 +340,7 @@ def test_a_small_machine_shrinks_the_defaults_alike_and_says_so() -> None:
         ("node.max_old_space_size = '4G'", node(), "agents[0].node.max_old_space_size", "does not fit"),
         ("node.options = ['--trace-gc']", node(), "agents[0].node.options", "v20.20.2 does not accept --trace-gc"),
         ("node.options = ['--max-old-space-size=9']", node(), "agents[0].node.options", "has its own key"),
-        ("", AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"}), "agents[0].command", "gone"),
+        ("", AgentSurvey(detected=NATIVE.detected, problems={("command", 0): "gone"}), "agents[0].command[0]", "gone"),
     ],
 )
 def test_missing_ability_of_the_machine_is_reported_with_its_key(
@@ -359,7 +359,7 @@ def test_limits_too_small_for_node_are_enough_for_a_native_program() -> None:
 
 
 def test_an_agent_that_is_not_taken_may_lack_its_program() -> None:
-    gone = AgentSurvey(detected=NATIVE.detected, problems={"command": "gone"})
+    gone = AgentSurvey(detected=NATIVE.detected, problems={("command", 0): "gone"})
     profile = parse(agents("a", "b"), "p.toml")
     survey = Survey(folder="/", memory=64 * GIB, items={}, agents={"a": gone, "b": NATIVE}, problems={})
     assert names(make(profile, survey, choice=Choice(only=("b",)), state_dir="/state")) == ["b"]
@@ -472,10 +472,10 @@ def test_all_that_the_machine_lacks_is_reported_at_once_with_lines(tmp_path: Pat
         "2 hooks.after_run[1]: no program no-such-hook on PATH: install it, or give its path",
         "2 hooks.after_run[2]: '-c' would be a hook of its own: write arguments in the hook's line, as in"
         ' ["notify --quiet"]',
-        "5 agents[0].command: no program no-such-program on PATH: install it, or give its path",
+        "5 agents[0].command[0]: no program no-such-program on PATH: install it, or give its path",
         f"8 agents[1].cwd: folder {tmp_path}/nowhere does not exist",
         f"13 agents[2].stdin_file: file {tmp_path}/nothing does not exist",
-        f"17 agents[3].for_each: file {tmp_path}/gone does not exist",
+        f"17 agents[3].for_each.lines: file {tmp_path}/gone does not exist",
     ]
 
 
@@ -485,11 +485,33 @@ def test_unreadable_path_is_reported_with_its_key_as_well(tmp_path: Path) -> Non
         f"a\ncommand = ['./{long}']", f"b\ncommand = ['{long}']", f"c\ncommand = ['sh']\ncwd = '{long}'",
         f"d\ncommand = ['sh']\nstdin_file = '{long}'", f"e\ncommand = ['sh']\nfor_each.lines = '{long}'",
     )  # fmt: skip
-    keys = ["hooks.after_run[0]", *(f"agents[{n}].command" for n in (0, 1))]
-    keys += ["agents[2].cwd", "agents[3].stdin_file", "agents[4].for_each"]
+    keys = ["hooks.after_run[0]", *(f"agents[{n}].command[0]" for n in (0, 1))]
+    keys += ["agents[2].cwd", "agents[3].stdin_file", "agents[4].for_each.lines"]
     told = refusal(tmp_path, text)
     assert [one.split()[1] for one in told] == [f"{key}:" for key in keys]
     assert all(one.endswith("File name too long") for one in told)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [('["nosuch | tee", "x y"]', """no shell runs this: write ["sh", "-c", "nosuch | tee 'x y'"]"""),
+     ('["nosuch 3", "x y"]', 'write each word as its own item: ["nosuch", "3", "x y"]'),
+     ('["nosuch", "x y"]', "")],
+)  # fmt: skip
+def test_missing_program_is_marked_and_its_hint_keeps_every_word(tmp_path: Path, command: str, hint: str) -> None:
+    path = profile_file(tmp_path, f"[[agents]]\nname = 'a'\ncommand = {command}\n")
+    with pytest.raises(ProfileError) as caught:
+        load(path)
+    [complaint] = caught.value.complaints
+    assert (complaint.hint, complaint.column) == (hint, 12)
+    assert complaint.source[11:][: complaint.length] == command[1:].split(", ")[0]
+
+
+def test_lines_that_are_not_utf8_are_named_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "items").write_bytes(b"a\n\xff\n")
+    text = agents("a\ncommand = ['echo', '{item}']\nfor_each.lines = 'items'")
+    [told] = refusal(tmp_path, text)
+    assert f"agents[0].for_each.lines: {tmp_path}/items:2: not UTF-8" in told
 
 
 def test_command_line_in_one_word_is_reported_with_its_remedy(tmp_path: Path) -> None:
@@ -497,16 +519,16 @@ def test_command_line_in_one_word_is_reported_with_its_remedy(tmp_path: Path) ->
     (tmp_path / "a.sh").chmod(0o755)
     text = agents("a\ncommand = ['sh -c true']", "b\ncommand = ['./a.sh -x']", "c\ncommand = ['./b.sh -x']")
     assert refusal(tmp_path, text) == [
-        '3 agents[0].command: no program sh -c true on PATH (write each word as its own item: ["sh", "-c", "true"])',
-        f'6 agents[1].command: there is no {tmp_path}/a.sh -x (write each word as its own item: ["./a.sh", "-x"])',
-        f"9 agents[2].command: there is no {tmp_path}/b.sh -x",
+        '3 agents[0].command[0]: no program sh -c true on PATH (write each word as its own item: ["sh", "-c", "true"])',
+        f'6 agents[1].command[0]: there is no {tmp_path}/a.sh -x (write each word as its own item: ["./a.sh", "-x"])',
+        f"9 agents[2].command[0]: there is no {tmp_path}/b.sh -x",
     ]
 
 
 def test_a_success_command_is_looked_for_before_an_hour_is_spent(tmp_path: Path) -> None:
     missing = agents("a\ncommand = ['sh']\nsuccess.command = ['no-such-program']")
     assert refusal(tmp_path, missing) == [
-        "4 agents[0].success: no program no-such-program on PATH: install it, or give its path"
+        "4 agents[0].success.command[0]: no program no-such-program on PATH: install it, or give its path"
     ]
     later = agents("a\ncommand = ['sh']\nsuccess.command = ['./made-by-the-agent']")
     assert names(load(profile_file(tmp_path, later))) == ["a"]
@@ -524,7 +546,7 @@ def test_argument_that_no_command_accepts_is_reported_before_the_run(tmp_path: P
         load(file, Choice(task="0123456789a"))
     why = "an argument of 131072 bytes or more: Linux allows less than 128 KiB; use stdin or a file"
     assert [(complaint.line, complaint.key) for complaint in caught.value.complaints] == [
-        (3, "agents[0].command"), (7, "agents[1].env"), (11, "agents[2].success"),
+        (3, "agents[0].command[1]"), (7, "agents[1].env.A"), (11, "agents[2].success.command[1]"),
     ]  # fmt: skip
     assert {complaint.message for complaint in caught.value.complaints} == {why}
 
@@ -537,11 +559,11 @@ def test_unreadable_file_and_missing_home_are_reported_with_their_keys(tmp_path:
     )
     told = refusal(tmp_path, text)
     assert [one.split(":")[0] for one in told] == [
-        "2 run.state_dir", "3 run.mode", "7 agents[0].stdin_file", "11 agents[1].for_each",
+        "2 run.state_dir", "3 run.mode", "7 agents[0].stdin_file", "11 agents[1].for_each.lines",
     ]  # fmt: skip
     assert all(one.endswith("cannot be read: Input/output error") for one in told[2:])
     assert [one.split(":")[0] for one in refusal(tmp_path, text.replace("mode = 'x'", ""))] == [
-        "2 run.state_dir", "7 agents[0].stdin_file", "11 agents[1].for_each",
+        "2 run.state_dir", "7 agents[0].stdin_file", "11 agents[1].for_each.lines",
     ]  # fmt: skip
 
 
@@ -758,13 +780,13 @@ def test_mistakes_and_missing_abilities_are_reported_at_once(tmp_path: Path) -> 
     assert [(complaint.line, complaint.key) for complaint in raised.value.complaints] == [
         (2, "memory.hrad"),
         (4, "hooks.after_agent[0]"),
-        (7, "agents[0].command"),
+        (7, "agents[0].command[0]"),
         (8, "agents[0].needs[0]"),
         (10, "agents[1].name"),
         (11, "agents[1].command"),
         (15, "agents[2].cwd"),
         (16, "agents[2].retry.on[0]"),
-        (19, "agents[3].command"),
+        (19, "agents[3].command[0]"),
         (20, "agents[3].runtime"),
         (21, "agents[3].stdin_file"),
     ]

@@ -111,6 +111,24 @@ WRONG = [
     ),
     ('[[agents]]\nname = "a"\ncommand = "claude -p hi"', "agents[0].command", 'command = ["claude", "-p", "hi"])'),
     ('[[agents]]\nname = "a"\ncommand = "ls | wc"', "agents[0].command", '(write command = ["sh", "-c", "ls | wc"])'),
+    (AGENT + 'stdin = "{{task}}"', "agents[0].stdin", "did you mean {task}? write {{{{task}} if the braces are text"),
+    (
+        AGENT + 'stdin = "{ task } {{ summary:b }} {item }"',
+        "agents[0].stdin",
+        "unknown placeholders { task }, {{ summary:b }}, {item } (did you mean {task}, {summary:b}, {item}? write",
+    ),
+    ('[[agents]]\nname = "a"\ncommand = ["|", "x"]', "agents[0].command[0]", '(write ["sh", "-c", "COMMAND | x"])'),
+    ('[[agents]]\nname = "a"\ncommand = ["x", ">"]', "agents[0].command[1]", '(write ["sh", "-c", "x > FILE"])'),
+    (AGENT + 'for_each = ["x", " "]', "agents[0].for_each[1]", "a blank item"),
+    (AGENT + 'for_each = { items = [""] }', "agents[0].for_each.items[0]", "a blank item"),
+    ("[run]\nkeep = 7\n" + AGENT, "run.keep", '7 has no unit (write "7d")'),
+    ('[run]\nkeep = "30"\n' + AGENT, "run.keep", '30 has no unit (write "30d")'),
+    (
+        AGENT + "timeouts.wall = 90000",
+        "agents[0].timeouts.wall",
+        '90000 looks like milliseconds (write "90s", or "25h" if it is seconds)',
+    ),
+    (AGENT + 'retry.wait = "1000"', "agents[0].retry.wait", 'looks like milliseconds (write "1s", or "1000s"'),
     (AGENT + 'needs = "b"', "agents[0].needs", '(write needs = ["b"])'),
     (
         AGENT + 'success.command = ["test", "-e", "x", "&&", "true"]\nhard_limit = 1',
@@ -277,6 +295,16 @@ def test_dependency_cycle_hides_no_other() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [('[notify]\nto = ["desktop"]\non = ["dnoe"]\n' + AGENT, "notify.on[0]"),
+     ('[[agents]]\nname = "a"\ncommand = [3]', "agents[0].command[0]"),
+     (AGENT + "success.codes = [300]", "agents[0].success.codes[0]")],
+)  # fmt: skip
+def test_list_that_only_a_mistake_empties_is_not_called_empty(text: str, key: str) -> None:
+    assert [complaint.key for complaint in complaints(text)] == [key]
+
+
 def test_consequence_of_a_mistake_is_not_reported() -> None:
     assert [complaint.key for complaint in complaints('agents = ["a"]')] == ["agents[0]"]
 
@@ -369,7 +397,9 @@ def test_line_with_a_secret_is_not_shown() -> None:
 
 
 def test_braces_that_begin_no_name_are_themselves() -> None:
-    parse('[[agents]]\nname = "a"\ncommand = ["find", "{}", \'{"a": {"b": 1}}\', "{{task}", "a{2,3}"]', "p.toml")
+    foreign = """["find", "{}", '{"a": {"b": 1}}', "{{task}", "a{2,3}", "{a: 1}", "{ x }", "${HOME}"]"""
+    parse(f'[[agents]]\nname = "a"\ncommand = {foreign}', "p.toml")
+    parse(AGENT + 'stdin = "{{ task } {{{{task}} ${{ task }}"', "p.toml")
 
 
 def test_agents_run_after_what_they_need() -> None:
