@@ -1,5 +1,6 @@
 """`seqsup run`: the command's exit code is passed on, and what seqsup did itself has codes of its own."""
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -57,14 +58,39 @@ def test_run_without_its_turn_is_125_and_a_stopped_one_128_and_its_signal(
     assert running.wait().code == 128 + signal.SIGTERM
 
 
-def test_command_that_ends_by_itself_after_a_ctrl_c_keeps_its_code(seqsup_started: Start, tmp_path: Path) -> None:
+def test_command_that_ends_by_itself_after_a_stop_keeps_its_code(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path
+) -> None:
     waits = "touch up; while ! test -e go; do sleep 0.1; done; exit 9"
     running = seqsup_started("run", "--", "sh", "-c", waits)
     wait_for((tmp_path / "up").exists)
-    running.send(signal.SIGINT)
-    wait_for(lambda: "stops" in running.stderr)
+    assert seqsup("stop").code == 0
     (tmp_path / "go").touch()
     assert running.wait().code == 9
+    told = seqsup("status").stdout
+    assert "ago, exit 9\n" in told
+    fields = json.loads(seqsup("status", "--json").stdout)
+    assert (fields["exit_code"], fields["passed_on"]) == (130, 9)
+
+
+def test_ctrl_c_stops_the_command_with_its_grace_period(seqsup_started: Start, tmp_path: Path) -> None:
+    tidies = "trap 'touch tidied; exit 3' TERM; touch up; while :; do sleep 0.05; done"
+    running = seqsup_started("run", "--", "sh", "-c", tidies)
+    wait_for((tmp_path / "up").exists)
+    running.send(signal.SIGINT)
+    ended = running.wait()
+    assert (ended.code, (tmp_path / "tidied").exists()) == (130, True)
+    assert "seqsup: stops now (with a grace period); Ctrl-C again kills\n" in ended.stderr
+
+
+def test_second_ctrl_c_kills_a_command_that_does_not_stop(seqsup_started: Start, tmp_path: Path) -> None:
+    running = seqsup_started("run", "--", "sh", "-c", "trap '' TERM; touch up; while :; do sleep 0.05; done")
+    wait_for((tmp_path / "up").exists)
+    running.send(signal.SIGINT)
+    wait_for(lambda: "Ctrl-C again kills" in running.stderr)
+    running.send(signal.SIGINT)
+    ended = running.wait()
+    assert (ended.code, "stops at once" in ended.stderr) == (130, True)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,19 @@
 """The exit code of `seqsup run`, by the conventions of env(1), timeout(1) and docker run. Pure."""
 
 from seqsup.model.reason import AT_A_LIMIT, Reason
-from seqsup.model.run_view import AgentView
+from seqsup.model.run_view import AgentView, RunView
 
 AT_LIMIT = 124  # seqsup or the kernel stopped the command at a limit
 NOT_RUN = 125  # seqsup itself refused or failed
 NOT_STARTED = 126  # the program was found and could not be started
 NOT_FOUND = 127
+
+
+def seen(view: RunView) -> int | None:
+    """Return the exit code that the shell got from a run that is over: of `run`, what it passed on."""
+    if view.exit_code is None or view.profile is not None or len(view.agents) != 1:
+        return view.exit_code
+    return passed_on(view.exit_code, *view.agents.values())
 
 
 def passed_on(code: int, agent: AgentView) -> int:

@@ -13,7 +13,9 @@ Subscriber = Callable[[HaltRequested], None]
 class StopRequest:
     """Remembers the request, and reports each new one to its subscribers once."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Halt = Halt.AFTER_AGENT) -> None:
+        """`first` is what the first Ctrl-C requests."""
+        self._first = first
         self._subscribers: list[Subscriber] = []
         self.halt = Halt.NONE
         self.signal: int | None = None  # the exit code is 128 + n
@@ -28,7 +30,7 @@ class StopRequest:
 
     def interrupt(self, signum: int) -> None:
         """Ctrl-C: after this agent, then now, then by force."""
-        self.wish(Halt(min(self.halt + 1, Halt.KILL)), signum, CTRL_C)
+        self.wish(max(self._first, Halt(min(self.halt + 1, Halt.KILL))), signum, CTRL_C)
 
     def done(self) -> None:
         """Mark the request as carried out: the next one is new."""

@@ -38,7 +38,9 @@ def supervise(
 
 
 async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: bool) -> tuple[int, RunView | None]:
-    readers, stop, wake = TerminalReaders(plan, display), StopRequest(), Wake()
+    # One command is all that `run` has: after it there is nothing that a first Ctrl-C could keep from starting
+    first = Halt.NOW if plan.profile is None else Halt.AFTER_AGENT
+    readers, stop, wake = TerminalReaders(plan, display), StopRequest(first), Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
     stop.subscribe(readers.stops)

@@ -54,6 +54,10 @@ def run(
     124                 stopped at a limit: memory, time, processes
     125                 seqsup did not run it: a wrong option, refused, --no-wait
     126, 127            the program could not be started, was not found
+
+    \b
+    Ctrl-C         stop the command now with its grace period of 10 s
+    Ctrl-C twice   kill it
     """
     try:
         plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)

@@ -14,6 +14,7 @@ from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, AgentView, CompanionView, HookView, Now, RunState, RunView, remaining
+from seqsup.policy.passed_on import seen
 from seqsup.state.run_folder import PAUSED, state_dir
 from seqsup.state.samples import read
 from seqsup.state.turn import Waiting, ahead, queued
@@ -188,7 +189,7 @@ def _now(view: RunView, state: str, now: Now, *, pauses: bool) -> str:
     if state == UNKNOWN:
         return styled("yellow", f"unknown whether its supervisor (pid {view.supervisor}) is running")
     ago = f" {format_duration(max(0.0, now.at - view.ended))} ago" if view.ended is not None else ""
-    return styled(RUN_STYLES.get(state, ""), f"{state}{ago}, exit {view.exit_code}")
+    return styled(RUN_STYLES.get(state, ""), f"{state}{ago}, exit {seen(view)}")
 
 
 def _companion(companion: CompanionView) -> str:
@@ -231,6 +232,7 @@ def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
         view.lose()
     fields = view.fields()
     seconds, unknown = remaining(view, time.monotonic())
+    fields["passed_on"] = seen(view) if view.profile is None else None
     fields["remaining"] = {"seconds": seconds, "agents_unknown": unknown} if state == RunState.RUNNING else None
     for times in (fields, *fields["agents"].values(), *fields["hooks"]):
         for key in ("started", "resumed", "ended", "retry_at"):

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
+from seqsup.policy.passed_on import seen
 from seqsup.text import printable
 from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
@@ -123,7 +124,7 @@ def _anchor(attempt: AttemptView) -> str:
 
 def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
     facts = {
-        "state": state + (f", exit {view.exit_code}" if view.exit_code is not None else "")
+        "state": state + (f", exit {seen(view)}" if view.exit_code is not None else "")
         + (f": {view.why}" if view.why else ""),
         "started": _clock(view.started, zone),
         "ended": _clock(view.ended, zone),
