@@ -9,7 +9,7 @@ from seqsup.model.process_names import processes
 from seqsup.model.run_view import AgentState, RunView
 from seqsup.text import cut, printable
 from seqsup.units import format_duration
-from seqsup.view.summary import headline, reasons, resume
+from seqsup.view.summary import headline, logs, reasons, resume
 
 _LINES = 5  # about agents that failed
 _LONG = 300  # characters of a line
@@ -55,7 +55,7 @@ def _ended(event: events.RunEnded, now: float, view: RunView, of: str) -> tuple[
     lines += [f"{about}: {why}" for about, why, _ in failed[:_LINES]]
     lines += [f"and {len(failed) - _LINES} more"] if len(failed) > _LINES else []
     gave_up = [agent.name for agent in view.agents.values() if agent.state is AgentState.GAVE_UP]
-    following = [_logs(of, name) for name in gave_up[:1]] + (resume(view) if event.exit_code else [])
+    following = logs(gave_up, of) + (resume(view) if event.exit_code else [])
     return what, [*lines, f"next: {' · '.join(following or [f'seqsup report {of}'])}"]
 
 

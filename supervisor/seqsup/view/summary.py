@@ -43,6 +43,8 @@ _STYLES = {
 }
 RUN_STYLES = {"completed": "green", "failed": "red", "died": "red", "stopped": "yellow", "unknown": "yellow"}
 _LEAST = 20  # characters that stay of a result
+_NAMED = 3  # agents that a hint lists
+_STEPS, _NARROW = 3, 60  # lines of hints; one more on a terminal of fewer columns, where a line holds one hint
 _TEXT = 100  # characters of a line of prose where the width is not known
 
 
@@ -237,28 +239,42 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
         for agent in gave_up if agent in leaks.values()
     ]  # fmt: skip
     hints += [f"seqsup report {of}"] if any(agent.reason in KILLED for agent in gave_up) else []
-    hints += [f"seqsup logs {of} {shlex.quote(agent.name)}" for agent in gave_up[:1] if agent.folder and not agent.leak]
+    hints += logs([agent.name for agent in gave_up if agent.folder and not agent.leak], of)
     exited = [each.name for each in view.companions.values() if each.state == "exited"]
     hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
     hints += resume(view, here)
-    for agent in gave_up:
-        if agent.reason is None or agent.leak is not None:  # a higher limit only delays a leak
-            continue
-        follows = CONSEQUENCES[Reason.HARD if _fills(agent) else agent.reason]
-        if view.profile is None:
-            hints += [f"raise {follows.option}"] if follows.option else []
-        elif follows.limit:
-            hints.append(f"raise {follows.limit} for {agent.name}")
+    hints += _raises(view, gave_up)
     for command in ("logs", "report"):
         hints += [] if any(hint.startswith(f"seqsup {command} ") for hint in hints) else [f"seqsup {command} {of}"]
     yield from next_steps(hints, width)
 
 
+def logs(failed: Sequence[str], of: str) -> list[str]:
+    """The command that shows what agents of a run printed that failed; none if none did."""
+    return [f"seqsup logs {of} {'--failed' if len(failed) > 1 else shlex.quote(failed[0])}"] if failed else []
+
+
+def _raises(view: RunView, gave_up: Sequence[AgentView]) -> Iterator[str]:
+    """Say which limits to raise, each once, and for which agents."""
+    limits: dict[str, list[str]] = {}
+    for agent in gave_up:
+        if agent.reason is None or agent.leak is not None:  # a higher limit only delays a leak
+            continue
+        follows = CONSEQUENCES[Reason.HARD if _fills(agent) else agent.reason]
+        limits.setdefault(follows.option if view.profile is None else follows.limit, []).append(agent.name)
+    for limit, agents in limits.items():
+        if limit:
+            yield f"raise {limit}" + (f" for {named(agents, _NAMED)}" if view.profile is not None else "")
+
+
 def next_steps(hints: Sequence[str], width: int | None) -> Iterator[str]:
-    """At most four commands, of which none is broken if a line can hold it: they are there to be copied."""
+    """A few lines of commands, of which none is broken if a line can hold it: they are there to be copied."""
+    most = _STEPS if (width or _TEXT) >= _NARROW else _STEPS + 1
     told = [f"{styled('bold', 'next:')} {hints[0]}"]
-    for hint in hints[1:4]:
+    for hint in hints[1:]:
         if columns(told[-1]) + 3 + len(hint) > (width or _TEXT):
+            if len(told) == most:
+                break
             told.append(" " * 6 + hint)
         else:
             told[-1] += f" · {hint}"

@@ -202,6 +202,29 @@ def test_a_limit_is_raised_for_another_agent_than_the_one_that_leaks() -> None:
     assert "for a" not in said
 
 
+def test_each_distinct_failure_has_its_advice_in_three_lines() -> None:
+    told = Told().run("a", "b", "slow", "slow2", "big", "still", "leaks")
+    reasons = [Reason.FAILED, Reason.FAILED, Reason.TIMEOUT, Reason.TIMEOUT, Reason.HARD, Reason.STALLED]
+    for agent, reason in zip(["a", "b", "slow", "slow2", "big", "still"], reasons, strict=True):
+        told.attempt(agent, reason).agent_ended(agent, reason)
+    said = summary(fold(told.run_ended(1).events), width=100)
+    assert said[said.index("next: ") :].splitlines() == [
+        "next: seqsup report r42 · seqsup logs r42 --failed · seqsup start nightly.toml --resume",
+        "      raise timeouts.wall for slow, slow2 · raise memory.hard for big",
+        "      raise timeouts.stall for still",
+    ]
+
+
+def test_advice_on_many_failures_ends_after_three_lines() -> None:
+    names = [f"agent{n}" for n in range(12)]
+    told = Told().run(*names)
+    for n, name in enumerate(names):
+        leak = replace(LEAK, at=f"leak.js:{n}")
+        told.attempt(name, Reason.HARD, leak=leak).agent_ended(name, Reason.HARD)
+    said = summary(fold(told.run_ended(1).events), width=100)
+    assert len(said[said.index("next: ") :].splitlines()) == 3
+
+
 def test_a_profile_with_a_blank_in_its_path_can_be_pasted() -> None:
     told = Told().run("a", profile="my agents/night.toml").attempt("a", Reason.FAILED)
     told.agent_ended("a", Reason.FAILED).run_ended(1)
