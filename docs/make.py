@@ -177,11 +177,12 @@ def _python_api() -> Iterator[str]:
     yield """```python
 from seqsup.memory import cleanup_between_agents, is_memory_high
 
-if is_memory_high(threshold=6 * 1024**3):
+if is_memory_high("6GiB"):
     print(cleanup_between_agents().bytes)
 ```
 
-Sizes are bytes, times are seconds. [From Python](../how-to/from-python.md) says how to start a run."""
+A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"30s"`.
+[From Python](../how-to/from-python.md) says how to start a run."""
     for name in memory.__all__:
         found = getattr(memory, name)
         if inspect.isfunction(found):

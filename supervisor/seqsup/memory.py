@@ -6,14 +6,18 @@
         print(f"freed {cleanup_between_agents().bytes} bytes")
 
 `run` is a run's folder. Its default is the run of the agent or hook that this program belongs to, or else the active
-run of the user's state folder. Without an active run there are 0 bytes, and no process that could collect. Sizes are
-in bytes, times in seconds. `why` says why a process could not be asked. ValueError is for impossible values, such as a
-timeout below 0.
+run of the user's state folder. Without an active run there are 0 bytes, and no process that could collect.
+
+Sizes are bytes, or text such as "6GiB". Times are seconds, or text such as "30s". `why` says why a process could not be
+asked. ValueError is for impossible values, such as a timeout below 0, and for those that can only be a slip, such as a
+threshold of 6144 bytes. The message says what to write.
 """
 
+import math
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterable, Mapping, Set
 from contextlib import closing, suppress
@@ -27,10 +31,11 @@ from seqsup.containment.mark import FOLDER, tree_of
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import read_stat
 from seqsup.host.machine import Host, total
-from seqsup.model.process import Collection, NodeProcess, NodesTold, ProcessMemory
+from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node.forensics import total as heaps
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
-from seqsup.units import GIB
+from seqsup.text import printable
+from seqsup.units import BYTES, GIB, format_duration, format_size, parse_duration, parse_size, write_duration
 
 __all__ = [
     "Freed",
@@ -38,16 +43,21 @@ __all__ = [
     "cleanup_between_agents",
     "force_gc",
     "is_memory_high",
+    "log_memory_usage",
     "memory_of",
     "memory_usage",
     "wait_for_memory_cleanup",
 ]
 
 Folder = str | os.PathLike[str]
+Size = int | str  # bytes, or such as "6GiB"
+Duration = float | str  # seconds, or such as "30s"
 
 _PEER = struct.Struct("3i")  # pid, uid, gid
 _SUMMED = ("asked", "answered", "used", "freed")
+_LONG = {"timeout": 3600.0, "interval": 60.0}  # seconds: a number above it was meant as milliseconds
 _PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
+NOT_KNOWN = "n/a"
 NO_RUN = "no run is running"
 NO_NODE = "no Node process answers: there is none, it has just started, or node.telemetry is false"
 
@@ -112,42 +122,112 @@ def force_gc(run: Folder | None = None) -> Freed:
     )  # fmt: skip
 
 
-def is_memory_high(threshold: int = 6 * GIB, run: Folder | None = None) -> bool:
-    """Return whether a run uses more than `threshold` bytes, all processes together. ValueError: below 0."""
-    _must_be_amount("threshold", threshold)
+def log_memory_usage(label: str, run: Folder | None = None) -> Usage:
+    """Print the time, `label`, RSS, heap and external memory of a run on stderr, as one line. Return the figures.
+
+    Inside an agent the line is in the agent's log. Without an active run it is about the calling process. RSS is that
+    of the Node processes; without any, the memory of all processes. Takes at most 15 seconds.
+    """
     folder = _folder(run)
-    return _usage(folder, NodesTold()).used > threshold
+    usage = memory_usage(folder) if folder is not None else memory_of([os.getpid()])
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} [{printable(label)}] {labelled_figures(usage)}"
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    return usage
+
+
+def labelled_figures(usage: Usage) -> str:
+    """Return RSS, heap and external memory as people read them."""
+    heap, external = heap_figures([node.heap for node in usage.nodes])
+    return f"RSS {format_size(rss(usage))}, heap {heap}, external {external}"
+
+
+def heap_figures(heaps: list[Heap]) -> tuple[str, str]:
+    """Return used/limit and external of some heaps together."""
+    if not heaps:
+        return NOT_KNOWN, NOT_KNOWN
+    used = sum(heap.used for heap in heaps)
+    limit = sum(heap.limit for heap in heaps)
+    return f"{format_size(used)}/{format_size(limit)}", format_size(sum(heap.external for heap in heaps))
+
+
+def rss(usage: Usage) -> int:
+    """Return the RSS of the Node processes in bytes; without any, the memory of all processes."""
+    return sum(node.rss for node in usage.nodes) if usage.nodes else usage.used
+
+
+def is_memory_high(threshold: Size = 6 * GIB, run: Folder | None = None) -> bool:
+    """Return whether a run uses more than `threshold` bytes, all processes together.
+
+    ValueError: below 0, or a slip such as 6144 for "6144MiB".
+    """
+    most = _size(threshold)
+    folder = _folder(run)
+    return _usage(folder, NodesTold()).used > most
 
 
 def wait_for_memory_cleanup(
-    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
+    threshold: Size = 4 * GIB, timeout: Duration = 30.0, interval: Duration = 1.0, run: Folder | None = None
 ) -> bool:
     """Wait until a run uses at most `threshold` bytes. Return False after `timeout` seconds.
 
-    Measures every `interval` seconds, and once at least. ValueError: one of them is below 0, or `interval` is 0.
+    Measures every `interval` seconds, and once at least. ValueError: one of them is below 0, `interval` is 0, or a
+    number is a slip: a threshold in MB, times in ms.
     """
-    _must_be_amount("timeout", timeout)
-    _must_be_amount("interval", interval, least=1e-3)
-    deadline = time.monotonic() + timeout
-    while is_memory_high(threshold, run):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(interval, left))
-    return True
+    most, seconds, pause = _size(threshold), _seconds("timeout", timeout), _seconds("interval", interval, least=1e-3)
+    return _wait(most, seconds, pause, run)
 
 
 def cleanup_between_agents(
-    threshold: int = 4 * GIB, timeout: float = 30.0, interval: float = 1.0, run: Folder | None = None
+    threshold: Size = 4 * GIB, timeout: Duration = 30.0, interval: Duration = 1.0, run: Folder | None = None
 ) -> Freed:
     """Request a GC, then wait until a run uses at most `threshold` bytes; `reached` says whether it does.
 
     For `timeout`, `interval` and errors see `wait_for_memory_cleanup`. Between agents seqsup itself does more.
     """
-    _must_be_amount("threshold", threshold)
+    most, seconds, pause = _size(threshold), _seconds("timeout", timeout), _seconds("interval", interval, least=1e-3)
     freed = force_gc(run)
-    reached = wait_for_memory_cleanup(threshold, timeout, interval, run)
+    reached = _wait(most, seconds, pause, run)
     return msgspec.structs.replace(freed, reached=reached, after=memory_usage(run))
+
+
+def _wait(most: int, seconds: float, pause: float, run: Folder | None) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_memory_high(most, run):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+    return True
+
+
+def _size(threshold: Size) -> int:
+    """Return bytes. Below a megabyte a number is a slip: the seed of such scripts counts in MB."""
+    if isinstance(threshold, str):
+        try:
+            return parse_size(threshold)
+        except ValueError as error:
+            raise ValueError(f"threshold: {error}".replace("\n", ": ")) from None
+    _must_be_amount("threshold", threshold)
+    if 0 < threshold < BYTES:
+        mib = f'"{threshold}MiB" or {threshold} * 2**20'
+        raise ValueError(f"threshold is in bytes, and {threshold} bytes are always in use: write {mib}")
+    return threshold
+
+
+def _seconds(name: str, value: Duration, least: float = 0) -> float:
+    """Return seconds. A large number without a unit is a slip: scripts in JavaScript count in milliseconds."""
+    if isinstance(value, str):
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        _must_be_amount(name, seconds, least)
+        return seconds
+    _must_be_amount(name, value, least)
+    if _LONG[name] < value < math.inf:
+        ways = f'write "{write_duration(value / 1000)}" or "{value:g}s"'
+        raise ValueError(f"{name} is in seconds, and {value} are {format_duration(value)}: {ways}")
+    return value
 
 
 def _must_be_amount(name: str, value: float, least: float = 0) -> None:

@@ -91,7 +91,7 @@ def test_plan_is_shown_without_its_cli_and_start_refuses_in_one_line(seqsup: Cli
     assert json.loads(seqsup("plan", profile, "--json").stdout)["missing"][0] == told
     refused = seqsup("start", profile)
     assert (refused.code, refused.stderr.count("no program ")) == (2, 2)
-    assert f"agent a: command: {told}" in " ".join(refused.stderr.split())
+    assert f"agent a: command[0]: {told}" in " ".join(refused.stderr.split())
     assert seqsup("plan", profile, "--only", "c").code == 0
     assert seqsup("plan", write(tmp_path, agent("a", ["./gone.sh"]))).code == 2
 

@@ -263,6 +263,27 @@ def test_nothing_is_shown_without_an_active_run(tmp_path: Path) -> None:
     assert memory.memory_usage(str(tmp_path / "nothing")).why == "no run is running"
 
 
+def test_sizes_and_times_may_have_units() -> None:
+    assert not memory.is_memory_high("6GiB")
+    assert memory.wait_for_memory_cleanup("4GiB", "2h", "1s")
+    assert memory.cleanup_between_agents("4GiB", "250ms", "10ms").reached
+
+
+def test_label_is_logged_with_time_and_figures(capfd: pytest.CaptureFixture[str]) -> None:
+    usage = memory.log_memory_usage("Before Agent 1\x1b[2J")
+    out, err = capfd.readouterr()
+    assert out == ""
+    when, said = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", r"RSS [\d.]+ [MG]iB, heap n/a, external n/a"
+    assert re.fullmatch(rf"{when} \[Before Agent 1[^\x1b]*\] {said}\n", err), err
+    assert [process.pid for process in usage.processes] == [os.getpid()]
+
+
+def test_agent_logs_its_own_memory(seqsup: Cli, tmp_path: Path) -> None:
+    code = "from seqsup.memory import log_memory_usage\nlog_memory_usage('Before')"
+    assert seqsup("start", write(tmp_path, agent("a", [sys.executable, "-c", code]))).code == 0
+    assert "[Before] RSS " in seqsup("logs", "a").stderr
+
+
 @pytest.mark.parametrize(
     ("call", "why"),
     [
@@ -271,6 +292,12 @@ def test_nothing_is_shown_without_an_active_run(tmp_path: Path) -> None:
         (lambda: memory.wait_for_memory_cleanup(timeout=-1.0), "timeout is at least 0, not -1.0"),
         (lambda: memory.wait_for_memory_cleanup(timeout=nan), "timeout is at least 0, not nan"),
         (lambda: memory.cleanup_between_agents(interval=0), "interval is at least 0.001, not 0"),
+        (lambda: memory.is_memory_high(6144), 'write "6144MiB" or 6144 * 2**20'),
+        (lambda: memory.is_memory_high("6144"), "threshold: 6144 has no unit: write 6144MiB or 6144KiB"),
+        (lambda: memory.wait_for_memory_cleanup(4096, 30000, 1000), 'write "4096MiB" or 4096 * 2**20'),
+        (lambda: memory.wait_for_memory_cleanup("4GiB", 30000), '30000 are 8 h 20 min: write "30s" or "30000s"'),
+        (lambda: memory.cleanup_between_agents("4GiB", 30, 1000), '1000 are 16 min 40 s: write "1s" or "1000s"'),
+        (lambda: memory.cleanup_between_agents("4GiB", "half an hour"), "timeout: expected a duration such as"),
     ],
 )
 def test_impossible_request_is_an_error(call: Callable[[], object], why: str) -> None:

@@ -14,7 +14,18 @@ from seqsup.cli.find_run import find
 from seqsup.cli.output import append_object, notice, put_object
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
-from seqsup.memory import NO_NODE, NO_RUN, Freed, Usage, force_gc, memory_of, memory_usage
+from seqsup.memory import (
+    NO_NODE,
+    NO_RUN,
+    Freed,
+    Usage,
+    force_gc,
+    heap_figures,
+    labelled_figures,
+    memory_of,
+    memory_usage,
+    rss,
+)
 from seqsup.model.enums import ProcessKind
 from seqsup.model.process import Heap
 from seqsup.model.process_names import classify, processes, title
@@ -28,7 +39,6 @@ from seqsup.view.table import NONE, Column, render
 from seqsup.view.terminal import width
 
 _SCHEMA = "seqsup.mem/1"
-_NOT_KNOWN = "n/a"
 _COLUMNS = (
     Column("pid"),
     Column("memory"),
@@ -102,7 +112,7 @@ def _table(usage: Usage, at: float) -> list[str]:
             (
                 styled("dim", str(each.pid)),
                 format_size(each.bytes),
-                *_heap_figures([node.heap for node in usage.nodes if node.pid == each.pid]),
+                *heap_figures([node.heap for node in usage.nodes if node.pid == each.pid]),
                 _owner(usage.owners.get(each.pid, "")) or NONE,
                 str(each.kind),
                 title(each),
@@ -136,43 +146,24 @@ def _outside() -> str:
     return f"outside of seqsup, agent CLIs use {format_size(usage.used)}: {processes(usage.processes)}"
 
 
-def _heap_figures(heaps: list[Heap]) -> tuple[str, str]:
-    """Return used/limit and external of some heaps together."""
-    if not heaps:
-        return _NOT_KNOWN, _NOT_KNOWN
-    used = sum(heap.used for heap in heaps)
-    limit = sum(heap.limit for heap in heaps)
-    return f"{format_size(used)}/{format_size(limit)}", format_size(sum(heap.external for heap in heaps))
-
-
 def _collected(freed: Freed | None) -> list[str]:
     """What a collection came to, as people have it from scripts that collect."""
     if freed is None:
         return []
     if freed.collection is None:
-        return [f"[Before] {_whole(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
+        return [f"[Before] {labelled_figures(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
     done = freed.collection
     silent = f"; {done.asked - done.answered} did not answer" if done.answered < done.asked else ""
     said = SAID.get(done.verdict, "")
     said = f"{said[0].upper()}{said[1:]}. " if said else ""
     return [
-        f"[Before] {_whole(freed.before)}",
+        f"[Before] {labelled_figures(freed.before)}",
         f"GC available: yes ({counted(done.answered, 'Node process', 'Node processes')}{silent})",
-        f"{styled('bold', f'Freed: {format_size(freed.bytes)}')} of {format_size(_rss(freed.before))} RSS",
-        f"[After]  {_whole(freed.after)}",
+        f"{styled('bold', f'Freed: {format_size(freed.bytes)}')} of {format_size(rss(freed.before))} RSS",
+        f"[After]  {labelled_figures(freed.after)}",
         *wrap(f"{said}RSS includes shared pages; limits count the memory below.", width()),
         "",
     ]
-
-
-def _whole(usage: Usage) -> str:
-    heap, external = _heap_figures([node.heap for node in usage.nodes])
-    return f"RSS {format_size(_rss(usage))}, heap {heap}, external {external}"
-
-
-def _rss(usage: Usage) -> int:
-    """Return the RSS of the Node processes in bytes; without any, the memory of all processes."""
-    return sum(node.rss for node in usage.nodes) if usage.nodes else usage.used
 
 
 def _fields(usage: Usage, freed: Freed | None, threshold: int | None) -> dict[str, object]:
