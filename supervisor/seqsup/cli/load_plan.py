@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import SeqsupError
+from seqsup.host.installation import with_seqsup
 from seqsup.model.plan import Plan
 from seqsup.model.profile import Profile
 from seqsup.node.packaged import with_node
@@ -88,7 +89,7 @@ def _plan(profile: Profile, folder: Path, choice: Choice) -> Plan:
 
 
 def _survey(profile: Profile, folder: Path, task: str, *, but: Set[int] = frozenset()) -> Survey:
-    os.environ["PATH"] = with_node(os.environ.get("PATH", os.defpath))
+    os.environ["PATH"] = with_seqsup(with_node(os.environ.get("PATH", os.defpath)))
     state, homeless = None, ""
     try:
         state = str(state_dir_of(profile))

@@ -2,6 +2,7 @@
 us.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from seqsup.containment.process import all_pids, environment
 COOKIE = "SEQSUP_COOKIE"
 FOLDER = "SEQSUP_FOLDER"
 TREE = "SEQSUP_TREE"
+PYTHON = "SEQSUP_PYTHON"  # what the command `seqsup` inside a run is started with
 _ROUNDS = 4
 
 
 def marks(run_cookie: str, run_folder: Path, tree: str) -> dict[str, str]:
     """`tree` names the one tree of the run: an attempt's, a companion's, a hook's."""
-    return {COOKIE: run_cookie, FOLDER: str(run_folder), TREE: tree}
+    return {COOKIE: run_cookie, FOLDER: str(run_folder), TREE: tree, PYTHON: sys.executable}
 
 
 def bearers(

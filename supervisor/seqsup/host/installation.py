@@ -1,12 +1,33 @@
-"""How seqsup was installed, and so which command adds a package to it."""
+"""How seqsup was installed: which command adds a package to it, and where agents find it."""
 
 import json
+import os
 import shlex
 import sys
 import sysconfig
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+from seqsup.host.trust import exposure
+
+_COMMAND = Path(__file__).parent / "bin/seqsup"
+
+
+def with_seqsup(path: str) -> str:
+    """Return the search path, and at its end the folder of our own command, so that an installed one wins.
+
+    The folder holds nothing else: the scripts next to an installed seqsup may include a pip and a python. If another
+    user can write it, the search path stays as it is.
+    """
+    folder, parts = str(_COMMAND.parent), path.split(os.pathsep) if path else []
+    return path if folder in parts or not _is_ours() else os.pathsep.join([*parts, folder])
+
+
+@cache
+def _is_ours() -> bool:
+    return exposure(_COMMAND) is None
 
 
 def command_to_add(package: str) -> str:

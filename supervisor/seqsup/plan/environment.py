@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seqsup.host import users
+from seqsup.host.installation import with_seqsup
 from seqsup.model.plan import Account, Step
 from seqsup.node import stand_in
 from seqsup.node.binary import environment, own_options, preload
@@ -11,9 +12,9 @@ from seqsup.node.packaged import with_node
 
 
 def inherited(account: Account | None, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return what a process of that user has of our environment, with the packaged Node on its PATH."""
+    """Return what a process of that user has of our environment, with the packaged Node and seqsup on its PATH."""
     env = users.environment(account, ours)
-    return env if account is None else env | {"PATH": with_node(env["PATH"])}
+    return env if account is None else env | {"PATH": with_seqsup(with_node(env["PATH"]))}
 
 
 def of_agent(
