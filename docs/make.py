@@ -9,6 +9,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,7 @@ sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
 
-from seqsup import __version__, memory  # noqa: E402
+from seqsup import __version__, artifacts, memory  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
@@ -183,15 +184,10 @@ if is_memory_high("6GiB"):
 
 A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"30s"`.
 [From Python](../how-to/from-python.md) says how to start a run."""
-    for name in memory.__all__:
-        found = getattr(memory, name)
-        if inspect.isfunction(found):
-            signature = re.sub(r"str \| os\.PathLike\[str\]", "str | PathLike", str(inspect.signature(found)))
-            signature = re.sub(r"collections\.abc\.|seqsup\.memory\.", "", signature)
-            yield f"\n## {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
-        else:
-            fields = ", ".join(f"`{field}`" for field in found.__struct_fields__)
-            yield f"\n## {name}\n\n{inspect.getdoc(found)}\n\nFields: {fields}."
+    for module in (memory, artifacts):
+        yield f"\n## {module.__name__}"
+        for name in module.__all__:
+            yield from _public(module, name)
     yield """
 ## Which run is meant?
 
@@ -200,7 +196,19 @@ memory_usage(run="/home/me/.local/state/seqsup/runs/r42")
 ```
 
 Without `run` it is the run of the agent or hook that the program belongs to, or else the active one. Without any run,
-0 bytes are in use and `why` says so. That is no error."""
+0 bytes are in use and `why` says so. That is no error. `seqsup.artifacts` reads from the last run."""
+
+
+def _public(module: ModuleType, name: str) -> Iterator[str]:
+    """Describe a function, an error or a struct."""
+    found = getattr(module, name)
+    if inspect.isfunction(found):
+        signature = re.sub(r"str \| os\.PathLike\[str\]", "str | PathLike", str(inspect.signature(found)))
+        signature = re.sub(r"(collections\.abc|pathlib|seqsup(\.\w+)*)\.", "", signature)
+        yield f"\n### {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
+    else:
+        fields = ", ".join(f"`{field}`" for field in getattr(found, "__struct_fields__", ()))
+        yield f"\n### {name}\n\n{inspect.getdoc(found)}" + (f"\n\nFields: {fields}." if fields else "")
 
 
 def _presets(page: str) -> str:

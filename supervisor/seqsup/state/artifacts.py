@@ -21,7 +21,7 @@ from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.text import unstyled
 from seqsup.units import format_size
 
-SUMMARY = "summary.md"
+SUMMARY, DETAILS = "summary.md", "details.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
 _TAIL = 4000  # bytes of output that replace a missing summary
 _PIECE = 1024 * 1024
@@ -32,13 +32,15 @@ class ArtifactError(SeqsupError):
 
 
 class Stored(Struct, frozen=True):
+    """A stored file."""
+
     name: str  # relative to the folder
     size: int
 
 
-def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stored]:
-    """Store files under their own names, and the summary last: a reader that sees it sees all files. Each write is
-    atomic.
+def put(folder: Path, summary: str | None, details: Sequence[Path], text: str | None = None) -> list[Stored]:
+    """Store files under their own names, `text` as details.md, and the summary last: a reader that sees it sees all
+    files. Each write is atomic.
 
     ArtifactError if one of them cannot be stored; files stored before it stay.
     """
@@ -47,15 +49,17 @@ def put(folder: Path, summary: str | None, details: Sequence[Path]) -> list[Stor
         if names.count(name) > 1:
             raise ArtifactError(f"two files have the name {name}: give them different names")
     stored = [_store(folder, name, file) for name, file in zip(names, details, strict=True)]
+    if text is not None:
+        stored.append(Stored(DETAILS, _write(folder, DETAILS, [text.encode(errors="replace")])))
     if summary is not None:
-        text = summary.encode(errors="replace")
-        if len(text) > LONGEST:
+        short = summary.encode(errors="replace")
+        if len(short) > LONGEST:
             raise ArtifactError(
-                f"the summary has {format_size(len(text))}, more than {format_size(LONGEST)}:"
-                " shorten it, and give the whole text with --details"
+                f"the summary has {format_size(len(short))}, more than {format_size(LONGEST)}:"
+                " shorten it, and give the whole text as details"
             )
-        _write(folder, SUMMARY, [text])
-        stored.append(Stored(SUMMARY, len(text)))
+        _write(folder, SUMMARY, [short])
+        stored.append(Stored(SUMMARY, len(short)))
     return stored
 
 

@@ -84,7 +84,7 @@ def test_two_files_of_one_name_are_refused(attempt: Path, tmp_path: Path) -> Non
 
 
 def test_a_summary_that_is_none_is_refused_with_what_to_do(attempt: Path) -> None:
-    with pytest.raises(ArtifactError, match="shorten it, and give the whole text with --details"):
+    with pytest.raises(ArtifactError, match="shorten it, and give the whole text as details"):
         store(attempt, "x" * (LONGEST + 1))
     assert not has_summary(attempt)
 

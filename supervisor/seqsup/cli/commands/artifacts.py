@@ -9,11 +9,12 @@ from shutil import copyfileobj
 import click
 from msgspec.structs import asdict
 
+from seqsup.artifacts import attempt_of, put
 from seqsup.cli import complete
 from seqsup.cli.app import Group
 from seqsup.cli.arguments import days, size
 from seqsup.cli.output import Outlet, put_bytes, put_object
-from seqsup.state.artifacts import SUMMARY, ArtifactError, files, has_summary, opened, put, summary
+from seqsup.state.artifacts import SUMMARY, files, has_summary, opened, summary
 from seqsup.state.run_folder import ARTIFACTS, closed, label, run_folder, state_dir
 from seqsup.text import counted, printable, styled
 from seqsup.units import format_age, format_size
@@ -55,16 +56,11 @@ def put_command(text: str | None, details: tuple[Path, ...], more: tuple[Path, .
 
     A second put replaces the summary, and files of the same names.
     """
-    folder = os.environ.get("SEQSUP_ARTIFACTS")
-    if not folder or "SEQSUP_AGENT" not in os.environ:
-        raise ArtifactError("not inside an agent: call this as the last step of an agent's command or script")
-    if text is None and not details:
+    if text is None and not details and "SEQSUP_AGENT" in os.environ:
         raise click.UsageError("nothing to store: give --summary TEXT, --details FILE, or both")
-    if not Path(folder).is_dir():
-        raise ArtifactError(f"{folder} does not exist: was the run removed, or is this another machine or container?")
     if text == "-":
         text = sys.stdin.buffer.read().decode(errors="replace")
-    stored = put(Path(folder), text, (*details, *more))
+    stored = put(summary=text, details=(*details, *more))
     said = ", ".join(f"{each.name} {format_size(each.size)}" for each in stored)
     click.echo(f"seqsup: stored {said} for {os.environ['SEQSUP_AGENT']}", err=True)
 
@@ -204,11 +200,10 @@ def _attempts(run: str | None, agent: str | None) -> Iterator[tuple[str, Path]]:
     from seqsup.cli.find_run import find_with_agent
 
     found, agent = find_with_agent(run, agent)
-    agents = found.view().agents
-    if agent is not None and agent not in agents:
-        raise ArtifactError(f"{agent} of {found.label} is a companion, and stores no artifacts")
-    if agent is not None and agents[agent].folder is None:
-        raise ArtifactError(f"{agent} did not run in {found.label}")
-    for view in agents.values():
-        if agent in (None, view.name) and view.folder is not None:
+    run_view = found.view()
+    if agent is not None:
+        yield agent, attempt_of(run_view, found.folder, agent)
+        return
+    for view in run_view.agents.values():
+        if view.folder is not None:
             yield view.name, found.folder / view.folder
