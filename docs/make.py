@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "supervisor"))
 
 import click  # noqa: E402
 
-from seqsup import __version__, artifacts, memory  # noqa: E402
+from seqsup import __version__, artifacts, memory, running  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
@@ -184,7 +184,7 @@ if is_memory_high("6GiB"):
 
 A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"30s"`.
 [From Python](../how-to/from-python.md) says how to start a run."""
-    for module in (memory, artifacts):
+    for module in (running, memory, artifacts):
         yield f"\n## {module.__name__}"
         for name in module.__all__:
             yield from _public(module, name)
@@ -204,11 +204,17 @@ def _public(module: ModuleType, name: str) -> Iterator[str]:
     found = getattr(module, name)
     if inspect.isfunction(found):
         signature = re.sub(r"str \| os\.PathLike\[str\]", "str | PathLike", str(inspect.signature(found)))
-        signature = re.sub(r"(collections\.abc|pathlib|seqsup(\.\w+)*)\.", "", signature)
+        signature = re.sub(r"(collections\.abc|typing|pathlib|seqsup(\.\w+)*)\.", "", signature)
         yield f"\n### {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
-    else:
-        fields = ", ".join(f"`{field}`" for field in getattr(found, "__struct_fields__", ()))
-        yield f"\n### {name}\n\n{inspect.getdoc(found)}" + (f"\n\nFields: {fields}." if fields else "")
+        return
+    fields = ", ".join(f"`{field}`" for field in getattr(found, "__struct_fields__", ()))
+    yield f"\n### {name}\n\n{inspect.getdoc(found)}" + (f"\n\nFields: {fields}." if fields else "")
+    for method, body in vars(found).items():
+        text = inspect.getdoc(body)
+        if text and not method.startswith("_"):
+            called = "" if isinstance(body, property) else re.sub(r"\(self(, )?", "(", str(inspect.signature(body)))
+            called = re.sub(r"seqsup(\.\w+)*\.", "", called)
+            yield f"\n`{method}{called}`: {text}"
 
 
 def _presets(page: str) -> str:

@@ -47,6 +47,11 @@ def load(path: str, choice: Choice | None = None) -> Plan:
         rest = replace(error.rest, profile=with_homes(error.rest.profile))
         survey = _survey(rest.profile, folder, choice.task, but=rest.unknown_agents)
         raise with_objections(error, rest, survey, choice.task) from None
+    return plan_of(profile, folder, choice)
+
+
+def plan_of(profile: Profile, folder: Path, choice: Choice) -> Plan:
+    """Make the plan of a profile that was read. `folder` is that of the profile. ProfileError: as for `load`."""
     return _plan(with_homes(profile), folder, choice)
 
 

@@ -170,6 +170,7 @@ class Display(Struct, frozen=True, kw_only=True):
 
     note: str = ""  # shown first
     json: bool = False
+    typed: bool = False  # these lines are events as the journal has them
     quiet: bool = False
     verbose: bool = False  # the final table has the agents' memory
     relay: bool = False  # copy the agent's output to our own
@@ -234,7 +235,7 @@ class TerminalReaders(Readers):
             self._screen = Screen(sys.stderr)
         super().begin(begun, emitter)
         if display.json:
-            self._stream = Stream()
+            self._stream = Stream(typed=display.typed)
             emitter.add_reader(self._stream)
         if not self._quiet:
             self._onlooker = self._look_on(emitter, begun)

@@ -16,7 +16,7 @@ from seqsup.runner.readers import Display, TerminalReaders
 from seqsup.runner.run_plan import run_plan
 from seqsup.runner.stop_request import StopRequest
 
-_SIGNALS = (
+SIGNALS = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP,
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def supervise(
             f"cannot start a run inside agent {agent} of {run}: it would wait for itself. Run the command directly."
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     code, view = asyncio.run(_supervise(plan, display, resume=resume, wait=wait))
     return code if verdict is None or view is None else verdict(code, view)
 

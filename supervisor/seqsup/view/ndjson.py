@@ -77,12 +77,13 @@ def _owner(owner: Owner) -> dict[str, Any]:
 class Stream:
     """A reader of events, each written as a line. A slow or closed output does not delay the run."""
 
-    def __init__(self, fd: int = 1) -> None:
+    def __init__(self, fd: int = 1, *, typed: bool = False) -> None:
         self._outlet = NonblockingWriter(fd)
+        self._encode = _encode if typed else encode
         self._shown = Shown() if os.isatty(fd) else bytes
 
     def __call__(self, recorded: Recorded) -> None:
-        self._outlet.write(self._shown(encode(recorded) + b"\n"))
+        self._outlet.write(self._shown(self._encode(recorded) + b"\n"))
 
     @property
     def lost(self) -> OSError | None:
