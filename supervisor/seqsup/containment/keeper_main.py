@@ -28,7 +28,12 @@ def main() -> None:
     woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    leader = _start(command)
+    try:
+        leader = _start(command)
+    except BlockingIOError as error:  # no room for one more process
+        os.write(2, f"seqsup: fork: {error.strerror}\n".encode())
+        _say(line, "exit 125")
+        return
     _say(line, f"leader {leader}")
     _leave_files()
     poll = select.poll()

@@ -1,12 +1,15 @@
 """One command of an agent, started and watched until its tree is empty: the agent itself, or a check of its success."""
 
+import errno
 import os
 from contextlib import closing
 from typing import NamedTuple
 
+from seqsup.containment.owner import Leader
 from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
 from seqsup.host import users
+from seqsup.model.enums import Halt
 from seqsup.model.events import Spawned
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
@@ -15,7 +18,7 @@ from seqsup.policy import watch
 from seqsup.policy.confirm import MemoryBounds
 from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
-from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal
+from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal, until_forked
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.watch import Watcher
 from seqsup.runner.workspace import Workspace
@@ -40,7 +43,6 @@ async def execute(
     with closing(workspace):
         ending = Ending(step, number, options, workspace, context)
         node = NodeWatch(step, number, heap, workspace, context)
-        watcher = Watcher(step, number, workspace, context, node, ending)
         try:
             if step.node is not None:
                 line = node.telemetry.line if node.telemetry is not None else None
@@ -50,14 +52,17 @@ async def execute(
                 )  # fmt: skip
             with users.acting_as(step.account):
                 must_be_program(step.command[0], step.cwd, env.get("PATH", os.defpath))
-            tree = _start(step, workspace, context, env)
+            tree = await _start(step, workspace, context, env)
         except OSError as error:
+            if error.errno == errno.EAGAIN and context.stop_request.halt is not Halt.NONE:
+                halted = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
+                return Executed(halted, ending, None, 0)
             why = f"{step.command[0]} could not be started in {step.cwd}: {refusal(error, step.command, step.cwd)}"
             failed = Outcome(reason=Reason.SPAWN_FAILED, why=why, exit=None, seconds=0.0, peak=0)
             return Executed(failed, ending, None, 0)
         try:
             context.emit(Spawned(agent=step.name, attempt=number, pid=tree.leader, start_time=tree.leader_start))
-            seen = await watcher.watch(tree)
+            seen = await Watcher(step, number, workspace, context, node, ending).watch(tree)  # its time begins here
             return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, tree.kept)
         except BaseException:
             await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)
@@ -66,13 +71,17 @@ async def execute(
             tree.close()
 
 
-def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:
+async def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:
     launch = Launch(
         command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits, group=workspace.group()
     )  # fmt: skip
-    command, env_of_leader = launch.wrapped(context.owner)
     with open_stdin(step) as stdin, users.entering(step.account, step.cwd) as cwd:
         streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)
-        leader = context.owner.spawn(command, cwd=cwd, env=env_of_leader, streams=streams)
+
+        def spawn() -> Leader:
+            command, env_of_leader = launch.wrapped(context.owner)
+            return context.owner.spawn(command, cwd=cwd, env=env_of_leader, streams=streams)
+
+        leader = await until_forked(spawn, context, step.name, step.drain.timeout)
     bounds = MemoryBounds(step.limits.soft, step.limits.hard)
     return Tree(context.owner, leader, step.limits.measure, workspace.paths.ledger, launch.group, bounds)

@@ -3,8 +3,10 @@
 import errno
 import os
 import stat
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -12,11 +14,20 @@ from seqsup.containment import launcher
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.owner import TreeOwner
 from seqsup.host import users
+from seqsup.model.enums import Halt
+from seqsup.model.events import Warned
 from seqsup.model.plan import Account
 from seqsup.model.profile import Rlimits
 from seqsup.node import stand_in
 from seqsup.node.detect import find
 from seqsup.plan.environment import leading_node
+from seqsup.runner.context import RunContext
+from seqsup.units import format_duration
+
+T = TypeVar("T")
+
+_LOOK = 0.5  # seconds between tries to fork
+_MORE = "raise `ulimit -u`, kernel.pid_max or pids.max of seqsup's cgroup"
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -40,6 +51,28 @@ class Launch(Struct, frozen=True, kw_only=True):
             becoming=users.becoming(become) if become is not None else (), parent=owner.parent_pid,
         )  # fmt: skip
         return command, env
+
+
+async def until_forked(spawn: Callable[[], T], context: RunContext, name: str, timeout: float) -> T:
+    """Call `spawn` again while the machine has no room for another process, for `timeout` seconds at most.
+
+    Others take it, and leave it again: it is reported once. BlockingIOError if it stays full, or a stop is requested.
+    """
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return spawn()
+        except BlockingIOError as error:
+            stopped, waited = context.stop_request.halt is not Halt.NONE, time.monotonic() - began
+            if stopped or waited >= timeout:
+                why = f"too many processes for {format_duration(max(waited, 0.0))}: {_MORE}"
+                raise BlockingIOError(error.errno, why) from None
+        if not told:
+            told = True
+            patience = format_duration(timeout)
+            message = f"{name} waits at most {patience} until the machine has room for its process; or {_MORE}"
+            context.emit(Warned(message=message))
+        await context.wake.wait(min(_LOOK, timeout))
 
 
 def lead_node(
@@ -73,7 +106,5 @@ def refusal(error: OSError, command: tuple[str, ...], cwd: str) -> str:
     """Say why a command could not be started."""
     if error.errno == errno.E2BIG:
         return "an argument or variable is longer than 128 KiB, or all together are too long: use stdin"
-    if error.errno == errno.EAGAIN:
-        return "too many processes: raise `ulimit -u`, or pids.max of seqsup's cgroup"
     told = error.strerror or str(error)
     return told if error.filename in (None, command[0], cwd) else f"{error.filename}: {told}"

@@ -73,5 +73,8 @@ class OutputGuard:
             self._timer.cancel()
         if self.works:
             self._loop.remove_reader(self._fd)
-            _thread.start_new_thread(os.close, (self._fd,))
+            try:
+                _thread.start_new_thread(os.close, (self._fd,))
+            except RuntimeError:  # no more threads can be started
+                os.close(self._fd)
             self._fd = -1

@@ -28,7 +28,7 @@ from seqsup.plan.environment import inherited
 from seqsup.policy import watch
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.runner.context import RunContext
-from seqsup.runner.launch import Launch, lead_node
+from seqsup.runner.launch import Launch, lead_node, until_forked
 from seqsup.runner.output_guard import OutputGuard
 from seqsup.state.output import Output
 from seqsup.state.run_folder import STDERR, STDOUT, private
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # hooks, and a machine without Node, have no use for it
     from seqsup.node.telemetry import Telemetry
 
 _SAID = 2000  # bytes
+_PATIENCE = 30.0  # seconds, while the machine has no room for another process
 _LOOK = 1.0  # seconds between looks at the processes of its tree
 
 
@@ -98,10 +99,14 @@ class SideProcess:
             whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)
         launch = Launch(command=command, cwd=cwd, env=whole, account=become, group=self._group)
-        wrapped, env_of_leader = launch.wrapped(self._keeper)
         streams = (0 if stdin is None else stdin.fileno(), self._outputs[0].fd, self._outputs[1].fd)
         with users.entering(become, cwd) as entered:
-            self._keeper.begin(wrapped, cwd=entered, env=env_of_leader, streams=streams)
+
+            def begin() -> None:
+                wrapped, env_of_leader = launch.wrapped(self._keeper)
+                self._keeper.begin(wrapped, cwd=entered, env=env_of_leader, streams=streams)
+
+            await until_forked(begin, self._context, self.label, _PATIENCE)
         self._tree = Tree(self._keeper, self._keeper.known_leader, measure, self._site.ledger, self._group, bounds)
         while self._keeper.leader is None and not self._keeper.over:
             await self._wake.wait(1.0)

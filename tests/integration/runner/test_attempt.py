@@ -246,8 +246,9 @@ def test_lack_of_processes_is_spawn_failed(run: Run, monkeypatch: pytest.MonkeyP
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "posix_spawnp", full)
-    why = run(["true"]).outcome.why
-    assert "too many processes: raise `ulimit -u`" in why
+    why = run(["true"], drain={"timeout": 0.1}).outcome.why
+    assert "too many processes for 0.1" in why
+    assert "raise `ulimit -u`" in why
 
 
 def test_spawn_failed_for_its_folder(tmp_path: Path) -> None:
