@@ -230,6 +230,8 @@ def test_names_of_several_at_a_time_stand_apart() -> None:
         told.ended(name, peak=(90 if name == "c" else 9) * MIB).drained(name).agent_ended(name)
     of = tell(told.run_ended(0).events, [sample(5 + n, name, 1, 9 * MIB) for n in range(50) for name in "abc"])
     html = made(structs.replace(of, concurrency=3))
+    assert "<dt>agents</dt><dd>3 at a time at your own risk: their memory adds up</dd>" in html
+    assert "at your own risk" not in made(of)
     heights = [float(y) for y in re.findall(r'<text class="name" [^>]*y="([\d.]+)"', html)]
     assert len(heights) == 3
     assert all(one - other >= 12 for one, other in pairwise(heights))

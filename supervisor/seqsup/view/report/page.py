@@ -15,7 +15,7 @@ from markupsafe import Markup
 from seqsup.model.process_names import title
 from seqsup.model.run_view import AgentState, AttemptView, RunState, RunView, Stop
 from seqsup.policy.passed_on import seen
-from seqsup.text import printable
+from seqsup.text import at_a_time, printable
 from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
@@ -92,7 +92,7 @@ def page(story: Story, *, forensics: Mapping[str, str], zone: tzinfo, state: str
     )  # fmt: skip
     return templates.get_template("page.html.j2").render(
         view=view, state=said, lead=headline(view).partition("  ")[2].split(" · "), first=FIRST, most=MOST,
-        reasons=list(_reasons(story)), facts=_facts(view, said, zone),
+        reasons=list(_reasons(story)), facts=_facts(story, said, zone),
         memory=_memory(story, zone) if story.attempts else None,
         agents=_agents(view), companions=_companions(story), stopped=stopped,
         in_short=[(_anchor(attempt), _in_short(attempt)) for attempt in story.kills[len(stopped) :]],
@@ -122,7 +122,8 @@ def _anchor(attempt: AttemptView) -> str:
     return f"{attempt.agent}-{attempt.number}"
 
 
-def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
+def _facts(story: Story, state: str, zone: tzinfo) -> list[tuple[str, str]]:
+    view = story.view
     facts = {
         "state": state + (f", exit {seen(view)}" if view.exit_code is not None else "")
         + (f": {view.why}" if view.why else ""),
@@ -130,6 +131,7 @@ def _facts(view: RunView, state: str, zone: tzinfo) -> list[tuple[str, str]]:
         "ended": _clock(view.ended, zone),
         "resumed": f"{view.resumes} ×" if view.resumes else "",
         "profile": view.profile or "",
+        "agents": at_a_time(story.concurrency) if story.concurrency > 1 else "",
         "contained by": view.containment,
         "seqsup": view.version,
     }  # fmt: skip
