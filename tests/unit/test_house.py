@@ -36,6 +36,9 @@ FILES = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
 
 # Files that may sleep, and why that delays nothing
 SLEEPERS = {
+    "runner/bench.py": "a benchmark has no event loop that a sleep could delay",
+    "runner/bench_box.py": "the same",
+    "runner/bench_agent_main.py": "a test agent",
     "cli/find_run.py": "only looks, from a process of its own",
     "cli/commands/stop.py": "waits for another process to end; it watches nothing",
     "memory.py": "for programs of the user's own; nothing of ours calls it",

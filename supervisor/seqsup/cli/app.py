@@ -36,6 +36,7 @@ COMMANDS = {
         "mem": "Show memory use of the active run or of any process; request a GC.",
         "report": "Write an HTML page of a run: memory over time, and what was stopped and why.",
         "artifacts": "Files and summaries that agents pass to later agents.",
+        "bench": "Measure agents at once, one after another and under seqsup.",
         "doctor": "Check this machine and suggest fixes.",
     },
     "Write": {

@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from seqsup.cli.choose import take, taking_options
 from seqsup.cli.output import put_object
+from seqsup.containment.cgroup.parent_limits import ceilings
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.errors import Refused, SeqsupError
 from seqsup.host.machine import Host, most_processes
@@ -69,8 +70,8 @@ def _advice(taken: PlannedRun, usual: dict[str, Expected]) -> list[str]:
     made = taken.plan
     done = going_on(made, taken.earlier)[0].done if taken.earlier is not None else ()
     steps = [step for step in made.steps if step.name not in done and made.execution_mode != ARTIFACT_ONLY]
-    with closing(Host()) as host:
-        available = host.available()
+    with closing(Host(ceilings())) as host:
+        available = host.room()
     known = [usual.get(step.name) for step in steps]
     return list(advice([step.timeouts.wall for step in steps], known, made.concurrency, available))
 
