@@ -15,14 +15,16 @@ Running = Callable[..., Started]
 SeedAgent = Callable[..., Agent]
 Seqsup = Callable[..., Result]
 
+UNASKED = ("--no-memory-reducer", "--no-incremental-marking")  # V8 collects nothing by itself meanwhile
+
 
 class Start(Protocol):
     def __call__(self, *agents: Agent, code: int = 0, **tables: Any) -> list[Event]: ...
 
 
-def printed(name: str, attempt: int = 1, run: str = "r1") -> str:
-    """What an agent has printed."""
-    log = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / run / name / str(attempt) / "stdout.log"
+def printed(name: str, run: str = "r1", stream: str = "stdout") -> str:
+    """What an agent has printed in its first attempt."""
+    log = Path(os.environ["SEQSUP_STATE_DIR"]) / "runs" / run / name / "1" / f"{stream}.log"
     return log.read_text() if log.exists() else ""
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.command_line import Started
 from helpers.profiles import Event, agent, proven, shell, write
-from helpers.seed import Agent, InAgent, Running, SeedAgent, Seqsup, Start, printed
+from helpers.seed import UNASKED, Agent, InAgent, Running, SeedAgent, Seqsup, Start, printed
 from helpers.waiting import wait_for
 
 
@@ -42,7 +42,6 @@ for (let n = 0; n < 400_000; n++) kept.push({ n, text: `message ${n}` });
 setTimeout(() => { kept.length = 0; console.log("ready"); }, 500);
 setInterval(() => {}, 1000);
 """
-UNASKED = ("--no-memory-reducer", "--no-incremental-marking")  # V8 collects nothing by itself meanwhile
 LIMITS = {"memory": {"soft": "2GiB", "hard": "3GiB"}}
 IN_AGENT = """
 import json, subprocess, sys, time
@@ -92,12 +91,13 @@ def running(seqsup: Seqsup, seqsup_started: Callable[..., Started], tmp_path: Pa
 
 @pytest.fixture
 def routed(tmp_path: Path) -> Path:
-    """The seed's router: each agent has the words of the tasks that it is for, but the last, which is for all."""
+    """The seed's router: agents with the words of the tasks that they are for, one for other tasks, one for all."""
 
-    def appends(name: str, *words: str) -> Agent:
-        return shell(name, f"echo {name} >>ran", **({"when": list(words)} if words else {}))
+    def appends(name: str, **keys: Any) -> Agent:
+        return shell(name, f"echo {name} >>ran", **keys)
 
     return write(
-        tmp_path, appends("frontend-developer", "button", "page"), appends("backend-developer", "api", "database"),
+        tmp_path, appends("frontend-developer", when=["button", "/css|html/"]),
+        appends("backend-developer", when=["api", "database"]), appends("general-purpose", otherwise=True),
         appends("test-automator"),
     )  # fmt: skip

@@ -8,20 +8,42 @@ import pytest
 
 from helpers.profiles import agent, of, shell, write
 from helpers.seed import Agent, InAgent, Running, SeedAgent, Seqsup, Start, check, printed
+from seqsup import memory
 from seqsup.units import MIB
 
 GC_AND_HEAP_LIMIT = "console.log(typeof gc, require('v8').getHeapStatistics().heap_size_limit / 2 ** 20)"
 
 
-@pytest.mark.parametrize(("threshold", "high"), [("", False), ("1 << 20", True)])
+@pytest.mark.parametrize(("threshold", "high"), [("", False), ("'4GiB'", False), ("'1MiB'", True)])
 def test_row_11_is_memory_high(in_agent: InAgent, threshold: str, high: bool) -> None:
     assert in_agent(f"is_memory_high({threshold})") is high
+
+
+def test_row_11_figure_of_the_seed_is_refused_as_a_wrong_unit() -> None:
+    with pytest.raises(ValueError, match="6144MiB"):
+        memory.is_memory_high(6144)
 
 
 def test_row_11_plan_shows_the_thresholds_of_the_seed(seqsup: Seqsup, tmp_path: Path) -> None:
     plan = json.loads(seqsup("plan", write(tmp_path, shell("a", "true")), "--json").stdout)
     (limits,) = (step["limits"] for step in plan["steps"])
     assert (limits["warn"], limits["soft"]) == (4096 * MIB, 6144 * MIB)
+
+
+def test_row_12_log_memory_usage(in_agent: InAgent) -> None:
+    in_agent("log_memory_usage('Before Agent 1')")
+    assert re.search(r"Before Agent 1.* RSS \d+ MiB, heap \d+ MiB/.*, external ", printed("asks", stream="stderr"))
+
+
+def test_row_12_memory_before_and_after_each_agent_is_logged(
+    seqsup: Seqsup, seed_agent: SeedAgent, tmp_path: Path
+) -> None:
+    ended = seqsup("start", write(tmp_path, seed_agent("agent1", 100), seed_agent("agent2", 100)), "-v")
+    for name in ("agent1", "agent2"):
+        assert re.search(rf"{name} +drained +end 1\d\d MiB, gave back 1\d\d MiB +available .* → ", ended.stderr)
+    (first, _) = json.loads(seqsup("status", "--json").stdout)["agents"]
+    assert first["peak"] >= first["end"] > 100 * MIB
+    assert first["host_before"] > 0 < first["host_after"]
 
 
 def test_row_13_memory_is_shown_on_demand(seqsup: Seqsup, running: Running, garbage: Agent) -> None:
@@ -50,7 +72,9 @@ def test_row_16_expose_gc_in_every_node_process(start: Start) -> None:
     assert printed("a").split()[0] == printed("b").split()[0] == "function"
 
 
-def test_row_17_max_old_space_size(start: Start) -> None:
+@pytest.mark.parametrize("exported", ["", "--max-old-space-size=8192"])
+def test_row_17_max_old_space_size(start: Start, monkeypatch: pytest.MonkeyPatch, exported: str) -> None:
+    monkeypatch.setenv("NODE_OPTIONS", exported)
     start(agent("a", ["node", "-e", GC_AND_HEAP_LIMIT], node={"max_old_space_size": "300MiB"}))
     assert 300 <= float(printed("a").split()[1]) < 400
 
@@ -65,4 +89,6 @@ def test_row_19_next_agent_waits_until_the_whole_tree_of_the_last_has_ended(star
 def test_row_20_peak_is_that_of_one_agent_and_after_each_memory_is_back(start: Start, seed_agent: SeedAgent) -> None:
     events = start(*(seed_agent(f"agent{n}", 200) for n in (1, 2, 3)))
     assert all(200 * MIB < each["peak"] < 400 * MIB for each in of(events, "agent_ended"))
-    assert all(each["owned"] < 60 * MIB for each in of(events, "drained"))
+    for drained in of(events, "drained"):
+        assert drained["gave_back"] > 200 * MIB
+        assert drained["owned"] < 60 * MIB  # seqsup itself

@@ -1,12 +1,19 @@
 """What it costs, chains, memory that still grows, and the artifact system."""
 
 import os
+import sys
 from pathlib import Path
 
 from helpers.paths import STUBS
 from helpers.profiles import agent, of, shell, write
 from helpers.seed import SeedAgent, Seqsup, Start, printed
 from helpers.waiting import alive
+
+
+def test_row_22_plan_says_when_one_at_a_time_takes_too_long(seqsup: Seqsup, tmp_path: Path) -> None:
+    agents = [shell(f"agent{n}", "true", timeouts={"wall": "6m"}) for n in range(52)]
+    assert "52 agents × 6 min ≈ 5 h 12 min at most" in seqsup("plan", write(tmp_path, *agents)).stdout
+    assert "advice" not in seqsup("plan", write(tmp_path, *agents[:3])).stdout
 
 
 def test_row_23_chain_of_five_agents_is_the_default(start: Start, tmp_path: Path) -> None:
@@ -59,3 +66,25 @@ def test_row_28_large_output_is_cut_and_the_next_agent_gets_its_end(seqsup: Seqs
     assert len(kept) < 300_000
     assert len(printed("next")) < 4100
     assert printed("next").rstrip().endswith("\n200000")
+
+
+RESPONDS = shell("agent1", 'seq 5000 >response.md; seqsup artifacts put --summary "two bugs" --details response.md')
+
+
+def test_row_29_append_to_scratchpad(seqsup: Seqsup, start: Start) -> None:
+    start(RESPONDS)
+    assert seqsup("artifacts", "show", "agent1", "--file", "response.md").stdout.startswith("1\n2\n3\n")
+    assert "agent1" in seqsup("artifacts", "list").stdout
+
+
+def test_rows_29_and_30_scratchpad_from_python(start: Start) -> None:
+    puts = "from seqsup import artifacts; artifacts.put('agent1', summary='two bugs', details='line\\n' * 5000)"
+    reads = "from seqsup import artifacts; print(artifacts.summary('agent1'), len(artifacts.read('agent1')))"
+    start(agent("agent1", [sys.executable, "-c", puts]), agent("agent2", [sys.executable, "-c", reads]))
+    assert printed("agent2") == "two bugs 25000\n"
+
+
+def test_row_30_read_agent_summary(seqsup: Seqsup, start: Start) -> None:
+    start(RESPONDS, agent("agent2", ["echo", "{summary:agent1}"]))
+    assert printed("agent2") == "two bugs\n"
+    assert seqsup("artifacts", "summary", "agent1").stdout.rstrip().endswith("two bugs")

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from helpers.monitoring import free_port, prometheus
 from helpers.paths import ROOT
 from helpers.profiles import agent, of, reasons, shell, write
@@ -15,6 +17,16 @@ def test_row_31_old_sessions_are_cleaned(seqsup: Seqsup, start: Start) -> None:
     start(shell("a", "true"))
     assert "nothing to remove" in "".join(seqsup("artifacts", "clean", "--days", "1")[1:])
     assert "r1" in "".join(seqsup("artifacts", "clean", "--days", "0", "--dry-run")[1:])
+
+
+def test_row_32_cron_appends_memory_to_a_log(seqsup: Seqsup, running: Running, garbage: Agent, tmp_path: Path) -> None:
+    running(garbage)
+    for _ in range(2):
+        assert seqsup("mem", "--log", tmp_path / "claude-memory.log") == (0, "", "")
+    first, second = map(json.loads, (tmp_path / "claude-memory.log").read_text().splitlines())
+    assert first["time"] < second["time"]
+    assert second["used"] > 10 * MIB
+    assert "*/5 * * * *" in seqsup("init", tmp_path / "nightly.toml", "--timer").stdout
 
 
 def test_row_33_doctor_proves_that_a_run_was_one_at_a_time(seqsup: Seqsup, start: Start, seed_agent: SeedAgent) -> None:
@@ -34,11 +46,31 @@ def test_row_34_hook_that_cannot_run_is_refused_with_its_remedy(seqsup: Seqsup, 
     assert not (tmp_path / "ran").exists()
 
 
-def test_row_35_event_of_the_seeds_settings_that_never_runs_is_named(seqsup: Seqsup, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("event", "hook", "said"),
+    [
+        ("post-task", "hooks/post-agent-execution.sh", "hooks.post-task is not an event of Claude Code"),
+        ("Stop", "hooks/post-agent-execution.sh", "hooks.Stop[0] is a string: it never runs"),
+        ("Stop", {"hooks": [{"type": "command", "command": "hooks/nothing.sh"}]}, "hooks/nothing.sh"),
+    ],
+)
+def test_row_35_hook_in_settings_local_json_that_never_runs_is_named(
+    seqsup: Seqsup, tmp_path: Path, event: str, hook: object, said: str
+) -> None:
     (tmp_path / ".claude").mkdir()
-    settings = {"hooks": {"post-task": ["hooks/post-agent-execution.sh"]}}
-    (tmp_path / ".claude" / "settings.local.json").write_text(json.dumps(settings))
-    assert "post-task is not an event" in check(seqsup("doctor", "--json"), "claude settings", "warn")
+    (tmp_path / ".claude" / "settings.local.json").write_text(json.dumps({"hooks": {event: [hook]}}))
+    assert said in check(seqsup("doctor", "--json"), "claude settings", "warn")
+
+
+@pytest.mark.parametrize("flag", [["--parallel"], ["-j", "3"]])
+def test_row_36_parallel_flag_is_refused_with_what_to_set_instead(
+    seqsup: Seqsup, tmp_path: Path, flag: list[str]
+) -> None:
+    refused = seqsup("start", write(tmp_path, shell("a", "touch ran")), *flag)
+    assert refused.code == 2
+    assert "agents run one at a time" in refused.stderr
+    assert "run.allow_concurrency" in refused.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_row_37_timeouts_stop_a_deaf_agent_and_a_silent_one(start: Start) -> None:

@@ -69,7 +69,7 @@ def test_page_about_the_guide_names_commands_keys_and_functions_that_exist() -> 
     named = re.findall(r"`([^`]+)`", " ".join(here))
     assert len(named) > 40
     for name in named:
-        command, *options = re.split(r" (?=--)", name)
+        command, *options = re.split(r" (?=-)", name)
         if name.startswith("seqsup."):
             module, _, function = name.rpartition(".")
             assert function in importlib.import_module(module).__all__, name
