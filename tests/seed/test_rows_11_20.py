@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,16 @@ def test_row_17_max_old_space_size(start: Start, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("NODE_OPTIONS", exported)
     start(agent("a", ["node", "-e", GC_AND_HEAP_LIMIT], node={"max_old_space_size": "300MiB"}))
     assert 300 <= float(printed("a").split()[1]) < 400
+
+
+def test_row_18_aggressive_gc(start: Start, stub: Callable[..., list[str]]) -> None:
+    holds = "const kept = Buffer.alloc(60 * 2 ** 20, 1); setTimeout(() => console.log(kept.length), 3500)"
+    mcp = {"name": "mcp", "command": stub("mcp_server", "stays"), "ready": {"log": "ready"}}
+    limits = {"warn": "50MiB", "soft": "900MiB", "hard": "1GiB"}
+    gc = {"mode": "aggressive", "gap": "1s"}
+    events = start(agent("a", ["node", "-e", holds]), shell("b", "true"), companions=[mcp], memory=limits, gc=gc)
+    assert {each["answered"] for each in of(events, "gc_done")} == {1}
+    assert {each["answered"] for each in of(events, "companion_gc_done")} == {1}
 
 
 def test_row_19_next_agent_waits_until_the_whole_tree_of_the_last_has_ended(start: Start, tmp_path: Path) -> None:

@@ -1,13 +1,23 @@
 """What it costs, chains, memory that still grows, and the artifact system."""
 
 import os
+import re
 import sys
 from pathlib import Path
+
+import pytest
 
 from helpers.paths import STUBS
 from helpers.profiles import agent, of, shell, write
 from helpers.seed import SeedAgent, Seqsup, Start, printed
 from helpers.waiting import alive
+
+
+@pytest.mark.memory
+def test_row_21_bench_measures_the_table_of_the_seed(seqsup: Seqsup) -> None:
+    table = seqsup("bench", "--agents", "3", "--memory", "128MiB", deadline=120).stdout
+    for way in ("all at once", "one after another", "with leftovers", "under seqsup"):
+        assert re.search(rf"{way} +\d of 3 +\d+ MiB +[\d.]+ s", table), table
 
 
 def test_row_22_plan_says_when_one_at_a_time_takes_too_long(seqsup: Seqsup, tmp_path: Path) -> None:

@@ -114,3 +114,11 @@ def test_row_41_heap_out_of_memory_is_named_and_retried_with_a_larger_heap(start
     events = start(agent("a", ["node", "-e", fills], node={"max_old_space_size": "50MiB"}, retry=retry))
     assert [end["reason"] for end in of(events, "attempt_ended")] == ["heap-oom", "completed"]
     assert "| heap-oom | V8 reached its own heap limit" in (ROOT / "docs/reference/reasons.md").read_text()
+
+
+@pytest.mark.memory
+def test_row_42_no_agent_crashes_under_seqsup_where_all_at_once_do(seqsup: Seqsup) -> None:
+    measured = seqsup("bench", "--agents", "3", "--memory", "128MiB", "--json", deadline=120)
+    crashed = {row["way"]: row["crashed"] for row in json.loads(measured.stdout)["ways"]}
+    assert crashed["all at once"] > 0
+    assert crashed["under seqsup"] == 0
