@@ -143,7 +143,8 @@ def _events() -> Iterator[str]:
         names = ", ".join(f"`{key}`" for key in keys(event))
         yield f"| `{event.__struct_config__.tag}` | {_cell(inspect.getdoc(event) or '')} | {names} |"
     yield "\n" + _filled("""The GC of a companion has `companion_` before its name, with `companion` and `number`
-        instead of `agent` and `attempt`. `gc_requested` has the exceeded limit as `soft` or `hard`.""")
+        instead of `agent` and `attempt`. `gc_requested` has the exceeded limit as `soft`,
+        `warn` or `hard`, which is null below it.""")
 
 
 def _variables() -> dict[str, dict[str, str]]:

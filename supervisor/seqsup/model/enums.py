@@ -35,6 +35,15 @@ class OnTimeout(StrEnum):
     CONTINUE = "continue"
 
 
+class GcMode(StrEnum):
+    """When seqsup requests a GC by itself. Each includes those before it, except for off."""
+
+    OFF = "off"
+    HIGH = "high"  # an agent above memory.soft, a companion above its memory.hard
+    BETWEEN = "between"  # and all companions between two agents
+    AGGRESSIVE = "aggressive"  # and an agent above memory.warn, again and again
+
+
 class OnUsageLimit(StrEnum):
     """Action when an agent meets its provider's limit."""
 

@@ -135,12 +135,13 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class GcRequested(Event, frozen=True):
-    """seqsup requested a GC, because the tree exceeded its limit."""
+    """seqsup requested a GC, because the tree exceeded a limit, or as gc.mode says."""
 
     owner: Owner
     used: int
-    limit: int  # memory.soft of an agent, memory.hard of a companion
+    limit: int | None  # memory.soft or memory.warn of an agent, memory.hard of a companion; None: below it
     processes: int  # Node processes that answer
+    key: str = "soft"  # of [memory], which has that limit
 
 
 class GcDone(Event, frozen=True):

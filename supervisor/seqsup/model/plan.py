@@ -6,6 +6,7 @@ from seqsup.model.enums import Measure
 from seqsup.model.preset import Preset
 from seqsup.model.profile import (
     DrainTable,
+    GcTable,
     HooksTable,
     MemoryTable,
     MetricsTable,
@@ -104,6 +105,7 @@ class Step(Struct, frozen=True, kw_only=True):
     item: str | None = None  # of for_each
     need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
     rlimits: Rlimits = Rlimits()
+    gc: GcTable = GcTable()
     account: Account | None = None  # the user that it becomes; None: that of the supervisor
     chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
@@ -129,6 +131,7 @@ class CompanionStart(Struct, frozen=True, kw_only=True):
     environment: dict[str, str]  # what agents and hooks find it by
     account: Account | None = None
     measure: Measure = Measure.PRIVATE
+    gc: GcTable = GcTable()
     node: str | None = None  # the Node on its PATH: its Node processes are asked for a collection; None: none is asked
 
 

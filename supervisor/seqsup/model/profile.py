@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup.model.enums import Enforce, Halt, Measure, Notice, OnTimeout, OnUsageLimit
+from seqsup.model.enums import Enforce, GcMode, Halt, Measure, Notice, OnTimeout, OnUsageLimit
 from seqsup.model.kinds import (
     AGE_OF_DAYS,
     AMOUNT_OR_NONE,
@@ -167,6 +167,21 @@ class NodeTable(Table, frozen=True):
         "Write the heap of the largest Node process to a file before a stop at memory.soft, if five times the heap"
         " fits. The file contains every string of the program, keys too.",
     ] = False
+
+
+class GcTable(Table, frozen=True):
+    """Garbage collections that seqsup requests in Node processes. Each stops its process for up to seconds."""
+
+    mode: Annotated[
+        GcMode,
+        "off: none. high: in an agent above memory.soft, and in a companion above its memory.hard. between: also in all"
+        " companions after each agent. aggressive: also in an agent above memory.warn, after each gap.",
+    ] = GcMode.HIGH
+    gap: Annotated[
+        float,
+        SPAN,
+        "Shortest time from one GC of an agent, or of a companion below its memory.hard, to the next. At most 1min.",
+    ] = 10.0
 
 
 class MemoryTable(Table, frozen=True):
@@ -473,6 +488,7 @@ class AgentTable(Table, frozen=True):
     )
     node: Annotated[NodeTable, "Options if it is a Node program."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of its whole process tree."] = MemoryTable()
+    gc: Annotated[GcTable, "When to request a GC in its Node processes."] = GcTable()
     rlimits: Annotated[Rlimits, "Limits of each of its processes, and of their number."] = Rlimits()
     drain: Annotated[DrainTable, "How to prove that its memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long it may take."] = Timeouts()
@@ -493,7 +509,7 @@ class AgentTable(Table, frozen=True):
 
 
 # A table at the top level is the default for every agent, key by key.
-SHARED = ("node", "memory", "rlimits", "drain", "timeouts", "output", "retry")
+SHARED = ("node", "memory", "gc", "rlimits", "drain", "timeouts", "output", "retry")
 
 
 class Profile(Table, frozen=True):
@@ -507,6 +523,7 @@ class Profile(Table, frozen=True):
     run: Annotated[RunTable, "Settings of the whole run."] = RunTable()
     node: Annotated[NodeTable, "Options of every Node process of an agent."] = NodeTable()
     memory: Annotated[MemoryTable, "Limits of each agent's whole process tree."] = MemoryTable()
+    gc: Annotated[GcTable, "When to request a GC in Node processes."] = GcTable()
     rlimits: Annotated[Rlimits, "Limits of each single process of an agent, and of their number."] = Rlimits()
     drain: Annotated[DrainTable, "How to prove between agents that memory is back."] = DrainTable()
     timeouts: Annotated[Timeouts, "How long an agent may take."] = Timeouts()

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from seqsup.containment.cgroup.tiers import Chosen
-from seqsup.model.enums import Enforce, Measure, OnUsageLimit
+from seqsup.model.enums import Enforce, GcMode, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Notify, Plan, Step
-from seqsup.model.profile import Readiness, Retry, Rlimits
+from seqsup.model.profile import GcTable, Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
@@ -192,11 +192,12 @@ def _metrics(wanted: Metrics) -> str:
 
 
 def _companion(companion: CompanionStart) -> str:
+    collects = companion.node and companion.gc.mode is not GcMode.OFF
     told = [
         f"{companion.name}  {one_line(shlex.join(companion.command))}",
         f"ready when {_ready(companion.ready)}, within {format_duration(companion.ready.timeout)}",
         f"restarted after {counted(companion.restart_every, 'agent')}",
-        f"hard {limit(companion.hard)}" + (", after a GC" if companion.hard and companion.node else ""),
+        f"hard {limit(companion.hard)}" + (", after a GC" if companion.hard and collects else ""),
     ]
     return "; ".join([*told, *(f"{name}={value}" for name, value in companion.environment.items())])
 
@@ -275,6 +276,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
             f"warn {limit(limits.warn)}, soft {limit(limits.soft)} for {format_duration(limits.sustain)}, "
             f"hard {limit(limits.hard)}, host floor {limit(limits.host_floor)}",
         ),
+        ("GC", f"{step.gc.mode}, at most every {format_duration(step.gc.gap)}" if step.gc != GcTable() else ""),
         ("measured", f"as {limits.measure}" if limits.measure is not Measure.PRIVATE else ""),
         ("hard enforced", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),

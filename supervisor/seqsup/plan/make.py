@@ -138,6 +138,7 @@ def _companion(companion: CompanionTable, profile: Profile, survey: Survey) -> C
         environment=_address(companion),
         account=survey.account,
         measure=resolve(profile.memory, survey.memory).measure,
+        gc=profile.gc,
         node=survey.nodes.get(companion.name) if profile.node.telemetry else None,
     )
 
@@ -219,6 +220,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         item=agent.item,
         need=drain.available if table.memory.hard is UNSET or applied.hard is None else applied.hard,
         rlimits=table.rlimits,
+        gc=table.gc,
         account=found.account,
         output_max=table.output.max,
         preset=read_preset(table.preset) if table.preset is not None else None,

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
-from seqsup.model.enums import Restart
+from seqsup.model.enums import GcMode, Restart
 from seqsup.model.plan import CompanionStart
 from seqsup.policy import pacing
 from seqsup.policy.retry import backoff
@@ -71,6 +71,19 @@ def far_over(hard: int) -> int:
 def over_hard(start: CompanionStart, used: int) -> bool:
     """Return whether a companion is to collect, and to be restarted between agents if that does not help."""
     return start.hard is not None and used >= start.hard
+
+
+def may_collect(start: CompanionStart, *, rested: bool) -> bool:
+    """Return whether a look at its memory can end with a collection. `rested`: gc.gap is over since the last one."""
+    mode = start.gc.mode
+    return mode is not GcMode.OFF and (start.hard is not None or (mode is not GcMode.HIGH and rested))
+
+
+def collects(start: CompanionStart, agents: int, used: int, *, rested: bool) -> bool:
+    """Return whether it is to collect between agents. Below its limit that is vain if it is restarted anyway."""
+    if over_hard(start, used):
+        return True
+    return start.gc.mode is not GcMode.HIGH and rested and agents < start.restart_every
 
 
 def step(life: CompanionLife, start: CompanionStart, look: CompanionLook) -> CompanionLife:

@@ -3,7 +3,7 @@
 from math import inf
 
 from seqsup.model.process import Sample
-from seqsup.policy.watch import COLLECT_EVERY, Phase, Rules, Watch, settle
+from seqsup.policy.watch import Phase, Rules, Watch, last_asked, settle
 from seqsup.units import MIB
 
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at
@@ -76,7 +76,9 @@ def _until_deadlines(watch: Watch, rules: Rules, sample: Sample) -> list[float]:
         waits.append(timeouts.stall - sample.quiet)
     if watch.over_soft_since is not None:
         due = [watch.over_soft_since + limits.sustain]
-        if watch.asked is not None:
-            due.append(watch.asked + (settle(watch, limits, sample) if watch.settling else COLLECT_EVERY))
+        if watch.settling and watch.asked is not None:
+            due.append(watch.asked + settle(watch, limits, sample))
+        else:
+            due.append(last_asked(watch) + rules.gap)
         waits += [moment - sample.at for moment in due if moment > sample.at]
     return waits

@@ -6,8 +6,9 @@ RUNNING   | leader gone, tree empty         | END
           | timeout, stalled, halt          | STOPPING, TERM to the tree
           | over soft for `sustain`         | RUNNING, COLLECT, where a Node process answers; else STOPPING, TERM
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
-          |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, 10 s after the last; the fifth time STOPPING, TERM
+          |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, `gap` after the last; the fifth time STOPPING, TERM
           |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
+          | over warn, if `early`           | RUNNING, COLLECT, `gap` after the last was over
 LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
@@ -32,7 +33,6 @@ from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # a leftover process gets no time to finish
 KILL_DEADLINE = 10.0
-COLLECT_EVERY = 10.0  # a collection stops the agent for up to seconds
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
 GC_PACE = 20.0  # seconds a GiB, for a heap of which all is needed; on a quiet machine 6
@@ -68,6 +68,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     sweep: bool
     snapshot: bool = False  # of a heap, before what is over soft is terminated
     processes: int | None = None  # the most that it may have
+    collects: bool = True  # before what is over soft is terminated
+    early: bool = False  # it collects over warn too
+    gap: float = 10.0  # seconds between collections: each stops the agent for up to seconds
     leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
 
 
@@ -82,6 +85,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     note: str = ""  # what the last signal was sent for, its own cause or not
     over_soft_since: float | None = None
     asked: float | None = None  # when the last collection was requested
+    early: float | None = None  # when one was requested below soft
     settling: bool = False  # it may still bring the tree below soft
     comebacks: int = 0  # collections in a row without a lasting effect
     warned: bool = False  # or was over soft, which is reported instead
@@ -172,8 +176,12 @@ def _run_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     if _sustained(watch, rules.limits, sample):
         return _over_soft(watch, rules, sample)
     warn = rules.limits.warn
-    if warn is not None and sample.used >= warn and not watch.warned:
+    if warn is None or sample.used < warn:
+        return watch, Action.WAIT
+    if not watch.warned:
         return replace(watch, warned=True), Action.WARN
+    if rules.early and watch.over_soft_since is None and sample.collectable and _rested(watch, rules, sample):
+        return replace(watch, early=sample.at), Action.COLLECT
     return watch, Action.WAIT
 
 
@@ -201,8 +209,8 @@ def _over_soft(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Actio
     if watch.settling and since_asked is not None:
         if since_asked < settle(watch, rules.limits, sample):
             return watch, Action.WAIT
-    elif sample.collectable and comebacks < COMEBACKS:
-        if since_asked is not None and since_asked < COLLECT_EVERY:
+    elif sample.collectable and rules.collects and comebacks < COMEBACKS:
+        if sample.at - last_asked(watch) < rules.gap:
             return watch, Action.WAIT
         return replace(watch, asked=sample.at, settling=True, comebacks=comebacks), Action.COLLECT
     breach = (Reason.SOFT, _why_soft(watch, rules.limits, sample, comebacks))
@@ -210,6 +218,19 @@ def _over_soft(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Actio
     if rules.snapshot and sample.collectable:
         return replace(watch, snapping=True), Action.SNAPSHOT
     return watch, Action.TERMINATE
+
+
+def last_asked(watch: Watch) -> float:
+    """Return when the last collection was requested; -inf if none was."""
+    return max(-inf if asked is None else asked for asked in (watch.asked, watch.early))
+
+
+def _rested(watch: Watch, rules: Rules, sample: Sample) -> bool:
+    """Return whether the last collection has been over for the gap, so that it takes no large share of the time."""
+    asked, last = last_asked(watch), sample.collection
+    if asked == -inf:
+        return True
+    return last is not None and asked <= last.at + last.seconds <= sample.at - rules.gap
 
 
 def settle(watch: Watch, limits: Limits, sample: Sample) -> float:

@@ -26,6 +26,7 @@ _HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
 _GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
 _CIRCLES = 10  # of `needs`: each takes another look at all of them
+_LONGEST_GAP = 60.0  # seconds
 _SIZES = (("memory",), ("node",))
 _NODE_PROGRAMS = ("node", "nodejs", "npx", "npm", "pnpm", "tsx")
 
@@ -243,6 +244,8 @@ def _agent(agent: AgentTable) -> Wrong:
     if agent.stdin and agent.stdin_file:
         yield ("stdin_file",), "set stdin or stdin_file, not both"
     yield from _variables(agent.env, ())
+    if agent.gc.gap > _LONGEST_GAP:
+        yield ("gc", "gap"), "more than 1min: an agent above memory.soft would wait for a GC for so long; lower it"
     if agent.retry.max_wait < agent.retry.wait:
         yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
     if (each := agent.for_each) and (ways := sum(bool(way) for way in each.ways())) != 1:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from math import inf
 
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from seqsup.model.enums import Halt, Restart, Verdict
 from seqsup.model.events import GcDone, GcRequested, Owner, Warned
 from seqsup.model.outcome import Exit
 from seqsup.model.plan import CompanionStart
+from seqsup.model.process import Collection
 from seqsup.node.forensics import above
 from seqsup.policy import classify, companion
 from seqsup.policy.companion import CompanionLife, CompanionLook, CompanionPhase, far_over, over_hard, why_given_up
@@ -22,7 +24,7 @@ from seqsup.runner.side_process import SideProcess, Site
 from seqsup.units import format_duration, format_size
 
 FOLDER = "@companions"  # within the run's: no agent can be called that
-_COLLECTS = 10.0  # seconds at most, which the next agent waits
+COLLECTS = 10.0  # seconds at most, which the next agent waits for all companions together
 
 
 class Companion:
@@ -42,7 +44,10 @@ class Companion:
         self._restart: tuple[Restart, str] | None = None  # why the run has ended the life before
         self._end: Restart | None = None  # why the run ends this one
         self._tree: SideProcess | None = None  # while it is ready
-        self._collected = ""  # what came of the last collection
+        self._collection: asyncio.Task[Collection] | None = None  # that was requested last
+        self._awaited = False  # by the next agent
+        self._asked = -inf  # when it was requested
+        self._collected = ""  # what came of it
         self.failure: tuple[float, str] | None = None  # the last one: monotonic seconds, and why
         self._outgrown = False  # it is over its limit without agents, which was reported
 
@@ -95,30 +100,46 @@ class Companion:
         measured = self.agents and not self._outgrown and self.start.hard is not None
         return companion.restart_due(self.start, self.agents, self.used() if measured else 0, self._collected)
 
-    async def relieve(self) -> None:
-        """Have it collect, where its tree is over its limit: what was garbage is no reason to restart it."""
-        self._collected = ""
-        tree = self._tree
-        if tree is None or self.start.hard is None or not over_hard(self.start, used := tree.used()):
+    def request_gc(self) -> None:
+        """Have it collect, where `companion.collects` says so: what was garbage is no reason to restart it."""
+        idle = self._collection is None or self._collection.done()  # else it never answered, and is not awaited again
+        tree, start, rested = self._tree, self.start, idle and time.monotonic() - self._asked >= self.start.gc.gap
+        self._collected, self._awaited = "", False
+        if tree is None or not companion.may_collect(start, rested=rested):
+            return
+        used = tree.used()
+        if not companion.collects(start, self.agents, used, rested=rested):
             return
         if (telemetry := tree.telemetry) is None or not (asked := telemetry.processes.answering()):
             return
-        self._context.emit(GcRequested(owner=self._owner(), used=used, limit=self.start.hard, processes=len(asked)))
-        collection, deadline = telemetry.gc.collect(), time.monotonic() + _COLLECTS
-        collection.add_done_callback(lambda _: self._everyone.poke())
-        while not collection.done() and self._context.stop_request.halt is Halt.NONE:
+        limit = start.hard if over_hard(start, used) else None
+        self._context.emit(
+            GcRequested(owner=self._owner(), used=used, limit=limit, processes=len(asked), key="hard")
+        )  # fmt: skip
+        self._asked, self._collection, self._awaited = time.monotonic(), telemetry.gc.collect(), True
+        self._collection.add_done_callback(lambda _: self._everyone.poke())
+
+    async def await_gc(self, deadline: float) -> None:
+        """Wait for the collection that was requested, until `deadline` at most."""
+        if self._collection is None or not self._awaited:
+            return
+        while not self._collection.done():
+            if self._tree is None or self._context.stop_request.halt is not Halt.NONE:
+                return
             if (left := deadline - time.monotonic()) <= 0:
-                self._collected = f", and its GC did not finish within {format_duration(_COLLECTS)}"
+                self._collected = f", and its GC did not finish within {format_duration(COLLECTS)}"
                 return
             await self._everyone.wait(left)
-        self._hear(tree)
+        if self._tree is not None:
+            self._hear(self._tree)
 
     async def look_at_rest(self) -> None:
         """Report once that it is above its limit before any agent has used it: a restart would not change that."""
         hard = self.start.hard
         if hard is None or self.agents or self._outgrown or not self.ready:
             return
-        await self.relieve()
+        self.request_gc()
+        await self.await_gc(time.monotonic() + COLLECTS)
         if over_hard(self.start, used := self.used()):
             self._outgrown = True
             self._context.emit(

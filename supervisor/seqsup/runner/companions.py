@@ -1,11 +1,12 @@
 """The companions of a run: started before the first agent, restarted between agents, stopped after the last."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from seqsup.model.enums import Restart
 from seqsup.model.plan import CompanionStart
-from seqsup.runner.companion import Companion
+from seqsup.runner.companion import COLLECTS, Companion
 from seqsup.runner.context import RunContext
 from seqsup.runner.side_process import Site
 
@@ -55,10 +56,13 @@ class Companions:
         return all(companion.ready and companion.due() is None for companion in self._all)
 
     async def between(self) -> None:
-        """Between agents: have the too large ones collect, restart those that are due, and see that all are ready."""
-        for companion in self._all:
-            if companion.agents:
-                await companion.relieve()
+        """Between agents: have them collect as gc.mode says, restart those that are due, and see that all are ready."""
+        used = [companion for companion in self._all if companion.agents]
+        for companion in used:
+            companion.request_gc()
+        deadline = time.monotonic() + COLLECTS
+        for companion in used:
+            await companion.await_gc(deadline)
         due = {companion: found for companion in self._all if companion.ready and (found := companion.due())}
         await self._restart(due)
         for companion in self._all:

@@ -56,11 +56,13 @@ class NodeWatch:
     def known(self) -> Known:
         return self.telemetry.known() if self.telemetry is not None else Known()
 
-    def collect(self, used: int, soft: int) -> None:
-        """Request a collection; sizes in bytes."""
+    def collect(self, used: int) -> None:
+        """Request a collection of a tree that uses so many bytes, which is above memory.soft or memory.warn."""
+        limits = self._step.limits
         assert self.telemetry is not None
+        key, limit = ("soft", limits.soft) if limits.soft is not None and used >= limits.soft else ("warn", limits.warn)
         processes = len(self.telemetry.processes.answering())
-        self._context.emit(GcRequested(owner=self._owner, used=used, limit=soft, processes=processes))
+        self._context.emit(GcRequested(owner=self._owner, used=used, limit=limit, processes=processes, key=key))
         self.telemetry.gc.collect()
 
     def snapshot(self, sample: Sample) -> None:

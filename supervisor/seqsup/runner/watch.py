@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.tree import Tree
 from seqsup.host.machine import most_processes
+from seqsup.model.enums import GcMode
 from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, Unkillable, Warned
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
@@ -49,7 +50,8 @@ class Watcher:
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
-            processes=most_processes(step.rlimits.processes),
+            processes=most_processes(step.rlimits.processes), collects=step.gc.mode is not GcMode.OFF,
+            early=step.gc.mode is GcMode.AGGRESSIVE, gap=step.gc.gap,
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
         self._punctuality = Punctuality(step.name, context.emit)
@@ -119,8 +121,7 @@ class Watcher:
                     MemoryWarned(agent=self._step.name, attempt=self._number, used=sample.used, warn=limits.warn)
                 )
             case Action.COLLECT:
-                assert limits.soft is not None
-                self._node.collect(sample.used, limits.soft)
+                self._node.collect(sample.used)
             case Action.SNAPSHOT:
                 self._stopped, self._stopped_at = tree.describe(sample.used), sample.used  # before it grows by that
                 self._node.snapshot(sample)

@@ -116,8 +116,8 @@ def _(event: events.PeakRose) -> Message:
 @say.register
 def _(event: events.GcRequested) -> Message:
     asked = counted(event.processes, "Node process", "Node processes")
-    limit = "hard" if event.owner.companion else "soft"
-    text = f"{format_size(event.used)} above {limit} ({format_size(event.limit)}): GC in {asked}"
+    above = "between agents" if event.limit is None else f"above {event.key} ({format_size(event.limit)})"
+    text = f"{format_size(event.used)} {above}: GC in {asked}"
     return _collection(event.owner, "memory", text)
 
 

@@ -40,8 +40,8 @@ def flat(event: AnyEvent) -> dict[str, Any]:
             facts |= _facts(outcome, *_OUTCOME)
             if isinstance(event, AttemptEnded):
                 facts |= _facts(outcome, *_TREE)
-        case GcRequested(owner=owner):
-            facts |= _owner(facts.pop("owner")) | {"hard" if owner.companion else "soft": facts.pop("limit")}
+        case GcRequested():
+            facts |= _owner(facts.pop("owner")) | {facts.pop("key"): facts.pop("limit")}
         case GcDone(collection=collection):
             del facts["collection"]
             facts |= _owner(facts.pop("owner"))

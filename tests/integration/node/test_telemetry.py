@@ -27,10 +27,11 @@ from seqsup.containment.reaper import Reaper
 from seqsup.containment.tree import Tree
 from seqsup.host import users
 from seqsup.host.wake import Wake
-from seqsup.model.enums import Verdict
+from seqsup.model.enums import GcMode, Verdict
 from seqsup.model.events import GcDone, GcRequested, Owner, StopSent, Warned
 from seqsup.model.plan import NodeStart, Step
 from seqsup.model.process import AllocationSite, Collection, Heap, NodeProcess, ProcessMemory
+from seqsup.model.profile import GcTable
 from seqsup.model.reason import Reason
 from seqsup.node import channel, forensics
 from seqsup.node.allocation_sites import of_buffers
@@ -226,7 +227,23 @@ def test_garbage_is_collected_and_the_agent_continues(node: Path, tmp_path: Path
     assert done.verdict is Verdict.GARBAGE
     assert (done.asked, done.answered) == (1, 1)
     asked = next(event for event in ended.events if isinstance(event, GcRequested))
-    assert asked.used >= asked.limit == LIMITS["soft"]
+    assert asked.limit == LIMITS["soft"] == 160 * MIB
+    assert asked.used >= 160 * MIB
+
+
+@pytest.mark.parametrize(("mode", "least", "most"), [("off", 0, 0), ("high", 0, 0), ("aggressive", 2, 5)])
+def test_aggressive_mode_collects_above_warn_and_not_more_often_than_the_gap(
+    node: Path, tmp_path: Path, mode: str, least: int, most: int
+) -> None:
+    """The seed's row 18."""
+    script = "const kept = Buffer.alloc(60 * 2 ** 20, 1); setTimeout(() => console.log(kept.length), 5500)"
+    limits = {**LIMITS, "warn": 50 * MIB, "soft": 900 * MIB, "hard": 1024 * MIB}
+    begun = node_step(node, tmp_path, "-e", script, limits=limits, gc=GcTable(mode=GcMode(mode), gap=1.0))
+    told = tried(begun, tmp_path / "run", heap=HEAP)
+    assert told.reason is Reason.COMPLETED
+    asked = [event for event in told.events if isinstance(event, GcRequested)]
+    assert least <= len(asked) <= most
+    assert {(event.key, event.limit) for event in asked} <= {("warn", 50 * MIB)}
 
 
 @pytest.mark.memory

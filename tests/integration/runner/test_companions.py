@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,10 @@ def answers(port: int) -> str:
 
 def asked(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "asked").read_text().split()]
+
+
+def stamp(event: Event) -> float:
+    return datetime.fromisoformat(event["ts"]).timestamp()
 
 
 def restarts(events: list[Event]) -> list[str]:
@@ -277,6 +283,31 @@ def test_companion_at_its_limit_is_asked_for_a_gc_before_a_restart(
     assert (done["answered"], done["verdict"]) == (1, "garbage")
     assert restarts(events) == []
     assert asked(tmp_path) == [of(events, "companion_started")[0]["pid"]]
+
+
+@pytest.mark.parametrize(("mode", "gap", "times"), [("high", "1s", 0), ("between", "10ms", 2), ("between", "1m", 1)])
+def test_companions_are_asked_for_a_gc_after_each_agent(
+    seqsup: Seqsup, profile: Callable[..., Path], mode: str, gap: str, times: int
+) -> None:
+    """The seed's row 18."""
+    agents = (shell(name, ASK) for name in "abc")
+    events = proven(seqsup("start", profile(*agents, tables={"gc": {"mode": mode, "gap": gap}}), "--json"))
+    asked_for, done = of(events, "companion_gc_requested"), of(events, "companion_gc_done")
+    assert [event["hard"] for event in asked_for] == [None] * times
+    assert [event["answered"] for event in done] == [1] * times
+    assert restarts(events) == []
+
+
+def test_companion_that_does_not_answer_delays_the_run_once(seqsup: Seqsup, profile: Callable[..., Path]) -> None:
+    """Its loop and its watch thread are stopped by SIGSTOP."""
+    stops = f"{ASK}; pid=$(tail -n1 asked); kill -STOP $pid"
+    tables = {"gc": {"mode": "between", "gap": "10ms"}}
+    path = profile(shell("a", stops), shell("b", "true"), shell("c", "kill -CONT $(tail -n1 asked)"), tables=tables)
+    events = proven(seqsup("start", path, "--json"))
+    requested, started_at = of(events, "companion_gc_requested"), of(events, "attempt_started")
+    assert len(requested) == 1
+    waited = [stamp(later) - stamp(earlier) for earlier, later in itertools.pairwise(started_at)]
+    assert 9 < waited[0] < 20 > waited[1]
 
 
 @pytest.mark.memory

@@ -15,7 +15,6 @@ from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
 from seqsup.policy.pacing import pause
 from seqsup.policy.watch import (
-    COLLECT_EVERY,
     COMEBACKS,
     KILL_DEADLINE,
     LASTING,
@@ -38,6 +37,7 @@ RULES = Rules(
     timeouts=Timeouts(wall=60.0, stall=30.0, grace=10.0),
     sweep=True,
 )
+COLLECT_EVERY = RULES.gap
 LEFT_ALONE = replace(RULES, sweep=False)
 FEW = replace(RULES, processes=4096)
 SNAPPED = replace(RULES, snapshot=True)
@@ -413,6 +413,36 @@ def test_tree_that_comes_back_within_a_minute_counts(seconds: float, comebacks: 
 def test_collections_are_ten_seconds_apart(seconds: float, action: Action) -> None:
     looks = [node(0, 250), node(2, 250), node(3, 90, 2.6), node(4, 250, 2.6), node(2 + seconds, 250, 2.6)]
     assert actions(RULES, *looks)[-1] is action
+
+
+def test_gap_of_the_profile_is_kept_between_collections() -> None:
+    rules = replace(RULES, gap=20.0, timeouts=UNLIMITED.timeouts)
+    looks = [node(0, 250), node(2, 250), node(3, 90, 2.6), node(4, 250, 2.6), node(21.9, 250, 2.6), node(22, 250, 2.6)]
+    assert actions(rules, *looks)[1:] == [COLLECT, WAIT, WAIT, WAIT, COLLECT]
+
+
+def test_without_collections_a_tree_above_soft_is_stopped() -> None:
+    assert actions(replace(RULES, collects=False), node(0, 250), node(2, 250))[-1] is TERMINATE
+
+
+EARLY = replace(RULES, early=True, timeouts=UNLIMITED.timeouts)
+
+
+def test_aggressive_tree_collects_above_warn_each_gap() -> None:
+    looks = [
+        node(0, 90), node(1, 150), node(1.1, 150), node(2, 150), node(20, 150), node(20.1, 150, 15.0),
+        node(24.9, 150, 15.0), node(25, 150, 15.0), node(26, 90, 25.5), node(60, 90, 25.5), node(61, 150, 25.5),
+    ]  # fmt: skip
+    assert actions(EARLY, *looks) == [WAIT, WARN, COLLECT, WAIT, WAIT, WAIT, WAIT, COLLECT, WAIT, WAIT, COLLECT]
+    assert COLLECT not in actions(replace(EARLY, early=False), *looks)
+    assert COLLECT not in actions(EARLY, *(at(n, 150) for n in range(30))), "no Node process answers"
+
+
+def test_early_collection_counts_for_the_gap_and_is_no_comeback() -> None:
+    looks = [node(0, 150), node(1, 150), node(2, 250), node(4, 250), node(10.9, 250, 3.0), node(11, 250, 3.0)]
+    taken = take(EARLY, looks)
+    assert [each.action for each in taken] == [WARN, COLLECT, WAIT, WAIT, WAIT, COLLECT]
+    assert taken[-1].watch.comebacks == 0
 
 
 @pytest.mark.parametrize(("seconds", "action"), [(4.9, WAIT), (5.0, TERMINATE)])

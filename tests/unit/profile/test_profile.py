@@ -649,3 +649,10 @@ otherwise = true
         (4, "agents[0].when[1]"), (13, "agents[2].otherwise"),
     ]  # fmt: skip
     assert "not a regular expression" in str(refused.value)
+
+
+def test_gap_of_collections_is_at_most_a_minute() -> None:
+    text = '[gc]\nmode = "aggressive"\ngap = "{}"\n[[agents]]\nname = "a"\ncommand = ["x"]\n'
+    assert parse(text.format("1m"), "p.toml").agents[0].gc.gap == 60
+    with pytest.raises(ProfileError, match=r"p\.toml:3.*gc\.gap: more than 1min"):
+        parse(text.format("61s"), "p.toml")

@@ -76,7 +76,7 @@ def test_collection_is_reported_for_an_agent_or_a_companion(
     asked, done, of = names
     heap = {"used": 1, "total": 2, "limit": 3, "external": 4, "array_buffers": 5}
     result = {"seconds": 0.1, "asked": 1, "answered": 1, "freed": 7, "used": 10, "verdict": "garbage"}
-    assert flat(GcRequested(owner=owner, used=9, limit=8, processes=1)) == {
+    assert flat(GcRequested(owner=owner, used=9, limit=8, processes=1, key=limit)) == {
         "event": asked, **of, "used": 9, limit: 8, "processes": 1,
     }  # fmt: skip
     assert msgspec.to_builtins(flat(GcDone(owner=owner, used=10, collection=collected(7)))) == {

@@ -111,8 +111,8 @@ def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
             held = processes(event.processes)
             text = f"{signal}{to}: {why}" + (f" ({held})" if held else "")
             yield MarkKind.DRAIN if reason is None else MarkKind.KILL, agent, text
-        case events.GcRequested(owner=owner, used=used, limit=soft) if not owner.companion:
-            text = f"GC requested: {format_size(used)}, above soft {format_size(soft)}"
+        case events.GcRequested(owner=owner, used=used, limit=int(limit), key=key) if not owner.companion:
+            text = f"GC requested: {format_size(used)}, above {key} {format_size(limit)}"
             yield MarkKind.COLLECTION, owner.name, text
         case events.GcDone(owner=owner, collection=done) if not owner.companion:
             text = f"GC freed {format_size(done.freed)} in {format_duration(done.seconds)}"
