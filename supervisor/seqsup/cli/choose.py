@@ -105,7 +105,8 @@ def _take(profile: str, *, resume: str | None, retry_failed: bool, **wanted: Any
     if retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent failed")
-        choice = replace(choice, failed=tuple(view.failed), contents=view.contents)
+        labels = {name: agent.label for name, agent in view.agents.items()}
+        choice = replace(choice, failed=tuple(view.failed), contents=view.contents, labels=labels)
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
     return PlannedRun(load(profile, choice), earlier)

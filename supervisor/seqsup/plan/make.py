@@ -1,7 +1,7 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -39,9 +39,12 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
         agent.name: _content(agent, survey.agents[agent.name])
         for some in expanded.values() for agent in some if agent.item is not None and agent.is_text
     }  # fmt: skip
-    if choice.failed is not None:
-        choice = replace(choice, failed=_by_present_names(choice.failed, choice.contents, contents))
     names = {name: [agent.name for agent in some] for name, some in expanded.items()}
+    away: list[str] = []
+    if choice.failed is not None:
+        known = _present(choice, contents, {name for some in names.values() for name in some})
+        away = [name for name, here in known.items() if not here]
+        choice = replace(choice, failed=tuple(name for here in known.values() for name in here))
     if slow := [("agents", n, "when") for n, table in enumerate(profile.agents) if too_slow(table.when, choice.task)]:
         why = f"an expression takes longer than {format_duration(DEADLINE)} for this task; write a simpler one"
         raise ProfileError(complaints(profile, [(at, why) for at in slow]))
@@ -58,11 +61,11 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     items = {agent.name: agent.item for some in expanded.values() for agent in some if agent.item is not None}
     selection = Selection(taken, skips, names, items)
     if not taken:
-        _refuse_nothing(profile, choice, selection)
+        _refuse_nothing(profile, choice, selection, [choice.labels.get(name, name) for name in away])
     return _resolved(profile, survey, choice, selection, contents, state_dir)
 
 
-def _refuse_nothing(profile: Profile, choice: Choice, selection: Selection) -> None:
+def _refuse_nothing(profile: Profile, choice: Choice, selection: Selection, away: Sequence[str]) -> None:
     """Raise SeqsupError if the task selects no agent, or the options of the command line leave none."""
     others = {
         table.name: ", ".join(table.when) for table in profile.agents
@@ -78,8 +81,6 @@ def _refuse_nothing(profile: Profile, choice: Choice, selection: Selection) -> N
     options += ["--retry-failed"] * (choice.failed is not None)
     if options:
         leaves = "leave" if len(options) > 1 else "leaves"
-        known = {name for some in selection.names.values() for name in some}
-        away = [name for name in choice.failed or () if name not in known]
         raise SeqsupError(
             f"{' and '.join(options)} {leaves} no agent of {profile.name} to run"
             + (f": it no longer has {named(away)}" if away else "")
@@ -268,12 +269,20 @@ def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> N
     )
 
 
-def _by_present_names(failed: Iterable[str], were: Mapping[str, str], contents: Mapping[str, str]) -> tuple[str, ...]:
-    """Find those that failed where items have come or gone since: a copy of for_each is known by its content."""
+def _present(choice: Choice, contents: Mapping[str, str], known: Collection[str]) -> dict[str, list[str]]:
+    """Return for each agent that failed its present names: a copy of for_each is known by its content.
+
+    A copy has none if its item is gone, and its name is now that of another item of the run.
+    """
     here: dict[str, list[str]] = {}
     for name, content in contents.items():
         here.setdefault(content, []).append(name)
-    return tuple(now for name in failed for now in here.get(were.get(name, ""), [name]))
+    others = frozenset(choice.contents.values())
+    return {
+        name: here.get(choice.contents.get(name, ""))
+        or ([name] if name in known and contents.get(name) not in others else [])
+        for name in choice.failed or ()
+    }
 
 
 def _content(agent: ExpandedAgent, found: AgentSurvey) -> str:

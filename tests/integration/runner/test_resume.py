@@ -195,6 +195,17 @@ def test_agents_that_the_profile_no_longer_has_are_reported(seqsup: Seqsup, tmp_
     assert "; no longer in the profile: a, b\n" in resumed.stderr
 
 
+def test_failed_item_that_is_gone_is_named_and_its_number_is_not_taken_for_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    def made(*items: str) -> Path:
+        each = shell("each", "[ {item} != y ]", for_each=list(items))
+        return write(tmp_path, each, run={"on_failure": "continue"}, retry={"attempts": 1})
+
+    assert seqsup("start", made("x", "y", "z")).code == 1
+    retried = seqsup("start", made("x", "z"), "--retry-failed")
+    assert retried.code == 2
+    assert "--retry-failed leaves no agent of nightly to run: it no longer has each.2 y\n" in retried.stderr
+
+
 def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
     profile = four(tmp_path)
     assert seqsup("start", profile).code == 1
