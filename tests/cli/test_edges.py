@@ -333,6 +333,21 @@ def test_a_folder_that_may_not_be_entered_is_no_hindrance_to_start_from(tmp_path
     assert f"seqsup start {profile} --resume" in ended.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give a folder away")
+def test_state_folder_that_another_user_keeps_to_itself_is_named_with_its_owner(tmp_path: Path) -> None:
+    """`sudo seqsup` makes such a folder in a home."""
+    (theirs := tmp_path / "theirs").mkdir(mode=0o700)
+    (theirs / "journal.db").touch()
+    os.chown(theirs, 65534, 65534)
+    powers = "-dac_override,-dac_read_search"
+    ended = subprocess.run(
+        ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", sys.executable, "-m", "seqsup", "status"],
+        env=environment() | {"SEQSUP_STATE_DIR": str(theirs)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 3
+    assert f"{theirs} belongs to nobody: run seqsup as that user, or set" in ended.stderr
+
+
 def test_variable_without_a_name_is_not_passed_on(seqsup: Seqsup, tmp_path: Path) -> None:
     """A shell drops it, but a program that calls exec may pass it on."""
     companions = [{"name": "c", "command": ["sleep", "60"]}]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from seqsup.errors import NO_ROOM, SeqsupError
-from seqsup.host.trust import exposure
+from seqsup.host.trust import exposure, user_name
 from seqsup.state.run_folder import RUNS, fallocate, private
 
 FILE = "journal.db"
@@ -252,14 +252,27 @@ def is_locked(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
+def _other_owner(path: Path) -> str:
+    """Say which part of the path, up to the first folder that is there, another user keeps to itself; else empty."""
+    for each in (path, *path.parents):
+        with suppress(OSError):
+            uid = each.stat().st_uid
+            closed = not os.access(each, os.R_OK | os.W_OK | (os.X_OK if each.is_dir() else 0))
+            return f"{each} belongs to {user_name(uid)}" if closed and uid != os.geteuid() else ""
+    return ""
+
+
 def _remedy(path: Path, error: Exception) -> str:
     folder = path.parent
     blocking = next(each for each in path.parents if os.path.exists(each))  # noqa: PTH110 (Path's raises at EACCES)
+    name = getattr(error, "sqlite_errorname", "")
+    denied = isinstance(error, PermissionError) or name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+    if denied and (owner := _other_owner(path)):
+        return f"{owner}: run seqsup as that user, or set SEQSUP_STATE_DIR or run.state_dir to a folder of your own"
     if not blocking.is_dir():
         return f"{blocking} is not a folder: set SEQSUP_STATE_DIR or run.state_dir to a folder"
     if isinstance(error, OSError):
         return f"free space or make {folder} writable, or set SEQSUP_STATE_DIR to another"
-    name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return f"free space or make {folder} writable; then continue a started run with --resume"
     if is_locked(error):
