@@ -31,7 +31,7 @@ from seqsup.containment.mark import FOLDER, tree_of
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import read_stat
 from seqsup.host.machine import Host, total
-from seqsup.model.process import Collection, Heap, NodeProcess, NodesTold, ProcessMemory
+from seqsup.model.process import PROTOCOL, Collection, Heap, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node.forensics import total as heaps
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
 from seqsup.text import printable
@@ -56,9 +56,10 @@ Duration = float | str  # seconds, or such as "30s"
 _PEER = struct.Struct("3i")  # pid, uid, gid
 _SUMMED = ("asked", "answered", "used", "freed")
 _LONG = {"timeout": 3600.0, "interval": 60.0}  # seconds: a number above it was meant as milliseconds
-_PATIENCE = {"mem": 15.0, "gc": 75.0}  # seconds; the supervisor itself waits a little less
+_PATIENCE = {"mem": 5.0, "gc": 15.0}  # seconds; the supervisor itself waits 1 and 11
 NOT_KNOWN = "n/a"
 NO_RUN = "no run is running"
+ENDED = "the agent ended while it was asked"
 NO_NODE = "no Node process answers: there is none, it has just started, or node.telemetry is false"
 
 
@@ -70,7 +71,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeProcess, ...]  # those that say what their heap holds
     available: int  # of the host
     total: int  # of the host
-    why: str = ""  # why no heap is known
+    why: str = ""  # what is not known of the heaps, and why
     owners: dict[int, str] = {}  # by pid, where it is known: agent/2, @companions/api/1, @hooks/after_agent-1
 
 
@@ -88,7 +89,7 @@ class Freed(Struct, frozen=True, kw_only=True):
 def memory_usage(run: Folder | None = None) -> Usage:
     """Measure all processes of a run, and ask its Node processes for their heaps.
 
-    Takes as long as the slowest of them, at most 15 seconds; `why` says why no heap is known.
+    A process whose event loop is busy is waited for up to 1 second. `why` says what is not known.
     """
     folder = _folder(run)
     return _usage(folder, _ask(folder, "mem"))
@@ -108,9 +109,10 @@ def memory_of(pids: Iterable[int]) -> Usage:
 
 
 def force_gc(run: Folder | None = None) -> Freed:
-    """Request a GC in every Node process of a run, and wait for it, at most 75 seconds.
+    """Request a GC in every Node process of a run, and wait for it, at most 11 seconds for each agent or companion.
 
-    A process that could not be asked frees nothing. If none could, `collection` is None and `why` says why.
+    A process that does not answer within 1 second is not asked to collect. If none answers, `collection` is None.
+    `why` says what was not done, and why.
     """
     folder = _folder(run)
     told = _ask(folder, "gc")
@@ -118,7 +120,7 @@ def force_gc(run: Folder | None = None) -> Freed:
     before = msgspec.structs.replace(after, nodes=told.before, used=after.used + _fewer(told))
     return Freed(
         bytes=_fewer(told), before=before, after=after, reached=True, collection=told.collection,
-        why="" if told.collection else told.why or NO_NODE,
+        why=told.why or ("" if told.collection else NO_NODE),
     )  # fmt: skip
 
 
@@ -311,10 +313,12 @@ def _ask(folder: Path | None, question: str) -> NodesTold:
     for link in (*folder.glob(f"*/*/{CHANNEL}"), *folder.glob(f"@companions/*/*/{CHANNEL}")):
         try:
             told = _together(told, _converse(link.readlink(), question))
-        except OSError as error:
+        except TimeoutError:
+            why = f"its supervisor did not answer within {_PATIENCE[question]:g} s"
+        except (FileNotFoundError, ConnectionResetError, BrokenPipeError, EOFError):
+            why = ENDED
+        except (OSError, msgspec.DecodeError) as error:
             why = f"its supervisor does not answer: {error}"
-        except msgspec.DecodeError:  # the answer was cut short
-            why = "its agent ended meanwhile"
     return told if told.after or told.why else NodesTold(why=why or NO_NODE)
 
 
@@ -344,8 +348,15 @@ def _converse(path: Path, question: str) -> NodesTold:
             if (stat := read_stat(pid)) is not None and stat.state in "Tt":
                 why = f"its supervisor is suspended and watches nothing: continue it with `kill -CONT {pid}`"
                 return NodesTold(why=why)
-        line.sendall(msgspec.json.encode({"hello": "operator", "ask": question}) + b"\n")
+        hello = {"hello": "operator", "protocol": PROTOCOL, "ask": question}
+        line.sendall(msgspec.json.encode(hello) + b"\n")
         answer = bytearray()
         while piece := line.recv(65536):
             answer += piece
-    return msgspec.json.decode(bytes(answer), type=NodesTold)
+    if not answer:
+        raise EOFError
+    told = msgspec.json.decode(bytes(answer), type=NodesTold)
+    if told.error or told.protocol != PROTOCOL:
+        other = f"it speaks version {told.protocol} of the channel, and this seqsup version {PROTOCOL}"
+        return NodesTold(why=f"its supervisor does not answer: {told.error or other}")
+    return told

@@ -86,6 +86,58 @@ def test_a_supervisor_that_is_suspended_is_not_waited_for(
     assert "node agent.mjs" in said.stdout
 
 
+BUSY = """
+import { existsSync } from 'fs';
+console.log('ready');
+setInterval(() => {
+  if (!existsSync('gate')) return;
+  console.log('busy');
+  while (!existsSync('over')) {}
+}, 20);
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [((), "its last figures are .* old"), (("--gc",), r"GC available: no \(Node process \d+ did")]
+)
+def test_process_with_a_busy_loop_is_waited_for_only_shortly(
+    seqsup: Cli, seqsup_started: Start, tmp_path: Path, option: tuple[str, ...], said: str
+) -> None:
+    going(seqsup_started, tmp_path, BUSY)
+    wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)
+    (tmp_path / "gate").touch()
+    state = Path(os.environ["SEQSUP_STATE_DIR"])
+    wait_for(lambda: "busy" in (state / "runs/r1/a/1/stdout.log").read_text())
+    told = seqsup("mem", *option, deadline=8)
+    (tmp_path / "over").touch()
+    text = " ".join((told.stdout + told.stderr).split())
+    assert told.code == 0
+    assert re.search(said, text), text
+    assert "did not answer within 1 s: JavaScript keeps its event loop busy, or it is stopped" in text
+    assert "node.telemetry" not in text
+
+
+def test_end_of_agent_while_it_is_asked_is_reported(tmp_path: Path) -> None:
+    import socket
+    import threading
+
+    from seqsup.state.run_folder import hold
+
+    folder = tmp_path / "r1"
+    (folder / "a" / "1").mkdir(parents=True)
+    lock = hold(folder)
+    path = Path(os.environ["XDG_RUNTIME_DIR"]) / "1"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        (folder / "a" / "1" / "channel").symlink_to(path)
+        ends = threading.Thread(target=lambda: listener.accept()[0].close())
+        ends.start()
+        assert memory.force_gc(folder).why == memory.ENDED
+        ends.join()
+    os.close(lock)
+
+
 def test_memory_and_threshold_of_the_active_run(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
     started = going(seqsup_started, tmp_path, WAITS)
     wait_for(lambda: "n/a" not in seqsup("mem").stdout, 60)

@@ -4,6 +4,8 @@ from msgspec import Struct
 
 from seqsup.model.enums import Halt, ProcessKind, Verdict
 
+PROTOCOL = 1  # version of the channel, as in docs/reference/channel.md
+
 
 class ProcessMemory(Struct, frozen=True, kw_only=True):
     """One process of a tree, for the reader of a kill's reason; of small ones all that run the same program."""
@@ -60,12 +62,15 @@ class Collection(Struct, frozen=True, kw_only=True):
 
 
 class NodesTold(Struct, frozen=True, kw_only=True):
-    """Report about an attempt's Node processes to `seqsup mem` or another process of the user."""
+    """Report about a tree to `seqsup mem` or a program of the agent; see docs/reference/channel.md."""
 
     before: tuple[NodeProcess, ...] = ()
     after: tuple[NodeProcess, ...] = ()
     collection: Collection | None = None  # if one was requested and a process answered
-    why: str = ""  # why nothing is known
+    used: int = 0  # memory of the whole tree, in bytes
+    why: str = ""  # what is not known, and why
+    error: str = ""  # why the question was not answered
+    protocol: int = PROTOCOL
 
 
 class Sample(Struct, frozen=True, kw_only=True):

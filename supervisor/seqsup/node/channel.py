@@ -3,8 +3,10 @@
     node/preload.cjs, in the main thread:  {"hello":"node","pid":…}      then answers
     node/watch.cjs, in a worker:           {"hello":"watch"}            answers while the loop is blocked
     another seqsup, such as `seqsup mem`:  {"hello":"operator","ask":…} is answered, once
+    a program of the agent:                {"hello":"client","ask":…}   is answered, once
 
-A line of JSON each way. A client that sends more than was requested, or no JSON, is dropped. Nothing here blocks.
+A line of JSON each way, as docs/reference/channel.md says.
+A client that sends more than was requested, or no JSON, is dropped. Nothing here blocks.
 """
 
 import asyncio
@@ -13,22 +15,25 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from seqsup.model.plan import Account
-from seqsup.model.process import AllocationSite, Heap, NodeProcess
+from seqsup.model.process import PROTOCOL, AllocationSite, Heap, NodeProcess, NodesTold
 from seqsup.node.sockets import Sockets, discard, peer
 
 _LONGEST_LINE = 65536  # bytes
 _LINES, _LINES_EACH = 512, 4  # connections in all, and of one process
 _AT_ONCE, _REST = 16, 0.01  # accepted in one go, and seconds until the next
-_SOON = 10.0  # seconds for an answer
+SOON = 10.0  # seconds for an answer
 LONG = 600.0  # and for what goes through a whole heap: how long it is worth waiting for is the policy's to say
 _SILENCE = 5.0  # seconds within which a client must name itself
 _PATIENCE = 0.03  # seconds after which the watch thread is asked too; an idle loop answers in one millisecond
+
+# What another program asks. An agent may be another user, so a client causes little work: it cannot read every heap.
+QUESTIONS = {"operator": ("mem", "gc"), "client": ("usage", "gc")}
 
 T = TypeVar("T")
 Size = Annotated[int, Meta(ge=0, le=2**53)]
@@ -37,11 +42,12 @@ Text = Annotated[str, Meta(max_length=1000)]
 
 class Hello(Struct, frozen=True, kw_only=True):
     hello: Text
+    protocol: Size = PROTOCOL
     version: Text = ""
     script: Text = ""
     limit: Size = 0
     cap: Text = ""
-    ask: Text = ""  # of an operator
+    ask: Text = ""  # of an operator or a client
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -102,7 +108,7 @@ class Channel:
         """Connected processes, by the pid that the kernel reports."""
         return self._nodes
 
-    async def ask(self, pid: int, question: str, deadline: float = _SOON, **more: object) -> Answer | None:
+    async def ask(self, pid: int, question: str, deadline: float = SOON, **more: object) -> Answer | None:
         """Ask a Node process; None when it has not answered after `deadline` seconds, or is gone."""
         node = self._nodes.get(pid)
         if node is None:
@@ -191,6 +197,9 @@ class Channel:
 
     def _greet(self, line: "_Line", hello: Hello) -> None:
         known = self._nodes.get(line.pid)
+        if hello.protocol != PROTOCOL:
+            why = f"the supervisor speaks version {PROTOCOL} of the channel, and this program version {hello.protocol}"
+            self._refuse(line, f"{why}: install the same version of seqsup for both")
         match hello.hello:
             case "node":
                 if known is not None:  # it became another program
@@ -200,7 +209,9 @@ class Channel:
                 self.greeted(line.node)
             case "watch" if known is not None and "watch" not in known.lines:
                 line.node, known.lines["watch"] = known, line
-            case "operator" if line.uid == os.geteuid() and not line.operates:
+            case "operator" | "client" if not line.operates and (hello.hello == "client" or line.uid == os.geteuid()):
+                if hello.ask not in QUESTIONS[hello.hello]:
+                    self._refuse(line, f"unknown question {hello.ask!r}: ask {' or '.join(QUESTIONS[hello.hello])}")
                 line.operates = True
                 self.operated(hello.ask, lambda text: self._reply(line, text))
             case _:
@@ -209,6 +220,10 @@ class Channel:
     def _reply(self, line: "_Line", text: bytes) -> None:
         line.send(text + b"\n")
         self._drop(line)
+
+    def _refuse(self, line: "_Line", error: str) -> NoReturn:
+        line.send(msgspec.json.encode(NodesTold(error=error)) + b"\n")
+        raise _Misbehaves
 
     def _drop_silent(self, line: "_Line") -> None:
         if line.node is None and not line.operates:

@@ -40,7 +40,7 @@ function offerGc() {
 }
 
 function count(worker) {
-  if (worker === watch) return;
+  if (worker === watch || worker[Symbol.for("seqsup")]) return; // that of the npm package waits, and holds nothing
   workers += 1;
   worker.once("exit", () => (workers -= 1));
 }
@@ -87,6 +87,7 @@ function hello() {
   report();
   return JSON.stringify({
     hello: "node",
+    protocol: 1,
     pid: process.pid,
     version: process.version,
     script: String(process.argv[1] || "").slice(0, 1000),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from seqsup.model.process import Heap, NodeProcess
-from seqsup.node.channel import Answer, Channel
+from seqsup.node.channel import SOON, Answer, Channel
 
 _REMEMBERED = 50  # processes
 
@@ -39,9 +39,9 @@ class NodeProcesses:
             self._largest = max(self.living(), key=lambda node: node.rss, default=None)
         return self._largest.heap if self._largest is not None else None
 
-    async def read(self, pid: int) -> NodeProcess | None:
-        """Ask a process for its figures; None where it does not answer."""
-        return self.note(pid, await self._channel.ask(pid, "mem"))
+    async def read(self, pid: int, deadline: float = SOON) -> NodeProcess | None:
+        """Ask a process for its figures; None where it has not answered after `deadline` seconds."""
+        return self.note(pid, await self._channel.ask(pid, "mem", deadline))
 
     def note(self, pid: int, answer: Answer | None) -> NodeProcess | None:
         """Keep the figures in an answer, and return them."""

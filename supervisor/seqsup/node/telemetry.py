@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
@@ -13,7 +14,7 @@ from seqsup.host.wake import Wake
 from seqsup.model.plan import Account, Limits
 from seqsup.model.process import Collection, NodesTold, ProcessMemory
 from seqsup.node.allocation_sites import AllocationSites
-from seqsup.node.channel import Channel, Node
+from seqsup.node.channel import SOON, Channel, Node
 from seqsup.node.forensics import Known
 from seqsup.node.gc_requests import GcRequests
 from seqsup.node.heap_limits import HeapLimits
@@ -22,12 +23,15 @@ from seqsup.node.processes import NodeProcesses
 from seqsup.node.reports import REPORTS, clean, settle
 from seqsup.node.sockets import Sockets
 from seqsup.state.run_folder import CHANNEL, private
-from seqsup.units import MIB
+from seqsup.text import named
+from seqsup.units import MIB, format_duration
 
 _SLOW, _BRISK = 5.0, 1.0  # seconds between two questions for memory, below and above the alert
 _EACH = 0.5  # and as many more as there are processes, while the tree is idle: one request takes 0.2 ms
 _MOVED = 4 * MIB  # by which a tree must move until its heaps are read again, however small they are
-_OPERATORS = 60.0  # seconds that an operator waits for a collection
+_BUSY = 1.0  # seconds for an answer to `seqsup mem`; an idle loop answers in a millisecond
+_GC = 10.0  # seconds that it waits for a collection
+_RECENT = 0.2  # seconds: a program may ask as often as it likes, and causes no more looks than that
 _LAST = 10  # collections that are reported at the end
 
 
@@ -50,6 +54,7 @@ class Telemetry:
         self.snapshot = HeapSnapshot(self._channel, self.processes, wake)
         self.heap_limits = HeapLimits()
         self._read_at, self._asked = 0, -inf  # bytes of the tree, and monotonic seconds, at the last request to all
+        self._answers: dict[str, asyncio.Task[NodesTold]] = {}  # the last to each question
         self._visited = False  # by a Node process
 
     @property
@@ -96,9 +101,11 @@ class Telemetry:
             return since >= max(_SLOW, _EACH * len(self._channel.nodes()))
         return since >= (_BRISK if self._sites.alerted else _SLOW)
 
-    async def _read(self, pid: int) -> None:
-        if (node := await self.processes.read(pid)) is not None:
+    async def _read(self, pid: int, deadline: float = SOON) -> bool:
+        """Return whether it answered within `deadline` seconds."""
+        if (node := await self.processes.read(pid, deadline)) is not None:
             self._sites.consider(node)
+        return node is not None
 
     def _greeted(self, node: Node) -> None:
         if not self._visited:
@@ -122,13 +129,36 @@ class Telemetry:
         self._channel.begin(self._serve(question, answer))
 
     async def _serve(self, question: str, answer: Callable[[bytes], None]) -> None:
-        """Answer a request of `seqsup mem` or another process of the user."""
+        """Answer `seqsup mem` or a program of the agent. Those that ask the same at one time get the same answer."""
+        running = self._answers.get(question)
+        if running is None or running.done():
+            running = self._answers[question] = self._channel.begin(self._told(question))
+        answer(msgspec.json.encode(await asyncio.shield(running)))
+
+    async def _told(self, question: str) -> NodesTold:
+        """Answer without a long wait for a process whose loop is busy."""
+        if question == "usage":
+            return NodesTold(used=await self.gc.measured(_RECENT), after=self.processes.living())
+        asked = self.processes.answering()
+        read = await asyncio.gather(*(self._read(pid, _BUSY) for pid in asked))
+        silent = [
+            pid for pid, answered in zip(asked, read, strict=True) if not answered and pid in self._channel.nodes()
+        ]
+        before, why = self.processes.living(), self._unanswered(silent)
         done: Collection | None = None
-        for pid in self.processes.answering():
-            await self._read(pid)
-        before = self.processes.living()
-        if question == "gc" and before:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_OPERATORS):
-                    done = await asyncio.shield(self.gc.collect())
-        answer(msgspec.json.encode(NodesTold(before=before, after=self.processes.living(), collection=done)))
+        if question == "gc" and len(silent) < len(asked):
+            try:
+                async with asyncio.timeout(_GC):
+                    done = await asyncio.shield(self.gc.collect(frozenset(silent)))
+            except TimeoutError:
+                why = f"the GC is not over after {_GC:g} s; it continues"
+        used = self.gc.used
+        return NodesTold(before=before, after=self.processes.living(), collection=done, used=used, why=why)
+
+    def _unanswered(self, silent: list[int]) -> str:
+        if not silent:
+            return ""
+        ages = [time.monotonic() - node.at for pid in silent if (node := self.processes.last(pid)) is not None]
+        which = f"process {silent[0]}" if len(silent) == 1 else f"{len(silent)} processes, {named(map(str, silent))},"
+        why = f"Node {which} did not answer within {_BUSY:g} s: JavaScript keeps its event loop busy, or it is stopped"
+        return why + (f"; its last figures are {format_duration(max(ages))} old" if ages else "; its heap is not known")

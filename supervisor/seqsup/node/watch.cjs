@@ -11,7 +11,7 @@ let asked = 0;
 
 const socket = require("net").connect(channel);
 socket.on("error", () => {});
-socket.on("connect", () => socket.write(`${JSON.stringify({ hello: "watch", pid: process.pid })}\n`));
+socket.on("connect", () => socket.write(`${JSON.stringify({ hello: "watch", protocol: 1, pid: process.pid })}\n`));
 socket.setEncoding("utf8");
 
 let rest = "";

@@ -455,6 +455,29 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.parametrize(
+    ("hello", "error"),
+    [
+        ({"hello": "client", "protocol": 2, "ask": "usage"}, "version 1 of the channel, and this program version 2"),
+        ({"hello": "node", "protocol": 9}, "install the same version of seqsup for both"),
+        ({"hello": "client", "ask": "mem"}, "unknown question 'mem': ask usage or gc"),
+        ({"hello": "operator", "ask": "usage"}, "unknown question 'usage': ask mem or gc"),
+    ],
+)
+def test_hello_of_another_version_and_unknown_question_get_an_error(hello: dict[str, Any], error: str) -> None:
+    async def story(channel: Channel) -> None:
+        reader, writer = await asyncio.open_unix_connection(channel.path)
+        writer.write(json.dumps(hello).encode() + b"\n" + b'{"hello":"node"}\n')
+        answer = json.loads(await reader.read())
+        assert answer["protocol"] == 1
+        assert error in answer["error"]
+        assert not channel.nodes()
+        writer.close()
+        await writer.wait_closed()
+
+    told(story)
+
+
 def test_thousands_of_connections_leave_room_for_others(programs: Callable[..., Program]) -> None:
     async def story(channel: Channel) -> None:
         program = programs("node", IDLE, str(channel.path))

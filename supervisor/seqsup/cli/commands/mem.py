@@ -82,7 +82,7 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, 
         put_object(_SCHEMA, fields)
     elif log is None:
         click.echo("\n".join([*_collected(freed), *_table(usage, at)]))
-        if freed is None and usage.why not in ("", NO_RUN, NO_NODE):
+        if (freed is None or freed.collection) and usage.why not in ("", NO_RUN, NO_NODE):
             notice(usage.why)
     return int(threshold is not None and usage.used > threshold)
 
@@ -151,7 +151,8 @@ def _collected(freed: Freed | None) -> list[str]:
     if freed is None:
         return []
     if freed.collection is None:
-        return [f"[Before] {labelled_figures(freed.before)}", *wrap(f"GC available: no ({freed.why})", width()), ""]
+        before = [f"[Before] {labelled_figures(freed.before)}"] if freed.before.processes else []
+        return [*before, *wrap(f"GC available: no ({freed.why})", width()), ""]
     done = freed.collection
     silent = f"; {done.asked - done.answered} did not answer" if done.answered < done.asked else ""
     said = SAID.get(done.verdict, "")
