@@ -30,6 +30,7 @@ VERSIONS = {
     "@google/gemini-cli": "0.61.0",
     "@qwen-code/qwen-code": "0.24.4",
     "tsx": "4.23.15",
+    "typescript": "7.0.2",
 }
 MCP_SERVERS = ("everything", "filesystem", "memory", "sequential-thinking")
 
