@@ -492,5 +492,6 @@ def test_no_escape_sequence_of_a_profile_or_argument_reaches_the_terminal(
     )
     result = seqsup(*{"argument": [odd], "path": ["plan", odd]}.get(at, ["plan", profile]))
     assert result.code == 2
-    assert "PWNED" in result.stderr
-    assert not {"\x1b", "\x07", "\u202e"} & set(result.stderr)
+    said = result.stdout + result.stderr
+    assert "PWNED" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)

@@ -65,7 +65,7 @@ def test_profile_does_not_complete_without_any_cli(seqsup: Cli, clis: Callable[.
     assert "no known CLI is on PATH (claude, codex, " in ended.stderr
     assert "next: seqsup init --example demo" in ended.stderr
     planned = seqsup("plan", "agents.toml")
-    assert (planned.code, "no program claude on PATH" in planned.stderr) == (2, True)
+    assert (planned.code, "no program claude on PATH" in planned.stdout) == (2, True)
 
 
 def test_example_writes_over_nothing(seqsup: Cli, tmp_path: Path) -> None:
