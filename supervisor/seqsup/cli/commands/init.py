@@ -193,14 +193,14 @@ def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
     from seqsup.plan.select import Choice
     from seqsup.view.systemd import Service, timer, write
 
+    own, path = shutil.which("seqsup"), os.environ.get("PATH", os.defpath)  # before a plan adds folders of our own
     try:
         plan = load(profile, Choice())
     except NoTask as error:
         raise SeqsupError(f"{error.complaints[0].message}: a unit gives no task; write it into {profile}") from None
-    own = shutil.which("seqsup")
     command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
     assert plan.profile is not None
-    variables = {"PATH": os.environ.get("PATH", os.defpath)}
+    variables = {"PATH": path}
     if os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME"):  # else it would stand in another queue
         variables["SEQSUP_STATE_DIR"] = str(state_dir())
     service = Service(
