@@ -144,6 +144,7 @@ CALENDAR = {
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",
     "cli/watch.py": "for people to read",
+    "cli/commands/mem.py": "for people to read, and to log",
     "cli/commands/report.py": "for people to read",
     "cli/commands/runs.py": "for people to read",
     "cli/commands/status.py": "for people to read",

@@ -384,7 +384,7 @@ def test_no_process_is_left_after_any_kill(
 @pytest.mark.parametrize(
     ("companion", "wrong"),
     [
-        ('name = "x"\ncommand = ["no-such-program"]', "companion x: command: no program no-such-program on PATH"),
+        ('name = "x"\ncommand = ["no-such-program"]', "companion x: command[0]: no program no-such-program on PATH"),
         ('name = "x"\ncommand = ["true"]\ncwd = "nowhere"', "companion x: cwd: "),
         ('name = "x"\ncommand = ["true"]\nready = { http = "3000" }', "begins with http:// or https://"),
         ('name = "x"\ncommand = ["true"]\nready = { http = "http://x y" }', "has no blank"),

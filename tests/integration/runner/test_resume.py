@@ -334,11 +334,13 @@ def test_the_plan_says_what_a_resume_would_run_and_why(seqsup: Seqsup, tmp_path:
     assert len(seqsup("runs").stdout.splitlines()) == 2, "it starts nothing"
 
 
-def test_run_whose_task_matches_no_agent_has_nothing_to_resume(seqsup: Seqsup, tmp_path: Path) -> None:
-    profile = write(tmp_path, shell("a", "echo a >> ran", when=["red"]))
+def test_agent_that_the_task_did_not_select_is_nothing_to_resume(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(
+        tmp_path, shell("a", "echo a >> ran", when=["red"]), shell("b", "echo b >> ran", when=["blue"])
+    )  # fmt: skip
     assert seqsup("start", profile, "--task", "blue").code == 0
     resumed = seqsup("start", profile, "--resume")
     assert "nothing to resume: r1 nightly has completed every agent of the profile but those skipped" in resumed.stderr
     assert resumed.code == 0
     assert seqsup("plan", profile, "--resume").code == 0
-    assert (seqsup("start", profile, "--resume", "--task", "red").code, ran(tmp_path)) == (0, ["a"])
+    assert (seqsup("start", profile, "--resume", "--task", "red").code, ran(tmp_path)) == (0, ["b", "a"])

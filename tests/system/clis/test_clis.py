@@ -110,7 +110,7 @@ def test_heap_oom_in_a_relaunched_child_is_reported(seqsup: Cli, tmp_path: Path,
     with model() as asks:
         node, memory = {"max_old_space_size": "32MiB"}, {"hard": "2GiB"}
         env = {"GEMINI_CLI_NO_RELAUNCH": "true"} if cli == "gemini" else {}  # its child has a heap of its own choice
-        asked = prompted(cli, tmp_path, asks, {}, preset="", node=node, memory=memory)
+        asked = prompted(cli, tmp_path, asks, {}, preset="none", node=node, memory=memory)
         events = run(seqsup, write(tmp_path, {**asked, "env": asked["env"] | env}))
     [ended] = of(events, "attempt_ended")
     assert ended["reason"] == "heap-oom"
@@ -134,7 +134,7 @@ def test_usage_limit_is_reported_with_its_reset(seqsup: Cli, tmp_path: Path, cli
 def test_a_stop_ends_all_its_processes(seqsup: Cli, seqsup_started: Start, tmp_path: Path, cli: str, how: str) -> None:
     """Without its preset it relaunches itself: TERM to its first process alone would leave six of seven."""
     with model("hang") as asks:
-        profile = write(tmp_path, prompted(cli, tmp_path, asks, real_servers(tmp_path), preset=""))
+        profile = write(tmp_path, prompted(cli, tmp_path, asks, real_servers(tmp_path), preset="none"))
         started = seqsup_started("start", profile, "--json")
         [spawned] = wait_for(lambda: of(parsed(whole(started)), "spawned"), 60)
         wait_for(lambda: asks.asked, 90)
