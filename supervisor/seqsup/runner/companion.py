@@ -45,8 +45,7 @@ class Companion:
         self._end: Restart | None = None  # why the run ends this one
         self._tree: SideProcess | None = None  # while it is ready
         self._collection: asyncio.Task[Collection] | None = None  # that was requested last
-        self._awaited = False  # by the next agent
-        self._asked = -inf  # when it was requested
+        self._asked, self._awaited = -inf, False  # when it was requested; whether the next agent waits for it
         self._collected = ""  # what came of it
         self.failure: tuple[float, str] | None = None  # the last one: monotonic seconds, and why
         self._outgrown = False  # it is over its limit without agents, which was reported
@@ -113,9 +112,8 @@ class Companion:
         if (telemetry := tree.telemetry) is None or not (asked := telemetry.processes.answering()):
             return
         limit = start.hard if over_hard(start, used) else None
-        self._context.emit(
-            GcRequested(owner=self._owner(), used=used, limit=limit, processes=len(asked), key="hard")
-        )  # fmt: skip
+        told = GcRequested(owner=self._owner(), used=used, limit=limit, processes=len(asked), key="hard")
+        self._context.emit(told)
         self._asked, self._collection, self._awaited = time.monotonic(), telemetry.gc.collect(), True
         self._collection.add_done_callback(lambda _: self._everyone.poke())
 
