@@ -12,12 +12,13 @@ from seqsup.model.process_names import how_many, processes
 from seqsup.model.reason import KILLED, OF_MEMORY, STOPPED_BY_US, Reason
 from seqsup.policy.classify import last_words
 from seqsup.text import at_a_time, counted, named, narrowed
-from seqsup.units import format_age, format_duration, format_size
+from seqsup.units import MIB, format_age, format_duration, format_size
 
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
 LEVELS = (DEBUG, INFO, WARNING, ERROR)
 _COMMAND = 300  # characters: a prompt may be pages long
 _SLOW = 1.0  # seconds: a drain that takes longer is worth a line on the terminal
+_MUCH = 32 * MIB  # and so is an agent that gave back as much; a bare Node process uses 40 MiB
 
 
 class Message(Struct, frozen=True):
@@ -210,7 +211,8 @@ def _(event: events.Drained) -> Message:
     if event.reached:
         slow = f"in {format_duration(event.seconds)}" if event.seconds >= _SLOW else ""
         text = "; ".join(filter(None, (slow, told, strays)))
-        return Message(INFO if text else DEBUG, "✔", "drained", text, host)
+        shown = slow or strays or (event.gave_back or 0) >= _MUCH
+        return Message(INFO if shown else DEBUG, "✔", "drained", text, host)
     text = "; ".join(filter(None, (told, host, f"the run uses {format_size(event.owned)}", strays)))
     then = f"; next: {event.on_timeout}" if event.on_timeout else ""
     return Message(ERROR, "!", "undrained", f"after {format_duration(event.seconds)}: {event.why} ({text}){then}")

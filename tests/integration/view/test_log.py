@@ -113,6 +113,8 @@ def test_what_an_agent_gave_back_is_its_trees_and_not_the_hosts() -> None:
     line = worded(event)
     assert (line.level, line.text) == (INFO, "end 30 MiB, gave back 50 MiB")
     assert line.more == "available 4 GiB → 3 GiB"
+    little = worded(replace(event, gave_back=30 * MIB))
+    assert (little.level, little.text) == (DEBUG, "end 30 MiB, gave back 30 MiB")
     never_measured = worded(replace(event, end=None, gave_back=None))
     assert (never_measured.level, never_measured.text) == (DEBUG, "")
     slow = worded(replace(event, seconds=3.0))
