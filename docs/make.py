@@ -143,8 +143,8 @@ def _events() -> Iterator[str]:
         names = ", ".join(f"`{key}`" for key in keys(event))
         yield f"| `{event.__struct_config__.tag}` | {_cell(inspect.getdoc(event) or '')} | {names} |"
     yield "\n" + _filled("""The GC of a companion has `companion_` before its name, with `companion` and `number`
-        instead of `agent` and `attempt`. `gc_requested` has the exceeded limit as `soft`,
-        `warn` or `hard`, which is null below it.""")
+        instead of `agent` and `attempt`. `gc_requested` prints
+        its limit as `soft`, `warn` or `hard`, instead of `limit` and `key`. Below the limit it is null.""")
 
 
 def _variables() -> dict[str, dict[str, str]]:

@@ -9,8 +9,9 @@ from seqsup.text import nearest
 _TOO_MUCH = re.compile(r"Got unexpected extra arguments? \((.*)\)")
 _ABREAST = ("--parallel", "-j", "--jobs", "-P")  # as xargs, make, GNU parallel and others call it
 _ONE_AT_A_TIME = (
-    "agents run one at a time, so that their memory does not add up. To allow more: run.concurrency and"
-    " run.allow_concurrency of a profile, see docs/how-to/two-at-a-time.md"
+    "agents run one at a time, so that their memory does not add up. To allow more, set run.concurrency and"
+    " run.allow_concurrency in a profile:"
+    " https://github.com/seqsup/seqsup/blob/main/docs/how-to/two-at-a-time.md"
 )
 _NO_CHOICE = re.compile(r"('.*') is not ")
 

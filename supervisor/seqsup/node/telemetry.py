@@ -151,7 +151,7 @@ class Telemetry:
                 async with asyncio.timeout(_GC):
                     done = await asyncio.shield(self.gc.collect(frozenset(silent)))
             except TimeoutError:
-                why = f"the GC is not over after {_GC:g} s; it continues"
+                why = f"the GC did not finish within {_GC:g} s and continues"
         used = self.gc.used
         return NodesTold(before=before, after=self.processes.living(), collection=done, used=used, why=why)
 

@@ -148,7 +148,7 @@ def _names(profile: Profile) -> Wrong:
 def _otherwise(profile: Profile) -> Wrong:
     first, *more = [n for n, agent in enumerate(profile.agents) if agent.otherwise] or [0]
     for n in more:
-        yield ("agents", n, "otherwise"), f"{profile.agents[first].name} has it already: one agent may have it"
+        yield ("agents", n, "otherwise"), f"{profile.agents[first].name} has it already; only one agent may have it"
 
 
 def _needs(profile: Profile) -> Wrong:
@@ -245,7 +245,7 @@ def _agent(agent: AgentTable) -> Wrong:
         yield ("stdin_file",), "set stdin or stdin_file, not both"
     yield from _variables(agent.env, ())
     if agent.gc.gap > _LONGEST_GAP:
-        yield ("gc", "gap"), "more than 1min: an agent above memory.soft would wait for a GC for so long; lower it"
+        yield ("gc", "gap"), "more than 1min: an agent above memory.soft could wait so long for a GC; set 1min or less"
     if agent.retry.max_wait < agent.retry.wait:
         yield ("retry", "max_wait"), "below retry.wait; raise it, or lower retry.wait"
     if (each := agent.for_each) and (ways := sum(bool(way) for way in each.ways())) != 1:

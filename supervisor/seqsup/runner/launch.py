@@ -70,7 +70,7 @@ async def until_forked(spawn: Callable[[], T], context: RunContext, name: str, t
         if not told:
             told = True
             patience = format_duration(timeout)
-            message = f"{name} waits at most {patience} until the machine has room for its process; or {_MORE}"
+            message = f"no room for another process: {name} waits up to {patience}. To allow more, {_MORE}"
             context.emit(Warned(message=message))
         await context.wake.wait(min(_LOOK, timeout))
 

@@ -72,7 +72,7 @@ def test_agent_waits_for_room_for_its_process(crowded: Callable[..., Started], f
     full.most("max")
     events = proven(run.wait())
     [warned] = of(events, "warned")
-    assert "has room for its process; or raise `ulimit -u`" in warned["message"]
+    assert "no room for another process: " in warned["message"]
     assert [event["attempt"] for event in of(events, "attempt_ended") if event["agent"] == "a"] == [1]
 
 

@@ -55,8 +55,8 @@ _COLUMNS = (Column("way", right=False), Column("crashed"), Column("peak"), Colum
 def bench(profile: str | None, agents: int | None, memory: int | None, task: str, yes: bool, as_json: bool) -> int:
     """Run agents all at once, one after another, beside leftover processes, and under seqsup. Show what crashed.
 
-    Without PROFILE these are test agents, each of 0.6 of the limit. With PROFILE its own agents run four times each, so
-    it asks first. A limit of memory holds them all, so that a crash stays inside.
+    Without PROFILE these are test agents, each with 60 % of the limit. With PROFILE its own agents run four times each,
+    so it asks first. One memory limit holds for all, so that a crash harms nothing else.
 
     Exit codes: 0 none crashed under seqsup, 1 one did.
     """
@@ -108,8 +108,8 @@ def _limit(asked: int | None, plan: Plan | None) -> int:
             f" give at most {format_size(most)}"
         )
     if limit < least:
-        why = f": {plan.name} needs its memory.host_floor and its drain.available" if plan and least > _LEAST else ""
-        raise click.UsageError(f"a limit of {format_size(limit)} is less than {format_size(least)}{why}")
+        why = f" ({plan.name} needs its memory.host_floor and its drain.available)" if plan and least > _LEAST else ""
+        raise click.UsageError(f"{format_size(limit)} is too small: give --memory at least {format_size(least)}{why}")
     return limit
 
 

@@ -41,7 +41,7 @@ def plan(as_json: bool, verbose: bool, **asked: Any) -> int:
 
     Without PROFILE: agents.toml, or the only profile of the current folder. PROFILE may be another folder.
 
-    Exits as `start` would if that refuses: 3 without a cgroup that is needed, 2 if a program is missing.
+    Exits as `start` does if that would refuse: 3 if a required cgroup is not available, 2 if a program is missing.
     `doctor PROFILE` also tries state folder and ports.
     """
     taken = take(any_program=True, **asked)
