@@ -99,7 +99,7 @@ def test_bench_asks_before_it_runs_a_profile(seqsup: Cli, tmp_path: Path) -> Non
     ("words", "why"),
     [
         (("--memory", "100TiB"), "more than half of the"),
-        (("--memory", "20MiB"), "less than 128 MiB"),
+        (("--memory", "20MiB"), "at least 128 MiB"),
         (("--agents", "0"), "a whole number from 1"),
         (("--task", "x"), "--task is for a PROFILE"),
         (("x.toml", "--agents", "2"), "--agents is for test agents"),
@@ -114,7 +114,7 @@ def test_bench_refuses_what_it_cannot_do(seqsup: Cli, words: tuple[str, ...], wh
 def test_bench_refuses_a_limit_in_which_seqsup_would_start_nothing(seqsup: Cli, tmp_path: Path) -> None:
     floors: dict[str, Any] = {"memory": {"host_floor": "200MiB"}, "drain": {"available": "100MiB"}}
     said = seqsup("bench", write(tmp_path, shell("a", "true"), **floors), "--yes", *SMALL)
-    assert (said.code, "less than 300 MiB" in said.stderr) == (2, True)
+    assert (said.code, "at least 300 MiB" in said.stderr) == (2, True)
 
 
 def test_bench_refuses_to_disturb_a_run(seqsup: Cli, seqsup_started: Callable[..., Started], tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_exit_code(
         (["strat", "x.toml"], "did you mean start"),
         (["start", "x.toml", "--parallel=3"], "unknown option --parallel: agents run one at a time"),
         (["start", "x.toml", "-j", "3"], "docs/how-to/two-at-a-time.md"),
-        (["plan", "--jobs", "3"], "To allow more: run.concurrency and run.allow_concurrency"),
+        (["plan", "--jobs", "3"], "To allow more, set run.concurrency and run.allow_concurrency"),
     ],
 )
 def test_a_slip_of_the_pen_is_2_and_starts_nothing(seqsup: Seqsup, args: list[str], said: str) -> None:

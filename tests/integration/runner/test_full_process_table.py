@@ -68,7 +68,7 @@ def crowded(seqsup_started: Start, full: Full, tmp_path: Path) -> Callable[..., 
 
 def test_agent_waits_for_room_for_its_process(crowded: Callable[..., Started], full: Full) -> None:
     run = crowded(shell("a", "true", retry={"attempts": 1}))
-    wait_for(lambda: "a waits at most 30 s" in run.stdout)
+    wait_for(lambda: "a waits up to 30 s" in run.stdout)
     full.most("max")
     events = proven(run.wait())
     [warned] = of(events, "warned")
@@ -86,7 +86,7 @@ def test_agent_for_which_there_is_no_room_in_time_is_given_up(crowded: Callable[
 
 def test_wait_for_room_ends_when_the_user_stops_the_run(crowded: Callable[..., Started]) -> None:
     run = crowded(shell("a", "true"))
-    wait_for(lambda: "a waits at most 30 s" in run.stdout)
+    wait_for(lambda: "a waits up to 30 s" in run.stdout)
     run.send(signal.SIGINT)
     assert run.wait().code == 130
     assert of(parsed(run.stdout), "agent_ended")[1]["reason"] == "halted"
@@ -94,6 +94,6 @@ def test_wait_for_room_ends_when_the_user_stops_the_run(crowded: Callable[..., S
 
 def test_hook_waits_for_room_for_its_process(crowded: Callable[..., Started], full: Full) -> None:
     run = crowded(hooks={"after_agent": ["true"], "on_error": "stop"})
-    wait_for(lambda: "after_agent-1 waits at most 30 s" in run.stdout)
+    wait_for(lambda: "after_agent-1 waits up to 30 s" in run.stdout)
     full.most("max")
     assert of(proven(run.wait()), "hook_ended")[0]["ok"]
