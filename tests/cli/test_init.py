@@ -162,6 +162,7 @@ def test_any_prompt_comes_back_as_it_was(program: str, prompts: list[str], hard:
 
 def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> None:
     profile = write_profile(tmp_path, shell("a", "true"))
+    assert seqsup("plan", profile).code == 0  # which leaves our folder on the PATH of this interpreter
     ended = seqsup("init", profile, "--timer")
     assert ended.code == 0
     assert f"start {profile} --quiet" in ended.stdout

@@ -25,6 +25,11 @@ def with_seqsup(path: str) -> str:
     return path if folder in parts or not _is_ours() else os.pathsep.join([*parts, folder])
 
 
+def without_seqsup(path: str) -> str:
+    """Return the search path without the folder of our own command, which works only inside a run."""
+    return os.pathsep.join(part for part in path.split(os.pathsep) if part != str(_COMMAND.parent))
+
+
 @cache
 def _is_ours() -> bool:
     return exposure(_COMMAND) is None

@@ -189,11 +189,13 @@ def _write_schema(path: Path) -> str:
 
 def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
     from seqsup.cli.load_plan import load
+    from seqsup.host.installation import without_seqsup
     from seqsup.plan.objections import NoTask
     from seqsup.plan.select import Choice
     from seqsup.view.systemd import Service, timer, write
 
-    own, path = shutil.which("seqsup"), os.environ.get("PATH", os.defpath)  # before a plan adds folders of our own
+    path = without_seqsup(os.environ.get("PATH", os.defpath))
+    own = shutil.which("seqsup", path=path)
     try:
         plan = load(profile, Choice())
     except NoTask as error:
