@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { appendFileSync } from "node:fs";
 
 const [name, mib, how] = process.argv.slice(2);
-const MOMENT = 300;
+const MOMENT = mib < 100 ? 300 : 1500; // ms; with much, longer than between two looks, so that its peak is seen
 const write = (line) => appendFileSync("ledger", `${line} ${name}\n`);
 
 write("begin");
