@@ -29,14 +29,13 @@ from seqsup.cli.choose import take
 from seqsup.cli.load_plan import plan_of
 from seqsup.cli.read_profile import USUAL
 from seqsup.errors import Refused, SeqsupError
-from seqsup.host.installation import with_seqsup
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.history import fold
 from seqsup.model.plan import Plan
 from seqsup.model.profile import Profile
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState
-from seqsup.node.packaged import with_node
+from seqsup.plan.environment import search_path
 from seqsup.plan.select import Choice
 from seqsup.profile.parse import from_tables
 from seqsup.runner.readers import Display
@@ -252,7 +251,7 @@ def serve() -> int:
 def _own_path() -> Iterator[None]:
     """Plan with the PATH of the run, which ends with our own folders; the caller's stays as it is."""
     was = os.environ.get("PATH")
-    os.environ["PATH"] = with_seqsup(with_node(os.environ.get("PATH", os.defpath)))
+    os.environ["PATH"] = search_path(os.environ.get("PATH", os.defpath))
     try:
         yield
     finally:

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from seqsup.cli.read_profile import read, state_dir_of
 from seqsup.errors import SeqsupError
-from seqsup.host.installation import with_seqsup
 from seqsup.model.plan import Plan
 from seqsup.model.profile import Profile
-from seqsup.node.packaged import with_node
+from seqsup.plan.environment import search_path
 from seqsup.plan.homes import with_homes
 from seqsup.plan.make import make
 from seqsup.plan.objections import with_objections
@@ -94,7 +93,7 @@ def _plan(profile: Profile, folder: Path, choice: Choice) -> Plan:
 
 
 def _survey(profile: Profile, folder: Path, task: str, *, but: Set[int] = frozenset()) -> Survey:
-    os.environ["PATH"] = with_seqsup(with_node(os.environ.get("PATH", os.defpath)))
+    os.environ["PATH"] = search_path(os.environ.get("PATH", os.defpath))
     state, homeless = None, ""
     try:
         state = str(state_dir_of(profile))

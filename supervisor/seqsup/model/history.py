@@ -281,8 +281,7 @@ class History:
         view = self.view
         view.state, view.paused = run_state(event.exit_code), ""
         view.stop_waiting()
-        view.ended, view.seconds, view.exit_code = at, event.seconds, event.exit_code
-        view.why = event.why
+        view.ended, view.seconds, view.exit_code, view.why = at, event.seconds, event.exit_code, event.why
 
 
 _NOT_TRIED_OUT = {

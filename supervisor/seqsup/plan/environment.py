@@ -11,10 +11,15 @@ from seqsup.node.binary import environment, own_options, preload
 from seqsup.node.packaged import with_node
 
 
+def search_path(path: str) -> str:
+    """Return a search path for agents: at its end are the packaged Node and the command `seqsup` of a run."""
+    return with_seqsup(with_node(path))
+
+
 def inherited(account: Account | None, ours: Mapping[str, str]) -> dict[str, str]:
     """Return what a process of that user has of our environment, with the packaged Node and seqsup on its PATH."""
     env = users.environment(account, ours)
-    return env if account is None else env | {"PATH": with_seqsup(with_node(env["PATH"]))}
+    return env if account is None else env | {"PATH": search_path(env["PATH"])}
 
 
 def of_agent(

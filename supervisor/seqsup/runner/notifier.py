@@ -5,7 +5,7 @@ import itertools
 import os
 import shlex
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -32,15 +32,21 @@ _LAST = 10.0  # seconds that the run's end waits for messages
 _TO_COME = (AgentState.PENDING, AgentState.RUNNING, AgentState.BACKOFF)
 
 
+def _take_addresses(recipients: Sequence[str]) -> list[str]:
+    """Return where they are, and take their variables out of our environment, so that no agent can print one."""
+    addresses = [notification.address(to, os.environ) for to in recipients]
+    for to in recipients:
+        if to.startswith("$"):
+            os.environ.pop(to[1:], None)
+    return addresses
+
+
 class Notifier:
     """A reader of events that has a message sent for some of them."""
 
     def __init__(self, plan: Plan, site: Site, view: Callable[[], RunView], context: RunContext) -> None:
         self._plan, self._rules, self._site, self._view, self._context = plan, plan.notify, site, view, context
-        self._addresses = [notification.address(to, os.environ) for to in self._rules.to]
-        for to in self._rules.to:
-            if to.startswith("$"):
-                os.environ.pop(to[1:], None)  # no agent can print it
+        self._addresses = _take_addresses(self._rules.to)
         self._sent = notify.Sent()
         self._known = {agent.limit_until for agent in view().agents.values()}  # pauses of earlier parts of this run
         self._numbers = itertools.count(1 + len(list((site.folder / FOLDER).glob("*"))))
