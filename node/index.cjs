@@ -18,9 +18,9 @@ const { SEQSUP_CHANNEL: channel, SEQSUP_AGENT: self, SEQSUP_ARTIFACTS: artifacts
 // -- the supervisor
 
 /** Ask from the main thread, without blocking its loop. */
-async function ask(question, held = true) {
+async function ask(question) {
   if (!channel) throw new Error(OUTSIDE);
-  const turn = queue.catch(() => {}).then(() => converse(require("net"), channel, question, LONG, PROTOCOL, held));
+  const turn = queue.catch(() => {}).then(() => converse(require("net"), channel, question, LONG, PROTOCOL, true));
   queue = turn;
   return turn;
 }
@@ -183,9 +183,13 @@ function forceGC() {
   const own = typeof globalThis.gc === "function";
   if (own) globalThis.gc();
   if (!channel) return own;
-  ask("gc", false).catch(() => {}); // neither waited for, nor a reason to stay
+  // Neither waited for, nor a reason to stay: a call that waited behind it would end with the program
+  collecting ??= converse(require("net"), channel, "gc", LONG, PROTOCOL, false)
+    .catch(() => {})
+    .finally(() => (collecting = undefined));
   return true;
 }
+let collecting; // while a GC that forceGC asked for is not over
 
 async function waitForMemoryCleanup(mb = 4096, maxWaitMs = 30000, everyMs = 1000) {
   const most = bytes(mb);
@@ -242,6 +246,13 @@ async function appendToScratchpad(agent, { summary, details } = {}) {
   }
   const size = Buffer.byteLength(summary || "");
   if (size > LONGEST) throw new RangeError(`the summary has ${size} bytes, more than ${LONGEST}: put the rest into details`);
+  const turn = writing.then(() => store(agent, summary, details));
+  writing = turn.catch(() => {});
+  return turn;
+}
+let writing = Promise.resolve(); // one at a time, since details are read, extended and written
+
+async function store(agent, summary, details) {
   const { mkdir } = require("fs/promises");
   if (!artifacts) await mkdir(LOCAL, { mode: 0o700 }).catch(exists);
   const folder = placeOf(agent);

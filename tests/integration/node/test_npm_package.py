@@ -234,6 +234,29 @@ def test_summary_of_an_earlier_agent_is_read(project: Path, seqsup: Cli) -> None
     assert seqsup("logs", "r1", "two").stdout == "from one\n"
 
 
+def test_call_after_force_gc_is_answered(project: Path, seqsup: Cli) -> None:
+    (project / "agent.cjs").write_text("""
+        const s = require("seqsup");
+        (async () => {
+          for (let n = 0; n < 9; n++) s.forceGC();
+          await s.cleanupBetweenAgents();
+          console.log(JSON.stringify({ over: await s.waitForMemoryCleanup(6144, 100, 10) }));
+        })();
+    """)
+    ended = seqsup("start", write(project, agent("a", ["node", "agent.cjs"])))
+    assert ended.code == 0, ended.stderr
+    assert said(seqsup("logs", "a").stdout) == {"over": True}
+
+
+def test_calls_beside_one_another_lose_no_details(project: Path) -> None:
+    code = """
+        const s = require("seqsup");
+        Promise.all([..."abcdefgh"].map((details) => s.appendToScratchpad("one", { details })));
+    """
+    subprocess.run(["node", "-e", code], cwd=project, check=True)
+    assert (project / ".seqsup-artifacts/one/details.md").read_text().split() == list("abcdefgh")
+
+
 def test_names_are_those_of_both_kinds_and_of_the_types() -> None:
     code = f"console.log(JSON.stringify(Object.keys(require({str(PACKAGE / 'index.cjs')!r}))))"
     names = json.loads(subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True).stdout)
