@@ -170,7 +170,8 @@ command = ["sh", "-c", "echo $SEQSUP_AGENT $SEQSUP_ATTEMPT"]
         yield "| variable | meaning |\n| --- | --- |"
         yield from (f"| `{name}` | {_cell(about)} |" for name, about in _variables()[kind].items())
         if kind == "agent":
-            yield "\nIt also gets your own environment, what its preset sets, and the profile's `env`."
+            yield "\nIt also gets your own environment, what its preset sets, and the profile's `env`. seqsup puts"
+            yield "a folder with its own `node` at the beginning of PATH, and one with the command `seqsup` at the end."
     yield "\nA hook also gets the companions' variables. See [hooks](../how-to/hooks.md)."
 
 

@@ -74,6 +74,28 @@ def test_agent_of_another_user_finds_it(seqsup: Seqsup, outside: Path) -> None:
         assert result.code == 0, said
 
 
+def test_process_with_a_path_of_its_own_finds_it(seqsup: Seqsup, tmp_path: Path) -> None:
+    script = "echo ready $(command -v seqsup); exec sleep 100"
+    companion = {**shell("server", script), "env": {"PATH": BARE}, "ready": {"log": f"ready {COMMAND}"}}
+    shown = agent("a", ["seqsup", "--version"], env={"PATH": BARE})
+    bare = agent("b", ["/bin/sh", "-c", "seqsup --version"], env={"PATH": ""})
+    profile = write(tmp_path, shown, bare, companions=[companion])
+    result = seqsup("start", profile)
+    assert result.code == 0, result.stderr
+    assert "seqsup " in seqsup("logs", "a").stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+@pytest.mark.parametrize(("inherit", "env"), [([], {"PATH": BARE}), (["PATH"], {})])
+def test_agent_of_another_user_with_a_path_of_its_own_finds_it(
+    seqsup: Seqsup, outside: Path, inherit: list[str], env: dict[str, str]
+) -> None:
+    run = {"user": "nobody", "inherit": inherit, "state_dir": str(outside / "state")}
+    result = seqsup("start", write(outside, shell("a", "command -v seqsup", env=env), run=run), env={"PATH": BARE})
+    assert result.code == 0, result.stderr
+    assert (outside / "state/runs/r1/a/1/stdout.log").read_text() == f"{COMMAND}\n"
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_folder_that_another_user_can_write_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int

@@ -22,13 +22,18 @@ def inherited(account: Account | None, ours: Mapping[str, str]) -> dict[str, str
     return env if account is None else env | {"PATH": search_path(env["PATH"])}
 
 
+def added(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a profile adds. A PATH among them also ends with the packaged Node and seqsup."""
+    return {**own, "PATH": search_path(own["PATH"])} if "PATH" in own else dict(own)
+
+
 def of_agent(
     step: Step, number: int, ours: Mapping[str, str], marks: Mapping[str, str], artifacts: Path, previous: Path | None
 ) -> dict[str, str]:
     """`ours` is the supervisor's own."""
     env = {
         **(step.preset.env if step.preset is not None else {}),
-        **inherited(step.account, ours), "PWD": step.cwd, **step.env, **marks,
+        **inherited(step.account, ours), "PWD": step.cwd, **added(step.env), **marks,
         "SEQSUP_AGENT": step.name, "SEQSUP_ATTEMPT": str(number), "SEQSUP_ARTIFACTS": str(artifacts),
     }  # fmt: skip
     if previous is not None:

@@ -28,7 +28,7 @@ from seqsup.node import flags
 from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
 from seqsup.plan.as_root import unsafe
-from seqsup.plan.environment import inherited
+from seqsup.plan.environment import added, inherited
 from seqsup.plan.expand import ExpandedAgent, expand
 from seqsup.profile import placeholders
 from seqsup.profile.words import OPERATORS
@@ -115,7 +115,7 @@ def gather(
     run_account = accounts.get(profile.run.user)
     path_of_user = inherited(run_account, environ).get("PATH", os.defpath)
     for n, companion in enumerate(profile.companions):
-        cwd, path = str(Path(folder, companion.cwd)), companion.env.get("PATH", path_of_user)
+        cwd, path = str(Path(folder, companion.cwd)), added(companion.env).get("PATH", path_of_user)
         if companion.command and (why := _cannot_start(companion.command, cwd, path)):
             problems["companions", n, *why[0]] = why[1]
         if node := find("node", cwd, path):
@@ -154,7 +154,7 @@ class _Look:
     def at(self, agent: ExpandedAgent, become: Account | None) -> AgentSurvey:
         problems: dict[KeyPath, str] = {}
         inherits = self._inherited(become)
-        path = agent.env.get("PATH", inherits.get("PATH", os.defpath))
+        path = added(agent.env).get("PATH", inherits.get("PATH", os.defpath))
         detected = self._detector.detect(tuple(map(placeholders.finish, agent.command)), agent.cwd, path)
         if why := _closed(agent.cwd):
             problems["cwd",] = why

@@ -24,7 +24,7 @@ from seqsup.model.plan import Account
 from seqsup.model.process import ProcessMemory
 from seqsup.node import stand_in
 from seqsup.node.binary import preload
-from seqsup.plan.environment import inherited
+from seqsup.plan.environment import added, inherited
 from seqsup.policy import watch
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.runner.context import RunContext
@@ -94,7 +94,7 @@ class SideProcess:
             self._guard = OutputGuard(self._outputs, self._site.output_max)
         if groups is not None:
             self._group = groups.make(self.label.replace("/", "+"), bounds.hard, most_processes())
-        whole = {**inherited(become, os.environ), "PWD": cwd, **env, **self._site.marks(self.label)}
+        whole = {**inherited(become, os.environ), "PWD": cwd, **added(env), **self._site.marks(self.label)}
         if node is not None:
             whole = self._with_line_to(node, become, whole)
         self._keeper = Keeper(reaper, self.label)
