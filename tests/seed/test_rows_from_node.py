@@ -68,7 +68,7 @@ def test_row_11_is_memory_high_from_node(in_node: InNode, threshold: object, hig
 def test_row_12_log_memory_usage_from_node(in_node: InNode, seqsup: Seqsup) -> None:
     in_node("seqsup.logMemoryUsage('Before Agent 1')")
     said = seqsup("logs", "r1", "agent1").stdout
-    assert re.search(r"\[Before Agent 1\] RSS: \d+MB, Heap: \d+/\d+MB, External: \d+MB", said)
+    assert re.search(r"\[Before Agent 1\] Memory: \d+MB, Heap: \d+/\d+MB, External: \d+MB", said)
 
 
 def test_rows_29_and_30_scratchpad_from_node(in_node: InNode, seqsup: Seqsup) -> None:

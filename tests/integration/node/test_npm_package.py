@@ -16,8 +16,8 @@ from helpers import npm
 from helpers.command_line import Result
 from helpers.npm import each_node
 from helpers.paths import ROOT
-from helpers.profiles import agent, write
-from seqsup import __version__
+from helpers.profiles import agent, shell, write
+from seqsup import __version__, artifacts
 from seqsup.model.process import PROTOCOL
 
 Cli = Callable[..., Result]
@@ -32,11 +32,7 @@ USES = """
 (async () => {
   const seen = { now: s.getMemoryUsage(), high: s.isMemoryHigh(1), low: s.isMemoryHigh() };
   s.logMemoryUsage("Before");
-  let cleaned = await s.cleanupBetweenAgents();
-  for (let n = 0; n < 100 && cleaned.source === "seqsup" && !cleaned.gcAvailable; n++) {
-    await new Promise((done) => setTimeout(done, 50)); // until the preload is connected
-    cleaned = await s.cleanupBetweenAgents();
-  }
+  const cleaned = await s.cleanupBetweenAgents();
   const waited = [await s.waitForMemoryCleanup(6144, 100, 10), await s.waitForMemoryCleanup(1, 50, 10)];
   await s.appendToScratchpad("a", { summary: "  old", details: "one" });
   await s.appendToScratchpad("a", { summary: "short ü", details: "two" });
@@ -148,10 +144,55 @@ def under_seqsup(seqsup: Cli, project: Path, command: list[str]) -> None:
     assert seen["waited"] == [True, False]
     assert seen["read"] == ["short ü", "of a sub-agent", ""]
     assert re.search(
-        r"\[Before\] RSS: \d+MB, Heap: \d+/\d+MB, External: \d+MB \(agent a with all its processes\)", told
+        r"\[Before\] Memory: \d+MB, Heap: \d+/\d+MB, External: \d+MB"
+        r" \(agent a with all its processes, as memory.hard counts it\)",
+        told,
     )
     assert seqsup("artifacts", "summary", "r1", "a").stdout == "short ü\n"
     assert seqsup("artifacts", "show", "r1", "a", "--file", "details.md").stdout == "one\n\ntwo"
+
+
+@pytest.mark.parametrize("starter", ["node", "tsx"])  # that of tsx is connected before its child
+def test_gc_in_the_first_statement_reaches_the_process(starter: str, project: Path, seqsup: Cli) -> None:
+    (project / "agent.cjs").write_text("""
+        const garbage = new WeakRef({});
+        require("seqsup").cleanupBetweenAgents().then((done) => {
+          console.log(JSON.stringify({ ...done, collected: garbage.deref() === undefined }));
+        });
+    """)
+    word = str(npm.bin_folder("tsx") / "tsx") if starter == "tsx" else starter
+    ended = seqsup("start", write(project, agent("a", [word, "agent.cjs"])))
+    assert ended.code == 0, ended.stderr
+    done = said(seqsup("logs", "a").stdout)
+    assert (done["gcAvailable"], done["why"], done["collected"]) == (True, "", True)
+
+
+def test_process_without_the_preload_is_named(project: Path, seqsup: Cli) -> None:
+    (project / "agent.cjs").write_text("""
+        const { cleanupBetweenAgents } = require("seqsup");
+        cleanupBetweenAgents().then((done) => console.log(JSON.stringify({ ...done, pid: process.pid })));
+    """)
+    node = str(shutil.which("node"))
+    assert seqsup("start", write(project, agent("a", ["env", "-u", "NODE_OPTIONS", node, "agent.cjs"]))).code == 0
+    done = said(seqsup("logs", "a").stdout)
+    assert (done["source"], done["gcAvailable"]) == ("seqsup", False)
+    assert done["why"].startswith(
+        f"process {done['pid']} did not collect: its preload is not connected: seqsup's NODE_"
+    )
+
+
+def test_agent_without_telemetry_and_hook_say_what_is_measured(project: Path, seqsup: Cli) -> None:
+    (project / "agent.cjs").write_text('require("seqsup").logMemoryUsage("x")')
+    profile = write(
+        project, agent("a", ["node", "agent.cjs"]), node={"telemetry": False},
+        hooks={"after_agent": [f"sh -c 'node {project}/agent.cjs > {project}/told'"]},
+    )  # fmt: skip
+    ended = seqsup("start", profile)
+    assert ended.code == 0, ended.stderr
+    only = "only this process is measured"
+    remedy = "Set node.telemetry = true in the profile, and have node on PATH"
+    assert f"(under seqsup without telemetry: {only}. {remedy})" in seqsup("logs", "a").stdout
+    assert f"(in a hook of seqsup: {only})" in (project / "told").read_text()
 
 
 @each_node
@@ -194,16 +235,39 @@ def test_supervisor_that_is_gone_is_reported(project: Path) -> None:
     ("code", "error"),
     [
         ("s.isMemoryHigh(6442450944)", "give 6144 for 6 GiB"),
-        ("s.isMemoryHigh(NaN)", "mb is a number of at least 0, not NaN"),
-        ("s.appendToScratchpad('../b', { summary: 'x' })", "is no name of an agent"),
+        ("s.isMemoryHigh(1e30)", "RangeError: mb is a number of MB, and 1e+30 MB is more than 16 TiB"),
+        ("s.isMemoryHigh(NaN)", "RangeError: mb is at least 0, not NaN"),
+        ("s.isMemoryHigh('6144')", "TypeError: mb is a number, not string"),
+        ("s.isMemoryHigh(null)", "TypeError: mb is a number, not null"),
+        ("s.waitForMemoryCleanup(1, -1)", "RangeError: maxWaitMs is at least 0, not -1"),
+        ("s.waitForMemoryCleanup(1, 5n)", "TypeError: maxWaitMs is a number, not bigint"),
+        ("s.waitForMemoryCleanup(1, 0, 0)", "RangeError: everyMs is at least 1, not 0"),
+        ("s.logMemoryUsage(5)", "TypeError: label is text, not number"),
+        ("s.appendToScratchpad('../b', { summary: 'x' })", 'RangeError: "../b" is no name of an agent'),
         ("s.appendToScratchpad('..', { summary: 'x' })", "is no name of an agent"),
+        ("s.appendToScratchpad('x'.repeat(9999), { summary: 'x' })", f'"{"x" * 80}…" is no name of an agent'),
+        ("s.appendToScratchpad(5n, { summary: 'x' })", "TypeError: agent is text, not bigint"),
+        ("s.readAgentSummary()", "TypeError: agent is text, not undefined"),
         ("s.readAgentSummary('a/b')", "is no name of an agent"),
-        ("s.appendToScratchpad('a', {})", "give a summary, details, or both"),
-        ("s.appendToScratchpad('a', { summary: 'x'.repeat(20000) })", "20000 bytes, more than 16384"),
+        ("s.appendToScratchpad('summary.md', { summary: 'x' })", "RangeError: summary.md names a file"),
+        ("s.appendToScratchpad('a')", "TypeError: nothing to store: give a summary, details, or both"),
+        ("s.appendToScratchpad('a', null)", "TypeError: nothing to store"),
+        ("s.appendToScratchpad('a', { summary: null })", "TypeError: nothing to store"),
+        (
+            "s.appendToScratchpad('a', 'x')",
+            "TypeError: entry is an object with a summary, details, or both, not string",
+        ),
+        ("s.appendToScratchpad('a', { summary: 5 })", "TypeError: summary is text, not number"),
+        ("s.appendToScratchpad('a', { details: ['x'] })", "TypeError: details is text, not array"),
+        ("s.appendToScratchpad('a', { summary: 'x', detail: 'y' })", 'TypeError: unknown key "detail": give a summary'),
+        ("s.appendToScratchpad('a', { summary: 'x'.repeat(16385) })", "has 16385 bytes, more than 16384: shorten it"),
     ],
 )
 def test_bad_argument_is_an_error(project: Path, code: str, error: str) -> None:
-    assert error in run(project, f"Promise.resolve().then(() => {code}).catch((e) => console.log(e.message));")
+    told = run(
+        project, f"Promise.resolve().then(() => {code}).catch((e) => console.log(`${{e.name}}: ${{e.message}}`));"
+    )
+    assert error in told
     assert not (project / ".seqsup-artifacts").exists()
 
 
@@ -220,6 +284,51 @@ def test_no_link_is_followed(project: Path) -> None:
     run(project, "s.appendToScratchpad('a', { summary: 'mine' })", **env)
     assert (project / "secret").read_text() == "secret"
     assert (folder / "summary.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("label", "head"),
+    [("", "RSS: "), ("null", "RSS: "), ("'a\\nb\\x1b[2J\\u202e'", "[a b [2J ] RSS: "), ("'über 1'", "[über 1] RSS: ")],
+)
+def test_label_forges_no_line_and_may_be_absent(project: Path, label: str, head: str) -> None:
+    told = run(project, f"s.logMemoryUsage({label})")
+    assert told.startswith(head)
+    assert told.count("\n") == 1
+
+
+def test_folder_that_is_missing_or_closed_is_an_error(project: Path) -> None:
+    code = "s.appendToScratchpad('a', { summary: 'x' }).catch((e) => console.log(e.code, e.message))"
+    gone = str(project / "gone")
+    told = run(project, code, SEQSUP_ARTIFACTS=gone, SEQSUP_AGENT="a")
+    assert f"{gone} does not exist: was the run removed, or is this another machine or container?" in told
+    told = run(project, code, SEQSUP_ARTIFACTS=gone, SEQSUP_AGENT="b")
+    assert f"ENOENT {gone}/a cannot be made: ENOENT: no such file or directory" in told
+    (project / "artifacts/summary.md").mkdir(parents=True)
+    told = run(project, code, SEQSUP_ARTIFACTS=str(project / "artifacts"), SEQSUP_AGENT="a")
+    assert f"EISDIR summary.md cannot be stored in {project}/artifacts: EISDIR" in told
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "printf '\\033[31mred\\033[0m \\007end \\377\\n'",
+        "seq 2000",
+        "printf ü%.0s $(seq 2500)",
+        "true",
+        "echo out; : > $SEQSUP_ARTIFACTS/summary.md",
+        "echo out; printf ' a\\0b ' > $SEQSUP_ARTIFACTS/summary.md",
+        "printf ü%.0s $(seq 9000) > $SEQSUP_ARTIFACTS/summary.md",
+        "echo own; node -e \"require('seqsup').readAgentSummary('one').then(console.log)\"",
+    ],
+)
+def test_summary_is_that_of_python(project: Path, seqsup: Cli, tmp_path: Path, script: str) -> None:
+    (project / "two.cjs").write_text(
+        "require('seqsup').readAgentSummary('one').then((t) => console.log(JSON.stringify(t)));"
+    )
+    profile = write(project, shell("one", script, cwd=str(project)), agent("two", ["node", "two.cjs"]))
+    assert seqsup("start", profile).code == 0
+    (folder,) = tmp_path.glob("**/runs/r1")
+    assert json.loads(seqsup("logs", "r1", "two").stdout) == artifacts.summary("one", folder)
 
 
 def test_summary_of_an_earlier_agent_is_read(project: Path, seqsup: Cli) -> None:
