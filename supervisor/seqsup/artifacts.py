@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from seqsup.containment.mark import FOLDER
 from seqsup.errors import SeqsupError
@@ -23,7 +24,7 @@ from seqsup.state import artifacts as stored
 from seqsup.state.artifacts import ArtifactError, Stored
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import run_folder, state_dir
-from seqsup.text import nearest
+from seqsup.text import must_be_text, nearest
 
 __all__ = ["ArtifactError", "Stored", "put", "read", "summary"]
 
@@ -37,8 +38,13 @@ def put(
 
     `agent` is its name; None: whichever it is. A summary has at most 16 KiB. `details` are text, which becomes the file
     details.md, or files, which keep their names. A second put replaces files of the same names.
-    ArtifactError: this is not inside that agent, there is nothing to store, or a file cannot be stored.
+    ArtifactError: this is not inside that agent, there is nothing to store, or a file cannot be stored. TypeError: a
+    value is of another type.
     """
+    for key, value in (("agent", agent), ("summary", summary)):
+        if value is not None:
+            must_be_text(key, value)
+    text, files = _given(details)
     folder, name = os.environ.get("SEQSUP_ARTIFACTS"), os.environ.get("SEQSUP_AGENT")
     if not folder or name is None:
         raise ArtifactError("not inside an agent: call this as the last step of an agent's command or script")
@@ -46,8 +52,6 @@ def put(
         raise ArtifactError(f"this is the agent {name}, and only {agent} itself can store something for {agent}")
     if not Path(folder).is_dir():
         raise ArtifactError(f"{folder} does not exist: was the run removed, or is this another machine or container?")
-    text = details if isinstance(details, str) else None
-    files = () if isinstance(details, str) else (details,) if isinstance(details, Path) else tuple(details)
     if summary is None and text is None and not files:
         raise ArtifactError("nothing to store: give a summary, details, or both")
     return stored.put(Path(folder), summary, files, text)
@@ -75,7 +79,23 @@ def attempt_of(view: RunView, folder: Path, agent: str) -> Path:
     return folder / last
 
 
+def _given(details: str | Path | Iterable[Path]) -> tuple[str | None, tuple[Path, ...]]:
+    """Return the text or the files among details."""
+    if isinstance(details, str):
+        return details, ()
+    if isinstance(details, Path):
+        return None, (details,)
+    several = isinstance(details, Iterable) and not isinstance(details, bytes)
+    files: tuple[Any, ...] = tuple(details) if several else (details,)
+    for file in files:
+        if not isinstance(file, Path):
+            what = type(file).__name__ + (f" in {type(details).__name__}" if several else "")
+            raise TypeError(f"details are text, a Path, or several Paths, not {what}")
+    return None, files
+
+
 def _attempt(agent: str, run: Folder | None) -> Path:
+    must_be_text("agent", agent)
     chosen = run or os.environ.get(FOLDER)
     folder = Path(chosen).absolute() if chosen else None
     state = folder.parent.parent if folder is not None else state_dir()

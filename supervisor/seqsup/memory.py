@@ -10,7 +10,7 @@ run of the user's state folder. Without an active run there are 0 bytes, and no 
 
 Sizes are bytes, or text such as "6GiB". Times are seconds, or text such as "30s". `why` says why a process could not be
 asked. ValueError is for impossible values, such as a timeout below 0, and for those that can only be a slip, such as a
-threshold of 6144 bytes. The message says what to write.
+threshold of 6144 bytes. TypeError is for values of another type. The message says what to write.
 """
 
 import math
@@ -34,7 +34,7 @@ from seqsup.host.machine import Host, total
 from seqsup.model.process import PROTOCOL, Collection, Heap, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node.forensics import total as heaps
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
-from seqsup.text import printable
+from seqsup.text import must_be_text, printable
 from seqsup.units import BYTES, GIB, format_duration, format_size, parse_duration, parse_size, write_duration
 
 __all__ = [
@@ -56,6 +56,7 @@ Duration = float | str  # seconds, or such as "30s"
 _PEER = struct.Struct("3i")  # pid, uid, gid
 _SUMMED = ("asked", "answered", "used", "freed")
 _LONG = {"timeout": 3600.0, "interval": 60.0}  # seconds: a number above it was meant as milliseconds
+_LONGEST_SLEEP = 86400.0  # seconds; sleep() refuses infinity
 _PATIENCE = {"mem": 5.0, "gc": 15.0}  # seconds; the supervisor itself waits 1 and 11
 NOT_KNOWN = "n/a"
 NO_RUN = "no run is running"
@@ -102,6 +103,9 @@ def memory_of(pids: Iterable[int]) -> Usage:
     `processes`. ValueError: a pid below 1.
     """
     pids = tuple(pids)
+    for pid in pids:
+        if not isinstance(pid, int):
+            raise TypeError(f"a pid is a whole number, not {type(pid).__name__}")
     if any(pid < 1 for pid in pids):
         raise ValueError(f"a pid is at least 1, not {min(pids)}")
     told = _ask(_folder(None), "mem")
@@ -124,23 +128,26 @@ def force_gc(run: Folder | None = None) -> Freed:
     )  # fmt: skip
 
 
-def log_memory_usage(label: str, run: Folder | None = None) -> Usage:
+def log_memory_usage(label: str = "", run: Folder | None = None) -> Usage:
     """Print the time, `label`, RSS, heap and external memory of a run on stderr, as one line. Return the figures.
 
     Inside an agent the line is in the agent's log. Without an active run it is about the calling process. RSS is that
-    of the Node processes; without any, the memory of all processes. Takes at most 15 seconds.
+    of the Node processes. Without any, the line has the memory of all processes instead, as limits count it. Takes at
+    most 15 seconds.
     """
+    must_be_text("label", label)
+    title = f"[{printable(label)}] " if label else ""
     folder = _folder(run)
     usage = memory_usage(folder) if folder is not None else memory_of([os.getpid()])
-    line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} [{printable(label)}] {labelled_figures(usage)}"
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {title}{labelled_figures(usage)}"
     print(line, file=sys.stderr, flush=True)  # noqa: T201
     return usage
 
 
 def labelled_figures(usage: Usage) -> str:
-    """Return RSS, heap and external memory as people read them."""
+    """Return RSS, heap and external memory as people read them; `memory` is that of all processes."""
     heap, external = heap_figures([node.heap for node in usage.nodes])
-    return f"RSS {format_size(rss(usage))}, heap {heap}, external {external}"
+    return f"{'RSS' if usage.nodes else 'memory'} {format_size(rss(usage))}, heap {heap}, external {external}"
 
 
 def heap_figures(heaps: list[Heap]) -> tuple[str, str]:
@@ -198,7 +205,7 @@ def _wait(most: int, seconds: float, pause: float, run: Folder | None) -> bool:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        time.sleep(min(pause, left))
+        time.sleep(min(pause, left, _LONGEST_SLEEP))
     return True
 
 
@@ -233,7 +240,11 @@ def _seconds(name: str, value: Duration, least: float = 0) -> float:
 
 
 def _must_be_amount(name: str, value: float, least: float = 0) -> None:
-    if not value >= least:  # nor NaN
+    try:
+        enough = value >= least  # NaN is not
+    except TypeError:
+        raise TypeError(f"{name} is a number or text with a unit, not {type(value).__name__}") from None
+    if not enough:
         raise ValueError(f"{name} is at least {least:g}, not {value}")
 
 

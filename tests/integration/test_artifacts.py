@@ -1,9 +1,11 @@
 """seqsup.artifacts: summaries and files for Python programs."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +56,37 @@ def test_put_outside_of_that_agent_is_refused(tmp_path: Path, monkeypatch: pytes
         artifacts.put("a", summary="x")
     with pytest.raises(ArtifactError, match="nothing to store: give a summary, details, or both"):
         artifacts.put("b")
+    with pytest.raises(ArtifactError, match="the summary has 16385 bytes, more than 16384: shorten it"):
+        artifacts.put("b", summary="x" * 16385, details="y")
+    assert [each.name for each in tmp_path.iterdir()] == ["home"]
     assert [each.name for each in artifacts.put("b", summary="x", details="y")] == ["details.md", "summary.md"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"agent": 5, "summary": "x"}, "agent is text, not int"),
+        ({"summary": 5}, "summary is text, not int"),
+        ({"summary": b"x"}, "summary is text, not bytes"),
+        ({"details": 5}, "details are text, a Path, or several Paths, not int"),
+        ({"details": b"x"}, "details are text, a Path, or several Paths, not bytes"),
+        ({"details": ["notes.md"]}, "details are text, a Path, or several Paths, not str in list"),
+    ],
+)
+def test_value_of_a_wrong_type_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
+) -> None:
+    monkeypatch.setenv("SEQSUP_ARTIFACTS", str(tmp_path))
+    monkeypatch.setenv("SEQSUP_AGENT", "b")
+    with pytest.raises(TypeError, match=f"^{re.escape(why)}$"):
+        artifacts.put(**given)
+    assert [each.name for each in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("read", [artifacts.summary, artifacts.read])
+def test_name_of_an_agent_is_text(read: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"^agent is text, not NoneType$"):
+        read(None)
 
 
 def test_reading_without_any_run_is_an_error() -> None:

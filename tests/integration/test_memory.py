@@ -6,10 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,8 @@ def test_an_agent_that_is_no_node_program_cannot_collect(
     wait_for(lambda: list(state.glob("runs/r1/a/1/stdout.log")), 60)
     said = wait_for(lambda: "sleep" in (each := seqsup("mem", "--gc")).stdout and each, 60)
     assert "GC available: no (no Node process answers" in said.stdout
-    assert "RSS" in said.stdout
+    assert "RSS" not in said.stdout
+    assert "[Before] memory" in said.stdout
     assert "heap n/a" in said.stdout
 
 
@@ -325,15 +327,17 @@ def test_label_is_logged_with_time_and_figures(capfd: pytest.CaptureFixture[str]
     usage = memory.log_memory_usage("Before Agent 1\x1b[2J")
     out, err = capfd.readouterr()
     assert out == ""
-    when, said = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", r"RSS [\d.]+ [MG]iB, heap n/a, external n/a"
+    when, said = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", r"memory [\d.]+ [MG]iB, heap n/a, external n/a"
     assert re.fullmatch(rf"{when} \[Before Agent 1[^\x1b]*\] {said}\n", err), err
     assert [process.pid for process in usage.processes] == [os.getpid()]
+    memory.log_memory_usage()
+    assert re.fullmatch(rf"{when} {said}\n", capfd.readouterr().err)
 
 
 def test_agent_logs_its_own_memory(seqsup: Cli, tmp_path: Path) -> None:
     code = "from seqsup.memory import log_memory_usage\nlog_memory_usage('Before')"
     assert seqsup("start", write(tmp_path, agent("a", [sys.executable, "-c", code]))).code == 0
-    assert "[Before] RSS " in seqsup("logs", "a").stderr
+    assert "[Before] memory " in seqsup("logs", "a").stderr
 
 
 @pytest.mark.parametrize(
@@ -355,6 +359,34 @@ def test_agent_logs_its_own_memory(seqsup: Cli, tmp_path: Path) -> None:
 def test_impossible_request_is_an_error(call: Callable[[], object], why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         call()
+
+
+AMOUNT = "is a number or text with a unit"
+untyped: Any = memory
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: untyped.log_memory_usage(5), "label is text, not int"),
+        (lambda: untyped.is_memory_high(None), f"threshold {AMOUNT}, not NoneType"),
+        (lambda: untyped.is_memory_high([1]), f"threshold {AMOUNT}, not list"),
+        (lambda: untyped.wait_for_memory_cleanup(timeout=b"30s"), f"timeout {AMOUNT}, not bytes"),
+        (lambda: untyped.cleanup_between_agents(interval=None), f"interval {AMOUNT}, not NoneType"),
+        (lambda: untyped.memory_of(["5"]), "a pid is a whole number, not str"),
+        (lambda: untyped.memory_of([5.0]), "a pid is a whole number, not float"),
+    ],
+)
+def test_value_of_a_wrong_type_is_named(call: Callable[[], object], why: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(why)}$"):
+        call()
+
+
+def test_wait_may_have_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    high = iter([True, False])
+    monkeypatch.setattr(memory, "is_memory_high", lambda *_: next(high))
+    monkeypatch.setattr(time, "sleep", lambda seconds: seconds <= threading.TIMEOUT_MAX or pytest.fail(str(seconds)))
+    assert memory.wait_for_memory_cleanup(timeout=inf, interval=inf)
 
 
 def test_an_agent_can_ask_for_itself(seqsup: Cli, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from seqsup.host.files import DRAFT, replacing
 from seqsup.host.folders import HELD, entries
 from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
 from seqsup.text import unstyled
-from seqsup.units import format_size
 
 SUMMARY, DETAILS = "summary.md", "details.md"
 LONGEST = 16 * 1024  # bytes of a summary: it may become a word of a command, which Linux bounds to 128 KiB
@@ -48,16 +47,14 @@ def put(folder: Path, summary: str | None, details: Sequence[Path], text: str | 
     for name in names:
         if names.count(name) > 1:
             raise ArtifactError(f"two files have the name {name}: give them different names")
+    short = None if summary is None else summary.encode(errors="replace")
+    if short is not None and len(short) > LONGEST:
+        told = f"the summary has {len(short)} bytes, more than {LONGEST}"
+        raise ArtifactError(f"{told}: shorten it, and give the whole text as details")
     stored = [_store(folder, name, file) for name, file in zip(names, details, strict=True)]
     if text is not None:
         stored.append(Stored(DETAILS, _write(folder, DETAILS, [text.encode(errors="replace")])))
-    if summary is not None:
-        short = summary.encode(errors="replace")
-        if len(short) > LONGEST:
-            raise ArtifactError(
-                f"the summary has {format_size(len(short))}, more than {format_size(LONGEST)}:"
-                " shorten it, and give the whole text as details"
-            )
+    if short is not None:
         _write(folder, SUMMARY, [short])
         stored.append(Stored(SUMMARY, len(short)))
     return stored
