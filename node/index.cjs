@@ -378,7 +378,8 @@ async function lastAttempt(agent) {
   const { join } = require("path");
   const tried = await require("fs/promises").readdir(join(run, agent)).catch((error) => {
     if (error.code !== "EACCES") return missing(error);
-    throw refusal(`this user may not read files of ${agent}: use {summary:${agent}} in the command`, error);
+    const why = `this user may not read files of ${agent}: use {summary:${agent}} in the command`;
+    throw Object.assign(new Error(why, { cause: error }), { code: error.code });
   });
   const numbers = (tried || []).filter((name) => /^[0-9]+$/.test(name)).map(Number);
   return numbers.length ? join(run, agent, String(Math.max(...numbers))) : undefined;

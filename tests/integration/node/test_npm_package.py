@@ -343,6 +343,22 @@ def test_summary_of_an_earlier_agent_is_read(project: Path, seqsup: Cli) -> None
     assert seqsup("logs", "r1", "two").stdout == "from one\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+def test_summary_of_another_user_says_what_to_use(project: Path, seqsup: Cli) -> None:
+    for folder in (project, *project.parents[:-1]):
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(folder.stat().st_mode | 0o011)
+    code = "require('seqsup').readAgentSummary('one').catch((e) => console.log(e.code, e.message))"
+    profile = write(
+        project, shell("one", "echo hello"), agent("two", ["node", "-e", code]),
+        run={"user": "nobody", "state_dir": str(project / "state")},
+    )  # fmt: skip
+    ended = seqsup("start", profile)
+    assert ended.code == 0, ended.stderr
+    said = (project / "state/runs/r1/two/1/stdout.log").read_text()
+    assert said == "EACCES this user may not read files of one: use {summary:one} in the command\n"
+
+
 def test_call_after_force_gc_is_answered(project: Path, seqsup: Cli) -> None:
     (project / "agent.cjs").write_text("""
         const s = require("seqsup");
