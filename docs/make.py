@@ -261,9 +261,12 @@ def _profile() -> Iterator[str]:
     yield '```toml\n[[agents]]\nname = "review"\nfor_each = { glob = "src/*.ts" }'
     yield """command = ["sh", "-c", "cd ${HOME}/app && claude -p \\"Review $0\\" | tee review.md", "{item}"]"""
     yield "```\n"
-    yield _filled("""Only the placeholders above are replaced. Other braces stay as they are: `${HOME}`, `{}`, `{a: 1}`,
-        `{word}`. What is nearly a placeholder is refused, such as `{taks}`, `{{task}}` and `{ task }`. Write
-        `{{` for one brace: `{{task}` gives `{task}`.""")
+    yield _filled("""Only the placeholders above are replaced. All other braces reach the command unchanged: JSON, the
+        shell's `${HOME}`, templates of Go and GitHub such as `{{.Names}}` and `${{ github.sha }}`, and JavaScript such
+        as `{task: 1}` and `{summary: "S"}`.""")
+    yield "\n| you write | the command gets |\n| --- | --- |"
+    yield "| `{task}` | the task |\n| `{{task}` | the text `{task}`: before a placeholder, `{{` is one brace |"
+    yield "| `{taks}`, `{ task }`, `{{task}}` | nothing: this is refused, with the remedy |"
     examples = _examples()
     yield "\n## (top)\n"
     yield from _table({"name": top["name"]})

@@ -178,39 +178,30 @@ def _placeholders(profile: Profile) -> Wrong:
         rank = {agent.name: 0 for agent in profile.agents}
     for n, agent in enumerate(profile.agents):
         for at, text in agent.texts():
-            found = dict.fromkeys(placeholders.written(text))
             slips = dict(placeholders.slips(text)) if profile.file is not None else {}  # `run` has no placeholders
-            if found or slips:
-                told = (_placeholder(agent, str(at[0]), name, argument, rank) for name, argument in found)
-                unknown = {_spell(*each): _meant(*each) for each in found if not placeholders.known(*each)} | slips
-                if wrong := [*filter(None, told), *_unknown(unknown)]:  # in this order: a hint comes last
-                    yield ("agents", n, *at), "; ".join(wrong)
+            wrong: dict[str, str] = {}
+            for name, argument in dict.fromkeys(placeholders.written(text)):
+                written = placeholders.spell(name, argument)
+                if not placeholders.known(name, argument):
+                    slips.setdefault(written, placeholders.spell_meant(name, argument))
+                elif why := _placeholder(agent, str(at[0]), name, argument, rank):
+                    wrong[written] = why
+            if wrong or slips:
+                yield ("agents", n, *at), _misplaced(wrong, slips)
 
 
-def _unknown(unknown: dict[str, str]) -> Iterator[str]:
-    """Complain of all slips of one text; each has what was meant."""
-    if unknown:
-        first = next(iter(unknown))
-        braces = f"write {first.replace('{', '{{')} if the braces are text"
-        several = "s" * (len(unknown) > 1)
-        meant = ", ".join(dict.fromkeys(unknown.values()))
-        yield f"unknown placeholder{several} {', '.join(unknown)}\ndid you mean {meant}? {braces}"
-
-
-def _spell(name: str, argument: str | None) -> str:
-    return f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
-
-
-def _meant(name: str, argument: str | None) -> str:
-    near = placeholders.meant(name) or ""
-    wants = near not in placeholders.PLAIN or (argument is not None and near in placeholders.OF_AGENT)
-    return _spell(near, (argument or "AGENT") if wants else None)
+def _misplaced(wrong: dict[str, str], slips: dict[str, str]) -> str:
+    """Return one complaint for all placeholders of a text that are wrong, and for slips with what was meant."""
+    told, hint = [*wrong.values()], ""
+    if slips:
+        told.append(f"unknown placeholder{'s' * (len(slips) > 1)} {', '.join(slips)}")
+        hint = f"did you mean {', '.join(dict.fromkeys(slips.values()))}? "
+    text = ", ".join(placeholders.quote(each) for each in (*wrong, *slips))
+    return f"{'; '.join(told)}\n{hint}write {text} if the braces are text"
 
 
 def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, rank: dict[str, int]) -> str | None:
-    if not placeholders.known(name, argument):
-        return None
-    written = _spell(name, argument)
+    written = placeholders.spell(name, argument)
     if name == "item" and not agent.for_each:
         return "{item} is available only in an agent with for_each"
     if name not in ("item", "task") and key not in ("command", "env", "stdin"):

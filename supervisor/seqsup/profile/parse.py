@@ -14,7 +14,7 @@ from seqsup.profile.checks import check
 from seqsup.profile.complaint import Complaint, ProfileError, Rest, complaints, mark, spell
 from seqsup.profile.limits import disorder, resolve
 from seqsup.profile.lines import Span
-from seqsup.profile.placeholders import escape
+from seqsup.profile.placeholders import quote
 from seqsup.profile.wrappers import program
 from seqsup.text import nearest
 
@@ -96,7 +96,7 @@ def from_command(command: Iterable[str], name: str | None, tables: dict[str, dic
     """Return the profile of one command, with these tables at the top level."""
     words = list(command)
     name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
-    agent = {"name": name, "command": [escape(word) for word in words]}
+    agent = {"name": name, "command": [quote(word) for word in words]}
     return from_tables({"name": name, "agents": [agent], **tables})
 
 

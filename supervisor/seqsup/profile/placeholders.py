@@ -1,19 +1,19 @@
 """Placeholders of commands, stdin, environment: {task} {item} {summary:AGENT} {artifacts:AGENT} {artifacts}.
 
-`{{` is a brace. Any other brace is itself, so JSON, find's `{}` and the shell's `${HOME}` need no doubling, unless its
-name is near one of ours: that is a slip. `escape_foreign` tells them apart, once, in what the user wrote.
+All other braces are themselves: JSON, templates, object literals, find's `{}`, the shell's `${HOME}`. Before a
+placeholder, `{{` is one brace: `{{task}` is the text `{task}`. What is nearly a placeholder is a slip.
+`escape_foreign` tells them apart, once, in what the user wrote. In its result `{{` is a brace everywhere.
 The plan fills in what it knows (`fill`) and the result is still such a text, for what only the run knows
 (`finish`, which also ends the `{{`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
-_WRITTEN = re.compile(r"\{\{|\$\{(?!\{)|\{([A-Za-z_][A-Za-z0-9_-]*)(?:(?::([^{}]*))?(\}))?")
-_PLACEHOLDER = re.compile(r"\{\{|\{([A-Za-z_][A-Za-z0-9_-]*)(?::([^{}]*))?\}")
-_NAMED = r"(?:(?:task|item|artifacts)|(?:summary|artifacts):[^{}\s]+)"
-_SLIP = re.compile(rf"(?<![{{$])(?:\{{\{{\s*({_NAMED})\s*\}}\}}|\{{(?:\s+({_NAMED})\s*|({_NAMED})\s+)\}})")
+_NAME = "[A-Za-z_][A-Za-z0-9_-]*"
+_PLACEHOLDER = re.compile(rf"\{{\{{|\{{({_NAME})(?::([^{{}}]*))?\}}")
+_BRACES = re.compile(rf"(\$?)(\{{+)(\s*({_NAME})(?:\s*:\s*([\w.-]*))?\s*)?(\}}*)")
 PLAIN = ("task", "item", "artifacts")
 OF_AGENT = ("summary", "artifacts")
 _NEAR = 0.75  # likeness of `taks` to `task`; `system` and `item` have 0.6
@@ -29,21 +29,49 @@ def found(text: str) -> list[tuple[str, str | None]]:
 
 def written(text: str) -> list[tuple[str, str | None]]:
     """Return each (name, argument) of what the user wrote; with slips such as {taks}, without ${HOME} and {word}."""
-    return [(match[1], match[2]) for match in _WRITTEN.finditer(text) if _ours(match)]
+    return [(match[4], match[5]) for match in _ours(text) if len(match[2]) % 2 and not _slipped(match)]
 
 
 def slips(text: str) -> list[tuple[str, str]]:
     """Return what looks like a placeholder and is none, each with what was meant: {{task}} and { task }."""
-    return [(match[0], f"{{{match[match.lastindex or 0]}}}") for match in _SLIP.finditer(text)]
+    return [
+        (match[2] + match[3] + match[6][: len(match[2])], spell_meant(match[4], match[5]))
+        for match in _ours(text) if _slipped(match)
+    ]  # fmt: skip
 
 
 def escape_foreign(text: str) -> str:
     """Double the braces that are meant for another program, such as those of `${HOME}` and `{word}`."""
-    return _WRITTEN.sub(lambda m: m[0] if m[0] == "{{" or _ours(m) else m[0].replace("{", "{{"), text)
+    return _BRACES.sub(lambda match: match[0] if _is_ours(match) else match[0].replace("{", "{{"), text)
 
 
-def _ours(match: re.Match[str]) -> bool:
-    return bool(match[1] and match[3]) and meant(match[1]) is not None
+def quote(text: str) -> str:
+    """Return a text as a profile writes it, without placeholders: `escape_foreign` and `finish` give it back."""
+    return _BRACES.sub(lambda match: match[0].replace("{", "{{") if _is_ours(match) else match[0], text)
+
+
+def _ours(text: str) -> Iterator[re.Match[str]]:
+    return filter(_is_ours, _BRACES.finditer(text))
+
+
+def _is_ours(match: re.Match[str]) -> bool:
+    """Say whether the braces hold a placeholder, escaped or not, or a slip."""
+    dollar, _, inside, name, argument, closing = match.groups()
+    if dollar or not inside or not closing:
+        return False
+    if _has_blanks(match):
+        return argument != "" and known(name, argument)
+    near = meant(name)
+    return near is not None if argument is None else near in OF_AGENT
+
+
+def _slipped(match: re.Match[str]) -> bool:
+    opening, closing = len(match[2]), len(match[6])
+    return (opening in (2, 3) and closing >= opening) or (opening % 2 == 1 and _has_blanks(match))
+
+
+def _has_blanks(match: re.Match[str]) -> bool:
+    return any(map(str.isspace, match[3]))
 
 
 @cache
@@ -54,6 +82,17 @@ def meant(name: str) -> str | None:
     from difflib import get_close_matches  # few texts need it
 
     return next(iter(get_close_matches(name.lower(), (*PLAIN, *OF_AGENT), 1, _NEAR)), None)
+
+
+def spell(name: str, argument: str | None) -> str:
+    return f"{{{name}}}" if argument is None else f"{{{name}:{argument}}}"
+
+
+def spell_meant(name: str, argument: str | None) -> str:
+    """Return the placeholder that this one is near."""
+    near = meant(name) or ""
+    wants = near not in PLAIN or (argument is not None and near in OF_AGENT)
+    return spell(near, (argument or "AGENT") if wants else None)
 
 
 def known(name: str, argument: str | None) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from seqsup.model.preset import start_commands
+from seqsup.profile import placeholders
 from seqsup.profile.words import quoted
 from seqsup.units import write_size
 
@@ -42,8 +43,7 @@ attempts = 2 # the first one included
 
 
 def _agent(program: str, number: int, prompt: str) -> str:
-    prompt = prompt.replace("{", "{{")  # no placeholder
-    command = [*start_commands()[program], prompt]
+    command = [*start_commands()[program], placeholders.quote(prompt)]
     needs = f'needs = ["agent-{number - 1}"] # runs only if that one completed\n' if number > 1 else ""
     return f"""\
 [[agents]]

@@ -229,7 +229,7 @@ def test_leftover_process_of_a_success_command_is_stopped(tmp_path: Path) -> Non
 
 
 def test_its_words_are_filled_in(seqsup: Cli, tmp_path: Path) -> None:
-    success = {"command": ["sh", "-c", 'test "$0" = "a {{b}} task"', "a {{b}} {task}"]}
+    success = {"command": ["sh", "-c", 'test "$0" = "a {b} task"', "a {b} {task}"]}
     profile = write(tmp_path, shell("a", "true", success=success))
     assert "then sh -c" in seqsup("plan", profile, "-v", "--task", "task").stdout
     assert seqsup("start", profile, "--task", "task").code == 0

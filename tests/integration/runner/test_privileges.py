@@ -114,7 +114,7 @@ else:
 def test_agent_has_no_key_of_roots_session(open_folder: Path) -> None:
     """A process that changes its user keeps the session keyring, and can open what is in it."""
     words = [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, "-c", KEYS]
-    profile = for_nobody(open_folder, agent("a", [word.replace("{", "{{") for word in words]))
+    profile = for_nobody(open_folder, agent("a", words))
     start = [sys.executable, "-c", KEYS, sys.executable, "-m", "seqsup", "start", str(profile)]
     ended = subprocess.run(start, env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")}, check=False)
     if ended.returncode == 77:

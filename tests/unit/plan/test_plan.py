@@ -251,7 +251,7 @@ def test_braces_of_other_programs_reach_the_agent_as_they_are() -> None:
     ]
     text = agents(f"a\ncommand = {command}\nfor_each = ['i']")
     assert finished(planned(text, task="$").steps[0]) == [
-        "sh", "-c", "cd ${HOME} && echo ${task} {word} {word:i} {a: 1} ${X:-i} {} ${x} {system}", "$<artifacts None>",
+        "sh", "-c", "cd ${HOME} && echo ${task} {word} {word:i} {a: 1} ${X:-i} {} ${{x} {system}", "$<artifacts None>",
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.fields import build, keys
 from seqsup.profile.lines import locate, nearest_place
 from seqsup.profile.parse import from_command, from_tables, parse
+from seqsup.profile.placeholders import escape_foreign, finish, quote
 from seqsup.profile.schema import schema
 from seqsup.text import columns
 from seqsup.units import (
@@ -107,15 +108,19 @@ WRONG = [
     (
         AGENT + 'stdin = "{taks} {word} ${itm} {itm}"',
         "agents[0].stdin",
-        "unknown placeholders {taks}, {itm} (did you mean {task}, {item}? write {{taks} if the braces are text)",
+        "unknown placeholders {taks}, {itm} (did you mean {task}, {item}? write {{taks}, {{itm} if the braces",
     ),
     ('[[agents]]\nname = "a"\ncommand = "claude -p hi"', "agents[0].command", 'command = ["claude", "-p", "hi"])'),
     ('[[agents]]\nname = "a"\ncommand = "ls | wc"', "agents[0].command", '(write command = ["sh", "-c", "ls | wc"])'),
+    (AGENT + "stdin = '{summary:text}'", "agents[0].stdin", "no agent 'text' (write {{summary:text} if the braces"),
+    (AGENT + 'stdin = "{item}"', "agents[0].stdin", "with for_each (write {{item} if the braces are text)"),
+    (AGENT + 'stdin = "{{tasks}} {{{task}}}"', "agents[0].stdin", "placeholders {{tasks}}, {{{task}}} (did you"),
     (AGENT + 'stdin = "{{task}}"', "agents[0].stdin", "did you mean {task}? write {{{{task}} if the braces are text"),
     (
         AGENT + 'stdin = "{ task } {{ summary:b }} {item }"',
         "agents[0].stdin",
-        "unknown placeholders { task }, {{ summary:b }}, {item } (did you mean {task}, {summary:b}, {item}? write",
+        "unknown placeholders { task }, {{ summary:b }}, {item } (did you mean {task}, {summary:b}, {item}? write"
+        " {{ task }, {{{{ summary:b }}, {{item } if the braces are text)",
     ),
     ('[[agents]]\nname = "a"\ncommand = ["|", "x"]', "agents[0].command[0]", '(write ["sh", "-c", "COMMAND | x"])'),
     ('[[agents]]\nname = "a"\ncommand = ["x", ">"]', "agents[0].command[1]", '(write ["sh", "-c", "x > FILE"])'),
@@ -396,10 +401,32 @@ def test_line_with_a_secret_is_not_shown() -> None:
     )
 
 
-def test_braces_that_begin_no_name_are_themselves() -> None:
-    foreign = """["find", "{}", '{"a": {"b": 1}}', "{{task}", "a{2,3}", "{a: 1}", "{ x }", "${HOME}"]"""
-    parse(f'[[agents]]\nname = "a"\ncommand = {foreign}', "p.toml")
-    parse(AGENT + 'stdin = "{{ task } {{{{task}} ${{ task }}"', "p.toml")
+FOREIGN = (
+    "{}", '{"a": {"b": 1}}', "a{2,3}", "{a: 1}", "{ x }", "${HOME}", "{{.Names}}", "{{ .X }}", "${{ github.x }}",
+    "${{ task }}", "${task}", "{{x}}", "{{", '{summary:"S"}', "{task: 1}", "{task:1}", "{ task, item }", "{ items }",
+    "{{range .Items}}{{.}}{{end}}", "const f = ({ summary, x }) => ({summary: f(x)})",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_braces_of_another_program_reach_it_unchanged(text: str) -> None:
+    from_tables({"agents": [{"name": "a", "command": ["x", text]}]}, "p.toml")
+    assert finish(escape_foreign(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [("{{task}", "{task}"), ("{{{{task}}", "{{task}}"), ("{{ task }", "{ task }"), ("{{item} {{{task}", "{item} {T"),
+     ("{{summary:b}", "{summary:b}"), ("{{summary: b}", "{summary: b}"), ("{{itm}", "{itm}"), ("{x:{task}}", "{x:T}")],
+)  # fmt: skip
+def test_two_braces_before_a_placeholder_are_one(written: str, text: str) -> None:
+    from_tables({"agents": [{"name": "a", "command": ["x", written]}]}, "p.toml")
+    assert finish(escape_foreign(written), lambda *_: "T") == text
+
+
+@given(st.lists(st.sampled_from(["{", "{{", "}", "$", " ", "task", "taks", "summary", ":", "b", "x"])).map("".join))
+def test_quoted_text_reaches_the_agent_unchanged(text: str) -> None:
+    assert finish(escape_foreign(quote(text)), lambda *_: "T") == text
 
 
 def test_agents_run_after_what_they_need() -> None:
