@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from seqsup.model.profile import Retry
 from seqsup.policy.learning import Expected
+from seqsup.policy.retry import longest
 from seqsup.units import format_duration, format_size
 
 PAGE = "https://github.com/seqsup/seqsup/blob/main/docs/explanation/when-one-at-a-time-is-wrong.md"
@@ -11,34 +13,40 @@ _LONG = 3600.0  # seconds
 
 
 def advice(
-    walls: Sequence[float | None], usual: Sequence[Expected | None], lanes: int = 1, available: int | None = None
+    limits: Sequence[tuple[float | None, Retry]],
+    usual: Sequence[Expected | None],
+    lanes: int = 1,
+    available: int | None = None,
 ) -> Iterator[str]:
-    """Yield at most two lines on agents of which each has a wall and, if it ran before, an expectation.
+    """Yield at most two lines on agents of which each has a wall, retries and, if it ran before, an expectation.
 
-    The first is on time: the usual one if there is history, else at most the sum of timeouts.wall. The second is on
-    memory: the largest past peak beside the sum of all, and the bytes that the host has `available`. A small plan gets
-    none. The upper bound is that of one attempt each.
+    The first is on time: the usual one if there is history, else the sum of timeouts.wall; both with the bound of all
+    attempts. The second is on memory: the largest past peak beside the sum of all, and the bytes that the host has
+    `available`. A small plan gets none.
     """
+    walls = [wall for wall, _ in limits]
     count, known = len(walls), [each for each in usual if each is not None]
     if not count:
         return
-    longest = None if None in walls else sum(wall or 0 for wall in walls) / lanes
+    once = None if None in walls else sum(wall or 0 for wall in walls) / lanes
     mean = sum(each.seconds for each in known) / len(known) if known else 0.0
     expected = mean * count / lanes
     if count < _MANY and expected < _LONG:
         return
     beside = f", {lanes} at a time" if lanes > 1 else ""
     alike = f" × {format_duration(walls[0])}" if walls[0] is not None and len({*walls}) == 1 else ""
+    most = sum(longest(retry, wall or 0) for wall, retry in limits) / lanes
+    retried = f", or {format_duration(most)} with all retries" if once is not None and most > once else ""
     if known:
-        bound = f"; at most {format_duration(longest)} by timeouts.wall" if longest is not None else ""
+        bound = f"; at most {format_duration(once)} by timeouts.wall{retried}" if once is not None else ""
         unknown = f" ({count - len(known)} never ran)" if len(known) < count else ""
         line = f"{count} agents × usually {format_duration(mean)}{unknown}{beside} ≈ {format_duration(expected)}{bound}"
-    elif longest is not None:
-        line = f"{count} agents{alike or ', each up to its timeouts.wall'}{beside} ≈ {format_duration(longest)} at most"
-        line += " (timeouts.wall)" if alike else ""
+    elif once is not None:
+        line = f"{count} agents{alike or ', each up to its timeouts.wall'}{beside} ≈ {format_duration(once)} at most"
+        line += f"{' (timeouts.wall)' if alike else ''}{retried}"
     else:
         line = f"{count} agents{beside}: no timeouts.wall limits their time, and none has run before"
-    if (expected if known else longest or _LONG) >= _LONG:
+    if (expected if known else once or _LONG) >= _LONG:
         line += f". Too long? {PAGE}"
     yield line
     yield from _memory(known if len(known) == count else [], available)

@@ -45,6 +45,16 @@ def retry_wait(retry: Retry, outcome: Outcome, failures: int, now: float, chance
     return max(until - now, pause)
 
 
+def longest(retry: Retry, wall: float) -> float:
+    """Return the seconds that all attempts of `wall` seconds and the waits between them take at most.
+
+    Attempts that do not count, such as those that a usage limit ended, are left out.
+    """
+    again = retry.attempts - 1 if retry.on else 0
+    waits = [backoff(retry.wait, retry.max_wait, n, retry.wait / 4) for n in range(1, min(again, _DOUBLINGS) + 1)]
+    return wall * (1 + again) + sum(waits) + sum(waits[-1:]) * (again - len(waits))
+
+
 def _soon(retry: Retry, outcome: Outcome, now: float) -> bool:
     """Return whether the limit resets within retry.max_wait: then the usual wait is enough."""
     return outcome.resets_at is not None and outcome.resets_at - now <= retry.max_wait

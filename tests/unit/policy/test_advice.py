@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqsup.model.profile import Retry
 from seqsup.policy.advice import PAGE, advice
 from seqsup.policy.learning import Expected
+from seqsup.policy.retry import longest
 from seqsup.units import GIB, MIB
 
 WALL = st.none() | st.floats(1, 1e6)
+ONCE = Retry(attempts=1)
 TOO_LONG = f". Too long? {PAGE}"
 
 
@@ -57,13 +60,33 @@ def usual(seconds: float = 41, peak: int = 600 * MIB) -> Expected:
 def test_advice_names_counts_times_and_peaks(
     walls: list[float | None], known: list[Expected | None], lanes: int, told: list[str]
 ) -> None:
-    assert list(advice(walls, known, lanes, 8 * GIB)) == told
+    assert list(advice([(wall, ONCE) for wall in walls], known, lanes, 8 * GIB)) == told
+
+
+@pytest.mark.parametrize(
+    ("retry", "told"),
+    [
+        (Retry(attempts=3, wait=1, max_wait=60), ", or 3 h 1 min with all retries"),
+        (Retry(attempts=3, wait=600, max_wait=3600), ", or 8 h 50 min with all retries"),
+        (Retry(attempts=3, on=()), ""),
+        (ONCE, ""),
+    ],
+)
+def test_advice_names_the_time_with_all_retries(retry: Retry, told: str) -> None:
+    [line] = advice([(360.0, retry)] * 10, [None] * 10)
+    assert line == f"10 agents × 6 min ≈ 1 h at most (timeouts.wall){told}{TOO_LONG}"
+    [line, _] = advice([(360.0, retry)] * 10, [usual()] * 10)
+    assert line.endswith(f"; at most 1 h by timeouts.wall{told}")
+
+
+def test_longest_time_of_endless_retries_takes_no_time() -> None:
+    assert longest(Retry(attempts=10**9, wait=1, max_wait=60), 60) == pytest.approx(120e9, rel=1e-3)
 
 
 @given(
     st.lists(st.tuples(WALL, st.none() | st.builds(usual, st.floats(0, 1e6), st.integers(0, 2**40)))), st.integers(1, 9)
 )
 def test_advice_has_at_most_two_lines(agents: list[tuple[float | None, Expected | None]], lanes: int) -> None:
-    told = list(advice([wall for wall, _ in agents], [known for _, known in agents], lanes))
+    told = list(advice([(wall, Retry()) for wall, _ in agents], [known for _, known in agents], lanes))
     assert len(told) <= 2
     assert agents or not told

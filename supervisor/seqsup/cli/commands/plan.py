@@ -73,7 +73,7 @@ def _advice(taken: PlannedRun, usual: dict[str, Expected]) -> list[str]:
     with closing(Host(ceilings())) as host:
         available = host.room()
     known = [usual.get(step.name) for step in steps]
-    return list(advice([step.timeouts.wall for step in steps], known, made.concurrency, available))
+    return list(advice([(step.timeouts.wall, step.retry) for step in steps], known, made.concurrency, available))
 
 
 def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expected]) -> dict[str, Any]:
