@@ -266,7 +266,8 @@ class DrainTable(Table, frozen=True):
     sweep: Annotated[bool, FLAG, "Stop the agent's leftover processes, and name them."] = True
     allow: Annotated[
         tuple[str, ...],
-        "Processes that may outlive their agent: a part of the command line, or a glob such as `node*mcp.mjs`.",
+        "Processes that may outlive their agent: a part of the command line, or a glob such as `node*mcp.mjs`."
+        " `[[]` is a bracket.",
     ] = ()
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from seqsup.model.enums import GcMode
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
-from seqsup.model.profile import Profile
+from seqsup.model.profile import AgentTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent
 from seqsup.plan.select import Selection
@@ -47,6 +48,8 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
             if names[need] and all(name in skips for name in names[need]):
                 yield f"{table.name} needs {need}, which does not run now: its earlier result is used"
         found = survey.agents[agent.name]
+        if why := _idle_gc(table, resolve(table.memory, survey.memory).warn):
+            alike.setdefault(why, {})[table.name] = None
         if found.detected.windows:
             alike.setdefault(_WINDOWS, {})[table.name] = None
         if found.missing:
@@ -70,6 +73,18 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
             f"run.chain = {profile.run.chain}: in chains of more than {_CHAIN} agents, companions run longer"
             " before they restart, and leak more"
         )
+
+
+def _idle_gc(table: AgentTable, warn: int | None) -> str:
+    """Return why an agent has fewer garbage collections than gc.mode says."""
+    mode = table.gc.mode
+    if mode in (GcMode.OFF, GcMode.HIGH):
+        return ""
+    if not table.node.telemetry:
+        return f'gc.mode = "{mode}" has no effect: node.telemetry = false turns off requests to Node processes'
+    if mode is GcMode.AGGRESSIVE and warn is None:
+        return f'gc.mode = "{mode}" works as "{GcMode.BETWEEN}": there is no memory.warn, above which it would collect'
+    return ""
 
 
 def _node_notes(agent: ExpandedAgent, found: AgentSurvey, node: NodeBinary, survey: Survey) -> Iterator[str]:

@@ -25,6 +25,7 @@ _TAKEN = re.compile(r"lock|members|queue|killed|paused|summaries\.md|memory\.ndj
 _HTTP = re.compile(r"https?://[^/\s]+(/\S*)?")
 _GATEWAY = re.compile(rf"{_HTTP.pattern}|(?!https?:)[^/\s]+(/\S*)?")
 _VARIABLE = re.compile(r"[^=\0]+")
+_SET = re.compile(r"\[!?+\]?+[^\]]*+\]")  # of a glob, as fnmatch reads it
 _CIRCLES = 10  # of `needs`: each takes another look at all of them
 _LONGEST_GAP = 60.0  # seconds
 _SIZES = (("memory",), ("node",))
@@ -250,17 +251,44 @@ def _agent(agent: AgentTable) -> Wrong:
     if each is not None:
         blank = (m for m, item in enumerate(each.items) if not item.strip())
         yield from ((("for_each", "items", m), "a blank item: write its text, or remove it") for m in blank)
-    if any(not word.strip() for word in agent.when):
-        yield ("when",), "contains an empty word"
     if agent.when and agent.otherwise:
         yield ("otherwise",), "set when or otherwise, not both: otherwise is for a task that no when matches"
     for n, word in enumerate(agent.when):
-        if pattern := words.expression(word.strip()):
-            yield from _regex(("when", n), pattern)
+        yield from _when(("when", n), word.strip())
+    for n, text in enumerate(agent.drain.allow):
+        yield from _allow(("drain", "allow", n), text)
     if not agent.success.codes:
         yield ("success", "codes"), "empty: no exit code would mean success; remove the key for the default, 0"
     if agent.success.output:
         yield from _regex(("success", "output"), agent.success.output)
+
+
+def _when(at: KeyPath, word: str) -> Wrong:
+    if not word:
+        yield at, "an empty word\nwrite a word of the task, or remove it"
+    if word == "/":
+        yield at, 'a single slash\nwrite a regular expression between two, such as "/data(base)?/"'
+    elif written := words.expression(word):
+        pattern, flags = written
+        if not pattern.strip():
+            yield at, 'an empty regular expression\nwrite it between the slashes, such as "/data(base)?/"'
+        elif flags not in ("", "i"):
+            plain, text = words.quoted(f"/{pattern}/"), words.quoted(word[1:])
+            unknown = f"unknown flag{'s' * (len(flags) > 1)} {flags}"
+            yield at, f"{unknown}\nwrite {plain}, which matches in any case, or {text} for the text"
+        else:
+            yield from _regex(at, pattern)
+
+
+def _allow(at: KeyPath, text: str) -> Wrong:
+    if not text.strip(" *?"):
+        yield at, f"{show(text)} keeps every process\nwrite a part of the command line of those to keep"
+    elif "[" in (rest := _SET.sub(lambda match: "x" * len(match[0]), text)):
+        n = rest.index("[")
+        yield (
+            at,
+            f"{show(text)} has a [ without its ]\nwrite {show(f'{text[:n]}[[]{text[n + 1 :]}')} for that character",
+        )
 
 
 def _variables(env: Iterable[str], at: KeyPath) -> Wrong:

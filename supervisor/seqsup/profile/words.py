@@ -31,6 +31,7 @@ _OPEN = dict.fromkeys(("|", "||", "|&", "&&"), "COMMAND") | dict.fromkeys((">", 
 _OWN = ("[", "expr", "test", "tmux", "tr")
 _SEPARATOR = ("-d", "-F", "-s", "-t", "--delimiter", "--field-separator", "--output-delimiter", "--separator")
 _FIND_RUNS = ("-exec", "-execdir", "-ok", "-okdir")
+_EXPRESSION = re.compile(r"/(.*)/([gimsuxy]{0,3})", re.DOTALL)  # behind it the flags of other languages
 _SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "fish")
 
 
@@ -43,9 +44,10 @@ def listed(words: Iterable[str]) -> str:
     return f"[{', '.join(map(quoted, words))}]"
 
 
-def expression(word: str) -> str:
-    """Return the regular expression that is written `/so/`; empty for a word."""
-    return word[1:-1] if len(word) > 2 and word[0] == word[-1] == "/" else ""
+def expression(word: str) -> tuple[str, str] | None:
+    """Return a regular expression that is written `/so/`, and its flags; None for a word."""
+    match = _EXPRESSION.fullmatch(word)
+    return (match[1], match[2]) if match is not None else None
 
 
 def operator(command: Sequence[str]) -> int | None:

@@ -405,6 +405,8 @@ def test_a_node_agent_starts_with_what_its_node_takes(
             "a: Node v20.10.0 does not accept --expose-gc in NODE_OPTIONS",
         ),
         ("node = { telemetry = false, heap_snapshot = true }", node(), "a: node.heap_snapshot has no effect"),
+        ("node.telemetry = false\ngc.mode = 'between'", node(), 'a: gc.mode = "between" has no effect: node.telemetry'),
+        ("memory.warn = 'none'\ngc.mode = 'aggressive'", node(), 'a: gc.mode = "aggressive" works as "between"'),
         ("", node(user_options="--trace-gc"), "refuses it and exits with 9"),
         ("", node(user_options="--max-old-space-size=9"), "which is kept"),
         ("node.max_old_space_size = '300M'", node(user_options="--max-old-space-size=9"), "of the profile replaces it"),

@@ -99,6 +99,7 @@ def test_word_of_when_is_a_whole_word_of_the_task_in_any_case(task: str, taken: 
         ("user interface", "the\nuser  interfaces", True), ("user interface", "the interface user", False),
         ("c++", "in C++", True), ("front-end", "front-ends", True),
         ("/butt.*red/", "a BUTTON in red", True), ("/^add/", "please add", False), ("/", "a / b", True),
+        ("/RED/i", "in red", True), ("/src/app", "in /src/app", True),
     ],
 )  # fmt: skip
 def test_when_matches_inflected_words_phrases_and_expressions(word: str, task: str, taken: bool) -> None:
