@@ -65,20 +65,20 @@ def operator(command: Sequence[str]) -> int | None:
 
 def for_shell(command: Sequence[str]) -> str:
     """Return the command as TOML, run by a shell."""
-    return listed(_shelled((), command))
+    return listed(_shelled("", command))
 
 
 def meant(command: Sequence[str]) -> tuple[str, list[str]]:
     """Return what is wrong with a command whose first word is a whole command line, and the words that were meant."""
     text, *rest = command
     if any(word in OPERATORS for word in text.split()):
-        return "no shell runs this", _shelled(text.split(), rest)
+        return "no shell runs this", _shelled(text, rest)
     return "", [*_split(text), *rest]
 
 
-def _shelled(script: Iterable[str], command: Iterable[str]) -> list[str]:
+def _shelled(line: str, command: Iterable[str]) -> list[str]:
     """Return a call of a shell. Placeholders of `command` become arguments, which no shell misreads."""
-    script, arguments = list(script), []
+    script, arguments = [line] if line else [], []
     for word in command:
         if placeholders.written(word):
             arguments.append(word)
@@ -86,16 +86,9 @@ def _shelled(script: Iterable[str], command: Iterable[str]) -> list[str]:
         elif word not in OPERATORS and re.search(r"[\s'\"\\;&|<>()`#!]|^$", word):
             word = shlex.quote(word)
         script.append(word)
-    before = ["COMMAND"] if script[0] in OPERATORS else []
-    after = [_OPEN[script[-1]]] if script[-1] in _OPEN else []
-    return ["sh", "-c", " ".join([*before, *script, *after]), *(["sh", *arguments] if arguments else [])]
-
-
-def split(text: str) -> str:
-    """Return as TOML the list that a command written as one string was meant to be."""
-    if any(word in OPERATORS for word in text.split()):
-        return listed(["sh", "-c", text])
-    return listed(_split(text))
+    line = " ".join(script)
+    before, after = ("COMMAND " if line.split()[0] in OPERATORS else ""), _OPEN.get(line.split()[-1], "")
+    return ["sh", "-c", f"{before}{line} {after}".rstrip(), *(["sh", *arguments] if arguments else [])]
 
 
 def _split(text: str) -> list[str]:

@@ -22,10 +22,13 @@ SIGNALS = (
 
 
 def supervise(
-    plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True,
+    plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True, first: Halt = Halt.AFTER_AGENT,
     verdict: Callable[[int, RunView], int] | None = None,
 ) -> int:  # fmt: skip
-    """Carry out a plan and return the exit code, or what `verdict` makes of that of a run that began. See run_plan."""
+    """Carry out a plan and return the exit code, or what `verdict` makes of that of a run that began. See run_plan.
+
+    `first` is what the first Ctrl-C requests.
+    """
     if inside := os.environ.get(COOKIE):
         agent, run = os.environ.get("SEQSUP_AGENT", "?"), Path(os.environ.get(FOLDER, inside)).name
         raise Refused(
@@ -33,14 +36,14 @@ def supervise(
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    code, view = asyncio.run(_supervise(plan, display, resume=resume, wait=wait))
+    code, view = asyncio.run(_supervise(plan, display, StopRequest(first), resume, wait=wait))
     return code if verdict is None or view is None else verdict(code, view)
 
 
-async def _supervise(plan: Plan, display: Display, *, resume: int | None, wait: bool) -> tuple[int, RunView | None]:
-    # One command is all that `run` has: after it there is nothing that a first Ctrl-C could keep from starting
-    first = Halt.NOW if plan.profile is None else Halt.AFTER_AGENT
-    readers, stop, wake = TerminalReaders(plan, display), StopRequest(first), Wake()
+async def _supervise(
+    plan: Plan, display: Display, stop: StopRequest, resume: int | None, *, wait: bool
+) -> tuple[int, RunView | None]:
+    readers, wake = TerminalReaders(plan, display), Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
     stop.subscribe(readers.stops)

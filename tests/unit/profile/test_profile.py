@@ -111,6 +111,7 @@ WRONG = [
         "unknown placeholders {taks}, {itm} (did you mean {task}, {item}? write {{taks}, {{itm} if the braces",
     ),
     ('[[agents]]\nname = "a"\ncommand = "claude -p hi"', "agents[0].command", 'command = ["claude", "-p", "hi"])'),
+    ("[[agents]]\nname = 'a'\ncommand = \"grep 'a  b' x |\"", "agents[0].command", "\"grep 'a  b' x | COMMAND\"])"),
     ('[[agents]]\nname = "a"\ncommand = "ls | wc"', "agents[0].command", '(write command = ["sh", "-c", "ls | wc"])'),
     (AGENT + "stdin = '{summary:text}'", "agents[0].stdin", "no agent 'text' (write {{summary:text} if the braces"),
     (AGENT + 'stdin = "{item}"', "agents[0].stdin", "with for_each (write {{item} if the braces are text)"),

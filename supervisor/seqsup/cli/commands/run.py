@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from seqsup.cli.arguments import log_options, whole
 from seqsup.cli.load_plan import COMMAND, for_command
+from seqsup.model.enums import Halt
 from seqsup.model.plan import OWN_STDIN
 from seqsup.model.run_view import RunView
 from seqsup.policy.passed_on import NOT_FOUND, NOT_STARTED, passed_on
@@ -70,7 +71,8 @@ def run(
     plan = replace(plan, steps=tuple(replace(step, stdin_file=OWN_STDIN) for step in plan.steps))
     level = log_level and log_level.upper()
     display = Display(relay=True, log_level=level, log_json=log_format == "json")
-    return supervise(plan, display, wait=not no_wait, verdict=_verdict)
+    # After its one command, nothing is left that a stop after the agent would keep from starting
+    return supervise(plan, display, wait=not no_wait, first=Halt.NOW, verdict=_verdict)
 
 
 def _exists(program: str) -> bool:
