@@ -138,5 +138,7 @@ def test_signal_to_bench_leaves_nothing(
     os.kill(bench.pid, signum)
     with suppress(ProcessLookupError):  # an impatient second Ctrl-C waits too
         os.kill(bench.pid, signum)
-    assert bench.wait().code == code
+    said = bench.wait()
+    assert said.code == code
+    assert 'interrupted while measuring "all at once": bench stopped its agents, and no process' in said.stderr
     assert not running(left)

@@ -229,6 +229,13 @@ def test_missing_folder_is_reported_without_a_traceback(seqsup: Seqsup, tmp_path
     )
 
 
+@pytest.mark.parametrize(("words", "option"), [(["mem", "--log", ""], "--log"), (["report", "-o", ""], "--output")])
+def test_empty_path_of_a_file_is_a_mistake(seqsup: Seqsup, words: list[str], option: str) -> None:
+    said = seqsup(*words)
+    assert said.code == 2
+    assert said.stderr.startswith(f"seqsup: {option}: expected the path of a file, not ''\n")
+
+
 def test_path_or_task_that_is_not_utf8_is_reported_without_a_traceback(seqsup: Seqsup, tmp_path: Path) -> None:
     profile, odd = write(tmp_path, shell("a", "true")), os.fsdecode(b"\xff")
     (tmp_path / odd).mkdir()

@@ -87,6 +87,12 @@ def test_exit_code(
     assert reasons(proven(result)) == ended
 
 
+ABREAST = (
+    "--concurrency=2", "--workers=2", "--max-parallel=2", "--max-procs", "--parallelism=2", "--max-concurrency=4",
+    "--threads", "--concurrent",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -96,6 +102,8 @@ def test_exit_code(
         (["strat", "x.toml"], "did you mean start"),
         (["start", "x.toml", "--parallel=3"], "unknown option --parallel: agents run one at a time"),
         (["start", "x.toml", "-j", "3"], "docs/how-to/two-at-a-time.md"),
+        *((["start", flag], f"{flag.partition('=')[0]}: agents run one at a time") for flag in ABREAST),
+        (["start", "--jsno"], "unknown option --jsno (did you mean --json?)"),
         (["plan", "--jobs", "3"], "To allow more, set run.concurrency and run.allow_concurrency"),
     ],
 )

@@ -31,6 +31,13 @@ def text(value: str) -> str:
     return value
 
 
+def file(value: str) -> str:
+    """Path of a file that is written."""
+    if not value:
+        raise click.BadParameter("expected the path of a file, not ''")
+    return value
+
+
 def whole(least: int) -> Callable[[str], Any]:
     return _number(int, least, f"a whole number from {least}")
 

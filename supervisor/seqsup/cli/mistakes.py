@@ -7,7 +7,8 @@ import click
 from seqsup.text import nearest
 
 _TOO_MUCH = re.compile(r"Got unexpected extra arguments? \((.*)\)")
-_ABREAST = ("--parallel", "-j", "--jobs", "-P")  # as xargs, make, GNU parallel and others call it
+# As xargs, make, GNU parallel, test runners and the profile's own key call it
+_ABREAST = re.compile(r"-[jP]|--(?:max-?|num-?|n-?)?(?:parallel|concurren|job|worker|proc|thread|lane)[a-z-]*")
 _ONE_AT_A_TIME = (
     "agents run one at a time, so that their memory does not add up. To allow more, set run.concurrency and"
     " run.allow_concurrency in a profile:"
@@ -22,7 +23,7 @@ def told(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())  # lists stand on lines of their own
     if context is not None:
         if isinstance(error, click.NoSuchOption):
-            if error.option_name in _ABREAST and context.info_name in ("start", "plan", "run"):
+            if _ABREAST.fullmatch(error.option_name) and context.info_name in ("start", "plan", "run"):
                 return f"unknown option {error.option_name}: {_ONE_AT_A_TIME}"
             known = [name for param in context.command.get_params(context) for name in param.opts]
             return f"unknown option {error.option_name}{nearest(error.option_name, known)}"

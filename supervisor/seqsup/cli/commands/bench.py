@@ -159,15 +159,22 @@ def _agents(made: Bench, plan: Plan | None, limit: int) -> str:
 
 
 def _shown(rows: Iterator[Row]) -> Iterator[Row]:
-    """Pass on the rows. On a terminal, say which way is measured."""
-    with closing(rows):  # type: ignore[type-var]
-        for way in WAYS:
-            if sys.stderr.isatty():
-                click.echo(styled("dim", f"measuring: {way}"), err=True)
-            row = next(rows)
-            if row.why and row.way == ONE_BY_ONE:
-                notice(f"{row.crashed} of {row.agents} crashed without any other agent: {row.why}")
-            yield row
+    """Pass on the rows. On a terminal, say which way is measured; after a signal, what was stopped."""
+    way = ""
+    try:
+        with closing(rows):  # type: ignore[type-var]
+            for way in WAYS:
+                if sys.stderr.isatty():
+                    click.echo(styled("dim", f"measuring: {way}"), err=True)
+                row = next(rows)
+                if row.why and row.way == ONE_BY_ONE:
+                    notice(f"{row.crashed} of {row.agents} crashed without any other agent: {row.why}")
+                yield row
+    except (KeyboardInterrupt, SystemExit):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # behind the terminal's ^C
+        notice(f'interrupted while measuring "{way}": bench stopped its agents, and no process of theirs is left')
+        raise
 
 
 def _table(rows: list[Row]) -> list[str]:

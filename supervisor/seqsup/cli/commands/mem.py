@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from seqsup.cli import complete
-from seqsup.cli.arguments import size
+from seqsup.cli.arguments import file, size
 from seqsup.cli.find_run import find
 from seqsup.cli.output import append_object, notice, put_object
 from seqsup.containment.mark import FOLDER
@@ -55,8 +55,8 @@ _COLUMNS = (
 @click.option("--gc", is_flag=True, help="Request a GC in the run's Node processes, and show what it freed.")
 @click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if more than this is in use, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
-@click.option("--log", metavar="FILE", type=Path, help="Append that JSON object to FILE as a line, and print no table.")
-def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, log: Path | None) -> int:
+@click.option("--log", metavar="FILE", type=file, help="Append that JSON object to FILE as a line, and print no table.")
+def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, log: str | None) -> int:
     """Show the memory of the active run, the host, or any processes, now.
 
     RUN is r42, a profile's name or its file; a number alone is a PID. Default: the active run.
@@ -77,7 +77,7 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, 
     at = time.time()
     fields = {"time": timestamp(at), **_fields(usage, freed, threshold)}
     if log is not None:
-        append_object(log, _SCHEMA, fields)
+        append_object(Path(log), _SCHEMA, fields)
     if as_json:
         put_object(_SCHEMA, fields)
     elif log is None:

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from seqsup.cli import complete
+from seqsup.cli.arguments import file
 from seqsup.cli.commands.status import DIED, state_of
 from seqsup.cli.find_run import find
 from seqsup.cli.output import put_bytes, put_file
@@ -18,8 +19,9 @@ _STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 @click.command(short_help="Write an HTML page of a run: memory over time, and what was stopped and why.")
 @click.argument("run", required=False, shell_complete=complete.run)
 @click.option(
-    "-o", "--output", metavar="FILE", help='File to write, or "-" for stdout. Default: NAME-rN.html in this folder.'
-)
+    "-o", "--output", metavar="FILE", type=file,
+    help='File to write, or "-" for stdout. Default: NAME-rN.html in this folder.',
+)  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead, sizes in bytes and times in seconds."
 )
