@@ -149,6 +149,18 @@ def test_printed_text_fits_the_columns(seqsup: Cli, tmp_path: Path, command: str
     assert [line for line in wide if not any(copied in line for copied in ("$ ", "→ ", "seqsup "))] == []
 
 
+@pytest.mark.parametrize("columns", [40, 60])
+def test_help_fits_the_columns(columns: int) -> None:
+    helps = [[], *([name] for names in COMMANDS.values() for name in names), ["artifacts", "put"]]
+    code = f"from seqsup.cli.app import main; print([main([*words, '--help']) for words in {helps}])"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "supervisor"), "COLUMNS": str(columns)}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    *lines, codes = said.stdout.splitlines()
+    assert codes == str([0] * len(helps))
+    assert [line for line in lines if len(line) > columns] == []
+    assert sum(line.startswith("Usage: seqsup") for line in lines) == len(helps)
+
+
 @given(st.text("ab ", max_size=60), st.integers(1, 80))
 def test_a_wrapped_line_has_all_words_and_no_broken_one(text: str, width: int) -> None:
     lines = wrap(text, width)
