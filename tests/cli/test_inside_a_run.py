@@ -11,7 +11,8 @@ import pytest
 from helpers.command_line import Result
 from helpers.paths import ROOT
 from helpers.profiles import agent, shell, write
-from seqsup.host import installation
+from seqsup.host import installation, users
+from seqsup.plan.environment import inherited
 
 Seqsup = Callable[..., Result]
 BARE = "/usr/bin:/bin"
@@ -61,13 +62,18 @@ def test_command_says_what_is_missing_outside_of_a_run() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 def test_agent_of_another_user_finds_it(seqsup: Seqsup, outside: Path) -> None:
-    closed = any(not each.stat().st_mode & 0o001 for each in Path(sys.executable).resolve().parents)
+    def closed(path: Path) -> bool:
+        return any(not each.stat().st_mode & 0o001 for each in path.parents)
+
     script = f"command -v seqsup >&2; {PUTS}"
     profile = write(outside, shell("a", script), run={"user": "nobody", "state_dir": str(outside / "state")})
     result = seqsup("start", profile)
     said = (outside / "state/runs/r1/a/1/stderr.log").read_text()
+    if closed(COMMAND):  # this checkout is in root's home
+        assert (result.code, "seqsup: not found" in said) == (1, True), said
+        return
     assert said.startswith(f"{COMMAND}\n")
-    if closed:  # the Python of this machine is in root's home
+    if closed(Path(sys.executable)) or closed(Path(sys.executable).resolve()):  # and so is Python
         assert result.code == 1
         assert f"this user cannot start {sys.executable}" in said
     else:
@@ -112,6 +118,21 @@ def test_folder_that_another_user_can_write_is_left_out(
     installation._is_ours.cache_clear()
     assert installation.with_seqsup(BARE) == BARE
     installation._is_ours.cache_clear()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+def test_folder_that_another_user_cannot_enter_is_left_out(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it on PATH a missing command is "permission denied", which programs that try several do not expect."""
+    command = outside / "closed/bin/seqsup"
+    command.parent.mkdir(parents=True)
+    monkeypatch.setattr(installation, "_COMMAND", command)
+    monkeypatch.setattr(installation, "_is_ours", lambda: True)
+    account = users.look_up("nobody", ("PATH",))
+    theirs = f"{outside}/closed:{BARE}"
+    for mode, found in ((0o711, True), (0o700, False)):
+        command.parent.parent.chmod(mode)
+        parts = inherited(account, {"PATH": theirs})["PATH"].split(":")
+        assert (":".join(parts[:3]), str(command.parent) in parts) == (theirs, found)
 
 
 def test_python_that_runs_it_is_that_of_the_supervisor(seqsup: Seqsup, tmp_path: Path) -> None:

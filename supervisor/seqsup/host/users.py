@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -145,6 +145,13 @@ def acting_as(account: Account | None) -> Iterator[None]:
         set_uids(uid)
         set_gids(gid)
         set_groups(ours)
+
+
+def may_enter(account: Account, folder: str) -> bool:
+    """Say whether the user may enter a folder."""
+    with suppress(OSError), entering(account, folder):
+        return True
+    return False
 
 
 @contextmanager

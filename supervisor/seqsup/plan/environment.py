@@ -1,5 +1,6 @@
 """The environment of an attempt: what its user has, what preset and profile set, our marks, and what Node goes by."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,16 @@ def search_path(path: str) -> str:
 
 
 def inherited(account: Account | None, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return what a process of that user has of our environment, with the packaged Node and seqsup on its PATH."""
+    """Return what a process of that user has of our environment, with the packaged Node and seqsup on its PATH.
+
+    Folders of ours that it may not enter are left out: with one on PATH, a missing command ends with EACCES instead of
+    ENOENT (execvp(3)), and a program that tries several commands fails at the first.
+    """
     env = users.environment(account, ours)
-    return env if account is None else env | {"PATH": search_path(env["PATH"])}
+    if account is None:
+        return env
+    given, parts = env["PATH"].split(os.pathsep), search_path(env["PATH"]).split(os.pathsep)
+    return env | {"PATH": os.pathsep.join(part for part in parts if part in given or users.may_enter(account, part))}
 
 
 def added(own: Mapping[str, str]) -> dict[str, str]:
