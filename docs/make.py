@@ -206,7 +206,8 @@ def _public(module: ModuleType, name: str) -> Iterator[str]:
     found = getattr(module, name)
     if inspect.isfunction(found):
         signature = re.sub(r"str \| os\.PathLike\[str\]", "str | PathLike", str(inspect.signature(found)))
-        signature = re.sub(r"(collections\.abc|typing|pathlib|seqsup(\.\w+)*)\.", "", signature)
+        # Python 3.13 has pathlib's classes in a module inside it, others do not.
+        signature = re.sub(r"\b(collections|typing|pathlib|seqsup)(\.\w+)*\.", "", signature)
         yield f"\n### {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
         return
     fields = ", ".join(f"`{field}`" for field in getattr(found, "__struct_fields__", ()))
