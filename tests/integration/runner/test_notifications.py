@@ -304,11 +304,12 @@ def test_what_cannot_be_sent_is_refused_with_its_line(
     assert not (tmp_path / "ran").exists()
 
 
-def test_without_apprise_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apprise_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(notification, "find_spec", lambda _: None)
+    (tmp_path / "notify-send").symlink_to("/bin/true")
     found = notification.unfit(["desktop", "ntfy://x", "slack://y"], {}, None)
     assert found == {1: f"needs Apprise, which is not installed: {command_to_add('apprise')}"}
-    assert notification.unfit(["desktop"], {}, None) == {}
+    assert notification.unfit(["desktop"], {"PATH": str(tmp_path)}, None) == {}
 
 
 def test_desktop_without_a_session_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
