@@ -1,6 +1,7 @@
 """The last line that an agent printed: read by a viewer from the files that keep its output."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _TAIL = 16 * 1024  # bytes
 _RESULTS = 10  # agents whose results are shown at the end of a run
 _LINES = 20  # of which the last one that says something is shown
 _HOLDS = ("message", "item", "content", "text", "result", "msg", "error")  # keys of JSON lines, the best first
+# What Node prints below the error that ended it
+_TRACE = re.compile(r"\d+: 0x[0-9a-f]+ |----- Native stack trace -----$")
 
 
 class Said(Struct, frozen=True):
@@ -98,7 +101,7 @@ def last_line(output: bytes) -> str:
     for line in reversed(output.decode(errors="replace").rstrip().split("\n")[-_LINES:]):
         shown = unstyled(line.rstrip("\r").rpartition("\r")[2].expandtabs(1)).strip()  # what was written over is gone
         last = last or shown
-        if shown and (told := _of_json(shown) if shown.startswith("{") else shown):
+        if shown and not _TRACE.match(shown) and (told := _of_json(shown) if shown.startswith("{") else shown):
             return told
     return last
 

@@ -38,6 +38,9 @@ CLAUDE = '{"type":"assistant","message":{"role":"assistant","content":[%s]}}\n'
     (b'{"type":"message","role":"assistant","content":"Hello"}\n', "Hello"),
     (b'{"type":"system","subtype":"init","n":1}\n', '{"type":"system","subtype":"init","n":1}'),
     (b'{"half": "a li', '{"half": "a li'),
+    (b"FATAL ERROR: Reached heap limit\n----- Native stack trace -----\n\n"
+     b" 1: 0xb9c310 node::OOMErrorHandler(char const*) [node]\n11: 0x1cca476  [/usr/bin/node]\n",
+     "FATAL ERROR: Reached heap limit"),
     (b'{"a": ' * 5000, '{"a": ' * 100),
 ])  # fmt: skip
 def test_last_line_says_what_was_printed_last(output: bytes, told: str) -> None:
