@@ -15,9 +15,9 @@ from helpers.waiting import alive
 
 @pytest.mark.memory
 def test_row_21_bench_measures_the_table_of_the_seed(seqsup: Seqsup) -> None:
-    table = seqsup("bench", "--agents", "3", "--memory", "128MiB", deadline=120).stdout
+    ended = seqsup("bench", "--agents", "3", "--memory", "128MiB", deadline=120)
     for way in ("all at once", "one after another", "with leftovers", "under seqsup"):
-        assert re.search(rf"{way} +\d of 3 +\d+ MiB +[\d.]+ s", table), table
+        assert re.search(rf"{way} +\d of 3 +\d+ MiB +[\d.]+ s", ended.stdout), ended
 
 
 def test_row_22_plan_says_when_one_at_a_time_takes_too_long(seqsup: Seqsup, tmp_path: Path) -> None:

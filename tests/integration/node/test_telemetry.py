@@ -379,7 +379,8 @@ def test_a_leak_in_a_worker_thread_is_not_called_outside_javascript(node: Path, 
 
 @pytest.mark.memory
 def test_hard_stop_is_not_delayed_and_has_the_last_reports(node: Path, tmp_path: Path) -> None:
-    limits = {**LIMITS, "soft": 250 * MIB, "hard": 300 * MIB, "sustain": 60.0}
+    # The leak ends at 350 MiB of RSS. Up to 60 of them are pages of Node's file, which do not count.
+    limits = {**LIMITS, "soft": 220 * MIB, "hard": 270 * MIB, "sustain": 60.0}
     ended = leak(node, tmp_path, "objects", 20, limits=limits)
     assert ended.reason is Reason.HARD
     assert "js-leak or garbage: " in ended.outcome.why, (ended.folder / "forensics.txt").read_text()

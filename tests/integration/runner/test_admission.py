@@ -73,7 +73,8 @@ def test_host_floor_applies_in_a_limited_cgroup_while_agents_run(
     small_group: Path, tmp_path: Path, stub: Stub, tier: str
 ) -> None:
     """The machine has far more available, and the page cache of the group counts as room."""
-    writes = shell("writes", "head -c 180M /dev/zero >file; sleep 1")
+    # On a disk, where /tmp may be memory
+    writes = shell("writes", "f=$(mktemp -p /var/tmp); head -c 180M /dev/zero >$f; sleep 1; rm $f")
     grows = agent("grows", stub("grows", 280, "--rate", 150))
     path = write(tmp_path, writes, grows, memory={"host_floor": "100MiB", "hard": "none", "soft": "none"})
     enter = f'echo 0 >{small_group}/cgroup.procs; exec "$@"'
