@@ -58,6 +58,7 @@ def test_bench_crashes_agents_at_once_and_none_under_seqsup(seqsup: Cli, tier: s
     assert fields["by_kernel"] == (fields["tier"] != "subreaper")
     for row in fields["ways"]:
         assert 70 * 2**20 < row["peak"] < 200 * 2**20
+        assert row["peak"] <= fields["limit"] or not fields["by_kernel"], row
         assert row["seconds"] > 0.2
     assert not running(f"{bench_agent_main.__file__}\0" + "75")
 
@@ -74,6 +75,12 @@ def test_bench_shows_a_table(seqsup: Cli) -> None:
         "with leftovers",
         "under seqsup",
     ]
+
+
+def test_bench_says_why_a_peak_can_be_above_a_limit_that_is_only_watched(seqsup: Cli) -> None:
+    env = {"COLUMNS": "200", "SEQSUP_TIER": "subreaper"}
+    said = seqsup("bench", "--agents", "1", *SMALL, env=env, deadline=120)
+    assert "looks every 5 ms, so a peak can be above the limit" in said.stdout
 
 
 def test_bench_runs_a_profile_four_times(seqsup: Cli, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqsup.containment.cgroup.group import Cgroup
+from seqsup.containment.cgroup.group import Cgroup, hard_for
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.containment.launcher import wrap
 from seqsup.containment.members import Members, descend, own_children
@@ -32,7 +32,7 @@ class Box:
         self._limit, self._peak, self._members = limit, 0, Members()
         self._group: Cgroup | None = None
         if chosen.groups is not None and by_kernel(chosen):
-            self._group = chosen.groups.make(name, limit, most_processes())
+            self._group = chosen.groups.make(name, hard_for(limit), most_processes())
             all_at_once = Path(self._group.entry[0]).with_name("memory.oom.group")
             if all_at_once.exists():  # cgroup v2 with its memory controller
                 all_at_once.write_text("0")

@@ -26,7 +26,7 @@ from seqsup.model.plan import Plan, Step
 from seqsup.plan.containment import contain
 from seqsup.plan.select import Choice
 from seqsup.runner.bench import ONE_BY_ONE, SUPERVISED, WAYS, Bench, Row, measure, of_plan, of_stubs, stub_size
-from seqsup.runner.bench_box import STOPS, by_kernel
+from seqsup.runner.bench_box import STOPS, TICK, by_kernel
 from seqsup.state.run_folder import RUNS, state_dir, surely_alive
 from seqsup.text import counted, styled, wrap
 from seqsup.units import GIB, MIB, format_duration, format_size
@@ -35,6 +35,10 @@ from seqsup.view.terminal import width
 
 _LEAST = 128 * MIB  # seqsup itself takes a quarter of it
 _AGENTS = 5
+_WATCHED = (
+    f"limit kept by seqsup, as there is no cgroup (see seqsup doctor): it looks every {TICK * 1000:.0f} ms, so a peak"
+    " can be above the limit"
+)
 _COLUMNS = (Column("way", right=False), Column("crashed"), Column("peak"), Column("time"))
 
 
@@ -73,10 +77,8 @@ def bench(profile: str | None, agents: int | None, memory: int | None, task: str
         made = of_plan(plan, folder) if plan is not None else of_stubs(agents or _AGENTS, limit, folder)
         kernel = by_kernel(chosen)
         if not as_json:
-            by = f"the kernel ({chosen.tier})" if kernel else "seqsup, as there is no cgroup (see seqsup doctor)"
-            click.echo(
-                "\n".join([*wrap(_agents(made, plan, limit), width()), *wrap(f"limit kept by {by}", width()), ""])
-            )
+            by = f"limit kept by the kernel ({chosen.tier})" if kernel else _WATCHED
+            click.echo("\n".join([*wrap(_agents(made, plan, limit), width()), *wrap(by, width()), ""]))
         rows = list(_shown(measure(made, chosen, limit, folder)))
     if as_json:
         ways = msgspec.to_builtins(rows)

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from seqsup.units import MIB
 
+_ABOVE, _AT_LEAST = 2, 16 * MIB  # per cent of hard, and bytes
+
 
 class Unavailable(Exception):
     """This machine does not give such cgroups; the message says why."""
@@ -81,4 +83,9 @@ class Cgroups(Protocol):
 
 def backstop(hard: int) -> int:
     """Return the kernel's limit in bytes: so far above hard that the watcher, which can name causes, comes first."""
-    return hard + max(hard * 2 // 100, 16 * MIB)
+    return hard + max(hard * _ABOVE // 100, _AT_LEAST)
+
+
+def hard_for(limit: int) -> int:
+    """Return the largest hard in bytes of which the kernel's limit is not above `limit` bytes."""
+    return min(limit - _AT_LEAST, limit * 100 // (100 + _ABOVE))
