@@ -248,6 +248,27 @@ def test_log_gets_a_line_with_the_time_for_each_call(seqsup: Cli, tmp_path: Path
     assert len(log.read_text().splitlines()) == 2
 
 
+def test_log_starts_a_new_line_after_a_line_that_was_cut(seqsup: Cli, tmp_path: Path) -> None:
+    """A full disk or a crash may have cut it."""
+    log = tmp_path / "memory.ndjson"
+    log.write_text('{"schema": "seqsup.m')
+    assert seqsup("mem", "--log", log).code == 0
+    assert seqsup("mem", "--log", log).code == 0
+    cut, *lines = log.read_text().splitlines()
+    assert cut == '{"schema": "seqsup.m'
+    assert [json.loads(line)["schema"] for line in lines] == ["seqsup.mem/1"] * 2
+
+
+def test_log_without_room_for_a_line_is_an_error(seqsup: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "memory.ndjson"
+    log.write_text("x" * 1000 + "\n")
+    words = [sys.executable, "-m", "seqsup", "mem", "--log", str(log)]
+    ended = subprocess.run(["prlimit", "--fsize=1010", "--", *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"{log}:" in ended.stderr
+    assert "No space left on device" in ended.stderr
+
+
 def test_any_process_can_be_weighed_and_is_not_touched(seqsup: Cli, stub: Callable[..., list[str]]) -> None:
     program = subprocess.Popen(["node", "-e", WAITS], stdout=subprocess.PIPE)
     try:

@@ -84,9 +84,10 @@ def put_object(schema: str, fields: dict[str, object]) -> None:
 def append_object(path: Path, schema: str, fields: dict[str, object]) -> None:
     """Append one object as a line to a file, which is created with mode 0600.
 
-    SeqsupError: it is a link, no regular file, or has a second name, so that another user may have put it there.
+    A last line that was cut stays a line of its own. SeqsupError: the file is a link, no regular file, or has a second
+    name, so that another user may have put it there. OSError: the disk has no room for all of the line.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
     except FileNotFoundError:
@@ -99,7 +100,10 @@ def append_object(path: Path, schema: str, fields: dict[str, object]) -> None:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise SeqsupError(f"{path}: {_NO_LOG}")
-        file.write(_line(schema, fields))  # in one call, so that lines of two programs do not mix
+        cut = status.st_size > 0 and os.pread(fd, 1, status.st_size - 1) != b"\n"
+        line = b"\n" * cut + _line(schema, fields)
+        if (file.write(line) or 0) < len(line):  # in one call, so that lines of two programs do not mix
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _line(schema: str, fields: dict[str, object]) -> bytes:
