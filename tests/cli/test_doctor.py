@@ -476,8 +476,8 @@ def test_doctor_reports_a_hook_that_no_event_of_claude_starts(seqsup: Cli, tmp_p
     checks = json.loads(seqsup("doctor", "--json", env={"HOME": str(home)}).stdout)["checks"]
     of_user, of_project = [check for check in checks if check["what"] == "claude settings"]
     assert of_user["level"] == of_project["level"] == "warn"
-    assert f"{home}/.claude/settings.json: hooks.Stop[0] is a string" in of_user["finding"]
-    assert f"{tmp_path}/.claude/settings.json: hooks.post-task is not an event" in of_project["finding"]
+    assert f"{home}/.claude/settings.json, line 1: hooks.Stop[0] is a string" in of_user["finding"]
+    assert f"{tmp_path}/.claude/settings.json, line 1: hooks.post-task is not an event" in of_project["finding"]
 
 
 def test_a_node_that_is_gone_leaves_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,21 @@
-"""The hooks in Claude Code's settings files, checked: JSON, events, structure and scripts.
+"""The hooks in Claude Code's settings files, checked: JSON, events, structure, matchers and commands.
 
-Source: https://code.claude.com/docs/en/hooks, as of November 2026.
+Sources: https://code.claude.com/docs/en/hooks, and what Claude Code 2.1.332 did with each mistake.
 """
 
 import json
 import os
 import re
-import shlex
 import stat
+import warnings
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqsup.doctor.finding import Finding, Level
+from seqsup.doctor.hook_command import Folders, check_line, check_words
+from seqsup.doctor.json_places import places, shortened
 from seqsup.text import counted, cut, nearest
 
 _USER = ".claude/settings.json"
@@ -22,19 +24,24 @@ _EVENTS = frozenset({
     "ConfigChange", "CwdChanged", "DirectoryAdded", "Elicitation", "ElicitationResult", "FileChanged",
     "InstructionsLoaded", "MessageDisplay", "Notification", "PermissionDenied", "PermissionRequest", "PostCompact",
     "PostModelSwitch", "PostToolBatch", "PostToolUse", "PostToolUseFailure", "PreCompact", "PreModelSwitch",
-    "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure", "SubagentStart", "SubagentStop",
-    "TaskCompleted", "TaskCreated", "TeammateIdle", "UserPromptExpansion", "UserPromptSubmit", "WorktreeCreate",
-    "WorktreeRemove",
+    "PreSkillShellCommand", "PreToolUse", "SessionEnd", "SessionStart", "Setup", "Stop", "StopFailure", "SubagentStart",
+    "SubagentStop", "TaskCompleted", "TaskCreated", "TeammateIdle", "UserPromptExpansion", "UserPromptSubmit",
+    "WorktreeCreate", "WorktreeRemove",
 })  # fmt: skip
 _TYPES = {  # and the strings that a hook of the type needs
     "command": ("command",), "http": ("url",), "mcp_tool": ("server", "tool"), "prompt": ("prompt",),
     "agent": ("prompt",),
 }  # fmt: skip
-_INTERPRETERS = frozenset({"bash", "sh", "dash", "zsh", "node", "python", "python3", "bun", "deno", "tsx"})
-_PREFIXES = {  # and the folder that each names
-    "~/": "home", "$HOME/": "home", "${HOME}/": "home", "$CLAUDE_PROJECT_DIR/": "project",
-    "${CLAUDE_PROJECT_DIR}/": "project",
+_GUARDS = frozenset({"PreToolUse", "PermissionRequest"})  # Claude Code takes no settings without one of these
+_MATCHED = _GUARDS | {  # the events with a matcher that is a regular expression
+    "Notification", "PermissionDenied", "PostCompact", "PostToolUse", "PostToolUseFailure", "PreCompact", "SessionEnd",
+    "SessionStart", "SubagentStart", "SubagentStop",
 }  # fmt: skip
+_SYNTAX = (  # how Python's errors begin that are errors in JavaScript too
+    "bad escape (end", "missing ), unterminated subpattern", "multiple repeat", "nothing to repeat",
+    "unbalanced parenthesis", "unterminated character set",
+)  # fmt: skip
+_NO_JAVASCRIPT = re.compile(r"\(\?(?:[a-zA-Z]+\)|P[<=])")
 _KINDS: dict[type, str] = {
     dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number",
     type(None): "null",
@@ -43,26 +50,26 @@ _MOST = 2**20  # bytes of a file; another user may have written it
 _SHOWN = 10  # findings of a file
 _TEXT = 80  # characters of a key or a command that are repeated
 
+_OFF = "disableAllHooks"
 _WHAT = "claude settings"
 _FIX = "fix the JSON; until then Claude Code ignores the file"
 
-Told = tuple[str, str]  # what is wrong and where, and the remedy
 
+class _Told(NamedTuple):
+    """Path of a key, what is wrong with it, and the remedy."""
 
-class Folders(NamedTuple):
-    """The folders that a hook's command may begin with. None: another one in each session."""
-
-    home: Path | None
-    project: Path | None
+    at: str
+    said: str
+    remedy: str
 
 
 def claude_settings(projects: Iterable[str | Path], homes: Iterable[str | Path]) -> Iterator[Finding]:
     """Check the settings of users and of projects. A hook that Claude Code does not run is a warning."""
     known = [Path(home) for home in homes]
-    files = {home / _USER: Folders(home, None) for home in known}
+    files = {home / _USER: Folders(home, None, None) for home in known}
     only = known[0] if len(known) == 1 else None
     for folder in map(Path, projects):
-        files |= {folder / name: Folders(only, folder) for name in _PROJECT if folder / name not in files}
+        files |= {folder / name: Folders(only, folder, folder) for name in _PROJECT if folder / name not in files}
     for file, folders in files.items():
         try:
             content = _read(file)
@@ -87,7 +94,7 @@ def _read(file: Path) -> bytes:
 
 def _checked(file: Path, content: bytes, folders: Folders) -> Iterator[Finding]:
     try:
-        settings = json.loads(content)
+        settings = json.loads(text := content.decode(json.detect_encoding(content)))
     except json.JSONDecodeError as error:
         told = f"{file}, line {error.lineno}: {error.msg} (column {error.colno})"
         yield Finding(Level.WARN, _WHAT, told, _FIX)
@@ -95,10 +102,13 @@ def _checked(file: Path, content: bytes, folders: Folders) -> Iterator[Finding]:
     except (ValueError, RecursionError):
         yield Finding(Level.WARN, _WHAT, f"{file}: this is not JSON", _FIX)
         return
-    wrong = _wrong(settings, folders)
+    wrong = chain(_twice(text), _wrong(settings, folders))
     first = list(islice(wrong, _SHOWN))
-    for told, remedy in first:
-        yield Finding(Level.WARN, _WHAT, f"{file}: {told}", remedy)
+    paths = {told.at for told in first}
+    lines = {place.path: place.line for place in places(text) if place.path in paths} if first else {}
+    for at, said, remedy in first:
+        where = f"{file}, line {lines[at]}" if at in lines else f"{file}"
+        yield Finding(Level.WARN, _WHAT, f"{where}: {at}{said}", remedy)
     if more := sum(1 for _ in wrong):
         yield Finding(Level.WARN, _WHAT, f"{file}: {counted(more, 'more finding')}")
     if not first:
@@ -108,63 +118,114 @@ def _checked(file: Path, content: bytes, folders: Folders) -> Iterator[Finding]:
         yield Finding(Level.OK, _WHAT, told)
 
 
-def _wrong(settings: Any, folders: Folders) -> Iterator[Told]:
-    """Yield each hook that does not run."""
+def _twice(text: str) -> Iterator[_Told]:
+    for path, _, before in places(text):
+        if before:
+            said = f" is there twice, first in line {before}: Claude Code reads only the last one"
+            yield _Told(path, said, "merge the two into one")
+
+
+def _wrong(settings: Any, folders: Folders) -> Iterator[_Told]:
+    """Yield each hook that does not run, and what keeps all of them from running."""
     if not isinstance(settings, dict):
-        yield f"the file is {_KINDS[type(settings)]}", 'write an object: {"hooks": {…}}'
-    elif not isinstance(events := settings.get("hooks", {}), dict):
-        yield f"hooks is {_KINDS[type(events)]}", 'write an object: {"Stop": [{"hooks": […]}]}'
-    else:
-        for event, groups in events.items():
-            yield from _of_event(event, f"hooks.{cut(event, _TEXT)}", groups, folders)
+        yield _Told("", f"the file is {_KINDS[type(settings)]}", 'write an object: {"hooks": {…}}')
+        return
+    off = settings.get(_OFF, False)
+    if off is not False:
+        said = f" is {_KINDS[type(off)]}: Claude Code ignores this file"
+        said = " is true: Claude Code runs no hook, not even those of other settings files" if off is True else said
+        yield _Told(_OFF, said, "remove it, or set it to false")
+    if not isinstance(events := settings.get("hooks", {}), dict):
+        yield _Told("hooks", f" is {_KINDS[type(events)]}", 'write an object: {"Stop": [{"hooks": […]}]}')
+        return
+    for event, groups in events.items():
+        yield from _of_event(event, f"hooks.{shortened(event)}", groups, folders)
 
 
-def _of_event(event: str, at: str, groups: Any, folders: Folders) -> Iterator[Told]:
+def _of_event(event: str, at: str, groups: Any, folders: Folders) -> Iterator[_Told]:
     if event not in _EVENTS:
         other = "SubagentStop runs after a subagent; hooks.after_agent of a profile, after an agent"
-        yield f"{at} is not an event of Claude Code: it never runs", nearest(event, _EVENTS).strip(" ()") or other
+        remedy = nearest(event, _EVENTS).strip(" ()") or other
+        yield _Told(at, " is not an event of Claude Code: it never runs", remedy)
         return
+    so = "no hook of this file runs" if event in _GUARDS else "it never runs"
     if not isinstance(groups, list):
-        yield f"{at} is {_KINDS[type(groups)]}", f'write a list: "{event}": [{_group(groups)}]'
+        yield _Told(at, f" is {_KINDS[type(groups)]}: {so}", f'write a list: "{event}": [{_group(groups)}]')
         return
     for number, group in enumerate(groups):
-        yield from _of_group(f"{at}[{number}]", group, folders)
+        here = f"{at}[{number}]"
+        for told in _of_group(here, group):
+            yield told._replace(said=f"{told.said}: {so}")
+        matcher, hooks = (group.get("matcher"), group.get("hooks")) if isinstance(group, dict) else (None, None)
+        if event in _MATCHED and isinstance(matcher, str) and not _is_matcher(matcher):
+            said = f" {cut(matcher, _TEXT)} is not a regular expression of JavaScript: it never runs"
+            yield _Told(f"{here}.matcher", said, 'correct it; "Edit|Write" and "mcp__.*" are right')
+        for index, hook in enumerate(hooks if isinstance(hooks, list) else ()):
+            if isinstance(hook, dict) and hook.get("type") == "command":
+                blocked = "the tool call" if event == "PreToolUse" else ""
+                yield from _of_command(f"{here}.hooks[{index}].command", hook, folders, blocked)
 
 
-def _of_group(at: str, group: Any, folders: Folders) -> Iterator[Told]:
+def _of_group(at: str, group: Any) -> Iterator[_Told]:
+    """Yield what is wrong with the structure of a group and its hooks."""
     if not isinstance(group, dict):
-        yield f"{at} is {_KINDS[type(group)]}: it never runs", f"write {_group(group)}"
+        yield _Told(at, f" is {_KINDS[type(group)]}", f"write {_group(group)}")
         return
     if not isinstance(matcher := group.get("matcher", ""), str):
-        yield f"{at}.matcher is {_KINDS[type(matcher)]}", 'write a string, such as "Edit|Write", or leave it out'
+        remedy = 'write a string, such as "Edit|Write", or leave it out'
+        yield _Told(f"{at}.matcher", f" is {_KINDS[type(matcher)]}", remedy)
     if "hooks" not in group:
-        yield f"{at} has no list `hooks`: it never runs", f"write {_group(group.get('command'))}"
+        yield _Told(at, " has no list `hooks`", f"write {_group(group.get('command'))}")
     elif not isinstance(hooks := group["hooks"], list):
-        yield f"{at}.hooks is {_KINDS[type(hooks)]}: it never runs", f"write a list: [{_hook(hooks)}]"
+        yield _Told(f"{at}.hooks", f" is {_KINDS[type(hooks)]}", f"write a list: [{_hook(hooks)}]")
     else:
         for number, hook in enumerate(hooks):
-            yield from _of_hook(f"{at}.hooks[{number}]", hook, folders)
+            yield from _of_hook(f"{at}.hooks[{number}]", hook)
 
 
-def _of_hook(at: str, hook: Any, folders: Folders) -> Iterator[Told]:
+def _of_hook(at: str, hook: Any) -> Iterator[_Told]:
     if not isinstance(hook, dict):
-        yield f"{at} is {_KINDS[type(hook)]}: it never runs", f"write {_hook(hook)}"
+        yield _Told(at, f" is {_KINDS[type(hook)]}", f"write {_hook(hook)}")
         return
     kind = hook.get("type")
     if kind is None:
-        yield f"{at} has no `type`: it never runs", 'add "type": "command"'
+        yield _Told(at, " has no `type`", 'add "type": "command"')
         return
     if not isinstance(kind, str) or kind not in _TYPES:
         meant = nearest(str(kind), _TYPES).strip(" ()") or f"one of {', '.join(_TYPES)}"
-        yield f"{at}.type is {cut(str(kind), _TEXT)}: it never runs", meant
+        yield _Told(f"{at}.type", f" is {cut(str(kind), _TEXT)}", meant)
         return
     for key in _TYPES[kind]:
         if key not in hook:
-            yield f"{at} has no `{key}`: it never runs", f'add "{key}": "…"'
+            yield _Told(at, f" has no `{key}`", f'add "{key}": "…"')
         elif not isinstance(value := hook[key], str):
-            yield f"{at}.{key} is {_KINDS[type(value)]}: it never runs", "write a string"
-        elif kind == "command":
-            yield from _of_command(f"{at}.{key}", value, folders, line="args" not in hook)
+            yield _Told(f"{at}.{key}", f" is {_KINDS[type(value)]}", "write a string")
+
+
+def _of_command(at: str, hook: dict[str, Any], folders: Folders, blocks: str) -> Iterator[_Told]:
+    """Check a command for the shell, or a program with `args`. `blocks`: what the hook's exit code 2 blocks."""
+    command = hook.get("command")
+    if not isinstance(command, str) or hook.get("shell", "bash") != "bash":
+        return
+    for said, remedy in check_words([command], folders) if "args" in hook else check_line(command, folders, blocks):
+        yield _Told(at, f": {said}", remedy)
+
+
+def _is_matcher(matcher: str) -> bool:
+    """Return whether a matcher works. Of Python's errors only those count that JavaScript has too."""
+    if matcher == "*":
+        return True
+    if _NO_JAVASCRIPT.search(matcher):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sets in sets, which JavaScript does not have
+        try:
+            re.compile(matcher.replace("[^]", "."))
+        except re.error as error:
+            return not str(error).startswith(_SYNTAX)
+        except (OverflowError, RecursionError):
+            return True
+    return True
 
 
 def _hook(command: Any) -> str:
@@ -175,43 +236,3 @@ def _hook(command: Any) -> str:
 
 def _group(command: Any) -> str:
     return f'{{"hooks": [{_hook(command)}]}}'
-
-
-# -- scripts
-
-
-def _of_command(at: str, command: str, folders: Folders, *, line: bool) -> Iterator[Told]:
-    """Look for the script of a command: a line for the shell, or else one program."""
-    try:
-        words = shlex.split(command) if line else [command]
-    except ValueError:
-        return
-    while words and re.match(r"\w+=", words[0]):
-        words.pop(0)
-    interpreted = len(words) > 1 and words[0] in _INTERPRETERS
-    file = _file(words[interpreted], folders) if words else None
-    if file is None:
-        return
-    try:
-        mode = file.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        yield f"{at}: there is no {file}", "write the script, or correct its path"
-        return
-    except OSError as error:
-        yield f"{at}: {file}: {error.strerror}", ""
-        return
-    if not stat.S_ISREG(mode):
-        yield f"{at}: {file} is not a file", "correct its path"
-    elif not interpreted and not os.access(file, os.X_OK):
-        yield f"{at}: {file} is not executable", f"chmod +x {shlex.quote(str(file))}"
-
-
-def _file(word: str, folders: Folders) -> Path | None:
-    """Return the file that a word names; None if it is no path, or only a shell could tell."""
-    prefix = next(filter(word.startswith, _PREFIXES), "")
-    rest, folder = word.removeprefix(prefix), getattr(folders, _PREFIXES.get(prefix, "project"))
-    if "/" not in word or re.search(r"[$`*?;&|<>()]", rest):
-        return None
-    if rest.startswith("/"):
-        return Path(rest)
-    return None if folder is None else folder / rest

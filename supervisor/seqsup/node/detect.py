@@ -82,7 +82,7 @@ class Detector:
         return Detected(kind="native", executable=file, why=f"{file} is a native program")
 
     def _script(self, file: str, head: bytes, cwd: str, path: str, depth: int) -> Detected:
-        line = head[2:].split(b"\n", 1)[0].decode(errors="surrogateescape")
+        line = re.split(b"[\n\0]", head[2:], maxsplit=1)[0].decode(errors="surrogateescape")
         interpreter, _, argument = line.strip().partition(" ")  # the kernel passes the rest as one argument
         words = [interpreter, *([argument.strip()] if argument.strip() else [])]
         if not interpreter:

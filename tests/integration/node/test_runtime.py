@@ -142,6 +142,12 @@ def test_real_bun_binary_is_recognised_too(tmp_path: Path) -> None:
     assert kind([str(compiled)], tmp_path) == "bun"
 
 
+def test_first_line_with_a_nul_names_no_program(tmp_path: Path) -> None:
+    """To the kernel it ends there: a shell runs the script."""
+    program(tmp_path / "x.sh", "").write_bytes(b"#!\0/bin/sh\ntrue\n")
+    assert detect(["./x.sh"], str(tmp_path), PATH).why.endswith("is a script of the shell")
+
+
 def test_first_line_that_ends_in_cr_is_reported_with_its_remedy(tmp_path: Path) -> None:
     program(tmp_path / "it's.sh", "").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
     found = detect(["./it's.sh"], str(tmp_path), PATH)

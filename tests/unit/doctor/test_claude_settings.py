@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def test_doctor_accepts_every_type_of_hook(project: Path) -> None:
         (of("Stop", None), "hooks.Stop[0] is null", '"type": "command"'),
         ({"hooks": {"Stop": "x"}}, "hooks.Stop is a string", "a list"),
         ({"hooks": []}, "hooks is a list", "an object"),
+        (of("PreToolUse", {"matcher": 3, "hooks": []}), ".matcher is a number: no hook of this file runs", "Edit"),
+        (of("PreToolUse", "x"), "hooks.PreToolUse[0] is a string: no hook of this file runs", "hooks"),
+        ({"disableAllHooks": True}, "disableAllHooks is true: Claude Code runs no hook", "set it to false"),
+        ({"disableAllHooks": "no"}, "disableAllHooks is a string: Claude Code ignores this file", "set it to false"),
+        (of("PreToolUse", {"matcher": "Bash[", "hooks": []}), ".matcher Bash[ is not a regular expression", "Edit"),
+        (of("SessionStart", {"matcher": "(a", "hooks": []}), ".matcher (a is not a regular expression", "Edit|Write"),
+        (of("PreToolUse", {"matcher": "(?i)bash", "hooks": []}), "(?i)bash is not a regular", "Edit|Write"),
+        (of("PreToolUse", {"matcher": "**", "hooks": []}), ".matcher ** is not a regular expression", "Edit|Write"),
         ("[]", "is a list", "an object"),
         ('{\n  "hooks": {\n    "Stop": [,]\n}}', "line 3: ", "fix the JSON"),
         ("", "line 1: ", "fix the JSON"),
@@ -86,7 +95,7 @@ def test_doctor_reports_a_hook_that_claude_cannot_run(
 
 def test_doctor_reports_each_finding_on_its_own_line(project: Path) -> None:
     found = checked(project, {"hooks": {"Stop": ["a", "b"], "post-task": ["c"]}})
-    assert [each.finding.partition(": ")[2].split()[0] for each in found] == [
+    assert [each.finding.split(": ")[1].split()[0] for each in found] == [
         "hooks.Stop[0]", "hooks.Stop[1]", "hooks.post-task",
     ]  # fmt: skip
 
@@ -97,6 +106,187 @@ def test_doctor_reports_only_the_first_of_many_findings(project: Path) -> None:
     assert "90 more" in found[-1].finding
 
 
+def test_doctor_names_the_line_of_each_finding(project: Path) -> None:
+    text = """{
+  "env": {"A": "}", "B": "[\\""},
+  "hooks": {
+    "post-task": [],
+    "Stop": [
+      {"hooks": []},
+      {
+        "hooks": [
+          {
+            "type": "command",
+            "command": "./no.sh"
+          },
+          "x", 7
+        ]
+      }
+    ],
+    "PreToolUse": [
+      {"hooks": [{"type": "command"}]}, {
+        "matcher": "Bash[",
+        "hooks": []
+      }
+    ]
+  },
+  "disableAllHooks": true
+}
+"""
+    lines = dict(enumerate(text.splitlines(), 1))
+    found = {}
+    for each in checked(project, text):
+        where, at, *_ = each.finding.removeprefix(f"{project}/.claude/settings.json, line ").split(": ", 1)
+        found[at.split()[0].removesuffix(":")] = lines[int(where)].strip()
+    assert found == {
+        "disableAllHooks": '"disableAllHooks": true',
+        "hooks.post-task": '"post-task": [],',
+        "hooks.Stop[1].hooks[0].command": '"command": "./no.sh"',
+        "hooks.Stop[1].hooks[1]": '"x", 7',
+        "hooks.Stop[1].hooks[2]": '"x", 7',
+        "hooks.PreToolUse[0].hooks[0]": '{"hooks": [{"type": "command"}]}, {',
+        "hooks.PreToolUse[1].matcher": '"matcher": "Bash[",',
+    }
+
+
+def test_doctor_reports_a_key_that_is_there_twice(project: Path) -> None:
+    """Claude Code reads the last one."""
+    one, two = ('"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]' for _ in range(2))
+    [found] = checked(project, f'{{"hooks": {{{one}}},\n"x": {{"a": 1}}, "y": {{"a": 1}},\n"\\u0068ooks": {{{two}}}}}')
+    assert found.level is Level.WARN
+    assert found.finding.startswith(f"{project}/.claude/settings.json, line 3: hooks is there twice")
+    assert "line 1" in found.finding
+    found, *_ = checked(project, f'{{"hooks": {{{one},\n{two}}}}}')
+    assert ", line 2: hooks.Stop is there twice" in found.finding
+
+
+@pytest.mark.parametrize(
+    "matcher", ["", "*", "Edit|Write", "mcp__.*", "^(?!Edit)", "(?<a>x)", r"\p{L}", "[[a]", "a{", "[^]"]
+)
+def test_doctor_accepts_what_javascript_accepts_as_a_matcher(project: Path, matcher: str) -> None:
+    settings = of("PreToolUse", {**command("true"), "matcher": matcher})
+    assert [each.level for each in checked(project, settings)] == [Level.OK]
+
+
+@pytest.mark.parametrize("event", ["Stop", "UserPromptSubmit", "FileChanged"])
+def test_doctor_ignores_the_matcher_of_an_event_that_has_none(project: Path, event: str) -> None:
+    assert [each.level for each in checked(project, of(event, {**command("true"), "matcher": "x["}))] == [Level.OK]
+
+
+def test_doctor_reads_settings_that_are_not_utf8_or_have_a_mark_at_their_begin(project: Path) -> None:
+    text = json.dumps(of("Stop", command("true")))
+    for content in (text.encode("utf-8-sig"), text.encode("utf-16")):
+        assert [each.level for each in checked(project, content)] == [Level.OK]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("echo 'x", "Unterminated quoted string|unexpected EOF"),
+        ("if true", "end of file"),
+        ("true && && true", "unexpected"),
+    ],
+)
+def test_doctor_reports_a_command_that_the_shell_refuses(project: Path, text: str, told: str) -> None:
+    [found] = checked(project, of("PreToolUse", command(text)))
+    assert "hooks.PreToolUse[0].hooks[0].command: the shell refuses it" in found.finding
+    assert re.search(told, found.finding)
+    assert "exit 2, which blocks the tool call" in found.finding
+    assert "sh -n" in found.remedy
+    [found] = checked(project, of("Notification", command(text)))
+    assert "blocks" not in found.finding
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "./a\0b",
+        "cd a\0b && ./c",
+        f"cd {'x' * 5000} && ./c",
+        f"./{'x' * 5000}",
+        "./\ud800",
+        "\ud800 'x",
+        "./" + "a/" * 3000,
+    ],
+)
+def test_doctor_survives_any_command(project: Path, text: str) -> None:
+    assert len(checked(project, of("Stop", command(text)))) == 1
+
+
+@pytest.mark.parametrize("first", [b"#!\0\n", b"#!/" + b"x" * 9000, b"#!\xff\xfe\n", b"#!./x.sh\n", b"#! \t\n"])
+def test_doctor_survives_any_first_line(project: Path, first: bytes) -> None:
+    script = project / "x.sh"
+    script.write_bytes(first)
+    script.chmod(0o755)
+    assert len(checked(project, of("Stop", command("./x.sh")))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "1," * 500_000 + "1]",
+        '{"' + "k" * 400_000 + '": [' + "1," * 200_000 + "1]}",
+        '{"a":[' * 300 + "]}" * 300,
+        '{"hooks": {' + ",".join(f'"{n}": 1' for n in range(60_000)) + "}}",
+        '{"a":1,"a":1,' * 1 + '"a":1,' * 100_000 + '"b":1}',
+    ],
+)
+def test_doctor_survives_any_json(project: Path, text: str) -> None:
+    assert len(checked(project, text)) <= 11
+
+
+def test_doctor_runs_no_command_that_it_checks(project: Path) -> None:
+    texts = [
+        f"touch {project}/ran",
+        f"x=$(touch {project}/ran)",
+        f"trap 'touch {project}/ran' EXIT",
+        "cat <<E\ndon't\nE",
+    ]
+    assert checked(project, of("Stop", *map(command, texts)))[0].level is Level.OK
+    assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "told", "remedy"),
+    [
+        ("#!/nope\n", "asks for /nope", ""),
+        ("#!/usr/bin/env nope-nope\n", "nope-nope", ""),
+        ("#!/bin/sh\r\n", "ends in CR", "sed -i"),
+    ],
+)
+def test_doctor_reports_a_script_that_the_kernel_cannot_start(
+    project: Path, first: str, told: str, remedy: str
+) -> None:
+    script = project / "x.sh"
+    script.write_text(f"{first}true\n")
+    script.chmod(0o755)
+    [found] = checked(project, of("Stop", command("./x.sh")))
+    assert found.level is Level.WARN
+    assert told in found.finding
+    assert remedy in found.finding + found.remedy
+    assert checked(project, of("Stop", command("sh x.sh")))[0].level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("cd hooks && ./no.sh", "hooks/no.sh"),
+        ("cd hooks; ./no.sh --fast | tee log", "hooks/no.sh"),
+        ("cd hooks\n# don't\n\nbash ./no.sh", "hooks/no.sh"),
+        ('cd "$CLAUDE_PROJECT_DIR" && cd hooks && A=1 ./no.sh', "hooks/no.sh"),
+        ("cd ./none && ./yes.sh", "none"),
+        ("./no.sh>log", "no.sh"),
+    ],
+)
+def test_doctor_follows_cd_to_a_script(project: Path, text: str, missing: str) -> None:
+    (project / "hooks").mkdir()
+    (project / "hooks/yes.sh").write_text("")
+    (project / "hooks/yes.sh").chmod(0o755)
+    [found] = checked(project, of("Stop", command(text)))
+    assert f"command: there is no {project}/{missing}" in found.finding
+    assert checked(project, of("Stop", command("cd hooks && ./yes.sh")))[0].level is Level.OK
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -104,6 +294,7 @@ def test_doctor_reports_only_the_first_of_many_findings(project: Path) -> None:
         "$CLAUDE_PROJECT_DIR/hooks/x.sh",
         '"${CLAUDE_PROJECT_DIR}"/hooks/x.sh --fast',
         "A=1 ./hooks/x.sh",
+        "hooks/x.sh&& true",
     ],
 )
 def test_doctor_reports_a_script_that_is_missing_or_not_executable(project: Path, script: str) -> None:
@@ -135,7 +326,19 @@ def test_doctor_looks_for_a_program_with_arguments_of_its_own(project: Path) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["jq . | tee x", "if [ -f /no ]; then :; fi", "$TOOLS/x.sh", "'unclosed", "cd /no && x", "`which x`/y"],
+    [
+        "jq . | tee x",
+        "if [ -f /no ]; then /no; fi",
+        "$TOOLS/x.sh",
+        "cd x || exit; ./y.sh",
+        "cd $X && ./y.sh",
+        "`which x`/y",
+        "[ -x ./y.sh ] && ./y.sh",
+        "cd - && ./y.sh",
+        "(cd x && ./y.sh)",
+        "$(dirname x)/y.sh",
+        "cat <<E\ndon't\nE",
+    ],
 )
 def test_doctor_does_not_guess_at_commands_of_the_shell(project: Path, text: str) -> None:
     assert [each.level for each in checked(project, of("Stop", command(text)))] == [Level.OK]
@@ -146,7 +349,7 @@ def test_doctor_reads_user_project_and_local_settings(project: Path) -> None:
     (home / ".claude/settings.json").write_text(json.dumps(of("Stop", "x")))
     (project / ".claude/settings.local.json").write_text(json.dumps(of("Stop", "x")))
     found = checked(project, of("Stop", "x"))
-    assert [each.finding.partition(": ")[0] for each in found] == [
+    assert [each.finding.partition(", line")[0] for each in found] == [
         f"{home}/.claude/settings.json", f"{project}/.claude/settings.json", f"{project}/.claude/settings.local.json",
     ]  # fmt: skip
 
