@@ -323,6 +323,24 @@ def test_the_state_folder_of_the_profile_is_the_one_that_is_looked_at(seqsup: Cl
     assert f"{tmp_path}/own can be written" in seqsup("doctor", profile).stdout
 
 
+def test_doctor_shows_the_last_result_of_each_hook(seqsup: Cli, tmp_path: Path) -> None:
+    hooks = {"after_agent": ["true", "sh -c 'echo no luck; exit 3'"], "killed": ["true"]}
+    profile = write(tmp_path, shell("a", "true"), hooks=hooks)
+    assert "r1" not in seqsup("doctor", profile).stdout
+    for _ in range(2):
+        assert seqsup("start", profile).code == 0
+    result = seqsup("doctor", profile, env={"COLUMNS": "200"})
+    assert result.code == 0
+    assert re.search(r"^ok    hooks +after_agent true: exit 0 after [\d.]+ ?m?s, in r2$", result.stdout, re.M)
+    assert re.search(
+        r"^warn  hooks +after_agent sh -c .*: exit 3 after [\d.]+ ?m?s, in r2: no luck", result.stdout, re.M
+    )
+    assert f"→ its output is in {tmp_path}" in result.stdout
+    output = Path(re.findall(r"its output is in (\S+)", result.stdout)[0])
+    assert "no luck" in (output / "stdout.log").read_text()
+    assert "killed true:" not in result.stdout
+
+
 # -- the unit
 
 

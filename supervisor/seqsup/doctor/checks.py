@@ -23,6 +23,7 @@ from seqsup.errors import SeqsupError
 from seqsup.host.installation import command_to_add
 from seqsup.host.machine import LINUX, Host, too_few_files, total
 from seqsup.host.trust import exposure
+from seqsup.model.events import Recorded
 from seqsup.model.plan import Metrics, Plan
 from seqsup.model.process_names import processes
 from seqsup.model.profile import MemoryTable
@@ -37,7 +38,7 @@ from seqsup.runner import recover
 from seqsup.state import turn
 from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import FILE, kept
-from seqsup.state.run_folder import state_dir, straight
+from seqsup.state.run_folder import RUNS, state_dir, straight
 from seqsup.text import counted
 from seqsup.units import GIB, MIB, format_size
 
@@ -79,7 +80,7 @@ def examine(folder: Path, path: str, plan: Plan | None) -> Iterator[Finding]:
         "claude settings": lambda: claude_settings(_folders(plan), _homes(plan)),
         "metrics port": lambda: tools.metrics_port(metrics),
         "companion port": lambda: tools.companion_ports(plan.companions if plan is not None else ()),
-        "hooks": lambda: tools.hooks(plan.hooks) if plan is not None else (),
+        "hooks": lambda: tools.hooks(plan.hooks, _last_run(plan, folder), folder / RUNS) if plan is not None else (),
         "state folder": lambda: _state(folder),
         "file system": lambda: outside.state_folder(folder),
         "journal": lambda: _journal(folder),
@@ -372,6 +373,15 @@ def _journal(folder: Path) -> Iterator[Finding]:
     journal.check()
     size = format_size((folder / FILE).stat().st_size)
     yield Finding(Level.OK, "journal", f"{counted(len(journal.runs()), 'run')}, {size}, all of it readable")
+
+
+def _last_run(plan: Plan, folder: Path) -> Iterator[Recorded]:
+    """Yield the events of the profile's last run. A journal that cannot be read is a finding of its own."""
+    with contextlib.suppress(SeqsupError):
+        journal = Journal.open(folder) if plan.hooks.commands and kept(folder) else None
+        rows = [row for row in journal.runs() if row.profile == plan.profile] if journal is not None else []
+        if journal is not None and rows:
+            yield from journal.events(rows[-1].run)
 
 
 def _turn(queue: Path) -> Iterator[Finding]:

@@ -5,11 +5,12 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from seqsup.doctor.finding import Finding, Level
 from seqsup.host.trust import user_name
 from seqsup.metrics.endpoint import NO_HOST
-from seqsup.model.events import AttemptEnded, AttemptLost, ChainEnded, Drained, Recorded, RunStarted
+from seqsup.model.events import AttemptEnded, AttemptLost, ChainEnded, Drained, HookEnded, Recorded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
 from seqsup.model.preset import start_commands
@@ -91,12 +92,27 @@ def _holder(port: int) -> str:
         return ""
 
 
-def hooks(hooks: Hooks) -> Iterator[Finding]:
-    """Say which hooks there are; what cannot be started the plan has refused."""
-    if hooks.commands:
-        told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in hooks.commands.items())
-        user = hooks.account.name if hooks.account is not None else user_name(os.geteuid())
-        yield Finding(Level.OK, "hooks", f"{told}: found and executable; they run as {user}")
+def hooks(hooks: Hooks, past: Iterable[Recorded], runs: Path) -> Iterator[Finding]:
+    """Say which hooks there are, and how each ended in a past run; what cannot be started the plan has refused.
+
+    `runs` is the folder with the folders of all runs.
+    """
+    if not hooks.commands:
+        return
+    told = ", ".join(f"{point} {counted(len(of), 'command')}" for point, of in hooks.commands.items())
+    user = hooks.account.name if hooks.account is not None else user_name(os.geteuid())
+    yield Finding(Level.OK, "hooks", f"{told}: found and executable; they run as {user}")
+    ends = {
+        (each.body.point, each.body.command): (each.run, each.body) for each in past if isinstance(each.body, HookEnded)
+    }
+    for point, commands in hooks.commands.items():
+        for run, end in (ends[key] for command in dict.fromkeys(commands) if (key := (point, command)) in ends):
+            told = f"{point} {end.command}: {end.why or 'exit 0'} after {format_duration(end.seconds)}, in {run}"
+            if end.ok:
+                yield Finding(Level.OK, "hooks", told)
+            else:
+                output = f": {end.output}" if end.output else ""
+                yield Finding(Level.WARN, "hooks", told + output, f"its output is in {runs / run / end.folder}")
 
 
 def handshake(node: str) -> Finding:
