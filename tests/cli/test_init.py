@@ -1,7 +1,9 @@
 """`seqsup init`: what it writes can be planned, and it writes over nothing."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -138,6 +140,7 @@ def test_init_overwrites_only_with_force(seqsup: Cli, clis: Callable[..., None],
         (["--example", "demo", "--preset", "claude"], "--example takes no other option"),
         (["my.toml", "--example", "demo"], "name a folder instead of my.toml"),
         (["--timer"], "no profile in"),
+        (["x.toml", "--memory"], "--memory is for --systemd and --timer"),
     ],
 )
 def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -> None:
@@ -168,7 +171,7 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
     assert f"start {profile} --quiet" in ended.stdout
     assert "seqsup-nightly.timer" in ended.stdout
     assert re.search(r"^# {3}\*/5 \* \* \* \*  .* mem --log \S+/memory.ndjson --threshold \S+ \|\|", ended.stdout, re.M)
-    assert "--on-calendar='*:0/5'" in ended.stdout
+    assert f"init {profile} --memory --systemd --timer" in ended.stdout
     assert "seqsup/host/bin" not in ended.stdout + seqsup("init", profile, "--systemd").stdout  # it works in runs only
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze to ask")
@@ -179,6 +182,48 @@ def test_a_timer_is_printed_that_systemd_takes(seqsup: Cli, tmp_path: Path) -> N
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
     )  # fmt: skip
     assert [line for line in asked.stderr.splitlines() if "seqsup" in line] == []
+
+
+def test_units_that_log_memory_are_printed_and_work(seqsup: Cli, tmp_path: Path) -> None:
+    odd = tmp_path / "100% a b"
+    odd.mkdir()
+    profile = write_profile(odd, shell("a", "true"), memory={"soft": "300MiB", "hard": "500MiB"})
+    env = {"SEQSUP_STATE_DIR": str(tmp_path / "new" / "state")}
+    service, timer = (seqsup("init", profile, "--memory", option, env=env) for option in ("--systemd", "--timer"))
+    assert (service.code, timer.code) == (0, 0)
+    assert (
+        seqsup("init", profile, "--memory", "--systemd", "--timer", env=env).stdout
+        == f"{service.stdout}\n{timer.stdout}"
+    )
+    assert "Type=oneshot\n" in service.stdout
+    assert "OnCalendar=*:0/5\n" in timer.stdout
+    assert "start" not in service.stdout.partition("[Unit]")[2]
+    [line] = re.findall("^ExecStart=(.*)$", service.stdout, re.M)
+    *_, command, option, log, threshold, size = words = shlex.split(line.replace("%%", "%"))
+    assert (command, option, log) == ("mem", "--log", f"{tmp_path}/new/state/memory.ndjson")
+    assert (threshold, size) == ("--threshold", "300MiB")
+    assert subprocess.run(words, env={**os.environ, **env}, check=False).returncode == 0
+    [entry] = Path(log).read_text().splitlines()
+    assert json.loads(entry)["host"]["available"] > 0
+    assert Path(log).parent.stat().st_mode & 0o777 == 0o700
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze to ask")
+    units = [tmp_path / f"seqsup-nightly-memory.{kind}" for kind in ("service", "timer")]
+    for unit, printed in zip(units, (service, timer), strict=True):
+        assert f"> /etc/systemd/system/{unit.name}" in printed.stdout or os.geteuid()
+        unit.write_text(printed.stdout)
+    asked = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )  # fmt: skip
+    assert [line for line in asked.stderr.splitlines() if "seqsup" in line] == []
+
+
+def test_units_look_at_the_state_folder_of_the_profile(seqsup: Cli, tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, shell("a", "true"), run={"state_dir": "own"})
+    text = seqsup("init", profile, "--memory", "--systemd").stdout
+    assert f"--log {tmp_path}/own/memory.ndjson" in text
+    assert f"Environment=SEQSUP_STATE_DIR={tmp_path}/own\n" in text
 
 
 @in_tmux

@@ -27,9 +27,6 @@ def write(service: Service, plan: Plan) -> str:
     control = "systemctl" if service.system else "systemctl --user"
     linger = "" if service.system else "# To run while nobody is logged in:  loginctl enable-linger\n"
     online = "Wants=network-online.target\nAfter=network-online.target\n" if service.system else ""
-    variables = "\n".join(
-        f"Environment={_quoted(f'{key}={value}', dollar='$')}" for key, value in service.variables.items()
-    )
     last = max((step.timeouts.grace + step.drain.timeout for step in plan.steps), default=0.0)
     return f"""\
 # Save:    {_saving(service, "--systemd", name)}
@@ -42,7 +39,7 @@ Description=seqsup: the agents of {_plain(plan.name)}, one at a time
 Type=exec
 ExecStart={" ".join(map(_quoted, (*service.command, "start", service.profile)))}
 WorkingDirectory={_plain(str(PurePath(service.profile).parent))}
-{variables}
+{_environment(service)}
 # A group of its own, with limits for each agent; seqsup itself stays outside of them.
 Delegate=yes
 DelegateSubgroup=supervisor
@@ -61,21 +58,18 @@ WantedBy={"multi-user" if service.system else "default"}.target
 def timer(service: Service, plan: Plan) -> str:
     """A timer that starts the unit every night, how to enable it, and the same for cron."""
     name = f"seqsup-{plan.name}"
-    control = "systemctl" if service.system else "systemctl --user"
     start = " ".join(map(shlex.quote, (*service.command, "start", service.profile)))
-    largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
+    watch = _watch(service, plan)
     variables = "\n".join(f"#   {key}={value}" for key, value in service.variables.items())
-    most = write_size(largest or GIB)
-    watch = " ".join(map(shlex.quote, (*service.command, "mem", "--log", service.log, "--threshold", most)))
-    user = "" if service.system else "--user "
     return f"""\
 # Save:    {_saving(service, "--timer", f"{name}.timer")}
-# Enable:  {control} daemon-reload && {control} enable --now {name}.timer   (the timer, not its service)
-# Watch:   systemd-run {user}--unit={name}-memory --on-calendar='*:0/5' {watch}   (logs memory, until the next boot)
+# Enable:  {_enabling(service, f"{name}.timer")}
+# Memory:  {shlex.join((*service.command, "init", service.profile, "--memory", "--systemd", "--timer"))}
+#          (prints a service and a timer that log memory every five minutes)
 # Without systemd, as lines of `crontab -e`: the run; and every five minutes, memory.
 {variables}
 #   0 2 * * *    {_cron(start)} --quiet
-#   */5 * * * *  {_cron(watch)} || echo 'memory is above {most}' | logger -t {name}
+#   */5 * * * *  {_cron(shlex.join(watch))} || echo 'memory is above {watch[-1]}' | logger -t {name}
 
 [Unit]
 Description=seqsup: the agents of {_plain(plan.name)}, every night
@@ -90,9 +84,58 @@ WantedBy=timers.target
 """
 
 
-def _saving(service: Service, option: str, name: str) -> str:
+def write_memory(service: Service, plan: Plan) -> str:
+    """A unit that logs memory once, with how to save it."""
+    return f"""\
+# Save:    {_saving(service, "--memory --systemd", f"seqsup-{plan.name}-memory.service")}
+
+[Unit]
+Description=seqsup: memory of the active run, as a line of JSON
+
+[Service]
+Type=oneshot
+# The threshold is the profile's largest memory.soft. Above it the exit code is 1, so systemd lists the unit as failed.
+ExecStart={" ".join(map(_quoted, _watch(service, plan)))}
+{_environment(service)}
+"""
+
+
+def memory_timer(service: Service, plan: Plan) -> str:
+    """A timer that logs memory every five minutes, with how to enable it."""
+    name = f"seqsup-{plan.name}-memory.timer"
+    return f"""\
+# Save:    {_saving(service, "--memory --timer", name)}
+# Enable:  {_enabling(service, name)}
+
+[Unit]
+Description=seqsup: memory of the active run, every five minutes
+
+[Timer]
+OnCalendar=*:0/5
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _watch(service: Service, plan: Plan) -> tuple[str, ...]:
+    """Return the command that logs memory, with the threshold as its last word."""
+    largest = max((step.limits.soft or step.limits.hard or 0 for step in plan.steps), default=0)
+    return (*service.command, "mem", "--log", service.log, "--threshold", write_size(largest or GIB))
+
+
+def _environment(service: Service) -> str:
+    return "\n".join(f"Environment={_quoted(f'{key}={value}', dollar='$')}" for key, value in service.variables.items())
+
+
+def _enabling(service: Service, timer: str) -> str:
+    control = "systemctl" if service.system else "systemctl --user"
+    return f"{control} daemon-reload && {control} enable --now {timer}   (the timer, not its service)"
+
+
+def _saving(service: Service, options: str, name: str) -> str:
     """The command that puts a text of ours where systemd finds it."""
-    words = shlex.join((*service.command, "init", service.profile, option))
+    words = shlex.join((*service.command, "init", service.profile, *options.split()))
     if service.system:
         return f"{words} > /etc/systemd/system/{name}"
     return f"mkdir -p ~/.config/systemd/user && {words} > ~/.config/systemd/user/{name}"

@@ -53,6 +53,9 @@ _LARGEST = 4 * GIB
 @click.option(
     "--timer", is_flag=True, help="Print a systemd timer for that unit instead, with lines for cron as comments."
 )
+@click.option(
+    "--memory", is_flag=True, help="With --systemd and --timer: print units that log memory every five minutes."
+)
 def init(
     profile: str | None,
     preset: str | None,
@@ -61,6 +64,7 @@ def init(
     force: bool,
     systemd: bool,
     timer: bool,
+    memory: bool,
 ) -> None:
     """Write a profile for the CLI that is found on this machine, with comments, to PROFILE (agents.toml).
 
@@ -68,16 +72,18 @@ def init(
     It overwrites nothing without --force.
     """
     if example is not None:
-        if preset or prompts or force or systemd or timer:
+        if preset or prompts or force or systemd or timer or memory:
             raise click.UsageError("--example takes no other option")
         _write_example(example, Path(profile or "."))
         return
+    if memory and not (systemd or timer):
+        raise click.UsageError("--memory is for --systemd and --timer")
     if systemd or timer:
         if preset or prompts or force:
             raise click.UsageError(
                 "--systemd and --timer print, and write no profile: leave --preset, --prompt, --force"
             )
-        click.echo(_unit(profile_path(profile), systemd, timer), nl=False)
+        click.echo(_unit(profile_path(profile), systemd, timer, memory), nl=False)
         return
     from seqsup.profile import starter
 
@@ -187,12 +193,13 @@ def _write_schema(path: Path) -> str:
     return f" and {path.name} (for editors)"
 
 
-def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
+def _unit(profile: str, with_unit: bool, with_timer: bool, of_memory: bool) -> str:
     from seqsup.cli.load_plan import load
+    from seqsup.cli.read_profile import read, state_dir_of
     from seqsup.host.installation import without_seqsup
     from seqsup.plan.objections import NoTask
     from seqsup.plan.select import Choice
-    from seqsup.view.systemd import Service, timer, write
+    from seqsup.view.systemd import Service, memory_timer, timer, write, write_memory
 
     path = without_seqsup(os.environ.get("PATH", os.defpath))
     own = shutil.which("seqsup", path=path)
@@ -202,13 +209,16 @@ def _unit(profile: str, with_unit: bool, with_timer: bool) -> str:
         raise SeqsupError(f"{error.complaints[0].message}: a unit gives no task; write it into {profile}") from None
     command = (own,) if own is not None else (sys.executable, "-m", "seqsup")
     assert plan.profile is not None
+    folder = state_dir_of(read(profile)) if of_memory else state_dir()  # mem is not given the profile
     variables = {"PATH": path}
-    if os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME"):  # else it would stand in another queue
-        variables["SEQSUP_STATE_DIR"] = str(state_dir())
+    given = os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME")
+    if given or folder != state_dir():  # else it would stand in another queue
+        variables["SEQSUP_STATE_DIR"] = str(folder)
     service = Service(
         command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0,
-        log=str(state_dir() / "memory.ndjson"),
+        log=str(folder / "memory.ndjson"),
     )  # fmt: skip
-    texts = [write(service, plan)] if with_unit else []
-    texts += [timer(service, plan)] if with_timer else []
+    unit, its_timer = (write_memory, memory_timer) if of_memory else (write, timer)
+    texts = [unit(service, plan)] if with_unit else []
+    texts += [its_timer(service, plan)] if with_timer else []
     return "\n".join(texts)

@@ -31,7 +31,7 @@ from seqsup.model.process import Heap
 from seqsup.model.process_names import classify, processes, title
 from seqsup.node.forensics import SAID
 from seqsup.state.journal_schema import kept
-from seqsup.state.run_folder import state_dir
+from seqsup.state.run_folder import private, state_dir
 from seqsup.text import counted, styled, wrap
 from seqsup.units import format_size
 from seqsup.view.ndjson import timestamp
@@ -77,7 +77,10 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, 
     at = time.time()
     fields = {"time": timestamp(at), **_fields(usage, freed, threshold)}
     if log is not None:
-        append_object(Path(log), _SCHEMA, fields)
+        file = Path(log)
+        if file.parent == state_dir():
+            private(file.parent)  # the first run may be still to come
+        append_object(file, _SCHEMA, fields)
     if as_json:
         put_object(_SCHEMA, fields)
     elif log is None:
