@@ -1,5 +1,6 @@
 """What it costs, chains, memory that still grows, and the artifact system."""
 
+import json
 import os
 import re
 import sys
@@ -50,6 +51,19 @@ def test_row_25_artifact_only_writes_briefs_and_starts_nothing(seqsup: Seqsup, t
     assert seqsup("start", profile).code == 0
     assert "cat 'done by hand'" in seqsup("artifacts", "show", "reader", "--file", "brief.md").stdout
     assert not (tmp_path / "ran").exists()
+
+
+def test_row_25_artifact_only_calls_no_agent_completed(seqsup: Seqsup, tmp_path: Path) -> None:
+    profile = write(tmp_path, shell("writer", "touch ran"), shell("reader", "true"), run={"mode": "artifact-only"})
+    started = seqsup("start", profile)
+    shown = seqsup("status").stdout
+    for text in (started.stderr, shown):
+        assert "2 briefs written, no agent started" in text
+        assert re.search(r"^ +reader +– +brief written ", text, re.M)
+        assert "completed  " not in text
+        assert "next: seqsup artifacts show writer --file brief.md" in text
+    assert "2 briefs" in seqsup("runs").stdout
+    assert [each["briefed"] for each in json.loads(seqsup("status", "--json").stdout)["agents"]] == [True] * 2
 
 
 def test_row_26_mcp_servers_are_unloaded_with_their_agent(start: Start, seed_agent: SeedAgent) -> None:

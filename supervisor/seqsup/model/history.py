@@ -80,6 +80,7 @@ class History:
             case events.BriefWritten(agent=name, folder=folder):
                 agent = self._agent(name)
                 agent.state, agent.reason, agent.folder = AgentState.COMPLETED, Reason.COMPLETED, folder
+                agent.briefed = True
                 self.view.failed.pop(name, None)
             case events.AttemptLost() as event:
                 self._attempt_lost(event)
@@ -171,7 +172,7 @@ class History:
             agent.pid = agent.retry_at = agent.due = None
             agent.item = event.items.get(name)
             agent.left_out = name in event.skips
-            agent.before = name in event.completed_before
+            agent.before, agent.briefed = name in event.completed_before, False
             if agent.before:
                 view.failed.pop(name, None)
                 stands = view.completed.get(name)

@@ -91,6 +91,7 @@ class AgentView(MemoryFigures, kw_only=True):
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
+    briefed: bool = False  # in an artifact-only run: its brief was written, and nothing was started
 
     @property
     def label(self) -> str:

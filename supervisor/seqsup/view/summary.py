@@ -98,10 +98,11 @@ def headline(view: RunView, now: float | None = None) -> str:
 def lead(view: RunView, now: float | None = None) -> str:
     """Return the headline with its name bold and its failures in red."""
     before = sum(agent.before for agent in view.agents.values())
-    parts = [
-        f"{view.count(AgentState.COMPLETED)} of {len(view.agents)} completed"
-        + (f" ({before} before)" if before else "")
-    ]
+    briefs = sum(agent.briefed for agent in view.agents.values())
+    parts = [f"{counted(briefs, 'brief')} written, no agent started"] if briefs else []
+    if before or not briefs:
+        completed = f"{view.count(AgentState.COMPLETED) - briefs} of {len(view.agents)} completed"
+        parts.append(completed + (f" ({before} before)" if before else ""))
     words = {
         AgentState.GAVE_UP: "failed",
         AgentState.HALTED: "halted",
@@ -169,6 +170,8 @@ def drained(seconds: float | None, reached: bool | None) -> str:
 
 
 def _reason(agent: AgentView, over: bool) -> str:
+    if agent.briefed:
+        return "brief written"
     if agent.expected:
         return f"{agent.reason} (expected)"
     if agent.state is AgentState.PENDING and over:
@@ -244,7 +247,9 @@ def _hints(view: RunView, of: str, width: int | None, unswept: bool, here: str) 
     hints += [f"seqsup logs {of} {shlex.quote(name)}" for name in exited]
     hints += resume(view, here)
     hints += _raises(view, gave_up)
-    for command in ("logs", "report"):
+    briefed = next((agent.name for agent in view.agents.values() if agent.briefed), None)
+    hints += [f"seqsup artifacts show {shlex.quote(briefed)} --file brief.md"] if briefed is not None else []
+    for command in ("logs", "report") if briefed is None else ():
         hints += [] if any(hint.startswith(f"seqsup {command} ") for hint in hints) else [f"seqsup {command} {of}"]
     yield from next_steps(hints, width)
 

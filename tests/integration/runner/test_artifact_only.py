@@ -44,7 +44,7 @@ def test_brief_starts_no_process_and_passes_its_files_on(seqsup: Seqsup, tmp_pat
     assert "review --notes 'two bugs'" in text
     assert "mind: two bugs" in text
     assert "## writer\n\ntwo bugs" in text
-    assert "2 of 2 completed" in seqsup("status").stdout
+    assert "2 briefs written, no agent started" in seqsup("status").stdout
 
 
 def test_file_left_beside_a_brief_is_passed_on_by_the_next_run(seqsup: Seqsup, tmp_path: Path) -> None:

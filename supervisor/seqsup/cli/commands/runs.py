@@ -14,7 +14,7 @@ from seqsup.state.journal import Journal
 from seqsup.state.journal_schema import NoJournal
 from seqsup.state.run_folder import state_dir
 from seqsup.state.turn import queued
-from seqsup.text import styled
+from seqsup.text import counted, styled
 from seqsup.units import format_duration, format_size
 from seqsup.view.ndjson import timestamp
 from seqsup.view.summary import RUN_STYLES
@@ -71,13 +71,14 @@ def runs(last: int, every: bool, as_json: bool) -> None:
 
 
 def _row(found: Found, state: str, view: RunView) -> tuple[str, ...]:
+    briefs = sum(agent.briefed for agent in view.agents.values())
     return (
         found.label,
         view.name,
         styled(RUN_STYLES.get(state, ""), state),
         styled("dim", time.strftime("%Y-%m-%d %H:%M", time.localtime(found.row.started))),
         NONE if view.seconds is None else format_duration(view.seconds),
-        f"{view.count(AgentState.COMPLETED)} of {len(view.agents)}",
+        counted(briefs, "brief") if briefs else f"{view.count(AgentState.COMPLETED)} of {len(view.agents)}",
         styled("red", str(gave_up)) if (gave_up := view.count(AgentState.GAVE_UP)) else NONE,
         format_size(view.highest.peak) if view.highest else NONE,
     )
