@@ -51,7 +51,7 @@ _COLUMNS = (Column("way", right=False), Column("crashed"), Column("peak"), Colum
     "--memory",
     metavar="SIZE",
     type=size,
-    help="Limit for all agents together. Default: 1GiB; with PROFILE half of what is available, which is the most.",
+    help="Limit for all agents together, at most half of the available memory. Default: 1GiB, with PROFILE that half.",
 )
 @click.option("--task", metavar="TEXT", type=text, default="", help="What {task} is in PROFILE.")
 @click.option("--yes", is_flag=True, help="Run PROFILE's commands without asking.")
@@ -59,10 +59,10 @@ _COLUMNS = (Column("way", right=False), Column("crashed"), Column("peak"), Colum
 def bench(profile: str | None, agents: int | None, memory: int | None, task: str, yes: bool, as_json: bool) -> int:
     """Run agents all at once, one after another, beside leftover processes, and under seqsup. Show what crashed.
 
-    Without PROFILE these are test agents, each with 60 % of the limit. With PROFILE its own agents run four times each,
-    so it asks first. One memory limit holds for all, so that a crash harms nothing else.
+    Without PROFILE it runs test agents, each with 60 % of the limit. With PROFILE it runs that profile's agents, each
+    four times, so it asks first. All agents share one memory limit, so a crash harms no other program.
 
-    Exit codes: 0 none crashed under seqsup, 1 one did.
+    Exit codes: 0 no agent crashed under seqsup, 1 at least one did.
     """
     if profile is None and task:
         raise click.UsageError("--task is for a PROFILE")

@@ -23,17 +23,20 @@ _WIDTH = 100  # columns where they are not known
 @click.option(
     "--run",
     metavar="RUN",
-    help="Check a past run instead: one agent at a time, and memory back after each.",
+    help="Prove that a past run was one agent at a time, and memory back after each.",
     shell_complete=complete.run,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(profile: str | None, run: str | None, as_json: bool) -> int:
-    """Try out what seqsup needs of this machine, and with PROFILE what that needs.
+    """Check what seqsup needs from this machine, what PROFILE needs, and Claude Code's hooks. Suggest fixes.
 
-    Without PROFILE: also agents.toml, or the only profile of the current folder, if there is one.
+    Each line is ok, warn (it works, but not all of it) or FAIL (a run would fail). An arrow marks the fix. Default for
+    PROFILE: agents.toml or the only profile of this folder, if there is one.
 
-    No agent is started, and nothing that is there is stopped or changed. Exits 1 when something failed, 0 on warnings.
-    With --run, two agents at one time or memory that did not come back is a failure.
+    It starts no agent and changes nothing. With --run it checks a past run instead: two agents at one time, or memory
+    that did not come back, is a failure.
+
+    Exit codes: 0 nothing failed, 1 something did.
     """
     from seqsup.doctor.finding import Level
 

@@ -53,16 +53,17 @@ _COLUMNS = (
 @click.command()
 @click.argument("words", metavar="[RUN | PID...]", nargs=-1, shell_complete=complete.run)
 @click.option("--gc", is_flag=True, help="Request a GC in the run's Node processes, and show what it freed.")
-@click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if more than this is in use, such as 6GiB.")
+@click.option("--threshold", metavar="SIZE", type=size, help="Exit with 1 if these processes use more, such as 6GiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, sizes in bytes.")
 @click.option("--log", metavar="FILE", type=file, help="Append that JSON object to FILE as a line, and print no table.")
 def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, log: str | None) -> int:
-    """Show the memory of the active run, the host, or any processes, now.
+    """Show how much memory the active run uses now, by process, and what the host has available.
 
-    RUN is r42, a profile's name or its file; a number alone is a PID. Default: the active run.
+    RUN is r42, a profile's name or its file; a number alone is a PID. Default: the active run. If no run is active, it
+    shows the agent CLIs that run outside of seqsup.
 
-    With PIDs: these processes and their descendants, read-only. Heap figures of V8 exist only for Node processes of a
-    run.
+    With PIDs it shows these processes and their descendants, and changes nothing. Heap figures exist only for the Node
+    processes of a run.
 
     Exit codes with --threshold: 0 below, 1 above.
     """
@@ -77,10 +78,9 @@ def mem(words: tuple[str, ...], gc: bool, threshold: int | None, as_json: bool, 
     at = time.time()
     fields = {"time": timestamp(at), **_fields(usage, freed, threshold)}
     if log is not None:
-        file = Path(log)
-        if file.parent == state_dir():
-            private(file.parent)  # the first run may be still to come
-        append_object(file, _SCHEMA, fields)
+        if (path := Path(log)).parent == state_dir():
+            private(path.parent)  # the first run may be still to come
+        append_object(path, _SCHEMA, fields)
     if as_json:
         put_object(_SCHEMA, fields)
     elif log is None:
