@@ -101,12 +101,11 @@ def _take(profile: str, *, resume: str | None, retry_failed: bool, **wanted: Any
             raise _never_ran(plan.profile or "", was)
         return PlannedRun(plan, None, f"{plan.name} has no earlier run: starting from the first agent")
     view = earlier.view
-    choice = replace(choice, task=choice.task or view.task, any_items=True)
+    choice = replace(choice, task=choice.task or view.task, any_items=True, earlier=view.items)
     if retry_failed:
         if not view.failed:
             raise NothingToDo("nothing to retry: no agent failed")
-        labels = {name: agent.label for name, agent in view.agents.items()}
-        choice = replace(choice, failed=tuple(view.failed), contents=view.contents, labels=labels)
+        choice = replace(choice, failed=tuple(view.failed))
     elif not (choice.only or choice.start_from):
         choice = replace(choice, only=view.only, start_from=view.start_from, of=label(earlier.run))
     return PlannedRun(load(profile, choice), earlier)

@@ -44,7 +44,7 @@ def load(path: str, choice: Choice | None = None) -> Plan:
         if error.rest is None:
             raise
         rest = replace(error.rest, profile=with_homes(error.rest.profile))
-        survey = _survey(rest.profile, folder, choice.task, but=rest.unknown_agents)
+        survey = _survey(rest.profile, folder, choice, but=rest.unknown_agents)
         raise with_objections(error, rest, survey, choice.task) from None
     return plan_of(profile, folder, choice)
 
@@ -87,12 +87,12 @@ def _as_typed(complaint: Complaint, command: list[str]) -> Complaint:
 
 
 def _plan(profile: Profile, folder: Path, choice: Choice) -> Plan:
-    survey = _survey(profile, folder, choice.task)
+    survey = _survey(profile, folder, choice)
     state = "" if survey.problems else str(state_dir_of(profile))
     return make(profile, survey, choice=choice, state_dir=state)
 
 
-def _survey(profile: Profile, folder: Path, task: str, *, but: Set[int] = frozenset()) -> Survey:
+def _survey(profile: Profile, folder: Path, choice: Choice, *, but: Set[int] = frozenset()) -> Survey:
     os.environ["PATH"] = search_path(os.environ.get("PATH", os.defpath))
     state, homeless = None, ""
     try:
@@ -101,7 +101,10 @@ def _survey(profile: Profile, folder: Path, task: str, *, but: Set[int] = frozen
         if not profile.run.state_dir:
             raise
         homeless = str(error)
-    survey = gather(profile, folder=str(folder), task=task, environ=os.environ, state_dir=state, but=but)
+    survey = gather(
+        profile, folder=str(folder), task=choice.task, environ=os.environ, state_dir=state, but=but,
+        earlier=choice.earlier,
+    )  # fmt: skip
     if homeless:
         survey.problems["run", "state_dir"] = homeless
     return survey

@@ -43,7 +43,7 @@ class RunStarted(Event, frozen=True):
     only: tuple[str, ...]  # agents named with --only, or retried
     start_from: str | None  # as given with --from
     gone: tuple[str, ...]  # agents of an earlier start that the profile no longer has
-    items: dict[str, str] = {}  # copy of for_each -> its item
+    items: dict[str, str] = {}  # copy of for_each, also one in `gone` -> its item
 
 
 class HaltRequested(Event, frozen=True):

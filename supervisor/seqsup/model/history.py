@@ -76,7 +76,6 @@ class History:
             case events.AgentSkipped(agent=name, why=why):
                 self._skip(name, why)
                 self.view.failed[name] = None
-                self.view.contents.pop(name, None)
             case events.BriefWritten(agent=name, folder=folder):
                 agent = self._agent(name)
                 agent.state, agent.reason, agent.folder = AgentState.COMPLETED, Reason.COMPLETED, folder
@@ -204,7 +203,6 @@ class History:
         )  # fmt: skip
         self._last[event.agent] = attempt
         self.view.attempts.append(attempt)
-        self.view.contents[event.agent] = event.content
         agent.state, agent.reason, agent.why, agent.delayed = AgentState.RUNNING, None, "", ""
         agent.attempts += 1
         agent.attempt, agent.folder = event.attempt, event.folder

@@ -25,7 +25,7 @@ class AgentState(StrEnum):
     HALTED = "halted"  # requested by the user
 
 
-_OURS = ("attempts", "lives", "completed", "contents", "began")  # of a run: not shown to programs
+_OURS = ("attempts", "lives", "completed", "began")  # of a run: not shown to programs
 _AT_TURN = (AgentState.RUNNING, AgentState.DRAINING, AgentState.BACKOFF)
 
 
@@ -233,7 +233,6 @@ class RunView(Struct, kw_only=True):
     completed: dict[str, Completed] = field(default_factory=dict)  # by agent: what resume need not run again
     # Agents that failed or were lost, or skipped because of those, and have not completed since
     failed: dict[str, None] = field(default_factory=dict)
-    contents: dict[str, str] = field(default_factory=dict)  # what each agent was when it was tried last
     # Agents that exited as the profile expects, while their leftover processes are still being stopped
     leaving: dict[str, tuple[Reason, Completed]] = field(default_factory=dict)
     asked: tuple[str, ...] = ()  # the agents with which the run was started
@@ -242,6 +241,13 @@ class RunView(Struct, kw_only=True):
 
     def count(self, *states: AgentState) -> int:
         return sum(agent.state in states for agent in self.agents.values())
+
+    @property
+    def items(self) -> dict[str, str | None]:
+        """Return each agent with its item of for_each: those of an earlier part of the run, too."""
+        return {each.agent: each.item for each in self.attempts} | {
+            name: agent.item for name, agent in self.agents.items()
+        }
 
     @property
     def owed(self) -> list[str]:

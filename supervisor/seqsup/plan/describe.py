@@ -19,7 +19,7 @@ from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
 from seqsup.policy.learning import Expected
 from seqsup.profile.placeholders import finish
 from seqsup.state.run_folder import ARTIFACTS, CHANNEL, label
-from seqsup.text import Width, at_a_time, counted, named, narrowed, styled, wrap
+from seqsup.text import Width, at_a_time, counted, labelled, named, narrowed, styled, wrap
 from seqsup.units import MIB, format_duration, format_size
 from seqsup.view.table import Column, render
 
@@ -68,7 +68,8 @@ def resumes(made: Plan, earlier: Earlier) -> Iterator[str]:
     if others:
         yield f"not completed yet: {named(others)}"
     if away:
-        yield f"no longer in the profile: {named(away)}"
+        items = earlier.view.items
+        yield f"no longer in the profile: {named(labelled(name, items.get(name)) for name in away)}"
 
 
 def full(

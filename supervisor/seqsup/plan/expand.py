@@ -1,6 +1,7 @@
 """A profile's agents, each as often as for_each says. Pure."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from seqsup.model.plan import Detected
 from seqsup.model.profile import AgentTable
 from seqsup.profile import placeholders
+from seqsup.text import shown
 
 
 class ExpandedAgent(Struct, frozen=True, kw_only=True):
@@ -41,11 +43,34 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
         return detected.kind if self.table.runtime == "auto" else self.table.runtime
 
 
-def expand(table: AgentTable, items: Sequence[str] | None, folder: str, task: str) -> list[ExpandedAgent]:
-    """The agent itself, or one for each item, called agent.1, agent.2, …"""
-    if items is None:
+def numbered(name: str, items: Iterable[str], earlier: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the items of an agent by the names of its copies: agent.1, agent.2, …
+
+    `earlier` are the copies of the run that is resumed, with their items. An item keeps its number, and a number its
+    item: a new item has a new one.
+    """
+    numbers: defaultdict[str | None, list[int]] = defaultdict(list)
+    last = 0
+    for copy, item in earlier.items():
+        base, _, number = copy.rpartition(".")
+        if base == name and number.isdecimal():
+            numbers[item].append(int(number))
+            last = max(last, int(number))
+    found = {}
+    for item in items:
+        if had := numbers.get(shown(item)):
+            had.remove(own := min(had))
+        else:
+            own = last = last + 1
+        found[f"{name}.{own}"] = item
+    return found
+
+
+def expand(table: AgentTable, copies: Mapping[str, str] | None, folder: str, task: str) -> list[ExpandedAgent]:
+    """Return the agent itself, or its copies: one for each name and item."""
+    if copies is None:
         return [_filled(table, table.name, None, folder, task)]
-    return [_filled(table, f"{table.name}.{n}", item, folder, task) for n, item in enumerate(items, 1)]
+    return [_filled(table, name, item, folder, task) for name, item in copies.items()]
 
 
 def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: str) -> ExpandedAgent:

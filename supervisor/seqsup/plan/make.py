@@ -1,7 +1,7 @@
 """The plan: profile and machine into ordered steps. Pure: what the machine has comes in as a `Survey`."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from seqsup.profile.checks import variable
 from seqsup.profile.complaint import ProfileError, complaints
 from seqsup.profile.limits import heap, resolve, resolve_drain
 from seqsup.profile.order import in_order
-from seqsup.text import named
+from seqsup.text import labelled, named
 from seqsup.units import format_duration
 
 
@@ -42,9 +42,9 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     names = {name: [agent.name for agent in some] for name, some in expanded.items()}
     away: list[str] = []
     if choice.failed is not None:
-        known = _present(choice, contents, {name for some in names.values() for name in some})
-        away = [name for name, here in known.items() if not here]
-        choice = replace(choice, failed=tuple(name for here in known.values() for name in here))
+        here = {name for some in names.values() for name in some}
+        away = [labelled(name, choice.earlier.get(name)) for name in choice.failed if name not in here]
+        choice = replace(choice, failed=tuple(name for name in choice.failed if name in here))
     if slow := [("agents", n, "when") for n, table in enumerate(profile.agents) if too_slow(table.when, choice.task)]:
         why = f"an expression takes longer than {format_duration(DEADLINE)} for this task; write a simpler one"
         raise ProfileError(complaints(profile, [(at, why) for at in slow]))
@@ -61,7 +61,7 @@ def make(profile: Profile, survey: Survey, *, choice: Choice, state_dir: str) ->
     items = {agent.name: agent.item for some in expanded.values() for agent in some if agent.item is not None}
     selection = Selection(taken, skips, names, items)
     if not taken:
-        _refuse_nothing(profile, choice, selection, [choice.labels.get(name, name) for name in away])
+        _refuse_nothing(profile, choice, selection, away)
     return _resolved(profile, survey, choice, selection, contents, state_dir)
 
 
@@ -83,7 +83,7 @@ def _refuse_nothing(profile: Profile, choice: Choice, selection: Selection, away
         leaves = "leave" if len(options) > 1 else "leaves"
         raise SeqsupError(
             f"{' and '.join(options)} {leaves} no agent of {profile.name} to run"
-            + (f": it no longer has {named(away)}" if away else "")
+            + (f": it no longer has {named(away)}\n  hint: --resume runs new agents too" if away else "")
         )
 
 
@@ -267,22 +267,6 @@ def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> N
         expose_gc=node.expose_gc,
         snapshot=node.telemetry and node.heap_snapshot,
     )
-
-
-def _present(choice: Choice, contents: Mapping[str, str], known: Collection[str]) -> dict[str, list[str]]:
-    """Return for each agent that failed its present names: a copy of for_each is known by its content.
-
-    A copy has none if its item is gone, and its name is now that of another item of the run.
-    """
-    here: dict[str, list[str]] = {}
-    for name, content in contents.items():
-        here.setdefault(content, []).append(name)
-    others = frozenset(choice.contents.values())
-    return {
-        name: here.get(choice.contents.get(name, ""))
-        or ([name] if name in known and contents.get(name) not in others else [])
-        for name in choice.failed or ()
-    }
 
 
 def _content(agent: ExpandedAgent, found: AgentSurvey) -> str:

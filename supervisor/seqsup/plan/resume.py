@@ -20,8 +20,8 @@ class Resumption(Struct, frozen=True):
 def resumption(steps: Sequence[Step], completed: Mapping[str, Completed]) -> Resumption:
     """Decide for every step of a plan. `completed` is what each agent's last good attempt was, under the name it had.
 
-    An agent is known by its content, so a copy of for_each may have another number by now. It runs again if its
-    content is new, or if what it builds on (by needs, {summary:…}, {artifacts:…}) runs again or has completed after it.
+    An agent is known by its content, so it may have another name by now. It runs again if its content is new, or if
+    what it builds on (by needs, {summary:…}, {artifacts:…}) runs again or has completed after it.
     """
     matched = dict(_matched(steps, completed))
     taken = {step.name for step in steps}

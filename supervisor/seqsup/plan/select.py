@@ -25,8 +25,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     start_from: str | None = None
     failed: tuple[str, ...] | None = None  # with --retry-failed: agents that failed, and those skipped because of them
-    contents: Mapping[str, str] = field(default_factory=dict)  # what those were that had been tried
-    labels: Mapping[str, str] = field(default_factory=dict)  # their names with the items that they had
+    earlier: Mapping[str, str | None] = field(default_factory=dict)  # agents of the run that is resumed -> their items
     of: str = ""  # the run that --only and --from come from
 
 

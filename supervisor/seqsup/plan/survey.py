@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from io import BufferedReader
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct, field
 
@@ -29,7 +30,7 @@ from seqsup.node.binary import NoAnswer, probe
 from seqsup.node.detect import Detector, detect, find
 from seqsup.plan.as_root import unsafe
 from seqsup.plan.environment import added, inherited
-from seqsup.plan.expand import ExpandedAgent, expand
+from seqsup.plan.expand import ExpandedAgent, expand, numbered
 from seqsup.profile import placeholders
 from seqsup.profile.words import OPERATORS
 from seqsup.text import natural
@@ -63,7 +64,7 @@ class Survey(Struct, frozen=True, kw_only=True):
 
     folder: str  # absolute; where the profile's relative paths begin
     memory: int  # of the host, in bytes
-    items: dict[str, tuple[str, ...]]  # of each agent with for_each
+    items: dict[str, dict[str, str]]  # of each agent with for_each, by the names of its copies
     agents: dict[str, AgentSurvey]  # by name, of expanded agents
     problems: dict[KeyPath, str]  # key of the profile -> what is wrong
     account: Account | None = None  # of run.user
@@ -79,10 +80,13 @@ class _Unreadable(Exception):
 
 def gather(
     profile: Profile, *, folder: str, task: str, environ: Mapping[str, str], state_dir: str | None = None,
-    but: Set[int] = frozenset(),
+    but: Set[int] = frozenset(), earlier: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Survey:  # fmt: skip
-    """Look for all agents of the profile but those at these places, of which not enough is known."""
-    items: dict[str, tuple[str, ...]] = {}
+    """Look for all agents of the profile but those at these places, of which not enough is known.
+
+    `earlier` are the agents of the run that is resumed, with their items.
+    """
+    items: dict[str, dict[str, str]] = {}
     agents: dict[str, AgentSurvey] = {}
     problems: dict[KeyPath, str] = {}
     accounts = _accounts(profile, state_dir, problems)
@@ -102,9 +106,9 @@ def gather(
         if table.for_each is not None:
             try:
                 with users.acting_as(account):
-                    items[table.name] = _items(table, folder)
+                    items[table.name] = numbered(table.name, _items(table, folder), earlier)
             except _Unreadable as error:
-                items[table.name] = ()
+                items[table.name] = {}
                 problems["agents", n, "for_each", "lines"] = str(error)
         for agent in expand(table, items.get(table.name), folder, task):
             agents[agent.name] = look.at(agent, account)

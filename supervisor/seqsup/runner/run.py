@@ -150,6 +150,8 @@ class Run:
             name: each.folder for name, each in (left_out(plan, self._view.completed) | earlier.done).items()
         }  # fmt: skip
         due = [step for step in plan.steps if step.name not in self._ok]
+        away, items = gone(self._view, plan, earlier), self._view.items
+        items_gone = {name: item for name in away if (item := items.get(name)) is not None}
         started = self._emit(
             RunStarted(
                 name=plan.name, profile=plan.profile, task=plan.task, agents=tuple(step.name for step in plan.steps),
@@ -158,8 +160,8 @@ class Run:
                 completed_before=tuple(stand), taken_over=stand, again=earlier.again, waited=begun.waited,
                 concurrency=plan.concurrency, listen=plan.metrics.listen, file_sd=plan.metrics.file_sd,
                 python=platform.python_version(), expected=self._expectations.seconds(due), only=plan.only,
-                start_from=plan.start_from, gone=gone(self._view, plan, earlier),
-                items={name: shown(item) for name, item in plan.items.items()},
+                start_from=plan.start_from, gone=away,
+                items={name: shown(item) for name, item in plan.items.items()} | items_gone,
             )
         )  # fmt: skip
         if self._containment.tier == PSUTIL:

@@ -11,7 +11,7 @@ from seqsup.model.outcome import ending
 from seqsup.model.process_names import how_many, processes
 from seqsup.model.reason import KILLED, OF_MEMORY, STOPPED_BY_US, Reason
 from seqsup.policy.classify import last_words
-from seqsup.text import at_a_time, counted, named, narrowed
+from seqsup.text import at_a_time, counted, labelled, named, narrowed
 from seqsup.units import MIB, format_age, format_duration, format_size
 
 DEBUG, INFO, SUCCESS, WARNING, ERROR = "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR"
@@ -95,7 +95,7 @@ def _(event: events.RunStarted) -> Message:
     if event.again:
         text += f"; again: {named(f'{agent} ({why})' for agent, why in event.again.items())}"
     if event.gone:
-        text += f"; no longer in the profile: {named(event.gone)}"
+        text += f"; no longer in the profile: {named(labelled(name, event.items.get(name)) for name in event.gone)}"
     return Message(INFO, "▶", "resumed" if event.resumed else "started", text)
 
 

@@ -100,6 +100,11 @@ def test_run_resumes_after_a_reboot(seqsup: Seqsup, seqsup_started: Start, tmp_p
 # -- what is taken
 
 
+def agents(seqsup: Seqsup) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(seqsup("status", "--json").stdout)["agents"]
+    return found
+
+
 def ran(folder: Path) -> list[str]:
     """Return the agents that ran since the last call."""
     file = folder / "ran"
@@ -204,6 +209,30 @@ def test_failed_item_that_is_gone_is_named_and_its_number_is_not_taken_for_it(se
     retried = seqsup("start", made("x", "z"), "--retry-failed")
     assert retried.code == 2
     assert "--retry-failed leaves no agent of nightly to run: it no longer has each.2 y\n" in retried.stderr
+    assert "--resume runs all agents that have not completed, new ones too" in retried.stderr
+
+
+def test_item_keeps_its_name_and_row_when_another_is_removed(seqsup: Seqsup, tmp_path: Path) -> None:
+    def made(*items: str) -> Path:
+        script = "echo $SEQSUP_AGENT {item} >>ran; [ {item} = a ]"
+        return write(tmp_path, shell("r", script, for_each=list(items)), retry={"attempts": 1})
+
+    assert seqsup("start", made("a", "b", "c")).code == 1  # stops at b, so that c is still to run
+    assert ran(tmp_path) == ["r.1", "a", "r.2", "b"]
+    assert "no longer in the profile: r.2 b\n" in seqsup("plan", made("a", "c"), "--resume").stdout
+    nothing = seqsup("start", made("a", "c"), "--retry-failed")
+    assert (nothing.code, "it no longer has r.2 b\n" in nothing.stderr) == (2, True)
+    resumed = seqsup("start", made("a", "d", "c", "c"), "--resume")
+    assert "; no longer in the profile: r.2 b\n" in resumed.stderr
+    assert ran(tmp_path) == ["r.4", "d"]
+    rows = {each["name"]: (each["item"], each["attempts"]) for each in agents(seqsup)}
+    assert rows == {"r.1": ("a", 1), "r.4": ("d", 1), "r.3": ("c", 0), "r.5": ("c", 0)}
+    assert seqsup("start", made("c", "c", "a", "b"), "--resume", "--only", "r.3").code == 1
+    assert ran(tmp_path) == ["r.3", "c"]
+    assert seqsup("start", made("c", "a", "b"), "--retry-failed").code == 1
+    assert ran(tmp_path) == ["r.3", "c"]
+    assert seqsup("start", made("b"), "--resume").code == 1
+    assert ran(tmp_path) == ["r.2", "b"], "an item that comes back has its name again"
 
 
 def test_a_run_of_another_profile_that_is_there_is_refused(seqsup: Seqsup, tmp_path: Path) -> None:
@@ -250,7 +279,7 @@ def test_failed_item_is_retried_though_its_place_has_changed(seqsup: Seqsup, tmp
     assert ran(tmp_path) == ["y", "all"]
     told = json.loads(seqsup("status", "--json").stdout)
     assert {each["name"]: (each["state"], each["reason"]) for each in told["agents"]} == dict.fromkeys(
-        ["each.1", "each.2", "all"], ("completed", "completed")
+        ["each.2", "each.3", "all"], ("completed", "completed")
     )
 
 
@@ -268,18 +297,18 @@ def test_agent_that_completed_before_a_retry_of_another_failed_is_reported_as_co
 def test_logs_of_an_agent_that_completed_under_another_name_are_found_by_the_present_one(
     seqsup: Seqsup, tmp_path: Path
 ) -> None:
-    """By number they were another item's: each copy had the logs of the item before it."""
+    """And a copy of for_each keeps its name."""
 
     def made(*items: str, name: str = "a") -> Path:
         return write(tmp_path, shell(name, "echo a"), shell("each", "echo {item}", for_each=list(items)))
 
     seqsup("start", made("x", "y", "z"))
     assert seqsup("start", made("y", "new", "x", name="b"), "--resume").code == 0
-    shown = {name: seqsup("logs", name).stdout for name in ("b", "each.1", "each.2", "each.3")}
-    assert shown == {"b": "a\n", "each.1": "y\n", "each.2": "new\n", "each.3": "x\n"}
+    shown = {name: seqsup("logs", name).stdout for name in ("b", "each.1", "each.2", "each.4")}
+    assert shown == {"b": "a\n", "each.1": "x\n", "each.2": "y\n", "each.4": "new\n"}
     together = [part.split(" ")[0] for part in seqsup("logs").stdout.split("==> ")[1:]]
-    assert sorted(together) == sorted(shown)
-    assert seqsup("logs", "each.1", "--attempt", "1").stdout == "y\n"
+    assert sorted(together) == sorted([*shown, "each.3"]), "one that is gone has its logs still"
+    assert seqsup("logs", "each.2", "--attempt", "1").stdout == "y\n"
 
 
 def test_profile_that_was_renamed_resumes_its_run(seqsup: Seqsup, tmp_path: Path) -> None:

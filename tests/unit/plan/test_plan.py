@@ -21,7 +21,7 @@ from seqsup.cli.read_profile import state_dir_of
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import Detected, NodeBinary, Plan, Step
 from seqsup.node.binary import preload
-from seqsup.plan.expand import expand
+from seqsup.plan.expand import expand, numbered
 from seqsup.plan.make import make
 from seqsup.plan.objections import NoTask
 from seqsup.plan.select import Choice
@@ -65,7 +65,8 @@ def planned(
 ) -> Plan:
     """The plan of a profile on a machine that has everything."""
     profile = parse(text, "p.toml")
-    each = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
+    listed = {a.name: a.for_each.items for a in profile.agents if a.for_each} if items is None else items
+    each = {name: numbered(name, some, {}) for name, some in listed.items()}
     names = [c.name for a in profile.agents for c in expand(a, each.get(a.name), "/home/me", task)]
     survey = Survey(folder="/home/me", memory=memory, items=each, agents=dict.fromkeys(names, found), problems={})
     choice = Choice(task=task, any_task=any_task, any_items=any_items, only=only, start_from=start_from)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from helpers.supervised import step
 from seqsup.model.plan import Detected, Plan, Skip, Step
 from seqsup.model.run_view import AgentView, Completed, RunView
+from seqsup.plan.expand import numbered
 from seqsup.plan.make import make
 from seqsup.plan.resume import CHANGED, Resumption, builds_on, gone, left_out, resumption
 from seqsup.plan.select import Choice
@@ -100,6 +101,27 @@ def test_whatever_was_edited_nothing_that_holds_builds_on_what_does_not(data: st
             assert all(base in found.done and found.done[base].seq < found.done[each.name].seq for base in each.needs)
     folders = [each.folder for each in found.done.values()]
     assert len(set(folders)) == len(folders), "one attempt stands for one agent"
+
+
+BEFORE = {"r.1": "a", "r.2": "b", "r.10": "b", "other.30": "a", "r": None, "r.x": "b"}
+
+
+@pytest.mark.parametrize(
+    ("items", "earlier", "names"),
+    [
+        ("abb", {}, {"r.1": "a", "r.2": "b", "r.3": "b"}),
+        ("ab", BEFORE, {"r.1": "a", "r.2": "b"}),
+        ("b", BEFORE, {"r.2": "b"}),
+        ("bba", BEFORE, {"r.2": "b", "r.10": "b", "r.1": "a"}),
+        ("cbbba", BEFORE, {"r.11": "c", "r.2": "b", "r.10": "b", "r.12": "b", "r.1": "a"}),
+        ("", BEFORE, {}),
+    ],
+)
+def test_item_keeps_its_number_and_a_number_its_item(
+    items: str, earlier: dict[str, str | None], names: dict[str, str]
+) -> None:
+    found = numbered("r", items, earlier)
+    assert list(found.items()) == list(names.items())
 
 
 # -- agents that are not taken now, and agents that the profile has no more
