@@ -194,11 +194,24 @@ A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"
 ## Which run is meant?
 
 ```python
-memory_usage(run="/home/me/.local/state/seqsup/runs/r42")
+memory_usage(run="r42")  # a run of the user's state folder
+memory_usage(run="/srv/agents/state/runs/r42")  # the folder of any run
 ```
 
 Without `run` it is the run of the agent or hook that the program belongs to, or else the active one. Without any run,
-0 bytes are in use and `why` says so. That is no error. `seqsup.artifacts` reads from the last run."""
+0 bytes are in use and `why` says so. That is no error. `seqsup.artifacts` reads from the last run.
+
+## Which errors are raised?
+
+| error | means |
+| --- | --- |
+| `seqsup.errors.SeqsupError` | an error that a user can fix; the errors below but the last two are kinds of it |
+| `seqsup.errors.Refused` | no run was started: another run is active, or the program is inside an agent |
+| `seqsup.errors.NoSuchRun` | `run` names no run |
+| `seqsup.profile.complaint.ProfileError` | the profile has mistakes |
+| `seqsup.artifacts.ArtifactError` | a file cannot be stored or read |
+| `ValueError` | a value is impossible, or can only be a slip |
+| `TypeError` | an argument has another type; the message names it |"""
 
 
 def _public(module: ModuleType, name: str) -> Iterator[str]:

@@ -5,9 +5,9 @@
     artifacts.put("review", summary="Two bugs in auth.py", details=whole_answer)  # inside the agent review
     artifacts.summary("review")                                                   # in a later agent, or anywhere
 
-`run` is a run's folder. Its default is the run of the agent or hook that this program belongs to, or else the last run
-of the user's state folder. A copy of `for_each` is named as in `seqsup status`, such as file.17. ArtifactError says
-what is missing or too long.
+`run` is a run's label, such as "r42", or its folder. Its default is the run of the agent or hook that this program
+belongs to, or else the last run of the user's state folder. A copy of `for_each` is named as in `seqsup status`:
+file.17. ArtifactError says what is missing or too long, NoSuchRun that there is no such run.
 """
 
 import os
@@ -16,19 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from seqsup.containment.mark import FOLDER
-from seqsup.errors import SeqsupError
+from seqsup.arguments import Folder, chosen_run, must_be
+from seqsup.errors import NoSuchRun
 from seqsup.model.history import fold
 from seqsup.model.run_view import RunView
 from seqsup.state import artifacts as stored
 from seqsup.state.artifacts import ArtifactError, Stored
 from seqsup.state.journal import Journal
 from seqsup.state.run_folder import run_folder, state_dir
-from seqsup.text import must_be_text, nearest
+from seqsup.text import nearest
 
 __all__ = ["ArtifactError", "Stored", "put", "read", "summary"]
-
-Folder = str | os.PathLike[str]
 
 
 def put(
@@ -43,7 +41,7 @@ def put(
     """
     for key, value in (("agent", agent), ("summary", summary)):
         if value is not None:
-            must_be_text(key, value)
+            must_be(key, "text", value, str)
     text, files = _given(details)
     folder, name = os.environ.get("SEQSUP_ARTIFACTS"), os.environ.get("SEQSUP_AGENT")
     if not folder or name is None:
@@ -64,6 +62,7 @@ def summary(agent: str, run: Folder | None = None) -> str:
 
 def read(agent: str, name: str = stored.DETAILS, run: Folder | None = None) -> bytes:
     """Return the content of a file that an agent's last attempt stored. ArtifactError: there is none of this name."""
+    must_be("name", "text", name, str)
     with stored.opened(_attempt(agent, run), name) as file:
         return file.read()
 
@@ -95,13 +94,13 @@ def _given(details: str | Path | Iterable[Path]) -> tuple[str | None, tuple[Path
 
 
 def _attempt(agent: str, run: Folder | None) -> Path:
-    must_be_text("agent", agent)
-    chosen = run or os.environ.get(FOLDER)
-    folder = Path(chosen).absolute() if chosen else None
+    must_be("agent", "text", agent, str)
+    folder = chosen_run(run)
     state = folder.parent.parent if folder is not None else state_dir()
     with closing(Journal.open(state)) as journal:
         known = {run_folder(state, row.run): row.run for row in journal.runs()}
         folder = folder or next(reversed(known), None)
         if folder not in known:
-            raise SeqsupError(f"no run {folder.name} in {state}" if folder else f"no runs yet in {state}")
+            lists = "; `seqsup runs` lists all runs"
+            raise NoSuchRun(f"no run {folder.name} in {state}{lists}" if folder else f"no runs yet in {state}")
         return attempt_of(fold(journal.events(known[folder])), folder, agent)

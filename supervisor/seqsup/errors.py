@@ -47,6 +47,10 @@ def denial(error: OSError) -> str | None:
     return f"{error.strerror}{remedy}" if remedy is not None else None
 
 
+class NoSuchRun(SeqsupError):
+    """No run has the given name."""
+
+
 class Refused(SeqsupError):
     """Nothing was started."""
 

@@ -5,8 +5,9 @@
     if is_memory_high():
         print(f"freed {cleanup_between_agents().bytes} bytes")
 
-`run` is a run's folder. Its default is the run of the agent or hook that this program belongs to, or else the active
-run of the user's state folder. Without an active run there are 0 bytes, and no process that could collect.
+`run` is a run's label, such as "r42", or its folder. Its default is the run of the agent or hook that this program
+belongs to, or else the active run of the user's state folder. Without an active run there are 0 bytes, and no process
+that could collect. NoSuchRun: there is no run of this name.
 
 Sizes are bytes, or text such as "6GiB". Times are seconds, or text such as "30s". `why` says why a process could not be
 asked. ValueError is for impossible values, such as a timeout below 0, and for those that can only be a slip, such as a
@@ -26,15 +27,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from seqsup.arguments import Folder, chosen_run, must_be
 from seqsup.containment import members_file
-from seqsup.containment.mark import FOLDER, tree_of
+from seqsup.containment.mark import tree_of
 from seqsup.containment.members import Members, descend
 from seqsup.containment.process import read_stat
 from seqsup.host.machine import Host, total
 from seqsup.model.process import PROTOCOL, Collection, Heap, NodeProcess, NodesTold, ProcessMemory
 from seqsup.node.forensics import total as heaps
 from seqsup.state.run_folder import CHANNEL, MEMBERS, RUNS, state_dir, surely_alive
-from seqsup.text import must_be_text, printable
+from seqsup.text import printable
 from seqsup.units import BYTES, GIB, format_duration, format_size, parse_duration, parse_size, write_duration
 
 __all__ = [
@@ -49,7 +51,6 @@ __all__ = [
     "wait_for_memory_cleanup",
 ]
 
-Folder = str | os.PathLike[str]
 Size = int | str  # bytes, or such as "6GiB"
 Duration = float | str  # seconds, or such as "30s"
 
@@ -102,13 +103,13 @@ def memory_of(pids: Iterable[int]) -> Usage:
     Heap figures exist for those that belong to a run. A process that is gone, or may not be read, is not in
     `processes`. ValueError: a pid below 1.
     """
+    must_be("pids", "a list of whole numbers", pids, Iterable)
     pids = tuple(pids)
     for pid in pids:
-        if not isinstance(pid, int):
-            raise TypeError(f"a pid is a whole number, not {type(pid).__name__}")
-    if any(pid < 1 for pid in pids):
-        raise ValueError(f"a pid is at least 1, not {min(pids)}")
-    told = _ask(_folder(None), "mem")
+        must_be("a pid", "a whole number", pid, int)
+        if pid < 1:
+            raise ValueError(f"a pid is at least 1, not {pid}")
+    told = _ask(_folder(None), "mem") if pids else NodesTold()
     return _weigh(descend(pids), told)
 
 
@@ -135,7 +136,7 @@ def log_memory_usage(label: str = "", run: Folder | None = None) -> Usage:
     of the Node processes. Without any, the line has the memory of all processes instead, as limits count it. Takes at
     most 15 seconds.
     """
-    must_be_text("label", label)
+    must_be("label", "text", label, str)
     title = f"[{printable(label)}] " if label else ""
     folder = _folder(run)
     usage = memory_usage(folder) if folder is not None else memory_of([os.getpid()])
@@ -240,11 +241,8 @@ def _seconds(name: str, value: Duration, least: float = 0) -> float:
 
 
 def _must_be_amount(name: str, value: float, least: float = 0) -> None:
-    try:
-        enough = value >= least  # NaN is not
-    except TypeError:
-        raise TypeError(f"{name} is a number or text with a unit, not {type(value).__name__}") from None
-    if not enough:
+    must_be(name, "a number or text with a unit", value, int, float)
+    if not value >= least:  # nor NaN
         raise ValueError(f"{name} is at least {least:g}, not {value}")
 
 
@@ -254,8 +252,8 @@ def _fewer(told: NodesTold) -> int:
 
 def _folder(run: Folder | None) -> Path | None:
     """Return the folder of the selected run, if it is active."""
-    chosen = run or os.environ.get(FOLDER)
-    folders = [Path(chosen)] if chosen else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
+    chosen = chosen_run(run)
+    folders = [chosen] if chosen is not None else [lock.parent for lock in (state_dir() / RUNS).glob("*/lock")]
     return next((folder for folder in folders if surely_alive(folder)), None)
 
 

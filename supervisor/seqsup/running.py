@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from seqsup.arguments import must_be
 from seqsup.cli.choose import take
 from seqsup.cli.load_plan import plan_of
 from seqsup.cli.read_profile import USUAL
@@ -226,13 +227,27 @@ def run(
     the run is refused if another one is active.
     ProfileError: the profile has mistakes; `complaints` has file, line, key and remedy of each. Nothing is started.
     """
+    must_be("profile", "a path, the tables as a dict, or a plan", profile, str, os.PathLike, Mapping, Profile, Plan)
+    must_be("task", "text", task, str)
+    names = _names(only)
+    must_be("resume", "True or False", resume, bool)
+    must_be("wait", "True or False", wait, bool)
     if resume and not isinstance(profile, (str, os.PathLike)):
         raise ValueError("resume needs the path of a profile")
-    choice = Choice(task=task, only=tuple(only))
+    choice = Choice(task=task, only=names)
     with _own_path():
         plan, earlier = _planned(profile, choice, resume=resume)
         env = dict(os.environ)
     return ActiveRun(_Order(plan=plan, resume=earlier, wait=wait), env)
+
+
+def _names(only: Iterable[str]) -> tuple[str, ...]:
+    wanted = 'a list of names, such as ["review"]'
+    must_be("only", wanted, only, *(() if isinstance(only, str) else (Iterable,)))  # its letters are no names
+    names = tuple(only)
+    for name in names:
+        must_be("only", wanted, name, str)
+    return names
 
 
 def serve() -> int:

@@ -103,12 +103,6 @@ def message(text: str) -> str:
     return cut(re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: cut(word[0], _LONGEST), printable(text)), 8 * _LONGEST)
 
 
-def must_be_text(name: str, value: object) -> None:
-    """Raise a TypeError for a value that is no text: a program gave it to a public function."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is text, not {type(value).__name__}")
-
-
 def unstyled(text: str) -> str:
     """Remove colours and control characters."""
     return re.sub(f"{_SEQUENCE}|{_CONTROL}", "", text)

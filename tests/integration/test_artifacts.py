@@ -43,7 +43,7 @@ def test_what_an_agent_puts_is_read_by_the_next_and_from_outside(seqsup: Seqsup,
         artifacts.summary("x")
     with pytest.raises(ArtifactError, match=r"no file details\.md in .*/c/1/artifacts"):
         artifacts.read("c")
-    with pytest.raises(SeqsupError, match="no run r7 in"):
+    with pytest.raises(SeqsupError, match=r'no run "/.*/r7" in /.*; `seqsup runs` lists'):
         artifacts.summary("a", run=folder.parent / "r7")
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from seqsup.errors import SeqsupError
+from seqsup.errors import NoSuchRun, SeqsupError
 from seqsup.model.events import Recorded, RunEnded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.run_view import AgentView, RunState, RunView
@@ -23,10 +23,6 @@ from seqsup.text import named, nearest, printable
 
 class NeverRan(SeqsupError):
     """There is no such run yet."""
-
-
-class NoSuchRun(SeqsupError):
-    """No run answers to what was given."""
 
 
 class Found(NamedTuple):

@@ -58,7 +58,9 @@ async def run_plan(
         turn = _queue_up(plan)
         try:
             if not wait and (ahead := turn.ahead()):
-                raise Refused(f"another run is active: {', '.join(ahead)}; without --no-wait (wait=False) this one would wait")
+                raise Refused(
+                    f"another run is active: {', '.join(ahead)}; without --no-wait (wait=False) this one would wait"
+                )
             if not await turn.wait(wake, lambda ahead: readers.wait(turn.label, ahead), lambda: stop.halt > Halt.NONE):
                 readers.say("stopped while waiting; nothing was started")
                 return 128 + (stop.signal or signal.SIGINT)

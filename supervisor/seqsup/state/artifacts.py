@@ -136,7 +136,9 @@ def _name(file: Path) -> str:
     if name in ("", "..") or _is_temporary(name):
         raise ArtifactError(f"{file} has no name: give files")
     if name == SUMMARY:
-        raise ArtifactError(f"{file}: {SUMMARY} is reserved for the summary: use --summary, or rename the file")
+        raise ArtifactError(
+            f"{file}: {SUMMARY} is the name of the summary: give its text as the summary, or rename the file"
+        )
     return name
 
 

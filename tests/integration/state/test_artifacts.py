@@ -73,6 +73,9 @@ def test_file_that_cannot_be_stored_is_refused_and_leaves_nothing(attempt: Path,
     with pytest.raises(ArtifactError):
         store(attempt, "short", tmp_path / name if name != "device" else Path("/dev/null"))
     assert list((attempt / ARTIFACTS).iterdir()) == []
+    if name == SUMMARY:
+        with pytest.raises(ArtifactError, match=f"{SUMMARY} is the name of the summary: give its text as the summary"):
+            store(attempt, None, tmp_path / SUMMARY)
 
 
 def test_two_files_of_one_name_are_refused(attempt: Path, tmp_path: Path) -> None:
