@@ -40,6 +40,7 @@ from seqsup.plan.environment import search_path
 from seqsup.plan.select import Choice
 from seqsup.profile.parse import from_tables
 from seqsup.runner.readers import Display
+from seqsup.runner.run_plan import queue_up
 from seqsup.runner.supervisor import SIGNALS, supervise
 from seqsup.state.artifacts import SUMMARY
 from seqsup.state.journal import Journal
@@ -90,6 +91,7 @@ class _Order(Struct, frozen=True, kw_only=True):
     plan: Plan
     resume: int | None
     wait: bool
+    place: tuple[int, int]  # in the queue
 
 
 class ActiveRun:
@@ -100,6 +102,7 @@ class ActiveRun:
     """
 
     def __init__(self, order: _Order, env: Mapping[str, str]) -> None:
+        _, place = order.place
         self._state_dir = Path(order.plan.state_dir)
         self._label = label(order.resume) if order.resume is not None else None
         self._result: RunResult | SeqsupError | None = None
@@ -109,7 +112,8 @@ class ActiveRun:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT, _ROOT, order.plan.name], env=env, stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,  # a Ctrl-C comes from us alone
+                stdout=subprocess.PIPE, stderr=self._errors, pass_fds=[place],
+                start_new_session=True,  # a Ctrl-C comes from us alone
             )  # fmt: skip
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, was)
@@ -223,8 +227,10 @@ def run(
     """Start a run and return it at once: an iterator of its events, with `result()` at the end.
 
     `profile` is the path of a profile or its folder, the same tables as a dict, or a plan. Paths in a dict begin at the
-    current folder. `task`, `only` and `resume` are the options of `seqsup start`; `resume` needs a path. Without `wait`
-    the run is refused if another one is active.
+    current folder. `task`, `only` and `resume` are the options of `seqsup start`; `resume` needs a path.
+
+    Runs have their turns in the order of the calls. Without `wait` the run is refused if another one is active or
+    waits.
     ProfileError: the profile has mistakes; `complaints` has file, line, key and remedy of each. Nothing is started.
     """
     must_be("profile", "a path, the tables as a dict, or a plan", profile, str, os.PathLike, Mapping, Profile, Plan)
@@ -238,7 +244,11 @@ def run(
     with _own_path():
         plan, earlier = _planned(profile, choice, resume=resume)
         env = dict(os.environ)
-    return ActiveRun(_Order(plan=plan, resume=earlier, wait=wait), env)
+    turn = queue_up(f"{plan.name} (starting)")  # here, so that runs have their turns in the order of the calls
+    try:
+        return ActiveRun(_Order(plan=plan, resume=earlier, wait=wait, place=turn.pass_on()), env)
+    finally:
+        turn.close()
 
 
 def _names(only: Iterable[str]) -> tuple[str, ...]:
@@ -256,7 +266,8 @@ def serve() -> int:
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     try:
-        return supervise(order.plan, Display(json=True, typed=True, quiet=True), resume=order.resume, wait=order.wait)
+        display = Display(json=True, typed=True, quiet=True)
+        return supervise(order.plan, display, resume=order.resume, wait=order.wait, place=order.place)
     except SeqsupError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

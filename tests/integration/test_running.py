@@ -126,6 +126,33 @@ def test_queue_is_waited_for_or_refused(tmp_path: Path) -> None:
     assert first.result().exit_code == second.result().exit_code == 0
 
 
+def test_runs_have_their_turns_in_the_order_of_the_calls(tmp_path: Path) -> None:
+    def quick(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        script = f"echo {name} >> {tmp_path}/ran; readlink /proc/self/fd/* | grep turn- >> {tmp_path}/inherited; true"
+        return write(folder, shell("a", script), name=name)
+
+    runs = [seqsup.run(path) for path in map(quick, "abcd")]
+    at_once = seqsup.run(quick("e"), wait=False)
+    with pytest.raises(Refused, match="another run is active: "):
+        at_once.result()
+    assert [run.result().exit_code for run in runs] == [0, 0, 0, 0]
+    assert (tmp_path / "ran").read_text().split() == ["a", "b", "c", "d"]
+    assert (tmp_path / "inherited").read_text() == ""
+    assert seqsup.run(quick("f"), wait=False).result().exit_code == 0
+
+
+def test_run_that_dies_before_its_turn_leaves_the_queue(tmp_path: Path) -> None:
+    first = seqsup.run(waits(tmp_path))
+    os.kill(first.pid, signal.SIGKILL)
+    with pytest.raises(SeqsupError):
+        first.result()
+    other = tmp_path / "other"
+    other.mkdir()
+    assert seqsup.run(write(other, shell("x", "exit 0"), name="x"), wait=False).result().exit_code == 0
+
+
 def test_run_inside_an_agent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQSUP_COOKIE", "x")
     with pytest.raises(Refused, match="cannot start a run inside agent"):

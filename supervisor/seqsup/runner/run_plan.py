@@ -40,12 +40,14 @@ from seqsup.text import narrowed
 
 
 async def run_plan(
-    plan: Plan, stop: StopRequest, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True
-) -> int:
+    plan: Plan, stop: StopRequest, readers: Readers, wake: Wake, *, resume: int | None = None, wait: bool = True,
+    place: tuple[int, int] | None = None,
+) -> int:  # fmt: skip
     """Wait for the machine's turn, run the plan, and return the exit code.
 
-    `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume.
-    Without `wait`, Refused is raised if another run has the machine. SeqsupError is an error that a user can fix.
+    `wake` is poked when something changes that only the caller hears of. `resume` is the number of a run to resume,
+    `place` the place in the queue that this process's parent took. Without `wait`, Refused is raised if another run has
+    the machine. SeqsupError is an error that a user can fix.
     """
     needs.demand()  # before anything is stopped or recorded
     if said := too_few_files():
@@ -55,7 +57,8 @@ async def run_plan(
     stop.subscribe(lambda _: wake.poke())
     code: int | None = None
     try:
-        turn = _queue_up(plan)
+        holder = introduced(plan.name)
+        turn = queue_up(holder) if place is None else Ticket.taken_over(state_dir(), place, holder)
         try:
             if not wait and (ahead := turn.ahead()):
                 raise Refused(
@@ -77,10 +80,11 @@ async def run_plan(
         journal.close()
 
 
-def _queue_up(plan: Plan) -> Ticket:
+def queue_up(holder: str) -> Ticket:
+    """Take the next place in the queue. Refused: the queue cannot be used."""
     must_be_own(state_dir())
     try:
-        return Ticket.queue_up(state_dir(), introduced(plan.name))
+        return Ticket.queue_up(state_dir(), holder)
     except OSError as error:
         why = f"the queue in {state_dir()} cannot be used: {error.strerror}"
         raise Refused(f"{why}; free space there, make it writable, or set SEQSUP_STATE_DIR to another") from error

@@ -23,7 +23,7 @@ SIGNALS = (
 
 def supervise(
     plan: Plan, display: Display, *, resume: int | None = None, wait: bool = True, first: Halt = Halt.AFTER_AGENT,
-    verdict: Callable[[int, RunView], int] | None = None,
+    place: tuple[int, int] | None = None, verdict: Callable[[int, RunView], int] | None = None,
 ) -> int:  # fmt: skip
     """Carry out a plan and return the exit code, or what `verdict` makes of that of a run that began. See run_plan.
 
@@ -36,18 +36,18 @@ def supervise(
         )
     # Until we listen: by a Ctrl-C before that asyncio would cancel the run, in the midst of its agent
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    code, view = asyncio.run(_supervise(plan, display, StopRequest(first), resume, wait=wait))
+    code, view = asyncio.run(_supervise(plan, display, StopRequest(first), resume, wait=wait, place=place))
     return code if verdict is None or view is None else verdict(code, view)
 
 
 async def _supervise(
-    plan: Plan, display: Display, stop: StopRequest, resume: int | None, *, wait: bool
+    plan: Plan, display: Display, stop: StopRequest, resume: int | None, *, wait: bool, place: tuple[int, int] | None
 ) -> tuple[int, RunView | None]:
     readers, wake = TerminalReaders(plan, display), Wake()
     if _listen(stop, wake, readers.say):
         await wake.wait(0.001)  # a request that came early is heard before an agent starts
     stop.subscribe(readers.stops)
-    code = await run_plan(plan, stop, readers, wake, resume=resume, wait=wait)
+    code = await run_plan(plan, stop, readers, wake, resume=resume, wait=wait, place=place)
     if code == 0 and (lost := readers.lost()) is not None:
         raise lost
     return code, readers.view

@@ -58,6 +58,18 @@ class Ticket:
             os.write(fd, holder.encode())
         return Ticket(queue, number, fd)
 
+    @staticmethod
+    def taken_over(folder: Path, place: tuple[int, int], holder: str) -> "Ticket":
+        """Take the ticket that this process inherited from its parent; `place` is the parent's `pass_on()`."""
+        number, fd = place
+        os.set_inheritable(fd, False)
+        os.pwrite(fd, holder.encode(), 0)
+        return Ticket(_queue(folder), number, fd)
+
+    def pass_on(self) -> tuple[int, int]:
+        """Return its number and its file descriptor, for a child that inherits the latter."""
+        return self._number, self._fd
+
     @property
     def label(self) -> str:
         return f"q{self._number}"
@@ -83,6 +95,10 @@ class Ticket:
     def leave(self) -> None:
         with suppress(OSError):  # a ticket without a lock counts for nothing
             (self._queue / str(self._number)).unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Close this process's descriptor. A child that inherited it keeps the place."""
         os.close(self._fd)
 
 
