@@ -14,6 +14,7 @@ import pytest
 
 from helpers.command_line import Result, Started
 from helpers.paths import ROOT
+from helpers.profiles import shell, write
 from helpers.told import Told
 from helpers.waiting import wait_for
 from helpers.written import Written
@@ -115,6 +116,22 @@ def test_run_whose_supervisor_died_before_its_first_event_has_a_name(seqsup: Seq
     page = seqsup("report", "-o", "-").stdout
     assert f"<h1>{Told().name} <" in page
     assert json.loads(seqsup("report", "--json").stdout)["view"]["name"] == Told().name
+
+
+def test_every_moment_of_a_report_is_dated_as_in_status(seqsup: Seqsup, tmp_path: Path) -> None:
+    assert seqsup("start", write(tmp_path, shell("expected", "sleep 1.2"), shell("b", "exit 1"))).code == 1
+    told, status = (json.loads(seqsup(command, "--json").stdout) for command in ("report", "status"))
+    dated = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+    view = told["view"]
+    assert all(dated.fullmatch(view[key]) for key in ("started", "resumed", "ended"))
+    assert [view[key] for key in ("started", "ended")] == [status[key] for key in ("started", "ended")]
+    assert [each["started"] for each in view["agents"].values()] == [each["started"] for each in status["agents"]]
+    moments = [part[key] for part in told["parts"] for key in ("began", "ended")]
+    moments += [attempt[key] for attempt in told["attempts"] for key in ("started", "ended", "drained")]
+    moments += [each["at"] for attempt in told["attempts"] for each in (*attempt["stops"], *attempt["samples"])]
+    moments += [mark["at"] for mark in told["marks"]]
+    assert len(moments) > 8
+    assert all(dated.fullmatch(moment) for moment in moments)
 
 
 def test_full_disk_is_reported_without_a_traceback(written: Written) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,6 +13,10 @@ from seqsup.cli.commands.status import DIED, state_of
 from seqsup.cli.find_run import find
 from seqsup.cli.output import put_bytes, put_file
 from seqsup.state.samples import read
+from seqsup.view.ndjson import date, of_run
+
+if TYPE_CHECKING:  # only a report pays for it
+    from seqsup.view.report.story import Story
 
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 
@@ -23,7 +28,10 @@ _STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
     help='File to write, or "-" for stdout. Default: NAME-rN.html in this folder.',
 )  # fmt: skip
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead, sizes in bytes and times in seconds."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object instead: sizes in bytes, times in seconds, moments as in ISO 8601.",
 )
 @click.option(
     "--openmetrics", is_flag=True, help="Print the metrics over time instead, for `promtool tsdb create-blocks-from`."
@@ -51,8 +59,7 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     if state == DIED:
         story.view.lose()
     if as_json:
-        told = {"schema": "seqsup.report/1", "state": state, **msgspec.to_builtins(story), "view": story.view.fields()}
-        _put(msgspec.json.encode(told) + b"\n", output or "-")
+        _put(_object(story, state), output or "-")
         return
     from seqsup.view.report.page import page as made_of
 
@@ -62,6 +69,17 @@ def report(run: str | None, output: str | None, as_json: bool, openmetrics: bool
     assert zone is not None
     made = made_of(story, forensics=forensics, zone=zone, state=state)
     _put(made.encode(errors="replace"), output or f"{story.view.name}-{story.view.run}.html")
+
+
+def _object(story: "Story", state: str) -> bytes:
+    told = msgspec.to_builtins(story)
+    date(told["parts"], "began", "ended")
+    date(told["marks"], "at")
+    date(told["attempts"], "started", "ended", "drained")
+    for attempt in told["attempts"]:
+        date((*attempt["stops"], *attempt["samples"]), "at")
+    told = {"schema": "seqsup.report/1", "state": state, **told, "view": of_run(story.view)}
+    return msgspec.json.encode(told) + b"\n"
 
 
 def _put(content: bytes, output: str) -> None:

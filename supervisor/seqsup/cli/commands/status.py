@@ -21,7 +21,7 @@ from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.text import at_a_time, counted, cut, named, printable, styled, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.last_line import LastLines, results
-from seqsup.view.ndjson import timestamp
+from seqsup.view.ndjson import of_run
 from seqsup.view.summary import RUN_STYLES, body, lead, next_steps, resume
 from seqsup.view.terminal import here, width
 
@@ -230,14 +230,10 @@ def _turn(agent: AgentView, now: Now) -> str:
 def _fields(found: Found, view: RunView, state: str) -> dict[str, object]:
     if state == DIED:
         view.lose()
-    fields = view.fields()
+    fields = of_run(view)
     seconds, unknown = remaining(view, time.monotonic())
     fields["passed_on"] = seen(view) if view.profile is None else None
     fields["remaining"] = {"seconds": seconds, "agents_unknown": unknown} if state == RunState.RUNNING else None
-    for times in (fields, *fields["agents"].values(), *fields["hooks"]):
-        for key in ("started", "resumed", "ended", "retry_at"):
-            if times.get(key) is not None:
-                times[key] = timestamp(times[key])
     for agent in view.agents.values():
         fields["agents"][agent.name]["expected"] = agent.expected
     running = state in (RunState.RUNNING, RunState.STARTING)
