@@ -20,6 +20,7 @@ import click  # noqa: E402
 from seqsup import __version__, artifacts, memory, running  # noqa: E402
 from seqsup.cli.app import COMMANDS, seqsup  # noqa: E402
 from seqsup.metrics.catalogue import METRICS, full_name  # noqa: E402
+from seqsup.model import process  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
 from seqsup.model.preset import Preset, preset_names, read_preset  # noqa: E402
 from seqsup.model.profile import SHARED  # noqa: E402
@@ -178,17 +179,32 @@ command = ["sh", "-c", "echo $SEQSUP_AGENT $SEQSUP_ATTEMPT"]
 def _python_api() -> Iterator[str]:
     yield f"<!-- {MADE} -->\n\n# Python API\n"
     yield """```python
+import seqsup
 from seqsup.memory import cleanup_between_agents, is_memory_high
 
+result = seqsup.run("agents.toml").result()  # waits for its end
+print(result.exit_code, [agent.name for agent in result.agents if agent.exit_code])
 if is_memory_high("6GiB"):
     print(cleanup_between_agents().bytes)
 ```
 
-A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"30s"`.
-[From Python](../how-to/from-python.md) says how to start a run."""
-    for module in (running, memory, artifacts):
+A size is bytes, or text such as `"6GiB"`; a time is seconds, or text such as `"30s"`. Results are in bytes and seconds.
+[From Python](../how-to/from-python.md) shows whole programs.
+
+| you need | it is |
+| --- | --- |
+| the events of a run | classes of `seqsup.model.events`, such as `AgentEnded`; [events](events.md) has their fields |
+| a `reason` | `seqsup.model.reason.Reason`; [reasons](reasons.md) explains each. `reason == "hard"` works |
+| the `state` of an agent or a run | `seqsup.model.run_view.AgentState` and `RunState`. `state == "failed"` works |"""
+    parts = {
+        running: ("run", "ActiveRun", "RunResult", "AgentResult"),
+        memory: memory.__all__,
+        process: ("ProcessMemory", "NodeProcess", "Heap", "Collection"),
+        artifacts: artifacts.__all__,
+    }
+    for module, names in parts.items():
         yield f"\n## {module.__name__}"
-        for name in module.__all__:
+        for name in names:
             yield from _public(module, name)
     yield """
 ## Which run is meant?
@@ -223,14 +239,26 @@ def _public(module: ModuleType, name: str) -> Iterator[str]:
         signature = re.sub(r"\b(collections|typing|pathlib|seqsup)(\.\w+)*\.", "", signature)
         yield f"\n### {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(found)}"
         return
-    fields = ", ".join(f"`{field}`" for field in getattr(found, "__struct_fields__", ()))
-    yield f"\n### {name}\n\n{inspect.getdoc(found)}" + (f"\n\nFields: {fields}." if fields else "")
+    yield f"\n### {name}\n\n{inspect.getdoc(found)}"
+    if fields := list(_fields(found)):
+        yield "\n| field | type | meaning |\n| --- | --- | --- |"
+        yield from (f"| `{field}` | {_cell(kind)} | {_cell(about)} |" for field, kind, about in fields)
     for method, body in vars(found).items():
         text = inspect.getdoc(body)
         if text and not method.startswith("_"):
             called = "" if isinstance(body, property) else re.sub(r"\(self(, )?", "(", str(inspect.signature(body)))
             called = re.sub(r"seqsup(\.\w+)*\.", "", called)
             yield f"\n`{method}{called}`: {text}"
+
+
+def _fields(found: type) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and comment of each field of a struct."""
+    for field in getattr(found, "__struct_fields__", ()):
+        line = re.search(
+            rf"^    {field}: ([^=#]+?)(?: = [^#]+?)?(?:  # (.+))?$", inspect.getsource(found), re.MULTILINE
+        )
+        assert line is not None, field
+        yield field, f"`{line[1]}`", (line[2] or "").strip()
 
 
 def _presets(page: str) -> str:

@@ -55,16 +55,16 @@ _ROOT = Path(__file__).parent.parent
 class AgentResult(Struct, frozen=True, kw_only=True):
     """Result of one agent; sizes in bytes, times in seconds."""
 
-    name: str
+    name: str  # of a copy of for_each with its number: file.17
     item: str | None  # of for_each
     state: AgentState
     reason: Reason | None  # of its last attempt; None: it did not run
-    why: str
-    exit_code: int | None
+    why: str  # the reason in words
+    exit_code: int | None  # of its last attempt; None: it did not run, or a signal ended it
     attempts: int
     seconds: float  # of all attempts, without waits
-    peak: int
-    freed: int | None  # by its collections; None: there was none
+    peak: int  # bytes of its whole process tree, over all attempts
+    freed: int | None  # bytes, by its GCs; None: there was none
     folder: Path | None  # of its last attempt: stdout.log, stderr.log, artifacts
     summary: Path | None  # the file, if it stored one
 
@@ -75,8 +75,8 @@ class RunResult(Struct, frozen=True, kw_only=True):
     run: str | None  # its label, such as r42; None: it was stopped in the queue
     state: RunState
     exit_code: int
-    why: str
-    seconds: float | None
+    why: str  # empty if all is well
+    seconds: float | None  # of this start, without the wait in the queue
     folder: Path | None
     agents: tuple[AgentResult, ...]  # in the plan's order
 

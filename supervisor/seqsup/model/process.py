@@ -14,7 +14,7 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
     name: str
     command: str
     bytes: int
-    kind: ProcessKind = ProcessKind.OTHER
+    kind: ProcessKind = ProcessKind.OTHER  # agent, mcp-server, shell, browser or other
     count: int = 1  # 0 for what is of no process
 
 
@@ -22,8 +22,8 @@ class Heap(Struct, frozen=True, kw_only=True):
     """Heap of an agent's Node process as V8 reports it, in bytes."""
 
     used: int
-    total: int
-    limit: int
+    total: int  # that V8 has taken from the system
+    limit: int  # of the heap, where V8 gives up
     external: int  # held by JavaScript outside V8's heap: Buffers, long strings
     array_buffers: int  # part of external
 
