@@ -92,7 +92,7 @@ def test_bench_runs_a_profile_four_times(seqsup: Cli, tmp_path: Path) -> None:
     assert said.code == 1
     assert set(crashes(said).values()) == {1}
     assert "1 of 2 crashed without any other agent: no luck" in said.stderr
-    assert notes.read_text().count("go {x}") == 4
+    assert notes.read_text().count("go {{x}") == 4
 
 
 def test_bench_asks_before_it_runs_a_profile(seqsup: Cli, tmp_path: Path) -> None:

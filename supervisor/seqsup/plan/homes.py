@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from seqsup.model.profile import AgentTable, Profile
-from seqsup.profile.placeholders import escape
+from seqsup.profile.placeholders import quote
 from seqsup.state.run_folder import at_home
 
 
@@ -21,7 +21,7 @@ def with_homes(profile: Profile) -> Profile:
 
 def _agent(table: AgentTable, home: Callable[[], str]) -> AgentTable:
     def filled(path: str) -> str:
-        return _under(lambda: escape(home()), path)  # placeholders are filled in later
+        return _under(lambda: quote(home()), path)  # placeholders are filled in later
 
     each, success = table.for_each, table.success
     if each is not None:

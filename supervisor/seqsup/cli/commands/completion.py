@@ -13,7 +13,7 @@ def completion(shell: str) -> None:
 
     \b
     bash  echo 'eval "$(seqsup completion bash)"' >> ~/.bashrc
-    zsh   echo 'eval "$(seqsup completion zsh)"' >> ~/.zshrc      (behind compinit)
+    zsh   echo 'eval "$(seqsup completion zsh)"' >> ~/.zshrc  (behind compinit)
     fish  echo 'seqsup completion fish | source' >> ~/.config/fish/config.fish
     """
     script = get_completion_class(shell)
