@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
 import click
 
 from seqsup import __version__
+from seqsup.cli.help_page import HelpPage
 from seqsup.view.terminal import discard, forced, guarded, speak_plainly, width
 
 UNTOLD, REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 3, 70, 130, 141
@@ -64,31 +65,7 @@ def _debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 _DEBUG_HELP = "Show where in seqsup an error came from."
 _DEBUG_TOO = click.Option(["--debug"], is_flag=True, hidden=True, expose_value=False, callback=_debug)
 
-
-_LEAST_WIDTH = 20  # columns of a help page
-
-
-class _Help(click.HelpFormatter):
-    """Formats a help page also for a terminal of less than 50 columns, which is click's least."""
-
-    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
-        import shutil  # only a help page needs it
-
-        super().__init__(indent_increment, width, max_width)
-        self.width = min(self.width, max(shutil.get_terminal_size().columns - 2, _LEAST_WIDTH))
-
-    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        super().write_dl(rows, min(col_max, self.width // 3) if self.width < 50 else col_max, col_spacing)
-
-    def getvalue(self) -> str:
-        """Return the page. Lines that a text has broken itself are broken again where they do not fit."""
-        from seqsup.text import wrap
-
-        lines = super().getvalue().split("\n")
-        return "\n".join(part for line in lines for part in wrap(line, self.width + 2, " " * 4))
-
-
-click.Context.formatter_class = _Help  # of all commands
+click.Context.formatter_class = HelpPage  # of all commands
 
 
 class Group(click.Group):

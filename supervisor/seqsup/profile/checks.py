@@ -285,10 +285,8 @@ def _allow(at: KeyPath, text: str) -> Wrong:
         yield at, f"{show(text)} keeps every process\nwrite a part of the command line of those to keep"
     elif "[" in (rest := _SET.sub(lambda match: "x" * len(match[0]), text)):
         n = rest.index("[")
-        yield (
-            at,
-            f"{show(text)} has a [ without its ]\nwrite {show(f'{text[:n]}[[]{text[n + 1 :]}')} for that character",
-        )
+        literal = f"{text[:n]}[[]{text[n + 1 :]}"
+        yield at, f"{show(text)} has a [ without its ]\nwrite {show(literal)} for that character"
 
 
 def _variables(env: Iterable[str], at: KeyPath) -> Wrong:

@@ -1,7 +1,6 @@
 """Events as lines of JSON, flat: what `--json` streams and `seqsup events` replays."""
 
 import os
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,6 @@ from msgspec import structs
 from seqsup.model.events import AnyEvent, AttemptEnded, GcDone, GcRequested, LeaderEnded, Owner, Recorded
 from seqsup.model.outcome import Outcome
 from seqsup.model.process import Collection
-from seqsup.model.run_view import RunView
 from seqsup.view.nonblocking import NonblockingWriter
 from seqsup.view.terminal import Shown
 
@@ -25,21 +23,6 @@ _encode = msgspec.json.Encoder().encode
 def timestamp(at: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, in milliseconds."""
     return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
-
-
-def date(tables: Iterable[dict[str, Any]], *keys: str) -> None:
-    """Replace moments, in seconds since the epoch, by timestamps."""
-    for table in tables:
-        table.update({key: timestamp(table[key]) for key in keys if table.get(key) is not None})
-
-
-def of_run(view: RunView) -> dict[str, Any]:
-    """Return the fields of a run that programs get, with timestamps."""
-    fields = view.fields()
-    date(
-        (fields, *fields["agents"].values(), *fields["hooks"]), "started", "resumed", "ended", "retry_at", "limit_until"
-    )
-    return fields
 
 
 def encode(recorded: Recorded) -> bytes:

@@ -212,7 +212,7 @@ def _unit(profile: str, with_unit: bool, with_timer: bool, of_memory: bool) -> s
     folder = state_dir_of(read(profile)) if of_memory else state_dir()  # mem is not given the profile
     variables = {"PATH": path}
     given = os.environ.get("SEQSUP_STATE_DIR") or os.environ.get("XDG_STATE_HOME")
-    if given or folder != state_dir():  # else it would stand in another queue
+    if given or folder != state_dir():  # otherwise the unit's runs are in another queue
         variables["SEQSUP_STATE_DIR"] = str(folder)
     service = Service(
         command=command, profile=plan.profile, variables=variables, system=os.geteuid() == 0,

@@ -13,7 +13,7 @@ from seqsup.cli.commands.status import DIED, state_of
 from seqsup.cli.find_run import find
 from seqsup.cli.output import put_bytes, put_file
 from seqsup.state.samples import read
-from seqsup.view.ndjson import date, of_run
+from seqsup.view.run_fields import date, of_run
 
 if TYPE_CHECKING:  # only a report pays for it
     from seqsup.view.report.story import Story

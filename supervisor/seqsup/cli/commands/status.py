@@ -21,7 +21,7 @@ from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.text import at_a_time, counted, cut, named, printable, styled, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.last_line import LastLines, results
-from seqsup.view.ndjson import of_run
+from seqsup.view.run_fields import of_run
 from seqsup.view.summary import RUN_STYLES, body, lead, next_steps, resume
 from seqsup.view.terminal import here, width
 
