@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +141,8 @@ def test_signal_to_bench_leaves_nothing(
     )
     bench = seqsup_started("bench", profile, "--yes", *SMALL, env={"SEQSUP_TIER": tier})
     wait_for(lambda: running(left) and (tmp_path / "ready").exists(), 60)
-    os.kill(bench.pid, signum)
-    with suppress(ProcessLookupError):  # an impatient second Ctrl-C waits too
-        os.kill(bench.pid, signum)
+    while bench.process.poll() is None:  # impatient Ctrl-C after the first wait too, up to the very end
+        bench.send(signal.Signals(signum))
     said = bench.wait()
     assert said.code == code
     assert 'interrupted while measuring "all at once": bench stopped its agents, and no process' in said.stderr

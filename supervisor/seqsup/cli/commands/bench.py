@@ -149,7 +149,8 @@ def _folder() -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for each, handler in before:
-            signal.signal(each, handler)
+            if signal.getsignal(each) is end:  # else a further signal would still cut off the end of this program
+                signal.signal(each, handler)
 
 
 def _agents(made: Bench, plan: Plan | None, limit: int) -> str:
