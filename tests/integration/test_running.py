@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import seqsup
+from helpers.command_line import as_in_a_terminal
 from helpers.profiles import QUICK, agent, shell, write
 from helpers.waiting import alive, wait_for
 from seqsup.errors import Refused, SeqsupError
@@ -40,7 +41,8 @@ def pid_in(folder: Path) -> int:
 
 
 def caller(profile: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", CALLS, str(profile)], stdout=subprocess.PIPE, text=True)
+    with as_in_a_terminal():
+        return subprocess.Popen([sys.executable, "-c", CALLS, str(profile)], stdout=subprocess.PIPE, text=True)
 
 
 def test_events_come_typed_and_the_result_has_every_agent(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_ctrl_c_of_the_caller_stops_the_run(tmp_path: Path) -> None:
     pid = pid_in(tmp_path)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
-    assert process.returncode != 0
+    assert process.returncode != 0, said
     assert not alive(pid)
     assert not alive(int(said.split()[0]))
 
