@@ -19,7 +19,7 @@ from helpers.profiles import write as write_profile
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.cli.shipped import examples
-from seqsup.model.preset import start_commands
+from seqsup.model.preset import prompt_presets
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import finish
 from seqsup.profile.starter import write
@@ -43,7 +43,7 @@ def clis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
-@pytest.mark.parametrize("name", start_commands())
+@pytest.mark.parametrize("name", prompt_presets())
 def test_profile_that_init_writes_can_be_planned(
     seqsup: Cli, clis: Callable[..., None], tmp_path: Path, name: str
 ) -> None:
@@ -150,7 +150,7 @@ def test_init_reports_a_typing_error(seqsup: Cli, words: list[str], told: str) -
 
 
 @given(
-    st.sampled_from([*start_commands()]),
+    st.sampled_from([*prompt_presets()]),
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(lambda t: t not in OPERATORS),
         max_size=3,
@@ -254,6 +254,6 @@ def test_init_asks_in_a_terminal(terminal: Open, clis: Callable[..., None], tmp_
     assert term.code() == 0
     agents = parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents
     assert [list(agent.command) for agent in agents] == [
-        [*start_commands()["qwen"], "find bugs"],
-        [*start_commands()["qwen"], "mend them"],
+        [*prompt_presets()["qwen"], "find bugs"],
+        [*prompt_presets()["qwen"], "mend them"],
     ]

@@ -32,9 +32,9 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from seqsup.model.preset import start_commands
+    from seqsup.model.preset import prompt_presets
 
-    return _starting(begun, ((name, "") for name in start_commands()))
+    return _starting(begun, ((name, "") for name in prompt_presets()))
 
 
 def example(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

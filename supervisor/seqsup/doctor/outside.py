@@ -6,7 +6,7 @@ from pathlib import Path
 from seqsup.containment.proc_text import filesystem
 from seqsup.doctor.finding import Finding, Level
 from seqsup.host.machine import in_wsl
-from seqsup.model.preset import start_commands
+from seqsup.model.preset import prompt_presets
 from seqsup.node.detect import detect
 
 _TOOLS = ("node", "npm", "npx")
@@ -15,7 +15,7 @@ _FOREIGN = ("9p", "drvfs", "nfs", "nfs4", "cifs", "smb3", "fuse", "fuseblk")
 
 def windows_programs(path: str) -> Iterator[Finding]:
     """Warn of programs that WSL would run in Windows."""
-    if in_wsl() and (found := [name for name in (*start_commands(), *_TOOLS) if detect([name], "/", path).windows]):
+    if in_wsl() and (found := [name for name in (*prompt_presets(), *_TOOLS) if detect([name], "/", path).windows]):
         told = f"run in Windows, where seqsup neither measures nor kills them: {', '.join(found)}"
         remedy = "install them inside WSL, or set `[interop] appendWindowsPath=false` in /etc/wsl.conf"
         yield Finding(Level.WARN, "Windows", told, remedy)

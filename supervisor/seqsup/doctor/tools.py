@@ -13,7 +13,7 @@ from seqsup.metrics.endpoint import NO_HOST
 from seqsup.model.events import AttemptEnded, AttemptLost, ChainEnded, Drained, HookEnded, Recorded, RunStarted
 from seqsup.model.history import fold
 from seqsup.model.plan import CompanionStart, Hooks, Metrics
-from seqsup.model.preset import start_commands
+from seqsup.model.preset import prompt_presets
 from seqsup.node.binary import NoAnswer, preload, probe
 from seqsup.node.channel import Channel
 from seqsup.node.detect import detect, find
@@ -28,7 +28,7 @@ _HELLO = 10.0  # seconds; it takes 0.1
 def clis(path: str) -> Iterator[Finding]:
     """Which agent CLIs are here, and what they run in."""
     found = False
-    for name in start_commands():
+    for name in prompt_presets():
         if (file := find(name, "/", path)) is None:
             continue
         found = True
@@ -38,7 +38,7 @@ def clis(path: str) -> Iterator[Finding]:
         elif not runtime.windows:
             yield Finding(Level.OK, name, f"{file}: {_runtime(runtime.kind, runtime.executable)}")
     if not found:
-        yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(start_commands())} is on PATH")
+        yield Finding(Level.OK, "agent CLIs", f"none of {', '.join(prompt_presets())} is on PATH")
 
 
 def _runtime(kind: str, executable: str) -> str:

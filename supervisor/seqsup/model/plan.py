@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from seqsup.model.enums import Measure
-from seqsup.model.preset import Preset
+from seqsup.model.preset import Preset, PromptForm
 from seqsup.model.profile import (
     DrainTable,
     GcTable,
@@ -82,6 +82,18 @@ class NodeStart(Struct, frozen=True, kw_only=True):
     snapshot: bool = False  # and writes a heap snapshot before a stop at memory.soft
 
 
+class Prompted(Struct, frozen=True, kw_only=True):
+    """How the agent's CLI is started with its prompt."""
+
+    form: PromptForm
+    text: str
+    options: tuple[str, ...]  # all but those of the session
+
+    def command(self, session: tuple[str, ...] = (), text: str | None = None) -> tuple[str, ...]:
+        """Return the command line. `text` is a prompt in place of its own."""
+        return self.form.words(self.text if text is None else text, self.options, session)
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """One agent of the plan, resolved: `plan` prints it, `start` carries it out."""
 
@@ -110,6 +122,8 @@ class Step(Struct, frozen=True, kw_only=True):
     chosen: str = ""  # why it is taken, where something was chosen
     output_max: int | None = None  # bytes kept of each of its two streams
     preset: Preset | None = None
+    prompt: Prompted | None = None  # None: the profile gives a command
+    dialect: str | None = None  # of its JSON stream on stdout; None: it writes none
 
     @property
     def label(self) -> str:

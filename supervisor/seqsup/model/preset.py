@@ -2,28 +2,74 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import Struct
+
+from seqsup.model.kinds import FLAG, Table, one_of
 
 FOLDER = Path(__file__).parent / "presets"
+DIALECTS = ("claude", "codex", "gemini", "qwen", "opencode", "copilot")
+SLOTS = ("{options}", "{session}", "{prompt}")  # of prompt.command
 
 
-class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PromptForm(Table, frozen=True, forbid_unknown_fields=True):
+    """How a CLI is started with a prompt. Each list holds words of the command line."""
+
+    must_have: ClassVar[tuple[str, ...]] = ("command",)
+
+    command: Annotated[
+        tuple[str, ...],
+        "Program and arguments, with the words {prompt}, {options} and {session} in their places.",
+    ]
+    may: Annotated[tuple[str, ...], "Options that let it change files without asking."] = ()
+    may_options: Annotated[tuple[str, ...], "Options of `args` that replace `may`."] = ()
+    stream: Annotated[tuple[str, ...], "Options for its JSON stream."] = ()
+    model: Annotated[tuple[str, ...], "Options for a model: {model} is replaced."] = ()
+    mint: Annotated[tuple[str, ...], "Options for a new session of a given id: {id} is replaced."] = ()
+    resume: Annotated[tuple[str, ...], "Words that resume a session: {id} is replaced."] = ()
+    lost: Annotated[tuple[str, ...], "Patterns of the message that a session does not exist."] = ()
+    usd: Annotated[tuple[str, ...], "Options for a budget in USD: {usd} is replaced."] = ()
+    turns: Annotated[tuple[str, ...], "Options for a number of turns: {turns} is replaced."] = ()
+
+    def words(self, prompt: str, options: tuple[str, ...] = (), session: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the command line. `options` may include those of the user; see `with_may`."""
+        slots = {"{options}": self.with_may(options), "{session}": session, "{prompt}": (prompt,)}
+        return tuple(each for word in self.command for each in slots.get(word, (word,)))
+
+    def with_may(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """Put `may` before the options, unless they already say what the CLI may do."""
+        given = {option.partition("=")[0] for option in options}
+        return options if given.intersection(self.may_options) else self.may + options
+
+
+class Preset(Table, frozen=True, forbid_unknown_fields=True):
     """Facts about an agent CLI: a file of presets/."""
 
-    name: str
-    title: str
-    programs: tuple[str, ...] = ()  # names of the executable and of its package
-    # Starts it once, without a person; a prompt follows. Actions that ask are refused, so its options allow changing
-    # files
-    start: tuple[str, ...] = ()
-    env: dict[str, str] = {}  # the user's own variables win
-    keys: dict[str, dict[str, Any]] = {}  # of the profile, by table, as one spells them; the user's own win
-    failure: tuple[str, ...] = ()  # patterns of a failure that may exit 0, looked for in the last lines
-    usage_limit: tuple[str, ...] = ()  # patterns of a provider's limit; see `usage_limit.find`
-    leaks: tuple[str, ...] = ()  # known ones, for the reader of a plan
+    must_have: ClassVar[tuple[str, ...]] = ("title",)
+
+    title: Annotated[str, "What people call it."]
+    programs: Annotated[tuple[str, ...], "Names of the executable and of its package."] = ()
+    prompt: Annotated[PromptForm | None, "How it is started with a prompt."] = None
+    dialect: Annotated[str | None, one_of(DIALECTS), "Whose JSON stream it writes."] = None
+    env: Annotated[dict[str, str], "Environment variables. The user's own win."] = msgspec.field(default_factory=dict)
+    keys: Annotated[
+        dict[str, Any], "Keys of the profile, by table. The profile's own win."
+    ] = msgspec.field(default_factory=dict)  # fmt: skip
+    failure: Annotated[tuple[str, ...], "Patterns of a failure that may exit with 0, for its last lines."] = ()
+    usage_limit: Annotated[
+        tuple[str, ...], "Patterns of a usage limit. Groups named epoch, after, at and zone say when it resets."
+    ] = ()
+    no_credit: Annotated[tuple[str, ...], "Patterns of exhausted credit, which does not reset by itself."] = ()
+    leaks: Annotated[tuple[str, ...], "Known leaks, for the reader of a plan."] = ()
+    spare: Annotated[bool, FLAG, "Whether it notices that its tool was killed, and continues."] = True
+
+    name: str = ""
+
+
+def put(words: tuple[str, ...], slot: str, value: str) -> tuple[str, ...]:
+    """Replace {slot} in each of the words."""
+    return tuple(word.replace(f"{{{slot}}}", value) for word in words)
 
 
 @cache
@@ -33,7 +79,7 @@ def preset_names() -> tuple[str, ...]:
 
 @cache
 def read_preset(name: str) -> Preset:
-    """Read a preset's file. Raise ValueError with its path if it has an unknown key or a value of a wrong type."""
+    """Read a preset's file. Raise ValueError with its path if it has a value of a wrong type."""
     import tomllib  # most commands read no preset
 
     file = FOLDER / f"{name}.toml"
@@ -44,9 +90,9 @@ def read_preset(name: str) -> Preset:
 
 
 @cache
-def start_commands() -> dict[str, tuple[str, ...]]:
-    """Return by preset the command that a prompt follows, of those that have one."""
-    return {name: start for name in preset_names() if (start := read_preset(name).start)}
+def prompt_presets() -> tuple[str, ...]:
+    """Return the names of the presets that take a prompt."""
+    return tuple(name for name in preset_names() if read_preset(name).prompt is not None)
 
 
 @cache

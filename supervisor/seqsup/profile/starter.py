@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from seqsup.model.preset import start_commands
+from seqsup.model.preset import read_preset
 from seqsup.profile import placeholders
 from seqsup.profile.words import quoted
 from seqsup.units import write_size
@@ -16,7 +16,7 @@ _EXAMPLES = ("Review the last commit and write what you find to review.md", "Fix
 
 
 def write(program: str, hard: int, prompts: Sequence[str] = ()) -> str:
-    """Return the profile's text, with one agent for each prompt. `program` is one of `start_commands`, `hard` bytes."""
+    """Return the profile's text, with one agent for each prompt. `program` is one of `prompt_presets`, `hard` bytes."""
     agents = "\n".join(_agent(program, number, prompt) for number, prompt in enumerate(prompts or _EXAMPLES, 1))
     return f"""\
 #:schema ./seqsup.schema.json
@@ -43,7 +43,9 @@ attempts = 2 # the first one included
 
 
 def _agent(program: str, number: int, prompt: str) -> str:
-    command = [*start_commands()[program], placeholders.quote(prompt)]
+    form = read_preset(program).prompt
+    assert form is not None
+    command = form.words(placeholders.quote(prompt))
     needs = f'needs = ["agent-{number - 1}"] # runs only if that one completed\n' if number > 1 else ""
     return f"""\
 [[agents]]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from seqsup.model import preset as presets
-from seqsup.model.preset import agent_programs, preset_names, read_preset, start_commands
+from seqsup.model.preset import agent_programs, preset_names, prompt_presets, read_preset
 from seqsup.profile.parse import from_tables
 from seqsup.profile.schema import schema
 
-KNOWN = ("claude", "codex", "gemini", "mcp-server", "node", "opencode", "qwen")
+KNOWN = ("claude", "codex", "copilot", "gemini", "mcp-server", "node", "opencode", "qwen")
 
 
 def test_presets_are_complete() -> None:
@@ -30,8 +30,20 @@ def test_each_can_be_read_and_used(name: str) -> None:
 
 
 def test_programs_and_commands_come_from_the_files() -> None:
-    assert set(start_commands()) == {"claude", "codex", "gemini", "opencode", "qwen"}
-    assert all(words[0] in agent_programs() for words in start_commands().values())
+    assert set(prompt_presets()) == {"claude", "codex", "copilot", "gemini", "opencode", "qwen"}
+    forms = [form for name in prompt_presets() if (form := read_preset(name).prompt) is not None]
+    assert all(form.command[0] in agent_programs() for form in forms)
+
+
+@pytest.mark.parametrize("name", prompt_presets())
+def test_the_user_s_options_replace_what_a_cli_may_do(name: str) -> None:
+    form = read_preset(name).prompt
+    assert form is not None
+    words = form.words("Do it", ("--verbose",), ("--resume", "ID"))
+    assert [word for word in words if "{" in word] == []
+    assert {"Do it", "--verbose", "--resume", "ID", *form.may} <= set(words)
+    for option in form.may_options:
+        assert not set(form.may) & set(form.words("Do it", (f"{option}=x",))[1:])
 
 
 @pytest.fixture
@@ -49,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ('title = "X"\nfialure = ["x"]', "unknown field `fialure`"),
         ('title = "X"\n[timeouts]\ngrace = "1s"', "unknown field `timeouts`"),
         ('title = "X"\nfailure = "x"', "`$.failure`"),
-        ('title = "X"\nstart = [1]', "`$.start[0]`"),
+        ('title = "X"\nprograms = [1]', "`$.programs[0]`"),
         ("programs = []", "`title`"),
         ("title =", "Invalid value"),
     ],

@@ -14,7 +14,7 @@ from seqsup.cli.output import put_file
 from seqsup.cli.read_profile import USUAL, profile_path
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
-from seqsup.model.preset import start_commands
+from seqsup.model.preset import prompt_presets
 from seqsup.state.run_folder import state_dir
 from seqsup.units import GIB
 
@@ -27,7 +27,7 @@ _LARGEST = 4 * GIB
 @click.option(
     "--preset",
     metavar="CLI",
-    help=f"CLI of the agents: {', '.join(start_commands())}. Default: one that is installed.",
+    help=f"CLI of the agents: {', '.join(prompt_presets())}. Default: one that is installed.",
     shell_complete=complete.preset,
 )
 @click.option(
@@ -102,7 +102,7 @@ def init(
     click.echo(f"seqsup: wrote {path} (agents run {program}){with_schema}", err=True)
     named = shlex.quote(str(path))
     if shutil.which(program) is None:
-        choice = ", ".join(start_commands())
+        choice = ", ".join(prompt_presets())
         absent = f"{program} is not on PATH" if preset else f"no known CLI is on PATH ({choice})"
         click.echo(f"seqsup: {absent}: install {program}, or change the commands in {path}", err=True)
         click.echo("next: seqsup init --example demo      (needs only Node)", err=True)
@@ -150,7 +150,7 @@ def _program(preset: str | None) -> str:
     """
     from seqsup.text import nearest
 
-    commands = start_commands()
+    commands = prompt_presets()
     if preset is not None:
         if preset not in commands:
             known = nearest(preset, commands) or f": {', '.join(commands)}"
