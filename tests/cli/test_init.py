@@ -19,7 +19,7 @@ from helpers.profiles import write as write_profile
 from helpers.terminals import Open, in_tmux
 from helpers.waiting import wait_for
 from seqsup.cli.shipped import examples
-from seqsup.model.preset import prompt_presets
+from seqsup.model.preset import prompt_presets, read_preset
 from seqsup.profile.parse import parse
 from seqsup.profile.placeholders import finish
 from seqsup.profile.starter import write
@@ -253,7 +253,9 @@ def test_init_asks_in_a_terminal(terminal: Open, clis: Callable[..., None], tmp_
         term.press("Enter")
     assert term.code() == 0
     agents = parse((tmp_path / "agents.toml").read_text(), "agents.toml").agents
-    assert [list(agent.command) for agent in agents] == [
-        [*prompt_presets()["qwen"], "find bugs"],
-        [*prompt_presets()["qwen"], "mend them"],
+    form = read_preset("qwen").prompt
+    assert form is not None
+    assert [agent.command for agent in agents] == [
+        form.words("find bugs"),
+        form.words("mend them"),
     ]
