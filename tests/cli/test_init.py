@@ -105,7 +105,9 @@ def test_prompts_and_preset_are_taken_from_the_command_line(
     words = ["init", "night.toml", "--preset", "gemini", "--prompt", 'say "hi"', "--prompt", "and\tbye"]
     assert seqsup(*words).code == 0
     agents = parse((tmp_path / "night.toml").read_text(), "night.toml").agents
-    assert [list(agent.command) for agent in agents] == [
+    form = read_preset("qwen").prompt
+    assert form is not None
+    assert [agent.command for agent in agents] == [
         ["gemini", "--approval-mode", "auto_edit", "-p", 'say "hi"'],
         ["gemini", "--approval-mode", "auto_edit", "-p", "and\tbye"],
     ]
