@@ -29,6 +29,7 @@ class AllocationSites:
         self._used = 0  # bytes of the tree
         self._stage = 0  # steps above zero at which all were examined last
         self._watched: set[int] = set()  # pids with sampled allocations
+        self._unread: set[int] = set()  # those of which no sites were requested since sampling began
         self._looked_into: set[int] = set()  # pids of which many are sampled, for a moment
         self._filled: dict[int, int] = {}  # pid -> parts of its heap's limit in use as its sites were read last
         self._sites: dict[int, tuple[AllocationSite, ...]] = {}
@@ -52,6 +53,7 @@ class AllocationSites:
     def forget(self, pid: int) -> None:
         """Forget a process that has become another program."""
         self._watched.discard(pid)
+        self._unread.discard(pid)
         self._filled.pop(pid, None)
 
     def nearly_full(self) -> int:
@@ -73,8 +75,10 @@ class AllocationSites:
             self.examine(node.pid)
             return
         filled = node.heap.used * 2 * _STEPS // max(_room_for_old(node.heap.limit, node.version), 1)
-        grown = filled >= _STEPS and filled > self._filled.get(node.pid, 0)
-        if self._samples and grown and self._processes.belongs(node.pid):
+        # One that answered late may be at its limit before the next step
+        news = filled > self._filled.get(node.pid, 0) or node.pid in self._unread
+        if self._samples and filled >= _STEPS and news and self._processes.belongs(node.pid):
+            self._unread.discard(node.pid)
             self._filled[node.pid] = filled
             self._channel.begin(self._examine_one(node))
 
@@ -95,6 +99,7 @@ class AllocationSites:
             self._watched.add(pid)
             await self._sample(pid, _COARSE)
             await self._channel.ask(pid, "watch")
+            self._unread.add(pid)
         elif pid in self._looked_into or not of_buffers(node.heap):
             await self._read(pid, buffers=pid in self._looked_into)
         if pid in self._looked_into or not of_buffers(node.heap):

@@ -892,3 +892,44 @@ def test_collection_begins_sampling_in_agent_only(limits: dict[str, Any] | None,
             await node
 
     supervised(story)
+
+
+def test_sites_of_a_heap_that_is_sampled_late_are_read_at_its_next_answer(tmp_path: Path) -> None:
+    """It may be at its limit before it has grown by another step."""
+    asked: list[str] = []
+
+    def answered_again(before: int) -> bool:
+        return asked.count("mem") > before
+
+    async def answer(path: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(json.dumps({"hello": "node", "version": "v24.21.0", "limit": 342 * MIB}).encode() + b"\n")
+        reading = {"rss": 200 * MIB, "used": 158 * MIB, "total": 200 * MIB, "external": 0, "array_buffers": 0}
+        try:
+            async for line in reader:
+                question = json.loads(line)
+                asked.append(question["ask"])
+                writer.write(json.dumps({"id": question["id"], "after": reading}).encode() + b"\n")
+        finally:
+            writer.close()
+
+    async def story(_: object, wake: Wake) -> None:
+        sockets = Sockets()
+        telemetry = Telemetry(replace(DEFAULTS, soft=None, hard=2 * GIB), None, tmp_path, wake, sockets)
+        node = asyncio.create_task(answer(telemetry.line[0]))
+        try:
+            await until(lambda: "watch" in asked, wake)
+            await wake.wait(0.05)
+            for now in (10.0, 20.0, 30.0):
+                answers = asked.count("mem")
+                telemetry.look(now, 200 * MIB, lambda _: True, tuple)
+                await until(partial(answered_again, answers), wake)
+                await wake.wait(0.05)
+            assert asked.count("sample") == 1
+            assert asked.count("sites") == 1
+        finally:
+            telemetry.close()
+            sockets.close()
+            await node
+
+    supervised(story)
