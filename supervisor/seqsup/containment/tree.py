@@ -180,6 +180,11 @@ class Tree:
             self._gave_way = True
             priority.lower(self.leader)
 
+    def interrupt(self) -> None:
+        """Send SIGINT to the leader alone."""
+        if (leader := self._members.get(self.leader)) is not None:
+            leader.send(signal.SIGINT)
+
     def send(self, signum: int) -> None:
         if signum != signal.SIGKILL:
             self._members.send(signum)

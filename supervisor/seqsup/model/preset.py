@@ -52,6 +52,14 @@ class Preset(Table, frozen=True, forbid_unknown_fields=True):
     programs: Annotated[tuple[str, ...], "Names of the executable and of its package."] = ()
     prompt: Annotated[PromptForm | None, "How it is started with a prompt."] = None
     dialect: Annotated[str | None, one_of(DIALECTS), "Whose JSON stream it writes."] = None
+    stop: Annotated[
+        tuple[str, ...],
+        one_of(("INT", "TERM")),
+        "Signals that end it, in order, before KILL. All but TERM are for the CLI alone, TERM is for its whole tree.",
+    ] = ("TERM",)
+    session_env: Annotated[
+        tuple[str, ...], "Variables that it sets for its tools. No agent gets them from seqsup's own environment."
+    ] = ()
     env: Annotated[dict[str, str], "Environment variables. The user's own win."] = msgspec.field(default_factory=dict)
     keys: Annotated[
         dict[str, Any], "Keys of the profile, by table. The profile's own win."
@@ -93,6 +101,12 @@ def read_preset(name: str) -> Preset:
 def prompt_presets() -> tuple[str, ...]:
     """Return the names of the presets that take a prompt."""
     return tuple(name for name in preset_names() if read_preset(name).prompt is not None)
+
+
+@cache
+def session_variables() -> frozenset[str]:
+    """Return the names of the variables by which a CLI's tools know its session."""
+    return frozenset(name for preset in preset_names() for name in read_preset(preset).session_env)
 
 
 @cache

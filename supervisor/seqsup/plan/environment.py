@@ -7,6 +7,7 @@ from pathlib import Path
 from seqsup.host import users
 from seqsup.host.installation import with_seqsup
 from seqsup.model.plan import Account, Step
+from seqsup.model.preset import session_variables
 from seqsup.node import stand_in
 from seqsup.node.binary import environment, own_options, preload
 from seqsup.node.packaged import with_node
@@ -38,7 +39,9 @@ def added(own: Mapping[str, str]) -> dict[str, str]:
 def of_agent(
     step: Step, number: int, ours: Mapping[str, str], marks: Mapping[str, str], artifacts: Path, previous: Path | None
 ) -> dict[str, str]:
-    """`ours` is the supervisor's own."""
+    """`ours` is the supervisor's own. An agent session that started the supervisor is not the agent's."""
+    outer = session_variables()
+    ours = {name: value for name, value in ours.items() if name not in outer}
     env = {
         **(step.preset.env if step.preset is not None else {}),
         **inherited(step.account, ours), "PWD": step.cwd, **added(step.env), **marks,

@@ -10,6 +10,8 @@ RUNNING   | leader gone, tree empty         | END
           |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
           | over warn, if `early`           | RUNNING, COLLECT, `gap` after the last was over
 LINGERING | 0.25 s over                     | SWEEPING, TERM to the leftovers
+STOPPING  | its share of grace over, or     | STOPPING, TERM: the next signal of `stop`, where there are several
+          |  the leader gone
 STOPPING, | tree empty                      | END
 SWEEPING  | grace over                      | KILLING
 any       | hard, host floor, processes,    | KILLING, KILL to the tree until it is empty
@@ -72,6 +74,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     early: bool = False  # it collects over warn too
     gap: float = 10.0  # seconds between collections: each stops the agent for up to seconds
     leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
+    stop: tuple[str, ...] = ("TERM",)  # signals that end it, in order, each with its share of the grace period
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -89,6 +92,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     settling: bool = False  # it may still bring the tree below soft
     comebacks: int = 0  # collections in a row without a lasting effect
     warned: bool = False  # or was over soft, which is reported instead
+    stops: int = 0  # how many of the signals that end it are due
     snapping: bool = False  # TERM waits until a heap snapshot is over; grace runs meanwhile
     empty: int = 0  # looks in a row that found no process
     peak: int = 0
@@ -271,8 +275,13 @@ def _linger_on(watch: Watch, sample: Sample) -> tuple[Watch, Action]:
 
 def _stop_on(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
     watch, action = _until_grace(watch, sample, rules.timeouts.grace)
-    if action is Action.WAIT and watch.snapping and not sample.snapping:
-        return replace(watch, snapping=False), Action.TERMINATE
+    if action is not Action.WAIT:
+        return watch, action
+    if watch.snapping:
+        return (watch, action) if sample.snapping else (replace(watch, snapping=False), Action.TERMINATE)
+    share = rules.timeouts.grace * watch.stops / len(rules.stop)
+    if watch.stops < len(rules.stop) and (sample.root_exited or sample.at - watch.since >= share):
+        return replace(watch, stops=watch.stops + 1), Action.TERMINATE
     return watch, action
 
 
@@ -293,5 +302,5 @@ def _stop(watch: Watch, phase: Phase, sample: Sample, breach: tuple[Reason, str]
     """Begin to stop the tree. The first cause wins, and none is given to what had ended by itself."""
     reason, why = breach
     if watch.phase is Phase.RUNNING:
-        watch = replace(watch, reason=reason, why=why)
+        watch = replace(watch, reason=reason, why=why, stops=1)
     return replace(watch, phase=phase, since=sample.at, note=why)

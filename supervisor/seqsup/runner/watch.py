@@ -52,13 +52,14 @@ class Watcher:
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
             processes=most_processes(step.rlimits.processes), collects=step.gc.mode is not GcMode.OFF,
             early=step.gc.mode is GcMode.AGGRESSIVE, gap=step.gc.gap,
+            stop=step.preset.stop if step.preset is not None else ("TERM",),
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
         self._punctuality = Punctuality(step.name, context.emit)
         self._described = self._watch.started  # when observers last got the processes of the tree
         self._high = False  # it was reported that soft was passed
         self._left = False  # it was reported that the leader exited
-        self._told = -1.0  # the beginning of the phase that was reported last
+        self._told = (-1.0, 0)  # the beginning of the phase that was reported last, and its signal
         self._seconds: float | None = None  # from the start to the leader's exit
         self._last = 0  # memory of the tree at the last look before it exited or was stopped
         self._end: int | None = None  # and at the higher of the last two: one may fall into the exit itself
@@ -126,7 +127,9 @@ class Watcher:
                 self._stopped, self._stopped_at = tree.describe(sample.used), sample.used  # before it grows by that
                 self._node.snapshot(sample)
             case Action.TERMINATE:
-                self._signal(tree, signal.SIGTERM, sample.used)
+                stopping = self._watch.phase is Phase.STOPPING
+                name = self._rules.stop[self._watch.stops - 1] if stopping else "TERM"
+                self._signal(tree, signal.Signals[f"SIG{name}"], sample.used)
             case Action.KILL:
                 self._signal(tree, signal.SIGKILL, sample.used)
                 self._punctuality.close()
@@ -213,12 +216,16 @@ class Watcher:
 
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent at every look, but reported once."""
-        first, self._told = self._told != self._watch.since, self._watch.since
+        telling = self._watch.since, int(signum)
+        first, self._told = self._told != telling, telling
         name = tree.held if self._watch.reason in (Reason.HARD, Reason.KERNEL_OOM) else tree.describe
         processes = name(used) if first else ()
-        tree.send(signum)
-        if signum is signal.SIGTERM:
-            tree.send(signal.SIGCONT)  # a stopped process cannot hear TERM
+        if signum is signal.SIGINT:
+            tree.interrupt()
+        else:
+            tree.send(signum)
+        if signum is not signal.SIGKILL:
+            tree.send(signal.SIGCONT)  # a stopped process cannot hear it
         if not first:
             return
         if self._watch.reason is None:

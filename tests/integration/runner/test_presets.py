@@ -16,8 +16,10 @@ from helpers.command_line import Result, Started
 from helpers.profiles import agent, of, parsed, proven, reasons, shell, write
 from helpers.supervised import step, tried
 from helpers.waiting import wait_for
+from seqsup.model.events import StopSent
 from seqsup.model.preset import read_preset
 from seqsup.model.profile import AgentTable
+from seqsup.model.reason import Reason
 from seqsup.profile.complaint import ProfileError
 from seqsup.profile.parse import from_tables
 from seqsup.state.samples import read as samples
@@ -49,6 +51,32 @@ def test_its_variables_are_set_and_the_users_own_win(tmp_path: Path, monkeypatch
     said = 'echo "$QWEN_CODE_NO_RELAUNCH $QWEN_CODE_MAX_TOOL_CONCURRENCY"'
     told = tried(step("sh", "-c", said, cwd=tmp_path, preset=read_preset("qwen")), tmp_path / "run")
     assert told.stdout == "true 7\n"
+
+
+def test_variables_of_an_outer_session_do_not_reach_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLAUDECODE", "CODEX_THREAD_ID"):
+        monkeypatch.setenv(name, "outer")
+    own = step("sh", "-c", 'echo "<$CLAUDECODE$CODEX_THREAD_ID>"', cwd=tmp_path, env={"CODEX_THREAD_ID": "mine"})
+    assert tried(own, tmp_path / "run").stdout == "<mine>\n"
+
+
+def test_cli_ends_by_the_signals_of_its_preset_and_that_is_no_success(tmp_path: Path) -> None:
+    interruptible = """
+import signal, subprocess, sys, time
+child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+signal.signal(signal.SIGINT, lambda *_: (print("partial answer", flush=True), sys.exit(0)))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+    changes: dict[str, Any] = {"timeouts": {"wall": 1.0, "grace": 20.0}, "preset": read_preset("claude")}
+    told = tried(step("python3", "-c", interruptible, cwd=tmp_path, **changes), tmp_path / "run")
+    assert told.reason is Reason.TIMEOUT
+    assert (told.outcome.exit_code, told.stdout) == (0, "ready\npartial answer\n")
+    signals = [event.signal for event in told.events if isinstance(event, StopSent)]
+    assert signals == ["SIGINT", "SIGTERM"]  # the second is for the process that it left behind
+    assert told.outcome.seconds < 15
 
 
 def test_a_plan_shows_all_that_it_sets(seqsup: Cli, tmp_path: Path) -> None:

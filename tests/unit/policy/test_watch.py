@@ -42,6 +42,7 @@ LEFT_ALONE = replace(RULES, sweep=False)
 FEW = replace(RULES, processes=4096)
 SNAPPED = replace(RULES, snapshot=True)
 LEAPING = replace(RULES, leaps=True)
+INTERRUPTED = replace(RULES, stop=("INT", "TERM"))
 UNLIMITED = Rules(
     limits=Limits(warn=None, soft=None, hard=None, sustain=0.0, host_floor=None, measure=Measure.PRIVATE),
     timeouts=Timeouts(wall=None, stall=None, grace=0.0),
@@ -124,6 +125,16 @@ HISTORIES: dict[str, tuple[Rules, list[Sample], list[Action], Phase, Reason | No
     ),
     "warned of once, though it stays above and comes again": (
         RULES, [at(0, 100), at(1, 150), at(2, 50), at(3, 120)], [WARN, WAIT, WAIT, WAIT], Phase.RUNNING, None,
+    ),
+    "a second signal after half of the grace period": (
+        INTERRUPTED,
+        [at(0), at(1, halt=Halt.NOW), at(5.9), at(6), at(10.9), at(11)],
+        [WAIT, TERMINATE, WAIT, TERMINATE, WAIT, KILL], Phase.KILLING, Reason.HALTED,
+    ),
+    "the second signal at once for what the leader leaves behind": (
+        INTERRUPTED,
+        [at(0), at(1, halt=Halt.NOW), at(1.5, gone=True), at(1.6, gone=True), empty(1.7), empty(1.71)],
+        [WAIT, TERMINATE, TERMINATE, WAIT, WAIT, END], Phase.ENDED, Reason.HALTED,
     ),
     "above warn, then above soft": (
         RULES, [at(0, 150), at(1, 250), at(3, 250)], [WARN, WAIT, TERMINATE], Phase.STOPPING, Reason.SOFT,
@@ -543,6 +554,7 @@ any_rules = st.builds(
         measure=st.just(Measure.PRIVATE),
     ),
     timeouts=st.builds(Timeouts, wall=spans, stall=spans, grace=st.sampled_from([0.0, 0.5, 2.0, 10.0])),
+    stop=st.sampled_from([("TERM",), ("INT", "TERM")]),
     sweep=st.booleans(),
     snapshot=st.booleans(),
 )  # fmt: skip
@@ -595,14 +607,14 @@ def breach(rules: Rules, sample: Sample) -> bool:
 
 def kill_comes_only_after_term_and_grace_or_for_a_breach(rules: Rules, taken: list[Taken]) -> None:
     begun: float | None = None
-    termed = killing = False
+    killing, signals = False, 0
     for sample, watch, action in taken:
         if action is SNAPSHOT:
             assert begun is None, "it comes first, and takes of the grace"
             begun = sample.at
         if action is TERMINATE:
-            assert not termed, "TERM is sent once"
-            termed, begun = True, sample.at if begun is None else begun
+            signals, begun = signals + 1, sample.at if begun is None else begun
+            assert signals <= len(rules.stop), "each signal is sent once"
         if action is KILL:
             grace = rules.timeouts.grace if watch.reason else min(rules.timeouts.grace, LEFTOVER_GRACE)
             over = begun is not None and sample.at - begun >= grace
