@@ -10,7 +10,7 @@ import pytest
 
 from helpers import npm
 from helpers.command_line import Result, Started
-from helpers.model_server import ANSWER, Model, model
+from helpers.model_server import ANSWER, HANGS, LIMIT, Model, model
 from helpers.paths import STUBS
 from helpers.profiles import Event, agent, of, parsed, proven, reasons, write
 from helpers.waiting import alive, wait_for
@@ -84,7 +84,7 @@ def test_a_turn_with_real_servers(seqsup: Cli, tmp_path: Path, cli: str) -> None
 @long
 @pytest.mark.parametrize("cli", CLIS)
 def test_a_server_that_leaks_is_named_when_its_tree_is_stopped(seqsup: Cli, tmp_path: Path, cli: str) -> None:
-    with model("hang") as asks:
+    with model(HANGS) as asks:
         memory = {"soft": "1GiB", "hard": "1GiB"}
         profile = write(tmp_path, prompted(cli, tmp_path, asks, stub_server("leaks"), memory=memory))
         events = run(seqsup, profile)
@@ -120,7 +120,7 @@ def test_heap_oom_in_a_relaunched_child_is_reported(seqsup: Cli, tmp_path: Path,
 @long
 @pytest.mark.parametrize("cli", CLIS)
 def test_usage_limit_is_reported_with_its_reset(seqsup: Cli, tmp_path: Path, cli: str) -> None:
-    with model("limit") as asks:
+    with model(LIMIT) as asks:
         profile = write(tmp_path, prompted(cli, tmp_path, asks, {}))
         result = seqsup("start", profile, "--json", deadline=200)
     events = proven(result)
@@ -133,7 +133,7 @@ def test_usage_limit_is_reported_with_its_reset(seqsup: Cli, tmp_path: Path, cli
 @pytest.mark.parametrize("how", ["grace", "kill"])
 def test_a_stop_ends_all_its_processes(seqsup: Cli, seqsup_started: Start, tmp_path: Path, cli: str, how: str) -> None:
     """Without its preset it relaunches itself: TERM to its first process alone would leave six of seven."""
-    with model("hang") as asks:
+    with model(HANGS) as asks:
         profile = write(tmp_path, prompted(cli, tmp_path, asks, real_servers(tmp_path), preset="none"))
         started = seqsup_started("start", profile, "--json")
         [spawned] = wait_for(lambda: of(parsed(whole(started)), "spawned"), 60)
