@@ -25,7 +25,7 @@ _STREAMS = {
     "opencode": ["--format", "json"],
     "copilot": ["--output-format", "json"],
 }
-_UNASKED = {  # tools run without a question
+_MAY = {  # it may use any tool without asking
     "claude": ["--dangerously-skip-permissions"],
     "codex": ["--dangerously-bypass-approvals-and-sandbox"],
     "gemini": ["--yolo"],
@@ -59,14 +59,14 @@ def environment(cli: str, url: str, home: Path, subscriber: bool = False) -> dic
     return {**shared, "PATH": path, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **own}
 
 
-def arguments(cli: str, url: str) -> list[str]:
-    """Return the options without which the CLI does not use the model at `url` or asks before it uses a tool."""
-    return [*_UNASKED[cli], *_OPTIONS.get(cli, _none)(url)]
+def arguments(cli: str, url: str, may: bool = True) -> list[str]:
+    """Return the options with which the CLI uses the model at `url`; `may`: and any tool without asking."""
+    return [*(_MAY[cli] if may else ()), *(_OPTIONS[cli](url) if cli in _OPTIONS else ())]
 
 
-def command(cli: str, url: str, prompt: str, *more: str, resume: str = "") -> list[str]:
+def command(cli: str, url: str, prompt: str, *more: str, may: bool = True, resume: str = "") -> list[str]:
     """Return the command line of one turn with its JSON stream; `resume`: the id of a session to resume."""
-    options = [*_STREAMS[cli], *arguments(cli, url), *more]
+    options = [*_STREAMS[cli], *arguments(cli, url, may), *more]
     if cli == "codex":
         return ["codex", "exec", *(["resume"] if resume else []), *options, *([resume] if resume else []), prompt]
     if cli == "opencode":
@@ -116,10 +116,6 @@ def _codex_options(url: str) -> list[str]:
     provider = f'{{name="fake",base_url="{url}/v1",wire_api="responses",env_key="OPENAI_API_KEY"}}'
     chosen = ["-c", 'model_provider="fake"', "-c", f"model_providers.fake={provider}", "-m", "gpt-5.1-codex"]
     return ["--skip-git-repo-check", *chosen]
-
-
-def _none(url: str) -> list[str]:
-    return []
 
 
 _ENVIRONMENTS: dict[str, Callable[[str, Path], dict[str, str]]] = {
