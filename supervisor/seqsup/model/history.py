@@ -240,6 +240,7 @@ class History:
         agent.forensics = f"{agent.folder}/{outcome.forensics}" if outcome.forensics and agent.folder else None
         agent.left_over += how_many(outcome.left_over)
         self._strays[event.agent] = frozenset(process.pid for process in outcome.left_over)
+        agent.rounds += outcome.reason is Reason.UNFINISHED
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
             self.view.completed[event.agent] = Completed(event.content, recorded.seq, folder, outcome.reason)
@@ -247,7 +248,7 @@ class History:
 
     def _agent_ended(self, event: events.AgentEnded) -> None:
         agent = self._agent(event.agent)
-        agent.state = _ended_state(event)
+        agent.state, agent.rounds = _ended_state(event), 0
         agent.reason, agent.why, agent.retry_at, agent.delayed = event.reason, event.why, None, ""
         # An agent that could not even be tried has no attempts to add these up from
         agent.attempts = max(agent.attempts, event.attempts)

@@ -12,6 +12,7 @@ from seqsup.model.profile import (
     MetricsTable,
     NotifyTable,
     Readiness,
+    Repeat,
     Retry,
     Rlimits,
     Success,
@@ -112,6 +113,7 @@ class Step(Struct, frozen=True, kw_only=True):
     drain: Drain
     success: Success
     expect: tuple[Reason, ...]
+    repeat: Repeat | None = None
     needs: tuple[str, ...]
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
     item: str | None = None  # of for_each

@@ -427,6 +427,20 @@ class Success(Table, frozen=True):
     ] = ()
 
 
+class Repeat(Table, frozen=True):
+    """Rounds of an agent. Memory is proven to be back after each."""
+
+    must_have: ClassVar[tuple[str, ...]] = ("until",)
+
+    until: Annotated[
+        tuple[str, ...],
+        "Program and arguments that end the rounds by exit code 0, in the agent's folder and as its user.",
+        _WORDS,
+    ] = ()
+    max: Annotated[int, whole(1), "Most rounds. After them the agent is unfinished, which counts as failed."] = 10
+    fresh: Annotated[bool, FLAG, "Begin each round with a new conversation. false: continue the one before."] = True
+
+
 class ForEach(Table, frozen=True):
     """One agent for each item: a list, or one of these."""
 
@@ -484,6 +498,7 @@ class AgentTable(Table, frozen=True):
     )
     success: Annotated[Success, "What must hold for an exit to count as completed."] = Success()
     expect: Annotated[tuple[Reason, ...], _EXPECTED, "Reasons that count as success, for demos and tests."] = ()
+    repeat: Annotated[Repeat | None, "Run it again and again until a command succeeds."] = None
     for_each: Annotated[ForEach | None, _LIST_OF_ITEMS, "Make one agent for each item. {item} is replaced by it."] = (
         None
     )
@@ -506,6 +521,7 @@ class AgentTable(Table, frozen=True):
             (("stdin_file",), self.stdin_file or ""),
             (("success", "file"), self.success.file or ""),
             *((("success", "command", n), word) for n, word in enumerate(self.success.command)),
+            *((("repeat", "until", n), word) for n, word in enumerate(self.repeat.until if self.repeat else ())),
         ]
 
 

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     STALLED = "stalled"
     NO_RESULT = "no-result"  # exited well, but the profile's success check found nothing
+    UNFINISHED = "unfinished"  # its round completed, but repeat.until did not succeed
     USAGE_LIMIT = "usage-limit"
     SPAWN_FAILED = "spawn-failed"
     MISCONFIGURED = "misconfigured"
@@ -80,6 +81,7 @@ CONSEQUENCES = {
     Reason.STALLED: Consequences(by=EndedBy.SEQSUP, retried=Retried.BY_DEFAULT, limit="timeouts.stall"),
     Reason.FAILED: Consequences(retried=Retried.BY_DEFAULT),
     Reason.NO_RESULT: Consequences(retried=Retried.IF_LISTED),
+    Reason.UNFINISHED: Consequences(),
     Reason.SPAWN_FAILED: Consequences(retried=Retried.IF_LISTED),
     Reason.MISCONFIGURED: Consequences(),
     Reason.USAGE_LIMIT: Consequences(),

@@ -64,6 +64,7 @@ class AgentView(MemoryFigures, kw_only=True):
     item: str | None = None  # of for_each
     state: AgentState = AgentState.PENDING
     attempts: int = 0
+    rounds: int = 0  # of repeat, whose command did not succeed
     reason: Reason | None = None
     why: str = ""
     seconds: float = 0.0

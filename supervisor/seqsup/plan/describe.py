@@ -346,6 +346,8 @@ def _success(step: Step) -> str:
         wanted.append(f"output matches {success.output}")
     if success.command:
         wanted.append(f"then {shlex.join(success.command)} succeeds")
+    if step.repeat is not None:
+        wanted.append(f"repeated until {shlex.join(step.repeat.until)} succeeds, {step.repeat.max} times at most")
     return "" if wanted == ["exit 0"] else one_line(", ".join(wanted))
 
 

@@ -27,6 +27,7 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
     cwd: str
     success_file: str | None
     success_command: tuple[str, ...]
+    until: tuple[str, ...]  # of repeat
 
     @property
     def is_text(self) -> bool:
@@ -34,7 +35,9 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
         carry those."""
         paths = (self.stdin_file, self.cwd, self.success_file)
         try:
-            msgspec.json.encode((self.item, self.command, self.env, self.stdin, paths, self.success_command))
+            msgspec.json.encode(
+                (self.item, self.command, self.env, self.stdin, paths, self.success_command, self.until)
+            )
         except UnicodeEncodeError:
             return False
         return True
@@ -96,6 +99,7 @@ def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: s
         cwd=cwd,
         success_file=path(cwd, table.success.file),
         success_command=tuple(placeholders.finish(fill(word)) for word in table.success.command),
+        until=tuple(placeholders.finish(fill(word)) for word in (table.repeat.until if table.repeat else ())),
     )
 
 

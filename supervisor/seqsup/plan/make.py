@@ -216,6 +216,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         drain=drain,
         success=replace(table.success, file=agent.success_file, command=agent.success_command),
         expect=table.expect,
+        repeat=replace(table.repeat, until=agent.until) if table.repeat is not None else None,
         needs=tuple(name for need in table.needs for name in selection.names[need] if name not in selection.skips),
         content=_content(agent, found),
         item=agent.item,

@@ -169,9 +169,10 @@ class _Look:
             if why := self._out_of_reach(become, agent.cwd, (file, detected.executable)):
                 problems["user",] = why
         node = self._node(agent, detected, path, become, problems) if not problems else None
-        checks = placeholders.finish(agent.success_command[0]) if agent.success_command else ""
-        if checks and "/" not in checks and shutil.which(checks, path=path) is None:  # a path the agent may yet make
-            problems["success", "command", 0] = f"no program {checks} on PATH: install it, or give its path"
+        for key, command in ((("success", "command", 0), agent.success_command), (("repeat", "until", 0), agent.until)):
+            program = command[0] if command else ""
+            if program and "/" not in program and shutil.which(program, path=path) is None:  # a path may yet be made
+                problems[key] = f"no program {program} on PATH: install it, or give its path"
         if LINUX and not problems:
             problems |= _too_long(agent)
         return AgentSurvey(
@@ -237,6 +238,7 @@ def _too_long(agent: ExpandedAgent) -> dict[KeyPath, str]:
         **{("command", n): placeholders.finish(word) for n, word in enumerate(agent.command)},
         **{("env", name): f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()},
         **{("success", "command", n): word for n, word in enumerate(agent.success_command)},
+        **{("repeat", "until", n): word for n, word in enumerate(agent.until)},
     }
     most = 32 * resource.getpagesize()
     why = f"an argument of {most} bytes or more: Linux allows less than {most // 1024} KiB; use stdin or a file"

@@ -299,6 +299,8 @@ def _commands(agent: AgentTable, profile: Profile) -> Wrong:
     yield from _command(agent.command, ("command",), profile)
     if agent.success.command:
         yield from _command(agent.success.command, ("success", "command"), profile)
+    if agent.repeat is not None:
+        yield from _command(agent.repeat.until, ("repeat", "until"), profile)
 
 
 def _command(command: tuple[str, ...], at: KeyPath, profile: Profile) -> Wrong:

@@ -113,7 +113,8 @@ def _as_list(key: Key, value: Any, at: KeyPath) -> str:
     """The hint for a list that was written as one string."""
     if key.kind is not TEXT or not isinstance(value, str) or not value.strip():
         return ""
-    return f"\nwrite {at[-1]} = {words.listed(words.meant([value])[1] if at[-1] == 'command' else [value])}"
+    is_command = at[-1] in ("command", "until")
+    return f"\nwrite {at[-1]} = {words.listed(words.meant([value])[1] if is_command else [value])}"
 
 
 def _read_value(key: Key, value: Any, at: KeyPath, complain: Complain) -> Any:

@@ -47,6 +47,7 @@ class Agent:
         self.ended: Recorded | None = None  # its AgentEnded
         self._next = (earlier.attempt or 0) + 1
         self._heap = step.node.heap if step.node else None
+        self._rounds = earlier.rounds
         self._limit_until = earlier.limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
@@ -76,11 +77,18 @@ class Agent:
 
     def _may_retry(self, last: Outcome) -> bool:
         rule, halt = self.step.retry, self._context.stop_request.halt
-        if not retry.retryable(rule, self.step.expect, last, halt, time.time()):
+        if not retry.retryable(rule, self.step.expect, last, halt, time.time()) or self._finished(last):
             return False
         if self._next_heap(last) == self._heap and not self._used_up() and (at := retry.same_leak(self._outcomes)):
             self._not_retried = f"not retried again: the leak at {at} returned"
         return not self._not_retried
+
+    def _finished(self, last: Outcome) -> bool:
+        """Count the rounds of repeat, and return whether the last one was their last."""
+        if last.reason is not Reason.UNFINISHED or self.step.repeat is None:
+            return False
+        self._rounds += 1
+        return self._rounds >= self.step.repeat.max
 
     def _next_heap(self, last: Outcome) -> int | None:
         node = self.step.node
@@ -146,7 +154,8 @@ class Agent:
         """Return the stop request that ends a wait: an agent before its first attempt, or in a long wait, is not "this
         agent" yet.
         """
-        resting = not self._outcomes or retry.awaited(self.step.retry, self._outcomes[-1])
+        resting = not self._outcomes or (last := self._outcomes[-1]).reason is Reason.UNFINISHED
+        resting = resting or retry.awaited(self.step.retry, last)
         return Halt.AFTER_AGENT if resting else Halt.NOW
 
     def _drained(self, drained: Drained) -> None:
@@ -169,9 +178,15 @@ class Agent:
             RetryScheduled(
                 agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
                 heap=self._heap, bare=self._bare,
-                outlook=retry.outlook(last, heap, self._heap, rule.grow_heap, self.step.limits.hard),
+                outlook=self._outlook(last, heap),
             )
         )  # fmt: skip
+
+    def _outlook(self, last: Outcome, heap: int | None) -> str:
+        """Say what the next attempt can expect. `heap` is V8's limit of the last one."""
+        if last.reason is Reason.UNFINISHED and self.step.repeat is not None:
+            return f"round {self._rounds + 1} of {self.step.repeat.max}"
+        return retry.outlook(last, heap, self._heap, self.step.retry.grow_heap, self.step.limits.hard)
 
     async def _pause(self, seconds: float) -> None:
         if retry.awaited(self.step.retry, self._outcomes[-1]):

@@ -1,7 +1,8 @@
-"""Conditions of success beyond exit code and file: an expression in the output, and a command of the user."""
+"""Conditions of success beyond exit code and file: an expression in the output, and commands of the user."""
 
 import asyncio
 import re
+import shlex
 
 from msgspec.structs import replace
 
@@ -25,7 +26,13 @@ async def checked(
     if ended.reason is Reason.COMPLETED and (pattern := step.success.output) is not None:
         ended = await _searched(ended, pattern, printed)
     if ended.reason is Reason.COMPLETED and step.success.command:
-        ended = await _commanded(ended, step, number, paths, context, env)
+        found = await _commanded("check", step.success.command, _CHECK_DEADLINE, step, number, paths, context, env)
+        complaint = f"it exited with a success code, but success.command {shlex.join(step.success.command)} failed"
+        ended = _in_view_of(ended, found, Reason.NO_RESULT, complaint)
+    if ended.reason is Reason.COMPLETED and step.repeat is not None:
+        until = step.repeat.until
+        found = await _commanded("until", until, step.timeouts.wall, step, number, paths, context, env)
+        ended = _in_view_of(ended, found, Reason.UNFINISHED, f"repeat.until {shlex.join(until)} failed")
     return ended
 
 
@@ -44,26 +51,30 @@ async def _searched(ended: Outcome, pattern: str, printed: str) -> Outcome:
     return ended if found else replace(ended, reason=Reason.NO_RESULT, why=complaint)
 
 
+def _in_view_of(ended: Outcome, found: Outcome, reason: Reason, complaint: str) -> Outcome:
+    """Return the outcome of an agent whose check ended as `found`."""
+    ended = replace(ended, peak=max(ended.peak, found.peak))  # the same limits hold for it
+    if found.reason is Reason.COMPLETED:
+        return ended
+    if found.reason is Reason.HALTED:
+        return replace(ended, reason=found.reason, why=found.why)
+    return replace(ended, reason=reason, why=": ".join(filter(None, (complaint, found.why))))
+
+
 async def _commanded(
-    ended: Outcome, step: Step, number: int, paths: AttemptPaths, context: RunContext, env: dict[str, str]
+    name: str, command: tuple[str, ...], wall: float | None, step: Step, number: int, paths: AttemptPaths,
+    context: RunContext, env: dict[str, str],
 ) -> Outcome:  # fmt: skip
-    """Run success.command where the agent ran, and watched as it was."""
-    words = step.success.command
+    """Run a command where the agent ran, and watched as it was, for `wall` seconds at most."""
     check = replace(
-        step, name=f"{step.name}+check", command=words, stdin=None, stdin_file=None, node=None, preset=None,
-        timeouts=replace(step.timeouts, wall=_CHECK_DEADLINE, stall=None),
+        step, name=f"{step.name}+{name}", command=command, repeat=None, prompt=None, dialect=None, stdin=None,
+        stdin_file=None, node=None, preset=None,
+        timeouts=replace(step.timeouts, wall=wall, stall=None),
         success=Success(codes=(0,), file=None, output=None),
     )  # fmt: skip
     quiet = replace(
         context, keeper=context.keeper and context.keeper.another(), emit=lambda _: None,
         observe=lambda seen: context.observe(replace(seen, agent=step.name)),
     )  # fmt: skip
-    workspace = Workspace(check, number, replace(paths, folder=paths.folder / "check"), quiet)
-    found = (await execute(check, number, None, workspace, quiet, env)).outcome
-    ended = replace(ended, peak=max(ended.peak, found.peak))  # the same limits hold for it
-    if found.reason is Reason.COMPLETED:
-        return ended
-    if found.reason is Reason.HALTED:
-        return replace(ended, reason=found.reason, why=found.why)
-    complaint = f"it exited with a success code, but success.command {' '.join(words)} failed"
-    return replace(ended, reason=Reason.NO_RESULT, why=": ".join(filter(None, (complaint, found.why))))
+    workspace = Workspace(check, number, replace(paths, folder=paths.folder / name), quiet)
+    return (await execute(check, number, None, workspace, quiet, env)).outcome

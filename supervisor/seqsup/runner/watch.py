@@ -200,7 +200,7 @@ class Watcher:
     def _tell_leader(self, tree: Tree) -> None:
         """Report that the leader exited well by itself, unless a check still decides that."""
         step, exited = self._step, tree.ending()
-        if exited is None or step.success.output is not None or step.success.command:
+        if exited is None or step.success.output is not None or step.success.command or step.repeat:
             return
         reason, why, _ = self._ending.classify(exited, tree.kernel_oom())
         if retry.ok(reason, step.expect):

@@ -181,7 +181,8 @@ def _spaced(*parts: str) -> str:
 @say.register
 def _(event: events.RetryScheduled) -> Message:
     bare = ", without seqsup's Node options" if event.bare else ""
-    text = f"attempt {event.attempt} in {format_duration(event.wait)}, after {event.after}{bare}"
+    soon = f" in {format_duration(event.wait)}" if event.wait else ""
+    text = f"attempt {event.attempt}{soon}, after {event.after}{bare}"
     return Message(INFO, "↻", "retry", text, event.outlook)
 
 

@@ -42,7 +42,16 @@ def test_memory_is_examined_of_what_memory_ended() -> None:
         (EndedBy.NOTHING, {"skipped", "lost"}),
         (
             EndedBy.ITSELF,
-            {"completed", "failed", "crashed", "no-result", "usage-limit", "spawn-failed", "misconfigured"},
+            {
+                "completed",
+                "failed",
+                "crashed",
+                "no-result",
+                "unfinished",
+                "usage-limit",
+                "spawn-failed",
+                "misconfigured",
+            },
         ),
     ],
 )
@@ -55,7 +64,7 @@ def test_cause_of_an_exit_follows_from_its_reason(by: EndedBy, reasons: set[str]
     [
         (Retried.BY_DEFAULT, {"hard", "soft", "heap-oom", "kernel-oom", "crashed", "stalled", "failed"}),
         (Retried.IF_LISTED, {"host-floor", "processes", "timeout", "no-result", "spawn-failed"}),
-        (Retried.NEVER, {"completed", "usage-limit", "misconfigured", "halted", "skipped", "lost"}),
+        (Retried.NEVER, {"completed", "unfinished", "usage-limit", "misconfigured", "halted", "skipped", "lost"}),
     ],
 )
 def test_retryable_reasons_are_listed(retried: Retried, reasons: set[str]) -> None:

@@ -232,7 +232,16 @@ def test_agent_before_its_first_attempt_has_no_figures() -> None:
     """As in `seqsup status --json`."""
     [agent] = as_json(view_of(PENDING))["agents"].values()
     known = {"name": "a", "state": "pending", "left_out": False, "before": False, "briefed": False}
-    empty = {"attempts": 0, "seconds": 0, "peak": 0, "left_over": 0, "why": "", "delayed": "", "processes": []}
+    empty = {
+        "attempts": 0,
+        "rounds": 0,
+        "seconds": 0,
+        "peak": 0,
+        "left_over": 0,
+        "why": "",
+        "delayed": "",
+        "processes": [],
+    }
     assert agent == dict.fromkeys(agent) | known | empty
 
 
