@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import npm
+from seqsup.model.preset import PromptForm, put, read_preset
 
 _PACKAGES = {
     "claude": "@anthropic-ai/claude-code",
@@ -17,15 +18,7 @@ _PACKAGES = {
 }
 CLIS = tuple(_PACKAGES)
 _NODE = 24  # qwen needs 22; codex's launcher replaces itself from 24 on
-_STREAMS = {
-    "claude": ["--output-format", "stream-json", "--verbose"],
-    "codex": ["--json"],
-    "gemini": ["--output-format", "stream-json"],
-    "qwen": ["--output-format", "stream-json"],
-    "opencode": ["--format", "json"],
-    "copilot": ["--output-format", "json"],
-}
-_MAY = {  # it may use any tool without asking
+_MAY = {  # use any tool without asking
     "claude": ["--dangerously-skip-permissions"],
     "codex": ["--dangerously-bypass-approvals-and-sandbox"],
     "gemini": ["--yolo"],
@@ -59,19 +52,21 @@ def environment(cli: str, url: str, home: Path, subscriber: bool = False) -> dic
     return {**shared, "PATH": path, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **own}
 
 
-def arguments(cli: str, url: str, may: bool = True) -> list[str]:
+def options(cli: str, url: str, may: bool = True) -> list[str]:
     """Return the options with which the CLI uses the model at `url`; `may`: and any tool without asking."""
     return [*(_MAY[cli] if may else ()), *(_OPTIONS[cli](url) if cli in _OPTIONS else ())]
 
 
+def form(cli: str) -> PromptForm:
+    found = read_preset(cli).prompt
+    assert found is not None
+    return found
+
+
 def command(cli: str, url: str, prompt: str, *more: str, may: bool = True, resume: str = "") -> list[str]:
-    """Return the command line of one turn with its JSON stream; `resume`: the id of a session to resume."""
-    options = [*_STREAMS[cli], *arguments(cli, url, may), *more]
-    if cli == "codex":
-        return ["codex", "exec", *(["resume"] if resume else []), *options, *([resume] if resume else []), prompt]
-    if cli == "opencode":
-        return ["opencode", "run", *options, *(["--session", resume] if resume else []), prompt]
-    return [cli, *options, *([f"--resume={resume}"] if resume else []), "-p", prompt]
+    """Return the command line that the preset makes of a prompt; `resume`: the id of a session to resume."""
+    session = put(form(cli).resume, "id", resume) if resume else ()
+    return list(form(cli).words(prompt, (*form(cli).stream, *options(cli, url, may), *more), session))
 
 
 # -- one of each per CLI

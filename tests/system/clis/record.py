@@ -51,7 +51,7 @@ class Case:
     script: Sequence[Step]
     of: Sequence[str] = CLIS
     options: Sequence[str] = ()
-    may: bool = True
+    may: bool = True  # use any tool
     resume: str = ""  # earlier: the session of a turn before; lost: of none
     subscriber: bool = False  # claude's own, the others have no such login
     interrupt: bool = False
@@ -64,7 +64,9 @@ CASES = {
     "usage-warning": Case([{**step, "headers": _WINDOWS} for step in _TURN], ("claude",), subscriber=True),
     "auth": Case([{"error": "auth"}]),
     "credit": Case([{"error": "credit"}], ("claude", "codex", "gemini")),
-    "denied": Case([{"main": True, "shell": "touch here", "times": 1}, _SAYS], ("claude", "gemini", "qwen"), may=False),
+    "denied": Case(
+        [{"main": True, "shell": "python3 -c 1", "times": 1}, _SAYS], ("claude", "gemini", "qwen"), may=False
+    ),
     "max-turns": Case(_TURN, ("claude",), ("--max-turns", "1")),
     "max-session-turns": Case(_TURN, ("qwen",), ("--max-session-turns", "1")),
     "max-budget": Case(_TURN, ("claude",), ("--max-budget-usd", "0.001")),
