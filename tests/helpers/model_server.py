@@ -21,7 +21,7 @@ A script is a list of steps. The first step that fits a request, and has uses le
     after       seconds before anything is sent
     pace        seconds between two events of a stream
     silence     before: no answer at all; midway: none after half of the events
-    cut         true: the connection breaks after half of the events
+    cut         true: the connection breaks amid a line, after half of the events
     error       a key of `helpers.model_answers.ERRORS`, such as usage-limit, which ends in `resets_in` seconds
 """
 
@@ -251,13 +251,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, step: Step, events: list[str]) -> None:
         self._head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"} | step.get("headers", {}))
         for n, event in enumerate(events):
-            if n == len(events) // 2:
-                self._wait(_FOREVER if step.get("silence") == "midway" else 0)
-                if step.get("cut"):
-                    raise _Gone
+            midway = n == len(events) // 2
+            self._wait(_FOREVER if midway and step.get("silence") == "midway" else step.get("pace", 0))
             chunk = event.encode()
+            if midway and step.get("cut"):
+                self.wfile.write(b"%x\r\n%b" % (len(chunk), chunk[: len(chunk) // 2]))
+                raise _Gone
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            self._wait(step.get("pace", 0))
         self.wfile.write(b"0\r\n\r\n")
 
     def _wait(self, seconds: float) -> None:

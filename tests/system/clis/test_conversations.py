@@ -1,0 +1,84 @@
+"""Conversations of real agent CLIs under seqsup, with a scripted model."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.command_line import Result, Started
+from helpers.model_server import Model, Step, model
+from helpers.paths import STUBS
+from helpers.profiles import Event, of, parsed, proven, reasons, write
+from helpers.real_clis import CLIS, command, environment
+from helpers.waiting import alive, wait_for
+
+Cli = Callable[..., Result]
+Start = Callable[..., Started]
+
+SAYS: Step = {"say": "counted"}
+TOOL: Step = {"main": True, "when": "count", "shell": "printf six%s teen", "times": 1}
+STUBBORN = ["node", str(STUBS / "mcp_server.mjs"), "stays"]
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]
+
+
+def conversation(cli: str, asks: Model, folder: Path, *options: str, **keys: Any) -> dict[str, Any]:
+    """An agent: the CLI with the prompt "count", its settings in a home of its own."""
+    env = environment(cli, asks.url, folder / "own", subscriber=cli == "claude")
+    words = command(cli, asks.url, "count", *options)
+    return {"name": cli, "preset": cli, "command": words, "env": env, "cwd": str(folder), **keys}
+
+
+def run(seqsup: Cli, profile: Path) -> list[Event]:
+    return proven(seqsup("start", profile, "--json", deadline=150))
+
+
+@pytest.mark.parametrize("cli", CLIS)
+def test_turn_with_a_tool_completes(seqsup: Cli, tmp_path: Path, cli: str) -> None:
+    with model([TOOL, SAYS]) as asks:
+        events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path)))
+    assert reasons(events) == {cli: "completed"}, of(events, "attempt_ended")
+    assert any("sixteen" in asked.last for asked in asks.asked)
+    assert of(events, "attempt_ended")[0]["left_over"] == []
+
+
+@pytest.mark.parametrize("cli", [cli for cli in CLIS if cli != "gemini"])  # which fails at once
+def test_answer_cut_amid_a_line_is_asked_for_again(seqsup: Cli, tmp_path: Path, cli: str) -> None:
+    """An error that the CLI mends by itself is no failure."""
+    cut: Step = {"main": True, "say": "I count. " * 20, "cut": True, "times": 1}
+    with model([cut, SAYS]) as asks:
+        events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path)))
+    assert (reasons(events), len(of(events, "attempt_started"))) == ({cli: "completed"}, 1), of(events, "attempt_ended")
+
+
+@pytest.mark.parametrize("cli", ["claude", "codex"])
+def test_server_that_outlives_its_killed_cli_is_stopped(
+    seqsup_started: Start, tmp_path: Path, cli: str,
+) -> None:  # fmt: skip
+    """codex gives its servers neither the environment nor the process group of the agent."""
+    with model([{"main": True, "silence": "before"}]) as asks:
+        profile = write(tmp_path, conversation(cli, asks, tmp_path, *with_server(cli, STUBBORN)))
+        started = seqsup_started("start", profile, "--json")
+        wait_for(lambda: asks.asked, 60)
+        [spawned] = of(whole(started), "spawned")
+        os.kill(spawned["pid"], signal.SIGKILL)
+        started.wait(60)
+    [ended] = of(whole(started), "attempt_ended")
+    assert ["stays" in process["command"] for process in ended["left_over"]] == [True]
+    assert not [process for process in ended["left_over"] if alive(process["pid"])]
+
+
+def with_server(cli: str, server: list[str]) -> list[str]:
+    """Return the options that give a CLI an MCP server."""
+    program, *arguments = server
+    if cli == "claude":
+        return ["--mcp-config", json.dumps({"mcpServers": {"stub": {"command": program, "args": arguments}}})]
+    return ["-c", f"mcp_servers.stub={{command={json.dumps(program)},args={json.dumps(arguments)}}}"]
+
+
+def whole(started: Started) -> list[Event]:
+    return parsed(started.stdout[: started.stdout.rfind("\n") + 1])
