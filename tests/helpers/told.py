@@ -95,7 +95,7 @@ class Told:
 
     def attempt_started(
         self, agent: str, number: int = 1, hard: int | None = None, heap: int | None = None, lane: int = 1,
-        companions_before: int | None = None,
+        companions_before: int | None = None, session: str = "", resumed: bool = False,
     ) -> "Told":  # fmt: skip
         return self.tell(
             AttemptStarted(
@@ -112,6 +112,8 @@ class Told:
                 lane=lane,
                 host_before=2048 * MIB,
                 companions_before=companions_before,
+                session=session,
+                resumed=resumed,
             )
         )
 

@@ -51,6 +51,14 @@ class OnUsageLimit(StrEnum):
     WAIT = "wait"  # until it resets; that attempt does not count
 
 
+class RetryHow(StrEnum):
+    """What an attempt does with the conversation of the one before."""
+
+    AUTO = "auto"  # resumes it if that attempt was interrupted
+    RESUME = "resume"  # also after a failure
+    FRESH = "fresh"  # never resumes it
+
+
 class Notice(StrEnum):
     """What a user is notified of."""
 

@@ -69,6 +69,8 @@ class AttemptStarted(Event, frozen=True):
     lane: int
     host_before: int | None = None  # bytes that the host has available; None in old journals
     companions_before: int | None = None  # bytes that the companions use; None if there are none
+    session: str = ""  # id of its conversation; empty: the CLI chooses one, or has none
+    resumed: bool = False  # it resumes that conversation
 
 
 class Spawned(Event, frozen=True):
@@ -205,6 +207,7 @@ class RetryScheduled(Event, frozen=True):
     heap: int | None
     bare: bool = False  # without our Node options, which broke the last one
     outlook: str = ""  # what the next attempt can expect: its heap limit, and a leak that may return
+    resumes: bool | None = None  # it resumes the conversation, or starts a fresh one; None: the agent has none
 
 
 class LimitPaused(Event, frozen=True):

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from seqsup.model import events
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import Recorded
+from seqsup.model.outcome import Outcome, PastAttempt
 from seqsup.model.process_names import how_many
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import (
@@ -199,7 +200,7 @@ class History:
         attempt = AttemptView(
             agent=event.agent, item=agent.item, number=event.attempt, command=event.command, folder=event.folder,
             started=recorded.at, ended=recorded.at, soft=event.soft, hard=event.hard, host_before=event.host_before,
-            companions_before=event.companions_before,
+            companions_before=event.companions_before, resumed=event.resumed,
         )  # fmt: skip
         self._last[event.agent] = attempt
         self.view.attempts.append(attempt)
@@ -209,6 +210,7 @@ class History:
         agent.started, agent.began = recorded.at, recorded.mono
         agent.soft, agent.hard, agent.heap = event.soft, event.hard, event.heap
         agent.host_before, agent.companions_before = event.host_before, event.companions_before
+        agent.session, agent.resumed = event.session, event.resumed
         agent.end = agent.gave_back = agent.host_after = None
         agent.pid = agent.retry_at = agent.due = agent.limit_until = agent.exit_code = agent.signal = None
 
@@ -241,6 +243,7 @@ class History:
         agent.left_over += how_many(outcome.left_over)
         self._strays[event.agent] = frozenset(process.pid for process in outcome.left_over)
         agent.rounds += outcome.reason is Reason.UNFINISHED
+        _remember(agent, event.content, outcome)
         if event.ok:  # also should the supervisor die in the drain that follows
             folder = agent.folder or f"{event.agent}/{event.attempt}"
             self.view.completed[event.agent] = Completed(event.content, recorded.seq, folder, outcome.reason)
@@ -262,6 +265,8 @@ class History:
         agent.state, agent.reason, agent.pid = AgentState.LOST, Reason.LOST, None
         agent.why = "its supervisor died"
         self.view.failed[event.agent] = None
+        lost = Outcome(reason=Reason.LOST, why=agent.why, exit=None, seconds=0.0, peak=0)
+        _remember(agent, event.content, lost)
         if (attempt := self._last.get(event.agent)) is not None:
             attempt.reason, attempt.why = agent.reason, agent.why
 
@@ -282,6 +287,11 @@ class History:
         view.state, view.paused = run_state(event.exit_code), ""
         view.stop_waiting()
         view.ended, view.seconds, view.exit_code, view.why = at, event.seconds, event.exit_code, event.why
+
+
+def _remember(agent: AgentView, content: str, outcome: Outcome) -> None:
+    past = PastAttempt(content=content, session=agent.session, resumed=agent.resumed, outcome=outcome)
+    agent.past += (past,)
 
 
 _NOT_TRIED_OUT = {

@@ -38,6 +38,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     forensics: str = ""  # the file that says more, in the attempt's folder
     leak: Leak | None = None
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
+    session_lost: bool = False  # the conversation that it was to resume does not exist
 
     @property
     def exit_code(self) -> int | None:
@@ -46,6 +47,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
     @property
     def signal(self) -> int | None:
         return self.exit.signal if self.exit else None
+
+
+class PastAttempt(Struct, frozen=True, kw_only=True):
+    """An earlier attempt of an agent, as far as the next one depends on it."""
+
+    content: str  # of the agent then
+    session: str  # the id of its conversation; empty: not known
+    resumed: bool  # it resumed that conversation
+    outcome: Outcome
 
 
 def ending(ended: Exit | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from msgspec import UNSET, UnsetType, field
 
-from seqsup.model.enums import Enforce, GcMode, Halt, Measure, Notice, OnTimeout, OnUsageLimit
+from seqsup.model.enums import Enforce, GcMode, Halt, Measure, Notice, OnTimeout, OnUsageLimit, RetryHow
 from seqsup.model.kinds import (
     AGE_OF_DAYS,
     AMOUNT_OR_NONE,
@@ -290,6 +290,12 @@ class OutputTable(Table, frozen=True):
 class Retry(Table, frozen=True):
     attempts: Annotated[int, whole(1), "Most attempts of an agent, the first one included."] = 3
     on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is retried."] = _RETRIED_BY_DEFAULT
+    how: Annotated[
+        RetryHow,
+        "What to do with the conversation of an agent that has a prompt. auto: resume it after a kill, a stall, a"
+        " timeout, a usage limit, a stop or a crash; else start a fresh one. resume: also after a failure. fresh: never"
+        " resume.",
+    ] = RetryHow.AUTO
     wait: Annotated[float, DURATION, "Wait before the second attempt. It doubles each time, with jitter."] = 1.0
     max_wait: Annotated[
         float,

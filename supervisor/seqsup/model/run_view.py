@@ -7,7 +7,7 @@ from msgspec import Struct, field, to_builtins
 
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import MemorySampled
-from seqsup.model.outcome import Leak
+from seqsup.model.outcome import Leak, PastAttempt
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
 from seqsup.text import labelled
@@ -90,6 +90,9 @@ class AgentView(MemoryFigures, kw_only=True):
     delayed: str = ""  # while it waits for the memory that it may take: what is missing
     limit_until: float | None = None  # epoch, until a usage limit resets: a resumed run waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
+    session: str = ""  # id of its conversation; empty: not known, or it has none
+    resumed: bool = False  # the last attempt resumed that conversation
+    past: tuple[PastAttempt, ...] = ()  # all its attempts that are over
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
     briefed: bool = False  # in an artifact-only run: its brief was written, and nothing was started
@@ -152,6 +155,7 @@ class AttemptView(MemoryFigures, kw_only=True):
     draining: float | None = None  # seconds until then
     drain_reached: bool = True  # it was back
     forensics: str = ""  # the file that says more, in the run's folder
+    resumed: bool = False  # it resumed the conversation of the one before
     samples: tuple[MemorySampled, ...] = ()  # of the run's timeline: only the report reads it
 
     @property
@@ -312,7 +316,7 @@ class RunView(Struct, kw_only=True):
         """Return the fields that programs get."""
         told = {name: to_builtins(getattr(self, name)) for name in self.__struct_fields__ if name not in _OURS}
         for agent in told["agents"].values():
-            del agent["began"], agent["due"]
+            del agent["began"], agent["due"], agent["past"]
         told["hooks"] = list(told["hooks"].values())
         for hook in told["hooks"]:
             del hook["began"]

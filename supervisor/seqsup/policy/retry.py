@@ -18,6 +18,8 @@ def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: 
         return False
     if outcome.reason is Reason.UNFINISHED:
         return halt < Halt.AFTER_AGENT
+    if outcome.session_lost:
+        return True
     if outcome.reason is Reason.USAGE_LIMIT:
         return retry.usage_limit is OnUsageLimit.WAIT or _soon(retry, outcome, now)
     return outcome.blames_us or outcome.reason in retry.on
@@ -25,7 +27,7 @@ def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: 
 
 def costless(retry: Retry, outcome: Outcome) -> bool:
     """Say whether the attempt does not count: it could not have gone well, and the next one may."""
-    return outcome.blames_us or outcome.reason is Reason.UNFINISHED or awaited(retry, outcome)
+    return outcome.blames_us or outcome.session_lost or outcome.reason is Reason.UNFINISHED or awaited(retry, outcome)
 
 
 def awaited(retry: Retry, outcome: Outcome) -> bool:
@@ -42,7 +44,8 @@ def retry_wait(retry: Retry, outcome: Outcome, failures: int, now: float, chance
     """Return the seconds until the next attempt. `now` is of the epoch, `chance` a random number from 0 to 1."""
     pause = backoff(retry.wait, retry.max_wait, failures, chance * retry.wait / 4)
     if outcome.reason is not Reason.USAGE_LIMIT:
-        return 0.0 if outcome.blames_us or outcome.reason is Reason.UNFINISHED else pause
+        at_once = outcome.blames_us or outcome.session_lost or outcome.reason is Reason.UNFINISHED
+        return 0.0 if at_once else pause
     until = now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
     return max(until - now, pause)
 

@@ -16,6 +16,7 @@ from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentView
 from seqsup.policy import retry
+from seqsup.runner import conversation
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
 from seqsup.runner.companions import Companions
@@ -34,9 +35,9 @@ class Agent:
 
     def __init__(
         self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission, drainer: Drainer,
-        companions: Companions, earlier: AgentView, poke: Callable[[], None], *, beside_others: bool,
+        companions: Companions, view: AgentView, poke: Callable[[], None], *, beside_others: bool,
     ) -> None:  # fmt: skip
-        """`earlier` is what earlier parts of the run know of it: attempts, and a usage limit that it met.
+        """`view` is what the run knows of it; it grows with each event. Earlier parts of the run may have tried it.
 
         `poke` is called once it is admitted.
         """
@@ -45,10 +46,11 @@ class Agent:
         self._poke, self._beside_others = poke, beside_others
         self.started = False  # it was admitted once
         self.ended: Recorded | None = None  # its AgentEnded
-        self._next = (earlier.attempt or 0) + 1
+        self._next = (view.attempt or 0) + 1
         self._heap = step.node.heap if step.node else None
-        self._rounds = earlier.rounds
-        self._limit_until = earlier.limit_until
+        self._view = view
+        self._rounds = view.rounds
+        self._limit_until = view.limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
         self._not_retried = ""  # why, although it may be retried more often
@@ -123,9 +125,11 @@ class Agent:
         try:
             workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._inputs.filled_in(step, workspace.paths)
+            chosen = conversation.choose(step, self._view)
+            step = conversation.within(step, chosen, self._view, workspace.paths)
             held = self._companions.used() if self._companions else None
             own_context, beside = self._own_context(workspace.paths), self._companions.failed_since
-            ended = await attempt(step, number, self._heap, workspace, own_context, held, beside)
+            ended = await attempt(step, number, self._heap, workspace, own_context, held, beside, chosen)
             self._outcomes.append(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:
@@ -179,6 +183,7 @@ class Agent:
                 agent=self.step.name, attempt=self._next, wait=state.upcoming_sleep, after=last.reason,
                 heap=self._heap, bare=self._bare,
                 outlook=self._outlook(last, heap),
+                resumes=conversation.choose(self.step, self._view).resumed if self.step.prompt is not None else None,
             )
         )  # fmt: skip
 

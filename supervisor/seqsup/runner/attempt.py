@@ -14,6 +14,7 @@ from seqsup.model.reason import Reason
 from seqsup.node.binary import copy_preload
 from seqsup.plan import environment
 from seqsup.policy import retry
+from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
 from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
 from seqsup.runner.success import checked
@@ -34,6 +35,7 @@ class Ended(Struct, frozen=True):
 async def attempt(
     step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext,
     companions_used: int | None = None, failed_beside: Callable[[float], str] = lambda _: "",
+    chosen: ChosenSession = NONE_CHOSEN,
 ) -> Ended:  # fmt: skip
     """Run one attempt to its very end; then its tree is empty, or what is left is reported as unkillable.
 
@@ -51,10 +53,13 @@ async def attempt(
             agent=step.name, attempt=number, content=step.content, command=step.command, hard=step.limits.hard,
             heap=heap, lane=paths.lane, folder=paths.label, runtime=environment.runtime(step), options=options,
             soft=step.limits.soft, host_before=before, companions_before=companions_used,
+            session=chosen.session, resumed=chosen.resumed,
         )
     )  # fmt: skip
     since, began = context.owner.last_pid(), time.monotonic()
     ended, ending, leader, kept = await execute(step, number, heap, workspace, context, env, options)
+    if chosen.resumed and ended.reason is Reason.FAILED and ending.says_that_session_is_lost():
+        ended = replace(ended, session_lost=True)
     ended = await checked(ended, step, ending.printed, number, paths, context, env)
     if ended.reason is Reason.NO_RESULT:
         ended = ending.in_view_of_preset(ended)

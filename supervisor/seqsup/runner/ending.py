@@ -19,6 +19,7 @@ from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import OF_MEMORY, Reason
 from seqsup.node.forensics import Known, examine, finding, leak, text
 from seqsup.policy import classify
+from seqsup.policy.sessions import is_lost
 from seqsup.runner.context import RunContext
 from seqsup.runner.workspace import Workspace
 from seqsup.state.run_folder import FORENSICS, write_private
@@ -83,6 +84,11 @@ class Ending:
             self.printed = self._workspace.stdout.tail().decode(errors="replace")
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
         return self._with_preset(*told)
+
+    def says_that_session_is_lost(self) -> bool:
+        """Return whether the CLI reported that the conversation to resume does not exist."""
+        prompt = self._step.prompt
+        return prompt is not None and is_lost(prompt.form, (self.printed, self._complained))
 
     def in_view_of_preset(self, ended: Outcome) -> Outcome:
         """Look once more at an attempt without a result: it may have met its provider's limit."""

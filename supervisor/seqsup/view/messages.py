@@ -103,6 +103,8 @@ def _(event: events.RunStarted) -> Message:
 def _(event: events.AttemptStarted) -> Message:
     limits = [f"{name} {format_size(size)}" for name, size in (("hard", event.hard), ("heap", event.heap)) if size]
     how = [event.runtime, *limits, " ".join(event.options), f"log {event.folder}", " ".join(event.command)[:_COMMAND]]
+    if event.resumed:
+        return Message(INFO, "↻", "resumes", f"its conversation {event.session}", "  ".join(filter(None, how)))
     return Message(DEBUG, "▶", "starts", "  ".join(filter(None, how)))
 
 
@@ -183,6 +185,8 @@ def _(event: events.RetryScheduled) -> Message:
     bare = ", without seqsup's Node options" if event.bare else ""
     soon = f" in {format_duration(event.wait)}" if event.wait else ""
     text = f"attempt {event.attempt}{soon}, after {event.after}{bare}"
+    if event.resumes is not None:
+        text += ", resumes its conversation" if event.resumes else ", starts a fresh conversation"
     return Message(INFO, "↻", "retry", text, event.outlook)
 
 

@@ -69,6 +69,16 @@ def test_a_completed_agent_has_its_figures() -> None:
     assert {name: each.content for name, each in view.completed.items()} == {"triage": "content of triage"}
 
 
+def test_past_attempts_are_kept_with_their_conversations_over_a_crash() -> None:
+    told = Told().run("embed")
+    told.attempt_started("embed", session="a").spawned("embed").ended("embed", Reason.HARD).drained("embed")
+    told.retry("embed").attempt_started("embed", 2, session="a", resumed=True).lost("embed", 2).run("embed")
+    embed = fold(told.events).agents["embed"]
+    assert (embed.session, embed.resumed) == ("a", True)
+    past = [(each.session, each.resumed, each.outcome.reason, each.content) for each in embed.past]
+    assert past == [("a", False, Reason.HARD, "content of embed"), ("a", True, Reason.LOST, "content of embed")]
+
+
 def test_attempts_seconds_peaks_and_leftovers_add_up_over_the_attempts() -> None:
     told = Told().run("embed")
     left = (process(7), process(8))

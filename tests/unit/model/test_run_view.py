@@ -232,6 +232,7 @@ def test_agent_before_its_first_attempt_has_no_figures() -> None:
     """As in `seqsup status --json`."""
     [agent] = as_json(view_of(PENDING))["agents"].values()
     known = {"name": "a", "state": "pending", "left_out": False, "before": False, "briefed": False}
+    known |= {"session": "", "resumed": False}
     empty = {
         "attempts": 0,
         "rounds": 0,

@@ -240,7 +240,8 @@ def _attempts(story: Story, zone: tzinfo) -> _Table:
     kept = _kept(story.attempts, lambda attempt: attempt.ok)
     rows = [
         (
-            _clock(attempt.started, zone), attempt.label, str(attempt.number), str(attempt.reason or "running"),
+            _clock(attempt.started, zone), attempt.label, f"{attempt.number}{' (resumed)' * attempt.resumed}",
+            str(attempt.reason or "running"),
             format_duration(attempt.took), share(attempt.peak, attempt.hard),
             drained(attempt.draining, attempt.drain_reached), *figures(attempt, attempt.peak),
         )

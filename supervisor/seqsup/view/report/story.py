@@ -119,7 +119,8 @@ def _marked(event: AnyEvent) -> Iterator[tuple[MarkKind, str, str]]:
             text += f": {done.verdict}" if done.verdict is not Verdict.NONE else ""
             yield MarkKind.COLLECTION, owner.name, text
         case events.RetryScheduled(agent=agent, attempt=attempt, wait=wait, after=after):
-            yield MarkKind.RETRY, agent, f"attempt {attempt} in {format_duration(wait)}, after {after}"
+            resumed = ", resumes its conversation" if event.resumes else ""
+            yield MarkKind.RETRY, agent, f"attempt {attempt} in {format_duration(wait)}, after {after}{resumed}"
         case events.Drained(agent=agent, reached=False, seconds=seconds, why=why):
             yield MarkKind.TROUBLE, agent, f"memory not back after {format_duration(seconds)}: {why}"
         case events.Unkillable(agent=agent, seconds=seconds):
