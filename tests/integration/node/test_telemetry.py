@@ -392,7 +392,7 @@ def test_hard_stop_is_not_delayed_and_has_the_last_reports(node: Path, tmp_path:
 @each_node
 def test_v8s_last_words_are_kept_without_the_environment_and_the_leak_is_named(node: Path, tmp_path: Path) -> None:
     heap = 150 * MIB
-    # It leaks slowly: a supervisor that is held up for seconds must still see the upper half of the heap fill
+    # It leaks slowly: a supervisor that is delayed for seconds must still see the upper half of the heap fill
     changed = node_step(
         node, tmp_path, STUBS / "leaks.mjs", "objects", 320, limits={**LIMITS, "soft": None, "hard": 2 * GIB},
         env={"MY_API_KEY": "secret-to-keep"},

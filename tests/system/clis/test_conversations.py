@@ -48,7 +48,7 @@ def test_turn_with_a_tool_completes(seqsup: Cli, tmp_path: Path, cli: str) -> No
 
 @pytest.mark.parametrize("cli", [cli for cli in CLIS if cli != "gemini"])  # which fails at once
 def test_answer_cut_amid_a_line_is_asked_for_again(seqsup: Cli, tmp_path: Path, cli: str) -> None:
-    """An error that the CLI mends by itself is no failure."""
+    """An error that the CLI repairs by itself is no failure."""
     cut: Step = {"main": True, "say": "I count. " * 20, "cut": True, "times": 1}
     with model([cut, SAYS]) as asks:
         events = run(seqsup, write(tmp_path, conversation(cli, asks, tmp_path)))

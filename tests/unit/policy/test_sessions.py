@@ -69,7 +69,7 @@ def test_attempt_without_a_known_conversation_starts_one() -> None:
     assert choose(RetryHow.RESUME, FORGETS, [past(Reason.HARD)], "new") == new("")
 
 
-def test_lost_session_starts_anew_under_its_id_once() -> None:
+def test_lost_session_starts_again_under_its_id_once() -> None:
     killed, lost = past(Reason.HARD), past(Reason.FAILED, resumed=True, lost=True)
     assert choose(RetryHow.AUTO, MINTS, [killed, lost], "new") == new("a")
     assert choose(RetryHow.RESUME, MINTS, [killed, lost], "new") == new("a")
