@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from seqsup.containment.process import Member, glance, kinship, read_stat, signal_unheld
 from seqsup.containment.shared_memory import Shared
 from seqsup.model.enums import Measure, ProcessKind
-from seqsup.model.process import ProcessMemory
+from seqsup.model.process import ProcessMemory, TreeProcess
 from seqsup.model.process_names import OTHER, title
 from seqsup.units import MIB
 
@@ -179,6 +179,20 @@ class Members:
         named = tuple(self._named(member) for member in ranked[:NAMED])
         return named + tuple(self._others(ranked[NAMED:]))
 
+    def placed(self, leader: int, but: Set[int] = frozenset()) -> tuple[TreeProcess, ...]:
+        """Give each member with its parent. Of those in `but`, or whose command line could not be read in time, no more
+        is known.
+        """
+        now = time.monotonic()
+        self.sum_of(self.pids())
+        self._ask([member for member in self.all() if self._is_due(member, now)], leader)
+        known = self._described.keys() - but
+        return tuple(
+            TreeProcess(pid=pid, parent=stat.parent, memory=self._named(member) if pid in known else None)
+            for member in self.living()
+            if (stat := read_stat(pid := member.pid)) is not None
+        )
+
     def _is_due(self, member: Member, now: float) -> bool:
         at, known = self._described.get(member.pid, _NEVER)
         return known.bytes != member.bytes or now - at >= _SURE
@@ -237,6 +251,14 @@ class Members:
     def holds(self, pid: int) -> bool:
         """Return whether this member still has memory: a killed process has none before it is gone."""
         return self.sum_of([pid]) > 0
+
+    def kill(self, pid: int) -> bool:
+        """Kill one member, and free its memory. Return whether it was ours to kill."""
+        if (member := self._by_pid.get(pid)) is None:
+            return False
+        if member.bytes >= _LARGE:
+            member.kill_and_free(())
+        return member.send(signal.SIGKILL) or member.gone()
 
     def drop(self, member: Member) -> None:
         del self._by_pid[member.pid]

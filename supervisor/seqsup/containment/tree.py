@@ -17,7 +17,7 @@ from seqsup.host import priority
 from seqsup.host.machine import LINUX
 from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
-from seqsup.model.process import ProcessMemory
+from seqsup.model.process import ProcessMemory, TreeProcess
 from seqsup.model.process_names import OTHER, processes
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.units import MIB
@@ -26,6 +26,7 @@ from seqsup.units import MIB
 _AS_A_GROUP = (Measure.PRIVATE, Measure.CGROUP)
 _GREW = 9 / 8  # then its processes are named again, because a process that the kernel killed cannot be read
 _SHARED = "shared memory and tmpfs"
+_MANY = 500  # processes, whose parents and command lines take 30 ms
 _REAPING = 0.05  # seconds of one look, for 1000 zombies
 
 
@@ -51,6 +52,7 @@ class Tree:
         self._listing: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
+        self._leaving: set[int] = set()  # pids that kill_one() killed
         self.kept = 0  # bytes of members that may outlive the agent, or survived SIGKILL, when they were released
         self.last_whole: tuple[ProcessMemory, ...] = ()  # the names before the leader exited or the kernel killed
         self._leader, self.leader = leader, leader.pid
@@ -197,6 +199,22 @@ class Tree:
             self._group.kill()
         self._members.send(signum)
         self._owner.kill_children()
+
+    def placed(self) -> tuple[TreeProcess, ...]:
+        """Give each of its processes with its parent; none if there are so many that this would take long."""
+        return self._members.placed(self.leader, self._leaving) if self.count() <= _MANY else ()
+
+    def kill_one(self, pid: int) -> bool:
+        """Kill one process, and return whether it was ours to kill. Its memory is `leaving` until it is gone."""
+        if killed := self._members.kill(pid):
+            self._leaving.add(pid)
+        return killed
+
+    def leaving(self) -> int:
+        """Return the bytes of processes that kill_one() killed and that are not gone."""
+        there = [member for pid in self._leaving if (member := self._members.get(pid)) and not member.gone()]
+        self._leaving = {member.pid for member in there}
+        return sum(member.bytes for member in there)
 
     def describe(self, used: int | None = None) -> tuple[ProcessMemory, ...]:
         """Name its processes, so that they add up to the measured total.

@@ -99,6 +99,7 @@ METRICS = (
     Metric("agent_starts_total", C, "Attempts started.", _AGENT),
     Metric("agent_exits_total", C, "Attempts ended, by reason.", ("agent", "reason"), EXITS),
     Metric("agent_kills_total", C, "Attempts that seqsup stopped, by reason.", ("agent", "reason"), KILLS),
+    Metric("agent_tools_killed_total", C, "Processes of tools that were killed to spare the agent.", _AGENT),
     Metric("agent_kill_escalations_total", C, "Attempts whose tree needed SIGKILL after its grace.", _AGENT),
     Metric("agent_retries_total", C, "Further attempts scheduled.", _AGENT),
     Metric("agent_run_seconds_total", C, "Wall time in attempts.", _AGENT),

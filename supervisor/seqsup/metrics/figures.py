@@ -46,6 +46,7 @@ class AgentFigures(Struct, frozen=True, kw_only=True):
     starts: int = field(default=0, name="agent_starts_total")
     exits: Mapping[str, int] = field(default_factory=dict, name="agent_exits_total")
     kills: Mapping[str, int] = field(default_factory=dict, name="agent_kills_total")
+    tools_killed: int = field(default=0, name="agent_tools_killed_total")
     escalations: int = field(default=0, name="agent_kill_escalations_total")
     retries: int = field(default=0, name="agent_retries_total")
     seconds: float = field(default=0.0, name="agent_run_seconds_total")
@@ -204,6 +205,8 @@ def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
             return _agent(now, view, owner.name, last_collection=at)
         case events.GcDone(owner=owner, collection=collection) if not owner.companion:
             return _gc_done(now, view, owner.name, collection)
+        case events.ToolKilled(agent=agent):
+            return _agent(now, view, agent, tools_killed=now.agents[agent].tools_killed + 1)
         case events.StopSent() as event:
             return _stop_sent(now, view, event, at)
         case events.RetryScheduled(agent=agent):

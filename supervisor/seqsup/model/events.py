@@ -128,6 +128,18 @@ class MemoryHigh(Event, frozen=True):
     soft: int
 
 
+class ToolKilled(Event, frozen=True):
+    """A process of a tool was killed to spare the agent: its tree exceeded a limit, or the kernel ran out of memory."""
+
+    agent: str
+    attempt: int
+    process: ProcessMemory
+    used: int  # by the whole tree
+    limit: int
+    key: str  # of [memory], which has that limit: soft or hard
+    why: str
+
+
 class Owner(Struct, frozen=True, kw_only=True):
     """An attempt of an agent, or a start of a companion: its tree is what an event is about."""
 
@@ -434,7 +446,7 @@ class RunEnded(Event, frozen=True):
 CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
-    | OutputCut | StopSent
+    | OutputCut | ToolKilled | StopSent
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionEvent | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose

@@ -132,6 +132,11 @@ class Step(Struct, frozen=True, kw_only=True):
         """What people know it by."""
         return labelled(self.name, self.item)
 
+    @property
+    def ends_tools_first(self) -> bool:
+        """Whether a process of a tool is ended before the agent is."""
+        return self.limits.spare == "auto" and self.preset is not None and self.preset.spare
+
 
 class CompanionStart(Struct, frozen=True, kw_only=True):
     """One companion of the plan, resolved."""

@@ -18,6 +18,14 @@ class ProcessMemory(Struct, frozen=True, kw_only=True):
     count: int = 1  # 0 for what is of no process
 
 
+class TreeProcess(Struct, frozen=True, kw_only=True):
+    """A process with its place in the tree."""
+
+    pid: int
+    parent: int
+    memory: ProcessMemory | None  # None: its command line is not known
+
+
 class Heap(Struct, frozen=True, kw_only=True):
     """Heap of an agent's Node process as V8 reports it, in bytes."""
 
@@ -80,6 +88,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     used: int
     processes: int
     host_available: int
+    leaving: int = 0  # part of `used` of processes that seqsup killed to spare the others, and that are not gone
     quiet: float = 0.0  # seconds since the last output
     kernel_oom: str = ""  # the kernel's figures, once it killed in the agent's cgroup because memory was short
     root_exited: bool = False

@@ -221,6 +221,11 @@ class MemoryTable(Table, frozen=True):
         " one is stopped.",
         {"default": "512MiB"},
     ] = UNSET
+    spare: Annotated[
+        Literal["auto", "none"],
+        "auto: above soft or hard, first end the largest process of a tool. A CLI with a preset keeps running and sees"
+        " that its tool failed. If that does not help, the agent is stopped.",
+    ] = "auto"
     enforce: Annotated[
         Enforce, "How memory.hard is enforced. cgroup: by the kernel; refuse to start if no cgroup is available."
     ] = Enforce.AUTO

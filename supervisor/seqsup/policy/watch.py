@@ -6,6 +6,8 @@ RUNNING   | leader gone, tree empty         | END
           | timeout, stalled, halt          | STOPPING, TERM to the tree
           | over soft for `sustain`         | RUNNING, COLLECT, where a Node process answers; else STOPPING, TERM
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
+          |  of an agent that is spared     | RUNNING, SPARE, again each second; after `VICTIMS` in a row STOPPING, TERM
+          | hard, of one that is spared     | RUNNING, SPARE, at each look; after as many KILLING, as below
           |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, `gap` after the last; the fifth time STOPPING, TERM
           |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
           | over warn, if `early`           | RUNNING, COLLECT, `gap` after the last was over
@@ -30,11 +32,14 @@ from seqsup.model.plan import Limits
 from seqsup.model.process import Sample
 from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
+from seqsup.policy.spare import VICTIMS
 from seqsup.units import GIB, MIB, format_duration, format_size, told_apart
 
 LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their client
 LEFTOVER_GRACE = 2.0  # a leftover process gets no time to finish
 KILL_DEADLINE = 10.0
+LEAVE = 2.0  # seconds in which a killed process gives back its memory
+SPARE_PACE = 1.0  # seconds between two processes killed over soft
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
 GC_PACE = 20.0  # seconds a GiB, for a heap of which all is needed; on a quiet machine 6
@@ -57,6 +62,7 @@ class Action(Enum):
     WARN = auto()
     COLLECT = auto()
     SNAPSHOT = auto()
+    SPARE = auto()  # kill a process of a tool; if that cannot help, step again with rules that do not spare
     TERMINATE = auto()
     KILL = auto()
     END = auto()
@@ -73,6 +79,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     collects: bool = True  # before what is over soft is terminated
     early: bool = False  # it collects over warn too
     gap: float = 10.0  # seconds between collections: each stops the agent for up to seconds
+    spare: bool = False  # a process of a tool is killed before the tree is stopped
     leaps: bool = False  # it may grow by huge pages, and no kernel keeps hard
     stop: tuple[str, ...] = ("TERM",)  # signals that end it, in order, each with its share of the grace period
 
@@ -91,6 +98,9 @@ class Watch(Struct, frozen=True, kw_only=True):
     early: float | None = None  # when one was requested below soft
     settling: bool = False  # it may still bring the tree below soft
     comebacks: int = 0  # collections in a row without a lasting effect
+    tools_ended: int = 0  # processes in a row that were killed to spare the others
+    tool_ended_at: float = -inf
+    tool_ended_for: Reason | None = None  # of the last one
     warned: bool = False  # or was over soft, which is reported instead
     stops: int = 0  # how many of the signals that end it are due
     snapping: bool = False  # TERM waits until a heap snapshot is over; grace runs meanwhile
@@ -120,7 +130,9 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         return watch, Action.WAIT
     if watch.phase is Phase.KILLING:
         return _kill_on(watch, sample)
-    if breach := _at_once(rules.limits, sample) or _too_many(rules.processes, sample):
+    if breach := _at_once(watch, rules.limits, sample) or _too_many(rules.processes, sample):
+        if breach[0] is Reason.HARD and _may_spare(watch, rules, sample):
+            return _spare(watch, sample, breach), Action.SPARE
         return _stop(watch, Phase.KILLING, sample, breach), Action.KILL
     match watch.phase:
         case Phase.RUNNING:
@@ -141,11 +153,12 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
     return sample.at if watch.over_soft_since is None else watch.over_soft_since
 
 
-def _at_once(limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
+def _at_once(watch: Watch, limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
     if sample.kernel_oom:
         why = f"the kernel killed a process of it: its cgroup or machine ran out of memory ({sample.kernel_oom})"
         return Reason.KERNEL_OOM, why
-    if limits.hard is not None and sample.used >= limits.hard:
+    leaving = sample.leaving if sample.at - watch.tool_ended_at < LEAVE else 0
+    if limits.hard is not None and sample.used - leaving >= limits.hard:
         return Reason.HARD, _why_hard(format_size(sample.used), format_size(limits.hard), sample.figure)
     if limits.host_floor is not None and sample.host_available < limits.host_floor // (2 if sample.spared else 1):
         has, floor = told_apart(sample.host_available, limits.host_floor)
@@ -218,10 +231,29 @@ def _over_soft(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Actio
             return watch, Action.WAIT
         return replace(watch, asked=sample.at, settling=True, comebacks=comebacks), Action.COLLECT
     breach = (Reason.SOFT, _why_soft(watch, rules.limits, sample, comebacks))
+    if sample.at - watch.tool_ended_at < SPARE_PACE:
+        return watch, Action.WAIT
+    if _may_spare(watch, rules, sample):
+        return _spare(watch, sample, breach), Action.SPARE
     watch = _stop(watch, Phase.STOPPING, sample, breach)
     if rules.snapshot and sample.collectable:
         return replace(watch, snapping=True), Action.SNAPSHOT
     return watch, Action.TERMINATE
+
+
+def _may_spare(watch: Watch, rules: Rules, sample: Sample) -> bool:
+    runs = watch.phase is Phase.RUNNING and not sample.root_exited
+    return rules.spare and runs and _in_a_row(watch, sample) < VICTIMS
+
+
+def _in_a_row(watch: Watch, sample: Sample) -> int:
+    return watch.tools_ended if sample.at - watch.tool_ended_at < LASTING else 0
+
+
+def _spare(watch: Watch, sample: Sample, breach: tuple[Reason, str]) -> Watch:
+    reason, why = breach
+    ended = _in_a_row(watch, sample) + 1
+    return replace(watch, tools_ended=ended, tool_ended_at=sample.at, tool_ended_for=reason, note=why)
 
 
 def last_asked(watch: Watch) -> float:

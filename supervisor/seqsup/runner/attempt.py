@@ -19,6 +19,7 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
 from seqsup.runner.success import checked
 from seqsup.runner.workspace import Workspace
+from seqsup.state.run_folder import read_notices
 
 
 class Ended(Struct, frozen=True):
@@ -30,6 +31,7 @@ class Ended(Struct, frozen=True):
     kept: int  # bytes of its processes that may outlive it, or survived SIGKILL
     since: int  # the pid of its leader, or that was given out last before there could be none
     began: float  # monotonic seconds
+    notices: tuple[str, ...] = ()  # that the agent could read, for the prompt of a resumed conversation
 
 
 async def attempt(
@@ -44,6 +46,8 @@ async def attempt(
     """
     paths = workspace.paths
     env = environment.of_agent(step, number, os.environ, paths.marks, paths.artifacts, paths.previous)
+    if step.ends_tools_first:
+        env["SEQSUP_NOTICES"] = str(paths.notices)
     if step.node is not None and step.node.telemetry and step.account is not None:
         copy_preload(paths.folder)
     options = environment.options(step, heap, env, paths.folder)
@@ -71,4 +75,5 @@ async def attempt(
             hard=step.limits.hard, outcome=ended,
         )
     )  # fmt: skip
-    return Ended(ended, paths.label, before, kept, since if leader is None else leader, began)
+    notices = read_notices(paths.folder) if step.ends_tools_first else ()
+    return Ended(ended, paths.label, before, kept, since if leader is None else leader, began, notices)

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from seqsup.containment.tree import Tree
 from seqsup.host.machine import most_processes
 from seqsup.model.enums import GcMode
-from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, Unkillable, Warned
+from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, ToolKilled, Unkillable, Warned
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
-from seqsup.policy import pacing, retry, watch
+from seqsup.policy import pacing, retry, spare, watch
 from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
@@ -51,7 +51,7 @@ class Watcher:
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
             processes=most_processes(step.rlimits.processes), collects=step.gc.mode is not GcMode.OFF,
-            early=step.gc.mode is GcMode.AGGRESSIVE, gap=step.gc.gap,
+            early=step.gc.mode is GcMode.AGGRESSIVE, gap=step.gc.gap, spare=step.ends_tools_first,
             stop=step.preset.stop if step.preset is not None else ("TERM",),
         )  # fmt: skip
         self._watch = Watch(started=time.monotonic())
@@ -99,7 +99,10 @@ class Watcher:
         )  # fmt: skip
 
     def _step_on(self, tree: Tree, sample: Sample) -> Action:
-        self._watch, action = watch.step(self._watch, self._rules, sample)
+        stepped, action = watch.step(self._watch, self._rules, sample)
+        if action is Action.SPARE and not self._spare(tree, stepped, sample):
+            stepped, action = watch.step(self._watch, replace(self._rules, spare=False), sample)
+        self._watch = stepped
         if self._watch.over_soft_since is not None and not self._high:
             self._high = True
             assert self._rules.limits.soft is not None
@@ -133,7 +136,7 @@ class Watcher:
             case Action.KILL:
                 self._signal(tree, signal.SIGKILL, sample.used)
                 self._punctuality.close()
-            case Action.WAIT | Action.END:
+            case Action.WAIT | Action.SPARE | Action.END:
                 pass
 
     def _hear_of_oom(self) -> int | None:
@@ -188,7 +191,7 @@ class Watcher:
         now = time.monotonic()
         collectable = running and self._node.hear(tree, now, used)
         sample = Sample(
-            at=now, used=used, processes=processes, host_available=context.host.room(available),
+            at=now, used=used, leaving=tree.leaving(), processes=processes, host_available=context.host.room(available),
             quiet=self._output.quiet(now), root_exited=root_exited, childless=context.owner.proven_empty,
             halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
             collection=self._node.collection, snapping=self._node.snapping(), figure=tree.figure if used else "",
@@ -213,6 +216,26 @@ class Watcher:
                     agent=step.name, attempt=self._number, content=step.content, hard=step.limits.hard, outcome=ended
                 )
             )  # fmt: skip
+
+    def _spare(self, tree: Tree, stepped: Watch, sample: Sample) -> bool:
+        """Kill the largest process of a tool. Return False if that cannot bring the tree below its limit."""
+        limits, used = self._rules.limits, sample.used
+        key, limit = ("hard", limits.hard) if stepped.tool_ended_for is Reason.HARD else ("soft", limits.soft)
+        assert limit is not None
+        victim = spare.victim(tree.placed(), tree.leader, used - sample.leaving - limit)
+        if victim is None or not tree.kill_one(victim.pid):
+            return False
+        self._context.emit(
+            ToolKilled(
+                agent=self._step.name, attempt=self._number, process=victim, used=used, limit=limit, key=key,
+                why=stepped.note,
+            )
+        )  # fmt: skip
+        try:
+            self._workspace.add_notice(spare.notice(victim, used, key, limit))
+        except OSError as error:
+            self._context.emit(Warned(message=f"{self._step.name}: its notices could not be written: {error}"))
+        return True
 
     def _signal(self, tree: Tree, signum: signal.Signals, used: int) -> None:
         """Signal the tree. KILL is sent at every look, but reported once."""

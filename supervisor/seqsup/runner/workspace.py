@@ -14,7 +14,7 @@ from seqsup.node import stand_in
 from seqsup.policy.classify import last_words
 from seqsup.runner.context import RunContext
 from seqsup.state.output import Output
-from seqsup.state.run_folder import ARTIFACTS, STDERR, STDOUT, private, tail
+from seqsup.state.run_folder import ARTIFACTS, NOTICES, STDERR, STDOUT, private, tail
 
 if TYPE_CHECKING:  # a run on a machine without Node has no use for it
     from seqsup.node.telemetry import Telemetry
@@ -40,6 +40,11 @@ class AttemptPaths(Struct, frozen=True):
         """
         return self.folder / ARTIFACTS
 
+    @property
+    def notices(self) -> Path:
+        """The file in which the agent can read what seqsup ended, and why."""
+        return self.folder / NOTICES
+
 
 class Workspace:
     """Files, group and line of one attempt."""
@@ -52,6 +57,8 @@ class Workspace:
         for each in (paths.folder.parent, paths.folder, paths.artifacts):  # mostly none of them is there
             private(each)
         self.stdout, self.stderr = Output(f"{paths.folder}/{STDOUT}"), Output(f"{paths.folder}/{STDERR}")
+        if step.ends_tools_first:
+            self.add_notice("")
         if step.account is not None:
             for own in (paths.artifacts, self.stdout.fd, self.stderr.fd):  # /dev/stdout is opened by permission
                 os.chown(own, step.account.uid, step.account.gid)
@@ -71,6 +78,16 @@ class Workspace:
 
             self._telemetry = Telemetry(step.limits, step.account, self.paths.folder, context.wake, context.sockets)
         return self._telemetry
+
+    def add_notice(self, line: str) -> None:
+        """Append a line to the agent's notices. The file is made with the first call, which may give no line."""
+        fd = os.open(self.paths.notices, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            if self._step.account is not None:
+                os.fchown(fd, self._step.account.uid, self._step.account.gid)
+            os.write(fd, f"{line}\n".encode() if line else b"")
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         if self._telemetry is not None:

@@ -20,9 +20,11 @@ KILLED = "killed"  # exists if its sentinel killed its processes after its super
 PAUSED = "paused"  # there as long as its operator wants no further agent, also when its supervisor is another
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
+NOTICES = "notices.txt"  # a line for each process that was ended to spare the agent
 FORENSICS = "forensics.txt"  # and .json: the diagnosis of a tree that grew too large
 CHANNEL = "channel"  # while the run is active: link to the socket of its Node processes
 ARTIFACTS = "artifacts"  # owned by the agent's user
+_NOTICES = 64 * 1024  # bytes that are read of it
 if LINUX:  # struct flock of 64 bits: type, whence, start, length, pid
     _FLOCK, _TYPE, _WHOLE_FILE = "hhqqi4x", 0, (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     _SET_LOCK, _GET_LOCK = fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK
@@ -89,6 +91,11 @@ def write_private(file: Path, text: str) -> None:
     except OSError as error:
         error.filename = str(file)  # a write that finds no room names none
         raise
+
+
+def read_notices(folder: Path) -> tuple[str, ...]:
+    """Return the lines of an attempt's notices; none if the agent is not spared."""
+    return tuple(tail(folder / NOTICES, _NOTICES).decode(errors="replace").splitlines())
 
 
 def fallocate(fd: int, mode: int, at: int, length: int) -> None:

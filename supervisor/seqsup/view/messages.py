@@ -75,6 +75,12 @@ def _(event: events.MemoryWarned | events.MemoryHigh) -> Message:
 
 
 @say.register
+def _(event: events.ToolKilled) -> Message:
+    over = f"{format_size(event.used)} above {event.key} ({format_size(event.limit)})"
+    return Message(WARNING, "☠", "tool", f"{over}: ended {processes((event.process,))}, not the agent", event.why)
+
+
+@say.register
 def _(event: events.OutputCut) -> Message:
     most = format_size(event.most)
     text = f"{event.stream} above output.max ({most}): its middle is discarded"

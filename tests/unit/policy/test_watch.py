@@ -14,12 +14,14 @@ from seqsup.model.process import Collection, Heap, Sample
 from seqsup.model.profile import Timeouts
 from seqsup.model.reason import Reason
 from seqsup.policy.pacing import pause
+from seqsup.policy.spare import VICTIMS
 from seqsup.policy.watch import (
     COMEBACKS,
     KILL_DEADLINE,
     LASTING,
     LEFTOVER_GRACE,
     LINGER,
+    SPARE_PACE,
     Action,
     Phase,
     Rules,
@@ -29,7 +31,7 @@ from seqsup.policy.watch import (
 from seqsup.units import MIB
 
 WAIT, WARN, TERMINATE, KILL, END = Action.WAIT, Action.WARN, Action.TERMINATE, Action.KILL, Action.END
-COLLECT, SNAPSHOT = Action.COLLECT, Action.SNAPSHOT
+COLLECT, SNAPSHOT, SPARE = Action.COLLECT, Action.SNAPSHOT, Action.SPARE
 RULES = Rules(
     limits=Limits(
         warn=100 * MIB, soft=200 * MIB, hard=400 * MIB, sustain=2.0, host_floor=500 * MIB, measure=Measure.PRIVATE
@@ -41,6 +43,7 @@ COLLECT_EVERY = RULES.gap
 LEFT_ALONE = replace(RULES, sweep=False)
 FEW = replace(RULES, processes=4096)
 SNAPPED = replace(RULES, snapshot=True)
+TOOLS_FIRST = replace(RULES, spare=True)
 LEAPING = replace(RULES, leaps=True)
 INTERRUPTED = replace(RULES, stop=("INT", "TERM"))
 UNLIMITED = Rules(
@@ -73,6 +76,11 @@ def node(seconds: float, mib: int, collected: float | None = None) -> Sample:
 
 def snapping(seconds: float, mib: int = 250) -> Sample:
     return replace(at(seconds, mib), snapping=True)
+
+
+def leaving(seconds: float, mib: int, leaves: int) -> Sample:
+    """A sample with a killed process that still has so many MiB."""
+    return replace(at(seconds, mib), leaving=leaves * MIB)
 
 
 def spared(seconds: float, host: int) -> Sample:
@@ -540,6 +548,60 @@ def test_the_peak_is_the_highest_sample() -> None:
     assert last(RULES, at(0, 10), at(1, 300), at(2, 20)).peak == 300 * MIB
 
 
+# -- an agent whose tools end first
+
+
+TOOLS_FIRST_HISTORIES: dict[str, tuple[list[Sample], list[Action], Reason | None]] = {
+    "soft: one process is enough": ([at(1, 250), at(3, 250), at(3.1, 150), at(9)], [WAIT, SPARE, WAIT, WAIT], None),
+    "soft: no other process in the same second": (
+        [at(1, 250), at(3, 250), at(3.5, 250), at(4, 250)], [WAIT, SPARE, WAIT, SPARE], None,
+    ),
+    "soft: after five in a row the tree": (
+        [at(1, 250), *(at(n, 250) for n in range(3, 9))], [WAIT, *[SPARE] * 5, TERMINATE], Reason.SOFT,
+    ),
+    "soft: a GC comes first": (
+        [node(0, 250), node(2, 250), node(7, 250, 2.6), at(7.5, 150)], [WAIT, COLLECT, SPARE, WAIT], None,
+    ),
+    "hard: one process is enough": ([at(1, 400), at(1.01, 150)], [SPARE, WAIT], None),
+    "hard: a killed process does not count": (
+        [at(1, 450), leaving(1.01, 450, 300), at(1.1, 150)], [SPARE, WAIT, WAIT], None,
+    ),
+    "hard: others grow while a killed process leaves": (
+        [at(1, 450), leaving(1.01, 700, 300)], [SPARE, SPARE], None,
+    ),
+    "hard: a killed process that does not leave": (
+        [at(1, 450), leaving(2.9, 450, 300), leaving(3, 450, 300)], [SPARE, WAIT, SPARE], None,
+    ),
+    "hard: after five in a row the tree": (
+        [at(1 + n / 100, 400) for n in range(6)], [*[SPARE] * 5, KILL], Reason.HARD,
+    ),
+    "floor of the host: the tree": ([at(1, host=499)], [KILL], Reason.HOST_FLOOR),
+    "the CLI has exited: the leftovers": ([at(1, gone=True), at(1.01, 400, gone=True)], [WAIT, KILL], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOOLS_FIRST_HISTORIES)
+def test_tools_end_before_the_agent(name: str) -> None:
+    samples, expected, reason = TOOLS_FIRST_HISTORIES[name]
+    taken = take(TOOLS_FIRST, samples)
+    assert [each.action for each in taken] == expected
+    assert taken[-1].watch.reason is reason
+
+
+def test_count_of_ended_tools_starts_again_after_a_minute() -> None:
+    first = [at(1 + n / 100, 400) for n in range(VICTIMS)]
+    patient = replace(TOOLS_FIRST, timeouts=replace(RULES.timeouts, wall=None))
+    assert actions(patient, *first, at(2), at(61.04 + 0.001, 400))[-1] is SPARE
+
+
+def test_tree_ends_where_no_tool_can() -> None:
+    """The runner takes the same step again with rules that do not spare."""
+    watch, action = step(Watch(started=0.0), TOOLS_FIRST, at(1, 400))
+    assert (action, watch.tool_ended_for, watch.reason) == (SPARE, Reason.HARD, None)
+    watch, action = step(Watch(started=0.0), replace(TOOLS_FIRST, spare=False), at(1, 400))
+    assert (action, watch.reason) == (KILL, Reason.HARD)
+
+
 # -- any history at all
 
 SIZES = [0, 1, 99, 100, 199, 200, 300, 399, 400, 401, 2000]
@@ -557,6 +619,7 @@ any_rules = st.builds(
     stop=st.sampled_from([("TERM",), ("INT", "TERM")]),
     sweep=st.booleans(),
     snapshot=st.booleans(),
+    spare=st.booleans(),
 )  # fmt: skip
 looks = st.lists(
     st.tuples(
@@ -661,7 +724,24 @@ def no_warning_follows_what_says_more(rules: Rules, taken: list[Taken]) -> None:
 def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
     for sample, watch, action in taken:
         if (rules.limits.hard is not None and sample.used >= rules.limits.hard) or sample.kernel_oom:
-            assert action is KILL or watch.phase is Phase.ABANDONED or not sample.processes
+            assert action in (KILL, SPARE) or watch.phase is Phase.ABANDONED or not sample.processes
+
+
+def a_tool_ends_above_a_limit_only_and_few_in_a_row(rules: Rules, taken: list[Taken]) -> None:
+    moments = list[float]()
+    for sample, watch, action in taken:
+        if action is SPARE:
+            limit = rules.limits.hard if watch.tool_ended_for is Reason.HARD else rules.limits.soft
+            assert rules.spare
+            assert limit is not None
+            assert sample.used >= limit
+            assert watch.phase is Phase.RUNNING
+            assert not sample.root_exited
+            if watch.tool_ended_for is Reason.SOFT and moments:
+                assert sample.at - moments[-1] >= SPARE_PACE
+            moments.append(sample.at)
+    rows = zip(moments, moments[VICTIMS:], strict=False)
+    assert all(later - first >= LASTING for first, later in rows), "a row ends with a minute without one"
 
 
 def the_first_reason_is_kept_and_none_given_to_what_ended_by_itself(rules: Rules, taken: list[Taken]) -> None:
@@ -719,6 +799,7 @@ LAWS = [
     nobody_is_killed_for_memory_below_the_limit,
     no_warning_follows_what_says_more,
     at_or_above_hard_nothing_waits,
+    a_tool_ends_above_a_limit_only_and_few_in_a_row,
     a_collection_is_asked_for_above_soft_only_and_not_all_the_time,
     the_first_reason_is_kept_and_none_given_to_what_ended_by_itself,
     it_ends_on_an_empty_tree_or_with_leftovers_that_may_stay_or_when_it_gives_up,
