@@ -82,10 +82,10 @@ def record(cli: str, name: str) -> None:
     with TemporaryDirectory(prefix="recorded-") as folder, model(case.script) as asks:
         home, project = Path(folder, "home"), Path(folder, "project")
         project.mkdir()
-        env = {**environment(cli, asks.url, home, case.subscriber and cli == "claude"), "TZ": "UTC"}
+        env = {**environment(cli, asks.url, home, subscriber=case.subscriber), "TZ": "UTC"}
 
         def turn(session: str, interrupt: bool) -> tuple[int, str, str]:
-            words = command(cli, asks.url, "Count the files", *case.options, may=case.may, resume=session)
+            words = command(cli, "Count the files", *case.options, may=case.may, resume=session)
             started = subprocess.Popen(
                 words, env=env, cwd=project, text=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -1,6 +1,5 @@
 """Real agent CLIs under seqsup, with real MCP servers and a model on this machine's loopback."""
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from helpers.command_line import Result, Started
 from helpers.model_server import ANSWER, HANGS, LIMIT, Model, model
 from helpers.paths import STUBS
 from helpers.profiles import Event, agent, of, parsed, proven, reasons, write
+from helpers.real_clis import environment, options
 from helpers.waiting import alive, wait_for
 from seqsup.containment.process import children
 
@@ -38,20 +38,9 @@ def stub_server(mode: str) -> dict[str, list[str]]:
 
 def prompted(cli: str, folder: Path, asks: Model, servers: dict[str, list[str]], **keys: Any) -> dict[str, Any]:
     """An agent: the CLI with one prompt, its settings in a home of its own."""
-    home = folder / "cli home"
-    settings: dict[str, Any] = {"mcpServers": {name: {"command": c, "args": a} for name, (c, *a) in servers.items()}}
-    env = {"HOME": str(home), "TMPDIR": str(folder), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    if cli == "gemini":
-        settings["security"] = {"auth": {"selectedType": "gemini-api-key"}}
-        env |= {"GEMINI_API_KEY": "x", "GOOGLE_GEMINI_BASE_URL": asks.url, "GEMINI_CLI_TRUST_WORKSPACE": "true"}
-        command = [npm.bin_folder("@google/gemini-cli") / "gemini", "-m", "gemini-2.5-flash", "-p", "hi"]
-    else:
-        env |= {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{asks.url}/v1", "OPENAI_MODEL": "fake"}
-        command = [npm.bin_folder("@qwen-code/qwen-code") / "qwen", "--auth-type", "openai", "-p", "hi"]
-    (home / f".{cli}").mkdir(parents=True)
-    (home / f".{cli}" / "settings.json").write_text(json.dumps(settings))
+    env = environment(cli, asks.url, folder / "cli home", servers) | {"TMPDIR": str(folder)}
     keys.setdefault("preset", cli)
-    return agent(cli, command, env=env, cwd=str(folder), **keys)
+    return agent(cli, [cli, *options(cli, may=False), "-p", "hi"], env=env, cwd=str(folder), **keys)
 
 
 def run(seqsup: Cli, profile: Path) -> list[Event]:

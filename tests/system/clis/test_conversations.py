@@ -1,6 +1,5 @@
 """Conversations of real agent CLIs under seqsup, with a scripted model."""
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -26,11 +25,12 @@ STUBBORN = ["node", str(STUBS / "mcp_server.mjs"), "stays"]
 pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]
 
 
-def conversation(cli: str, asks: Model, folder: Path, *options: str, **keys: Any) -> dict[str, Any]:
+def conversation(
+    cli: str, asks: Model, folder: Path, servers: dict[str, list[str]] | None = None, **keys: Any
+) -> dict[str, Any]:
     """An agent: the CLI with the prompt "count", its settings in a home of its own."""
-    env = environment(cli, asks.url, folder / "own", subscriber=cli == "claude")
-    words = command(cli, asks.url, "count", *options)
-    return {"name": cli, "preset": cli, "command": words, "env": env, "cwd": str(folder), **keys}
+    env = environment(cli, asks.url, folder / "own", servers, subscriber=True)
+    return {"name": cli, "preset": cli, "command": command(cli, "count"), "env": env, "cwd": str(folder), **keys}
 
 
 def run(seqsup: Cli, profile: Path) -> list[Event]:
@@ -55,29 +55,21 @@ def test_answer_cut_amid_a_line_is_asked_for_again(seqsup: Cli, tmp_path: Path, 
     assert (reasons(events), len(of(events, "attempt_started"))) == ({cli: "completed"}, 1), of(events, "attempt_ended")
 
 
-@pytest.mark.parametrize("cli", ["claude", "codex"])
+@pytest.mark.parametrize("cli", CLIS)
 def test_server_that_outlives_its_killed_cli_is_stopped(
     seqsup_started: Start, tmp_path: Path, cli: str,
 ) -> None:  # fmt: skip
     """codex gives its servers neither the environment nor the process group of the agent."""
     with model([{"main": True, "silence": "before"}]) as asks:
-        profile = write(tmp_path, conversation(cli, asks, tmp_path, *with_server(cli, STUBBORN)))
+        profile = write(tmp_path, conversation(cli, asks, tmp_path, {"stub": STUBBORN}))
         started = seqsup_started("start", profile, "--json")
         wait_for(lambda: asks.asked, 60)
         [spawned] = of(whole(started), "spawned")
         os.kill(spawned["pid"], signal.SIGKILL)
         started.wait(60)
     [ended] = of(whole(started), "attempt_ended")
-    assert ["stays" in process["command"] for process in ended["left_over"]] == [True]
+    assert sum("mcp_server.mjs stays" in process["command"] for process in ended["left_over"]) == 1
     assert not [process for process in ended["left_over"] if alive(process["pid"])]
-
-
-def with_server(cli: str, server: list[str]) -> list[str]:
-    """Return the options that give a CLI an MCP server."""
-    program, *arguments = server
-    if cli == "claude":
-        return ["--mcp-config", json.dumps({"mcpServers": {"stub": {"command": program, "args": arguments}}})]
-    return ["-c", f"mcp_servers.stub={{command={json.dumps(program)},args={json.dumps(arguments)}}}"]
 
 
 def whole(started: Started) -> list[Event]:

@@ -32,7 +32,7 @@ def turn(cli: str, asks: Model, tmp_path: Path) -> Turn:
 
     def run(*words: str, resume: str = "") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command(cli, asks.url, *words, resume=resume),
+            command(cli, *words, resume=resume),
             env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
 
