@@ -28,7 +28,7 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
         agents = read(str(here[0])).agents if len(here) == 1 else ()
     except SeqsupError:
         return []
-    return _starting(begun, ((agent.name, " ".join(agent.command)[:_SHOWN]) for agent in agents))
+    return _starting(begun, ((agent.name, (agent.prompt or " ".join(agent.command))[:_SHOWN]) for agent in agents))
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -34,6 +34,7 @@ class Table(Struct, frozen=True, kw_only=True):
     """A table of the profile."""
 
     must_have: ClassVar[tuple[str, ...]] = ()
+    must_have_one: ClassVar[tuple[str, ...]] = ()  # exactly one of these
     meant: ClassVar[dict[str, str]] = {}  # what others call a key -> ours
 
 

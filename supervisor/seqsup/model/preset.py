@@ -1,5 +1,6 @@
 """Facts about agent CLIs and similar tools, as data: one TOML file for each in presets/."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -20,11 +21,12 @@ class PromptForm(Table, frozen=True, forbid_unknown_fields=True):
 
     command: Annotated[
         tuple[str, ...],
-        "Program and arguments, with the words {prompt}, {options} and {session} in their places.",
+        "Program and arguments. {options} and {session} are words of their own; {prompt} may be part of one.",
     ]
     may: Annotated[tuple[str, ...], "Options that let it change files without asking."] = ()
     may_options: Annotated[tuple[str, ...], "Options of `args` that replace `may`."] = ()
     stream: Annotated[tuple[str, ...], "Options for its JSON stream."] = ()
+    stream_options: Annotated[tuple[str, ...], "Options of `args` that replace `stream`."] = ()
     model: Annotated[tuple[str, ...], "Options for a model: {model} is replaced."] = ()
     mint: Annotated[tuple[str, ...], "Options for a new session of a given id: {id} is replaced."] = ()
     resume: Annotated[tuple[str, ...], "Words that resume a session: {id} is replaced."] = ()
@@ -34,8 +36,26 @@ class PromptForm(Table, frozen=True, forbid_unknown_fields=True):
 
     def words(self, prompt: str, options: tuple[str, ...] = (), session: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Return the command line. `options` may include those of the user; see `with_may`."""
-        slots = {"{options}": self.with_may(options), "{session}": session, "{prompt}": (prompt,)}
-        return tuple(each for word in self.command for each in slots.get(word, (word,)))
+        slots = {"{options}": self.with_may(options), "{session}": session}
+        return tuple(each for word in self.command for each in slots.get(word, (word.replace("{prompt}", prompt),)))
+
+    def options(self, model: str | None, args: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the options for the stream, for a model and `args`, which may ask for another output."""
+        stream = () if self.sets_output(args) else self.stream
+        return stream + (put(self.model, "model", model) if model is not None else ()) + args
+
+    def sets_output(self, words: Sequence[str]) -> bool:
+        """Return whether one of the words says what the CLI prints."""
+        return not {word.partition("=")[0] for word in words}.isdisjoint(self.stream_options)
+
+    def streams(self, words: Sequence[str]) -> bool:
+        """Return whether the words of a command line ask for the JSON stream."""
+        value = [word for word in self.stream[1:2] if not word.startswith("-")]
+        for n, word in enumerate(words):
+            option, equals, given = word.partition("=")
+            if option in self.stream_options and value in ([], [given] if equals else list(words[n + 1 : n + 2])):
+                return True
+        return False
 
     def with_may(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """Put `may` before the options, unless they already say what the CLI may do."""

@@ -20,6 +20,7 @@ from seqsup.model.kinds import (
     SIZE_OR_NONE,
     SPAN,
     SPAN_OR_NONE,
+    TEXT,
     TEXT_OR_NONE,
     KeyPath,
     Table,
@@ -30,7 +31,7 @@ from seqsup.model.kinds import (
     whole_auto_or_none,
     whole_or_none,
 )
-from seqsup.model.preset import preset_names
+from seqsup.model.preset import Preset, PromptForm, preset_names
 from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
 from seqsup.units import show
 
@@ -476,14 +477,20 @@ _FOREIGN = {
 
 
 class AgentTable(Table, frozen=True):
-    must_have: ClassVar[tuple[str, ...]] = ("name", "command")
+    must_have: ClassVar[tuple[str, ...]] = ("name",)
+    must_have_one: ClassVar[tuple[str, ...]] = ("command", "prompt")
     meant: ClassVar[dict[str, str]] = _FOREIGN | {
         "depends_on": "needs", "after": "needs", "environment": "env", "working_dir": "cwd", "workdir": "cwd",
-        "cmd": "command", "args": "command", "prompt": "command or stdin", "timeout": "timeouts.wall",
+        "cmd": "command", "arguments": "args", "timeout": "timeouts.wall",
     }  # fmt: skip
 
     name: Annotated[str, "A unique name of ASCII letters, digits, '.', '_' and '-'."] = ""
     command: Annotated[tuple[str, ...], "Program and arguments, as a list of words.", _WORDS] = ()
+    prompt: Annotated[
+        str | None, TEXT, "In place of `command`: what the agent shall do. `preset` names the CLI that gets it."
+    ] = None
+    args: Annotated[tuple[str, ...], "Further arguments of the CLI that gets the prompt, as a list of words."] = ()
+    model: Annotated[str | None, TEXT, "Model of the CLI that gets the prompt. Default: the CLI's own."] = None
     runtime: Annotated[
         Literal["auto", "node", "bun", "native"], "What runs the program. auto: detected from its file."
     ] = "auto"
@@ -491,7 +498,7 @@ class AgentTable(Table, frozen=True):
         str | None,
         _PRESET,
         "Settings for a known CLI: variables, failure patterns, keys. auto: the preset of the program that `command`"
-        " starts, if it has one.",
+        " starts, if it has one. An agent with `prompt` must name its preset.",
     ] = AUTO
     user: Annotated[str | None, TEXT_OR_NONE, "User to run it as when seqsup runs as root. Empty: run.user."] = None
     cwd: Annotated[str, "Its working folder, relative to the profile. ~ is the home of its user."] = "."
@@ -522,10 +529,20 @@ class AgentTable(Table, frozen=True):
     output: Annotated[OutputTable, "How much of its output to keep."] = OutputTable()
     retry: Annotated[Retry, "Whether and how to retry it."] = Retry()
 
+    settings: Preset | None = None  # of `preset`
+
+    @property
+    def form(self) -> PromptForm | None:
+        """How its CLI is started with its prompt; None if it has none, or its preset takes none."""
+        return self.settings.prompt if self.prompt is not None and self.settings is not None else None
+
     def texts(self) -> list[tuple[KeyPath, str]]:
         """Every text that may hold placeholders, with its key."""
         return [
             *((("command", n), word) for n, word in enumerate(self.command)),
+            (("prompt",), self.prompt or ""),
+            *((("args", n), word) for n, word in enumerate(self.args)),
+            (("model",), self.model or ""),
             *((("env", name), value) for name, value in self.env.items()),
             (("cwd",), self.cwd),
             (("stdin",), self.stdin or ""),
@@ -562,7 +579,7 @@ class Profile(Table, frozen=True):
     notify: Annotated[NotifyTable, "Messages to people: on the desktop, by ntfy, Slack or mail."] = NotifyTable()
     companions: Annotated[tuple[CompanionTable, ...], "Processes that run beside the agents."] = ()
     agents: Annotated[
-        tuple[AgentTable, ...], "The agents, in order. At least one, with a name and a command.", _WORDS
+        tuple[AgentTable, ...], "The agents, in order. At least one, with a name and a command or a prompt.", _WORDS
     ] = ()
 
     file: str | None = None  # as the user named it; None when it came from a command line

@@ -8,9 +8,11 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from seqsup.model.plan import Detected
+from seqsup.model.kinds import KeyPath
+from seqsup.model.plan import Detected, Prompted
 from seqsup.model.profile import AgentTable
 from seqsup.profile import placeholders
+from seqsup.profile.wrappers import unwrapped
 from seqsup.text import shown
 
 
@@ -20,7 +22,10 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
     table: AgentTable
     name: str
     item: str | None
-    command: tuple[str, ...]  # this, env and stdin still with what only the run can fill in
+    command: tuple[str, ...]  # this, prompt, env and stdin still with what only the run can fill in
+    prompt: Prompted | None
+    dialect: str | None
+    given: tuple[object, ...]  # its command, or its prompt with what else the profile says of its CLI
     env: dict[str, str]
     stdin: str | None
     stdin_file: str | None
@@ -28,6 +33,11 @@ class ExpandedAgent(Struct, frozen=True, kw_only=True):
     success_file: str | None
     success_command: tuple[str, ...]
     until: tuple[str, ...]  # of repeat
+
+    @property
+    def program_key(self) -> KeyPath:
+        """The key that names its program."""
+        return ("command", 0) if self.prompt is None else ("preset",)
 
     @property
     def is_text(self) -> bool:
@@ -88,11 +98,21 @@ def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: s
         return None if text is None else _path(base, placeholders.finish(fill(text)))
 
     cwd = path(folder, table.cwd) or folder
+    command, args = tuple(map(fill, table.command)), tuple(map(fill, table.args))
+    model = None if table.model is None else fill(table.model)
+    given: tuple[object, ...] = command
+    prompt = None
+    if table.prompt is not None and (form := table.form) is not None:
+        prompt = Prompted(form=form, text=fill(table.prompt), options=form.options(model, args))
+        command, given = prompt.command(), (table.preset, prompt.text, model, args)
     return ExpandedAgent(
         table=table,
         name=name,
         item=item,
-        command=tuple(map(fill, table.command)),
+        command=command,
+        prompt=prompt,
+        dialect=_dialect(table, command, args),
+        given=given,
         env={variable: fill(value) for variable, value in table.env.items()},
         stdin=None if table.stdin is None else fill(table.stdin),
         stdin_file=path(folder, table.stdin_file),
@@ -101,6 +121,14 @@ def _filled(table: AgentTable, name: str, item: str | None, folder: str, task: s
         success_command=tuple(placeholders.finish(fill(word)) for word in table.success.command),
         until=tuple(placeholders.finish(fill(word)) for word in (table.repeat.until if table.repeat else ())),
     )
+
+
+def _dialect(table: AgentTable, command: tuple[str, ...], args: tuple[str, ...]) -> str | None:
+    """Return whose JSON stream the agent writes, if it is asked for one."""
+    if table.settings is None or (form := table.settings.prompt) is None:
+        return None
+    asked = form.streams(unwrapped(command)) if table.form is None else not form.sets_output(args) or form.streams(args)
+    return table.settings.dialect if asked else None
 
 
 @lru_cache(maxsize=16)  # most agents have the same folder

@@ -11,7 +11,6 @@ from msgspec.structs import asdict, replace
 
 from seqsup.errors import SeqsupError
 from seqsup.model.plan import ARTIFACT_ONLY, LANES, CompanionStart, Hooks, Metrics, NodeStart, Notify, Plan, Skip, Step
-from seqsup.model.preset import read_preset
 from seqsup.model.profile import HOOK_POINTS, CompanionTable, NotifyTable, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent, expand
@@ -200,6 +199,9 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
     def fill(text: str) -> str:
         return placeholders.fill(text, values)
 
+    prompt = agent.prompt
+    if prompt is not None:
+        prompt = replace(prompt, text=fill(prompt.text), options=tuple(map(fill, prompt.options)))
     return Step(
         name=agent.name,
         command=tuple(map(fill, agent.command)),
@@ -225,7 +227,9 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         gc=table.gc,
         account=found.account,
         output_max=table.output.max,
-        preset=read_preset(table.preset) if table.preset is not None else None,
+        preset=table.settings,
+        prompt=prompt,
+        dialect=agent.dialect,
     )
 
 
@@ -273,7 +277,7 @@ def _node_start(agent: ExpandedAgent, found: AgentSurvey, hard: int | None) -> N
 def _content(agent: ExpandedAgent, found: AgentSurvey) -> str:
     """What resume knows an agent by: all that it is given, and nothing of its place or its limits."""
     given = (
-        agent.command,
+        agent.given,
         agent.cwd,
         sorted(agent.env.items()),
         agent.stdin,

@@ -39,7 +39,7 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
         if agent.item is not None and ("item", None) not in texts:
             yield f"{table.name}: {{item}} is not used in it, so all its copies do the same"
         for other in (other for kind, other in texts if kind == "summary" and other is not None):
-            words = (text for (key, *_), text in table.texts() if key in ("command", "env"))
+            words = (text for (key, *_), text in table.texts() if key in ("command", "prompt", "args", "env"))
             many, asked = len(names[other]), f"{{summary:{other}}}"
             if many >= _SUMMARIES and any(asked in word for word in words):
                 told = f"{asked} of {many} agents may be longer than the 128 KiB that an argument can have: use stdin"

@@ -23,12 +23,12 @@ def objections(profile: Profile, survey: Survey, agents: Iterable[ExpandedAgent]
         at = ("agents", place[agent.table.name])
         found = survey.agents[agent.name]
         for key, message in found.problems.items():
-            if key[0] != "command" or not found.missing:
+            if key != agent.program_key or not found.missing:
                 yield (*at, *key), message
             elif told := lacking.pop(found.missing, ""):  # by its first agent
                 yield (*at, *key), told
         if not agent.is_text:
-            yield (*at, "command"), "with its folder, task or item it contains bytes that are not UTF-8"
+            yield (*at, agent.program_key[0]), "with its folder, task or item it contains bytes that are not UTF-8"
         for inner, message in (*_wrong_sizes(agent.table, survey), *_wrong_node(agent, survey)):
             yield (*at, *inner), message
 
@@ -39,7 +39,7 @@ def not_installed(survey: Survey, agents: Iterable[ExpandedAgent]) -> dict[str, 
     for agent in agents:
         found = survey.agents[agent.name]
         if found.missing:
-            need.setdefault(found.missing, []).append(found.problems["command", 0])
+            need.setdefault(found.missing, []).append(found.problems[agent.program_key])
     return {
         program: told[0] + (f" ({len(told)} agents need it)" if len(told) > 1 else "") for program, told in need.items()
     }

@@ -9,7 +9,7 @@ from seqsup.model.plan import Plan, Step
 from seqsup.model.run_view import Completed, RunView
 from seqsup.profile import placeholders
 
-CHANGED = "its command, folder, environment or stdin changed"
+CHANGED = "its command or prompt, folder, environment or stdin changed"
 
 
 class Resumption(Struct, frozen=True):

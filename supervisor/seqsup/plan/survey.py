@@ -163,7 +163,7 @@ class _Look:
         if why := _closed(agent.cwd):
             problems["cwd",] = why
         elif detected.executable is None:
-            problems["command", 0] = detected.why
+            problems[agent.program_key] = detected.why
         elif become is not None:
             file = find(placeholders.finish(agent.command[0]), agent.cwd, path) or detected.executable
             if why := self._out_of_reach(become, agent.cwd, (file, detected.executable)):
@@ -178,7 +178,7 @@ class _Look:
         return AgentSurvey(
             account=become,
             missing=_not_installed(placeholders.finish(agent.command[0]), agent.cwd, path)
-            if ("command", 0) in problems
+            if agent.program_key in problems
             else "",
             detected=detected,
             node=node,
@@ -201,7 +201,7 @@ class _Look:
         if isinstance(answer, NodeBinary):
             return answer
         if is_node:
-            problems["command", 0] = answer
+            problems[agent.program_key] = answer
         return None
 
     def _stdin(self, agent: ExpandedAgent, become: Account | None, problems: dict[KeyPath, str]) -> str:
@@ -234,8 +234,11 @@ def _ask(file: str, become: Account | None) -> NodeBinary | str:
 
 def _too_long(agent: ExpandedAgent) -> dict[KeyPath, str]:
     """Return the arguments and variables that are too long for the kernel, which bounds each by itself."""
+    words: dict[KeyPath, str] = {("command", n): word for n, word in enumerate(agent.command)}
+    if agent.prompt is not None:
+        words = {("prompt",): agent.prompt.text, **{("args", n): word for n, word in enumerate(agent.prompt.options)}}
     given: dict[KeyPath, str] = {
-        **{("command", n): placeholders.finish(word) for n, word in enumerate(agent.command)},
+        **{key: placeholders.finish(word) for key, word in words.items()},
         **{("env", name): f"{name}={placeholders.finish(value)}" for name, value in agent.env.items()},
         **{("success", "command", n): word for n, word in enumerate(agent.success_command)},
         **{("repeat", "until", n): word for n, word in enumerate(agent.until)},

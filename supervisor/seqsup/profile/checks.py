@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from seqsup.model.kinds import KeyPath
+from seqsup.model.preset import prompt_presets
 from seqsup.model.profile import AgentTable, NotifyTable, Profile
 from seqsup.profile import placeholders, words
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
@@ -47,7 +48,8 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     for n, agent in enumerate(profile.agents):
         if not any(at[:1] in _SIZES or (at[:2] == ("agents", n) and at[2:3] in _SIZES) for at in broken):
             yield from _memory(n, agent)
-        for at, message in (*_agent(agent), *_commands(agent, profile)):
+        command = () if agent.command == () and ("agents", n, "prompt") in broken else _commands(agent, profile)
+        for at, message in (*_agent(agent), *_prompt(agent), *command):
             yield ("agents", n, *at), message
 
 
@@ -205,8 +207,8 @@ def _placeholder(agent: AgentTable, key: str, name: str, argument: str | None, r
     written = placeholders.spell(name, argument)
     if name == "item" and not agent.for_each:
         return "{item} is available only in an agent with for_each"
-    if name not in ("item", "task") and key not in ("command", "env", "stdin"):
-        return f"{written} is known only when the agent starts; use it in command, env or stdin"
+    if name not in ("item", "task") and key not in ("command", "prompt", "args", "env", "stdin"):
+        return f"{written} is known only when the agent starts; use it in command, prompt, args, env or stdin"
     if argument is None:
         return None
     if argument not in rank:
@@ -295,8 +297,28 @@ def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
             yield (*at, "env", name), "not a variable name: it is empty, or contains an equals sign"
 
 
+def _prompt(agent: AgentTable) -> Wrong:
+    takers = ", ".join(prompt_presets())
+    if agent.prompt is None:
+        for key, value in (("args", agent.args), ("model", agent.model)):
+            if value:
+                yield (key,), "goes with a prompt only\nwrite it into command"
+    elif not agent.prompt.strip():
+        yield ("prompt",), "empty; write what the agent shall do"
+    elif agent.settings is None:
+        yield ("preset",), f"a prompt needs the CLI that gets it\nset preset to one of {takers}"
+    elif agent.form is None:
+        told = f"{agent.preset} takes no prompt"
+        yield ("preset",), f"{told}\nset command in place of prompt, or preset to one of {takers}"
+    elif agent.model is not None and not agent.form.model:
+        yield ("model",), f"preset {agent.preset} has no option for a model\nremove it"
+    elif agent.model is not None and not agent.model.strip():
+        yield ("model",), "empty; write a model's name, or remove the key for the CLI's own"
+
+
 def _commands(agent: AgentTable, profile: Profile) -> Wrong:
-    yield from _command(agent.command, ("command",), profile)
+    if agent.prompt is None:
+        yield from _command(agent.command, ("command",), profile)
     if agent.success.command:
         yield from _command(agent.success.command, ("success", "command"), profile)
     if agent.repeat is not None:

@@ -95,7 +95,9 @@ class Rest(Struct, frozen=True):
     def unknown_agents(self) -> frozenset[int]:
         """The places of agents of which the machine cannot be asked."""
         of_agents = (at for at in self.wrong if at[0] == "agents" and len(at) > 1)
-        return frozenset(at[1] for at in of_agents if isinstance(at[1], int) and at[2:3] not in _BESIDE_THE_POINT)
+        wrong = {at[1] for at in of_agents if isinstance(at[1], int) and at[2:3] not in _BESIDE_THE_POINT}
+        agents = enumerate(self.profile.agents)
+        return frozenset(wrong | {n for n, agent in agents if not agent.command and agent.form is None})
 
 
 def complaints(profile: Profile, wrong: Iterable[tuple[KeyPath, str]]) -> list[Complaint]:

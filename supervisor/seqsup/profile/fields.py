@@ -88,6 +88,11 @@ def read(table: type[Table], raw: object, at: KeyPath, complain: Complain) -> di
         if name not in raw:
             meaning = known[name].description
             complain((*at, name), f"missing: {meaning[:1].lower()}{meaning[1:]}")
+    one = [name for name in table.must_have_one if name in raw]
+    if len(one) > 1:
+        complain((*at, one[-1]), f"set {' or '.join(one)}, not both")
+    elif table.must_have_one and not one:
+        complain((*at, table.must_have_one[0]), f"missing: set {' or '.join(table.must_have_one)}")
     return given
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from seqsup.model.kinds import KeyPath
-from seqsup.model.preset import presets_by_program, read_preset
+from seqsup.model.preset import Preset, presets_by_program, read_preset
 from seqsup.model.profile import AUTO, SHARED, AgentTable, MemoryTable, Profile
 from seqsup.profile import fields
 from seqsup.profile.checks import check
@@ -61,9 +61,11 @@ def _inherit(given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
     name = agent.get("preset", AUTO)
     if name == AUTO:
         name = presets_by_program().get(program(agent.get("command", ())))
-    preset = _of_preset(name)
+    settings = read_preset(name) if name is not None else None
+    preset = _of_preset(settings)
     tables = {name: (preset.get(name, {}), given.get(name, {}), agent.get(name, {})) for name in SHARED}
-    return agent | {"preset": name} | {name: _merge(name, *layers) for name, layers in tables.items()}
+    merged = {name: _merge(name, *layers) for name, layers in tables.items()}
+    return agent | {"preset": name, "settings": settings} | merged
 
 
 def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -76,16 +78,16 @@ def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[st
     return merged
 
 
-def _of_preset(name: str | None) -> dict[str, dict[str, Any]]:
+def _of_preset(preset: Preset | None) -> dict[str, dict[str, Any]]:
     """Return the tables that a preset sets. A mistake in its file is ours: ValueError."""
-    if name is None:
+    if preset is None:
         return {}
 
     def refuse(at: KeyPath, message: str) -> NoReturn:
-        raise ValueError(f"preset {name}: {spell(at)}: {message}")
+        raise ValueError(f"preset {preset.name}: {spell(at)}: {message}")
 
     given, known = {}, fields.keys(AgentTable)
-    for table, raw in read_preset(name).keys.items():
+    for table, raw in preset.keys.items():
         if table not in SHARED or (of := known[table].table) is None:
             refuse(("keys", table), f"no table that a preset sets{nearest(table, SHARED)}")
         given[table] = fields.read(of, raw, ("keys", table), refuse)

@@ -23,6 +23,8 @@ def _of_table(table: type[Table]) -> Schema:
     described["properties"] = {name: _key_schema(key) for name, key in keys(table).items()}
     if table.must_have:
         described["required"] = list(table.must_have)
+    if table.must_have_one:
+        described["oneOf"] = [{"required": [name]} for name in table.must_have_one]
     return described
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from seqsup.model.preset import read_preset
 from seqsup.profile import placeholders
 from seqsup.profile.words import quoted
 from seqsup.units import write_size
 
 _MAY = """\
 # Agents may change files. Any other action that would ask for permission, such as running tests, is denied. Allow more
-# with the CLI's own options or settings.
+# with the CLI's own options in `args`, or with its settings.
 
 """
 _EXAMPLES = ("Review the last commit and write what you find to review.md", "Fix what review.md says")
@@ -43,13 +42,10 @@ attempts = 2 # the first one included
 
 
 def _agent(program: str, number: int, prompt: str) -> str:
-    form = read_preset(program).prompt
-    assert form is not None
-    command = form.words(placeholders.quote(prompt))
     needs = f'needs = ["agent-{number - 1}"] # runs only if that one completed\n' if number > 1 else ""
     return f"""\
 [[agents]]
 name = "agent-{number}"
-command = [{", ".join(map(quoted, command))}]
-preset = "{program}" # settings for this CLI: variables, limits, signs of failure
+preset = "{program}" # the CLI that gets the prompt
+prompt = {quoted(placeholders.quote(prompt))}
 {needs}"""

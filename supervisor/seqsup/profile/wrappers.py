@@ -27,14 +27,19 @@ _FIRST = 20  # words of a shell's command that are looked at: the rest may be a 
 
 def program(command: Sequence[str]) -> str:
     """Return the name of the program that a command starts: of `timeout 1h npx @openai/codex@1 exec` codex."""
+    return _name(unwrapped(command))
+
+
+def unwrapped(command: Sequence[str]) -> list[str]:
+    """Return the command line that a command ends in: of `timeout 1h npx @openai/codex@1 exec` the last two words."""
     words = list(command)
     for _ in range(_DEPTH):
         name = _name(words)
         inner = behind(name, words[1:]) or _fetched(name, words[1:])
         if not inner:
-            return name
+            break
         words = inner
-    return _name(words)
+    return words
 
 
 def _name(words: Sequence[str]) -> str:

@@ -22,7 +22,8 @@ FOLDER = "brief"  # in the agent's folder, where an attempt would have its numbe
 
 def write(step: Step, folder: Path, before: str) -> Path:
     """Write an agent's brief. Its stdin is in it, unlike anywhere else: that is what the brief is for."""
-    parts = [f"# {step.name}", f"In `{step.cwd}`:", f"```sh\n{shlex.join(step.command)}\n```"]
+    parts = [f"# {step.name}", f"In `{step.cwd}`:"]
+    parts += [step.prompt.text] if step.prompt is not None else [f"```sh\n{shlex.join(step.command)}\n```"]
     if step.stdin:
         parts += ["Its stdin:", step.stdin]
     elif step.stdin_file:

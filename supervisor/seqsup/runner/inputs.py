@@ -44,8 +44,13 @@ class Inputs:
                 return summary(self._last_folder(agent or step.name))
             return str(self._last_folder(agent) / ARTIFACTS if agent else paths.artifacts)
 
+        prompt = step.prompt
+        if prompt is not None:
+            options = tuple(finish(word, value) for word in prompt.options)
+            prompt = replace(prompt, text=finish(prompt.text, value), options=options)
         return replace(
             step,
+            prompt=prompt,
             command=tuple(finish(word, value) for word in step.command),
             env={key: finish(text, value) for key, text in step.env.items()},
             stdin=finish(step.stdin, value) if step.stdin is not None else None,

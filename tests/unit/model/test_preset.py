@@ -41,9 +41,34 @@ def test_the_user_s_options_replace_what_a_cli_may_do(name: str) -> None:
     assert form is not None
     words = form.words("Do it", ("--verbose",), ("--resume", "ID"))
     assert [word for word in words if "{" in word] == []
-    assert {"Do it", "--verbose", "--resume", "ID", *form.may} <= set(words)
+    assert {"--verbose", "--resume", "ID", *form.may} <= set(words)
+    assert words[-1].endswith("Do it")
     for option in form.may_options:
         assert not set(form.may) & set(form.words("Do it", (f"{option}=x",))[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "asked"),
+    [
+        ("claude", "-p --output-format stream-json --verbose", True),
+        ("claude", "-p --output-format=stream-json", True),
+        ("claude", "-p --output-format json", False),
+        ("claude", "-p --output-format", False),
+        ("codex", "exec --json", True),
+        ("codex", "exec", False),
+        ("gemini", "-o stream-json", True),
+        ("qwen", "-o=stream-json", True),
+        ("qwen", "-o text", False),
+        ("opencode", "run --format json", True),
+        ("opencode", "run --format default", False),
+        ("copilot", "--output-format json", True),
+    ],
+)
+def test_a_command_that_asks_for_the_stream_is_recognised(name: str, words: str, asked: bool) -> None:
+    form = read_preset(name).prompt
+    assert form is not None
+    assert form.streams(words.split()) == asked
+    assert form.streams(form.options(None, ()))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from seqsup.node.binary import preload
 from seqsup.plan.expand import expand, numbered
 from seqsup.plan.make import make
 from seqsup.plan.objections import NoTask
+from seqsup.plan.resume import builds_on
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import AgentSurvey, Survey
 from seqsup.profile.complaint import ProfileError
@@ -49,6 +50,11 @@ def agents(*tables: str) -> str:
         command = "" if "command" in rest else 'command = ["x"]\n'
         parts.append(f'[[agents]]\nname = "{name}"\n{command}{rest}\n')
     return "".join(parts)
+
+
+def prompted(table: str) -> str:
+    name, _, rest = table.partition("\n")
+    return f'[[agents]]\nname = "{name}"\n{rest}\n'
 
 
 def planned(
@@ -83,6 +89,66 @@ def skips(plan: Plan) -> dict[str, str]:
 
 def node(**more: Any) -> AgentSurvey:
     return AgentSurvey(detected=Detected(kind="node", executable="/bin/node", why=""), **{"node": NODE, **more})
+
+
+# Prompts
+
+
+def test_a_prompt_becomes_the_command_line_of_its_cli() -> None:
+    words = 'a\npreset = "claude"\nmodel = "opus"\nargs = ["--add-dir", "{item}"]\nfor_each = ["{x}"]'
+    [step] = planned(prompted(words + '\nprompt = "- do {task} with {artifacts}"'), task="this").steps
+    assert [finish(word) for word in step.command] == [
+        "claude", "--permission-mode", "acceptEdits", "--output-format", "stream-json", "--verbose",
+        "--model", "opus", "--add-dir", "{x}", "-p", "--", "- do this with {artifacts}",
+    ]  # fmt: skip
+    assert step.prompt is not None
+    assert (step.prompt.command(), finish(step.prompt.text)) == (step.command, "- do this with {artifacts}")
+    assert (step.dialect, step.preset and step.preset.name) == ("claude", "claude")
+
+
+@pytest.mark.parametrize(
+    ("keys", "dialect"),
+    [
+        ('preset = "claude"\nargs = ["--output-format", "text"]\nprompt = "x"', None),
+        ('preset = "gemini"\nargs = ["-o=stream-json"]\nprompt = "x"', "gemini"),
+        ('command = ["claude", "-p", "x", "--output-format=stream-json", "--verbose"]', "claude"),
+        ("""command = ["sh", "-c", "exec codex exec --json 'do it'"]""", "codex"),
+        ('command = ["sh", "-c", "codex exec --json x | jq"]\npreset = "codex"', None),
+        ('command = ["claude", "-p", "ask for --output-format stream-json"]', None),
+        ('command = ["codex", "exec", "--json", "x"]\npreset = "none"', None),
+        ('command = ["x", "--json"]\npreset = "node"', None),
+    ],
+)
+def test_a_stream_is_read_where_it_is_asked_for(keys: str, dialect: str | None) -> None:
+    [step] = planned(prompted(f"a\n{keys}")).steps
+    assert step.dialect == dialect
+    assert sum(word.startswith(("--output-format", "-o")) for word in step.command) <= 1
+
+
+def test_resume_knows_a_prompt_by_what_the_profile_says() -> None:
+    """Words that seqsup adds may change with its version."""
+    keys = {"preset": "claude", "prompt": "x", "model": "m", "args": ["-y"]}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    [known], [same] = planned(prompted(f"a\n{text}")).steps, planned(prompted(f"b\n{text}timeouts.wall = 5")).steps
+    assert same.content == known.content
+    for key, value in {"preset": "gemini", "prompt": "y", "model": "n", "args": ["-n"]}.items():
+        other = "".join(f"{name} = {json.dumps(each)}\n" for name, each in (keys | {key: value}).items())
+        assert planned(prompted(f"a\n{other}")).steps[0].content != known.content
+
+
+def test_a_prompt_uses_results_of_earlier_agents() -> None:
+    each = 'b\ncommand = ["x", "{item}"]\nfor_each = ["1", "2"]'
+    steps = planned(agents(each) + prompted('c\npreset = "codex"\nprompt = "Read {summary:b}"')).steps
+    assert builds_on(steps[2]) == ["b.1", "b.2"]
+    assert steps[2].prompt is not None
+    assert steps[2].prompt.text == "Read {summary:b.1}\n{summary:b.2}"
+
+
+def test_a_cli_that_is_missing_is_a_mistake_of_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    path = profile_file(tmp_path, prompted('a\npreset = "claude"\nprompt = "x"'))
+    with pytest.raises(ProfileError, match=r"p.toml:3:\d+: agent a: preset: no program claude on PATH"):
+        load(path)
 
 
 # What reaches which runtime

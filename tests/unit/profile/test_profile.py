@@ -31,6 +31,7 @@ from seqsup.units import (
 
 EXAMPLE = (ROOT / "tests/data/profile.toml").read_text()
 AGENT = '[[agents]]\nname = "a"\ncommand = ["true"]\n'
+PROMPT = '[[agents]]\nname = "a"\npreset = "claude"\nprompt = "Do it"\n'
 
 
 def complaints(text: str) -> list[Complaint]:
@@ -157,6 +158,23 @@ WRONG = [
     ),
     ("[hooks]\nafter_run = [\"a 'b c' && d\"]\n" + AGENT, "hooks.after_run[0]", "(write \"sh -c 'a "),
     (AGENT + "for_each = []", "agents[0].for_each", "no items (list some, or set glob or lines; for_each.allow_empty"),
+    ('[[agents]]\nname = "a"', "agents[0].command", "missing: set command or prompt"),
+    (AGENT + 'prompt = "x"\npreset = "claude"', "agents[0].prompt", "set command or prompt, not both"),
+    (
+        PROMPT.replace("claude", "none"),
+        "agents[0].preset",
+        "a prompt needs the CLI that gets it (set",
+    ),
+    ('[[agents]]\nname = "a"\nprompt = "x"', "agents[0].preset", "a prompt needs the CLI that gets it (set preset"),
+    (PROMPT.replace("claude", "node"), "agents[0].preset", "node takes no prompt (set command in place of prompt, or"),
+    (PROMPT.replace("claude", "cluade"), "agents[0].preset", "'cluade' (did you mean claude?)"),
+    (PROMPT.replace("Do it", " "), "agents[0].prompt", "empty; write what the agent shall do"),
+    ('[[agents]]\nname = "a"\nprompt = 3', "agents[0].prompt", "expected text in quotes"),
+    (PROMPT + 'model = ""', "agents[0].model", "empty; write a model's name"),
+    (PROMPT + 'args = "-c x"', "agents[0].args", '(write args = ["-c x"])'),
+    (AGENT + 'args = ["x"]', "agents[0].args", "goes with a prompt only (write it into command)"),
+    (AGENT + 'model = "x"', "agents[0].model", "goes with a prompt only (write it into command)"),
+    (PROMPT + 'cwd = "{summary:a}"', "agents[0].cwd", "use it in command, prompt, args, env or stdin"),
     ("", "agents", "missing"),
     ("agents = []", "agents", "no agents"),
     ("agents = 3", "agents", "expected tables, each with the heading [[agents]], not 3"),

@@ -104,7 +104,7 @@ def init(
     if shutil.which(program) is None:
         choice = ", ".join(prompt_presets())
         absent = f"{program} is not on PATH" if preset else f"no known CLI is on PATH ({choice})"
-        click.echo(f"seqsup: {absent}: install {program}, or change the commands in {path}", err=True)
+        click.echo(f"seqsup: {absent}: install {program}, or change preset in {path}", err=True)
         click.echo("next: seqsup init --example demo      (needs only Node)", err=True)
     else:
         click.echo(f"next: seqsup plan {named} · seqsup start {named}", err=True)

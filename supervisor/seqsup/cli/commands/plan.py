@@ -84,7 +84,7 @@ def _as_object(taken: PlannedRun, chosen: Chosen | str, usual: dict[str, Expecte
         told["command"] = [finish(word) for word in step.command]
         told["rlimits"]["processes"] = most_processes(step.rlimits.processes)
         told["stdin"] = told_of_stdin(step)  # a prompt may hold one too
-        del told["prompt"]  # the command has it
+        told["prompt"] = step.prompt and finish(step.prompt.text)
         for key in ("programs", "prompt", "keys", "session_env") if step.preset is not None else ():
             del told["preset"][key]  # what is not of this run
         told["expected"] = asdict(usual[step.name]) if step.name in usual else None
