@@ -76,3 +76,8 @@ class Conversation(Struct, frozen=True, kw_only=True):
     denied: tuple[str, ...] = ()  # tools whose use was not permitted
     malformed: int = 0  # lines that are not JSON objects
     skipped: int = 0  # lines that were too long to read
+
+    @property
+    def begun(self) -> bool:
+        """Whether the CLI has reported anything of it."""
+        return bool(self.session or self.turns or self.result)

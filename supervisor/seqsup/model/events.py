@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt, OnTimeout, Restart
 from seqsup.model.outcome import Outcome
 from seqsup.model.process import Collection, Heap, ProcessMemory, Surroundings
@@ -82,6 +83,24 @@ class Spawned(Event, frozen=True):
     start_time: int  # ticks since boot, of /proc/PID/stat: with the pid the identity of a process
 
 
+class SessionReported(Event, frozen=True):
+    """The agent's CLI reported the session by which it resumes the conversation."""
+
+    agent: str
+    attempt: int
+    session: str
+
+
+class AgentProgress(Event, frozen=True):
+    """Progress of an agent's conversation, at most once a second. It is kept in the run's timeline, not in the
+    journal.
+    """
+
+    agent: str
+    attempt: int
+    conversation: Conversation
+
+
 class MemorySampled(Event, frozen=True):
     """Memory of an attempt, once a second. It is kept in the run's timeline, not in the journal."""
 
@@ -98,6 +117,7 @@ class MemorySampled(Event, frozen=True):
     around: Surroundings | None = None
     printed: tuple[int, int] | None = None  # bytes of its stdout and stderr so far
     companions: dict[str, int] = {}  # what the tree of each holds
+    conversation: Conversation | None = None  # if it has changed since the line before
 
 
 class MemoryWarned(Event, frozen=True):
@@ -445,8 +465,9 @@ class RunEnded(Event, frozen=True):
 
 CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 AnyEvent = (
-    RunStarted | HaltRequested | AttemptStarted | Spawned | MemoryWarned | MemoryHigh | GcRequested | GcDone
-    | OutputCut | ToolKilled | StopSent
+    RunStarted | HaltRequested | AttemptStarted | Spawned | SessionReported | AgentProgress
+    | MemoryWarned | MemoryHigh | GcRequested | GcDone | OutputCut
+    | ToolKilled | StopSent
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionEvent | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose

@@ -51,6 +51,8 @@ class History:
                 self._attempt_started(event, recorded)
             case events.Spawned(agent=name, pid=pid):
                 self._agent(name).pid = pid
+            case events.SessionReported(agent=name, session=session):
+                self._agent(name).session = session
             case events.AttemptEnded() as event:
                 self._attempt_ended(event, recorded)
             case events.Drained() as event:
@@ -232,6 +234,10 @@ class History:
             attempt.peak, attempt.end = outcome.peak, outcome.end
             attempt.reason, attempt.why, attempt.ok = outcome.reason, outcome.why, event.ok
             attempt.forensics = f"{attempt.folder}/{outcome.forensics}" if outcome.forensics else ""
+            attempt.conversation = outcome.conversation
+        if outcome.conversation is not None:
+            agent.hear(outcome.conversation)
+        agent.tool = None
         agent.state = AgentState.DRAINING
         agent.reason, agent.why, agent.processes = outcome.reason, outcome.why, outcome.processes
         agent.leak = outcome.leak

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Verdict
 from seqsup.model.process import ProcessMemory
 from seqsup.model.reason import Reason
@@ -39,6 +40,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     leak: Leak | None = None
     resets_at: float | None = None  # epoch: when the usage limit that it met does; None: it did not say
     session_lost: bool = False  # the conversation that it was to resume does not exist
+    conversation: Conversation | None = None  # as the agent's CLI reported it; None: it wrote no JSON stream
 
     @property
     def exit_code(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt, ProcessKind, Verdict
 
 PROTOCOL = 1  # version of the channel, as in docs/reference/channel.md
@@ -122,3 +123,4 @@ class Observation(Struct, frozen=True, kw_only=True):
     pids: tuple[int, ...] = ()  # of all processes, as often as those are named
     heap: Heap | None = None
     around: Surroundings | None = None  # as often
+    conversation: Conversation | None = None  # so far; None: its CLI writes no JSON stream

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field, to_builtins
 
+from seqsup.model.conversation import Conversation, Tokens, ToolUse
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import MemorySampled
 from seqsup.model.outcome import Leak, PastAttempt
@@ -58,7 +59,9 @@ class MemoryFigures(Struct, kw_only=True):
 
 
 class AgentView(MemoryFigures, kw_only=True):
-    """One agent so far: attempts, seconds, peak and leftovers of all attempts, the rest of the last one."""
+    """One agent so far. Attempts, seconds, peak, leftovers, turns, tokens and cost are of all attempts, the rest is of
+    the last one.
+    """
 
     name: str
     item: str | None = None  # of for_each
@@ -95,6 +98,13 @@ class AgentView(MemoryFigures, kw_only=True):
     past: tuple[PastAttempt, ...] = ()  # all its attempts that are over
     left_out: bool = False  # by the plan: it is not taken at all
     before: bool = False  # completed by an earlier start of this run
+    model: str = ""
+    turns: int = 0
+    tokens: Tokens = Tokens()
+    usd: float | None = None  # None: its CLI reports no cost
+    usd_is_partial: bool = False  # an attempt ended before its cost was reported: it is at least `usd`
+    usd_of_session: float | None = None  # of all calls of the session, where its CLI reports that
+    tool: ToolUse | None = None  # that is in use, while it runs
     briefed: bool = False  # in an artifact-only run: its brief was written, and nothing was started
 
     @property
@@ -106,6 +116,18 @@ class AgentView(MemoryFigures, kw_only=True):
     def expected(self) -> bool:
         """It ended otherwise than completed, as the profile says it should."""
         return self.state is AgentState.COMPLETED and self.reason not in (None, Reason.COMPLETED)
+
+    def hear(self, conversation: Conversation) -> None:
+        """Add an attempt's conversation."""
+        self.session = conversation.session or self.session
+        self.model = conversation.model or self.model
+        self.turns += conversation.turns
+        self.tokens += conversation.tokens
+        if conversation.usd is not None:
+            self.usd = (self.usd or 0.0) + conversation.usd
+        self.usd_is_partial |= conversation.usd_is_partial
+        self.usd_of_session = conversation.usd_of_session
+        self.tool = conversation.tool
 
     def waits(self, now: Now) -> float:
         """Seconds until its next attempt."""
@@ -150,6 +172,7 @@ class AttemptView(MemoryFigures, kw_only=True):
     reason: Reason | None = None
     why: str = ""
     ok: bool = False
+    conversation: Conversation | None = None  # once it is over
     stops: tuple[Stop, ...] = ()
     drained: float | None = None  # when memory was back, or was given up
     draining: float | None = None  # seconds until then

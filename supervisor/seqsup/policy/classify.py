@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from seqsup.model.conversation import Conversation, ResultKind
 from seqsup.model.outcome import Exit
 from seqsup.model.reason import Reason
 from seqsup.policy import usage_limit
@@ -39,6 +40,7 @@ _ADDED = re.compile(
 )
 _NPM = re.compile(r"npm (error|ERR!)")
 _NPM_KEYS = re.compile(r"npm \S+( (code|syscall|path|errno|signal|type)\b.*)?")  # of its errors: no words for people
+_OF_RESULT = {ResultKind.USAGE_LIMIT: Reason.USAGE_LIMIT}  # other failures are FAILED
 _LAST_LINES = 10  # of an agent that exited well: further up it may speak of others' failures
 _LATELY = 16 * 1024  # characters: of a limit that it met earlier and outlived it may speak further up
 _LINE = 200  # characters of what it said last
@@ -140,6 +142,42 @@ def with_preset(
         if (limit := usage_limit.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
             return Reason.USAGE_LIMIT, f"{preset.name} reached its usage limit: {limit.said}", limit.resets_at
     return reason, why, None
+
+
+def with_conversation(
+    preset: "Preset", told: tuple[Reason, str], conversation: Conversation, exited: str, complained: str, now: datetime
+) -> tuple[Reason, str, float | None]:
+    """Take into account what an agent CLI reported in its JSON stream: its last result decides.
+
+    `exited` says how it exited, `complained` is the end of stderr.
+
+    The third value is when the usage limit resets, in seconds of the epoch.
+    """
+    (reason, why), result = told, conversation.result
+    if reason not in (Reason.COMPLETED, Reason.FAILED, Reason.NO_RESULT):
+        return reason, why, None
+    failed = result is not None and result.kind is not ResultKind.COMPLETED
+    if reason is Reason.COMPLETED and not failed:
+        return reason, why, None
+    words = result.text if result is not None and failed else ""
+    if result is not None and failed:
+        reason = _OF_RESULT.get(result.kind, Reason.FAILED)
+        why = f"{exited}{':' if told[0] is Reason.FAILED else ', but it reported:'} {_first(words) or result.kind}"
+    limit = conversation.limit if conversation.limit is not None and conversation.limit.rejected else None
+    texts = (words, complained[-_LATELY:])
+    found = next((each for text in texts if (each := usage_limit.find(preset.usage_limit, text, now))), None)
+    if reason is Reason.USAGE_LIMIT or limit is not None or found is not None:
+        said = found.said if found is not None else _first(words) or "reported in its stream"
+        resets_at = limit.resets_at if limit is not None else None
+        resets_at = found.resets_at if resets_at is None and found is not None else resets_at
+        return Reason.USAGE_LIMIT, f"{preset.name} reached its usage limit: {said}", resets_at
+    return reason, why, None
+
+
+def _first(text: str) -> str:
+    """Return the first line of a text, for a line of prose."""
+    line = next((line for line in map(printable, text.splitlines()) if line.strip()), "").strip()
+    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"
 
 
 def last_words(output: bytes) -> str:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from seqsup.containment import launcher
 from seqsup.containment.tree import Tree
 from seqsup.host import users
+from seqsup.model.conversation import Conversation
 from seqsup.model.events import Warned
 from seqsup.model.outcome import Exit, Leak, Outcome
 from seqsup.model.plan import Step
@@ -22,7 +23,7 @@ from seqsup.policy import classify
 from seqsup.policy.sessions import is_lost
 from seqsup.runner.context import RunContext
 from seqsup.runner.workspace import Workspace
-from seqsup.state.run_folder import FORENSICS, write_private
+from seqsup.state.run_folder import ANSWER, FORENSICS, STDERR, STDOUT, write_private
 
 if TYPE_CHECKING:
     from seqsup.runner.watch import Seen
@@ -41,6 +42,8 @@ class Ending:
         self._workspace, self._context = workspace, context
         kept = workspace.groups is not None and workspace.groups.limits
         self._oom_kills = None if kept else context.host.oom_kills()
+        self._exited = ""  # how
+        self._conversation: Conversation | None = None  # None: its CLI reported none
         self.printed = self._complained = ""  # the ends of its outputs, if they are needed
 
     def outcome(self, tree: Tree, seen: "Seen", known: Known) -> Outcome:
@@ -53,21 +56,36 @@ class Ending:
             kernel_oom = seen.kernel_oom
             if self._oom_kills is not None and self._context.host.oom_kills() > self._oom_kills:
                 kernel_oom = "; ".join(filter(None, (tree.gone(), "oom_kill in /proc/vmstat rose")))
-            reason, why, resets_at = self.classify(exited or Exit(code=None, signal=signal.SIGKILL), kernel_oom)
+            reason, why, resets_at = self.classify(
+                exited or Exit(code=None, signal=signal.SIGKILL), kernel_oom, seen.conversation
+            )
         peak, held = watch.peak, seen.stopped
         if reason is Reason.KERNEL_OOM:
             peak, held = max(peak, tree.kernel_peak()), tree.last_whole
         elif watch.reason is None and seen.seconds < _SHORT:
             peak = max(peak, tree.peak_between_looks())
         why, forensics, leaked = self._examined(reason, why, peak, held, seen, known)
+        self._keep(seen.answer)
         blames_us = reason is Reason.MISCONFIGURED and classify.blamed(self._workspace.stderr.tail(), self._options)
         return Outcome(
             reason=reason, why=why, exit=exited if reason is not Reason.SPAWN_FAILED else None, seconds=seen.seconds,
             peak=peak, end=seen.end, processes=seen.stopped, left_over=seen.left_over, resets_at=resets_at,
             forensics=forensics, blames_us=bool(blames_us), leak=leaked,
+            conversation=seen.conversation,
         )  # fmt: skip
 
-    def classify(self, exited: Exit, kernel_oom: str) -> tuple[Reason, str, float | None]:
+    def _keep(self, answer: str) -> None:
+        """Keep the text of the result for the agents after it."""
+        if not answer:
+            return
+        try:
+            write_private(self._workspace.paths.folder / ANSWER, answer)
+        except OSError as error:
+            self._context.emit(Warned(message=f"{self._step.name}: its answer could not be written: {error}"))
+
+    def classify(
+        self, exited: Exit, kernel_oom: str, conversation: Conversation | None
+    ) -> tuple[Reason, str, float | None]:
         """Return reason, words, and when a usage limit resets, of a leader that seqsup did not stop."""
         step, stderr = self._step, self._workspace.stderr.tail()
         if refused := launcher.complaint(exited.code, stderr):
@@ -78,10 +96,14 @@ class Ending:
             ending=exited, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
-        if told == (Reason.FAILED, classify.describe(exited)) and (said := self._workspace.last_line()):
+        self._exited = classify.describe(exited)
+        self._conversation = conversation if conversation is not None and conversation.begun else None
+        if told == (Reason.FAILED, classify.describe(exited)) and (said := self._last_line()):
             told = Reason.FAILED, f"{classify.describe(exited)}: {said}"
         if step.success.output is not None or step.preset is not None:
             self.printed = self._workspace.stdout.tail().decode(errors="replace")
+        if conversation is not None and conversation.result is not None:
+            self.printed += f"\n{conversation.result.text}"  # which stands in one line of JSON
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
         return self._with_preset(*told)
 
@@ -89,6 +111,10 @@ class Ending:
         """Return whether the CLI reported that the conversation to resume does not exist."""
         prompt = self._step.prompt
         return prompt is not None and is_lost(prompt.form, (self.printed, self._complained))
+
+    def _last_line(self) -> str:
+        """Return the last line that a person reads; a stream's result is read apart."""
+        return self._workspace.last_line((STDERR, STDOUT) if self._conversation is None else (STDERR,))
 
     def in_view_of_preset(self, ended: Outcome) -> Outcome:
         """Look once more at an attempt without a result: it may have met its provider's limit."""
@@ -98,7 +124,12 @@ class Ending:
     def _with_preset(self, reason: Reason, why: str) -> tuple[Reason, str, float | None]:
         if self._step.preset is None:
             return reason, why, None
-        printed, now = (self.printed, self._complained), datetime.now().astimezone()
+        now = datetime.now().astimezone()
+        if self._conversation is not None:
+            return classify.with_conversation(
+                self._step.preset, (reason, why), self._conversation, self._exited, self._complained, now
+            )  # fmt: skip
+        printed = self.printed, self._complained
         return classify.with_preset(self._step.preset, (reason, why), printed, now)
 
     def _examined(

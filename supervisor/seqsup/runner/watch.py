@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.tree import Tree
 from seqsup.host.machine import most_processes
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import GcMode
 from seqsup.model.events import LeaderEnded, MemoryHigh, MemoryWarned, StopSent, ToolKilled, Unkillable, Warned
 from seqsup.model.outcome import Outcome
@@ -22,9 +23,12 @@ from seqsup.runner.ending import Ending
 from seqsup.runner.node_watch import NodeWatch
 from seqsup.runner.output_watch import OutputWatch
 from seqsup.runner.punctuality import Punctuality
+from seqsup.runner.stream_watch import StreamWatch
 from seqsup.runner.workspace import Workspace
+from seqsup.state.run_folder import STDOUT
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
+_LAST_WORDS = 0.02  # seconds for the end of a stream, to report the leader's exit; the attempt's end reads all
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -37,6 +41,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     stopped: tuple[ProcessMemory, ...]  # the processes of the tree when it was stopped
     stopped_at: int  # memory of the tree then
     left_over: tuple[ProcessMemory, ...]  # leftover processes
+    conversation: Conversation | None  # as its CLI reported it
+    answer: str  # the text of its result
 
 
 class Watcher:
@@ -47,6 +53,11 @@ class Watcher:
         self._node, self._ending = node, ending
         self._output = OutputWatch(step, number, workspace.stdout, workspace.stderr, context.emit)
         kept = workspace.groups is not None and workspace.groups.limits
+        self._stream = (
+            StreamWatch(step.dialect, step.name, number, workspace.paths.folder / STDOUT, context.emit)
+            if step.dialect is not None
+            else None
+        )
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,
@@ -82,8 +93,11 @@ class Watcher:
                 before, sample, looks = sample, self._look(tree), looks + 1
                 self._punctuality.look_ended(tree, sample, due)
                 rate = max(sample.used - before.used, 0) / max(sample.at - before.at, 1e-4)
+            conversation = await self._stream.finish() if self._stream is not None else None
         finally:
             self._output.close()
+            if self._stream is not None:
+                self._stream.close()
             if oom_event is not None:
                 asyncio.get_running_loop().remove_reader(oom_event)
             self._punctuality.close()
@@ -96,6 +110,7 @@ class Watcher:
         return Seen(
             watch=self._watch, kernel_oom=sample.kernel_oom, seconds=seconds, end=self._end,
             stopped=self._stopped, stopped_at=self._stopped_at, left_over=self._left_over,
+            conversation=conversation, answer=self._stream.answer if self._stream is not None else "",
         )  # fmt: skip
 
     def _step_on(self, tree: Tree, sample: Sample) -> Action:
@@ -156,12 +171,15 @@ class Watcher:
     def _look(self, tree: Tree) -> Sample:
         began = time.monotonic()
         sample = self._sample(tree)
+        if self._stream is not None:
+            self._stream.look()
         processes = self._processes(tree, sample)
         self._context.observe(
             Observation(
                 agent=self._step.name, attempt=self._number, sample=sample, took=sample.at - began,
                 processes=processes, heap=self._node.heap(), pids=tree.pids() if processes is not None else (),
                 around=self._context.host.surroundings() if processes is not None else None,
+                conversation=self._stream.conversation if self._stream is not None else None,
             )
         )  # fmt: skip
         return sample
@@ -205,7 +223,11 @@ class Watcher:
         step, exited = self._step, tree.ending()
         if exited is None or step.success.output is not None or step.success.command or step.repeat:
             return
-        reason, why, _ = self._ending.classify(exited, tree.kernel_oom())
+        conversation = None
+        if self._stream is not None:
+            self._stream.read(_LAST_WORDS)
+            conversation = self._stream.conversation
+        reason, why, _ = self._ending.classify(exited, tree.kernel_oom(), conversation)
         if retry.ok(reason, step.expect):
             ended = Outcome(
                 reason=reason, why=why, exit=exited, seconds=self._seconds or 0.0, peak=self._watch.peak,

@@ -99,9 +99,9 @@ class Workspace:
         self.stdout.close()
         self.stderr.close()
 
-    def last_line(self) -> str:
-        """Return the last line of stderr, or else of stdout. Works after it was closed."""
-        for log in (STDERR, STDOUT):
+    def last_line(self, logs: tuple[str, ...] = (STDERR, STDOUT)) -> str:
+        """Return the last line of the first of these that has one. Works after it was closed."""
+        for log in logs:
             if said := last_words(tail(self.paths.folder / log, _LATELY)):
                 return said
         return ""

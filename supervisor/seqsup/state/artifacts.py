@@ -17,7 +17,7 @@ from msgspec import Struct
 from seqsup.errors import SeqsupError
 from seqsup.host.files import DRAFT, replacing
 from seqsup.host.folders import HELD, entries
-from seqsup.state.run_folder import ARTIFACTS, STDOUT, at_once, tail
+from seqsup.state.run_folder import ANSWER, ARTIFACTS, STDOUT, at_once, tail
 from seqsup.text import unstyled
 
 SUMMARY, DETAILS = "summary.md", "details.md"
@@ -61,8 +61,11 @@ def put(folder: Path, summary: str | None, details: Sequence[Path], text: str | 
 
 
 def summary(attempt: Path) -> str:
-    """Return an attempt's summary, or else the end of its output, as text that fits into an argument."""
+    """Return an attempt's summary, or else its CLI's answer, or else the end of its output, as text that fits into an
+    argument.
+    """
     given = _read(attempt / ARTIFACTS, SUMMARY)
+    given = _read(attempt, ANSWER) if given is None else given
     if given is None:
         return unstyled(tail(attempt / STDOUT, _TAIL).decode(errors="replace")).strip()
     return given.decode(errors="replace").replace("\0", "").strip()

@@ -18,7 +18,16 @@ import msgspec
 from msgspec import Struct
 
 from seqsup.errors import SeqsupError, Stopped
-from seqsup.model.events import AnyEvent, AttemptEnded, AttemptLost, AttemptStarted, Recorded, RunEnded, RunStarted
+from seqsup.model.events import (
+    AnyEvent,
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    Recorded,
+    RunEnded,
+    RunStarted,
+    SessionReported,
+)
 from seqsup.policy.learning import Past
 from seqsup.state import journal_schema
 from seqsup.state.journal_schema import FILE, PATIENCE, JournalError, JournalLost, Wal
@@ -26,7 +35,7 @@ from seqsup.state.run_folder import label
 from seqsup.state.unwritten import Noted, Unwritten, decode, insert, read_back, sum_of, waits
 
 # These are on the disk when append() returns. An AgentEnded adds nothing to the end of its last attempt.
-DURABLE = (RunStarted, AttemptStarted, AttemptEnded, AttemptLost, RunEnded)
+DURABLE = (RunStarted, AttemptStarted, SessionReported, AttemptEnded, AttemptLost, RunEnded)
 _LAST_EVENTS = """
 SELECT at, body FROM runs JOIN events USING (run)
 WHERE name = ? AND seq = (SELECT max(seq) FROM events AS other WHERE other.run = runs.run) ORDER BY run DESC

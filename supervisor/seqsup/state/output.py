@@ -65,7 +65,7 @@ class OutputReader:
         """`at` is the byte to begin at."""
         self._path = path
         self._fd: int | None = None
-        self._at = at
+        self.at = at  # the next byte
         self._replaced = False  # by a pipe, which would never end, or by a link
 
     def read(self, most: int) -> bytes:
@@ -85,16 +85,16 @@ class OutputReader:
                 self._replaced = True
                 return f"[seqsup: {self._path.name} was replaced by something that is not a regular file]\n".encode()
         status = os.fstat(self._fd)
-        if status.st_size < self._at:
-            self._at = 0
-        begins, ends = self._at, status.st_size
+        if status.st_size < self.at:
+            self.at = 0
+        begins, ends = self.at, status.st_size
         if status.st_blocks * 512 < status.st_size:
             begins, ends = _kept(self._fd, begins, ends)
-        if begins > self._at:
-            said, self._at = cut_here(begins - self._at), begins
+        if begins > self.at:
+            said, self.at = cut_here(begins - self.at), begins
             return said
         piece = os.pread(self._fd, min(most, ends - begins), begins)
-        self._at += len(piece)
+        self.at += len(piece)
         return piece
 
     def close(self) -> None:

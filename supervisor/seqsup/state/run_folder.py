@@ -21,6 +21,7 @@ PAUSED = "paused"  # there as long as its operator wants no further agent, also 
 SUMMARIES = "summaries.md"  # of the run's agents so far
 STDOUT, STDERR = "stdout.log", "stderr.log"  # in an attempt's folder, as the next
 NOTICES = "notices.txt"  # a line for each process that was ended to spare the agent
+ANSWER = "answer.md"  # the text of its result, where its CLI writes a JSON stream
 FORENSICS = "forensics.txt"  # and .json: the diagnosis of a tree that grew too large
 CHANNEL = "channel"  # while the run is active: link to the socket of its Node processes
 ARTIFACTS = "artifacts"  # owned by the agent's user

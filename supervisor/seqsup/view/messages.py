@@ -42,6 +42,10 @@ def say(event: Event) -> Message | None:
             return Message(WARNING, "■", "stop", f"{by}: the run stops {HALTS[halt]}")
         case events.Spawned(attempt=attempt):
             return Message(INFO, "▶", "started", f"attempt {attempt}" if attempt > 1 else "")
+        case events.SessionReported(session=session):
+            return Message(DEBUG, "▶", "session", session)
+        case events.AgentProgress():
+            return None
         case events.LeaderEnded(outcome=outcome):
             ended = ending(outcome.exit)
             text = f"{ended}, as expected; checking for leftover processes"

@@ -15,7 +15,7 @@ from seqsup.view.terminal import Shown
 
 SCHEMA = "seqsup.events/1"
 _OUTCOME = ("reason", "why", "exit_code", "signal", "seconds", "peak", "end")
-_TREE = ("processes", "left_over", "forensics", "leak")
+_TREE = ("processes", "left_over", "forensics", "leak", "conversation")
 _COLLECTION = ("seconds", "asked", "answered", "before", "after", "freed", "verdict")
 _encode = msgspec.json.Encoder().encode
 

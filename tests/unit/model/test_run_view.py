@@ -232,7 +232,7 @@ def test_agent_before_its_first_attempt_has_no_figures() -> None:
     """As in `seqsup status --json`."""
     [agent] = as_json(view_of(PENDING))["agents"].values()
     known = {"name": "a", "state": "pending", "left_out": False, "before": False, "briefed": False}
-    known |= {"session": "", "resumed": False}
+    known |= {"resumed": False}
     empty = {
         "attempts": 0,
         "rounds": 0,
@@ -243,7 +243,9 @@ def test_agent_before_its_first_attempt_has_no_figures() -> None:
         "delayed": "",
         "processes": [],
     }
-    assert agent == dict.fromkeys(agent) | known | empty
+    tokens = {"input": 0, "output": 0, "cache_read": 0, "cache_write": 0}
+    conversation = {"session": "", "model": "", "turns": 0, "tokens": tokens, "usd_is_partial": False}
+    assert agent == dict.fromkeys(agent) | known | empty | conversation
 
 
 def test_run_before_its_first_event_has_no_figures() -> None:

@@ -1,0 +1,141 @@
+"""An agent's JSON stream, read from the file of its stdout while it grows.
+
+It is read in pieces of a millisecond or two, between which the watch over memory gets its turn. A stream that is
+written faster than it can be read is skipped to its newest part.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from seqsup.dialects.fold import NO_TOKENS
+from seqsup.dialects.stream import EventStream
+from seqsup.model.conversation import Conversation, Tokens
+from seqsup.model.events import AnyEvent, SessionReported
+from seqsup.state.output import OutputReader
+from seqsup.units import MIB
+
+_TEXT = 4000  # characters of a result that are passed on; journal and timeline must stay small
+_PIECE = 16 * 1024  # bytes: of the shortest lines some 2 ms of work
+_WORK = 0.002  # seconds for all pieces between two turns of others
+_PAUSE = 0.02  # seconds between two such, while there is more to read
+_NEWEST = 8 * MIB  # bytes that are read in any case
+_BEHIND = 8 * _NEWEST  # bytes: so far behind, the rest is skipped
+_REST = 3.0  # seconds for what is unread when the agent has exited
+
+
+class StreamWatch:
+    def __init__(
+        self, dialect: str, agent: str, attempt: int, stdout: Path, emit: Callable[[AnyEvent], object],
+        usd_before: float = 0.0, tokens_before: Tokens = NO_TOKENS,
+    ) -> None:  # fmt: skip
+        """`usd_before` and `tokens_before` are those of the session's earlier attempts."""
+        self._agent, self._attempt, self._path, self._emit = agent, attempt, stdout, emit
+        self._stream = EventStream(dialect, usd_before=usd_before, tokens_before=tokens_before)
+        self._file = OutputReader(stdout)
+        self._timer: asyncio.TimerHandle | None = None
+        self._session = ""  # the one that was reported
+        self._size = 0  # of the file at the last look, in bytes
+        self._midway = False  # amid a line
+        self.conversation = self._stream.conversation  # with the beginning of its result's text
+        self.lines = 0  # that were read so far: an event of any kind is a sign of life
+        self.heard = time.monotonic()  # when the last one was read
+
+    def look(self) -> None:
+        """Begin to read what is new, unless that is under way."""
+        if self._timer is None and self._grown():
+            self._read_on()
+
+    def read(self, seconds: float) -> bool:
+        """Read for this long. Return whether there is more."""
+        ends, more, fed = time.monotonic() + seconds, True, False
+        if self._size - self._file.at > _BEHIND:
+            self._skip()
+        while more and time.monotonic() < ends:
+            piece = self._file.read(_PIECE)
+            more = len(piece) > 0
+            if more:
+                self._feed(piece)
+                fed = True
+        if fed:
+            self._take_in()
+        return more
+
+    async def finish(self) -> Conversation:
+        """Read the rest after the exit, at most three seconds of it and then the newest part. Close the stream."""
+        self._stop()
+        ends = time.monotonic() + _REST
+        self._grown()
+        while self.read(_WORK):
+            if time.monotonic() > ends:
+                ends += _REST
+                self._grown()
+                self._skip()
+            await asyncio.sleep(0)
+        self.close()
+        return self._brief(self._stream.end())
+
+    @property
+    def answer(self) -> str:
+        """Return the whole text of the last result, or else what the agent said last."""
+        return self._stream.text
+
+    def close(self) -> None:
+        self._stop()
+        self._file.close()
+
+    def _grown(self) -> bool:
+        try:
+            size = os.stat(self._path).st_size  # noqa: PTH116 (hot)
+        except OSError:
+            return False
+        grown, self._size = size != self._size, size
+        return grown
+
+    def _read_on(self) -> None:
+        self._timer = None
+        if self.read(_WORK):
+            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._read_on)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _feed(self, piece: bytes) -> None:
+        self._stream.feed(piece, time.monotonic())
+        self._midway = not piece.endswith(b"\n")
+
+    def _skip(self) -> None:
+        """Continue at the first line of the newest part."""
+        begins = self._size - _NEWEST
+        if begins <= self._file.at:
+            return
+        if self._midway:
+            self._feed(b"\n")
+        self._file.at = begins
+        while piece := self._file.read(_PIECE):
+            _, newline, rest = piece.partition(b"\n")
+            if newline:
+                self._feed(rest)
+                return
+
+    def _take_in(self) -> None:
+        if self._stream.lines == self.lines:
+            return
+        self.lines, self.heard = self._stream.lines, time.monotonic()
+        self.conversation = self._brief(self._stream.conversation)
+        if (session := self.conversation.session) and session != self._session:
+            self._session = session
+            self._emit(SessionReported(agent=self._agent, attempt=self._attempt, session=session))
+
+    @staticmethod
+    def _brief(conversation: Conversation) -> Conversation:
+        result = conversation.result
+        if result is None or len(result.text) <= _TEXT:
+            return conversation
+        return replace(conversation, result=replace(result, text=f"{result.text[: _TEXT - 1]}…"))

@@ -1,0 +1,100 @@
+"""The JSON stream of an agent's CLI, read while it runs: stubs write what the CLIs wrote."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.paths import ROOT
+from helpers.supervised import Tried, step, tried
+from seqsup.model.conversation import ResultKind
+from seqsup.model.enums import Halt
+from seqsup.model.events import AnyEvent, SessionReported
+from seqsup.model.preset import read_preset
+from seqsup.model.reason import Reason
+from seqsup.runner.stop_request import StopRequest
+from seqsup.state.artifacts import summary
+
+STREAMS = ROOT / "tests/data/streams"
+
+
+def recorded(cli: str, case: str) -> tuple[dict[str, Any], Path]:
+    """Return what is known of a recording, and its file."""
+    file = STREAMS / cli / f"{case}.ndjson"
+    return json.loads(file.read_text().partition("\n")[0])["recorded"], file
+
+
+def replayed(cli: str, case: str, tmp_path: Path, before: str = "", **changes: Any) -> Tried:
+    """Make an attempt at a program that writes what a CLI wrote, to both streams, and exits as it did."""
+    known, file = recorded(cli, case)
+    script = f"tail -n +2 {file}; printf %s {shlex.quote(known['stderr'])} >&2; {before} exit {known['exit']}"
+    own = step("sh", "-c", script, cwd=tmp_path, dialect=cli, preset=read_preset(cli), **changes)
+    return tried(own, tmp_path / "run")
+
+
+def test_session_is_reported_and_the_answer_is_the_summary(tmp_path: Path) -> None:
+    made = replayed("claude", "turn", tmp_path)
+    conversation = made.outcome.conversation
+    assert made.reason is Reason.COMPLETED
+    assert conversation is not None
+    assert conversation.result is not None
+    assert conversation.result.kind is ResultKind.COMPLETED
+    assert conversation.usd is not None
+    assert (conversation.tokens.total > 0, conversation.turns) == (True, 2)
+    assert [event.session for event in made.events if isinstance(event, SessionReported)] == [conversation.session]
+    assert summary(made.folder) == conversation.result.text != ""
+
+
+@pytest.mark.parametrize(
+    ("cli", "case", "reason", "words"),
+    [
+        ("claude", "usage-limit", Reason.USAGE_LIMIT, "claude reached its usage limit: You've hit your 5-hour limit"),
+        ("codex", "usage-limit", Reason.USAGE_LIMIT, "codex reached its usage limit: You’ve hit your usage limit"),
+        ("claude", "max-turns", Reason.FAILED, "exit 1: Reached maximum number of turns"),
+        ("claude", "interrupted", Reason.FAILED, "exit 0, but it reported: "),
+        ("codex", "auth", Reason.FAILED, "exit 1: unexpected status 401"),
+        ("claude", "several-tools", Reason.COMPLETED, ""),
+    ],
+)
+def test_last_result_decides(cli: str, case: str, reason: Reason, words: str, tmp_path: Path) -> None:
+    made = replayed(cli, case, tmp_path)
+    assert (made.reason, made.outcome.why[: len(words)]) == (reason, words)
+    if case == "usage-limit" and cli == "claude":
+        assert made.outcome.resets_at == 1796259227
+
+
+def test_failed_tool_is_no_failure_of_the_agent(tmp_path: Path) -> None:
+    failed = {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "t", "is_error": True}]}}
+    _, file = recorded("claude", "turn")
+    script = f"echo {shlex.quote(json.dumps(failed))}; tail -n +2 {file}; echo {shlex.quote(json.dumps(failed))}"
+    own = step("sh", "-c", script, cwd=tmp_path, dialect="claude", preset=read_preset("claude"))
+    assert tried(own, tmp_path / "run").reason is Reason.COMPLETED
+
+
+def test_stream_that_a_kill_cuts_amid_a_line_keeps_what_it_had(tmp_path: Path) -> None:
+    _, file = recorded("claude", "turn")
+    script = f'sed -n 2,4p {file}; printf \'{{"type":"result","resu\'; echo ready >&2; exec sleep 60'
+
+    def kill(event: AnyEvent, stop_request: StopRequest) -> None:
+        if isinstance(event, SessionReported):
+            stop_request.wish(Halt.KILL, 2, "test")
+
+    own = step("sh", "-c", script, cwd=tmp_path, dialect="claude", preset=read_preset("claude"))
+    made = tried(own, tmp_path / "run", meanwhile=kill)
+    conversation = made.outcome.conversation
+    assert made.reason is Reason.HALTED
+    assert conversation is not None
+    assert (conversation.malformed, conversation.result, conversation.usd_is_partial) == (1, None, True)
+    assert (conversation.session != "", conversation.turns) == (True, 1)
+
+
+def test_program_without_a_stream_is_judged_by_its_words(tmp_path: Path) -> None:
+    own = step(
+        sys.executable, "-c", "print('Claude usage limit reached|1796259227')", cwd=tmp_path, dialect="claude",
+        preset=read_preset("claude"),
+    )  # fmt: skip
+    made = tried(own, tmp_path / "run")
+    assert (made.reason, made.outcome.resets_at) == (Reason.USAGE_LIMIT, 1796259227)
