@@ -24,6 +24,8 @@ _SIZE = re.compile(rf"\s*({_NUMBER})\s*([kKmMgGtT]?)((?:[iI]?[bB])?)\s*", re.ASC
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = (1.0, 86400.0, 3600.0, 60.0, 1.0, 0.001)  # one for each group of the pattern
+_OF_DAY = r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
+WINDOW_PATTERN = rf"^(?:{_OF_DAY}-(?:{_OF_DAY}|24:00))?$"
 _LARGEST = 2**60  # an exbibyte, or 36 billion years: beyond it is a slip of the pen
 
 
@@ -60,6 +62,19 @@ def parse_age(value: object) -> float:
     if bare and 0 < seconds < AGE:
         raise ValueError(f'{_number(value)} has no unit\nwrite "{_number(value)}d"')
     return parse_duration(value)
+
+
+def parse_window(value: object) -> tuple[int, int]:
+    """Parse a time of each day, such as "22:00-07:00", into its first minute and the minute after its last.
+
+    Minutes are counted from midnight. ValueError names the accepted form.
+    """
+    if not (isinstance(value, str) and re.fullmatch(WINDOW_PATTERN, value) and value):
+        raise ValueError(f'expected two times of day such as "22:00-07:00", not {show(value)}')
+    opens, closes = (60 * int(hour) + int(minute) for hour, minute in re.findall(r"(\d+):(\d+)", value))
+    if opens == closes:
+        raise ValueError(f'{show(value)} is empty\nwrite "" for any time of day')
+    return opens, closes
 
 
 def _seconds(value: object) -> tuple[float, bool]:

@@ -218,7 +218,7 @@ def apply(now: Figures, recorded: Recorded, view: RunView) -> Figures:
             return _agent(now, view, agent)
         case events.Unkillable(processes=processes):
             return replace(now, survivors=len(processes))
-        case events.RunPaused():
+        case events.RunPaused() | events.StartDelayed():
             return _at_rest(now, RunPhase.BACKOFF)
         case events.RunContinued():
             return replace(now, phase=RunPhase.STARTING)

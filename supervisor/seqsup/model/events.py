@@ -251,6 +251,14 @@ class LimitPaused(Event, frozen=True):
     why: str
 
 
+class StartDelayed(Event, frozen=True):
+    """The agent's next attempt does not start yet, although nothing else is missing."""
+
+    agent: str
+    until: float  # epoch
+    why: str
+
+
 class AgentEnded(Event, frozen=True):
     """An agent's last attempt ended."""
 
@@ -468,7 +476,7 @@ AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | SessionReported | AgentProgress
     | MemoryWarned | MemoryHigh | GcRequested | GcDone | OutputCut
     | ToolKilled | StopSent
-    | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused
+    | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused | StartDelayed
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionEvent | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose
     | RunPaused | RunContinued | RunsRemoved | RunEnded

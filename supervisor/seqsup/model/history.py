@@ -73,6 +73,8 @@ class History:
                 agent.state, agent.reason = AgentState.BACKOFF, Reason.USAGE_LIMIT
                 agent.retry_at = agent.limit_until = until
             case events.AdmissionDelayed(agent=name, why=why):
+                self._agent(name).delayed = f"for memory: {why}"
+            case events.StartDelayed(agent=name, why=why):
                 self._agent(name).delayed = why
             case events.LeaderEnded() as event:
                 self._leader_ended(event, recorded.seq)

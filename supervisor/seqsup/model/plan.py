@@ -17,6 +17,7 @@ from seqsup.model.profile import (
     Rlimits,
     Success,
     Timeouts,
+    UsageRule,
 )
 from seqsup.model.reason import Reason
 from seqsup.text import labelled
@@ -118,6 +119,7 @@ class Step(Struct, frozen=True, kw_only=True):
     content: str  # digest of command, cwd, env and stdin: what resume knows an agent by
     item: str | None = None  # of for_each
     need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
+    usage: UsageRule = UsageRule()
     rlimits: Rlimits = Rlimits()
     gc: GcTable = GcTable()
     account: Account | None = None  # the user that it becomes; None: that of the supervisor

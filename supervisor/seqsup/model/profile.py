@@ -33,7 +33,7 @@ from seqsup.model.kinds import (
 )
 from seqsup.model.preset import Preset, PromptForm, preset_names
 from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, Retried, ended_by
-from seqsup.units import show
+from seqsup.units import WINDOW_PATTERN, parse_window, show
 
 _RETRIED = one_of([reason for reason in Reason if CONSEQUENCES[reason].retried is not Retried.NEVER], Reason)
 _RETRIED_BY_DEFAULT = tuple(reason for reason, follows in CONSEQUENCES.items() if follows.retried is Retried.BY_DEFAULT)
@@ -100,6 +100,13 @@ def _recipient(value: object) -> str:
     return value
 
 
+def _window(value: object) -> str:
+    if value:
+        parse_window(value)
+    return TEXT.read(value)  # type: ignore[no-any-return]
+
+
+_WINDOW = ValueKind(_window, {"type": "string", "pattern": WINDOW_PATTERN})
 _RECIPIENT = ValueKind(_recipient, {"type": "string", "pattern": f"^({_RECIPIENTS.pattern})$"}, secret=True)
 _MEASURES = one_of(["auto", Measure.RSS, Measure.PSS, Measure.CGROUP])
 _MEASURE = ValueKind(_measure, _MEASURES.schema, lambda measure: "auto" if measure is Measure.PRIVATE else str(measure))
@@ -294,6 +301,8 @@ class OutputTable(Table, frozen=True):
 
 
 class Retry(Table, frozen=True):
+    meant: ClassVar[dict[str, str]] = {"usage_limit": "usage.on_limit"}
+
     attempts: Annotated[int, whole(1), "Most attempts of an agent, the first one included."] = 3
     on: Annotated[tuple[Reason, ...], _RETRIED, "Reasons after which an agent is retried."] = _RETRIED_BY_DEFAULT
     how: Annotated[
@@ -307,18 +316,31 @@ class Retry(Table, frozen=True):
         float,
         DURATION,
         "Longest wait between attempts. A usage limit that resets within this time causes a retry, also with"
-        ' usage_limit = "stop".',
+        ' usage.on_limit = "stop".',
     ] = 60.0
-    usage_limit: Annotated[
-        OnUsageLimit,
-        "What to do at the provider's usage limit. stop: stop the run with exit code 75. wait: wait until the limit"
-        " resets; the attempt does not count.",
-    ] = OnUsageLimit.STOP
     grow_heap: Annotated[
         float,
         number(1, 16),
         "After heap-oom, raise V8's heap limit by this factor, up to what fits under memory.hard.",
     ] = 1.5
+
+
+class UsageRule(Table, frozen=True):
+    """The usage limit of an agent's provider."""
+
+    on_limit: Annotated[
+        OnUsageLimit,
+        "What to do at the limit. stop: stop the run with exit code 75. wait: wait until the limit resets; the attempt"
+        " does not count.",
+    ] = OnUsageLimit.STOP
+    wait_at_most: Annotated[
+        float | None, SPAN_OR_NONE, "Longest wait for the reset. If it takes longer, the run stops with exit code 75."
+    ] = 6 * 3600.0
+    window: Annotated[
+        str,
+        _WINDOW,
+        'Time of day, such as "22:00-07:00", outside of which no attempt starts. It is local time. Empty: any time.',
+    ] = ""
 
 
 class MetricsTable(Table, frozen=True):
@@ -528,6 +550,7 @@ class AgentTable(Table, frozen=True):
     timeouts: Annotated[Timeouts, "How long it may take."] = Timeouts()
     output: Annotated[OutputTable, "How much of its output to keep."] = OutputTable()
     retry: Annotated[Retry, "Whether and how to retry it."] = Retry()
+    usage: Annotated[UsageRule, "What to do at its provider's usage limit, and when it may start."] = UsageRule()
 
     settings: Preset | None = None  # of `preset`
 
@@ -554,7 +577,7 @@ class AgentTable(Table, frozen=True):
 
 
 # A table at the top level is the default for every agent, key by key.
-SHARED = ("node", "memory", "gc", "rlimits", "drain", "timeouts", "output", "retry")
+SHARED = ("node", "memory", "gc", "rlimits", "drain", "timeouts", "output", "retry", "usage")
 
 
 class Profile(Table, frozen=True):
@@ -574,6 +597,7 @@ class Profile(Table, frozen=True):
     timeouts: Annotated[Timeouts, "How long an agent may take."] = Timeouts()
     output: Annotated[OutputTable, "How much output of agents, companions and hooks to keep."] = OutputTable()
     retry: Annotated[Retry, "Whether and how to retry an agent."] = Retry()
+    usage: Annotated[UsageRule, "What to do at a provider's usage limit, and when agents may start."] = UsageRule()
     metrics: Annotated[MetricsTable, "Metrics for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands to run at points of a run."] = HooksTable()
     notify: Annotated[NotifyTable, "Messages to people: on the desktop, by ntfy, Slack or mail."] = NotifyTable()

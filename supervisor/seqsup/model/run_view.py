@@ -90,7 +90,7 @@ class AgentView(MemoryFigures, kw_only=True):
     began: float | None = None  # the same, monotonic
     retry_at: float | None = None  # epoch, while it waits for its next attempt
     due: float | None = None  # the same, monotonic; None: it waits for a time of day
-    delayed: str = ""  # while it waits for the memory that it may take: what is missing
+    delayed: str = ""  # what its start waits for
     limit_until: float | None = None  # epoch, until a usage limit resets: a resumed run waits for it too
     processes: tuple[ProcessMemory, ...] = ()  # of the last attempt, as it was stopped
     session: str = ""  # id of its conversation; empty: not known, or it has none
@@ -290,7 +290,7 @@ class RunView(Struct, kw_only=True):
 
     @property
     def awaited(self) -> list[AgentView]:
-        """Return the active agents, and those that wait for memory before their first attempt."""
+        """Return the active agents, and those whose first attempt is delayed."""
         return [agent for agent in self.agents.values() if agent.delayed or agent.state in _AT_TURN]
 
     @property

@@ -282,6 +282,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("hard enforced", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
         ("retried", _retried(step.retry)),
+        ("starts", f"only at {step.usage.window}" if step.usage.window else ""),
         ("drained", _drained(step.drain)),
         ("success", _success(step)),
         *_preset(step),
@@ -365,7 +366,7 @@ def _preset(step: Step) -> Iterator[tuple[str, str]]:
     sets += [f"{table}.{key}={value}" for table, keys in preset.keys.items() for key, value in keys.items()]
     yield "it sets", ", ".join(sets) + ("; the profile's keys win" if sets else "")
     yield "a failure", one_line(" or ".join(preset.failure))
-    follows = "the run waits for the reset" if step.retry.usage_limit is OnUsageLimit.WAIT else "the run stops"
+    follows = "the run waits for the reset" if step.usage.on_limit is OnUsageLimit.WAIT else "the run stops"
     yield "usage limit", one_line(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
     yield "known leaks", "; ".join(preset.leaks)
 

@@ -215,6 +215,7 @@ def _step(agent: ExpandedAgent, survey: Survey, selection: Selection, values: pl
         limits=applied,
         timeouts=table.timeouts,
         retry=table.retry,
+        usage=table.usage,
         drain=drain,
         success=replace(table.success, file=agent.success_file, command=agent.success_command),
         expect=table.expect,

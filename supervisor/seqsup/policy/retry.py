@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 
-from seqsup.model.enums import Halt, OnUsageLimit
+from seqsup.model.enums import Halt
 from seqsup.model.outcome import Outcome
 from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
+from seqsup.policy import usage
 from seqsup.units import format_size
 
 _DOUBLINGS = 30  # beyond, every wait is the longest
-UNKNOWN_RESET = 900.0  # seconds until a retry after a usage limit without a reset time
 
 
-def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0) -> bool:
-    """Say whether another attempt may help. `now` is of the epoch."""
+def retryable(
+    retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: Halt, now: float = 0.0, *, awaited: bool = False
+) -> bool:  # fmt: skip
+    """Say whether another attempt may help. `now` is of the epoch; `awaited`: its usage limit is waited for."""
     if outcome.reason in expect or halt >= Halt.NOW:
         return False
     if outcome.reason is Reason.UNFINISHED:
@@ -21,18 +23,13 @@ def retryable(retry: Retry, expect: tuple[Reason, ...], outcome: Outcome, halt: 
     if outcome.session_lost:
         return True
     if outcome.reason is Reason.USAGE_LIMIT:
-        return retry.usage_limit is OnUsageLimit.WAIT or _soon(retry, outcome, now)
+        return awaited or _soon(retry, outcome, now)
     return outcome.blames_us or outcome.reason in retry.on
 
 
-def costless(retry: Retry, outcome: Outcome) -> bool:
+def costless(outcome: Outcome, *, awaited: bool) -> bool:
     """Say whether the attempt does not count: it could not have gone well, and the next one may."""
-    return outcome.blames_us or outcome.session_lost or outcome.reason is Reason.UNFINISHED or awaited(retry, outcome)
-
-
-def awaited(retry: Retry, outcome: Outcome) -> bool:
-    """Say whether the profile wants its usage limit to be waited for, however long that takes."""
-    return outcome.reason is Reason.USAGE_LIMIT and retry.usage_limit is OnUsageLimit.WAIT
+    return outcome.blames_us or outcome.session_lost or outcome.reason is Reason.UNFINISHED or awaited
 
 
 def backoff(first: float, most: float, failures: int, jitter: float = 0.0) -> float:
@@ -46,8 +43,7 @@ def retry_wait(retry: Retry, outcome: Outcome, failures: int, now: float, chance
     if outcome.reason is not Reason.USAGE_LIMIT:
         at_once = outcome.blames_us or outcome.session_lost or outcome.reason is Reason.UNFINISHED
         return 0.0 if at_once else pause
-    until = now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
-    return max(until - now, pause)
+    return max(usage.until(outcome, now) - now, pause)
 
 
 def longest(retry: Retry, wall: float) -> float:

@@ -9,13 +9,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from seqsup.containment.keeper import Keeper
 from seqsup.errors import AtUsageLimit, Stopped
-from seqsup.model.enums import Halt, OnTimeout, Restart
-from seqsup.model.events import AgentEnded, Drained, LimitPaused, Recorded, RetryScheduled
+from seqsup.model.enums import Halt, OnTimeout, OnUsageLimit, Restart
+from seqsup.model.events import AgentEnded, Drained, Recorded, RetryScheduled
 from seqsup.model.outcome import Outcome
 from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentView
-from seqsup.policy import retry
+from seqsup.policy import retry, usage
 from seqsup.runner import conversation
 from seqsup.runner.admission import Admission
 from seqsup.runner.attempt import attempt
@@ -23,10 +23,10 @@ from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
 from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
+from seqsup.runner.timed_wait import TimedWait
 from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
 
-_LOOK_AGAIN = 30.0  # seconds
 _HALTED = Outcome(reason=Reason.HALTED, why="stopped by the user", exit=None, seconds=0.0, peak=0)
 
 
@@ -53,6 +53,10 @@ class Agent:
         self._limit_until = view.limit_until
         self._bare = False  # without our options, once they have broken an attempt
         self._outcomes: list[Outcome] = []
+        self._timed = TimedWait(step, context)
+        self._spent = 0  # attempts that count
+        self._limited_since = 0.0  # epoch, of the first of the last attempts in a row that met a usage limit
+        self._awaits = False  # the reset of a usage limit
         self._not_retried = ""  # why, although it may be retried more often
 
     async def run(self) -> bool:
@@ -74,12 +78,16 @@ class Agent:
         ok = self._ended(last)
         if last.reason is Reason.USAGE_LIMIT and not ok:
             resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
-            raise AtUsageLimit(f"{self.step.name} is at a usage limit{resets}")
+            most = self.step.usage.wait_at_most
+            waits = self.step.usage.on_limit is OnUsageLimit.WAIT
+            late = f"; usage.wait_at_most is {format_duration(most)}" if waits and most is not None else ""
+            raise AtUsageLimit(f"{self.step.name} is at a usage limit{resets}{late}")
         return ok
 
     def _may_retry(self, last: Outcome) -> bool:
         rule, halt = self.step.retry, self._context.stop_request.halt
-        if not retry.retryable(rule, self.step.expect, last, halt, time.time()) or self._finished(last):
+        again = retry.retryable(rule, self.step.expect, last, halt, time.time(), awaited=self._awaits)
+        if not again or self._finished(last):
             return False
         if self._next_heap(last) == self._heap and not self._used_up() and (at := retry.same_leak(self._outcomes)):
             self._not_retried = f"not retried again: the leak at {at} returned"
@@ -103,16 +111,11 @@ class Agent:
         return retry.retry_wait(self.step.retry, self._outcomes[-1], failures, time.time(), chance)
 
     def _used_up(self) -> bool:
-        rule = self.step.retry
-        spent = sum(not retry.costless(rule, outcome) for outcome in self._outcomes)
-        return not retry.costless(rule, self._outcomes[-1]) and spent >= rule.attempts
+        costless = retry.costless(self._outcomes[-1], awaited=self._awaits)
+        return not costless and self._spent >= self.step.retry.attempts
 
     async def _once(self) -> Outcome:
-        if self._limit_until is not None and not self._outcomes:
-            await self._sit_out(self._limit_until)
-        if (
-            self._context.stop_request.halt >= self._enough()
-        ):  # tenacity tries once more after a pause that was cut short
+        if not await self._may_start():  # tenacity tries once more after a pause that was cut short
             return _HALTED
         admission, own = self._admission, self.step
         if not await admission.admit(own, self._context, self._enough(), first=not self._outcomes):
@@ -130,7 +133,7 @@ class Agent:
             held = self._companions.used() if self._companions else None
             own_context, beside = self._own_context(workspace.paths), self._companions.failed_since
             ended = await attempt(step, number, self._heap, workspace, own_context, held, beside, chosen)
-            self._outcomes.append(ended.outcome)
+            self._note(ended.outcome)
             drained = await self._drainer.drain(self._to_drain(), number, ended, self._context.wake)
         finally:
             admission.let_go(own.name)
@@ -141,6 +144,25 @@ class Agent:
             drained = await self._drainer.drain(self.step, number, ended, self._context.wake)
         self._drained(drained)
         return ended.outcome
+
+    async def _may_start(self) -> bool:
+        """Wait for a usage limit that an earlier part of the run met, and for the time of day.
+
+        Return False if the user stops the run.
+        """
+        enough = self._enough()
+        if self._limit_until is not None and not self._outcomes and self._limit_until > time.time():
+            self._timed.tell_limit(self._next, self._limit_until, known=True)
+            await self._timed.until(self._limit_until, enough)
+        return self._context.stop_request.halt < enough and await self._timed.window()
+
+    def _note(self, last: Outcome) -> None:
+        now = time.time()
+        if not self._outcomes or self._outcomes[-1].reason is not Reason.USAGE_LIMIT:
+            self._limited_since = now
+        self._outcomes.append(last)
+        self._awaits = usage.awaited(self.step.usage, last, self._limited_since, now)
+        self._spent += not retry.costless(last, awaited=self._awaits)
 
     def _own_context(self, paths: AttemptPaths) -> RunContext:
         """In a lane beside others its tree hangs below a keeper."""
@@ -158,8 +180,7 @@ class Agent:
         """Return the stop request that ends a wait: an agent before its first attempt, or in a long wait, is not "this
         agent" yet.
         """
-        resting = not self._outcomes or (last := self._outcomes[-1]).reason is Reason.UNFINISHED
-        resting = resting or retry.awaited(self.step.retry, last)
+        resting = self._awaits or not self._outcomes or self._outcomes[-1].reason is Reason.UNFINISHED
         return Halt.AFTER_AGENT if resting else Halt.NOW
 
     def _drained(self, drained: Drained) -> None:
@@ -171,12 +192,12 @@ class Agent:
             raise Stopped(f"memory did not drain in {waited} after {drained.agent}: {drained.why}")
 
     def _scheduled(self, state: RetryCallState) -> None:
-        rule, last, heap = self.step.retry, self._outcomes[-1], self._heap
+        last, heap = self._outcomes[-1], self._heap
         self._bare = self._bare or last.blames_us
         self._heap = None if self._bare else self._next_heap(last)
-        if retry.awaited(rule, last):
+        if self._awaits:
             self._limit_until = time.time() + state.upcoming_sleep
-            self._tell_pause(self._limit_until, known=last.resets_at is not None)
+            self._timed.tell_limit(self._next, self._limit_until, known=last.resets_at is not None)
             return
         self._context.emit(
             RetryScheduled(
@@ -194,39 +215,12 @@ class Agent:
         return retry.outlook(last, heap, self._heap, self.step.retry.grow_heap, self.step.limits.hard)
 
     async def _pause(self, seconds: float) -> None:
-        if retry.awaited(self.step.retry, self._outcomes[-1]):
-            await self._wait_until(time.time() + seconds)
+        if self._awaits:
+            await self._timed.until(time.time() + seconds, self._enough())
             return
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self._context.stop_request.halt < self._enough():
             await self._context.wake.wait(left)
-
-    async def _sit_out(self, until: float) -> None:
-        """Wait for what an earlier part of this run met."""
-        if until > time.time():
-            self._tell_pause(until, known=True)
-            await self._wait_until(until)
-
-    def _tell_pause(self, until: float, *, known: bool) -> None:
-        provider = self.step.preset.name if self.step.preset is not None else self.step.name
-        then = (
-            f"waiting for {provider}'s usage limit to reset"
-            if known
-            else f"{provider} does not report when its usage limit resets"
-        )
-        why = f"until {clock(until, time.time())}, {then}"
-        self._context.emit(LimitPaused(agent=self.step.name, attempt=self._next, until=until, why=why))
-
-    async def _wait_until(self, until: float) -> None:
-        """Wait for a time of day. The clock may be set meanwhile, or the machine sleep: so look again now and then.
-
-        Where it is set back, that takes no longer than it was to take: too soon, the limit is only met once more.
-        """
-        ends = time.monotonic() + until - time.time()
-        while (left := min(until - time.time(), ends - time.monotonic())) > 0:
-            if self._context.stop_request.halt >= self._enough():
-                return
-            await self._context.wake.wait(min(left, _LOOK_AGAIN))
 
     def _ended(self, last: Outcome) -> bool:
         ok = retry.ok(last.reason, self.step.expect)

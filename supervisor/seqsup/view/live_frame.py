@@ -197,7 +197,7 @@ def _said(said: Said, now: Now, canvas: Canvas) -> list[Part]:
 
 def _delayed(agent: AgentView, symbol: str, canvas: Canvas) -> list[Part]:
     head: list[Part] = [("bold", f"{canvas.mark(symbol)} {agent.label}"), ("", "  ")]
-    return canvas.fit(head, [("", f"waits for memory: {agent.delayed}")])
+    return canvas.fit(head, [("", f"waits {agent.delayed}")])
 
 
 def _hook(hook: HookView, now: float, canvas: Canvas) -> list[Part]:

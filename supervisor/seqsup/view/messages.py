@@ -61,6 +61,8 @@ def say(event: Event) -> Message | None:
             return Message(WARNING, "…", "waits", f"for memory: {why}")
         case events.LimitPaused(why=why):
             return Message(ERROR, "…", "paused", why)  # for hours, so --quiet says it too
+        case events.StartDelayed(why=why):
+            return Message(ERROR, "…", "waits", why)
         case events.RunPaused(why=why):
             return Message(ERROR, "■", "paused", why)  # for as long as the user likes, so --quiet shows it too
         case events.RunContinued(seconds=seconds):

@@ -111,16 +111,16 @@ def test_status_of_a_run_during_which_the_calendar_was_set(
 SET_BACK = """
 import asyncio, sys, time
 from seqsup.cli import app
-from seqsup.runner import agent
-from seqsup.policy import retry
-retry.UNKNOWN_RESET = 1.0
-rightly, wait = time.time, agent.Agent._wait_until
+from seqsup.runner.timed_wait import TimedWait
+from seqsup.policy import usage
+usage.UNKNOWN_RESET = 1.0
+rightly, wait = time.time, TimedWait.until
 def set_back():
     time.time = lambda: rightly() - 86400
-async def wait_until(self, until):
+async def wait_until(self, until, enough):
     asyncio.get_running_loop().call_soon(set_back)
-    await wait(self, until)
-agent.Agent._wait_until = wait_until
+    await wait(self, until, enough)
+TimedWait.until = wait_until
 sys.exit(app.main(sys.argv[1:]))
 """
 
@@ -129,7 +129,7 @@ def test_wait_for_a_usage_limit_is_no_longer_than_announced_if_the_calendar_is_s
     tmp_path: Path,
 ) -> None:
     script = "[ -e tried ] || { touch tried; echo Claude AI usage limit reached; exit 1; }"
-    profile = write(tmp_path, shell("a", script, preset="claude", retry={"usage_limit": "wait"}))
+    profile = write(tmp_path, shell("a", script, preset="claude", usage={"on_limit": "wait"}))
     ended = subprocess.run(
         [sys.executable, "-c", SET_BACK, "start", profile], env={**os.environ, "PYTHONPATH": str(ROOT / "supervisor")},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
@@ -140,6 +140,7 @@ def test_wait_for_a_usage_limit_is_no_longer_than_announced_if_the_calendar_is_s
 # Places that may read the calendar, and why it cannot delay, limit or stop anything there
 CALENDAR = {
     "runner/agent.py": "a provider's limit resets at a time of day: only that is waited for by it, and looked at again",
+    "runner/timed_wait.py": "a usage limit, and usage.window, which are times of day",
     "runner/ending.py": "a provider's words tell a time of day",
     "node/sockets.py": "how old what the dead have left is",
     "view/live.py": "for people to read",

@@ -237,7 +237,7 @@ def test_resumed_run_tells_its_end_and_no_pause_twice(
     seqsup: Seqsup, seqsup_started: Start, tmp_path: Path, service: Service
 ) -> None:
     script = '[ -e met ] && exit 0; touch met; echo "Claude AI usage limit reached|$(($(date +%s) + 5))"; exit 1'
-    agent = shell("a", script, preset="claude", retry={"usage_limit": "wait"})
+    agent = shell("a", script, preset="claude", usage={"on_limit": "wait"})
     profile = write(tmp_path, agent, **notify(f"json://{service.at}/x"))
     started = seqsup_started("start", profile, "--json")
     wait_for(lambda: service.taken)

@@ -111,10 +111,11 @@ LIMITED = 'n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; [ "$n" -ge {ti
 LIMITED += '{{ echo "Claude AI usage limit reached|$(($(date +%s) + {seconds}))"; exit 1; }}'
 
 
-def limited(folder: Path, seconds: int, times: int = 1, **retry: object) -> Path:
+def limited(folder: Path, seconds: int, times: int = 1, on_limit: str = "stop", **retry: object) -> Path:
     """A profile of two agents, the first of which meets a limit so many times."""
     meets = shell("meets", LIMITED.format(seconds=seconds, times=times), preset="claude", cwd=str(folder))
-    return write(folder, meets, shell("other", "true"), retry={"attempts": 1, **retry})
+    usage = {"on_limit": on_limit, "wait_at_most": "2h"}
+    return write(folder, meets, shell("other", "true"), retry={"attempts": 1, **retry}, usage=usage)
 
 
 def test_run_stops_at_a_usage_limit_and_resume_continues_it(seqsup: Cli, tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_run_stops_at_a_usage_limit_and_resume_continues_it(seqsup: Cli, tmp_pat
 
 
 def test_a_limit_is_waited_for_if_the_profile_says_so_and_costs_no_attempt(seqsup: Cli, tmp_path: Path) -> None:
-    events = proven(seqsup("start", limited(tmp_path, 2, times=2, usage_limit="wait"), "--json"))
+    events = proven(seqsup("start", limited(tmp_path, 2, times=2, on_limit="wait"), "--json"))
     assert reasons(events) == {"meets": "completed", "other": "completed"}
     assert [ended["reason"] for ended in of(events, "attempt_ended")][:2] == ["usage-limit"] * 2
     ended = of(events, "attempt_ended", "attempt_started", "limit_paused")
@@ -141,6 +142,27 @@ def test_a_limit_is_waited_for_if_the_profile_says_so_and_costs_no_attempt(seqsu
         if pause["event"] == "limit_paused":
             assert re.fullmatch(r"until \d\d:\d\d, waiting for claude's usage limit to reset", pause["why"])
             assert at(after) >= pause["until"]
+
+
+def test_a_limit_that_resets_after_the_longest_wait_stops_the_run(seqsup: Cli, tmp_path: Path) -> None:
+    events = proven(result := seqsup("start", limited(tmp_path, 3 * 3600, on_limit="wait"), "--json"))
+    assert (result.code, of(events, "limit_paused")) == (75, [])
+    assert events[-1]["why"].endswith("; usage.wait_at_most is 2 h")
+
+
+def test_agent_starts_only_within_its_window(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
+    def at(minutes: int) -> str:
+        return time.strftime("%H:%M", time.localtime(time.time() + 60 * minutes))
+
+    closed = write(tmp_path, shell("a", "true"), usage={"window": f"{at(30)}-{at(60)}"})
+    started = seqsup_started("start", closed, "--json")
+    delayed = wait_for(lambda: of(parsed(started.stdout[: started.stdout.rfind("\n") + 1]), "start_delayed"))[0]
+    assert 1700 < delayed["until"] - time.time() < 1800
+    assert "a waits until " in seqsup("status").stdout
+    assert seqsup("stop").code == 0
+    assert started.wait(40).code == 128 + signal.SIGINT
+    opened = write(tmp_path, shell("a", "true"), usage={"window": f"{at(-30)}-{at(30)}"})
+    assert seqsup("start", opened).code == 0
 
 
 def test_a_limit_by_the_minute_is_waited_for_in_any_case_but_counts(seqsup: Cli, tmp_path: Path) -> None:
@@ -164,7 +186,7 @@ def paused(started: Started) -> dict[str, Any]:
 def test_pause_can_be_ended_and_holds_for_a_resumed_run(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path, how: signal.Signals
 ) -> None:
-    profile = limited(tmp_path, 5, usage_limit="wait")
+    profile = limited(tmp_path, 5, on_limit="wait")
     started = seqsup_started("start", profile, "--json")
     until = paused(started)["until"]
     started.send(how)
@@ -180,14 +202,14 @@ def test_pause_can_be_ended_and_holds_for_a_resumed_run(
 def test_stop_ends_a_pause_and_does_not_claim_to_wait_for_paused_agents(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
-    started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
+    started = seqsup_started("start", limited(tmp_path, 3600, on_limit="wait"), "--json")
     paused(started)
     assert re.fullmatch(r"r1 \S+ ends before its next agent\n", seqsup("stop").stderr)
     assert started.wait(40).code == 128 + signal.SIGINT
 
 
 def test_status_tells_of_a_pause(seqsup: Cli, seqsup_started: Start, tmp_path: Path) -> None:
-    started = seqsup_started("start", limited(tmp_path, 3600, usage_limit="wait"), "--json")
+    started = seqsup_started("start", limited(tmp_path, 3600, on_limit="wait"), "--json")
     until = paused(started)["until"]
     assert until - time.time() > 3000
     assert "meets" in seqsup("status").stdout

@@ -317,7 +317,7 @@ def test_ended_attempt_has_all_facts_of_its_end() -> None:
 def test_attempt_that_begins_forgets_how_the_last_one_ended_and_what_it_waited_for() -> None:
     told = Told().run("a").attempt("a", Reason.USAGE_LIMIT, exit_code=1).paused("a")
     told.tell(AdmissionDelayed(agent="a", need=MIB, room=0, why="too little memory"))
-    assert fold(told.events).agents["a"].delayed == "too little memory"
+    assert fold(told.events).agents["a"].delayed == "for memory: too little memory"
     agent = fold(told.started("a", number=2).events).agents["a"]
     assert (agent.reason, agent.why, agent.delayed, agent.exit_code, agent.signal) == (None, "", "", None, None)
     assert (agent.retry_at, agent.due, agent.limit_until, agent.pid) == (None, None, None, 4712)

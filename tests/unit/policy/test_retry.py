@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from seqsup.model.enums import Halt, OnUsageLimit, Verdict
+from seqsup.model.enums import Halt, Verdict
 from seqsup.model.outcome import Leak, Outcome
 from seqsup.model.profile import Retry
 from seqsup.model.reason import Reason
@@ -34,39 +34,35 @@ def test_retryable(reason: Reason, expect: tuple[Reason, ...], halt: Halt, expec
 STOPS = Retry(attempts=3, on=(Reason.FAILED,), wait=1.0, max_wait=60.0, grow_heap=1.5)
 
 
-WAITS = replace(STOPS, usage_limit=OnUsageLimit.WAIT)
-
-
 def met(resets_at: float | None) -> Outcome:
     return Outcome(reason=Reason.USAGE_LIMIT, why="", exit=None, seconds=1.0, peak=0, resets_at=resets_at)
 
 
 @pytest.mark.parametrize(
-    ("rule", "resets_at", "again", "free", "wait"),
+    ("awaited", "resets_at", "again", "wait"),
     [
-        (STOPS, None, False, False, 900),
-        (STOPS, 1061, False, False, 61),
-        (STOPS, 1060, True, False, 60),  # within max_wait
-        (STOPS, 1001, True, False, 4),  # the back-off is longer
-        (STOPS, 900, True, False, 4),
-        (WAITS, None, True, True, 900),
-        (WAITS, 5000, True, True, 4000),
-        (WAITS, 900, True, True, 4),
+        (False, None, False, 900),
+        (False, 1061, False, 61),
+        (False, 1060, True, 60),  # within max_wait
+        (False, 1001, True, 4),  # the back-off is longer
+        (False, 900, True, 4),
+        (True, None, True, 900),
+        (True, 5000, True, 4000),
+        (True, 900, True, 4),
     ],
 )
-def test_a_usage_limit(rule: Retry, resets_at: float | None, again: bool, free: bool, wait: float) -> None:
+def test_a_usage_limit(awaited: bool, resets_at: float | None, again: bool, wait: float) -> None:
     outcome, now = met(resets_at), 1000.0
-    assert retry.retryable(rule, (), outcome, Halt.NONE, now) is again
-    assert retry.costless(rule, outcome) is free
-    assert retry.retry_wait(rule, outcome, 3, now, 0.0) == wait
-    assert not retry.retryable(rule, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now)
-    assert not retry.retryable(rule, (), outcome, Halt.NOW, now)
+    assert retry.retryable(STOPS, (), outcome, Halt.NONE, now, awaited=awaited) is again
+    assert retry.retry_wait(STOPS, outcome, 3, now, 0.0) == wait
+    assert not retry.retryable(STOPS, (Reason.USAGE_LIMIT,), outcome, Halt.NONE, now, awaited=awaited)
+    assert not retry.retryable(STOPS, (), outcome, Halt.NOW, now, awaited=awaited)
 
 
 def test_failure_by_our_own_options_is_retried_at_once_and_does_not_count() -> None:
     outcome = Outcome(reason=Reason.MISCONFIGURED, why="", exit=None, seconds=1.0, peak=0, blames_us=True)
     assert retry.retryable(STOPS, (), outcome, Halt.NONE)
-    assert retry.costless(STOPS, outcome)
+    assert retry.costless(outcome, awaited=False)
     assert retry.retry_wait(STOPS, outcome, 3, 0.0, 1.0) == 0
     assert not retry.retryable(STOPS, (), replace(outcome, blames_us=False), Halt.NONE)
 

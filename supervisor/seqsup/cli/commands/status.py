@@ -215,7 +215,7 @@ def _left(view: RunView, now: float) -> str:
 
 def _turn(agent: AgentView, now: Now) -> str:
     if agent.delayed:
-        return f"{agent.label} waits for memory: {agent.delayed}"
+        return f"{agent.label} waits {agent.delayed}"
     if agent.state is AgentState.BACKOFF:
         wait = format_duration(agent.waits(now))
         return f"{agent.label}: attempt {(agent.attempt or 0) + 1} in {wait}, after {agent.reason}"

@@ -1,0 +1,44 @@
+"""When an agent may start, as far as its provider's usage limit and the profile's time of day allow. Pure."""
+
+import time
+
+from seqsup.model.enums import OnUsageLimit
+from seqsup.model.outcome import Outcome
+from seqsup.model.profile import UsageRule
+from seqsup.model.reason import Reason
+from seqsup.units import parse_window
+
+UNKNOWN_RESET = 900.0  # seconds until a retry after a usage limit without a reset time
+
+
+def until(outcome: Outcome, now: float) -> float:
+    """Return when the usage limit of an attempt that ended now is over, or may be. Times are of the epoch."""
+    return now + UNKNOWN_RESET if outcome.resets_at is None else outcome.resets_at
+
+
+def awaited(usage: UsageRule, outcome: Outcome, since: float, now: float) -> bool:
+    """Say whether the attempt met a usage limit that the profile waits for.
+
+    `since` is when the first attempt met it, of those in a row that did. Times are of the epoch.
+    """
+    if outcome.reason is not Reason.USAGE_LIMIT or usage.on_limit is not OnUsageLimit.WAIT:
+        return False
+    return usage.wait_at_most is None or until(outcome, now) - since <= usage.wait_at_most
+
+
+def opening(window: str, now: float) -> float:
+    """Return the first time from now on that is in the window, of the epoch.
+
+    It looks at each minute, since a change to or from summer time may skip or repeat the one at which it opens.
+    """
+    if not window:
+        return now
+    opens, closes = parse_window(window)
+    minutes = (now, *(float(60 * (now // 60 + n)) for n in range(1, 3 * 24 * 60)))
+    return next((at for at in minutes if _within(opens, closes, at)), now)
+
+
+def _within(opens: int, closes: int, at: float) -> bool:
+    local = time.localtime(at)
+    minute = 60 * local.tm_hour + local.tm_min
+    return opens <= minute < closes if opens < closes else minute >= opens or minute < closes
