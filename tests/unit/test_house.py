@@ -48,6 +48,7 @@ SLEEPERS = {
 # Files that may wait outside of wait.Wake
 ASYNC_SLEEPERS = {
     "host/wake.py": "the one place that waits",
+    "runner/stream_watch.py": "gives others a turn between two pieces of a stream",
     "view/relay.py": "hands output on beside the watch, which never waits for it",
 }
 # Files that may import a library

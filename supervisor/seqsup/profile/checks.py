@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from seqsup.model.enums import RetryHow
 from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import prompt_presets
 from seqsup.model.profile import AgentTable, NotifyTable, Profile
@@ -42,6 +43,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
     yield from _hooks(profile)
     yield from _names(profile)
     yield from _otherwise(profile)
+    yield from _resumed(profile)
     if not any(at[:1] == ("agents",) and at[2:] in ((), ("name",)) for at in broken):
         yield from _needs(profile)
         yield from _placeholders(profile)
@@ -49,7 +51,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
         if not any(at[:1] in _SIZES or (at[:2] == ("agents", n) and at[2:3] in _SIZES) for at in broken):
             yield from _memory(n, agent)
         command = () if agent.command == () and ("agents", n, "prompt") in broken else _commands(agent, profile)
-        for at, message in (*_agent(agent), *_prompt(agent), *command):
+        for at, message in (*_agent(agent), *_prompt(agent), *_session_options(agent), *command):
             yield ("agents", n, *at), message
 
 
@@ -314,6 +316,35 @@ def _prompt(agent: AgentTable) -> Wrong:
         yield ("model",), f"preset {agent.preset} has no option for a model\nremove it"
     elif agent.model is not None and not agent.model.strip():
         yield ("model",), "empty; write a model's name, or remove the key for the CLI's own"
+
+
+def _resumed(profile: Profile) -> Wrong:
+    """Find agents that are to resume a conversation and cannot. A top-level key is wrong only if no agent can."""
+    cannot = {n: why for n, agent in enumerate(profile.agents) if (why := _not_resumable(agent))}
+    if profile.retry.how is RetryHow.RESUME:
+        if len(cannot) == len(profile.agents):
+            yield from ((("retry", "how"), why) for why in cannot.values())
+        return
+    for n, why in cannot.items():
+        if profile.agents[n].retry.how is RetryHow.RESUME:
+            yield ("agents", n, "retry", "how"), why
+
+
+def _not_resumable(agent: AgentTable) -> str:
+    if agent.prompt is None:
+        return 'only an agent with a prompt has a conversation\nset prompt in place of command, or how = "auto"'
+    if agent.form is not None and not agent.form.resume:
+        return f'preset {agent.preset} cannot resume a conversation\nset how = "auto"'
+    return ""
+
+
+def _session_options(agent: AgentTable) -> Wrong:
+    if agent.form is None:
+        return
+    ours = {word.partition("=")[0] for word in (*agent.form.mint, *agent.form.resume) if word.startswith("-")}
+    for n, word in enumerate(agent.args):
+        if (option := word.partition("=")[0]) in ours:
+            yield ("args", n), f"seqsup sets {option} itself, to resume the conversation\nremove it, or set command"
 
 
 def _commands(agent: AgentTable, profile: Profile) -> Wrong:

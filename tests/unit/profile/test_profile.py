@@ -12,6 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from helpers.paths import ROOT
+from seqsup.model.enums import RetryHow
 from seqsup.model.profile import LISTEN, Profile
 from seqsup.model.reason import Reason
 from seqsup.plan.objections import with_objections
@@ -215,6 +216,10 @@ WRONG = [
     ("[usage]\nwindow = 22\n" + AGENT, "usage.window", "times of day such as"),
     (AGENT + "usage.wait_at_most = 0", "agents[0].usage.wait_at_most", "must be above 0"),
     (AGENT + 'retry.wait = "2m"', "agents[0].retry.max_wait", "below retry.wait"),
+    (AGENT + 'retry.how = "again"', "agents[0].retry.how", "'again'"),
+    (AGENT + 'retry.how = "resume"', "agents[0].retry.how", "only an agent with a prompt has a conversation"),
+    ('[retry]\nhow = "resume"\n' + AGENT, "retry.how", 'set prompt in place of command, or how = "auto"'),
+    (PROMPT + 'args = ["--model=x", "--resume=1"]', "agents[0].args[1]", "seqsup sets --resume itself"),
     ("[memory]\nhard = 8\n" + AGENT, "memory.hard", "8 has no unit (write 8GiB or 8MiB)"),
     (AGENT + "memory.soft = 6", "agents[0].memory.soft", "6 has no unit (write 6GiB or 6MiB)"),
     (AGENT + "memory.warn = 1.5", "agents[0].memory.warn", "1.5 has no unit (write 1.5GiB or 1.5MiB)"),
@@ -710,6 +715,11 @@ otherwise = true
         (4, "agents[0].when[1]"), (13, "agents[2].otherwise"),
     ]  # fmt: skip
     assert "not a regular expression" in str(refused.value)
+
+
+def test_resume_at_the_top_level_is_for_agents_that_can() -> None:
+    profile = parse('[retry]\nhow = "resume"\n' + AGENT + PROMPT.replace('"a"', '"b"'), "x.toml")
+    assert {agent.retry.how for agent in profile.agents} == {RetryHow.RESUME}
 
 
 def test_gap_of_collections_is_at_most_a_minute() -> None:
