@@ -1,4 +1,4 @@
-"""Conversations of a CLI that keeps them in files: resumed after an interruption, begun afresh after a failure."""
+"""Conversations of a CLI that keeps them in files: resumed after an interruption, started afresh after a failure."""
 
 import os
 from collections.abc import Callable
@@ -36,11 +36,11 @@ def conversations() -> dict[str, list[str]]:
 
 def attempts(events: list[Event]) -> list[tuple[str, bool, str]]:
     """Return session, whether it was resumed, and reason."""
-    begun, over = of(events, "attempt_started"), of(events, "attempt_ended")
-    return [(start["session"], start["resumed"], end["reason"]) for start, end in zip(begun, over, strict=True)]
+    starts, ends = of(events, "attempt_started"), of(events, "attempt_ended")
+    return [(start["session"], start["resumed"], end["reason"]) for start, end in zip(starts, ends, strict=True)]
 
 
-def test_conversation_goes_on_after_a_kill_with_its_reason(seqsup: Cli, tmp_path: Path) -> None:
+def test_conversation_continues_after_a_kill_with_its_reason(seqsup: Cli, tmp_path: Path) -> None:
     limits = {"hard": "100MiB", "host_floor": "none"}
     events = proven(seqsup("start", profile(tmp_path, "eat done", memory=limits, retry={"attempts": 2}), "--json"))
     [(session, prompts)] = conversations().items()
@@ -89,7 +89,7 @@ def test_resumed_run_resumes_the_conversation(seqsup: Cli, seqsup_started: Start
     assert conversations()[session][1].startswith("You were stopped without warning: your supervisor ended.")
 
 
-def test_lost_conversation_begins_anew_under_its_id_and_costs_no_attempt(
+def test_lost_conversation_starts_again_under_its_id_and_costs_no_attempt(
     seqsup: Cli, seqsup_started: Start, tmp_path: Path
 ) -> None:
     waits = profile(tmp_path, "wait done", retry={"attempts": 1})
