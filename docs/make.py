@@ -272,12 +272,13 @@ def _presets(page: str) -> str:
 def _preset_cells(preset: Preset) -> tuple[str, ...]:
     resets = any(re.compile(pattern).groupindex for pattern in preset.usage_limit)
     limit = "usage limit" + (" with its reset" if resets else "") if preset.usage_limit else ""
+    known = ("failures" if preset.failure else "", limit, "no credit" if preset.no_credit else "")
     return (
         preset.name,
         preset.title,
         ", ".join(f"{name}={value}" for name, value in preset.env.items()),
         ", ".join(f"{table}.{key} {value}" for table, keys in preset.keys.items() for key, value in keys.items()),
-        ", ".join(filter(None, ("failures" if preset.failure else "", limit))),
+        ", ".join(filter(None, known)),
     )
 
 

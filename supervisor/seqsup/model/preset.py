@@ -89,6 +89,7 @@ class Preset(Table, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...], "Patterns of a usage limit. Groups named epoch, after, at and zone say when it resets."
     ] = ()
     no_credit: Annotated[tuple[str, ...], "Patterns of exhausted credit, which does not reset by itself."] = ()
+    exit_codes: Annotated[dict[str, str], "What some of its exit codes mean."] = msgspec.field(default_factory=dict)
     leaks: Annotated[tuple[str, ...], "Known leaks, for the reader of a plan."] = ()
     spare: Annotated[bool, FLAG, "Whether it notices that its tool was killed, and continues."] = True
 

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NO_RESULT = "no-result"  # exited well, but the profile's success check found nothing
     UNFINISHED = "unfinished"  # its round completed, but repeat.until did not succeed
     USAGE_LIMIT = "usage-limit"
+    NO_CREDIT = "no-credit"  # its provider's account is used up, which does not reset by itself
     SPAWN_FAILED = "spawn-failed"
     MISCONFIGURED = "misconfigured"
     HALTED = "halted"  # requested by the user
@@ -85,6 +86,7 @@ CONSEQUENCES = {
     Reason.SPAWN_FAILED: Consequences(retried=Retried.IF_LISTED),
     Reason.MISCONFIGURED: Consequences(),
     Reason.USAGE_LIMIT: Consequences(),
+    Reason.NO_CREDIT: Consequences(),
     Reason.COMPLETED: Consequences(),
     Reason.HALTED: Consequences(by=EndedBy.USER),
     Reason.SKIPPED: Consequences(by=EndedBy.NOTHING),
@@ -100,5 +102,11 @@ def ended_by(*some: EndedBy) -> tuple[Reason, ...]:
 AT_A_LIMIT = ended_by(EndedBy.SEQSUP, EndedBy.KERNEL)
 STOPPED_BY_US = ended_by(EndedBy.SEQSUP, EndedBy.USER)
 KILLED = ended_by(EndedBy.V8, EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER)
-INTERRUPTED = (*KILLED, Reason.CRASHED, Reason.USAGE_LIMIT, Reason.LOST)  # its conversation can be resumed
+INTERRUPTED = (
+    *KILLED,
+    Reason.CRASHED,
+    Reason.USAGE_LIMIT,
+    Reason.NO_CREDIT,
+    Reason.LOST,
+)  # its conversation can be resumed
 OF_MEMORY = tuple(reason for reason, follows in CONSEQUENCES.items() if follows.memory)

@@ -368,6 +368,7 @@ def _preset(step: Step) -> Iterator[tuple[str, str]]:
     yield "a failure", one_line(" or ".join(preset.failure))
     follows = "the run waits for the reset" if step.usage.on_limit is OnUsageLimit.WAIT else "the run stops"
     yield "usage limit", one_line(" or ".join(preset.usage_limit)) + f"; then {follows}" if preset.usage_limit else ""
+    yield "no credit", one_line(" or ".join(preset.no_credit)) + "; then the run stops" if preset.no_credit else ""
     yield "known leaks", "; ".join(preset.leaks)
 
 

@@ -3,8 +3,9 @@
 import itertools
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from seqsup.model.conversation import Conversation, ResultKind
@@ -138,8 +139,11 @@ def with_preset(
         reason, why = Reason.FAILED, f"it exited with a success code, but printed: {line}"
     if reason not in (Reason.FAILED, Reason.NO_RESULT):
         return reason, why, None
-    for text in printed:
-        if (limit := usage_limit.find(preset.usage_limit, text[-_LATELY:], now)) is not None:
+    late = [text[-_LATELY:] for text in printed]
+    if line := next((line for text in late if (line := usage_limit.first_line(preset.no_credit, text))), ""):
+        return Reason.NO_CREDIT, f"{preset.name} has no credit left: {line}", None
+    for text in late:
+        if (limit := usage_limit.find(preset.usage_limit, text, now)) is not None:
             return Reason.USAGE_LIMIT, f"{preset.name} reached its usage limit: {limit.said}", limit.resets_at
     return reason, why, None
 
@@ -198,12 +202,14 @@ def last_words(output: bytes) -> str:
     return last if len(last) <= _LINE else last[: _LINE - 1] + "…"
 
 
-def describe(ending: Exit) -> str:
-    """Say how a process ended, as a person would."""
+def describe(ending: Exit, meanings: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Say how a process ended, as a person would. `meanings` are what exit codes of its program mean."""
     if ending.signal is not None:
         return f"killed by {_name(ending.signal)}"
     if (number := _through_shell(ending)) is not None:
         return f"exit {ending.code}: {_name(number)}, reported by a shell or launcher"
+    if meaning := meanings.get(str(ending.code)):
+        return f"exit {ending.code} ({meaning})"
     if ending.code in _OF_SHELLS:
         return f"exit {ending.code}: {_OF_SHELLS[ending.code]}"
     return f"exit {ending.code}"

@@ -19,7 +19,7 @@ from seqsup.model.reason import CONSEQUENCES, Reason
 
 QUIET = 300.0  # seconds between two messages of a kind
 _AT_USAGE_LIMIT = 75  # exit code
-_UNSAID = (Reason.HALTED, Reason.USAGE_LIMIT)  # the user knows of it, or the run's end tells it
+_UNSAID = (Reason.HALTED, Reason.USAGE_LIMIT, Reason.NO_CREDIT)  # the user knows of it, or the run's end tells it
 
 
 def kind(event: AnyEvent, *, continues: bool) -> Notice | None:

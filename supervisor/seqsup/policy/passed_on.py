@@ -25,7 +25,7 @@ def passed_on(code: int, agent: AgentView) -> int:
         return code if code > 128 else NOT_RUN
     if agent.reason is Reason.SPAWN_FAILED:
         return NOT_STARTED
-    if agent.reason is Reason.HALTED:  # 128 + the signal that seqsup got
+    if agent.reason in (Reason.HALTED, Reason.NO_CREDIT):  # 128 + the signal that seqsup got, or 4
         return code
     if agent.reason in AT_A_LIMIT:
         return AT_LIMIT

@@ -76,6 +76,8 @@ class Agent:
                 self._ended(self._outcomes[-1])
             raise
         ok = self._ended(last)
+        if last.reason is Reason.NO_CREDIT and not ok:
+            raise Stopped(f"{self.step.name} has no credit left: top it up, then --resume")
         if last.reason is Reason.USAGE_LIMIT and not ok:
             resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
             most = self.step.usage.wait_at_most

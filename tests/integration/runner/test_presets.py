@@ -133,6 +133,19 @@ def test_run_stops_at_a_usage_limit_and_resume_continues_it(seqsup: Cli, tmp_pat
     assert reasons(parsed(resumed.stdout)) == {"meets": "completed", "other": "completed"}
 
 
+def test_run_stops_at_exhausted_credit_and_neither_waits_nor_retries(seqsup: Cli, tmp_path: Path) -> None:
+    script = "echo tried >> tries; echo Credit balance is too low; exit 1"
+    poor = shell("poor", script, preset="claude", cwd=str(tmp_path))
+    profile = write(tmp_path, poor, shell("other", "true"), usage={"on_limit": "wait"}, run={"on_failure": "continue"})
+    events = proven(stopped := seqsup("start", profile, "--json"))
+    assert (stopped.code, reasons(events)) == (4, {"poor": "no-credit"})
+    assert (tmp_path / "tries").read_text() == "tried\n"
+    assert events[-1]["why"] == "poor has no credit left: top it up, then --resume"
+    (tmp_path / "claude").write_text("#!/bin/sh\necho Credit balance is too low; exit 1\n")
+    (tmp_path / "claude").chmod(0o755)
+    assert seqsup("run", "--", str(tmp_path / "claude")).code == 4
+
+
 def test_a_limit_is_waited_for_if_the_profile_says_so_and_costs_no_attempt(seqsup: Cli, tmp_path: Path) -> None:
     events = proven(seqsup("start", limited(tmp_path, 2, times=2, on_limit="wait"), "--json"))
     assert reasons(events) == {"meets": "completed", "other": "completed"}

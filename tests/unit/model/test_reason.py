@@ -48,6 +48,7 @@ def test_memory_is_examined_of_what_memory_ended() -> None:
                 "crashed",
                 "no-result",
                 "unfinished",
+                "no-credit",
                 "usage-limit",
                 "spawn-failed",
                 "misconfigured",
@@ -64,7 +65,10 @@ def test_cause_of_an_exit_follows_from_its_reason(by: EndedBy, reasons: set[str]
     [
         (Retried.BY_DEFAULT, {"hard", "soft", "heap-oom", "kernel-oom", "crashed", "stalled", "failed"}),
         (Retried.IF_LISTED, {"host-floor", "processes", "timeout", "no-result", "spawn-failed"}),
-        (Retried.NEVER, {"completed", "unfinished", "usage-limit", "misconfigured", "halted", "skipped", "lost"}),
+        (
+            Retried.NEVER,
+            {"completed", "unfinished", "usage-limit", "no-credit", "misconfigured", "halted", "skipped", "lost"},
+        ),
     ],
 )
 def test_retryable_reasons_are_listed(retried: Retried, reasons: set[str]) -> None:

@@ -475,7 +475,25 @@ def test_no_preset_makes_a_cli_refuse_subagents() -> None:
     assert not any("SUBAGENT" in name for preset in preset_names() for name in read_preset(preset).env)
 
 
-def test_codex_without_credit_is_at_its_usage_limit() -> None:
-    said = '{"type":"turn.failed","error":{"message":"Quota exceeded. Check your plan and billing details."}}\n'
-    found = with_preset(read_preset("codex"), (Reason.FAILED, "exit 1"), [said], NOON)
-    assert (found[0], found[2]) == (Reason.USAGE_LIMIT, None)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("claude", '{"type":"result","is_error":true,"result":"Credit balance is too low"}'),
+        ("codex", '{"type":"turn.failed","error":{"message":"Quota exceeded. Check your plan and billing details."}}'),
+        ("codex", "You exceeded your current quota, please check your plan and billing details."),
+        ("gemini", '{"message":"[API Error: {\\"error\\":{\\"code\\":402,\\"message\\":\\"billing is off\\"}}]"}'),
+        ("gemini", "{\n  status: 402\n}"),
+        ("qwen", "429 insufficient_quota"),
+        ("opencode", "insufficient_quota"),
+        ("node", "429 insufficient_quota: too many requests"),
+    ],
+)
+def test_exhausted_credit_is_no_usage_limit(name: str, said: str) -> None:
+    found = with_preset(read_preset(name), (Reason.FAILED, "exit 1"), ["", f"well\n{said}\n"], NOON)
+    assert (found[0], found[2]) == (Reason.NO_CREDIT, None)
+    assert found[1].startswith(f"{name} has no credit left: ")
+
+
+def test_exit_code_is_named_as_the_preset_says() -> None:
+    assert describe(Exit(code=173, signal=None), read_preset("gemini").exit_codes) == "exit 173 (HTTP 429)"
+    assert describe(Exit(code=1, signal=None), read_preset("gemini").exit_codes) == "exit 1"

@@ -53,6 +53,7 @@ def run(
     128+n               signal n ended it, or seqsup was stopped:
                         130 by Ctrl-C or stop, 143 by stop --now
     124                 stopped at a limit: memory, time, processes
+    4                   it is an agent CLI without credit at its provider
     125                 seqsup did not run it: a wrong option, refused, --no-wait
     126, 127            the program could not be started, was not found
 
