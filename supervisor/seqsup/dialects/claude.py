@@ -35,10 +35,11 @@ class Claude:
                 yield from _system(line)
             case "assistant":
                 self._error = text(line.get("error"))
-                # each line of a message repeats its usage, in which only the input is right
-                usage = table(line, "message", "usage")
-                spent = tokens(usage, "cache_read_input_tokens", "cache_creation_input_tokens", apart=True)
-                yield from self._messages.assistant(line, spent)
+                if not self._error:  # its text comes again with the result
+                    # each line of a message repeats its usage, in which only the input is right
+                    usage = table(line, "message", "usage")
+                    spent = tokens(usage, "cache_read_input_tokens", "cache_creation_input_tokens", apart=True)
+                    yield from self._messages.assistant(line, spent)
             case "user":
                 yield from self._messages.user(line)
             case "rate_limit_event":
@@ -77,7 +78,7 @@ def _text(line: Line) -> str:
 
 
 def _spent(line: Line) -> Iterator[Fact]:
-    """`usage` lacks subagents, `modelUsage` and `total_cost_usd` go on from the session's earlier processes."""
+    """`usage` lacks subagents, `modelUsage` and `total_cost_usd` include the session's earlier processes."""
     latest = line.get("model_usage_since_last_result")
     if isinstance(latest, dict):
         models = tables(list(latest.values()))

@@ -43,7 +43,7 @@ class Codex:
                 usage = table(line, "usage")
                 yield SessionSpent(tokens(usage, "cached_input_tokens", "cache_write_input_tokens"))
                 yield Finished(ResultKind.COMPLETED)
-            case "turn.failed":  # a line `error` is none: it tries again
+            case "turn.failed":  # a line `error` is no failure: a retry follows
                 yield Finished(ResultKind.FAILED, text(table(line, "error").get("message")))
 
     def _item(self, item: Line, ended: bool) -> Iterator[Fact]:

@@ -87,7 +87,7 @@ class Finished(Struct, frozen=True):
     """A result. More may follow; the end of the process is the end."""
 
     kind: ResultKind
-    text: str = ""  # empty: what was said last
+    text: str = ""  # empty: the last text of the model
 
 
 Fact = (

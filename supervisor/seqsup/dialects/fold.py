@@ -62,7 +62,7 @@ class Fold:
 
     @property
     def text(self) -> str:
-        """Return the text of the last result, or else what was said last."""
+        """Return the text of the last result, or else the last text of the model."""
         return self._text or "".join(self._said)
 
     def conversation(self, *, over: bool, malformed: int, skipped: int) -> Conversation:

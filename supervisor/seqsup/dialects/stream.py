@@ -1,5 +1,6 @@
 """Follow the JSON stream of an agent CLI: bytes in, its conversation so far out. Pure; the caller brings the time."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,13 +27,22 @@ def reader(dialect: str) -> Reader:
     return _READERS[dialect]()
 
 
-def decoded(line: bytes | str) -> dict[str, Any] | None:
+def decoded(line: bytes) -> dict[str, Any] | None:
     """Return the JSON object of a line, or None if it is none."""
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
+        value = _repaired(line)
     return value if isinstance(value, dict) else None
+
+
+def _repaired(line: bytes) -> Any:
+    """Decode a line with half of a character, which Node writes where it cut a text: "\\ud83d"."""
+    try:
+        value = json.loads(line.decode(errors="replace"))
+        return msgspec.json.decode(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
 
 
 class LineSplitter:
@@ -53,10 +63,9 @@ class LineSplitter:
             start = end + 1
         self._keep(piece, start, len(piece))
 
-    @property
-    def cut(self) -> bool:
-        """Whether the last line has no end so far, and is not skipped."""
-        return bool(self._begun)
+    def rest(self) -> bytes:
+        """Return the last line, which has no end so far; nothing if it is skipped."""
+        return bytes(self._begun)
 
     def _keep(self, piece: bytes, start: int, end: int) -> None:
         if not self._skips and len(self._begun) + end - start > LONGEST:
@@ -97,7 +106,7 @@ class EventStream:
     def end(self) -> Conversation:
         """Say that the process has ended. A line without an end is dropped and counted as malformed."""
         if not self._over:
-            self._malformed += self._splitter.cut
+            self._malformed += bool(self._splitter.rest())
             self._over, self._conversation = True, None
         return self.conversation
 
@@ -112,7 +121,7 @@ class EventStream:
 
     @property
     def text(self) -> str:
-        """Return the text of the last result, or else what the agent said last: at most fold.TEXT characters."""
+        """Return the text of the last result, or else the last text of the model: at most fold.TEXT characters."""
         return self._fold.text
 
     def _take(self, line: bytes, now: float) -> None:

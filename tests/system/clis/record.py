@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 from helpers.model_server import Model, Step, model
 from helpers.paths import ROOT
 from helpers.real_clis import CLIS, command, environment, version
+from helpers.recordings import STREAMS
 
-STREAMS = ROOT / "tests" / "data" / "streams"
 _COUNTS = {"in": 1200, "out": 80}
 _SAYS: Step = {"say": "There are three files, and the tests pass.", **_COUNTS}
 _SEVERAL: Step = {"say": "I look first.", "shell": ["seq 3", "sh -c 'exit 3'"], "main": True, "times": 1, **_COUNTS}
@@ -70,6 +70,14 @@ CASES = {
     "max-turns": Case(_TURN, ("claude",), ("--max-turns", "1")),
     "max-session-turns": Case(_TURN, ("qwen",), ("--max-session-turns", "1")),
     "max-budget": Case(_TURN, ("claude",), ("--max-budget-usd", "0.001")),
+    "subagents": Case(
+        [
+            {"main": True, "when": "Count", "agents": ["First part", "Second part"], "times": 1, **_COUNTS},
+            {"main": True, "when": "(First|Second) part", "say": "A part.", **_COUNTS},
+            _SAYS,
+        ],
+        ("claude",),
+    ),
     "interrupted": Case([{"say": "I look at each file. " * 9, "silence": "midway"}], ("claude",), interrupt=True),
     "resumed": Case([_SAYS], resume="earlier"),
     "lost": Case([_SAYS], resume="lost"),
