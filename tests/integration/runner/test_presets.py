@@ -1,6 +1,7 @@
 """Presets: what they set, that the user's own wins, and runs that meet a usage limit."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -103,6 +104,24 @@ def test_known_program_gets_its_preset_in_plan_and_run(seqsup: Cli, tmp_path: Pa
     ran = seqsup("run", "--", claude)
     assert (ran.code, seqsup("run", "--", "true").code) == (1, 0)
     assert "claude reached its usage limit: Claude AI usage limit reached|1" in ran.stderr
+
+
+def test_a_prompt_reaches_its_cli_with_results_of_earlier_agents(seqsup: Cli, tmp_path: Path) -> None:
+    """A check of its success is a command of its own, and no conversation."""
+    program = tmp_path / "codex"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" >> given\n")
+    program.chmod(0o755)
+    asked = {
+        "name": "b", "preset": "codex", "prompt": "-- Fix {summary:a}\nin {task}", "model": "m{task}",
+        "args": ["-c", "x={summary:a}"], "success": {"command": ["grep", "-q", "Fix it", "given"]},
+    }  # fmt: skip
+    profile = write(tmp_path, shell("a", "echo it"), asked)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    events = proven(seqsup("start", profile, "--task", "2", "--json", env={"PATH": path}))
+    assert reasons(events) == {"a": "completed", "b": "completed"}
+    assert (tmp_path / "given").read_text().splitlines() == [
+        "exec", "--sandbox", "workspace-write", "--json", "--model", "m2", "-c", "x=it", "--", "-- Fix it", "in 2",
+    ]  # fmt: skip
 
 
 # Usage limits

@@ -41,8 +41,9 @@ def turn(cli: str, asks: Model, tmp_path: Path) -> Turn:
 
 @pytest.mark.parametrize("cli", CLIS)
 def test_cli_has_a_turn_with_a_tool_and_resumes_it(cli: str, asks: Model, turn: Turn) -> None:
+    """A prompt may begin as an option does."""
     minted = str(uuid.uuid4())
-    first = turn("count", *put(form(cli).mint, "id", minted))
+    first = turn("- count", *put(form(cli).mint, "id", minted))
     assert first.returncode == 0, first.stdout + first.stderr
     assert all(json.loads(line) for line in first.stdout.splitlines())
     assert "counted" in first.stdout
@@ -50,9 +51,9 @@ def test_cli_has_a_turn_with_a_tool_and_resumes_it(cli: str, asks: Model, turn: 
     session = ID.findall(first.stdout)[-1]
     assert session == minted or not form(cli).mint
     before = len(asks.asked)
-    again = turn("and now", resume=session)
+    again = turn("--and now", resume=session)
     assert again.returncode == 0, again.stdout + again.stderr
-    earlier = re.compile("count.*sixteen.*counted.*and now", re.DOTALL)
+    earlier = re.compile("count.*sixteen.*counted.*--and now", re.DOTALL)
     assert any(earlier.search(asked.text) for asked in asks.asked[before:])
 
 
