@@ -178,6 +178,20 @@ def format_share(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
+def format_count(count: int) -> str:
+    """Format a number of tokens for people: 950, 9.5k, 412k, 1.2M."""
+    if count < 1000:
+        return str(count)
+    number, unit = (count / 1000, "k") if count < 999_500 else (count / 1_000_000, "M")
+    return f"{_tenths(number) if number < 10 else f'{number:.0f}'}{unit}"
+
+
+def format_usd(usd: float, *, partial: bool = False) -> str:
+    """Format a cost for people: $1.83, ≥ $0.42 where a part was never reported."""
+    told = f"${usd:.4f}" if 0 < usd < 0.01 else f"${usd:.2f}"
+    return f"≥ {told}" if partial else told
+
+
 def format_age(seconds: float) -> str:
     """Roughly, for people: 7 days, 36 hours, else as a duration."""
     for length, noun in ((86400, "day"), (3600, "hour")):

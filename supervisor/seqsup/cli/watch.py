@@ -56,3 +56,4 @@ def _read_on(timeline: BinaryIO, scene: Scene) -> None:
         pulse = scene.pulses.setdefault(sampled.agent, Pulse())
         pulse.add(sampled.mono, sampled.used, sampled.peak, sampled.processes, sampled.host_available)
         pulse.programs, pulse.heap = sampled.programs, sampled.heap
+        pulse.conversation = sampled.conversation or pulse.conversation

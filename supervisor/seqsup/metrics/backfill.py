@@ -130,5 +130,11 @@ def _observation(sample: MemorySampled) -> Observation:
         at=sample.at, used=sample.used, processes=sample.processes, host_available=sample.host_available
     )  # fmt: skip
     return Observation(
-        agent=sample.agent, attempt=sample.attempt, sample=seen, took=0.0, processes=parts, heap=sample.heap
+        agent=sample.agent,
+        attempt=sample.attempt,
+        sample=seen,
+        took=0.0,
+        processes=parts,
+        heap=sample.heap,
+        conversation=sample.conversation,
     )

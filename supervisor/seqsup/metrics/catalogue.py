@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from seqsup.model.conversation import Tokens
 from seqsup.model.enums import Restart
 from seqsup.model.reason import CONSEQUENCES, EndedBy, Reason, ended_by
 from seqsup.model.run_view import AgentState, RunState
@@ -64,6 +65,7 @@ KILLS = (*ended_by(EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER), LEFTOVER)
 RESTARTS = tuple(reason for reason in Restart if reason is not Restart.RUN_ENDED)
 RUNS = (RunState.COMPLETED, RunState.FAILED, RunState.STOPPED)
 DRAINS = DRAINED, TIMED_OUT = "drained", "timed_out"
+TOKENS = Tokens.__struct_fields__
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds
 
 G, C, H = "gauge", "counter", "histogram"
@@ -109,6 +111,11 @@ METRICS = (
     Metric("agent_last_end_timestamp_seconds", G, "When the last attempt ended.", _AGENT),
     Metric("agent_last_success_timestamp_seconds", G, "When the agent last completed.", _AGENT),
     Metric("agent_last_kill_timestamp_seconds", G, "When the agent was last stopped.", ("agent", "reason")),
+    # each agent whose CLI reports its conversation
+    Metric("agent_turns_total", C, "Requests to the model that it answered.", _AGENT),
+    Metric("agent_tokens_total", C, "Tokens by kind; input is what no cache had.", ("agent", "kind"), TOKENS),
+    Metric("agent_cost_usd_total", C, "Cost that the agent's CLI reported, in USD.", _AGENT),
+    Metric("usage_limit_ratio", G, "Share used of the provider's usage limit, as the agent's CLI reported it.", _AGENT),
     # collections, drains, leftovers
     Metric(
         "gc_requests_total", C, "Collections asked for, by what came of them.", ("agent", "result"), tuple(Collected),

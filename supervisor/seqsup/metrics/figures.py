@@ -10,8 +10,20 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from seqsup.metrics.catalogue import BUCKETS, DRAINED, DRAINS, LEFTOVER, TIMED_OUT, TOLD_AS, Collected, RunPhase, Swept
+from seqsup.metrics.catalogue import (
+    BUCKETS,
+    DRAINED,
+    DRAINS,
+    LEFTOVER,
+    TIMED_OUT,
+    TOKENS,
+    TOLD_AS,
+    Collected,
+    RunPhase,
+    Swept,
+)
 from seqsup.model import events
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt, Restart
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.plan import Plan
@@ -59,6 +71,10 @@ class AgentFigures(Struct, frozen=True, kw_only=True):
     collections: Mapping[str, int] = field(default_factory=dict, name="gc_requests_total")
     freed: int = field(default=0, name="gc_freed_bytes_total")
     last_collection: float | None = field(default=None, name="agent_last_gc_timestamp_seconds")
+    turns: int | None = field(default=None, name="agent_turns_total")  # None, as the next: no CLI reported it
+    tokens: Mapping[str, int] | None = field(default=None, name="agent_tokens_total")
+    usd: float | None = field(default=None, name="agent_cost_usd_total")
+    limit_used: float | None = field(default=None, name="usage_limit_ratio")
     swept: Mapping[str, int] = field(default_factory=dict, name="leftover_processes_reaped_total")
 
 
@@ -87,6 +103,7 @@ class LiveAgent(Struct, frozen=True, kw_only=True):
     named: bool = False  # the processes of the tree are known
     pids: tuple[int, ...] = ()  # of all of them
     heap: Heap | None = None
+    conversation: Conversation = Conversation()
     told: str = ""  # the last signal that it was stopped with
     collected: bool = False  # a collection was requested
     awaited: bool = False  # it is not over
@@ -158,8 +175,26 @@ def observe(now: Figures, seen: Observation, at: float) -> Figures:
     agents = now.agents
     if used > agents[seen.agent].peak:
         agents = {**agents, seen.agent: replace(agents[seen.agent], peak=used)}
+    if (heard := seen.conversation) is not None and heard is not live.conversation:
+        agents = {**agents, seen.agent: _spend(agents[seen.agent], live.conversation, heard)}
+        live = replace(live, conversation=heard)
     lives = now.live if live is now.live[seen.agent] else {**now.live, seen.agent: live}
     return replace(now, live=lives, names=names, agents=agents, samples=now.samples + 1, took=seen.took, sampled=at)
+
+
+def _spend(agent: AgentFigures, before: Conversation, heard: Conversation) -> AgentFigures:
+    """Add what an attempt has spent since `before`. A CLI that corrects itself downwards lowers no counter."""
+    usd = agent.usd
+    if heard.usd is not None:
+        usd = (usd or 0.0) + max(0.0, heard.usd - (before.usd or 0.0))
+    tokens = agent.tokens or {}
+    spent = {kind: getattr(heard.tokens, kind) - getattr(before.tokens, kind) for kind in TOKENS}
+    used = heard.limit.used if heard.limit is not None else None
+    return replace(
+        agent, turns=(agent.turns or 0) + max(0, heard.turns - before.turns), usd=usd,
+        tokens={kind: tokens.get(kind, 0) + max(0, count) for kind, count in spent.items()},
+        limit_used=agent.limit_used if used is None else used,
+    )  # fmt: skip
 
 
 def weigh(now: Figures, companion: str, used: int) -> Figures:
@@ -346,6 +381,9 @@ def _attempt_ended(now: Figures, view: RunView, event: events.AttemptEnded, at: 
     swept, collections, live = agent.swept, agent.collections, now.live.get(event.agent)
     if live is not None and live.awaited:
         collections = _more(collections, Collected.INTERRUPTED)
+    if live is not None and outcome.conversation is not None:
+        agent = _spend(agent, live.conversation, outcome.conversation)
+        now = replace(now, agents={**now.agents, event.agent: agent})
     if live is not None and live.told:
         swept = _more(_more(swept, Swept.KILL, live.left_killed), Swept.TERM, max(live.left - live.left_killed, 0))
     return _agent(

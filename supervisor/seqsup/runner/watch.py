@@ -26,7 +26,6 @@ from seqsup.runner.output_watch import OutputWatch
 from seqsup.runner.punctuality import Punctuality
 from seqsup.runner.stream_watch import StreamWatch
 from seqsup.runner.workspace import Workspace
-from seqsup.state.run_folder import STDOUT
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
 _LAST_WORDS = 0.02  # seconds for the end of a stream, to report the leader's exit; the attempt's end reads all

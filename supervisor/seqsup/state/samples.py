@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from seqsup.model import events
+from seqsup.model.conversation import Conversation
 from seqsup.model.events import MemorySampled, Recorded
 from seqsup.model.process import Observation
 from seqsup.model.process_names import by_program
@@ -35,6 +36,7 @@ class _Line(Struct):
     peak: int = 0
     last: Observation | None = None  # not written yet
     programs: dict[str, int] = {}  # as of the line before
+    conversation: Conversation | None = None  # as of the last line that had it
 
 
 class SamplesFile:
@@ -74,6 +76,8 @@ class SamplesFile:
 
     def _write(self, line: _Line, seen: Observation) -> None:
         sample, peak = seen.sample, line.peak
+        news = seen.conversation if seen.conversation != line.conversation else None
+        line.conversation = seen.conversation
         line.peak, line.last = 0, None
         if self._fd is None:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -81,7 +85,7 @@ class SamplesFile:
             at=time.time() - (time.monotonic() - sample.at), agent=seen.agent, attempt=seen.attempt, used=sample.used,
             peak=peak, processes=sample.processes, host_available=sample.host_available,
             programs=line.programs, heap=seen.heap, around=seen.around, companions=self._companions,
-            mono=sample.at, printed=self._printed(seen.agent),
+            mono=sample.at, printed=self._printed(seen.agent), conversation=news,
         )  # fmt: skip
         os.write(self._fd, _encode(told) + b"\n")
 

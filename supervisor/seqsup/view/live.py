@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from seqsup.host.machine import total
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import Halt
 from seqsup.model.events import AttemptStarted, Recorded
 from seqsup.model.plan import Plan
@@ -14,6 +15,7 @@ from seqsup.model.run_view import AgentState, Now, RunView
 from seqsup.units import format_duration, format_size
 from seqsup.view.last_line import LastLines
 from seqsup.view.live_frame import Pulse, Scene, frame
+from seqsup.view.progress import progress
 from seqsup.view.screen import Screen
 
 _LOOKED_EVERY, TOLD_EVERY = 0.25, 60.0  # seconds
@@ -59,6 +61,7 @@ class Pulses:
     def __init__(self, view: Callable[[], RunView], say: Callable[[str, int | None, str], None]) -> None:
         self._view, self._say = view, say
         self._used: dict[str, int] = {}  # bytes, by agent
+        self._conversations: dict[str, Conversation | None] = {}
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def __call__(self, recorded: Recorded) -> None:
@@ -68,6 +71,7 @@ class Pulses:
 
     def observe(self, seen: Observation) -> None:
         self._used[seen.agent] = seen.sample.used
+        self._conversations[seen.agent] = seen.conversation
 
     def _tick(self) -> None:
         for agent in self._view().agents.values():
@@ -75,7 +79,9 @@ class Pulses:
                 size = format_size(self._used.get(agent.name, 0)) + (
                     f" of {format_size(agent.hard)}" if agent.hard else ""
                 )
-                self._say(agent.name, agent.attempt, f"{size}  {format_duration(time.monotonic() - agent.began)}")
+                now, conversation = time.monotonic(), self._conversations.get(agent.name)
+                told = [format_duration(now - agent.began), *(progress(conversation, now) if conversation else ())]
+                self._say(agent.name, agent.attempt, f"{size}  {' · '.join(told)}")
         self._timer = asyncio.get_running_loop().call_later(TOLD_EVERY, self._tick)
 
     def close(self) -> None:
@@ -97,3 +103,5 @@ def follow(pulse: Pulse, seen: Observation) -> None:
         pulse.programs = by_program(seen.processes)
     if seen.heap is not None:
         pulse.heap = seen.heap
+    if seen.conversation is not None:
+        pulse.conversation = seen.conversation

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import HALTS, Halt
 from seqsup.model.process import Heap
 from seqsup.model.run_view import AgentState, AgentView, HookView, Now, RunView, remaining
@@ -12,6 +13,7 @@ from seqsup.text import columns, printable
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.canvas import Canvas, Part
 from seqsup.view.last_line import LastLines, Said
+from seqsup.view.progress import progress
 
 _POINTS = 240  # of a curve; when it is full, each two become one
 _KEPT = 64  # pulses: one may be 10 KiB
@@ -31,6 +33,7 @@ class Pulse:
         self.host_available: int | None = None
         self.programs: dict[str, int] = {}
         self.heap: Heap | None = None
+        self.conversation: Conversation | None = None
         self._points: list[int] = []
         self._span, self._ends = 1.0, 0.0  # seconds that a point covers, and when the last one is full
         self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW + 1)
@@ -120,6 +123,8 @@ def frame(scene: Scene, now: Now, canvas: Canvas) -> list[list[Part]]:
         lines.append(_turn(agent, scene, now, canvas))
         if agent.state is AgentState.RUNNING and scene.pulse.host_available is not None:
             lines += _memory(agent, scene, canvas)
+        if agent.state is AgentState.RUNNING and (told := _told(scene.pulse, now, canvas)):
+            lines.append(canvas.fit([("dim", " work ")], [("", part) for part in told]))
         if (said := scene.said.get(agent.name)) is not None and agent.state is AgentState.RUNNING:
             lines.append(_said(said, now, canvas))
     others = [each for each in view.at_turn if each is not agent and each.state is not AgentState.DRAINING]
@@ -183,10 +188,19 @@ def _lane(agent: AgentView, scene: Scene, now: Now, canvas: Canvas) -> list[Part
     if (pulse := scene.pulses.get(agent.name)) is not None:
         of = f" of {format_size(agent.hard)} · {format_share(pulse.used / agent.hard)}" if agent.hard else ""
         parts.append((_style(pulse, agent, scene), f"{format_size(pulse.used)}{of.replace('·', canvas.mark('·'))}"))
-    if (said := scene.said.get(agent.name)) is not None:
+    if pulse is not None and (told := _told(pulse, now, canvas)):
+        parts += [("dim", part) for part in told]
+    elif (said := scene.said.get(agent.name)) is not None:
         room = canvas.width - sum(columns(text) + 3 for _, text in [head[0], *parts])
         parts.append(("dim", canvas.cropped(printable(said.text), max(room, 0))))
     return canvas.fit(head, parts)
+
+
+def _told(pulse: Pulse, now: Now, canvas: Canvas) -> list[str]:
+    """Return what its CLI reported. A long command leaves room for the rest."""
+    if pulse.conversation is None:
+        return []
+    return [canvas.cropped(printable(part), canvas.width // 2) for part in progress(pulse.conversation, now.mono)]
 
 
 def _said(said: Said, now: Now, canvas: Canvas) -> list[Part]:

@@ -8,7 +8,7 @@ from seqsup.model.process_names import processes
 from seqsup.model.reason import CONSEQUENCES, KILLED, Reason
 from seqsup.model.run_view import AgentState, AgentView, MemoryFigures, RunState, RunView
 from seqsup.text import columns, counted, cut, named, printable, styled, unpainted, wrap
-from seqsup.units import format_duration, format_share, format_size
+from seqsup.units import format_duration, format_share, format_size, format_usd
 from seqsup.view.table import NONE, Column, render
 
 COLUMNS = (
@@ -16,6 +16,8 @@ COLUMNS = (
     Column("attempts", optional=2),
     Column("reason", right=False),
     Column("time", optional=1),
+    Column("turns", optional=7),
+    Column("cost", optional=1),
     Column("peak"),
     Column("of limit", optional=5),
     Column("gc freed", optional=6),
@@ -31,7 +33,7 @@ _MEMORY = (
     Column("gave back"),
     Column("host after", optional=2),
 )
-_DIM = ("attempts", "of limit", "gc freed", "left over", "drained")  # the secondary figures
+_DIM = ("attempts", "turns", "of limit", "gc freed", "left over", "drained")  # the secondary figures
 _STYLES = {
     AgentState.COMPLETED: "green",
     AgentState.GAVE_UP: "red",
@@ -127,22 +129,38 @@ def lead(view: RunView, now: float | None = None) -> str:
 def table(view: RunView, width: int | None = None) -> list[str]:
     """One line an agent, in the plan's order."""
     over = view.ended is not None
-    return render(COLUMNS, [_painted(agent, over) for agent in view.agents.values()], width)
+    agents = list(view.agents.values())
+    columns = shown(agents)
+    return render(columns, [_painted(columns, agent, over) for agent in agents], width)
 
 
-def _painted(agent: AgentView, over: bool) -> list[str]:
+def shown(agents: Sequence[AgentView]) -> list[Column]:
+    """Return the columns: turns and cost only if any agent has them."""
+    unknown = {"turns": not any(agent.turns for agent in agents), "cost": all(agent.usd is None for agent in agents)}
+    return [column for column in COLUMNS if not unknown.get(column.title)]
+
+
+def _painted(columns: Sequence[Column], agent: AgentView, over: bool) -> list[str]:
     """The cells of a line, with the reason in the colour of the agent's state."""
     styles = dict.fromkeys(_DIM, "dim") | {"reason": _STYLES.get(agent.state, "")}
-    return [styled(styles.get(each.title, ""), cell) for each, cell in zip(COLUMNS, row(agent, over), strict=True)]
+    cells = zip(columns, row(columns, agent, over), strict=True)
+    return [styled(styles.get(each.title, ""), cell) for each, cell in cells]
 
 
-def row(agent: AgentView, over: bool) -> tuple[str, ...]:
-    """The cells of COLUMNS; `over` says that the run has ended."""
+def row(columns: Sequence[Column], agent: AgentView, over: bool) -> tuple[str, ...]:
+    """The cells of these of COLUMNS; `over` says that the run has ended."""
+    cells = dict(zip((column.title for column in COLUMNS), _cells(agent, over), strict=True))
+    return tuple(cells[column.title] for column in columns)
+
+
+def _cells(agent: AgentView, over: bool) -> tuple[str, ...]:
     return (
         agent.label,
         str(agent.attempts or NONE),
         _reason(agent, over),
         format_duration(agent.seconds) if agent.seconds else NONE,
+        str(agent.turns or NONE),
+        NONE if agent.usd is None else format_usd(agent.usd, partial=agent.usd_is_partial),
         format_size(agent.peak) if agent.peak else NONE,
         share(agent.peak, agent.hard),
         NONE if agent.gc_freed is None else format_size(agent.gc_freed),

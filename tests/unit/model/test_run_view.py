@@ -244,7 +244,7 @@ def test_agent_before_its_first_attempt_has_no_figures() -> None:
         "processes": [],
     }
     tokens = {"input": 0, "output": 0, "cache_read": 0, "cache_write": 0}
-    conversation = {"model": "", "turns": 0, "tokens": tokens, "usd_is_partial": False}
+    conversation = {"session": "", "model": "", "turns": 0, "tokens": tokens, "usd_is_partial": False}
     assert agent == dict.fromkeys(agent) | known | empty | conversation
 
 

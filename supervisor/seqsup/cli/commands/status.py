@@ -10,6 +10,7 @@ from seqsup.cli import complete
 from seqsup.cli.find_run import Found, NeverRan, find, in_queue
 from seqsup.cli.output import put_object
 from seqsup.cli.signals import suspended
+from seqsup.model.conversation import Conversation
 from seqsup.model.enums import HALTS
 from seqsup.model.process import ProcessMemory
 from seqsup.model.process_names import processes
@@ -21,6 +22,7 @@ from seqsup.state.turn import Waiting, ahead, queued
 from seqsup.text import at_a_time, counted, cut, named, printable, styled, wrap
 from seqsup.units import format_duration, format_share, format_size
 from seqsup.view.last_line import LastLines, results
+from seqsup.view.progress import progress
 from seqsup.view.run_fields import of_run
 from seqsup.view.summary import RUN_STYLES, body, lead, next_steps, resume
 from seqsup.view.terminal import here, width
@@ -140,18 +142,24 @@ def _text(
 def _figures(view: RunView, folder: Path, now: Now) -> list[str]:
     """Say what each running agent uses, and what it printed last. Its peak and time so far go into the view."""
     running = {agent.name: agent for agent in view.at_turn if agent.state is AgentState.RUNNING}
-    used: dict[str, int] = {}
+    used, conversations = dict[str, int](), dict[str, Conversation]()
     for sample in read(folder):
         agent = running.get(sample.agent)
         if agent is not None and sample.attempt == agent.attempt:
             used[sample.agent] = sample.used
             agent.peak = max(agent.peak, sample.peak)
+            if sample.conversation is not None:
+                conversations[sample.agent] = sample.conversation
     lines, output = [], LastLines(folder)
     for agent in running.values():
         agent.seconds += max(0.0, now.mono - agent.began) if agent.began is not None else 0.0
         if (size := used.get(agent.name)) is not None:
             of = f" of {format_size(agent.hard)} ({format_share(size / agent.hard)})" if agent.hard else ""
             lines.append(f"  {agent.name} uses {format_size(size)}{of}, peak {format_size(agent.peak)}")
+        if (conversation := conversations.get(agent.name)) is not None:
+            agent.hear(conversation)
+            if told := progress(conversation, now.mono):
+                lines.append(f"  {agent.name} works: {' · '.join(map(printable, told))}")
         if agent.folder is not None and (said := output.of(agent.folder)) is not None:
             lines.append(f"  {agent.name} said, {said.age(now.at)}: {printable(said.text)}")
     return lines

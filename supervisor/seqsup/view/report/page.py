@@ -19,7 +19,7 @@ from seqsup.text import at_a_time, printable
 from seqsup.units import format_duration, format_size
 from seqsup.view.report.chart import SYMBOLS, host, in_turn, timeline
 from seqsup.view.report.story import MarkKind, Story
-from seqsup.view.summary import COLUMNS, advice, drained, figures, headline, reasons, row, share
+from seqsup.view.summary import advice, drained, figures, headline, reasons, row, share, shown
 from seqsup.view.table import NONE, Column
 
 MOST = 120  # rows of a table
@@ -151,11 +151,12 @@ def _memory(story: Story, zone: tzinfo) -> dict[str, object]:
 
 
 def _agents(view: RunView) -> _Table:
+    columns = shown(list(view.agents.values()))
     over = view.state not in (RunState.STARTING, RunState.RUNNING)
     kept = _kept(view.agents.values(), lambda agent: agent.state is AgentState.COMPLETED)
     bad = frozenset(n for n, agent in enumerate(kept) if agent.state in (AgentState.GAVE_UP, AgentState.LOST))
     left_out = _left_out(len(view.agents), "agents")
-    return _Table("In the plan's order.", COLUMNS, [row(agent, over) for agent in kept], bad, left_out)
+    return _Table("In the plan's order.", columns, [row(columns, agent, over) for agent in kept], bad, left_out)
 
 
 def _kept(some: Iterable[T], dull: Callable[[T], bool]) -> list[T]:
