@@ -48,7 +48,7 @@ SLEEPERS = {
 # Files that may wait outside of wait.Wake
 ASYNC_SLEEPERS = {
     "host/wake.py": "the one place that waits",
-    "runner/stream_watch.py": "gives others a turn between two pieces of a stream",
+    "runner/stream_watch.py": "reads the rest of a stream in pieces, between which others get their turn",
     "view/relay.py": "hands output on beside the watch, which never waits for it",
 }
 # Files that may import a library

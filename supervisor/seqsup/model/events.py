@@ -474,8 +474,7 @@ class RunEnded(Event, frozen=True):
 CompanionEvent = CompanionStarted | CompanionReady | CompanionExited | CompanionStopped | CompanionRestarted
 AnyEvent = (
     RunStarted | HaltRequested | AttemptStarted | Spawned | SessionReported | AgentProgress
-    | MemoryWarned | MemoryHigh | GcRequested | GcDone | OutputCut
-    | ToolKilled | StopSent
+    | MemoryWarned | MemoryHigh | GcRequested | GcDone | OutputCut | ToolKilled | StopSent
     | LeaderEnded | AttemptEnded | AdmissionDelayed | RetryScheduled | LimitPaused | StartDelayed
     | AgentEnded | AgentSkipped | Drained | Unkillable | AttemptLost
     | AgentDue | CompanionEvent | ChainEnded | HookStarted | HookEnded | Warned | BriefWritten | PeakRose

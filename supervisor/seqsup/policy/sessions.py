@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from seqsup.model.conversation import Tokens
 from seqsup.model.enums import ProcessKind, RetryHow
 from seqsup.model.outcome import Outcome, PastAttempt
 from seqsup.model.preset import PromptForm, put
@@ -26,6 +27,8 @@ class ChosenSession(Struct, frozen=True, kw_only=True):
 
     session: str = ""  # its id; empty: the CLI chooses one, or has none
     resumed: bool = False  # it exists already
+    usd: float = 0.0  # its cost so far
+    tokens: Tokens = Tokens()  # and the tokens that it took
 
 
 NONE_CHOSEN = ChosenSession()
@@ -48,7 +51,14 @@ def choose(
     wanted = one_for_all_rounds if unfinished else _may_resume(how, last.outcome.reason)
     if not (wanted and form.resume and last.session) or _in_vain(began[-2:]):
         return fresh
-    return ChosenSession(session=last.session, resumed=True)
+    return _resumed(last.session, began)
+
+
+def _resumed(session: str, past: Sequence[PastAttempt]) -> ChosenSession:
+    told = [each.outcome.conversation for each in past if each.session == session]
+    costs = [each.usd_of_session for each in told if each is not None and each.usd_of_session is not None]
+    tokens = sum((each.tokens for each in told if each is not None), Tokens())
+    return ChosenSession(session=session, resumed=True, usd=costs[-1] if costs else 0.0, tokens=tokens)
 
 
 def _may_resume(how: RetryHow, after: Reason) -> bool:

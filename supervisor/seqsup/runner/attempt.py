@@ -61,7 +61,9 @@ async def attempt(
         )
     )  # fmt: skip
     since, began = context.owner.last_pid(), time.monotonic()
-    ended, ending, leader, kept = await execute(step, number, heap, workspace, context, env, options)
+    ended, ending, leader, kept = await execute(
+        step, number, heap, workspace, context, env, options, chosen
+    )  # fmt: skip
     if chosen.resumed and ended.reason is Reason.FAILED and ending.says_that_session_is_lost():
         ended = replace(ended, session_lost=True)
     ended = await checked(ended, step, ending.printed, number, paths, context, env)

@@ -103,7 +103,7 @@ class Ending:
         if step.success.output is not None or step.preset is not None:
             self.printed = self._workspace.stdout.tail().decode(errors="replace")
         if conversation is not None and conversation.result is not None:
-            self.printed += f"\n{conversation.result.text}"  # which stands in one line of JSON
+            self.printed += f"\n{conversation.result.text}"  # a line of JSON has it on one line
         self._complained = stderr.decode(errors="replace") if step.preset is not None else ""
         return self._with_preset(*told)
 

@@ -16,6 +16,7 @@ from seqsup.model.plan import Step
 from seqsup.model.reason import Reason
 from seqsup.policy import watch
 from seqsup.policy.confirm import MemoryBounds
+from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
 from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
 from seqsup.runner.launch import Launch, lead_node, must_be_program, refusal, until_forked
@@ -34,7 +35,7 @@ class Executed(NamedTuple):
 
 async def execute(
     step: Step, number: int, heap: int | None, workspace: Workspace, context: RunContext, env: dict[str, str],
-    options: tuple[str, ...] = (),
+    options: tuple[str, ...] = (), chosen: ChosenSession = NONE_CHOSEN,
 ) -> Executed:  # fmt: skip
     """Run the step's command to its end. `heap` is V8's limit in bytes, `options` are ours in NODE_OPTIONS.
 
@@ -62,7 +63,8 @@ async def execute(
             return Executed(failed, ending, None, 0)
         try:
             context.emit(Spawned(agent=step.name, attempt=number, pid=tree.leader, start_time=tree.leader_start))
-            seen = await Watcher(step, number, workspace, context, node, ending).watch(tree)  # its time begins here
+            watcher = Watcher(step, number, workspace, context, node, ending, chosen)  # its time begins here
+            seen = await watcher.watch(tree)
             return Executed(ending.outcome(tree, seen, node.known()), ending, tree.leader, tree.kept)
         except BaseException:
             await stop(tree, context.wake, grace=0, deadline=watch.KILL_DEADLINE)

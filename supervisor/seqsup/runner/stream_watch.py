@@ -8,15 +8,17 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec.structs import replace
 
-from seqsup.dialects.fold import NO_TOKENS
 from seqsup.dialects.stream import EventStream
-from seqsup.model.conversation import Conversation, Tokens
+from seqsup.model.conversation import Conversation
 from seqsup.model.events import AnyEvent, SessionReported
+from seqsup.model.plan import Step
+from seqsup.policy.sessions import ChosenSession
+from seqsup.runner.workspace import AttemptPaths
 from seqsup.state.output import OutputReader
+from seqsup.state.run_folder import STDOUT
 from seqsup.units import MIB
 
 _TEXT = 4000  # characters of a result that are passed on; journal and timeline must stay small
@@ -30,15 +32,15 @@ _REST = 3.0  # seconds for what is unread when the agent has exited
 
 class StreamWatch:
     def __init__(
-        self, dialect: str, agent: str, attempt: int, stdout: Path, emit: Callable[[AnyEvent], object],
-        usd_before: float = 0.0, tokens_before: Tokens = NO_TOKENS,
-    ) -> None:  # fmt: skip
-        """`usd_before` and `tokens_before` are those of the session's earlier attempts."""
-        self._agent, self._attempt, self._path, self._emit = agent, attempt, stdout, emit
-        self._stream = EventStream(dialect, usd_before=usd_before, tokens_before=tokens_before)
-        self._file = OutputReader(stdout)
+        self, step: Step, number: int, paths: AttemptPaths, emit: Callable[[AnyEvent], object], chosen: ChosenSession
+    ) -> None:
+        """The step must have a dialect. `chosen` is the conversation that the attempt begins or resumes."""
+        assert step.dialect is not None
+        self._agent, self._attempt, self._path, self._emit = step.name, number, paths.folder / STDOUT, emit
+        self._stream = EventStream(step.dialect, usd_before=chosen.usd, tokens_before=chosen.tokens)
+        self._file = OutputReader(self._path)
         self._timer: asyncio.TimerHandle | None = None
-        self._session = ""  # the one that was reported
+        self._session = chosen.session  # the one that is known
         self._size = 0  # of the file at the last look, in bytes
         self._midway = False  # amid a line
         self.conversation = self._stream.conversation  # with the beginning of its result's text

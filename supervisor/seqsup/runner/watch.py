@@ -17,6 +17,7 @@ from seqsup.model.plan import Step
 from seqsup.model.process import Observation, ProcessMemory, Sample
 from seqsup.model.reason import Reason
 from seqsup.policy import pacing, retry, spare, watch
+from seqsup.policy.sessions import ChosenSession
 from seqsup.policy.watch import Action, Phase, Rules, Watch
 from seqsup.runner.context import RunContext
 from seqsup.runner.ending import Ending
@@ -25,7 +26,6 @@ from seqsup.runner.output_watch import OutputWatch
 from seqsup.runner.punctuality import Punctuality
 from seqsup.runner.stream_watch import StreamWatch
 from seqsup.runner.workspace import Workspace
-from seqsup.state.run_folder import STDOUT
 
 _DESCRIBED_EVERY = 1.0  # seconds; which processes are in the tree costs more than how much it uses
 _LAST_WORDS = 0.02  # seconds for the end of a stream, to report the leader's exit; the attempt's end reads all
@@ -47,17 +47,14 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 class Watcher:
     def __init__(
-        self, step: Step, number: int, workspace: Workspace, context: RunContext, node: NodeWatch, ending: Ending
-    ) -> None:
+        self, step: Step, number: int, workspace: Workspace, context: RunContext, node: NodeWatch, ending: Ending,
+        chosen: ChosenSession,
+    ) -> None:  # fmt: skip
         self._step, self._number, self._workspace, self._context = step, number, workspace, context
         self._node, self._ending = node, ending
         self._output = OutputWatch(step, number, workspace.stdout, workspace.stderr, context.emit)
         kept = workspace.groups is not None and workspace.groups.limits
-        self._stream = (
-            StreamWatch(step.dialect, step.name, number, workspace.paths.folder / STDOUT, context.emit)
-            if step.dialect is not None
-            else None
-        )
+        self._stream = StreamWatch(step, number, workspace.paths, context.emit, chosen) if step.dialect else None
         self._rules = Rules(
             limits=step.limits, timeouts=step.timeouts, sweep=step.drain.sweep,
             snapshot=step.node is not None and step.node.snapshot, leaps=context.host.huge_pages and not kept,

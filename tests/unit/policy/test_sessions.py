@@ -3,7 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from seqsup.model.conversation import Conversation, Tokens
 from seqsup.model.enums import ProcessKind, RetryHow
 from seqsup.model.outcome import Outcome, PastAttempt
 from seqsup.model.preset import PromptForm, prompt_presets, read_preset
@@ -185,3 +187,12 @@ def test_reminder_says_why_the_last_turn_ended(
 ) -> None:
     outcome = Outcome(reason=reason, why="why", exit=None, seconds=3600.0, peak=4 * GIB, processes=processes)
     assert reminder([PastAttempt(content="", session="a", resumed=False, outcome=outcome)]) == expected
+
+
+def test_resumed_conversation_knows_what_it_has_cost() -> None:
+    told = [Conversation(tokens=Tokens(input=n), usd_of_session=float(n)) if n else None for n in (1, 0, 2)]
+    before = [past(Reason.HARD), past(Reason.LOST), past(Reason.HARD)]
+    before = [
+        replace(each, outcome=replace(each.outcome, conversation=its)) for each, its in zip(before, told, strict=True)
+    ]
+    assert choose(RetryHow.AUTO, MINTS, before, "new") == replace(resumes(), usd=2.0, tokens=Tokens(input=3))

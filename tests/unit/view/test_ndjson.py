@@ -46,6 +46,7 @@ def test_a_line_is_flat_and_complete() -> None:
         "left_over": [],
         "forensics": "",
         "leak": None,
+        "conversation": None,
     }
 
 
