@@ -26,7 +26,7 @@ _MAY = {  # use any tool without asking
     "gemini": ["--yolo"],
     "qwen": ["--yolo"],
     "opencode": [],
-    "copilot": ["--allow-all-tools"],
+    "copilot": ["--allow-all"],
 }
 
 

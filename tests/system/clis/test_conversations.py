@@ -1,6 +1,8 @@
 """Conversations of real agent CLIs under seqsup, with a scripted model."""
 
 import os
+import re
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +14,12 @@ from helpers.command_line import Result, Started
 from helpers.model_server import Model, Step, model
 from helpers.paths import STUBS
 from helpers.profiles import Event, of, parsed, proven, reasons, write
-from helpers.real_clis import CLIS, command, environment
+from helpers.real_clis import CLIS, environment, options
 from helpers.waiting import alive, wait_for
+from seqsup.containment.process import children
 
 Cli = Callable[..., Result]
+Stub = Callable[..., list[str]]
 Start = Callable[..., Started]
 
 SAYS: Step = {"say": "counted"}
@@ -30,7 +34,8 @@ def conversation(
 ) -> dict[str, Any]:
     """An agent: the CLI with the prompt "count", its settings in a home of its own."""
     env = environment(cli, asks.url, folder / "own", servers, subscriber=True)
-    return {"name": cli, "preset": cli, "command": command(cli, "count"), "env": env, "cwd": str(folder), **keys}
+    asked = {"prompt": "count", "args": options(cli)}
+    return {"name": cli, "preset": cli, **asked, "env": env, "cwd": str(folder), **keys}
 
 
 def run(seqsup: Cli, profile: Path) -> list[Event]:
@@ -72,5 +77,53 @@ def test_server_that_outlives_its_killed_cli_is_stopped(
     assert not [process for process in ended["left_over"] if alive(process["pid"])]
 
 
+@pytest.mark.parametrize("cli", CLIS)
+def test_killed_conversation_is_resumed(seqsup_started: Start, tmp_path: Path, cli: str) -> None:
+    hangs: Step = {"when": "sixteen", "silence": "before", "times": 1}
+    with model([TOOL, hangs, SAYS]) as asks:
+        profile = write(tmp_path, conversation(cli, asks, tmp_path), retry={"attempts": 2})
+        started = seqsup_started("start", profile, "--json")
+        wait_for(lambda: any(asked.step == 1 for asked in asks.asked), 60)
+        wait_for(lambda: is_stored("sixteen", tmp_path / "own"), 20)
+        [spawned] = of(whole(started), "spawned")
+        for pid in descendants(spawned["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        started.wait(90)
+    assert reasons(whole(started)) == {cli: "completed"}
+    assert len(of(whole(started), "attempt_started")) == 2, of(whole(started), "attempt_ended")
+    earlier = re.compile("count.*sixteen.*You were stopped", re.DOTALL)
+    assert any(earlier.search(asked.text) for asked in asks.asked)
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("cli", [cli for cli in CLIS if cli != "opencode"])  # which waits for a killed tool
+def test_tool_that_eats_memory_is_ended_and_its_cli_lives_on(seqsup: Cli, stub: Stub, tmp_path: Path, cli: str) -> None:
+    script = tmp_path / "eats.sh"
+    script.write_text(f"{shlex.join(stub('grows', 1000, '--rate', 400))}; printf six%s teen")
+    eats: Step = {**TOOL, "shell": "sh eats.sh"}
+    with model([eats, SAYS]) as asks:
+        events = run(
+            seqsup,
+            write(
+                tmp_path,
+                conversation(cli, asks, tmp_path),
+                memory={"soft": "800MiB", "sustain": "200ms", "hard": "4GiB"},
+            ),
+        )
+    assert reasons(events) == {cli: "completed"}, of(events, "attempt_ended")
+    assert len(of(events, "tool_killed")) == 1
+    assert any("Killed" in asked.last and "sixteen" in asked.last for asked in asks.asked)
+
+
+def is_stored(text: str, home: Path) -> bool:
+    """Say whether a CLI has written this into its session below `home`."""
+    files = [path for path in home.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return any(text.encode() in path.read_bytes() for path in files)
+
+
 def whole(started: Started) -> list[Event]:
     return parsed(started.stdout[: started.stdout.rfind("\n") + 1])
+
+
+def descendants(pid: int) -> list[int]:
+    return [pid, *(each for child in children(pid) for each in descendants(child))]
