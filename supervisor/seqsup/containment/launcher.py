@@ -19,7 +19,9 @@ from seqsup.model.profile import Rlimits
 
 CANNOT_ENTER, CANNOT_EXECUTE, NOT_FOUND = 125, 126, 127
 _SAYS = (b"seqsup: ", b"setpriv: ")  # $0, which shells put before their messages
-_FIRST_VICTIM = 1000  # oom_score_adj: the kernel takes an agent before it takes the supervisor
+# oom_score_adj: the kernel takes an agent before it takes the supervisor, and a tool before its CLI if that is spared.
+# The difference counts as half of the limit, or of the machine
+FIRST_VICTIM, AFTER_TOOLS = 1000, 500
 _BLOCK = 512  # bytes: what a shell's `ulimit -c` counts in, and in KiB -d
 
 # Paths are arguments, never text of the script. 0 is the writer itself, in whatever pid namespace.
@@ -94,6 +96,7 @@ class Bounds(Struct, frozen=True):
 
     rlimits: Rlimits
     soft_nofile: int  # that of the user: the supervisor raised its own
+    oom_score_adj: int = FIRST_VICTIM
 
 
 def wrap(
@@ -154,7 +157,7 @@ def _refusal(key: str, limit: int) -> str:
 def _in_shell(bounds: Bounds | None) -> Iterator[str]:
     if bounds is None:
         return
-    yield f"{{ echo {_FIRST_VICTIM} >/proc/self/oom_score_adj; }} 2>/dev/null\n"
+    yield f"{{ echo {bounds.oom_score_adj} >/proc/self/oom_score_adj; }} 2>/dev/null\n"
     if bounds.rlimits.nofile is None:
         yield f"ulimit -S -n {bounds.soft_nofile} || exit {CANNOT_ENTER}\n"
     for key, _, limit, letter, units in _limits(bounds):
@@ -170,7 +173,7 @@ def _in_python(bounds: Bounds | None) -> Iterator[str]:
     ]
     if bounds.rlimits.nofile is None:
         limits.append((resource.RLIMIT_NOFILE, bounds.soft_nofile, None, ""))
-    yield _PYTHON_BOUNDS.format(victim=_FIRST_VICTIM, limits=limits)
+    yield _PYTHON_BOUNDS.format(victim=bounds.oom_score_adj, limits=limits)
 
 
 @cache

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from seqsup.containment.cgroup.group import Cgroup
 from seqsup.containment.confirmed import Confirmed
+from seqsup.containment.launcher import FIRST_VICTIM
 from seqsup.containment.members import Members
 from seqsup.containment.owner import Leader, TreeOwner
 from seqsup.containment.process import Member, read_stat
@@ -19,6 +20,7 @@ from seqsup.model.enums import Measure
 from seqsup.model.outcome import Exit
 from seqsup.model.process import ProcessMemory, TreeProcess
 from seqsup.model.process_names import OTHER, processes
+from seqsup.policy import spare
 from seqsup.policy.confirm import NO_BOUNDS, MemoryBounds
 from seqsup.units import MIB
 
@@ -52,6 +54,8 @@ class Tree:
         self._listing: tuple[int | None, int, int] = None, -1, 0
         self._gave_way = False  # its priority is lowered
         self._named_at = MIB
+        self._forgiven = 0  # kills by the kernel that did not end the tree
+        self._offered: frozenset[int] = frozenset()  # its pids when tools were offered to the kernel
         self._leaving: set[int] = set()  # pids that kill_one() killed
         self.kept = 0  # bytes of members that may outlive the agent, or survived SIGKILL, when they were released
         self.last_whole: tuple[ProcessMemory, ...] = ()  # the names before the leader exited or the kernel killed
@@ -113,8 +117,32 @@ class Tree:
 
     def gone(self) -> str:
         """Return which of the processes that were named last no longer have memory."""
-        gone = [process for process in self.last_whole if process.pid and not self._members.holds(process.pid)]
-        return f"gone since the last look: {processes(gone)}" if gone else ""
+        return f"gone since the last look: {processes(gone)}" if (gone := self._gone()) else ""
+
+    def _gone(self) -> list[ProcessMemory]:
+        return [process for process in self.last_whole if process.pid and not self._members.holds(process.pid)]
+
+    def forgive_kernel(self) -> ProcessMemory | None:
+        """Return the largest process of a tool that the kernel killed, and forget that it did.
+
+        None, and nothing is forgotten, if it is not known which one that was, or if more than tools are gone.
+        """
+        gone = self._gone()
+        if self._group is None or not gone or not all(map(spare.is_of_tool, gone)):
+            return None
+        self._forgiven = self._group.oom_kills()
+        return max(gone, key=lambda process: process.bytes)
+
+    def offer_tools(self) -> None:
+        """Let the kernel take processes of tools first when memory is short. Done if other processes are in the tree
+        than before.
+        """
+        if (pids := frozenset(self.pids())) == self._offered:
+            return
+        self._offered = pids
+        for pid in spare.of_tools(self.placed(), self.leader):
+            if (member := self._members.get(pid)) is not None:
+                member.offer(FIRST_VICTIM)
 
     def kernel_peak(self) -> int:
         """Return the largest charge of the cgroup in bytes, page cache included; 0 if the kernel does not say."""
@@ -262,7 +290,7 @@ class Tree:
         return self.last_whole if self.last_whole and self._kernel_killed() else named
 
     def _kernel_killed(self) -> bool:
-        return self._group is not None and self._group.oom_kills() > 0
+        return self._group is not None and self._group.oom_kills() > self._forgiven
 
     def pids(self) -> tuple[int, ...]:
         """All members known, without a look."""

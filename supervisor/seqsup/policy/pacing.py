@@ -3,7 +3,7 @@
 from math import inf
 
 from seqsup.model.process import Sample
-from seqsup.policy.watch import Phase, Rules, Watch, last_asked, settle
+from seqsup.policy.watch import OOM_SETTLE, Phase, Rules, Watch, last_asked, settle
 from seqsup.units import MIB
 
 _FILL_RATE = 2000 * MIB  # bytes/s one process was seen to grow at
@@ -26,6 +26,8 @@ def pause(watch: Watch, rules: Rules, sample: Sample, rate: float, cpus: int) ->
     waits = [_MAX_PAUSE, _until_near(watch, rules, sample, worst)]
     if limits.host_floor is not None:
         waits += [(sample.host_available - limits.host_floor) / worst / 2]
+    if watch.oom_at is not None:
+        waits += [OOM_SETTLE / 2]
     if watch.phase is Phase.RUNNING:
         # A short agent is measured in the last fifth of its life too, or its peak would be its first sample
         waits += [max((sample.at - watch.started) / 4, _FIRST_PAUSE)]

@@ -1,6 +1,6 @@
 """Which process is ended to spare an agent CLI: the largest leaf of a tool, pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from seqsup.model.enums import ProcessKind
 from seqsup.model.process import ProcessMemory, TreeProcess
@@ -22,8 +22,8 @@ def victim(processes: Iterable[TreeProcess], leader: int, excess: int) -> Proces
     parents = {process.parent for process in tree.values()}
     leaves = [
         process.memory for pid, process in tree.items()
-        if process.memory is not None and pid != leader and pid not in parents and kinds[pid] in _OF_TOOLS
-        and _is_below_tool(pid, tree, kinds, leader)
+        if process.memory is not None and pid not in parents and kinds[pid] in _OF_TOOLS
+        and _is_of_tool(pid, tree, kinds, leader)
     ]  # fmt: skip
     leaves.sort(key=lambda leaf: (-leaf.bytes, leaf.pid))
     if not leaves or sum(leaf.bytes for leaf in leaves[:VICTIMS]) < excess:
@@ -39,16 +39,38 @@ def _kind(process: TreeProcess, leader: int) -> ProcessKind | None:
     return known.kind if process.pid != leader else classify(known.name, known.command.split(" "), leader=False)
 
 
-def _is_below_tool(
+def of_tools(processes: Iterable[TreeProcess], leader: int) -> Iterator[int]:
+    """Yield the pids of tools with their shells, without what leads to an MCP server."""
+    tree = {process.pid: process for process in processes}
+    kinds = {pid: _kind(process, leader) for pid, process in tree.items()}
+    leading = {
+        above for pid, kind in kinds.items() if kind is ProcessKind.MCP_SERVER for above in _above(pid, tree)
+    }  # fmt: skip
+    for pid, kind in kinds.items():
+        if kind in (*_OF_TOOLS, ProcessKind.SHELL) and pid not in leading and _is_of_tool(pid, tree, kinds, leader):
+            yield pid
+
+
+def is_of_tool(process: ProcessMemory) -> bool:
+    """Return whether the agent can continue without a process, by its kind alone."""
+    return process.kind in (*_OF_TOOLS, ProcessKind.SHELL)
+
+
+def _is_of_tool(
     pid: int, tree: Mapping[int, TreeProcess], kinds: Mapping[int, ProcessKind | None], leader: int
 ) -> bool:
-    above, seen = set[ProcessKind | None](), {pid}
-    while (parent := tree[pid].parent) in tree and parent not in seen:
-        seen.add(pid := parent)
-        above.add(kinds[pid])
-    if above & {None, ProcessKind.MCP_SERVER}:
+    above = _above(pid, tree)
+    among = {kinds[each] for each in above}
+    if pid == leader or among & {None, ProcessKind.MCP_SERVER}:
         return False
-    return ProcessKind.AGENT in (above if pid == leader else kinds.values())
+    return ProcessKind.AGENT in (among if leader in above else kinds.values())
+
+
+def _above(pid: int, tree: Mapping[int, TreeProcess]) -> list[int]:
+    above = [pid]
+    while (parent := tree[above[-1]].parent) in tree and parent not in above:
+        above.append(parent)
+    return above[1:]
 
 
 def notice(process: ProcessMemory, used: int, key: str, limit: int) -> str:

@@ -8,6 +8,7 @@ RUNNING   | leader gone, tree empty         | END
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
           |  of an agent that is spared     | RUNNING, SPARE, again each second; after `VICTIMS` in a row STOPPING, TERM
           | hard, of one that is spared     | RUNNING, SPARE, at each look; after as many KILLING, as below
+          |  or the kernel killed in it      | RUNNING, SPARE, once it is known which process that was; else KILLING
           |  back within 60 s, at most 4 ×  | RUNNING, COLLECT, `gap` after the last; the fifth time STOPPING, TERM
           |  a heap snapshot is wanted      | STOPPING, SNAPSHOT; TERM once it is over
           | over warn, if `early`           | RUNNING, COLLECT, `gap` after the last was over
@@ -39,6 +40,7 @@ LINGER = 0.25  # all eight MCP servers measured were gone 0.13 s after their cli
 LEFTOVER_GRACE = 2.0  # a leftover process gets no time to finish
 KILL_DEADLINE = 10.0
 LEAVE = 2.0  # seconds in which a killed process gives back its memory
+OOM_SETTLE = 0.1  # seconds after which a process that the kernel killed has no memory
 SPARE_PACE = 1.0  # seconds between two processes killed over soft
 LASTING = 60.0  # a collection that kept it below soft for so long was of use
 COMEBACKS = 5
@@ -62,7 +64,7 @@ class Action(Enum):
     WARN = auto()
     COLLECT = auto()
     SNAPSHOT = auto()
-    SPARE = auto()  # kill a process of a tool; if that cannot help, step again with rules that do not spare
+    SPARE = auto()  # kill a process of a tool, or accept that the kernel did; else step again without rules.spare
     TERMINATE = auto()
     KILL = auto()
     END = auto()
@@ -100,6 +102,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     comebacks: int = 0  # collections in a row without a lasting effect
     tools_ended: int = 0  # processes in a row that were killed to spare the others
     tool_ended_at: float = -inf
+    oom_at: float | None = None  # when the kernel killed in it, until it is known which process
     tool_ended_for: Reason | None = None  # of the last one
     warned: bool = False  # or was over soft, which is reported instead
     stops: int = 0  # how many of the signals that end it are due
@@ -130,8 +133,12 @@ def step(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Action]:
         return watch, Action.WAIT
     if watch.phase is Phase.KILLING:
         return _kill_on(watch, sample)
-    if breach := _at_once(watch, rules.limits, sample) or _too_many(rules.processes, sample):
-        if breach[0] is Reason.HARD and _may_spare(watch, rules, sample):
+    if breach := _at_once(watch, rules, sample) or _too_many(rules.processes, sample):
+        if breach[0] in (Reason.HARD, Reason.KERNEL_OOM) and _may_spare(watch, rules, sample):
+            if breach[0] is Reason.KERNEL_OOM:
+                watch = replace(watch, oom_at=sample.at if watch.oom_at is None else watch.oom_at)
+                if sample.at - (watch.oom_at or 0.0) < OOM_SETTLE:
+                    return watch, Action.WAIT
             return _spare(watch, sample, breach), Action.SPARE
         return _stop(watch, Phase.KILLING, sample, breach), Action.KILL
     match watch.phase:
@@ -153,8 +160,9 @@ def _over_soft_since(watch: Watch, soft: int | None, sample: Sample) -> float | 
     return sample.at if watch.over_soft_since is None else watch.over_soft_since
 
 
-def _at_once(watch: Watch, limits: Limits, sample: Sample) -> tuple[Reason, str] | None:
-    if sample.kernel_oom:
+def _at_once(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] | None:
+    limits = rules.limits
+    if sample.kernel_oom and not (rules.spare and sample.root_exited):  # its exit shows whether it was killed
         why = f"the kernel killed a process of it: its cgroup or machine ran out of memory ({sample.kernel_oom})"
         return Reason.KERNEL_OOM, why
     leaving = sample.leaving if sample.at - watch.tool_ended_at < LEAVE else 0
@@ -242,7 +250,7 @@ def _over_soft(watch: Watch, rules: Rules, sample: Sample) -> tuple[Watch, Actio
 
 
 def _may_spare(watch: Watch, rules: Rules, sample: Sample) -> bool:
-    runs = watch.phase is Phase.RUNNING and not sample.root_exited
+    runs = watch.phase is Phase.RUNNING and not sample.root_exited and sample.halt < Halt.NOW
     return rules.spare and runs and _in_a_row(watch, sample) < VICTIMS
 
 
@@ -253,7 +261,7 @@ def _in_a_row(watch: Watch, sample: Sample) -> int:
 def _spare(watch: Watch, sample: Sample, breach: tuple[Reason, str]) -> Watch:
     reason, why = breach
     ended = _in_a_row(watch, sample) + 1
-    return replace(watch, tools_ended=ended, tool_ended_at=sample.at, tool_ended_for=reason, note=why)
+    return replace(watch, tools_ended=ended, oom_at=None, tool_ended_at=sample.at, tool_ended_for=reason, note=why)
 
 
 def last_asked(watch: Watch) -> float:

@@ -5,6 +5,7 @@ import os
 from contextlib import closing
 from typing import NamedTuple
 
+from seqsup.containment.launcher import AFTER_TOOLS, FIRST_VICTIM
 from seqsup.containment.owner import Leader
 from seqsup.containment.stop import stop
 from seqsup.containment.tree import Tree
@@ -75,7 +76,8 @@ async def execute(
 
 async def _start(step: Step, workspace: Workspace, context: RunContext, env: dict[str, str]) -> Tree:
     launch = Launch(
-        command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits, group=workspace.group()
+        command=step.command, cwd=step.cwd, env=env, account=step.account, rlimits=step.rlimits,
+        group=workspace.group(), oom_score_adj=AFTER_TOOLS if step.ends_tools_first else FIRST_VICTIM,
     )  # fmt: skip
     with open_stdin(step) as stdin, users.entering(step.account, step.cwd) as cwd:
         streams = (stdin.fileno(), workspace.stdout.fd, workspace.stderr.fd)

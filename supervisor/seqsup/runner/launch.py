@@ -39,6 +39,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     account: Account | None = None  # None: the supervisor's user
     rlimits: Rlimits = Rlimits()
     group: Cgroup | None = None
+    oom_score_adj: int = launcher.FIRST_VICTIM
 
     def wrapped(self, owner: TreeOwner) -> tuple[Sequence[str], Mapping[str, str]]:
         """Return the words that enter the cgroup, set limits and user, and become the command; and its environment."""
@@ -47,7 +48,7 @@ class Launch(Struct, frozen=True, kw_only=True):
         kills_leader = owner.kills_leader(grouped=self.group is not None, becomes=become is not None)
         command = launcher.wrap(
             words, self.group.entry if self.group is not None else (), names=env, die_with_us=not kills_leader,
-            bounds=launcher.Bounds(self.rlimits, owner.soft_nofile),
+            bounds=launcher.Bounds(self.rlimits, owner.soft_nofile, self.oom_score_adj),
             becoming=users.becoming(become) if become is not None else (), parent=owner.parent_pid,
         )  # fmt: skip
         return command, env

@@ -185,6 +185,8 @@ class Watcher:
         if sample.at - self._described < _DESCRIBED_EVERY or self._watch.phase is Phase.KILLING:
             return None
         self._described = sample.at
+        if self._rules.spare:
+            tree.offer_tools()
         return tree.describe(sample.used)
 
     def _sample(self, tree: Tree) -> Sample:
@@ -238,11 +240,15 @@ class Watcher:
 
     def _spare(self, tree: Tree, stepped: Watch, sample: Sample) -> bool:
         """Kill the largest process of a tool. Return False if that cannot bring the tree below its limit."""
-        limits, used = self._rules.limits, sample.used
-        key, limit = ("hard", limits.hard) if stepped.tool_ended_for is Reason.HARD else ("soft", limits.soft)
-        assert limit is not None
-        victim = spare.victim(tree.placed(), tree.leader, used - sample.leaving - limit)
-        if victim is None or not tree.kill_one(victim.pid):
+        limits, used, reason = self._rules.limits, sample.used, stepped.tool_ended_for
+        key, limit = ("soft", limits.soft) if reason is Reason.SOFT else ("hard", limits.hard)
+        if limit is None:  # the machine ran out of memory, not its cgroup
+            return False
+        if reason is Reason.KERNEL_OOM:
+            used, victim = max(used, limit), tree.forgive_kernel()
+        else:
+            victim = spare.victim(tree.placed(), tree.leader, used - sample.leaving - limit)
+        if victim is None or not (reason is Reason.KERNEL_OOM or tree.kill_one(victim.pid)):
             return False
         self._context.emit(
             ToolKilled(

@@ -67,7 +67,8 @@ class Workspace:
         """The kernel's group, if there can be one; OSError where it refuses."""
         if self._group is None and self.groups is not None:
             name = f"{self._step.name}-{self._number}"
-            self._group = self.groups.make(name, self._step.limits.hard, most_processes(self._step.rlimits.processes))
+            hard, processes = self._step.limits.hard, most_processes(self._step.rlimits.processes)
+            self._group = self.groups.make(name, hard, processes, as_one=not self._step.ends_tools_first)
         return self._group
 
     def telemetry(self) -> "Telemetry | None":

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from seqsup.model.enums import ProcessKind
 from seqsup.model.process import ProcessMemory, TreeProcess
-from seqsup.policy.spare import VICTIMS, notice, victim
+from seqsup.policy.spare import VICTIMS, notice, of_tools, victim
 from seqsup.units import GIB, MIB
 
 AGENT, SHELL, OTHER = ProcessKind.AGENT, ProcessKind.SHELL, ProcessKind.OTHER
@@ -58,6 +58,11 @@ def test_several_leaves_together_may_help() -> None:
     many = [process(20 + n, LEADER, OTHER, 100) for n in range(2 * VICTIMS)]
     assert victim([CLI, *many], LEADER, VICTIMS * 100 * MIB) is not None
     assert victim([CLI, *many], LEADER, VICTIMS * 100 * MIB + 1) is None
+
+
+def test_kernel_prefers_tools_with_their_shells_and_not_what_leads_to_an_mcp_server() -> None:
+    server = [process(30, LEADER, SHELL), process(31, 30, MCP_SERVER), process(32, 31, OTHER)]
+    assert list(of_tools([CLI, *TOOL, *server], LEADER)) == [20, 21]
 
 
 @st.composite

@@ -1,6 +1,7 @@
 """Every decision about a running tree, as histories: samples in, actions out. No process, no clock."""
 
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from seqsup.policy.watch import (
     LASTING,
     LEFTOVER_GRACE,
     LINGER,
+    OOM_SETTLE,
     SPARE_PACE,
     Action,
     Phase,
@@ -76,6 +78,10 @@ def node(seconds: float, mib: int, collected: float | None = None) -> Sample:
 
 def snapping(seconds: float, mib: int = 250) -> Sample:
     return replace(at(seconds, mib), snapping=True)
+
+
+def oom(seconds: float, mib: int = 50, *, gone: bool = False) -> Sample:
+    return replace(at(seconds, mib, gone=gone), kernel_oom="oom_kill 1")
 
 
 def leaving(seconds: float, mib: int, leaves: int) -> Sample:
@@ -575,6 +581,10 @@ TOOLS_FIRST_HISTORIES: dict[str, tuple[list[Sample], list[Action], Reason | None
     "hard: after five in a row the tree": (
         [at(1 + n / 100, 400) for n in range(6)], [*[SPARE] * 5, KILL], Reason.HARD,
     ),
+    "the kernel killed: it is seen which process": (
+        [oom(1, 400), oom(1.05), oom(1.1), at(1.15)], [WAIT, WAIT, SPARE, WAIT], None,
+    ),
+    "the kernel killed, and the CLI has exited": ([oom(1), oom(1.05, gone=True)], [WAIT, WAIT], None),
     "floor of the host: the tree": ([at(1, host=499)], [KILL], Reason.HOST_FLOOR),
     "the CLI has exited: the leftovers": ([at(1, gone=True), at(1.01, 400, gone=True)], [WAIT, KILL], None),
 }  # fmt: skip
@@ -724,6 +734,10 @@ def no_warning_follows_what_says_more(rules: Rules, taken: list[Taken]) -> None:
 def at_or_above_hard_nothing_waits(rules: Rules, taken: list[Taken]) -> None:
     for sample, watch, action in taken:
         if (rules.limits.hard is not None and sample.used >= rules.limits.hard) or sample.kernel_oom:
+            if watch.oom_at is not None and sample.at - watch.oom_at < OOM_SETTLE:
+                continue  # the kernel is freeing memory
+            if rules.spare and sample.root_exited and sample.used < (rules.limits.hard or inf):
+                continue  # the exit tells whether the kernel killed the CLI
             assert action in (KILL, SPARE) or watch.phase is Phase.ABANDONED or not sample.processes
 
 
@@ -731,10 +745,13 @@ def a_tool_ends_above_a_limit_only_and_few_in_a_row(rules: Rules, taken: list[Ta
     moments = list[float]()
     for sample, watch, action in taken:
         if action is SPARE:
-            limit = rules.limits.hard if watch.tool_ended_for is Reason.HARD else rules.limits.soft
+            limits = {Reason.HARD: rules.limits.hard, Reason.SOFT: rules.limits.soft, Reason.KERNEL_OOM: 0}
             assert rules.spare
+            assert watch.tool_ended_for is not None
+            limit = limits[watch.tool_ended_for]
             assert limit is not None
             assert sample.used >= limit
+            assert bool(sample.kernel_oom) is (watch.tool_ended_for is Reason.KERNEL_OOM)
             assert watch.phase is Phase.RUNNING
             assert not sample.root_exited
             if watch.tool_ended_for is Reason.SOFT and moments:

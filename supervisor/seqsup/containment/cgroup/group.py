@@ -74,8 +74,11 @@ class Cgroups(Protocol):
     limits: bool  # whether the kernel keeps `hard`
     kill_file: str | None  # a write to it kills all of the run
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> Cgroup:
-        """Make the cgroup of one tree, without swap; OSError says what the kernel refused."""
+    def make(self, name: str, hard: int | None, pids_max: int | None, *, as_one: bool = True) -> Cgroup:
+        """Make the cgroup of one tree, without swap; OSError says what the kernel refused.
+
+        `as_one`: if the kernel kills in it, it kills all of it where it can.
+        """
 
     def close(self) -> bool:
         """Remove the run's empty cgroups, and return whether all are gone."""

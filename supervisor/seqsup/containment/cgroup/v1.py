@@ -143,7 +143,8 @@ class CgroupsV1:
         if beside is not None:
             self.detail += f"; {beside.detail}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> CgroupV1:
+    def make(self, name: str, hard: int | None, pids_max: int | None, *, as_one: bool = True) -> CgroupV1:
+        """The kernel kills a process at a time, whatever `as_one` says."""
         memory = attempt_folder(self._runs["memory"], name)
         pids = attempt_folder(self._runs["pids"], name) if "pids" in self._runs else None
         members: Membership

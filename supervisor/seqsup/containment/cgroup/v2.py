@@ -54,10 +54,10 @@ class CgroupV2:
             self._oom.read()
         return self._epoll.fileno() if self._epoll else None
 
-    def limit(self, hard: int | None, pids_max: int | None) -> None:
+    def limit(self, hard: int | None, pids_max: int | None, *, as_one: bool) -> None:
         if hard is not None:
             write(f"{self._folder}/memory.max", str(backstop(hard)))
-            write(f"{self._folder}/memory.oom.group", "1")
+            write(f"{self._folder}/memory.oom.group", str(int(as_one)))
         if pids_max is not None:
             write(f"{self._folder}/pids.max", str(pids_max))
 
@@ -105,13 +105,13 @@ class CgroupsV2:
         self.kill_file = str(run / "cgroup.kill") if (run / "cgroup.kill").exists() else None  # since Linux 5.14
         self.detail = f"{'memory, pids' if limits else 'membership'} and kill below {run.parent}"
 
-    def make(self, name: str, hard: int | None, pids_max: int | None) -> CgroupV2:
+    def make(self, name: str, hard: int | None, pids_max: int | None, *, as_one: bool = True) -> CgroupV2:
         folder = attempt_folder(self._run, name)
         os.mkdir(folder)  # noqa: PTH102
         group = CgroupV2(folder, limits=self.limits)
         if self.limits:
             try:
-                group.limit(hard, pids_max)
+                group.limit(hard, pids_max, as_one=as_one)
             except OSError:
                 group.close()
                 raise

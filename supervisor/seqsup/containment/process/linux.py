@@ -173,6 +173,16 @@ class LinuxMember:
         if not self.gone():
             kill_and_free(self.pid, self.pidfd, [member.pidfd for member in others])
 
+    def offer(self, oom_score_adj: int) -> None:
+        """Let the kernel prefer it, and the children that it will have, when memory is short."""
+        with contextlib.suppress(OSError):
+            fd = os.open(f"/proc/{self.pid}/oom_score_adj", os.O_WRONLY)
+            try:
+                if not self.reaped():  # else the pid may be another's
+                    os.write(fd, str(oom_score_adj).encode())
+            finally:
+                os.close(fd)
+
     def gone(self) -> bool:
         """Return whether every thread has exited. Only then is its memory back: RSS reads 0 up to 0.5 s earlier."""
         poll = select.poll()

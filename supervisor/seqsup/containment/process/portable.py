@@ -75,6 +75,9 @@ class PortableMember:
     def kill_and_free(self, others: "Iterable[PortableMember]") -> None:
         """There is nothing by which its memory could be freed faster."""
 
+    def offer(self, oom_score_adj: int) -> None:
+        """Only Linux has such a preference."""
+
     def gone(self) -> bool:
         with suppress(psutil.NoSuchProcess):
             return not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE
