@@ -33,6 +33,7 @@ preload     what the file that Node processes read first costs them: start, of C
             gives back, and how soon a process with a blocked loop answers
 scrape      a scrape of 12 and of 200 agents, and one while fork bombs are killed; the supervisor's memory with metrics
             off, on, and read; what metrics add to a run without a scrape
+stream      CPU time to read a line of each agent CLI's JSON stream, and the share of a core at 100 lines a second
 
 "met" compares the median with the target, or the worst value where the row says so.
 """
@@ -61,6 +62,7 @@ import scrape
 import sequential
 import spawn
 import startup
+import stream
 import watch
 from lab import MIB, NODE, Failed, Lab, Row
 
@@ -68,7 +70,7 @@ BENCHMARKS = {
     "sequential": sequential, "handover": handover, "idle": idle, "startup": startup,
     "overshoot": overshoot, "peers": peers, "watch": watch, "spawn": spawn, "bombs": bombs,
     "leftovers": leftovers, "flat": flat, "many": many, "preload": preload,
-    "scrape": scrape,
+    "scrape": scrape, "stream": stream,
 }  # fmt: skip
 
 
