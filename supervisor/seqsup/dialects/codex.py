@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from seqsup.dialects.facts import (
     Answered,
+    Denied,
     Fact,
     Finished,
     Line,
@@ -13,7 +14,7 @@ from seqsup.dialects.facts import (
     ToolEnded,
     ToolStarted,
 )
-from seqsup.dialects.values import about, number, table, text, tokens
+from seqsup.dialects.values import about, number, table, tables, text, tokens
 from seqsup.model.conversation import ResultKind
 
 _TOOLS = {
@@ -59,6 +60,8 @@ class Codex:
             if ended:
                 self._items.discard(id)
                 self._asked = True
+                if item.get("status") == "declined":
+                    yield Denied(id)
                 yield ToolEnded(id, _error(item))
 
     def _answer(self) -> Iterator[Fact]:
@@ -69,12 +72,15 @@ class Codex:
 
 
 def _about(item: Line) -> str:
-    return about(item.get("arguments")) or about({key: item.get(key) for key in ("command", "query", "prompt")})
+    paths = " ".join(text(change.get("path")) for change in tables(item.get("changes")))
+    named = {"command": item.get("command"), "query": item.get("query"), "prompt": item.get("prompt"), "path": paths}
+    return about(item.get("arguments")) or about(named)
 
 
 def _error(item: Line) -> str:
-    if item.get("status") != "failed":
+    status = item.get("status")
+    if status not in ("failed", "declined"):
         return ""
     code = number(item.get("exit_code"))
     output = text(item.get("aggregated_output")) or text(table(item, "error").get("message"))
-    return f"exit code {code:.0f}\n{output}" if code else output or "failed"
+    return f"exit code {code:.0f}\n{output}" if code else output or str(status)

@@ -120,8 +120,8 @@ class Fold:
 
     def _deny(self, fact: Denied) -> None:
         tool = self._tools.get(fact.id)
-        name = fact.tool or (tool.name if tool is not None else "")
-        self._denied[fact.id] = name[:_WORD]
+        if name := fact.tool or (tool.name if tool is not None else ""):
+            self._denied[fact.id] = name[:_WORD]
 
     def _finish(self, fact: Finished) -> None:
         """Keep the kind of the last result. A good one without text, as after a background task, keeps the text."""

@@ -202,6 +202,20 @@ def test_last_result_gives_the_kind_and_the_last_one_with_text_the_text() -> Non
     assert conversation("claude/turn", text).result == Result(kind=ResultKind.COMPLETED, text="done")
 
 
+def test_codex_reports_a_declined_command() -> None:
+    item = {"id": "1", "type": "command_execution", "command": "rm -r .", "status": "declined"}
+    line = json.dumps({"type": "item.completed", "item": item}).encode() + b"\n"
+    assert conversation("codex/turn", line).denied == ("shell",)
+    assert Transcript("codex").feed(line).decode() == "▶ shell: rm -r .\n  ✖ declined\n"
+
+
+def test_codex_names_the_files_that_it_changes() -> None:
+    changes = [{"path": "a.py", "kind": "add"}, {"path": "b.py", "kind": "update"}]
+    item = {"id": "1", "type": "file_change", "changes": changes, "status": "completed"}
+    line = json.dumps({"type": "item.completed", "item": item}).encode() + b"\n"
+    assert Transcript("codex").feed(line).decode() == "▶ file_change: a.py b.py\n"
+
+
 # -- what a person reads
 
 
