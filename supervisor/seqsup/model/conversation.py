@@ -75,7 +75,7 @@ class Conversation(Struct, frozen=True, kw_only=True):
     result: Result | None = None
     denied: tuple[str, ...] = ()  # tools whose use was not permitted
     malformed: int = 0  # lines that are not JSON objects
-    skipped: int = 0  # lines that were too long to read
+    skipped: int = 0  # lines that were too long, and parts for which there was no time
 
     @property
     def begun(self) -> bool:

@@ -43,6 +43,7 @@ class StreamWatch:
         self._session = chosen.session  # the one that is known
         self._size = 0  # of the file at the last look, in bytes
         self._midway = False  # amid a line
+        self._gaps = 0  # parts that were skipped
         self.conversation = self._stream.conversation  # with the beginning of its result's text
         self.lines = 0  # that were read so far: an event of any kind is a sign of life
         self.heard = time.monotonic()  # when the last one was read
@@ -119,7 +120,7 @@ class StreamWatch:
             return
         if self._midway:
             self._feed(b"\n")
-        self._file.at = begins
+        self._file.at, self._gaps = begins, self._gaps + 1
         while piece := self._file.read(_PIECE):
             _, newline, rest = piece.partition(b"\n")
             if newline:
@@ -135,8 +136,9 @@ class StreamWatch:
             self._session = session
             self._emit(SessionReported(agent=self._agent, attempt=self._attempt, session=session))
 
-    @staticmethod
-    def _brief(conversation: Conversation) -> Conversation:
+    def _brief(self, conversation: Conversation) -> Conversation:
+        if self._gaps:
+            conversation = replace(conversation, skipped=conversation.skipped + self._gaps)
         result = conversation.result
         if result is None or len(result.text) <= _TEXT:
             return conversation

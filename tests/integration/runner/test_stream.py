@@ -1,6 +1,7 @@
 """The JSON stream of an agent's CLI, read while it runs: stubs write what the CLIs wrote."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from seqsup.model.preset import read_preset
 from seqsup.model.reason import Reason
 from seqsup.runner.stop_request import StopRequest
 from seqsup.state.artifacts import summary
+from seqsup.units import MIB
 
 STREAMS = ROOT / "tests/data/streams"
 
@@ -98,3 +100,61 @@ def test_program_without_a_stream_is_judged_by_its_words(tmp_path: Path) -> None
     )  # fmt: skip
     made = tried(own, tmp_path / "run")
     assert (made.reason, made.outcome.resets_at) == (Reason.USAGE_LIMIT, 1796259227)
+
+
+# -- a stream that is written faster than it can be read
+
+FLOOD = """
+import json, os, subprocess, sys, time
+said = {"type": "assistant", "message": {"id": "m", "content": [{"type": "text", "text": "x" * 60}]}}
+block = (json.dumps(said) + "\\n").encode() * 1000
+os.write(1, b'{"type":"system","subtype":"init","session_id":"s1"}\\n')
+total, pause, leak = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+child = subprocess.Popen([sys.executable, "-c", leak]) if leak else None
+written = 0
+while written < total:
+    written += os.write(1, block)
+    time.sleep(pause)
+os.write(1, b'{"type":"x","long":"')
+for _ in range(50):
+    os.write(1, b"y" * 2**20)
+os.write(1, b'"}\\n{"type":"result","is_error":false,"num_turns":1,"result":"done"}\\n')
+"""
+LEAK = "import time; held = []\nwhile True: held.append(bytearray(b'x') * 2**22); time.sleep(0.02)"
+
+
+def flooded(tmp_path: Path, total: int, pause: float, leak: str = "", **changes: Any) -> Tried:
+    """Make an attempt at a program that writes `total` bytes and a line of 50 MiB before its result."""
+    words = (sys.executable, "-c", FLOOD, str(total), str(pause), leak)
+    own = step(*words, cwd=tmp_path, dialect="claude", preset=read_preset("claude"), **changes)
+    return tried(own, tmp_path / "run")
+
+
+def own_memory(key: str) -> int:
+    """Return a figure of this process in bytes: VmRSS now, VmHWM the highest since it was reset."""
+    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("output_max", [None, 16 * MIB])
+def test_result_behind_a_flood_is_read_and_memory_stays_bounded(tmp_path: Path, output_max: int | None) -> None:
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    before = own_memory("VmRSS")
+    made = flooded(tmp_path, 200 * MIB, 0.0, output_max=output_max)
+    conversation = made.outcome.conversation
+    assert made.reason is Reason.COMPLETED
+    assert conversation is not None
+    assert conversation.result is not None
+    assert (conversation.session, conversation.result.text) == ("s1", "done")
+    assert conversation.skipped >= 1
+    assert own_memory("VmHWM") - before < 64 * MIB
+
+
+def test_leak_beside_ten_thousand_lines_a_second_is_stopped_at_its_limit(tmp_path: Path) -> None:
+    made = flooded(tmp_path, 2**40, 0.1, LEAK, limits={"hard": 256 * MIB})
+    assert made.reason is Reason.HARD
+    assert made.outcome.peak < 320 * MIB
+    assert made.outcome.seconds < 10
+    assert made.outcome.conversation is not None
+    assert made.outcome.conversation.session == "s1"
