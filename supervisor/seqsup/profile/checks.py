@@ -316,11 +316,6 @@ def _prompt(agent: AgentTable) -> Wrong:
         yield ("model",), f"preset {agent.preset} has no option for a model\nremove it"
     elif agent.model is not None and not agent.model.strip():
         yield ("model",), "empty; write a model's name, or remove the key for the CLI's own"
-    else:
-        ours = {word.partition("=")[0] for word in (*agent.form.mint[:1], *agent.form.resume[:1])}
-        for n, word in enumerate(agent.args):
-            if (option := word.partition("=")[0]) in ours:
-                yield ("args", n), f"{option} names a session, which seqsup does itself\nremove it"
 
 
 def _resumed(profile: Profile) -> Wrong:

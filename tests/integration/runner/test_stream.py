@@ -139,7 +139,7 @@ def own_memory(key: str) -> int:
 
 @pytest.mark.parametrize("output_max", [None, 16 * MIB])
 def test_result_behind_a_flood_is_read_and_memory_stays_bounded(tmp_path: Path, output_max: int | None) -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again
     before = own_memory("VmRSS")
     made = flooded(tmp_path, 200 * MIB, 0.0, output_max=output_max)
     conversation = made.outcome.conversation

@@ -173,7 +173,6 @@ WRONG = [
     ('[[agents]]\nname = "a"\nprompt = 3', "agents[0].prompt", "expected text in quotes"),
     (PROMPT + 'model = ""', "agents[0].model", "empty; write a model's name"),
     (PROMPT + 'args = "-c x"', "agents[0].args", '(write args = ["-c x"])'),
-    (PROMPT + 'args = ["-c", "--resume=x"]', "agents[0].args[1]", "--resume names a session, which seqsup does itself"),
     (AGENT + 'args = ["x"]', "agents[0].args", "goes with a prompt only (write it into command)"),
     (AGENT + 'model = "x"', "agents[0].model", "goes with a prompt only (write it into command)"),
     (PROMPT + 'cwd = "{summary:a}"', "agents[0].cwd", "use it in command, prompt, args, env or stdin"),
