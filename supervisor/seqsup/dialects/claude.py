@@ -1,6 +1,7 @@
 """Claude Code: `claude -p --output-format stream-json --verbose`, after version 2.1.332."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from seqsup.dialects.facts import (
     Cost,
@@ -12,11 +13,10 @@ from seqsup.dialects.facts import (
     ModelKnown,
     SessionCost,
     SessionKnown,
-    SessionSpent,
     Settled,
 )
 from seqsup.dialects.messages import Messages, denials, words
-from seqsup.dialects.values import count, number, table, tables, text, tokens
+from seqsup.dialects.values import count, number, over, table, tables, text, tokens
 from seqsup.model.conversation import ProviderLimit, ResultKind, Tokens
 
 _KINDS = {"max_turns": ResultKind.BUDGET, "budget_exhausted": ResultKind.BUDGET}
@@ -28,6 +28,7 @@ class Claude:
     def __init__(self) -> None:
         self._messages = Messages()
         self._error = ""  # of the API, in the last message
+        self._reported, self._usd = Tokens(), 0.0  # by the last result
 
     def read(self, line: Line) -> Iterator[Fact]:
         match line.get("type"):
@@ -45,7 +46,7 @@ class Claude:
             case "rate_limit_event":
                 yield LimitSeen(_limit(table(line, "rate_limit_info")))
             case "result":
-                yield from _spent(line)
+                yield from self._spent(line)
                 yield from denials(line)
                 kind = self._kind(line)
                 yield Finished(kind, "" if kind is ResultKind.INTERRUPTED else _text(line))  # it has a diagnostic only
@@ -60,6 +61,24 @@ class Claude:
         if self._error == "billing_error":
             return ResultKind.NO_CREDIT
         return ResultKind.INTERRUPTED if reason.startswith("aborted") else _KINDS.get(reason, ResultKind.FAILED)
+
+    def _spent(self, line: Line) -> Iterator[Fact]:
+        """`usage` lacks subagents. `modelUsage` and `total_cost_usd` include the session's earlier processes."""
+        usd = number(line.get("total_cost_usd"))
+        latest = line.get("model_usage_since_last_result")
+        if isinstance(latest, dict):
+            models = _models(latest)
+            yield Settled(_sum(models))
+            yield Cost(sum(number(model.get("costUSD")) or 0.0 for model in models))
+            if usd is not None:
+                yield SessionCost(usd)
+        else:  # an older version (2.1.197), whose sums are of this process
+            total = _sum(_models(line.get("modelUsage")))
+            yield Settled(over(total, self._reported))
+            if usd is not None:
+                yield Cost(max(0.0, usd - self._usd))
+                self._usd = usd
+            self._reported = total
 
 
 def _system(line: Line) -> Iterator[Fact]:
@@ -77,18 +96,8 @@ def _text(line: Line) -> str:
     return words(line.get("result")) or listed
 
 
-def _spent(line: Line) -> Iterator[Fact]:
-    """`usage` lacks subagents, `modelUsage` and `total_cost_usd` include the session's earlier processes."""
-    latest = line.get("model_usage_since_last_result")
-    if isinstance(latest, dict):
-        models = tables(list(latest.values()))
-        yield Settled(_sum(models))
-        yield Cost(sum(number(model.get("costUSD")) or 0.0 for model in models))
-    else:  # of an older version
-        yield SessionSpent(_sum(tables(list(table(line, "modelUsage").values()))))
-    total = number(line.get("total_cost_usd"))
-    if total is not None:
-        yield SessionCost(total)
+def _models(usage: Any) -> list[Line]:
+    return tables(list(table(usage).values()))
 
 
 def _sum(models: list[Line]) -> Tokens:

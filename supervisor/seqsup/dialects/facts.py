@@ -11,6 +11,8 @@ Line = dict[str, Any]  # a decoded line: any value may have any type
 
 
 class SessionKnown(Struct, frozen=True):
+    """The id of the session. It comes with the begin of a turn, or with each line."""
+
     session: str
 
 
@@ -99,6 +101,6 @@ Fact = (
 class Reader(Protocol):
     """Reads the lines of one process of a CLI, in their order. A line that it does not know has no facts."""
 
-    prices: bool  # whether the CLI knows what its requests cost
+    prices: bool  # whether the CLI always reports what its turns cost
 
     def read(self, line: Line) -> Iterable[Fact]: ...

@@ -19,6 +19,7 @@ from seqsup.dialects.facts import (
     ToolEnded,
     ToolStarted,
 )
+from seqsup.dialects.values import over
 from seqsup.model.conversation import Conversation, ProviderLimit, Result, ResultKind, Tokens, ToolUse
 
 NO_TOKENS = Tokens()
@@ -33,15 +34,14 @@ class _Costs(Struct):
     before: float  # of the session's earlier attempts
     attempt: float | None = None
     session: float | None = None
-    summed: bool = False  # the attempt's was reported apart from the session's
-    open: bool = False  # an answer came whose cost was not reported
+    reported: bool = False  # the session's was
+    open: bool = False  # something was asked since the last report
 
 
 class Fold:
     """Facts of one attempt.
 
-    `usd_before` and `tokens_before` are those of the session's earlier attempts. They matter for a CLI that reports
-    its session's sums only.
+    `usd_before` and `tokens_before` are those of the session's earlier attempts.
     """
 
     def __init__(self, *, prices: bool, usd_before: float = 0.0, tokens_before: Tokens = NO_TOKENS) -> None:
@@ -65,9 +65,10 @@ class Fold:
         """Return the text of the last result, or else the last text of the model."""
         return self._text or "".join(self._said)
 
-    def conversation(self, *, over: bool, malformed: int, skipped: int) -> Conversation:
-        """Return all so far. `over`: no more facts follow."""
-        usd, partial = self._costs.attempt, over and self._costs.open and self._prices
+    def conversation(self, *, ended: bool, malformed: int, skipped: int) -> Conversation:
+        """Return all so far. `ended`: no more facts follow."""
+        usd = self._costs.attempt
+        partial = ended and self._costs.open and (self._prices or usd is not None)
         return Conversation(
             session=self._session, model=self._model, turns=self._turns,
             tool=next(reversed(self._tools.values()), None),
@@ -95,6 +96,7 @@ class Fold:
                 self._limit = limit
             case SessionKnown(session):
                 self._session = session[:_WORD] or self._session
+                self._costs.open = True
             case ModelKnown(model):
                 self._model = model[:_WORD] or self._model
             case Finished():
@@ -140,25 +142,16 @@ class Fold:
                 self._settled += tokens
                 self._messages.clear()
             case SessionSpent(tokens):
-                self._settled = _over(tokens, self._tokens_before)
+                self._settled = over(tokens, self._tokens_before)
                 self._messages.clear()
 
     def _pay(self, fact: Cost | SessionCost) -> None:
         costs = self._costs
+        costs.open = False
         match fact:
             case Cost(usd):
-                costs.attempt, costs.summed = (costs.attempt or 0.0) + usd, True
+                costs.attempt = (costs.attempt or 0.0) + usd
+                if not costs.reported:
+                    costs.session = costs.before + costs.attempt
             case SessionCost(usd):
-                costs.session = max(usd, costs.session or 0.0)
-                if not costs.summed:
-                    costs.attempt = max(0.0, usd - costs.before)
-        costs.open = False
-
-
-def _over(tokens: Tokens, before: Tokens) -> Tokens:
-    """Return what is over `before`, at least 0 of each kind."""
-    return Tokens(
-        input=max(0, tokens.input - before.input), output=max(0, tokens.output - before.output),
-        cache_read=max(0, tokens.cache_read - before.cache_read),
-        cache_write=max(0, tokens.cache_write - before.cache_write),
-    )  # fmt: skip
+                costs.session, costs.reported = usd, True

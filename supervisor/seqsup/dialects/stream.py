@@ -90,7 +90,7 @@ class EventStream:
         self._fold = Fold(prices=self._reader.prices, usd_before=usd_before, tokens_before=tokens_before)
         self._splitter = LineSplitter()
         self._malformed = 0
-        self._over = False
+        self._ended = False
         self._conversation: Conversation | None = None  # until the next line
 
     def feed(self, piece: bytes, now: float) -> None:
@@ -107,9 +107,9 @@ class EventStream:
 
     def end(self) -> Conversation:
         """Say that the process has ended. A line without an end is dropped and counted as malformed."""
-        if not self._over:
+        if not self._ended:
             self._malformed += bool(self._splitter.rest())
-            self._over, self._conversation = True, None
+            self._ended, self._conversation = True, None
         return self.conversation
 
     @property
@@ -117,7 +117,7 @@ class EventStream:
         """Return all that was reported so far."""
         if self._conversation is None:
             self._conversation = self._fold.conversation(
-                over=self._over, malformed=self._malformed, skipped=self._splitter.skipped
+                ended=self._ended, malformed=self._malformed, skipped=self._splitter.skipped
             )
         return self._conversation
 

@@ -59,3 +59,12 @@ def tokens(usage: dict[str, Any], read: str, write: str = "", *, apart: bool = F
         cache_read=cached,
         cache_write=written,
     )
+
+
+def over(tokens: Tokens, before: Tokens) -> Tokens:
+    """Return the tokens that are more than `before`, at least 0 of each kind."""
+    return Tokens(
+        input=max(0, tokens.input - before.input), output=max(0, tokens.output - before.output),
+        cache_read=max(0, tokens.cache_read - before.cache_read),
+        cache_write=max(0, tokens.cache_write - before.cache_write),
+    )  # fmt: skip

@@ -152,12 +152,15 @@ def test_resumed_claude_has_its_own_cost_and_that_of_its_session() -> None:
     assert found.usd_of_session == pytest.approx(0.0128)
 
 
-def test_resumed_claude_that_reports_sums_only_has_the_difference() -> None:
-    line = {"type": "result", "is_error": False, "total_cost_usd": 1.2, "modelUsage": {"m": {"outputTokens": 50}}}
-    before = {"usd_before": 0.8, "tokens_before": Tokens(output=30)}
-    found = conversation("claude/turn", json.dumps(line).encode() + b"\n", **before)
-    assert found.usd == pytest.approx(0.4)
-    assert (found.usd_of_session, found.tokens) == (1.2, Tokens(output=20))
+def test_older_claude_reports_the_sums_of_its_process() -> None:
+    results = [(0.5, 30), (0.75, 40)]
+    lines = [
+        {"type": "result", "is_error": False, "total_cost_usd": usd, "modelUsage": {"m": {"outputTokens": output}}}
+        for usd, output in results
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    found = conversation("claude/turn", text, usd_before=0.25)
+    assert (found.usd, found.usd_of_session, found.tokens) == (0.75, 1.0, Tokens(output=40))
 
 
 @pytest.mark.parametrize("cli", ["codex", "qwen"])
@@ -190,6 +193,15 @@ def test_killed_cli_shows_its_tool_in_progress(cli: str, name: str, about: str) 
 def _uses_tool(cli: str, line: bytes) -> bool:
     words = {"codex": b'"item.started"', "copilot": b'"tool.execution_start"', "gemini": b'"tool_use"'}
     return words.get(cli, b'"type":"tool_use"') in line
+
+
+@pytest.mark.parametrize(("cli", "usd"), [("claude", 0.0), ("opencode", 0.00136)])
+def test_cost_is_a_lower_bound_after_a_kill_amid_a_turn(cli: str, usd: float) -> None:
+    lines = recorded(f"{cli}/turn").splitlines(keepends=True)
+    begun = next(n for n, line in enumerate(lines) if b'"init"' in line or b"step_finish" in line) + 1
+    found = conversation(f"{cli}/turn", b"".join(lines[: begun + (cli == "opencode")]))
+    assert found.usd == pytest.approx(usd)
+    assert found.usd_is_partial
 
 
 def test_last_result_gives_the_kind_and_the_last_one_with_text_the_text() -> None:
