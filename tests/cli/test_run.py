@@ -1,6 +1,7 @@
 """`seqsup run`: the command's exit code is passed on, and what seqsup did itself has codes of its own."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -42,6 +43,29 @@ def test_exit_code_is_passed_on(seqsup: Cli, tmp_path: Path, words: list[str], c
     (tmp_path / "plain").write_text("no program")
     ended = seqsup("run", *words)
     assert ended.code == code, ended.stderr
+
+
+def test_words_are_a_prompt_for_the_cli_of_a_preset(seqsup: Cli, tmp_path: Path) -> None:
+    (tmp_path / "codex").write_text("#!/bin/sh\nprintf '<%s>' \"$@\"\n")
+    (tmp_path / "codex").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = seqsup("run", "--preset", "codex", "--model", "m", "--", "-fix", "{task} it", env=path)
+    assert (ran.code, ran.stdout) == (0, "<exec><--sandbox><workspace-write><--json><--model><m><--><-fix {task} it>")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--preset", "claudee", "x"], 125, "--preset: expected one of auto, none, claude"),
+        (["--preset", "qwen", "x"], 127, "--preset: no program qwen on PATH"),
+        (["--preset", "node", "x"], 125, "--preset: node takes no prompt"),
+        (["--preset", "claude", " "], 125, "the prompt: empty"),
+        (["--model", "m", "--", "true"], 125, "--model goes with --preset"),
+    ],
+)
+def test_a_mistake_in_a_prompt_names_its_option(seqsup: Cli, words: list[str], code: int, told: str) -> None:
+    ended = seqsup("run", *words, env={"PATH": "/usr/bin:/bin"})
+    assert (ended.code, told in ended.stderr) == (code, True), ended.stderr
 
 
 def test_run_without_its_turn_is_125_and_a_stopped_one_128_and_its_signal(

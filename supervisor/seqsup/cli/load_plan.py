@@ -18,16 +18,18 @@ from seqsup.plan.objections import with_objections
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import Survey, gather
 from seqsup.profile.complaint import Complaint, ProfileError
-from seqsup.profile.parse import from_command
+from seqsup.profile.parse import from_command, from_prompt
 from seqsup.profile.words import meant
 from seqsup.state.run_folder import straight
 
 COMMAND = "the command"
+PRESET = "--preset"
 # Keys of a profile, and the options of `run` that set them
 _OPTIONS = {
     "memory.soft": "--soft", "memory.hard": "--hard", "timeouts.wall": "--timeout", "retry.attempts": "--retries",
     "name": "--name", "agents[0].name": "--name", "agents[0].command": COMMAND,
-    "agents[0].command[0]": COMMAND,
+    "agents[0].command[0]": COMMAND, "agents[0].prompt": "the prompt", "agents[0].preset": PRESET,
+    "agents[0].model": "--model",
 }  # fmt: skip
 
 
@@ -57,13 +59,15 @@ def plan_of(profile: Profile, folder: Path, choice: Choice) -> Plan:
 def for_command(
     command: Iterable[str],
     *,
+    preset: str | None = None,
+    model: str | None = None,
     name: str | None = None,
     soft: str | None = None,
     hard: str | None = None,
     retries: int = 0,
     timeout: str | None = None,
 ) -> Plan:
-    """The plan of one command, run where we are."""
+    """The plan of one command, or with a preset of one prompt in several words, run where we are."""
     given: dict[str, dict[str, str | int | None]] = {
         "memory": {"soft": soft, "hard": hard},
         "timeouts": {"wall": timeout},
@@ -72,7 +76,11 @@ def for_command(
     tables = {table: {key: value for key, value in keys.items() if value is not None} for table, keys in given.items()}
     folder, typed = straight(Path()), list(command)
     try:
-        return _plan(from_command(typed, name, tables), folder, Choice(any_task=True))
+        if preset is not None:
+            profile = from_prompt(" ".join(typed), preset, model, name, tables)
+        else:
+            profile = from_command(typed, name, tables)
+        return _plan(profile, folder, Choice(any_task=True))
     except ProfileError as error:
         raise ProfileError(dict.fromkeys(_as_typed(each, typed) for each in error.complaints)) from None
 

@@ -98,8 +98,19 @@ def from_command(command: Iterable[str], name: str | None, tables: dict[str, dic
     """Return the profile of one command, with these tables at the top level."""
     words = list(command)
     name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
-    agent = {"name": name, "command": [quote(word) for word in words]}
-    return from_tables({"name": name, "agents": [agent], **tables})
+    return _of_one({"name": name, "command": [quote(word) for word in words]}, tables)
+
+
+def from_prompt(
+    prompt: str, preset: str, model: str | None, name: str | None, tables: dict[str, dict[str, Any]]
+) -> Profile:
+    """Return the profile of one prompt, with these tables at the top level."""
+    agent = {"name": name or _safe(preset) or "prompt", "preset": preset, "prompt": quote(prompt)}
+    return _of_one(agent | ({"model": quote(model)} if model is not None else {}), tables)
+
+
+def _of_one(agent: dict[str, Any], tables: dict[str, dict[str, Any]]) -> Profile:
+    return from_tables({"name": agent["name"], "agents": [agent], **tables})
 
 
 def _stem(file: str | None) -> str:

@@ -8,10 +8,12 @@ import sys
 import click
 from msgspec.structs import replace
 
+from seqsup.cli import complete
 from seqsup.cli.arguments import log_options, whole
-from seqsup.cli.load_plan import COMMAND, for_command
+from seqsup.cli.load_plan import COMMAND, PRESET, for_command
 from seqsup.model.enums import Halt
 from seqsup.model.plan import OWN_STDIN
+from seqsup.model.preset import preset_names, read_preset
 from seqsup.model.run_view import RunView
 from seqsup.policy.passed_on import NOT_FOUND, NOT_STARTED, passed_on
 from seqsup.profile.complaint import ProfileError
@@ -21,10 +23,17 @@ from seqsup.state.output import unnamed
 
 
 @click.command(
-    short_help="Run one command under the same supervision.",
+    short_help="Run one command, or one prompt, under the same supervision.",
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False},  # what follows CMD is its own, also without --
 )
+@click.option(
+    "--preset",
+    metavar="CLI",
+    help="Start this CLI, and give it the words as its prompt.",
+    shell_complete=complete.preset,
+)
+@click.option("--model", metavar="NAME", help="With --preset: the CLI's model. Default: the CLI's own.")
 @click.option("--soft", metavar="SIZE", help="Above it for 2 s: stopped with a grace period. Default: 75 % of --hard.")
 @click.option("--hard", metavar="SIZE", help="Above it: killed at once. Default: 8GiB, less on a small machine.")
 @click.option(
@@ -40,10 +49,12 @@ from seqsup.state.output import unnamed
 @log_options
 @click.argument("command", nargs=-1, required=True, metavar="-- CMD [ARG]...")
 def run(
-    soft: str | None, hard: str | None, retries: int, timeout: str | None, name: str | None, no_wait: bool,
-    log_level: str | None, log_format: str, command: tuple[str, ...],
+    preset: str | None, model: str | None, soft: str | None, hard: str | None, retries: int, timeout: str | None,
+    name: str | None, no_wait: bool, log_level: str | None, log_format: str, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run one command under the same supervision, and in the same queue, as a profile's agents.
+
+    With --preset the words after the options are a prompt for that CLI: seqsup run --preset claude "Fix the tests"
 
     Its output is shown here and kept for `seqsup logs`.
 
@@ -61,11 +72,17 @@ def run(
     Ctrl-C         stop the command now with its grace period of 10 s
     Ctrl-C twice   kill it
     """
+    if model is not None and preset is None:
+        raise click.UsageError("--model goes with --preset")
     try:
-        plan = for_command(command, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout)
+        plan = for_command(
+            command, preset=preset, model=model, name=name, soft=soft, hard=hard, retries=retries, timeout=timeout
+        )
     except ProfileError as error:
-        if any(complaint.key == COMMAND for complaint in error.complaints):
-            error.exit_code = NOT_STARTED if _exists(command[0]) else NOT_FOUND
+        wrong = {complaint.key for complaint in error.complaints}
+        program = _program(preset) if preset is not None else command[0]
+        if program and (PRESET if preset is not None else COMMAND) in wrong:
+            error.exit_code = NOT_STARTED if _exists(program) else NOT_FOUND
         raise
     if retries:
         _keep_stdin()
@@ -74,6 +91,12 @@ def run(
     display = Display(relay=True, log_level=level, log_json=log_format == "json")
     # After its one command, nothing is left that a stop after the agent would keep from starting
     return supervise(plan, display, wait=not no_wait, first=Halt.NOW, verdict=_verdict)
+
+
+def _program(preset: str) -> str:
+    """Return the program that gets a prompt, or nothing if the preset takes none or is unknown."""
+    form = read_preset(preset).prompt if preset in preset_names() else None
+    return form.command[0] if form is not None else ""
 
 
 def _exists(program: str) -> bool:
