@@ -21,7 +21,7 @@ def say(**line: object) -> None:
 
 
 def result(text: str, *, is_error: bool, **more: object) -> None:
-    say(type="result", is_error=is_error, num_turns=1, total_cost_usd=0.1, result=text, **more)
+    say(type="result", is_error=is_error, num_turns=1, total_cost_usd=0.1 * len(prompts), result=text, **more)
 
 
 session, resumed = option("--resume") or option("--session-id"), "--resume" in sys.argv

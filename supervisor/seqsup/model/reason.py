@@ -102,11 +102,6 @@ def ended_by(*some: EndedBy) -> tuple[Reason, ...]:
 AT_A_LIMIT = ended_by(EndedBy.SEQSUP, EndedBy.KERNEL)
 STOPPED_BY_US = ended_by(EndedBy.SEQSUP, EndedBy.USER)
 KILLED = ended_by(EndedBy.V8, EndedBy.KERNEL, EndedBy.SEQSUP, EndedBy.USER)
-INTERRUPTED = (
-    *KILLED,
-    Reason.CRASHED,
-    Reason.USAGE_LIMIT,
-    Reason.NO_CREDIT,
-    Reason.LOST,
-)  # its conversation can be resumed
+# Ends that interrupt a conversation: it can be resumed
+INTERRUPTED = (*KILLED, Reason.CRASHED, Reason.USAGE_LIMIT, Reason.NO_CREDIT, Reason.LOST)
 OF_MEMORY = tuple(reason for reason, follows in CONSEQUENCES.items() if follows.memory)

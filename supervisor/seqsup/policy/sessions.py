@@ -51,14 +51,20 @@ def choose(
     wanted = one_for_all_rounds if unfinished else _may_resume(how, last.outcome.reason)
     if not (wanted and form.resume and last.session) or _in_vain(began[-2:]):
         return fresh
-    return _resumed(last.session, began)
+    return _resumed(last.session, past)
 
 
 def _resumed(session: str, past: Sequence[PastAttempt]) -> ChosenSession:
-    told = [each.outcome.conversation for each in past if each.session == session]
-    costs = [each.usd_of_session for each in told if each is not None and each.usd_of_session is not None]
-    tokens = sum((each.tokens for each in told if each is not None), Tokens())
-    return ChosenSession(session=session, resumed=True, usd=costs[-1] if costs else 0.0, tokens=tokens)
+    """Add up what the conversation took: in the attempts since it was started."""
+    usd, tokens = 0.0, Tokens()
+    for each in reversed(past):
+        if each.session != session:
+            continue
+        if (heard := each.outcome.conversation) is not None:
+            usd, tokens = max(usd, heard.usd_of_session or 0.0), tokens + heard.tokens
+        if not each.resumed:
+            break
+    return ChosenSession(session=session, resumed=True, usd=usd, tokens=tokens)
 
 
 def _may_resume(how: RetryHow, after: Reason) -> bool:

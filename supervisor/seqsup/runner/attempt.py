@@ -19,7 +19,6 @@ from seqsup.runner.context import RunContext
 from seqsup.runner.execution import execute
 from seqsup.runner.success import checked
 from seqsup.runner.workspace import Workspace
-from seqsup.state.run_folder import read_notices
 
 
 class Ended(Struct, frozen=True):
@@ -31,7 +30,6 @@ class Ended(Struct, frozen=True):
     kept: int  # bytes of its processes that may outlive it, or survived SIGKILL
     since: int  # the pid of its leader, or that was given out last before there could be none
     began: float  # monotonic seconds
-    notices: tuple[str, ...] = ()  # that the agent could read, for the prompt of a resumed conversation
 
 
 async def attempt(
@@ -77,5 +75,4 @@ async def attempt(
             hard=step.limits.hard, outcome=ended,
         )
     )  # fmt: skip
-    notices = read_notices(paths.folder) if step.ends_tools_first else ()
-    return Ended(ended, paths.label, before, kept, since if leader is None else leader, began, notices)
+    return Ended(ended, paths.label, before, kept, since if leader is None else leader, began)

@@ -10,7 +10,9 @@ from seqsup.model.run_view import AgentView
 from seqsup.policy import sessions
 from seqsup.policy.sessions import NONE_CHOSEN, ChosenSession
 from seqsup.runner.workspace import AttemptPaths
-from seqsup.state.run_folder import ARTIFACTS
+from seqsup.state.run_folder import ARTIFACTS, read_notices
+
+_NOTICES = 3  # the newest ones
 
 
 def choose(step: Step, agent: AgentView) -> ChosenSession:
@@ -27,14 +29,20 @@ def within(step: Step, chosen: ChosenSession, agent: AgentView, paths: AttemptPa
     """Return the step with the command line for that conversation. A resumed turn begins with a prompt of ours."""
     if step.prompt is None:
         return step
-    text = None
-    if chosen.resumed:
-        text = sessions.reminder(_past(step, agent))
-        if agent.folder is not None and str(paths.artifacts) in step.prompt.text:
-            text += (
-                f" Your folder {paths.run / agent.folder / ARTIFACTS} is now {paths.artifacts}: move your files there."
-            )
+    text = _reminder(step, agent, paths) if chosen.resumed else None
     return replace(step, command=step.prompt.command(sessions.options(step.prompt.form, chosen), text))
+
+
+def _reminder(step: Step, agent: AgentView, paths: AttemptPaths) -> str:
+    """Return the prompt of a resumed turn, with the notices of the last attempt and the way to its files."""
+    text = sessions.reminder(_past(step, agent))
+    if agent.folder is None:
+        return text
+    last = paths.run / agent.folder
+    parts = [text, *read_notices(last)[-_NOTICES:]]
+    if step.prompt is not None and str(paths.artifacts) in step.prompt.text:
+        parts.append(f"Your folder {last / ARTIFACTS} is now {paths.artifacts}: move your files there.")
+    return " ".join(parts)
 
 
 def _past(step: Step, agent: AgentView) -> list[PastAttempt]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from seqsup.containment import launcher
 from seqsup.containment.tree import Tree
 from seqsup.host import users
-from seqsup.model.conversation import Conversation
+from seqsup.model.conversation import Conversation, ResultKind
 from seqsup.model.events import Warned
 from seqsup.model.outcome import Exit, Leak, Outcome
 from seqsup.model.plan import Step
@@ -109,8 +109,11 @@ class Ending:
 
     def says_that_session_is_lost(self) -> bool:
         """Return whether the CLI reported that the conversation to resume does not exist."""
-        prompt = self._step.prompt
-        return prompt is not None and is_lost(prompt.form, (self.printed, self._complained))
+        prompt, heard = self._step.prompt, self._conversation
+        if prompt is None or (heard is not None and heard.turns):
+            return False
+        told = heard is not None and heard.result is not None and heard.result.kind is ResultKind.SESSION_LOST
+        return told or is_lost(prompt.form, (self.printed, self._complained))
 
     def _last_line(self) -> str:
         """Return the last line that a person reads; a stream's result is read apart."""

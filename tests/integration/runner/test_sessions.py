@@ -1,5 +1,6 @@
 """Conversations of a CLI that keeps them in files: resumed after an interruption, started afresh after a failure."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,8 @@ def test_failure_of_the_agent_itself_is_resumed_on_request_only(
     ran = seqsup("start", profile(tmp_path, "fail done", retry={"attempts": 2, "how": how}), "--json")
     first, second = attempts(parsed(ran.stdout))
     assert (second[0] == first[0], second[1], ran.code) == (resumed, resumed, int(not resumed))
+    [agent] = json.loads(seqsup("status", "--json").stdout)["agents"]
+    assert (agent["session"], agent["usd"]) == (second[0], pytest.approx(0.2))  # the CLI reports the session's sum
 
 
 def test_two_brief_resumes_lead_to_a_fresh_conversation(seqsup: Cli, tmp_path: Path) -> None:

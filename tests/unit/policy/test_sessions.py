@@ -134,6 +134,22 @@ def test_lost_session_costs_one_attempt_at_most(
     assert not choose(how, form, [*earlier, lost], "new").resumed
 
 
+def test_costs_of_a_conversation_are_those_since_its_start() -> None:
+    def paid(session: str, usd: float | None, *, resumed: bool) -> PastAttempt:
+        each = past(Reason.HARD, session, resumed=resumed)
+        heard = Conversation(usd_of_session=usd, tokens=Tokens(input=10))
+        return replace(each, outcome=replace(each.outcome, conversation=heard))
+
+    attempts = [
+        paid("a", 9.0, resumed=False),  # it was lost, and started again
+        paid("a", 0.4, resumed=False),
+        past(Reason.SPAWN_FAILED, "b"),
+        paid("a", None, resumed=True),  # killed before it reported its cost
+    ]
+    chosen = choose(RetryHow.AUTO, MINTS, attempts, "new")
+    assert (chosen.session, chosen.usd, chosen.tokens) == ("a", 0.4, Tokens(input=20))
+
+
 def test_options_name_the_conversation() -> None:
     assert options(MINTS, new("x")) == ("--session-id", "x")
     assert options(MINTS, resumes("x")) == ("--resume", "x")
@@ -187,12 +203,3 @@ def test_reminder_says_why_the_last_turn_ended(
 ) -> None:
     outcome = Outcome(reason=reason, why="why", exit=None, seconds=3600.0, peak=4 * GIB, processes=processes)
     assert reminder([PastAttempt(content="", session="a", resumed=False, outcome=outcome)]) == expected
-
-
-def test_resumed_conversation_knows_what_it_has_cost() -> None:
-    told = [Conversation(tokens=Tokens(input=n), usd_of_session=float(n)) if n else None for n in (1, 0, 2)]
-    before = [past(Reason.HARD), past(Reason.LOST), past(Reason.HARD)]
-    before = [
-        replace(each, outcome=replace(each.outcome, conversation=its)) for each, its in zip(before, told, strict=True)
-    ]
-    assert choose(RetryHow.AUTO, MINTS, before, "new") == replace(resumes(), usd=2.0, tokens=Tokens(input=3))
