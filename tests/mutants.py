@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("supervisor/seqsup")
 ROOMS: dict[str, tuple[str, ...]] = {
     "policy": tuple(f"policy/{name}" for name in ("companion", "learning", "pacing", "resources", "retry", "watch")),
-    "exits": ("policy/classify", "policy/usage", "policy/usage_limit"),
+    "exits": ("policy/classify", "policy/usage", "policy/budget", "policy/usage_limit"),
     "model": ("model/history", "model/outcome", "model/reason", "model/run_view"),
     "plan": ("plan/resume", "plan/select"),
     "limits": ("profile/limits",),

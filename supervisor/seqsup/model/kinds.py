@@ -117,6 +117,12 @@ def whole(least: int, most: int = _MOST) -> ValueKind:
     return ValueKind(read, {"type": "integer", "minimum": least, "maximum": most})
 
 
+def _sum(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value < _MOST:
+        raise ValueError(f"expected a number such as 2.5, not {show(value)}")
+    return float(value)
+
+
 def whole_or_none(least: int) -> ValueKind:
     return _or_word("none", None, whole(least), f"a whole number from {least}")
 
@@ -173,3 +179,9 @@ OUTPUT_OR_NONE = _or_word(
 )
 SPAN_OR_NONE = _or_word("none", None, SPAN, DURATION_FORMS)
 SIZE_AUTO_OR_NONE = _or_word("auto", "auto", SIZE_OR_NONE, SIZE_FORMS + ', or "none"')
+SUM_OR_NONE = _or_word(
+    "none",
+    None,
+    ValueKind(_positive(_sum, ' ("none" turns it off)'), {"type": "number", "exclusiveMinimum": 0}),
+    "a number such as 2.5",
+)

@@ -5,6 +5,7 @@ from msgspec import Struct
 from seqsup.model.enums import Measure
 from seqsup.model.preset import Preset, PromptForm
 from seqsup.model.profile import (
+    Budget,
     DrainTable,
     GcTable,
     HooksTable,
@@ -120,6 +121,7 @@ class Step(Struct, frozen=True, kw_only=True):
     item: str | None = None  # of for_each
     need: int | None = None  # bytes that must be available before it starts, while nothing is known of its peaks
     usage: UsageRule = UsageRule()
+    budget: Budget = Budget()  # of all its attempts
     rlimits: Rlimits = Rlimits()
     gc: GcTable = GcTable()
     account: Account | None = None  # the user that it becomes; None: that of the supervisor
@@ -225,6 +227,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     concurrency: int = 1  # lanes
     admit_learned: bool = False  # into a lane, by what an agent was seen to take and not by its hard limit
     execution_mode: str = "sequential"
+    budget: Budget = Budget()  # of the whole run
     metrics: Metrics = Metrics()
 
     @property

@@ -57,6 +57,15 @@ class PromptForm(Table, frozen=True, forbid_unknown_fields=True):
                 return True
         return False
 
+    def limits(self, usd: float | None, turns: int | None, given: Sequence[str]) -> tuple[str, ...]:
+        """Return the options for a budget, unless they are among the `given` ones."""
+        named = {word.partition("=")[0] for word in given}
+        wanted = ((self.usd, "usd", None if usd is None else f"{usd:.4f}"), (self.turns, "turns", turns))
+        return tuple(
+            word for option, slot, value in wanted if value is not None and named.isdisjoint(option)
+            for word in put(option, slot, str(value))
+        )  # fmt: skip
+
     def with_may(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """Put `may` before the options, unless they already say what the CLI may do."""
         given = {option.partition("=")[0] for option in options}
@@ -89,6 +98,9 @@ class Preset(Table, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...], "Patterns of a usage limit. Groups named epoch, after, at and zone say when it resets."
     ] = ()
     no_credit: Annotated[tuple[str, ...], "Patterns of exhausted credit, which does not reset by itself."] = ()
+    reports: Annotated[
+        tuple[str, ...], one_of(("usd", "tokens", "turns")), "What its stream reports: which budgets it can have."
+    ] = ()
     exit_codes: Annotated[dict[str, str], "What some of its exit codes mean."] = msgspec.field(default_factory=dict)
     leaks: Annotated[tuple[str, ...], "Known leaks, for the reader of a plan."] = ()
     spare: Annotated[bool, FLAG, "Whether it notices that its tool was killed, and continues."] = True

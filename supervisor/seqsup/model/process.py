@@ -99,6 +99,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     collection: Collection | None = None  # the last that is over
     snapping: bool = False  # a heap snapshot is being written
     figure: str = ""  # by which `used` was found, such as PSS
+    spent: str = ""  # which budget is reached, in words
     spared: bool = False  # with lanes: for the host's floor another agent is stopped first
 
 

@@ -20,6 +20,7 @@ from seqsup.model.kinds import (
     SIZE_OR_NONE,
     SPAN,
     SPAN_OR_NONE,
+    SUM_OR_NONE,
     TEXT,
     TEXT_OR_NONE,
     KeyPath,
@@ -113,6 +114,14 @@ _MEASURE = ValueKind(_measure, _MEASURES.schema, lambda measure: "auto" if measu
 _LIST_OF_ITEMS = ValueKind(_items, {"type": "array", "items": {"type": "string"}})
 
 
+class Budget(Table, frozen=True):
+    """What agents may spend, all attempts together. An agent that reaches it is stopped with a grace period."""
+
+    usd: Annotated[float | None, SUM_OR_NONE, "Most cost in USD, for CLIs that report it."] = None
+    tokens: Annotated[int | None, whole_or_none(1), "Most tokens, also those from the provider's cache."] = None
+    turns: Annotated[int | None, whole_or_none(1), "Most requests to the model."] = None
+
+
 class RunTable(Table, frozen=True):
     mode: Annotated[
         Literal["sequential", "artifact-only"],
@@ -146,6 +155,10 @@ class RunTable(Table, frozen=True):
         SIZE_AUTO_OR_NONE,
         "Free space on the state folder's disk below which no agent starts. auto: 256MiB, or 5 % of a small disk.",
     ] = "auto"
+    budget: Annotated[
+        Budget,
+        "Budget of the whole run, its resumed parts included. When it is spent, no further agent starts: exit code 4.",
+    ] = Budget()
     user: Annotated[
         str | None,
         TEXT_OR_NONE,
@@ -373,7 +386,7 @@ class HooksTable(Table, frozen=True):
     memory_high: Annotated[
         tuple[str, ...], Halt.KILL, "When an agent exceeds its soft limit. The agent keeps running."
     ] = ()
-    killed: Annotated[tuple[str, ...], Halt.KILL, "When an agent was stopped by a limit of memory or time."] = ()
+    killed: Annotated[tuple[str, ...], Halt.KILL, "When an agent was stopped by a limit of memory, time or cost."] = ()
     chain_end: Annotated[tuple[str, ...], Halt.KILL, "After each chain."] = ()
     after_run: Annotated[tuple[str, ...], Halt.KILL, "After the last agent."] = ()
     timeout: Annotated[float, SPAN, "Longest time of a hook. Then it is stopped and counts as failed."] = 60.0
@@ -551,6 +564,7 @@ class AgentTable(Table, frozen=True):
     output: Annotated[OutputTable, "How much of its output to keep."] = OutputTable()
     retry: Annotated[Retry, "Whether and how to retry it."] = Retry()
     usage: Annotated[UsageRule, "What to do at its provider's usage limit, and when it may start."] = UsageRule()
+    budget: Annotated[Budget, "What it may spend."] = Budget()
 
     settings: Preset | None = None  # of `preset`
 
@@ -577,7 +591,7 @@ class AgentTable(Table, frozen=True):
 
 
 # A table at the top level is the default for every agent, key by key.
-SHARED = ("node", "memory", "gc", "rlimits", "drain", "timeouts", "output", "retry", "usage")
+SHARED = ("node", "memory", "gc", "rlimits", "drain", "timeouts", "output", "retry", "usage", "budget")
 
 
 class Profile(Table, frozen=True):
@@ -598,6 +612,7 @@ class Profile(Table, frozen=True):
     output: Annotated[OutputTable, "How much output of agents, companions and hooks to keep."] = OutputTable()
     retry: Annotated[Retry, "Whether and how to retry an agent."] = Retry()
     usage: Annotated[UsageRule, "What to do at a provider's usage limit, and when agents may start."] = UsageRule()
+    budget: Annotated[Budget, "What each agent may spend, all attempts together."] = Budget()
     metrics: Annotated[MetricsTable, "Metrics for Prometheus."] = MetricsTable()
     hooks: Annotated[HooksTable, "Commands to run at points of a run."] = HooksTable()
     notify: Annotated[NotifyTable, "Messages to people: on the desktop, by ntfy, Slack or mail."] = NotifyTable()

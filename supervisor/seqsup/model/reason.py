@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NO_RESULT = "no-result"  # exited well, but the profile's success check found nothing
     UNFINISHED = "unfinished"  # its round completed, but repeat.until did not succeed
     USAGE_LIMIT = "usage-limit"
+    BUDGET = "budget"  # it spent what the profile allows
     NO_CREDIT = "no-credit"  # its provider's account is used up, which does not reset by itself
     SPAWN_FAILED = "spawn-failed"
     MISCONFIGURED = "misconfigured"
@@ -80,6 +81,7 @@ CONSEQUENCES = {
         by=EndedBy.SEQSUP, retried=Retried.IF_LISTED, limit="timeouts.wall", option="--timeout",
     ),
     Reason.STALLED: Consequences(by=EndedBy.SEQSUP, retried=Retried.BY_DEFAULT, limit="timeouts.stall"),
+    Reason.BUDGET: Consequences(by=EndedBy.SEQSUP, limit="budget"),
     Reason.FAILED: Consequences(retried=Retried.BY_DEFAULT),
     Reason.NO_RESULT: Consequences(retried=Retried.IF_LISTED),
     Reason.UNFINISHED: Consequences(),

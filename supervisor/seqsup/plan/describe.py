@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from seqsup.containment.cgroup.tiers import Chosen
 from seqsup.model.enums import Enforce, GcMode, Measure, OnUsageLimit
 from seqsup.model.plan import ARTIFACT_ONLY, Account, CompanionStart, Drain, Hooks, Metrics, Notify, Plan, Step
-from seqsup.model.profile import GcTable, Readiness, Retry, Rlimits
+from seqsup.model.profile import Budget, GcTable, Readiness, Retry, Rlimits
 from seqsup.node.reports import REPORTS
 from seqsup.plan import environment
 from seqsup.plan.resume import Earlier, PlannedRun, Resumption, gone, resumption
@@ -90,6 +90,7 @@ def full(
         ("asked for", narrowed(made.only, made.start_from)),
         ("when an agent fails", "the run stops" if made.stop_on_failure else "the run continues"),
         ("chain", counted(made.chain, "agent")),
+        ("budget", budgeted(made.budget)),
         ("usually", usual_in_all(made, usual)),
         ("metrics", _metrics(made.metrics)),
         ("notify", notified(made.notify)),
@@ -248,6 +249,15 @@ def notified(notify: Notify) -> str:
     return f"{', '.join(where)}; on {', '.join(notify.on)}" if where else ""
 
 
+def budgeted(budget: Budget) -> str:
+    told = [
+        f"${budget.usd:g}" if budget.usd is not None else "",
+        f"{budget.tokens:,} tokens" if budget.tokens is not None else "",
+        counted(budget.turns, "turn") if budget.turns is not None else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
 def _cells(step: Step) -> tuple[str, ...]:
     return (
         environment.runtime(step).replace(" v", " "),
@@ -282,6 +292,7 @@ def _facts(step: Step) -> list[tuple[str, str]]:
         ("hard enforced", _KEPT.get(limits.enforce, "")),
         ("grace", format_duration(step.timeouts.grace)),
         ("retried", _retried(step.retry)),
+        ("budget", budgeted(step.budget)),
         ("starts", f"only at {step.usage.window}" if step.usage.window else ""),
         ("drained", _drained(step.drain)),
         ("success", _success(step)),

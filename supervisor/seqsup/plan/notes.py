@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from seqsup.model.enums import GcMode
 from seqsup.model.plan import ARTIFACT_ONLY, NodeBinary
-from seqsup.model.profile import AgentTable, Profile
+from seqsup.model.profile import AgentTable, Budget, Profile
 from seqsup.node import flags
 from seqsup.plan.expand import ExpandedAgent
 from seqsup.plan.select import Selection
@@ -17,6 +17,7 @@ from seqsup.units import format_size
 _WINDOWS = (
     "a Windows program, which runs outside WSL: seqsup cannot measure, limit or kill it there; install it inside WSL"
 )
+_UNREPORTED = "no budget holds for it: it reports nothing; an agent CLI does with a prompt in place of command"
 _OF_SHELL = f"your NODE_OPTIONS sets {flags.HEAP}"
 _NAMED = 3  # agents of which the same is noted
 _SUMMARIES = 32  # agents: as many summaries of 4 KiB, the end of what they print, fill the 128 KiB of a command's word
@@ -50,6 +51,8 @@ def notes(profile: Profile, survey: Survey, selection: Selection) -> Iterator[st
         found = survey.agents[agent.name]
         if why := _idle_gc(table, resolve(table.memory, survey.memory).warn):
             alike.setdefault(why, {})[table.name] = None
+        if agent.dialect is None and (table.budget != Budget() or profile.run.budget != Budget()):
+            alike.setdefault(_UNREPORTED, {})[table.name] = None
         if found.detected.windows:
             alike.setdefault(_WINDOWS, {})[table.name] = None
         if found.missing:

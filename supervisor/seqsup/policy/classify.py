@@ -41,7 +41,11 @@ _ADDED = re.compile(
 )
 _NPM = re.compile(r"npm (error|ERR!)")
 _NPM_KEYS = re.compile(r"npm \S+( (code|syscall|path|errno|signal|type)\b.*)?")  # of its errors: no words for people
-_OF_RESULT = {ResultKind.USAGE_LIMIT: Reason.USAGE_LIMIT}  # other failures are FAILED
+_OF_RESULT = {  # other failures are FAILED
+    ResultKind.USAGE_LIMIT: Reason.USAGE_LIMIT,
+    ResultKind.NO_CREDIT: Reason.NO_CREDIT,
+    ResultKind.BUDGET: Reason.BUDGET,
+}
 _LAST_LINES = 10  # of an agent that exited well: further up it may speak of others' failures
 _LATELY = 16 * 1024  # characters: of a limit that it met earlier and outlived it may speak further up
 _LINE = 200  # characters of what it said last
@@ -169,6 +173,9 @@ def with_conversation(
         why = f"{exited}{':' if told[0] is Reason.FAILED else ', but it reported:'} {_first(words) or result.kind}"
     limit = conversation.limit if conversation.limit is not None and conversation.limit.rejected else None
     texts = (words, complained[-_LATELY:])
+    poor = next((line for text in texts if (line := usage_limit.first_line(preset.no_credit, text))), "")
+    if reason is Reason.NO_CREDIT or poor:
+        return Reason.NO_CREDIT, f"{preset.name} has no credit left: {poor or _first(words)}", None
     found = next((each for text in texts if (each := usage_limit.find(preset.usage_limit, text, now))), None)
     if reason is Reason.USAGE_LIMIT or limit is not None or found is not None:
         said = found.said if found is not None else _first(words) or "reported in its stream"

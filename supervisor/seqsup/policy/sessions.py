@@ -17,7 +17,7 @@ from seqsup.units import format_duration, format_size
 _BRIEF = 60.0  # seconds: a resumed attempt that is over so soon has not helped
 _NEVER_BEGAN = (Reason.SPAWN_FAILED, Reason.MISCONFIGURED)
 # Ends that the conversation did not cause
-_BLAMELESS = (Reason.HALTED, Reason.USAGE_LIMIT, Reason.NO_CREDIT, Reason.LOST, Reason.UNFINISHED)
+_BLAMELESS = (Reason.HALTED, Reason.USAGE_LIMIT, Reason.NO_CREDIT, Reason.BUDGET, Reason.LOST, Reason.UNFINISHED)
 _LARGE = 0.25  # share of a tree's memory from which a program is named
 _WHY = 300  # characters
 
@@ -107,6 +107,8 @@ def reminder(past: Sequence[PastAttempt]) -> str:
             return f"You were stopped after {format_duration(last.seconds)}: your time was over. Continue."
         case Reason.STALLED:
             return f"You were stopped: {why}. Continue, but do not run again what blocked you."
+        case Reason.BUDGET:
+            return "You were stopped because your budget was spent. It is larger now. Continue."
         case Reason.NO_CREDIT:
             return "You were stopped because your provider's credit was used up. Continue."
         case Reason.USAGE_LIMIT:

@@ -3,7 +3,7 @@
 phase     | ends when                       | goes to
 RUNNING   | leader gone, tree empty         | END
           | leader gone, others live        | LINGERING (or END where leftovers may stay)
-          | timeout, stalled, halt          | STOPPING, TERM to the tree
+          | timeout, stalled, budget, halt  | STOPPING, TERM to the tree
           | over soft for `sustain`         | RUNNING, COLLECT, where a Node process answers; else STOPPING, TERM
           |  still over `settle` later      | STOPPING, TERM (a collection that is not over is waited for)
           |  of an agent that is spared     | RUNNING, SPARE, again each second; after `VICTIMS` in a row STOPPING, TERM
@@ -216,6 +216,8 @@ def _in_time(watch: Watch, rules: Rules, sample: Sample) -> tuple[Reason, str] |
         return Reason.HALTED, "stopped by the user"
     if timeouts.wall is not None and sample.at - watch.started >= timeouts.wall:
         return Reason.TIMEOUT, f"it ran longer than timeouts.wall {format_duration(timeouts.wall)}"
+    if sample.spent:
+        return Reason.BUDGET, sample.spent
     if timeouts.stall is not None and sample.quiet >= timeouts.stall:
         return Reason.STALLED, (
             f"no output for {format_duration(sample.quiet)} (timeouts.stall {format_duration(timeouts.stall)})"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from seqsup.model.enums import RetryHow
 from seqsup.model.kinds import KeyPath
 from seqsup.model.preset import prompt_presets
-from seqsup.model.profile import AgentTable, NotifyTable, Profile
+from seqsup.model.profile import AgentTable, Budget, NotifyTable, Profile
 from seqsup.profile import placeholders, words
 from seqsup.profile.limits import disorder, resolve, too_small_for_node
 from seqsup.profile.order import in_order
@@ -51,7 +51,7 @@ def check(profile: Profile, broken: Collection[KeyPath]) -> Wrong:
         if not any(at[:1] in _SIZES or (at[:2] == ("agents", n) and at[2:3] in _SIZES) for at in broken):
             yield from _memory(n, agent)
         command = () if agent.command == () and ("agents", n, "prompt") in broken else _commands(agent, profile)
-        for at, message in (*_agent(agent), *_prompt(agent), *_session_options(agent), *command):
+        for at, message in (*_agent(agent), *_prompt(agent), *_session_options(agent), *_budget(agent), *command):
             yield ("agents", n, *at), message
 
 
@@ -60,6 +60,9 @@ def _run(profile: Profile) -> Wrong:
         yield ("agents",), "no agents; a profile needs at least one [[agents]] with a name and a command"
     if profile.name and not _NAME.fullmatch(profile.name):
         yield ("name",), _bad_name(profile.name)
+    for agent in profile.agents:
+        for key in _unreported(agent, profile.run.budget):
+            yield ("run", "budget", key), f"{agent.name}: {_no_report(agent, key, 'run.budget')}"
     if profile.run.concurrency > 1 and not profile.run.allow_concurrency:
         why = (
             "agents run one at a time, so that their memory does not add up; set 1, or accept the risk with"
@@ -297,6 +300,28 @@ def _variables(env: Iterable[str], at: KeyPath) -> Wrong:
     for name in env:
         if not _VARIABLE.fullmatch(name):
             yield (*at, "env", name), "not a variable name: it is empty, or contains an equals sign"
+
+
+_SPENT = {"usd": "cost", "tokens": "tokens", "turns": "turns"}  # keys of a budget
+
+
+def _budget(agent: AgentTable) -> Wrong:
+    for key in _unreported(agent, agent.budget):
+        yield ("budget", key), _no_report(agent, key, "budget")
+
+
+def _unreported(agent: AgentTable, budget: Budget) -> list[str]:
+    """Return the keys of a budget that the agent's CLI cannot be held to."""
+    settings = agent.settings
+    if settings is None or settings.dialect is None:  # it is no agent CLI
+        return []
+    return [key for key in _SPENT if getattr(budget, key) is not None and key not in settings.reports]
+
+
+def _no_report(agent: AgentTable, key: str, table: str) -> str:
+    settings = agent.settings
+    known = " or ".join(f"{table}.{each}" for each in settings.reports) if settings is not None else ""
+    return f"{agent.preset} reports no {_SPENT[key]}\nuse {known}"
 
 
 def _prompt(agent: AgentTable) -> Wrong:

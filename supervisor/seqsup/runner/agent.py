@@ -23,6 +23,7 @@ from seqsup.runner.companions import Companions
 from seqsup.runner.context import RunContext
 from seqsup.runner.drain import Drainer
 from seqsup.runner.inputs import Inputs
+from seqsup.runner.spending import Spending
 from seqsup.runner.timed_wait import TimedWait
 from seqsup.runner.workspace import AttemptPaths, Workspace
 from seqsup.units import clock, format_duration
@@ -35,7 +36,8 @@ class Agent:
 
     def __init__(
         self, step: Step, lane: int, inputs: Inputs, context: RunContext, admission: Admission, drainer: Drainer,
-        companions: Companions, view: AgentView, poke: Callable[[], None], *, beside_others: bool,
+        companions: Companions, spending: Spending, view: AgentView, poke: Callable[[], None], *,
+        beside_others: bool,
     ) -> None:  # fmt: skip
         """`view` is what the run knows of it; it grows with each event. Earlier parts of the run may have tried it.
 
@@ -43,7 +45,7 @@ class Agent:
         """
         self.step, self.lane, self._inputs, self._context = step, lane, inputs, context
         self._admission, self._drainer, self._companions = admission, drainer, companions
-        self._poke, self._beside_others = poke, beside_others
+        self._spending, self._poke, self._beside_others = spending, poke, beside_others
         self.started = False  # it was admitted once
         self.ended: Recorded | None = None  # its AgentEnded
         self._next = (view.attempt or 0) + 1
@@ -78,6 +80,8 @@ class Agent:
         ok = self._ended(last)
         if last.reason is Reason.NO_CREDIT and not ok:
             raise Stopped(f"{self.step.name} has no credit left: top it up, then --resume")
+        if last.reason is Reason.BUDGET and (told := self._spending.reached_by_run()):
+            raise Stopped(f"the run has used {told}")
         if last.reason is Reason.USAGE_LIMIT and not ok:
             resets = f", which resets at {clock(last.resets_at, time.time())}" if last.resets_at is not None else ""
             most = self.step.usage.wait_at_most
@@ -122,11 +126,17 @@ class Agent:
         admission, own = self._admission, self.step
         if not await admission.admit(own, self._context, self._enough(), first=not self._outcomes):
             return _HALTED
+        if told := self._spending.reached_by_run():
+            admission.let_go(own.name)
+            raise Stopped(f"the run has used {told}; {own.name} was not started")
+        if told := self._spending.reached_by(own):
+            admission.let_go(own.name)
+            return replace(_HALTED, reason=Reason.BUDGET, why=f"it has used {told}")
         if not self.started:
             self.started = True
             self._poke()
         number, self._next = self._next, self._next + 1
-        step = replace(self.step, node=None) if self._bare else self.step
+        step = self._spending.within(replace(self.step, node=None) if self._bare else self.step)
         try:
             workspace = Workspace(step, number, self._inputs.paths(step, str(number), self.lane), self._context)
             step = self._inputs.filled_in(step, workspace.paths)
@@ -163,6 +173,7 @@ class Agent:
         if not self._outcomes or self._outcomes[-1].reason is not Reason.USAGE_LIMIT:
             self._limited_since = now
         self._outcomes.append(last)
+        self._spending.settle(self.step, last)
         self._awaits = usage.awaited(self.step.usage, last, self._limited_since, now)
         self._spent += not retry.costless(last, awaited=self._awaits)
 

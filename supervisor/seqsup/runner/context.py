@@ -10,6 +10,7 @@ from seqsup.containment.owner import TreeOwner
 from seqsup.containment.reaper import Reaper
 from seqsup.host.machine import Host
 from seqsup.host.wake import Wake
+from seqsup.model.conversation import Conversation
 from seqsup.model.events import AnyEvent, Recorded
 from seqsup.model.plan import Step
 from seqsup.model.process import Observation, Sample
@@ -26,6 +27,7 @@ class RunContext(Struct, frozen=True):
     groups: Cgroups | None = None  # where the kernel keeps trees together
     observe: Callable[[Observation], None] = lambda _: None  # hears of every sample, so it must be quick
     spares: Callable[[Step, Sample], bool] = lambda *_: False  # whether another agent is stopped for the floor first
+    spent: Callable[[Step, Conversation], str] = lambda *_: ""  # which budget a running conversation reaches
     sockets: Sockets = field(default_factory=Sockets)
     keeper: Keeper | None = None  # of the tree at hand, where it runs next to others
 

@@ -96,10 +96,10 @@ class Ending:
             ending=exited, stderr=stderr, kernel_oom=kernel_oom, success=step.success, missing=missing,
             options=self._options, data_limit=step.rlimits.data,
         )  # fmt: skip
-        self._exited = classify.describe(exited)
+        self._exited = classify.describe(exited, step.preset.exit_codes if step.preset is not None else {})
         self._conversation = conversation if conversation is not None and conversation.begun else None
-        if told == (Reason.FAILED, classify.describe(exited)) and (said := self._last_line()):
-            told = Reason.FAILED, f"{classify.describe(exited)}: {said}"
+        if told == (Reason.FAILED, classify.describe(exited)):
+            told = Reason.FAILED, ": ".join(filter(None, (self._exited, self._last_line())))
         if step.success.output is not None or step.preset is not None:
             self.printed = self._workspace.stdout.tail().decode(errors="replace")
         if conversation is not None and conversation.result is not None:

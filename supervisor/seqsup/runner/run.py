@@ -37,6 +37,7 @@ from seqsup.runner.inputs import Inputs
 from seqsup.runner.pause import Pause
 from seqsup.runner.schedule import Scheduler
 from seqsup.runner.side_process import Site
+from seqsup.runner.spending import Spending
 from seqsup.state.journal import Journal
 from seqsup.state.retention import outdated, remove
 from seqsup.state.run_folder import MEMBERS
@@ -192,15 +193,16 @@ class Run:
         if self._plan.execution_mode == ARTIFACT_ONLY:
             artifact_only.carry_out(self._plan, self._begun, self._inputs, self._context, self._journal, self._ok)
             return
+        self._spending = Spending(self._plan.budget, self._view)
         scheduler = Scheduler(
             self._plan, self._ok, self._context, self._admission, chains, self._pause, self._companions
         )  # fmt: skip
         await scheduler.run(self._agent, self._turn, self._over)
 
     def _agent(self, step: Step, lane: int, wake: Wake) -> Agent:
-        context = replace(self._context, wake=wake, spares=self._admission.spares)
+        context = replace(self._context, wake=wake, spares=self._admission.spares, spent=self._spending.hear)
         return Agent(
-            step, lane, self._inputs, context, self._admission, self._drainer, self._companions,
+            step, lane, self._inputs, context, self._admission, self._drainer, self._companions, self._spending,
             self._view.agents[step.name], self._context.wake.poke, beside_others=self._plan.concurrency > 1,
         )  # fmt: skip
 

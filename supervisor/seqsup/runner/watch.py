@@ -212,6 +212,7 @@ class Watcher:
             quiet=self._output.quiet(now), root_exited=root_exited, childless=context.owner.proven_empty,
             halt=context.stop_request.halt, kernel_oom=tree.kernel_oom(), collectable=collectable,
             collection=self._node.collection, snapping=self._node.snapping(), figure=tree.figure if used else "",
+            spent="" if self._stream is None else context.spent(self._step, self._stream.conversation),
         )  # fmt: skip
         return replace(sample, spared=True) if context.spares(self._step, sample) else sample
 

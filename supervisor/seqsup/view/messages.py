@@ -212,8 +212,8 @@ def _(event: events.AgentEnded) -> Message | None:
         return Message(SUCCESS, "✔", event.reason, "as the profile expects")
     if event.reason is Reason.HALTED:
         return Message(WARNING, "■", event.reason, event.why, told=event.attempts > 0)
-    if event.attempts == 1:
-        return Message(ERROR, "✖", "failed", event.reason, event.why, told=True)
+    if event.attempts <= 1:
+        return Message(ERROR, "✖", "failed", event.reason, event.why, told=event.attempts > 0)
     reason = "" if event.reason is Reason.FAILED else f": {event.reason}"
     text = f"after {event.attempts} attempts{reason}"
     return Message(ERROR, "✖", "failed", "; ".join(filter(None, (text, event.not_retried))))

@@ -24,6 +24,7 @@ def test_presets_are_complete() -> None:
 def test_each_can_be_read_and_used(name: str) -> None:
     preset = read_preset(name)
     assert preset.title
+    assert bool(preset.reports) is (preset.dialect is not None)
     for pattern in (*preset.failure, *preset.usage_limit, *preset.no_credit):
         assert set(re.compile(pattern).groupindex) <= {"epoch", "after", "at", "zone"}
     assert from_tables({"agents": [{"name": "a", "command": ["x"], "preset": name}]}).agents[0].preset == name

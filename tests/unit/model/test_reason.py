@@ -35,7 +35,7 @@ def test_memory_is_examined_of_what_memory_ended() -> None:
 @pytest.mark.parametrize(
     ("by", "reasons"),
     [
-        (EndedBy.SEQSUP, {"hard", "soft", "host-floor", "processes", "timeout", "stalled"}),
+        (EndedBy.SEQSUP, {"hard", "soft", "host-floor", "processes", "timeout", "stalled", "budget"}),
         (EndedBy.KERNEL, {"kernel-oom"}),
         (EndedBy.V8, {"heap-oom"}),
         (EndedBy.USER, {"halted"}),
@@ -67,7 +67,17 @@ def test_cause_of_an_exit_follows_from_its_reason(by: EndedBy, reasons: set[str]
         (Retried.IF_LISTED, {"host-floor", "processes", "timeout", "no-result", "spawn-failed"}),
         (
             Retried.NEVER,
-            {"completed", "unfinished", "usage-limit", "no-credit", "misconfigured", "halted", "skipped", "lost"},
+            {
+                "completed",
+                "unfinished",
+                "usage-limit",
+                "no-credit",
+                "budget",
+                "misconfigured",
+                "halted",
+                "skipped",
+                "lost",
+            },
         ),
     ],
 )
@@ -83,6 +93,7 @@ RAISED = {
     "processes": ("rlimits.processes", ""),
     "timeout": ("timeouts.wall", "--timeout"),
     "stalled": ("timeouts.stall", ""),
+    "budget": ("budget", ""),
 }
 
 

@@ -362,6 +362,7 @@ STOPS = {
     "operator": ([at(0, halt=NOW)], "stopped by the user"),
     "operator, by force": ([at(0, halt=FORCE)], "killed by the user"),
     "wall": ([at(61)], "it ran longer than timeouts.wall 1 min"),
+    "budget": ([replace(at(1), spent="it has used 7 turns (budget.turns 7)")], "it has used 7 turns (budget.turns 7)"),
     "stall": ([at(40, quiet=31)], "no output for 31 s (timeouts.stall 30 s)"),
     "soft": ([at(0, 250), at(3, 270)], "the tree was above memory.soft 200 MiB for 3 s (now 270 MiB)"),
     "soft, after a collection": (

@@ -1,0 +1,58 @@
+"""What the agents of a run spend, against their budgets and the run's."""
+
+from msgspec.structs import replace
+
+from seqsup.model.conversation import Conversation
+from seqsup.model.outcome import Outcome
+from seqsup.model.plan import Step
+from seqsup.model.profile import Budget
+from seqsup.model.run_view import RunView
+from seqsup.policy import budget
+from seqsup.policy.budget import NOTHING, Expenses
+
+
+class Spending:
+    def __init__(self, of_run: Budget, view: RunView) -> None:
+        """`view` has the attempts of earlier parts of the run."""
+        self._of_run = of_run
+        self._settled: dict[str, Expenses] = {}  # by agent, in attempts that are over
+        self._running: dict[str, Expenses] = {}
+        for attempt in view.attempts:
+            if attempt.conversation is not None:
+                self._add(attempt.agent, attempt.conversation)
+
+    def settle(self, step: Step, outcome: Outcome) -> None:
+        """Add an attempt that is over."""
+        self._running.pop(step.name, None)
+        if outcome.conversation is not None:
+            self._add(step.name, outcome.conversation)
+
+    def hear(self, step: Step, conversation: Conversation) -> str:
+        """Take in a running conversation. Say which budget is reached; an empty string if none is."""
+        self._running[step.name] = budget.spent(conversation)
+        told = self.reached_by(step) or self.reached_by_run()
+        return told and f"it has used {told}"
+
+    def reached_by(self, step: Step) -> str:
+        """Say which budget of the agent is reached; an empty string if none is."""
+        return budget.reached(step.budget, self._of(step.name), "budget")
+
+    def reached_by_run(self) -> str:
+        return budget.reached(self._of_run, self._of_all(), "run.budget")
+
+    def within(self, step: Step) -> Step:
+        """Return the step with its CLI's own options for what is left."""
+        if (prompt := step.prompt) is None:
+            return step
+        left = budget.left([(step.budget, self._of(step.name)), (self._of_run, self._of_all())])
+        options = prompt.options + prompt.form.limits(left.usd, left.turns, prompt.options)
+        return replace(step, prompt=replace(prompt, options=options))
+
+    def _add(self, agent: str, conversation: Conversation) -> None:
+        self._settled[agent] = self._settled.get(agent, NOTHING) + budget.spent(conversation)
+
+    def _of(self, agent: str) -> Expenses:
+        return self._settled.get(agent, NOTHING) + self._running.get(agent, NOTHING)
+
+    def _of_all(self) -> Expenses:
+        return sum((*self._settled.values(), *self._running.values()), NOTHING)
