@@ -24,7 +24,7 @@ from seqsup.model import process  # noqa: E402
 from seqsup.model.events import AnyEvent  # noqa: E402
 from seqsup.model.preset import Preset, preset_names, read_preset  # noqa: E402
 from seqsup.model.profile import SHARED  # noqa: E402
-from seqsup.profile.schema import schema  # noqa: E402
+from seqsup.profile.schema import preset_schema, schema  # noqa: E402
 from seqsup.view.ndjson import SCHEMA, keys  # noqa: E402
 
 Block = tuple[str, str]  # what it is (text | code), and its lines
@@ -50,6 +50,7 @@ def documents() -> dict[str, str]:
         "docs/reference/presets.md": _presets((ROOT / "docs/reference/presets.md").read_text()),
         "man/seqsup.1": "\n".join(_man()) + "\n",
         "profiles/seqsup.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        "profiles/seqsup-preset.schema.json": json.dumps(preset_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 
@@ -265,8 +266,13 @@ def _presets(page: str) -> str:
     """Replace the table of the page; the rest of it is written by hand."""
     rows = ["| preset | for | variables | keys | known of it |", "| --- | --- | --- | --- | --- |"]
     rows += [f"| {' | '.join(map(_cell, _preset_cells(read_preset(name))))} |" for name in preset_names()]
-    before, marker, after = page.partition(f"{MADE} -->\n\n")
-    return "".join((before, marker, "\n".join(rows), "\n\n", after.partition("\n\n")[2]))
+    described = preset_schema()["properties"]
+    del described["keys"]["properties"]  # the profile's
+    known = list(_table(described))
+    for marker, table in ((f"{MADE} -->", rows), (f"{MADE}, too -->", known)):
+        before, found, after = page.partition(f"{marker}\n\n")
+        page = "".join((before, found, "\n".join(table), "\n\n", after.partition("\n\n")[2]))
+    return page
 
 
 def _preset_cells(preset: Preset) -> tuple[str, ...]:

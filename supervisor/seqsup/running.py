@@ -37,6 +37,7 @@ from seqsup.model.profile import Profile
 from seqsup.model.reason import Reason
 from seqsup.model.run_view import AgentState, AgentView, RunState
 from seqsup.plan.environment import search_path
+from seqsup.plan.preset_files import presets_for
 from seqsup.plan.select import Choice
 from seqsup.profile.parse import from_tables
 from seqsup.runner.readers import Display
@@ -300,7 +301,7 @@ def _planned(
         )
         return taken.plan, taken.earlier.run if taken.earlier is not None else None
     if not isinstance(profile, Profile):
-        profile = from_tables(dict(profile))
+        profile = from_tables(dict(profile), presets=presets_for(straight(Path())))
     return plan_of(profile, straight(Path(profile.file or "profile")).parent, choice), None
 
 

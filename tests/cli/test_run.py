@@ -56,7 +56,7 @@ def test_words_are_a_prompt_for_the_cli_of_a_preset(seqsup: Cli, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--preset", "claudee", "x"], 125, "--preset: expected one of auto, none, claude"),
+        (["--preset", "claudee", "x"], 125, "--preset: no preset 'claudee' (did you mean claude?)"),
         (["--preset", "qwen", "x"], 127, "--preset: no program qwen on PATH"),
         (["--preset", "node", "x"], 125, "--preset: node takes no prompt"),
         (["--preset", "claude", " "], 125, "the prompt: empty"),

@@ -44,6 +44,7 @@ COMMANDS = {
         "init": "Write a first profile, an example or a systemd unit.",
         "tune": "Suggest limits from past runs.",
         "notify": "Send a test message to where a profile's notifications go.",
+        "presets": "List the presets, or show or check one.",
         "schema": "Print the JSON Schema of profiles, for editors.",
         "grafana": "Write a Grafana dashboard and Prometheus alerts.",
         "completion": "Print the shell completion script.",

@@ -7,7 +7,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from seqsup.errors import SeqsupError
-from seqsup.state.run_folder import label, state_dir
+from seqsup.state.run_folder import label, state_dir, straight
 
 _SHOWN = 60  # characters of an agent's command
 _LATEST = 20  # runs
@@ -32,9 +32,14 @@ def agent_of_profile(context: click.Context, parameter: click.Parameter, begun: 
 
 
 def preset(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    from seqsup.model.preset import prompt_presets
+    from seqsup.plan.preset_files import presets_for
 
-    return _starting(begun, ((name, "") for name in prompt_presets()))
+    try:
+        presets = presets_for(straight(Path()))
+    except SeqsupError:
+        return []
+    any_one = context.info_name == "presets"  # elsewhere one that takes a prompt
+    return _starting(begun, ((name, each.title) for name, each in presets.items() if any_one or each.prompt))
 
 
 def example(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

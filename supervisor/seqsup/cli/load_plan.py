@@ -15,6 +15,7 @@ from seqsup.plan.environment import search_path
 from seqsup.plan.homes import with_homes
 from seqsup.plan.make import make
 from seqsup.plan.objections import with_objections
+from seqsup.plan.preset_files import presets_for
 from seqsup.plan.select import Choice
 from seqsup.plan.survey import Survey, gather
 from seqsup.profile.complaint import Complaint, ProfileError
@@ -77,9 +78,9 @@ def for_command(
     folder, typed = straight(Path()), list(command)
     try:
         if preset is not None:
-            profile = from_prompt(" ".join(typed), preset, model, name, tables)
+            profile = from_prompt(" ".join(typed), preset, model, name, tables, presets_for(folder))
         else:
-            profile = from_command(typed, name, tables)
+            profile = from_command(typed, name, tables, presets_for(folder))
         return _plan(profile, folder, Choice(any_task=True))
     except ProfileError as error:
         raise ProfileError(dict.fromkeys(_as_typed(each, typed) for each in error.complaints)) from None

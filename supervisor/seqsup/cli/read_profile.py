@@ -10,6 +10,7 @@ import click
 
 from seqsup.errors import SeqsupError
 from seqsup.model.profile import Profile
+from seqsup.plan.preset_files import presets_for
 from seqsup.profile.complaint import Complaint, ProfileError
 from seqsup.profile.parse import parse
 from seqsup.state.run_folder import at_home, state_dir, straight
@@ -80,7 +81,7 @@ def read(path: str) -> Profile:
         elif isinstance(error, FileNotFoundError):
             hint = "`seqsup init` writes a first profile"
         raise ProfileError([Complaint(file=path, message=f"cannot be read: {why}", hint=hint)]) from None
-    return parse(text, path)
+    return parse(text, path, presets_for(straight(Path(path)).parent))
 
 
 def state_dir_of(profile: Profile) -> Path:

@@ -1,17 +1,19 @@
 """Facts about agent CLIs and similar tools, as data: one TOML file for each in presets/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from seqsup.model.kinds import FLAG, Table, one_of
+from seqsup.model.kinds import FLAG, Table, ValueKind, one_of
 
 FOLDER = Path(__file__).parent / "presets"
 DIALECTS = ("claude", "codex", "gemini", "qwen", "opencode", "copilot")
 SLOTS = ("{options}", "{session}", "{prompt}")  # of prompt.command
+
+_TABLE = ValueKind(lambda value: value, {"type": "object"})  # `parse` reads it as the profile's
 
 
 class PromptForm(Table, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +93,7 @@ class Preset(Table, frozen=True, forbid_unknown_fields=True):
     ] = ()
     env: Annotated[dict[str, str], "Environment variables. The user's own win."] = msgspec.field(default_factory=dict)
     keys: Annotated[
-        dict[str, Any], "Keys of the profile, by table. The profile's own win."
+        dict[str, Any], _TABLE, "Keys of the profile, by table. The profile's own win."
     ] = msgspec.field(default_factory=dict)  # fmt: skip
     failure: Annotated[tuple[str, ...], "Patterns of a failure that may exit with 0, for its last lines."] = ()
     usage_limit: Annotated[
@@ -106,6 +108,7 @@ class Preset(Table, frozen=True, forbid_unknown_fields=True):
     spare: Annotated[bool, FLAG, "Whether it notices that its tool was killed, and continues."] = True
 
     name: str = ""
+    file: str = ""  # of a user's preset
 
 
 def put(words: tuple[str, ...], slot: str, value: str) -> tuple[str, ...]:
@@ -143,12 +146,18 @@ def session_variables() -> frozenset[str]:
 
 
 @cache
-def presets_by_program() -> dict[str, str]:
-    """Return the name of the preset by each program's name."""
-    return {program: name for name in preset_names() for program in read_preset(name).programs}
+def built_in() -> dict[str, Preset]:
+    """Return the presets of seqsup by their names."""
+    return {name: read_preset(name) for name in preset_names()}
+
+
+def presets_by_program(presets: Mapping[str, Preset]) -> dict[str, str]:
+    """Return the name of the preset by each program's name. One of the user's wins."""
+    ordered = sorted(presets.items(), key=lambda item: item[1].file != "")
+    return {program: name for name, preset in ordered for program in preset.programs}
 
 
 @cache
 def agent_programs() -> frozenset[str]:
     """Return the names of all presets' programs."""
-    return frozenset(presets_by_program())
+    return frozenset(presets_by_program(built_in()))

@@ -58,7 +58,7 @@ def address(value: object) -> str | None:
 
 
 def _preset(value: object) -> str | None:
-    name: str = _NAMED.read(value)
+    name: str = TEXT.read(value)
     return None if name == "none" else name
 
 
@@ -74,8 +74,8 @@ def _inherited(value: object) -> str:
 
 
 _VARIABLE = ValueKind(_inherited, {"type": "string", "pattern": "^[^=*]+[*]?$"})
-_NAMED = one_of((AUTO, "none", *preset_names()))
-_PRESET = ValueKind(_preset, _NAMED.schema)
+# `parse` knows the user's presets too
+_PRESET = ValueKind(_preset, {"anyOf": [{"enum": [AUTO, "none", *preset_names()]}, {"type": "string"}]})
 _ADDRESS = ValueKind(address, {"type": "string", "pattern": "^(none|.+:[0-9]{1,5})$"}, off="none")
 
 

@@ -91,6 +91,8 @@ def gather(
     problems: dict[KeyPath, str] = {}
     accounts = _accounts(profile, state_dir, problems)
     exposed = exposure(f"{folder}/{Path(profile.file).name}") if profile.file else None
+    presets = dict.fromkeys(agent.settings.file for agent in profile.agents if agent.settings and agent.settings.file)
+    exposed = exposed or next(filter(None, map(exposure, presets)), None)
     if exposed is not None and os.geteuid() == 0 and not problems:
         problems |= dict.fromkeys(_done_as_root(profile, accounts), _CHANGEABLE.format(exposed))
     problems |= _unfit_hooks(profile, folder, accounts, environ)

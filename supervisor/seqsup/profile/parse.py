@@ -3,11 +3,11 @@
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from seqsup.model.kinds import KeyPath
-from seqsup.model.preset import Preset, presets_by_program, read_preset
+from seqsup.model.preset import Preset, built_in, presets_by_program
 from seqsup.model.profile import AUTO, SHARED, AgentTable, MemoryTable, Profile
 from seqsup.profile import fields
 from seqsup.profile.checks import check
@@ -17,6 +17,7 @@ from seqsup.profile.lines import Span
 from seqsup.profile.placeholders import quote
 from seqsup.profile.wrappers import program
 from seqsup.text import nearest
+from seqsup.units import show
 
 _SLIPS = (  # how tomllib's message begins, and the usual remedy
     ("Illegal character '\\n'", "close the quotes on the line where they open"),
@@ -27,23 +28,38 @@ _SLIPS = (  # how tomllib's message begins, and the usual remedy
     ("Invalid value", 'write text in quotes, as name = "value"'),
     ("Cannot overwrite a value", "the key is there twice: remove one"),
 )
+Presets = Mapping[str, Preset]
 _DIGITS = 4300  # of a number, which is as many as Python reads
 
 
-def parse(text: str, file: str) -> Profile:
+def parse(text: str, file: str, presets: Presets | None = None) -> Profile:
+    """Read a profile. `presets` are those that it may name; default: the presets of seqsup."""
+    return from_tables(tables(text, file), file, text, presets)
+
+
+def tables(text: str, file: str) -> dict[str, Any]:
+    """Read TOML. Raise ProfileError with line and remedy if it is none."""
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ProfileError([_syntax(error, text, file)]) from None
-    return from_tables(raw, file, text)
 
 
-def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") -> Profile:
+def from_tables(
+    raw: dict[str, Any], file: str | None = None, text: str = "", presets: Presets | None = None
+) -> Profile:  # fmt: skip
+    presets = built_in() if presets is None else presets
     wrong: dict[KeyPath, str] = {}  # the first complaint of a key is its cause
     given = fields.read(Profile, raw, (), wrong.setdefault)
     agents = given.setdefault("agents", ())
     source = {"file": file, "text": text}
-    built = [_inherit(given, agent) for agent in agents]
+    for n, agent in enumerate(agents):
+        if (named := agent.get("preset", AUTO)) not in (AUTO, None, *presets):
+            known = ("auto", "none", *sorted(presets))
+            told = f"no preset {show(named)}{nearest(named, known)}"
+            wrong["agents", n, "preset"] = f"{told}\nset one of {', '.join(known)}"
+            agent["preset"] = None
+    built = [_inherit(given, agent, presets) for agent in agents]
     name = given.get("name") or _stem(file)
     profile: Profile = fields.build(Profile, given | source | {"agents": tuple(built), "name": name})
     for at, message in check(profile, tuple(wrong)):
@@ -56,13 +72,17 @@ def from_tables(raw: dict[str, Any], file: str | None = None, text: str = "") ->
     return profile
 
 
-def _inherit(given: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
+def _inherit(given: dict[str, Any], agent: dict[str, Any], presets: Presets) -> dict[str, Any]:
     """The agent with its tables over the top level's over its preset's, key by key."""
     name = agent.get("preset", AUTO)
     if name == AUTO:
-        name = presets_by_program().get(program(agent.get("command", ())))
-    settings = read_preset(name) if name is not None else None
-    preset = _of_preset(settings)
+        name = presets_by_program(presets).get(program(agent.get("command", ())))
+    settings = presets[name] if name is not None else None
+
+    def refuse(at: KeyPath, message: str) -> NoReturn:
+        raise ValueError(f"preset {name}: {spell(at)}: {message}")  # ours: the user's were checked before
+
+    preset = keys_of_preset(settings, refuse) if settings is not None else {}
     tables = {name: (preset.get(name, {}), given.get(name, {}), agent.get(name, {})) for name in SHARED}
     merged = {name: _merge(name, *layers) for name, layers in tables.items()}
     return agent | {"preset": name, "settings": settings} | merged
@@ -78,39 +98,37 @@ def _merge(table: str, preset: dict[str, Any], top: dict[str, Any], own: dict[st
     return merged
 
 
-def _of_preset(preset: Preset | None) -> dict[str, dict[str, Any]]:
-    """Return the tables that a preset sets. A mistake in its file is ours: ValueError."""
-    if preset is None:
-        return {}
-
-    def refuse(at: KeyPath, message: str) -> NoReturn:
-        raise ValueError(f"preset {preset.name}: {spell(at)}: {message}")
-
+def keys_of_preset(preset: Preset, complain: fields.Complain) -> dict[str, dict[str, Any]]:
+    """Return the tables of the profile that a preset sets."""
     given, known = {}, fields.keys(AgentTable)
     for table, raw in preset.keys.items():
         if table not in SHARED or (of := known[table].table) is None:
-            refuse(("keys", table), f"no table that a preset sets{nearest(table, SHARED)}")
-        given[table] = fields.read(of, raw, ("keys", table), refuse)
+            complain(("keys", table), f"no table that a preset sets{nearest(table, SHARED)}")
+        else:
+            given[table] = fields.read(of, raw, ("keys", table), complain)
     return given
 
 
-def from_command(command: Iterable[str], name: str | None, tables: dict[str, dict[str, Any]]) -> Profile:
+def from_command(
+    command: Iterable[str], name: str | None, tables: dict[str, dict[str, Any]], presets: Presets | None = None
+) -> Profile:
     """Return the profile of one command, with these tables at the top level."""
     words = list(command)
     name = name or _safe(posixpath.basename(words[0] if words else "")) or "command"
-    return _of_one({"name": name, "command": [quote(word) for word in words]}, tables)
+    return _of_one({"name": name, "command": [quote(word) for word in words]}, tables, presets)
 
 
 def from_prompt(
-    prompt: str, preset: str, model: str | None, name: str | None, tables: dict[str, dict[str, Any]]
-) -> Profile:
+    prompt: str, preset: str, model: str | None, name: str | None, tables: dict[str, dict[str, Any]],
+    presets: Presets | None = None,
+) -> Profile:  # fmt: skip
     """Return the profile of one prompt, with these tables at the top level."""
     agent = {"name": name or _safe(preset) or "prompt", "preset": preset, "prompt": quote(prompt)}
-    return _of_one(agent | ({"model": quote(model)} if model is not None else {}), tables)
+    return _of_one(agent | ({"model": quote(model)} if model is not None else {}), tables, presets)
 
 
-def _of_one(agent: dict[str, Any], tables: dict[str, dict[str, Any]]) -> Profile:
-    return from_tables({"name": agent["name"], "agents": [agent], **tables})
+def _of_one(agent: dict[str, Any], tables: dict[str, dict[str, Any]], presets: Presets | None) -> Profile:
+    return from_tables({"name": agent["name"], "agents": [agent], **tables}, presets=presets)
 
 
 def _stem(file: str | None) -> str:

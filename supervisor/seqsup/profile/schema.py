@@ -5,8 +5,22 @@ from typing import Any
 from msgspec import NODEFAULT, UNSET
 
 from seqsup.model.kinds import Schema, Table, ValueKind
-from seqsup.model.profile import Profile
+from seqsup.model.preset import Preset
+from seqsup.model.profile import SHARED, AgentTable, Profile
 from seqsup.profile.fields import Key, keys
+
+
+def preset_schema() -> Schema:
+    described = _of_table(Preset)
+    of_agent = keys(AgentTable)
+    tables = {name: _of_table(table) for name in SHARED if (table := of_agent[name].table) is not None}
+    described["properties"]["keys"] |= {"additionalProperties": False, "properties": tables}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "seqsup preset",
+        "description": (Preset.__doc__ or "").strip(),
+        **described,
+    }
 
 
 def schema() -> Schema:

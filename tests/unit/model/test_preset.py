@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from seqsup.model import preset as presets
-from seqsup.model.preset import agent_programs, preset_names, prompt_presets, read_preset
+from seqsup.model.preset import agent_programs, built_in, preset_names, prompt_presets, read_preset
 from seqsup.profile.parse import from_tables
+from seqsup.profile.preset_text import parse_preset
 from seqsup.profile.schema import schema
 
 KNOWN = ("claude", "codex", "copilot", "gemini", "mcp-server", "node", "opencode", "qwen")
@@ -17,13 +19,14 @@ KNOWN = ("claude", "codex", "copilot", "gemini", "mcp-server", "node", "opencode
 def test_presets_are_complete() -> None:
     assert preset_names() == KNOWN
     described = schema()["properties"]["agents"]["items"]["properties"]["preset"]
-    assert described["enum"] == ["auto", "none", *KNOWN]
+    assert described["anyOf"][0]["enum"] == ["auto", "none", *KNOWN]
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_each_can_be_read_and_used(name: str) -> None:
     preset = read_preset(name)
-    assert preset.title
+    file = presets.FOLDER / f"{name}.toml"
+    assert replace(parse_preset(file.read_text(), str(file), name), file="") == preset
     assert bool(preset.reports) is (preset.dialect is not None)
     for pattern in (*preset.failure, *preset.usage_limit, *preset.no_credit):
         assert set(re.compile(pattern).groupindex) <= {"epoch", "after", "at", "zone"}
@@ -77,8 +80,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder of presets."""
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
     read_preset.cache_clear()
+    preset_names.cache_clear()
+    built_in.cache_clear()
     yield tmp_path
     read_preset.cache_clear()
+    preset_names.cache_clear()
+    built_in.cache_clear()
 
 
 @pytest.mark.parametrize(

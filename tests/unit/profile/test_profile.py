@@ -168,7 +168,7 @@ WRONG = [
     ),
     ('[[agents]]\nname = "a"\nprompt = "x"', "agents[0].preset", "a prompt needs the CLI that gets it (set preset"),
     (PROMPT.replace("claude", "node"), "agents[0].preset", "node takes no prompt (set command in place of prompt, or"),
-    (PROMPT.replace("claude", "cluade"), "agents[0].preset", "'cluade' (did you mean claude?)"),
+    (PROMPT.replace("claude", "cluade"), "agents[0].preset", "no preset 'cluade' (did you mean claude?)"),
     (PROMPT.replace("Do it", " "), "agents[0].prompt", "empty; write what the agent shall do"),
     ('[[agents]]\nname = "a"\nprompt = 3', "agents[0].prompt", "expected text in quotes"),
     (PROMPT + 'model = ""', "agents[0].model", "empty; write a model's name"),

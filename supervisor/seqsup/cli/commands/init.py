@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,7 +16,8 @@ from seqsup.cli.read_profile import USUAL, profile_path
 from seqsup.errors import SeqsupError
 from seqsup.host.machine import total
 from seqsup.model.preset import prompt_presets
-from seqsup.state.run_folder import state_dir
+from seqsup.plan.preset_files import presets_for
+from seqsup.state.run_folder import state_dir, straight
 from seqsup.units import GIB
 
 _SCHEMA = "seqsup.schema.json"
@@ -94,16 +96,18 @@ def init(
         raise SeqsupError(f"a profile's name ends in .toml: try {path}.toml")
     if path.exists() and not force:
         raise SeqsupError(f"{path} exists already: choose another name, or overwrite it with --force")
-    program = _program(preset)
+    known = presets_for(straight(path).parent)
+    programs = {name: each.prompt.command[0] for name, each in known.items() if each.prompt is not None}
+    name = _choose(preset, programs)
     if not prompts and sys.stdin.isatty() and sys.stdout.isatty():
         prompts = tuple(_ask_prompts())
-    put_file(path, starter.write(program, _hard(), prompts).encode())
+    put_file(path, starter.write(name, _hard(), prompts).encode())
     with_schema = _write_schema(path.parent / _SCHEMA)
-    click.echo(f"seqsup: wrote {path} (agents run {program}){with_schema}", err=True)
+    click.echo(f"seqsup: wrote {path} (agents run {name}){with_schema}", err=True)
     named = shlex.quote(str(path))
+    program = programs[name]
     if shutil.which(program) is None:
-        choice = ", ".join(prompt_presets())
-        absent = f"{program} is not on PATH" if preset else f"no known CLI is on PATH ({choice})"
+        absent = f"{program} is not on PATH" if preset else f"no known CLI is on PATH ({', '.join(programs)})"
         click.echo(f"seqsup: {absent}: install {program}, or change preset in {path}", err=True)
         click.echo("next: seqsup init --example demo      (needs only Node)", err=True)
     else:
@@ -142,25 +146,24 @@ def _write_example(name: str, folder: Path) -> None:
     click.echo(f"next: seqsup plan {named} · seqsup start {named}{task}", err=True)
 
 
-def _program(preset: str | None) -> str:
-    """Return the CLI that was asked for, or the one that is installed.
+def _choose(preset: str | None, programs: Mapping[str, str]) -> str:
+    """Return the preset that was asked for, or the one whose CLI is installed. `programs` are CLIs by preset.
 
     Without any it is the first known one: the profile is then complete, and `plan` and `start` refuse it until the CLI
     is installed. A profile of `echo` would complete, and nothing would have been done.
     """
     from seqsup.text import nearest
 
-    commands = prompt_presets()
     if preset is not None:
-        if preset not in commands:
-            known = nearest(preset, commands) or f": {', '.join(commands)}"
+        if preset not in programs:
+            known = nearest(preset, programs) or f": {', '.join(programs)}"
             raise click.UsageError(f"unknown preset {preset}{known}")
         return preset
-    here = [name for name in commands if shutil.which(name)]
+    here = [name for name, program in programs.items() if shutil.which(program)]
     if len(here) > 1 and sys.stdin.isatty() and sys.stdout.isatty():
         choice: str = click.prompt("Which CLI runs your agents?", type=click.Choice(here), default=here[0])
         return choice
-    return next(iter((*here, *commands)))
+    return next(iter((*here, *programs)))
 
 
 def _ask_prompts() -> list[str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import sys
+from pathlib import Path
 
 import click
 from msgspec.structs import replace
@@ -13,13 +14,14 @@ from seqsup.cli.arguments import log_options, whole
 from seqsup.cli.load_plan import COMMAND, PRESET, for_command
 from seqsup.model.enums import Halt
 from seqsup.model.plan import OWN_STDIN
-from seqsup.model.preset import preset_names, read_preset
 from seqsup.model.run_view import RunView
+from seqsup.plan.preset_files import presets_for
 from seqsup.policy.passed_on import NOT_FOUND, NOT_STARTED, passed_on
 from seqsup.profile.complaint import ProfileError
 from seqsup.runner.readers import Display
 from seqsup.runner.supervisor import supervise
 from seqsup.state.output import unnamed
+from seqsup.state.run_folder import straight
 
 
 @click.command(
@@ -95,8 +97,8 @@ def run(
 
 def _program(preset: str) -> str:
     """Return the program that gets a prompt, or nothing if the preset takes none or is unknown."""
-    form = read_preset(preset).prompt if preset in preset_names() else None
-    return form.command[0] if form is not None else ""
+    found = presets_for(straight(Path())).get(preset)
+    return found.prompt.command[0] if found is not None and found.prompt is not None else ""
 
 
 def _exists(program: str) -> bool:

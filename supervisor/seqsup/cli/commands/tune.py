@@ -105,7 +105,9 @@ def _fields(name: str, limits: SuggestedLimits) -> dict[str, object]:
 def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
     import tomlkit  # only here, and slow to import
 
+    from seqsup.plan.preset_files import presets_for
     from seqsup.profile.parse import parse
+    from seqsup.state.run_folder import straight
 
     raw = profile.read_bytes()
     mark = BOM_UTF8 if raw.startswith(BOM_UTF8) else b""
@@ -125,7 +127,8 @@ def _write(profile: Path, suggested: dict[str, SuggestedLimits]) -> None:
         memory["soft"], memory["hard"] = write_size(limits.soft), write_size(limits.hard)
         agent.setdefault("timeouts", tomlkit.inline_table())["wall"] = write_duration(limits.wall)
     changed = tomlkit.dumps(document)
-    again = parse(changed, str(profile))  # ProfileError: another limit, such as memory.warn, no longer fits
+    presets = presets_for(straight(profile).parent)
+    again = parse(changed, str(profile), presets)  # ProfileError: another limit, such as memory.warn, no longer fits
     if any(agent.memory.hard != suggested[agent.name].hard for agent in again.agents if agent.name in suggested):
         raise SeqsupError(f"{profile}: the limits would not stand where they count; copy what is printed")
     _replace(profile.resolve(), mark + changed.replace("\n", ends).encode())

@@ -1,0 +1,54 @@
+"""Files of presets: those of seqsup, the user's own, and those next to a profile. Read-only."""
+
+import os
+from pathlib import Path
+
+from seqsup.model.preset import FOLDER, Preset, built_in
+from seqsup.profile.complaint import Complaint, ProfileError
+from seqsup.profile.preset_text import parse_preset
+from seqsup.state.run_folder import at_home
+
+_LARGEST = 1024 * 1024  # bytes
+
+
+def preset_files(folder: Path) -> dict[str, Path]:
+    """Return the file of each preset by its name, for a profile in this folder. The nearest to the profile wins."""
+    own = (file for place in (user_folder(), folder / "presets") for file in sorted(place.glob("*.toml")))
+    return {file.stem: file for file in (*sorted(FOLDER.glob("*.toml")), *own)}
+
+
+def presets_for(folder: Path) -> dict[str, Preset]:
+    """Read the presets for a profile in this folder. Raise ProfileError with all mistakes in them."""
+    found, wrong = dict(built_in()), list[Complaint]()
+    for name, file in preset_files(folder).items():
+        if file.parent != FOLDER:
+            try:
+                found[name] = read_file(file)
+            except ProfileError as error:
+                wrong += error.complaints
+    if wrong:
+        raise ProfileError(wrong)
+    return found
+
+
+def read_file(file: Path) -> Preset:
+    """Raise ProfileError with all mistakes in a preset's file."""
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise ValueError(f"larger than {_LARGEST // 1024**2} MiB")
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ProfileError([Complaint(file=str(file), line=line, message="not UTF-8: save it as UTF-8")]) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ProfileError([Complaint(file=str(file), message=f"cannot be read: {why}")]) from None
+    return parse_preset(text, str(file), file.name.removesuffix(".toml"))
+
+
+def user_folder() -> Path:
+    """Return the folder of the user's presets."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (config if config.is_absolute() else at_home("~/.config")) / "seqsup" / "presets"
